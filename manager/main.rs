@@ -1,0 +1,2 @@
+//! gm-native.
+fn main() {}
