@@ -1,0 +1,33 @@
+//! Memory that loading needed and serving does not, given back before a worker says ready.
+
+use nix::libc;
+
+/// Returns free heap and the unused part of the main thread's stack to the system. Only for the main thread.
+pub fn give_back() {
+    // SAFETY: no arguments that could be wrong.
+    unsafe { libc::malloc_trim(0) };
+    drop_stack_below();
+}
+
+/// The stack below the current frame holds nothing alive; its pages are only still there because loading went deep.
+#[inline(never)]
+fn drop_stack_below() {
+    const PAGE: usize = 4096;
+    const KEEP: usize = 4 * PAGE;
+    const MOST: usize = 1 << 20;
+    let mark = 0_u8;
+    let top = ((&raw const mark).addr() & !(PAGE - 1)) - KEEP;
+    let Some((low, _)) = stack_range().filter(|(low, high)| (*low..*high).contains(&top)) else { return };
+    let start = low.max(top.saturating_sub(MOST));
+    // SAFETY: the range lies inside this thread's stack, whole pages and at least three pages below this frame, where
+    // no live value and no red zone can be; such pages read as zero when they are next touched.
+    unsafe { libc::madvise(start as *mut libc::c_void, top - start, libc::MADV_DONTNEED) };
+}
+
+/// Where the mapping of the main thread's stack begins and ends.
+fn stack_range() -> Option<(usize, usize)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[stack]"))?;
+    let (low, high) = line.split_ascii_whitespace().next()?.split_once('-')?;
+    Some((usize::from_str_radix(low, 16).ok()?, usize::from_str_radix(high, 16).ok()?))
+}

@@ -1,0 +1,13 @@
+//! Everything that is a system call with a twist. Nothing here knows what a job or a plugin is.
+
+// The wrappers around system calls are where unsafe code is allowed; each block says why it is sound.
+#![allow(unsafe_code)]
+
+pub mod channel;
+pub mod clock;
+pub mod memory;
+pub mod page;
+pub mod reap;
+pub mod spawn;
+pub mod stop_signal;
+pub mod title;

@@ -1,0 +1,407 @@
+//! The page a worker and the manager share: what the worker is doing, and how much it has done.
+//!
+//! The manager creates the memfd and seals its size, so a worker can neither shrink it under the manager (SIGBUS) nor
+//! grow it. The worker writes; the manager maps it read-only and takes everything in it as **hostile input**: a plugin
+//! can scribble over its own worker's page. Every word is an atomic, since two processes look at it at once.
+
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::{io, mem};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+const HANDLE_WORDS: usize = 32;
+const UNIQUE_WORDS: usize = 16;
+/// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
+pub const BUCKETS: usize = 32;
+
+/// What a worker is doing, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Doing {
+    /// Loading its plugins, or making their objects.
+    Starting = 0,
+    /// Waiting for a job.
+    Idle = 1,
+    /// Inside a plugin's function.
+    Running = 2,
+    /// Taking no more jobs.
+    Leaving = 3,
+    /// Has taken leave of all job servers; only destructors are left.
+    Left = 4,
+}
+
+impl Doing {
+    fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::Idle,
+            2 => Self::Running,
+            3 => Self::Leaving,
+            4 => Self::Left,
+            _ => Self::Starting,
+        }
+    }
+}
+
+#[repr(C)]
+struct Header {
+    /// Odd while the words below are being written.
+    sequence: AtomicU64,
+    doing: AtomicU32,
+    function: AtomicU32,
+    connection: AtomicU32,
+    /// Not zero from before a packet's first byte until after its last.
+    sending: AtomicU32,
+    job: AtomicU64,
+    started_ns: AtomicU64,
+    handle_len: AtomicU32,
+    unique_len: AtomicU32,
+    handle: [AtomicU64; HANDLE_WORDS],
+    unique: [AtomicU64; UNIQUE_WORDS],
+}
+
+#[repr(C)]
+struct Block {
+    done: AtomicU64,
+    failed: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    run_ns: AtomicU64,
+    histogram: [AtomicU64; BUCKETS],
+}
+
+fn page_size(functions: usize) -> usize {
+    (mem::size_of::<Header>() + functions * mem::size_of::<Block>()).next_multiple_of(4096)
+}
+
+/// A mapping of the page, undone when dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    size: usize,
+    functions: usize,
+}
+
+// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: &OwnedFd, functions: usize, protection: ProtFlags) -> io::Result<Self> {
+        let size = page_size(functions);
+        let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a fresh shared mapping of a file whose size is sealed; it lives as long as this value.
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
+        Ok(Self { start: start.cast(), size, functions })
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping starts page-aligned, is larger than a Header, and any bytes are a valid Header of atomics.
+        unsafe { self.start.cast::<Header>().as_ref() }
+    }
+
+    fn block(&self, function: usize) -> Option<&Block> {
+        let offset = mem::size_of::<Header>() + function * mem::size_of::<Block>();
+        // SAFETY: `function` is below the number the size was computed from, so the block lies inside the mapping; it is
+        // aligned to eight, as both sizes are multiples of eight.
+        (function < self.functions).then(|| unsafe { self.start.add(offset).cast::<Block>().as_ref() })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
+        let _ = unsafe { munmap(self.start.cast(), self.size) };
+    }
+}
+
+/// Makes a page with a block for each of `functions`: the descriptor for the worker, the view for the manager.
+///
+/// # Errors
+/// The system's, out of descriptors or memory.
+pub fn create(functions: usize) -> io::Result<(OwnedFd, PageView)> {
+    let fd = memfd_create(c"gm-native-page", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    nix::unistd::ftruncate(&fd, i64::try_from(page_size(functions)).unwrap_or(i64::MAX))?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
+    let mapping = Mapping::new(&fd, functions, ProtFlags::PROT_READ)?;
+    Ok((fd, PageView(mapping)))
+}
+
+/// The worker's side: the only writer. A job costs it a few stores and no system call.
+pub struct PageWriter(Mapping);
+
+/// What is known of a job when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct JobStart<'a> {
+    /// Which of the worker's functions, counted as in its orders.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// As the job server gave it.
+    pub handle: &'a [u8],
+    /// As the client gave it.
+    pub unique: &'a [u8],
+    /// Monotonic nanoseconds, the clock both sides share.
+    pub started_ns: u64,
+}
+
+/// What is known of a job when it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct JobEnd {
+    /// Which of the worker's functions.
+    pub function: usize,
+    /// Whether it ended with a result.
+    pub succeeded: bool,
+    /// Length of its workload.
+    pub bytes_in: u64,
+    /// Length of its result.
+    pub bytes_out: u64,
+    /// How long the function ran.
+    pub run_ns: u64,
+}
+
+impl PageWriter {
+    /// Maps an inherited page.
+    ///
+    /// # Errors
+    /// The system's, where `fd` is no page or too small (then a later access would be fatal, so its size is checked).
+    pub fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
+        let size = nix::sys::stat::fstat(fd)?.st_size;
+        if usize::try_from(size).unwrap_or(0) < page_size(functions) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the page is too small"));
+        }
+        Ok(Self(Mapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?))
+    }
+
+    /// Says what the worker does, outside jobs.
+    pub fn doing(&self, doing: Doing) {
+        self.0.header().doing.store(doing as u32, Release);
+    }
+
+    /// A job is about to run.
+    pub fn begin(&self, job: &JobStart<'_>) {
+        let header = self.0.header();
+        let sequence = header.sequence.load(Relaxed);
+        header.sequence.store(sequence.wrapping_add(1), Relaxed);
+        fence(Release);
+        header.function.store(job.function as u32, Relaxed);
+        header.connection.store(job.connection, Relaxed);
+        header.job.store(job.number, Relaxed);
+        header.started_ns.store(job.started_ns, Relaxed);
+        header.handle_len.store(store_bytes(&header.handle, job.handle), Relaxed);
+        header.unique_len.store(store_bytes(&header.unique, job.unique), Relaxed);
+        header.doing.store(Doing::Running as u32, Relaxed);
+        header.sequence.store(sequence.wrapping_add(2), Release);
+    }
+
+    /// A job has run and its answer is with the job server.
+    pub fn end(&self, job: &JobEnd, next: Doing) {
+        if let Some(block) = self.0.block(job.function) {
+            add(if job.succeeded { &block.done } else { &block.failed }, 1);
+            add(&block.bytes_in, job.bytes_in);
+            add(&block.bytes_out, job.bytes_out);
+            add(&block.run_ns, job.run_ns);
+            add(&block.histogram[bucket(job.run_ns)], 1);
+        }
+        self.doing(next);
+    }
+
+    /// Whether bytes of a packet may be on the wire, some of them missing.
+    pub fn sending(&self, sending: bool) {
+        self.0.header().sending.store(u32::from(sending), Release);
+    }
+}
+
+/// Adds without a locked instruction: the worker is the only writer.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+fn bucket(run_ns: u64) -> usize {
+    let micros = run_ns / 1000;
+    ((u64::BITS - micros.leading_zeros()) as usize).min(BUCKETS - 1)
+}
+
+/// Stores `bytes` where they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is another's.
+fn store_bytes(words: &[AtomicU64], bytes: &[u8]) -> u32 {
+    if bytes.len() > words.len() * 8 {
+        return 0;
+    }
+    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
+        let mut raw = [0; 8];
+        raw[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(raw), Relaxed);
+    }
+    bytes.len() as u32
+}
+
+fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
+    let length = length as usize;
+    if length == 0 || length > words.len() * 8 {
+        return None;
+    }
+    let mut bytes: Vec<u8> = words[..length.div_ceil(8)].iter().flat_map(|w| w.load(Relaxed).to_ne_bytes()).collect();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// The manager's side: reads only, and believes nothing.
+pub struct PageView(Mapping);
+
+/// What the page said at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the worker was doing.
+    pub doing: Doing,
+    /// Whether a packet may have been half on the wire.
+    pub sending: bool,
+    /// The job in hand, where the worker was running one and said so in full.
+    pub job: Option<JobSeen>,
+}
+
+/// The job a page tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSeen {
+    /// Which of the worker's functions; below the number of blocks.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// Monotonic nanoseconds at its start.
+    pub started_ns: u64,
+    /// Its handle, where it fitted the page.
+    pub handle: Option<Vec<u8>>,
+    /// Its unique id, where it has one that fitted the page.
+    pub unique: Option<Vec<u8>>,
+}
+
+/// The counters of one function in one worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Jobs that ended with a result.
+    pub done: u64,
+    /// Jobs that ended with a failure.
+    pub failed: u64,
+    /// Bytes of workloads.
+    pub bytes_in: u64,
+    /// Bytes of results.
+    pub bytes_out: u64,
+    /// Time spent inside the function, in nanoseconds.
+    pub run_ns: u64,
+}
+
+impl PageView {
+    /// Looks at the page. A job is reported only where its words were not being written meanwhile.
+    pub fn read(&self) -> Snapshot {
+        let header = self.0.header();
+        for _ in 0..8 {
+            let before = header.sequence.load(Acquire);
+            let doing = Doing::from_word(header.doing.load(Relaxed));
+            let job = (doing == Doing::Running).then(|| self.job(header)).flatten();
+            fence(Acquire);
+            if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
+                return Snapshot { doing, sending: header.sending.load(Acquire) != 0, job };
+            }
+        }
+        // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
+        Snapshot { doing: Doing::Running, sending: header.sending.load(Acquire) != 0, job: None }
+    }
+
+    fn job(&self, header: &Header) -> Option<JobSeen> {
+        let function = header.function.load(Relaxed) as usize;
+        (function < self.0.functions).then(|| JobSeen {
+            function,
+            number: header.job.load(Relaxed),
+            connection: header.connection.load(Relaxed),
+            started_ns: header.started_ns.load(Relaxed),
+            handle: load_bytes(&header.handle, header.handle_len.load(Relaxed)),
+            unique: load_bytes(&header.unique, header.unique_len.load(Relaxed)),
+        })
+    }
+
+    /// The counters of one of the worker's functions.
+    pub fn counters(&self, function: usize) -> Counters {
+        self.0.block(function).map_or_else(Counters::default, |block| Counters {
+            done: block.done.load(Relaxed),
+            failed: block.failed.load(Relaxed),
+            bytes_in: block.bytes_in.load(Relaxed),
+            bytes_out: block.bytes_out.load(Relaxed),
+            run_ns: block.run_ns.load(Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(handle: &[u8]) -> JobStart<'_> {
+        JobStart { function: 1, number: 7, connection: 3, handle, unique: b"u", started_ns: 5 }
+    }
+
+    #[test]
+    fn the_manager_sees_the_job_in_hand_and_what_was_done() {
+        let (fd, view) = create(2).unwrap();
+        let page = PageWriter::map(&fd, 2).unwrap();
+        assert_eq!(view.read(), Snapshot { doing: Doing::Starting, sending: false, job: None });
+        page.begin(&job(b"H:host:12"));
+        let seen = view.read().job.unwrap();
+        assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
+        assert_eq!(seen.handle.unwrap(), b"H:host:12");
+        assert_eq!(seen.unique.unwrap(), b"u");
+        page.sending(true);
+        assert!(view.read().sending);
+        page.sending(false);
+        page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
+        assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None });
+        assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
+        assert_eq!(view.counters(0), Counters::default());
+        assert_eq!(view.counters(99), Counters::default());
+    }
+
+    #[test]
+    fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
+        let (fd, view) = create(2).unwrap();
+        let page = PageWriter::map(&fd, 2).unwrap();
+        page.begin(&job(&[b'h'; 256]));
+        assert_eq!(view.read().job.unwrap().handle.unwrap().len(), 256);
+        page.begin(&job(&[b'h'; 257]));
+        assert_eq!(view.read().job.unwrap().handle, None);
+    }
+
+    #[test]
+    fn a_page_of_random_bytes_is_read_without_harm() {
+        let (fd, view) = create(3).unwrap();
+        let file = std::fs::File::from(fd);
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let bytes: Vec<u8> = (0..page_size(3)).map(|_| random.u8(..)).collect();
+            std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+            let seen = view.read();
+            assert!(seen.job.is_none_or(|job| job.function < 3));
+            view.counters(2);
+        }
+    }
+
+    #[test]
+    fn its_size_is_sealed() {
+        let (fd, _view) = create(1).unwrap();
+        assert!(nix::unistd::ftruncate(&fd, 0).is_err());
+        assert!(nix::unistd::ftruncate(&fd, 1 << 20).is_err());
+    }
+
+    #[test]
+    fn run_times_fall_into_powers_of_two() {
+        for (ns, expected) in [(0, 0), (999, 0), (1000, 1), (2000, 2), (4_000_000, 12), (u64::MAX, BUCKETS - 1)] {
+            assert_eq!(bucket(ns), expected, "{ns} ns");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Children that ended: each exactly once, with how it ended and what it used at most.
+
+use std::fmt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::Signal;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this code.
+    Exit(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
+
+impl End {
+    /// Whether it ended by itself with code 0.
+    pub fn is_clean(self) -> bool {
+        self == Self::Exit(0)
+    }
+
+    fn from_status(status: i32) -> Option<Self> {
+        if libc::WIFEXITED(status) {
+            Some(Self::Exit(libc::WEXITSTATUS(status)))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Self::Signal(libc::WTERMSIG(status)))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exit(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => match Signal::try_from(number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// A child that is gone for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// Its process id, free for others from now on.
+    pub pid: i32,
+    /// How it ended.
+    pub end: End,
+    /// The most memory it had resident, in KiB.
+    pub peak_kib: u64,
+    /// Processor time it used.
+    pub cpu: Duration,
+}
+
+/// The next child that has ended, if any; never waits. Call it until it says `None`: one SIGCHLD may stand for many.
+pub fn next() -> Option<Reaped> {
+    loop {
+        let mut status = 0;
+        // SAFETY: an all-zero rusage is a valid one.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live, writable values of the right types.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        match pid {
+            1.. => {
+                if let Some(end) = End::from_status(status) {
+                    return Some(Reaped { pid, end, peak_kib: usage.ru_maxrss.max(0) as u64, cpu: cpu(&usage) });
+                }
+            }
+            0 => return None,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return None,
+        }
+    }
+}
+
+fn cpu(usage: &libc::rusage) -> Duration {
+    let micros = |t: libc::timeval| Duration::from_micros((t.tv_sec * 1_000_000 + t.tv_usec).max(0) as u64);
+    micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_said_in_words() {
+        for (end, words) in [
+            (End::Exit(0), "exited with code 0"),
+            (End::Exit(3), "exited with code 3"),
+            (End::Signal(libc::SIGSEGV), "killed by SIGSEGV"),
+            (End::Signal(64), "killed by signal 64"),
+        ] {
+            assert_eq!(end.to_string(), words);
+        }
+    }
+}

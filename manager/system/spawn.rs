@@ -1,0 +1,132 @@
+//! Starting a child: this program again, by the descriptor opened at start, so that a binary replaced on disk never
+//! mixes versions.
+//!
+//! Only the main thread may spawn: PDEATHSIG, which the child asks for, follows the *thread* that made it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::unistd::{Pid, setpgid};
+
+/// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`Child::extra`] follow from here on.
+pub const CHANNEL_FD: RawFd = 3;
+/// The first of [`Child::extra`].
+pub const EXTRA_FD: RawFd = 4;
+
+/// Room that a child's `argv[0]` leaves for the title it gives itself, in bytes.
+const TITLE_ROOM: usize = 200;
+
+/// The running program, and what its children get back of what it changed for itself.
+#[derive(Debug)]
+pub struct Program {
+    path: String,
+    descriptors: (rlim_t, rlim_t),
+    _exe: File,
+}
+
+/// A child to start.
+#[derive(Debug)]
+pub struct Child<'a> {
+    /// The hidden first argument that says what it is.
+    pub role: &'a str,
+    /// Its end of the channel.
+    pub channel: OwnedFd,
+    /// Further descriptors, numbered from [`EXTRA_FD`].
+    pub extra: Vec<OwnedFd>,
+    /// Where its standard output and error go.
+    pub output: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Program {
+    /// Opens the running program and raises the soft limit of descriptors to the hard one: a manager needs a few for
+    /// each worker.
+    ///
+    /// # Errors
+    /// Where `/proc` is not mounted.
+    pub fn open() -> io::Result<Self> {
+        let exe = File::open("/proc/self/exe")?;
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
+        Ok(Self { path, descriptors: (soft, hard), _exe: exe })
+    }
+
+    /// Starts a child, which leads a process group of its own. It is to be reaped with [`super::reap`].
+    ///
+    /// # Errors
+    /// The system's: no more processes, memory or descriptors.
+    pub fn spawn(&self, child: Child<'_>) -> io::Result<Pid> {
+        let mut command = Command::new(&self.path);
+        command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
+        command.stdin(Stdio::null());
+        if let Some((out, err)) = child.output {
+            command.stdout(out).stderr(err);
+        }
+        let mut inherited: Vec<OwnedFd> = vec![child.channel];
+        inherited.extend(child.extra);
+        // Lifted above the numbers they are to get, so that none is overwritten before its turn.
+        let lifted = inherited.iter().map(lift).collect::<io::Result<Vec<OwnedFd>>>()?;
+        let numbers: Vec<RawFd> = lifted.iter().map(AsRawFd::as_raw_fd).collect();
+        let (soft, hard) = self.descriptors;
+        // SAFETY: what runs between fork and exec is only system calls on plain numbers: no allocation, no lock.
+        unsafe {
+            command.pre_exec(move || {
+                setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+                setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+                hand_over(&numbers)
+            });
+        }
+        let started = command.spawn()?;
+        Ok(Pid::from_raw(started.id() as i32))
+    }
+}
+
+/// A copy of the descriptor, above every number a child is to find something on.
+fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    let copy = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64))?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Puts the descriptors on their numbers and marks all others to be closed by exec. Closing them here would close the
+/// pipe through which std hears of a failed exec.
+fn hand_over(numbers: &[RawFd]) -> io::Result<()> {
+    let mut next = CHANNEL_FD;
+    for &number in numbers {
+        // SAFETY: plain system call on two descriptor numbers.
+        if unsafe { libc::dup2(number, next) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        next += 1;
+    }
+    // SAFETY: plain system call; an old kernel's ENOSYS is harmless, since all of ours are close-on-exec already.
+    unsafe { libc::syscall(libc::SYS_close_range, next, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Ok(())
+}
+
+/// Takes an inherited descriptor by its number; `None` where there is none (the program was not started by a manager).
+/// It is marked close-on-exec, so that nothing a plugin starts gets it.
+pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: plain system calls; a number that is not open gives an error.
+    let open = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+    // SAFETY: it is open, and each number is taken once, by the one place that knows what it means.
+    open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Points standard output or error somewhere else, such as a descriptor closed by a plugin.
+///
+/// # Errors
+/// The system's.
+pub fn replace_fd(with: OwnedFd, number: RawFd) -> io::Result<()> {
+    let raw = with.into_raw_fd();
+    // SAFETY: plain system calls on numbers; `raw` is ours to close.
+    let failed = unsafe { libc::dup2(raw, number) } < 0;
+    // SAFETY: as above.
+    unsafe { libc::close(raw) };
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,115 @@
+//! How a worker hears that it should leave, other than by an order: TERM or INT from an operator, or the manager's death.
+//!
+//! The handler sets a flag and writes to an eventfd, so that a worker asleep in poll wakes up without a race.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+static STOP: AtomicBool = AtomicBool::new(false);
+static ORPHAN: AtomicBool = AtomicBool::new(false);
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+static GRACE_MS: AtomicU64 = AtomicU64::new(0);
+
+/// Proof that the handlers are set; readable in poll once a stop was asked for.
+#[derive(Debug)]
+pub struct StopSignal(EventFd);
+
+/// The real-time signal the kernel sends when the manager is gone. Nobody else sends it.
+fn orphan_signal() -> i32 {
+    libc::SIGRTMIN() + 3
+}
+
+extern "C" fn on_signal(number: libc::c_int) {
+    let saved = nix::errno::Errno::last_raw();
+    STOP.store(true, Relaxed);
+    if number == orphan_signal() {
+        ORPHAN.store(true, Relaxed);
+        arm_kill_timer();
+    }
+    let one = 1_u64;
+    // SAFETY: write(2) is async-signal-safe; the descriptor is an eventfd or -1, which fails harmlessly.
+    unsafe { libc::write(WAKE.load(Relaxed), (&raw const one).cast(), 8) };
+    nix::errno::Errno::set_raw(saved);
+}
+
+/// An orphan may be inside a plugin that never returns: the kernel ends it after the grace, whatever it does.
+fn arm_kill_timer() {
+    // SAFETY: timer_create and timer_settime are system calls on zeroed plain structs; both are async-signal-safe on
+    // Linux with SIGEV_SIGNAL.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = std::ptr::null_mut();
+        if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) == 0 {
+            let grace = GRACE_MS.load(Relaxed).max(1);
+            let mut when: libc::itimerspec = std::mem::zeroed();
+            when.it_value.tv_sec = (grace / 1000) as libc::time_t;
+            when.it_value.tv_nsec = ((grace % 1000) * 1_000_000) as libc::c_long;
+            libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut());
+        }
+    }
+}
+
+impl StopSignal {
+    /// Sets the handlers and asks the kernel to tell of the death of `manager`. To be called after any change of uid,
+    /// which would undo it.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors.
+    pub fn install(manager: i32, grace: Duration) -> io::Result<Self> {
+        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        WAKE.store(wake.as_fd().as_raw_fd(), Relaxed);
+        GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        // No SA_RESTART: a blocking receive must come back and look at the flag.
+        let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            // SAFETY: the handler touches atomics and calls async-signal-safe functions only.
+            unsafe { sigaction(signal, &action)? };
+        }
+        // SAFETY: as above; nix has no name for real-time signals, so the plain call is used with a zeroed struct.
+        unsafe {
+            let mut raw: libc::sigaction = std::mem::zeroed();
+            raw.sa_sigaction = on_signal as *const () as usize;
+            if libc::sigaction(orphan_signal(), &raw const raw, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            libc::prctl(libc::PR_SET_PDEATHSIG, orphan_signal());
+        }
+        if nix::unistd::getppid().as_raw() != manager {
+            // It died before we asked.
+            on_signal(orphan_signal());
+        }
+        Ok(Self(wake))
+    }
+
+    /// Whether a stop was asked for.
+    pub fn asked(&self) -> bool {
+        asked()
+    }
+}
+
+/// Whether a stop was asked for, from any thread.
+pub fn asked() -> bool {
+    STOP.load(Relaxed)
+}
+
+/// The manager's end of the channel closed, or the kernel said it is gone: stop, within the grace.
+pub fn orphaned() {
+    if !ORPHAN.swap(true, Relaxed) {
+        STOP.store(true, Relaxed);
+        arm_kill_timer();
+    }
+}
+
+impl AsFd for StopSignal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

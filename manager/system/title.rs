@@ -1,0 +1,56 @@
+//! The name `ps` shows for a process. The kernel takes it from where the arguments lay at exec, so it is written there.
+
+use std::sync::OnceLock;
+
+use nix::libc;
+
+/// Where the arguments lie: start and length. Found once; `None` where /proc does not say.
+static ROOM: OnceLock<Option<(usize, usize)>> = OnceLock::new();
+
+/// Sets what `ps -f` shows. Titles longer than the arguments were are cut. Costs a copy and no system call, but for
+/// the first time. Only for the main thread of a child that does not look at its arguments any more.
+pub fn set(title: &str) {
+    let Some((start, length)) = *ROOM.get_or_init(find_room) else { return };
+    let used = title.len().min(length.saturating_sub(1));
+    // SAFETY: the range is this process's own argument area, which is writable and lives as long as the process; std
+    // copies arguments out of it when asked, which a child does only before this.
+    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, length) };
+    area[..used].copy_from_slice(&title.as_bytes()[..used]);
+    area[used..].fill(0);
+}
+
+/// Sets the short name (15 bytes) that `top` and `ps -e` show.
+pub fn set_short(name: &str) {
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    // SAFETY: a NUL-terminated buffer of the sixteen bytes that PR_SET_NAME reads.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+fn find_room() -> Option<(usize, usize)> {
+    argument_area(&std::fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// Start and length of the arguments, from the line of /proc/self/stat (fields 48 and 49, see proc(5)).
+fn argument_area(stat: &str) -> Option<(usize, usize)> {
+    let after_name = stat.rsplit_once(')')?.1;
+    let mut fields = after_name.split_ascii_whitespace().skip(48 - 3);
+    let start: usize = fields.next()?.parse().ok()?;
+    let end: usize = fields.next()?.parse().ok()?;
+    (start != 0 && end > start).then(|| (start, end - start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_is_found_behind_a_name_with_brackets() {
+        let fields: Vec<String> = (3..=52).map(|n| n.to_string()).collect();
+        assert_eq!(argument_area(&format!("12 (a) b) {}", fields.join(" "))), Some((48, 1)));
+        assert_eq!(argument_area("12 (a) S 1 2"), None);
+        assert_eq!(argument_area(""), None);
+    }
+}
