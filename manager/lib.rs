@@ -1,2 +1,3 @@
 //! gm-native.
 pub mod system;
+pub mod worker;

@@ -7,7 +7,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
 use std::{io, mem};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -54,7 +54,7 @@ struct Header {
     doing: AtomicU32,
     function: AtomicU32,
     connection: AtomicU32,
-    /// Not zero from before a packet's first byte until after its last.
+    /// How many connections are between a packet's first byte and its last.
     sending: AtomicU32,
     job: AtomicU64,
     started_ns: AtomicU64,
@@ -213,9 +213,14 @@ impl PageWriter {
         self.doing(next);
     }
 
-    /// Whether bytes of a packet may be on the wire, some of them missing.
-    pub fn sending(&self, sending: bool) {
-        self.0.header().sending.store(u32::from(sending), Release);
+    /// Bytes of a packet may be on the wire from now on, some of them missing. Counted, as connections overlap.
+    pub fn sending_begins(&self) {
+        self.0.header().sending.fetch_add(1, AcqRel);
+    }
+
+    /// The last byte of what began is sent, or never will be since the connection is gone.
+    pub fn sending_ends(&self) {
+        self.0.header().sending.fetch_sub(1, AcqRel);
     }
 }
 
@@ -357,9 +362,9 @@ mod tests {
         assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
         assert_eq!(seen.handle.unwrap(), b"H:host:12");
         assert_eq!(seen.unique.unwrap(), b"u");
-        page.sending(true);
+        page.sending_begins();
         assert!(view.read().sending);
-        page.sending(false);
+        page.sending_ends();
         page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
         assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None });
         assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });

@@ -1,0 +1,199 @@
+//! The line to the manager: what the worker says, and the orders it hears.
+//!
+//! One per process and reached from the plugin's call-backs, which carry no pointer of ours: hence the static.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::system::channel::{Channel, MAX_MESSAGE, Received};
+use crate::system::{clock, stop_signal};
+use crate::worker::orders::{self, JobName, Order, Word};
+
+/// A busy worker looks for orders at most this often.
+pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What must be said waits this long for a manager that does not read: it may be stopped, or very busy.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A log line waits no longer than this; then lines are counted instead.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// A plugin's log line is cut here, in bytes.
+const LOG_CUT: usize = 256;
+
+static LINE: OnceLock<Line> = OnceLock::new();
+
+/// The worker's end of the channel.
+pub struct Line {
+    channel: Channel,
+    inbox: Mutex<Inbox>,
+    leaving: AtomicBool,
+    last_look_ns: AtomicU64,
+    verbosity: AtomicU8,
+    dropped: AtomicU64,
+}
+
+struct Inbox {
+    buffer: Vec<u8>,
+    orders: VecDeque<Order>,
+}
+
+/// Sets up the line. Called once, by the worker's main function.
+pub fn open(channel: Channel, verbosity: u8) -> &'static Line {
+    LINE.get_or_init(|| Line {
+        channel,
+        inbox: Mutex::new(Inbox { buffer: vec![0; 4096], orders: VecDeque::new() }),
+        leaving: AtomicBool::new(false),
+        last_look_ns: AtomicU64::new(0),
+        verbosity: AtomicU8::new(verbosity),
+        dropped: AtomicU64::new(0),
+    })
+}
+
+/// The line, once it is set up.
+pub fn get() -> Option<&'static Line> {
+    LINE.get()
+}
+
+impl Line {
+    /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
+    pub fn say(&self, word: &Word) {
+        if self.channel.send(&orders::encode(word), PATIENCE).is_err() {
+            stop_signal::orphaned();
+        }
+    }
+
+    /// Says something together with a copy of a descriptor.
+    pub fn say_with(&self, word: &Word, fd: BorrowedFd<'_>) {
+        if self.channel.send_fd(&orders::encode(word), fd, PATIENCE).is_err() {
+            stop_signal::orphaned();
+        }
+    }
+
+    /// Whether log records of this level (see [`Word::Log`]) are wanted.
+    pub fn wants(&self, level: u8) -> bool {
+        level <= highest_wanted(self.verbosity.load(Relaxed))
+    }
+
+    /// Other records are wanted from now on.
+    pub fn set_verbosity(&self, verbosity: u8) {
+        self.verbosity.store(verbosity, Relaxed);
+    }
+
+    /// Which records are wanted.
+    pub fn verbosity(&self) -> u8 {
+        self.verbosity.load(Relaxed)
+    }
+
+    /// Sends a log line. A manager that does not read costs a second once; after that, lines are counted until it does.
+    pub fn log(&self, level: u8, job: Option<JobName>, text: &str) {
+        let word = Word::Log { level, job, text: cut(text, LOG_CUT) };
+        let dropped = self.dropped.load(Relaxed);
+        let patience = if dropped == 0 { LOG_PATIENCE } else { Duration::ZERO };
+        if dropped > 0 {
+            let sum = orders::encode(&Word::Dropped { lines: dropped });
+            if self.channel.send(&sum, patience).is_ok() {
+                self.dropped.fetch_sub(dropped, Relaxed);
+            }
+        }
+        if self.channel.send(&orders::encode(&word), patience).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Reads the orders that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
+    pub fn look(&self, now: Duration) {
+        if self.look_is_due(now) {
+            self.look_now(now);
+        }
+    }
+
+    /// Whether the last look is [`LOOK_EVERY`] ago.
+    pub fn look_is_due(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_nanos(self.last_look_ns.load(Relaxed))) >= LOOK_EVERY
+    }
+
+    /// Reads the orders that came. Never waits.
+    pub fn look_now(&self, now: Duration) {
+        self.looked(now);
+        let mut inbox = self.inbox();
+        let inbox = &mut *inbox;
+        loop {
+            match self.channel.try_receive(&mut inbox.buffer) {
+                Ok(Received::Message(length, _)) => {
+                    if let Ok(order) = orders::decode::<Order>(&inbox.buffer[..length]) {
+                        self.leaving.fetch_or(order == Order::Leave, Relaxed);
+                        inbox.orders.push_back(order);
+                    }
+                }
+                Ok(Received::Nothing) => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => inbox.buffer.resize(MAX_MESSAGE, 0),
+                Ok(Received::Closed) | Err(_) => return stop_signal::orphaned(),
+            }
+        }
+    }
+
+    /// Remembers that a poll has just found no order.
+    pub fn looked(&self, now: Duration) {
+        self.last_look_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The next order that was read and not yet carried out.
+    pub fn next_order(&self) -> Option<Order> {
+        self.inbox().orders.pop_front()
+    }
+
+    /// Whether the worker is to leave; looks for orders where it is time to. From any thread.
+    pub fn is_stopping(&self) -> bool {
+        self.look(clock::now());
+        self.leaving.load(Relaxed) || stop_signal::asked()
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// Which plugin records a verbosity lets through: errors and warnings always, information with the jobs (-vvv), the
+/// rest at -vvvv and -vvvvv.
+pub fn highest_wanted(verbosity: u8) -> u8 {
+    match verbosity {
+        0..=2 => 2,
+        3 => 3,
+        4 => 4,
+        _ => 5,
+    }
+}
+
+/// At most `most` bytes of `text`, whole characters, and a word where something is missing.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    format!("{}...(truncated)", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        assert_eq!(cut("short", 256), "short");
+        assert_eq!(cut("ab\u{e9}", 3), "ab...(truncated)");
+        assert_eq!(cut(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(256)));
+    }
+
+    #[test]
+    fn verbosity_lets_records_through_as_documented() {
+        assert_eq!([0, 1, 2, 3, 4, 5].map(highest_wanted), [2, 2, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,4 @@
+//! The child process that serves functions.
+
+pub mod orders;
+pub mod talk;

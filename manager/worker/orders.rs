@@ -1,0 +1,196 @@
+//! What the manager tells a worker, and what a worker tells the manager.
+//!
+//! Both ends are the same binary (`/proc/self/exe`), so the messages carry no version. What a worker says is hostile
+//! input to the manager all the same: a plugin can write to its worker's descriptors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a worker is told before it loads anything; too long for a message, so it comes in a memfd.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Process id of the manager: a worker with another parent is an orphan.
+    pub manager: i32,
+    /// What to serve, in the order of CAN_DO.
+    pub functions: Vec<FunctionOrder>,
+    /// The job servers, all of which are served.
+    pub servers: Vec<ServerOrder>,
+    /// How it is to be called: what `gearadmin --workers` shows, less the process id that the worker adds.
+    pub name: String,
+    /// The host's name, for the same.
+    pub host: String,
+    /// Counts the starts of workers.
+    pub generation: u64,
+    /// 0 to 5: which log records are wanted.
+    pub verbosity: u8,
+    /// How many workers there are: a first reconnect is spread over 1 ms for each.
+    pub siblings: u32,
+    /// Bounds of time and size.
+    pub limits: Limits,
+}
+
+/// One function a worker serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionOrder {
+    /// Its name with the job servers.
+    pub name: String,
+    /// The symbol of its entry: the configured prefix and the name.
+    pub symbol: String,
+    /// Its library in the store.
+    pub library: PathBuf,
+    /// First 12 hexadecimal digits of the library's hash.
+    pub version: String,
+    /// The `setting.*` keys of its section.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One job server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerOrder {
+    /// As configured, HOST:PORT: what messages call it.
+    pub name: String,
+    /// What the name resolved to; tried in turn. Empty while it does not resolve.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Bounds a worker keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The largest packet taken or sent, in bytes.
+    pub max_packet: u64,
+    /// For a connection to be made, and again for its first answer.
+    pub connect_timeout: Duration,
+    /// How often a connection is proved; zero for never.
+    pub echo_interval: Duration,
+    /// How long an answer to that may take.
+    pub echo_timeout: Duration,
+    /// For the last ECHO, and for destructors.
+    pub stop_timeout: Duration,
+    /// How long an orphan may finish its job.
+    pub grace: Duration,
+}
+
+/// What a worker is told later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Register the functions and take jobs.
+    Go,
+    /// Take no more jobs, finish the one in hand, leave.
+    Leave,
+    /// Other log records are wanted from now on.
+    Verbosity(u8),
+    /// A job server's name resolves to something else now.
+    Addresses {
+        /// Which server, counted as in the orders.
+        server: usize,
+        /// All its addresses.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// What a worker says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Word {
+    /// Its libraries are loaded and their objects made.
+    Loaded,
+    /// A library could not be loaded, or its object not made. The worker ends after it.
+    CannotServe {
+        /// Which function, counted as in the orders.
+        function: usize,
+        /// One sentence.
+        reason: String,
+    },
+    /// At least one job server has answered, and the others had their moment.
+    Ready,
+    /// It took the order to go: functions are registered wherever a server is up.
+    Serving,
+    /// A connection was made; its socket comes with the message.
+    Connection {
+        /// Counts the worker's connections from 1.
+        number: u32,
+        /// Which server, counted as in the orders.
+        server: usize,
+    },
+    /// A connection is over: the manager's copy of its socket has no use any more.
+    Disconnection {
+        /// The number its [`Word::Connection`] had.
+        number: u32,
+    },
+    /// A job server answers.
+    ServerUp {
+        /// Which server.
+        server: usize,
+    },
+    /// A job server does not answer, or no longer; said once until it does again.
+    ServerDown {
+        /// Which server.
+        server: usize,
+        /// What was seen.
+        reason: String,
+    },
+    /// A line for the log.
+    Log {
+        /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.
+        level: u8,
+        /// The job it belongs to.
+        job: Option<JobName>,
+        /// What to say; already cut.
+        text: String,
+    },
+    /// Lines that were not sent since the manager did not read.
+    Dropped {
+        /// How many.
+        lines: u64,
+    },
+    /// It takes no more jobs.
+    Leaving,
+    /// All job servers have been taken leave of; the process ends next.
+    Left,
+}
+
+/// Which job a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobName {
+    /// The function's name.
+    pub function: String,
+    /// The job's handle, as text.
+    pub handle: String,
+}
+
+/// Puts a message into bytes.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Plain structs and maps with text keys cannot fail to become JSON.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// Reads a message back.
+///
+/// # Errors
+/// What serde_json says of bytes that are none.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_back_as_they_went() {
+        for word in [
+            Word::Loaded,
+            Word::Connection { number: 3, server: 1 },
+            Word::CannotServe { function: 0, reason: "new() failed: no such table".into() },
+            Word::Log { level: 3, job: Some(JobName { function: "f".into(), handle: "H:1".into() }), text: "x\n".into() },
+        ] {
+            assert_eq!(decode::<Word>(&encode(&word)).unwrap(), word);
+        }
+        let order = Order::Addresses { server: 0, addresses: vec!["[::1]:4730".parse().unwrap()] };
+        assert_eq!(decode::<Order>(&encode(&order)).unwrap(), order);
+        assert!(decode::<Order>(b"\xff\x00garbage").is_err());
+    }
+}

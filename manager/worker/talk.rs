@@ -1,0 +1,511 @@
+//! One connection to a job server, as a conversation: what was asked, what is awaited, what is due. Pure: no socket, no
+//! clock. [`super::session`] carries out what is decided here.
+//!
+//! Why each rule is as it is stands in docs/gearmand.md; the short form: GRAB after every NOOP, PRE_SLEEP after every
+//! NO_JOB, an ECHO proves the line, and nothing that is not needed goes on the wire.
+
+use std::time::Duration;
+
+/// An unanswered GRAB holds up the other job servers no longer than this.
+pub const GRAB_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A wake-up this soon after falling asleep says that the server had sent it already, or believes in work it will not
+/// give (an epoch job beside a low-priority one, on gearmand 1.1).
+const AT_ONCE: Duration = Duration::from_millis(2);
+const IDLE_ROUNDS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The code of the ERROR packet that says a result came too late.
+const TOO_LATE: &[u8] = b"JOB_NOT_FOUND";
+
+/// What a job server said, as far as the conversation is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// There may be work.
+    Noop,
+    /// There is none.
+    NoJob,
+    /// A job.
+    Assigned,
+    /// The answer to an ECHO.
+    Echo,
+    /// Something was refused, with this code.
+    Error(&'a [u8]),
+    /// Anything else a server may send.
+    Other,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing.
+    Nothing,
+    /// The server answers: functions may be registered.
+    Greeted,
+    /// Send PRE_SLEEP.
+    Sleep,
+    /// Run the job.
+    Run,
+    /// A result came too late: the server has given the job to somebody else.
+    Superseded,
+    /// Log the error.
+    Complain,
+}
+
+/// What is due because time went by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// Send an ECHO.
+    Echo,
+    /// The server is mute: give the connection up.
+    Lost,
+}
+
+/// How far the leave-taking is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// Send one GRAB: a server that wakes one sleeper at a time may have woken this one just now.
+    Ask,
+    /// Send the last ECHO.
+    Echo,
+    /// An answer is awaited.
+    Wait,
+    /// The server has everything.
+    Done,
+}
+
+/// The state of the conversation.
+#[derive(Debug, Clone)]
+pub struct Talk {
+    greeted: bool,
+    registered: bool,
+    old_grab: bool,
+    answers_echo: bool,
+    grab: Option<Duration>,
+    behind: bool,
+    asleep: bool,
+    /// A NOOP came and no GRAB was sent since.
+    woken: bool,
+    fell_asleep: Duration,
+    rounds: u32,
+    pause_until: Duration,
+    /// When the oldest ECHO without an answer was sent, and how many there are.
+    echo: Option<Duration>,
+    echoes: u32,
+    heard: Duration,
+    proved: Duration,
+    leaving: bool,
+    last_echo: bool,
+}
+
+impl Talk {
+    /// A connection on which ECHO and GRAB have just been sent, before any CAN_DO.
+    pub fn greeting(now: Duration) -> Self {
+        Self {
+            greeted: false,
+            registered: false,
+            old_grab: false,
+            answers_echo: false,
+            grab: Some(now),
+            behind: false,
+            asleep: false,
+            woken: false,
+            fell_asleep: Duration::ZERO,
+            rounds: 0,
+            pause_until: Duration::ZERO,
+            echo: Some(now),
+            echoes: 1,
+            heard: now,
+            proved: now,
+            leaving: false,
+            last_echo: false,
+        }
+    }
+
+    /// The server has answered the greeting.
+    pub fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
+    /// A GRAB is out, and not so long that the other servers should not wait for it.
+    pub fn is_awaited(&self) -> bool {
+        self.grab.is_some() && !self.behind
+    }
+
+    /// Whether functions are still to be registered.
+    pub fn wants_registering(&self) -> bool {
+        self.greeted && !self.registered
+    }
+
+    /// CAN_DO was sent for every function.
+    pub fn registered(&mut self) {
+        self.registered = true;
+    }
+
+    /// Whether a GRAB may be sent now.
+    pub fn may_ask(&self, now: Duration) -> bool {
+        self.registered && !self.leaving && self.grab.is_none() && !self.asleep && now >= self.pause_until
+    }
+
+    /// A GRAB was sent.
+    pub fn asked(&mut self, now: Duration) {
+        self.grab = Some(now);
+        self.behind = false;
+        self.asleep = false;
+        self.woken = false;
+    }
+
+    /// Whether the server knows only the old form of GRAB (the Perl server).
+    pub fn uses_old_grab(&self) -> bool {
+        self.old_grab
+    }
+
+    /// An ECHO was sent.
+    pub fn echo_sent(&mut self, now: Duration) {
+        self.echo.get_or_insert(now);
+        self.echoes += 1;
+        self.proved = now;
+    }
+
+    /// Bytes came: the server lives, whatever they mean.
+    pub fn heard_something(&mut self, now: Duration) {
+        self.heard = now;
+    }
+
+    /// The worker was busy elsewhere and read nothing: silence meanwhile proves nothing.
+    pub fn was_busy(&mut self, now: Duration) {
+        for since in [&mut self.grab, &mut self.echo].into_iter().flatten() {
+            *since = now;
+        }
+    }
+
+    /// Takes in a packet.
+    pub fn hear(&mut self, heard: Heard<'_>, now: Duration) -> Next {
+        match heard {
+            Heard::Noop => self.woken(now),
+            Heard::NoJob if self.grab.is_none() => Next::Nothing,
+            Heard::NoJob => {
+                self.answered();
+                if self.greeted {
+                    self.falls_asleep(now)
+                } else {
+                    self.greeted = true;
+                    Next::Greeted
+                }
+            }
+            Heard::Assigned => {
+                self.answered();
+                self.asleep = false;
+                self.rounds = 0;
+                self.greeted = true;
+                Next::Run
+            }
+            Heard::Echo => {
+                self.echoes = self.echoes.saturating_sub(1);
+                self.echo = self.echo.filter(|_| self.echoes > 0);
+                self.answers_echo = true;
+                Next::Nothing
+            }
+            // Before any job was taken an error can only be about the GRAB that went with the greeting.
+            Heard::Error(_) if !self.greeted => {
+                self.answered();
+                self.old_grab = true;
+                self.greeted = true;
+                Next::Greeted
+            }
+            Heard::Error(TOO_LATE) => Next::Superseded,
+            Heard::Error(_) => Next::Complain,
+            Heard::Other => Next::Nothing,
+        }
+    }
+
+    fn answered(&mut self) {
+        self.grab = None;
+        self.behind = false;
+    }
+
+    fn falls_asleep(&mut self, now: Duration) -> Next {
+        if self.leaving {
+            return Next::Nothing;
+        }
+        self.asleep = true;
+        self.fell_asleep = now;
+        Next::Sleep
+    }
+
+    fn woken(&mut self, now: Duration) -> Next {
+        let at_once = self.asleep && now.saturating_sub(self.fell_asleep) < AT_ONCE;
+        self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
+        if self.rounds > IDLE_ROUNDS {
+            let doublings = (self.rounds - IDLE_ROUNDS - 1).min(10);
+            self.pause_until = now + (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+        }
+        self.asleep = false;
+        self.woken = true;
+        Next::Nothing
+    }
+
+    /// What time asks for. `quiet` says that the worker has nothing else to do, so that a sleeper may ask again, which
+    /// heals a lost wake-up.
+    pub fn due(&mut self, now: Duration, interval: Duration, timeout: Duration, quiet: bool) -> Due {
+        if let Some(deadline) = self.mute_at(timeout)
+            && now >= deadline
+        {
+            return Due::Lost;
+        }
+        if !self.greeted {
+            return Due::Nothing;
+        }
+        if self.grab.is_some_and(|since| now >= since + GRAB_PATIENCE) && !self.behind {
+            self.behind = true;
+            return if self.echo.is_none() { Due::Echo } else { Due::Nothing };
+        }
+        if interval.is_zero() || now < self.proved + interval || self.echo.is_some() {
+            return Due::Nothing;
+        }
+        if quiet {
+            self.asleep = false;
+        }
+        self.proved = now;
+        Due::Echo
+    }
+
+    /// When the server counts as mute: nothing at all was heard since something that has to be answered was sent.
+    fn mute_at(&self, timeout: Duration) -> Option<Duration> {
+        let asked = match (self.echo, self.grab) {
+            (Some(echo), _) if self.answers_echo || !self.greeted => Some(echo),
+            (_, grab) => grab,
+        }?;
+        (self.heard <= asked).then(|| asked + timeout)
+    }
+
+    /// When [`Talk::due`] should be called next; `None` for not before something is heard or sent.
+    pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
+        let proof = (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved + interval);
+        let patience = self.grab.filter(|_| self.greeted && !self.behind).map(|since| since + GRAB_PATIENCE);
+        let pause = (self.registered && !self.leaving && self.grab.is_none() && !self.asleep).then_some(self.pause_until);
+        [self.mute_at(timeout), proof, patience, pause].into_iter().flatten().min()
+    }
+
+    /// The worker is to leave: no PRE_SLEEP from now on, and no GRAB but where [`Talk::farewell`] says so.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// The next step of taking leave. `Done` where there is nothing to prove.
+    pub fn farewell(&self) -> Farewell {
+        if self.grab.is_some() && self.greeted {
+            Farewell::Wait
+        } else if self.registered && (self.asleep || self.woken) {
+            Farewell::Ask
+        } else if !self.registered || !self.answers_echo || (self.last_echo && self.echoes == 0) {
+            Farewell::Done
+        } else if self.last_echo {
+            Farewell::Wait
+        } else {
+            Farewell::Echo
+        }
+    }
+
+    /// The last ECHO was sent: nothing goes out after it but the answer to a job that comes all the same.
+    pub fn said_farewell(&mut self, now: Duration) {
+        self.echo_sent(now);
+        self.last_echo = true;
+    }
+
+    /// A result went out after the last ECHO: another one has to follow.
+    pub fn farewell_again(&mut self) {
+        self.last_echo = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn registered() -> Talk {
+        let mut talk = Talk::greeting(ms(0));
+        talk.heard_something(ms(1));
+        talk.hear(Heard::Echo, ms(1));
+        assert_eq!(talk.hear(Heard::NoJob, ms(1)), Next::Greeted);
+        talk.registered();
+        talk
+    }
+
+    fn asleep() -> Talk {
+        let mut talk = registered();
+        talk.asked(ms(2));
+        assert_eq!(talk.hear(Heard::NoJob, ms(2)), Next::Sleep);
+        talk
+    }
+
+    #[test]
+    fn any_answer_to_the_greeting_counts_as_life() {
+        for (answers, old) in [
+            (vec![Heard::Echo, Heard::NoJob], false),
+            (vec![Heard::NoJob], false),
+            (vec![Heard::Echo, Heard::Error(b"server_error")], true),
+        ] {
+            let mut talk = Talk::greeting(ms(0));
+            let last = answers.iter().map(|heard| talk.hear(*heard, ms(1))).last();
+            assert_eq!(last, Some(Next::Greeted), "{answers:?}");
+            assert!(talk.is_greeted() && talk.uses_old_grab() == old, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_mute_to_the_greeting_is_lost() {
+        let mut talk = Talk::greeting(ms(0));
+        assert_eq!(talk.due(ms(9_999), INTERVAL, TIMEOUT, true), Due::Nothing);
+        assert_eq!(talk.next_due(INTERVAL, TIMEOUT), Some(ms(10_000)));
+        assert_eq!(talk.due(ms(10_000), INTERVAL, TIMEOUT, true), Due::Lost);
+    }
+
+    #[test]
+    fn what_is_heard_while_serving() {
+        let job = registered();
+        let mut grabbing = registered();
+        grabbing.asked(ms(2));
+        for (name, talk, heard, next) in [
+            ("a job that was asked for", &grabbing, Heard::Assigned, Next::Run),
+            ("a job that was not asked for", &job, Heard::Assigned, Next::Run),
+            ("no job", &grabbing, Heard::NoJob, Next::Sleep),
+            ("no job, not asked", &job, Heard::NoJob, Next::Nothing),
+            ("noop while asleep", &asleep(), Heard::Noop, Next::Nothing),
+            ("noop while awake", &job, Heard::Noop, Next::Nothing),
+            ("a late result", &job, Heard::Error(b"JOB_NOT_FOUND"), Next::Superseded),
+            ("another error", &job, Heard::Error(b"server_error"), Next::Complain),
+            ("an answer to nothing", &job, Heard::Echo, Next::Nothing),
+            ("a packet for clients", &job, Heard::Other, Next::Nothing),
+        ] {
+            assert_eq!(talk.clone().hear(heard, ms(5)), next, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_sleeper_asks_only_after_a_noop() {
+        let mut talk = asleep();
+        assert!(!talk.may_ask(ms(100)));
+        talk.hear(Heard::Noop, ms(100));
+        assert!(talk.may_ask(ms(100)));
+    }
+
+    #[test]
+    fn endless_wake_ups_without_work_are_slowed_down_and_a_job_ends_that() {
+        let mut talk = asleep();
+        let mut now = ms(10);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            talk.asked(now);
+            talk.hear(Heard::NoJob, now);
+            talk.hear(Heard::Noop, now);
+            let pause = talk.next_due(Duration::ZERO, TIMEOUT).unwrap().saturating_sub(now);
+            pauses.push(pause.as_millis());
+            now += pause;
+            assert!(talk.may_ask(now));
+        }
+        assert_eq!(pauses[..5], [0, 0, 0, 10, 20]);
+        assert_eq!(*pauses.last().unwrap(), 1000);
+        talk.asked(now);
+        talk.hear(Heard::Assigned, now);
+        assert!(talk.may_ask(now));
+    }
+
+    #[test]
+    fn a_grab_without_an_answer_stays_behind_then_the_server_is_lost() {
+        let mut talk = registered();
+        talk.asked(ms(100));
+        assert!(talk.is_awaited());
+        assert_eq!(talk.due(ms(1_100), INTERVAL, TIMEOUT, false), Due::Echo);
+        talk.echo_sent(ms(1_100));
+        assert!(!talk.is_awaited());
+        assert_eq!(talk.due(ms(11_099), INTERVAL, TIMEOUT, false), Due::Nothing);
+        assert_eq!(talk.due(ms(11_100), INTERVAL, TIMEOUT, false), Due::Lost);
+        talk.heard_something(ms(11_100));
+        assert_eq!(talk.hear(Heard::Assigned, ms(11_100)), Next::Run, "a late job is run all the same");
+    }
+
+    #[test]
+    fn time_spent_in_a_job_is_not_held_against_a_server() {
+        let mut talk = registered();
+        talk.echo_sent(ms(100));
+        talk.was_busy(ms(60_000));
+        assert_eq!(talk.due(ms(60_001), INTERVAL, TIMEOUT, false), Due::Nothing);
+        assert_eq!(talk.due(ms(70_000), INTERVAL, TIMEOUT, false), Due::Lost);
+    }
+
+    #[test]
+    fn a_sleeper_proves_the_line_and_asks_again_now_and_then() {
+        let mut talk = asleep();
+        assert_eq!(talk.next_due(INTERVAL, TIMEOUT), Some(ms(30_000)));
+        assert_eq!(talk.due(ms(30_000), INTERVAL, TIMEOUT, true), Due::Echo);
+        assert!(talk.may_ask(ms(30_000)));
+        let mut silent = asleep();
+        assert_eq!(silent.next_due(Duration::ZERO, TIMEOUT), None, "with an interval of 0 nothing wakes up");
+        assert_eq!(silent.due(ms(99_999_999), Duration::ZERO, TIMEOUT, true), Due::Nothing);
+    }
+
+    #[test]
+    fn leaving_walks_to_its_end() {
+        let mut asks_first = asleep();
+        asks_first.leave();
+        assert_eq!(asks_first.farewell(), Farewell::Ask);
+        asks_first.asked(ms(50));
+        assert_eq!(asks_first.farewell(), Farewell::Wait);
+        assert_eq!(asks_first.hear(Heard::NoJob, ms(51)), Next::Nothing, "no PRE_SLEEP any more");
+        assert_eq!(asks_first.farewell(), Farewell::Echo);
+        asks_first.said_farewell(ms(52));
+        assert_eq!(asks_first.farewell(), Farewell::Wait);
+        asks_first.hear(Heard::Echo, ms(53));
+        assert_eq!(asks_first.farewell(), Farewell::Done);
+    }
+
+    #[test]
+    fn leaving_from_every_other_state() {
+        let mut busy = registered();
+        busy.asked(ms(2));
+        let mut woken = asleep();
+        woken.hear(Heard::Noop, ms(3));
+        for (name, mut talk, first) in [
+            ("GRAB out", busy, Farewell::Wait),
+            ("woken and not asked yet", woken, Farewell::Ask),
+            ("a job just done", registered(), Farewell::Echo),
+            ("never greeted", Talk::greeting(ms(0)), Farewell::Done),
+        ] {
+            talk.leave();
+            assert_eq!(talk.farewell(), first, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_older_echo_is_not_taken_for_the_last_one() {
+        let mut talk = registered();
+        talk.echo_sent(ms(10));
+        talk.leave();
+        talk.said_farewell(ms(11));
+        talk.hear(Heard::Echo, ms(12));
+        assert_eq!(talk.farewell(), Farewell::Wait);
+        talk.hear(Heard::Echo, ms(13));
+        assert_eq!(talk.farewell(), Farewell::Done);
+    }
+
+    #[test]
+    fn a_job_after_the_last_echo_asks_for_another() {
+        let mut talk = registered();
+        talk.leave();
+        talk.said_farewell(ms(11));
+        assert_eq!(talk.hear(Heard::Assigned, ms(12)), Next::Run);
+        talk.farewell_again();
+        assert_eq!(talk.farewell(), Farewell::Echo);
+    }
+}
