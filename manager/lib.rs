@@ -1,1 +1,2 @@
 //! gm-native.
+pub mod gearman;
