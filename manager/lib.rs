@@ -1,3 +1,4 @@
 //! gm-native.
+pub mod gearman;
 pub mod system;
 pub mod worker;

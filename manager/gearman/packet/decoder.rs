@@ -1,0 +1,136 @@
+//! Cuts what comes from a peer into packets.
+
+use super::{HEADER_LEN, Kind, Magic, PacketError};
+
+/// The buffer's size, but for packets that do not fit.
+const USUAL: usize = 16 * 1024;
+/// With less room than this at its end the buffer is worth tidying before the next read.
+const WORTH_READING: usize = 4 * 1024;
+
+/// A whole packet, borrowed from its [`Decoder`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Its type.
+    pub kind: Kind,
+    /// What follows the header.
+    pub body: &'a [u8],
+}
+
+/// A header that was found good.
+#[derive(Clone, Copy)]
+struct Header {
+    kind: Kind,
+    len: usize,
+}
+
+/// Turns bytes into packets, without reading them itself.
+///
+/// Read into [`space`](Self::space), say how much came with [`advance`](Self::advance), then take packets with
+/// [`next`](Self::next) until there is none. A header is checked as soon as its 12 bytes are there, and memory is taken
+/// only as bytes arrive: a peer that claims a large packet and sends nothing costs nothing.
+pub struct Decoder {
+    magic: Magic,
+    max_packet: usize,
+    buffer: Vec<u8>,
+    /// Where the first byte not yet handed out is.
+    start: usize,
+    /// Where the next byte read goes.
+    end: usize,
+    /// The header at `start`, once checked.
+    header: Option<Header>,
+}
+
+impl Decoder {
+    /// A decoder for packets of one direction, whose bodies are at most `max_packet` bytes long.
+    #[must_use]
+    pub fn new(magic: Magic, max_packet: usize) -> Self {
+        Self { magic, max_packet, buffer: Vec::new(), start: 0, end: 0, header: None }
+    }
+
+    /// Room to read into, never empty. Call [`next`](Self::next) to its end first: what was not taken stays in memory.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 && self.buffer.len() - self.end < WORTH_READING {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            let grown = (self.buffer.len() * 2).max(USUAL);
+            // The last step is an exact one, so that a packet of 65 MiB does not hold 128.
+            let needed = self.header.map_or(grown, |header| HEADER_LEN + header.len);
+            let size = if needed > self.end { grown.min(needed.max(USUAL)) } else { grown };
+            self.buffer.reserve_exact(size - self.buffer.len());
+            self.buffer.resize(size, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// Says that the first `count` bytes of [`space`](Self::space) were filled.
+    pub fn advance(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.buffer.len());
+    }
+
+    /// The next whole packet; `None` when more bytes are needed first.
+    ///
+    /// # Errors
+    ///
+    /// A header that is wrong in itself, said again at every further call: what follows it cannot be told apart.
+    #[expect(clippy::should_implement_trait, reason = "a packet borrows from the decoder, an iterator cannot say that")]
+    pub fn next(&mut self) -> Result<Option<Packet<'_>>, PacketError> {
+        if self.start == self.end {
+            self.give_back();
+        }
+        let header = match self.header {
+            Some(header) => header,
+            None => {
+                let Some(bytes) = self.buffer[self.start..self.end].first_chunk() else { return Ok(None) };
+                *self.header.insert(self.check(*bytes)?)
+            }
+        };
+        let whole = HEADER_LEN + header.len;
+        if self.end - self.start < whole {
+            return Ok(None);
+        }
+        let body = self.start + HEADER_LEN..self.start + whole;
+        self.start += whole;
+        self.header = None;
+        Ok(Some(Packet { kind: header.kind, body: &self.buffer[body] }))
+    }
+
+    /// Bytes that came and were not handed out: not zero at the end of a connection means that a packet was cut short.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn check(&self, bytes: [u8; HEADER_LEN]) -> Result<Header, PacketError> {
+        let [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3] = bytes;
+        let (magic, max) = (self.magic, self.max_packet);
+        let found = [m0, m1, m2, m3];
+        if found != magic.bytes() {
+            return Err(PacketError::Magic { expected: magic, found });
+        }
+        let kind = Kind::try_from(u32::from_be_bytes([k0, k1, k2, k3])).map_err(PacketError::UnknownKind)?;
+        if !kind.travels_as(magic) {
+            return Err(PacketError::Direction { kind, magic });
+        }
+        let claimed = u32::from_be_bytes([l0, l1, l2, l3]);
+        match usize::try_from(claimed) {
+            Ok(len) if len <= max => Ok(Header { kind, len }),
+            _ => Err(PacketError::TooLong { kind, claimed, max }),
+        }
+    }
+
+    /// Begins at the front again, with a buffer of the usual size.
+    fn give_back(&mut self) {
+        (self.start, self.end) = (0, 0);
+        if self.buffer.len() > USUAL {
+            self.buffer = Vec::new();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.capacity()
+    }
+}

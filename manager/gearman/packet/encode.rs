@@ -1,0 +1,106 @@
+//! What workers and clients send, appended to a buffer.
+//!
+//! Packets without arguments are constants. Where a packet ends in data, the `..._head` form appends all but the data,
+//! which the caller then sends from where it is: a result is never copied.
+//!
+//! Every function fails only with [`ArgumentError`], for an argument with a NUL inside or a packet beyond 4 GiB, and
+//! then leaves the buffer as it was.
+
+use super::write::{Decimal, arguments, head, header, with_data};
+use super::{ArgumentError, HEADER_LEN, Kind, Magic, Submission};
+
+const REQUEST: Magic = Magic::Request;
+
+/// Asks for a job.
+pub const GRAB_JOB_UNIQ: [u8; HEADER_LEN] = header(REQUEST, Kind::GrabJobUniq, 0);
+/// Asks for a job, of servers that do not know [`GRAB_JOB_UNIQ`].
+pub const GRAB_JOB: [u8; HEADER_LEN] = header(REQUEST, Kind::GrabJob, 0);
+/// Asks for a `NOOP` when a job comes.
+pub const PRE_SLEEP: [u8; HEADER_LEN] = header(REQUEST, Kind::PreSleep, 0);
+/// Takes all offers back. gearmand queues the jobs in hand again: never sent while one is.
+pub const RESET_ABILITIES: [u8; HEADER_LEN] = header(REQUEST, Kind::ResetAbilities, 0);
+
+type Encoded = Result<(), ArgumentError>;
+
+/// Offers a function. Once per connection: gearmand counts a second time as a second worker.
+pub fn can_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::CanDo, &[("function", function)])
+}
+
+/// Takes an offer back. gearmand queues a job in hand again: never sent while there is one.
+pub fn cant_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::CantDo, &[("function", function)])
+}
+
+/// The name the worker is listed under. gearmand cuts it at 127 bytes, and a space breaks its listing.
+pub fn set_client_id(buf: &mut Vec<u8>, id: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::SetClientId, &[("client id", id)])
+}
+
+/// Asks for `data` back.
+pub fn echo_req(buf: &mut Vec<u8>, data: &[u8]) -> Encoded {
+    with_data(buf, REQUEST, Kind::EchoReq, &[], data)
+}
+
+/// Sets an option of the connection; `exceptions` is the only one there is.
+pub fn option_req(buf: &mut Vec<u8>, option: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::OptionReq, &[("option", option)])
+}
+
+/// A job's progress.
+pub fn work_status(buf: &mut Vec<u8>, handle: &[u8], done: u64, of: u64) -> Encoded {
+    let (done, of) = (Decimal::new(done), Decimal::new(of));
+    let named = [("handle", handle), ("numerator", done.as_bytes()), ("denominator", of.as_bytes())];
+    arguments(buf, REQUEST, Kind::WorkStatus, &named)
+}
+
+/// A job's result, but for the `data_len` bytes of the result itself.
+pub fn work_complete_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
+    head(buf, REQUEST, Kind::WorkComplete, &[("handle", handle)], data_len)
+}
+
+/// Data from a running job, but for the data.
+pub fn work_data_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
+    head(buf, REQUEST, Kind::WorkData, &[("handle", handle)], data_len)
+}
+
+/// A warning from a running job, but for its text. The `gearman` CLI prints that as it is: end it with a newline.
+pub fn work_warning_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
+    head(buf, REQUEST, Kind::WorkWarning, &[("handle", handle)], data_len)
+}
+
+/// A failure with data, but for the data. The `gearman` CLI hangs on it: only where a plugin asks for it.
+pub fn work_exception_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
+    head(buf, REQUEST, Kind::WorkException, &[("handle", handle)], data_len)
+}
+
+/// A failure. The handle has no NUL: with one, clients of gearmand 1.1.x do not know their job and hang.
+pub fn work_fail(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::WorkFail, &[("handle", handle)])
+}
+
+/// A new job.
+pub fn submit(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: &[u8], workload: &[u8]) -> Encoded {
+    submit_head(buf, how, function, unique, workload.len())?;
+    buf.extend_from_slice(workload);
+    Ok(())
+}
+
+/// A new job, but for its workload.
+pub fn submit_head(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: &[u8], workload_len: usize) -> Encoded {
+    let named = [("function", function), ("unique", unique)];
+    let Submission::At(seconds) = how else { return head(buf, REQUEST, how.kind(), &named, workload_len) };
+    let seconds = Decimal::new(seconds);
+    let [function, unique] = named;
+    head(buf, REQUEST, how.kind(), &[function, unique, ("time", seconds.as_bytes())], workload_len)
+}
+
+/// Asks how the job of a handle is.
+pub fn get_status(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::GetStatus, &[("handle", handle)])
+}
+
+/// Asks how the job of a unique is.
+pub fn get_status_unique(buf: &mut Vec<u8>, unique: &[u8]) -> Encoded {
+    arguments(buf, REQUEST, Kind::GetStatusUnique, &[("unique", unique)])
+}

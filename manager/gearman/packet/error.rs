@@ -1,0 +1,73 @@
+//! What can be wrong with a packet that came, and with arguments for one that is to go.
+
+use super::{Kind, Magic};
+
+/// Bytes that are no packet. The stream cannot be read any further: close the connection.
+///
+/// The sentences carry no byte from the peer unescaped, so they can be logged as they are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// The first four bytes are not those of the expected direction.
+    #[error("a packet began with \"{}\" instead of \"{}\": the peer does not speak the Gearman protocol, or lost its \
+             place in it", .found.escape_ascii(), .expected.bytes().escape_ascii())]
+    Magic {
+        /// What was expected.
+        expected: Magic,
+        /// What came.
+        found: [u8; 4],
+    },
+    /// A type the protocol does not have.
+    #[error("a packet is of type {0}, which the Gearman protocol does not have")]
+    UnknownKind(u32),
+    /// A type that only travels the other way.
+    #[error("a {kind} packet came as a {magic}, which it cannot be")]
+    Direction {
+        /// Its type.
+        kind: Kind,
+        /// The direction it came in.
+        magic: Magic,
+    },
+    /// The header claims more than is allowed.
+    #[error("a {kind} packet claims {claimed} bytes, more than max_packet allows ({max})")]
+    TooLong {
+        /// Its type.
+        kind: Kind,
+        /// The length in its header.
+        claimed: u32,
+        /// The limit.
+        max: usize,
+    },
+    /// The body ends before its last argument begins.
+    #[error("a {kind} packet has {found} of its {expected} arguments")]
+    MissingArguments {
+        /// Its type.
+        kind: Kind,
+        /// How many there are.
+        found: usize,
+        /// How many it must have.
+        expected: usize,
+    },
+}
+
+/// Arguments no packet can carry. Nothing was appended to the buffer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// An argument that ends at a NUL on the wire has one inside.
+    #[error("the {argument} \"{}\" of a {kind} packet contains a NUL byte, where the protocol ends it", .value.escape_ascii())]
+    Nul {
+        /// The packet's type.
+        kind: Kind,
+        /// What the argument is.
+        argument: &'static str,
+        /// The offending value.
+        value: Vec<u8>,
+    },
+    /// The packet would be longer than its header can say.
+    #[error("a {kind} packet of {length} bytes is longer than the protocol can say (4294967295)")]
+    TooLong {
+        /// The packet's type.
+        kind: Kind,
+        /// The length it would have; `usize::MAX` where that is not even a number.
+        length: usize,
+    },
+}

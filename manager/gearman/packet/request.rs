@@ -1,0 +1,209 @@
+//! What a worker or a client sends, seen by a job server.
+
+use super::arguments::{Arguments, name};
+use super::response::pair;
+use super::{Kind, Magic, Packet, PacketError};
+
+/// Which jobs of a function go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    /// After the others.
+    Low,
+    /// What a client gets that does not ask.
+    #[default]
+    Normal,
+    /// Before the others.
+    High,
+}
+
+/// How a job is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submission {
+    /// The client waits for the result and is told of all that happens to the job.
+    Foreground(Priority),
+    /// The client is told the handle and no more.
+    Background(Priority),
+    /// In the background, not before that time, in seconds since 1970.
+    At(u64),
+}
+
+impl Submission {
+    /// The packet that submits so.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Foreground(Priority::Low) => Kind::SubmitJobLow,
+            Self::Foreground(Priority::Normal) => Kind::SubmitJob,
+            Self::Foreground(Priority::High) => Kind::SubmitJobHigh,
+            Self::Background(Priority::Low) => Kind::SubmitJobLowBg,
+            Self::Background(Priority::Normal) => Kind::SubmitJobBg,
+            Self::Background(Priority::High) => Kind::SubmitJobHighBg,
+            Self::At(_) => Kind::SubmitJobEpoch,
+        }
+    }
+}
+
+/// A job as a server is given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted<'a> {
+    /// What is to be run.
+    pub function: &'a [u8],
+    /// The caller's name for the job; empty where it has none.
+    pub unique: &'a [u8],
+    /// The job's input.
+    pub workload: &'a [u8],
+}
+
+/// A packet to a job server, its arguments by name. Borrowed, not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a field is the argument the protocol calls by that name")]
+pub enum Request<'a> {
+    /// The worker offers a function.
+    CanDo { function: &'a [u8] },
+    /// The worker offers a function, with a time limit for its jobs.
+    CanDoTimeout { function: &'a [u8], milliseconds: u64 },
+    /// The worker takes an offer back.
+    CantDo { function: &'a [u8] },
+    /// The worker takes all its offers back.
+    ResetAbilities,
+    /// The worker waits for a `NOOP`.
+    PreSleep,
+    /// The worker asks for a job: `JOB_ASSIGN` or `NO_JOB`.
+    GrabJob,
+    /// The worker asks for a job: `JOB_ASSIGN_UNIQ` or `NO_JOB`.
+    GrabJobUniq,
+    /// The worker asks for a job: `JOB_ASSIGN_ALL` or `NO_JOB`.
+    GrabJobAll,
+    /// The name the worker is listed under.
+    SetClientId(&'a [u8]),
+    /// Means nothing.
+    AllYours,
+    /// A job's progress.
+    WorkStatus { handle: &'a [u8], done: u64, of: u64 },
+    /// Data from a running job.
+    WorkData { handle: &'a [u8], data: &'a [u8] },
+    /// A warning from a running job.
+    WorkWarning { handle: &'a [u8], data: &'a [u8] },
+    /// A job's result.
+    WorkComplete { handle: &'a [u8], data: &'a [u8] },
+    /// A job failed.
+    WorkFail { handle: &'a [u8] },
+    /// A job failed, with data that says why.
+    WorkException { handle: &'a [u8], data: &'a [u8] },
+    /// A new job.
+    Submit { how: Submission, job: Submitted<'a> },
+    /// A new job for a time of the calendar: minute, hour, day of the month, month, day of the week (Monday is 0).
+    SubmitSched { when: [&'a [u8]; 5], job: Submitted<'a> },
+    /// A new job whose results the function `reducer` joins.
+    SubmitReduce { how: Submission, job: Submitted<'a>, reducer: &'a [u8] },
+    /// How is the job of this handle?
+    GetStatus { handle: &'a [u8] },
+    /// How is the job of this unique?
+    GetStatusUnique { unique: &'a [u8] },
+    /// Send this back.
+    EchoReq(&'a [u8]),
+    /// Set an option of the connection.
+    OptionReq(&'a [u8]),
+}
+
+impl<'a> Request<'a> {
+    /// Names the arguments of `packet`.
+    ///
+    /// # Errors
+    ///
+    /// Too few arguments, or a type that only a server sends.
+    pub fn parse(packet: Packet<'a>) -> Result<Self, PacketError> {
+        Ok(match packet.kind {
+            Kind::CanDo => Self::CanDo { function: name(packet.body) },
+            Kind::CanDoTimeout => {
+                let mut arguments = Arguments::of(packet, 2);
+                Self::CanDoTimeout { function: arguments.next()?, milliseconds: arguments.last_number() }
+            }
+            Kind::CantDo => Self::CantDo { function: name(packet.body) },
+            Kind::ResetAbilities => Self::ResetAbilities,
+            Kind::PreSleep => Self::PreSleep,
+            Kind::GrabJob => Self::GrabJob,
+            Kind::GrabJobUniq => Self::GrabJobUniq,
+            Kind::GrabJobAll => Self::GrabJobAll,
+            Kind::SetClientId => Self::SetClientId(name(packet.body)),
+            Kind::AllYours => Self::AllYours,
+            Kind::GetStatus => Self::GetStatus { handle: name(packet.body) },
+            Kind::GetStatusUnique => Self::GetStatusUnique { unique: name(packet.body) },
+            Kind::EchoReq => Self::EchoReq(packet.body),
+            Kind::OptionReq => Self::OptionReq(name(packet.body)),
+            Kind::WorkStatus
+            | Kind::WorkData
+            | Kind::WorkWarning
+            | Kind::WorkComplete
+            | Kind::WorkFail
+            | Kind::WorkException => work(packet)?,
+            _ => submit(packet)?,
+        })
+    }
+}
+
+/// What a worker says of a job.
+fn work(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
+    // No NUL, no data: a failure is its handle alone.
+    if packet.kind == Kind::WorkFail {
+        return Ok(Request::WorkFail { handle: packet.body });
+    }
+    if packet.kind == Kind::WorkStatus {
+        let mut arguments = Arguments::of(packet, 3);
+        let (handle, done) = (arguments.next()?, arguments.number()?);
+        return Ok(Request::WorkStatus { handle, done, of: arguments.last_number() });
+    }
+    let (handle, data) = pair(packet)?;
+    Ok(match packet.kind {
+        Kind::WorkData => Request::WorkData { handle, data },
+        Kind::WorkWarning => Request::WorkWarning { handle, data },
+        Kind::WorkException => Request::WorkException { handle, data },
+        _ => Request::WorkComplete { handle, data },
+    })
+}
+
+/// A new job.
+fn submit(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
+    let how = match packet.kind {
+        Kind::SubmitJobLow => Submission::Foreground(Priority::Low),
+        Kind::SubmitJob | Kind::SubmitReduceJob => Submission::Foreground(Priority::Normal),
+        Kind::SubmitJobHigh => Submission::Foreground(Priority::High),
+        Kind::SubmitJobLowBg => Submission::Background(Priority::Low),
+        Kind::SubmitJobBg | Kind::SubmitReduceJobBackground => Submission::Background(Priority::Normal),
+        Kind::SubmitJobHighBg => Submission::Background(Priority::High),
+        Kind::SubmitJobEpoch => return submit_epoch(packet),
+        Kind::SubmitJobSched => return submit_sched(packet),
+        kind => return Err(PacketError::Direction { kind, magic: Magic::Request }),
+    };
+    if matches!(packet.kind, Kind::SubmitReduceJob | Kind::SubmitReduceJobBackground) {
+        return submit_reduce(packet, how);
+    }
+    let mut arguments = Arguments::of(packet, 3);
+    let (function, unique) = (arguments.next()?, arguments.next()?);
+    Ok(Request::Submit { how, job: Submitted { function, unique, workload: arguments.last() } })
+}
+
+fn submit_epoch(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 4);
+    let (function, unique, at) = (arguments.next()?, arguments.next()?, arguments.number()?);
+    let job = Submitted { function, unique, workload: arguments.last() };
+    Ok(Request::Submit { how: Submission::At(at), job })
+}
+
+fn submit_sched(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 8);
+    let (function, unique) = (arguments.next()?, arguments.next()?);
+    let mut when = [&b""[..]; 5];
+    for field in &mut when {
+        *field = arguments.next()?;
+    }
+    Ok(Request::SubmitSched { when, job: Submitted { function, unique, workload: arguments.last() } })
+}
+
+/// gearmand and libgearman have an unused argument after the reducer, of which the PROTOCOL file says nothing.
+fn submit_reduce(packet: Packet<'_>, how: Submission) -> Result<Request<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 5);
+    let (function, unique, reducer, _unused) =
+        (arguments.next()?, arguments.next()?, arguments.next()?, arguments.next()?);
+    Ok(Request::SubmitReduce { how, job: Submitted { function, unique, workload: arguments.last() }, reducer })
+}

@@ -1,0 +1,154 @@
+//! What a job server sends, seen by a worker or a client.
+
+use super::arguments::{Arguments, name};
+use super::{Kind, Magic, Packet, PacketError};
+
+/// A job as a worker is given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned<'a> {
+    /// The server's name for the job: unique on that server until it restarts, and no further.
+    pub handle: &'a [u8],
+    /// What is to be run.
+    pub function: &'a [u8],
+    /// The caller's name for the job; empty after `GRAB_JOB`, which does not tell it.
+    pub unique: &'a [u8],
+    /// The job's input.
+    pub workload: &'a [u8],
+}
+
+/// How a job is, as a server knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobStatus {
+    /// The server has it: neither done nor never heard of.
+    pub known: bool,
+    /// A worker runs it.
+    pub running: bool,
+    /// Progress, out of `of`.
+    pub done: u64,
+    /// 0 until the worker told any.
+    pub of: u64,
+}
+
+/// A packet from a job server, its arguments by name. Borrowed, not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "a field is the argument the protocol calls by that name")]
+pub enum FromServer<'a> {
+    /// There may be a job: a hint, sent to sleepers.
+    Noop,
+    /// No job for this worker now.
+    NoJob,
+    /// A job, without its unique.
+    JobAssign(Assigned<'a>),
+    /// A job.
+    JobAssignUniq(Assigned<'a>),
+    /// A job, and the function that joins its results.
+    JobAssignAll { job: Assigned<'a>, reducer: &'a [u8] },
+    /// The data of the `ECHO_REQ`.
+    EchoRes(&'a [u8]),
+    /// The server could not do what was asked. Only code `JOB_NOT_FOUND` means that a job was taken away.
+    Error { code: &'a [u8], text: &'a [u8] },
+    /// The option that was set.
+    OptionRes(&'a [u8]),
+    /// The handle of the job just submitted.
+    JobCreated { handle: &'a [u8] },
+    /// A job's progress.
+    WorkStatus { handle: &'a [u8], done: u64, of: u64 },
+    /// Data from a running job.
+    WorkData { handle: &'a [u8], data: &'a [u8] },
+    /// A warning from a running job.
+    WorkWarning { handle: &'a [u8], data: &'a [u8] },
+    /// A job's result.
+    WorkComplete { handle: &'a [u8], data: &'a [u8] },
+    /// A job failed.
+    WorkFail { handle: &'a [u8] },
+    /// A job failed, with data that says why. Only for clients that set the option `exceptions`.
+    WorkException { handle: &'a [u8], data: &'a [u8] },
+    /// How the job of a handle is.
+    StatusRes { handle: &'a [u8], status: JobStatus },
+    /// How the job of a unique is, and how many clients wait for it.
+    StatusResUnique { unique: &'a [u8], status: JobStatus, waiting: u64 },
+}
+
+impl<'a> FromServer<'a> {
+    /// Names the arguments of `packet`.
+    ///
+    /// # Errors
+    ///
+    /// Too few arguments, or a type that no server sends.
+    pub fn parse(packet: Packet<'a>) -> Result<Self, PacketError> {
+        Ok(match packet.kind {
+            Kind::Noop => Self::Noop,
+            Kind::NoJob => Self::NoJob,
+            Kind::JobAssign => Self::JobAssign(assigned(packet)?),
+            Kind::JobAssignUniq => Self::JobAssignUniq(assigned_uniq(packet)?),
+            Kind::JobAssignAll => assigned_all(packet)?,
+            Kind::EchoRes => Self::EchoRes(packet.body),
+            Kind::OptionRes => Self::OptionRes(name(packet.body)),
+            Kind::JobCreated => Self::JobCreated { handle: name(packet.body) },
+            Kind::Error => {
+                let (code, text) = pair(packet)?;
+                Self::Error { code, text }
+            }
+            Kind::WorkStatus => {
+                let mut arguments = Arguments::of(packet, 3);
+                Self::WorkStatus { handle: arguments.next()?, done: arguments.number()?, of: arguments.last_number() }
+            }
+            Kind::WorkData => {
+                let (handle, data) = pair(packet)?;
+                Self::WorkData { handle, data }
+            }
+            Kind::WorkWarning => {
+                let (handle, data) = pair(packet)?;
+                Self::WorkWarning { handle, data }
+            }
+            Kind::WorkComplete => {
+                let (handle, data) = pair(packet)?;
+                Self::WorkComplete { handle, data }
+            }
+            Kind::WorkException => {
+                let (handle, data) = pair(packet)?;
+                Self::WorkException { handle, data }
+            }
+            Kind::WorkFail => Self::WorkFail { handle: name(packet.body) },
+            Kind::StatusRes => {
+                let mut arguments = Arguments::of(packet, 5);
+                let (handle, known, running) = (arguments.next()?, arguments.number()? > 0, arguments.number()? > 0);
+                let (done, of) = (arguments.number()?, arguments.last_number());
+                Self::StatusRes { handle, status: JobStatus { known, running, done, of } }
+            }
+            Kind::StatusResUnique => {
+                let mut arguments = Arguments::of(packet, 6);
+                let (unique, known, running) = (arguments.next()?, arguments.number()? > 0, arguments.number()? > 0);
+                let (done, of) = (arguments.number()?, arguments.number()?);
+                let status = JobStatus { known, running, done, of };
+                Self::StatusResUnique { unique, status, waiting: arguments.last_number() }
+            }
+            kind => return Err(PacketError::Direction { kind, magic: Magic::Response }),
+        })
+    }
+}
+
+fn assigned(packet: Packet<'_>) -> Result<Assigned<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 3);
+    let (handle, function) = (arguments.next()?, arguments.next()?);
+    Ok(Assigned { handle, function, unique: b"", workload: arguments.last() })
+}
+
+fn assigned_uniq(packet: Packet<'_>) -> Result<Assigned<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 4);
+    let (handle, function, unique) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    Ok(Assigned { handle, function, unique, workload: arguments.last() })
+}
+
+fn assigned_all(packet: Packet<'_>) -> Result<FromServer<'_>, PacketError> {
+    let mut arguments = Arguments::of(packet, 5);
+    let (handle, function, unique) = (arguments.next()?, arguments.next()?, arguments.next()?);
+    let reducer = arguments.next()?;
+    Ok(FromServer::JobAssignAll { job: Assigned { handle, function, unique, workload: arguments.last() }, reducer })
+}
+
+/// An argument and the rest.
+pub(super) fn pair(packet: Packet<'_>) -> Result<(&[u8], &[u8]), PacketError> {
+    let mut arguments = Arguments::of(packet, 2);
+    Ok((arguments.next()?, arguments.last()))
+}

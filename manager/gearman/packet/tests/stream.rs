@@ -1,0 +1,186 @@
+//! Streams: several packets in one read, one in many, lies in the header, and what memory they cost.
+
+use super::super::{
+    ArgumentError, Assigned, Decoder, FromServer, HEADER_LEN, Kind, Magic, PacketError, Submission, answer, encode,
+};
+use super::{decoder, feed};
+
+/// A header with any numbers in it.
+fn header(magic: &[u8; 4], kind: u32, len: u32) -> Vec<u8> {
+    [&magic[..], &kind.to_be_bytes(), &len.to_be_bytes()].concat()
+}
+
+#[test]
+fn failures_are_the_exact_bytes_that_clients_do_not_hang_on() {
+    let mut buf = Vec::new();
+    encode::work_warning_head(&mut buf, b"H:h:12", 5).unwrap();
+    buf.extend_from_slice(b"boom\n");
+    encode::work_fail(&mut buf, b"H:h:12").unwrap();
+    assert_eq!(
+        buf,
+        b"\0REQ\0\0\0\x1d\0\0\0\x0cH:h:12\0boom\n\
+          \0REQ\0\0\0\x0e\0\0\0\x06H:h:12"
+    );
+
+    buf.clear();
+    encode::work_exception_head(&mut buf, b"H:h:12", 0).unwrap();
+    assert_eq!(buf, b"\0REQ\0\0\0\x19\0\0\0\x07H:h:12\0");
+
+    // An empty result is a handle, its NUL, and nothing.
+    buf.clear();
+    encode::work_complete_head(&mut buf, b"H:h:12", 0).unwrap();
+    assert_eq!(buf, b"\0REQ\0\0\0\x0d\0\0\0\x07H:h:12\0");
+}
+
+#[test]
+fn several_packets_in_one_read_come_in_their_order() {
+    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: b"work" };
+    let mut stream = Vec::new();
+    answer::echo_res(&mut stream, b"").unwrap();
+    stream.extend(answer::NOOP);
+    answer::job_assign_uniq(&mut stream, &job).unwrap();
+    stream.extend(answer::NO_JOB);
+    for piece in 1..=stream.len() {
+        let mut decoder = decoder(Magic::Response);
+        let mut seen = 0;
+        for bytes in stream.chunks(piece) {
+            feed(&mut decoder, bytes, usize::MAX);
+            while let Some(packet) = decoder.next().unwrap() {
+                let wanted =
+                    [FromServer::EchoRes(b""), FromServer::Noop, FromServer::JobAssignUniq(job), FromServer::NoJob];
+                assert_eq!(FromServer::parse(packet).unwrap(), wanted[seen], "pieces of {piece}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 4);
+    }
+}
+
+#[test]
+fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
+    let cases = [
+        (header(b"\0REQ", 6, 0), PacketError::Magic { expected: Magic::Response, found: *b"\0REQ" }),
+        (header(b"HTTP", 6, 0), PacketError::Magic { expected: Magic::Response, found: *b"HTTP" }),
+        (header(b"\0RES", 0, 0), PacketError::UnknownKind(0)),
+        (header(b"\0RES", 5, 0), PacketError::UnknownKind(5)),
+        (header(b"\0RES", 43, 0), PacketError::UnknownKind(43)),
+        (header(b"\0RES", u32::MAX, 0), PacketError::UnknownKind(u32::MAX)),
+        (header(b"\0RES", 30, 0), PacketError::Direction { kind: Kind::GrabJobUniq, magic: Magic::Response }),
+        (
+            header(b"\0RES", 31, u32::MAX),
+            PacketError::TooLong { kind: Kind::JobAssignUniq, claimed: u32::MAX, max: 1 << 20 },
+        ),
+        (
+            header(b"\0RES", 31, (1 << 20) + 1),
+            PacketError::TooLong { kind: Kind::JobAssignUniq, claimed: (1 << 20) + 1, max: 1 << 20 },
+        ),
+    ];
+    for (bytes, error) in cases {
+        let mut decoder = decoder(Magic::Response);
+        feed(&mut decoder, &bytes[..HEADER_LEN - 1], usize::MAX);
+        assert_eq!(decoder.next(), Ok(None), "{error}");
+        let before = decoder.memory();
+        feed(&mut decoder, &bytes[HEADER_LEN - 1..], usize::MAX);
+        assert_eq!(decoder.next(), Err(error.clone()));
+        assert_eq!(decoder.next(), Err(error));
+        assert_eq!(decoder.memory(), before);
+    }
+}
+
+#[test]
+fn the_sentences_are_plain_text() {
+    let magic = PacketError::Magic { expected: Magic::Response, found: *b"\x1b[2J" };
+    assert_eq!(
+        magic.to_string(),
+        "a packet began with \"\\x1b[2J\" instead of \"\\x00RES\": the peer does not speak the Gearman protocol, \
+         or lost its place in it"
+    );
+    let long = PacketError::TooLong { kind: Kind::JobAssign, claimed: 4_294_967_295, max: 268_435_456 };
+    assert_eq!(
+        long.to_string(),
+        "a JOB_ASSIGN packet claims 4294967295 bytes, more than max_packet allows (268435456)"
+    );
+    let missing = PacketError::MissingArguments { kind: Kind::JobAssignUniq, found: 2, expected: 4 };
+    assert_eq!(missing.to_string(), "a JOB_ASSIGN_UNIQ packet has 2 of its 4 arguments");
+}
+
+#[test]
+fn a_claimed_length_takes_no_memory_until_its_bytes_come() {
+    let mut decoder = Decoder::new(Magic::Response, 256 << 20);
+    feed(&mut decoder, &header(b"\0RES", 31, 256 << 20), usize::MAX);
+    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.memory(), 16 << 10);
+    feed(&mut decoder, &vec![7; 100 << 10], 5000);
+    assert_eq!(decoder.next(), Ok(None));
+    assert!(decoder.memory() <= 256 << 10, "{}", decoder.memory());
+}
+
+#[test]
+fn a_large_packet_takes_what_it_needs_and_gives_it_back() {
+    let workload: Vec<u8> = (0..700_001_u32).map(|n| n as u8).collect();
+    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &workload };
+    let mut stream = Vec::new();
+    answer::job_assign_uniq(&mut stream, &job).unwrap();
+    for piece in [1460, 65_536, usize::MAX] {
+        let mut decoder = decoder(Magic::Response);
+        for bytes in stream.chunks(piece.min(stream.len())) {
+            assert_eq!(decoder.next(), Ok(None));
+            feed(&mut decoder, bytes, usize::MAX);
+        }
+        let packet = decoder.next().unwrap().unwrap();
+        assert_eq!(FromServer::parse(packet), Ok(FromServer::JobAssignUniq(job)));
+        assert!(decoder.memory() < 2 * stream.len());
+        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.memory(), 0);
+        assert_eq!(decoder.space().len(), 16 << 10);
+    }
+}
+
+#[test]
+fn a_long_run_of_packets_needs_no_more_than_the_usual_buffer() {
+    let mut decoder = decoder(Magic::Response);
+    let mut packet = Vec::new();
+    answer::work_data_head(&mut packet, b"H:a:1", 1000).unwrap();
+    packet.resize(packet.len() + 1000, b'x');
+    let stream = packet.repeat(200);
+    let mut seen = 0;
+    for bytes in stream.chunks(8191) {
+        feed(&mut decoder, bytes, usize::MAX);
+        while decoder.next().unwrap().is_some() {
+            seen += 1;
+        }
+    }
+    assert_eq!((seen, decoder.pending()), (200, 0));
+    assert_eq!(decoder.memory(), 16 << 10);
+}
+
+#[test]
+fn packets_left_untaken_are_kept() {
+    let mut decoder = decoder(Magic::Response);
+    let stream = answer::NOOP.repeat(10_000);
+    feed(&mut decoder, &stream, usize::MAX);
+    for _ in 0..10_000 {
+        assert_eq!(decoder.next().unwrap().unwrap().kind, Kind::Noop);
+    }
+    assert_eq!(decoder.next(), Ok(None));
+}
+
+#[test]
+fn arguments_that_no_packet_can_carry_leave_the_buffer_as_it_was() {
+    let mut buf = b"before".to_vec();
+    let nul = encode::can_do(&mut buf, b"re\0verse").unwrap_err();
+    assert_eq!(
+        nul.to_string(),
+        "the function \"re\\x00verse\" of a CAN_DO packet contains a NUL byte, where the protocol ends it"
+    );
+    assert!(matches!(encode::work_fail(&mut buf, b"H:a:1\0"), Err(ArgumentError::Nul { .. })));
+    assert!(matches!(encode::work_status(&mut buf, b"\0", 1, 2), Err(ArgumentError::Nul { .. })));
+    let at = Submission::At(1);
+    assert!(matches!(encode::submit(&mut buf, at, b"f", b"\0", b""), Err(ArgumentError::Nul { .. })));
+    let length = u32::MAX as usize;
+    let long = encode::work_complete_head(&mut buf, b"H", length).unwrap_err();
+    assert_eq!(long, ArgumentError::TooLong { kind: Kind::WorkComplete, length: length + 2 });
+    assert!(encode::work_complete_head(&mut buf, b"H", usize::MAX).is_err());
+    assert_eq!(buf, b"before");
+    assert!(encode::work_complete_head(&mut buf, b"H", length - 2).is_ok());
+}
