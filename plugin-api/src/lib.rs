@@ -1,1 +1,3 @@
 //! What the author of a plugin sees.
+
+pub mod abi;

@@ -1,0 +1,217 @@
+//! What crosses between the manager's worker and a plugin: C layouts, C functions, plain data.
+//!
+//! This file and the manager's loader are the only two that name `abi_stable`. It is public because the host side needs
+//! it; an author never does. The rules by which it may change are in `docs/plugin-interface.md`:
+//!
+//! - [`Plugin`] grows only after its last field, behind accessors that know whether an older library has the field.
+//! - [`Host`], [`RawJob`] and [`RawContext`] carry their size. A later minor version puts its additions into a struct
+//!   that begins with the present one; who reads them compares `size` first. The structs here never change.
+//! - Either raises [`INTERFACE_MINOR`]; anything else raises [`INTERFACE_MAJOR`].
+// An exported table needs one promise to abi_stable that no type can make: see `entry`.
+#![allow(unsafe_code)]
+
+use abi_stable::library::{AbiHeader, CheckTypeLayout, LibHeader, RootModule, RootModuleResult};
+use abi_stable::marker_type::ErasedPrefix;
+use abi_stable::prefix_type::{PrefixRefTrait, WithMetadata};
+use abi_stable::sabi_types::VersionStrings;
+use abi_stable::{StableAbi, declare_root_module_statics};
+
+pub use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RStr, RString, RVec};
+
+/// Libraries and managers of different major versions refuse each other.
+pub const INTERFACE_MAJOR: u32 = 1;
+
+/// A manager loads libraries of its own major version and of every minor version up to its own.
+pub const INTERFACE_MINOR: u32 = 0;
+
+/// What the header of an exported entry says. `abi_stable` wants three numbers; the last is always 0.
+const INTERFACE: &str = "1.0.0";
+
+/// The first bytes of an exported entry, by which it is recognised before anything else of it is read.
+pub const MAGIC: [u8; 32] = AbiHeader::VALUE.magic_string;
+
+/// Size in bytes of an exported entry, a data object under the function's name.
+pub const ENTRY_SIZE: usize = size_of::<Entry>();
+
+/// An exported entry: magic, versions, layout of every type below, and a constructor that returns the [`PluginRef`].
+pub type Entry = LibHeader;
+
+/// The table a library hands out for one function.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginRef, prefix_fields = PluginPrefix)))]
+pub struct Plugin {
+    /// [`INTERFACE_MAJOR`] as the library was built.
+    pub interface_major: u32,
+    /// [`INTERFACE_MINOR`] as the library was built.
+    pub interface_minor: u32,
+    /// False in a `panic = "abort"` build: there a panic ends the worker.
+    pub unwinds: bool,
+    /// True for the object form: `new` returns an object that `run` uses from job to job.
+    pub object: bool,
+    /// The function's name, without the prefix of its symbol.
+    pub name: RStr<'static>,
+    /// Version of the crate that defines the function.
+    pub version: RStr<'static>,
+    /// The compiler that built the library, as far as known; else empty.
+    pub compiler: RStr<'static>,
+    /// Makes the object (a null state for a plain function). Called once before the first job, on the thread of `run`.
+    pub new: extern "C" fn(&RawContext<'_>) -> RResult<RawState, RawFail>,
+    /// Runs one job to its end, on the calling thread. Never unwinds.
+    pub run: extern "C" fn(RawState, &RawJob<'_>) -> RResult<RVec<u8>, RawFail>,
+    /// The highest log level wanted, see [`level`]; kept in the library so that an unwanted record costs one load.
+    pub set_level: extern "C" fn(u8),
+    /// Drops what `new` made. The state must not be used afterwards. Never unwinds: a panic in a destructor is caught.
+    #[sabi(last_prefix_field)]
+    pub drop: extern "C" fn(RawState),
+}
+
+impl RootModule for PluginRef {
+    declare_root_module_statics! {PluginRef}
+    const BASE_NAME: &'static str = "gm_native_plugin";
+    const NAME: &'static str = "gm_native_plugin";
+    // The interface's own version: the crate's, as abi_stable would have it, would refuse every plugin at 0.1 -> 0.2.
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new(INTERFACE);
+}
+
+/// What `new` made; the library alone knows what it points to. Null for a plain function.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawState(pub *mut ());
+
+/// What `new` is told. Valid during the call only.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawContext<'a> {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// The function the object is made for, as registered with the job servers.
+    pub function: RStr<'a>,
+    /// The `setting.*` keys of the function's section, without that prefix.
+    pub settings: RSlice<'a, RawSetting<'a>>,
+    /// Calls back into the worker. Outlives the library's use.
+    pub host: &'a Host,
+}
+
+/// One `setting.NAME = value`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct RawSetting<'a> {
+    /// The name, without `setting.`.
+    pub name: RStr<'a>,
+    /// The value, as written in the configuration.
+    pub value: RStr<'a>,
+}
+
+/// One job. Valid during `run` only.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawJob<'a> {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// The worker's own number for this job, from 1; what [`Host`]'s functions are told.
+    pub number: u64,
+    /// The job server's handle.
+    pub handle: RSlice<'a, u8>,
+    /// The client's unique id; may be empty.
+    pub unique: RSlice<'a, u8>,
+    /// The function as the job server named it.
+    pub function: RStr<'a>,
+    /// The workload.
+    pub workload: RSlice<'a, u8>,
+    /// Calls back into the worker. Outlives the library's use.
+    pub host: &'a Host,
+}
+
+/// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0 means
+/// outside a job. Each returns false where it was refused: that job is over, or its connection is gone.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct Host {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// Progress: `done` of `of`. Passed on as it is.
+    pub status: extern "C" fn(job: u64, done: u64, of: u64) -> bool,
+    /// A part of the result, ahead of its end.
+    pub data: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
+    /// A warning for the job's caller.
+    pub warning: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
+    /// One record for the manager's log, see [`level`]. `target` may be empty; `text` may have several lines.
+    pub log: extern "C" fn(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>),
+    /// True once the worker is asked to leave: long work should end early.
+    pub stopping: extern "C" fn(job: u64) -> bool,
+}
+
+/// Log levels as they cross the interface: the smaller the more severe. 0 as a limit means none.
+pub mod level {
+    /// The function did not do what it was asked.
+    pub const ERROR: u8 = 1;
+    /// Something is wrong, and the work goes on.
+    pub const WARN: u8 = 2;
+    /// Something worth knowing in normal running.
+    pub const INFO: u8 = 3;
+    /// For whoever debugs the plugin.
+    pub const DEBUG: u8 = 4;
+    /// Everything.
+    pub const TRACE: u8 = 5;
+}
+
+/// How a job, or the making of an object, failed.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct RawFail {
+    /// One of [`RawFail::FAIL`], [`RawFail::EXCEPTION`], [`RawFail::PANIC`].
+    pub kind: u8,
+    /// For people: the error with its causes, or what the panic said.
+    pub message: RString,
+    /// For [`RawFail::EXCEPTION`]: the bytes the caller gets. Else empty.
+    pub payload: RVec<u8>,
+    /// For [`RawFail::PANIC`]: the source file, where known. Else empty.
+    pub file: RString,
+    /// For [`RawFail::PANIC`]: the line in `file`, from 1; 0 where unknown.
+    pub line: u32,
+}
+
+impl RawFail {
+    /// The function returned an error.
+    pub const FAIL: u8 = 0;
+    /// The function asks that its caller gets an exception with `payload`.
+    pub const EXCEPTION: u8 = 1;
+    /// The function panicked.
+    pub const PANIC: u8 = 2;
+}
+
+/// A function that can be exported. Implemented by what `#[function]` writes.
+pub trait Export: 'static {
+    /// The table that [`entry`] hands out.
+    const TABLE: Plugin;
+}
+
+/// The entry of a function, for a static that is exported under its name.
+pub const fn entry<E: Export>() -> Entry {
+    // SAFETY: `construct` returns an erased `PluginRef`, the root module named here.
+    unsafe { LibHeader::from_constructor::<PluginRef>(construct::<E>, CheckTypeLayout::Yes) }
+}
+
+/// A constant that borrows a table has to hang on a type.
+struct Table<E>(E);
+
+impl<E: Export> Table<E> {
+    const VALUE: &'static WithMetadata<Plugin> = &WithMetadata::new(E::TABLE);
+}
+
+extern "C" fn construct<E: Export>() -> RootModuleResult {
+    // SAFETY: only the type is erased; the loader gives it back after the layout check.
+    ROk(unsafe { table::<E>().to_prefix_ref().cast::<ErasedPrefix>() })
+}
+
+/// The table of a function of this very program, as a loader would get it from a library.
+pub fn table<E: Export>() -> PluginRef {
+    PluginRef(Table::<E>::VALUE.static_as_prefix())
+}
+
+const _: () = {
+    // What a library is recognised and refused by must not drift apart from the numbers.
+    let text = INTERFACE.as_bytes();
+    assert!(text.len() == 5 && text[0] == b'0' + INTERFACE_MAJOR as u8 && text[2] == b'0' + INTERFACE_MINOR as u8);
+};
