@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod clock;
+pub mod exit;
 pub mod memory;
 pub mod page;
 pub mod reap;

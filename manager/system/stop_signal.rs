@@ -40,6 +40,11 @@ extern "C" fn on_signal(number: libc::c_int) {
 
 /// An orphan may be inside a plugin that never returns: the kernel ends it after the grace, whatever it does.
 fn arm_kill_timer() {
+    kill_after(Duration::from_millis(GRACE_MS.load(Relaxed)));
+}
+
+/// Has the kernel kill this process after a while, whatever a plugin does meanwhile. Async-signal-safe.
+pub fn kill_after(grace: Duration) {
     // SAFETY: timer_create and timer_settime are system calls on zeroed plain structs; both are async-signal-safe on
     // Linux with SIGEV_SIGNAL.
     unsafe {
@@ -48,10 +53,10 @@ fn arm_kill_timer() {
         event.sigev_signo = libc::SIGKILL;
         let mut timer: libc::timer_t = std::ptr::null_mut();
         if libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) == 0 {
-            let grace = GRACE_MS.load(Relaxed).max(1);
             let mut when: libc::itimerspec = std::mem::zeroed();
-            when.it_value.tv_sec = (grace / 1000) as libc::time_t;
-            when.it_value.tv_nsec = ((grace % 1000) * 1_000_000) as libc::c_long;
+            when.it_value.tv_sec = grace.as_secs() as libc::time_t;
+            // Zero would disarm it.
+            when.it_value.tv_nsec = grace.subsec_nanos().max(1) as libc::c_long;
             libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut());
         }
     }

@@ -1,4 +1,93 @@
-//! The child process that serves functions.
+//! The child process that serves functions: a blocking loop on one thread, no runtime.
+//!
+//! [`main`] reads the orders, loads the plugins and walks [`serve::Worker`] to its end. A job's way: [`session`] reads
+//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and [`host`], [`sender`] sends the answer.
 
+mod host;
+pub mod job;
+mod leave;
+pub mod line;
 pub mod orders;
+pub mod plugin;
+mod ready;
+pub mod retry;
+pub mod sender;
+mod serve;
+pub mod session;
 pub mod talk;
+mod titles;
+mod wait;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::system::channel::Channel;
+use crate::system::page::PageWriter;
+use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
+use crate::system::stop_signal::{self, StopSignal};
+use crate::system::{exit, memory};
+use orders::{Orders, Word};
+use plugin::Function;
+
+/// The hidden argument that makes the program a worker.
+pub const ROLE: &str = "--gm-native-worker";
+
+/// Exit code of a worker whose plugin cannot be served; the manager has heard the reason.
+pub const CANNOT_SERVE: i32 = 4;
+
+/// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
+pub fn main() -> ! {
+    let Some((channel, page, orders)) = inheritance() else {
+        eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
+        exit::now(2);
+    };
+    let line = line::open(channel, orders.verbosity);
+    let (page, stop) = match arrive(&orders, &page) {
+        Ok(both) => both,
+        Err(error) => {
+            line.say(&Word::CannotServe { function: 0, reason: format!("the worker could not start: {error}") });
+            exit::now(CANNOT_SERVE);
+        }
+    };
+    let titles = titles::Titles::new(&orders);
+    titles.starting();
+    let functions = load(&orders, line);
+    memory::give_back();
+    line.say(&Word::Loaded);
+    let worker = serve::Worker::new(orders, functions, line, stop, Arc::new(page), titles);
+    let (functions, stop_timeout) = worker.run();
+    stop_signal::kill_after(stop_timeout);
+    functions.into_iter().for_each(Function::drop_object);
+    exit::flushed(0);
+}
+
+/// What the manager left on the known descriptors.
+fn inheritance() -> Option<(Channel, OwnedFd, Orders)> {
+    let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
+    let page = inherited(EXTRA_FD)?;
+    let orders = std::fs::File::from(inherited(EXTRA_FD + 1)?);
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut &orders, &mut bytes).ok()?;
+    Some((channel, page, orders::decode(&bytes).ok()?))
+}
+
+fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopSignal)> {
+    let page = PageWriter::map(page, orders.functions.len())?;
+    let stop = StopSignal::install(orders.manager, orders.limits.grace)?;
+    Ok((page, stop))
+}
+
+/// Loads every function in turn; the first that fails ends the worker, and says which.
+fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
+    let mut functions = Vec::with_capacity(orders.functions.len());
+    for (index, order) in orders.functions.iter().enumerate() {
+        match Function::start(order, orders.verbosity) {
+            Ok(function) => functions.push(function),
+            Err(reason) => {
+                line.say(&Word::CannotServe { function: index, reason });
+                exit::now(CANNOT_SERVE);
+            }
+        }
+    }
+    functions
+}

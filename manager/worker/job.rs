@@ -1,0 +1,152 @@
+//! One job: run, and put into the packets that answer it.
+
+use gm_plugin_api::abi::{RErr, ROk, RString, RVec, RawFail};
+
+use crate::gearman::packet::{ArgumentError, Assigned, encode};
+use crate::system::clock;
+use crate::system::page::{JobEnd, JobStart, PageWriter};
+use crate::worker::plugin::{Function, Outcome, explain};
+
+/// A job that ran, or could not be run.
+pub struct Finished {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// For the page, with the result's length still to be set.
+    pub end: JobEnd,
+}
+
+/// Which job of which connection is to be run.
+pub struct Assignment<'a> {
+    /// The job, still in the connection's buffer.
+    pub job: Assigned<'a>,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Number of the connection it came over.
+    pub connection: u32,
+}
+
+/// Runs a job. What happens meanwhile can be read on the page.
+pub fn run(assignment: &Assignment<'_>, functions: &[Function], page: &PageWriter) -> Finished {
+    let Assignment { job, number, connection } = *assignment;
+    let started = clock::now();
+    let found = functions.iter().position(|function| function.name.as_bytes() == job.function);
+    let Some(index) = found else { return refuse(&job) };
+    page.begin(&JobStart {
+        function: index,
+        number,
+        connection,
+        handle: job.handle,
+        unique: job.unique,
+        started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
+    });
+    let outcome = functions[index].run(&job, number);
+    let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
+    let succeeded = outcome.is_ok();
+    let bytes_in = job.workload.len() as u64;
+    Finished { outcome, end: JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns } }
+}
+
+/// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
+fn refuse(job: &Assigned<'_>) -> Finished {
+    let name = String::from_utf8_lossy(job.function);
+    let outcome = RErr(failure(format!("this worker does not serve the function {name}")));
+    let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
+    Finished { outcome, end }
+}
+
+fn failure(message: String) -> RawFail {
+    RawFail {
+        kind: RawFail::FAIL,
+        message: RString::from(message),
+        payload: RVec::new(),
+        file: RString::new(),
+        line: 0,
+    }
+}
+
+/// A result that no packet may carry is a failure, in those words.
+pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
+    match outcome {
+        ROk(result) if (result.len() + overhead) as u64 > max_packet => RErr(failure(format!(
+            "its result of {} bytes is larger than max_packet, {max_packet} bytes",
+            result.len()
+        ))),
+        other => other,
+    }
+}
+
+/// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned.
+///
+/// A failure is WORK_WARNING with the reason, then WORK_FAIL: every client understands both. An exception goes out only
+/// where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception does not end a job.
+///
+/// # Errors
+/// A handle no packet can carry; a server cannot send one.
+pub fn answer<'a>(outcome: &'a Outcome, handle: &[u8], head: &mut Vec<u8>) -> Result<&'a [u8], ArgumentError> {
+    match outcome {
+        ROk(result) => {
+            encode::work_complete_head(head, handle, result.len())?;
+            Ok(result)
+        }
+        RErr(fail) if fail.kind == RawFail::EXCEPTION => {
+            encode::work_exception_head(head, handle, fail.payload.len())?;
+            head.extend_from_slice(&fail.payload);
+            encode::work_fail(head, handle)?;
+            Ok(&[])
+        }
+        RErr(fail) => {
+            let text = explain(fail) + "\n";
+            encode::work_warning_head(head, handle, text.len())?;
+            head.extend_from_slice(text.as_bytes());
+            encode::work_fail(head, handle)?;
+            Ok(&[])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(outcome: &Outcome) -> (Vec<u8>, Vec<u8>) {
+        let mut head = Vec::new();
+        let data = answer(outcome, b"H:a:1", &mut head).unwrap().to_vec();
+        (head, data)
+    }
+
+    #[test]
+    fn a_result_always_has_its_nul_and_is_not_copied() {
+        let (head, data) = packets(&ROk(RVec::new()));
+        assert_eq!((head.as_slice(), data.len()), (b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0".as_slice(), 0));
+        let (head, data) = packets(&ROk(b"abc".to_vec().into()));
+        assert_eq!(head, b"\0REQ\0\0\0\x0d\0\0\0\x09H:a:1\0");
+        assert_eq!(data, b"abc");
+    }
+
+    #[test]
+    fn a_failure_is_a_warning_and_a_fail_without_nul() {
+        let (head, _) = packets(&RErr(failure("no such row".into())));
+        assert_eq!(head, b"\0REQ\0\0\0\x1d\0\0\0\x12H:a:1\0no such row\n\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
+    }
+
+    #[test]
+    fn an_exception_goes_out_when_asked_for_and_ends_with_a_fail() {
+        let fail = RawFail { kind: RawFail::EXCEPTION, payload: b"{}".to_vec().into(), ..failure("x".into()) };
+        let (head, _) = packets(&RErr(fail));
+        assert_eq!(head, b"\0REQ\0\0\0\x19\0\0\0\x08H:a:1\0{}\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
+    }
+
+    #[test]
+    fn a_panic_says_where() {
+        let fail = RawFail { kind: RawFail::PANIC, file: "src/lib.rs".into(), line: 7, ..failure("boom".into()) };
+        assert_eq!(explain(&fail), "panicked at src/lib.rs:7: boom");
+        assert_eq!(explain(&RawFail { file: RString::new(), ..fail }), "panicked: boom");
+    }
+
+    #[test]
+    fn a_result_beyond_max_packet_is_a_failure() {
+        let RErr(fail) = within(ROk(vec![0; 100].into()), 100, 6) else { panic!("let through") };
+        assert_eq!(fail.message.as_str(), "its result of 100 bytes is larger than max_packet, 100 bytes");
+        assert!(within(ROk(vec![0; 94].into()), 100, 6).is_ok());
+    }
+}

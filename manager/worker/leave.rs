@@ -1,0 +1,89 @@
+//! Taking leave: no more jobs, the one in hand finished, every server has proved that it has the results, then the end.
+//!
+//! Never a bare close: with a packet unread in the receive buffer it becomes a reset, and a result is lost.
+
+use std::time::Duration;
+
+use crate::gearman::packet::encode;
+use crate::system::page::Doing;
+use crate::worker::orders::Word;
+use crate::worker::serve::Worker;
+use crate::worker::session::Session;
+use crate::worker::talk::Farewell;
+
+impl Worker {
+    /// No more jobs from now on.
+    pub(super) fn leave(&mut self, now: Duration) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.leaving = Some(now);
+        self.page.doing(Doing::Leaving);
+        self.titles.leaving();
+        self.line.say(&Word::Leaving);
+        for session in &mut self.sessions {
+            match session.connection() {
+                Some(connection) => connection.talk.leave(),
+                // An attempt to connect has no use any more.
+                None => drop(session.lose(now)),
+            }
+        }
+    }
+
+    /// Goes on taking leave; true once nothing is left to wait for.
+    pub(super) fn take_leave(&mut self, now: Duration) -> bool {
+        let Some(since) = self.leaving else { return false };
+        let late = now >= since + self.limits.stop_timeout;
+        for server in 0..self.sessions.len() {
+            self.take_leave_of(server, now, late);
+        }
+        self.sessions.iter_mut().all(|session| session.connection().is_none())
+    }
+
+    fn take_leave_of(&mut self, server: usize, now: Duration, late: bool) {
+        let Some(connection) = self.sessions[server].connection() else { return };
+        let unsent = connection.sender().has_pending();
+        match connection.talk.farewell() {
+            Farewell::Done if !unsent => self.part(server, now),
+            _ if late => {
+                let seconds = self.limits.stop_timeout.as_secs_f32();
+                let name = &self.sessions[server].name;
+                let text = format!("job server {name}: no answer to the last ECHO within {seconds} s");
+                self.line.log(2, None, &text);
+                self.part(server, now);
+            }
+            Farewell::Ask => self.send_grab(server, now),
+            Farewell::Echo => {
+                connection.talk.said_farewell(now);
+                let mut packet = Vec::with_capacity(32);
+                // An ECHO of a few bytes always fits a packet.
+                let _ = encode::echo_req(&mut packet, b"farewell");
+                let sent = connection.sender().send(&[&packet]);
+                self.check(server, sent);
+            }
+            Farewell::Wait | Farewell::Done => {}
+        }
+    }
+
+    fn part(&mut self, server: usize, now: Duration) {
+        if let Some(number) = self.sessions[server].lose(now) {
+            self.line.say(&Word::Disconnection { number });
+        }
+    }
+
+    /// When the servers' time for their last answers is over. A job that ran meanwhile does not count against them.
+    pub(super) fn leave_due(&self) -> Option<Duration> {
+        self.leaving.map(|since| since + self.limits.stop_timeout)
+    }
+
+    /// A job has just ended: the deadline of the last answers starts anew.
+    pub(super) fn leave_later(&mut self, now: Duration) {
+        if let Some(since) = &mut self.leaving {
+            *since = now;
+        }
+    }
+
+    pub(super) fn is_connected(session: &Session) -> bool {
+        session.talk().is_some()
+    }
+}

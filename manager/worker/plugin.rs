@@ -1,0 +1,77 @@
+//! The functions of a worker: their libraries loaded, their objects made, called.
+
+use gm_plugin_api::abi::{RResult, RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting, RawState};
+
+use crate::gearman::packet::Assigned;
+use crate::plugins::loader::{self, Loaded};
+use crate::worker::host::HOST;
+use crate::worker::line::highest_wanted;
+use crate::worker::orders::FunctionOrder;
+
+/// What a plugin returned.
+pub type Outcome = RResult<RVec<u8>, RawFail>;
+
+/// One function, ready to run jobs.
+pub struct Function {
+    /// Its name with the job servers.
+    pub name: String,
+    loaded: Loaded,
+    state: RawState,
+}
+
+impl Function {
+    /// Loads the library and makes its object, with whatever the plugin does in it.
+    ///
+    /// # Errors
+    /// One sentence, where the library cannot be loaded or its `new` fails.
+    pub fn start(order: &FunctionOrder, verbosity: u8) -> Result<Self, String> {
+        let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string())?;
+        loaded.set_level(highest_wanted(verbosity));
+        let settings: Vec<RawSetting<'_>> = order
+            .settings
+            .iter()
+            .map(|(name, value)| RawSetting { name: RStr::from_str(name), value: RStr::from_str(value) })
+            .collect();
+        let context = RawContext {
+            size: size_of::<RawContext<'_>>(),
+            function: RStr::from_str(&order.name),
+            settings: RSlice::from_slice(&settings),
+            host: &HOST,
+        };
+        let state = loaded.new(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
+        Ok(Self { name: order.name.clone(), loaded, state })
+    }
+
+    /// Runs a job to its end.
+    pub fn run(&self, job: &Assigned<'_>, number: u64) -> Outcome {
+        let raw = RawJob {
+            size: size_of::<RawJob<'_>>(),
+            number,
+            handle: RSlice::from_slice(job.handle),
+            unique: RSlice::from_slice(job.unique),
+            function: RStr::from_str(&self.name),
+            workload: RSlice::from_slice(job.workload),
+            host: &HOST,
+        };
+        self.loaded.run(self.state, &raw)
+    }
+
+    /// Other log records are wanted.
+    pub fn set_verbosity(&self, verbosity: u8) {
+        self.loaded.set_level(highest_wanted(verbosity));
+    }
+
+    /// Drops the object. The library stays loaded: nothing is ever unloaded.
+    pub fn drop_object(self) {
+        self.loaded.drop(self.state);
+    }
+}
+
+/// A failure in one line, with the place of a panic.
+pub fn explain(fail: &RawFail) -> String {
+    match (fail.kind, fail.file.is_empty()) {
+        (RawFail::PANIC, false) => format!("panicked at {}:{}: {}", fail.file, fail.line, fail.message),
+        (RawFail::PANIC, true) => format!("panicked: {}", fail.message),
+        _ => fail.message.to_string(),
+    }
+}

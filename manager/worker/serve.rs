@@ -1,0 +1,394 @@
+//! The job loop: one GRAB out over all job servers, one job in hand.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gearman::packet::{Assigned, FromServer, encode};
+use crate::system::clock;
+use crate::system::page::{Doing, PageWriter};
+use crate::system::stop_signal::StopSignal;
+use crate::worker::host;
+use crate::worker::job::{self, Assignment, Finished};
+use crate::worker::line::Line;
+use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
+use crate::worker::plugin::{Function, explain};
+use crate::worker::ready::Readiness;
+use crate::worker::session::{Session, describe};
+use crate::worker::talk::{Heard, Next};
+use crate::worker::titles::Titles;
+
+/// A job server is asked again and again for this long, then the next one has its turn.
+const TURN: Duration = Duration::from_millis(10);
+/// A job longer than this makes silence of the other servers prove nothing.
+const LONG: Duration = Duration::from_millis(100);
+
+/// A worker at work.
+pub struct Worker {
+    pub(super) line: &'static Line,
+    pub(super) stop: StopSignal,
+    pub(super) page: Arc<PageWriter>,
+    pub(super) sessions: Vec<Session>,
+    pub(super) limits: Limits,
+    pub(super) readiness: Readiness,
+    pub(super) leaving: Option<Duration>,
+    pub(super) titles: Titles,
+    functions: Vec<Function>,
+    id: String,
+    connections: u32,
+    jobs: u64,
+    going: bool,
+    /// Which server was asked last, and since when it has its turn.
+    asked: usize,
+    turn: Duration,
+    /// Buffers kept from job to job.
+    handle: Vec<u8>,
+    head: Vec<u8>,
+}
+
+impl Worker {
+    /// A worker whose functions are loaded; it connects when [`Worker::run`].
+    pub fn new(
+        orders: Orders,
+        functions: Vec<Function>,
+        line: &'static Line,
+        stop: StopSignal,
+        page: Arc<PageWriter>,
+        titles: Titles,
+    ) -> Self {
+        let pid = std::process::id();
+        // gearmand cuts an id at 127 bytes, and a space breaks its listing.
+        let id = format!("{}/{pid}/{}", orders.host, orders.name).replace(|c: char| c.is_ascii_whitespace(), "_");
+        let session = |(i, order)| Session::new(order, orders.siblings, u64::from(pid) << 8 | i as u64);
+        let mut worker = Self {
+            line,
+            stop,
+            page,
+            sessions: orders.servers.into_iter().enumerate().map(session).collect(),
+            limits: orders.limits,
+            readiness: Readiness::default(),
+            leaving: None,
+            titles,
+            functions,
+            id: id.chars().take(120).collect(),
+            connections: 0,
+            jobs: 0,
+            going: false,
+            asked: 0,
+            turn: Duration::ZERO,
+            handle: Vec::new(),
+            head: Vec::new(),
+        };
+        worker.connect(clock::now());
+        worker
+    }
+
+    /// Serves until told to leave and every server has what it should. Returns what is to be dropped, and how long that
+    /// may take.
+    pub fn run(mut self) -> (Vec<Function>, Duration) {
+        loop {
+            self.take_orders();
+            let now = clock::now();
+            for server in 0..self.sessions.len() {
+                self.take_packets(server);
+                self.register(server);
+            }
+            if self.take_leave(now) {
+                break;
+            }
+            self.ask();
+            self.tell_readiness();
+            self.wait();
+        }
+        self.page.doing(Doing::Left);
+        self.line.say(&Word::Left);
+        (self.functions, self.limits.stop_timeout)
+    }
+
+    fn take_orders(&mut self) {
+        self.line.look(clock::now());
+        while let Some(order) = self.line.next_order() {
+            match order {
+                Order::Go => self.go(),
+                Order::Leave => self.leave(clock::now()),
+                Order::Verbosity(verbosity) => {
+                    self.line.set_verbosity(verbosity);
+                    self.functions.iter().for_each(|function| function.set_verbosity(verbosity));
+                }
+                Order::Addresses { server, addresses } => {
+                    if let Some(session) = self.sessions.get_mut(server) {
+                        session.set_addresses(addresses);
+                    }
+                }
+            }
+        }
+        if self.stop.asked() {
+            self.leave(clock::now());
+        }
+    }
+
+    fn go(&mut self) {
+        if self.leaving.is_none() && !self.going {
+            self.going = true;
+            self.page.doing(Doing::Idle);
+            self.titles.idle();
+            (0..self.sessions.len()).for_each(|server| self.register(server));
+            self.line.say(&Word::Serving);
+        }
+    }
+
+    /// Offers the functions where a server has answered its greeting.
+    fn register(&mut self, server: usize) {
+        if !self.going || self.leaving.is_some() {
+            return;
+        }
+        let Some(connection) = self.sessions[server].connection().filter(|c| c.talk.wants_registering()) else {
+            return;
+        };
+        let mut packets = Vec::new();
+        for function in &self.functions {
+            // Names were checked when the file was found; one with a NUL cannot be.
+            let _ = encode::can_do(&mut packets, function.name.as_bytes());
+        }
+        connection.talk.registered();
+        let sent = connection.sender().send(&[&packets]);
+        self.check(server, sent);
+    }
+
+    /// Asks the next server for a job, unless an answer is awaited.
+    fn ask(&mut self) {
+        let awaited = self.sessions.iter().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()));
+        if awaited || !self.going || self.leaving.is_some() {
+            return;
+        }
+        let now = clock::now();
+        let skip = usize::from(now.saturating_sub(self.turn) >= TURN);
+        let count = self.sessions.len();
+        let mut order = (0..count).map(|step| (self.asked + skip + step) % count);
+        let next = order.find(|&server| self.sessions[server].talk().is_some_and(|talk| talk.may_ask(now)));
+        if let Some(server) = next {
+            if server != self.asked || skip == 1 {
+                (self.asked, self.turn) = (server, now);
+            }
+            self.send_grab(server, now);
+        }
+    }
+
+    pub(super) fn send_grab(&mut self, server: usize, now: Duration) {
+        let Some(connection) = self.sessions[server].connection() else { return };
+        let grab = grab_packet(connection.talk.uses_old_grab());
+        connection.talk.asked(now);
+        let sent = connection.sender().send(&[grab]);
+        self.check(server, sent);
+    }
+
+    /// Works through what a server has sent, running the jobs among it.
+    fn take_packets(&mut self, server: usize) {
+        loop {
+            let now = clock::now();
+            let Self { sessions, functions, page, jobs, titles, handle, .. } = self;
+            let session = &mut sessions[server];
+            let Some(connection) = session.connection() else { return };
+            let packet = match connection.decoder.next() {
+                Ok(None) => return,
+                Ok(Some(packet)) => FromServer::parse(packet),
+                Err(error) => Err(error),
+            };
+            let packet = match packet {
+                Ok(packet) => packet,
+                Err(error) => return self.lose(server, &format!("the job server sent nonsense: {error}")),
+            };
+            match connection.talk.hear(heard(&packet), now) {
+                Next::Nothing => {}
+                Next::Greeted => self.greeted(server),
+                Next::Sleep => {
+                    let sent = connection.sender().send(&[&encode::PRE_SLEEP]);
+                    self.check(server, sent);
+                }
+                Next::Superseded => self.note(server, "a result came too late: the job has been given to another"),
+                Next::Complain => {
+                    if let FromServer::Error { code, text } = packet {
+                        let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
+                        let words = format!("answered with the error {code}: {text}");
+                        self.note(server, &words);
+                    }
+                }
+                Next::Run => {
+                    let Some(job) = assigned(&packet) else { continue };
+                    *jobs += 1;
+                    handle.clear();
+                    handle.extend_from_slice(job.handle);
+                    let known = functions.iter().position(|f| f.name.as_bytes() == job.function);
+                    if let Some(function) = known {
+                        titles.running(function);
+                        host::job_begins(*jobs, &functions[function].name, job.handle, &connection.sender);
+                    }
+                    let assignment = Assignment { job, number: *jobs, connection: connection.number };
+                    let finished = job::run(&assignment, functions, page);
+                    host::job_ends();
+                    self.answer(server, finished);
+                }
+            }
+        }
+    }
+
+    /// Sends what a job came to and, in the same write, asks for the next one.
+    fn answer(&mut self, server: usize, finished: Finished) {
+        let Finished { outcome, mut end } = finished;
+        let now = clock::now();
+        if Duration::from_nanos(end.run_ns) > LONG {
+            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
+        }
+        // A stop that came during the job must be known before the next one is asked for.
+        self.line.look(now);
+        let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        match job::answer(&outcome, &self.handle, &mut head) {
+            Ok(result) => {
+                end.bytes_out = result.len() as u64;
+                self.send_answer(server, &head, result, now);
+            }
+            Err(error) => self.note(server, &format!("a job's handle cannot be answered: {error}")),
+        }
+        end.succeeded = outcome.is_ok();
+        let leaving = self.leaving.is_some();
+        self.leave_later(clock::now());
+        self.page.end(&end, if leaving { Doing::Leaving } else { Doing::Idle });
+        self.titles.idle();
+        self.log_job(&end, outcome.as_ref().err().map(explain).into_option());
+        self.head = head;
+    }
+
+    fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
+        let again = self.asks_again(server, now);
+        let Some(connection) = self.sessions[server].connection() else { return };
+        let grab = if again {
+            connection.talk.asked(now);
+            grab_packet(connection.talk.uses_old_grab())
+        } else {
+            connection.talk.farewell_again();
+            &[]
+        };
+        let sender = Arc::clone(&connection.sender);
+        let mut sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let sent = sender.send_answer([head, result, grab], || self.wait_for_room(server));
+        drop(sender);
+        self.check(server, sent);
+    }
+
+    /// Whether the server that gave a job is asked for the next one too.
+    fn asks_again(&mut self, server: usize, now: Duration) -> bool {
+        if !self.going || self.leaving.is_some() || self.line.is_stopping() {
+            return false;
+        }
+        let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);
+        let mut talks = others.filter_map(|(_, session)| session.talk());
+        if talks.clone().any(|talk| talk.is_awaited()) {
+            return false;
+        }
+        if server == self.asked && now.saturating_sub(self.turn) < TURN {
+            return true;
+        }
+        let somebody_waits = talks.any(|talk| talk.may_ask(now));
+        if !somebody_waits {
+            (self.asked, self.turn) = (server, now);
+        }
+        !somebody_waits
+    }
+
+    /// Starts attempts to connect that are due, and takes made connections into use.
+    pub(super) fn connect(&mut self, now: Duration) {
+        use crate::worker::session::Connecting;
+        if self.leaving.is_some() {
+            return;
+        }
+        for server in 0..self.sessions.len() {
+            match self.sessions[server].connect(now, &self.limits) {
+                Connecting::Underway => {}
+                Connecting::Failed(reason) => self.say_down(server, reason),
+                Connecting::Made => self.establish(server, now),
+            }
+        }
+    }
+
+    fn establish(&mut self, server: usize, now: Duration) {
+        self.connections += 1;
+        let number = self.connections;
+        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.page) {
+            Ok(connection) => self.line.say_with(&Word::Connection { number, server }, connection.socket()),
+            Err(error) => self.lose(server, &describe(&error)),
+        }
+    }
+
+    fn greeted(&mut self, server: usize) {
+        self.sessions[server].is_up();
+        self.line.say(&Word::ServerUp { server });
+        self.readiness.answered(clock::now());
+    }
+
+    /// Loses the connection where sending or receiving failed.
+    pub(super) fn check(&mut self, server: usize, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.lose(server, &describe(&error));
+        }
+    }
+
+    /// Gives a connection up, and says so where that is news.
+    pub(super) fn lose(&mut self, server: usize, reason: &str) {
+        if let Some(number) = self.sessions[server].lose(clock::now()) {
+            self.line.say(&Word::Disconnection { number });
+        }
+        self.say_down(server, reason.to_owned());
+    }
+
+    fn say_down(&mut self, server: usize, reason: String) {
+        if self.sessions[server].says_down() {
+            self.line.say(&Word::ServerDown { server, reason });
+        }
+    }
+
+    fn note(&self, server: usize, text: &str) {
+        self.line.log(2, None, &format!("job server {}: {text}", self.sessions[server].name));
+    }
+
+    /// One line for each job at -vvv.
+    fn log_job(&self, end: &crate::system::page::JobEnd, failure: Option<String>) {
+        if self.line.verbosity() < 3 {
+            return;
+        }
+        let Some(function) = self.functions.get(end.function) else { return };
+        let job = JobName {
+            function: function.name.clone(),
+            handle: String::from_utf8_lossy(&self.handle).into_owned(),
+        };
+        let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
+        let text = match failure {
+            None => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),
+            Some(reason) => format!("failed after {seconds:.6} s: {reason}"),
+        };
+        self.line.log(0, Some(job), &text);
+    }
+}
+
+fn grab_packet(old: bool) -> &'static [u8] {
+    if old { &encode::GRAB_JOB } else { &encode::GRAB_JOB_UNIQ }
+}
+
+fn heard<'a>(packet: &FromServer<'a>) -> Heard<'a> {
+    match *packet {
+        FromServer::Noop => Heard::Noop,
+        FromServer::NoJob => Heard::NoJob,
+        FromServer::JobAssign(_) | FromServer::JobAssignUniq(_) | FromServer::JobAssignAll { .. } => Heard::Assigned,
+        FromServer::EchoRes(_) => Heard::Echo,
+        FromServer::Error { code, .. } => Heard::Error(code),
+        _ => Heard::Other,
+    }
+}
+
+fn assigned<'a>(packet: &FromServer<'a>) -> Option<Assigned<'a>> {
+    match *packet {
+        FromServer::JobAssign(job) | FromServer::JobAssignUniq(job) | FromServer::JobAssignAll { job, .. } => Some(job),
+        _ => None,
+    }
+}

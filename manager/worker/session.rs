@@ -1,0 +1,316 @@
+//! One job server: connecting to it, reading from it, sending to it, and trying again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use crate::gearman::packet::{Decoder, Magic, encode};
+use crate::system::page::PageWriter;
+use crate::worker::line::LOOK_EVERY;
+use crate::worker::orders::{Limits, ServerOrder};
+use crate::worker::retry::Retry;
+use crate::worker::sender::Sender;
+use crate::worker::talk::Talk;
+
+/// Data the server does not acknowledge within this time end the connection, as an unanswered keepalive does.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unread bytes a connection may hold while its packets cannot be taken (a result is being sent elsewhere).
+const UNREAD: usize = 64 * 1024;
+
+/// One job server of a worker.
+pub struct Session {
+    /// As configured.
+    pub name: String,
+    addresses: Vec<SocketAddr>,
+    next_address: usize,
+    retry: Retry,
+    link: Link,
+    /// Whether the manager was told that this server is down.
+    down_said: bool,
+}
+
+enum Link {
+    Down,
+    Connecting { socket: Socket, deadline: Duration },
+    Up(Box<Connection>),
+}
+
+/// A connection that was made.
+pub struct Connection {
+    /// Counts the worker's connections from 1.
+    pub number: u32,
+    /// What was said and is awaited.
+    pub talk: Talk,
+    /// What came and was not taken yet.
+    pub decoder: Decoder,
+    /// The sending side.
+    pub sender: Arc<Mutex<Sender>>,
+    socket: Arc<Socket>,
+}
+
+/// What an attempt to connect came to.
+#[derive(Debug)]
+pub enum Connecting {
+    /// It goes on.
+    Underway,
+    /// The connection is made; nothing was sent yet.
+    Made,
+    /// It failed, with the reason for a log line.
+    Failed(String),
+}
+
+impl Session {
+    /// A session that will connect at once.
+    pub fn new(order: ServerOrder, siblings: u32, seed: u64) -> Self {
+        Self {
+            name: order.name,
+            addresses: order.addresses,
+            next_address: 0,
+            retry: Retry::new(siblings, seed),
+            link: Link::Down,
+            down_said: false,
+        }
+    }
+
+    /// The name resolves to something else now; the connection there is stays.
+    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.addresses = addresses;
+        self.next_address = 0;
+    }
+
+    /// The connection, where there is one.
+    pub fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.link {
+            Link::Up(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection, to look at.
+    pub fn connection_ref(&self) -> Option<&Connection> {
+        match &self.link {
+            Link::Up(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The conversation, where there is a connection.
+    pub fn talk(&self) -> Option<&Talk> {
+        self.connection_ref().map(|connection| &connection.talk)
+    }
+
+    /// What poll should watch: the descriptor, and whether for room to write.
+    pub fn watched(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
+        match &self.link {
+            Link::Down => None,
+            Link::Connecting { socket, .. } => Some((socket.as_fd(), false, true)),
+            Link::Up(connection) => {
+                let reads = connection.decoder.pending() < UNREAD;
+                Some((connection.socket.as_fd(), reads, connection.sender().has_pending()))
+            }
+        }
+    }
+
+    /// When something has to be done although nothing is heard.
+    pub fn next_due(&self, limits: &Limits) -> Option<Duration> {
+        match &self.link {
+            Link::Down => (!self.addresses.is_empty()).then(|| self.retry.at()),
+            Link::Connecting { deadline, .. } => Some(*deadline),
+            Link::Up(connection) => connection.talk.next_due(limits.echo_interval, connection.patience(limits)),
+        }
+    }
+
+    /// Whether a failure is news: `true` once until the server is up again.
+    pub fn says_down(&mut self) -> bool {
+        !std::mem::replace(&mut self.down_said, true)
+    }
+
+    /// Whether the server is known to be down or mute.
+    pub fn is_down(&self) -> bool {
+        self.down_said || self.addresses.is_empty()
+    }
+
+    /// The server answers.
+    pub fn is_up(&mut self) {
+        self.down_said = false;
+        self.retry.worked();
+    }
+
+    /// Starts an attempt where one is due, or looks how one is getting on.
+    pub fn connect(&mut self, now: Duration, limits: &Limits) -> Connecting {
+        match &self.link {
+            Link::Down if !self.addresses.is_empty() && now >= self.retry.at() => self.begin(now, limits),
+            Link::Connecting { socket, deadline } => match (connect_error(socket), *deadline <= now) {
+                (Ok(true), _) => Connecting::Made,
+                (Ok(false), false) => Connecting::Underway,
+                (Ok(false), true) => {
+                    self.failed(now, format!("no connection within {} s", limits.connect_timeout.as_secs_f32()))
+                }
+                (Err(error), _) => self.failed(now, format!("cannot connect: {}", describe(&error))),
+            },
+            _ => Connecting::Underway,
+        }
+    }
+
+    fn begin(&mut self, now: Duration, limits: &Limits) -> Connecting {
+        let address = self.addresses[self.next_address % self.addresses.len()];
+        self.next_address = self.next_address.wrapping_add(1);
+        match open(address) {
+            Ok(socket) => {
+                self.link = Link::Connecting { socket, deadline: now + limits.connect_timeout };
+                Connecting::Underway
+            }
+            Err(error) => self.failed(now, format!("cannot connect to {address}: {}", describe(&error))),
+        }
+    }
+
+    fn failed(&mut self, now: Duration, reason: String) -> Connecting {
+        self.lose(now);
+        Connecting::Failed(reason)
+    }
+
+    /// Takes the made connection into use and greets the server: ECHO and GRAB before any CAN_DO, so that whatever it
+    /// answers proves that it lives, and nothing can be assigned yet.
+    ///
+    /// # Errors
+    /// The system's, where the connection is gone again.
+    pub fn establish(
+        &mut self,
+        number: u32,
+        id: &str,
+        now: Duration,
+        limits: &Limits,
+        page: &Arc<PageWriter>,
+    ) -> io::Result<&mut Connection> {
+        let Link::Connecting { socket, .. } = std::mem::replace(&mut self.link, Link::Down) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        tune(&socket)?;
+        let socket = Arc::new(socket);
+        let mut sender = Sender::new(Arc::clone(&socket), Arc::clone(page));
+        let mut greeting = Vec::with_capacity(160);
+        let encoded = encode::set_client_id(&mut greeting, id.as_bytes());
+        encoded.and_then(|()| encode::echo_req(&mut greeting, b"greeting")).map_err(io::Error::other)?;
+        greeting.extend_from_slice(&encode::GRAB_JOB_UNIQ);
+        sender.send(&[&greeting])?;
+        let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
+        self.link = Link::Up(Box::new(Connection {
+            number,
+            talk: Talk::greeting(now),
+            decoder: Decoder::new(Magic::Response, max_packet),
+            sender: Arc::new(Mutex::new(sender)),
+            socket,
+        }));
+        self.connection().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Gives the connection up and plans the next attempt. Returns the number of the connection that is over.
+    pub fn lose(&mut self, now: Duration) -> Option<u32> {
+        self.retry.failed(now);
+        match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Up(connection) => Some(connection.close()),
+            _ => None,
+        }
+    }
+}
+
+impl Connection {
+    /// The sending side, for the moment.
+    pub fn sender(&self) -> MutexGuard<'_, Sender> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket, for poll and to hand a copy to the manager.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// How long silence is borne: the greeting is part of connecting.
+    pub fn patience(&self, limits: &Limits) -> Duration {
+        if self.talk.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
+    }
+
+    /// Reads what is there; never waits. `Ok(false)`: nothing was.
+    ///
+    /// # Errors
+    /// The connection is over; `UnexpectedEof` where the server closed it.
+    pub fn read_now(&mut self, now: Duration) -> io::Result<bool> {
+        self.receive(MsgFlags::MSG_DONTWAIT, now)
+    }
+
+    /// Waits a little (the receive timeout, which is how often orders are looked for) for something to read.
+    ///
+    /// # Errors
+    /// As [`Connection::read_now`].
+    pub fn read_soon(&mut self, now: Duration) -> io::Result<bool> {
+        self.receive(MsgFlags::empty(), now)
+    }
+
+    fn receive(&mut self, flags: MsgFlags, now: Duration) -> io::Result<bool> {
+        match recv(self.socket.as_raw_fd(), self.decoder.space(), flags) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                self.decoder.advance(length);
+                self.talk.heard_something(now);
+                Ok(true)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the connection on every copy of the socket, also those a plugin's children hold.
+    fn close(&self) -> u32 {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        self.number
+    }
+}
+
+/// Starts to connect, without waiting.
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::from(address)) {
+        Ok(()) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the connection is made; its error where it failed.
+fn connect_error(socket: &Socket) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nagle would cost 44 ms a job; keepalive and user timeout each notice a dead peer that the other misses.
+fn tune(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(LOOK_EVERY))
+}
+
+/// An error as a log line puts it, without its number.
+pub fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the job server closed the connection".into(),
+        _ => error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_lowercase()),
+    }
+}

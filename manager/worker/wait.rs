@@ -1,0 +1,184 @@
+//! Where a worker waits: in a receive while one answer is awaited, else in poll over everything.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::gearman::packet::encode;
+use crate::system::clock;
+use crate::worker::serve::Worker;
+use crate::worker::session::describe;
+use crate::worker::talk::Due;
+
+/// While a result waits for room in one connection the others are looked at this often at least.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, for as long as
+    /// orders need not be looked for: so a job costs two system calls.
+    pub(super) fn wait(&mut self) {
+        let now = clock::now();
+        if self.leaving.is_none() && !self.line.look_is_due(now) && self.read_awaited(now) {
+            return;
+        }
+        self.poll_all();
+        let now = clock::now();
+        self.tick(now);
+        self.connect(now);
+    }
+
+    /// Waits a little for the one answer that is out. False where there is none, or it did not come.
+    fn read_awaited(&mut self, now: Duration) -> bool {
+        let awaited = |s: &crate::worker::session::Session| s.talk().is_some_and(|talk| talk.is_awaited());
+        let Some(server) = self.sessions.iter().position(awaited) else { return false };
+        let Some(connection) = self.sessions[server].connection() else { return false };
+        match connection.read_soon(now) {
+            Ok(came) => came,
+            Err(error) => {
+                self.lose(server, &describe(&error));
+                true
+            }
+        }
+    }
+
+    fn poll_all(&mut self) {
+        let now = clock::now();
+        let timeout = self.next_due().map_or(PollTimeout::NONE, |due| timeout_until(now, due));
+        let listens = self.leaving.is_none();
+        let events: Vec<(usize, PollFlags)> = {
+            let mut watched = Vec::with_capacity(self.sessions.len() + 2);
+            if listens {
+                watched.push(PollFd::new(self.line.as_fd(), PollFlags::POLLIN));
+                watched.push(PollFd::new(self.stop.as_fd(), PollFlags::POLLIN));
+            }
+            let own = watched.len();
+            let mut servers = Vec::with_capacity(self.sessions.len());
+            for (server, session) in self.sessions.iter().enumerate() {
+                if let Some((fd, reads, writes)) = session.watched() {
+                    let mut flags = PollFlags::empty();
+                    flags.set(PollFlags::POLLIN, reads);
+                    flags.set(PollFlags::POLLOUT, writes);
+                    watched.push(PollFd::new(fd, flags));
+                    servers.push(server);
+                }
+            }
+            match poll(&mut watched, timeout) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => return,
+                Err(error) => return self.line.log(1, None, &format!("poll failed: {error}")),
+            }
+            let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+            if listens {
+                let now = clock::now();
+                if happened(&watched[0]).is_empty() { self.line.looked(now) } else { self.line.look_now(now) }
+            }
+            servers.into_iter().zip(watched[own..].iter().map(happened)).collect()
+        };
+        for (server, flags) in events {
+            self.serve_socket(server, flags);
+        }
+    }
+
+    fn serve_socket(&mut self, server: usize, flags: PollFlags) {
+        if flags.is_empty() {
+            return;
+        }
+        let Some(connection) = self.sessions[server].connection() else { return };
+        if flags.contains(PollFlags::POLLOUT) {
+            let flushed = connection.sender().flush();
+            self.check(server, flushed);
+        }
+        let readable = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
+        if flags.intersects(readable)
+            && let Some(connection) = self.sessions[server].connection()
+            && let Err(error) = connection.read_now(clock::now())
+        {
+            self.lose(server, &describe(&error));
+        }
+    }
+
+    /// The earliest moment at which something has to be done although nothing is heard.
+    fn next_due(&self) -> Option<Duration> {
+        let sessions = self.sessions.iter().filter(|session| self.leaving.is_none() || Self::is_connected(session));
+        let sessions = sessions.filter_map(|session| session.next_due(&self.limits));
+        sessions.chain(self.readiness.next_due()).chain(self.leave_due()).min()
+    }
+
+    /// Proves connections that were silent for long, and gives up those that are mute.
+    fn tick(&mut self, now: Duration) {
+        let limits = self.limits.clone();
+        let quiet = self.leaving.is_none() && !self.sessions.iter().any(|s| s.talk().is_some_and(|t| t.is_awaited()));
+        for server in 0..self.sessions.len() {
+            let Some(connection) = self.sessions[server].connection() else { continue };
+            let patience = connection.patience(&limits);
+            match connection.talk.due(now, limits.echo_interval, patience, quiet) {
+                Due::Nothing => {}
+                Due::Echo => self.send_echo(server, now),
+                Due::Lost => {
+                    let greeted = connection.talk.is_greeted();
+                    self.lose(server, &mute(greeted, patience));
+                }
+            }
+        }
+    }
+
+    fn send_echo(&mut self, server: usize, now: Duration) {
+        let Some(connection) = self.sessions[server].connection() else { return };
+        connection.talk.echo_sent(now);
+        let mut packet = Vec::with_capacity(32);
+        // An ECHO of a few bytes always fits a packet.
+        let _ = encode::echo_req(&mut packet, b"alive?");
+        let sent = connection.sender().send(&[&packet]);
+        self.check(server, sent);
+    }
+
+    /// Waits until the connection of a half-sent result may have room, reading what other servers send meanwhile.
+    pub(super) fn wait_for_room(&mut self, server: usize) -> io::Result<()> {
+        let mut readable = Vec::new();
+        {
+            let Some(connection) = self.sessions[server].connection_ref() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            let mut watched = vec![PollFd::new(connection.socket(), PollFlags::POLLOUT)];
+            let mut servers = Vec::new();
+            for (other, session) in self.sessions.iter().enumerate().filter(|(other, _)| *other != server) {
+                if let Some((fd, true, _)) = session.watched() {
+                    watched.push(PollFd::new(fd, PollFlags::POLLIN));
+                    servers.push(other);
+                }
+            }
+            match poll(&mut watched, PollTimeout::try_from(ROOM_LOOK).unwrap_or(PollTimeout::MAX)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let came = servers.into_iter().zip(&watched[1..]);
+            readable.extend(came.filter(|(_, fd)| fd.any().unwrap_or(false)).map(|(other, _)| other));
+        }
+        for other in readable {
+            self.serve_socket(other, PollFlags::POLLIN);
+        }
+        Ok(())
+    }
+}
+
+fn mute(greeted: bool, patience: Duration) -> String {
+    let seconds = patience.as_secs_f32();
+    if greeted {
+        format!("mute: no answer to ECHO within {seconds} s")
+    } else {
+        format!(
+            "it accepts connections but does not answer within {seconds} s (stopped, or out of file descriptors: \
+             gearmand serves no more connections than its soft limit of open files allows)"
+        )
+    }
+}
+
+/// Rounded up, so that what is due at that moment is due when poll returns.
+fn timeout_until(now: Duration, due: Duration) -> PollTimeout {
+    let left = due.saturating_sub(now);
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))).unwrap_or(PollTimeout::MAX)
+}
