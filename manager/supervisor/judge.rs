@@ -1,0 +1,100 @@
+//! What the manager makes of a worker that is gone: from its end and from its page, which is hostile input. Pure.
+
+use std::time::Duration;
+
+use crate::system::page::{Doing, Snapshot};
+use crate::system::reap::End;
+
+/// What is held to have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took leave of every server and exited by itself.
+    Left,
+    /// It died, or exited, without being at a job.
+    OutsideJob,
+    /// It died in a job.
+    InJob(JobLost),
+    /// It died while the packets of an answer were being sent: no strike against the job, which may even be done.
+    WhileSending(JobLost),
+    /// Its page was torn or scribbled over: at a job, but nobody can say at which.
+    Unknown,
+}
+
+/// The job a dead worker had in hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobLost {
+    /// Which of the worker's functions.
+    pub function: usize,
+    /// The number of the connection it came over.
+    pub connection: u32,
+    /// Its handle, as text; empty where it did not fit the page.
+    pub handle: String,
+    /// Its unique id, as text.
+    pub unique: String,
+    /// How long it had run.
+    pub ran: Duration,
+}
+
+/// Judges an end. `now` and the page's clock are the same monotonic one.
+pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
+    match (page.doing, &page.job) {
+        (Doing::Left, _) => Verdict::Left,
+        (Doing::Running, None) => Verdict::Unknown,
+        (Doing::Running, Some(job)) => {
+            let text = |bytes: &Option<Vec<u8>>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"")).into_owned();
+            let lost = JobLost {
+                function: job.function,
+                connection: job.connection,
+                handle: text(&job.handle),
+                unique: text(&job.unique),
+                ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
+            };
+            if page.sending { Verdict::WhileSending(lost) } else { Verdict::InJob(lost) }
+        }
+        (Doing::Leaving, _) if end.is_clean() => Verdict::Left,
+        _ => Verdict::OutsideJob,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::page::JobSeen;
+
+    fn page(doing: Doing, sending: bool) -> Snapshot {
+        let job = (doing == Doing::Running).then(|| JobSeen {
+            function: 0,
+            number: 3,
+            connection: 1,
+            started_ns: 1_000_000_000,
+            handle: Some(b"H:a:1".to_vec()),
+            unique: None,
+        });
+        Snapshot { doing, sending, job }
+    }
+
+    #[test]
+    fn an_end_is_what_the_page_says_it_is() {
+        let lost = JobLost {
+            function: 0,
+            connection: 1,
+            handle: "H:a:1".into(),
+            unique: String::new(),
+            ran: Duration::from_secs(2),
+        };
+        let (clean, segv) = (End::Exit(0), End::Signal(11));
+        for (name, end, page, expected) in [
+            ("left", clean, page(Doing::Left, false), Verdict::Left),
+            ("left, then a destructor crashed", segv, page(Doing::Left, false), Verdict::Left),
+            ("crashed in a job", segv, page(Doing::Running, false), Verdict::InJob(lost.clone())),
+            ("exit(0) in a job is no clean end", clean, page(Doing::Running, false), Verdict::InJob(lost.clone())),
+            ("killed while sending", segv, page(Doing::Running, true), Verdict::WhileSending(lost)),
+            ("killed while idle", End::Signal(9), page(Doing::Idle, false), Verdict::OutsideJob),
+            ("exit(0) by a thread while idle", clean, page(Doing::Idle, false), Verdict::OutsideJob),
+            ("crashed while loading", segv, page(Doing::Starting, false), Verdict::OutsideJob),
+            ("torn page", segv, Snapshot { job: None, ..page(Doing::Running, false) }, Verdict::Unknown),
+        ] {
+            assert_eq!(judge(end, &page, Duration::from_secs(3)), expected, "{name}");
+        }
+    }
+}

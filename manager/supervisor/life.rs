@@ -1,0 +1,234 @@
+//! A worker's life as the manager sees it: a pure table of state and happening.
+//!
+//! ```text
+//! Starting -> Loaded -> Ready -> Serving -> Leaving -> (gone)
+//!     \__________\_________\________\__________\-> Dying -> (gone)
+//! ```
+//!
+//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; past its
+//! deadline it is killed; whatever happens, it is gone only when the process was reaped.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Why a worker is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The manager stops.
+    Stop,
+    /// A newer one serves in its place.
+    Replaced,
+    /// There are more workers than planned.
+    Surplus,
+    /// It left by itself, or somebody sent it a signal.
+    ByItself,
+    /// It was not ready in time.
+    StartTimeout,
+    /// It was told to leave and did not in time.
+    LeaveTimeout,
+    /// It said that it cannot serve.
+    CannotServe,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Loading its libraries and making their objects, until the deadline.
+    Starting {
+        /// When it counts as hanging.
+        deadline: Duration,
+    },
+    /// Loaded; no job server has answered yet. That is not the library's fault, so there is no deadline.
+    Loaded {
+        /// Since when.
+        since: Duration,
+    },
+    /// Told to go.
+    Ready,
+    /// Taking jobs.
+    Serving {
+        /// Since when.
+        since: Duration,
+    },
+    /// Told to leave, until the deadline.
+    Leaving {
+        /// Why.
+        why: Why,
+        /// When it is killed.
+        deadline: Duration,
+    },
+    /// Killed, not reaped yet.
+    Dying {
+        /// Why.
+        why: Why,
+    },
+}
+
+/// What happens to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// It says that its libraries are loaded.
+    Loaded,
+    /// It says that a job server has answered.
+    Ready,
+    /// It says that its functions are registered.
+    Serving,
+    /// It says that it takes no more jobs.
+    Leaves,
+    /// It says that a library cannot be loaded or used; it ends by itself.
+    CannotServe,
+    /// It has to go, for this reason; killed at the deadline.
+    Dismiss(Why, Duration),
+    /// Time went by.
+    Tick,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Nothing,
+    /// Send the order to go.
+    Go,
+    /// Send the order to leave.
+    Leave,
+    /// Kill it.
+    Kill(Why),
+}
+
+/// The deadline of a worker that leaves although nobody told it to, past the one it keeps itself.
+const BY_ITSELF: Duration = Duration::from_secs(3600);
+
+impl Life {
+    /// The table: what a happening makes of a worker, and what is to be done.
+    #[must_use]
+    pub fn step(self, happening: Happening, now: Duration) -> (Self, Step) {
+        use Happening as H;
+        match (self, happening) {
+            (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Step::Nothing),
+            (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Step::Go),
+            (Self::Ready, H::Serving) => (Self::Serving { since: now }, Step::Nothing),
+            // A word out of order is a plugin's doing, or came late: it changes nothing.
+            (life, H::Loaded | H::Ready | H::Serving) => (life, Step::Nothing),
+
+            (Self::Leaving { .. } | Self::Dying { .. }, H::Leaves) => (self, Step::Nothing),
+            (_, H::Leaves) => (Self::Leaving { why: Why::ByItself, deadline: now + BY_ITSELF }, Step::Nothing),
+
+            // It exits next; the deadline is for one that does not.
+            (Self::Starting { deadline }, H::CannotServe) => {
+                (Self::Leaving { why: Why::CannotServe, deadline }, Step::Nothing)
+            }
+            (life, H::CannotServe) => (life, Step::Nothing),
+
+            (Self::Dying { .. }, H::Dismiss(..)) => (self, Step::Nothing),
+            (Self::Leaving { why, deadline }, H::Dismiss(_, sooner)) => {
+                (Self::Leaving { why, deadline: deadline.min(sooner) }, Step::Nothing)
+            }
+            // Nothing reads orders while a library loads, and there is no job to finish.
+            (Self::Starting { .. }, H::Dismiss(why, _)) => (Self::Dying { why }, Step::Kill(why)),
+            (_, H::Dismiss(why, deadline)) => (Self::Leaving { why, deadline }, Step::Leave),
+
+            (Self::Starting { deadline }, H::Tick) if now >= deadline => {
+                (Self::Dying { why: Why::StartTimeout }, Step::Kill(Why::StartTimeout))
+            }
+            (Self::Leaving { deadline, .. }, H::Tick) if now >= deadline => {
+                (Self::Dying { why: Why::LeaveTimeout }, Step::Kill(Why::LeaveTimeout))
+            }
+            (life, H::Tick) => (life, Step::Nothing),
+        }
+    }
+
+    /// When time alone changes something.
+    pub fn deadline(self) -> Option<Duration> {
+        match self {
+            Self::Starting { deadline } | Self::Leaving { deadline, .. } => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// Whether it still counts towards the plan.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Leaving { .. } | Self::Dying { .. })
+    }
+
+    /// Whether it takes jobs.
+    pub fn is_serving(self) -> bool {
+        matches!(self, Self::Serving { .. })
+    }
+
+    /// Whether its libraries are loaded, whatever else is missing.
+    pub fn is_loaded(self) -> bool {
+        matches!(self, Self::Loaded { .. } | Self::Ready | Self::Serving { .. })
+    }
+
+    /// The word for status and titles.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::Loaded { .. } => "connecting",
+            Self::Ready => "ready",
+            Self::Serving { .. } => "serving",
+            Self::Leaving { .. } => "leaving",
+            Self::Dying { .. } => "killed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+    const LATER: Duration = Duration::from_secs(200);
+
+    /// Every state against every happening: what becomes of it, and what is done. `=` stands for no change.
+    #[test]
+    fn every_cell_of_the_table() {
+        use Happening as H;
+        use Life::*;
+        let starting = Starting { deadline: LATER };
+        let late = Starting { deadline: NOW };
+        let loaded = Loaded { since: NOW };
+        let serving = Serving { since: NOW };
+        let leaving = Leaving { why: Why::Replaced, deadline: LATER };
+        let overdue = Leaving { why: Why::Replaced, deadline: NOW };
+        let dying = Dying { why: Why::StartTimeout };
+        let by_itself = Leaving { why: Why::ByItself, deadline: NOW + BY_ITSELF };
+        let told = Leaving { why: Why::Stop, deadline: LATER };
+        let dismiss = H::Dismiss(Why::Stop, LATER);
+        let nothing = |state: Life| (state, Step::Nothing);
+        let killed = |why| (Dying { why }, Step::Kill(why));
+        let states = [starting, late, loaded, Ready, serving, leaving, overdue, dying];
+        let rows: [(H, [(Life, Step); 8]); 7] = [
+            (H::Loaded, [nothing(loaded), nothing(loaded), nothing(loaded), nothing(Ready), nothing(serving),
+                nothing(leaving), nothing(overdue), nothing(dying)]),
+            (H::Ready, [(Ready, Step::Go), (Ready, Step::Go), (Ready, Step::Go), nothing(Ready), nothing(serving),
+                nothing(leaving), nothing(overdue), nothing(dying)]),
+            (H::Serving, [nothing(starting), nothing(late), nothing(loaded), nothing(serving), nothing(serving),
+                nothing(leaving), nothing(overdue), nothing(dying)]),
+            (H::Leaves, [nothing(by_itself), nothing(by_itself), nothing(by_itself), nothing(by_itself),
+                nothing(by_itself), nothing(leaving), nothing(overdue), nothing(dying)]),
+            (H::CannotServe, [nothing(Leaving { why: Why::CannotServe, deadline: LATER }),
+                nothing(Leaving { why: Why::CannotServe, deadline: NOW }), nothing(loaded), nothing(Ready),
+                nothing(serving), nothing(leaving), nothing(overdue), nothing(dying)]),
+            (dismiss, [killed(Why::Stop), killed(Why::Stop), (told, Step::Leave), (told, Step::Leave),
+                (told, Step::Leave), nothing(leaving), nothing(overdue), nothing(dying)]),
+            (H::Tick, [nothing(starting), killed(Why::StartTimeout), nothing(loaded), nothing(Ready), nothing(serving),
+                nothing(leaving), killed(Why::LeaveTimeout), nothing(dying)]),
+        ];
+        for (happening, expected) in rows {
+            for (state, expected) in states.into_iter().zip(expected) {
+                assert_eq!(state.step(happening, NOW), expected, "{state:?} + {happening:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_dismissal_only_shortens_the_deadline() {
+        let leaving = Life::Leaving { why: Why::Replaced, deadline: LATER };
+        let (life, step) = leaving.step(Happening::Dismiss(Why::Stop, NOW), NOW);
+        assert_eq!((life, step), (Life::Leaving { why: Why::Replaced, deadline: NOW }, Step::Nothing));
+    }
+}
