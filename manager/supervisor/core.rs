@@ -1,0 +1,422 @@
+//! The manager's decisions: a pure `(state, input, now) -> actions`. No IO, no clock, no randomness but a seeded one.
+//!
+//! After every input the same three questions are asked: whose time is up ([`Core::tick`]), what differs from the plan
+//! ([`Core::reconcile`]), and whether the start is complete ([`Core::startup`]).
+
+mod backing_off;
+mod servers;
+mod startup;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::catalog::{Catalog, Version};
+use super::event::{Event, seconds};
+use super::judge::Verdict;
+use super::life::{Happening, Life, Why};
+use super::reconcile::{Member, Want, WorkerId, decide};
+use super::restart::Backoff;
+use crate::config::Config;
+use crate::plan::{Plan, plan};
+use crate::plugins::identity::Identity;
+use crate::plugins::scan::{Candidate, Scan};
+use crate::system::reap::End;
+use crate::worker::orders::Word;
+use servers::Server;
+
+/// Everything that can happen to the manager.
+#[derive(Debug)]
+pub enum Input {
+    /// The worker directories were read.
+    Scanned(Scan),
+    /// A probe is over.
+    Probed {
+        /// Its function.
+        function: String,
+        /// The file as it was found.
+        identity: Identity,
+        /// The stored version, or one sentence.
+        result: Result<Version, String>,
+    },
+    /// A job server's name was looked up.
+    Resolved {
+        /// Which server.
+        server: usize,
+        /// Its addresses, or one sentence.
+        result: Result<Vec<SocketAddr>, String>,
+    },
+    /// A worker's process exists.
+    Spawned {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: i32,
+    },
+    /// A worker's process could not be started.
+    SpawnFailed {
+        /// Which worker.
+        worker: WorkerId,
+        /// What the system said.
+        reason: String,
+    },
+    /// A worker said something.
+    Said {
+        /// Which worker.
+        worker: WorkerId,
+        /// What.
+        word: Word,
+    },
+    /// A worker's process was reaped, and everything it said was taken in before.
+    Ended {
+        /// Which worker.
+        worker: WorkerId,
+        /// How, and at what.
+        obituary: Obituary,
+    },
+    /// A signal, or an order over the control socket, to stop.
+    Stop {
+        /// Its name.
+        by: &'static str,
+    },
+    /// Time to look at the worker directories again.
+    Rescan,
+    /// Something due may have become due.
+    Timer,
+}
+
+/// What is known of a worker that ended.
+#[derive(Debug, Clone)]
+pub struct Obituary {
+    /// How the process ended.
+    pub end: End,
+    /// What its page says of it.
+    pub verdict: Verdict,
+    /// Whether it had loaded nothing yet.
+    pub was_starting: bool,
+    /// Jobs it had run.
+    pub jobs: u64,
+    /// The most memory it had, in KiB.
+    pub peak_kib: u64,
+    /// Finished jobs of the lost job's function, over all workers there ever were.
+    pub done: u64,
+}
+
+/// What the manager does.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Read the worker directories.
+    Scan,
+    /// Probe a file.
+    Probe(Candidate),
+    /// Look a job server's name up.
+    Resolve(usize),
+    /// Start a worker.
+    Start(Start),
+    /// Order a worker to go.
+    Go(WorkerId),
+    /// Order a worker to leave.
+    Leave(WorkerId),
+    /// Tell a worker what a job server's name resolves to.
+    Addresses(WorkerId, usize, Vec<SocketAddr>),
+    /// Kill a worker and its process group.
+    Kill(WorkerId),
+    /// Log it, and tell whoever follows.
+    Tell(Event),
+    /// Tell whoever started the manager that it serves; with a note for them.
+    Announce(Option<String>),
+    /// Tell whoever started the manager why it does not, and end with this code.
+    Fail(u8, String),
+    /// All is over.
+    Finish,
+}
+
+/// A worker to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Its name.
+    pub worker: WorkerId,
+    /// What it serves: name, version; in the order of CAN_DO.
+    pub functions: Vec<(String, Version)>,
+    /// Whether it is one of those that do all functions.
+    pub dedicated: bool,
+    /// Counts the starts.
+    pub generation: u64,
+    /// How many workers there are to be in all.
+    pub siblings: u32,
+}
+
+/// Which workers are alike: those for all functions, or those for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    All,
+    Only(String),
+}
+
+/// One worker as the manager sees it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub key: Key,
+    /// Name and hash of what it serves.
+    pub functions: Vec<(String, String)>,
+    pub life: Life,
+    pub born: Duration,
+    pub pid: Option<i32>,
+    pub generation: u64,
+    /// When it is too old.
+    pub retires: Duration,
+}
+
+impl Worker {
+    /// The names of what it serves.
+    pub fn names(&self) -> Vec<String> {
+        self.functions.iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Phase {
+    /// The first scan, its probes and the look-ups are under way.
+    Starting,
+    Running,
+    Draining { since: Duration, deadline: Duration, signals: u32 },
+    Finished,
+}
+
+/// The state.
+pub struct Core {
+    config: Config,
+    random: fastrand::Rng,
+    phase: Phase,
+    started: Duration,
+    announced: bool,
+    catalog: Catalog,
+    plan: Plan,
+    workers: BTreeMap<WorkerId, Worker>,
+    next_worker: u64,
+    functions_failing: BTreeMap<String, Backoff>,
+    groups_failing: BTreeMap<Key, Backoff>,
+    last_failure: Option<String>,
+    spawn_after: Duration,
+    servers: Vec<Server>,
+    warned: BTreeSet<String>,
+    actions: Vec<Action>,
+}
+
+impl Core {
+    /// The state at the start, and what is to be done first.
+    pub fn new(config: Config, seed: u64, now: Duration) -> (Self, Vec<Action>) {
+        let servers: Vec<Server> = config.hosts.iter().map(Server::new).collect();
+        let mut actions = vec![Action::Scan];
+        actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, _)| Action::Resolve(n)));
+        let core = Self {
+            config,
+            random: fastrand::Rng::with_seed(seed),
+            phase: Phase::Starting,
+            started: now,
+            announced: false,
+            catalog: Catalog::default(),
+            plan: Plan::default(),
+            workers: BTreeMap::new(),
+            next_worker: 0,
+            functions_failing: BTreeMap::new(),
+            groups_failing: BTreeMap::new(),
+            last_failure: None,
+            spawn_after: Duration::ZERO,
+            servers,
+            warned: BTreeSet::new(),
+            actions: Vec::new(),
+        };
+        (core, actions)
+    }
+
+    /// Takes in what happened; returns what is to be done, in order.
+    pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
+        match input {
+            Input::Scanned(scan) => self.scanned(scan, now),
+            Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
+            Input::Resolved { server, result } => self.resolved(server, result),
+            Input::Spawned { worker, pid } => self.spawned(worker, pid),
+            Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
+            Input::Said { worker, word } => self.said(worker, word, now),
+            Input::Ended { worker, obituary } => self.ended(worker, &obituary, now),
+            Input::Stop { by } => self.stop(by, now),
+            Input::Rescan => self.rescan(),
+            Input::Timer => {}
+        }
+        self.tick(now);
+        self.reconcile(now);
+        self.startup(now);
+        self.finish(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Input::Timer`] is due next.
+    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+        let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
+        if !matches!(self.phase, Phase::Starting | Phase::Running) {
+            return lives.min();
+        }
+        let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
+        let spawn = (self.spawn_after > now).then_some(self.spawn_after);
+        lives.chain(retires).chain(self.waits(now)).chain(spawn).chain(self.startup_due()).min()
+    }
+
+    pub(super) fn do_next(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.actions.push(Action::Tell(event));
+    }
+
+    fn scanned(&mut self, scan: Scan, now: Duration) {
+        let before = self.catalog.functions();
+        let scanned = self.catalog.scanned(scan);
+        scanned.events.into_iter().for_each(|event| self.tell(event));
+        scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
+        if self.catalog.functions() != before {
+            self.replan(now);
+        }
+    }
+
+    fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, String>, now: Duration) {
+        let (events, news) = self.catalog.probed(function, identity, result, now);
+        events.into_iter().for_each(|event| self.tell(event));
+        if news {
+            // What failed before says nothing about new code.
+            self.functions_failing.remove(function);
+            self.replan(now);
+        }
+    }
+
+    /// Plans anew once everything is known; each of its warnings is told once for as long as it holds.
+    fn replan(&mut self, now: Duration) {
+        if self.phase == Phase::Starting && !self.is_complete() {
+            return;
+        }
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Running;
+        }
+        self.plan = plan(&self.config, &self.catalog.functions());
+        let warnings: BTreeSet<String> = self.plan.warnings.iter().cloned().collect();
+        let news: Vec<String> = warnings.difference(&self.warned).cloned().collect();
+        news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
+        self.warned = warnings;
+        self.spawn_after = self.spawn_after.min(now);
+    }
+
+    fn rescan(&mut self) {
+        if matches!(self.phase, Phase::Running) && self.config.auto_update {
+            self.do_next(Action::Scan);
+        }
+        self.look_up_again();
+    }
+
+    fn stop(&mut self, by: &'static str, now: Duration) {
+        let wait = self.config.graceful_shutdown_wait_time;
+        match &mut self.phase {
+            Phase::Starting | Phase::Running => {
+                let deadline = now + wait;
+                self.phase = Phase::Draining { since: now, deadline, signals: 1 };
+                let workers = self.workers.len();
+                self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait) });
+                self.dismiss_all(Why::Stop, deadline, now);
+            }
+            Phase::Draining { signals, deadline, .. } => {
+                *signals += 1;
+                let (count, left) = (*signals, deadline.saturating_sub(now));
+                if count < SIGNALS_THAT_KILL {
+                    let left = left.as_secs_f32();
+                    let text = format!("{by}: already stopping; what is left is killed in {left:.0} s, or at the fifth signal");
+                    self.tell(Event::Reloaded { text });
+                } else {
+                    self.dismiss_all(Why::Stop, now, now);
+                }
+            }
+            Phase::Finished => {}
+        }
+    }
+
+    fn dismiss_all(&mut self, why: Why, deadline: Duration, now: Duration) {
+        let all: Vec<WorkerId> = self.workers.keys().copied().collect();
+        all.into_iter().for_each(|id| self.happens(id, Happening::Dismiss(why, deadline), now));
+    }
+
+    /// Whose time is up.
+    fn tick(&mut self, now: Duration) {
+        let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| now >= at));
+        let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.happens(id, Happening::Tick, now));
+    }
+
+    /// What differs from the plan.
+    fn reconcile(&mut self, now: Duration) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let planned = self.plan.groups.iter().map(group_key);
+        let keys: BTreeSet<Key> = planned.chain(self.workers.values().map(|worker| worker.key.clone())).collect();
+        for key in keys {
+            self.reconcile_group(&key, now);
+        }
+    }
+
+    fn reconcile_group(&mut self, key: &Key, now: Duration) {
+        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
+        let count = group.map_or(0, |group| group.count);
+        let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
+        let wanted: Vec<String> = all.iter().filter(|name| !self.is_backing_off(name, now)).cloned().collect();
+        let members: Vec<Member> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.key == *key)
+            .map(|(id, worker)| Member {
+                id: *id,
+                life: worker.life,
+                fresh: self.is_fresh(worker, &wanted, &all, now),
+            })
+            .collect();
+        let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
+        let surge = self.config.rollout_surge.of(count);
+        let decision = decide(&members, Want { count, surge, room });
+        let deadline = now + self.config.graceful_shutdown_wait_time;
+        for (id, why) in decision.dismiss {
+            self.happens(id, Happening::Dismiss(why, deadline), now);
+        }
+        (0..decision.start).for_each(|_| self.start(key, &wanted, now));
+    }
+
+    /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs
+    /// off may go on being served where it works.
+    fn is_fresh(&self, worker: &Worker, wanted: &[String], all: &[String], now: Duration) -> bool {
+        let current = |name: &str, hash: &str| self.catalog.version(name).is_some_and(|version| version.hash == hash);
+        let has = |wanted: &String| worker.functions.iter().any(|(name, hash)| name == wanted && current(name, hash));
+        let known = |(name, hash): &(String, String)| all.contains(name) && current(name, hash);
+        now < worker.retires && wanted.iter().all(has) && worker.functions.iter().all(known)
+    }
+
+    /// Whether the last worker has gone, and with it the manager's work.
+    fn finish(&mut self, now: Duration) {
+        if let Phase::Draining { since, .. } = self.phase
+            && self.workers.is_empty()
+        {
+            self.phase = Phase::Finished;
+            self.tell(Event::Stopped { seconds: seconds(now.saturating_sub(since)) });
+            self.do_next(Action::Finish);
+        }
+    }
+}
+
+/// As in GearmanManager: who presses Ctrl-C five times means it.
+const SIGNALS_THAT_KILL: u32 = 5;
+
+fn group_key(group: &crate::plan::Group) -> Key {
+    match group.functions.as_slice() {
+        [only] if group.dedicated => Key::Only(only.clone()),
+        _ => Key::All,
+    }
+}

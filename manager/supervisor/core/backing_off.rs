@@ -1,0 +1,137 @@
+//! Which functions and groups wait before they are tried again, and how many starts there is room for.
+
+use std::time::Duration;
+
+use super::{Core, Key, Worker};
+use crate::supervisor::event::{Event, seconds, several};
+use crate::supervisor::life::Life;
+use crate::supervisor::restart::{Backoff, Bounds};
+
+/// Workers that connect at the same time: more would overrun a job server's default backlog.
+const CONNECTING: usize = 16;
+
+impl Core {
+    fn bounds(&self) -> Bounds {
+        Bounds { longest: self.config.backoff_max, healthy_after: self.config.healthy_after }
+    }
+
+    /// A failure outside a job that is known to be this function's.
+    pub(super) fn blame(&mut self, function: &str, born: Duration, now: Duration) {
+        let (bounds, chance) = (self.bounds(), self.random.f64());
+        let backoff = self.functions_failing.entry(function.to_owned()).or_default();
+        let before = backoff.clone();
+        backoff.failed_outside(now, born, bounds, chance);
+        let (after, changed) = (backoff.clone(), *backoff != before);
+        self.tell_waiting(function.to_owned(), &after, changed, now);
+    }
+
+    /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
+    /// same time, the group is.
+    pub(super) fn died_outside_job(&mut self, worker: &Worker, now: Duration) {
+        let changed = |name: &str| self.catalog.changed(name);
+        let latest = worker.functions.iter().map(|(name, _)| changed(name)).max().unwrap_or_default();
+        let (suspects, others): (Vec<_>, Vec<_>) = worker.names().into_iter().partition(|name| changed(name) == latest);
+        if suspects.len() == 1 || !others.is_empty() {
+            suspects.iter().for_each(|function| self.blame(function, worker.born, now));
+            return;
+        }
+        let (bounds, chance) = (self.bounds(), self.random.f64());
+        let backoff = self.groups_failing.entry(worker.key.clone()).or_default();
+        let before = backoff.clone();
+        backoff.failed_outside(now, worker.born, bounds, chance);
+        let (after, changed) = (backoff.clone(), *backoff != before);
+        self.tell_waiting(several(&worker.names()), &after, changed, now);
+    }
+
+    /// A death in a job of this function. `done` counts its finished jobs.
+    pub(super) fn died_in_job(&mut self, function: &str, done: u64, now: Duration) {
+        let chance = self.random.f64();
+        let backoff = self.functions_failing.entry(function.to_owned()).or_default();
+        backoff.died_in_job(now, done, chance);
+        let after = backoff.clone();
+        self.tell_waiting(function.to_owned(), &after, true, now);
+    }
+
+    fn tell_waiting(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
+        if let Some(until) = backoff.waits_until(now).filter(|_| changed) {
+            let seconds = seconds(until - now);
+            self.tell(Event::BackingOff { function, seconds, failures: backoff.failures() });
+        }
+    }
+
+    /// Whether workers are to do without the function for now.
+    pub(super) fn is_backing_off(&self, function: &str, now: Duration) -> bool {
+        self.functions_failing.get(function).is_some_and(|backoff| backoff.waits_until(now).is_some())
+    }
+
+    /// How long the function is still to be left out, for status.
+    pub fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
+        let until = self.functions_failing.get(function)?.waits_until(now)?;
+        Some(until - now)
+    }
+
+    /// How many workers of the group may start now.
+    pub(super) fn room(&self, key: &Key, wanted: &[String], now: Duration) -> u32 {
+        if now < self.spawn_after {
+            return 0;
+        }
+        let healthy_after = self.config.healthy_after;
+        let group = self.groups_failing.get(key);
+        if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
+            return 0;
+        }
+        let mut room = CONNECTING.saturating_sub(self.connecting(now));
+        if !self.config.worker_initial_spawn_splay.is_zero() {
+            room = room.min(1);
+        }
+        let trials = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
+        for (backoff, name) in trials.chain(group.map(|backoff| (backoff, None))) {
+            if backoff.is_on_trial(now, healthy_after) {
+                room = room.min(self.trial_room(key, name, backoff.trial(), now));
+            }
+        }
+        u32::try_from(room).unwrap_or(u32::MAX)
+    }
+
+    /// One at a time, until one with the function has outlived the last wait.
+    fn trial_room(&self, key: &Key, function: Option<&String>, trial: Duration, now: Duration) -> usize {
+        let of_it = |worker: &&Worker| match function {
+            Some(function) => worker.functions.iter().any(|(name, _)| name == function),
+            None => worker.key == *key,
+        };
+        let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
+        let proven = |worker: &&Worker| match worker.life {
+            Life::Serving { since } => now >= since + trial,
+            _ => false,
+        };
+        match (live.iter().any(|worker| proven(&worker)), live.iter().all(|worker| proven(&worker))) {
+            (true, _) => usize::MAX,
+            (false, true) => 1,
+            (false, false) => 0,
+        }
+    }
+
+    /// Workers that load, or have just begun to look for a job server.
+    fn connecting(&self, now: Duration) -> usize {
+        let moment = self.config.connect_timeout;
+        let counts = |worker: &&Worker| match worker.life {
+            Life::Starting { .. } => true,
+            Life::Loaded { since } => now < since + moment,
+            _ => false,
+        };
+        self.workers.values().filter(counts).count()
+    }
+
+    /// When a wait, or a trial, is over.
+    pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
+        let failing = self.functions_failing.values().chain(self.groups_failing.values());
+        let longest_trial = failing.clone().map(Backoff::trial).max().unwrap_or_default();
+        let trials = self.workers.values().filter_map(move |worker| match worker.life {
+            Life::Serving { since } if !longest_trial.is_zero() => Some(since + longest_trial),
+            Life::Loaded { since } => Some(since + self.config.connect_timeout),
+            _ => None,
+        });
+        let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
+        waits.into_iter().chain(trials.filter(move |at| *at > now))
+    }
+}

@@ -1,0 +1,107 @@
+//! The start: complete when every planned worker is loaded, and told to whoever waits for it.
+
+use std::time::Duration;
+
+use super::{Action, Core, Phase, group_key};
+use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::life::Life;
+
+/// What the job servers are given to answer a loaded worker, before the start is told without them.
+const MOMENT: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Whether the first scan, its probes and the look-ups are over.
+    pub(super) fn is_complete(&self) -> bool {
+        self.catalog.is_settled() && self.servers.iter().all(|server| !server.resolving)
+    }
+
+    /// Plans for the first time, once everything is known.
+    pub(super) fn complete_start(&mut self) {
+        if self.phase == Phase::Starting && self.is_complete() {
+            self.replan(self.started);
+        }
+    }
+
+    /// Tells once how the start went.
+    pub(super) fn startup(&mut self, now: Duration) {
+        self.complete_start();
+        if self.announced || !self.is_running() {
+            return;
+        }
+        let refused: Vec<String> =
+            self.catalog.refused().map(|(name, path, reason)| format!("{name}: {path}: {reason}")).collect();
+        if !refused.is_empty() && self.config.strict {
+            return self.fail(format!("strict is set, and not every library can be used: {}", refused.join("; ")));
+        }
+        if self.plan.groups.is_empty() {
+            return self.nothing_to_serve(&refused);
+        }
+        if !self.is_loaded(now) {
+            return;
+        }
+        let loaded: Vec<Life> = self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
+        if loaded.is_empty() {
+            let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
+            return self.fail(reason);
+        }
+        let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < *since + MOMENT);
+        let known = self.servers.iter().all(|server| server.workers() > 0 || server.is_down());
+        if loaded.iter().any(|life| matches!(life, Life::Ready)) || (loaded.iter().any(connecting) && !known) {
+            return;
+        }
+        self.announced = true;
+        let functions = self.plan.groups.iter().flat_map(|group| &group.functions);
+        let functions = functions.collect::<std::collections::BTreeSet<_>>().len();
+        let seconds = seconds(now.saturating_sub(self.started));
+        self.tell(Event::Started { workers: loaded.len(), functions, seconds });
+        let mut notes = refused;
+        let down = self.servers.iter().filter(|server| server.workers() == 0);
+        notes.extend(down.map(|server| format!("job server {} does not answer yet; it is tried again and again", server.name)));
+        self.do_next(Action::Announce((!notes.is_empty()).then(|| notes.join("\n"))));
+    }
+
+    fn nothing_to_serve(&mut self, refused: &[String]) {
+        let dirs: Vec<String> = self.config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let dirs = dirs.join(", ");
+        let left_out = self.plan.left_out.iter().map(|(name, reason)| format!("{name}: {reason}"));
+        let reasons: Vec<String> = refused.iter().cloned().chain(left_out).collect();
+        match (reasons.is_empty(), self.config.auto_update) {
+            (true, true) => {
+                self.announced = true;
+                self.tell(Event::NothingToServe { dirs: dirs.clone() });
+                let note = format!("no library in {dirs} yet: copy one there and it is served");
+                self.do_next(Action::Announce(Some(note)));
+            }
+            (true, false) => self.fail(format!("no library in {dirs}, and auto_update is 0: copy one there and start again")),
+            (false, _) => self.fail(format!("nothing in {dirs} can be served: {}", reasons.join("; "))),
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.announced = true;
+        self.phase = Phase::Finished;
+        self.do_next(Action::Fail(1, reason));
+    }
+
+    /// Whether every planned worker is loaded, or known not to come for now.
+    fn is_loaded(&self, now: Duration) -> bool {
+        self.plan.groups.iter().all(|group| {
+            let key = group_key(group);
+            let of_group = self.workers.values().filter(|worker| worker.key == key);
+            let loaded = of_group.clone().filter(|worker| worker.life.is_loaded()).count();
+            let starting = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
+            let failing = self.groups_failing.contains_key(&key)
+                || group.functions.iter().any(|name| self.functions_failing.contains_key(name));
+            loaded >= group.count as usize || (failing && starting == 0 && self.room(&key, &group.functions, now) == 0)
+        })
+    }
+
+    /// When the start is told although a job server has not answered.
+    pub(super) fn startup_due(&self) -> Option<Duration> {
+        let waiting = self.workers.values().filter_map(|worker| match worker.life {
+            Life::Loaded { since } => Some(since + MOMENT),
+            _ => None,
+        });
+        waiting.max().filter(|_| !self.announced)
+    }
+}

@@ -1,0 +1,226 @@
+//! Workers: starting them, hearing what they say, and what becomes of them.
+
+use std::time::Duration;
+
+use super::{Action, Core, Input, Key, Obituary, Phase, Start, Worker};
+use crate::plan::shuffle;
+use crate::supervisor::event::{Death, DeathAt, Event, seconds};
+use crate::supervisor::judge::Verdict;
+use crate::supervisor::life::{Happening, Life, Step, Why};
+use crate::supervisor::reconcile::WorkerId;
+use crate::worker::orders::Word;
+
+impl Core {
+    /// Starts a worker of a group, with what of it may be served now.
+    pub(super) fn start(&mut self, key: &Key, wanted: &[String], now: Duration) {
+        self.next_worker += 1;
+        let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
+        let mut names = wanted.to_vec();
+        let random = &mut self.random;
+        shuffle(&mut names, |name| self.config.priority(name), |below| random.usize(..below));
+        let functions: Vec<_> = names
+            .into_iter()
+            .filter_map(|name| self.catalog.version(&name).cloned().map(|version| (name, version)))
+            .collect();
+        let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
+        self.workers.insert(
+            worker,
+            Worker {
+                key: key.clone(),
+                functions: functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect(),
+                life: Life::Starting { deadline: now + self.start_timeout(wanted) },
+                born: now,
+                pid: None,
+                generation,
+                retires: now + self.config.max_worker_lifetime + splay,
+            },
+        );
+        let pause = self.config.worker_initial_spawn_splay;
+        self.spawn_after = if pause.is_zero() { self.spawn_after } else { now + pause };
+        let siblings = self.plan.groups.iter().map(|group| group.count).sum();
+        let dedicated = *key != Key::All;
+        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings }));
+    }
+
+    /// The longest of the functions' times to start: they are loaded one after the other.
+    fn start_timeout(&self, functions: &[String]) -> Duration {
+        functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
+    }
+
+    pub(super) fn spawned(&mut self, id: WorkerId, pid: i32) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.pid = Some(pid);
+            let event = Event::WorkerStarted { pid, functions: worker.names(), generation: worker.generation };
+            self.tell(event);
+        }
+    }
+
+    /// No process could be made: the system's doing, so every group waits, not this one alone.
+    pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
+        if let Some(worker) = self.workers.remove(&id) {
+            self.spawn_after = now + SPAWN_PAUSE;
+            self.last_failure = Some(format!("no worker could be started: {reason}"));
+            self.tell(Event::SpawnFailed { functions: worker.names(), reason });
+        }
+    }
+
+    /// A worker said something. Words about sockets are taken in elsewhere.
+    pub(super) fn said(&mut self, id: WorkerId, word: Word, now: Duration) {
+        match word {
+            Word::Loaded => self.happens(id, Happening::Loaded, now),
+            Word::Ready => self.happens(id, Happening::Ready, now),
+            Word::Serving => self.serves(id, now),
+            Word::Leaving => self.happens(id, Happening::Leaves, now),
+            Word::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
+            Word::ServerUp { server } => self.server_up(id, server),
+            Word::ServerDown { server, reason } => self.server_down(id, server, reason),
+            Word::Left | Word::Log { .. } | Word::Dropped { .. } => {}
+            Word::Connection { .. } | Word::Disconnection { .. } => {}
+        }
+    }
+
+    /// Walks a worker on in its life.
+    pub(super) fn happens(&mut self, id: WorkerId, happening: Happening, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let before = worker.life;
+        let (life, step) = before.step(happening, now);
+        worker.life = life;
+        let pid = worker.pid;
+        let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
+        match step {
+            Step::Nothing => {}
+            Step::Go => self.do_next(Action::Go(id)),
+            Step::Leave => self.do_next(Action::Leave(id)),
+            Step::Kill(why) => {
+                self.do_next(Action::Kill(id));
+                self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });
+            }
+        }
+        if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
+        } else if left_by_itself {
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why: Why::ByItself });
+        }
+    }
+
+    fn tell_of(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
+        if let Some(pid) = pid {
+            self.tell(event(pid));
+        }
+    }
+
+    fn serves(&mut self, id: WorkerId, now: Duration) {
+        self.happens(id, Happening::Serving, now);
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.life.is_serving()) else { return };
+        let event = Event::WorkerServing {
+            pid: worker.pid.unwrap_or_default(),
+            functions: worker.names(),
+            generation: worker.generation,
+            seconds: seconds(now.saturating_sub(worker.born)),
+        };
+        self.tell(event);
+    }
+
+    fn cannot_serve(&mut self, id: WorkerId, function: usize, reason: String, now: Duration) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| matches!(worker.life, Life::Starting { .. })) else {
+            return;
+        };
+        let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
+        let Some((function, _)) = worker.functions.get(function).cloned() else { return };
+        self.last_failure = Some(format!("{function}: {reason}"));
+        self.tell(Event::CannotServe { pid, function: function.clone(), reason });
+        self.happens(id, Happening::CannotServe, now);
+        self.blame(&function, born, now);
+    }
+
+    /// A worker's process is gone.
+    pub(super) fn ended(&mut self, id: WorkerId, obituary: &Obituary, now: Duration) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        self.forget_connections(id);
+        let told = match worker.life {
+            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
+            _ => None,
+        };
+        if let Verdict::Left = obituary.verdict {
+            self.tell(left(&worker, obituary));
+            return;
+        }
+        if told == Some(Why::CannotServe) {
+            // Said in a sentence already, and its function blamed.
+            return;
+        }
+        let death = death(&worker, obituary);
+        self.last_failure = Some(Event::WorkerDied(death.clone()).line());
+        self.tell(Event::WorkerDied(death));
+        match (&obituary.verdict, told) {
+            (Verdict::InJob(lost), None | Some(Why::ByItself)) => {
+                if let Some((function, _)) = worker.functions.get(lost.function) {
+                    self.died_in_job(&function.clone(), obituary.done, now);
+                }
+            }
+            (Verdict::OutsideJob | Verdict::Unknown, None | Some(Why::ByItself | Why::StartTimeout)) => {
+                self.died_outside_job(&worker, now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How long nothing is started after the system refused a process.
+const SPAWN_PAUSE: Duration = Duration::from_secs(1);
+
+fn left(worker: &Worker, obituary: &Obituary) -> Event {
+    let end = obituary.end;
+    let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
+    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: obituary.jobs, note }
+}
+
+fn death(worker: &Worker, obituary: &Obituary) -> Death {
+    let function = |index: usize| worker.functions.get(index).cloned();
+    let (at, of) = match &obituary.verdict {
+        Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
+            let sending = matches!(obituary.verdict, Verdict::WhileSending(_));
+            let (name, version) = function(lost.function).unzip();
+            let at = DeathAt::Job {
+                function: name.unwrap_or_default(),
+                handle: lost.handle.clone(),
+                unique: lost.unique.clone(),
+                seconds: seconds(lost.ran),
+                sending,
+            };
+            (at, version)
+        }
+        Verdict::Unknown => (DeathAt::Unknown, None),
+        Verdict::OutsideJob | Verdict::Left if obituary.was_starting => (DeathAt::Start, None),
+        Verdict::OutsideJob | Verdict::Left => (DeathAt::Idle, None),
+    };
+    let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
+    Death {
+        pid: worker.pid.unwrap_or_default(),
+        functions: worker.names(),
+        end: obituary.end.to_string(),
+        at,
+        version: of.or(only),
+        generation: worker.generation,
+        jobs: obituary.jobs,
+        peak_mib: obituary.peak_kib / 1024,
+    }
+}
+
+impl Input {
+    /// Whether it is about a worker that is still known; what comes after its end changes nothing.
+    pub fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Spawned { worker, .. } | Self::SpawnFailed { worker, .. } => Some(*worker),
+            Self::Said { worker, .. } | Self::Ended { worker, .. } => Some(*worker),
+            _ => None,
+        }
+    }
+}
+
+impl Core {
+    /// Whether the phase lets new workers start.
+    pub(super) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+}
