@@ -160,15 +160,15 @@ pub mod level {
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct RawFail {
-    /// One of [`RawFail::FAIL`], [`RawFail::EXCEPTION`], [`RawFail::PANIC`].
+    /// One of [`RawFail`]'s constants; an unknown one means [`RawFail::FAIL`].
     pub kind: u8,
     /// For people: the error with its causes, or what the panic said.
     pub message: RString,
     /// For [`RawFail::EXCEPTION`]: the bytes the caller gets. Else empty.
     pub payload: RVec<u8>,
-    /// For [`RawFail::PANIC`]: the source file, where known. Else empty.
+    /// For a panic: the source file, where known. Else empty.
     pub file: RString,
-    /// For [`RawFail::PANIC`]: the line in `file`, from 1; 0 where unknown.
+    /// For a panic: the line in `file`, from 1; 0 where unknown.
     pub line: u32,
 }
 
@@ -179,6 +179,8 @@ impl RawFail {
     pub const EXCEPTION: u8 = 1;
     /// The function panicked.
     pub const PANIC: u8 = 2;
+    /// The job was not begun: after a panic the object could not be made anew. The worker should be replaced.
+    pub const UNMADE: u8 = 3;
 }
 
 /// A function that can be exported. Implemented by what `#[function]` writes.

@@ -1,0 +1,156 @@
+//! `#[function(name = "...", prefix = "...")]`, and the names that follow from it.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Ident, LitStr, Token};
+
+/// What may stand in the parentheses of `#[function(...)]`.
+#[derive(Default)]
+pub struct Options {
+    name: Option<LitStr>,
+    prefix: Option<LitStr>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut options = Self::default();
+        while !input.is_empty() {
+            let key = input.call(Ident::parse_any)?;
+            let slot = match key.to_string().as_str() {
+                "name" => &mut options.name,
+                "prefix" => &mut options.prefix,
+                _ => return Err(syn::Error::new(key.span(), unknown(&key))),
+            };
+            if slot.is_some() {
+                return Err(syn::Error::new(key.span(), format!("`{key}` is given twice: leave one out")));
+            }
+            let wanted = |error: syn::Error| syn::Error::new(error.span(), format!("write `{key} = \"...\"`"));
+            input.parse::<Token![=]>().map_err(wanted)?;
+            *slot = Some(input.parse::<LitStr>().map_err(wanted)?);
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn unknown(key: &Ident) -> String {
+    format!("#[function] has no option `{key}`: it takes `name = \"...\"` and `prefix = \"...\"`")
+}
+
+/// What a function is called, and where to point when something is wrong with that.
+pub struct Name {
+    /// The name the job servers know.
+    pub function: String,
+    /// The name the library exports.
+    pub symbol: String,
+    span: Span,
+}
+
+/// The longest name whose library, `lib` in front and `.so` behind, still fits into a file name.
+const LONGEST: usize = 255 - "lib.so".len();
+
+impl Name {
+    /// The names of an item that is called `ident`.
+    pub fn new(options: &Options, ident: &Ident) -> syn::Result<Self> {
+        let (function, span) = match &options.name {
+            Some(name) => (name.value(), name.span()),
+            None => (ident.unraw().to_string(), ident.span()),
+        };
+        check(&function).map_err(|wrong| syn::Error::new(span, wrong))?;
+        let mut symbol = function.clone();
+        if let Some(prefix) = &options.prefix {
+            symbol.insert_str(0, &prefix.value());
+            check(&symbol).map_err(|wrong| syn::Error::new(prefix.span(), wrong))?;
+        }
+        Ok(Self { function, symbol, span })
+    }
+
+    /// The exported static, for a type that implements `Export`, and the guard against a second one of its name.
+    pub fn export(&self, conditions: &[&Attribute], exported: &TokenStream, body: TokenStream) -> TokenStream {
+        let symbol = &self.symbol;
+        let entry = quote_spanned! {self.span=>
+            // A test program is no plugin, and a symbol such as `write` in it would stand in for the C library's.
+            #[cfg(not(test))]
+            #[unsafe(export_name = #symbol)]
+            static ENTRY: ::gm_plugin_api::abi::Entry = ::gm_plugin_api::abi::entry::<#exported>();
+        };
+        let only_one = self.only_one();
+        quote! {
+            #(#conditions)*
+            #only_one
+            #(#conditions)*
+            const _: () = {
+                #body
+                #entry
+            };
+        }
+    }
+
+    /// Two functions of one name in different modules would only fail when linked, with a message about symbols.
+    /// Exported macros all live in the root of the crate, so a second one is refused at once, and its name says why.
+    fn only_one(&self) -> TokenStream {
+        let speaking: String = self.symbol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let guard = format_ident!("only_one_function_of_a_library_can_be_named_{}", speaking, span = self.span);
+        quote_spanned! {self.span=>
+            #[doc(hidden)]
+            #[macro_export]
+            macro_rules! #guard { () => {}; }
+        }
+    }
+}
+
+/// Whether a name can be a symbol and a file: what is allowed is what both linkers in use take in a list of exports.
+fn check(name: &str) -> Result<(), String> {
+    let plain = name.replace("::", "_");
+    let first = plain.chars().next();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_') {
+        return Err(format!("{name:?} cannot be exported: a function's name begins with a letter or `_`"));
+    }
+    if let Some(wrong) = plain.chars().find(|&c| !allowed(c)) {
+        return Err(format!(
+            "{name:?} cannot be exported because of {wrong:?}: a function's name is made of ASCII letters, digits, \
+             `_`, `-`, `.` and `::`; write `#[function(name = \"...\")]`"
+        ));
+    }
+    if name.len() > LONGEST {
+        return Err(format!("a name of {} bytes cannot be the file name of a library: at most {LONGEST}", name.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in
+            ["a", "reverse_string", "Sum", "_x9", "fetch-url", "Image::resize", "v1.2", "write", &"n".repeat(249)]
+        {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "9a", "-a", ".a", "größe", "a b", "a:b", "a:::b", "a/b", "a+b", "a@b", "a*", &"n".repeat(250)]
+        {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn name_and_prefix() {
+        let ident = syn::parse_str::<Ident>("r#type").unwrap();
+        for (options, function, symbol) in [
+            ("", "type", "type"),
+            ("name = \"fetch-url\"", "fetch-url", "fetch-url"),
+            ("prefix = \"x_\"", "type", "x_type"),
+            ("name = \"a\", prefix = \"my.\"", "a", "my.a"),
+        ] {
+            let name = Name::new(&syn::parse_str(options).unwrap(), &ident).unwrap();
+            assert_eq!((name.function.as_str(), name.symbol.as_str()), (function, symbol), "{options}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a signature must look like, and the sentence for each way in which it does not.
+//!
+//! Types are told apart by the last word of their path. An alias for `Job` is refused by that, with the words that
+//! work; in return a mistake is named where it stands, before the type checker sees a call that cannot be right.
+
+use proc_macro2::Span;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{FnArg, GenericParam, Generics, ReceiverKind, ReturnType, Safety, Signature, Token, Type};
+
+/// The mistakes found so far: all are reported at once.
+#[derive(Default)]
+pub struct Mistakes(Option<syn::Error>);
+
+impl Mistakes {
+    /// One more sentence, at a token.
+    pub fn add(&mut self, at: Span, sentence: impl std::fmt::Display) {
+        let error = syn::Error::new(at, sentence);
+        match &mut self.0 {
+            Some(all) => all.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    /// `Ok` where there was none.
+    pub fn into_result(self) -> syn::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
+/// The parameters of one call, as an author writes them.
+pub struct Shape {
+    /// What the message shows as right, without the body.
+    pub example: &'static str,
+    /// Each parameter: its name in messages, its type's name, whether it is `&mut`.
+    pub parameters: &'static [Parameter],
+}
+
+/// One parameter that a call must have.
+pub struct Parameter {
+    /// As it is written: `job: &Job`.
+    pub written: &'static str,
+    type_name: &'static str,
+    mutable: bool,
+}
+
+const JOB: Parameter = Parameter { written: "job: &Job", type_name: "Job", mutable: false };
+const LOG: Parameter = Parameter { written: "log: &mut Log", type_name: "Log", mutable: true };
+const CONTEXT: Parameter = Parameter { written: "cx: &Context", type_name: "Context", mutable: false };
+
+/// A plain function.
+pub const PLAIN: Shape = Shape { example: "(job: &Job, log: &mut Log) -> JobResult", parameters: &[JOB, LOG] };
+
+/// `run` of the object form.
+pub const RUN: Shape =
+    Shape { example: "fn run(&mut self, job: &Job, log: &mut Log) -> JobResult", parameters: &[JOB, LOG] };
+
+/// `new` of the object form.
+pub const NEW: Shape = Shape { example: "fn new(cx: &Context) -> Result<Self, Failure>", parameters: &[CONTEXT] };
+
+/// Everything about a signature but its receiver.
+pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
+    check_generics(&signature.generics, mistakes);
+    if let Some(token) = &signature.asyncness {
+        mistakes.add(
+            token.span(),
+            "a function is not `async`: a job has its thread to itself; start a runtime and `block_on` in it",
+        );
+    }
+    if !matches!(signature.safety, Safety::Default) {
+        mistakes.add(signature.safety.span(), "a function is safe to call: put `unsafe` around what needs it, inside");
+    }
+    if let Some(abi) = &signature.abi {
+        mistakes.add(abi.span(), "leave `extern` out: #[function] exports the function itself");
+    }
+    check_parameters(signature, shape, mistakes);
+    if let ReturnType::Type(_, of) = &signature.output
+        && let Type::ImplTrait(of) = &**of
+    {
+        mistakes.add(of.impl_token.span(), "name the type that is returned: bytes, text, or `JobResult`");
+    }
+}
+
+/// Types and constants as parameters: one symbol cannot stand for many functions. Lifetimes do no harm.
+pub fn check_generics(generics: &Generics, mistakes: &mut Mistakes) {
+    for parameter in &generics.params {
+        if !matches!(parameter, GenericParam::Lifetime(_)) {
+            mistakes.add(
+                parameter.span(),
+                "a function is not generic: its name stands for one piece of code; write the type out",
+            );
+        }
+    }
+}
+
+fn check_parameters(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
+    let given: Vec<&Type> = typed(&signature.inputs).collect();
+    let in_other_order = given.len() == 2
+        && shape.parameters.len() == 2
+        && named(given[0], shape.parameters[1].type_name)
+        && named(given[1], shape.parameters[0].type_name);
+    if in_other_order {
+        return mistakes.add(given[0].span(), format!("the other way round: `{}`", shape.example));
+    }
+    for (wanted, found) in shape.parameters.iter().zip(&given) {
+        if !wanted.fits(found) {
+            mistakes.add(found.span(), wanted.sentence(found));
+        }
+    }
+    for missing in shape.parameters.iter().skip(given.len()) {
+        mistakes.add(
+            signature.paren_token.span.close(),
+            format!("`{}` is missing here: write `{}`", missing.written, shape.example),
+        );
+    }
+    for extra in given.iter().skip(shape.parameters.len()) {
+        let hint = match shape.parameters.len() {
+            1 => "settings come from `cx`",
+            _ => "what a job brings is in `job.workload()`",
+        };
+        mistakes.add(extra.span(), format!("one parameter too many: {hint}; write `{}`", shape.example));
+    }
+}
+
+fn typed(inputs: &Punctuated<FnArg, Token![,]>) -> impl Iterator<Item = &Type> {
+    inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(input) => Some(&*input.ty),
+        FnArg::Receiver(_) => None,
+    })
+}
+
+/// Whether a type, or what it borrows, is called `name`.
+fn named(of: &Type, name: &str) -> bool {
+    match of {
+        Type::Reference(of) => named(&of.elem, name),
+        Type::Paren(of) => named(&of.elem, name),
+        Type::Group(of) => named(&of.elem, name),
+        Type::Path(of) => of.path.segments.last().is_some_and(|last| last.ident == name),
+        _ => false,
+    }
+}
+
+impl Parameter {
+    fn fits(&self, found: &Type) -> bool {
+        let Type::Reference(found) = found else { return false };
+        found.mutability.is_some() == self.mutable && named(&found.elem, self.type_name)
+    }
+
+    fn sentence(&self, found: &Type) -> String {
+        let written = self.written;
+        if named(found, self.type_name) {
+            return format!("it is lent: write `{written}`");
+        }
+        match self.type_name {
+            "Job" => format!("the first parameter is `{written}`; its bytes are `job.workload()`"),
+            "Log" => format!("the second parameter is `{written}`"),
+            _ => format!("`new` takes `{written}`; the function's settings are in it"),
+        }
+    }
+}
+
+/// The receiver of a plain function: none.
+pub fn check_free(signature: &Signature, mistakes: &mut Mistakes) {
+    if let Some(receiver) = signature.receiver() {
+        mistakes.add(
+            receiver.span(),
+            "a plain function has no `self`: for state between jobs put #[function] on the `impl` block, with `new` \
+             and `run` in it",
+        );
+    }
+}
+
+/// The receiver of `run`: `&mut self`, or `&self`.
+pub fn check_borrowed(signature: &Signature, mistakes: &mut Mistakes) {
+    match signature.receiver() {
+        Some(receiver) if matches!(receiver.kind, ReceiverKind::Reference(..)) => {}
+        Some(receiver) => mistakes.add(receiver.span(), "the object is kept for the next job: write `&mut self`"),
+        None => mistakes
+            .add(signature.paren_token.span.open(), format!("`&mut self` is missing here: write `{}`", RUN.example)),
+    }
+}

@@ -1,0 +1,169 @@
+//! How a job fails.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::abi::RawFail;
+
+/// Why a job failed. The caller is told: a warning with the message, then the failure.
+///
+/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>` and of `anyhow::Error`:
+///
+/// ```
+/// use gm_plugin_api::{Job, JobResult, Log, function};
+///
+/// #[function]
+/// fn head(job: &Job, _log: &mut Log) -> JobResult {
+///     let path = job.text()?;
+///     if path.is_empty() {
+///         return Err("an empty path".into());
+///     }
+///     let text = std::fs::read_to_string(path)?;
+///     let line = text.lines().next().ok_or_else(|| format!("{path} has no line"))?;
+///     Ok(line.into())
+/// }
+/// ```
+///
+/// It is deliberately no `std::error::Error` itself: only so can every such error be turned into it.
+pub struct Failure {
+    message: String,
+    exception: Option<Vec<u8>>,
+}
+
+impl Failure {
+    /// A failure with a message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exception: None }
+    }
+
+    /// A failure whose caller gets an exception with `payload` (WORK_EXCEPTION). Only a client that asked for exceptions
+    /// understands one, such as PHP's; the `gearman` command-line client waits for ever. Where in doubt return any other
+    /// failure.
+    pub fn exception(payload: impl Into<Vec<u8>>) -> Self {
+        let payload = payload.into();
+        Self { message: String::from_utf8_lossy(&payload).into_owned(), exception: Some(payload) }
+    }
+
+    /// A failure of an error that is only lent, with its causes. For a `Box<dyn Error + Send + Sync>`, which `?` cannot
+    /// take: `.map_err(|error| Failure::from_error(&*error))?`.
+    pub fn from_error(error: &(dyn Error + 'static)) -> Self {
+        Self::new(with_causes(error))
+    }
+
+    /// What is told to people: the manager's log, and the caller.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn into_raw(self) -> RawFail {
+        let kind = if self.exception.is_some() { RawFail::EXCEPTION } else { RawFail::FAIL };
+        RawFail {
+            kind,
+            message: self.message.into(),
+            payload: self.exception.unwrap_or_default().into(),
+            file: "".into(),
+            line: 0,
+        }
+    }
+}
+
+impl<E: Into<Box<dyn Error>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::from_error(&*error.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exception {
+            Some(payload) => write!(f, "exception of {} bytes: {}", payload.len(), self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// An error and what caused it, in one line. A cause whose words are already there is not said again: many an error
+/// quotes its cause and names it as source too.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Layer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|layer| layer as _)
+        }
+    }
+
+    fn layers(texts: &[&'static str]) -> Layer {
+        let (first, rest) = texts.split_first().unwrap();
+        Layer(first, (!rest.is_empty()).then(|| Box::new(layers(rest))))
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        for (texts, said) in [
+            (&["a"][..], "a"),
+            (&["reading x", "no such file"], "reading x: no such file"),
+            (&["reading x: no such file", "no such file"], "reading x: no such file"),
+            (&["a", "b", "c"], "a: b: c"),
+            (&["a", ""], "a"),
+        ] {
+            assert_eq!(Failure::from(layers(texts)).message(), said);
+        }
+    }
+
+    #[test]
+    fn taken_by_the_question_mark() {
+        fn each(which: u8) -> Result<(), Failure> {
+            match which {
+                0 => Err("text")?,
+                1 => Err(String::from("text"))?,
+                2 => Err(Box::<dyn Error>::from("text"))?,
+                3 => Err(layers(&["text"]))?,
+                4 => Err(Box::<dyn Error + Send + Sync>::from("text")).map_err(|e| Failure::from_error(&*e))?,
+                _ => Err(Failure::new("text"))?,
+            }
+            Ok(())
+        }
+        for which in 0..=5 {
+            assert_eq!(each(which).unwrap_err().message(), "text");
+        }
+    }
+
+    #[test]
+    fn crosses_with_its_payload() {
+        let raw = Failure::exception(b"\x00no".to_vec()).into_raw();
+        assert_eq!((raw.kind, raw.payload.as_slice()), (RawFail::EXCEPTION, &b"\x00no"[..]));
+        let raw = Failure::new("no").into_raw();
+        assert_eq!((raw.kind, raw.message.as_str(), raw.payload.len()), (RawFail::FAIL, "no", 0));
+    }
+}

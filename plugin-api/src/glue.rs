@@ -1,0 +1,272 @@
+//! Between the C functions of the interface and an author's code: what `#[function]` builds on.
+//!
+//! Everything here is called by the worker on its one thread, except where [`crate::abi`] says otherwise.
+#![allow(unsafe_code)] // The table's functions get references and a pointer back that the types cannot vouch for.
+
+use std::marker::PhantomData;
+
+use crate::abi::{Export, Host, Plugin, RErr, ROk, RResult, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
+use crate::abi::{INTERFACE_MAJOR, INTERFACE_MINOR, RawState, level};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::job::Job;
+use crate::logging::{Log, set_wanted};
+use crate::output::{JobResult, Output};
+use crate::panics::{NO_JOB, guarded, install_hook};
+
+/// What the author's crate knows about a function.
+pub struct About {
+    /// The function's name, without a prefix.
+    pub name: &'static str,
+    /// The crate's version.
+    pub version: &'static str,
+    /// False in a `panic = "abort"` build.
+    pub unwinds: bool,
+}
+
+/// An [`About`] as seen from where it is expanded: the author's crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __about {
+    ($name:expr) => {
+        $crate::__private::About {
+            name: $name,
+            version: match ::core::option_env!("CARGO_PKG_VERSION") {
+                Some(version) => version,
+                None => "",
+            },
+            unwinds: cfg!(panic = "unwind"),
+        }
+    };
+}
+
+impl About {
+    const fn table(
+        self,
+        object: bool,
+        new: extern "C" fn(&RawContext<'_>) -> RResult<RawState, RawFail>,
+        run: extern "C" fn(RawState, &RawJob<'_>) -> RResult<RVec<u8>, RawFail>,
+        drop: extern "C" fn(RawState),
+    ) -> Plugin {
+        Plugin {
+            interface_major: INTERFACE_MAJOR,
+            interface_minor: INTERFACE_MINOR,
+            unwinds: self.unwinds,
+            object,
+            name: RStr::from_str(self.name),
+            version: RStr::from_str(self.version),
+            compiler: RStr::from_str(env!("GM_PLUGIN_COMPILER")),
+            new,
+            run,
+            set_level,
+            drop,
+        }
+    }
+}
+
+/// A plain function. Implemented by `#[function]`.
+pub trait Plain: 'static {
+    /// What it is.
+    const ABOUT: About;
+    /// Calls it.
+    fn run(job: &Job, log: &mut Log) -> JobResult;
+}
+
+/// The table of a plain function.
+pub struct PlainFunction<F>(PhantomData<F>);
+
+impl<F: Plain> Export for PlainFunction<F> {
+    const TABLE: Plugin = F::ABOUT.table(false, new_plain, run_plain::<F>, drop_plain);
+}
+
+extern "C" fn new_plain(raw: &RawContext<'_>) -> RResult<RawState, RawFail> {
+    prepare(raw.host);
+    ROk(RawState(std::ptr::null_mut()))
+}
+
+extern "C" fn run_plain<F: Plain>(_: RawState, raw: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
+    run_with(raw, F::run)
+}
+
+extern "C" fn drop_plain(_: RawState) {}
+
+/// Runs one job with whatever serves it.
+#[inline]
+pub(crate) fn run_with(
+    raw: &RawJob<'_>,
+    serve: impl FnOnce(&Job, &mut Log) -> JobResult,
+) -> RResult<RVec<u8>, RawFail> {
+    let job = lend_job(raw);
+    match guarded(raw.number, || serve(job, &mut Log::new(job.0.number, job.0.host))) {
+        Ok(Output(bytes)) => ROk(bytes.into()),
+        Err(fail) => RErr(fail),
+    }
+}
+
+extern "C" fn set_level(level: u8) {
+    set_wanted(level);
+}
+
+/// What has to stand before an author's code runs for the first time.
+pub(crate) fn prepare(host: &Host) {
+    install_hook();
+    let _host = lasting(host);
+    #[cfg(feature = "log")]
+    crate::forward_log::install(_host);
+    #[cfg(feature = "tracing")]
+    crate::forward_tracing::install(_host);
+}
+
+/// What `#[function]` makes of an `impl` block: a type that is made once per worker and serves job after job.
+///
+/// A bound for tests, see [`testing::TestObject`](crate::testing::TestObject); nobody implements it by hand.
+#[diagnostic::on_unimplemented(message = "`{Self}` is no function", label = "put #[function] on its `impl` block")]
+pub trait Object: Sized + 'static {
+    /// What it is.
+    #[doc(hidden)]
+    const ABOUT: About;
+    /// Calls `new`.
+    #[doc(hidden)]
+    fn make(cx: &Context) -> Result<Self, Failure>;
+    /// Calls `run`.
+    #[doc(hidden)]
+    fn serve(&mut self, job: &Job, log: &mut Log) -> JobResult;
+}
+
+/// What `new` of the object form may return, besides `Self`.
+#[diagnostic::on_unimplemented(
+    message = "`new` cannot return `{Self}`",
+    label = "return `Self`, or a `Result` of it",
+    note = "`fn new(cx: &Context) -> Result<Self, Failure>`"
+)]
+pub trait Made<T> {
+    /// The object, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The author's own, converted.
+    fn made(self) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<Failure>> Made<T> for Result<T, E> {
+    fn made(self) -> Result<T, Failure> {
+        self.map_err(Into::into)
+    }
+}
+
+/// The table of an object.
+pub struct ObjectFunction<T>(PhantomData<T>);
+
+impl<T: Object> Export for ObjectFunction<T> {
+    const TABLE: Plugin = T::ABOUT.table(true, new_object::<T>, run_object::<T>, drop_object::<T>);
+}
+
+/// An object between jobs, and what is needed to make it anew.
+struct Slot<T> {
+    /// None after a panic, until it is made anew.
+    object: Option<T>,
+    function: String,
+    settings: Vec<(String, String)>,
+    host: &'static Host,
+}
+
+impl<T: Object> Slot<T> {
+    fn make(&mut self, job: u64) -> Result<(), RawFail> {
+        let settings: Vec<RawSetting<'_>> = self
+            .settings
+            .iter()
+            .map(|(name, value)| RawSetting { name: name.as_str().into(), value: value.as_str().into() })
+            .collect();
+        let raw = RawContext {
+            size: size_of::<RawContext<'_>>(),
+            function: self.function.as_str().into(),
+            settings: settings.as_slice().into(),
+            host: self.host,
+        };
+        self.object = Some(guarded(job, || T::make(lend_context(&raw)))?);
+        Ok(())
+    }
+
+    fn serve(&mut self, raw: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
+        if self.object.is_none()
+            && let Err(fail) = self.make(raw.number)
+        {
+            return RErr(unmade(fail));
+        }
+        let Some(object) = &mut self.object else { return RErr(unmade(Failure::new("no object").into_raw())) };
+        let result = run_with(raw, |job, log| object.serve(job, log));
+        if let RErr(fail) = &result
+            && fail.kind == RawFail::PANIC
+        {
+            self.discard(raw.number);
+        }
+        result
+    }
+
+    /// Drops the object. A destructor that panics ends nothing but itself, and is told in the log.
+    fn discard(&mut self, job: u64) {
+        let object = self.object.take();
+        let dropped = guarded(job, || {
+            drop(object);
+            Ok(())
+        });
+        if let Err(fail) = dropped {
+            let RawFail { message, file, line, .. } = fail;
+            let text = format!("the destructor of {} panicked at {file}:{line}: {message}", self.function);
+            (self.host.log)(job, level::ERROR, "".into(), text.as_str().into());
+        }
+    }
+}
+
+/// The job was not begun: there is no object to give it to.
+fn unmade(fail: RawFail) -> RawFail {
+    let message = format!("after a panic the object could not be made anew: {}", fail.message);
+    RawFail { kind: RawFail::UNMADE, message: message.into(), ..fail }
+}
+
+extern "C" fn new_object<T: Object>(raw: &RawContext<'_>) -> RResult<RawState, RawFail> {
+    prepare(raw.host);
+    let settings = raw.settings.iter().map(|setting| (setting.name.to_string(), setting.value.to_string()));
+    let mut slot = Box::new(Slot::<T> {
+        object: None,
+        function: raw.function.to_string(),
+        settings: settings.collect(),
+        host: lasting(raw.host),
+    });
+    match slot.make(NO_JOB) {
+        Ok(()) => ROk(RawState(Box::into_raw(slot).cast())),
+        Err(fail) => RErr(fail),
+    }
+}
+
+extern "C" fn run_object<T: Object>(state: RawState, raw: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
+    // SAFETY: the interface says that `state` is what `new_object::<T>` returned, that it was not dropped, and that no
+    // other call with it is under way.
+    let slot = unsafe { &mut *state.0.cast::<Slot<T>>() };
+    slot.serve(raw)
+}
+
+extern "C" fn drop_object<T: Object>(state: RawState) {
+    // SAFETY: as for `run_object`; it is the last use of `state`.
+    let mut slot = unsafe { Box::from_raw(state.0.cast::<Slot<T>>()) };
+    slot.discard(NO_JOB);
+}
+
+/// A job as authors see it, for as long as the raw one is lent.
+fn lend_job<'a>(raw: &'a RawJob<'a>) -> &'a Job {
+    // SAFETY: `Job` is a transparent wrapper. Its 'static is never seen: it is not `Clone`, its field is private to the
+    // crate, and its methods return what lives as long as `self`, which is 'a; `host` alone is taken for lasting.
+    unsafe { &*std::ptr::from_ref(raw).cast::<Job>() }
+}
+
+/// A context as authors see it, for as long as the raw one is lent.
+fn lend_context<'a>(raw: &'a RawContext<'a>) -> &'a Context {
+    // SAFETY: as for `lend_job`.
+    unsafe { &*std::ptr::from_ref(raw).cast::<Context>() }
+}
+
+/// The worker's table for as long as it is needed.
+fn lasting(host: &Host) -> &'static Host {
+    // SAFETY: the interface promises that the table outlives the library's use, see `RawContext::host`.
+    unsafe { &*std::ptr::from_ref(host) }
+}

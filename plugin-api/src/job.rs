@@ -1,0 +1,165 @@
+//! One job, as its function sees it.
+
+use std::borrow::Cow;
+
+use crate::abi::{Host, RawJob};
+use crate::failure::Failure;
+
+/// One job: what it brings, and what can be told to its caller while it runs.
+///
+/// It can be used from any thread for as long as `run` lasts, so scoped threads may report progress too. For a thread
+/// that is not scoped there is [`reporter`](Self::reporter).
+///
+/// ```
+/// use gm_plugin_api::{Failure, Job, JobResult, Log, function};
+///
+/// #[function]
+/// fn count_lines(job: &Job, log: &mut Log) -> JobResult {
+///     let lines = job.text()?.lines().count();
+///     log.info(format_args!("{lines} lines for {}", job.handle()));
+///     Ok(lines.to_string().into())
+/// }
+/// ```
+// Borrowed data stands behind a lifetime that says 'static: the whole is only ever lent, see `glue`, and no method
+// returns more than what lives as long as `self`.
+#[repr(transparent)]
+pub struct Job(pub(crate) RawJob<'static>);
+
+impl Job {
+    /// The bytes the client sent.
+    pub fn workload(&self) -> &[u8] {
+        self.0.workload.as_slice()
+    }
+
+    /// The workload as text.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not UTF-8; the message says at which byte.
+    pub fn text(&self) -> Result<&str, Failure> {
+        std::str::from_utf8(self.workload()).map_err(|error| {
+            let at = error.valid_up_to();
+            Failure::new(format!("the workload is not UTF-8 text: byte {at} of {}", self.workload().len()))
+        })
+    }
+
+    /// The name under which the job server knows the function. One library may serve several names.
+    pub fn function(&self) -> &str {
+        self.0.function.as_str()
+    }
+
+    /// The job server's handle of this job, for people: bytes that are not UTF-8 are replaced. Handles start again when
+    /// a job server does, so a handle alone names no job for ever.
+    pub fn handle(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.0.handle.as_slice())
+    }
+
+    /// The unique id the client gave the job, for people; empty where it gave none. As a key use
+    /// [`unique_bytes`](Self::unique_bytes).
+    pub fn unique(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.unique_bytes())
+    }
+
+    /// The unique id, byte for byte. A job that is run a second time has the same.
+    pub fn unique_bytes(&self) -> &[u8] {
+        self.0.unique.as_slice()
+    }
+
+    /// Tells the caller how far the work is: `done` of `of`. Whoever waits sees it at once; nobody has to ask.
+    ///
+    /// False where it was refused: the connection is gone. The work may go on, or end early.
+    pub fn status(&self, done: u64, of: u64) -> bool {
+        (self.0.host.status)(self.0.number, done, of)
+    }
+
+    /// Sends a part of the result ahead of its end. False where it was refused, as for [`status`](Self::status).
+    /// May block while the job server reads slowly.
+    pub fn data(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (self.0.host.data)(self.0.number, bytes.as_ref().into())
+    }
+
+    /// Sends the caller a warning. False where it was refused, as for [`status`](Self::status). The command-line client
+    /// prints a warning as it is, so end it with a newline.
+    pub fn warning(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (self.0.host.warning)(self.0.number, bytes.as_ref().into())
+    }
+
+    /// True once the worker is asked to leave. The job has until `graceful_shutdown_wait_time` to end; long work asks
+    /// now and then, and ends early with what it has or with an error. Costs a few nanoseconds.
+    pub fn stopping(&self) -> bool {
+        (self.0.host.stopping)(self.0.number)
+    }
+
+    /// The part of a job that a thread can keep: [`status`](Self::status), [`data`](Self::data) and the like without
+    /// the workload.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { number: self.0.number, host: self.0.host }
+    }
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job")
+            .field("handle", &self.handle())
+            .field("unique", &self.unique())
+            .field("function", &self.function())
+            .field("workload", &format_args!("{} bytes", self.workload().len()))
+            .finish()
+    }
+}
+
+/// Reports for a job from wherever it is kept: a thread, a runtime's task, a call-back. After the job's end everything is
+/// refused, without harm.
+///
+/// ```
+/// use gm_plugin_api::{Job, JobResult, Log, function};
+///
+/// #[function]
+/// fn patient(job: &Job, _log: &mut Log) -> JobResult {
+///     let reporter = job.reporter();
+///     let work = std::thread::spawn(move || reporter.status(1, 2));
+///     work.join().expect("the thread ends well");
+///     Ok(().into())
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Reporter {
+    number: u64,
+    host: &'static Host,
+}
+
+impl Reporter {
+    /// See [`Job::status`]. False also when the job is over.
+    pub fn status(&self, done: u64, of: u64) -> bool {
+        (self.host.status)(self.number, done, of)
+    }
+
+    /// See [`Job::data`]. False also when the job is over.
+    pub fn data(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (self.host.data)(self.number, bytes.as_ref().into())
+    }
+
+    /// See [`Job::warning`]. False also when the job is over.
+    pub fn warning(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (self.host.warning)(self.number, bytes.as_ref().into())
+    }
+
+    /// See [`Job::stopping`].
+    pub fn stopping(&self) -> bool {
+        (self.host.stopping)(self.number)
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// Scoped threads rest on this.
+const _: fn() = || {
+    fn shared<T: Sync>() {}
+    fn kept<T: Send + Sync + 'static>() {}
+    shared::<Job>();
+    kept::<Reporter>();
+};

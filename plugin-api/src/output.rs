@@ -1,0 +1,134 @@
+//! What a function returns.
+
+use std::borrow::Cow;
+
+use crate::failure::Failure;
+
+/// What most functions return: `Ok(bytes.into())`, or `?` on anything that went wrong.
+pub type JobResult = Result<Output, Failure>;
+
+/// The bytes of a result. A `Vec` or `String` is taken as it is, not copied; so is what the manager sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output(pub(crate) Vec<u8>);
+
+impl AsRef<[u8]> for Output {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// No bytes: the job is done, and that is all there is to say.
+impl From<()> for Output {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+impl From<Vec<u8>> for Output {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
+impl From<Box<[u8]>> for Output {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Self(bytes.into_vec())
+    }
+}
+
+impl From<Box<str>> for Output {
+    fn from(text: Box<str>) -> Self {
+        Self(text.into_string().into_bytes())
+    }
+}
+
+impl From<&str> for Output {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<&[u8]> for Output {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Output {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Output {
+    fn from(bytes: [u8; N]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl From<Cow<'_, str>> for Output {
+    fn from(text: Cow<'_, str>) -> Self {
+        text.into_owned().into()
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Output {
+    fn from(bytes: Cow<'_, [u8]>) -> Self {
+        bytes.into_owned().into()
+    }
+}
+
+/// What a function may return: anything that is [`Into<Output>`], [`Json`](crate::Json) with the feature `json`, and a
+/// `Result` of those whose error is [`Into<Failure>`].
+///
+/// ```
+/// use gm_plugin_api::{Job, Log, function};
+///
+/// #[function]
+/// fn echo(job: &Job, _log: &mut Log) -> Vec<u8> {
+///     job.workload().to_vec()
+/// }
+///
+/// #[function]
+/// fn double(job: &Job, _log: &mut Log) -> Result<String, std::num::ParseIntError> {
+///     let number: u64 = String::from_utf8_lossy(job.workload()).trim().parse()?;
+///     Ok((number * 2).to_string())
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a function cannot return `{Self}`",
+    label = "return bytes or text, `()`, `JobResult`, or a `Result` of one of those",
+    note = "numbers have no one way to be written: `.to_string()` does it",
+    note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
+)]
+pub trait Reply {
+    /// The result as it is sent.
+    ///
+    /// # Errors
+    ///
+    /// Where the function failed, or its value cannot be written as bytes.
+    fn reply(self) -> JobResult;
+}
+
+impl<T: Into<Output>> Reply for T {
+    #[inline]
+    fn reply(self) -> JobResult {
+        Ok(self.into())
+    }
+}
+
+impl<T: Reply, E: Into<Failure>> Reply for Result<T, E> {
+    #[inline]
+    fn reply(self) -> JobResult {
+        match self {
+            Ok(value) => value.reply(),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A function's settings as a struct, with the feature `serde`.
+//!
+//! Settings are text; a struct wants numbers. So this is a deserializer in which every value is text that is read as
+//! whatever the field asks for.
+
+use std::fmt::Display;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, DeserializeOwned, IntoDeserializer, Visitor};
+use serde::{Deserializer, forward_to_deserialize_any};
+
+use crate::context::{Context, malformed};
+use crate::failure::Failure;
+
+impl Context {
+    /// All settings as one struct: a field for each. Needs the feature `serde`.
+    ///
+    /// Numbers, `bool` (`on`, `yes`, `true`, `1` and their opposites), text, unit variants, `Option` and comma lists can
+    /// be read; `#[serde(default)]` and the like work as anywhere.
+    ///
+    /// ```
+    /// use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// #[serde(deny_unknown_fields)]
+    /// struct Settings {
+    ///     servers: Vec<String>,
+    ///     #[serde(default)]
+    ///     retries: u32,
+    /// }
+    ///
+    /// struct Ask(Settings);
+    ///
+    /// #[function(name = "ask")]
+    /// impl Ask {
+    ///     fn new(cx: &Context) -> Result<Self, Failure> {
+    ///         Ok(Self(cx.settings()?))
+    ///     }
+    ///
+    ///     fn run(&mut self, _job: &Job, _log: &mut Log) -> JobResult {
+    ///         Ok(format!("{} servers, {} retries", self.0.servers.len(), self.0.retries).into())
+    ///     }
+    /// }
+    /// # use gm_plugin_api::testing::TestObject;
+    /// # let mut object = TestObject::<Ask>::new(&[("servers", "a, b"), ("retries", "3")]).unwrap();
+    /// # assert_eq!(object.run("").text(), "2 servers, 3 retries");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where one is missing or malformed; the message names section and key.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let pairs = self.iter().map(|(name, value)| (name, Value { name, text: value }));
+        T::deserialize(MapDeserializer::new(pairs)).map_err(|error: Wrong| match error.name {
+            Some(name) => malformed(self.function(), &name, &error.what),
+            None => Failure::new(format!("settings of the section [{}]: {}", self.function(), error.what)),
+        })
+    }
+}
+
+/// What is wrong, and with which setting where that is known.
+#[derive(Debug)]
+struct Wrong {
+    name: Option<String>,
+    what: String,
+}
+
+impl Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl de::Error for Wrong {
+    fn custom<T: Display>(what: T) -> Self {
+        Self { name: None, what: what.to_string() }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::custom(format_args!("setting.{field} is missing"))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("setting.{field} is not known; there are: {}", expected.join(", ")))
+    }
+}
+
+/// The text of one setting.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Value<'_> {
+    fn wrong(self, what: impl Display) -> Wrong {
+        Wrong { name: Some(self.name.to_owned()), what: what.to_string() }
+    }
+
+    /// Names the setting in an error that something deeper made.
+    fn named<T>(self, result: Result<T, Wrong>) -> Result<T, Wrong> {
+        result.map_err(|error| Wrong { name: error.name.or_else(|| Some(self.name.to_owned())), ..error })
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Wrong> for Value<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+macro_rules! read_as {
+    ($($method:ident => $visit:ident),* $(,)?) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+            let value = self.text.parse().map_err(|error| self.wrong(error))?;
+            self.named(visitor.$visit(value))
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Value<'de> {
+    type Error = Wrong;
+
+    read_as! {
+        deserialize_i8 => visit_i8, deserialize_i16 => visit_i16, deserialize_i32 => visit_i32,
+        deserialize_i64 => visit_i64, deserialize_u8 => visit_u8, deserialize_u16 => visit_u16,
+        deserialize_u32 => visit_u32, deserialize_u64 => visit_u64, deserialize_f32 => visit_f32,
+        deserialize_f64 => visit_f64,
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.named(visitor.visit_borrowed_str(self.text))
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        // As the ini file's own keys are read.
+        match self.text.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => visitor.visit_bool(true),
+            "0" | "false" | "no" | "off" => visitor.visit_bool(false),
+            _ => Err(self.wrong("neither yes nor no")),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let items = self.text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = items.map(|text| Value { name: self.name, text });
+        self.named(visitor.visit_seq(SeqDeserializer::new(items)))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.named(visitor.visit_enum(self.text.into_deserializer()))
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier ignored_any
+    }
+}
