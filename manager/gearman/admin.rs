@@ -1,0 +1,199 @@
+//! The administrative text protocol: what a job server knows of its functions, its workers and itself.
+//!
+//! Each question is a connection of its own: a function's name may hold a newline, and a listing that seemed to end
+//! early must not become the answer to the next question. Every call blocks, for no longer than its timeout in all.
+//! `show jobs` is left out: with 100,000 jobs queued gearmand serves nobody for 37 ms while it answers.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::dial::{Dialled, ServerError};
+
+/// A longer answer is not read: a listing has a line per function or connection.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// A function, as `status` lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionStatus {
+    /// Its name; bytes that are not UTF-8 are replaced.
+    pub function: String,
+    /// Jobs queued or running, with those for a later time and those whose client has gone.
+    pub total: u64,
+    /// Jobs being run.
+    pub running: u64,
+    /// Connections that offer it.
+    pub workers: u64,
+}
+
+/// A connection, as `workers` lists it. Clients are listed too, without functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The server's descriptor for it.
+    pub descriptor: u64,
+    /// Its peer's address.
+    pub address: String,
+    /// What the peer called itself; `-` where it did not.
+    pub id: String,
+    /// The functions it offers. A name with spaces looks like several.
+    pub functions: Vec<String>,
+}
+
+/// A server's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// As the server says it, with any suffix, such as `1.1.20+ds`.
+    pub text: String,
+    /// The number before the first dot, where there is one.
+    pub major: Option<u32>,
+}
+
+/// The functions `server` (HOST:PORT) knows. A name stays listed when nobody offers it any more.
+///
+/// A line not of the listing's form is passed over: gearmand takes function names with newlines.
+///
+/// # Errors
+///
+/// As [`ServerError`] lists.
+pub fn status(server: &str, timeout: Duration) -> Result<Vec<FunctionStatus>, ServerError> {
+    Ok(listing(&ask(server, "status", timeout, is_whole_listing)?, function_status))
+}
+
+/// The connections of `server` (HOST:PORT). A line not of the listing's form is passed over, as in [`status`].
+///
+/// # Errors
+///
+/// As [`ServerError`] lists.
+pub fn workers(server: &str, timeout: Duration) -> Result<Vec<Connection>, ServerError> {
+    Ok(listing(&ask(server, "workers", timeout, is_whole_listing)?, connection))
+}
+
+/// The version of `server` (HOST:PORT).
+///
+/// # Errors
+///
+/// As [`ServerError`] lists; `Deadline` also from servers that never answer this, such as geard.
+pub fn version(server: &str, timeout: Duration) -> Result<Version, ServerError> {
+    let answer = ask(server, "version", timeout, |text| text.ends_with(b"\n"))?;
+    Ok(parse_version(&String::from_utf8_lossy(&answer)))
+}
+
+/// Sends one line and reads until the answer is whole.
+fn ask(
+    server: &str,
+    question: &'static str,
+    timeout: Duration,
+    is_whole: fn(&[u8]) -> bool,
+) -> Result<Vec<u8>, ServerError> {
+    let deadline = Instant::now() + timeout;
+    let mut dialled = Dialled::connect(server, timeout)?;
+    let asked = (&dialled.stream).write_all(format!("{question}\n").as_bytes());
+    asked.map_err(|error| dialled.broken(question, timeout, error))?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 8192];
+    while !is_whole(&answer) {
+        let Some(count) = dialled.read(&mut piece, deadline, question)? else {
+            return Err(ServerError::Deadline { server: server.to_owned(), question, waited: timeout });
+        };
+        answer.extend_from_slice(&piece[..count]);
+        // A refusal is one line. A NUL means that the peer took the question for a packet.
+        if answer.len() > MAX_ANSWER || answer.starts_with(b"ERR") || answer.contains(&0) {
+            let answer = answer[..answer.len().min(80)].trim_ascii_end().escape_ascii().to_string();
+            return Err(ServerError::Form { server: server.to_owned(), question, answer });
+        }
+    }
+    Ok(answer)
+}
+
+/// A listing ends with a line that is a full stop.
+fn is_whole_listing(text: &[u8]) -> bool {
+    text == b".\n" || text.ends_with(b"\n.\n")
+}
+
+fn listing<T>(text: &[u8], line: fn(&str) -> Option<T>) -> Vec<T> {
+    String::from_utf8_lossy(text).lines().filter_map(line).collect()
+}
+
+/// `FUNCTION\tTOTAL\tRUNNING\tWORKERS`, read from its end: a name may hold a tab.
+fn function_status(line: &str) -> Option<FunctionStatus> {
+    let mut fields = line.rsplitn(4, '\t');
+    let mut number = || fields.next()?.parse().ok();
+    let (workers, running, total) = (number()?, number()?, number()?);
+    Some(FunctionStatus { function: fields.next()?.to_owned(), total, running, workers })
+}
+
+/// `FD IP ID : FUNCTION ...`
+fn connection(line: &str) -> Option<Connection> {
+    let mut fields = line.splitn(3, ' ');
+    let (descriptor, address) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
+    let (id, functions) = fields.next()?.split_once(" :")?;
+    let functions = functions.split_whitespace().map(str::to_owned).collect();
+    Some(Connection { descriptor, address, id: id.to_owned(), functions })
+}
+
+/// `OK 1.1.20+ds`, or the number alone.
+fn parse_version(answer: &str) -> Version {
+    let line = answer.trim();
+    let text = line.strip_prefix("OK ").unwrap_or(line).to_owned();
+    let major = text.split('.').next().and_then(|number| number.parse().ok());
+    Version { text, major }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines() {
+        let status = |function: &str, total, running, workers| {
+            Some(FunctionStatus { function: function.into(), total, running, workers })
+        };
+        for (line, parsed) in [
+            ("reverse_string\t12\t3\t4", status("reverse_string", 12, 3, 4)),
+            ("\t0\t0\t0", status("", 0, 0, 0)),
+            ("a b\tc\t1\t2\t3", status("a b\tc", 1, 2, 3)),
+            (".", None),
+            ("a\t1\t2", None),
+            ("a\t1\tx\t3", None),
+            ("a\t-1\t0\t3", None),
+        ] {
+            assert_eq!(function_status(line), parsed, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn worker_lines() {
+        let connection_of = |descriptor, address: &str, id: &str, functions: &[&str]| {
+            let functions = functions.iter().map(|name| (*name).to_owned()).collect();
+            Some(Connection { descriptor, address: address.into(), id: id.into(), functions })
+        };
+        for (line, parsed) in [
+            ("37 127.0.0.1 - :", connection_of(37, "127.0.0.1", "-", &[])),
+            ("8 ::1 host:7:rev:3 : a b:c", connection_of(8, "::1", "host:7:rev:3", &["a", "b:c"])),
+            ("8 10.0.0.1 an id : a", connection_of(8, "10.0.0.1", "an id", &["a"])),
+            (".", None),
+            ("8 10.0.0.1", None),
+            ("tail of a name : x", None),
+        ] {
+            assert_eq!(connection(line), parsed, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (answer, text, major) in [
+            ("OK 1.1.20+ds\n", "1.1.20+ds", Some(1)),
+            ("OK 2.0.0\r\n", "2.0.0", Some(2)),
+            ("1.130\n", "1.130", Some(1)),
+            ("OK unknown\n", "unknown", None),
+        ] {
+            assert_eq!(parse_version(answer), Version { text: text.into(), major });
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_listing() {
+        for (text, whole) in [(&b""[..], false), (b".\n", true), (b"a\t1\t1\t1\n.\n", true), (b"a.\n", false)] {
+            assert_eq!(is_whole_listing(text), whole);
+        }
+    }
+}

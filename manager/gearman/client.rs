@@ -1,0 +1,210 @@
+//! A client: submits jobs to one job server and is told what becomes of them.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::dial::{Dialled, ServerError};
+use super::packet::{ArgumentError, Decoder, FromServer, JobStatus, Magic, Submission, encode};
+
+#[cfg(test)]
+mod tests;
+
+/// A job's handle: the server's name for it.
+pub type Handle = Vec<u8>;
+
+/// Something that happened to a job this client submitted in the foreground.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which job.
+    pub handle: Handle,
+    /// What happened to it.
+    pub news: News,
+}
+
+/// What can happen to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Progress.
+    Status {
+        /// So much...
+        done: u64,
+        /// ... of so much, in units of the function's own.
+        of: u64,
+    },
+    /// Data while it runs.
+    Data(Vec<u8>),
+    /// A warning while it runs.
+    Warning(Vec<u8>),
+    /// It ended with this result.
+    Complete(Vec<u8>),
+    /// It failed.
+    Fail,
+    /// It failed and says why; only after [`Client::forward_exceptions`], and the end of the job on gearmand only.
+    Exception(Vec<u8>),
+}
+
+impl News {
+    /// Whether nothing more will come of the job.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Complete(_) | Self::Fail | Self::Exception(_))
+    }
+}
+
+/// A connection to one job server. Every call blocks, for no longer than the timeout given to
+/// [`connect`](Self::connect) without progress.
+pub struct Client {
+    dialled: Dialled,
+    timeout: Duration,
+    decoder: Decoder,
+    out: Vec<u8>,
+    /// What came while something else was waited for.
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// Connects to `server` (HOST:PORT) within `timeout`, which also bounds the wait for each answer. Results longer
+    /// than `max_packet` bytes are refused.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be looked up (which blocks for as long as the resolver takes), or no address takes a connection.
+    pub fn connect(server: &str, timeout: Duration, max_packet: usize) -> Result<Self, ServerError> {
+        let dialled = Dialled::connect(server, timeout)?;
+        let decoder = Decoder::new(Magic::Response, max_packet);
+        Ok(Self { dialled, timeout, decoder, out: Vec::new(), events: VecDeque::new() })
+    }
+
+    /// Submits a job and returns its handle. An empty `unique` lets the server make one.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists; `Refused` where the server does not take the job.
+    pub fn submit(
+        &mut self,
+        how: Submission,
+        function: &[u8],
+        unique: &[u8],
+        workload: &[u8],
+    ) -> Result<Handle, ServerError> {
+        self.send(|out| encode::submit_head(out, how, function, unique, workload.len()), workload, "a job")?;
+        self.answer("a job", |packet| match packet {
+            FromServer::JobCreated { handle } => Some(handle.to_vec()),
+            _ => None,
+        })
+    }
+
+    /// The next thing that happens to any of the jobs submitted; `None` if nothing does before `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists.
+    pub fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>, ServerError> {
+        match self.events.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.receive(deadline, "a job", event),
+        }
+    }
+
+    /// Asks how a job is.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists.
+    pub fn job_status(&mut self, handle: &[u8]) -> Result<JobStatus, ServerError> {
+        self.send(|out| encode::get_status(out, handle), b"", "GET_STATUS")?;
+        self.answer("GET_STATUS", |packet| match packet {
+            FromServer::StatusRes { handle: about, status } if about == handle => Some(status),
+            _ => None,
+        })
+    }
+
+    /// Asks for `data` back: proof that the server lives and has seen all that was sent before.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists; `Deadline` also from servers that never answer this, such as geard.
+    pub fn echo(&mut self, data: &[u8]) -> Result<(), ServerError> {
+        self.send(|out| encode::echo_req(out, data), b"", "ECHO_REQ")?;
+        self.answer("ECHO_REQ", |packet| (packet == FromServer::EchoRes(data)).then_some(()))
+    }
+
+    /// Asks to be sent exceptions, which the server otherwise keeps to itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists.
+    pub fn forward_exceptions(&mut self) -> Result<(), ServerError> {
+        self.send(|out| encode::option_req(out, b"exceptions"), b"", "OPTION_REQ")?;
+        self.answer("OPTION_REQ", |packet| matches!(packet, FromServer::OptionRes(_)).then_some(()))
+    }
+
+    /// Writes a packet whose last argument is not copied.
+    fn send(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>,
+        data: &[u8],
+        question: &'static str,
+    ) -> Result<(), ServerError> {
+        self.out.clear();
+        let argument = |source| ServerError::Argument { server: self.dialled.server.clone(), source };
+        encode(&mut self.out).map_err(argument)?;
+        let mut stream = &self.dialled.stream;
+        let written = stream.write_all(&self.out).and_then(|()| stream.write_all(data));
+        written.map_err(|error| self.dialled.broken(question, self.timeout, error))
+    }
+
+    /// The answer to what was just sent.
+    fn answer<T>(
+        &mut self,
+        question: &'static str,
+        pick: impl FnMut(FromServer<'_>) -> Option<T>,
+    ) -> Result<T, ServerError> {
+        let deadline = Instant::now() + self.timeout;
+        self.receive(deadline, question, pick)?.ok_or_else(|| {
+            let server = self.dialled.server.clone();
+            ServerError::Deadline { server, question, waited: self.timeout }
+        })
+    }
+
+    /// Reads until `pick` takes a packet. News of jobs are kept for later; other packets are nobody's.
+    fn receive<T>(
+        &mut self,
+        deadline: Instant,
+        question: &'static str,
+        mut pick: impl FnMut(FromServer<'_>) -> Option<T>,
+    ) -> Result<Option<T>, ServerError> {
+        loop {
+            let server = &self.dialled.server;
+            let unreadable = |source| ServerError::Unreadable { server: server.clone(), source };
+            while let Some(packet) = self.decoder.next().map_err(unreadable)? {
+                let packet = FromServer::parse(packet).map_err(unreadable)?;
+                if let FromServer::Error { code, text } = packet {
+                    let (code, text) = (code.escape_ascii().to_string(), text.escape_ascii().to_string());
+                    return Err(ServerError::Refused { server: server.clone(), question, code, text });
+                }
+                if let Some(answer) = pick(packet) {
+                    return Ok(Some(answer));
+                }
+                self.events.extend(event(packet));
+            }
+            let Some(count) = self.dialled.read(self.decoder.space(), deadline, question)? else { return Ok(None) };
+            self.decoder.advance(count);
+        }
+    }
+}
+
+/// The news in a packet, if it is news of a job.
+fn event(packet: FromServer<'_>) -> Option<Event> {
+    let (handle, news) = match packet {
+        FromServer::WorkStatus { handle, done, of } => (handle, News::Status { done, of }),
+        FromServer::WorkData { handle, data } => (handle, News::Data(data.to_vec())),
+        FromServer::WorkWarning { handle, data } => (handle, News::Warning(data.to_vec())),
+        FromServer::WorkComplete { handle, data } => (handle, News::Complete(data.to_vec())),
+        FromServer::WorkFail { handle } => (handle, News::Fail),
+        FromServer::WorkException { handle, data } => (handle, News::Exception(data.to_vec())),
+        _ => return None,
+    };
+    Some(Event { handle: handle.to_vec(), news })
+}
