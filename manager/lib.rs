@@ -1,1 +1,3 @@
 //! gm-native.
+
+pub mod plugins;
