@@ -1,7 +1,10 @@
 //! A file in worker_dir -> a stored version that workers may load.
 
+pub mod elf;
+pub mod glibc;
 pub mod identity;
 mod listing;
 pub mod name;
+pub mod refusal;
 pub mod scan;
 pub mod text;
