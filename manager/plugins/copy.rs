@@ -1,0 +1,150 @@
+//! Copying a candidate into the store, and hashing it on the way. Runs in the probe: it may hang, the manager does not.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use nix::libc;
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use super::hash::{ContentHash, Hasher};
+use super::identity::Identity;
+use super::permissions::Trust;
+use super::refusal::Refusal;
+use super::text::Shown;
+
+/// What is copied where, and what it must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Copy<'a> {
+    /// The candidate.
+    pub from: &'a Path,
+    /// A name in the store that does not exist yet.
+    pub to: &'a Path,
+    /// Most bytes.
+    pub max_size: u64,
+    /// Whom it may belong to; `None`: anybody.
+    pub trust: Option<Trust>,
+}
+
+/// A copy: complete, on disk, not writable any more.
+#[derive(Debug)]
+pub struct Copied {
+    /// Of the bytes that were written.
+    pub hash: ContentHash,
+    /// The file it was copied from, as it was.
+    pub source: Identity,
+    /// The copy, open for reading.
+    pub file: File,
+}
+
+impl Copy<'_> {
+    /// Makes the copy. Blocks as long as the file systems do. On an error nothing is left behind.
+    ///
+    /// # Errors
+    /// Whatever keeps the candidate from being opened, trusted, read or stored.
+    pub fn make(&self) -> Result<Copied, Refusal> {
+        refuse_noexec(self.to)?;
+        let source = open(self.from)?;
+        let before = source.metadata().map_err(cannot_read)?;
+        if !before.is_file() {
+            return Err(Refusal::NotAFile(kind(before.file_type()).into()));
+        }
+        if let Some(trust) = self.trust {
+            trust.check(self.from, &before)?;
+        }
+        let copied = self.bytes(&source, before.len()).and_then(|(hash, file)| {
+            let source_now = Identity::of(&source.metadata().map_err(cannot_read)?);
+            if source_now != Identity::of(&before) {
+                return Err(Refusal::Changing);
+            }
+            Ok(Copied { hash, source: source_now, file })
+        });
+        if copied.is_err() {
+            // Best effort: what stays is removed when the store is opened next.
+            let _ = fs::remove_file(self.to);
+        }
+        copied
+    }
+
+    fn bytes(&self, source: &File, size: u64) -> Result<(ContentHash, File), Refusal> {
+        let too_large = |size| Refusal::TooLarge { size, max: self.max_size };
+        if size > self.max_size {
+            return Err(too_large(size));
+        }
+        let store = |e| self.store_failed(&e);
+        let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).to_owned();
+        let mut file = options.open(self.to).map_err(store)?;
+        let mut hasher = Hasher::default();
+        let mut block = vec![0; 256 * 1024];
+        let mut total = 0;
+        loop {
+            let n = match (&*source).read(&mut block) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(cannot_read(e)),
+            };
+            // It may grow while it is read.
+            total += n as u64;
+            if total > self.max_size {
+                return Err(too_large(total));
+            }
+            hasher.add(&block[..n]);
+            file.write_all(&block[..n]).map_err(store)?;
+        }
+        // r-x: some loaders and tools want the x, nobody needs the w.
+        file.set_permissions(Permissions::from_mode(0o500)).map_err(store)?;
+        file.sync_all().map_err(store)?;
+        Ok((hasher.finish(), file))
+    }
+
+    fn store_failed(&self, error: &io::Error) -> Refusal {
+        let dir = Shown(self.to.parent().unwrap_or(self.to)).to_string();
+        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        let error = error.to_string();
+        if full { Refusal::StoreFull { dir, error } } else { Refusal::StoreFailed { dir, error } }
+    }
+}
+
+/// Opens without waiting: a FIFO without a writer would block for ever.
+fn open(path: &Path) -> Result<File, Refusal> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Refusal::Vanished,
+        _ => match fs::metadata(path) {
+            Ok(meta) if !meta.is_file() => Refusal::NotAFile(kind(meta.file_type()).into()),
+            _ => Refusal::CannotOpen(e.to_string()),
+        },
+    })
+}
+
+fn kind(kind: fs::FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn cannot_read(error: io::Error) -> Refusal {
+    Refusal::CannotRead(error.to_string())
+}
+
+/// The loader would say "failed to map segment from shared object".
+fn refuse_noexec(to: &Path) -> Result<(), Refusal> {
+    let dir = to.parent().unwrap_or(to);
+    match statvfs(dir) {
+        Ok(fs) if fs.flags().contains(FsFlags::ST_NOEXEC) => Err(Refusal::NoExec { dir: Shown(dir).to_string() }),
+        // What else is wrong with it the copy itself will say.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "copy_tests.rs"]
+mod tests;

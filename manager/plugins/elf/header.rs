@@ -1,0 +1,56 @@
+//! The first 64 bytes: is it ELF, of this machine, a shared library?
+
+use object::read::ReadRef;
+use object::read::elf::FileHeader as _;
+use object::{Endianness, elf};
+
+use super::{Elf, Machine, damaged, machine, recognise, unreadable};
+use crate::plugins::refusal::Refusal;
+
+/// As much as tells what kind of file it is.
+const HEAD: u64 = 512;
+
+pub(super) struct Header<'d> {
+    pub elf: &'d Elf,
+    pub endian: Endianness,
+    pub size: u64,
+}
+
+pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Header<'d>, Refusal> {
+    let read = |_| Refusal::CannotRead("an error of the file system".into());
+    let size = data.len().map_err(read)?;
+    let head = data.read_bytes_at(0, size.min(HEAD)).map_err(read)?;
+    if head.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    if !head.starts_with(&elf::ELFMAG) {
+        return Err(recognise::foreign(head));
+    }
+    let built = machine::of(head).ok_or_else(|| cut(size))?;
+    if built != ours.name {
+        let (ours, target) = (ours.name.to_owned(), ours.target.to_owned());
+        return Err(Refusal::OtherMachine { built, ours, target });
+    }
+    if size < size_of::<Elf>() as u64 {
+        return Err(cut(size));
+    }
+    let header = Elf::parse(data).map_err(unreadable)?;
+    let endian = header.endian().map_err(unreadable)?;
+    kind(header.e_type(endian))?;
+    Ok(Header { elf: header, endian, size })
+}
+
+fn cut(size: u64) -> Refusal {
+    Refusal::Truncated { size, part: "its header".into() }
+}
+
+fn kind(kind: elf::FileType) -> Result<(), Refusal> {
+    let (what, todo) = match kind {
+        elf::ET_DYN => return Ok(()),
+        elf::ET_EXEC => ("a program", "build a cdylib"),
+        elf::ET_REL => ("an object file", "link it with -shared"),
+        elf::ET_CORE => ("a core dump", "copy the library"),
+        _ => return Err(damaged(format!("it is an ELF file of unknown type {}", kind.0))),
+    };
+    Err(Refusal::NotShared { what: what.into(), todo: todo.into() })
+}

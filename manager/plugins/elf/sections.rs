@@ -1,0 +1,49 @@
+//! The section table. The loader does not read it, but it lies at the end of the file: where it is whole, the file is.
+
+use object::elf;
+use object::read::ReadRef;
+use object::read::elf::{FileHeader as _, SectionHeader as _};
+
+use super::{Elf, File, Sections, damaged, unreadable};
+use crate::plugins::refusal::Refusal;
+use crate::plugins::text::clipped;
+
+/// The table, with every section in it inside the file.
+pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<Sections<'d, R>, Refusal> {
+    let offset = header.e_shoff(file.endian);
+    if offset == 0 {
+        return Err(Refusal::NoSections);
+    }
+    let table = || "its section table".to_owned();
+    file.holds(offset, size_of::<elf::SectionHeader64<object::Endianness>>() as u64, table)?;
+    let count = header.shnum(file.endian, file.data).map_err(unreadable)?;
+    file.holds(offset, u64::from(count) * u64::from(header.e_shentsize(file.endian)), table)?;
+    let sections = header.sections(file.endian, file.data).map_err(unreadable)?;
+    if sections.is_empty() {
+        return Err(Refusal::NoSections);
+    }
+    for (index, section) in sections.enumerate() {
+        let Some((offset, size)) = section.file_range(file.endian) else { continue };
+        file.holds(offset, size, || {
+            let name = sections.section_name(file.endian, section).unwrap_or_default();
+            format!("section {} {}", index.0, clipped(name, 64)).trim_end().to_owned()
+        })?;
+    }
+    Ok(sections)
+}
+
+/// What its sections give away: a file of debug information, or a Rust library for the compiler.
+pub(super) fn kind<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Refusal> {
+    let named = |name: &[u8]| sections.section_by_name(file.endian, name).map(|(_, section)| section);
+    if named(b".rustc").is_some() {
+        return Err(Refusal::RustDylib);
+    }
+    if sections.iter().all(|section| section.sh_type(file.endian) != elf::SHT_DYNSYM) {
+        let stripped = named(b".dynsym").or(named(b".dynamic"));
+        return Err(match stripped {
+            Some(section) if section.sh_type(file.endian) == elf::SHT_NOBITS => Refusal::DebugOnly,
+            _ => damaged("it has no dynamic symbol table"),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! The identity of a library: the hash of its content.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of a file's content. Shown and kept as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// The first 12 digits: what messages show and the store is ordered by.
+    pub fn short(&self) -> ShortHash {
+        let mut digits = [0; 12];
+        digits.copy_from_slice(&self.to_string().as_bytes()[..12]);
+        ShortHash(digits)
+    }
+
+    /// Of everything that can still be read. Blocks as long as the reader does.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::default();
+        let mut block = vec![0; 256 * 1024];
+        loop {
+            match reader.read(&mut block) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(n) => hasher.add(&block[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Hashes content that comes in pieces.
+#[derive(Default)]
+pub(super) struct Hasher(Sha256);
+
+impl Hasher {
+    pub fn add(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub fn finish(self) -> ContentHash {
+        ContentHash(self.0.finalize().into())
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.short(), f)
+    }
+}
+
+/// A text that is no hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a hash of lower-case hex digits")]
+pub struct BadHash;
+
+impl TryFrom<String> for ContentHash {
+    type Error = BadHash;
+
+    fn try_from(text: String) -> Result<Self, BadHash> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !digits.iter().all(is_digit) {
+            return Err(BadHash);
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = str::from_utf8(pair).map_err(|_| BadHash)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadHash)?;
+        }
+        Ok(ContentHash(bytes))
+    }
+}
+
+impl From<ContentHash> for String {
+    fn from(hash: ContentHash) -> String {
+        hash.to_string()
+    }
+}
+
+/// The first 12 hex digits of a [`ContentHash`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortHash([u8; 12]);
+
+impl ShortHash {
+    /// From the name of a directory in the store; `None` for any other name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let digits: [u8; 12] = name.as_bytes().try_into().ok()?;
+        digits.iter().all(is_digit).then_some(ShortHash(digits))
+    }
+}
+
+fn is_digit(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+impl fmt::Display for ShortHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for ShortHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_as_text() {
+        let hash = ContentHash::of_reader(&b"abc"[..]).unwrap();
+        let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash.to_string(), text);
+        assert_eq!(hash.short().to_string(), "ba7816bf8f01");
+        assert_eq!(ContentHash::try_from(text.to_owned()), Ok(hash));
+        assert_eq!(serde_json::to_string(&hash).unwrap(), format!("\"{text}\""));
+        for bad in ["", "ba78", &text.to_uppercase(), &text.replace('a', "g"), &"\u{fc}".repeat(32)] {
+            assert_eq!(ContentHash::try_from(bad.to_owned()), Err(BadHash), "{bad}");
+        }
+        assert_eq!(ShortHash::from_name("ba7816bf8f01"), Some(hash.short()));
+        assert_eq!(ShortHash::from_name("incoming-dir"), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! Reading one worker directory: names and what they stand for. Nothing in it is opened.
+
+use std::ffi::OsString;
+use std::fs::{self, FileType, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use super::identity::Identity;
+use super::scan::{Listing, Reason, What};
+use super::text::Shown;
+
+/// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
+/// file system does: for a blocking pool, not for the manager's thread.
+pub fn read(dir: &Path) -> Listing {
+    Listing { dir: dir.to_owned(), read: entries(dir).map_err(|e| failure(dir, &e)) }
+}
+
+fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, What)>)> {
+    let real = fs::canonicalize(dir)?;
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(&real)? {
+        // Half a directory is none: what is missing would look removed.
+        let entry = entry?;
+        if let Some(what) = look(&entry.path()) {
+            entries.push((entry.file_name(), what));
+        }
+    }
+    Ok((real, entries))
+}
+
+/// What is there, or nothing where it vanished since it was listed.
+fn look(path: &Path) -> Option<What> {
+    let error = match fs::metadata(path) {
+        Ok(meta) => return Some(what(&meta)),
+        Err(e) => e,
+    };
+    if error.kind() != ErrorKind::NotFound {
+        return Some(What::Not(Reason::Unreadable(error.to_string())));
+    }
+    match fs::read_link(path) {
+        Ok(to) => Some(What::Not(Reason::Dangling(to))),
+        Err(_) => None,
+    }
+}
+
+fn what(meta: &Metadata) -> What {
+    if meta.is_file() { What::File(Identity::of(meta)) } else { What::Not(not_a_file(meta.file_type())) }
+}
+
+/// The reason for something that is no regular file.
+pub(super) fn not_a_file(kind: FileType) -> Reason {
+    if kind.is_dir() {
+        Reason::Directory
+    } else if kind.is_fifo() {
+        Reason::Fifo
+    } else if kind.is_socket() {
+        Reason::Socket
+    } else {
+        Reason::Device
+    }
+}
+
+fn failure(dir: &Path, error: &io::Error) -> String {
+    let dir = Shown(dir);
+    match error.kind() {
+        ErrorKind::NotFound => format!("worker_dir {dir} does not exist"),
+        ErrorKind::NotADirectory => format!("worker_dir {dir} is not a directory"),
+        ErrorKind::PermissionDenied => format!("worker_dir {dir} may not be read by this user: {error}"),
+        _ => format!("worker_dir {dir} cannot be read: {error}"),
+    }
+}

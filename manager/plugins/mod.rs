@@ -1,0 +1,13 @@
+//! A file in worker_dir -> a stored version that workers may load.
+
+pub mod copy;
+pub mod elf;
+pub mod glibc;
+pub mod hash;
+pub mod identity;
+mod listing;
+pub mod name;
+pub mod permissions;
+pub mod refusal;
+pub mod scan;
+pub mod text;

@@ -1,0 +1,199 @@
+//! Who could change a library behind our back: its owner, its mode, and those of everything on the way to it.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::refusal::Refusal;
+use super::text::Shown;
+
+/// Whom libraries may belong to where permissions are strict: root, or the user the workers run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// The user the workers run as.
+    pub run_uid: u32,
+}
+
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    Link,
+}
+
+/// What is wrong with a thing, and what mends it.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    problem: String,
+    remedy: &'static str,
+}
+
+impl Trust {
+    /// Checks an opened file, and everything that was passed on the way to it: each directory, each link.
+    ///
+    /// # Errors
+    /// [`Refusal::Distrusted`] names the path, owner or mode, and the remedy; [`Refusal::Changing`] if the path does not
+    /// lead to the opened file any more.
+    pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Refusal> {
+        self.look(Kind::File, path, opened)?;
+        let reached = self.walk(path)?;
+        // What was walked is what was opened; otherwise somebody swapped a name meanwhile.
+        if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
+            return Err(Refusal::Changing);
+        }
+        Ok(())
+    }
+
+    /// Follows a path by hand, from the root, so that no step stays unseen.
+    fn walk(&self, path: &Path) -> Result<Metadata, Refusal> {
+        let mut to_go = steps(path);
+        let mut at = PathBuf::from("/");
+        let mut reached = lstat(&at)?;
+        let mut links = 0;
+        while let Some(step) = to_go.pop_front() {
+            self.look(Kind::Directory, &at, &reached)?;
+            let next = if step == ".." { at.parent().unwrap_or(&at).to_owned() } else { at.join(&step) };
+            let meta = lstat(&next)?;
+            if !meta.is_symlink() {
+                (at, reached) = (next, meta);
+                continue;
+            }
+            self.look(Kind::Link, &next, &meta)?;
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Refusal::CannotOpen("too many links".into()));
+            }
+            let target = fs::read_link(&next).map_err(|e| Refusal::CannotOpen(e.to_string()))?;
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+                reached = lstat(&at)?;
+            }
+            for step in steps(&target).into_iter().rev() {
+                to_go.push_front(step);
+            }
+        }
+        Ok(reached)
+    }
+
+    fn look(&self, kind: Kind, path: &Path, meta: &Metadata) -> Result<(), Refusal> {
+        match judge(kind, meta.uid(), meta.mode() & 0o7777, self.run_uid) {
+            None => Ok(()),
+            Some(Problem { problem, remedy }) => {
+                let path = Shown(path).to_string();
+                let remedy = format!("{remedy} {path}");
+                Err(Refusal::Distrusted { path, problem, remedy })
+            }
+        }
+    }
+}
+
+/// The rule for one thing. A link's own mode means nothing: who may replace it is the directory's.
+fn judge(kind: Kind, owner: u32, mode: u32, run_uid: u32) -> Option<Problem> {
+    if owner != 0 && owner != run_uid {
+        let or = if run_uid == 0 { String::new() } else { format!(" or uid {run_uid}") };
+        return Some(Problem { problem: format!("belongs to uid {owner}, not to root{or}"), remedy: "chown root" });
+    }
+    // In a sticky directory such as /tmp nobody can rename or remove what belongs to another.
+    let sticky = kind == Kind::Directory && mode & 0o1000 != 0 && owner == 0;
+    if kind == Kind::Link || sticky || mode & 0o022 == 0 {
+        return None;
+    }
+    let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+    Some(Problem { problem: format!("is writable by {who} (mode {mode:04o})"), remedy: "chmod go-w" })
+}
+
+fn steps(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+fn lstat(path: &Path) -> Result<Metadata, Refusal> {
+    fs::symlink_metadata(path).map_err(|e| Refusal::CannotOpen(format!("{}: {e}", Shown(path))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn who_may_own_and_write() {
+        use Kind::{Directory, File, Link};
+        let cases = [
+            (File, 0, 0o644, 33, None),
+            (File, 33, 0o755, 33, None),
+            (File, 34, 0o644, 33, Some("belongs to uid 34, not to root or uid 33")),
+            (File, 34, 0o644, 0, Some("belongs to uid 34, not to root")),
+            (File, 0, 0o664, 33, Some("is writable by its group (mode 0664)")),
+            (File, 0, 0o666, 33, Some("is writable by everybody (mode 0666)")),
+            (File, 0, 0o1666, 33, Some("is writable by everybody (mode 1666)")),
+            (File, 0, 0o4755, 33, None),
+            (Directory, 0, 0o755, 33, None),
+            (Directory, 33, 0o775, 33, Some("is writable by its group (mode 0775)")),
+            (Directory, 0, 0o1777, 33, None),
+            (Directory, 33, 0o1777, 33, Some("is writable by everybody (mode 1777)")),
+            (Link, 33, 0o777, 33, None),
+            (Link, 34, 0o777, 33, Some("belongs to uid 34, not to root or uid 33")),
+        ];
+        for (kind, owner, mode, run_uid, problem) in cases {
+            let found = judge(kind, owner, mode, run_uid).map(|found| found.problem);
+            assert_eq!(found.as_deref(), problem, "{kind:?} of {owner} mode {mode:o}");
+        }
+    }
+
+    /// Every case in a directory that this test owns; whoever runs it is the run user.
+    #[test]
+    fn the_whole_way_is_looked_at() {
+        let tmp = tempfile::tempdir().unwrap();
+        let root = tmp.path().canonicalize().unwrap();
+        let trust = Trust { run_uid: fs::metadata(&root).unwrap().uid() };
+        let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for dir in ["workers", "releases", "releases/7"] {
+            fs::create_dir(root.join(dir)).unwrap();
+            chmod(&root.join(dir), 0o755);
+        }
+        let file = root.join("releases/7/x.so");
+        fs::write(&file, "").unwrap();
+        chmod(&file, 0o644);
+        symlink("../releases/current/x.so", root.join("workers/x.so")).unwrap();
+        symlink("7/.", root.join("releases/current")).unwrap();
+        let check = || {
+            let path = root.join("workers/x.so");
+            trust
+                .check(&path, &fs::metadata(&path).unwrap())
+                .map_err(|e| e.to_string().replace(root.to_str().unwrap(), ""))
+        };
+        assert_eq!(check(), Ok(()));
+        for (path, mode) in [("workers", 0o775), ("releases", 0o777), ("releases/7", 0o757), ("releases/7/x.so", 0o666)]
+        {
+            let path = root.join(path);
+            let before = fs::metadata(&path).unwrap().mode();
+            chmod(&path, mode);
+            let shown = path.display().to_string().replace(root.to_str().unwrap(), "");
+            let who = if mode & 2 == 0 { "its group" } else { "everybody" };
+            let expected = format!(
+                "cannot be trusted: {} is writable by {who} (mode {mode:04o}); chmod go-w {}",
+                // The file is judged as opened, under the name it was opened by.
+                if mode == 0o666 { "/workers/x.so" } else { &shown },
+                if mode == 0o666 { "/workers/x.so" } else { &shown },
+            );
+            assert_eq!(check(), Err(expected));
+            chmod(&path, before & 0o7777);
+        }
+        let other = fs::metadata(root.join("releases")).unwrap();
+        assert_eq!(trust.check(&root.join("workers/x.so"), &other), Err(Refusal::Changing));
+    }
+}

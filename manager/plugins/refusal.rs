@@ -1,0 +1,284 @@
+//! Every way in which a candidate is refused: one variant, one sentence. The sentence follows the file's path and says
+//! what is wrong and what to do about it; the system loader's own words, which often mislead, are kept apart as detail.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::Shown;
+
+/// Why a candidate does not become a version. Texts inside are fit for a log line (escaped) and bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    // Getting at the file.
+    /// It was there when the directory was read.
+    #[error("vanished before it could be read")]
+    Vanished,
+    /// The system's words.
+    #[error("cannot be opened: {0}")]
+    CannotOpen(String),
+    /// What it is instead.
+    #[error("is {0}, not a file")]
+    NotAFile(String),
+    /// Bytes found, bytes allowed.
+    #[error("has {size} bytes, more than max_plugin_size allows ({max}); strip it, or raise max_plugin_size")]
+    TooLarge {
+        /// Bytes found.
+        size: u64,
+        /// Bytes allowed.
+        max: u64,
+    },
+    /// Strict permissions: a place that others can write to.
+    #[error("cannot be trusted: {path} {problem}; {remedy}")]
+    Distrusted {
+        /// The file, or the directory above it.
+        path: String,
+        /// Owner or mode.
+        problem: String,
+        /// The command that mends it.
+        remedy: String,
+    },
+    /// Its size or times changed under the copy.
+    #[error("was written to while it was copied; it is tried again when it has been left alone")]
+    Changing,
+    /// The system's words.
+    #[error("cannot be read: {0}")]
+    CannotRead(String),
+
+    // Storing it.
+    /// ENOSPC or EDQUOT.
+    #[error("cannot be stored: {dir} is full ({error}); make room there, or set state_dir to another place")]
+    StoreFull {
+        /// The store.
+        dir: String,
+        /// The system's words.
+        error: String,
+    },
+    /// Any other error while writing.
+    #[error("cannot be stored in {dir}: {error}")]
+    StoreFailed {
+        /// The store.
+        dir: String,
+        /// The system's words.
+        error: String,
+    },
+    /// dlopen would say "failed to map segment".
+    #[error(
+        "cannot be loaded from {dir}, which is on a file system mounted noexec; set state_dir to another place, or mount \
+         that one with exec"
+    )]
+    NoExec {
+        /// The store.
+        dir: String,
+    },
+
+    // What it is.
+    /// No bytes.
+    #[error("is empty; copy it again, best to another name that is then renamed to this one")]
+    Empty,
+    /// Recognised as something else.
+    #[error("is {what}, not a library; {todo}")]
+    NotALibrary {
+        /// With its article.
+        what: String,
+        /// What to do.
+        todo: String,
+    },
+    /// An ELF file, but no shared library.
+    #[error("is {what}, not a shared library; {todo}")]
+    NotShared {
+        /// With its article.
+        what: String,
+        /// What to do.
+        todo: String,
+    },
+    /// Another architecture, word size or byte order.
+    #[error("is built for {built}, this machine is {ours}; build it with --target {target}")]
+    OtherMachine {
+        /// Architecture of the library.
+        built: String,
+        /// Architecture of this machine.
+        ours: String,
+        /// The target to build for.
+        target: String,
+    },
+    /// Cut short.
+    #[error("was cut short: it ends after {size} bytes, before the end of {part}; copy it again")]
+    Truncated {
+        /// Bytes found.
+        size: u64,
+        /// What goes further than that.
+        part: String,
+    },
+    /// Something in it contradicts itself.
+    #[error("is damaged: {0}; copy it again, or build it again")]
+    Damaged(String),
+    /// Without sections a cut copy looks whole.
+    #[error(
+        "has no section table, so that nobody can tell whether it is complete; strip it with strip, not with sstrip"
+    )]
+    NoSections,
+    /// `objcopy --only-keep-debug`.
+    #[error("holds only debug information; copy the library itself")]
+    DebugOnly,
+    /// PT_GNU_STACK with x, or none at all, which means the same.
+    #[error("wants an executable stack; link it with -z noexecstack (assembly files need a .note.GNU-stack section)")]
+    ExecutableStack,
+    /// `.rustc` metadata.
+    #[error("is a Rust dylib or procedural macro; set crate-type = [\"cdylib\"] in its Cargo.toml and build it again")]
+    RustDylib,
+
+    // What it needs.
+    /// Newer symbol versions than this machine's libc has.
+    #[error("needs glibc {needed}{symbols}, this machine has {ours}; build it on a system with glibc {ours} or older")]
+    NewerGlibc {
+        /// The newest version asked for.
+        needed: String,
+        /// For which symbols: empty, or ` (for pidfd_spawn)`.
+        symbols: String,
+        /// What is here.
+        ours: String,
+    },
+    /// Linked against musl.
+    #[error("is built for musl ({library}), gm-native runs on glibc; build it with --target {target}")]
+    Musl {
+        /// The library that gives it away.
+        library: String,
+        /// The target to build for.
+        target: String,
+    },
+    /// A shared library that is not there.
+    #[error("needs {library}, which this machine does not have; install it, or link it statically")]
+    MissingLibrary {
+        /// As the loader names it.
+        library: String,
+        /// The loader's words.
+        detail: String,
+    },
+    /// A library is there, but too old.
+    #[error("needs version {version} of {library}, which is older here; install a newer one, or build on this system")]
+    MissingVersion {
+        /// The library that is too old.
+        library: String,
+        /// The symbol version asked for.
+        version: String,
+        /// The loader's words.
+        detail: String,
+    },
+    /// An undefined symbol that nothing defines.
+    #[error("needs the symbol {symbol}, which no library it links to has; link the one that defines it")]
+    MissingSymbol {
+        /// As the loader names it.
+        symbol: String,
+        /// The loader's words.
+        detail: String,
+    },
+
+    // Its entry.
+    /// Nothing of that name is exported.
+    #[error("does not export {symbol}; {hint}")]
+    NoEntry {
+        /// Prefix and function.
+        symbol: String,
+        /// What it exports instead, and what to do.
+        hint: String,
+    },
+    /// A function, a thread-local, another size, other bytes.
+    #[error(
+        "exports {symbol} as {what}, not as the entry of a function; put #[function] on it and build with gm-plugin-api"
+    )]
+    NotAnEntry {
+        /// Prefix and function.
+        symbol: String,
+        /// What it is.
+        what: String,
+    },
+
+    // Loading it.
+    /// dlopen or dlsym refused, for none of the reasons above.
+    #[error("cannot be loaded: {reason}")]
+    NotLoadable {
+        /// The loader's words, cut.
+        reason: String,
+        /// The loader's words.
+        detail: String,
+    },
+    /// The interface does not fit.
+    #[error("{sentence}")]
+    Interface {
+        /// What does not fit and what to do.
+        sentence: String,
+        /// The full mismatch report.
+        detail: String,
+    },
+
+    // How the probe ended without a report.
+    /// Its own code ran for too long.
+    #[error(
+        "did not finish loading within {seconds} s: one of its constructors does not return; mend it, or raise probe_timeout"
+    )]
+    Hung {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The file system took too long.
+    #[error(
+        "could not be copied within {seconds} s (a slow or hanging file system); raise probe_timeout if it is only slow"
+    )]
+    CopyHung {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// exit in a constructor.
+    #[error("ended the process with exit code {code} while it was loaded; a constructor must return, not exit")]
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// glibc's loader gives up that way.
+    #[error("made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again")]
+    LoaderGaveUp,
+    /// A crash in a constructor.
+    #[error("crashed with {signal} while it was loaded, in one of its constructors; try it under a debugger")]
+    Crashed {
+        /// By name.
+        signal: String,
+    },
+    /// SIGKILL.
+    #[error("was killed while it was looked at, probably for lack of memory; it is tried again when it changes")]
+    Killed,
+    /// The probe ended before the library was loaded: not the library's doing.
+    #[error("could not be looked at: the probe {how} before the library was loaded; please report this")]
+    ProbeDied {
+        /// How it ended.
+        how: String,
+    },
+    /// A report without the nonce, or none because the descriptor was closed.
+    #[error("{what} descriptors that are not its own while it was loaded; a constructor may use only what it opened")]
+    Meddled {
+        /// Closed, or wrote to.
+        what: String,
+    },
+}
+
+impl Refusal {
+    /// The sentence with the file it is about in front.
+    pub fn about<'a>(&'a self, path: &'a Path) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| write!(f, "{} {self}", Shown(path)))
+    }
+
+    /// What else is known, for the debug log: the loader's own words, or the interface's mismatch report.
+    pub fn detail(&self) -> Option<&str> {
+        let (Refusal::MissingLibrary { detail, .. }
+        | Refusal::MissingVersion { detail, .. }
+        | Refusal::MissingSymbol { detail, .. }
+        | Refusal::NotLoadable { detail, .. }
+        | Refusal::Interface { detail, .. }) = self
+        else {
+            return None;
+        };
+        (!detail.is_empty()).then_some(detail)
+    }
+}

@@ -1,0 +1,221 @@
+//! What lies in the worker directories -> the functions they hold. Nothing is opened; the deciding is pure.
+
+use std::collections::btree_map::{BTreeMap, Entry as Slot};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::identity::Identity;
+use super::listing;
+use super::name::{self, FunctionName, NotTaken, Spelling};
+use super::text::Shown;
+
+/// A file that is to be probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The function its name stands for.
+    pub function: FunctionName,
+    /// The directory as configured: what became of it tells whether a missing file was removed or is out of sight.
+    pub dir: PathBuf,
+    /// The file, below the directory's real path.
+    pub path: PathBuf,
+    /// The file as it was found, links followed.
+    pub identity: Identity,
+}
+
+/// What the directories hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// By function.
+    pub candidates: BTreeMap<FunctionName, Candidate>,
+    /// Every other file seen, with the reason.
+    pub not_taken: Vec<(PathBuf, Reason)>,
+    /// What somebody should know although it works.
+    pub warnings: Vec<Warning>,
+    /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
+    pub failed_dirs: Vec<(PathBuf, String)>,
+}
+
+/// Why a file is no candidate. The text follows the file's path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// By its name.
+    #[error(transparent)]
+    Name(#[from] NotTaken),
+    /// Not the place for one.
+    #[error("is a directory; libraries are taken from worker_dir itself, not from below it")]
+    Directory,
+    /// A named pipe.
+    #[error("is a FIFO, not a file")]
+    Fifo,
+    /// A Unix socket.
+    #[error("is a socket, not a file")]
+    Socket,
+    /// A block or character device.
+    #[error("is a device, not a file")]
+    Device,
+    /// A link to nothing.
+    #[error("is a link to {to}, which does not exist", to = Shown(.0))]
+    Dangling(PathBuf),
+    /// `stat` failed.
+    #[error("cannot be looked at: {0}")]
+    Unreadable(String),
+    /// Another file of the same function counts.
+    #[error("is passed over: {by} serves the same function", by = Shown(.0))]
+    PassedOver(PathBuf),
+}
+
+/// Two files for one function, or a directory given twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// Only one of them is served.
+    TwoFiles {
+        /// The function of both.
+        function: FunctionName,
+        /// The one that is served.
+        taken: PathBuf,
+        /// The other.
+        passed_over: PathBuf,
+        /// What decided.
+        rule: Rule,
+    },
+    /// One directory under two names.
+    SameDirectory {
+        /// As configured.
+        dir: PathBuf,
+        /// Where it leads.
+        real: PathBuf,
+    },
+}
+
+/// Which of two files for one function is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// In one directory: `NAME.so` before `libNAME.so`.
+    ExactName,
+    /// In two: the one configured later.
+    LaterDirectory,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::TwoFiles { function, taken, passed_over, rule } => {
+                let why = match rule {
+                    Rule::ExactName => "the exact name wins; remove one of them",
+                    Rule::LaterDirectory => "the later worker_dir wins",
+                };
+                write!(f, "{function}: {} is served, not {}: {why}", Shown(taken), Shown(passed_over))
+            }
+            Warning::SameDirectory { dir, real } => {
+                write!(f, "worker_dir {} is {} again; it is read once", Shown(dir), Shown(real))
+            }
+        }
+    }
+}
+
+/// What a name in a directory stands for, links followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A regular file.
+    File(Identity),
+    /// None: why it is no candidate.
+    Not(Reason),
+}
+
+/// One directory as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// As configured.
+    pub dir: PathBuf,
+    /// Its real path and what lies in it; or why it could not be read.
+    pub read: Result<(PathBuf, Vec<(OsString, What)>), String>,
+}
+
+/// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
+pub fn scan(dirs: &[PathBuf]) -> Scan {
+    decide(dirs.iter().map(|dir| listing::read(dir)))
+}
+
+/// The functions in the listings. A later directory wins over an earlier one, in a directory the exact name.
+pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
+    let mut scan = Scan::default();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    for Listing { dir, read } in listings {
+        match read {
+            Err(why) => scan.failed_dirs.push((dir, why)),
+            Ok((real, _)) if seen.contains(&real) => scan.warnings.push(Warning::SameDirectory { dir, real }),
+            Ok((real, entries)) => {
+                let own = scan.directory(&dir, &real, entries);
+                scan.overlay(own);
+                seen.push(real);
+            }
+        }
+    }
+    // A directory comes in no order; two scans of the same files must not look like a change.
+    scan.not_taken.sort_by(|a, b| a.0.cmp(&b.0));
+    scan
+}
+
+impl Scan {
+    /// One directory's functions; the rest of its files go to `not_taken`.
+    fn directory(&mut self, dir: &Path, real: &Path, entries: Vec<(OsString, What)>) -> Vec<Candidate> {
+        let mut taken = Vec::new();
+        for (file_name, what) in entries {
+            let path = real.join(&file_name);
+            match classify(&file_name, what) {
+                Ok((function, spelling, identity)) => {
+                    taken.push((spelling, Candidate { function, dir: dir.to_owned(), path, identity }));
+                }
+                Err(reason) => self.not_taken.push((path, reason)),
+            }
+        }
+        // Exact names first: who comes second to a function has lost.
+        taken.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.path.cmp(&y.path)));
+        let mut own: BTreeMap<FunctionName, Candidate> = BTreeMap::new();
+        for (_, candidate) in taken {
+            match own.entry(candidate.function.clone()) {
+                Slot::Vacant(slot) => {
+                    slot.insert(candidate);
+                }
+                Slot::Occupied(slot) => {
+                    let (function, taken, passed_over) = (candidate.function, slot.get().path.clone(), candidate.path);
+                    self.not_taken.push((passed_over.clone(), Reason::PassedOver(taken.clone())));
+                    self.warnings.push(Warning::TwoFiles { function, taken, passed_over, rule: Rule::ExactName });
+                }
+            }
+        }
+        own.into_values().collect()
+    }
+
+    /// Lays a later directory's functions over the earlier ones'.
+    fn overlay(&mut self, own: Vec<Candidate>) {
+        for candidate in own {
+            let (function, taken) = (candidate.function.clone(), candidate.path.clone());
+            if let Some(earlier) = self.candidates.insert(function.clone(), candidate) {
+                self.not_taken.push((earlier.path.clone(), Reason::PassedOver(taken.clone())));
+                self.warnings.push(Warning::TwoFiles {
+                    function,
+                    taken,
+                    passed_over: earlier.path,
+                    rule: Rule::LaterDirectory,
+                });
+            }
+        }
+    }
+}
+
+/// A single file: taken, or why not. What a thing is says more than its ending, except for hidden ones.
+fn classify(file_name: &OsString, what: What) -> Result<(FunctionName, Spelling, Identity), Reason> {
+    let named = name::read(file_name);
+    match (named, what) {
+        (Err(hidden @ NotTaken::Hidden(_)), _) => Err(hidden.into()),
+        (_, What::Not(reason)) => Err(reason),
+        (Err(reason), What::File(_)) => Err(reason.into()),
+        (Ok((function, spelling)), What::File(identity)) => Ok((function, spelling, identity)),
+    }
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use super::*;
+
+fn identity(ino: u64) -> Identity {
+    Identity { dev: 1, ino, size: 10, mtime: (0, 0), ctime: (0, 0) }
+}
+
+fn listing(dir: &str, entries: Vec<(&str, What)>) -> Listing {
+    let entries = entries.into_iter().map(|(name, what)| (OsString::from(name), what)).collect();
+    Listing { dir: dir.into(), read: Ok((Path::new("/real").join(dir), entries)) }
+}
+
+/// A scan as lines, which is what a case table can show.
+fn lines(scan: &Scan) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(scan.candidates.iter().map(|(f, c)| format!("+ {f} {} {}", Shown(&c.path), c.identity.ino)));
+    lines.extend(scan.not_taken.iter().map(|(path, reason)| format!("- {} {reason}", Shown(path))));
+    lines.extend(scan.warnings.iter().map(|w| format!("! {w}")));
+    lines.extend(scan.failed_dirs.iter().map(|(dir, why)| format!("? {} {why}", Shown(dir))));
+    lines
+}
+
+#[test]
+fn cases() {
+    let file = |ino| What::File(identity(ino));
+    let gone = |dir: &str| Listing { dir: dir.into(), read: Err("is gone".into()) };
+    let cases: Vec<(&str, Vec<Listing>, Vec<&str>)> = vec![
+        ("nothing", vec![], vec![]),
+        ("an empty directory", vec![listing("a", vec![])], vec![]),
+        (
+            "both spellings of different functions",
+            vec![listing("a", vec![("libx.so", file(1)), ("y.so", file(2))])],
+            vec!["+ x /real/a/libx.so 1", "+ y /real/a/y.so 2"],
+        ),
+        (
+            "the exact name wins, whichever comes first",
+            vec![listing("a", vec![("libz.so", file(1)), ("z.so", file(2)), ("a.so", file(3)), ("liba.so", file(4))])],
+            vec![
+                "+ a /real/a/a.so 3",
+                "+ z /real/a/z.so 2",
+                "- /real/a/liba.so is passed over: /real/a/a.so serves the same function",
+                "- /real/a/libz.so is passed over: /real/a/z.so serves the same function",
+                "! a: /real/a/a.so is served, not /real/a/liba.so: the exact name wins; remove one of them",
+                "! z: /real/a/z.so is served, not /real/a/libz.so: the exact name wins; remove one of them",
+            ],
+        ),
+        (
+            "the later directory wins, also by its lib name",
+            vec![listing("a", vec![("x.so", file(1))]), listing("b", vec![("libx.so", file(2))])],
+            vec![
+                "+ x /real/b/libx.so 2",
+                "- /real/a/x.so is passed over: /real/b/libx.so serves the same function",
+                "! x: /real/b/libx.so is served, not /real/a/x.so: the later worker_dir wins",
+            ],
+        ),
+        (
+            "a thing that is no file does not hide the file of an earlier directory",
+            vec![listing("a", vec![("x.so", file(1))]), listing("b", vec![("x.so", What::Not(Reason::Fifo))])],
+            vec!["+ x /real/a/x.so 1", "- /real/b/x.so is a FIFO, not a file"],
+        ),
+        (
+            "what it is says more than its ending",
+            vec![listing("a", vec![("sub", What::Not(Reason::Directory)), (".git", What::Not(Reason::Directory))])],
+            vec![
+                "- /real/a/.git is hidden: its name begins with a dot",
+                "- /real/a/sub is a directory; libraries are taken from worker_dir itself, not from below it",
+            ],
+        ),
+        (
+            "a directory that fails does not take the others with it",
+            vec![gone("a"), listing("b", vec![("x.so", file(1))])],
+            vec!["+ x /real/b/x.so 1", "? a is gone"],
+        ),
+        (
+            "one directory under two names",
+            vec![
+                listing("a", vec![("x.so", file(1))]),
+                Listing { dir: "link".into(), read: Ok(("/real/a".into(), vec![("x.so".into(), file(1))])) },
+            ],
+            vec!["+ x /real/a/x.so 1", "! worker_dir link is /real/a again; it is read once"],
+        ),
+        (
+            "names cannot forge lines",
+            vec![listing("a", vec![("x\n[2026] all is well", file(1))])],
+            vec!["- /real/a/x\\n[2026] all is well does not end in .so"],
+        ),
+    ];
+    for (what, listings, expected) in cases {
+        assert_eq!(lines(&decide(listings)), expected, "{what}");
+    }
+}
+
+#[test]
+fn the_order_of_a_directory_does_not_matter() {
+    let entries =
+        vec![("b", What::Not(Reason::Fifo)), ("a", What::Not(Reason::Fifo)), ("x.so", What::File(identity(1)))];
+    let mut backwards = entries.clone();
+    backwards.reverse();
+    assert_eq!(decide([listing("d", entries)]), decide([listing("d", backwards)]));
+}
+
+#[test]
+fn a_real_directory() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap().join("workers-1");
+    fs::create_dir_all(dir.join("sub.so")).unwrap();
+    fs::write(dir.join("plain.so"), "x").unwrap();
+    fs::write(tmp.path().join("elsewhere"), "y").unwrap();
+    symlink("../elsewhere", dir.join("linked.so")).unwrap();
+    symlink("nowhere\n", dir.join("dangling.so")).unwrap();
+    symlink("loop.so", dir.join("loop.so")).unwrap();
+    symlink("/dev/null", dir.join("device.so")).unwrap();
+    nix::unistd::mkfifo(&dir.join("fifo.so"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _listener = UnixListener::bind(dir.join("socket.so")).unwrap();
+    let current = tmp.path().join("current");
+    symlink("workers-1", &current).unwrap();
+
+    let scan = scan(&[current.clone(), tmp.path().join("missing"), tmp.path().join("elsewhere")]);
+    let functions: Vec<&str> = scan.candidates.keys().map(FunctionName::as_str).collect();
+    assert_eq!(functions, ["linked", "plain"]);
+    let plain = &scan.candidates[&FunctionName::new("plain").unwrap()];
+    assert_eq!((&plain.path, &plain.dir, plain.identity.size), (&dir.join("plain.so"), &current, 1));
+    let reasons: Vec<String> = scan
+        .not_taken
+        .iter()
+        .map(|(path, reason)| format!("{} {reason}", path.file_name().unwrap().to_str().unwrap()))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "dangling.so is a link to nowhere\\n, which does not exist",
+            "device.so is a device, not a file",
+            "fifo.so is a FIFO, not a file",
+            "loop.so cannot be looked at: Too many levels of symbolic links (os error 40)",
+            "socket.so is a socket, not a file",
+            "sub.so is a directory; libraries are taken from worker_dir itself, not from below it",
+        ]
+    );
+    let failed: Vec<String> = scan.failed_dirs.iter().map(|(_, why)| why.clone()).collect();
+    let at = tmp.path().display();
+    let expected =
+        [format!("worker_dir {at}/missing does not exist"), format!("worker_dir {at}/elsewhere is not a directory")];
+    assert_eq!(failed, expected);
+}
+
+#[test]
+fn a_swapped_link_is_followed_anew() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (dir, function) in [("v1", "one.so"), ("v2", "two.so")] {
+        fs::create_dir(tmp.path().join(dir)).unwrap();
+        fs::write(tmp.path().join(dir).join(function), "").unwrap();
+    }
+    let current = tmp.path().join("current");
+    symlink("v1", &current).unwrap();
+    let names = |scan: Scan| scan.candidates.into_keys().map(String::from).collect::<Vec<_>>();
+    assert_eq!(names(scan(std::slice::from_ref(&current))), ["one"]);
+    symlink("v2", tmp.path().join("next")).unwrap();
+    fs::rename(tmp.path().join("next"), &current).unwrap();
+    assert_eq!(names(scan(&[current])), ["two"]);
+}

@@ -1,0 +1,6 @@
+// Constructors that return, and behind a right magic an entry of zeros.
+// expect: …
+#include <unistd.h>
+#include "entry.h"
+ENTRY(returns);
+AT_LOAD look_around(void) { getpid(); }

@@ -1,0 +1,76 @@
+//! The pre-check on real libraries: whole, cut at every length, and with bytes turned over.
+
+mod corpus;
+
+use std::fs;
+
+use gm_native::plugins::elf::{self, EntryKind, Expect, Facts, Machine};
+use gm_native::plugins::glibc::GlibcVersion;
+use gm_native::plugins::name::FunctionName;
+use gm_native::plugins::refusal::Refusal;
+
+const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
+
+fn check(bytes: &[u8], function: &str) -> Result<Facts, Refusal> {
+    let function = FunctionName::new(function).unwrap();
+    let glibc = GlibcVersion::running();
+    elf::check(bytes, &Expect { prefix: "", function: &function, kinds: KINDS, machine: Machine::HOST, glibc })
+}
+
+fn whole() -> Vec<u8> {
+    let cases = corpus::cases();
+    fs::read(&corpus::find(&cases, "returns").path).unwrap()
+}
+
+#[test]
+fn a_whole_library_passes() {
+    let facts = check(&whole(), "returns").unwrap();
+    assert_eq!(facts.needed, ["libc.so.6"]);
+    assert!(facts.glibc <= GlibcVersion::running(), "{facts:?}");
+}
+
+#[test]
+fn no_library_that_was_cut_short_passes() {
+    let bytes = whole();
+    for length in 0..bytes.len() {
+        match check(&bytes[..length], "returns") {
+            Err(Refusal::Truncated { size, .. }) if size == length as u64 => {}
+            Err(Refusal::Empty) if length == 0 => {}
+            Err(Refusal::NotALibrary { .. }) if length < 4 => {}
+            other => panic!("cut to {length} of {} bytes: {other:?}", bytes.len()),
+        }
+    }
+}
+
+#[test]
+fn hostile_bytes_are_refused_or_pass_and_never_panic() {
+    let bytes = whole();
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let mut bytes = bytes.clone();
+        // Half of the flips where the tables are: header and segments in front, sections at the end.
+        for _ in 0..random.usize(1..8) {
+            let at = match random.u8(0..4) {
+                0 => random.usize(..1024),
+                1 => bytes.len() - 1 - random.usize(..2048),
+                _ => random.usize(..bytes.len()),
+            };
+            bytes[at] ^= 1 << random.u8(..8);
+        }
+        refused += usize::from(check(&bytes, "returns").is_err());
+    }
+    assert!(refused > 1000, "only {refused} were refused");
+}
+
+#[test]
+fn random_bytes_behind_a_right_header() {
+    let header = whole()[..64].to_vec();
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..5_000 {
+        let mut tail = vec![0; random.usize(..4096)];
+        random.fill(&mut tail);
+        let bytes = [header.as_slice(), &tail].concat();
+        assert!(check(&bytes, "returns").is_err());
+    }
+}
