@@ -1,1 +1,4 @@
 //! gm-native.
+
+pub mod logging;
+pub mod system;
