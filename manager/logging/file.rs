@@ -1,0 +1,167 @@
+//! The log file: found again after logrotate, made again after somebody removed it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Gid, Uid, fchown};
+
+use super::sink::Output;
+use super::whole::Whole;
+use crate::system::plain_file;
+
+/// How often a look is taken whether the file was removed: often enough to lose little, seldom enough to cost nothing.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A log file that is appended to.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    /// The open file, or why there is none: it was removed, and cannot be made again so far.
+    file: Result<File, String>,
+    whole: Whole,
+    looked: Instant,
+    look_every: Duration,
+    news: Option<String>,
+}
+
+impl LogFile {
+    /// Opens or creates the file, mode 0640 less the umask, since at `-vvvv` it holds parts of workloads.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = Ok(open(path)?);
+        let path = path.to_owned();
+        Ok(Self { path, file, whole: Whole::default(), looked: Instant::now(), look_every: LOOK, news: None })
+    }
+
+    /// Opens the path anew, as after logrotate has moved the file away. Where that fails, the file that is open goes on
+    /// being written.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.file = Ok(open(&self.path)?);
+        self.whole = Whole::default();
+        Ok(())
+    }
+
+    /// Gives the file to the user the manager is going to run as. Devices and FIFOs belong to others and are left alone.
+    pub(super) fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
+        if let Ok(file) = &self.file
+            && file.metadata()?.is_file()
+        {
+            fchown(file, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file again, its directory too, where it was removed: what is written to a file without a name is lost.
+    fn look(&mut self) {
+        if let Ok(file) = &self.file {
+            if file.metadata().is_ok_and(|found| found.nlink() > 0) {
+                return;
+            }
+            self.file = Err("it was removed".into());
+        }
+        let made = self.path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| self.reopen());
+        match made {
+            Ok(()) => self.news = Some(format!("log file {} was removed; it was made again", self.path.display())),
+            Err(error) => self.file = Err(format!("it was removed and cannot be made again: {error}")),
+        }
+    }
+}
+
+impl Output for LogFile {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.looked) >= self.look_every {
+            self.looked = now;
+            self.look();
+        }
+        match &mut self.file {
+            Ok(file) => self.whole.write(file, line),
+            Err(reason) => Err(io::Error::other(reason.clone())),
+        }
+    }
+
+    fn news(&mut self) -> Option<String> {
+        self.news.take()
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    plain_file::open(path, OpenOptions::new().append(true).create(true).mode(0o640))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log_in(dir: &Path) -> (PathBuf, LogFile) {
+        let path = dir.join("logs/gm.log");
+        fs::create_dir_all(dir.join("logs")).unwrap();
+        let mut file = LogFile::open(&path).unwrap();
+        file.look_every = Duration::ZERO;
+        (path, file)
+    }
+
+    #[test]
+    fn appends_and_is_not_readable_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut file) = log_in(dir.path());
+        file.write_line(b"one\n").unwrap();
+        file.reopen().unwrap();
+        file.write_line(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        assert_eq!(path.metadata().unwrap().mode() & 0o007, 0);
+    }
+
+    #[test]
+    fn moved_away_it_goes_on_until_reopened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut file) = log_in(dir.path());
+        let moved = path.with_extension("1");
+        fs::rename(&path, &moved).unwrap();
+        file.write_line(b"one\n").unwrap();
+        assert!(!path.exists(), "logrotate has not told us yet");
+        file.reopen().unwrap();
+        file.write_line(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "one\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two\n");
+    }
+
+    #[test]
+    fn removed_with_its_directory_it_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut file) = log_in(dir.path());
+        fs::remove_dir_all(dir.path().join("logs")).unwrap();
+        file.write_line(b"one\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
+        assert!(file.news().unwrap().contains("was removed; it was made again"));
+        file.write_line(b"two\n").unwrap();
+        assert!(file.news().is_none(), "said once");
+    }
+
+    #[test]
+    fn removed_and_in_the_way_it_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut file) = log_in(dir.path());
+        fs::remove_dir_all(dir.path().join("logs")).unwrap();
+        fs::write(dir.path().join("logs"), "a file where the directory was").unwrap();
+        let error = file.write_line(b"lost\n").unwrap_err();
+        assert!(error.to_string().contains("cannot be made again"), "{error}");
+        fs::remove_file(dir.path().join("logs")).unwrap();
+        file.write_line(b"one\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
+    }
+
+    #[test]
+    fn a_failed_reopen_keeps_the_open_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut file) = log_in(dir.path());
+        let moved = path.with_extension("1");
+        fs::rename(&path, &moved).unwrap();
+        fs::create_dir(&path).unwrap();
+        file.reopen().unwrap_err();
+        file.write_line(b"one\n").unwrap();
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "one\n");
+    }
+}

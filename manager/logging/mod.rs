@@ -1,0 +1,217 @@
+//! The manager's log: levels, targets (standard output, a file, syslog) and text from outside made safe.
+//!
+//! One [`Logger`] belongs to the manager's one thread; workers and probes send it their lines. It never stops work: what
+//! its target does not take is dropped and counted, and the count is the first line once the target works again.
+//!
+//! ```text
+//! Event, worker's line -> escape, excerpt -> Logger::line -> Line -> fern -> LogFile, Stdout
+//!                                                               `-> syslog
+//! ```
+
+mod escape;
+mod file;
+mod level;
+mod line;
+mod lost;
+mod patience;
+mod sink;
+mod stdout;
+mod syslog;
+mod target;
+mod whole;
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use chrono::Local;
+use nix::unistd::{Gid, Uid};
+
+use line::{Dates, Line};
+use lost::Lost;
+use sink::Sink;
+
+pub use escape::{cut, escape, excerpt};
+pub use level::Level;
+pub use target::{OpenError, Target};
+
+/// So many lines are kept until the log is open. Reading the config makes a handful; more is a loop.
+const EARLY_LINES: usize = 1000;
+
+/// The manager's log.
+#[derive(Debug)]
+pub struct Logger {
+    /// The target, once it is open.
+    sink: Option<Sink>,
+    target: Option<Target>,
+    verbosity: u8,
+    early: Vec<EarlyLine>,
+    lost: Lost,
+}
+
+/// A line from before the log was open.
+#[derive(Debug)]
+struct EarlyLine {
+    level: Level,
+    at: SystemTime,
+    pid: u32,
+    text: String,
+}
+
+impl Logger {
+    /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which of
+    /// them are wanted, and where.
+    pub fn early() -> Self {
+        Self { sink: None, target: None, verbosity: 0, early: Vec::new(), lost: Lost::default() }
+    }
+
+    /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
+    ///
+    /// A log that is open already changes over to the new target. A relative path is taken from the present working
+    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error but [`Logger::trouble`].
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened, as root also where the path is a link. The log then stays as it was.
+    pub fn open(&mut self, target: &Target, verbosity: u8) -> Result<(), OpenError> {
+        let target = target.absolute()?;
+        self.sink = Some(target.open()?);
+        self.target = Some(target);
+        self.verbosity = verbosity;
+        for line in std::mem::take(&mut self.early) {
+            self.write(line.level, line.at, line.pid, &line.text);
+        }
+        Ok(())
+    }
+
+    /// Which levels are shown from now on, 0 to 5.
+    pub fn set_verbosity(&mut self, verbosity: u8) {
+        self.verbosity = verbosity;
+    }
+
+    /// Whether a line of this level would be written: asked before costly text is made.
+    pub fn enabled(&self, level: Level) -> bool {
+        self.sink.is_none() || level.verbosity() <= self.verbosity
+    }
+
+    /// Logs a message about the process `pid`. Each of its lines gets the full prefix.
+    ///
+    /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job, a
+    /// client or a plugin must have gone through [`escape`] or [`excerpt`]. Waits for a slow target at most 100 ms, and
+    /// that at most once a second.
+    pub fn line(&mut self, level: Level, pid: u32, text: &str) {
+        if !self.enabled(level) {
+            return;
+        }
+        let at = SystemTime::now();
+        if self.sink.is_some() {
+            self.write(level, at, pid, text);
+        } else if self.early.len() < EARLY_LINES {
+            self.early.push(EarlyLine { level, at, pid, text: text.to_owned() });
+        } else {
+            self.lost.count("there were too many before the log was open");
+        }
+    }
+
+    /// Logs a message about the manager itself.
+    pub fn say(&mut self, level: Level, text: &str) {
+        self.line(level, std::process::id(), text);
+    }
+
+    /// Opens the target anew: the file that is at the path now (logrotate has moved the old one away), or the syslog
+    /// socket. Where that fails the log says so and goes on with what is open.
+    pub fn reopen(&mut self) {
+        let failed = match (&mut self.sink, &self.target) {
+            (Some(Sink::File(lines)), Some(target)) => {
+                let reopened = lines.output().output.reopen();
+                reopened.err().map(|error| format!("cannot reopen {target}: {error}; the open one is written on"))
+            }
+            // Without syslogd the next line says what is wrong, as for any line.
+            (Some(Sink::Syslog(syslog)), _) => {
+                let _ = syslog.connect();
+                None
+            }
+            _ => None,
+        };
+        if let Some(text) = failed {
+            self.say(Level::Error, &text);
+        }
+        self.retry();
+    }
+
+    /// Gives the log file to the user the manager is going to run as, so that it can be opened again after that.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to change the owner.
+    pub fn hand_over(&self, uid: Uid, gid: Gid) -> std::io::Result<()> {
+        match &self.sink {
+            Some(Sink::File(lines)) => lines.output().output.hand_over(uid, gid),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tries to say how many lines were lost, if any were. To be called at the manager's slow tick and before it ends,
+    /// for a log in which nothing else happens.
+    pub fn retry(&mut self) {
+        let Some(text) = self.lost.sentence(self.target.as_ref()) else { return };
+        let (at, pid) = (SystemTime::now(), std::process::id());
+        if let Some(sink) = &mut self.sink
+            && sink.write(&Line { level: Level::Warn, at, pid, text: &escape(&text) }).is_ok()
+        {
+            self.lost = Lost::default();
+        }
+    }
+
+    /// Why lines are being lost at present, in a sentence without full stop, if they are.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.sink, &self.target) {
+            (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
+                Some(format!("{target} does not answer; log lines are lost until it does"))
+            }
+            _ => self.lost.sentence(self.target.as_ref()),
+        }
+    }
+
+    /// Writes the lines that were kept and are at most of level `WARN` to `out`, for a start that failed before the log
+    /// was open. Errors are ignored: there is nobody left to tell.
+    pub fn print_early(&mut self, out: &mut dyn Write) {
+        for line in self.early.drain(..).filter(|line| line.level <= Level::Warn) {
+            for text in line.text.lines() {
+                let _ = writeln!(out, "{}: {}", line.level.label().to_ascii_lowercase(), escape(text));
+            }
+        }
+    }
+
+    fn write(&mut self, level: Level, at: SystemTime, pid: u32, text: &str) {
+        if level.verbosity() > self.verbosity {
+            return;
+        }
+        // The count goes first, so that the log shows where lines are missing.
+        self.retry();
+        for text in text.trim_end_matches('\n').split('\n') {
+            self.write_line(&Line { level, at, pid, text: &escape(text) });
+        }
+        let news = self.sink.as_mut().and_then(Sink::news);
+        if let Some(text) = news {
+            self.say(Level::Warn, &text);
+        }
+    }
+
+    fn write_line(&mut self, line: &Line<'_>) {
+        if let Some(sink) = &mut self.sink
+            && let Err(error) = sink.write(line)
+        {
+            self.lost.count(error);
+        }
+    }
+}
+
+/// A moment as the log writes it, `2026-11-24 12:00:00.123456`, in local time.
+pub fn date(at: SystemTime) -> String {
+    let mut text = String::new();
+    Dates::new(Local).compose(at, &mut text);
+    text.trim_start_matches('[').trim_end_matches("] ").to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Where the log goes, as the `-l` option and the `log_file` key say it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::LogFile;
+use super::sink::{Coloured, Dated, Lines, Sink};
+use super::stdout::Stdout;
+use super::syslog::Syslog;
+
+/// The socket local programs log to.
+const SYSLOG_SOCKET: &str = "/dev/log";
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard output: dated and coloured on a terminal, plain elsewhere.
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+    /// The local syslog daemon at this socket; see [`Target::syslog`].
+    Syslog(PathBuf),
+}
+
+/// The log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {target}: {source}")]
+pub struct OpenError {
+    target: Target,
+    source: io::Error,
+}
+
+impl Target {
+    /// The local syslog daemon at its usual socket.
+    pub fn syslog() -> Self {
+        Self::Syslog(SYSLOG_SOCKET.into())
+    }
+
+    /// What a user wrote: the word `syslog`, or a file.
+    pub fn from_option(text: &Path) -> Self {
+        if text == Path::new("syslog") { Self::syslog() } else { Self::File(text.to_owned()) }
+    }
+
+    /// The same target, whatever the working directory will be.
+    pub(super) fn absolute(&self) -> Result<Self, OpenError> {
+        let absolute = |path| std::path::absolute(path).map_err(|source| OpenError { target: self.clone(), source });
+        Ok(match self {
+            Self::Stdout => Self::Stdout,
+            Self::File(path) => Self::File(absolute(path)?),
+            Self::Syslog(path) => Self::Syslog(absolute(path)?),
+        })
+    }
+
+    pub(super) fn open(&self) -> Result<Sink, OpenError> {
+        let failed = |source| OpenError { target: self.clone(), source };
+        Ok(match self {
+            Self::Stdout => {
+                let stdout = Stdout::open().map_err(failed)?;
+                let (dated, coloured) = match stdout.is_terminal() {
+                    true => (Dated::Yes, colours(|name| std::env::var(name).ok())),
+                    false => (Dated::No, Coloured::No),
+                };
+                Sink::Stdout(Lines::new(stdout, dated, coloured))
+            }
+            Self::File(path) => Sink::File(Lines::new(LogFile::open(path).map_err(failed)?, Dated::Yes, Coloured::No)),
+            Self::Syslog(path) => Sink::Syslog(Syslog::open(path.clone())),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("standard output"),
+            Self::File(path) => write!(f, "log file {}", path.display()),
+            Self::Syslog(path) => write!(f, "the syslog daemon at {}", path.display()),
+        }
+    }
+}
+
+/// Whether a terminal is to be coloured: `NO_COLOR` (set and not empty) says no, and so does a terminal that cannot.
+fn colours(variable: impl Fn(&str) -> Option<String>) -> Coloured {
+    let unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let unable = variable("TERM").is_none_or(|value| value == "dumb");
+    if unwanted || unable { Coloured::No } else { Coloured::Yes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_syslog_is_no_file() {
+        assert_eq!(Target::from_option(Path::new("syslog")), Target::Syslog("/dev/log".into()));
+        assert_eq!(Target::from_option(Path::new("./syslog")), Target::File("./syslog".into()));
+        assert_eq!(Target::from_option(Path::new("gm.log")), Target::File("gm.log".into()));
+    }
+
+    #[test]
+    fn colours_where_a_terminal_has_them_and_nobody_objects() {
+        let cases = [
+            (None, Some("xterm"), Coloured::Yes),
+            (Some(""), Some("xterm"), Coloured::Yes),
+            (Some("1"), Some("xterm"), Coloured::No),
+            (None, Some("dumb"), Coloured::No),
+            (None, None, Coloured::No),
+        ];
+        for (no_color, term, expected) in cases {
+            let variable = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(str::to_owned);
+            assert_eq!(colours(variable), expected, "NO_COLOR={no_color:?} TERM={term:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Into the background (`-d`), in a way that lets the caller's exit code tell the truth.
+//!
+//! ```text
+//! gm-native -d --fork--> leader of a new session --fork--> the manager, which can never get a terminal again
+//!      |                      `- exits at once                  |
+//!      `<------------------- pipe: exit code, text -------------'
+//! ```
+//!
+//! The process that was called stays until the manager has said how its start ended, says so itself, and exits with that
+//! code. Until then the manager keeps working directory and standard streams, so that relative paths and messages mean
+//! what they mean to the user.
+#![allow(unsafe_code)] // fork is unsafe where threads are, and this is the one place that forks without exec.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, pipe2, setsid};
+
+/// The exit code of a start that failed for a reason nobody gave.
+const FAILED: u8 = 1;
+
+/// How the manager tells whoever started it how its start ended. Dropped without a word it says that it failed.
+#[derive(Debug)]
+pub struct Announce(Option<Caller>);
+
+/// Who waits for the outcome.
+#[derive(Debug)]
+enum Caller {
+    /// The terminal or service manager that runs us: it sees us.
+    Foreground,
+    /// The process that was called with `-d`, at the other end of this pipe.
+    Waiting(File),
+}
+
+/// Detaches this process: returns in the new one, as leaderless member of a session of its own, with at least group
+/// and others' write bits in its umask. In the process that was called it never returns, but exits with the outcome.
+///
+/// To be called while the process has one thread, before there is a runtime, and before locks and pid file, whose owner
+/// is the new process.
+///
+/// # Errors
+///
+/// No pipe or process could be made. Nothing has been started then.
+pub fn daemonize() -> io::Result<Announce> {
+    let (outcome, tell) = pipe2(OFlag::O_CLOEXEC)?;
+    // Lets the caller see how a manager that died without a word ended: it becomes our child, not init's.
+    prctl::set_child_subreaper(true)?;
+    // SAFETY: there is no other thread (the caller's duty), so the child has no lock held for ever.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        drop(tell);
+        exit_like(File::from(outcome));
+    }
+    drop(outcome);
+    let announce = Announce(Some(Caller::Waiting(File::from(tell))));
+    match detach() {
+        Ok(()) => Ok(announce),
+        // Our caller in the new process would take an error for one of the process that was called.
+        Err(error) => {
+            announce.failed(FAILED, &format!("cannot run in the background: {error}"));
+            exit_at_once(FAILED);
+        }
+    }
+}
+
+/// Leaves the terminal's session, and by a second fork the leadership of the new one: a leader gets the next terminal it
+/// opens as its controlling one.
+fn detach() -> io::Result<()> {
+    setsid()?;
+    // SAFETY: as above; a forked process has one thread.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        exit_at_once(0);
+    }
+    // Whatever the caller's umask was: what we make is never writable for others.
+    let callers = umask(Mode::empty());
+    umask(callers | Mode::S_IWGRP | Mode::S_IWOTH);
+    Ok(())
+}
+
+/// Ends a forked process without running what the process that was called has registered for its end.
+fn exit_at_once(code: u8) -> ! {
+    // SAFETY: _exit takes any code and touches nothing of ours.
+    unsafe { nix::libc::_exit(i32::from(code)) }
+}
+
+/// The process that was called: waits for the outcome, says it and exits with it.
+fn exit_like(mut outcome: File) -> ! {
+    let mut message = Vec::new();
+    let _ = outcome.read_to_end(&mut message);
+    let (code, text) = match message.split_first() {
+        Some((code, text)) => (*code, String::from_utf8_lossy(text).into_owned()),
+        None => (FAILED, format!("gm-native ended before it was up: {}", manager_end())),
+    };
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+    std::process::exit(i32::from(code))
+}
+
+/// How the manager, which has died without a word, ended: the last of our children to go.
+fn manager_end() -> String {
+    let mut end = "for an unknown reason".to_owned();
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => end = format!("killed by {signal}"),
+            // The process between us and the manager ends like this.
+            Ok(WaitStatus::Exited(_, 0)) | Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Exited(_, code)) => end = format!("exit code {code}"),
+            Ok(_) => {}
+            Err(_) => return end,
+        }
+    }
+}
+
+impl Announce {
+    /// For a manager that stays in the foreground: whoever started it sees its log and its exit code.
+    pub fn foreground() -> Self {
+        Self(Some(Caller::Foreground))
+    }
+
+    /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of the
+    /// terminal or a file system stays in use; the caller then exits with 0, after printing `note`, if there is one, on
+    /// its stderr. In the foreground nothing happens: the log says it.
+    ///
+    /// # Errors
+    ///
+    /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
+    pub fn ready(mut self, note: Option<&str>) -> io::Result<()> {
+        match self.0.take() {
+            Some(Caller::Waiting(pipe)) => let_go()
+                .inspect_err(|error| {
+                    tell(&pipe, FAILED, &format!("cannot leave the terminal: {error}"));
+                })
+                .map(|()| tell(&pipe, 0, note.unwrap_or_default())),
+            Some(Caller::Foreground) | None => Ok(()),
+        }
+    }
+
+    /// The start failed: the caller prints `text` on its stderr and exits with `code`; in the foreground the text is
+    /// printed here. The process itself goes on, and is to end with the same code.
+    pub fn failed(mut self, code: u8, text: &str) {
+        match self.0.take() {
+            Some(Caller::Waiting(pipe)) => tell(&pipe, code, text),
+            Some(Caller::Foreground) | None => {
+                let _ = writeln!(io::stderr(), "{text}");
+            }
+        }
+    }
+}
+
+impl Drop for Announce {
+    fn drop(&mut self) {
+        if let Some(Caller::Waiting(pipe)) = self.0.take() {
+            tell(&pipe, FAILED, &format!("gm-native (pid {}) gave up its start without a reason", getpid()));
+        }
+    }
+}
+
+/// Sends the outcome. A caller that is gone (Ctrl-C) is no reason not to go on.
+fn tell(mut pipe: &File, code: u8, text: &str) {
+    let _ = pipe.write_all(&[&[code], text.as_bytes()].concat());
+}
+
+/// Lets go of the terminal and of the directory we were started in.
+fn let_go() -> io::Result<()> {
+    chdir("/")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(null.as_fd())?;
+    dup2_stdout(null.as_fd())?;
+    dup2_stderr(null.as_fd())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

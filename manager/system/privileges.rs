@@ -1,0 +1,219 @@
+//! From root to the user the manager runs as (`-u`), with no way back.
+
+use std::ffi::{CStr, CString};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::unistd::{
+    Gid, Uid, User, geteuid, getgrouplist, getgroups, getresgid, getresuid, initgroups, seteuid, setgid, setuid,
+};
+
+/// The user to run as: exists, and this process may become it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunUser {
+    name: String,
+    uid: Uid,
+    gid: Gid,
+}
+
+/// Why the manager cannot run as a user. The first two are mistakes of whoever started it, found before anything starts.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// The user database has no such user.
+    #[error("there is no user {name:?} to run as (-u); create it, or name another")]
+    UnknownUser {
+        /// The name that was given.
+        name: String,
+    },
+    /// Only root may become somebody else.
+    #[error(
+        "cannot run as user {name:?} (-u): that takes root, and this is uid {euid}; start as root, or leave it out"
+    )]
+    NotRoot {
+        /// The name that was given.
+        name: String,
+        /// Who we are.
+        euid: Uid,
+    },
+    /// A step on the way failed. The process may be half way: it has to end.
+    #[error("cannot run as user {name:?} (-u): {step}: {errno}")]
+    Step {
+        /// The name that was given.
+        name: String,
+        /// The system call.
+        step: &'static str,
+        /// Its error.
+        errno: Errno,
+    },
+    /// All steps said yes, and yet something of the old rights is left. The process has to end.
+    #[error("running as user {name:?} (-u), yet {left}; refusing to go on")]
+    WayBack {
+        /// The name that was given.
+        name: String,
+        /// What is left.
+        left: &'static str,
+    },
+}
+
+impl RunUser {
+    /// Looks a user up. May block as long as the machine's user database does (LDAP).
+    ///
+    /// # Errors
+    ///
+    /// There is no such user, or this process is neither root nor that user.
+    pub fn lookup(name: &str) -> Result<Self, PrivilegeError> {
+        let unknown = || PrivilegeError::UnknownUser { name: name.into() };
+        let found = User::from_name(name)
+            .map_err(|errno| PrivilegeError::Step { name: name.into(), step: "looking it up", errno })?
+            .ok_or_else(unknown)?;
+        let euid = geteuid();
+        if !euid.is_root() && euid != found.uid {
+            return Err(PrivilegeError::NotRoot { name: name.into(), euid });
+        }
+        Ok(Self { name: name.into(), uid: found.uid, gid: found.gid })
+    }
+
+    /// The name as it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The user's id.
+    pub fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    /// The id of the user's own group.
+    pub fn gid(&self) -> Gid {
+        self.gid
+    }
+
+    /// Becomes the user for good: supplementary groups, group, user, then proof that there is no way back, then
+    /// `no_new_privs`, so that no set-uid program helps either. Where we are that user already only the last two happen.
+    ///
+    /// To be called before there are other threads, which would keep their own `no_new_privs`.
+    /// The kernel makes the process undumpable at this step: no core files of the manager, which has seen root's data.
+    ///
+    /// # Errors
+    ///
+    /// Any step fails, or something of the old rights is left. The process has to end then.
+    pub fn drop_privileges(&self) -> Result<(), PrivilegeError> {
+        let step = |step| move |errno| PrivilegeError::Step { name: self.name.clone(), step, errno };
+        let name = CString::new(self.name.as_str()).map_err(|_| step("its name")(Errno::EINVAL))?;
+        if geteuid().is_root() {
+            // In this order: each step needs the rights the next one gives up.
+            initgroups(&name, self.gid).map_err(step("initgroups"))?;
+            setgid(self.gid).map_err(step("setgid"))?;
+            setuid(self.uid).map_err(step("setuid"))?;
+            self.prove_groups(&name)?;
+        }
+        self.prove_user()?;
+        prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))
+    }
+
+    /// All groups are the user's and none is root's.
+    fn prove_groups(&self, name: &CStr) -> Result<(), PrivilegeError> {
+        let unreadable = |_| self.way_back("its groups cannot be read");
+        let gids = getresgid().map_err(unreadable)?;
+        if [gids.real, gids.effective, gids.saved] != [self.gid; 3] {
+            return Err(self.way_back("a group id is another one's"));
+        }
+        let groups = sorted(getgroups().map_err(unreadable)?);
+        if groups != sorted(getgrouplist(name, self.gid).map_err(unreadable)?) {
+            return Err(self.way_back("its supplementary groups are not that user's"));
+        }
+        Ok(())
+    }
+
+    /// All user ids are the user's, and the ways back to root are shut.
+    fn prove_user(&self) -> Result<(), PrivilegeError> {
+        let uids = getresuid().map_err(|_| self.way_back("its user ids cannot be read"))?;
+        if [uids.real, uids.effective, uids.saved] != [self.uid; 3] {
+            return Err(self.way_back("a user id is another one's"));
+        }
+        let root = Uid::from_raw(0);
+        // Asked to run as root there is nothing to come back to.
+        if self.uid != root && (setuid(root).is_ok() || seteuid(root).is_ok()) {
+            return Err(self.way_back("it could become root again"));
+        }
+        Ok(())
+    }
+
+    fn way_back(&self, left: &'static str) -> PrivilegeError {
+        PrivilegeError::WayBack { name: self.name.clone(), left }
+    }
+}
+
+fn sorted(mut groups: Vec<Gid>) -> Vec<Gid> {
+    groups.sort_by_key(|gid| gid.as_raw());
+    groups.dedup();
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::system::reexec;
+
+    #[test]
+    fn an_unknown_user_is_named() {
+        let error = RunUser::lookup("no-such-user-here").unwrap_err();
+        let text = "there is no user \"no-such-user-here\" to run as (-u); create it, or name another";
+        assert_eq!(error.to_string(), text);
+        assert!(matches!(RunUser::lookup("nul\0inside").unwrap_err(), PrivilegeError::UnknownUser { .. }));
+    }
+
+    /// A field of the status that says who this thread is (a test is not the main thread).
+    fn status(field: &str) -> Vec<String> {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn root_becomes_nobody_for_good() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        if !reexec::is_child() {
+            reexec::passes(reexec::child("system::privileges::tests::root_becomes_nobody_for_good"));
+            return;
+        }
+        let user = RunUser::lookup("nobody").unwrap();
+        user.drop_privileges().unwrap();
+        assert_eq!(status("Uid"), vec![user.uid().to_string(); 4]);
+        assert_eq!(status("Gid"), vec![user.gid().to_string(); 4]);
+        assert!(!status("Groups").contains(&"0".to_owned()), "root's groups are gone");
+        assert_eq!(status("NoNewPrivs"), ["1"]);
+        for capabilities in ["CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status(capabilities), ["0000000000000000"]);
+        }
+        assert!(fs::read("/etc/shadow").is_err());
+        // Once more is fine, and somebody else is not.
+        user.drop_privileges().unwrap();
+        let error = RunUser::lookup("root").unwrap_err();
+        assert!(error.to_string().contains("that takes root, and this is uid"), "{error}");
+        assert!(matches!(RunUser::lookup("no-such-user-here"), Err(PrivilegeError::UnknownUser { .. })));
+    }
+
+    #[test]
+    fn a_way_back_is_found() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        if !reexec::is_child() {
+            reexec::passes(reexec::child("system::privileges::tests::a_way_back_is_found"));
+            return;
+        }
+        // Only the effective id is another's: the saved one is root still.
+        let user = RunUser::lookup("nobody").unwrap();
+        seteuid(user.uid()).unwrap();
+        let error = user.prove_user().unwrap_err();
+        assert!(error.to_string().contains("a user id is another one's"), "{error}");
+        seteuid(Uid::from_raw(0)).unwrap();
+    }
+}

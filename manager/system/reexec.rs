@@ -1,0 +1,30 @@
+//! For tests of what a process does to itself (fork, set its user): the test runs itself in a process of its own.
+
+use std::process::{Command, Output};
+
+/// Says to a test that it is the child.
+const CHILD: &str = "GM_TEST_CHILD";
+
+/// Whether this process was started by [`child`].
+pub fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// This test binary again, to run the one test of this full name, as child.
+pub fn child(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command
+}
+
+/// Runs the child and expects its test to pass.
+pub fn passes(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
