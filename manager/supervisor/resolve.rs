@@ -1,0 +1,35 @@
+//! Looking a job server's name up, in a child: `getaddrinfo` blocks for as long as it likes.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::system::channel::{Channel, MAX_MESSAGE, Received};
+use crate::system::exit;
+use crate::system::spawn::{CHANNEL_FD, inherited};
+use crate::worker::orders;
+
+/// The hidden argument that makes the program look a name up.
+pub const ROLE: &str = "--gm-native-resolve";
+
+/// How long a look-up may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a look-up found: addresses, or a sentence.
+pub type Answer = Result<Vec<SocketAddr>, String>;
+
+/// The child: reads a host and a port, answers, ends.
+pub fn main() -> ! {
+    let Some(channel) = inherited(CHANNEL_FD).map(Channel::from_fd) else {
+        eprintln!("gm-native: {ROLE} is how the manager looks names up; it does nothing by hand");
+        exit::now(2);
+    };
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let Ok(Received::Message(length, _)) = channel.try_receive(&mut buffer) else { exit::now(1) };
+    let Ok((host, port)) = orders::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
+    let answer: Answer = match (host.as_str(), port).to_socket_addrs() {
+        Ok(addresses) => Ok(addresses.take(64).collect()),
+        Err(error) => Err(format!("the name {host} cannot be looked up: {error}")),
+    };
+    let sent = channel.send(&orders::encode(&answer), DEADLINE);
+    exit::now(i32::from(sent.is_err()));
+}
