@@ -1,1 +1,5 @@
 //! gm-native.
+
+pub mod cli;
+pub mod config;
+pub mod plan;
