@@ -1,4 +1,29 @@
-//! gm-native.
+//! gm-native: a supervisor of workers that serve Gearman jobs with native libraries.
+//!
+//! ```text
+//! ini + options -> config -> plan (pure) -> supervisor -> worker -> session -> job -> plugin function
+//!                               ^               ^            |
+//! worker_dir -> scan -> probe -> store ---------'            `-> page -> supervisor, status
+//! ```
+//!
+//! The modules from the top layer to the lowest; an arrow goes only downwards:
+//!
+//! - [`cli`], [`commands`]: the command line, and one small file for each verb.
+//! - [`supervisor`]: the manager's loop: a pure core that decides, effects beside it.
+//! - [`worker`]: the child that loads libraries and takes jobs.
+//! - [`plugins`]: a file in worker_dir becomes a checked version in the store.
+//! - [`config`], [`plan`]: what the user wants, and the workers that follow from it.
+//! - [`control`]: the socket between the manager and the commands.
+//! - [`logging`]: levels and targets.
+//! - [`gearman`]: packets without IO, and thin connections over them.
+//! - [`system`]: everything that is a system call with a twist.
+
+pub mod cli;
+pub mod config;
 pub mod gearman;
+pub mod logging;
+pub mod plan;
+pub mod plugins;
+pub mod supervisor;
 pub mod system;
 pub mod worker;

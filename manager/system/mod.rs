@@ -5,10 +5,17 @@
 
 pub mod channel;
 pub mod clock;
+pub mod daemonize;
 pub mod exit;
+pub mod lock;
 pub mod memory;
 pub mod page;
+pub mod pid_file;
+mod plain_file;
+pub mod privileges;
 pub mod reap;
+#[cfg(test)]
+pub mod reexec;
 pub mod spawn;
 pub mod stop_signal;
 pub mod title;

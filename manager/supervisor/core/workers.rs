@@ -15,10 +15,7 @@ impl Core {
     pub(super) fn start(&mut self, key: &Key, wanted: &[String], now: Duration) {
         self.next_worker += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
-        let mut names = wanted.to_vec();
-        let random = &mut self.random;
-        shuffle(&mut names, |name| self.config.priority(name), |below| random.usize(..below));
-        let functions: Vec<_> = names
+        let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
             .filter_map(|name| self.catalog.version(&name).cloned().map(|version| (name, version)))
             .collect();

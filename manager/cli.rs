@@ -1,0 +1,325 @@
+//! The command line, as clap's derive has it.
+//!
+//! No path of this crate is named here: build.rs takes this file as a module of its own and makes the man page and the
+//! completions from it. What an option means for the configuration is a key and a text ([`Cli::overrides`]), checked
+//! with the file's keys, so that both are refused in the same words.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Serves Gearman jobs with native libraries: drop a file into a directory and its name becomes a function.
+///
+/// Without a command it runs the manager. Options beat the configuration file.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gm-native", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 100)]
+pub struct Cli {
+    /// Which manager is meant.
+    #[command(flatten)]
+    pub place: Place,
+
+    /// How the manager runs.
+    #[command(flatten)]
+    pub manager: ManagerOptions,
+
+    /// Print this help
+    #[arg(short = 'H', long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print version, target, compiler and plugin interface version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+
+    /// What to do; none: run the manager.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running the manager.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Show a running manager: functions, workers, job servers
+    Status(StatusArgs),
+    /// Print what a running manager does
+    Events(EventsArgs),
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print nothing but what is wrong; exit 0 if all is well, else 1
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of `events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct EventsArgs {
+    /// Go on as they happen
+    #[arg(long)]
+    pub follow: bool,
+
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a manager is: to run it, or to find the one that runs. They may stand before or after a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Place {
+    /// Configuration file (ini)
+    #[arg(short = 'c', long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Directories of the libraries [default: ./workers]
+    #[arg(short = 'w', long, value_name = "DIR[,DIR]", global = true)]
+    pub worker_dir: Vec<OsString>,
+
+    /// Directory for stored libraries, crash reports and the lock
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state_dir: Option<OsString>,
+
+    /// Socket between the manager and its commands
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control: Option<OsString>,
+}
+
+/// How the manager runs; not allowed beside a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ManagerOptions {
+    /// Watch the worker directories and roll new code out (the default; for old habits)
+    #[arg(short = 'a', long)]
+    pub auto_update: bool,
+
+    /// Detach from the terminal; exits once the workers are loaded
+    #[arg(short = 'd', long)]
+    pub daemonize: bool,
+
+    /// Workers that do all functions
+    #[arg(short = 'D', long, value_name = "N")]
+    pub count: Option<OsString>,
+
+    /// Job servers [default: 127.0.0.1:4730]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+
+    /// Log to a file, or to syslog [default: standard output; with -d syslog]
+    #[arg(short = 'l', long, value_name = "FILE")]
+    pub log_file: Option<OsString>,
+
+    /// What the entry symbols have in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<OsString>,
+
+    /// Write the manager's pid to a file and lock it
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pub pid_file: Option<OsString>,
+
+    /// Replace a worker after so many jobs
+    #[arg(short = 'r', long, value_name = "N")]
+    pub max_runs: Option<OsString>,
+
+    /// Seconds a job may run
+    #[arg(short = 't', long, value_name = "SEC")]
+    pub timeout: Option<OsString>,
+
+    /// Run as this user
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub user: Option<OsString>,
+
+    /// Log more: start and stop, -vv processes, -vvv jobs, -vvvv debug, -vvvvv every packet
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Seconds after which a worker is replaced [default: 3600]
+    #[arg(short = 'x', long, value_name = "SEC")]
+    pub max_worker_lifetime: Option<OsString>,
+
+    /// Stop the start where a library cannot be taken, instead of leaving it out
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print the effective configuration, where each value came from, and the planned workers; start nothing
+    #[arg(short = 'Z', long)]
+    pub dump_config: bool,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first. `version` is what `-V` prints after that name.
+    ///
+    /// # Errors
+    ///
+    /// A usage error, or help or version to print: [`clap::Error::exit`] does either, with 2 or 0.
+    pub fn parse_args<I, T>(args: I, version: &'static str) -> Result<Cli, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut definition = Cli::command().version(version);
+        let matches = definition.try_get_matches_from_mut(args)?;
+        if let Some(command) = matches.subcommand_name() {
+            let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            if let Some(id) = RUN_ONLY.iter().find(|id| given(id)) {
+                let option = id.replace('_', "-");
+                let text = format!("the option --{option} is for running the manager, not for {command}");
+                return Err(definition.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Cli::from_arg_matches(&matches)
+    }
+
+    /// The options that stand for keys of the configuration: key, option as written, value.
+    pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
+        let Place { config: _, worker_dir, state_dir, control } = &self.place;
+        let manager = &self.manager;
+        let verbose = (manager.verbose > 0).then(|| manager.verbose.min(5).to_string().into());
+        let switch = |on: bool| on.then(|| "1".into());
+        let all = [
+            ("worker_dir", "-w", joined(worker_dir)),
+            ("state_dir", "--state-dir", state_dir.clone()),
+            ("control", "--control", control.clone()),
+            ("auto_update", "-a", switch(manager.auto_update)),
+            ("daemon", "-d", switch(manager.daemonize)),
+            ("count", "-D", manager.count.clone()),
+            ("host", "-h", joined(&manager.host)),
+            ("log_file", "-l", manager.log_file.clone()),
+            ("prefix", "-p", manager.prefix.clone()),
+            ("pid_file", "-P", manager.pid_file.clone()),
+            ("max_runs_per_worker", "-r", manager.max_runs.clone()),
+            ("timeout", "-t", manager.timeout.clone()),
+            ("user", "-u", manager.user.clone()),
+            ("verbose", "-v", verbose),
+            ("max_worker_lifetime", "-x", manager.max_worker_lifetime.clone()),
+            ("strict", "--strict", switch(manager.strict)),
+        ];
+        all.into_iter().filter_map(|(key, option, value)| Some((key, option, value?))).collect()
+    }
+}
+
+/// The ids of [`ManagerOptions`].
+const RUN_ONLY: [&str; 14] = [
+    "auto_update",
+    "daemonize",
+    "count",
+    "host",
+    "log_file",
+    "prefix",
+    "pid_file",
+    "max_runs",
+    "timeout",
+    "user",
+    "verbose",
+    "max_worker_lifetime",
+    "strict",
+    "dump_config",
+];
+
+/// A repeated option adds up: `-h a -h b` is `-h a,b`.
+fn joined(values: &[OsString]) -> Option<OsString> {
+    (!values.is_empty()).then(|| values.join(",".as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::parse_args(std::iter::once("gm-native").chain(line.split_whitespace()), "1.2.3 (here)")
+    }
+
+    fn overrides(line: &str) -> Vec<String> {
+        let cli = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let shown = |(key, option, value): (&str, &str, OsString)| format!("{key} {option} {}", value.display());
+        cli.overrides().into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+        let ids = ManagerOptions::augment_args(clap::Command::new("x"));
+        let ids: Vec<_> = ids.get_arguments().map(|arg| arg.get_id().as_str().to_owned()).collect();
+        assert_eq!(ids, RUN_ONLY);
+    }
+
+    #[test]
+    fn the_everyday_call() {
+        let cli = parse("-c gm.ini -P gm.pid -d").expect("the everyday call");
+        assert_eq!(cli.place.config, Some("gm.ini".into()));
+        assert_eq!(cli.command, None);
+        assert_eq!(overrides("-c gm.ini -P gm.pid -d"), ["daemon -d 1", "pid_file -P gm.pid"]);
+    }
+
+    #[test]
+    fn every_option_of_the_original() {
+        for (short, long, expected) in [
+            ("-a", "--auto-update", "auto_update -a 1"),
+            ("-d", "--daemonize", "daemon -d 1"),
+            ("-D 3", "--count 3", "count -D 3"),
+            ("-h a:1,b", "--host a:1,b", "host -h a:1,b"),
+            ("-h a -h b", "--host a --host=b", "host -h a,b"),
+            ("-l syslog", "--log-file syslog", "log_file -l syslog"),
+            ("-p gm_", "--prefix gm_", "prefix -p gm_"),
+            ("-P pid", "--pid-file pid", "pid_file -P pid"),
+            ("-r 100", "--max-runs 100", "max_runs_per_worker -r 100"),
+            ("-t 30", "--timeout 30", "timeout -t 30"),
+            ("-u nobody", "--user nobody", "user -u nobody"),
+            ("-v", "--verbose", "verbose -v 1"),
+            ("-vvv", "-v -v --verbose", "verbose -v 3"),
+            ("-vvvvvvv", "-vvvvv", "verbose -v 5"),
+            ("-w a,b", "--worker-dir a,b", "worker_dir -w a,b"),
+            ("-x 60", "--max-worker-lifetime 60", "max_worker_lifetime -x 60"),
+            ("--strict", "--strict", "strict --strict 1"),
+            ("--state-dir s", "--state-dir=s", "state_dir --state-dir s"),
+            ("--control c", "--control=c", "control --control c"),
+        ] {
+            assert_eq!(overrides(short), [expected], "{short}");
+            assert_eq!(overrides(long), [expected], "{long}");
+        }
+        for line in ["-Z", "--dump-config"] {
+            assert!(parse(line).is_ok_and(|cli| cli.manager.dump_config));
+        }
+        assert_eq!(overrides("-D3 -ha -vvd"), ["daemon -d 1", "count -D 3", "host -h a", "verbose -v 2"]);
+    }
+
+    #[test]
+    fn help_and_version_are_not_errors() {
+        for line in ["-H", "--help", "status -H", "events --help"] {
+            assert!(parse(line).is_err_and(|error| error.kind() == ErrorKind::DisplayHelp), "{line}");
+        }
+        for line in ["-V", "--version"] {
+            let error = parse(line).expect_err("a version");
+            assert_eq!((error.kind(), error.exit_code()), (ErrorKind::DisplayVersion, 0));
+            assert_eq!(error.to_string(), "gm-native 1.2.3 (here)\n");
+        }
+    }
+
+    #[test]
+    fn commands_find_the_manager_from_both_sides() {
+        for line in ["-c gm.ini --control s status --json", "status -c gm.ini --json --control s"] {
+            let cli = parse(line).expect(line);
+            assert_eq!(cli.place.config, Some("gm.ini".into()), "{line}");
+            assert_eq!(cli.command, Some(Command::Status(StatusArgs { json: true, check: false })), "{line}");
+            assert_eq!(overrides(line), ["control --control s"]);
+        }
+        let cli = parse("events -w a --follow").expect("events");
+        assert_eq!(cli.command, Some(Command::Events(EventsArgs { follow: true, json: false })));
+        assert_eq!(overrides("events -w a --follow"), ["worker_dir -w a"]);
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for line in ["-D", "--nope", "stats", "-d status", "-h a status", "status -d", "-h", "-c a -c b"] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}: {error}");
+        }
+        let error = parse("-v status").expect_err("an option of the manager").to_string();
+        assert!(error.contains("--verbose is for running the manager, not for status"), "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! What only shows when all keys are read: keys that need each other, values out of range, things named twice.
+
+use std::fmt::Display;
+
+use super::choice::LogTarget;
+use super::error::{Findings, Origin};
+use super::model::{Config, DEFAULT_LIFETIME};
+use super::text::{from_path, quoted};
+
+/// A priority outside is taken as the nearest inside.
+const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
+
+/// Checks and completes what was read.
+pub(super) fn check(config: &mut Config, findings: &mut Findings) {
+    lifetime(config, findings);
+    limits(config);
+    log(config);
+    dedicated(config, findings);
+    priorities(config, findings);
+    memory(config, findings);
+
+    let origin = config.origins.of(None, "host");
+    once(&mut config.hosts, "host", |host| quoted(&host.to_string()), &origin, findings);
+    let origin = config.origins.of(None, "worker_dir");
+    once(&mut config.worker_dirs, "worker_dir", |dir| quoted(&from_path(dir)), &origin, findings);
+}
+
+/// 0 is "unset" in the original, and a worker that lives no time at all would be started for ever.
+fn lifetime(config: &mut Config, findings: &mut Findings) {
+    if config.max_worker_lifetime.is_zero() {
+        config.max_worker_lifetime = DEFAULT_LIFETIME;
+        let text = "max_worker_lifetime = 0 is taken as 3600, as it always was; write 87600h for no end";
+        findings.warn(config.origins.of(None, "max_worker_lifetime"), text.into());
+    }
+}
+
+/// `0s` is no limit, as `0` is.
+fn limits(config: &mut Config) {
+    config.timeout = config.timeout.filter(|timeout| !timeout.is_zero());
+    config.max_memory = config.max_memory.filter(|bytes| *bytes != 0);
+    config.max_memory_hard = config.max_memory_hard.filter(|bytes| *bytes != 0);
+}
+
+fn log(config: &mut Config) {
+    if config.daemon && !config.origins.is_set(None, "log_file") {
+        config.log = LogTarget::Syslog;
+    }
+}
+
+fn dedicated(config: &Config, findings: &mut Findings) {
+    for (name, own) in config.functions.iter().filter(|(_, own)| own.dedicated_only) {
+        if own.dedicated_count.is_none() {
+            let text = format!("dedicated_only in [{name}] needs a dedicated_count there; write dedicated_count = 1");
+            findings.error(config.origins.of(Some(name), "dedicated_only"), text);
+        }
+        if own.count.is_some() {
+            let text = format!("count in [{name}] has no effect beside dedicated_only; write dedicated_count instead");
+            findings.warn(config.origins.of(Some(name), "count"), text);
+        }
+    }
+}
+
+fn priorities(config: &mut Config, findings: &mut Findings) {
+    for (name, own) in &mut config.functions {
+        let taken = own.priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
+        if taken != own.priority {
+            let text = format!("priority in [{name}] is not from -5 to 5 and is taken as {taken}; write that");
+            findings.warn(config.origins.of(Some(name), "priority"), text);
+            own.priority = taken;
+        }
+    }
+}
+
+/// The soft limit replaces a worker in time only where it is below the hard one.
+fn memory(config: &Config, findings: &mut Findings) {
+    let crossed = |soft: Option<u64>, hard: Option<u64>| soft.zip(hard).is_some_and(|(soft, hard)| soft > hard);
+    const ADVICE: &str = "is less than max_memory; write a larger one, or a smaller max_memory";
+    if crossed(config.max_memory, config.max_memory_hard) {
+        findings.error(config.origins.of(None, "max_memory_hard"), format!("max_memory_hard {ADVICE}"));
+        return;
+    }
+    for name in config.functions.keys() {
+        if crossed(config.max_memory(name), config.max_memory_hard(name)) {
+            let own = |key: &str| Some(config.origins.of(Some(name), key)).filter(|origin| *origin != Origin::Default);
+            let origin = own("max_memory_hard").or_else(|| own("max_memory")).unwrap_or_default();
+            findings.error(origin, format!("max_memory_hard of [{name}] {ADVICE}"));
+        }
+    }
+}
+
+/// Takes out what was named before.
+fn once<T: PartialEq + Clone>(
+    items: &mut Vec<T>,
+    key: &str,
+    show: impl Fn(&T) -> String,
+    origin: &Origin,
+    findings: &mut Findings,
+) {
+    let mut kept: Vec<T> = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        match kept.contains(&item) {
+            true => findings.warn(origin.clone(), twice(key, show(&item))),
+            false => kept.push(item),
+        }
+    }
+    *items = kept;
+}
+
+fn twice(key: &str, item: impl Display) -> String {
+    format!("{key} names {item} twice, it is taken once; remove the other")
+}

@@ -1,0 +1,191 @@
+//! Values that are one of a few: where the log goes, how much a rollout adds, what becomes of a job.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::text::{from_path, is_foreign, quoted, to_path};
+use super::value::{Form, NONE, is_unset};
+
+/// Where log lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// The local syslog socket.
+    Syslog,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+pub(super) const LOG_TARGET: Form<LogTarget> = Form {
+    read: |text| match text {
+        "syslog" => Ok(LogTarget::Syslog),
+        "stdout" => Ok(LogTarget::Stdout),
+        path => (PATH.read)(path).map(LogTarget::File),
+    },
+    show: |target| match target {
+        LogTarget::Syslog => "syslog".into(),
+        LogTarget::Stdout => "stdout".into(),
+        LogTarget::File(path) => from_path(path),
+    },
+    example: "/var/log/gm.log",
+};
+
+pub(super) const PATH: Form<PathBuf> = Form {
+    read: |text| if text.is_empty() { Err("the path is empty".into()) } else { Ok(to_path(text)) },
+    show: |path| from_path(path),
+    example: "/run/gm.pid",
+};
+
+/// Any text: the prefix, the user.
+pub(super) const TEXT: Form<String> = Form {
+    read: |text| match is_foreign(text) || text.contains(char::is_control) {
+        true => Err(format!("{} is not plain UTF-8", quoted(text))),
+        false => Ok(text.to_owned()),
+    },
+    show: String::clone,
+    example: "gm_",
+};
+
+/// How many workers more than planned a rollout may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutSurge {
+    /// Of the planned number, rounded up.
+    Percent(u32),
+    /// So many. 0: a successor goes to work only when the old worker has left.
+    Count(u32),
+}
+
+impl RolloutSurge {
+    /// How many workers may be added to `planned` ones.
+    pub fn of(self, planned: u32) -> u32 {
+        match self {
+            RolloutSurge::Count(count) => count,
+            // A percentage of a u32, at most 100, is a u32.
+            RolloutSurge::Percent(percent) => {
+                let part = (u64::from(planned) * u64::from(percent)).div_ceil(100);
+                u32::try_from(part).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
+pub(super) const SURGE: Form<RolloutSurge> = Form {
+    read: surge,
+    show: |surge| match surge {
+        RolloutSurge::Percent(percent) => format!("{percent}%"),
+        RolloutSurge::Count(count) => count.to_string(),
+    },
+    example: "25%",
+};
+
+fn surge(text: &str) -> Result<RolloutSurge, String> {
+    let read = match text.strip_suffix('%') {
+        Some(percent) => percent.trim_end().parse().ok().filter(|percent| *percent <= 100).map(RolloutSurge::Percent),
+        None => text.parse().ok().map(RolloutSurge::Count),
+    };
+    read.ok_or_else(|| format!("{} is neither a number of workers nor a percentage up to 100%", quoted(text)))
+}
+
+/// What becomes of a job whose worker died, or that ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobFate {
+    /// It is handed back to the job server, at most `max_attempts` times.
+    Retry,
+    /// Its caller is told.
+    Fail,
+}
+
+pub(super) const FATE: Form<JobFate> = Form {
+    read: |text| match text {
+        "retry" => Ok(JobFate::Retry),
+        "fail" => Ok(JobFate::Fail),
+        _ => Err(format!("{} is neither retry nor fail", quoted(text))),
+    },
+    show: |fate| match fate {
+        JobFate::Retry => "retry".into(),
+        JobFate::Fail => "fail".into(),
+    },
+    example: "retry",
+};
+
+/// `ADDRESS:PORT`, or a port of the loopback address; `off` is nothing.
+pub(super) const LISTEN: Form<Option<String>> =
+    Form { read: listen, show: |address| address.clone().unwrap_or_else(|| NONE.into()), example: "9100" };
+
+fn listen(text: &str) -> Result<Option<String>, String> {
+    if is_unset(text) {
+        return Ok(None);
+    }
+    // Open to the network only for who writes an address.
+    let address = match text.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        Err(_) => text.parse::<SocketAddr>(),
+    };
+    match address {
+        Ok(address) if address.port() != 0 => Ok(Some(address.to_string())),
+        _ => Err(format!("{} is neither a port nor ADDRESS:PORT", quoted(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_targets() {
+        for (text, target) in [
+            ("syslog", LogTarget::Syslog),
+            ("stdout", LogTarget::Stdout),
+            ("./syslog", LogTarget::File("./syslog".into())),
+        ] {
+            assert_eq!((LOG_TARGET.read)(text), Ok(target.clone()));
+            assert_eq!((LOG_TARGET.show)(&target), text);
+        }
+    }
+
+    #[test]
+    fn a_surge_is_rounded_up_and_read_again() {
+        for (text, planned, added) in [
+            ("25%", 0, 0),
+            ("25%", 1, 1),
+            ("25%", 4, 1),
+            ("25%", 5, 2),
+            ("0%", 5, 0),
+            ("100%", u32::MAX, u32::MAX),
+            ("0", 9, 0),
+            ("2", 9, 2),
+        ] {
+            let surge = (SURGE.read)(text).expect(text);
+            assert_eq!((surge.of(planned), (SURGE.show)(&surge).as_str()), (added, text));
+        }
+        for text in ["", "%", "101%", "-1", "half", "2.5%"] {
+            assert!((SURGE.read)(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn metrics_stay_on_loopback_unless_an_address_is_written() {
+        for (text, address) in [
+            ("9100", Some("127.0.0.1:9100")),
+            ("0.0.0.0:9100", Some("0.0.0.0:9100")),
+            ("[::1]:9100", Some("[::1]:9100")),
+            ("off", None),
+        ] {
+            assert_eq!((LISTEN.read)(text), Ok(address.map(str::to_owned)));
+        }
+        for text in [":9100", "localhost:9100", "70000", "a"] {
+            assert!((LISTEN.read)(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fates_and_texts() {
+        assert_eq!((FATE.read)("retry"), Ok(JobFate::Retry));
+        assert_eq!((FATE.read)("fail"), Ok(JobFate::Fail));
+        assert!((FATE.read)("Retry").is_err_and(|text| text.contains("neither retry nor fail")));
+        assert!((TEXT.read)("a\u{1b}").is_err());
+        assert!((PATH.read)("").is_err());
+    }
+}

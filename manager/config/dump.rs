@@ -1,0 +1,75 @@
+//! The effective configuration as an ini, with the origin of each value behind it (`-Z`).
+
+use std::fmt::Write as _;
+
+use super::error::Origin;
+use super::function::FunctionConfig;
+use super::ini::MANAGER;
+use super::keys::KEYS;
+use super::model::Config;
+use super::origins::Origins;
+use super::read::SETTING;
+use super::secret::shown;
+use super::text::encode;
+
+/// Where the comments begin, if the values leave room.
+const COLUMN: usize = 40;
+
+impl Config {
+    /// Every key of the manager, and of each function what was set for it, each with its origin; secrets are masked.
+    /// Bytes, since paths may be no UTF-8. It is an ini that [`super::load`] reads as this configuration.
+    pub fn dump(&self) -> Vec<u8> {
+        let mut text = format!("[{MANAGER}]\n");
+        for key in KEYS {
+            if let Some(value) = key.global.as_ref().and_then(|field| (field.show)(self)) {
+                line(&mut text, key.name, &value, &self.origins.of(None, key.name));
+            }
+        }
+        for (name, own) in &self.functions {
+            // A String takes all that is written to it.
+            let _ = writeln!(text, "\n[{name}]");
+            own_lines(&mut text, name, own, &self.origins);
+        }
+        encode(&text)
+    }
+}
+
+/// What a function's section says, and nothing it leaves unsaid.
+fn own_lines(text: &mut String, name: &str, own: &FunctionConfig, origins: &Origins) {
+    let unsaid = FunctionConfig::default();
+    for key in KEYS {
+        let Some(field) = &key.function else { continue };
+        let origin = origins.of(Some(name), key.name);
+        let value = (field.show)(own)
+            .filter(|value| origin != Origin::Default || (field.show)(&unsaid).as_ref() != Some(value));
+        if let Some(value) = value {
+            line(text, key.name, &value, &origin);
+        }
+    }
+    for (setting, value) in own.settings.iter() {
+        let key = format!("{SETTING}{setting}");
+        line(text, &key, &shown(setting, value), &origins.of(Some(name), &key));
+    }
+}
+
+fn line(text: &mut String, key: &str, value: &str, origin: &Origin) {
+    let assignment = format!("{key} = {}", written(value));
+    let _ = writeln!(text, "{assignment:COLUMN$} ; {origin}");
+}
+
+/// The value as an ini has it: in quotes where it would be read as something else.
+fn written(value: &str) -> String {
+    let ambiguous = value.contains(['"', '\'', ';', '#', '$', '\\']) || value.trim() != value;
+    if !ambiguous {
+        return value.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}

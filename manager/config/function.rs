@@ -1,0 +1,191 @@
+//! What one function's section says, and what holds for a function where it says nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::choice::{JobFate, RolloutSurge};
+use super::model::Config;
+use super::secret::shown;
+use super::text::encode;
+
+/// A function's section. `None` is "as for all functions"; ask [`Config`]'s methods for what holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FunctionConfig {
+    /// At least so many workers know the function.
+    pub count: Option<u32>,
+    /// So many workers do only it.
+    pub dedicated_count: Option<u32>,
+    /// The all-functions workers leave it out.
+    pub dedicated_only: bool,
+    /// -5 to 5; the highest is served first.
+    pub priority: i8,
+    /// 0: no timeout, also where there is one for all.
+    pub timeout: Option<Duration>,
+    /// Overrides the global key.
+    pub start_timeout: Option<Duration>,
+    /// Overrides the global key.
+    pub rollout_surge: Option<RolloutSurge>,
+    /// Overrides the global key.
+    pub canary_seconds: Option<Duration>,
+    /// Overrides the global key.
+    pub canary_jobs: Option<u64>,
+    /// Overrides the global key.
+    pub on_crash: Option<JobFate>,
+    /// Overrides the global key.
+    pub on_timeout: Option<JobFate>,
+    /// Overrides the global key.
+    pub max_attempts: Option<u32>,
+    /// Overrides the global key.
+    pub timeout_grace: Option<Duration>,
+    /// 0: no limit, also where there is one for all.
+    pub max_memory: Option<u64>,
+    /// 0: no limit, also where there is one for all.
+    pub max_memory_hard: Option<u64>,
+    /// Overrides the global key.
+    pub prefetch: Option<u32>,
+    /// Overrides the global key.
+    pub prefetch_hold: Option<Duration>,
+    /// What `setting.NAME` hands to the plugin.
+    pub settings: Settings,
+}
+
+/// The settings of a plugin by name, without `setting.`. Printed with [`fmt::Debug`], secrets are masked.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Settings(pub BTreeMap<String, String>);
+
+impl Settings {
+    /// The exact bytes of a setting, also where the ini was not UTF-8 (there the text has stand-ins).
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.get(name).map(|value| encode(value))
+    }
+}
+
+impl Deref for Settings {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Settings {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
+}
+
+/// Methods of the name of a key: the function's own value, else the one for all.
+macro_rules! per_function {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        impl Config {
+            $(
+                #[doc = concat!("`", stringify!($name), "` as it holds for a function.")]
+                pub fn $name(&self, function: &str) -> $type {
+                    self.functions.get(function).and_then(|own| own.$name).unwrap_or(self.$name)
+                }
+            )*
+        }
+    };
+}
+
+per_function! {
+    start_timeout: Duration,
+    rollout_surge: RolloutSurge,
+    canary_seconds: Duration,
+    canary_jobs: u64,
+    on_crash: JobFate,
+    on_timeout: JobFate,
+    max_attempts: u32,
+    timeout_grace: Duration,
+    prefetch: u32,
+    prefetch_hold: Duration,
+}
+
+impl Config {
+    /// How long a job of a function may run; `None`: for ever.
+    pub fn timeout(&self, function: &str) -> Option<Duration> {
+        let own = self.functions.get(function).and_then(|own| own.timeout);
+        own.or(self.timeout).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// Bytes above which a worker of a function is replaced between jobs.
+    pub fn max_memory(&self, function: &str) -> Option<u64> {
+        let own = self.functions.get(function).and_then(|own| own.max_memory);
+        own.or(self.max_memory).filter(|bytes| *bytes != 0)
+    }
+
+    /// Bytes a worker of a function can never exceed.
+    pub fn max_memory_hard(&self, function: &str) -> Option<u64> {
+        let own = self.functions.get(function).and_then(|own| own.max_memory_hard);
+        own.or(self.max_memory_hard).filter(|bytes| *bytes != 0)
+    }
+
+    /// A function's priority, 0 where nothing is said.
+    pub fn priority(&self, function: &str) -> i8 {
+        self.functions.get(function).map_or(0, |own| own.priority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(own: FunctionConfig) -> Config {
+        Config {
+            timeout: Some(Duration::from_secs(300)),
+            max_memory: Some(1 << 20),
+            functions: BTreeMap::from([("f".to_owned(), own)]),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_function_has_its_own_value_or_the_one_for_all() {
+        let own = FunctionConfig {
+            timeout: Some(Duration::from_secs(30)),
+            prefetch: Some(8),
+            priority: 3,
+            on_crash: Some(JobFate::Fail),
+            ..FunctionConfig::default()
+        };
+        let config = config(own);
+        assert_eq!(config.timeout("f"), Some(Duration::from_secs(30)));
+        assert_eq!(config.timeout("g"), Some(Duration::from_secs(300)));
+        assert_eq!((config.prefetch("f"), config.prefetch("g")), (8, 1));
+        assert_eq!((config.priority("f"), config.priority("g")), (3, 0));
+        assert_eq!((config.on_crash("f"), config.on_crash("g")), (JobFate::Fail, JobFate::Retry));
+        assert_eq!(config.start_timeout("f"), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn zero_takes_a_limit_away() {
+        let own = FunctionConfig {
+            timeout: Some(Duration::ZERO),
+            max_memory: Some(0),
+            max_memory_hard: Some(5),
+            ..FunctionConfig::default()
+        };
+        let config = config(own);
+        assert_eq!((config.timeout("f"), config.max_memory("f"), config.max_memory_hard("f")), (None, None, Some(5)));
+        assert_eq!((config.max_memory("g"), config.max_memory_hard("g")), (Some(1 << 20), None));
+    }
+
+    #[test]
+    fn secrets_are_masked_when_printed() {
+        let settings = Settings(BTreeMap::from([
+            ("db_password".to_owned(), "hunter2".to_owned()),
+            ("size".to_owned(), "64".to_owned()),
+        ]));
+        let text = format!("{:?}", config(FunctionConfig { settings, ..FunctionConfig::default() }));
+        assert!(text.contains("\"db_password\": \"****\"") && text.contains("\"size\": \"64\""), "{text}");
+        assert!(!text.contains("hunter2"));
+    }
+}

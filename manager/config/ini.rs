@@ -1,0 +1,328 @@
+//! The strict pass over the lines of an ini: each is blank, a comment, `[section]` or `key = value`; anything else is
+//! an error with its line.
+//!
+//! It comes before rust-ini (see [`super::literal`]) because that reader misreads in silence: a bare key swallows the
+//! next line, `[alpha` everything up to the next `]`. It also owns the positions, which rust-ini does not keep.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Findings, Origin};
+use super::literal::{self, Environment};
+use super::text::{decode, is_foreign, quoted};
+
+/// The manager's own section, compared without case.
+pub(super) const MANAGER: &str = "GearmanManager";
+
+/// Whose keys a section holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Section {
+    /// `[GearmanManager]`.
+    Manager,
+    /// The section of the function of that name.
+    Function(String),
+}
+
+impl Section {
+    fn named(name: &str) -> Section {
+        match name.eq_ignore_ascii_case(MANAGER) {
+            true => Section::Manager,
+            false => Section::Function(name.to_owned()),
+        }
+    }
+
+    /// The name as it stands between the brackets.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Section::Manager => MANAGER,
+            Section::Function(name) => name,
+        }
+    }
+}
+
+/// One `key = value` line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub section: Section,
+    pub key: String,
+    /// Written as `key[] = value`.
+    pub list: bool,
+    pub value: String,
+    pub line: usize,
+}
+
+/// What a file says, in the order of its lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Document {
+    pub sections: Vec<(Section, usize)>,
+    pub entries: Vec<Entry>,
+}
+
+/// What one line is.
+#[derive(Debug, PartialEq, Eq)]
+enum Line<'a> {
+    Nothing,
+    Section(&'a str),
+    Entry { key: &'a str, list: bool, value: &'a str },
+}
+
+/// Reads the file. Lines that are wrong are reported and left out, the others are taken.
+pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], env: Environment, findings: &mut Findings) -> Document {
+    if let Some(problem) = no_text(bytes) {
+        findings.error(Origin::File(file.clone()), problem.into());
+        return Document::default();
+    }
+    let text = decode(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+    let mut document = Document::default();
+    for (index, line) in text.split('\n').enumerate() {
+        let origin = Origin::Line { file: file.clone(), line: index + 1 };
+        let taken = classify(line).and_then(|line| document.take(line, index + 1, env, &origin, findings));
+        if let Err(problem) = taken {
+            findings.error(origin, problem);
+        }
+    }
+    if document.sections.is_empty() && findings.errors.is_empty() {
+        // A file cut to nothing by a full disk must not pass for a wish to run with the defaults.
+        findings.error(Origin::File(file.clone()), format!("no configuration found: write at least [{MANAGER}]"));
+    }
+    document
+}
+
+/// Why this is no text at all: one error in place of one for every line.
+fn no_text(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Some("the file is UTF-16; save it as UTF-8");
+    }
+    bytes.contains(&0).then_some("the file holds NUL bytes, so it is no ini; name the text file")
+}
+
+fn classify(line: &str) -> Result<Line<'_>, String> {
+    let line = line.trim();
+    if line.is_empty() || is_comment(line) {
+        return Ok(Line::Nothing);
+    }
+    if let Some(c) = line.chars().find(|c| c.is_ascii_control() && *c != '\t') {
+        return Err(match c {
+            '\r' => "a carriage return stands inside the line; save the file with Unix line ends".into(),
+            c => format!("the control byte 0x{:02x} stands in the line; remove it", u32::from(c)),
+        });
+    }
+    match line.strip_prefix('[') {
+        Some(rest) => section(rest),
+        None => entry(line),
+    }
+}
+
+pub(super) fn is_comment(text: &str) -> bool {
+    text.starts_with([';', '#'])
+}
+
+/// `rest` is what follows the opening bracket.
+fn section(rest: &str) -> Result<Line<'_>, String> {
+    let Some((name, after)) = rest.split_once(']') else {
+        return Err(format!("the section is not closed; write [{}]", quoted_bare(first_word(rest))));
+    };
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(format!("the section has no name; write [{MANAGER}] or the name of a function"));
+    }
+    if name.contains('[') || is_foreign(name) {
+        return Err(format!("{} is no name of a section; write it in UTF-8, without brackets", quoted(name)));
+    }
+    match after.trim() {
+        "" => Ok(Line::Section(name)),
+        after if is_comment(after) => Ok(Line::Section(name)),
+        _ => Err(format!("text follows [{}]; write it on the next line", quoted_bare(name))),
+    }
+}
+
+fn entry(line: &str) -> Result<Line<'_>, String> {
+    let Some((key, value)) = line.split_once('=') else {
+        // Only the first word: what follows it may be a password.
+        let word = quoted(first_word(line));
+        return Err(format!("the line with {word} is no comment, no [section] and no key = value; write one of these"));
+    };
+    let key = key.trim();
+    let (name, list) = match key.strip_suffix("[]") {
+        Some(name) => (name.trim_end(), true),
+        None => (key, false),
+    };
+    if name.is_empty() {
+        return Err("no key stands before the \"=\"; write key = value".into());
+    }
+    if name.contains(['[', ']']) || is_foreign(name) {
+        return Err(format!("{} is no name of a key; a list is written key[] = value", quoted(name)));
+    }
+    Ok(Line::Entry { key: name, list, value: value.trim() })
+}
+
+fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+/// As [`quoted`], for a name that stands in brackets already.
+fn quoted_bare(text: &str) -> String {
+    quoted(text).trim_matches('"').to_owned()
+}
+
+impl Document {
+    /// Adds a line; `Err` says what is wrong with it.
+    fn take(
+        &mut self,
+        line: Line<'_>,
+        number: usize,
+        env: Environment,
+        origin: &Origin,
+        findings: &mut Findings,
+    ) -> Result<(), String> {
+        match line {
+            Line::Nothing => Ok(()),
+            Line::Section(name) => {
+                let section = Section::named(name);
+                let before = self.sections.iter().find(|(known, _)| *known == section).map(|(_, line)| *line);
+                self.sections.push((section, number));
+                // PHP takes the last one whole, other readers merge; both lose or gain keys without a word.
+                match before {
+                    None => Ok(()),
+                    Some(before) => Err(format!("[{name}] was begun on line {before} already; move these keys there")),
+                }
+            }
+            Line::Entry { key, list, value } => {
+                let Some((section, _)) = self.sections.last() else {
+                    return Err(format!("{key} stands before any section; write [{MANAGER}] above it"));
+                };
+                let section = section.clone();
+                let value =
+                    literal::read(value, env, &mut |note| findings.warn(origin.clone(), format!("{key}: {note}")))
+                        .map_err(|problem| format!("{key}: {problem}"))?;
+                self.entries.push(Entry { section, key: key.to_owned(), list, value, line: number });
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> (Document, Findings) {
+        let mut findings = Findings::default();
+        let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
+        let document = parse(&file, bytes, &|_| None, &mut findings);
+        (document, findings)
+    }
+
+    /// `line` of the file, `error` a part of its sentence.
+    fn refused(bytes: &[u8], line: usize, error: &str) {
+        let (_, findings) = read(bytes);
+        let text = ConfigText(&findings.errors).to_string();
+        assert!(findings.errors.len() == 1, "one error for {bytes:?}, not {text}");
+        let place = format!("gm.ini:{line}: ");
+        assert!(text.starts_with(&place) && text.contains(error), "{place}...{error}... for {bytes:?}, not {text}");
+    }
+
+    struct ConfigText<'a>(&'a [super::super::error::Finding]);
+    impl std::fmt::Display for ConfigText<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.iter().try_for_each(|finding| write!(f, "{finding}"))
+        }
+    }
+
+    #[test]
+    fn takes_what_an_ini_is() {
+        let (document, findings) = read(
+            b"\xef\xbb\xbf; a comment\r\n  # another\r\n\r\n [ gearmanMANAGER ] ; the manager\r\n\
+                   count=3\r\n\thost[] = a\n[f g]\nx=",
+        );
+        assert!(findings.errors.is_empty() && findings.warnings.is_empty(), "{findings:?}");
+        let function = Section::Function("f g".into());
+        assert_eq!(document.sections, [(Section::Manager, 4), (function.clone(), 7)]);
+        let entry = |section: &Section, key: &str, list, value: &str, line| Entry {
+            section: section.clone(),
+            key: key.into(),
+            list,
+            value: value.into(),
+            line,
+        };
+        assert_eq!(
+            document.entries,
+            [
+                entry(&Section::Manager, "count", false, "3", 5),
+                entry(&Section::Manager, "host", true, "a", 6),
+                entry(&function, "x", false, "", 8),
+            ]
+        );
+    }
+
+    #[test]
+    fn refuses_every_other_line_with_its_number() {
+        for (bytes, line, error) in [
+            (&b"[m]\ncount\nhost = a"[..], 2, "the line with \"count\" is no comment"),
+            (b"[m]\npassword hunter2", 2, "the line with \"password\""),
+            (b"[m]\n= 3", 2, "no key stands before"),
+            (b"[alpha\n[m]\na = 1]", 1, "not closed; write [alpha]"),
+            (b"[]\n", 1, "has no name"),
+            (b"[a[b]\n", 1, "is no name of a section"),
+            (b"[caf\xe9]\n", 1, "is no name of a section"),
+            (b"[a] count = 3", 1, "text follows [a]"),
+            (b"[m]\ncaf\xe9 = 3", 2, "is no name of a key"),
+            (b"[m]\na[x] = 3", 2, "a list is written key[] = value"),
+            (b"count = 3\n[m]", 1, "stands before any section"),
+            (b"[m]\na = 1\r b = 2", 2, "carriage return"),
+            (b"[m]\na = \x1b[31m", 2, "control byte 0x1b"),
+            (b"[a]\nx = 1\n[b]\n[a]\ny = 2", 4, "[a] was begun on line 1"),
+            (b"[GearmanManager]\n[gearmanmanager]", 2, "was begun on line 1"),
+            (b"[m]\na = \"open\nb = 2", 2, "a: the quote is not closed"),
+        ] {
+            refused(bytes, line, error);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_or_says_nothing_is_one_error() {
+        for bytes in [&b"\x7fELF\0\0\n\n\n"[..], b"\xff\xfea\0", b"", b"\n; only a comment\n"] {
+            let (document, findings) = read(bytes);
+            assert_eq!(document, Document::default());
+            assert_eq!(findings.errors.len(), 1, "{bytes:?}");
+            assert!(matches!(findings.errors[0].origin, Origin::File(_)));
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_broken_line_is_not_repeated() {
+        let (_, findings) = read(b"[f]\nsetting.password = \"hunter2\nsetting.key = 'x' hunter2\npass hunter2");
+        assert_eq!(findings.errors.len(), 3);
+        assert!(!ConfigText(&findings.errors).to_string().contains("hunter2"));
+    }
+
+    /// Any bytes end as entries or errors, and every line that is neither nothing nor wrong is there once.
+    #[test]
+    fn any_lines_are_taken_or_refused() {
+        let parts =
+            ["[a]", "[b", "x = 1", "y[] = \"q\"", "z", "= 2", "; c", "\"", "'", "\\", "\r", "]", "=", " ", "\u{e9}"];
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..2_000 {
+            let lines: Vec<String> = (0..rng.usize(0..8))
+                .map(|_| (0..rng.usize(0..4)).map(|_| parts[rng.usize(..parts.len())]).collect())
+                .collect();
+            let (document, findings) = read(lines.join("\n").as_bytes());
+            for (index, line) in lines.iter().enumerate() {
+                let number = index + 1;
+                let entries = document.entries.iter().filter(|entry| entry.line == number).count();
+                let errors = findings
+                    .errors
+                    .iter()
+                    .filter(|error| matches!(error.origin, Origin::Line { line, .. } if line == number))
+                    .count();
+                let expected = match classify(line) {
+                    Ok(Line::Nothing) => entries + errors == 0,
+                    Ok(Line::Section(_)) => entries == 0,
+                    Ok(Line::Entry { .. }) => entries + errors == 1,
+                    Err(_) => entries == 0 && errors == 1,
+                };
+                assert!(expected, "{lines:?} line {number}: {entries} entries, {errors} errors");
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The table of keys: the one place where a key has its name, default, meaning and check. Reading, the suggestion for
+//! an unknown key, the dump, the differences of two configurations and the tables of docs/configuration.md come from it.
+
+use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT};
+use super::function::FunctionConfig;
+use super::host::HOSTS;
+use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL};
+use super::model::Config;
+use super::value::{
+    AT_LEAST_ONE, COUNT, JOBS, LIMIT, MICROSECONDS, NONE, PACKET, PRIORITY, SECONDS, SIZE, SIZE_LIMIT, SOME_SECONDS,
+    SOME_SIZE, SWITCH, VERBOSITY, WINDOW, WORKERS, is_unset,
+};
+
+/// One key.
+pub struct Key {
+    /// Its name in an ini.
+    pub name: &'static str,
+    /// What holds where nobody sets it: a value that could be written, or words.
+    pub default: &'static str,
+    /// What it means, for an operator; a clause, without a full stop.
+    pub meaning: &'static str,
+    /// Whether it may stand more than once as `key[] = item`.
+    pub list: bool,
+    /// Whether a reload cannot apply it.
+    pub needs_restart: bool,
+    /// How the manager's section has it.
+    pub(super) global: Option<Field<Config>>,
+    /// How a function's section has it.
+    pub(super) function: Option<Field<FunctionConfig>>,
+}
+
+/// The sections a key may stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Only in `[GearmanManager]`.
+    Global,
+    /// Only in a function's section.
+    Function,
+    /// In both; the function's own counts.
+    Both,
+}
+
+/// How a key reaches its field.
+pub(super) struct Field<T: 'static> {
+    /// Sets it from a text; the error is why the text is no value of it.
+    pub set: fn(&mut T, &str) -> Result<(), String>,
+    /// Its text, as an ini would have it; `None` where a function says nothing.
+    pub show: fn(&T) -> Option<String>,
+    /// A value that would be right.
+    pub example: &'static str,
+}
+
+impl Key {
+    const fn new(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+        Key { name, default, meaning, list: false, needs_restart: false, global: None, function: None }
+    }
+
+    const fn global(self, field: Field<Config>) -> Key {
+        Key { global: Some(field), ..self }
+    }
+
+    const fn function(self, field: Field<FunctionConfig>) -> Key {
+        Key { function: Some(field), ..self }
+    }
+
+    const fn list(self) -> Key {
+        Key { list: true, ..self }
+    }
+
+    const fn needs_restart(self) -> Key {
+        Key { needs_restart: true, ..self }
+    }
+
+    /// Where it may stand.
+    pub fn scope(&self) -> Scope {
+        match (&self.global, &self.function) {
+            (Some(_), Some(_)) => Scope::Both,
+            (Some(_), None) => Scope::Global,
+            (None, _) => Scope::Function,
+        }
+    }
+}
+
+/// The key of that name in the manager's section.
+pub(super) fn global(name: &str) -> Option<(&'static Key, &'static Field<Config>)> {
+    KEYS.iter().filter(|key| key.name == name).find_map(|key| Some((key, key.global.as_ref()?)))
+}
+
+/// The key of that name in a function's section.
+pub(super) fn function(name: &str) -> Option<(&'static Key, &'static Field<FunctionConfig>)> {
+    KEYS.iter().filter(|key| key.name == name).find_map(|key| Some((key, key.function.as_ref()?)))
+}
+
+/// A field that always has a value.
+macro_rules! plain {
+    ($field:ident, $form:expr) => {
+        Field {
+            set: |to, text| {
+                to.$field = ($form.read)(text)?;
+                Ok(())
+            },
+            show: |from| Some(($form.show)(&from.$field)),
+            example: $form.example,
+        }
+    };
+}
+
+/// A global field that may be unset: `none`, 0 and nothing unset it.
+macro_rules! optional {
+    ($field:ident, $form:expr) => {
+        Field {
+            set: |to, text| {
+                to.$field = if is_unset(text) { None } else { Some(($form.read)(text)?) };
+                Ok(())
+            },
+            show: |from| Some(from.$field.as_ref().map_or(NONE.into(), $form.show)),
+            example: $form.example,
+        }
+    };
+}
+
+/// A function's field that overrides the global one.
+macro_rules! own {
+    ($field:ident, $form:expr) => {
+        Field {
+            set: |to, text| {
+                to.$field = Some(($form.read)(text)?);
+                Ok(())
+            },
+            show: |from| from.$field.as_ref().map($form.show),
+            example: $form.example,
+        }
+    };
+}
+
+/// A function's number of workers: 0 is unset, as in the original.
+macro_rules! own_workers {
+    ($field:ident) => {
+        Field {
+            set: |to, text| {
+                to.$field = Some((WORKERS.read)(text)?).filter(|count| *count != 0);
+                Ok(())
+            },
+            show: |from| from.$field.as_ref().map(WORKERS.show),
+            example: WORKERS.example,
+        }
+    };
+}
+
+/// Every key, in the order of the documentation.
+pub static KEYS: &[Key] = &[
+    Key::new(
+        "worker_dir",
+        "./workers",
+        "directories the libraries are in; of two with the same function the later one wins",
+    )
+    .global(plain!(worker_dirs, DIRECTORIES))
+    .list(),
+    Key::new("include", "*", "functions to register; `*` is all").global(plain!(include, NAMES_OR_ALL)).list(),
+    Key::new("exclude", "", "functions to leave out, also those in `include`").global(plain!(exclude, NAMES)).list(),
+    Key::new("count", "0", "workers that do all functions but the `dedicated_only` ones")
+        .global(plain!(count, WORKERS)),
+    Key::new("count", "0", "at least so many workers know the function, dedicated or not")
+        .function(own_workers!(count)),
+    Key::new(
+        "dedicated_count",
+        "1 where `count` is 0, else 0",
+        "workers for each function that do only it, where its section does not say",
+    )
+    .global(Field {
+        set: |to, text| {
+            to.dedicated_count = Some((WORKERS.read)(text)?).filter(|count| *count != 0);
+            Ok(())
+        },
+        show: |from| Some(from.default_dedicated_count().to_string()),
+        example: WORKERS.example,
+    }),
+    Key::new("dedicated_count", "as in `[GearmanManager]`", "workers that do only this function")
+        .function(own_workers!(dedicated_count)),
+    Key::new("dedicated_only", "0", "the all-functions workers leave it out; needs a `dedicated_count`")
+        .function(plain!(dedicated_only, SWITCH)),
+    Key::new(
+        "priority",
+        "0",
+        "-5 to 5: which of a worker's functions is served first, the highest; gearmand 1.1.x only, 2.x takes turns",
+    )
+    .function(plain!(priority, PRIORITY)),
+    Key::new(
+        "host",
+        "127.0.0.1",
+        "job servers, HOST[:PORT] each; port 4730 where none is given; `[::1]:4730` for IPv6",
+    )
+    .global(plain!(hosts, HOSTS))
+    .list(),
+    Key::new("prefix", "", "the entry symbol of a library is this and the function's name")
+        .global(plain!(prefix, TEXT)),
+    Key::new("auto_update", "1", "watch the worker directories: new code, new and removed functions")
+        .global(plain!(auto_update, SWITCH)),
+    Key::new("max_worker_lifetime", "3600", "how long a worker lives; checked between jobs")
+        .global(plain!(max_worker_lifetime, SECONDS)),
+    Key::new("worker_restart_splay", "600", "each worker adds a random part of this to its lifetime")
+        .global(plain!(worker_restart_splay, SECONDS)),
+    Key::new("worker_initial_spawn_splay", "0", "pause between two starts of workers; a plain number is microseconds")
+        .global(plain!(worker_initial_spawn_splay, MICROSECONDS)),
+    Key::new("max_runs_per_worker", "0", "jobs after which a worker is replaced; 0 is no limit")
+        .global(plain!(max_runs, JOBS)),
+    Key::new("timeout", "none", "how long a job may run")
+        .global(optional!(timeout, LIMIT))
+        .function(own!(timeout, LIMIT)),
+    Key::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
+        .global(plain!(timeout_grace, SECONDS))
+        .function(own!(timeout_grace, SECONDS)),
+    Key::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
+        .global(plain!(on_timeout, FATE))
+        .function(own!(on_timeout, FATE)),
+    Key::new("on_crash", "retry", "a job whose worker died: `retry` hands it back, `fail` tells its caller")
+        .global(plain!(on_crash, FATE))
+        .function(own!(on_crash, FATE)),
+    Key::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")
+        .global(plain!(max_attempts, AT_LEAST_ONE))
+        .function(own!(max_attempts, AT_LEAST_ONE)),
+    Key::new("max_memory", "none", "memory above which a worker is replaced between two jobs")
+        .global(optional!(max_memory, SIZE_LIMIT))
+        .function(own!(max_memory, SIZE_LIMIT)),
+    Key::new("max_memory_hard", "none", "memory a worker can never get more of; it dies in the job that asks for it")
+        .global(optional!(max_memory_hard, SIZE_LIMIT))
+        .function(own!(max_memory_hard, SIZE_LIMIT)),
+    Key::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024")
+        .global(plain!(prefetch, WINDOW))
+        .function(own!(prefetch, WINDOW)),
+    Key::new("prefetch_hold", "1ms", "how long a held job may wait for those before it")
+        .global(plain!(prefetch_hold, SECONDS))
+        .function(own!(prefetch_hold, SECONDS)),
+    Key::new("rollout_surge", "25%", "workers a rollout may add, a number or a share of the planned ones, rounded up")
+        .global(plain!(rollout_surge, SURGE))
+        .function(own!(rollout_surge, SURGE)),
+    Key::new("canary_seconds", "5", "how long the first worker of a new version is watched before the others follow")
+        .global(plain!(canary_seconds, SECONDS))
+        .function(own!(canary_seconds, SECONDS)),
+    Key::new("canary_jobs", "20", "jobs of that worker that end the watch earlier")
+        .global(plain!(canary_jobs, JOBS))
+        .function(own!(canary_jobs, JOBS)),
+    Key::new("keep_versions", "3", "versions of a library kept for a way back, the running one included")
+        .global(plain!(keep_versions, AT_LEAST_ONE)),
+    Key::new("start_timeout", "30", "from the start of a worker to its being ready")
+        .global(plain!(start_timeout, SOME_SECONDS))
+        .function(own!(start_timeout, SOME_SECONDS)),
+    Key::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
+    Key::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
+        .global(plain!(stop_timeout, SECONDS)),
+    Key::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL")
+        .global(plain!(graceful_shutdown_wait_time, SECONDS)),
+    Key::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
+        .global(plain!(backoff_max, SOME_SECONDS)),
+    Key::new("healthy_after", "60", "a worker that lived so long ends the pauses")
+        .global(plain!(healthy_after, SECONDS)),
+    Key::new("connect_timeout", "5", "for a connection to a job server").global(plain!(connect_timeout, SOME_SECONDS)),
+    Key::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
+        .global(plain!(echo_interval, SECONDS)),
+    Key::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),
+    Key::new("queue_check", "30", "between two looks at the queues of the job servers; 0 is none")
+        .global(plain!(queue_check, SECONDS)),
+    Key::new(
+        "rescan_interval",
+        "30",
+        "between two scans of the worker directories, a net for missed events; 0 is none",
+    )
+    .global(plain!(rescan_interval, SECONDS)),
+    Key::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
+        .global(plain!(settle_time, SECONDS)),
+    Key::new("max_packet", "256M", "the largest workload or result").global(plain!(max_packet, PACKET)),
+    Key::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
+    Key::new("crash_workload_max", "64K", "the largest workload kept when the worker that had it dies")
+        .global(plain!(crash_workload_max, SIZE)),
+    Key::new("crash_keep", "100", "crash reports kept").global(plain!(crash_keep, COUNT)),
+    Key::new("quarantine_keep", "1000", "workloads kept in quarantine").global(plain!(quarantine_keep, COUNT)),
+    Key::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
+        .global(plain!(log, LOG_TARGET)),
+    Key::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
+    Key::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
+        .global(plain!(metrics_listen, LISTEN)),
+    Key::new("strict", "0", "a library that cannot be taken stops the start instead of being left out")
+        .global(plain!(strict, SWITCH)),
+    Key::new("strict_permissions", "0", "refuse libraries others could change, also where the manager is not root")
+        .global(plain!(strict_permissions, SWITCH)),
+    Key::new("pid_file", "none", "file for the pid of the manager; locked")
+        .global(optional!(pid_file, PATH))
+        .needs_restart(),
+    Key::new("user", "none", "user to run as; needs root").global(optional!(user, TEXT)).needs_restart(),
+    Key::new("daemon", "0", "detach from the terminal").global(plain!(daemon, SWITCH)).needs_restart(),
+    Key::new("state_dir", "see Places", "directory for stored libraries, crash reports and the lock")
+        .global(optional!(state_dir, PATH))
+        .needs_restart(),
+    Key::new("control", "`control.sock` in the state directory", "socket the commands talk to the manager on")
+        .global(optional!(control, PATH))
+        .needs_restart(),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Defaults that are words, not a value.
+    const IN_WORDS: [&str; 4] = ["dedicated_count", "log_file", "state_dir", "control"];
+
+    #[test]
+    fn the_table_and_the_code_have_the_same_defaults() {
+        for key in KEYS {
+            let Some(field) = &key.global else { continue };
+            let mut config = Config::default();
+            if IN_WORDS.contains(&key.name) {
+                continue;
+            }
+            let shown = (field.show)(&config);
+            (field.set)(&mut config, key.default).unwrap_or_else(|problem| panic!("{}: {problem}", key.name));
+            assert_eq!(config, Config::default(), "{}", key.name);
+            // The host shows its port, too.
+            assert!(shown.is_some_and(|shown| shown.starts_with(key.default)), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn every_key_is_there_once_and_takes_its_example() {
+        let mut seen = BTreeSet::new();
+        for key in KEYS {
+            for section in [key.global.is_some().then_some(0), key.function.is_some().then_some(1)] {
+                assert!(section.is_none_or(|section| seen.insert((key.name, section))), "{} twice", key.name);
+            }
+            if let Some(field) = &key.global {
+                assert_eq!((field.set)(&mut Config::default(), field.example), Ok(()), "{}", key.name);
+            }
+            if let Some(field) = &key.function {
+                let mut own = FunctionConfig::default();
+                assert_eq!((field.set)(&mut own, field.example), Ok(()), "{}", key.name);
+                assert!((field.show)(&own).is_some(), "{}", key.name);
+            }
+            assert!(!key.meaning.ends_with('.') && !key.meaning.contains('|'), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! An ini and options become a checked [`Config`]: every error at once, each with its place and what to write instead.
+//!
+//! ```text
+//! bytes -> text -> ini (strict pass, positions) -> literal (rust-ini, quotes, ${NAME}) -> read (table) -> check
+//!                                                                          options ------^
+//! ```
+//!
+//! Nothing here does IO or reads a clock: the file comes as bytes, the environment as a function.
+
+mod changes;
+mod check;
+mod choice;
+mod dump;
+mod error;
+mod function;
+mod host;
+mod ini;
+mod instance;
+mod keys;
+mod list;
+mod literal;
+mod model;
+mod origins;
+mod overrides;
+mod read;
+mod secret;
+mod text;
+mod value;
+
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use changes::Change;
+pub use choice::{JobFate, LogTarget, RolloutSurge};
+pub use error::{ConfigErrors, Finding, Origin, Warning};
+pub use function::{FunctionConfig, Settings};
+pub use host::{DEFAULT_PORT, HostPort};
+pub use instance::{default_control, default_state_dir, instance};
+pub use keys::{KEYS, Key, Scope};
+pub use literal::Environment;
+pub use model::Config;
+pub use origins::Origins;
+pub use overrides::Overrides;
+pub use secret::{MASK, SECRET_WORDS, is_secret, shown};
+pub use text::{decode, encode};
+
+/// A configuration file that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Its path as the operator wrote it, for messages.
+    pub path: &'a Path,
+    /// What is in it.
+    pub bytes: &'a [u8],
+}
+
+/// Reads a configuration: the defaults, then the file, then the options of the command line.
+///
+/// Warnings and errors come in the order of the file, then of the options. `env` answers for `${NAME}`.
+///
+/// # Errors
+///
+/// Everything that is wrong, in the file and in the options; nothing is taken then.
+pub fn load(
+    source: Option<Source<'_>>,
+    options: &Overrides,
+    env: Environment,
+) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let mut findings = error::Findings::default();
+    let mut config = Config::default();
+    if let Some(Source { path, bytes }) = source {
+        let file: Arc<Path> = Arc::from(path);
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("php")) {
+            findings.error(Origin::File(file), PHP.into());
+        } else {
+            let document = ini::parse(&file, bytes, env, &mut findings);
+            read::apply(&mut config, &file, &document, &mut findings);
+        }
+    }
+    options.apply(&mut config, &mut findings);
+    check::check(&mut config, &mut findings);
+    findings.sort();
+    match findings.errors.is_empty() {
+        true => Ok((config, findings.warnings)),
+        false => Err(ConfigErrors(findings.errors)),
+    }
+}
+
+/// What is said of a configuration written in PHP.
+const PHP: &str = "a configuration in PHP is not run; write it as an ini: a line [GearmanManager], under it \
+                   key = value for each 'key' => 'value', and for each function a line [name of the function] with its keys";

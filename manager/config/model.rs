@@ -1,0 +1,247 @@
+//! The effective configuration: plain data, every default filled in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::choice::{JobFate, LogTarget, RolloutSurge};
+use super::function::FunctionConfig;
+use super::host::{DEFAULT_PORT, HostPort};
+use super::origins::Origins;
+
+/// What the manager runs with. What each key means is told once, in the table ([`super::KEYS`]).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Directories of libraries, as written until [`Config::resolve_paths`]. The later one wins.
+    pub worker_dirs: Vec<PathBuf>,
+    /// Job servers, at least one, each once.
+    pub hosts: Vec<HostPort>,
+    /// Workers that do all functions.
+    pub count: u32,
+    /// Workers for each function that do only it; `None` is [`Config::default_dedicated_count`].
+    pub dedicated_count: Option<u32>,
+    /// Functions to register; empty: all.
+    pub include: Vec<String>,
+    /// Functions to leave out.
+    pub exclude: Vec<String>,
+    /// The function sections, by name.
+    pub functions: BTreeMap<String, FunctionConfig>,
+    /// `log_file`. With `daemon` and nothing said: syslog.
+    pub log: LogTarget,
+    /// `pid_file`.
+    pub pid_file: Option<PathBuf>,
+    /// What the entry symbol has in front of the function's name.
+    pub prefix: String,
+    /// The user to run as.
+    pub user: Option<String>,
+    /// Detach from the terminal.
+    pub daemon: bool,
+    /// 0 (warnings and errors) to 5 (every packet).
+    pub verbose: u8,
+    /// Follow the worker directories.
+    pub auto_update: bool,
+    /// A library that cannot be taken stops the start.
+    pub strict: bool,
+    /// Check owners and modes of libraries also when not root.
+    pub strict_permissions: bool,
+    /// `max_worker_lifetime`, never 0.
+    pub max_worker_lifetime: Duration,
+    /// The random part of a lifetime: 0 to this.
+    pub worker_restart_splay: Duration,
+    /// Pause between two spawns.
+    pub worker_initial_spawn_splay: Duration,
+    /// `max_runs_per_worker`; 0: no limit.
+    pub max_runs: u64,
+    /// How long a job may run.
+    pub timeout: Option<Duration>,
+    /// From the stop signal to SIGKILL.
+    pub graceful_shutdown_wait_time: Duration,
+    /// `None`: by instance, see [`super::default_state_dir`].
+    pub state_dir: Option<PathBuf>,
+    /// `None`: in the state directory, see [`super::default_control`].
+    pub control: Option<PathBuf>,
+    /// Bytes of the largest packet, header not counted; fits 32 bits.
+    pub max_packet: u64,
+    /// Bytes of the largest library.
+    pub max_plugin_size: u64,
+    /// To one job server.
+    pub connect_timeout: Duration,
+    /// Between two ECHOs on an idle connection; 0: none.
+    pub echo_interval: Duration,
+    /// Silence after which a connection is given up.
+    pub echo_timeout: Duration,
+    /// From a worker's start to its ready.
+    pub start_timeout: Duration,
+    /// For the check of one library.
+    pub probe_timeout: Duration,
+    /// For destructors and the last ECHO of a worker that leaves.
+    pub stop_timeout: Duration,
+    /// Between two scans of the worker directories; 0: none.
+    pub rescan_interval: Duration,
+    /// How long a file must be quiet before it is looked at.
+    pub settle_time: Duration,
+    /// The longest pause before a worker is started again.
+    pub backoff_max: Duration,
+    /// A worker that lived so long resets the back-off.
+    pub healthy_after: Duration,
+    /// How many workers a rollout adds.
+    pub rollout_surge: RolloutSurge,
+    /// How long a canary of a new version is watched.
+    pub canary_seconds: Duration,
+    /// Jobs that end the watch earlier.
+    pub canary_jobs: u64,
+    /// Versions kept in the store, the running one included.
+    pub keep_versions: u32,
+    /// What becomes of a job whose worker died.
+    pub on_crash: JobFate,
+    /// What becomes of a job that ran out of time.
+    pub on_timeout: JobFate,
+    /// Deaths after which a job's caller is told.
+    pub max_attempts: u32,
+    /// From SIGTERM to SIGKILL of a job past its time.
+    pub timeout_grace: Duration,
+    /// Bytes of memory above which a worker is replaced between jobs.
+    pub max_memory: Option<u64>,
+    /// Bytes of memory a worker can never exceed.
+    pub max_memory_hard: Option<u64>,
+    /// Bytes of the largest workload that is kept when its worker dies.
+    pub crash_workload_max: u64,
+    /// Crash reports kept.
+    pub crash_keep: u32,
+    /// Workloads kept in quarantine.
+    pub quarantine_keep: u32,
+    /// Jobs a worker may hold.
+    pub prefetch: u32,
+    /// How long a held job may wait.
+    pub prefetch_hold: Duration,
+    /// Address of the metrics page.
+    pub metrics_listen: Option<String>,
+    /// Between two looks at the servers' queues; 0: none.
+    pub queue_check: Duration,
+    /// Where each value came from.
+    pub origins: Origins,
+}
+
+impl Default for Config {
+    /// The defaults of the table; a test keeps the two in step.
+    fn default() -> Config {
+        let seconds = Duration::from_secs;
+        Config {
+            worker_dirs: vec![PathBuf::from("./workers")],
+            hosts: vec![HostPort { host: "127.0.0.1".into(), port: DEFAULT_PORT }],
+            count: 0,
+            dedicated_count: None,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            functions: BTreeMap::new(),
+            log: LogTarget::Stdout,
+            pid_file: None,
+            prefix: String::new(),
+            user: None,
+            daemon: false,
+            verbose: 0,
+            auto_update: true,
+            strict: false,
+            strict_permissions: false,
+            max_worker_lifetime: DEFAULT_LIFETIME,
+            worker_restart_splay: seconds(600),
+            worker_initial_spawn_splay: Duration::ZERO,
+            max_runs: 0,
+            timeout: None,
+            graceful_shutdown_wait_time: seconds(60),
+            state_dir: None,
+            control: None,
+            max_packet: 256 << 20,
+            max_plugin_size: 1 << 30,
+            connect_timeout: seconds(5),
+            echo_interval: seconds(30),
+            echo_timeout: seconds(10),
+            start_timeout: seconds(30),
+            probe_timeout: seconds(10),
+            stop_timeout: seconds(5),
+            rescan_interval: seconds(30),
+            settle_time: Duration::from_millis(50),
+            backoff_max: seconds(30),
+            healthy_after: seconds(60),
+            rollout_surge: RolloutSurge::Percent(25),
+            canary_seconds: seconds(5),
+            canary_jobs: 20,
+            keep_versions: 3,
+            on_crash: JobFate::Retry,
+            on_timeout: JobFate::Fail,
+            max_attempts: 3,
+            timeout_grace: seconds(5),
+            max_memory: None,
+            max_memory_hard: None,
+            crash_workload_max: 64 << 10,
+            crash_keep: 100,
+            quarantine_keep: 1000,
+            prefetch: 1,
+            prefetch_hold: Duration::from_millis(1),
+            metrics_listen: None,
+            queue_check: seconds(30),
+            origins: Origins::default(),
+        }
+    }
+}
+
+/// What 0 means for `max_worker_lifetime`, as in the original.
+pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl Config {
+    /// The dedicated workers of a function that says nothing: 1 where `count` is 0, else 0.
+    pub fn default_dedicated_count(&self) -> u32 {
+        self.dedicated_count.unwrap_or(u32::from(self.count == 0))
+    }
+
+    /// Makes every path absolute; needed before the working directory becomes `/`. `.` is taken out, `..` is left,
+    /// since what is above a symlink is not what stands before it.
+    pub fn resolve_paths(&mut self, cwd: &Path) {
+        let mut paths: Vec<&mut PathBuf> = self.worker_dirs.iter_mut().collect();
+        paths.extend(self.pid_file.as_mut());
+        paths.extend(self.state_dir.as_mut());
+        paths.extend(self.control.as_mut());
+        if let LogTarget::File(path) = &mut self.log {
+            paths.push(path);
+        }
+        for path in paths {
+            *path = cwd.join(&*path).components().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_absolute() {
+        let mut config = Config {
+            worker_dirs: vec!["./workers".into(), "/opt/./w".into(), "../other/".into()],
+            pid_file: Some("gm.pid".into()),
+            log: LogTarget::File("log/gm.log".into()),
+            state_dir: Some("state".into()),
+            control: Some("/run/gm.sock".into()),
+            ..Config::default()
+        };
+        config.resolve_paths(Path::new("/srv/app"));
+        let texts: Vec<_> = config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        assert_eq!(texts, ["/srv/app/workers", "/opt/w", "/srv/app/../other"]);
+        assert_eq!(config.pid_file.as_deref(), Some(Path::new("/srv/app/gm.pid")));
+        assert_eq!(config.log, LogTarget::File("/srv/app/log/gm.log".into()));
+        assert_eq!(config.state_dir.as_deref(), Some(Path::new("/srv/app/state")));
+        assert_eq!(config.control.as_deref(), Some(Path::new("/run/gm.sock")));
+
+        let once = config.clone();
+        config.resolve_paths(Path::new("/elsewhere"));
+        assert_eq!(config, once);
+    }
+
+    #[test]
+    fn the_default_of_dedicated_count_depends_on_count() {
+        for (count, dedicated_count, expected) in [(0, None, 1), (5, None, 0), (5, Some(2), 2), (0, Some(2), 2)] {
+            let config = Config { count, dedicated_count, ..Config::default() };
+            assert_eq!(config.default_dedicated_count(), expected);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Options of the command line as values of keys. They beat the file and pass the same checks.
+
+use std::ffi::OsString;
+
+use super::error::{Findings, Origin};
+use super::keys;
+use super::model::Config;
+use super::text::from_os;
+
+/// The options that were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides(Vec<Override>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Override {
+    key: &'static str,
+    option: &'static str,
+    text: String,
+}
+
+impl FromIterator<(&'static str, &'static str, OsString)> for Overrides {
+    /// From triples of key, option as an operator writes it (`-D`), and value.
+    fn from_iter<I: IntoIterator<Item = (&'static str, &'static str, OsString)>>(triples: I) -> Self {
+        let of = |(key, option, text): (_, _, OsString)| Override { key, option, text: from_os(&text) };
+        Overrides(triples.into_iter().map(of).collect())
+    }
+}
+
+impl Overrides {
+    pub(super) fn apply(&self, config: &mut Config, findings: &mut Findings) {
+        for Override { key: name, option, text } in &self.0 {
+            let origin = Origin::Option(option);
+            let Some((key, field)) = keys::global(name) else {
+                findings.error(origin, format!("there is no key {name} for it"));
+                continue;
+            };
+            match (field.set)(config, text) {
+                Ok(()) => config.origins.set(None, key.name, origin),
+                Err(problem) => {
+                    findings.error(origin, format!("{name}: {problem}; write for example {option} {}", field.example));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! From lines to fields: repeated keys, lists, unknown keys, and every value through the table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::{Findings, Origin};
+use super::ini::{Document, MANAGER, Section};
+use super::keys::{self, Field, KEYS, Key};
+use super::model::Config;
+use super::text::quoted;
+
+/// What the plugin is given, in a function's section.
+pub(super) const SETTING: &str = "setting.";
+
+/// How like a known key an unknown one must be to be taken for a misspelling of it.
+const ALIKE: f64 = 0.8;
+
+/// How like the manager's section another one must be. Higher: `gearman_mail` may be a function.
+const MISSPELT: f64 = 0.93;
+
+/// The value a key has in the end, from one line or from all the lines of its list.
+struct Assignment<'a> {
+    section: &'a Section,
+    key: &'a str,
+    list: bool,
+    value: String,
+    line: usize,
+}
+
+/// Puts a document into `config`, or says what is wrong with it.
+pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, findings: &mut Findings) {
+    for (section, line) in &document.sections {
+        let Section::Function(name) = section else { continue };
+        // An empty section names a function, too: a plan warns where there is no library for it.
+        config.functions.entry(name.clone()).or_default();
+        // A misspelt [GearmanManager] would pass in silence: a function has a count, too.
+        if strsim::jaro_winkler(&name.to_ascii_lowercase(), &MANAGER.to_ascii_lowercase()) >= MISSPELT {
+            let text = format!("[{name}] is taken as a function; did you mean [{MANAGER}]?");
+            findings.warn(Origin::Line { file: file.clone(), line: *line }, text);
+        }
+    }
+    for assignment in gather(document, file, findings) {
+        let origin = Origin::Line { file: file.clone(), line: assignment.line };
+        match assignment.section {
+            Section::Manager => take_global(config, &assignment, origin, findings),
+            Section::Function(function) => take_function(config, function, &assignment, origin, findings),
+        }
+    }
+}
+
+/// Folds repeated lines: items of a list add up, of anything else the last counts, and that is said.
+fn gather<'a>(document: &'a Document, file: &Arc<Path>, findings: &mut Findings) -> Vec<Assignment<'a>> {
+    let mut known: BTreeMap<(&Section, &str), Assignment<'a>> = BTreeMap::new();
+    for entry in &document.entries {
+        let (section, key, line) = (&entry.section, entry.key.as_str(), entry.line);
+        if let Some(before) = known.get_mut(&(section, key)) {
+            if entry.list && before.list {
+                before.value.push(',');
+                before.value.push_str(&entry.value);
+                continue;
+            }
+            let text = format!(
+                "{key} in [{}] stands on line {} and again on line {line}; the last counts, remove the other",
+                section.name(),
+                before.line
+            );
+            findings.warn(Origin::Line { file: file.clone(), line }, text);
+        }
+        let assignment = Assignment { section, key, list: entry.list, value: entry.value.clone(), line };
+        known.insert((section, key), assignment);
+    }
+    let mut assignments: Vec<_> = known.into_values().collect();
+    assignments.sort_by_key(|assignment| assignment.line);
+    assignments
+}
+
+fn take_global(config: &mut Config, assignment: &Assignment<'_>, origin: Origin, findings: &mut Findings) {
+    let Some((key, field)) = keys::global(assignment.key) else {
+        return findings.warn(origin, unknown(assignment.section, assignment.key));
+    };
+    if take(config, key, field, assignment, &origin, findings) {
+        config.origins.set(None, key.name, origin);
+    }
+}
+
+fn take_function(
+    config: &mut Config,
+    function: &str,
+    assignment: &Assignment<'_>,
+    origin: Origin,
+    findings: &mut Findings,
+) {
+    let own = config.functions.entry(function.to_owned()).or_default();
+    if let Some(name) = assignment.key.strip_prefix(SETTING) {
+        if name.is_empty() || assignment.list {
+            let text = format!("{} in [{function}] is no setting; write {SETTING}NAME = value", assignment.key);
+            return findings.error(origin, text);
+        }
+        own.settings.insert(name.to_owned(), assignment.value.clone());
+        return config.origins.set(Some(function), assignment.key, origin);
+    }
+    let Some((key, field)) = keys::function(assignment.key) else {
+        return findings.warn(origin, unknown(assignment.section, assignment.key));
+    };
+    if take(own, key, field, assignment, &origin, findings) {
+        config.origins.set(Some(function), key.name, origin);
+    }
+}
+
+/// Sets one field; whether that was done. An empty value leaves the default, as PHP's `empty()` tests do.
+fn take<T>(
+    to: &mut T,
+    key: &Key,
+    field: &Field<T>,
+    assignment: &Assignment<'_>,
+    origin: &Origin,
+    findings: &mut Findings,
+) -> bool {
+    let (name, section) = (key.name, assignment.section.name());
+    if assignment.list && !key.list {
+        findings.error(origin.clone(), format!("{name} in [{section}] is no list; write {name} = {}", field.example));
+        return false;
+    }
+    match (field.set)(to, &assignment.value) {
+        Ok(()) => true,
+        Err(_) if assignment.value.is_empty() => {
+            let text =
+                format!("{name} in [{section}] is empty, so its default holds; remove the line or write a value");
+            findings.warn(origin.clone(), text);
+            false
+        }
+        Err(problem) => {
+            let text = format!("{name} in [{section}]: {problem}; write for example {name} = {}", field.example);
+            findings.error(origin.clone(), text);
+            false
+        }
+    }
+}
+
+/// What is said of a key the section does not know: where it belongs, or what was probably meant.
+fn unknown(section: &Section, name: &str) -> String {
+    let here = |key: &Key| match section {
+        Section::Manager => key.global.is_some(),
+        Section::Function(_) => key.function.is_some(),
+    };
+    let of_manager = *section == Section::Manager;
+    let elsewhere = if of_manager { "the section of a function".to_owned() } else { format!("[{MANAGER}]") };
+    let advice = if KEYS.iter().any(|key| key.name == name) || (of_manager && name.starts_with(SETTING)) {
+        format!("it belongs in {elsewhere}")
+    } else if let Some(near) = nearest(name, KEYS.iter().filter(|key| here(key)).map(|key| key.name)) {
+        format!("did you mean {near}?")
+    } else if of_manager {
+        "see docs/configuration.md for the keys".into()
+    } else {
+        format!("for the plugin write {SETTING}{name} = value")
+    };
+    format!("unknown key {} in [{}] is ignored; {advice}", quoted(name), section.name())
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let scored = known.map(|known| (strsim::jaro_winkler(&name, known), known));
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}

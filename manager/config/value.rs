@@ -1,0 +1,312 @@
+//! Numbers, durations, sizes and switches: how they are written, read and shown.
+//!
+//! What a form shows, it reads again as the same value: the dump is an ini.
+
+use std::time::Duration;
+
+use super::text::quoted;
+
+/// How values of one kind are written.
+pub(super) struct Form<T: 'static> {
+    /// The value of a text, or why it has none: "`"ten"` is not ...".
+    pub read: fn(&str) -> Result<T, String>,
+    /// The text of a value.
+    pub show: fn(&T) -> String,
+    /// A value that would be right, for the end of an error.
+    pub example: &'static str,
+}
+
+/// Workers nobody can mean; a typing error must not become a fork bomb.
+const MOST_WORKERS: u64 = 100_000;
+
+/// A number of workers; 0 is none, or unset.
+pub(super) const WORKERS: Form<u32> =
+    Form { read: |text| small(text, 0, MOST_WORKERS), show: u32::to_string, example: "10" };
+
+/// How many of something, 0 included.
+pub(super) const COUNT: Form<u32> =
+    Form { read: |text| small(text, 0, u32::MAX.into()), show: u32::to_string, example: "100" };
+
+/// How many of something, at least one.
+pub(super) const AT_LEAST_ONE: Form<u32> =
+    Form { read: |text| small(text, 1, u32::MAX.into()), show: u32::to_string, example: "3" };
+
+/// Jobs a worker may hold.
+pub(super) const WINDOW: Form<u32> = Form { read: |text| small(text, 1, 1024), show: u32::to_string, example: "8" };
+
+/// How many jobs, 0 included.
+pub(super) const JOBS: Form<u64> =
+    Form { read: |text| whole(text, 0, u64::MAX), show: u64::to_string, example: "1000" };
+
+/// A duration in seconds, 0 included.
+pub(super) const SECONDS: Form<Duration> =
+    Form { read: |text| duration(text, SECOND), show: |value| show_duration(*value, SECOND), example: "30" };
+
+/// A duration in seconds that cannot be 0.
+pub(super) const SOME_SECONDS: Form<Duration> =
+    Form { read: some_duration, show: |value| show_duration(*value, SECOND), example: "30" };
+
+/// A duration a plain number of which is microseconds.
+pub(super) const MICROSECONDS: Form<Duration> = Form {
+    read: |text| duration(text, MICROSECOND),
+    show: |value| show_duration(*value, MICROSECOND),
+    example: "50ms",
+};
+
+/// A limit in seconds; 0 and `none` are no limit.
+pub(super) const LIMIT: Form<Duration> = Form {
+    read: |text| if is_unset(text) { Ok(Duration::ZERO) } else { duration(text, SECOND) },
+    show: |value| if value.is_zero() { NONE.into() } else { show_duration(*value, SECOND) },
+    example: "30",
+};
+
+/// A size in bytes, 0 included.
+pub(super) const SIZE: Form<u64> =
+    Form { read: |text| size(text, 0, u64::MAX), show: |value| show_size(*value), example: "64K" };
+
+/// A size in bytes that cannot be 0.
+pub(super) const SOME_SIZE: Form<u64> =
+    Form { read: |text| size(text, 1, u64::MAX), show: |value| show_size(*value), example: "1G" };
+
+/// The size of a packet: Gearman's header has 32 bits for it, and a worker needs room for names and handles.
+pub(super) const PACKET: Form<u64> =
+    Form { read: |text| size(text, 4096, u32::MAX.into()), show: |value| show_size(*value), example: "256M" };
+
+/// A limit in bytes; 0 and `none` are no limit.
+pub(super) const SIZE_LIMIT: Form<u64> = Form {
+    read: |text| if is_unset(text) { Ok(0) } else { size(text, 0, u64::MAX) },
+    show: |value| if *value == 0 { NONE.into() } else { show_size(*value) },
+    example: "512M",
+};
+
+/// Yes or no.
+pub(super) const SWITCH: Form<bool> = Form { read: switch, show: |value| u8::from(*value).to_string(), example: "1" };
+
+/// `0` to `5`, or as many `v`.
+pub(super) const VERBOSITY: Form<u8> = Form { read: verbosity, show: u8::to_string, example: "vv" };
+
+/// Any number; what is out of the range is taken as the nearest, with a warning, when all is read.
+pub(super) const PRIORITY: Form<i8> = Form { read: priority, show: i8::to_string, example: "5" };
+
+/// The word for what is not set.
+pub(super) const NONE: &str = "none";
+
+/// What PHP reads as nothing.
+pub(super) fn is_unset(text: &str) -> bool {
+    ["", "0", NONE, "off", "no", "false", "null"].iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+fn whole(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    number.ok_or_else(|| match max {
+        u64::MAX if min == 0 => format!("{} is not a whole number", quoted(text)),
+        _ => format!("{} is not a whole number from {min} to {max}", quoted(text)),
+    })
+}
+
+fn small(text: &str, min: u64, max: u64) -> Result<u32, String> {
+    let number = whole(text, min, max)?;
+    u32::try_from(number).map_err(|_| format!("{number} is more than {}", u32::MAX))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match text.parse::<u64>() {
+        // PHP takes every number but 0 as yes.
+        Ok(number) => Ok(number != 0),
+        Err(_) if is(&["on", "yes", "true"]) => Ok(true),
+        Err(_) if is_unset(text) => Ok(false),
+        Err(_) => Err(format!("{} is neither yes nor no (on, yes, true, 1; off, no, false, 0)", quoted(text))),
+    }
+}
+
+fn verbosity(text: &str) -> Result<u8, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
+        return Ok(u8::try_from(text.len()).unwrap_or(u8::MAX).min(5));
+    }
+    let number = if is_unset(text) { Some(0) } else { text.parse().ok().filter(|level| *level <= 5) };
+    number.ok_or_else(|| format!("{} is neither a number from 0 to 5 nor v, vv, vvv, vvvv or vvvvv", quoted(text)))
+}
+
+fn priority(text: &str) -> Result<i8, String> {
+    let number: i64 = text.parse().map_err(|_| format!("{} is not a whole number from -5 to 5", quoted(text)))?;
+    Ok(i8::try_from(number).unwrap_or(if number < 0 { i8::MIN } else { i8::MAX }))
+}
+
+const MICROSECOND: u64 = 1;
+const SECOND: u64 = 1_000_000;
+/// Largest first, so that showing finds the largest that fits.
+const DURATION_UNITS: [(&str, u64); 5] =
+    [("h", 3600 * SECOND), ("m", 60 * SECOND), ("s", SECOND), ("ms", 1000), ("us", MICROSECOND)];
+
+/// A number with a unit, or a plain one in units of `plain` microseconds. A fraction is taken: `1.5s`.
+fn duration(text: &str, plain: u64) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, unit)| *unit);
+    let unit = unit.or_else(|| text.ends_with(|c: char| c.is_ascii_digit()).then_some(plain));
+    let micros = unit.and_then(|unit| scaled(number, unit));
+    micros.map(Duration::from_micros).ok_or_else(|| {
+        let plain = if plain == SECOND { "seconds" } else { "microseconds" };
+        format!("{} is not a duration (a number of {plain}, or one with us, ms, s, m or h)", quoted(text))
+    })
+}
+
+fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text, SECOND)? {
+        Duration::ZERO => Err(format!("{} is too short; it must be longer than 0", quoted(text))),
+        some => Ok(some),
+    }
+}
+
+/// In the plain unit where that is whole, else with the largest unit that is.
+fn show_duration(value: Duration, plain: u64) -> String {
+    let micros = value.as_micros();
+    if micros.is_multiple_of(plain.into()) {
+        return (micros / u128::from(plain)).to_string();
+    }
+    let whole = DURATION_UNITS.iter().find(|(_, unit)| micros.is_multiple_of((*unit).into()));
+    let (name, unit) = whole.unwrap_or(&("us", MICROSECOND));
+    format!("{}{name}", micros / u128::from(*unit))
+}
+
+const SIZE_UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+
+fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let unit = match SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
+        Some((_, unit)) => Some(*unit),
+        None => unit.is_empty().then_some(1),
+    };
+    let bytes = unit.and_then(|unit| scaled(number, unit));
+    let bytes =
+        bytes.ok_or_else(|| format!("{} is not a size (bytes, or a number with K, M, G or T)", quoted(text)))?;
+    match bytes {
+        _ if bytes < min => Err(format!("{} is too small; the least is {}", quoted(text), show_size(min))),
+        _ if bytes > max => Err(format!("{} is too large; the most is {max} bytes", quoted(text))),
+        _ => Ok(bytes),
+    }
+}
+
+/// With the largest unit that leaves it whole.
+fn show_size(bytes: u64) -> String {
+    match SIZE_UNITS.iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+/// A number and the letters behind it.
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
+    let (number, unit) = text.split_at(end);
+    (number.trim_end(), unit)
+}
+
+/// `number` (digits, perhaps with a fraction) times `unit`, in integers: no rounding but down to one.
+fn scaled(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    let parts = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let fraction = fraction.parse::<u128>().ok()?.checked_mul(unit.into())? / parts;
+    let whole = whole.parse::<u128>().ok()?.checked_mul(unit.into())?;
+    u64::try_from(whole.checked_add(fraction)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    /// Each text is read as its value; the values are shown so that they are read again.
+    fn reads<T: Debug + PartialEq>(form: &Form<T>, cases: &[(&str, T)]) {
+        for (text, value) in cases {
+            let read = (form.read)(text);
+            assert_eq!(read.as_ref(), Ok(value), "{text}");
+            assert_eq!((form.read)(&(form.show)(value)).as_ref(), Ok(value), "{text} shown");
+        }
+        assert!((form.read)(form.example).is_ok(), "the example {}", form.example);
+    }
+
+    fn refuses<T: Debug>(form: &Form<T>, cases: &[(&str, &str)]) {
+        for (text, error) in cases {
+            let read = (form.read)(text);
+            assert!(read.as_ref().is_err_and(|found| found.contains(error)), "{text}: {read:?}, not {error}");
+        }
+    }
+
+    #[test]
+    fn numbers() {
+        reads(&WORKERS, &[("0", 0), ("10", 10), ("100000", 100_000)]);
+        refuses(
+            &WORKERS,
+            &[("100001", "from 0 to 100000"), ("ten", "\"ten\" is not"), ("-1", "is not"), ("", "is not")],
+        );
+        reads(&WINDOW, &[("1", 1), ("1024", 1024)]);
+        refuses(&WINDOW, &[("0", "from 1 to 1024")]);
+        reads(&COUNT, &[("0", 0), ("4294967295", u32::MAX)]);
+        refuses(&AT_LEAST_ONE, &[("0", "from 1"), ("4294967296", "to 4294967295")]);
+        reads(&JOBS, &[("0", 0), ("18446744073709551615", u64::MAX)]);
+        refuses(&JOBS, &[("18446744073709551616", "is not a whole number"), ("1.5", "is not a whole number")]);
+    }
+
+    #[test]
+    fn switches_as_php_takes_them() {
+        reads(&SWITCH, &[("on", true), ("YES", true), ("True", true), ("1", true), ("5", true)]);
+        reads(&SWITCH, &[("off", false), ("No", false), ("false", false), ("0", false), ("", false), ("none", false)]);
+        refuses(&SWITCH, &[("maybe", "neither yes nor no"), ("-1", "neither yes nor no")]);
+    }
+
+    #[test]
+    fn levels() {
+        reads(&VERBOSITY, &[("0", 0), ("5", 5), ("v", 1), ("vvvvv", 5), ("vvvvvv", 5), ("off", 0), ("", 0)]);
+        refuses(&VERBOSITY, &[("6", "neither"), ("vx", "neither"), ("-1", "neither")]);
+        reads(&PRIORITY, &[("-5", -5), ("5", 5), ("0", 0), ("1000", 127), ("-1000", -128)]);
+        refuses(&PRIORITY, &[("high", "from -5 to 5")]);
+    }
+
+    #[test]
+    fn durations() {
+        let millis = Duration::from_millis;
+        reads(
+            &SECONDS,
+            &[
+                ("0", millis(0)),
+                ("30", millis(30_000)),
+                ("0.25", millis(250)),
+                ("250ms", millis(250)),
+                ("250 ms", millis(250)),
+                ("5s", millis(5_000)),
+                ("1.5s", millis(1_500)),
+                ("10m", millis(600_000)),
+                ("1h", millis(3_600_000)),
+                ("7us", Duration::from_micros(7)),
+            ],
+        );
+        reads(&MICROSECONDS, &[("500000", millis(500)), ("0", millis(0)), ("1s", millis(1_000))]);
+        reads(&LIMIT, &[("none", millis(0)), ("0", millis(0)), ("", millis(0)), ("2", millis(2_000))]);
+        refuses(
+            &SECONDS,
+            &[("", "is not a duration"), ("5x", "us, ms, s, m or h"), ("-1", "is not"), ("1.", "is not")],
+        );
+        refuses(&SECONDS, &[("s", "is not"), (".5", "is not"), ("99999999999999999999h", "is not"), ("1e3", "is not")]);
+        refuses(&MICROSECONDS, &[("x", "a number of microseconds")]);
+        refuses(&SOME_SECONDS, &[("0", "too short"), ("0ms", "too short")]);
+        assert_eq!((SECONDS.show)(&millis(3_600_000)), "3600");
+        assert_eq!((SECONDS.show)(&millis(50)), "50ms");
+        assert_eq!((MICROSECONDS.show)(&millis(500)), "500000");
+        assert_eq!((LIMIT.show)(&millis(0)), "none");
+    }
+
+    #[test]
+    fn sizes() {
+        reads(&SIZE, &[("0", 0), ("64K", 65_536), ("64k", 65_536), ("1.5G", 3 << 29), ("1T", 1 << 40), ("1000", 1000)]);
+        reads(&SIZE_LIMIT, &[("none", 0), ("0", 0), ("256M", 256 << 20)]);
+        reads(&PACKET, &[("4096", 4096), ("4294967295", u32::MAX.into())]);
+        refuses(&PACKET, &[("4G", "the most is 4294967295"), ("1K", "the least is 4K")]);
+        refuses(&SOME_SIZE, &[("0", "too small"), ("64KB", "K, M, G or T"), ("x", "is not a size")]);
+        assert_eq!((SIZE.show)(&(64 << 20)), "64M");
+    }
+}

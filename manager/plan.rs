@@ -1,0 +1,333 @@
+//! Which workers there are to be: a pure function of the configuration and the functions found.
+//!
+//! The rules are GearmanManager's, in docs/configuration.md under "How many workers".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::config::{Config, FunctionConfig};
+
+/// Workers for every function that has a library and is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The all-functions workers first, then the dedicated ones by name. Never empty groups.
+    pub groups: Vec<Group>,
+    /// Functions that were found and get no worker, by name, and why.
+    pub left_out: Vec<(String, LeftOut)>,
+    /// What the operator probably did not mean: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Workers that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What they do, in the order of CAN_DO: the lowest priority first, the highest last, equal ones by name (see
+    /// [`shuffle`]).
+    pub functions: Vec<String>,
+    /// Whether they do only this one function; else they are all-functions workers.
+    pub dedicated: bool,
+    /// How many there are, at least one.
+    pub count: u32,
+}
+
+/// Why a function that was found gets no worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// `include` does not name it.
+    NotIncluded,
+    /// `exclude` names it.
+    Excluded,
+    /// It is `dedicated_only` without a `dedicated_count`. [`crate::config::load`] refuses that.
+    NoDedicatedCount,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeftOut::NotIncluded => "include does not name it",
+            LeftOut::Excluded => "exclude names it",
+            LeftOut::NoDedicatedCount => "it is dedicated_only without a dedicated_count",
+        })
+    }
+}
+
+/// Plans the workers for the functions in `found` (in any order, repeats do not count).
+pub fn plan(config: &Config, found: &[String]) -> Plan {
+    let mut plan = Plan { warnings: missing(config, found), ..Plan::default() };
+    let mut shared = Vec::new();
+    let mut dedicated = Vec::new();
+    for name in found.iter().collect::<BTreeSet<_>>() {
+        match workers(config, name) {
+            Err(reason) => plan.left_out.push((name.clone(), reason)),
+            Ok(Workers { dedicated: count, shares }) => {
+                if shares {
+                    shared.push(name.clone());
+                }
+                dedicated.push(Group { functions: vec![name.clone()], dedicated: true, count });
+            }
+        }
+    }
+    // Stable: equal priorities stay by name.
+    shared.sort_by_key(|name| config.priority(name));
+    if !shared.is_empty() {
+        plan.groups.push(Group { functions: shared, dedicated: false, count: config.count });
+    }
+    plan.groups.append(&mut dedicated);
+    plan.groups.retain(|group| group.count > 0);
+    plan
+}
+
+/// The workers of one function.
+struct Workers {
+    /// So many do only it.
+    dedicated: u32,
+    /// The all-functions workers do it, too.
+    shares: bool,
+}
+
+fn workers(config: &Config, name: &str) -> Result<Workers, LeftOut> {
+    if config.exclude.iter().any(|excluded| excluded == name) {
+        return Err(LeftOut::Excluded);
+    }
+    if !config.include.is_empty() && !config.include.iter().any(|included| included == name) {
+        return Err(LeftOut::NotIncluded);
+    }
+    let nothing = FunctionConfig::default();
+    let own = config.functions.get(name).unwrap_or(&nothing);
+    // As in the original, 0 is unset.
+    let set = |count: Option<u32>| count.filter(|count| *count != 0);
+    if own.dedicated_only {
+        let dedicated = set(own.dedicated_count).ok_or(LeftOut::NoDedicatedCount)?;
+        return Ok(Workers { dedicated, shares: false });
+    }
+    let all = config.count;
+    let least = own.count.unwrap_or(0).max(all).max(1);
+    let asked = set(own.dedicated_count).or_else(|| set(config.dedicated_count));
+    let with_dedicated = asked.map_or(least, |count| all.saturating_add(count));
+    Ok(Workers { dedicated: least.max(with_dedicated) - all, shares: true })
+}
+
+/// A sentence for every function the configuration names and nobody found.
+fn missing(config: &Config, found: &[String]) -> Vec<String> {
+    let is_there = |name: &str| found.iter().any(|found| found == name);
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for name in config.functions.keys() {
+        places.entry(name).or_default().push(format!("section [{name}]"));
+    }
+    for name in &config.include {
+        places.entry(name).or_default().push("include".to_owned());
+    }
+    let wanted = |name: &str| !config.exclude.iter().any(|excluded| excluded == name);
+    let missing = places.into_iter().filter(|(name, _)| !is_there(name) && wanted(name));
+    missing
+        .map(|(name, places)| {
+            let places = places.join(" and ");
+            format!("{name} is named by {places}, but no worker directory holds a library of that name")
+        })
+        .collect()
+}
+
+impl Plan {
+    /// How many workers are to know a function.
+    pub fn planned(&self, function: &str) -> u32 {
+        let knowing = self.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));
+        knowing.fold(0, |sum, group| sum.saturating_add(group.count))
+    }
+
+    /// How many workers there are to be.
+    pub fn workers(&self) -> u32 {
+        self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.count))
+    }
+}
+
+impl fmt::Display for Plan {
+    /// As an ini's comment lines, to stand under [`Config::dump`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "; plan: {} workers", self.workers())?;
+        for Group { functions, dedicated, count } in &self.groups {
+            let functions = functions.join(", ");
+            writeln!(f, ";   {count} x {functions}{}", if *dedicated { " only" } else { "" })?;
+        }
+        for (function, reason) in &self.left_out {
+            writeln!(f, ";   left out: {function}, since {reason}")?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, ";   warning: {warning}"))
+    }
+}
+
+/// The order of CAN_DO for one worker: the lowest priority first, equal ones in a random order, so that over many
+/// workers none is always served last. Functions are a group's; `priority` is usually [`Config::priority`].
+pub fn shuffle(functions: &[String], priority: impl Fn(&str) -> i8, rng: &mut fastrand::Rng) -> Vec<String> {
+    let mut order = functions.to_vec();
+    rng.shuffle(&mut order);
+    order.sort_by_key(|name| priority(name));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The configuration of an ini, which must be right.
+    fn config(ini: &str) -> Config {
+        let source = crate::config::Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+        let (config, _) = crate::config::load(Some(source), &Default::default(), &|_| None).expect("a right ini");
+        config
+    }
+
+    fn of(ini: &str, found: &str) -> Plan {
+        plan(&config(ini), &names(found))
+    }
+
+    fn names(list: &str) -> Vec<String> {
+        list.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// `3*a+b 2*c!`: three all-functions workers for a and b, two dedicated ones for c.
+    fn shown(plan: &Plan) -> String {
+        let group = |group: &Group| {
+            format!("{}*{}{}", group.count, group.functions.join("+"), if group.dedicated { "!" } else { "" })
+        };
+        plan.groups.iter().map(group).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_worked_example() {
+        let ini = include_str!("../packaging/advanced.ini");
+        let plan = of(ini, "reverse_string fetch_url Sum");
+        assert_eq!(shown(&plan), "10*fetch_url+reverse_string 5*Sum! 5*fetch_url! 1*reverse_string!");
+        assert_eq!(plan.workers(), 21);
+        assert_eq!(["Sum", "fetch_url", "reverse_string", "else"].map(|name| plan.planned(name)), [5, 15, 11, 0]);
+        assert_eq!((plan.left_out, plan.warnings), (vec![], vec![]));
+    }
+
+    #[test]
+    fn the_simple_sample() {
+        let ini = include_str!("../packaging/simple.ini");
+        let plan = of(ini, "reverse_string other");
+        assert_eq!(shown(&plan), "3*other+reverse_string");
+    }
+
+    /// Each row as GearmanManager plans it (`load_workers` and `bootstrap` in its source).
+    #[test]
+    fn how_many_workers() {
+        for (global, sections, expected) in [
+            // Nothing said: one worker for each function.
+            ("", "", "1*a! 1*b!"),
+            ("count = 0\ndedicated_count = 0", "", "1*a! 1*b!"),
+            ("dedicated_count = 2", "", "2*a! 2*b!"),
+            // Workers for everything are enough.
+            ("count = 3", "", "3*a+b"),
+            ("count = 3\ndedicated_count = 0", "", "3*a+b"),
+            ("count = 3\ndedicated_count = 1", "", "3*a+b 1*a! 1*b!"),
+            // A function's count below, at and above the global one.
+            ("count = 3", "[a]\ncount = 2", "3*a+b"),
+            ("count = 3", "[a]\ncount = 3", "3*a+b"),
+            ("count = 3", "[a]\ncount = 5", "3*a+b 2*a!"),
+            ("", "[a]\ncount = 5", "5*a! 1*b!"),
+            // The larger of count and dedicated_count decides.
+            ("count = 3\ndedicated_count = 1", "[a]\ncount = 5", "3*a+b 2*a! 1*b!"),
+            ("count = 3\ndedicated_count = 4", "[a]\ncount = 5", "3*a+b 4*a! 4*b!"),
+            ("count = 3", "[a]\ncount = 5\ndedicated_count = 1", "3*a+b 2*a!"),
+            ("count = 3", "[a]\ncount = 5\ndedicated_count = 4", "3*a+b 4*a!"),
+            ("", "[a]\ncount = 2\ndedicated_count = 4", "4*a! 1*b!"),
+            ("", "[a]\ncount = 4\ndedicated_count = 2", "4*a! 1*b!"),
+            // The function's dedicated_count beats the global one; 0 is unset.
+            ("count = 3\ndedicated_count = 4", "[a]\ndedicated_count = 1", "3*a+b 1*a! 4*b!"),
+            ("count = 3\ndedicated_count = 4", "[a]\ndedicated_count = 0", "3*a+b 4*a! 4*b!"),
+            ("count = 3", "[a]\ncount = 0", "3*a+b"),
+            // dedicated_only: exactly its dedicated_count, whatever else is said.
+            ("count = 3", "[a]\ndedicated_only = 1\ndedicated_count = 2", "3*b 2*a!"),
+            ("count = 3\ndedicated_count = 4", "[a]\ndedicated_only = 1\ndedicated_count = 2", "3*b 2*a! 4*b!"),
+            ("", "[a]\ndedicated_only = 1\ndedicated_count = 2\ncount = 9", "2*a! 1*b!"),
+            (
+                "count = 3",
+                "[a]\ndedicated_only = 1\ndedicated_count = 2\n[b]\ndedicated_only = 1\ndedicated_count = 1",
+                "2*a! 1*b!",
+            ),
+        ] {
+            let ini = format!("[GearmanManager]\n{global}\n{sections}");
+            assert_eq!(shown(&of(&ini, "b a b")), expected, "{ini}");
+        }
+    }
+
+    #[test]
+    fn include_and_exclude() {
+        use LeftOut::{Excluded, NotIncluded};
+        let left = |plan: &Plan| plan.left_out.clone();
+        for (global, expected, left_out) in [
+            ("include = *", "2*a+b+c", vec![]),
+            ("include = a, c", "2*a+c", vec![("b".to_owned(), NotIncluded)]),
+            ("include[] = a\ninclude[] = b", "2*a+b", vec![("c".to_owned(), NotIncluded)]),
+            ("exclude = b", "2*a+c", vec![("b".to_owned(), Excluded)]),
+            ("include = a,b\nexclude = b", "2*a", vec![("b".to_owned(), Excluded), ("c".to_owned(), NotIncluded)]),
+            ("include = A", "", ["a", "b", "c"].map(|name| (name.to_owned(), NotIncluded)).to_vec()),
+        ] {
+            let plan = of(&format!("[GearmanManager]\ncount = 2\n{global}"), "a b c");
+            assert_eq!((shown(&plan).as_str(), left(&plan)), (expected, left_out), "{global}");
+        }
+    }
+
+    #[test]
+    fn the_highest_priority_is_registered_last() {
+        let ini = "[GearmanManager]\ncount = 1\n[a]\npriority = 5\n[c]\npriority = -1\n[d]\npriority = 99";
+        assert_eq!(shown(&of(ini, "a b c d e")), "1*c+b+e+a+d");
+    }
+
+    #[test]
+    fn what_is_named_but_not_there_is_a_warning() {
+        let ini = "[GearmanManager]\ninclude = a,b,gone\nexclude = old\n[gone]\n[b]\n[old]\n[lost]";
+        let plan = of(ini, "a b");
+        assert_eq!(
+            plan.warnings,
+            [
+                "gone is named by section [gone] and include, but no worker directory holds a library of that name",
+                "lost is named by section [lost], but no worker directory holds a library of that name",
+            ]
+        );
+        assert_eq!(of("[GearmanManager]\ncount = 3", ""), Plan::default());
+    }
+
+    #[test]
+    fn a_configuration_made_by_hand_cannot_break_it() {
+        let own = FunctionConfig { dedicated_only: true, dedicated_count: Some(0), ..FunctionConfig::default() };
+        let mut config = Config { count: u32::MAX, dedicated_count: Some(u32::MAX), ..Config::default() };
+        config.functions.insert("a".into(), own);
+        let plan = plan(&config, &names("a b"));
+        assert_eq!(plan.left_out, [("a".into(), LeftOut::NoDedicatedCount)]);
+        assert_eq!((plan.planned("b"), plan.workers()), (u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn is_shown_as_comments() {
+        let plan = of("[GearmanManager]\ncount = 2\nexclude = c\n[a]\ncount = 3\n[x]", "a b c");
+        assert_eq!(
+            plan.to_string(),
+            "; plan: 3 workers\n\
+             ;   2 x a, b\n\
+             ;   1 x a only\n\
+             ;   left out: c, since exclude names it\n\
+             ;   warning: x is named by section [x], but no worker directory holds a library of that name\n"
+        );
+    }
+
+    #[test]
+    fn equal_priorities_are_shuffled_and_no_others() {
+        let priority = |name: &str| match name {
+            "low" => -1,
+            "high" => 1,
+            _ => 0,
+        };
+        let functions = names("a high b low c");
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut seen = BTreeSet::new();
+        for _ in 0..200 {
+            let order = shuffle(&functions, priority, &mut rng);
+            assert_eq!((order[0].as_str(), order[4].as_str()), ("low", "high"));
+            let middle: BTreeSet<_> = order[1..4].iter().cloned().collect();
+            assert_eq!(middle, names("a b c").into_iter().collect());
+            seen.insert(order);
+        }
+        assert_eq!(seen.len(), 6);
+    }
+}
