@@ -2,12 +2,16 @@
 
 pub mod copy;
 pub mod elf;
+pub mod garbage;
 pub mod glibc;
 pub mod hash;
 pub mod identity;
+pub mod last_good;
 mod listing;
 pub mod name;
 pub mod permissions;
 pub mod refusal;
 pub mod scan;
+pub mod state_file;
+pub mod store;
 pub mod text;

@@ -1,0 +1,64 @@
+//! Which stored versions may go. Pure.
+
+use std::collections::BTreeMap;
+
+use super::hash::ShortHash;
+use super::name::FunctionName;
+
+/// A version in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its function.
+    pub function: FunctionName,
+    /// Its content.
+    pub hash: ShortHash,
+    /// When it was stored: seconds since 1970 and nanoseconds.
+    pub stored: (i64, i64),
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Of all versions, those that may go: not in `keep`, and not among the newest `spare` others of their function.
+pub fn garbage(mut versions: Vec<Kept>, keep: &[(FunctionName, ShortHash)], spare: usize) -> Vec<Kept> {
+    versions.sort_by(|a, b| b.stored.cmp(&a.stored).then_with(|| a.hash.cmp(&b.hash)));
+    let mut spared: BTreeMap<FunctionName, usize> = BTreeMap::new();
+    versions.retain(|version| {
+        if keep.iter().any(|(function, hash)| *function == version.function && *hash == version.hash) {
+            return false;
+        }
+        let spared = spared.entry(version.function.clone()).or_default();
+        *spared += 1;
+        *spared > spare
+    });
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Kept {
+        let (function, rest) = text.split_once(' ').unwrap();
+        let (hash, stored) = rest.split_once('@').unwrap();
+        let hash = ShortHash::from_name(&hash.repeat(12)).unwrap();
+        Kept { function: FunctionName::new(function).unwrap(), hash, stored: (stored.parse().unwrap(), 0), size: 1 }
+    }
+
+    #[test]
+    fn cases() {
+        let all = ["x 1@10", "x 2@20", "x 3@30", "x 4@40", "x 5@50", "y 1@10"];
+        let cases: &[(&str, &[&str], usize, &[&str])] = &[
+            ("in use and one spare", &["x 5@50"], 1, &["x 3@30", "x 2@20", "x 1@10"]),
+            ("rolled back: the newer ones are the spare", &["x 1@10"], 2, &["x 3@30", "x 2@20"]),
+            ("canary beside the old", &["x 5@50", "x 4@40"], 0, &["x 3@30", "x 2@20", "x 1@10", "y 1@10"]),
+            ("same content, other function", &["y 1@10"], 0, &["x 5@50", "x 4@40", "x 3@30", "x 2@20", "x 1@10"]),
+            ("room enough", &[], 5, &[]),
+            ("nothing wanted", &[], 0, &["x 5@50", "x 4@40", "x 3@30", "x 2@20", "x 1@10", "y 1@10"]),
+        ];
+        for (what, keep, spare, expected) in cases {
+            let keep: Vec<_> = keep.iter().map(|text| version(text)).map(|v| (v.function, v.hash)).collect();
+            let gone = garbage(all.iter().map(|text| version(text)).collect(), &keep, *spare);
+            assert_eq!(gone, expected.iter().map(|text| version(text)).collect::<Vec<_>>(), "{what}");
+        }
+    }
+}

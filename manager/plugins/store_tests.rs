@@ -1,0 +1,208 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn name(text: &str) -> FunctionName {
+    FunctionName::new(text).unwrap()
+}
+
+/// A probe's copy of this content.
+fn copy(store: &Store, unique: &str, content: &str) -> (PathBuf, ContentHash) {
+    let path = store.incoming(unique);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o500)).unwrap();
+    (path, ContentHash::of_reader(content.as_bytes()).unwrap())
+}
+
+fn adopt(store: &mut Store, function: &str, content: &str) -> Stored {
+    let (path, hash) = copy(store, "1", content);
+    store.adopt(&path, hash, &name(function)).unwrap()
+}
+
+fn open(state: &Path) -> Store {
+    let (store, warnings) = Store::open(state).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    store
+}
+
+#[test]
+fn a_version_is_its_content() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let one = adopt(&mut store, "x", "one");
+    assert_eq!(one.path, tmp.path().join("store").join(one.hash.short().to_string()).join("x.so"));
+    assert_eq!(fs::read_to_string(&one.path).unwrap(), "one");
+    assert!(store.unchanged(&one));
+    let two = adopt(&mut store, "x", "two");
+    let other = adopt(&mut store, "y", "one");
+    assert!(two.hash != one.hash && other.hash == one.hash && other.path != one.path);
+    assert!([&one, &two, &other].iter().all(|stored| store.unchanged(stored)));
+    assert_eq!(fs::metadata(tmp.path().join("store")).unwrap().mode() & 0o7777, 0o700);
+    assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_same_content_again_changes_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let first = adopt(&mut store, "x", "one");
+    let again = adopt(&mut store, "x", "one");
+    assert_eq!(first, again);
+    assert!(store.unchanged(&first));
+    assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_stored_file_that_was_changed_is_noticed_and_made_again() {
+    let changes: [(&str, fn(&Path), &str); 4] = [
+        (
+            "written to",
+            |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+                fs::write(path, "xne").unwrap();
+            },
+            "its content was changed in the store",
+        ),
+        (
+            "truncated",
+            |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+                File::options().write(true).open(path).unwrap().set_len(1).unwrap();
+            },
+            "its content was changed in the store",
+        ),
+        ("removed", |path| fs::remove_file(path).unwrap(), "No such file or directory (os error 2)"),
+        (
+            "replaced by a link",
+            |path| {
+                fs::remove_file(path).unwrap();
+                symlink("/dev/null", path).unwrap();
+            },
+            "Too many levels of symbolic links (os error 40)",
+        ),
+    ];
+    for (what, change, words) in changes {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut store = open(tmp.path());
+        let stored = adopt(&mut store, "x", "one");
+        change(&stored.path);
+        assert!(!store.unchanged(&stored), "{what}");
+        let error = verify(&stored).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot use {}: {words}", stored.path.display()), "{what}");
+        let anew = adopt(&mut store, "x", "one");
+        assert_eq!((anew.hash, fs::read_to_string(&anew.path).unwrap()), (stored.hash, "one".into()), "{what}");
+    }
+}
+
+#[test]
+fn a_touched_file_costs_a_hash_and_no_more() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let stored = adopt(&mut store, "x", "one");
+    File::open(&stored.path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert!(!store.unchanged(&stored));
+    let verified = verify(&stored).unwrap();
+    assert!(store.unchanged(&verified));
+    store.verified(verified.clone());
+    // Known again: not stored a second time.
+    assert_eq!(adopt(&mut store, "x", "one"), verified);
+}
+
+#[test]
+fn the_last_good_version_outlives_the_manager() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let stored = adopt(&mut store, "x", "one");
+    store.last_good.set(&stored).unwrap();
+    let gone = adopt(&mut store, "y", "two");
+    store.last_good.set(&gone).unwrap();
+    store.last_good.forget(&name("y")).unwrap();
+
+    let store = open(tmp.path());
+    assert_eq!(store.last_good(&name("x")), Some(stored.clone()));
+    assert_eq!(store.last_good(&name("y")), None);
+    assert!(store.unchanged(&stored));
+}
+
+#[test]
+fn a_damaged_memory_of_good_versions_is_said_and_begun_anew() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let stored = adopt(&mut store, "x", "one");
+    for damage in ["", "{", "\0\0\0", r#"{"format":9,"content":{}}"#, r#"{"format":1,"content":{"../x":{}}}"#] {
+        store.last_good.set(&stored).unwrap();
+        fs::write(tmp.path().join("store/last-good.json"), damage).unwrap();
+        let (anew, warnings) = Store::open(tmp.path()).unwrap();
+        assert_eq!((anew.last_good(&name("x")), warnings.len()), (None, 1), "{damage}: {warnings:?}");
+        store = anew;
+    }
+}
+
+#[test]
+fn what_an_earlier_run_left_half_done_is_removed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let store = open(tmp.path());
+    copy(&store, "half", "on");
+    drop(store);
+    open(tmp.path());
+    assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_copy_that_is_not_what_a_probe_leaves_is_not_stored() {
+    let changes: [fn(&Path); 4] = [
+        |path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap(),
+        |path| fs::hard_link(path, path.with_file_name("second")).unwrap(),
+        |path| fs::remove_file(path).unwrap(),
+        |path| {
+            fs::remove_file(path).unwrap();
+            symlink("/dev/null", path).unwrap();
+        },
+    ];
+    for change in changes {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut store = open(tmp.path());
+        let (path, hash) = copy(&store, "1", "one");
+        change(&path);
+        assert!(store.adopt(&path, hash, &name("x")).is_err());
+        assert!(fs::symlink_metadata(&path).is_err());
+        assert_eq!(store.versions().unwrap(), []);
+    }
+}
+
+#[test]
+fn garbage_goes_and_what_is_needed_stays() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let mut versions = Vec::new();
+    for (age, content) in ["one", "two", "three", "four"].iter().enumerate() {
+        let stored = adopt(&mut store, "x", content);
+        let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age as u64);
+        File::open(&stored.path).unwrap().set_modified(at).unwrap();
+        versions.push(stored);
+    }
+    let shared = adopt(&mut store, "y", "three");
+    store.last_good.set(&versions[0]).unwrap();
+    let in_use = [(name("x"), versions[3].hash.short()), (name("y"), shared.hash.short())];
+    let removed = store.collect(&in_use, 0).unwrap();
+    assert_eq!(removed.len(), 2);
+    let there = |stored: &Stored| stored.path.exists();
+    assert_eq!(versions.iter().map(there).collect::<Vec<_>>(), [true, false, false, true]);
+    assert!(there(&shared) && !versions[1].path.parent().unwrap().exists());
+    assert_eq!(store.collect(&in_use, 0).unwrap(), []);
+    assert_eq!(store.versions().unwrap().len(), 3);
+}
+
+#[test]
+fn a_store_that_is_somebody_elses_is_refused() {
+    let tmp = tempfile::tempdir().unwrap();
+    symlink("/tmp", tmp.path().join("store")).unwrap();
+    let error = Store::open(tmp.path()).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot use {}/store: it is not a directory", tmp.path().display()));
+
+    let tmp = tempfile::tempdir().unwrap();
+    fs::create_dir(tmp.path().join("store")).unwrap();
+    fs::set_permissions(tmp.path().join("store"), fs::Permissions::from_mode(0o777)).unwrap();
+    open(tmp.path());
+    assert_eq!(fs::metadata(tmp.path().join("store")).unwrap().mode() & 0o7777, 0o700);
+}
