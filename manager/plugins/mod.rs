@@ -8,6 +8,7 @@ pub mod hash;
 pub mod identity;
 pub mod last_good;
 mod listing;
+pub mod loader;
 pub mod name;
 pub mod permissions;
 pub mod refusal;

@@ -182,7 +182,11 @@ enum Phase {
     /// The first scan, its probes and the look-ups are under way.
     Starting,
     Running,
-    Draining { since: Duration, deadline: Duration, signals: u32 },
+    Draining {
+        since: Duration,
+        deadline: Duration,
+        signals: u32,
+    },
     Finished,
 }
 
@@ -331,7 +335,9 @@ impl Core {
                 let (count, left) = (*signals, deadline.saturating_sub(now));
                 if count < SIGNALS_THAT_KILL {
                     let left = left.as_secs_f32();
-                    let text = format!("{by}: already stopping; what is left is killed in {left:.0} s, or at the fifth signal");
+                    let text = format!(
+                        "{by}: already stopping; what is left is killed in {left:.0} s, or at the fifth signal"
+                    );
                     self.tell(Event::Reloaded { text });
                 } else {
                     self.dismiss_all(Why::Stop, now, now);
@@ -374,11 +380,7 @@ impl Core {
             .workers
             .iter()
             .filter(|(_, worker)| worker.key == *key)
-            .map(|(id, worker)| Member {
-                id: *id,
-                life: worker.life,
-                fresh: self.is_fresh(worker, &wanted, &all, now),
-            })
+            .map(|(id, worker)| Member { id: *id, life: worker.life, fresh: self.is_fresh(worker, &wanted, &all, now) })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
         let surge = self.config.rollout_surge.of(count);

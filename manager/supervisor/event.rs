@@ -335,8 +335,12 @@ impl Event {
     /// The process the line is about, where it is not the manager.
     pub fn pid(&self) -> Option<i32> {
         match self {
-            Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => Some(*pid),
-            Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => Some(*pid),
+            Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
+                Some(*pid)
+            }
+            Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
+                Some(*pid)
+            }
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }
@@ -438,7 +442,10 @@ mod tests {
         assert_eq!(json["at"], "idle");
         assert_eq!(json["pid"], 4711);
         let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout };
-        assert_eq!(serde_json::to_string(&left).unwrap(), r#"{"event":"worker_leaving","pid":3,"why":"leave_timeout"}"#);
+        assert_eq!(
+            serde_json::to_string(&left).unwrap(),
+            r#"{"event":"worker_leaving","pid":3,"why":"leave_timeout"}"#
+        );
     }
 
     #[test]

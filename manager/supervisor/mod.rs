@@ -2,7 +2,6 @@
 
 pub mod catalog;
 pub mod core;
-pub mod ears;
 pub mod event;
 pub mod hand_back;
 pub mod judge;

@@ -3,8 +3,6 @@
 //! It knows nothing of why: a crash, a changed plan, a new version and an old age all look alike here, as a worker that
 //! is missing or one that is not fresh.
 
-use std::time::Duration;
-
 use super::life::{Life, Why};
 
 /// Names a worker for as long as the manager runs.
@@ -76,7 +74,7 @@ pub fn decide(members: &[Member], want: Want) -> Decision {
 /// A life without its times, for tables.
 #[cfg(test)]
 pub(super) fn at(word: &str) -> Life {
-    let when = Duration::from_secs(1);
+    let when = std::time::Duration::from_secs(1);
     match word {
         "starting" => Life::Starting { deadline: when },
         "connecting" => Life::Loaded { since: when },
@@ -97,11 +95,8 @@ mod tests {
             'L' => at("leaving"),
             _ => at("serving"),
         };
-        let member = |(n, c): (usize, char)| Member {
-            id: WorkerId(n as u64),
-            life: life(c),
-            fresh: !matches!(c, 'O' | 'o'),
-        };
+        let member =
+            |(n, c): (usize, char)| Member { id: WorkerId(n as u64), life: life(c), fresh: !matches!(c, 'O' | 'o') };
         text.chars().enumerate().map(member).collect()
     }
 

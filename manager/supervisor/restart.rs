@@ -37,7 +37,7 @@ impl Backoff {
         if self.outside > 0 && now >= self.outside_at + self.delay + bounds.healthy_after {
             self.outside = 0;
         }
-        if self.outside > 0 && born < self.outside_at {
+        if self.outside > 0 && born <= self.outside_at {
             return;
         }
         self.outside += 1;

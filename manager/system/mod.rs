@@ -6,12 +6,13 @@
 pub mod channel;
 pub mod clock;
 pub mod daemonize;
+pub mod ears;
 pub mod exit;
 pub mod lock;
 pub mod memory;
 pub mod page;
 pub mod pid_file;
-mod plain_file;
+pub mod plain_file;
 pub mod privileges;
 pub mod reap;
 #[cfg(test)]

@@ -67,10 +67,9 @@ fn failure(message: String) -> RawFail {
 /// A result that no packet may carry is a failure, in those words.
 pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
     match outcome {
-        ROk(result) if (result.len() + overhead) as u64 > max_packet => RErr(failure(format!(
-            "its result of {} bytes is larger than max_packet, {max_packet} bytes",
-            result.len()
-        ))),
+        ROk(result) if (result.len() + overhead) as u64 > max_packet => {
+            RErr(failure(format!("its result of {} bytes is larger than max_packet, {max_packet} bytes", result.len())))
+        }
         other => other,
     }
 }

@@ -185,7 +185,11 @@ mod tests {
             Word::Loaded,
             Word::Connection { number: 3, server: 1 },
             Word::CannotServe { function: 0, reason: "new() failed: no such table".into() },
-            Word::Log { level: 3, job: Some(JobName { function: "f".into(), handle: "H:1".into() }), text: "x\n".into() },
+            Word::Log {
+                level: 3,
+                job: Some(JobName { function: "f".into(), handle: "H:1".into() }),
+                text: "x\n".into(),
+            },
         ] {
             assert_eq!(decode::<Word>(&encode(&word)).unwrap(), word);
         }

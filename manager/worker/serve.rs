@@ -358,10 +358,8 @@ impl Worker {
             return;
         }
         let Some(function) = self.functions.get(end.function) else { return };
-        let job = JobName {
-            function: function.name.clone(),
-            handle: String::from_utf8_lossy(&self.handle).into_owned(),
-        };
+        let job =
+            JobName { function: function.name.clone(), handle: String::from_utf8_lossy(&self.handle).into_owned() };
         let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
         let text = match failure {
             None => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),

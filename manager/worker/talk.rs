@@ -286,7 +286,8 @@ impl Talk {
     pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
         let proof = (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved + interval);
         let patience = self.grab.filter(|_| self.greeted && !self.behind).map(|since| since + GRAB_PATIENCE);
-        let pause = (self.registered && !self.leaving && self.grab.is_none() && !self.asleep).then_some(self.pause_until);
+        let pause =
+            (self.registered && !self.leaving && self.grab.is_none() && !self.asleep).then_some(self.pause_until);
         [self.mute_at(timeout), proof, patience, pause].into_iter().flatten().min()
     }
 

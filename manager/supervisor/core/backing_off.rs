@@ -27,20 +27,21 @@ impl Core {
 
     /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
     /// same time, the group is.
-    pub(super) fn died_outside_job(&mut self, worker: &Worker, now: Duration) {
+    pub(super) fn died_outside_job(&mut self, key: &Key, names: Vec<String>, born: Duration, now: Duration) {
         let changed = |name: &str| self.catalog.changed(name);
-        let latest = worker.functions.iter().map(|(name, _)| changed(name)).max().unwrap_or_default();
-        let (suspects, others): (Vec<_>, Vec<_>) = worker.names().into_iter().partition(|name| changed(name) == latest);
+        let latest = names.iter().map(|name| changed(name)).max().unwrap_or_default();
+        let all = several(&names);
+        let (suspects, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| changed(name) == latest);
         if suspects.len() == 1 || !others.is_empty() {
-            suspects.iter().for_each(|function| self.blame(function, worker.born, now));
+            suspects.iter().for_each(|function| self.blame(function, born, now));
             return;
         }
         let (bounds, chance) = (self.bounds(), self.random.f64());
-        let backoff = self.groups_failing.entry(worker.key.clone()).or_default();
+        let backoff = self.groups_failing.entry(key.clone()).or_default();
         let before = backoff.clone();
-        backoff.failed_outside(now, worker.born, bounds, chance);
+        backoff.failed_outside(now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
-        self.tell_waiting(several(&worker.names()), &after, changed, now);
+        self.tell_waiting(all, &after, changed, now);
     }
 
     /// A death in a job of this function. `done` counts its finished jobs.

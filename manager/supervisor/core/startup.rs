@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::servers::Server;
 use super::{Action, Core, Phase, group_key};
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::Life;
@@ -39,14 +40,15 @@ impl Core {
         if !self.is_loaded(now) {
             return;
         }
-        let loaded: Vec<Life> = self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
+        let loaded: Vec<Life> =
+            self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
         if loaded.is_empty() {
             let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
             return self.fail(reason);
         }
         let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < *since + MOMENT);
-        let known = self.servers.iter().all(|server| server.workers() > 0 || server.is_down());
-        if loaded.iter().any(|life| matches!(life, Life::Ready)) || (loaded.iter().any(connecting) && !known) {
+        let answers = !self.servers.iter().all(Server::is_down);
+        if loaded.iter().any(|life| matches!(life, Life::Ready)) || (answers && loaded.iter().any(connecting)) {
             return;
         }
         self.announced = true;
@@ -56,7 +58,9 @@ impl Core {
         self.tell(Event::Started { workers: loaded.len(), functions, seconds });
         let mut notes = refused;
         let down = self.servers.iter().filter(|server| server.workers() == 0);
-        notes.extend(down.map(|server| format!("job server {} does not answer yet; it is tried again and again", server.name)));
+        notes.extend(
+            down.map(|server| format!("job server {} does not answer yet; it is tried again and again", server.name)),
+        );
         self.do_next(Action::Announce((!notes.is_empty()).then(|| notes.join("\n"))));
     }
 
@@ -72,7 +76,9 @@ impl Core {
                 let note = format!("no library in {dirs} yet: copy one there and it is served");
                 self.do_next(Action::Announce(Some(note)));
             }
-            (true, false) => self.fail(format!("no library in {dirs}, and auto_update is 0: copy one there and start again")),
+            (true, false) => {
+                self.fail(format!("no library in {dirs}, and auto_update is 0: copy one there and start again"))
+            }
             (false, _) => self.fail(format!("nothing in {dirs} can be served: {}", reasons.join("; "))),
         }
     }

@@ -1,1 +1,388 @@
+//! Whole stories told to the core with a clock of our own: what it does, in order.
 
+use super::*;
+use crate::config::{Overrides, Source, load};
+use crate::plugins::name::FunctionName;
+use crate::supervisor::judge::JobLost;
+
+/// A core whose workers do as they are told, unless a test says otherwise.
+struct Stage {
+    core: Core,
+    now: Duration,
+    started: Vec<Start>,
+    log: Vec<String>,
+    events: Vec<Event>,
+}
+
+fn identity(ino: u64) -> Identity {
+    Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
+}
+
+fn candidate(name: &str, ino: u64) -> Candidate {
+    let function = FunctionName::new(name).unwrap();
+    Candidate { function, dir: "/w".into(), path: format!("/w/{name}.so").into(), identity: identity(ino) }
+}
+
+fn scan(files: &[(&str, u64)]) -> Input {
+    let candidates = files.iter().map(|(name, ino)| (FunctionName::new(name).unwrap(), candidate(name, *ino)));
+    Input::Scanned(Scan { candidates: candidates.collect(), ..Scan::default() })
+}
+
+fn found(name: &str, ino: u64) -> Input {
+    let version =
+        Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None };
+    Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version) }
+}
+
+fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
+    Obituary { end, verdict, was_starting: false, jobs: done, peak_kib: 2048, done }
+}
+
+const KILLED: End = End::Signal(9);
+
+impl Stage {
+    fn new(ini: &str) -> Self {
+        let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+        let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
+        let now = Duration::from_secs(1000);
+        let (core, first) = Core::new(config, 7, now);
+        let mut stage = Self { core, now, started: Vec::new(), log: Vec::new(), events: Vec::new() };
+        stage.take(first);
+        stage
+    }
+
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start(start) => {
+                    self.log.push(format!("start {}", names(&start)));
+                    self.started.push(start);
+                }
+                Action::Tell(event) => self.events.push(event),
+                Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
+                Action::Go(id) => self.log.push(format!("go {}", id.0)),
+                Action::Leave(id) => self.log.push(format!("leave {}", id.0)),
+                Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
+                Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
+                Action::Announce(note) => self.log.push(format!("announce {note:?}")),
+                other => self.log.push(format!("{other:?}")),
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) -> &mut Self {
+        let actions = self.core.handle(input, self.now);
+        self.take(actions);
+        self
+    }
+
+    fn later(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self.input(Input::Timer)
+    }
+
+    fn says(&mut self, id: u64, word: Word) -> &mut Self {
+        self.input(Input::Said { worker: WorkerId(id), word })
+    }
+
+    /// A worker loads, finds its job server and serves.
+    fn serves(&mut self, id: u64) -> &mut Self {
+        self.input(Input::Spawned { worker: WorkerId(id), pid: 100 + id as i32 });
+        self.says(id, Word::Loaded).says(id, Word::ServerUp { server: 0 }).says(id, Word::Ready).says(id, Word::Serving)
+    }
+
+    fn ends(&mut self, id: u64, obituary: Obituary) -> &mut Self {
+        self.input(Input::Ended { worker: WorkerId(id), obituary })
+    }
+
+    fn leaves(&mut self, id: u64) -> &mut Self {
+        self.ends(id, obituary(End::Exit(0), Verdict::Left, 0))
+    }
+
+    fn dies_in_job(&mut self, id: u64, done: u64) -> &mut Self {
+        let functions = &self.core.workers[&WorkerId(id)].functions;
+        let lost = JobLost {
+            function: functions.iter().position(|(name, _)| name == "a").unwrap_or_default(),
+            connection: 1,
+            handle: "H:a:1".into(),
+            unique: "u".into(),
+            ran: Duration::from_secs(1),
+        };
+        self.ends(id, obituary(KILLED, Verdict::InJob(lost), done))
+    }
+
+    /// What was done since the last call.
+    fn did(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    fn told(&self, is: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| is(event)).count()
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.core.workers.keys().map(|id| id.0).collect()
+    }
+}
+
+fn names(start: &Start) -> String {
+    let mut names: Vec<&str> = start.functions.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.join("+")
+}
+
+/// Two functions with two dedicated workers each, all serving.
+fn two_functions() -> Stage {
+    let mut stage = Stage::new("[GearmanManager]\ndedicated_count = 2\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+    (1..=4).for_each(|id| drop(stage.serves(id)));
+    stage.did();
+    stage
+}
+
+#[test]
+fn a_start_from_scan_to_announcement() {
+    let mut stage = Stage::new("[GearmanManager]\ndedicated_count = 1\n");
+    assert_eq!(stage.did(), ["Scan"]);
+    stage.input(scan(&[("a", 1), ("b", 1)]));
+    assert_eq!(stage.did(), ["probe a", "probe b"]);
+    stage.input(found("a", 1));
+    assert_eq!(stage.did(), [""; 0], "nothing starts before everything is known");
+    stage.input(found("b", 1));
+    assert_eq!(stage.did(), ["start a", "start b"]);
+    stage.serves(1);
+    assert_eq!(stage.did(), ["go 1"]);
+    stage.serves(2);
+    assert_eq!(stage.did(), ["go 2", "announce None"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::Started { workers: 2, functions: 2, .. })), 1);
+}
+
+#[test]
+fn a_start_without_a_job_server_is_announced_with_a_note() {
+    let mut stage = Stage::new("[GearmanManager]\nhost = 127.0.0.1:4731\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).says(1, Word::Loaded);
+    stage.says(1, Word::ServerDown { server: 0, reason: "connection refused".into() });
+    let note = stage.did().pop().unwrap();
+    assert!(note.contains("job server 127.0.0.1:4731 does not answer yet"), "{note}");
+    stage.later(Duration::from_secs(3600));
+    assert_eq!(stage.ids(), [1], "a loaded worker that finds no job server is not the library's fault");
+}
+
+#[test]
+fn starts_that_come_to_nothing() {
+    let refused = |name: &str| Input::Probed {
+        function: name.into(),
+        identity: identity(1),
+        result: Err("it is a text file".into()),
+    };
+    let mut only_bad = Stage::new("[GearmanManager]\n");
+    only_bad.input(scan(&[("a", 1)])).input(refused("a"));
+    assert!(only_bad.did().pop().unwrap().starts_with("fail 1: nothing in ./workers can be served: a: /w/a.so: it is"));
+    let mut empty = Stage::new("[GearmanManager]\nauto_update = 0\n");
+    empty.input(scan(&[]));
+    assert!(empty.did().pop().unwrap().starts_with("fail 1: no library in"));
+    let mut waits = Stage::new("[GearmanManager]\n");
+    waits.input(scan(&[]));
+    assert!(waits.did().pop().unwrap().starts_with("announce Some(\"no library in"));
+    waits.input(scan(&[("a", 1)])).input(found("a", 1));
+    assert_eq!(waits.did(), ["probe a", "start a"]);
+    let mut one_bad = Stage::new("[GearmanManager]\n");
+    one_bad.input(scan(&[("a", 1), ("b", 1)])).input(refused("a")).input(found("b", 1)).serves(1);
+    assert!(one_bad.did().pop().unwrap().contains("announce Some(\"a: /w/a.so: it is a text file\")"));
+    let mut strict = Stage::new("[GearmanManager]\nstrict = 1\n");
+    strict.input(scan(&[("a", 1), ("b", 1)])).input(refused("a")).input(found("b", 1));
+    assert!(strict.did().pop().unwrap().starts_with("fail 1: strict is set"));
+}
+
+#[test]
+fn a_library_that_fails_in_new_is_tried_again_and_again_while_the_others_work() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
+    assert_eq!(stage.did()[3..], ["start bad+good", "start bad+good"]);
+    for id in [1, 2] {
+        let function = stage.started[id as usize - 1].functions.iter().position(|(name, _)| name == "bad").unwrap();
+        stage.says(id, Word::CannotServe { function, reason: "its new() failed: no database".into() });
+        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+    }
+    assert_eq!(stage.did(), ["start good", "start good"], "without the one that fails");
+    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "both starts were one failure");
+    stage.serves(3).serves(4);
+    assert!(stage.did().pop().unwrap().starts_with("announce"), "what can be served is served");
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start bad+good"], "one at a time, beside the workers that serve");
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5", "leave 3"]);
+}
+
+#[test]
+fn a_worker_killed_while_idle_is_replaced_soon_and_one_in_a_job_at_once() {
+    let mut stage = two_functions();
+    stage.dies_in_job(1, 1);
+    assert_eq!(stage.did(), ["start a"]);
+    stage.serves(5).did();
+    stage.later(Duration::from_secs(100)).ends(3, obituary(KILLED, Verdict::OutsideJob, 5));
+    assert_eq!(stage.did(), [""; 0]);
+    stage.later(Duration::from_millis(500));
+    assert_eq!(stage.did(), ["start b"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 2);
+}
+
+#[test]
+fn a_poisonous_function_is_slowed_down_and_the_others_are_not() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).serves(1);
+    stage.did();
+    for id in 1..=5 {
+        stage.dies_in_job(id, 0);
+        assert_eq!(stage.did(), ["start a+b"], "death {id} is free");
+        stage.serves(id + 1);
+        stage.did();
+    }
+    stage.dies_in_job(6, 0);
+    assert_eq!(stage.did(), ["start b"], "the other goes on without it");
+    stage.serves(7).later(Duration::from_millis(150));
+    assert_eq!(stage.did(), ["go 7", "start a+b"], "and after 100 ms it is tried again");
+}
+
+#[test]
+fn a_start_that_hangs_is_killed_at_its_deadline() {
+    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).input(Input::Spawned { worker: WorkerId(1), pid: 11 });
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(3)));
+    stage.did();
+    stage.later(Duration::from_secs(3));
+    assert_eq!(stage.did(), ["kill 1"]);
+}
+
+#[test]
+fn new_code_is_rolled_out_worker_by_worker_and_never_below_the_plan() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    assert_eq!(stage.did(), ["probe a", "start a"]);
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5", "leave 1"]);
+    stage.leaves(1);
+    assert_eq!(stage.did(), ["start a"]);
+    stage.serves(6).leaves(2);
+    assert_eq!(stage.did(), ["go 6", "leave 2"]);
+    assert_eq!(stage.ids(), [3, 4, 5, 6]);
+}
+
+#[test]
+fn a_removed_library_drains_its_workers() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("b", 1)]));
+    assert_eq!(stage.did(), ["leave 1", "leave 2"]);
+    stage.leaves(1).leaves(2);
+    assert_eq!(stage.ids(), [3, 4]);
+}
+
+#[test]
+fn an_old_worker_is_replaced_before_it_leaves() {
+    let ini = "[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n";
+    let mut stage = Stage::new(ini);
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+    stage.did();
+    stage.later(Duration::from_secs(99));
+    assert_eq!(stage.did(), [""; 0]);
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start a"]);
+    stage.serves(2);
+    assert_eq!(stage.did(), ["go 2", "leave 1"]);
+}
+
+#[test]
+fn a_stop_drains_waits_and_kills_what_is_left() {
+    let mut stage = two_functions();
+    stage.input(Input::Stop { by: "SIGTERM" });
+    assert_eq!(stage.did(), ["leave 1", "leave 2", "leave 3", "leave 4"]);
+    (1..=3).for_each(|id| drop(stage.leaves(id)));
+    stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(30));
+    assert_eq!(stage.did(), [""; 0], "a second signal does not start the clock anew");
+    stage.later(Duration::from_secs(30));
+    assert_eq!(stage.did(), ["kill 4"]);
+    stage.dies_in_job(4, 0);
+    assert_eq!(stage.did(), ["Finish"]);
+}
+
+#[test]
+fn the_fifth_signal_kills_at_once() {
+    let mut stage = two_functions();
+    (0..4).for_each(|_| drop(stage.input(Input::Stop { by: "SIGINT" })));
+    stage.did();
+    stage.input(Input::Stop { by: "SIGINT" });
+    assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
+}
+
+#[test]
+fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
+    let mut stage = two_functions();
+    let down = |event: &Event| matches!(event, Event::ServerDown { .. });
+    let up = |event: &Event| matches!(event, Event::ServerUp { .. });
+    assert_eq!((stage.told(up), stage.told(down)), (1, 0));
+    for id in 1..=4 {
+        stage.says(id, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    }
+    (1..=4).for_each(|id| drop(stage.says(id, Word::ServerUp { server: 0 })));
+    assert_eq!((stage.told(up), stage.told(down)), (2, 1));
+}
+
+#[test]
+fn at_most_sixteen_workers_connect_at_once() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 40\ndedicated_count = 0\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    assert_eq!(stage.started.len(), 16);
+    stage.serves(1);
+    assert_eq!(stage.started.len(), 17);
+}
+
+#[test]
+fn a_process_that_cannot_be_started_is_tried_again_a_second_later() {
+    let mut stage = Stage::new("[GearmanManager]\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    stage.did();
+    stage.input(Input::SpawnFailed { worker: WorkerId(1), reason: "resource temporarily unavailable".into() });
+    assert_eq!(stage.did(), [""; 0]);
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start a"]);
+}
+
+/// Whatever happens, in whatever order: no panic, no worker more than plan and surge, and after a stop it ends.
+#[test]
+fn random_walks_keep_the_invariants() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut stage = Stage::new("[GearmanManager]\ncount = 2\ndedicated_count = 1\n[b]\ndedicated_count = 3\n");
+        stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+        let mut versions = 1;
+        for _ in 0..300 {
+            let ids = stage.ids();
+            let id = if ids.is_empty() { 1 } else { ids[random.usize(..ids.len())] };
+            match random.u8(..12) {
+                0..=4 => drop(stage.serves(id)),
+                5 => drop(stage.leaves(id)),
+                6 => drop(stage.dies_in_job(id, random.u64(..5))),
+                7 => drop(stage.ends(id, obituary(KILLED, Verdict::OutsideJob, 0))),
+                8 => {
+                    versions += 1;
+                    stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
+                }
+                9 => drop(stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() })),
+                _ => drop(stage.later(Duration::from_millis(random.u64(..5000)))),
+            }
+            let live = stage.core.workers.values().filter(|worker| worker.life.is_live()).count();
+            assert!(live <= 6 + 3, "seed {seed}: {live} workers, planned 6, and a surge of one a group");
+        }
+        for _ in 0..200 {
+            stage.later(Duration::from_secs(31));
+            stage.ids().into_iter().for_each(|id| drop(stage.serves(id)));
+            let leaving = stage.core.workers.iter().filter(|(_, worker)| !worker.life.is_live()).map(|(id, _)| id.0);
+            leaving.collect::<Vec<_>>().into_iter().for_each(|id| drop(stage.leaves(id)));
+        }
+        let serving = stage.core.workers.values().filter(|worker| worker.life.is_serving()).count();
+        assert_eq!(serving, 6, "seed {seed}: as planned in the end");
+        stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
+        stage.ids().into_iter().for_each(|id| drop(stage.leaves(id)));
+        assert_eq!(stage.did().pop().unwrap(), "Finish", "seed {seed}");
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Action, Core, Input, Key, Obituary, Phase, Start, Worker};
 use crate::plan::shuffle;
-use crate::supervisor::event::{Death, DeathAt, Event, seconds};
+use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
 use crate::supervisor::judge::Verdict;
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::WorkerId;
@@ -83,6 +83,7 @@ impl Core {
         let (life, step) = before.step(happening, now);
         worker.life = life;
         let pid = worker.pid;
+        let hung = (step == Step::Kill(Why::StartTimeout)).then(|| (worker.key.clone(), worker.names(), worker.born));
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
         match step {
             Step::Nothing => {}
@@ -92,6 +93,10 @@ impl Core {
                 self.do_next(Action::Kill(id));
                 self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });
             }
+        }
+        if let Some((key, names, born)) = hung {
+            self.last_failure = Some(format!("{}: not loaded within start_timeout", several(&names)));
+            self.died_outside_job(&key, names, born, now);
         }
         if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
             self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
@@ -155,8 +160,8 @@ impl Core {
                     self.died_in_job(&function.clone(), obituary.done, now);
                 }
             }
-            (Verdict::OutsideJob | Verdict::Unknown, None | Some(Why::ByItself | Why::StartTimeout)) => {
-                self.died_outside_job(&worker, now);
+            (Verdict::OutsideJob | Verdict::Unknown, None | Some(Why::ByItself)) => {
+                self.died_outside_job(&worker.key, worker.names(), worker.born, now);
             }
             _ => {}
         }

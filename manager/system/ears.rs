@@ -48,7 +48,10 @@ impl Ears {
     /// The system's, out of descriptors.
     pub fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Self { epoll: AsyncFd::with_interest(EpollFd(epoll), Interest::READABLE)? })
+        // SAFETY: the epoll descriptor is owned by the value that is handed over, nothing closes or replaces it before
+        // that is dropped, and as_raw_fd always says the same number.
+        let epoll = unsafe { AsyncFd::register_with_interest(EpollFd(epoll), Interest::READABLE) };
+        Ok(Self { epoll: epoll.map_err(|error| error.into_parts().1)? })
     }
 
     /// Listens to a descriptor. It is forgotten when every copy of it is closed, or with [`Ears::forget`].
