@@ -1,17 +1,307 @@
-//! stub
-use gm_plugin_api::abi::*;
-use std::path::Path;
-pub struct Loaded;
-pub fn load(_: &Path, _: &str) -> Result<Loaded, std::io::Error> {
-    unimplemented!()
+//! A library file and a symbol in it -> a function that can be called.
+//!
+//! Loading runs the library's constructors, which can do anything: only the probe and the workers do it, never the
+//! manager. What can be checked without that (a whole file, the right machine, the entry's type and size) was checked
+//! before; here it is magic, then versions, then layouts, and only then the first call into the library.
+#![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
+
+use std::error::Error;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+
+use abi_stable::StableAbi;
+use abi_stable::library::{AbiHeader, AbiHeaderRef};
+use gm_plugin_api::abi::{
+    C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RVec, RawContext, RawFail, RawJob, RawState,
+    compare_layouts,
+};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+/// Why a library cannot be used: one sentence each, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// `dlopen` refused. libloading's own message is only "dlopen failed"; the loader's words are in its source.
+    #[error("cannot load {path}: {}", dlopen_words(source))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The loader's refusal.
+        source: libloading::Error,
+    },
+    /// No such symbol.
+    #[error(
+        "{path} exports no `{symbol}`: a library serves the functions it was built with, so its file's name and the \
+         name of a #[function] in it must be the same"
+    )]
+    NoEntry {
+        /// The file.
+        path: PathBuf,
+        /// The symbol looked for.
+        symbol: String,
+    },
+    /// The symbol is something else.
+    #[error("`{symbol}` in {path} is no entry of a gm-native plugin: build the library with gm-plugin-api")]
+    NotAnEntry {
+        /// The file.
+        path: PathBuf,
+        /// The symbol looked for.
+        symbol: String,
+    },
+    /// An entry of a kind that a later version knows.
+    #[error("`{symbol}` in {path} is an entry for C, which this manager does not know: a newer gm-native may")]
+    ForC {
+        /// The file.
+        path: PathBuf,
+        /// The symbol looked for.
+        symbol: String,
+    },
+    /// The versions do not go together.
+    #[error(
+        "{path} is built for interface {built}, this manager knows {INTERFACE_MAJOR}.{INTERFACE_MINOR}: {}",
+        advice(built)
+    )]
+    Interface {
+        /// The file.
+        path: PathBuf,
+        /// The version it says it was built for.
+        built: String,
+    },
+    /// The versions go together and the types do not: a changed gm-plugin-api, or a compiler with another C ABI.
+    #[error(
+        "{path} differs from interface {INTERFACE_MAJOR}.{INTERFACE_MINOR}, for which it says it is built: {ADVICE}"
+    )]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// The difference, at length.
+        report: String,
+    },
 }
+
+const ADVICE: &str = "rebuild it with the gm-plugin-api of this release";
+
+fn advice(built: &str) -> &'static str {
+    match parse_version(built) {
+        Some(built) if built > (INTERFACE_MAJOR, INTERFACE_MINOR) => {
+            "update gm-native, or build with an older gm-plugin-api"
+        }
+        _ => ADVICE,
+    }
+}
+
+impl LoadError {
+    /// More than most want to know: `abi_stable`'s report of a layout that differs.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Layout { report, .. } => Some(report),
+            _ => None,
+        }
+    }
+}
+
+/// What `dlopen` said.
+fn dlopen_words(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The kinds of entry there are, told apart by their first bytes before anything else of one is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryKind {
+    /// A static of Rust's, checked by `abi_stable`.
+    Rust,
+    /// Planned: one header file and a struct with magic, version and size.
+    C,
+}
+
+impl EntryKind {
+    fn of(magic: &[u8; 32]) -> Option<Self> {
+        match *magic {
+            MAGIC => Some(Self::Rust),
+            C_MAGIC => Some(Self::C),
+            _ => None,
+        }
+    }
+}
+
+/// A function of a library. The library stays loaded to the process's end: threads, destructors and borrowed text of it
+/// may be anywhere, and new code means a new process.
+#[derive(Clone, Copy)]
+pub struct Loaded {
+    table: PluginRef,
+}
+
+/// Loads a library and finds the function that `symbol` stands for: the function's name, with the configured prefix in
+/// front.
+///
+/// Runs the library's constructors on this thread, for as long as they like.
+///
+/// # Errors
+///
+/// See [`LoadError`]. The library stays loaded then too.
+pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
+    let library = open(path)?;
+    let address = find(&library, path, symbol)?;
+    // SAFETY: `find` returns an address with 32 readable bytes, from a library that is never closed.
+    let entry = match EntryKind::of(unsafe { &*address.cast::<[u8; 32]>() }) {
+        Some(EntryKind::Rust) => believe(address, path, symbol)?,
+        Some(EntryKind::C) => return Err(LoadError::ForC { path: path.into(), symbol: symbol.into() }),
+        None => return Err(LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() }),
+    };
+    check_interface(entry, path)?;
+    check_layout(address, path)
+}
+
+/// Opens a library for good. NOW: a symbol that is missing refuses it here, and not in the middle of a job. LOCAL: what
+/// two libraries export under one name stays apart.
+fn open(path: &Path) -> Result<ManuallyDrop<Library>, LoadError> {
+    // A name without a slash would be looked up in the system's directories.
+    let anchored = if path.components().count() == 1 { Path::new(".").join(path) } else { path.into() };
+    // SAFETY: constructors run, and may do anything: that is what a plugin is. The caller is a process meant for it.
+    let library = unsafe { Library::open(Some(anchored), RTLD_NOW | RTLD_LOCAL) };
+    library.map(ManuallyDrop::new).map_err(|source| LoadError::Open { path: path.into(), source })
+}
+
+/// The address of a symbol that is there and is no null.
+fn find(library: &Library, path: &Path, symbol: &str) -> Result<*const u8, LoadError> {
+    // SAFETY: the symbol is taken for an address only. That there is an object of an entry's size was checked in the
+    // file (a function's first 32 bytes would be readable too).
+    let found = unsafe { library.get::<*const u8>(symbol.as_bytes()) };
+    match found.map(|found| *found) {
+        Ok(address) if !address.is_null() => Ok(address),
+        _ => Err(LoadError::NoEntry { path: path.into(), symbol: symbol.into() }),
+    }
+}
+
+/// An address whose magic is right, as an entry: where it is aligned, and `abi_stable` itself lays entries out as here.
+fn believe(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Entry, LoadError> {
+    let not_an_entry = || LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() };
+    let entry = address.cast::<Entry>();
+    if !entry.is_aligned() {
+        return Err(not_an_entry());
+    }
+    // SAFETY: the magic is that of an entry, which begins with this header in every version of abi_stable.
+    let header = unsafe { &*entry.cast::<AbiHeader>() };
+    if !header.is_valid() {
+        return Err(LoadError::Layout {
+            path: path.into(),
+            report: format!("abi_stable {}.{} instead of {:?}", header.abi_major, header.abi_minor, AbiHeader::VALUE),
+        });
+    }
+    // SAFETY: the header says that the rest is laid out as here; the library is never closed.
+    Ok(unsafe { &*entry })
+}
+
+/// Versions before layouts: "built for 1.3" says more than two hundred lines about a field.
+fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
+    let built = entry.version_strings().version.as_str();
+    match parse_version(built) {
+        Some((INTERFACE_MAJOR, minor)) if minor <= INTERFACE_MINOR => Ok(()),
+        Some((major, minor)) => Err(LoadError::Interface { path: path.into(), built: format!("{major}.{minor}") }),
+        None => Err(LoadError::Interface { path: path.into(), built: format!("{built:?}") }),
+    }
+}
+
+/// Major and minor of what a header says, `1.0.0`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// The first calls into the library, in `abi_stable`'s own order: its tests of the C ABI, the layouts, the table.
+fn check_layout(address: *const u8, path: &Path) -> Result<Loaded, LoadError> {
+    let differs = |report: String| LoadError::Layout { path: path.into(), report };
+    // SAFETY: `AbiHeaderRef` is a transparent reference to the header, which `believe` looked at.
+    let header = unsafe { std::mem::transmute::<*const AbiHeader, AbiHeaderRef>(address.cast()) };
+    let entry = header.upgrade().map_err(|error| differs(error.to_string()))?;
+    let layout = entry.layout().ok_or_else(|| differs("the entry carries no layout".into()))?;
+    compare_layouts(layout, PluginRef::LAYOUT).map_err(differs)?;
+    // SAFETY: the layouts were compared just now.
+    let table = unsafe { entry.unchecked_layout::<PluginRef>() };
+    let table = table.map_err(|error| differs(error.into_library_error::<PluginRef>().to_string()))?;
+    Ok(Loaded { table })
+}
+
 impl Loaded {
-    pub fn new(&self, _: &RawContext<'_>) -> Result<RawState, RawFail> {
-        unimplemented!()
+    /// The function's name as its author wrote it, without a prefix. The file's name may be another.
+    pub fn name(&self) -> &'static str {
+        self.table.name().as_str()
     }
-    pub fn run(&self, _: RawState, _: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
-        unimplemented!()
+
+    /// The version of the crate that defines the function.
+    pub fn version(&self) -> &'static str {
+        self.table.version().as_str()
     }
-    pub fn drop(&self, _: RawState) {}
-    pub fn set_level(&self, _: u8) {}
+
+    /// The compiler that built the library; empty where it is not known.
+    pub fn compiler(&self) -> &'static str {
+        self.table.compiler().as_str()
+    }
+
+    /// Major and minor version of the interface the library was built for.
+    pub fn interface(&self) -> (u32, u32) {
+        (self.table.interface_major(), self.table.interface_minor())
+    }
+
+    /// False for a `panic = "abort"` build: a panic in it ends the worker.
+    pub fn unwinds(&self) -> bool {
+        self.table.unwinds()
+    }
+
+    /// True for the object form: something is kept from job to job.
+    pub fn is_object(&self) -> bool {
+        self.table.object()
+    }
+
+    /// The highest log level wanted, see [`level`](gm_plugin_api::abi::level); for the whole library. From any thread.
+    pub fn set_level(&self, level: u8) {
+        (self.table.set_level())(level);
+    }
+
+    /// Prepares the function for jobs: for an object, its author's `new`, which may take as long as it likes.
+    ///
+    /// # Errors
+    ///
+    /// What `new` returned, or its panic.
+    pub fn make(&self, context: &RawContext<'_>) -> Result<Instance, RawFail> {
+        let state = (self.table.new())(context).into_result()?;
+        Ok(Instance { table: self.table, state, on_one_thread: PhantomData })
+    }
 }
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("name", &self.name()).field("version", &self.version()).finish_non_exhaustive()
+    }
+}
+
+/// A function that is ready for jobs. It stays on the thread that made it.
+///
+/// Dropping it runs the author's destructor, which may take as long as it likes and never unwinds.
+pub struct Instance {
+    table: PluginRef,
+    state: RawState,
+    on_one_thread: PhantomData<*mut ()>,
+}
+
+impl Instance {
+    /// Runs one job to its end, on this thread. The result is the library's own memory: write it out, do not copy it.
+    ///
+    /// # Errors
+    ///
+    /// How the job failed. A panic is among them unless the library does not unwind.
+    pub fn run(&mut self, job: &RawJob<'_>) -> Result<RVec<u8>, RawFail> {
+        (self.table.run())(self.state, job).into_result()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        (self.table.drop())(self.state);
+    }
+}
+
+#[cfg(test)]
+#[path = "loader_tests.rs"]
+mod tests;

@@ -10,10 +10,12 @@
 // An exported table needs one promise to abi_stable that no type can make: see `entry`.
 #![allow(unsafe_code)]
 
+use abi_stable::abi_stability::abi_checking::{AbiInstability, check_layout_compatibility};
 use abi_stable::library::{AbiHeader, CheckTypeLayout, LibHeader, RootModule, RootModuleResult};
 use abi_stable::marker_type::ErasedPrefix;
 use abi_stable::prefix_type::{PrefixRefTrait, WithMetadata};
 use abi_stable::sabi_types::VersionStrings;
+use abi_stable::type_layout::TypeLayout;
 use abi_stable::{StableAbi, declare_root_module_statics};
 
 pub use abi_stable::std_types::{RErr, ROk, RResult, RSlice, RStr, RString, RVec};
@@ -29,6 +31,9 @@ const INTERFACE: &str = "1.0.0";
 
 /// The first bytes of an exported entry, by which it is recognised before anything else of it is read.
 pub const MAGIC: [u8; 32] = AbiHeader::VALUE.magic_string;
+
+/// The first bytes of another kind of entry, one for C, that is planned: no manager knows it yet, each can name it.
+pub const C_MAGIC: [u8; 32] = *b"gm-native plugin entry for C    ";
 
 /// Size in bytes of an exported entry, a data object under the function's name.
 pub const ENTRY_SIZE: usize = size_of::<Entry>();
@@ -89,8 +94,8 @@ pub struct RawContext<'a> {
     pub function: RStr<'a>,
     /// The `setting.*` keys of the function's section, without that prefix.
     pub settings: RSlice<'a, RawSetting<'a>>,
-    /// Calls back into the worker. Outlives the library's use.
-    pub host: &'a Host,
+    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    pub host: &'static Host,
 }
 
 /// One `setting.NAME = value`.
@@ -119,8 +124,8 @@ pub struct RawJob<'a> {
     pub function: RStr<'a>,
     /// The workload.
     pub workload: RSlice<'a, u8>,
-    /// Calls back into the worker. Outlives the library's use.
-    pub host: &'a Host,
+    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    pub host: &'static Host,
 }
 
 /// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0 means
@@ -210,6 +215,22 @@ extern "C" fn construct<E: Export>() -> RootModuleResult {
 /// The table of a function of this very program, as a loader would get it from a library.
 pub fn table<E: Export>() -> PluginRef {
     PluginRef(Table::<E>::VALUE.static_as_prefix())
+}
+
+/// Whether a library's table can be used through `own`'s layout, type by type: names, sizes, fields, parameters.
+///
+/// `abi_stable` lets a library be newer than its host; our promise is the other way round. So the two change places: the
+/// library is what is asked for, and the host may have fields behind it. It also compares the versions of the crates
+/// that define the types, here always this one, and would refuse every plugin when 0.1 becomes 0.2: that is passed over.
+///
+/// # Errors
+///
+/// The difference, in some 200 lines for whoever maintains this interface.
+pub fn compare_layouts(library: &'static TypeLayout, own: &'static TypeLayout) -> Result<(), String> {
+    let Err(report) = check_layout_compatibility(library, own) else { return Ok(()) };
+    let about_layout = |error: &AbiInstability| !matches!(error, AbiInstability::PackageVersion(_));
+    // A type that contains a wrong one is listed too, with no error of its own.
+    if report.errors.iter().flat_map(|error| &error.errs).any(about_layout) { Err(report.to_string()) } else { Ok(()) }
 }
 
 const _: () = {

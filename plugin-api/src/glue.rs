@@ -108,9 +108,8 @@ extern "C" fn set_level(level: u8) {
 }
 
 /// What has to stand before an author's code runs for the first time.
-pub(crate) fn prepare(host: &Host) {
+pub(crate) fn prepare(_host: &'static Host) {
     install_hook();
-    let _host = lasting(host);
     #[cfg(feature = "log")]
     crate::forward_log::install(_host);
     #[cfg(feature = "tracing")]
@@ -231,7 +230,7 @@ extern "C" fn new_object<T: Object>(raw: &RawContext<'_>) -> RResult<RawState, R
         object: None,
         function: raw.function.to_string(),
         settings: settings.collect(),
-        host: lasting(raw.host),
+        host: raw.host,
     });
     match slot.make(NO_JOB) {
         Ok(()) => ROk(RawState(Box::into_raw(slot).cast())),
@@ -255,7 +254,7 @@ extern "C" fn drop_object<T: Object>(state: RawState) {
 /// A job as authors see it, for as long as the raw one is lent.
 fn lend_job<'a>(raw: &'a RawJob<'a>) -> &'a Job {
     // SAFETY: `Job` is a transparent wrapper. Its 'static is never seen: it is not `Clone`, its field is private to the
-    // crate, and its methods return what lives as long as `self`, which is 'a; `host` alone is taken for lasting.
+    // crate, and its methods return what lives as long as `self`, which is 'a.
     unsafe { &*std::ptr::from_ref(raw).cast::<Job>() }
 }
 
@@ -263,10 +262,4 @@ fn lend_job<'a>(raw: &'a RawJob<'a>) -> &'a Job {
 fn lend_context<'a>(raw: &'a RawContext<'a>) -> &'a Context {
     // SAFETY: as for `lend_job`.
     unsafe { &*std::ptr::from_ref(raw).cast::<Context>() }
-}
-
-/// The worker's table for as long as it is needed.
-fn lasting(host: &Host) -> &'static Host {
-    // SAFETY: the interface promises that the table outlives the library's use, see `RawContext::host`.
-    unsafe { &*std::ptr::from_ref(host) }
 }

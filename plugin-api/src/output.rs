@@ -104,6 +104,7 @@ impl From<Cow<'_, [u8]>> for Output {
 #[diagnostic::on_unimplemented(
     message = "a function cannot return `{Self}`",
     label = "return bytes or text, `()`, `JobResult`, or a `Result` of one of those",
+    note = "the error of a `Result` is any `std::error::Error`, text, or `Failure`",
     note = "numbers have no one way to be written: `.to_string()` does it",
     note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
 )]
@@ -116,6 +117,7 @@ pub trait Reply {
     fn reply(self) -> JobResult;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Into<Output>> Reply for T {
     #[inline]
     fn reply(self) -> JobResult {
@@ -123,6 +125,7 @@ impl<T: Into<Output>> Reply for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Reply, E: Into<Failure>> Reply for Result<T, E> {
     #[inline]
     fn reply(self) -> JobResult {

@@ -12,23 +12,25 @@ use crate::signature::{self, Mistakes};
 pub fn expand(options: &Options, block: &ItemImpl) -> syn::Result<TokenStream> {
     if let Some((of, _)) = &block.trait_ {
         let sentence = "put #[function] on the type's own block: `impl Name { fn new ... fn run ... }`";
-        return Err(syn::Error::new(of.span(), sentence));
+        return Err(syn::Error::new_spanned(of, sentence));
     }
     let mut mistakes = Mistakes::default();
     signature::check_generics(&block.generics, &mut mistakes);
+    mistakes.into_result()?;
+    let mut mistakes = Mistakes::default();
     let ident = type_name(&block.self_ty)?;
     let new = method(block, "new");
     let run = method(block, "run");
     match new {
         Some(new) => check_new(new, &mut mistakes),
-        None => mistakes.add(ident.span(), missing(ident, &signature::NEW)),
+        None => mistakes.add(ident, missing(ident, &signature::NEW)),
     }
     match run {
         Some(run) => {
             signature::check_borrowed(run, &mut mistakes);
             signature::check(run, &signature::RUN, &mut mistakes);
         }
-        None => mistakes.add(ident.span(), missing(ident, &signature::RUN)),
+        None => mistakes.add(ident, missing(ident, &signature::RUN)),
     }
     mistakes.into_result()?;
     let name = Name::new(options, ident)?;
@@ -44,7 +46,7 @@ fn missing(ident: &Ident, shape: &signature::Shape) -> String {
 /// The one word a type is called by: it becomes the function's name.
 fn type_name(of: &Type) -> syn::Result<&Ident> {
     let wrong =
-        || syn::Error::new(of.span(), "#[function] needs a type of this crate, called by one word: `impl Name`");
+        || syn::Error::new_spanned(of, "#[function] needs a type of this crate, called by one word: `impl Name`");
     let Type::Path(path) = of else { return Err(wrong()) };
     let segment = path.path.segments.last().filter(|_| path.path.segments.len() == 1).ok_or_else(wrong)?;
     match segment.arguments {
@@ -62,12 +64,14 @@ fn method<'a>(block: &'a ItemImpl, name: &str) -> Option<&'a Signature> {
 
 fn check_new(new: &Signature, mistakes: &mut Mistakes) {
     if let Some(receiver) = new.receiver() {
-        mistakes.add(receiver.span(), format!("`new` makes the object: write `{}`", signature::NEW.example));
+        mistakes.add(receiver, format!("`new` makes the object: write `{}`", signature::NEW.example));
     }
     signature::check(new, &signature::NEW, mistakes);
     if let ReturnType::Default = new.output {
-        mistakes
-            .add(new.paren_token.span.close(), format!("`new` returns the object: write `{}`", signature::NEW.example));
+        mistakes.add_at(
+            new.paren_token.span.close(),
+            format!("`new` returns the object: write `{}`", signature::NEW.example),
+        );
     }
 }
 

@@ -26,7 +26,7 @@ impl Parse for Options {
             if slot.is_some() {
                 return Err(syn::Error::new(key.span(), format!("`{key}` is given twice: leave one out")));
             }
-            let wanted = |error: syn::Error| syn::Error::new(error.span(), format!("write `{key} = \"...\"`"));
+            let wanted = |_: syn::Error| syn::Error::new(key.span(), format!("write `{key} = \"...\"`"));
             input.parse::<Token![=]>().map_err(wanted)?;
             *slot = Some(input.parse::<LitStr>().map_err(wanted)?);
             if !input.is_empty() {
@@ -60,7 +60,8 @@ impl Name {
             Some(name) => (name.value(), name.span()),
             None => (ident.unraw().to_string(), ident.span()),
         };
-        check(&function).map_err(|wrong| syn::Error::new(span, wrong))?;
+        let hint = if options.name.is_none() { "; write `#[function(name = \"...\")]`" } else { "" };
+        check(&function).map_err(|wrong| syn::Error::new(span, wrong + hint))?;
         let mut symbol = function.clone();
         if let Some(prefix) = &options.prefix {
             symbol.insert_str(0, &prefix.value());
@@ -72,10 +73,12 @@ impl Name {
     /// The exported static, for a type that implements `Export`, and the guard against a second one of its name.
     pub fn export(&self, conditions: &[&Attribute], exported: &TokenStream, body: TokenStream) -> TokenStream {
         let symbol = &self.symbol;
-        let entry = quote_spanned! {self.span=>
+        // Where the name stands, but of the macro's making: `#![forbid(unsafe_code)]` is about an author's own code.
+        let span = self.span.resolved_at(Span::call_site());
+        let entry = quote_spanned! {span=>
             // A test program is no plugin, and a symbol such as `write` in it would stand in for the C library's.
-            #[cfg(not(test))]
-            #[unsafe(export_name = #symbol)]
+            #[cfg_attr(not(test), unsafe(export_name = #symbol))]
+            #[allow(dead_code)]
             static ENTRY: ::gm_plugin_api::abi::Entry = ::gm_plugin_api::abi::entry::<#exported>();
         };
         let only_one = self.only_one();
@@ -114,7 +117,7 @@ fn check(name: &str) -> Result<(), String> {
     if let Some(wrong) = plain.chars().find(|&c| !allowed(c)) {
         return Err(format!(
             "{name:?} cannot be exported because of {wrong:?}: a function's name is made of ASCII letters, digits, \
-             `_`, `-`, `.` and `::`; write `#[function(name = \"...\")]`"
+             `_`, `-`, `.` and `::`"
         ));
     }
     if name.len() > LONGEST {

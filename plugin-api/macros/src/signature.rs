@@ -4,8 +4,8 @@
 //! work; in return a mistake is named where it stands, before the type checker sees a call that cannot be right.
 
 use proc_macro2::Span;
+use quote::ToTokens;
 use syn::punctuated::Punctuated;
-use syn::spanned::Spanned;
 use syn::{FnArg, GenericParam, Generics, ReceiverKind, ReturnType, Safety, Signature, Token, Type};
 
 /// The mistakes found so far: all are reported at once.
@@ -13,9 +13,17 @@ use syn::{FnArg, GenericParam, Generics, ReceiverKind, ReturnType, Safety, Signa
 pub struct Mistakes(Option<syn::Error>);
 
 impl Mistakes {
-    /// One more sentence, at a token.
-    pub fn add(&mut self, at: Span, sentence: impl std::fmt::Display) {
-        let error = syn::Error::new(at, sentence);
+    /// One more sentence, under some tokens.
+    pub fn add(&mut self, under: impl ToTokens, sentence: impl std::fmt::Display) {
+        self.push(syn::Error::new_spanned(under, sentence));
+    }
+
+    /// One more sentence, at a place: a parenthesis is no token of its own.
+    pub fn add_at(&mut self, place: Span, sentence: impl std::fmt::Display) {
+        self.push(syn::Error::new(place, sentence));
+    }
+
+    fn push(&mut self, error: syn::Error) {
         match &mut self.0 {
             Some(all) => all.combine(error),
             None => self.0 = Some(error),
@@ -63,21 +71,21 @@ pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
     check_generics(&signature.generics, mistakes);
     if let Some(token) = &signature.asyncness {
         mistakes.add(
-            token.span(),
+            token,
             "a function is not `async`: a job has its thread to itself; start a runtime and `block_on` in it",
         );
     }
     if !matches!(signature.safety, Safety::Default) {
-        mistakes.add(signature.safety.span(), "a function is safe to call: put `unsafe` around what needs it, inside");
+        mistakes.add(&signature.safety, "a function is safe to call: put `unsafe` around what needs it, inside");
     }
     if let Some(abi) = &signature.abi {
-        mistakes.add(abi.span(), "leave `extern` out: #[function] exports the function itself");
+        mistakes.add(abi, "leave `extern` out: #[function] exports the function itself");
     }
     check_parameters(signature, shape, mistakes);
     if let ReturnType::Type(_, of) = &signature.output
         && let Type::ImplTrait(of) = &**of
     {
-        mistakes.add(of.impl_token.span(), "name the type that is returned: bytes, text, or `JobResult`");
+        mistakes.add(of, "name the type that is returned: bytes, text, or `JobResult`");
     }
 }
 
@@ -85,10 +93,8 @@ pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
 pub fn check_generics(generics: &Generics, mistakes: &mut Mistakes) {
     for parameter in &generics.params {
         if !matches!(parameter, GenericParam::Lifetime(_)) {
-            mistakes.add(
-                parameter.span(),
-                "a function is not generic: its name stands for one piece of code; write the type out",
-            );
+            mistakes
+                .add(parameter, "a function is not generic: its name stands for one piece of code; write the type out");
         }
     }
 }
@@ -100,17 +106,18 @@ fn check_parameters(signature: &Signature, shape: &Shape, mistakes: &mut Mistake
         && named(given[0], shape.parameters[1].type_name)
         && named(given[1], shape.parameters[0].type_name);
     if in_other_order {
-        return mistakes.add(given[0].span(), format!("the other way round: `{}`", shape.example));
+        return mistakes.add(&signature.inputs, format!("the other way round: `{}`", shape.example));
     }
     for (wanted, found) in shape.parameters.iter().zip(&given) {
         if !wanted.fits(found) {
-            mistakes.add(found.span(), wanted.sentence(found));
+            mistakes.add(found, wanted.sentence(found));
         }
     }
-    for missing in shape.parameters.iter().skip(given.len()) {
-        mistakes.add(
+    let missing: Vec<&str> = shape.parameters.iter().skip(given.len()).map(|missing| missing.written).collect();
+    if !missing.is_empty() {
+        mistakes.add_at(
             signature.paren_token.span.close(),
-            format!("`{}` is missing here: write `{}`", missing.written, shape.example),
+            format!("`{}` is missing here: write `{}`", missing.join(", "), shape.example),
         );
     }
     for extra in given.iter().skip(shape.parameters.len()) {
@@ -118,7 +125,7 @@ fn check_parameters(signature: &Signature, shape: &Shape, mistakes: &mut Mistake
             1 => "settings come from `cx`",
             _ => "what a job brings is in `job.workload()`",
         };
-        mistakes.add(extra.span(), format!("one parameter too many: {hint}; write `{}`", shape.example));
+        mistakes.add(extra, format!("one parameter too many: {hint}; write `{}`", shape.example));
     }
 }
 
@@ -163,7 +170,7 @@ impl Parameter {
 pub fn check_free(signature: &Signature, mistakes: &mut Mistakes) {
     if let Some(receiver) = signature.receiver() {
         mistakes.add(
-            receiver.span(),
+            receiver,
             "a plain function has no `self`: for state between jobs put #[function] on the `impl` block, with `new` \
              and `run` in it",
         );
@@ -174,8 +181,8 @@ pub fn check_free(signature: &Signature, mistakes: &mut Mistakes) {
 pub fn check_borrowed(signature: &Signature, mistakes: &mut Mistakes) {
     match signature.receiver() {
         Some(receiver) if matches!(receiver.kind, ReceiverKind::Reference(..)) => {}
-        Some(receiver) => mistakes.add(receiver.span(), "the object is kept for the next job: write `&mut self`"),
+        Some(receiver) => mistakes.add(receiver, "the object is kept for the next job: write `&mut self`"),
         None => mistakes
-            .add(signature.paren_token.span.open(), format!("`&mut self` is missing here: write `{}`", RUN.example)),
+            .add_at(signature.paren_token.span.open(), format!("`&mut self` is missing here: write `{}`", RUN.example)),
     }
 }

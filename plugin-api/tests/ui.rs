@@ -1,0 +1,8 @@
+//! What the compiler says to each mistake an author can make: one file a mistake, its words beside it.
+//!
+//! Words change with the compiler, which is pinned. After a deliberate change: `TRYBUILD=overwrite`, and read them.
+
+#[test]
+fn mistakes_are_named_where_they_stand() {
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}

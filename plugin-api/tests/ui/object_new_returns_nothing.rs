@@ -1,0 +1,16 @@
+#![allow(unused)]
+
+use gm_plugin_api::{Context, Job, JobResult, Log, function};
+
+struct Sum;
+
+#[function]
+impl Sum {
+    fn new(cx: &Context) {}
+
+    fn run(&mut self, job: &Job, log: &mut Log) -> JobResult {
+        Ok(job.workload().into())
+    }
+}
+
+fn main() {}
