@@ -1,0 +1,72 @@
+//! Building something once for all tests, however many processes want it at the same time.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::program::run;
+
+/// Compilers on a loaded machine.
+pub const BUILD_DEADLINE: Duration = Duration::from_secs(600);
+
+/// The repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where tests keep what they build.
+pub fn build_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("built")
+}
+
+/// A short name for a content.
+pub fn fingerprint(content: impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Runs `build` while no other process builds.
+pub fn alone<T>(build: impl FnOnce() -> T) -> T {
+    fs::create_dir_all(build_dir()).unwrap();
+    let lock = File::create(build_dir().join("lock")).unwrap();
+    lock.lock().unwrap();
+    build()
+}
+
+/// Compiles one C file, unless that was done before. The result's name is `output`, in a directory of its own.
+#[track_caller]
+pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
+    let dir = build_dir().join(fingerprint((output, source, args)));
+    let done = dir.join(output);
+    if done.exists() {
+        return done;
+    }
+    alone(|| {
+        if done.exists() {
+            return;
+        }
+        fs::create_dir_all(&dir).unwrap();
+        let (file, part) = (dir.join("source.c"), dir.join("part"));
+        fs::write(&file, source).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-Wall", "-Wextra", "-O1", "-g", "-o"]).args([&part, &file]).args(args);
+        command(&mut cc);
+        // Whoever sees the name sees the whole file.
+        fs::rename(part, &done).unwrap();
+    });
+    done
+}
+
+/// Runs a compiler that has to succeed.
+#[track_caller]
+pub fn command(compiler: &mut Command) {
+    match run(compiler, b"", BUILD_DEADLINE) {
+        Ok(finished) => {
+            finished.success();
+        }
+        Err(hung) => panic!("{compiler:?} hung: {}", String::from_utf8_lossy(&hung.stderr)),
+    }
+}

@@ -1,0 +1,178 @@
+//! Real clients, as users have them.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::build::{self, repository};
+use super::gearmand::Gearmand;
+use super::program::{Finished, Hung, run};
+use super::wait::DEADLINE;
+
+/// Runs the `gearman` CLI against `server` with `stdin` as the workload.
+///
+/// # Panics
+///
+/// When it hangs.
+#[track_caller]
+pub fn gearman(server: &Gearmand, args: &[&str], stdin: &[u8]) -> Finished {
+    try_gearman(server, args, stdin, DEADLINE).unwrap_or_else(|hung| panic!("gearman {args:?} hung: {hung:?}"))
+}
+
+/// As [`gearman`], where hanging is what may be expected.
+#[track_caller]
+pub fn try_gearman(server: &Gearmand, args: &[&str], stdin: &[u8], deadline: Duration) -> Result<Finished, Hung> {
+    let mut command = Command::new("gearman");
+    command.args(["-h", &server.host(), "-p", &server.port().to_string()]).args(args);
+    run(&mut command, stdin, deadline)
+}
+
+/// Runs a PHP script with php-gearman at hand; its path is relative to the repository.
+///
+/// # Panics
+///
+/// When it hangs.
+#[track_caller]
+pub fn php(script: &str, args: &[&str], stdin: &[u8]) -> Finished {
+    let mut command = Command::new("php");
+    command.args(["-d", "memory_limit=-1", "-d", "display_errors=stderr"]).arg(repository().join(script)).args(args);
+    run(&mut command, stdin, DEADLINE).unwrap_or_else(|hung| panic!("php {script} hung: {hung:?}"))
+}
+
+/// Runs a Perl script; its path is relative to the repository.
+///
+/// # Panics
+///
+/// When it hangs.
+#[track_caller]
+pub fn perl(script: &str, args: &[&str], stdin: &[u8]) -> Finished {
+    let mut command = Command::new("perl");
+    command.arg(repository().join(script)).args(args);
+    run(&mut command, stdin, DEADLINE).unwrap_or_else(|hung| panic!("perl {script} hung: {hung:?}"))
+}
+
+/// Client libraries with callbacks. Each program takes the same arguments and prints each callback as a line of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// php-gearman, which is libgearman below.
+    Php,
+    /// Gearman::Client, which is Perl all the way down.
+    Perl,
+    /// libgearman.
+    C,
+}
+
+/// How a job is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In the foreground, with that priority.
+    Normal,
+    /// In the foreground, with that priority.
+    High,
+    /// In the foreground, with that priority.
+    Low,
+    /// In the background: only [`Callback::Created`] follows.
+    Background,
+}
+
+/// A callback that a client library made.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "callback", rename_all = "lowercase")]
+pub enum Callback {
+    /// The job has a handle. Not every library says so of foreground jobs.
+    Created {
+        /// The handle.
+        handle: String,
+    },
+    /// Progress.
+    Status {
+        /// So much...
+        done: u64,
+        /// ... of so much.
+        of: u64,
+    },
+    /// Data from the running job.
+    Data {
+        /// The bytes.
+        #[serde(deserialize_with = "hex")]
+        data: Vec<u8>,
+    },
+    /// A warning from the running job.
+    Warning {
+        /// The bytes.
+        #[serde(deserialize_with = "hex")]
+        data: Vec<u8>,
+    },
+    /// The result.
+    Complete {
+        /// The bytes.
+        #[serde(deserialize_with = "hex")]
+        data: Vec<u8>,
+    },
+    /// The job failed.
+    Fail,
+    /// The job failed, with data.
+    Exception {
+        /// The bytes.
+        #[serde(deserialize_with = "hex")]
+        data: Vec<u8>,
+    },
+}
+
+impl Caller {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Php, Self::Perl, Self::C];
+
+    /// Has a job of `function` done and returns what the library told its user, but for the handle of a foreground job.
+    ///
+    /// # Panics
+    ///
+    /// When the client hangs or cannot do it at all. A job that fails is no panic.
+    #[track_caller]
+    pub fn call(self, server: &Gearmand, function: &str, workload: &[u8]) -> Vec<Callback> {
+        let mut callbacks = self.submit(server, function, "", Mode::Normal, workload);
+        callbacks.retain(|callback| !matches!(callback, Callback::Created { .. }));
+        callbacks
+    }
+
+    /// Submits a job as `mode` says, with a unique unless that is empty, and returns all that the library told its user.
+    #[track_caller]
+    pub fn submit(self, server: &Gearmand, function: &str, unique: &str, mode: Mode, workload: &[u8]) -> Vec<Callback> {
+        let (host, port) = (server.host(), server.port().to_string());
+        let args = [host.as_str(), &port, function, unique, mode.word()];
+        let finished = match self {
+            Self::Php => php("tests/support/php/client.php", &args, workload),
+            Self::Perl => perl("tests/support/perl/client.pl", &args, workload),
+            Self::C => c_client(&args, workload),
+        };
+        let lines = finished.success();
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+}
+
+impl Mode {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Low => "low",
+            Self::Background => "background",
+        }
+    }
+}
+
+#[track_caller]
+fn c_client(args: &[&str], stdin: &[u8]) -> Finished {
+    let program = build::c("client", include_str!("c/client.c"), &["-lgearman"]);
+    run(Command::new(program).args(args), stdin, DEADLINE).unwrap_or_else(|hung| panic!("the C client hung: {hung:?}"))
+}
+
+fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks_exact(2).map(pair).collect();
+    bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+}

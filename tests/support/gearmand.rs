@@ -1,0 +1,171 @@
+//! The real job server, started and ended by a test.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use gm_native::gearman::admin;
+use gm_native::gearman::client::Client;
+use nix::sys::signal::Signal;
+
+use super::mortal::Mortal;
+use super::wait::{DEADLINE, wait_for};
+
+/// How long one look at a server that may not be up yet takes at most.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// A gearmand that dies with the test.
+///
+/// It listens on a loopback address made of the test's process id, so that neither another test, nor a port that was
+/// free a moment ago, nor a worker's connection that the kernel gave the same port stands in its way, also when it is
+/// started again.
+pub struct Gearmand {
+    process: Mortal,
+    address: SocketAddr,
+    args: Vec<String>,
+}
+
+impl Gearmand {
+    /// Starts one and waits until it answers.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with_args(&[])
+    }
+
+    /// Starts one with more arguments, such as `["-j", "1"]`.
+    #[track_caller]
+    pub fn with_args(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        // A service of the machine's own that listens on every address can hold a port of ours.
+        for _ in 0..50 {
+            let address = SocketAddr::new(own_address(), next_port());
+            let process = launch(address, &args);
+            let mut gearmand = Self { process, address, args: args.clone() };
+            if gearmand.is_up() {
+                return gearmand;
+            }
+            let output = gearmand.process.output();
+            assert!(output.contains("Address already in use"), "gearmand ended: {output}");
+        }
+        panic!("no port of {} is free", own_address());
+    }
+
+    /// HOST:PORT.
+    pub fn server(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The address it listens on: not 127.0.0.1.
+    pub fn host(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its process, for `/proc`.
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// A client's connection to it.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.server(), DEADLINE, 1 << 30).unwrap()
+    }
+
+    /// What it says of a function: nothing if it never heard of it.
+    #[track_caller]
+    pub fn status(&self, function: &str) -> Option<admin::FunctionStatus> {
+        let all = admin::status(&self.server(), DEADLINE).unwrap();
+        all.into_iter().find(|status| status.function == function)
+    }
+
+    /// Waits until so many connections offer a function.
+    #[track_caller]
+    pub fn wait_workers(&self, function: &str, count: u64) {
+        wait_for(&format!("{count} workers for {function}"), DEADLINE, || {
+            let workers = self.status(function).map_or(0, |status| status.workers);
+            (workers == count).then_some(())
+        });
+    }
+
+    /// SIGKILL: its peers see the end of their connections.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM, and waits for its end.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait();
+    }
+
+    /// SIGSTOP: it stays connected and says nothing.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    #[track_caller]
+    pub fn cont(&self) {
+        self.process.signal(Signal::SIGCONT);
+    }
+
+    /// Kills it if it runs, and starts another on the same port. Its queue is empty and its handles begin at 1 again.
+    #[track_caller]
+    pub fn restart_same_port(&mut self) {
+        self.kill();
+        self.process = launch(self.address, &self.args);
+        assert!(self.is_up(), "gearmand ended: {}", self.process.output());
+    }
+
+    /// Waits until it answers, or has ended.
+    #[track_caller]
+    fn is_up(&mut self) -> bool {
+        wait_for("gearmand to answer", DEADLINE, || {
+            if self.process.ended().is_some() {
+                return Some(false);
+            }
+            let mut client = Client::connect(&self.server(), LOOK, 1024).ok()?;
+            client.echo(b"up?").is_ok().then_some(true)
+        })
+    }
+}
+
+/// HOST:PORT of an address where nobody listens, and no other test will.
+pub fn unused_server() -> String {
+    SocketAddr::new(own_address(), next_port()).to_string()
+}
+
+#[track_caller]
+fn launch(address: SocketAddr, args: &[String]) -> Mortal {
+    let mut command = Command::new("gearmand");
+    command.args(["--listen", &address.ip().to_string(), "--port", &address.port().to_string()]);
+    command.args(["--log-file", "stderr", "--verbose", "INFO"]).args(args);
+    // Debian puts it where a user's PATH may not look.
+    let path = std::env::var("PATH").unwrap_or_default();
+    Mortal::start("gearmand", command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")))
+}
+
+/// A loopback address for this process alone: 127.128.0.0 and the process id, of which Linux uses 22 bits.
+fn own_address() -> IpAddr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, 128 | high, middle, low))
+}
+
+/// Below the ports that the kernel gives to connections.
+fn next_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,160 @@
+//! A worker that the test plays by hand, packet by packet.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use gm_native::gearman::packet::{ArgumentError, Assigned, Decoder, FromServer, Magic, encode};
+
+use super::wait::DEADLINE;
+
+/// A worker's connection. Whatever is read is read under the deadline.
+pub struct HandWorker {
+    /// For what the methods do not do.
+    pub stream: TcpStream,
+    decoder: Decoder,
+}
+
+/// What a GRAB_JOB_UNIQ came to.
+enum Grabbed {
+    Job(Job),
+    Nothing,
+    Woken,
+    Other,
+}
+
+/// A job it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The server's name for it.
+    pub handle: Vec<u8>,
+    /// Its function.
+    pub function: Vec<u8>,
+    /// The caller's name for it.
+    pub unique: Vec<u8>,
+    /// Its input.
+    pub workload: Vec<u8>,
+}
+
+impl HandWorker {
+    /// Connects to HOST:PORT and offers `functions`.
+    #[track_caller]
+    pub fn offering(server: &str, functions: &[&str]) -> Self {
+        let stream = TcpStream::connect(server).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let mut worker = Self { stream, decoder: Decoder::new(Magic::Response, 1 << 30) };
+        for function in functions {
+            worker.encode(|buf| encode::can_do(buf, function.as_bytes()));
+        }
+        worker.echo();
+        worker
+    }
+
+    /// Writes bytes as they are.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Writes what an encoder makes.
+    #[track_caller]
+    pub fn encode(&mut self, encoder: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>) {
+        let mut buf = Vec::new();
+        encoder(&mut buf).unwrap();
+        self.send(&buf);
+    }
+
+    /// Writes a packet that is a handle and data, from one of the encoders of heads.
+    #[track_caller]
+    pub fn send_data(
+        &mut self,
+        head: impl FnOnce(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>,
+        handle: &[u8],
+        data: &[u8],
+    ) {
+        self.encode(|buf| head(buf, handle, data.len()));
+        self.send(data);
+    }
+
+    /// The next packet, whatever it is, as `see` takes it.
+    #[track_caller]
+    pub fn next<T>(&mut self, see: impl FnOnce(FromServer<'_>) -> T) -> T {
+        self.try_next(see).expect("no packet came: the job server closed the connection, or said nothing")
+    }
+
+    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    #[track_caller]
+    pub fn try_next<T>(&mut self, see: impl FnOnce(FromServer<'_>) -> T) -> Option<T> {
+        loop {
+            if let Some(packet) = self.decoder.next().unwrap() {
+                return Some(see(FromServer::parse(packet).unwrap()));
+            }
+            let count = self.stream.read(self.decoder.space()).ok().filter(|count| *count > 0)?;
+            self.decoder.advance(count);
+        }
+    }
+
+    /// Asks for a job, sleeping until there is one.
+    #[track_caller]
+    pub fn grab(&mut self) -> Job {
+        self.try_grab().expect("no job came")
+    }
+
+    /// As [`grab`](Self::grab); `None` when none comes in time, or the connection ends.
+    #[track_caller]
+    pub fn try_grab(&mut self) -> Option<Job> {
+        self.send(&encode::GRAB_JOB_UNIQ);
+        loop {
+            let answer = self.try_next(|packet| match packet {
+                FromServer::JobAssignUniq(job) => Grabbed::Job(job.into()),
+                FromServer::NoJob => Grabbed::Nothing,
+                FromServer::Noop => Grabbed::Woken,
+                // What became of the job before is not asked here.
+                FromServer::Error { .. } => Grabbed::Other,
+                other => panic!("not an answer to GRAB_JOB_UNIQ: {other:?}"),
+            });
+            match answer? {
+                Grabbed::Job(job) => return Some(job),
+                Grabbed::Nothing => self.send(&encode::PRE_SLEEP),
+                Grabbed::Woken => self.send(&encode::GRAB_JOB_UNIQ),
+                Grabbed::Other => {}
+            }
+        }
+    }
+
+    /// Completes a job.
+    #[track_caller]
+    pub fn complete(&mut self, job: &Job, result: &[u8]) {
+        self.send_data(encode::work_complete_head, &job.handle, result);
+    }
+
+    /// Waits until the server has seen all that was sent.
+    #[track_caller]
+    pub fn echo(&mut self) {
+        self.encode(|buf| encode::echo_req(buf, b"seen?"));
+        while !self.next(|packet| matches!(packet, FromServer::EchoRes(_))) {}
+    }
+}
+
+/// Serves `functions` on a thread of its own, until the job server goes away.
+#[track_caller]
+pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut HandWorker, Job) + Send + 'static) {
+    let mut worker = HandWorker::offering(server, functions);
+    std::thread::spawn(move || {
+        while let Some(job) = worker.try_grab() {
+            run(&mut worker, job);
+        }
+    });
+}
+
+impl From<Assigned<'_>> for Job {
+    fn from(job: Assigned<'_>) -> Self {
+        Self {
+            handle: job.handle.to_vec(),
+            function: job.function.to_vec(),
+            unique: job.unique.to_vec(),
+            workload: job.workload.to_vec(),
+        }
+    }
+}

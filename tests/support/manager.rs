@@ -1,0 +1,335 @@
+//! gm-native under test: a process with a directory of its own.
+//!
+//! The directory has `gm.ini`, `workers/`, `state/`, `gm.pid` and `gm.log`; all of it goes with the [`Manager`].
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::events::Events;
+use super::mortal::Mortal;
+use super::program::{Finished, run};
+use super::wait::{DEADLINE, wait_for};
+use super::watchdog::{MARK, Watchdog};
+
+/// A manager about to be started.
+pub struct Setup {
+    dir: TempDir,
+    program: PathBuf,
+    servers: Vec<String>,
+    ini: String,
+    args: Vec<String>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Setup {
+    /// A manager for these job servers (HOST:PORT), with an empty worker directory.
+    pub fn new(servers: &[&str]) -> Self {
+        let dir = TempDir::with_prefix("gm-native-test-").unwrap();
+        fs::create_dir(dir.path().join("workers")).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        let servers = servers.iter().map(|server| (*server).to_owned()).collect();
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
+        Self { dir, program, servers, ini: String::new(), args: vec!["-vvvv".into()], env: Vec::new() }
+    }
+
+    /// Lines for the ini file. The first ones go to `[GearmanManager]`, which has the directories and servers already;
+    /// sections may follow.
+    pub fn ini(mut self, text: &str) -> Self {
+        self.ini.push_str(text);
+        self.ini.push('\n');
+        self
+    }
+
+    /// Puts a library into the worker directory, as the function `name`.
+    #[track_caller]
+    pub fn plugin(self, name: &str, library: &Path) -> Self {
+        install(self.dir.path(), name, library);
+        self
+    }
+
+    /// More arguments.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// A variable for its environment.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another program in gm-native's place: the test of this module has none.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// The directory of it all.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it in the foreground, and waits until it answers its commands.
+    #[track_caller]
+    pub fn start(self) -> Manager {
+        let mut manager = self.launched();
+        let name = format!("gm-native in {}", manager.dir.path().display());
+        manager.process = Some(Mortal::start(&name, &mut manager.run_command()));
+        manager.wait_answering();
+        manager
+    }
+
+    /// Starts it with `-d`. Its caller gets its shell back when the workers are loaded.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start, or does not let go of its caller.
+    #[track_caller]
+    pub fn daemonize(mut self) -> Manager {
+        self.args.push("-d".into());
+        let mut manager = self.launched();
+        let finished = manager.run_to_end();
+        assert!(finished.status.success(), "gm-native -d: {}{}", finished.out(), finished.err());
+        manager.wait_answering();
+        manager
+    }
+
+    /// Runs it in the foreground to its end, for starts that must fail.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    #[track_caller]
+    pub fn run_to_end(self) -> Finished {
+        self.launched().run_to_end()
+    }
+
+    fn launched(self) -> Manager {
+        let path = self.dir.path();
+        let text = format!(
+            "[GearmanManager]\nhost = {}\nworker_dir = {}\nstate_dir = {}\n{}",
+            self.servers.join(","),
+            path.join("workers").display(),
+            path.join("state").display(),
+            self.ini,
+        );
+        fs::write(path.join("gm.ini"), text).unwrap();
+        let watchdog = Watchdog::over(&path.display().to_string());
+        Manager {
+            process: None,
+            events: None,
+            mark: 0,
+            watchdog,
+            program: self.program,
+            args: self.args,
+            env: self.env,
+            dir: self.dir,
+        }
+    }
+}
+
+/// A manager that runs, and commands that ask it. It is killed with all it started when this goes out of scope; its log is shown if the test
+/// panics.
+pub struct Manager {
+    /// In the foreground: the child.
+    process: Option<Mortal>,
+    events: Option<Events>,
+    /// Events before this one are not looked at.
+    mark: usize,
+    watchdog: Watchdog,
+    program: PathBuf,
+    args: Vec<String>,
+    env: Vec<(OsString, OsString)>,
+    // Last: it is removed when all the others have ended.
+    dir: TempDir,
+}
+
+impl Manager {
+    /// The directory of it all.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its worker directory.
+    pub fn worker_dir(&self) -> PathBuf {
+        self.dir.path().join("workers")
+    }
+
+    /// The manager's process id: the child's, or what the pid file says.
+    #[track_caller]
+    pub fn pid(&self) -> Pid {
+        self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), Mortal::pid)
+    }
+
+    /// Its processes that run: the manager and its workers.
+    pub fn processes(&self) -> Vec<Pid> {
+        self.watchdog.marked()
+    }
+
+    /// Puts a library into the worker directory as a deploy does: whole, and at once.
+    #[track_caller]
+    pub fn install(&self, name: &str, library: &Path) {
+        install(self.dir(), name, library);
+    }
+
+    /// Takes a function's library out of the worker directory.
+    #[track_caller]
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.worker_dir().join(format!("{name}.so"))).unwrap();
+    }
+
+    /// Runs one of gm-native's other commands on this manager: `gm-native VERB -c gm.ini ARGS`.
+    #[track_caller]
+    pub fn command(&self, verb: &str, args: &[&str]) -> Finished {
+        let finished = run(&mut self.verb(verb, args), b"", DEADLINE);
+        finished.unwrap_or_else(|hung| panic!("gm-native {verb} {args:?} hung: {hung:?}"))
+    }
+
+    /// What `gm-native status --json` says; `None` when there is no manager to ask.
+    pub fn try_status(&self) -> Option<Value> {
+        let finished = self.command("status", &["--json"]);
+        finished.status.success().then(|| serde_json::from_slice(&finished.stdout).unwrap())
+    }
+
+    /// What `gm-native status --json` says.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        self.try_status().expect("the manager does not answer `status`")
+    }
+
+    /// Waits until `status` shows what is looked for.
+    #[track_caller]
+    pub fn wait_status<T>(&self, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+        wait_for(what, DEADLINE, || look(&self.try_status()?))
+    }
+
+    /// The first event of that name since the last [`mark`](Self::mark) that is `right`, waiting for it if need be.
+    #[track_caller]
+    pub fn wait_event(&self, name: &str, right: impl Fn(&Value) -> bool) -> Value {
+        self.events.as_ref().unwrap().wait(name, self.mark, right)
+    }
+
+    /// All events since the stream was opened, which is when the manager first answered.
+    pub fn events(&self) -> Vec<Value> {
+        self.events.as_ref().map(Events::all).unwrap_or_default()
+    }
+
+    /// From here on only what comes later is looked at.
+    pub fn mark(&mut self) {
+        self.mark = self.events.as_ref().map_or(0, Events::count);
+    }
+
+    /// Sends the manager a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end of a manager in the foreground.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        self.process.as_mut().expect("only a child can be waited for: not after daemonize()").wait()
+    }
+
+    /// Waits until nothing of it runs any more.
+    #[track_caller]
+    pub fn wait_gone(&mut self) {
+        wait_for("the end of all its processes", DEADLINE, || {
+            // A child that has ended stays a zombie until it is asked for.
+            let _ = self.process.as_mut().map(Mortal::ended);
+            self.processes().is_empty().then_some(())
+        });
+    }
+
+    /// What it has logged: to its file, and to its output where that is ours.
+    pub fn log(&self) -> String {
+        let file = fs::read(self.dir().join("gm.log")).unwrap_or_default();
+        let output = self.process.as_ref().map(Mortal::output).unwrap_or_default();
+        String::from_utf8_lossy(&file).into_owned() + &output
+    }
+
+    /// Waits for a line in the log with this in it, and returns it.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) -> String {
+        wait_for(&format!("a log line with {text:?}"), DEADLINE, || {
+            self.log().lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+    }
+
+    /// The everyday call: `gm-native -c gm.ini -P gm.pid -l gm.log`, and what the setup added.
+    fn run_command(&self) -> Command {
+        let mut command = self.gm_native();
+        // What carries the mark is the manager's: not so a command of the test's.
+        command.env(MARK, self.dir());
+        command.arg("-c").arg(self.dir().join("gm.ini")).arg("-P").arg(self.dir().join("gm.pid"));
+        command.arg("-l").arg(self.dir().join("gm.log")).args(&self.args);
+        command
+    }
+
+    fn verb(&self, verb: &str, args: &[&str]) -> Command {
+        let mut command = self.gm_native();
+        command.arg(verb).arg("-c").arg(self.dir().join("gm.ini")).args(args);
+        command
+    }
+
+    fn gm_native(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(self.dir());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    #[track_caller]
+    fn run_to_end(&self) -> Finished {
+        let finished = run(&mut self.run_command(), b"", DEADLINE);
+        finished.unwrap_or_else(|hung| panic!("gm-native did not end: {hung:?}\n{}", self.log()))
+    }
+
+    /// Waits for the control socket, then opens the event stream.
+    #[track_caller]
+    fn wait_answering(&mut self) {
+        wait_for("the manager to answer `status`", DEADLINE, || {
+            let ended = self.process.as_mut().and_then(Mortal::ended);
+            assert!(ended.is_none(), "the manager ended: {}\n{}", ended.unwrap_or_default(), self.log());
+            self.try_status()
+        });
+        self.events = Some(Events::follow(&mut self.verb("events", &["--follow", "--json"])));
+    }
+
+    fn pid_in_file(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.dir().join("gm.pid")).ok()?;
+        text.trim().parse().ok().map(Pid::from_raw)
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let root = self.process.as_ref().map(Mortal::pid).or_else(|| self.pid_in_file());
+        // A pid file may be old and its number another's by now.
+        let ours = root.filter(|root| self.watchdog.marked().contains(root));
+        self.watchdog.kill_all(ours);
+        if std::thread::panicking() {
+            let log = fs::read(self.dir().join("gm.log")).unwrap_or_default();
+            eprintln!("---- gm.log\n{}---- events", String::from_utf8_lossy(&log));
+            for event in self.events() {
+                eprintln!("{event}");
+            }
+        }
+    }
+}
+
+/// Copies to a name that is not looked at, then renames.
+#[track_caller]
+fn install(dir: &Path, name: &str, library: &Path) {
+    let part = dir.join(format!("{name}.part"));
+    fs::copy(library, &part).unwrap_or_else(|error| panic!("cannot copy {}: {error}", library.display()));
+    fs::rename(part, dir.join("workers").join(format!("{name}.so"))).unwrap();
+}

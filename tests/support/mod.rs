@@ -1,0 +1,28 @@
+//! What the tests of behaviour stand on: real peers and the manager itself, as processes that die with the test.
+//!
+//! A test binary takes it in with `#[path = "../support/mod.rs"] mod support;`.
+//!
+//! - [`gearmand::Gearmand`]: the real job server, on an address of its own.
+//! - [`callers`]: the real `gearman` CLI, and clients on php-gearman, Perl's Gearman::Client and libgearman.
+//! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
+//! - [`plugins`]: the libraries it is given, built when they are first needed.
+//! - [`hand_worker::HandWorker`]: a worker played by the test, packet by packet.
+//! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
+//!
+//! Whatever is started must be started by the test's own thread: the kernel ends it when that thread ends, also when
+//! the test's process is killed.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+pub mod build;
+pub mod callers;
+pub mod events;
+pub mod gearmand;
+pub mod hand_worker;
+pub mod manager;
+pub mod mortal;
+pub mod plugins;
+pub mod program;
+pub mod wait;
+pub mod watchdog;

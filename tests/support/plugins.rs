@@ -1,0 +1,82 @@
+//! The libraries that a manager under test is given.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use super::build::{self, alone, build_dir, fingerprint, repository};
+
+/// The library of a package under `plugins-example/`. Cargo built it with the tests, as a dev-dependency.
+#[track_caller]
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.with_file_name(format!("lib{name}.so"));
+    assert!(path.exists(), "{} is missing: is {name} a dev-dependency and a cdylib?", path.display());
+    path
+}
+
+/// A plugin in Rust, from the text of its `lib.rs`, built against this repository's plugin-api.
+#[track_caller]
+pub fn rust(name: &str, source: &str) -> PathBuf {
+    rust_with(name, source, "")
+}
+
+/// As [`rust`], with more lines at the end of its `Cargo.toml`, such as `[profile.dev]` and `panic = "abort"`.
+///
+/// All share a target directory and this repository's Cargo.lock, so that only the plugin itself is compiled, and
+/// nothing is downloaded.
+#[track_caller]
+pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
+    /// What this process has built. Others ask cargo again, since plugin-api may have changed.
+    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    let key = fingerprint((name, source, manifest_end));
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(key.clone()).or_insert_with(|| alone(|| cargo_build(name, source, manifest_end, &key))).clone()
+}
+
+/// A plugin in C, from the text of its one file.
+#[track_caller]
+pub fn c(name: &str, source: &str) -> PathBuf {
+    build::c(&format!("{name}.so"), source, &["-shared", "-fPIC"])
+}
+
+#[track_caller]
+fn cargo_build(name: &str, source: &str, manifest_end: &str, key: &str) -> PathBuf {
+    let dir = build_dir().join(format!("{name}-{key}"));
+    fs::create_dir_all(dir.join("src")).unwrap();
+    write_if_new(&dir.join("src/lib.rs"), source);
+    write_if_new(&dir.join("Cargo.toml"), &manifest(name, manifest_end));
+    // Cargo takes out of the copy what is not needed, and never asks the network for what is in it.
+    fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+    let target = build_dir().join("cargo");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--offline", "--target-dir"]).arg(&target).current_dir(&dir);
+    // Make's job server is not ours to use.
+    command.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS").env_remove("MFLAGS");
+    build::command(&mut command);
+    // Two plugins of one name share a file there.
+    let (part, done) = (dir.join("part"), dir.join(format!("{name}.so")));
+    fs::copy(target.join(format!("debug/lib{name}.so")), &part).unwrap();
+    fs::rename(part, &done).unwrap();
+    done
+}
+
+fn manifest(name: &str, end: &str) -> String {
+    let api = repository().join("plugin-api");
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\ngm-plugin-api = {{ path = {api:?} }}\n\n\
+         [workspace]\n\n{end}\n"
+    )
+}
+
+/// Leaves the file's time alone where nothing changes, so that cargo has nothing to do.
+fn write_if_new(path: &Path, text: &str) {
+    if fs::read_to_string(path).ok().as_deref() != Some(text) {
+        fs::write(path, text).unwrap();
+    }
+}

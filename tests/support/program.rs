@@ -1,0 +1,80 @@
+//! Running a program to its end.
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use super::mortal::{read_bytes, spawn};
+use super::wait::try_wait_for;
+
+/// A program that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// All of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// A program that had not ended at its deadline, and was killed.
+#[derive(Debug)]
+pub struct Hung {
+    /// Its standard output so far.
+    pub stdout: Vec<u8>,
+    /// Its standard error so far.
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    /// The exit code; `None` where a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Standard output as text.
+    pub fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard error as text.
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// The standard output of a program that had to succeed.
+    #[track_caller]
+    pub fn success(self) -> Vec<u8> {
+        assert!(self.status.success(), "{}: {}{}", self.status, self.out(), self.err());
+        self.stdout
+    }
+}
+
+/// Runs `command` with `stdin`.
+///
+/// Its input and output are files: no pipe fills up, and no grandchild that keeps one open is waited for.
+pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Finished, Hung> {
+    let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdin(holding(stdin)).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let mut child = spawn(command);
+    let status = try_wait_for(deadline, || child.try_wait().unwrap());
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (stdout, stderr) = (read_bytes(&stdout), read_bytes(&stderr));
+    match status {
+        Some(status) => Ok(Finished { status, stdout, stderr }),
+        None => Err(Hung { stdout, stderr }),
+    }
+}
+
+/// A file that holds `bytes`, to be read from its beginning.
+fn holding(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}

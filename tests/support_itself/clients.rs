@@ -1,0 +1,200 @@
+//! Real clients, the real job server, and a worker that is nothing but our packets.
+
+use std::time::Instant;
+
+use gm_native::gearman::admin;
+use gm_native::gearman::client::News;
+use gm_native::gearman::packet::{Priority, Submission, encode};
+
+use crate::support::callers::{Callback, Caller, Mode, gearman};
+use crate::support::gearmand::Gearmand;
+use crate::support::hand_worker::{HandWorker, Job, serve};
+use crate::support::wait::DEADLINE;
+
+/// A worker for all the ways a job can go: each function of [`FUNCTIONS`] is one.
+fn go(worker: &mut HandWorker, job: Job) {
+    let handle = &job.handle;
+    match job.function.as_slice() {
+        b"mirror" => {
+            let reversed: Vec<u8> = job.workload.iter().rev().copied().collect();
+            worker.complete(&job, &reversed);
+        }
+        b"talk" => {
+            worker.encode(|buf| encode::work_status(buf, handle, 1, 2));
+            worker.send_data(encode::work_data_head, handle, b"part \0 one");
+            worker.send_data(encode::work_warning_head, handle, b"careful\n");
+            worker.complete(&job, b"whole");
+        }
+        b"fail" => worker.encode(|buf| encode::work_fail(buf, handle)),
+        b"warn_and_fail" => {
+            worker.send_data(encode::work_warning_head, handle, b"no such file\n");
+            worker.encode(|buf| encode::work_fail(buf, handle));
+        }
+        b"exception" => worker.send_data(encode::work_exception_head, handle, b"why"),
+        other => panic!("not offered: {}", other.escape_ascii()),
+    }
+}
+
+const FUNCTIONS: [&str; 5] = ["mirror", "talk", "fail", "warn_and_fail", "exception"];
+
+fn served() -> Gearmand {
+    let gearmand = Gearmand::start();
+    serve(&gearmand.server(), &FUNCTIONS, go);
+    gearmand
+}
+
+fn complete(data: &[u8]) -> Callback {
+    Callback::Complete { data: data.to_vec() }
+}
+
+#[test]
+fn the_cli_gets_results_and_exits_1_for_a_failure() {
+    let gearmand = served();
+    let done = gearman(&gearmand, &["-f", "mirror"], b"abc\0def");
+    assert_eq!((done.code(), done.stdout.as_slice()), (Some(0), &b"fed\0cba"[..]));
+    let failed = gearman(&gearmand, &["-f", "fail"], b"x");
+    assert_eq!(failed.code(), Some(1), "{failed:?}");
+    let warned = gearman(&gearmand, &["-f", "warn_and_fail"], b"x");
+    assert_eq!(warned.code(), Some(1), "{warned:?}");
+    assert!(format!("{}{}", warned.out(), warned.err()).contains("no such file"), "{warned:?}");
+}
+
+#[test]
+fn every_client_gets_its_result() {
+    let gearmand = served();
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    let backwards: Vec<u8> = (0..=255).rev().collect();
+    for caller in Caller::ALL {
+        assert_eq!(caller.call(&gearmand, "mirror", &all_bytes), [complete(&backwards)], "{caller:?}");
+        // php-gearman hands an empty string to libgearman in a way that it refuses.
+        if caller != Caller::Php {
+            assert_eq!(caller.call(&gearmand, "mirror", b""), [complete(b"")], "{caller:?}");
+        }
+    }
+}
+
+#[test]
+fn every_client_is_told_what_happens() {
+    let gearmand = served();
+    for caller in Caller::ALL {
+        let talk = [
+            Callback::Status { done: 1, of: 2 },
+            Callback::Data { data: b"part \0 one".to_vec() },
+            Callback::Warning { data: b"careful\n".to_vec() },
+            complete(b"whole"),
+        ];
+        assert_eq!(caller.call(&gearmand, "talk", b"x"), talk, "{caller:?}");
+        assert_eq!(caller.call(&gearmand, "fail", b"x"), [Callback::Fail], "{caller:?}");
+        let warned = [Callback::Warning { data: b"no such file\n".to_vec() }, Callback::Fail];
+        assert_eq!(caller.call(&gearmand, "warn_and_fail", b"x"), warned, "{caller:?}");
+    }
+    let exception = Callback::Exception { data: b"why".to_vec() };
+    assert_eq!(Caller::Php.call(&gearmand, "exception", b"x"), [exception]);
+}
+
+#[test]
+fn large_workloads_pass_whole() {
+    let gearmand = served();
+    let workload: Vec<u8> = (0..20_000_000_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
+    let backwards: Vec<u8> = workload.iter().rev().copied().collect();
+    for caller in Caller::ALL {
+        let callbacks = caller.call(&gearmand, "mirror", &workload);
+        assert!(callbacks == [complete(&backwards)], "{caller:?}");
+    }
+    // The CLI copies its input once for each KiB: a megabyte is the most that it is patient with.
+    let done = gearman(&gearmand, &["-f", "mirror"], &workload[..1_000_000]);
+    assert!(done.stdout == backwards[backwards.len() - 1_000_000..], "{} bytes came back", done.stdout.len());
+
+    let mut client = gearmand.client();
+    let handle = client.submit(Submission::Foreground(Priority::Normal), b"mirror", b"", &workload).unwrap();
+    let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
+    assert_eq!(event.handle, handle);
+    assert!(event.news == News::Complete(backwards));
+}
+
+#[test]
+fn background_jobs_are_told_by_handle_and_by_unique() {
+    let gearmand = Gearmand::start();
+    let mut handles = Vec::new();
+    for caller in Caller::ALL {
+        let created = caller.submit(&gearmand, "later", &format!("{caller:?}"), Mode::Background, b"x");
+        let [Callback::Created { handle }] = created.as_slice() else { panic!("{created:?}") };
+        handles.push(handle.clone());
+    }
+    let mut client = gearmand.client();
+    for handle in &handles {
+        let status = client.job_status(handle.as_bytes()).unwrap();
+        assert!(status.known && !status.running, "{handle}: {status:?}");
+    }
+    let mut worker = HandWorker::offering(&gearmand.server(), &["later"]);
+    for caller in Caller::ALL {
+        let job = worker.grab();
+        assert_eq!(job.unique, format!("{caller:?}").into_bytes());
+        worker.complete(&job, b"");
+    }
+    worker.echo();
+    assert!(!client.job_status(handles[0].as_bytes()).unwrap().known);
+}
+
+#[test]
+fn our_client_submits_every_way() {
+    let gearmand = Gearmand::start();
+    let mut client = gearmand.client();
+    let ways = [
+        (Submission::Foreground(Priority::Low), "5"),
+        (Submission::Background(Priority::Low), "6"),
+        (Submission::Foreground(Priority::Normal), "3"),
+        (Submission::At(1), "4"),
+        (Submission::Foreground(Priority::High), "1"),
+        (Submission::Background(Priority::High), "2"),
+    ];
+    for (how, order) in ways {
+        client.submit(how, b"f", order.as_bytes(), b"").unwrap();
+    }
+    let mut worker = HandWorker::offering(&gearmand.server(), &["f"]);
+    for order in 1..=6 {
+        let job = worker.grab();
+        assert_eq!(job.unique, order.to_string().into_bytes());
+        worker.complete(&job, b"done");
+    }
+    for _ in 0..3 {
+        let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
+        assert_eq!(event.news, News::Complete(b"done".to_vec()));
+    }
+    let error = client.submit(ways[0].0, b"f", &[b'u'; 65], b"").unwrap_err();
+    assert!(error.to_string().starts_with(&format!("job server {} refused a job: ", gearmand.server())), "{error}");
+}
+
+#[test]
+fn our_client_is_sent_exceptions_when_it_asks() {
+    let gearmand = served();
+    let mut client = gearmand.client();
+    client.forward_exceptions().unwrap();
+    client.submit(Submission::Foreground(Priority::Normal), b"exception", b"", b"x").unwrap();
+    let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
+    assert_eq!(event.news, News::Exception(b"why".to_vec()));
+}
+
+#[test]
+fn the_admin_listings() {
+    let gearmand = Gearmand::start();
+    let server = gearmand.server();
+    let mut worker = HandWorker::offering(&server, &["a", "b"]);
+    worker.encode(|buf| encode::set_client_id(buf, b"host:1:a:3f2a"));
+    worker.echo();
+    let mut client = gearmand.client();
+    for _ in 0..3 {
+        client.submit(Submission::Background(Priority::Normal), b"a", b"", b"").unwrap();
+    }
+    let job = worker.grab();
+    let a = admin::FunctionStatus { function: "a".into(), total: 3, running: 1, workers: 1 };
+    assert_eq!(gearmand.status("a"), Some(a));
+    worker.complete(&job, b"");
+
+    let listed = admin::workers(&server, DEADLINE).unwrap();
+    let ours = listed.iter().find(|connection| connection.id == "host:1:a:3f2a").unwrap();
+    let mut functions = ours.functions.clone();
+    functions.sort();
+    assert_eq!(functions, ["a", "b"]);
+    assert!(admin::version(&server, DEADLINE).unwrap().major.is_some());
+}
