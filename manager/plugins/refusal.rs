@@ -241,7 +241,7 @@ pub enum Refusal {
     #[error("made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again")]
     LoaderGaveUp,
     /// A crash in a constructor.
-    #[error("crashed with {signal} while it was loaded, in one of its constructors; try it under a debugger")]
+    #[error("crashed with {signal} while it was loaded (a constructor, or a damaged file); load it under a debugger")]
     Crashed {
         /// By name.
         signal: String,

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Case, place};
 
@@ -41,48 +41,83 @@ const TEXTS: &[(&str, &[u8], &str)] = &[
 
 /// The cases; `whole` is a library that the pre-check accepts.
 pub(super) fn cases(dir: &Path, whole: &Path) -> Vec<Case> {
+    let mut cases: Vec<Case> = TEXTS.iter().map(|(name, content, expect)| file(dir, name, content, expect)).collect();
+    cases.extend(changed(dir, &fs::read(whole).unwrap()));
+    cases.extend(no_files(dir));
+    cases
+}
+
+fn case(path: PathBuf, expect: &str) -> Case {
+    let function = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    Case { function, path, expect: expect.to_owned() }
+}
+
+/// A file of this content, written at once and only where it is another: somebody may be reading it.
+fn file(dir: &Path, name: &str, content: &[u8], expect: &str) -> Case {
+    let path = place(dir, name).join(format!("{name}.so"));
+    if fs::read(&path).ok().as_deref() != Some(content) {
+        let new = path.with_extension("new");
+        fs::write(&new, content).unwrap();
+        fs::rename(&new, &path).unwrap();
+    }
+    case(path, expect)
+}
+
+/// A good library, cut short or with some bytes changed.
+fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (part, of) in [(1, 8), (1, 4), (1, 2), (3, 4), (7, 8)] {
+        let length = whole.len() * part / of;
+        let expect = format!("was cut short: it ends after {length} bytes, before the end of …; copy it again");
+        cases.push(file(dir, &format!("cut_to_{part}_of_{of}"), &whole[..length], &expect));
+    }
+    let last = whole.len() - 1;
+    let expect =
+        format!("was cut short: it ends after {last} bytes, before the end of its section table; copy it again");
+    cases.push(file(dir, "cut_by_one_byte", &whole[..last], &expect));
+
+    let changes: [(&str, &[(usize, &[u8])], &str); 4] = [
+        // Byte order and e_machine.
+        (
+            "other_machine",
+            &[(5, &[2]), (18, &[0, 22])],
+            "is built for s390x, this machine is …; build it with --target …",
+        ),
+        // Word size and e_machine.
+        (
+            "narrow_machine",
+            &[(4, &[1]), (18, &[3, 0])],
+            "is built for 32-bit x86, this machine is …; build it with --target …",
+        ),
+        // e_shoff, e_shnum, e_shstrndx: what sstrip does.
+        (
+            "stripped_bare",
+            &[(40, &[0; 8]), (60, &[0; 4])],
+            "has no section table, so that nobody can tell whether it is complete; strip it with strip, not with sstrip",
+        ),
+        // e_phentsize.
+        ("damaged", &[(54, &[1, 0])], "is damaged: …; copy it again, or build it again"),
+    ];
+    for (name, changes, expect) in changes {
+        let mut bytes = whole.to_vec();
+        for (at, new) in changes {
+            bytes[*at..at + new.len()].copy_from_slice(new);
+        }
+        cases.push(file(dir, name, &bytes, expect));
+    }
+    cases
+}
+
+/// What is no file at all.
+fn no_files(dir: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |name: &str, expect: &str, make: &dyn Fn(&Path)| {
         let path = place(dir, name).join(format!("{name}.so"));
         if path.symlink_metadata().is_err() {
             make(&path);
         }
-        cases.push(Case { function: name.to_owned(), path, expect: expect.to_owned() });
+        cases.push(case(path, expect));
     };
-    for (name, content, expect) in TEXTS {
-        add(name, expect, &|path| fs::write(path, content).unwrap());
-    }
-
-    let bytes = fs::read(whole).unwrap();
-    for (part, of) in [(1, 8), (1, 4), (1, 2), (3, 4), (7, 8)] {
-        let length = bytes.len() * part / of;
-        let expect = format!("was cut short: it ends after {length} bytes, before the end of …; copy it again");
-        add(&format!("cut_to_{part}_of_{of}"), &expect, &|path| fs::write(path, &bytes[..length]).unwrap());
-    }
-    let last = bytes.len() - 1;
-    let expect =
-        format!("was cut short: it ends after {last} bytes, before the end of its section table; copy it again");
-    add("cut_by_one_byte", &expect, &|path| fs::write(path, &bytes[..last]).unwrap());
-
-    let changed = |path: &Path, changes: &[(usize, &[u8])]| {
-        let mut bytes = bytes.clone();
-        for (at, new) in changes {
-            bytes[*at..at + new.len()].copy_from_slice(new);
-        }
-        fs::write(path, bytes).unwrap();
-    };
-    // e_machine
-    let expect = "is built for s390x, this machine is …; build it with --target …";
-    add("other_machine", expect, &|path| changed(path, &[(5, &[2]), (18, &[0, 22])]));
-    let expect = "is built for 32-bit x86, this machine is …; build it with --target …";
-    add("narrow_machine", expect, &|path| changed(path, &[(4, &[1]), (18, &[3, 0])]));
-    // e_shoff, e_shnum, e_shstrndx: what sstrip does.
-    let expect =
-        "has no section table, so that nobody can tell whether it is complete; strip it with strip, not with sstrip";
-    add("stripped_bare", expect, &|path| changed(path, &[(40, &[0; 8]), (60, &[0; 4])]));
-    let expect = "is damaged: …; copy it again, or build it again";
-    add("damaged", expect, &|path| changed(path, &[(54, &[1, 0])]));
-
     add("directory", "is a directory, not a file", &|path| fs::create_dir(path).unwrap());
     add("fifo", "is a FIFO, not a file", &|path| {
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();

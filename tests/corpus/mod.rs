@@ -10,6 +10,7 @@
 #![allow(dead_code)] // each test uses its part of it
 
 mod made;
+pub mod probe;
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -14,8 +14,8 @@ pub(super) struct Dynamic {
     pub needed: Vec<String>,
 }
 
-/// Most libraries have five; a damaged one may claim any number.
-const MAX_NEEDED: usize = 256;
+/// Most libraries have five; a damaged one may claim any number, and all must fit into one message.
+const MAX_NEEDED: usize = 64;
 
 /// Tables the loader reads before any code runs: where, how long (0: at least one byte), name.
 const TABLES: &[(elf::DynamicTag, Option<elf::DynamicTag>, &str)] = &[
@@ -58,7 +58,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment])
     let strings = strings(file, segments, value(elf::DT_STRTAB), value(elf::DT_STRSZ))?;
     let needed = needed.map(|&(_, at)| {
         let name = u32::try_from(at).ok().and_then(|at| strings.get(at).ok());
-        name.map(|name| clipped(name, 255)).ok_or_else(|| damaged("the name of a library it needs lies nowhere"))
+        name.map(|name| clipped(name, 100)).ok_or_else(|| damaged("the name of a library it needs lies nowhere"))
     });
     Ok(Dynamic { needed: needed.collect::<Result<_, _>>()? })
 }

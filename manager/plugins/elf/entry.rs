@@ -85,12 +85,14 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
 
     /// What it exports instead, and what to do.
     fn hint(&self) -> String {
-        let names: Vec<&[u8]> = self
+        let mut names: Vec<&[u8]> = self
             .table
             .iter()
             .filter(|symbol| self.is_exported(symbol) && self.at(symbol).is_ok())
             .filter_map(|symbol| self.name(symbol))
             .collect();
+        // The table is in the order of a hash.
+        names.sort_unstable();
         hint(self.expect.prefix, self.expect.function.as_str(), &names)
     }
 }

@@ -1,0 +1,96 @@
+//! The system loader's words -> ours. Pure.
+//!
+//! glibc names the right thing in the wrong sentence ("cannot open shared object file: No such file or directory"), and
+//! names the copy in the store, which nobody has heard of.
+
+use super::refusal::Refusal;
+use super::text::clipped;
+
+/// Longest text of the loader's that is kept.
+const MAX_DETAIL: usize = 4096;
+
+/// The refusal for an error text of `dlopen`. `copy` is the path it was given.
+pub fn refusal(text: &str, copy: &str) -> Refusal {
+    let detail = clipped(text.as_bytes(), MAX_DETAIL);
+    if let Some((library, _)) = text.split_once(": cannot open shared object file") {
+        // Of the copy itself it would say so too, were it gone.
+        if library != copy {
+            return Refusal::MissingLibrary { library: name(library), detail };
+        }
+    }
+    if let Some((_, symbol)) = text.split_once(": undefined symbol: ") {
+        let symbol = symbol.split([',', ' ']).next().unwrap_or(symbol);
+        return Refusal::MissingSymbol { symbol: name(symbol), detail };
+    }
+    if let Some((library, rest)) = text.split_once(": version `")
+        && let Some((version, _)) = rest.split_once("' not found")
+    {
+        let library = library.rsplit('/').next().unwrap_or(library);
+        return Refusal::MissingVersion { library: name(library), version: name(version), detail };
+    }
+    if text.contains("cannot enable executable stack") {
+        return Refusal::ExecutableStack;
+    }
+    let reason = match text {
+        _ if text.contains("cannot allocate memory in static TLS block") => {
+            "it has more static thread-local storage than there is room for; build it with -ftls-model=global-dynamic"
+                .into()
+        }
+        _ if text.contains("failed to map segment") => {
+            "its code may not be mapped here (no memory left, or a security policy forbids it)".into()
+        }
+        _ => clipped(text.replace(copy, "the library").as_bytes(), 400),
+    };
+    Refusal::NotLoadable { reason, detail }
+}
+
+fn name(text: &str) -> String {
+    clipped(text.as_bytes(), 200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_glibc() {
+        let cases = [
+            (
+                "libnot_here.so.7: cannot open shared object file: No such file or directory",
+                "needs libnot_here.so.7, which this machine does not have; install it, or link it statically",
+            ),
+            (
+                "/s/store/incoming/1: undefined symbol: not_there",
+                "needs the symbol not_there, which no library it links to has; link the one that defines it",
+            ),
+            (
+                "/s/store/incoming/1: undefined symbol: not_there, version LIBX_2.0",
+                "needs the symbol not_there, which no library it links to has; link the one that defines it",
+            ),
+            (
+                "/usr/lib/libstdc++.so.6: version `GLIBCXX_3.4.99' not found (required by /s/store/incoming/1)",
+                "needs version GLIBCXX_3.4.99 of libstdc++.so.6, which is older here; install a newer one, or build on this \
+                 system",
+            ),
+            (
+                "/s/store/incoming/1: cannot allocate memory in static TLS block",
+                "cannot be loaded: it has more static thread-local storage than there is room for; build it with \
+                 -ftls-model=global-dynamic",
+            ),
+            (
+                "/s/store/incoming/1: failed to map segment from shared object",
+                "cannot be loaded: its code may not be mapped here (no memory left, or a security policy forbids it)",
+            ),
+            ("/s/store/incoming/1: something new\u{1b}[2J", "cannot be loaded: the library: something new\\u{1b}[2J"),
+            (
+                "/s/store/incoming/1: cannot open shared object file: Permission denied",
+                "cannot be loaded: the library: cannot open shared object file: Permission denied",
+            ),
+        ];
+        for (text, sentence) in cases {
+            let refusal = refusal(text, "/s/store/incoming/1");
+            assert_eq!(refusal.to_string(), sentence);
+            assert!(refusal.detail().is_some(), "{sentence}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go wrong
+//! with it goes wrong here: it may hang, crash, exit or lie, and the manager reads one message or an exit status.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use object::read::ReadCache;
+
+use super::copy::Copy;
+use super::elf::{self, EntryKind, Expect, Facts, Machine};
+use super::glibc::GlibcVersion;
+use super::hash::ContentHash;
+use super::identity::Identity;
+use super::loader_words;
+use super::refusal::Refusal;
+use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
+use super::text::clipped;
+
+/// Exit code of a probe whose descriptor to the manager does not work any more.
+pub const EXIT_UNHEARD: i32 = 121;
+
+/// Exit code of a probe that got no order it could read.
+pub const EXIT_NO_ORDER: i32 = 122;
+
+/// The entries this manager can load.
+pub const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
+
+/// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
+/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as the
+/// file systems and the library's constructors do; must run in a process that has a deadline and nothing to lose.
+pub fn serve(channel: impl AsFd) -> i32 {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let order: ProbeOrder = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
+        Some(order) => order,
+        None => return EXIT_NO_ORDER,
+    };
+    // The nonce lies in there.
+    bytes.fill(0);
+    let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
+    let report = run(&order, loading);
+    if say(&channel, &ProbeWord::Report(report)).is_ok() { 0 } else { EXIT_UNHEARD }
+}
+
+/// Obeys one order: copy, pre-check, load, layout check. `loading` is called before the first code of the library runs;
+/// where it fails nothing is loaded. On a refusal no copy is left.
+pub fn run(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> ProbeReport {
+    let result = look(order, loading);
+    if result.is_err() {
+        // Best effort: the manager removes it too.
+        let _ = fs::remove_file(&order.copy_to);
+    }
+    ProbeReport { nonce: order.nonce.clone(), result }
+}
+
+fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<Found, Refusal> {
+    // Of our own descriptors none may be open when the library runs: it may close what is not its own.
+    let (hash, source, facts) = inspect(order)?;
+    loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
+    let symbol = format!("{}{}", order.prefix, order.function);
+    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(&e, order))?;
+    Ok(found(hash, source, facts, &loaded))
+}
+
+/// All that can be known before it is loaded.
+fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal> {
+    let copy = Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, trust: order.trust };
+    let copied = copy.make()?;
+    let expect = Expect {
+        prefix: &order.prefix,
+        function: &order.function,
+        kinds: KINDS,
+        machine: Machine::HOST,
+        glibc: GlibcVersion::running(),
+    };
+    let facts = elf::check(&ReadCache::new(&copied.file), &expect)?;
+    Ok((copied.hash, copied.source, facts))
+}
+
+/// What the loader found, in words that are fit for a log line and not too many for a message.
+fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &loader::Loaded) -> Found {
+    let text = |text: &str| clipped(text.as_bytes(), 200);
+    Found {
+        hash,
+        source,
+        name: text(loaded.name()),
+        version: text(loaded.version()),
+        interface: String::new(),
+        compiler: text(loaded.compiler()),
+        unwinds: loaded.unwinds(),
+        object: loaded.object(),
+        needed: facts.needed,
+        glibc: facts.glibc.map(|version| version.to_string()),
+    }
+}
+
+fn refused(error: &loader::LoadError, order: &ProbeOrder) -> Refusal {
+    loader_words::refusal(&error.0, &order.copy_to.to_string_lossy())
+}
+
+fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    loop {
+        match recv(channel.as_fd().as_raw_fd(), bytes, MsgFlags::empty()) {
+            Ok(n) => return Ok(&bytes[..n]),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
+    let bytes = encode(word).map_err(io::Error::other)?;
+    loop {
+        match send(channel.as_fd().as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Holds the place of `plugins::loader`: opens the library, and takes its entry for good.
+#[allow(unsafe_code)]
+mod loader {
+    use std::path::Path;
+
+    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+    pub struct Loaded;
+
+    pub struct LoadError(pub String);
+
+    pub fn load(path: &Path, _symbol: &str) -> Result<Loaded, LoadError> {
+        // SAFETY: none can be given for a stranger's constructors; that is why this is a process of its own.
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        match library {
+            Ok(library) => std::mem::forget(library),
+            Err(e) => return Err(LoadError(std::error::Error::source(&e).unwrap_or(&e).to_string())),
+        }
+        Ok(Loaded)
+    }
+
+    impl Loaded {
+        pub fn name(&self) -> &str {
+            ""
+        }
+        pub fn version(&self) -> &str {
+            ""
+        }
+        pub fn compiler(&self) -> &str {
+            ""
+        }
+        pub fn unwinds(&self) -> bool {
+            true
+        }
+        pub fn object(&self) -> bool {
+            false
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Every way of being wrong, through a real probe.
+
+mod corpus;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use corpus::{Case, probe};
+use gm_native::plugins::permissions::Trust;
+use gm_native::plugins::store::Store;
+
+/// The process in which libraries are loaded; see [`corpus::probe`].
+#[test]
+fn probe_child() {
+    probe::child();
+}
+
+#[test]
+fn each_has_its_own_sentence() {
+    let state = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(state.path()).unwrap();
+    let cases = corpus::cases();
+    assert!(cases.len() >= 30);
+    // Those that hang are waited for together.
+    let (hanging, others): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.expect.contains("did not finish"));
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let hanging: Vec<_> = hanging.iter().map(|case| scope.spawn(|| misjudged(&store, case))).collect();
+        let mut wrong: Vec<String> = others.iter().filter_map(|case| misjudged(&store, case)).collect();
+        wrong.extend(hanging.into_iter().filter_map(|thread| thread.join().unwrap()));
+        wrong
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What is wrong with what the probe says of a case.
+fn misjudged(store: &Store, case: &Case) -> Option<String> {
+    let copy = store.incoming(&case.function);
+    let verdict = probe::run(&probe::order(&case.path, &case.function, copy.clone()));
+    assert_eq!(copy.exists(), verdict.is_ok(), "{}: the copy stays where it is served, only there", case.function);
+    let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |_| "is served".into());
+    let Case { function, expect, .. } = case;
+    (!case.matches(&sentence)).then(|| format!("{function}\n  expected: {expect}\n  said:     {sentence}"))
+}
+
+#[test]
+fn what_is_served_can_be_adopted() {
+    let state = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(state.path()).unwrap();
+    let cases = corpus::cases();
+    let good = corpus::find(&cases, "returns");
+    let order = probe::order(&good.path, &good.function, store.incoming("1"));
+    let found = probe::run(&order).unwrap();
+    let stored = store.adopt(&order.copy_to, found.hash, &order.function).unwrap();
+    assert_eq!(fs::read(&stored.path).unwrap(), fs::read(&good.path).unwrap());
+    assert_eq!(corpus_hash(&good.path), stored.hash.to_string());
+}
+
+fn corpus_hash(path: &std::path::Path) -> String {
+    let out = Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8(out.stdout).unwrap().split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn strict_permissions_are_judged_in_the_probe() {
+    let state = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(state.path()).unwrap();
+    let cases = corpus::cases();
+    let workers = state.path().canonicalize().unwrap().join("workers");
+    fs::create_dir(&workers).unwrap();
+    fs::set_permissions(&workers, fs::Permissions::from_mode(0o777)).unwrap();
+    let candidate = workers.join("returns.so");
+    fs::copy(&corpus::find(&cases, "returns").path, &candidate).unwrap();
+    fs::set_permissions(&candidate, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut order = probe::order(&candidate, "returns", store.incoming("1"));
+    order.trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
+    let refusal = probe::run(&order).unwrap_err().to_string();
+    let workers = workers.display();
+    assert_eq!(
+        refusal,
+        format!("cannot be trusted: {workers} is writable by everybody (mode 0777); chmod go-w {workers}")
+    );
+    order.trust = None;
+    probe::run(&order).unwrap();
+}
+
+#[test]
+fn a_prefix_belongs_to_the_symbol() {
+    let state = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(state.path()).unwrap();
+    let cases = corpus::cases();
+    let good = &corpus::find(&cases, "returns").path;
+    let mut order = probe::order(good, "turns", store.incoming("1"));
+    order.prefix = "re".into();
+    probe::run(&order).unwrap();
+    let mut order = probe::order(good, "returns", store.incoming("2"));
+    order.prefix = "wk_".into();
+    assert_eq!(
+        probe::run(&order).unwrap_err().to_string(),
+        "does not export wk_returns; it exports returns, without the prefix wk_: rename the function, or set no prefix"
+    );
+}
+
+/// In a mount namespace of its own, where the state directory is mounted noexec.
+#[test]
+fn a_store_that_may_not_execute_is_said_so() {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().canonicalize().unwrap();
+    let own_mount =
+        ["--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs -o noexec none \"$0\" && exec \"$@\""];
+    let mut possible = Command::new("unshare");
+    possible.args(own_mount).arg(&state).arg("true");
+    if !possible.output().is_ok_and(|out| out.status.success()) {
+        eprintln!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let cases = corpus::cases();
+    let good = &corpus::find(&cases, "returns").path;
+    let mut command = Command::new("unshare");
+    command.args(own_mount).arg(&state).arg(std::env::current_exe().unwrap());
+    let refusal = probe::run_by(&probe::order(good, "returns", state.join("copy")), command).unwrap_err();
+    let state = state.display();
+    assert_eq!(
+        refusal.to_string(),
+        format!(
+            "cannot be loaded from {state}, which is on a file system mounted noexec; set state_dir to another place, or \
+             mount that one with exec"
+        )
+    );
+}
