@@ -1,4 +1,6 @@
 //! gm-native.
 
+pub mod commands;
+pub mod control;
 pub mod logging;
 pub mod system;

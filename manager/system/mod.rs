@@ -6,4 +6,4 @@ pub mod pid_file;
 pub mod plain_file;
 pub mod privileges;
 #[cfg(test)]
-mod reexec;
+pub(crate) mod reexec;
