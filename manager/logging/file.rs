@@ -43,7 +43,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Gives the file to the user the manager is going to run as. Devices and FIFOs belong to others and are left alone.
+    /// Gives the file to the user the manager is going to run as. Devices and FIFOs belong to others and are left
+    /// alone.
     pub(super) fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
         if let Ok(file) = &self.file
             && file.metadata()?.is_file()

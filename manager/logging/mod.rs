@@ -1,7 +1,7 @@
 //! The manager's log: levels, targets (standard output, a file, syslog) and text from outside made safe.
 //!
-//! One [`Logger`] belongs to the manager's one thread; workers and probes send it their lines. It never stops work: what
-//! its target does not take is dropped and counted, and the count is the first line once the target works again.
+//! One [`Logger`] belongs to the manager's one thread; workers and probes send it their lines. It never stops work:
+//! what its target does not take is dropped and counted, and the count is the first line once the target works again.
 //!
 //! ```text
 //! Event, worker's line -> escape, excerpt -> Logger::line -> Line -> fern -> LogFile, Stdout
@@ -58,8 +58,8 @@ struct EarlyLine {
 }
 
 impl Logger {
-    /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which of
-    /// them are wanted, and where.
+    /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which
+    /// of them are wanted, and where.
     pub fn early() -> Self {
         Self { sink: None, target: None, verbosity: 0, early: Vec::new(), lost: Lost::default() }
     }
@@ -96,7 +96,7 @@ impl Logger {
     /// Logs a message about the process `pid`. Each of its lines gets the full prefix.
     ///
     /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job, a
-    /// client or a plugin must have gone through [`escape`] or [`excerpt`]. Waits for a slow target at most 100 ms, and
+    /// client or a plugin must have gone through [`escape()`] or [`excerpt`]. Waits for a slow target at most 100 ms, and
     /// that at most once a second.
     pub fn line(&mut self, level: Level, pid: u32, text: &str) {
         if !self.enabled(level) {

@@ -6,9 +6,9 @@
 //!      `<------------------- pipe: exit code, text -------------'
 //! ```
 //!
-//! The process that was called stays until the manager has said how its start ended, says so itself, and exits with that
-//! code. Until then the manager keeps working directory and standard streams, so that relative paths and messages mean
-//! what they mean to the user.
+//! The process that was called stays until the manager has said how its start ended, says so itself, and exits with
+//! that code. Until then the manager keeps working directory and standard streams, so that relative paths and messages
+//! mean what they mean to the user.
 #![allow(unsafe_code)] // fork is unsafe where threads are, and this is the one place that forks without exec.
 
 use std::fs::{File, OpenOptions};
@@ -68,8 +68,8 @@ pub fn daemonize() -> io::Result<Announce> {
     }
 }
 
-/// Leaves the terminal's session, and by a second fork the leadership of the new one: a leader gets the next terminal it
-/// opens as its controlling one.
+/// Leaves the terminal's session, and by a second fork the leadership of the new one: a leader gets the next terminal
+/// it opens as its controlling one.
 fn detach() -> io::Result<()> {
     setsid()?;
     // SAFETY: as above; a forked process has one thread.
@@ -123,9 +123,9 @@ impl Announce {
         Self(Some(Caller::Foreground))
     }
 
-    /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of the
-    /// terminal or a file system stays in use; the caller then exits with 0, after printing `note`, if there is one, on
-    /// its stderr. In the foreground nothing happens: the log says it.
+    /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of
+    /// the terminal or a file system stays in use; the caller then exits with 0, after printing `note`, if there is
+    /// one, on its stderr. In the foreground nothing happens: the log says it.
     ///
     /// # Errors
     ///

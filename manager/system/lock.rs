@@ -97,8 +97,8 @@ pub(super) fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".into(), |pid| format!("another gm-native (pid {pid})"))
 }
 
-/// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which anybody may
-/// tidy away, it has only this purpose.
+/// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which anybody
+/// may tidy away, it has only this purpose.
 #[derive(Debug)]
 pub struct StateLock(LockedFile);
 

@@ -87,6 +87,7 @@ impl Drop for PidFile {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::system::privileges::RunUser;
@@ -140,6 +141,25 @@ mod tests {
         let second = PidFile::create(&path).unwrap();
         drop(first);
         assert!(second.is_in_place());
+    }
+
+    #[test]
+    fn managers_that_come_and_go_at_once_never_hold_it_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gm.pid");
+        let holders = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let Ok(file) = PidFile::create(&path) else { continue };
+                        assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                        assert!(file.is_in_place());
+                        holders.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
     }
 
     #[test]
@@ -197,7 +217,7 @@ mod tests {
         child.env("GM_TEST_PATH", &path);
         // Only root may enter the temporary directory: let the run user look, but not remove.
         fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        reexec::passes(child);
+        reexec::passes(&mut child);
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         assert_eq!(path.metadata().unwrap().uid(), RunUser::lookup("nobody").unwrap().uid().as_raw());
     }

@@ -16,7 +16,8 @@ pub struct RunUser {
     gid: Gid,
 }
 
-/// Why the manager cannot run as a user. The first two are mistakes of whoever started it, found before anything starts.
+/// Why the manager cannot run as a user. The first two are mistakes of whoever started it, found before anything
+/// starts.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// The user database has no such user.
@@ -89,7 +90,8 @@ impl RunUser {
     }
 
     /// Becomes the user for good: supplementary groups, group, user, then proof that there is no way back, then
-    /// `no_new_privs`, so that no set-uid program helps either. Where we are that user already only the last two happen.
+    /// `no_new_privs`, so that no set-uid program helps either. Where we are that user already only the last two
+    /// happen.
     ///
     /// To be called before there are other threads, which would keep their own `no_new_privs`.
     /// The kernel makes the process undumpable at this step: no core files of the manager, which has seen root's data.
@@ -179,7 +181,7 @@ mod tests {
             return;
         }
         if !reexec::is_child() {
-            reexec::passes(reexec::child("system::privileges::tests::root_becomes_nobody_for_good"));
+            reexec::passes(&mut reexec::child("system::privileges::tests::root_becomes_nobody_for_good"));
             return;
         }
         let user = RunUser::lookup("nobody").unwrap();
@@ -206,7 +208,7 @@ mod tests {
             return;
         }
         if !reexec::is_child() {
-            reexec::passes(reexec::child("system::privileges::tests::a_way_back_is_found"));
+            reexec::passes(&mut reexec::child("system::privileges::tests::a_way_back_is_found"));
             return;
         }
         // Only the effective id is another's: the saved one is root still.

@@ -18,7 +18,7 @@ pub fn child(test: &str) -> Command {
 }
 
 /// Runs the child and expects its test to pass.
-pub fn passes(mut command: Command) -> Output {
+pub fn passes(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(
         output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),

@@ -1,0 +1,85 @@
+//! `gm-native events`: what the manager decided, the latest or as it happens.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value};
+
+use super::output::{Format, Printed, fail, fail_of, print};
+use crate::control::{Client, ClientError, DEADLINE, EventLine, Events};
+use crate::logging::escape;
+
+/// Prints the latest events that the manager at this control socket has kept, oldest first.
+pub fn latest(path: &Path, format: Format) -> ExitCode {
+    show(Client::connect(path, DEADLINE).and_then(Client::latest_events), format)
+}
+
+/// Prints events as they happen, until the manager ends or nobody reads any more.
+pub fn follow(path: &Path, format: Format) -> ExitCode {
+    show(Client::connect(path, DEADLINE).and_then(Client::follow_events), format)
+}
+
+fn show(events: Result<Events, ClientError>, format: Format) -> ExitCode {
+    let events = match events {
+        Ok(events) => events,
+        Err(error) => return fail_of(&error),
+    };
+    for event in events {
+        let line = match event.map(|event| render(&event, format)) {
+            Ok(line) => line,
+            Err(error) => return fail_of(&error),
+        };
+        match print(&line) {
+            Ok(Printed::Read) => {}
+            Ok(Printed::NobodyReads) => break,
+            Err(error) => return fail(&format!("cannot write to standard output: {error}"), 1),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// An event as a line: as the log has it, or as the JSON object it came as.
+fn render(event: &EventLine<Map<String, Value>>, format: Format) -> String {
+    match format {
+        Format::Text => {
+            let EventLine { time, level, pid, text, .. } = event;
+            format!("[{}] {pid:>5} {:<6} {}\n", escape(time), escape(level), escape(text))
+        }
+        Format::Json => format!("{}\n", serde_json::to_string(event).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> EventLine<Map<String, Value>> {
+        let mut fields = Map::new();
+        fields.insert("event".into(), "worker_ready".into());
+        fields.insert("functions".into(), serde_json::json!(["sum"]));
+        EventLine {
+            time: "2026-11-24 12:00:00.123456".into(),
+            level: "PROC".into(),
+            pid: 1234,
+            text: "worker ready".into(),
+            event: fields,
+        }
+    }
+
+    #[test]
+    fn text_is_the_line_of_the_log() {
+        assert_eq!(render(&event(), Format::Text), "[2026-11-24 12:00:00.123456]  1234 PROC   worker ready\n");
+        let forged = EventLine { text: "a\nb\x1b[2J".into(), ..event() };
+        assert!(render(&forged, Format::Text).ends_with("PROC   a\\nb\\x1b[2J\n"));
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let line = render(&event(), Format::Json);
+        assert_eq!(
+            line,
+            "{\"time\":\"2026-11-24 12:00:00.123456\",\"level\":\"PROC\",\"pid\":1234,\"text\":\"worker ready\",\
+             \"event\":\"worker_ready\",\"functions\":[\"sum\"]}\n"
+        );
+    }
+}

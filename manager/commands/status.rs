@@ -1,0 +1,166 @@
+//! `gm-native status`: what a running manager is doing.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::output::{Format, fail_of, finish};
+use crate::control::{Client, ClientError, DEADLINE, FunctionStatus, ManagerState, StatusReply, WorkerStatus};
+use crate::logging::escape;
+
+mod table;
+
+use table::Table;
+
+/// Prints the status of the manager at this control socket.
+pub fn show(path: &Path, format: Format) -> ExitCode {
+    match ask(path) {
+        Ok(status) => finish(&render(&status, format), 0),
+        Err(error) => fail_of(&error),
+    }
+}
+
+/// Exit code 0 when the manager runs and every function has all the workers the plan wants, else 1; prints what is
+/// missing, or with JSON the whole status.
+pub fn check(path: &Path, format: Format) -> ExitCode {
+    let status = match ask(path) {
+        Ok(status) => status,
+        Err(error) => return fail_of(&error),
+    };
+    let missing = missing(&status);
+    let text = match format {
+        Format::Json => render(&status, format),
+        Format::Text if missing.is_empty() => format!("ok: {}\n", in_short(&status)),
+        Format::Text => missing.iter().map(|text| format!("{text}\n")).collect(),
+    };
+    finish(&text, u8::from(!missing.is_empty()))
+}
+
+fn ask(path: &Path) -> Result<StatusReply, ClientError> {
+    Client::connect(path, DEADLINE)?.status()
+}
+
+/// What keeps the manager from being well, a sentence each.
+fn missing(status: &StatusReply) -> Vec<String> {
+    let state = match status.state {
+        ManagerState::Running => None,
+        state => Some(format!("the manager (pid {}) is {}", status.pid, state.label())),
+    };
+    let functions = status.functions.iter().filter(|function| function.workers_ready < function.workers_planned);
+    let functions = functions.map(|function| {
+        let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
+        let note = note(function);
+        let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+        format!("{}: {workers_ready} of {workers_planned} workers ready{why}", escape(name))
+    });
+    state.into_iter().chain(functions).collect()
+}
+
+fn in_short(status: &StatusReply) -> String {
+    format!("{} functions, {} workers", status.functions.len(), status.workers.len())
+}
+
+fn render(status: &StatusReply, format: Format) -> String {
+    match format {
+        Format::Text => text(status),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(status).unwrap_or_default()),
+    }
+}
+
+/// The status for an operator: what is served first, what each process does last.
+fn text(status: &StatusReply) -> String {
+    let mut out = format!(
+        "gm-native {}, {}, pid {}, {}, up {}\n",
+        escape(&status.version),
+        escape(&status.instance),
+        status.pid,
+        status.state.label(),
+        age(status.uptime_seconds),
+    );
+    for table in [functions(status), job_servers(status), refused(status), workers(status)] {
+        out.push_str(&table.render());
+    }
+    out
+}
+
+fn functions(status: &StatusReply) -> Table {
+    let mut table = Table::new(["FUNCTION", "READY", "VERSION", "DONE", "FAILED", "NOTE"]);
+    for function in &status.functions {
+        let FunctionStatus { name, version, crate_version, .. } = function;
+        table.row([
+            escape(name).into_owned(),
+            format!("{}/{}", function.workers_ready, function.workers_planned),
+            escape(&format!("{version} {crate_version}")).trim().to_owned(),
+            function.jobs_done.to_string(),
+            function.jobs_failed.to_string(),
+            note(function),
+        ]);
+    }
+    table
+}
+
+/// What there is to say about a function.
+fn note(function: &FunctionStatus) -> String {
+    let waiting = function.backing_off_seconds.map(|seconds| format!("next start in {}", short(seconds)));
+    let note = function.note.as_deref().map(|note| escape(note).into_owned());
+    [note, waiting].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn job_servers(status: &StatusReply) -> Table {
+    let mut table = Table::new(["JOB SERVER", "WORKERS"]);
+    for server in &status.job_servers {
+        let connected = format!("{}/{}", server.workers_connected, server.workers);
+        table.row([escape(&server.address).into_owned(), connected]);
+    }
+    table
+}
+
+fn refused(status: &StatusReply) -> Table {
+    let mut table = Table::new(["NOT SERVED", "REASON"]);
+    for file in &status.refused {
+        table.row([escape(&file.path).into_owned(), escape(&file.reason).into_owned()]);
+    }
+    table
+}
+
+fn workers(status: &StatusReply) -> Table {
+    let mut table = Table::new(["PID", "STATE", "GEN", "DONE", "AGE", "FUNCTIONS", "JOB"]);
+    for worker in &status.workers {
+        table.row([
+            worker.pid.to_string(),
+            escape(&worker.state).into_owned(),
+            worker.generation.to_string(),
+            worker.jobs_done.to_string(),
+            age(worker.started_seconds_ago),
+            escape(&worker.functions.join(",")).into_owned(),
+            job(worker),
+        ]);
+    }
+    table
+}
+
+/// The job in hand: `reverse_string H:host:12 for 1.2s`.
+fn job(worker: &WorkerStatus) -> String {
+    let function = worker.current_function.as_deref().map(|function| escape(function).into_owned());
+    let handle = worker.handle.as_deref().map(|handle| escape(handle).into_owned());
+    let time = worker.job_seconds.map(|seconds| format!("for {}", short(seconds)));
+    [function, handle, time].into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// A short time, with tenths while they matter.
+fn short(seconds: f64) -> String {
+    if seconds < 60.0 { format!("{:.1}s", seconds.max(0.0)) } else { age(seconds as u64) }
+}
+
+/// A time in its two largest units: `2h13m`, `5d2h`, `42s`.
+fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m{}s", seconds % 60),
+        3600..86_400 => format!("{hours}h{}m", minutes % 60),
+        _ => format!("{days}d{}h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+use super::*;
+use crate::control::sample_status;
+
+#[test]
+fn text_for_an_operator() {
+    let expected = "\
+gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
+
+FUNCTION        READY  VERSION             DONE  FAILED  NOTE
+reverse_string  2/2    3f2a91c04d11 0.1.0  1204  3
+sum             0/2    3f2a91c04d11 0.1.0  0     3       new() failed: no database; next start in 4.2s
+
+JOB SERVER      WORKERS
+127.0.0.1:4730  2/2
+
+NOT SERVED           REASON
+/srv/workers/bad.so  it is no ELF file
+
+PID   STATE  GEN  DONE  AGE   FUNCTIONS       JOB
+4712  busy   7    600   1h1m  reverse_string  reverse_string H:host:12 for 1.2s
+4713  idle   7    600   1h1m  reverse_string
+";
+    assert_eq!(render(&sample_status(), Format::Text), expected);
+}
+
+#[test]
+fn nothing_from_outside_steers_the_terminal() {
+    let mut status = sample_status();
+    status.workers[0].handle = Some("H:\x1b[2J\n".into());
+    status.functions[0].note = Some("\u{202e}\r\n".into());
+    status.refused[0].reason = "line\nline".into();
+    let text = render(&status, Format::Text);
+    assert_eq!(text.lines().count(), render(&sample_status(), Format::Text).lines().count());
+    assert!(!text.chars().any(|c| c == '\x1b' || c == '\r' || c == '\u{202e}'), "{text}");
+}
+
+#[test]
+fn json_is_what_the_manager_said() {
+    let text = render(&sample_status(), Format::Json);
+    assert_eq!(serde_json::from_str::<StatusReply>(&text).unwrap(), sample_status());
+    assert!(text.ends_with("}\n"));
+}
+
+#[test]
+fn check_says_what_is_missing() {
+    let mut status = sample_status();
+    assert_eq!(missing(&status), ["sum: 0 of 2 workers ready: new() failed: no database; next start in 4.2s"]);
+    status.functions[1].note = None;
+    status.functions[1].backing_off_seconds = None;
+    status.state = ManagerState::Draining;
+    assert_eq!(missing(&status), ["the manager (pid 4711) is draining", "sum: 0 of 2 workers ready"]);
+    status.functions[1].workers_ready = 2;
+    status.state = ManagerState::Running;
+    assert!(missing(&status).is_empty());
+    assert_eq!(in_short(&status), "2 functions, 2 workers");
+}
+
+#[test]
+fn times_in_their_two_largest_units() {
+    let cases =
+        [(0, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m"), (86_399, "23h59m"), (180_000, "2d2h")];
+    for (seconds, expected) in cases {
+        assert_eq!(age(seconds), expected);
+    }
+    assert_eq!([short(0.04), short(59.9), short(61.0), short(-1.0)], ["0.0s", "59.9s", "1m1s", "0.0s"]);
+}

@@ -1,0 +1,235 @@
+//! A command's side of the control socket: blocking, with a deadline for everything.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::messages::{ErrorCode, Refusal, Request, StatusReply};
+use super::{EventLine, PROTOCOL, socket};
+
+/// The longest reply taken: that of ten thousand workers has about 4 MB.
+const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
+
+/// A connection to a manager.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    timeout: Duration,
+    stream: BufReader<Timed>,
+}
+
+/// Why a manager did not answer as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody is there.
+    #[error("no manager answers at {}: {source}; is one running with this config?", path.display())]
+    NoManager {
+        /// The control socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// This user may not connect.
+    #[error("cannot connect to the manager at {}: {source}; ask as the user it runs as, or as root", path.display())]
+    NotAllowed {
+        /// The control socket.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The manager said no.
+    #[error("the manager at {} refused: {}", path.display(), refusal.text)]
+    Refused {
+        /// The control socket.
+        path: PathBuf,
+        /// What it said.
+        refusal: Refusal,
+    },
+    /// The manager did not answer in time.
+    #[error("the manager at {} did not answer within {timeout:?}; it may be stopped or overloaded", path.display())]
+    Deadline {
+        /// The control socket.
+        path: PathBuf,
+        /// How long it was waited.
+        timeout: Duration,
+    },
+    /// What was said makes no sense.
+    #[error("the manager at {} gave an answer that is not understood: {text}", path.display())]
+    Protocol {
+        /// The control socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        text: String,
+    },
+}
+
+impl ClientError {
+    /// The exit code of a command that ends with this error: 3 no manager there, 4 refused, 5 deadline, 1 else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoManager { .. } => 3,
+            Self::NotAllowed { .. } => 4,
+            Self::Deadline { .. } => 5,
+            Self::Refused { refusal, .. } => match refusal.code {
+                ErrorCode::Deadline => 5,
+                ErrorCode::SlowReader | ErrorCode::Internal => 1,
+                _ => 4,
+            },
+            Self::Protocol { .. } => 1,
+        }
+    }
+}
+
+/// Any line of a manager's.
+#[derive(Debug, Deserialize)]
+struct Line {
+    v: u32,
+    ok: Option<Value>,
+    error: Option<Refusal>,
+    event: Option<EventLine<Map<String, Value>>>,
+}
+
+impl Client {
+    /// Connects to the manager whose control socket this is. `timeout` is for this and for each answer. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Nobody is there, this user may not connect, or the manager is too busy to take a connection in time.
+    pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
+        let until = Instant::now() + timeout;
+        match socket::connect_to(path, timeout) {
+            Ok(stream) => {
+                let stream = BufReader::new(Timed { stream, until: Some(until) });
+                Ok(Self { path: path.to_owned(), timeout, stream })
+            }
+            Err(source) => Err(failed(path, timeout, source)),
+        }
+    }
+
+    /// Asks what the manager is doing. Blocks for the timeout at most.
+    ///
+    /// # Errors
+    ///
+    /// The manager refuses, goes, answers nonsense or too late.
+    pub fn status(&mut self) -> Result<StatusReply, ClientError> {
+        let content = self.ask(Request::Status)?;
+        StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks for the events the manager has kept, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::status`].
+    pub fn latest_events(mut self) -> Result<Events, ClientError> {
+        self.ask(Request::Events { follow: false })?;
+        Ok(Events(self))
+    }
+
+    /// Asks for the events to come. When this returns the manager has subscribed us: no later event is missed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::status`].
+    pub fn follow_events(mut self) -> Result<Events, ClientError> {
+        self.ask(Request::Events { follow: true })?;
+        self.stream.get_mut().until = None;
+        Ok(Events(self))
+    }
+
+    /// One request and the content of its answer.
+    fn ask(&mut self, request: Request) -> Result<Value, ClientError> {
+        self.stream.get_mut().until = Some(Instant::now() + self.timeout);
+        let sent = self.stream.get_mut().stream.write_all(request.to_line().as_bytes());
+        // A manager that refuses us may be gone before we have asked, and its reason is there to be read.
+        if let Err(error) = sent
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            return Err(failed(&self.path, self.timeout, error));
+        }
+        match self.line()? {
+            Some(Line { ok: Some(content), .. }) => Ok(content),
+            Some(_) => Err(self.protocol("it is neither ok nor error".into())),
+            None => Err(failed(&self.path, self.timeout, ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// The next line, where it is no error; none at the end.
+    fn line(&mut self) -> Result<Option<Line>, ClientError> {
+        let mut line = Vec::new();
+        let read = self.stream.by_ref().take(LONGEST_REPLY).read_until(b'\n', &mut line);
+        read.map_err(|error| failed(&self.path, self.timeout, error))?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        let line: Line = serde_json::from_slice(&line).map_err(|error| self.protocol(error.to_string()))?;
+        match line {
+            Line { v, .. } if v != PROTOCOL => {
+                Err(self.protocol(format!("it speaks version {v} of the control protocol, this command {PROTOCOL}")))
+            }
+            Line { error: Some(refusal), .. } => Err(ClientError::Refused { path: self.path.clone(), refusal }),
+            line => Ok(Some(line)),
+        }
+    }
+
+    fn protocol(&self, text: String) -> ClientError {
+        ClientError::Protocol { path: self.path.clone(), text }
+    }
+}
+
+fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Deadline { path, timeout },
+        ErrorKind::PermissionDenied => ClientError::NotAllowed { path, source },
+        _ => ClientError::NoManager { path, source },
+    }
+}
+
+/// A manager's events, in order, until it ends or the connection does.
+#[derive(Debug)]
+pub struct Events(Client);
+
+impl Iterator for Events {
+    type Item = Result<EventLine<Map<String, Value>>, ClientError>;
+
+    /// Blocks until there is one.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.line() {
+                Ok(Some(Line { event: Some(event), .. })) => return Some(Ok(event)),
+                // A kind of line of a later manager.
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                // The manager was killed, or is gone with something of ours unread.
+                Err(ClientError::NoManager { .. }) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// A stream whose reads end at a moment, not after a time each: a manager that sends a byte a second is late as well.
+#[derive(Debug)]
+struct Timed {
+    stream: UnixStream,
+    until: Option<Instant>,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(left)?;
+        self.stream.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

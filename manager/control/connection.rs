@@ -1,0 +1,145 @@
+//! One client's connection, as a task on the manager's runtime.
+
+use std::io;
+
+use serde_json::json;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{ReadHalf, WriteHalf};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::messages::{ErrorCode, Refusal, Reply, Request, ok_line};
+use super::{DEADLINE, Feed, Incoming, MAX_REQUEST};
+
+/// What a connection needs of the manager.
+#[derive(Clone, Debug)]
+pub(super) struct Service {
+    pub(super) requests: mpsc::Sender<Incoming>,
+    pub(super) feed: Feed,
+}
+
+/// What comes after a request was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    NextRequest,
+    Close,
+}
+
+/// Serves a client that may ask, until it goes, stops asking or stops reading.
+pub(super) async fn serve(mut stream: UnixStream, service: Service) {
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    // An error says that the client is gone or stuck: nobody is left to tell.
+    while let Ok(Then::NextRequest) = exchange(&mut reader, &mut writer, &service).await {}
+}
+
+/// One request and what is said to it.
+async fn exchange(
+    reader: &mut BufReader<ReadHalf<'_>>,
+    writer: &mut WriteHalf<'_>,
+    service: &Service,
+) -> io::Result<Then> {
+    let request = match timeout(DEADLINE, read_line(reader)).await {
+        Ok(line) => line?,
+        Err(_) => {
+            let text = format!("no request arrived within {} s", DEADLINE.as_secs());
+            write(writer, &Refusal::new(ErrorCode::Deadline, text).to_line()).await?;
+            return Ok(Then::Close);
+        }
+    };
+    match request {
+        Incomplete::End => Ok(Then::Close),
+        Incomplete::TooLong => {
+            let text = format!("the request is longer than {MAX_REQUEST} bytes");
+            write(writer, &Refusal::new(ErrorCode::TooLong, text).to_line()).await?;
+            Ok(Then::Close)
+        }
+        Incomplete::Line(line) => match Request::parse(&line) {
+            Ok(Request::Events { follow: true }) => follow(reader, writer, &service.feed).await,
+            Ok(Request::Events { follow: false }) => {
+                write(writer, &ok_line(&json!({ "following": false }))).await?;
+                for line in service.feed.latest() {
+                    write(writer, &line).await?;
+                }
+                Ok(Then::Close)
+            }
+            Ok(request) => {
+                write(writer, &ask(service, request).await.to_line()).await?;
+                Ok(Then::NextRequest)
+            }
+            Err(refusal) => {
+                write(writer, &refusal.to_line()).await?;
+                Ok(Then::NextRequest)
+            }
+        },
+    }
+}
+
+/// A request as far as it came.
+#[derive(Debug, PartialEq, Eq)]
+enum Incomplete {
+    /// A line without its end, which a client that shut down its side may have left out.
+    Line(Vec<u8>),
+    TooLong,
+    End,
+}
+
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Incomplete> {
+    let mut line = Vec::new();
+    // One more than allowed tells a line that is too long from one that just fits.
+    reader.take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut line).await?;
+    Ok(match line.last() {
+        None => Incomplete::End,
+        _ if line.len() > MAX_REQUEST => Incomplete::TooLong,
+        _ => Incomplete::Line(line),
+    })
+}
+
+/// Hands a request to the manager's loop and waits for the answer.
+async fn ask(service: &Service, request: Request) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        service.requests.send(Incoming { request, reply }).await.ok()?;
+        answer.await.ok()
+    };
+    match timeout(DEADLINE, asked).await {
+        Ok(Some(reply)) => reply,
+        Ok(None) => Reply::Refused(Refusal::new(ErrorCode::Stopping, "the manager is just ending")),
+        Err(_) => {
+            let text = format!("the manager made no answer within {} s", DEADLINE.as_secs());
+            Reply::Refused(Refusal::new(ErrorCode::Deadline, text))
+        }
+    }
+}
+
+/// Sends events until the feed ends, the client goes or says anything more, or it reads too slowly.
+async fn follow(reader: &mut BufReader<ReadHalf<'_>>, writer: &mut WriteHalf<'_>, feed: &Feed) -> io::Result<Then> {
+    let Some(mut events) = feed.follow() else {
+        write(writer, &Refusal::new(ErrorCode::Stopping, "the manager is just ending").to_line()).await?;
+        return Ok(Then::Close);
+    };
+    write(writer, &ok_line(&json!({ "following": true }))).await?;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            // Only the client's end, or a fault of its, arrives here.
+            _ = reader.fill_buf() => return Ok(Then::Close),
+        };
+        match event {
+            Ok(line) => write(writer, &line).await?,
+            Err(RecvError::Closed) => return Ok(Then::Close),
+            Err(RecvError::Lagged(lost)) => {
+                let text = format!("events came faster than they were read and {lost} were lost; follow again");
+                write(writer, &Refusal::new(ErrorCode::SlowReader, text).to_line()).await?;
+                return Ok(Then::Close);
+            }
+        }
+    }
+}
+
+/// Writes a line to a client that reads it within the deadline.
+async fn write(writer: &mut (impl AsyncWrite + Unpin), line: &str) -> io::Result<()> {
+    timeout(DEADLINE, writer.write_all(line.as_bytes())).await?
+}

@@ -1,0 +1,154 @@
+//! Events on their way to followers.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use super::PROTOCOL;
+use super::messages::line;
+
+/// So many events a follower may be behind before it has lost some.
+const BEHIND: usize = 1024;
+
+/// So many events are kept for those who ask later.
+const KEPT: usize = 256;
+
+/// An event as clients get it: what its log line says, and its own fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventLine<E> {
+    /// Local time as in the log, [`crate::logging::date`].
+    pub time: String,
+    /// The label of the log line's level.
+    pub level: String,
+    /// The process it is about.
+    pub pid: u32,
+    /// The log line's message.
+    pub text: String,
+    /// The event's own fields, beside these.
+    #[serde(flatten)]
+    pub event: E,
+}
+
+/// Carries events to all followers, each as fast as it reads. Clones are the same feed; all of one thread.
+#[derive(Clone, Debug)]
+pub struct Feed(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    /// None once the feed is closed.
+    sender: Option<broadcast::Sender<Arc<str>>>,
+    kept: VecDeque<Arc<str>>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Feed {
+    /// A feed without followers.
+    pub fn new() -> Self {
+        let inner = Inner { sender: Some(broadcast::Sender::new(BEHIND)), kept: VecDeque::new() };
+        Self(Rc::new(RefCell::new(inner)))
+    }
+
+    /// Hands an event to whoever follows. Never waits: a follower that is too far behind loses its place.
+    pub fn publish<E: Serialize>(&self, event: &EventLine<E>) {
+        #[derive(Serialize)]
+        struct Line<'a, E> {
+            v: u32,
+            event: &'a EventLine<E>,
+        }
+        let line: Arc<str> = line(&Line { v: PROTOCOL, event }).into();
+        let Inner { sender, kept } = &mut *self.0.borrow_mut();
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(&line));
+        if let Some(sender) = sender {
+            // An error says that nobody follows.
+            let _ = sender.send(line);
+        }
+    }
+
+    /// Ends the feed: followers get what was published and then the end.
+    pub fn close(&self) {
+        self.0.borrow_mut().sender = None;
+    }
+
+    /// Events from now on; none once the feed is closed.
+    pub(super) fn follow(&self) -> Option<broadcast::Receiver<Arc<str>>> {
+        self.0.borrow().sender.as_ref().map(broadcast::Sender::subscribe)
+    }
+
+    /// The latest events.
+    pub(super) fn latest(&self) -> Vec<Arc<str>> {
+        self.0.borrow().kept.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    #[serde(tag = "event", rename_all = "snake_case")]
+    enum Event {
+        WorkerStarted { function: &'static str },
+    }
+
+    fn event(pid: u32) -> EventLine<Event> {
+        EventLine {
+            time: "2026-11-24 12:00:00.123456".into(),
+            level: "PROC".into(),
+            pid,
+            text: "worker started".into(),
+            event: Event::WorkerStarted { function: "sum" },
+        }
+    }
+
+    #[test]
+    fn followers_get_what_is_published_while_they_follow() {
+        let feed = Feed::new();
+        feed.publish(&event(1));
+        let mut follower = feed.follow().unwrap();
+        feed.publish(&event(2));
+        let line = follower.try_recv().unwrap();
+        assert_eq!(
+            &*line,
+            "{\"v\":1,\"event\":{\"time\":\"2026-11-24 12:00:00.123456\",\"level\":\"PROC\",\"pid\":2,\
+             \"text\":\"worker started\",\"event\":\"worker_started\",\"function\":\"sum\"}}\n"
+        );
+        feed.publish(&event(3));
+        feed.close();
+        assert!(follower.try_recv().is_ok());
+        assert!(matches!(follower.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert!(feed.follow().is_none());
+    }
+
+    #[test]
+    fn the_latest_are_kept() {
+        let feed = Feed::new();
+        for pid in 0..KEPT as u32 + 10 {
+            feed.publish(&event(pid));
+        }
+        let latest = feed.latest();
+        assert_eq!(latest.len(), KEPT);
+        assert!(latest[0].contains("\"pid\":10,"));
+    }
+
+    #[test]
+    fn one_too_far_behind_is_told() {
+        let feed = Feed::new();
+        let mut follower = feed.follow().unwrap();
+        for pid in 0..BEHIND as u32 + 1 {
+            feed.publish(&event(pid));
+        }
+        assert!(matches!(follower.try_recv(), Err(broadcast::error::TryRecvError::Lagged(1))));
+    }
+}

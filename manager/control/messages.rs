@@ -1,0 +1,379 @@
+//! What is said over the control socket.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::PROTOCOL;
+
+/// What a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// What the manager is doing now; answered with a [`StatusReply`].
+    Status,
+    /// What the supervisor decided: the latest events, or with `follow` those to come.
+    Events {
+        /// Whether to wait for events to come.
+        #[serde(default)]
+        follow: bool,
+    },
+}
+
+impl Request {
+    /// The request as a line with its line end.
+    pub(super) fn to_line(self) -> String {
+        let mut message = json!(self);
+        message["v"] = json!(PROTOCOL);
+        format!("{message}\n")
+    }
+
+    /// Reads a request. The version is looked at before the rest, since a later version may mean anything by it.
+    ///
+    /// # Errors
+    ///
+    /// It is no JSON object, of another version, or unknown.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, Refusal> {
+        let bad = |text: String| Refusal { code: ErrorCode::BadRequest, text };
+        let message: Value = serde_json::from_slice(line).map_err(|error| bad(format!("no JSON: {error}")))?;
+        match message.get("v").and_then(Value::as_u64) {
+            Some(version) if version == u64::from(PROTOCOL) => {}
+            Some(version) => return Err(Refusal::version(version)),
+            None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
+        }
+        let known = ["status", "events"];
+        match message.get("request").and_then(Value::as_str) {
+            None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
+            Some(name) if !known.contains(&name) => Err(Refusal {
+                code: ErrorCode::UnknownRequest,
+                text: format!("this manager does not know the request {name:?}, only {}", known.join(", ")),
+            }),
+            Some(_) => Self::deserialize(message).map_err(|error| bad(error.to_string())),
+        }
+    }
+}
+
+fn example() -> String {
+    Request::Status.to_line().trim_end().to_owned()
+}
+
+/// The manager's answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<StatusReply>),
+    /// The request was understood and is not followed.
+    Refused(Refusal),
+}
+
+impl Reply {
+    /// The reply as a line with its line end.
+    pub(super) fn to_line(&self) -> String {
+        match self {
+            Self::Status(status) => ok_line(status),
+            Self::Refused(refusal) => refusal.to_line(),
+        }
+    }
+}
+
+/// `{"v":1,"ok":...}` with its line end.
+pub(super) fn ok_line(content: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        v: u32,
+        ok: &'a T,
+    }
+    line(&Line { v: PROTOCOL, ok: content })
+}
+
+/// A message as a line with its line end.
+pub(super) fn line(message: &impl Serialize) -> String {
+    // Fails for maps whose keys are no strings, and for a Serialize of ours that fails: neither is there.
+    let mut text = serde_json::to_string(message).unwrap_or_else(|error| {
+        json!({ "v": PROTOCOL, "error": { "code": ErrorCode::Internal, "text": error.to_string() } }).to_string()
+    });
+    text.push('\n');
+    text
+}
+
+/// Why a request is not answered as asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people: one sentence without full stop.
+    pub text: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    fn version(asked: u64) -> Self {
+        let text = format!("this manager speaks version {PROTOCOL} of the control protocol, not version {asked}");
+        Self { code: ErrorCode::Version, text }
+    }
+
+    pub(super) fn to_line(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            v: u32,
+            error: &'a Refusal,
+        }
+        line(&Line { v: PROTOCOL, error: self })
+    }
+}
+
+/// The kinds of [`Refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// It is no request.
+    BadRequest,
+    /// It is one of another version of the protocol.
+    Version,
+    /// It is none this manager knows.
+    UnknownRequest,
+    /// It is longer than [`super::MAX_REQUEST`].
+    TooLong,
+    /// It did not arrive in time, or the answer was not made in time.
+    Deadline,
+    /// The client is neither root nor the user the manager runs as.
+    Forbidden,
+    /// There are too many connections.
+    Busy,
+    /// A follower of events did not read them in time.
+    SlowReader,
+    /// The manager is just ending.
+    Stopping,
+    /// A fault of the manager's.
+    Internal,
+    /// One of a later manager.
+    #[serde(other)]
+    Other,
+}
+
+/// What the manager is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// gm-native's version.
+    pub version: String,
+    /// The manager's pid.
+    pub pid: u32,
+    /// The instance's name, from its config file.
+    pub instance: String,
+    /// Since the manager's start.
+    pub uptime_seconds: u64,
+    /// What the manager as a whole is doing.
+    pub state: ManagerState,
+    /// The job servers of the config.
+    pub job_servers: Vec<JobServerStatus>,
+    /// The functions that are served or should be.
+    pub functions: Vec<FunctionStatus>,
+    /// Files in worker_dir that are not served.
+    pub refused: Vec<RefusedFile>,
+    /// The workers that are there.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// What a manager as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManagerState {
+    /// The first workers are not up yet.
+    Starting,
+    /// The usual.
+    Running,
+    /// No new jobs: it ends when the running ones have.
+    Draining,
+}
+
+impl ManagerState {
+    /// The word in text and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A job server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobServerStatus {
+    /// Host and port as configured.
+    pub address: String,
+    /// Workers with a connection that works.
+    pub workers_connected: usize,
+    /// Workers that should have one.
+    pub workers: usize,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionStatus {
+    /// The name jobs ask for.
+    pub name: String,
+    /// The stored library: first 12 hex digits of its hash.
+    pub version: String,
+    /// The version its author gave it.
+    pub crate_version: String,
+    /// Workers that offer it now.
+    pub workers_ready: usize,
+    /// Workers the plan wants.
+    pub workers_planned: usize,
+    /// Since the manager's start.
+    pub jobs_done: u64,
+    /// Of these, those that failed.
+    pub jobs_failed: u64,
+    /// Until the next worker is started, where it is being waited.
+    pub backing_off_seconds: Option<f64>,
+    /// What an operator should know about it.
+    pub note: Option<String>,
+}
+
+/// A file in worker_dir that is not served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedFile {
+    /// The file.
+    pub path: String,
+    /// Why not, and what to do.
+    pub reason: String,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its pid.
+    pub pid: u32,
+    /// What it is doing, in one word.
+    pub state: String,
+    /// What it can do.
+    pub functions: Vec<String>,
+    /// What it is doing.
+    pub current_function: Option<String>,
+    /// The job's handle at its server.
+    pub handle: Option<String>,
+    /// Since the job began.
+    pub job_seconds: Option<f64>,
+    /// Which deploy it belongs to.
+    pub generation: u64,
+    /// Jobs since its start.
+    pub jobs_done: u64,
+    /// Its age.
+    pub started_seconds_ago: u64,
+}
+
+/// A manager with a bit of everything, for tests.
+#[cfg(test)]
+pub(crate) fn sample_status() -> StatusReply {
+    let function = |name: &str, ready, done| FunctionStatus {
+        name: name.into(),
+        version: "3f2a91c04d11".into(),
+        crate_version: "0.1.0".into(),
+        workers_ready: ready,
+        workers_planned: 2,
+        jobs_done: done,
+        jobs_failed: 3,
+        backing_off_seconds: None,
+        note: None,
+    };
+    let worker = |pid, state: &str| WorkerStatus {
+        pid,
+        state: state.into(),
+        functions: vec!["reverse_string".into()],
+        current_function: None,
+        handle: None,
+        job_seconds: None,
+        generation: 7,
+        jobs_done: 600,
+        started_seconds_ago: 3700,
+    };
+    StatusReply {
+        version: "0.1.0".into(),
+        pid: 4711,
+        instance: "gm-1a2b3c4d".into(),
+        uptime_seconds: 7980,
+        state: ManagerState::Running,
+        job_servers: vec![JobServerStatus { address: "127.0.0.1:4730".into(), workers_connected: 2, workers: 2 }],
+        functions: vec![
+            function("reverse_string", 2, 1204),
+            FunctionStatus {
+                backing_off_seconds: Some(4.2),
+                note: Some("new() failed: no database".into()),
+                ..function("sum", 0, 0)
+            },
+        ],
+        refused: vec![RefusedFile { path: "/srv/workers/bad.so".into(), reason: "it is no ELF file".into() }],
+        workers: vec![
+            WorkerStatus {
+                current_function: Some("reverse_string".into()),
+                handle: Some("H:host:12".into()),
+                job_seconds: Some(1.204),
+                ..worker(4712, "busy")
+            },
+            worker(4713, "idle"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_as_documented() {
+        let cases = [
+            (r#"{"v":1,"request":"status"}"#, Request::Status),
+            (r#"{"v":1,"request":"events","follow":true}"#, Request::Events { follow: true }),
+            (r#"{"v":1,"request":"events"}"#, Request::Events { follow: false }),
+            (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, Request::Status),
+        ];
+        for (line, request) in cases {
+            assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
+            assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_what_is() {
+        let cases: [(&[u8], ErrorCode, &str); 10] = [
+            (b"", ErrorCode::BadRequest, "no JSON"),
+            (b"status", ErrorCode::BadRequest, "no JSON"),
+            (b"\xff\0\x1b", ErrorCode::BadRequest, "no JSON"),
+            (b"[1]", ErrorCode::BadRequest, "object with a version"),
+            (br#"{"request":"status"}"#, ErrorCode::BadRequest, "object with a version"),
+            (br#"{"v":1}"#, ErrorCode::BadRequest, r#"as in {"request":"status","v":1}"#),
+            (br#"{"v":1,"request":5}"#, ErrorCode::BadRequest, "does not say"),
+            (br#"{"v":1,"request":"events","follow":"yes"}"#, ErrorCode::BadRequest, "expected a boolean"),
+            (
+                br#"{"v":2,"request":"status"}"#,
+                ErrorCode::Version,
+                "speaks version 1 of the control protocol, not version 2",
+            ),
+            (br#"{"v":1,"request":"dance"}"#, ErrorCode::UnknownRequest, r#""dance", only status, events"#),
+        ];
+        for (line, code, text) in cases {
+            let refusal = Request::parse(line).unwrap_err();
+            assert_eq!(refusal.code, code);
+            assert!(refusal.text.contains(text), "{} has no {text}", refusal.text);
+        }
+        let deep = [b"[".repeat(60_000), b"]".repeat(60_000)].concat();
+        assert_eq!(Request::parse(&deep).unwrap_err().code, ErrorCode::BadRequest);
+    }
+
+    #[test]
+    fn replies_as_documented() {
+        let refusal = Refusal::new(ErrorCode::TooLong, "too long");
+        assert_eq!(
+            Reply::Refused(refusal).to_line(),
+            "{\"v\":1,\"error\":{\"code\":\"too_long\",\"text\":\"too long\"}}\n"
+        );
+        assert_eq!(ok_line(&json!({ "following": true })), "{\"v\":1,\"ok\":{\"following\":true}}\n");
+        assert_eq!(serde_json::from_str::<ErrorCode>("\"of a later manager\"").unwrap(), ErrorCode::Other);
+        for state in [ManagerState::Starting, ManagerState::Running, ManagerState::Draining] {
+            assert_eq!(json!(state), state.label());
+        }
+    }
+}

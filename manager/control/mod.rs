@@ -1,0 +1,53 @@
+//! The control socket: how commands on the same machine ask a running manager.
+//!
+//! A connection carries JSON, one object a line, each with the protocol's version `v`:
+//!
+//! ```text
+//! -> {"v":1,"request":"status"}
+//! <- {"v":1,"ok":{"version":"0.1.0","pid":4711,...}}
+//! -> {"v":1,"request":"events","follow":true}
+//! <- {"v":1,"ok":{"following":true}}
+//! <- {"v":1,"event":{"time":"...","level":"PROC","pid":4712,"text":"...",...}}     (and so on)
+//! <- {"v":1,"error":{"code":"unknown_request","text":"..."}}
+//! ```
+//!
+//! [`Server`] runs on the manager's runtime and hands requests to its loop as [`Incoming`]; [`Feed`] carries events to
+//! followers; [`Client`] is blocking, for commands. Nothing a client does or leaves undone holds the manager up.
+//!
+//! Invariant: only root and the user the manager runs as get more than one refusal from it.
+
+mod client;
+mod connection;
+mod feed;
+mod messages;
+mod server;
+mod socket;
+
+use std::time::Duration;
+
+pub use client::{Client, ClientError, Events};
+pub use feed::{EventLine, Feed};
+pub use messages::{
+    ErrorCode, FunctionStatus, JobServerStatus, ManagerState, Refusal, RefusedFile, Reply, Request, StatusReply,
+    WorkerStatus,
+};
+pub use server::{Incoming, Server};
+pub use socket::{BindError, Listener};
+
+#[cfg(test)]
+pub(crate) use messages::sample_status;
+
+/// The version of the protocol, `v` in each message.
+pub const PROTOCOL: u32 = 1;
+
+/// The socket's name in the state directory.
+pub const SOCKET_NAME: &str = "control.sock";
+
+/// How long a request may take to arrive, a reply to be made, and a client to take it.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The longest request, in bytes.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// So many connections at once; more are told to come again.
+pub const MAX_CONNECTIONS: usize = 64;

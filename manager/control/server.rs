@@ -1,0 +1,127 @@
+//! The manager's side of the control socket.
+
+use std::io;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::connection::{Service, serve};
+use super::messages::{ErrorCode, Refusal, Reply, Request};
+use super::socket::SocketFile;
+use super::{Feed, Listener, MAX_CONNECTIONS};
+
+/// How long clients may take to read what is left when the manager ends.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long no connection is taken after one could not be (no descriptors): trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A request on its way to the manager's loop. Dropping it tells the client that the manager is ending.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What is asked for; never [`Request::Events`], which the [`Feed`] answers.
+    pub request: Request,
+    /// Where the answer goes. The client may be gone by then.
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The control socket's tasks. Dropping it ends them at once and removes the socket; [`Server::close`] lets clients
+/// read what is left.
+#[derive(Debug)]
+pub struct Server {
+    file: SocketFile,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    feed: Feed,
+}
+
+impl Server {
+    /// Starts to serve, on the runtime of the thread it is called on; needs a `LocalSet`. The loop that gets `requests`
+    /// may be as slow as it likes: a client waits at most [`super::DEADLINE`].
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot take the socket.
+    pub fn start(listener: Listener, feed: Feed, requests: mpsc::Sender<Incoming>) -> io::Result<Self> {
+        let Listener { listener, file } = listener;
+        let listener = UnixListener::from_std(listener)?;
+        let (stop, stopped) = oneshot::channel();
+        let service = Service { requests, feed: feed.clone() };
+        let task = tokio::task::spawn_local(accept(listener, service, stopped));
+        Ok(Self { file, stop: Some(stop), task, feed })
+    }
+
+    /// Whether clients still find the socket; they do not once somebody has removed it or the state directory. A new
+    /// [`Listener`] at the same path makes up for it.
+    pub fn is_in_place(&self) -> bool {
+        self.file.is_in_place()
+    }
+
+    /// Removes the socket, takes no more connections, ends the feed, and gives clients a second to read what was said
+    /// to them.
+    pub async fn close(mut self) {
+        self.file.remove();
+        self.feed.close();
+        drop(self.stop.take());
+        // The task may have panicked or be slow: neither may hold the manager's end up.
+        let _ = timeout(LINGER, &mut self.task).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes connections until it is stopped, then waits for those that are there.
+async fn accept(listener: UnixListener, service: Service, mut stopped: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => match admit(&stream, connections.len()) {
+                    Ok(()) => {
+                        connections.spawn_local(serve(stream, service.clone()));
+                    }
+                    Err(refusal) => refuse(&stream, &refusal),
+                },
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Whether one more connection, from this peer, is taken.
+fn admit(stream: &UnixStream, connections: usize) -> Result<(), Refusal> {
+    let forbidden = |text: String| Refusal::new(ErrorCode::Forbidden, text);
+    let own = geteuid().as_raw();
+    let peer = stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {error}")))?.uid();
+    if !may_ask(peer, own) {
+        return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
+    }
+    if connections >= MAX_CONNECTIONS {
+        return Err(Refusal::new(ErrorCode::Busy, format!("{MAX_CONNECTIONS} connections are open; ask again later")));
+    }
+    Ok(())
+}
+
+fn may_ask(peer: u32, own: u32) -> bool {
+    peer == 0 || peer == own
+}
+
+/// One line, if it can be had without waiting: a fresh socket has room for it.
+fn refuse(stream: &UnixStream, refusal: &Refusal) {
+    let _ = stream.try_write(refusal.to_line().as_bytes());
+}
+
+#[cfg(test)]
+mod tests;
