@@ -14,6 +14,7 @@ use super::elf::{self, EntryKind, Expect, Facts, Machine};
 use super::glibc::GlibcVersion;
 use super::hash::ContentHash;
 use super::identity::Identity;
+use super::loader::{self, LoadError};
 use super::loader_words;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
@@ -87,17 +88,28 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &loader::Loa
         source,
         name: text(loaded.name()),
         version: text(loaded.version()),
-        interface: String::new(),
+        interface: format!("{}.{}", loaded.interface().0, loaded.interface().1),
         compiler: text(loaded.compiler()),
         unwinds: loaded.unwinds(),
-        object: loaded.object(),
+        object: loaded.is_object(),
         needed: facts.needed,
         glibc: facts.glibc.map(|version| version.to_string()),
     }
 }
 
-fn refused(error: &loader::LoadError, order: &ProbeOrder) -> Refusal {
-    loader_words::refusal(&error.0, &order.copy_to.to_string_lossy())
+fn refused(error: &LoadError, order: &ProbeOrder) -> Refusal {
+    let copy = order.copy_to.to_string_lossy();
+    match error {
+        LoadError::Open { source, .. } => {
+            let words = std::error::Error::source(source).map_or_else(|| source.to_string(), ToString::to_string);
+            loader_words::refusal(&words, &copy)
+        }
+        other => {
+            let reason = clipped(other.to_string().replace(&*copy, "it").as_bytes(), 400);
+            let detail = other.detail().map_or_else(String::new, |detail| clipped(detail.as_bytes(), 16 * 1024));
+            Refusal::NotLoadable { reason, detail }
+        }
+    }
 }
 
 fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Errno> {
@@ -117,46 +129,6 @@ fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-/// Holds the place of `plugins::loader`: opens the library, and takes its entry for good.
-#[allow(unsafe_code)]
-mod loader {
-    use std::path::Path;
-
-    use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-
-    pub struct Loaded;
-
-    pub struct LoadError(pub String);
-
-    pub fn load(path: &Path, _symbol: &str) -> Result<Loaded, LoadError> {
-        // SAFETY: none can be given for a stranger's constructors; that is why this is a process of its own.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        match library {
-            Ok(library) => std::mem::forget(library),
-            Err(e) => return Err(LoadError(std::error::Error::source(&e).unwrap_or(&e).to_string())),
-        }
-        Ok(Loaded)
-    }
-
-    impl Loaded {
-        pub fn name(&self) -> &str {
-            ""
-        }
-        pub fn version(&self) -> &str {
-            ""
-        }
-        pub fn compiler(&self) -> &str {
-            ""
-        }
-        pub fn unwinds(&self) -> bool {
-            true
-        }
-        pub fn object(&self) -> bool {
-            false
         }
     }
 }

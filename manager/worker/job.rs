@@ -1,6 +1,6 @@
 //! One job: run, and put into the packets that answer it.
 
-use gm_plugin_api::abi::{RErr, ROk, RString, RVec, RawFail};
+use gm_plugin_api::abi::{RString, RVec, RawFail};
 
 use crate::gearman::packet::{ArgumentError, Assigned, encode};
 use crate::system::clock;
@@ -26,7 +26,7 @@ pub struct Assignment<'a> {
 }
 
 /// Runs a job. What happens meanwhile can be read on the page.
-pub fn run(assignment: &Assignment<'_>, functions: &[Function], page: &PageWriter) -> Finished {
+pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageWriter) -> Finished {
     let Assignment { job, number, connection } = *assignment;
     let started = clock::now();
     let found = functions.iter().position(|function| function.name.as_bytes() == job.function);
@@ -49,7 +49,7 @@ pub fn run(assignment: &Assignment<'_>, functions: &[Function], page: &PageWrite
 /// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
 fn refuse(job: &Assigned<'_>) -> Finished {
     let name = String::from_utf8_lossy(job.function);
-    let outcome = RErr(failure(format!("this worker does not serve the function {name}")));
+    let outcome = Err(failure(format!("this worker does not serve the function {name}")));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
     Finished { outcome, end }
 }
@@ -67,8 +67,8 @@ fn failure(message: String) -> RawFail {
 /// A result that no packet may carry is a failure, in those words.
 pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
     match outcome {
-        ROk(result) if (result.len() + overhead) as u64 > max_packet => {
-            RErr(failure(format!("its result of {} bytes is larger than max_packet, {max_packet} bytes", result.len())))
+        Ok(result) if (result.len() + overhead) as u64 > max_packet => {
+            Err(failure(format!("its result of {} bytes is larger than max_packet, {max_packet} bytes", result.len())))
         }
         other => other,
     }
@@ -83,17 +83,17 @@ pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
 /// A handle no packet can carry; a server cannot send one.
 pub fn answer<'a>(outcome: &'a Outcome, handle: &[u8], head: &mut Vec<u8>) -> Result<&'a [u8], ArgumentError> {
     match outcome {
-        ROk(result) => {
+        Ok(result) => {
             encode::work_complete_head(head, handle, result.len())?;
             Ok(result)
         }
-        RErr(fail) if fail.kind == RawFail::EXCEPTION => {
+        Err(fail) if fail.kind == RawFail::EXCEPTION => {
             encode::work_exception_head(head, handle, fail.payload.len())?;
             head.extend_from_slice(&fail.payload);
             encode::work_fail(head, handle)?;
             Ok(&[])
         }
-        RErr(fail) => {
+        Err(fail) => {
             let text = explain(fail) + "\n";
             encode::work_warning_head(head, handle, text.len())?;
             head.extend_from_slice(text.as_bytes());
@@ -115,23 +115,23 @@ mod tests {
 
     #[test]
     fn a_result_always_has_its_nul_and_is_not_copied() {
-        let (head, data) = packets(&ROk(RVec::new()));
+        let (head, data) = packets(&Ok(RVec::new()));
         assert_eq!((head.as_slice(), data.len()), (b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0".as_slice(), 0));
-        let (head, data) = packets(&ROk(b"abc".to_vec().into()));
+        let (head, data) = packets(&Ok(b"abc".to_vec().into()));
         assert_eq!(head, b"\0REQ\0\0\0\x0d\0\0\0\x09H:a:1\0");
         assert_eq!(data, b"abc");
     }
 
     #[test]
     fn a_failure_is_a_warning_and_a_fail_without_nul() {
-        let (head, _) = packets(&RErr(failure("no such row".into())));
+        let (head, _) = packets(&Err(failure("no such row".into())));
         assert_eq!(head, b"\0REQ\0\0\0\x1d\0\0\0\x12H:a:1\0no such row\n\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
     }
 
     #[test]
     fn an_exception_goes_out_when_asked_for_and_ends_with_a_fail() {
         let fail = RawFail { kind: RawFail::EXCEPTION, payload: b"{}".to_vec().into(), ..failure("x".into()) };
-        let (head, _) = packets(&RErr(fail));
+        let (head, _) = packets(&Err(fail));
         assert_eq!(head, b"\0REQ\0\0\0\x19\0\0\0\x08H:a:1\0{}\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
     }
 
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_result_beyond_max_packet_is_a_failure() {
-        let RErr(fail) = within(ROk(vec![0; 100].into()), 100, 6) else { panic!("let through") };
+        let Err(fail) = within(Ok(vec![0; 100].into()), 100, 6) else { panic!("let through") };
         assert_eq!(fail.message.as_str(), "its result of 100 bytes is larger than max_packet, 100 bytes");
-        assert!(within(ROk(vec![0; 94].into()), 100, 6).is_ok());
+        assert!(within(Ok(vec![0; 94].into()), 100, 6).is_ok());
     }
 }

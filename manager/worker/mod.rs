@@ -57,7 +57,7 @@ pub fn main() -> ! {
     let worker = serve::Worker::new(orders, functions, line, stop, Arc::new(page), titles);
     let (functions, stop_timeout) = worker.run();
     stop_signal::kill_after(stop_timeout);
-    functions.into_iter().for_each(Function::drop_object);
+    drop(functions);
     exit::flushed(0);
 }
 

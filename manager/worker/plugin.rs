@@ -1,22 +1,22 @@
 //! The functions of a worker: their libraries loaded, their objects made, called.
 
-use gm_plugin_api::abi::{RResult, RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting, RawState};
+use gm_plugin_api::abi::{RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
 
 use crate::gearman::packet::Assigned;
-use crate::plugins::loader::{self, Loaded};
+use crate::plugins::loader::{self, Instance, Loaded};
 use crate::worker::host::HOST;
 use crate::worker::line::highest_wanted;
 use crate::worker::orders::FunctionOrder;
 
 /// What a plugin returned.
-pub type Outcome = RResult<RVec<u8>, RawFail>;
+pub type Outcome = Result<RVec<u8>, RawFail>;
 
 /// One function, ready to run jobs.
 pub struct Function {
     /// Its name with the job servers.
     pub name: String,
     loaded: Loaded,
-    state: RawState,
+    instance: Instance,
 }
 
 impl Function {
@@ -38,12 +38,12 @@ impl Function {
             settings: RSlice::from_slice(&settings),
             host: &HOST,
         };
-        let state = loaded.new(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
-        Ok(Self { name: order.name.clone(), loaded, state })
+        let instance = loaded.make(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
+        Ok(Self { name: order.name.clone(), loaded, instance })
     }
 
     /// Runs a job to its end.
-    pub fn run(&self, job: &Assigned<'_>, number: u64) -> Outcome {
+    pub fn run(&mut self, job: &Assigned<'_>, number: u64) -> Outcome {
         let raw = RawJob {
             size: size_of::<RawJob<'_>>(),
             number,
@@ -53,17 +53,12 @@ impl Function {
             workload: RSlice::from_slice(job.workload),
             host: &HOST,
         };
-        self.loaded.run(self.state, &raw)
+        self.instance.run(&raw)
     }
 
     /// Other log records are wanted.
     pub fn set_verbosity(&self, verbosity: u8) {
         self.loaded.set_level(highest_wanted(verbosity));
-    }
-
-    /// Drops the object. The library stays loaded: nothing is ever unloaded.
-    pub fn drop_object(self) {
-        self.loaded.drop(self.state);
     }
 }
 

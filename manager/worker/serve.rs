@@ -256,7 +256,7 @@ impl Worker {
         self.leave_later(clock::now());
         self.page.end(&end, if leaving { Doing::Leaving } else { Doing::Idle });
         self.titles.idle();
-        self.log_job(&end, outcome.as_ref().err().map(explain).into_option());
+        self.log_job(&end, outcome.as_ref().err().map(explain));
         self.head = head;
     }
 
