@@ -19,11 +19,14 @@
 //! - [`system`]: everything that is a system call with a twist.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod control;
 pub mod gearman;
 pub mod logging;
 pub mod plan;
 pub mod plugins;
 pub mod supervisor;
 pub mod system;
+pub mod version;
 pub mod worker;

@@ -20,6 +20,9 @@ use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::clipped;
 
+/// The hidden argument that makes the program a probe.
+pub const ROLE: &str = "--gm-native-probe";
+
 /// Exit code of a probe whose descriptor to the manager does not work any more.
 pub const EXIT_UNHEARD: i32 = 121;
 

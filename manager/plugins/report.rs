@@ -126,6 +126,11 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadMessage> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
+/// Whether the message is a probe's last word.
+pub fn is_report(message: &[u8]) -> bool {
+    matches!(decode(message), Ok(ProbeWord::Report(_)))
+}
+
 /// Paths as they are: serde's own form takes only UTF-8.
 mod path {
     use super::{Deserialize, OsString, PathBuf, Serialize};

@@ -8,6 +8,7 @@ mod servers;
 mod startup;
 #[cfg(test)]
 mod tests;
+mod views;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,8 @@ use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
 use crate::system::reap::End;
 use crate::worker::orders::Word;
-use servers::Server;
+pub use servers::Server;
+pub use views::{FunctionView, WorkerView};
 
 /// Everything that can happen to the manager.
 #[derive(Debug)]
@@ -147,6 +149,8 @@ pub struct Start {
     pub generation: u64,
     /// How many workers there are to be in all.
     pub siblings: u32,
+    /// What each job server's name resolved to, in the configured order.
+    pub addresses: Vec<Vec<SocketAddr>>,
 }
 
 /// Which workers are alike: those for all functions, or those for one.
@@ -204,6 +208,8 @@ pub struct Core {
     functions_failing: BTreeMap<String, Backoff>,
     groups_failing: BTreeMap<Key, Backoff>,
     last_failure: Option<String>,
+    /// What was last said of a failing function.
+    failures: BTreeMap<String, String>,
     spawn_after: Duration,
     servers: Vec<Server>,
     warned: BTreeSet<String>,
@@ -229,6 +235,7 @@ impl Core {
             functions_failing: BTreeMap::new(),
             groups_failing: BTreeMap::new(),
             last_failure: None,
+            failures: BTreeMap::new(),
             spawn_after: Duration::ZERO,
             servers,
             warned: BTreeSet::new(),
@@ -293,6 +300,7 @@ impl Core {
         if news {
             // What failed before says nothing about new code.
             self.functions_failing.remove(function);
+            self.failures.remove(function);
             self.replan(now);
         }
     }

@@ -39,7 +39,7 @@ pub struct Child<'a> {
     /// Further descriptors, numbered from [`EXTRA_FD`].
     pub extra: Vec<OwnedFd>,
     /// Where its standard output and error go.
-    pub output: Option<(OwnedFd, OwnedFd)>,
+    pub output: (OwnedFd, OwnedFd),
 }
 
 impl Program {
@@ -63,10 +63,7 @@ impl Program {
     pub fn spawn(&self, child: Child<'_>) -> io::Result<Pid> {
         let mut command = Command::new(&self.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
-        command.stdin(Stdio::null());
-        if let Some((out, err)) = child.output {
-            command.stdout(out).stderr(err);
-        }
+        command.stdin(Stdio::null()).stdout(child.output.0).stderr(child.output.1);
         let mut inherited: Vec<OwnedFd> = vec![child.channel];
         inherited.extend(child.extra);
         // Lifted above the numbers they are to get, so that none is overwritten before its turn.

@@ -36,7 +36,8 @@ impl Core {
         self.spawn_after = if pause.is_zero() { self.spawn_after } else { now + pause };
         let siblings = self.plan.groups.iter().map(|group| group.count).sum();
         let dedicated = *key != Key::All;
-        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings }));
+        let addresses = self.servers.iter().map(|server| server.addresses.clone()).collect();
+        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings, addresses }));
     }
 
     /// The longest of the functions' times to start: they are loaded one after the other.
@@ -130,6 +131,7 @@ impl Core {
         let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
         let Some((function, _)) = worker.functions.get(function).cloned() else { return };
         self.last_failure = Some(format!("{function}: {reason}"));
+        self.failures.insert(function.clone(), reason.clone());
         self.tell(Event::CannotServe { pid, function: function.clone(), reason });
         self.happens(id, Happening::CannotServe, now);
         self.blame(&function, born, now);

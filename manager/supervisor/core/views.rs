@@ -1,0 +1,104 @@
+//! What the core can be asked without changing anything.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Core, Phase};
+use crate::supervisor::reconcile::WorkerId;
+
+/// A function for status.
+#[derive(Debug)]
+pub struct FunctionView {
+    /// Its name.
+    pub name: String,
+    /// First 12 hexadecimal digits of its library's hash.
+    pub version: String,
+    /// Version of its crate.
+    pub crate_version: String,
+    /// Workers that should know it.
+    pub planned: usize,
+    /// How long it still waits for its next try.
+    pub backing_off: Option<Duration>,
+    /// Why it is not served as planned.
+    pub note: Option<String>,
+}
+
+/// A worker for status.
+#[derive(Debug)]
+pub struct WorkerView<'a> {
+    /// Which.
+    pub id: WorkerId,
+    /// Its process; 0 before it was started.
+    pub pid: i32,
+    /// Where it is in its life.
+    pub state: &'a str,
+    /// What it serves.
+    pub functions: Vec<String>,
+    /// Counts the starts.
+    pub generation: u64,
+    /// When it was started.
+    pub born: Duration,
+}
+
+impl Core {
+    /// Since the manager's start.
+    pub fn uptime(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.started)
+    }
+
+    /// Whether it takes leave.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. } | Phase::Finished)
+    }
+
+    /// Whether the start is not complete.
+    pub fn is_starting(&self) -> bool {
+        !self.announced
+    }
+
+    /// Every function that has a library or is planned.
+    pub fn function_views(&self, now: Duration) -> impl Iterator<Item = FunctionView> {
+        let planned = self.plan.groups.iter().flat_map(|group| group.functions.iter().cloned());
+        let names: BTreeSet<String> = planned.chain(self.catalog.functions()).collect();
+        names.into_iter().map(move |name| {
+            let version = self.catalog.version(&name);
+            let refused = self.catalog.refused().find(|(function, ..)| *function == name);
+            let left_out = self.plan.left_out.iter().find(|(function, _)| *function == name);
+            let failing = self.functions_failing.get(&name).filter(|backoff| backoff.waits_until(now).is_some());
+            FunctionView {
+                version: version.map_or_else(String::new, |version| version.hash.clone()),
+                crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
+                planned: self.plan.planned(&name) as usize,
+                backing_off: self.backing_off(&name, now),
+                note: failing
+                    .and(self.failures.get(&name).cloned())
+                    .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
+                    .or(left_out.map(|(_, reason)| format!("left out: {reason}"))),
+                name,
+            }
+        })
+    }
+
+    /// Workers that take jobs for the function.
+    pub fn serving(&self, function: &str) -> usize {
+        let serves = |worker: &&super::Worker| worker.functions.iter().any(|(name, _)| name == function);
+        self.workers.values().filter(|worker| worker.life.is_serving()).filter(serves).count()
+    }
+
+    /// Every worker.
+    pub fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
+        self.workers.iter().map(|(id, worker)| WorkerView {
+            id: *id,
+            pid: worker.pid.unwrap_or_default(),
+            state: worker.life.word(),
+            functions: worker.names(),
+            generation: worker.generation,
+            born: worker.born,
+        })
+    }
+
+    /// Files that are refused: function, path, reason.
+    pub fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
+        self.catalog.refused()
+    }
+}

@@ -1,0 +1,195 @@
+//! What the core decides, done; and what children say, heard. Nothing here decides anything.
+//!
+//! Everything runs on the manager's one thread. No call waits for a child: orders are sent without waiting, children
+//! are read when they have spoken, and what a dead one left to read is read when it was reaped.
+
+mod children;
+mod lookups;
+mod probes;
+mod status;
+mod workers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::core::{Action, Input};
+use super::event::Event;
+use super::hand_back::HandBacks;
+use super::reconcile::WorkerId;
+use crate::config::Config;
+use crate::control::{EventLine, Feed};
+use crate::logging::{Level, Logger, date};
+use crate::plugins::scan;
+use crate::plugins::store::Store;
+use crate::system::clock;
+use crate::system::ears::{ChildId, Ears};
+use crate::system::page::Counters;
+use crate::system::spawn::Program;
+use children::Child;
+use probes::Probes;
+
+/// What the loop is to do after an action; everything else is done within it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum After {
+    /// Go on.
+    Nothing,
+    /// Tell whoever started the manager that it serves.
+    Announce(Option<String>),
+    /// Tell whoever started the manager why it does not, and end.
+    Fail(u8, String),
+    /// All is over.
+    Finish,
+}
+
+/// The hands and ears of the manager.
+pub struct Effects {
+    pub(super) config: Config,
+    pub(super) logger: Logger,
+    pub(super) feed: Feed,
+    pub(super) ears: Ears,
+    program: Program,
+    store: Store,
+    host: String,
+    children: BTreeMap<ChildId, Child>,
+    pids: BTreeMap<i32, ChildId>,
+    workers: BTreeMap<WorkerId, ChildId>,
+    next_child: u64,
+    probes: Probes,
+    hand_backs: HandBacks,
+    /// Counters of workers that are gone, by function.
+    past: BTreeMap<String, Counters>,
+    /// Processes that were not ours and became so when their parents ended.
+    adopted: u64,
+    buffer: Vec<u8>,
+    /// What effects have to tell the core, in order.
+    inputs: VecDeque<Input>,
+    /// Where the results of work on another thread come in.
+    results: mpsc::UnboundedSender<Input>,
+}
+
+/// What effects need from outside.
+pub struct Tools {
+    /// The configuration, paths made absolute.
+    pub config: Config,
+    /// The open log.
+    pub logger: Logger,
+    /// Where events go.
+    pub feed: Feed,
+    /// The running program.
+    pub program: Program,
+    /// The store of checked libraries.
+    pub store: Store,
+}
+
+impl Effects {
+    /// Effects with no child yet. To be called inside the runtime.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors.
+    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Input>) -> std::io::Result<Self> {
+        let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+        Ok(Self {
+            config: tools.config,
+            logger: tools.logger,
+            feed: tools.feed,
+            ears: Ears::new()?,
+            program: tools.program,
+            store: tools.store,
+            host,
+            children: BTreeMap::new(),
+            pids: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            next_child: 0,
+            probes: Probes::default(),
+            hand_backs: HandBacks::default(),
+            past: BTreeMap::new(),
+            adopted: 0,
+            buffer: vec![0; crate::system::channel::MAX_MESSAGE],
+            inputs: VecDeque::new(),
+            results,
+        })
+    }
+
+    /// Does what was decided.
+    pub fn perform(&mut self, action: Action) -> After {
+        match action {
+            Action::Scan => self.scan(),
+            Action::Probe(candidate) => self.probe(candidate),
+            Action::Resolve(server) => self.look_up(server),
+            Action::Start(start) => self.start(&start),
+            Action::Go(id) => self.order(id, &crate::worker::orders::Order::Go),
+            Action::Leave(id) => self.order(id, &crate::worker::orders::Order::Leave),
+            Action::Addresses(id, server, addresses) => {
+                self.order(id, &crate::worker::orders::Order::Addresses { server, addresses });
+            }
+            Action::Kill(id) => self.kill_worker(id),
+            Action::Tell(event) => self.tell(&event),
+            Action::Announce(note) => return After::Announce(note),
+            Action::Fail(code, text) => return After::Fail(code, text),
+            Action::Finish => return After::Finish,
+        }
+        After::Nothing
+    }
+
+    /// The next thing the core has to hear.
+    pub fn next_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
+    }
+
+    /// Logs an event, and hands it to whoever follows.
+    pub fn tell(&mut self, event: &Event) {
+        let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
+        let (level, text) = (event.level(), event.line());
+        self.logger.line(level, std::process::id(), &text);
+        let time = date(std::time::SystemTime::now());
+        self.feed.publish(&EventLine { time, level: level.label().into(), pid, text, event });
+    }
+
+    /// Something failed that does not stop the work.
+    pub fn trouble(&mut self, text: String) {
+        self.tell(&Event::Trouble { text });
+    }
+
+    /// When [`Effects::tick`] is due.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.children.values().filter_map(Child::deadline).min()
+    }
+
+    /// Ends children whose time is up.
+    pub fn tick(&mut self) {
+        let now = clock::now();
+        let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
+        let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
+        late.into_iter().for_each(|id| self.times_out(id));
+    }
+
+    /// Kills what is left and waits for the ends of connections that are under way.
+    pub async fn finish(mut self) -> Logger {
+        let left: Vec<ChildId> = self.children.keys().copied().collect();
+        left.into_iter().for_each(|id| self.kill(id));
+        self.hand_backs.finish().await;
+        self.logger
+    }
+
+    /// Reads the worker directories on a thread of the runtime's: a hung file system blocks that one only.
+    fn scan(&mut self) {
+        let (dirs, results): (Vec<PathBuf>, _) = (self.config.worker_dirs.clone(), self.results.clone());
+        tokio::task::spawn_blocking(move || {
+            // The receiver is gone only when the manager ends.
+            let _ = results.send(Input::Scanned(scan::scan(&dirs)));
+        });
+    }
+
+    fn log(&mut self, level: Level, pid: i32, text: &str) {
+        self.logger.line(level, u32::try_from(pid).unwrap_or_default(), text);
+    }
+
+    /// Ends the manager's copy of a connection; a dead worker's job goes to another.
+    fn hand_back(&mut self, copy: OwnedFd) {
+        self.hand_backs.end(copy);
+    }
+}

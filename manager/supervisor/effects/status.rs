@@ -1,0 +1,91 @@
+//! What `gm-native status` shows: the core's view, and the workers' pages.
+
+use std::time::Duration;
+
+use super::Effects;
+use super::children::Kind;
+use crate::control::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
+use crate::supervisor::core::{Core, WorkerView};
+use crate::system::clock;
+use crate::system::page::Doing;
+use crate::version;
+
+impl Effects {
+    /// Everything there is to show now.
+    pub fn status(&self, core: &Core, instance: &str) -> StatusReply {
+        let now = clock::now();
+        StatusReply {
+            version: version::SHORT.into(),
+            pid: std::process::id(),
+            instance: instance.into(),
+            uptime_seconds: core.uptime(now).as_secs(),
+            state: if core.is_draining() {
+                ManagerState::Draining
+            } else if core.is_starting() {
+                ManagerState::Starting
+            } else {
+                ManagerState::Running
+            },
+            job_servers: self.job_servers(core),
+            functions: core.function_views(now).map(|view| self.function(core, view)).collect(),
+            refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
+            workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
+        }
+    }
+
+    fn job_servers(&self, core: &Core) -> Vec<JobServerStatus> {
+        let workers = core.worker_views().count();
+        let show = |server: &crate::supervisor::core::Server| JobServerStatus {
+            address: server.name.clone(),
+            workers_connected: server.workers(),
+            workers,
+        };
+        core.servers().iter().map(show).collect()
+    }
+
+    fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView) -> FunctionStatus {
+        let counters = self.counters(&view.name);
+        FunctionStatus {
+            version: view.version,
+            crate_version: view.crate_version,
+            workers_ready: core.serving(&view.name),
+            workers_planned: view.planned,
+            jobs_done: counters.done.saturating_add(counters.failed),
+            jobs_failed: counters.failed,
+            backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
+            note: view.note,
+            name: view.name,
+        }
+    }
+
+    fn worker(&self, view: WorkerView<'_>, now: Duration) -> WorkerStatus {
+        let child = self.workers.get(&view.id).and_then(|id| self.children.get(id));
+        let worker = child.and_then(|child| match &child.kind {
+            Kind::Worker(worker) => Some(worker),
+            _ => None,
+        });
+        let page = worker.map(|worker| worker.page.read());
+        let job = page.as_ref().and_then(|page| page.job.clone());
+        let busy = page.as_ref().is_some_and(|page| page.doing == Doing::Running);
+        let state = match (view.state, busy) {
+            ("serving", true) => "busy",
+            ("serving", false) => "idle",
+            (word, _) => word,
+        };
+        let jobs = worker.map_or(0, |worker| {
+            let counters = (0..worker.functions.len()).map(|index| worker.page.counters(index));
+            counters.fold(0_u64, |sum, c| sum.wrapping_add(c.done).wrapping_add(c.failed))
+        });
+        WorkerStatus {
+            pid: u32::try_from(view.pid).unwrap_or_default(),
+            state: state.into(),
+            functions: view.functions,
+            current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
+            handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
+            job_seconds: job.map(|job| now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64()),
+            generation: view.generation,
+            jobs_done: jobs,
+            started_seconds_ago: now.saturating_sub(view.born).as_secs(),
+        }
+    }
+}

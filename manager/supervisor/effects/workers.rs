@@ -1,0 +1,195 @@
+//! Workers: their orders, their words, their ends.
+
+use std::io::{self, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::Effects;
+use super::children::{Kind, Worker};
+use crate::logging::{Level, escape};
+use crate::supervisor::core::{Input, Obituary, Start};
+use crate::supervisor::judge::judge;
+use crate::supervisor::reconcile::WorkerId;
+use crate::system::clock;
+use crate::system::ears::ChildId;
+use crate::system::page::{self, Counters, Doing};
+use crate::system::reap::Reaped;
+use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
+use crate::worker::ROLE;
+
+/// Copies of sockets a worker may have handed over: one for each server, and some that are just ending.
+const COPIES: usize = 1024;
+
+impl Effects {
+    pub(super) fn start(&mut self, start: &Start) {
+        let worker = start.worker;
+        match self.try_start(start) {
+            Ok(pid) => self.inputs.push_back(Input::Spawned { worker, pid }),
+            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: error.to_string() }),
+        }
+    }
+
+    fn try_start(&mut self, start: &Start) -> io::Result<i32> {
+        let orders = orders_in_memory(&orders::encode(&self.orders(start)))?;
+        let (page_fd, page) = page::create(start.functions.len())?;
+        let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
+        let worker = Worker { id: start.worker, page, functions, copies: Default::default() };
+        let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
+        self.workers.insert(start.worker, child);
+        Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
+    }
+
+    fn orders(&self, start: &Start) -> Orders {
+        let config = &self.config;
+        let functions = start.functions.iter().map(|(name, version)| FunctionOrder {
+            name: name.clone(),
+            symbol: format!("{}{name}", config.prefix),
+            library: version.library.clone(),
+            version: version.hash.clone(),
+            settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),
+        });
+        let name = match start.functions.as_slice() {
+            [(name, version)] if start.dedicated => format!("{name}/{}", version.hash),
+            several => format!("all-{}/generation-{}", several.len(), start.generation),
+        };
+        let servers = config.hosts.iter().zip(&start.addresses);
+        Orders {
+            manager: std::process::id() as i32,
+            functions: functions.collect(),
+            servers: servers.map(|(host, all)| ServerOrder { name: host.to_string(), addresses: all.clone() }).collect(),
+            name,
+            host: self.host.clone(),
+            generation: start.generation,
+            verbosity: config.verbose,
+            siblings: start.siblings,
+            limits: Limits {
+                max_packet: config.max_packet,
+                connect_timeout: config.connect_timeout,
+                echo_interval: config.echo_interval,
+                echo_timeout: config.echo_timeout,
+                stop_timeout: config.stop_timeout,
+                grace: config.graceful_shutdown_wait_time,
+            },
+        }
+    }
+
+    /// Sends an order without waiting. A worker whose channel is full or closed is one that its deadline will end.
+    pub(super) fn order(&mut self, id: WorkerId, order: &Order) {
+        let Some(child) = self.workers.get(&id).and_then(|id| self.children.get(id)) else { return };
+        let pid = child.pid;
+        if let Err(error) = child.channel.send(&orders::encode(order), Duration::ZERO) {
+            self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {error}"));
+        }
+    }
+
+    pub(super) fn kill_worker(&mut self, id: WorkerId) {
+        if let Some(child) = self.workers.get(&id) {
+            self.kill(*child);
+        }
+    }
+
+    pub(super) fn worker_said(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        let pid = child.pid.as_raw();
+        let Kind::Worker(worker) = &mut child.kind else { return };
+        let worker_id = worker.id;
+        let Ok(word) = orders::decode::<Word>(message) else {
+            let size = message.len();
+            return self.log(Level::Debug, pid, &format!("worker {pid} sent {size} bytes that are no message of ours"));
+        };
+        match (word, fd) {
+            (Word::Connection { number, .. }, Some(socket)) => {
+                if worker.copies.len() < COPIES
+                    && let Some(old) = worker.copies.insert(number, socket)
+                {
+                    self.hand_back(old);
+                }
+            }
+            (Word::Disconnection { number }, _) => {
+                if let Some(copy) = worker.copies.remove(&number) {
+                    self.hand_back(copy);
+                }
+            }
+            (Word::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
+            (Word::Dropped { lines }, _) => {
+                let text = format!("{lines} log lines of worker {pid} were dropped, since they came faster than they could be written");
+                self.log(Level::Warn, pid, &text);
+            }
+            (word, _) => self.inputs.push_back(Input::Said { worker: worker_id, word }),
+        }
+    }
+
+    fn plugin_logged(&mut self, id: ChildId, level: u8, job: Option<JobName>, text: &str) {
+        let Some(child) = self.children.get(&id) else { return };
+        let Kind::Worker(worker) = &child.kind else { return };
+        let level = match level {
+            1 => Level::Error,
+            2 => Level::Warn,
+            0 | 3 => Level::Worker,
+            4 => Level::Debug,
+            _ => Level::Crazy,
+        };
+        if !self.logger.enabled(level) {
+            return;
+        }
+        let about = match &job {
+            Some(JobName { function, handle }) => format!("{} {}", escape(function), escape(handle)),
+            None => crate::supervisor::event::several(&worker.functions),
+        };
+        self.log(level, child.pid.as_raw(), &format!("{about}: {}", escape(text)));
+    }
+
+    /// A worker is gone: its page is read now, and its connections end, so that its job goes to another at once.
+    pub(super) fn worker_ended(&mut self, worker: Worker, reaped: &Reaped) {
+        self.workers.remove(&worker.id);
+        let seen = worker.page.read();
+        let verdict = judge(reaped.end, &seen, clock::now());
+        worker.copies.into_values().for_each(|copy| self.hand_back(copy));
+        let mut jobs = 0;
+        for (index, function) in worker.functions.iter().enumerate() {
+            let counters = worker.page.counters(index);
+            jobs += counters.done.saturating_add(counters.failed);
+            add(self.past.entry(function.clone()).or_default(), counters);
+        }
+        let lost = match &verdict {
+            crate::supervisor::judge::Verdict::InJob(lost) => worker.functions.get(lost.function).cloned(),
+            _ => None,
+        };
+        let done = lost.map_or(0, |function| self.counters(&function).done);
+        let was_starting = seen.doing == Doing::Starting;
+        let obituary =
+            Obituary { end: reaped.end, verdict, was_starting, jobs, peak_kib: reaped.peak_kib, done };
+        self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
+    }
+
+    /// What a function has done, in all workers there ever were.
+    pub(super) fn counters(&self, function: &str) -> Counters {
+        let mut sum = self.past.get(function).copied().unwrap_or_default();
+        for child in self.children.values() {
+            let Kind::Worker(worker) = &child.kind else { continue };
+            if let Some(index) = worker.functions.iter().position(|name| name == function) {
+                add(&mut sum, worker.page.counters(index));
+            }
+        }
+        sum
+    }
+}
+
+/// Adds up counters; a page that was scribbled over must not end the manager.
+fn add(sum: &mut Counters, more: Counters) {
+    sum.done = sum.done.wrapping_add(more.done);
+    sum.failed = sum.failed.wrapping_add(more.failed);
+    sum.bytes_in = sum.bytes_in.wrapping_add(more.bytes_in);
+    sum.bytes_out = sum.bytes_out.wrapping_add(more.bytes_out);
+    sum.run_ns = sum.run_ns.wrapping_add(more.run_ns);
+}
+
+/// Orders are longer than a message may be, so they come as a file without a name.
+fn orders_in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = std::fs::File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}

@@ -1,0 +1,260 @@
+//! The loop itself: one thread, one runtime, one place where anything happens.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::core::{Core, Input};
+use super::effects::{After, Effects, Tools};
+use super::event::Event;
+use crate::control::{Incoming, Listener, Reply, Request, Server};
+use crate::logging::Logger;
+use crate::system::clock;
+use crate::system::daemonize::Announce;
+use crate::system::ears::{ChildId, Ear};
+use crate::version;
+
+/// Requests of commands that wait for the loop.
+const REQUESTS: usize = 16;
+
+/// What a manager is made of.
+pub struct Setup {
+    /// Configuration, log, store, program.
+    pub tools: Tools,
+    /// What the configuration's reader warned of.
+    pub warnings: Vec<String>,
+    /// Whoever started it.
+    pub announce: Announce,
+    /// What it is called.
+    pub instance: String,
+    /// Where its state is.
+    pub state_dir: PathBuf,
+    /// Where commands find it.
+    pub control: PathBuf,
+    /// Whether a terminal's hang-up is a stop.
+    pub foreground: bool,
+}
+
+/// A manager at work.
+pub struct Manager {
+    core: Core,
+    effects: Effects,
+    announce: Option<Announce>,
+    instance: String,
+    foreground: bool,
+    rescan: Option<Instant>,
+    end: Option<u8>,
+}
+
+/// One turn's news.
+enum News {
+    Signal(Interrupt),
+    Children(Vec<(ChildId, Ear)>),
+    Result(Input),
+    Control(Incoming),
+    Due,
+    Rescan,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Interrupt {
+    Terminate,
+    Interrupt,
+    HangUp,
+    User1,
+    Child,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+    user1: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+
+    async fn next(&mut self) -> Interrupt {
+        tokio::select! {
+            _ = self.child.recv() => Interrupt::Child,
+            _ = self.terminate.recv() => Interrupt::Terminate,
+            _ = self.interrupt.recv() => Interrupt::Interrupt,
+            _ = self.hang_up.recv() => Interrupt::HangUp,
+            _ = self.user1.recv() => Interrupt::User1,
+        }
+    }
+}
+
+impl Manager {
+    /// Runs to the end; returns the exit code. To be called inside the runtime and a `LocalSet`, on the main thread.
+    pub async fn run(setup: Setup) -> u8 {
+        let (results, mut scanned) = mpsc::unbounded_channel();
+        let (requests, mut incoming) = mpsc::channel(REQUESTS);
+        let Setup { mut tools, warnings, announce, instance, state_dir, control, foreground } = setup;
+        let feed = tools.feed.clone();
+        let opened = Listener::bind(&control)
+            .map_err(|error| error.to_string())
+            .and_then(|listener| Server::start(listener, feed, requests).map_err(|error| error.to_string()))
+            .and_then(|server| Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?)));
+        let (server, mut signals) = match opened {
+            Ok(both) => both,
+            Err(error) => return give_up(&mut tools.logger, announce, 1, &error),
+        };
+        let (core, first) = Core::new(tools.config.clone(), fastrand::u64(..), clock::now());
+        let effects = match Effects::new(tools, results) {
+            Ok(effects) => effects,
+            Err(error) => {
+                announce.failed(1, &format!("gm-native cannot start: {error}"));
+                return 1;
+            }
+        };
+        let rescan = None;
+        let mut manager = Self { core, effects, announce: Some(announce), instance, foreground, rescan, end: None };
+        manager.begin(&state_dir, warnings);
+        first.into_iter().for_each(|action| manager.perform(action));
+        manager.rest();
+        while manager.end.is_none() {
+            let news = tokio::select! {
+                biased;
+                interrupt = signals.next() => News::Signal(interrupt),
+                heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
+                Some(input) = scanned.recv() => News::Result(input),
+                Some(request) = incoming.recv() => News::Control(request),
+                () = until(manager.next_due()) => News::Due,
+                () = until_instant(manager.rescan) => News::Rescan,
+            };
+            manager.take(news);
+        }
+        let code = manager.end.unwrap_or_default();
+        let mut logger = manager.effects.finish().await;
+        server.close().await;
+        logger.retry();
+        code
+    }
+
+    fn begin(&mut self, state_dir: &std::path::Path, warnings: Vec<String>) {
+        self.effects.tell(&Event::Starting {
+            version: version::WITH_REVISION.into(),
+            instance: self.instance.clone(),
+            state_dir: state_dir.display().to_string(),
+        });
+        warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
+        self.rescan_later();
+    }
+
+    fn rescan_later(&mut self) {
+        let interval = self.effects.config.rescan_interval;
+        self.rescan = (!interval.is_zero()).then(|| Instant::now() + interval);
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Signal(interrupt) => self.interrupted(interrupt),
+            News::Children(heard) => heard.into_iter().for_each(|(child, ear)| self.effects.hear(child, ear)),
+            News::Result(input) => self.input(input),
+            News::Control(request) => self.answer(request),
+            News::Due => {
+                self.effects.tick();
+                self.input(Input::Timer);
+            }
+            News::Rescan => {
+                self.rescan_later();
+                self.effects.logger.retry();
+                self.input(Input::Rescan);
+            }
+        }
+        self.rest();
+    }
+
+    /// Whatever effects have found out meanwhile goes to the core, until there is nothing left.
+    fn rest(&mut self) {
+        while let Some(input) = self.effects.next_input() {
+            self.input(input);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let actions = self.core.handle(input, clock::now());
+        actions.into_iter().for_each(|action| self.perform(action));
+    }
+
+    fn perform(&mut self, action: super::core::Action) {
+        match self.effects.perform(action) {
+            After::Nothing => {}
+            After::Announce(note) => {
+                if let Some(announce) = self.announce.take()
+                    && let Err(error) = announce.ready(note.as_deref())
+                {
+                    self.effects.trouble(format!("cannot leave the terminal: {error}"));
+                    self.end = Some(1);
+                }
+            }
+            After::Fail(code, text) => {
+                self.end = Some(code);
+                if let Some(announce) = self.announce.take() {
+                    give_up(&mut self.effects.logger, announce, code, &text);
+                }
+            }
+            After::Finish => self.end = Some(0),
+        }
+    }
+
+    fn interrupted(&mut self, interrupt: Interrupt) {
+        match interrupt {
+            Interrupt::Child => self.effects.reap(),
+            Interrupt::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
+            Interrupt::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
+            Interrupt::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
+            Interrupt::HangUp | Interrupt::User1 => {
+                self.effects.logger.reopen();
+                self.effects.tell(&Event::Reloaded { text: "the log was opened anew".into() });
+            }
+        }
+    }
+
+    fn answer(&mut self, incoming: Incoming) {
+        if let Request::Status = incoming.request {
+            let status = self.effects.status(&self.core, &self.instance);
+            // The client may be gone by now.
+            let _ = incoming.reply.send(Reply::Status(Box::new(status)));
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        [self.core.next_due(clock::now()), self.effects.next_due()].into_iter().flatten().min()
+    }
+}
+
+/// Says in the log and to whoever started the manager why it does not start.
+fn give_up(logger: &mut Logger, announce: Announce, code: u8, text: &str) -> u8 {
+    logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
+    announce.failed(code, &format!("gm-native: {text}"));
+    code
+}
+
+async fn until(due: Option<Duration>) {
+    match due {
+        Some(due) => sleep_until(Instant::now() + due.saturating_sub(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_instant(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
