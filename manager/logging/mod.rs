@@ -95,9 +95,9 @@ impl Logger {
 
     /// Logs a message about the process `pid`. Each of its lines gets the full prefix.
     ///
-    /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job, a
-    /// client or a plugin must have gone through [`escape()`] or [`excerpt`]. Waits for a slow target at most 100 ms, and
-    /// that at most once a second.
+    /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job,
+    /// a client or a plugin must have gone through [`escape()`] or [`excerpt`]. Waits for a slow target at most 100 ms,
+    /// and that at most once a second.
     pub fn line(&mut self, level: Level, pid: u32, text: &str) {
         if !self.enabled(level) {
             return;

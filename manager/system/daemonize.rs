@@ -20,7 +20,7 @@ use nix::fcntl::OFlag;
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid, pipe2, setsid};
 
 /// The exit code of a start that failed for a reason nobody gave.
 const FAILED: u8 = 1;
@@ -52,9 +52,9 @@ pub fn daemonize() -> io::Result<Announce> {
     // Lets the caller see how a manager that died without a word ended: it becomes our child, not init's.
     prctl::set_child_subreaper(true)?;
     // SAFETY: there is no other thread (the caller's duty), so the child has no lock held for ever.
-    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+    if let ForkResult::Parent { child } = unsafe { fork() }? {
         drop(tell);
-        exit_like(File::from(outcome));
+        exit_like(File::from(outcome), child);
     }
     drop(outcome);
     let announce = Announce(Some(Caller::Waiting(File::from(tell))));
@@ -89,12 +89,12 @@ fn exit_at_once(code: u8) -> ! {
 }
 
 /// The process that was called: waits for the outcome, says it and exits with it.
-fn exit_like(mut outcome: File) -> ! {
+fn exit_like(mut outcome: File, between: Pid) -> ! {
     let mut message = Vec::new();
     let _ = outcome.read_to_end(&mut message);
     let (code, text) = match message.split_first() {
         Some((code, text)) => (*code, String::from_utf8_lossy(text).into_owned()),
-        None => (FAILED, format!("gm-native ended before it was up: {}", manager_end())),
+        None => (FAILED, format!("gm-native ended before it was up: {}", manager_end(between))),
     };
     if !text.is_empty() {
         let _ = writeln!(io::stderr(), "{text}");
@@ -102,17 +102,16 @@ fn exit_like(mut outcome: File) -> ! {
     std::process::exit(i32::from(code))
 }
 
-/// How the manager, which has died without a word, ended: the last of our children to go.
-fn manager_end() -> String {
-    let mut end = "for an unknown reason".to_owned();
+/// How the manager, which has died without a word, ended: our first child to go but the process `between` us. Its
+/// orphans become ours too, and may take their time.
+fn manager_end(between: Pid) -> String {
     loop {
         match waitpid(None, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => end = format!("killed by {signal}"),
-            // The process between us and the manager ends like this.
-            Ok(WaitStatus::Exited(_, 0)) | Err(Errno::EINTR) => {}
-            Ok(WaitStatus::Exited(_, code)) => end = format!("exit code {code}"),
-            Ok(_) => {}
-            Err(_) => return end,
+            Ok(status) if status.pid() == Some(between) => {}
+            Ok(WaitStatus::Signaled(_, signal, _)) => return format!("killed by {signal}"),
+            Ok(WaitStatus::Exited(_, code)) => return format!("exit code {code}"),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return "for an unknown reason".into(),
         }
     }
 }

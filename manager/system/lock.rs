@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn free_at_once_though_a_child_still_has_a_copy_of_the_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = StateLock::take(dir.path()).unwrap();
+        // As a child has between fork and exec.
+        let _copy = lock.0.file.try_clone().unwrap();
+        drop(lock);
+        StateLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
     fn no_directory_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");

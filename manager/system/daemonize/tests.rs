@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, raise};
@@ -92,12 +92,23 @@ fn a_text_longer_than_a_pipe_arrives() {
 }
 
 #[test]
+#[expect(clippy::zombie_processes, reason = "the orphan is what is tested; it ends with the test's pipe")]
 fn death_without_a_word_is_a_failure_that_says_how() {
     if reexec::is_child() {
         let announce = daemonize().unwrap();
         match std::env::var("GM_TEST_END").unwrap().as_str() {
             "signal" => raise(Signal::SIGKILL).unwrap(),
             "exit" => exit_at_once(7),
+            "orphan" => {
+                // Lives as long as the test's end of our stdin does, which is longer than the caller.
+                Command::new("cat")
+                    .stdin(Stdio::inherit())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                exit_at_once(8);
+            }
             _ => drop(announce),
         }
         exit_at_once(0);
@@ -106,11 +117,17 @@ fn death_without_a_word_is_a_failure_that_says_how() {
     let cases = [
         ("signal", "gm-native ended before it was up: killed by SIGKILL"),
         ("exit", "gm-native ended before it was up: exit code 7"),
+        ("orphan", "gm-native ended before it was up: exit code 8"),
         ("drop", "gave up its start without a reason"),
     ];
     for (end, expected) in cases {
         let test = "system::daemonize::tests::death_without_a_word_is_a_failure_that_says_how";
-        let output = reexec::child(test).env("GM_TEST_DIR", dir.path()).env("GM_TEST_END", end).output().unwrap();
+        let mut child = reexec::child(test);
+        child.env("GM_TEST_DIR", dir.path()).env("GM_TEST_END", end);
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(stdin);
         assert_eq!(output.status.code(), Some(1), "{end}: {}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{end}: {}", stderr(&output));
     }
@@ -129,7 +146,7 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut child = reexec::child("system::daemonize::tests::a_caller_that_is_gone_does_not_stop_the_manager");
-    child.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+    child.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut caller = child.env("GM_TEST_DIR", dir.path()).spawn().unwrap();
     let stdin = caller.stdin.take();
     read_when_there(&dir.path().join("before"));
