@@ -1,5 +1,53 @@
-//! One small file per verb.
+//! One small file per verb, and which of them a command line means.
 
+mod configuration;
 pub mod events;
 pub mod output;
+pub mod run;
 pub mod status;
+
+use std::ffi::OsStr;
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::plugins::probe;
+use crate::supervisor::resolve;
+use crate::worker;
+use output::Format;
+
+/// Takes over where the program was started by a manager, as one of its children; such a child never comes back.
+pub fn be_a_child(first_argument: Option<&OsStr>) {
+    match first_argument.and_then(OsStr::to_str) {
+        Some(worker::ROLE) => worker::main(),
+        Some(probe::ROLE) => probe::main(),
+        Some(resolve::ROLE) => resolve::main(),
+        _ => {}
+    }
+}
+
+/// Does what the command line says.
+pub fn run(cli: &Cli) -> ExitCode {
+    let format = |json| if json { Format::Json } else { Format::Text };
+    match &cli.command {
+        None => run::run(cli),
+        Some(Command::Status(args)) => with_manager(cli, |control| match args.check {
+            true => status::check(control, format(args.json)),
+            false => status::show(control, format(args.json)),
+        }),
+        Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
+            true => events::follow(control, format(args.json)),
+            false => events::latest(control, format(args.json)),
+        }),
+    }
+}
+
+/// Finds the manager that the options mean.
+fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> ExitCode {
+    match configuration::read(cli) {
+        Ok(configuration) => talk(&configuration.control),
+        Err(text) => {
+            text.lines().for_each(|line| eprintln!("gm-native: {line}"));
+            ExitCode::from(2)
+        }
+    }
+}

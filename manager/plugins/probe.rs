@@ -135,3 +135,12 @@ fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
         }
     }
 }
+
+/// The child: serves the one order that comes over the inherited channel, and ends without running any destructor.
+pub fn main() -> ! {
+    let Some(channel) = crate::system::spawn::inherited(crate::system::spawn::CHANNEL_FD) else {
+        eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
+        crate::system::exit::now(2);
+    };
+    crate::system::exit::now(serve(channel))
+}

@@ -108,7 +108,9 @@ impl Manager {
         let opened = Listener::bind(&control)
             .map_err(|error| error.to_string())
             .and_then(|listener| Server::start(listener, feed, requests).map_err(|error| error.to_string()))
-            .and_then(|server| Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?)));
+            .and_then(|server| {
+                Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?))
+            });
         let (server, mut signals) = match opened {
             Ok(both) => both,
             Err(error) => return give_up(&mut tools.logger, announce, 1, &error),

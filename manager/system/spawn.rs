@@ -49,7 +49,8 @@ impl Program {
     /// # Errors
     /// Where `/proc` is not mounted.
     pub fn open() -> io::Result<Self> {
-        let exe = File::open("/proc/self/exe")?;
+        // Lifted too: a child finds its descriptors on low numbers, which must not be that of its own program.
+        let exe = File::from(lift(&File::open("/proc/self/exe")?.into())?);
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
         let path = format!("/proc/self/fd/{}", exe.as_raw_fd());

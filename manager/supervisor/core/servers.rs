@@ -82,7 +82,9 @@ impl Core {
 
     /// A worker is gone: its connections say nothing any more.
     pub(super) fn forget_connections(&mut self, id: WorkerId) {
-        self.servers.iter_mut().for_each(|server| drop(server.up.remove(&id)));
+        for server in &mut self.servers {
+            server.up.remove(&id);
+        }
     }
 
     pub(super) fn resolved(&mut self, number: usize, result: Result<Vec<SocketAddr>, String>) {

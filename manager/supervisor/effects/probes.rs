@@ -143,7 +143,8 @@ impl Effects {
                 return Err(refusal.to_string());
             }
         };
-        let stored = self.store.adopt(copy, found.hash, &probe.candidate.function).map_err(|error| error.to_string())?;
+        let stored =
+            self.store.adopt(copy, found.hash, &probe.candidate.function).map_err(|error| error.to_string())?;
         Ok(Version {
             hash: stored.hash.short().to_string(),
             library: stored.path,
@@ -161,7 +162,8 @@ impl Effects {
 /// Sixteen random bytes as text: what no constructor can guess.
 fn nonce() -> String {
     let mut bytes = [0_u8; 16];
-    let filled = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    let filled =
+        std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     if filled.is_err() {
         bytes = u128::from(fastrand::u64(..)).to_ne_bytes();
     }

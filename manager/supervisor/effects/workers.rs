@@ -16,8 +16,8 @@ use crate::system::clock;
 use crate::system::ears::ChildId;
 use crate::system::page::{self, Counters, Doing};
 use crate::system::reap::Reaped;
-use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
 use crate::worker::ROLE;
+use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
 
 /// Copies of sockets a worker may have handed over: one for each server, and some that are just ending.
 const COPIES: usize = 1024;
@@ -58,7 +58,9 @@ impl Effects {
         Orders {
             manager: std::process::id() as i32,
             functions: functions.collect(),
-            servers: servers.map(|(host, all)| ServerOrder { name: host.to_string(), addresses: all.clone() }).collect(),
+            servers: servers
+                .map(|(host, all)| ServerOrder { name: host.to_string(), addresses: all.clone() })
+                .collect(),
             name,
             host: self.host.clone(),
             generation: start.generation,
@@ -114,7 +116,9 @@ impl Effects {
             }
             (Word::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
             (Word::Dropped { lines }, _) => {
-                let text = format!("{lines} log lines of worker {pid} were dropped, since they came faster than they could be written");
+                let text = format!(
+                    "{lines} log lines of worker {pid} were dropped, since they came faster than they could be written"
+                );
                 self.log(Level::Warn, pid, &text);
             }
             (word, _) => self.inputs.push_back(Input::Said { worker: worker_id, word }),
@@ -159,8 +163,7 @@ impl Effects {
         };
         let done = lost.map_or(0, |function| self.counters(&function).done);
         let was_starting = seen.doing == Doing::Starting;
-        let obituary =
-            Obituary { end: reaped.end, verdict, was_starting, jobs, peak_kib: reaped.peak_kib, done };
+        let obituary = Obituary { end: reaped.end, verdict, was_starting, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
     }
 

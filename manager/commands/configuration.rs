@@ -1,0 +1,79 @@
+//! The configuration as a command needs it: the file read, the options laid over it, every path absolute, and where the
+//! manager's state and socket are.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+use crate::cli::Cli;
+use crate::config::{self, Config, Source};
+
+/// A configuration file is at most this long: it is read whole.
+const LONGEST: u64 = 16 << 20;
+
+/// What was read.
+pub struct Configuration {
+    /// Checked, with absolute paths.
+    pub config: Config,
+    /// What somebody probably did not mean, one sentence each.
+    pub warnings: Vec<String>,
+    /// What the manager is called.
+    pub instance: String,
+    /// Where its state is.
+    pub state_dir: PathBuf,
+    /// Where commands find it.
+    pub control: PathBuf,
+}
+
+/// Reads the configuration a command line names.
+///
+/// # Errors
+/// One sentence for each thing that is wrong, for the terminal; the exit code is 2.
+pub fn read(cli: &Cli) -> Result<Configuration, String> {
+    let path = cli.place.config.as_deref();
+    let bytes = path.map(read_file).transpose()?;
+    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
+    let overrides = cli.overrides().into_iter().collect();
+    let environment = |name: &str| std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()));
+    let (mut config, warnings) = config::load(source, &overrides, &environment).map_err(|errors| errors.to_string())?;
+    let here = std::env::current_dir()
+        .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
+    config.resolve_paths(&here);
+    let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
+    let instance = config::instance(canonical.as_deref(), &config.worker_dirs);
+    let state_dir = match &config.state_dir {
+        Some(dir) => dir.clone(),
+        None => default_state_dir(&instance)?,
+    };
+    let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
+    config.state_dir = Some(state_dir.clone());
+    config.control = Some(control.clone());
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Configuration { config, warnings, instance, state_dir, control })
+}
+
+fn default_state_dir(instance: &str) -> Result<PathBuf, String> {
+    let (xdg, home) = (std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"));
+    let euid = nix::unistd::geteuid().as_raw();
+    config::default_state_dir(euid, xdg.as_deref(), home.as_deref(), instance)
+        .ok_or_else(|| "there is no place for the state: HOME is not set; set it, or give --state-dir DIR".into())
+}
+
+/// Reads a regular file. Opening without blocking is for a FIFO, which would otherwise wait for a writer.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("{}: the configuration cannot be read: {error}", path.display());
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(format!("{}: the configuration has to be a regular file", path.display()));
+    }
+    if meta.len() > LONGEST {
+        return Err(format!("{}: {} bytes are too many for a configuration", path.display(), meta.len()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}

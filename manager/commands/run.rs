@@ -1,0 +1,170 @@
+//! The manager: everything up to its loop, in the order that being root and going to the background ask for.
+//!
+//! Configuration, user and directories are checked while a mistake can still be said on the terminal; then the process
+//! detaches; then, still as root, it opens log, pid file and state and hands them over; then it drops root; and only
+//! then it makes its socket and starts anything.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::configuration::{self, Configuration};
+use crate::cli::Cli;
+use crate::config::{Config, LogTarget};
+use crate::control::Feed;
+use crate::logging::{Level, Logger, Target};
+use crate::plan::plan;
+use crate::plugins::scan;
+use crate::plugins::store::Store;
+use crate::supervisor::effects::Tools;
+use crate::supervisor::{Manager, Setup};
+use crate::system::daemonize::{Announce, daemonize};
+use crate::system::lock::StateLock;
+use crate::system::pid_file::PidFile;
+use crate::system::privileges::RunUser;
+use crate::system::spawn::Program;
+
+/// Wrong usage or configuration.
+const USAGE: u8 = 2;
+/// Could not start.
+const FAILED: u8 = 1;
+
+/// Runs a manager to its end.
+pub fn run(cli: &Cli) -> ExitCode {
+    let read = configuration::read(cli).and_then(|read| check(&read.config).map(|user| (read, user)));
+    let (configuration, user) = match read {
+        Ok(both) => both,
+        Err(text) => {
+            text.lines().for_each(|line| eprintln!("gm-native: {line}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    if cli.manager.dump_config {
+        return dump(&configuration);
+    }
+    let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
+        Ok(announce) => announce,
+        Err(error) => {
+            eprintln!("gm-native: cannot run in the background: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    match prepare(configuration, user.as_ref()) {
+        Ok(prepared) => ExitCode::from(serve(prepared, announce)),
+        Err(text) => {
+            announce.failed(FAILED, &format!("gm-native: {text}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// What a user can have got wrong outside the file: directories and the user to run as.
+fn check(config: &Config) -> Result<Option<RunUser>, String> {
+    let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
+    if missing.len() == config.worker_dirs.len() {
+        let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
+        let what = if dirs.len() == 1 { "is no directory" } else { "are no directories" };
+        return Err(format!(
+            "worker_dir {} {what}: create it and copy libraries there, or name another with -w DIR",
+            dirs.join(", ")
+        ));
+    }
+    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())?;
+    Ok(user)
+}
+
+/// `-Z`: the effective configuration and the plan, nothing started.
+fn dump(configuration: &Configuration) -> ExitCode {
+    let config = &configuration.config;
+    let found: Vec<String> = scan::scan(&config.worker_dirs).candidates.into_keys().map(String::from).collect();
+    let mut text = config.dump();
+    text.extend_from_slice(plan(config, &found).to_string().as_bytes());
+    configuration.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+    super::output::finish(&String::from_utf8_lossy(&text), 0)
+}
+
+/// What has to be held as long as the manager runs.
+struct Prepared {
+    setup: Box<dyn FnOnce(Announce) -> Setup>,
+    _pid_file: Option<PidFile>,
+    _lock: StateLock,
+}
+
+/// Opens everything that may need root, hands it over, and drops root.
+fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepared, String> {
+    let Configuration { config, warnings, instance, state_dir, control } = configuration;
+    let mut logger = Logger::early();
+    let target = match &config.log {
+        LogTarget::Stdout => Target::Stdout,
+        LogTarget::Syslog => Target::syslog(),
+        LogTarget::File(path) => Target::File(path.clone()),
+    };
+    logger.open(&target, config.verbose).map_err(|error| error.to_string())?;
+    let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose().map_err(|error| error.to_string())?;
+    make_private(&state_dir)?;
+    let lock = StateLock::take(&state_dir).map_err(|error| error.to_string())?;
+    if let Some(user) = user {
+        hand_over(user, &logger, pid_file.as_ref(), &lock, &state_dir)?;
+        user.drop_privileges().map_err(|error| error.to_string())?;
+    }
+    let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
+    notes.iter().for_each(|note| logger.say(Level::Warn, note));
+    let program =
+        Program::open().map_err(|error| format!("cannot open its own program: {error}; is /proc mounted?"))?;
+    // Processes that plugins leave behind become ours, so that they are reaped.
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("cannot become a subreaper: {error}"))?;
+    let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let tools = Tools { config, logger, feed: Feed::new(), program, store };
+    let setup = move |announce| Setup { tools, warnings, announce, instance, state_dir, control, foreground };
+    Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
+}
+
+/// Makes the state directory, for its owner only.
+fn make_private(dir: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| {
+        format!("the state directory {} cannot be made: {error}; name another with --state-dir DIR", dir.display())
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let meta = std::fs::symlink_metadata(dir).map_err(failed)?;
+    if !meta.is_dir() {
+        return Err(format!("the state directory {} is no directory but a link or a file", dir.display()));
+    }
+    if meta.mode() & 0o077 != 0 {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(dir, mode).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn hand_over(
+    user: &RunUser,
+    logger: &Logger,
+    pid_file: Option<&PidFile>,
+    lock: &StateLock,
+    state_dir: &Path,
+) -> Result<(), String> {
+    let (uid, gid) = (user.uid(), user.gid());
+    let state = || nix::unistd::chown(state_dir, Some(uid), Some(gid)).map_err(std::io::Error::from);
+    let all = logger
+        .hand_over(uid, gid)
+        .and_then(|()| pid_file.map_or(Ok(()), |file| file.hand_over(uid, gid)))
+        .and_then(|()| lock.hand_over(uid, gid))
+        .and_then(|()| state());
+    all.map_err(|error| format!("log, pid file and state cannot be given to the user {}: {error}", user.name()))
+}
+
+/// The loop, on the main thread: a worker's death signal follows the thread that started it.
+fn serve(prepared: Prepared, announce: Announce) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            announce.failed(FAILED, &format!("gm-native: cannot start its loop: {error}"));
+            return FAILED;
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    let code = local.block_on(&runtime, Manager::run((prepared.setup)(announce)));
+    // A scan of a directory that hangs must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
