@@ -1,4 +1,5 @@
 //! The pre-check on real libraries: whole, cut at every length, and with bytes turned over.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod corpus;
 
@@ -39,6 +40,19 @@ fn no_library_that_was_cut_short_passes() {
             Err(Refusal::NotALibrary { .. }) if length < 4 => {}
             other => panic!("cut to {length} of {} bytes: {other:?}", bytes.len()),
         }
+    }
+}
+
+/// A real plugin as cargo builds it: too large to be cut everywhere.
+#[test]
+fn no_plugin_of_cargos_that_was_cut_short_passes() {
+    let plugin = std::env::current_exe().unwrap().with_file_name("libreverse_string.so");
+    let bytes = fs::read(plugin).unwrap();
+    let mut random = fastrand::Rng::with_seed(5);
+    let some = std::iter::repeat_with(|| random.usize(64..bytes.len())).take(2000);
+    for length in some.chain(bytes.len() - 256..bytes.len()) {
+        let found = check(&bytes[..length], "reverse_string");
+        assert!(matches!(found, Err(Refusal::Truncated { .. })), "cut to {length} of {}: {found:?}", bytes.len());
     }
 }
 

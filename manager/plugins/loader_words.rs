@@ -69,8 +69,8 @@ mod tests {
             ),
             (
                 "/usr/lib/libstdc++.so.6: version `GLIBCXX_3.4.99' not found (required by /s/store/incoming/1)",
-                "needs version GLIBCXX_3.4.99 of libstdc++.so.6, which is older here; install a newer one, or build on this \
-                 system",
+                "needs version GLIBCXX_3.4.99 of libstdc++.so.6, which is older here; install a newer one, or build on \
+                 this system",
             ),
             (
                 "/s/store/incoming/1: cannot allocate memory in static TLS block",

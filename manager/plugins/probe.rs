@@ -1,6 +1,7 @@
-//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go wrong
-//! with it goes wrong here: it may hang, crash, exit or lie, and the manager reads one message or an exit status.
+//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go
+//! wrong with it goes wrong here: it may hang, crash, exit or lie, and the manager reads a message or an exit status.
 
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,6 +19,7 @@ use super::loader_words;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::clipped;
+use loader::{LoadError, Loaded};
 
 /// Exit code of a probe whose descriptor to the manager does not work any more.
 pub const EXIT_UNHEARD: i32 = 121;
@@ -25,12 +27,15 @@ pub const EXIT_UNHEARD: i32 = 121;
 /// Exit code of a probe that got no order it could read.
 pub const EXIT_NO_ORDER: i32 = 122;
 
+/// Longest mismatch report that is kept: 200 lines are usual.
+const MAX_DETAIL: usize = 16 * 1024;
+
 /// The entries this manager can load.
 pub const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
 
 /// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
-/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as the
-/// file systems and the library's constructors do; must run in a process that has a deadline and nothing to lose.
+/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
+/// the file systems and the library's constructors do; for a process that has a deadline and nothing to lose.
 pub fn serve(channel: impl AsFd) -> i32 {
     let mut bytes = vec![0; MAX_MESSAGE];
     let order: ProbeOrder = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
@@ -41,7 +46,7 @@ pub fn serve(channel: impl AsFd) -> i32 {
     bytes.fill(0);
     let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
     let report = run(&order, loading);
-    if say(&channel, &ProbeWord::Report(report)).is_ok() { 0 } else { EXIT_UNHEARD }
+    if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
 }
 
 /// Obeys one order: copy, pre-check, load, layout check. `loading` is called before the first code of the library runs;
@@ -60,7 +65,7 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
     let (hash, source, facts) = inspect(order)?;
     loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
     let symbol = format!("{}{}", order.prefix, order.function);
-    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(&e, order))?;
+    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, order))?;
     Ok(found(hash, source, facts, &loaded))
 }
 
@@ -80,24 +85,54 @@ fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal
 }
 
 /// What the loader found, in words that are fit for a log line and not too many for a message.
-fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &loader::Loaded) -> Found {
+fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> Found {
     let text = |text: &str| clipped(text.as_bytes(), 200);
+    let (major, minor) = loaded.interface();
     Found {
         hash,
         source,
         name: text(loaded.name()),
         version: text(loaded.version()),
-        interface: String::new(),
+        interface: format!("{major}.{minor}"),
         compiler: text(loaded.compiler()),
         unwinds: loaded.unwinds(),
-        object: loaded.object(),
+        object: loaded.is_object(),
         needed: facts.needed,
         glibc: facts.glibc.map(|version| version.to_string()),
     }
 }
 
-fn refused(error: &loader::LoadError, order: &ProbeOrder) -> Refusal {
-    loader_words::refusal(&error.0, &order.copy_to.to_string_lossy())
+/// The loader's error in a sentence that follows the candidate's path, not the copy's.
+fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
+    let symbol = || format!("{}{}", order.prefix, order.function);
+    match error {
+        LoadError::Open { source, .. } => {
+            // libloading's own text is "dlopen failed".
+            let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
+            loader_words::refusal(&words, &order.copy_to.to_string_lossy())
+        }
+        LoadError::NoEntry { .. } => {
+            Refusal::NoEntry { symbol: symbol(), hint: "although its symbol table has it: build it again".into() }
+        }
+        LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol: symbol(), what: "something else".into() },
+        LoadError::ForC { .. } => Refusal::EntryForC { symbol: symbol() },
+        LoadError::Interface { built, .. } => {
+            Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
+        }
+        LoadError::Layout { report, .. } => Refusal::Layout { ours: ours(), detail: cut(report, MAX_DETAIL) },
+    }
+}
+
+/// The interface of this manager.
+fn ours() -> String {
+    let (major, minor) = loader::INTERFACE;
+    format!("{major}.{minor}")
+}
+
+/// A text of several lines, not longer than a message may carry.
+fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
 }
 
 fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Errno> {
@@ -122,23 +157,37 @@ fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
 }
 
 /// Holds the place of `plugins::loader`: opens the library, and takes its entry for good.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, dead_code)]
 mod loader {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
+    pub const INTERFACE: (u32, u32) = (1, 0);
+
     pub struct Loaded;
 
-    pub struct LoadError(pub String);
+    #[derive(Debug, thiserror::Error)]
+    #[non_exhaustive]
+    pub enum LoadError {
+        #[error("")]
+        Open { path: PathBuf, source: libloading::Error },
+        #[error("")]
+        NoEntry { path: PathBuf, symbol: String },
+        #[error("")]
+        NotAnEntry { path: PathBuf, symbol: String },
+        #[error("")]
+        ForC { path: PathBuf, symbol: String },
+        #[error("")]
+        Interface { path: PathBuf, built: String },
+        #[error("")]
+        Layout { path: PathBuf, report: String },
+    }
 
     pub fn load(path: &Path, _symbol: &str) -> Result<Loaded, LoadError> {
         // SAFETY: none can be given for a stranger's constructors; that is why this is a process of its own.
         let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        match library {
-            Ok(library) => std::mem::forget(library),
-            Err(e) => return Err(LoadError(std::error::Error::source(&e).unwrap_or(&e).to_string())),
-        }
+        std::mem::forget(library.map_err(|source| LoadError::Open { path: path.into(), source })?);
         Ok(Loaded)
     }
 
@@ -152,10 +201,13 @@ mod loader {
         pub fn compiler(&self) -> &str {
             ""
         }
+        pub fn interface(&self) -> (u32, u32) {
+            INTERFACE
+        }
         pub fn unwinds(&self) -> bool {
             true
         }
-        pub fn object(&self) -> bool {
+        pub fn is_object(&self) -> bool {
             false
         }
     }

@@ -1,7 +1,7 @@
 //! What the manager and a probe say to each other: one JSON document in one message of a SOCK_SEQPACKET socket.
 //!
-//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and is gone
-//! from there before the library is loaded: what a constructor writes to every descriptor cannot be taken for a report.
+//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and is
+//! gone from there before the library is loaded: what a constructor writes to every descriptor is no report.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub enum ProbeWord {
         nonce: String,
     },
     /// The last word.
-    Report(ProbeReport),
+    Report(Box<ProbeReport>),
 }
 
 /// What the probe found.
@@ -89,8 +89,8 @@ impl Found {
     /// What the author should know although it works: a sentence that follows the file's path.
     pub fn warning(&self) -> Option<&'static str> {
         (!self.unwinds).then_some(
-            "is a panic = \"abort\" build: a panic in a job ends its worker instead of failing the job; remove that line \
-             from its Cargo.toml profile",
+            "is a panic = \"abort\" build: a panic in a job ends its worker instead of failing the job; remove that \
+             line from its Cargo.toml profile",
         )
     }
 }
@@ -128,9 +128,11 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadMessage> {
 
 /// Paths as they are: serde's own form takes only UTF-8.
 mod path {
+    use std::path::Path;
+
     use super::{Deserialize, OsString, PathBuf, Serialize};
 
-    pub fn serialize<S: serde::Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         path.as_os_str().serialize(serializer)
     }
 
