@@ -18,7 +18,7 @@ use super::identity::Identity;
 use super::loader_words;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
-use super::text::clipped;
+use super::text::{clipped, escaped};
 use loader::{LoadError, Loaded};
 
 /// Exit code of a probe whose descriptor to the manager does not work any more.
@@ -27,8 +27,8 @@ pub const EXIT_UNHEARD: i32 = 121;
 /// Exit code of a probe that got no order it could read.
 pub const EXIT_NO_ORDER: i32 = 122;
 
-/// Longest mismatch report that is kept: 200 lines are usual.
-const MAX_DETAIL: usize = 16 * 1024;
+/// Longest mismatch report that is kept: 200 lines are usual. Escaping may make several bytes of one.
+const MAX_DETAIL: usize = 8 * 1024;
 
 /// The entries this manager can load.
 pub const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
@@ -119,7 +119,7 @@ fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
         LoadError::Interface { built, .. } => {
             Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
         }
-        LoadError::Layout { report, .. } => Refusal::Layout { ours: ours(), detail: cut(report, MAX_DETAIL) },
+        LoadError::Layout { report, .. } => Refusal::Layout { ours: ours(), detail: cut(&report, MAX_DETAIL) },
     }
 }
 
@@ -129,10 +129,10 @@ fn ours() -> String {
     format!("{major}.{minor}")
 }
 
-/// A text of several lines, not longer than a message may carry.
-fn cut(mut text: String, max: usize) -> String {
-    text.truncate(text.floor_char_boundary(max));
-    text
+/// A text of several lines, each fit for a log line, together not longer than a message may carry.
+fn cut(text: &str, max: usize) -> String {
+    let head = &text[..text.floor_char_boundary(max)];
+    head.lines().map(|line| escaped(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
 fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Errno> {

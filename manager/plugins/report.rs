@@ -15,6 +15,9 @@ use super::name::FunctionName;
 use super::permissions::Trust;
 use super::refusal::Refusal;
 
+/// Most messages a probe sends: that it begins to load, and its report. Who sends more is not heard out.
+pub const MAX_WORDS: usize = 2;
+
 /// Longest message in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 

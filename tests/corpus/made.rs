@@ -79,7 +79,7 @@ fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
         format!("was cut short: it ends after {last} bytes, before the end of its section table; copy it again");
     cases.push(file(dir, "cut_by_one_byte", &whole[..last], &expect));
 
-    let changes: [Change; 4] = [
+    let changes: [Change; 5] = [
         // Byte order and e_machine.
         (
             "other_machine",
@@ -92,6 +92,8 @@ fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
             &[(4, &[1]), (18, &[3, 0])],
             "is built for 32-bit x86, this machine is …; build it with --target …",
         ),
+        // EI_OSABI.
+        ("other_system", &[(7, &[9])], "is built for … under FreeBSD, this machine is …; build it with --target …"),
         // e_shoff, e_shnum, e_shstrndx: what sstrip does.
         (
             "stripped_bare",
