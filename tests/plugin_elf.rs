@@ -5,12 +5,11 @@ mod corpus;
 
 use std::fs;
 
-use gm_native::plugins::elf::{self, EntryKind, Expect, Facts, Machine};
+use gm_native::plugins::elf::{self, Expect, Facts, Machine};
 use gm_native::plugins::glibc::GlibcVersion;
 use gm_native::plugins::name::FunctionName;
+use gm_native::plugins::probe::KINDS;
 use gm_native::plugins::refusal::Refusal;
-
-const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
 
 fn check(bytes: &[u8], function: &str) -> Result<Facts, Refusal> {
     let function = FunctionName::new(function).unwrap();

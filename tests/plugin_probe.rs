@@ -49,32 +49,28 @@ fn misjudged(store: &Store, case: &Case) -> Option<String> {
 fn what_is_served_can_be_adopted() {
     let state = tempfile::tempdir().unwrap();
     let (mut store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
-    let good = corpus::find(&cases, "returns");
-    let order = probe::order(&good.path, &good.function, store.incoming("1"));
+    let (good, function) = corpus::good();
+    let order = probe::order(&good, function, store.incoming("1"));
     let found = probe::run(&order).unwrap();
     let stored = store.adopt(&order.copy_to, found.hash, &order.function).unwrap();
-    assert_eq!(fs::read(&stored.path).unwrap(), fs::read(&good.path).unwrap());
-    assert_eq!(corpus_hash(&good.path), stored.hash.to_string());
-}
-
-fn corpus_hash(path: &std::path::Path) -> String {
-    let out = Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8(out.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    assert_eq!(fs::read(&stored.path).unwrap(), fs::read(&good).unwrap());
+    let sum = Command::new("sha256sum").arg(&stored.path).output().unwrap().stdout;
+    assert!(String::from_utf8(sum).unwrap().starts_with(&stored.hash.to_string()));
+    assert_eq!(found.needed.last().map(String::as_str), Some("libc.so.6"));
 }
 
 #[test]
 fn strict_permissions_are_judged_in_the_probe() {
     let state = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
+    let (good, function) = corpus::good();
     let workers = state.path().canonicalize().unwrap().join("workers");
     fs::create_dir(&workers).unwrap();
     fs::set_permissions(&workers, fs::Permissions::from_mode(0o777)).unwrap();
-    let candidate = workers.join("returns.so");
-    fs::copy(&corpus::find(&cases, "returns").path, &candidate).unwrap();
+    let candidate = workers.join("x.so");
+    fs::copy(good, &candidate).unwrap();
     fs::set_permissions(&candidate, fs::Permissions::from_mode(0o644)).unwrap();
-    let mut order = probe::order(&candidate, "returns", store.incoming("1"));
+    let mut order = probe::order(&candidate, function, store.incoming("1"));
     order.trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
     let refusal = probe::run(&order).unwrap_err().to_string();
     let workers = workers.display();
@@ -90,17 +86,17 @@ fn strict_permissions_are_judged_in_the_probe() {
 fn a_prefix_belongs_to_the_symbol() {
     let state = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
-    let good = &corpus::find(&cases, "returns").path;
-    let mut order = probe::order(good, "turns", store.incoming("1"));
-    order.prefix = "re".into();
+    let (good, function) = corpus::good();
+    let (prefix, rest) = function.split_at(2);
+    let mut order = probe::order(&good, rest, store.incoming("1"));
+    order.prefix = prefix.into();
     probe::run(&order).unwrap();
-    let mut order = probe::order(good, "returns", store.incoming("2"));
+    let mut order = probe::order(&good, function, store.incoming("2"));
     order.prefix = "wk_".into();
-    assert_eq!(
-        probe::run(&order).unwrap_err().to_string(),
-        "does not export wk_returns; it exports returns, without the prefix wk_: rename the function, or set no prefix"
+    let expected = format!(
+        "does not export wk_{function}; it exports {function}, without the prefix wk_: rename the function, or set no prefix"
     );
+    assert_eq!(probe::run(&order).unwrap_err().to_string(), expected);
 }
 
 /// In a mount namespace of its own, where the state directory is mounted noexec.
@@ -116,11 +112,10 @@ fn a_store_that_may_not_execute_is_said_so() {
         eprintln!("skipped: no mount namespace can be made here");
         return;
     }
-    let cases = corpus::cases();
-    let good = &corpus::find(&cases, "returns").path;
+    let (good, function) = corpus::good();
     let mut command = Command::new("unshare");
     command.args(own_mount).arg(&state).arg(std::env::current_exe().unwrap());
-    let refusal = probe::run_by(&probe::order(good, "returns", state.join("copy")), command).unwrap_err();
+    let refusal = probe::run_by(&probe::order(&good, function, state.join("copy")), command).unwrap_err();
     let state = state.display();
     assert_eq!(
         refusal.to_string(),

@@ -30,8 +30,11 @@ pub const EXIT_NO_ORDER: i32 = 122;
 /// Longest mismatch report that is kept: 200 lines are usual. Escaping may make several bytes of one.
 const MAX_DETAIL: usize = 8 * 1024;
 
-/// The entries this manager can load.
-pub const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
+/// The entries this manager can load, and the one it can name.
+pub const KINDS: &[EntryKind] = &[
+    EntryKind { magic: *b"abi stable library for Rust     ", size: Some(152) },
+    EntryKind { magic: *b"gm-native plugin entry for C    ", size: None },
+];
 
 /// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
 /// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
@@ -115,7 +118,7 @@ fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
             Refusal::NoEntry { symbol: symbol(), hint: "although its symbol table has it: build it again".into() }
         }
         LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol: symbol(), what: "something else".into() },
-        LoadError::ForC { .. } => Refusal::EntryForC { symbol: symbol() },
+        LoadError::ForC { .. } => Refusal::LaterEntry { symbol: symbol() },
         LoadError::Interface { built, .. } => {
             Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
         }

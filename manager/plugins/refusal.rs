@@ -203,9 +203,9 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
-    /// An entry that this manager does not load yet.
+    /// An entry of a kind that this manager does not load yet.
     #[error("exports {symbol} as an entry for C, which this gm-native does not know; a newer one may")]
-    EntryForC {
+    LaterEntry {
         /// Prefix and function.
         symbol: String,
     },

@@ -61,6 +61,11 @@ pub fn find<'a>(cases: &'a [Case], function: &str) -> &'a Case {
     cases.iter().find(|case| case.function == function).unwrap_or_else(|| panic!("no case {function}"))
 }
 
+/// A library that is served, and its function.
+pub fn good() -> (PathBuf, &'static str) {
+    (find(&cases(), "returns").path.clone(), "returns")
+}
+
 /// The directory this case has to itself, made anew where it is not there.
 fn place(dir: &Path, name: &str) -> PathBuf {
     let place = dir.join(name);

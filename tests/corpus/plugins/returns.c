@@ -1,4 +1,4 @@
-// Constructors that return, and behind a right magic an entry of zeros.
+// Constructors that return, and behind a right magic an entry of an abi_stable that never was.
 // expect: …
 #include <unistd.h>
 #include "entry.h"
