@@ -9,6 +9,7 @@ use std::process::Command;
 
 use corpus::{Case, probe};
 use gm_native::plugins::permissions::Trust;
+use gm_native::plugins::report::Found;
 use gm_native::plugins::store::Store;
 
 /// The process in which libraries are loaded; see [`corpus::probe`].
@@ -40,9 +41,14 @@ fn misjudged(store: &Store, case: &Case) -> Option<String> {
     let copy = store.incoming(&case.function);
     let verdict = probe::run(&probe::order(&case.path, &case.function, copy.clone()));
     assert_eq!(copy.exists(), verdict.is_ok(), "{}: the copy stays where it is served, only there", case.function);
-    let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |_| "is served".into());
+    let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |found| served(&found).into());
     let Case { function, expect, .. } = case;
     (!case.matches(&sentence)).then(|| format!("{function}\n  expected: {expect}\n  said:     {sentence}"))
+}
+
+/// What is said of a library that is served.
+fn served(found: &Found) -> &'static str {
+    found.warning().unwrap_or("is served")
 }
 
 #[test]

@@ -203,6 +203,19 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
+    /// An entry, but not as this manager lays it out.
+    #[error(
+        "exports {symbol} as an entry of {size} bytes, which has {ours} here; build it with the gm-plugin-api of this \
+         release"
+    )]
+    OtherEntry {
+        /// Prefix and function.
+        symbol: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The size this manager knows.
+        ours: u64,
+    },
     /// An entry of a kind that this manager does not load yet.
     #[error("exports {symbol} as an entry for C, which this gm-native does not know; a newer one may")]
     LaterEntry {

@@ -40,8 +40,11 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
         None => Err(Refusal::NoEntry { symbol, hint: look.hint() }),
         Some(found) => match look.at(found) {
-            Ok(kind) if kind.size.is_some() => Ok(()),
-            Ok(_) => Err(Refusal::LaterEntry { symbol }),
+            Ok((EntryKind { size: None, .. }, _)) => Err(Refusal::LaterEntry { symbol }),
+            Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
+                Err(Refusal::OtherEntry { symbol, size, ours: *ours })
+            }
+            Ok(_) => Ok(()),
             Err(what) => Err(Refusal::NotAnEntry { symbol, what }),
         },
     }
@@ -65,8 +68,8 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
         symbol.name(self.file.endian, self.table.strings()).ok()
     }
 
-    /// What a symbol stands for; in the error the words for something else.
-    fn at(&self, symbol: &Symbol) -> Result<&EntryKind, String> {
+    /// The kind of entry a symbol stands for, and its size; in the error the words for something else.
+    fn at(&self, symbol: &Symbol) -> Result<(&EntryKind, u64), String> {
         match symbol.st_type() {
             elf::STT_OBJECT => {}
             elf::STT_FUNC | elf::STT_GNU_IFUNC => return Err("a function".into()),
@@ -84,8 +87,7 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
         };
         let magic = self.file.data.read_bytes_at(offset, MAGIC).map_err(|()| variable())?;
         match self.expect.kinds.iter().find(|kind| kind.magic == magic) {
-            Some(kind) if kind.size.is_none_or(|expected| expected == size) => Ok(kind),
-            Some(_) => Err(variable()),
+            Some(kind) => Ok((kind, size)),
             None => Err(format!("{} that begins with {}", variable(), clipped(magic, 32))),
         }
     }
