@@ -1,15 +1,15 @@
 //! The pre-check on real libraries: whole, cut at every length, and with bytes turned over.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod corpus;
 
 use std::fs;
 
-use gm_native::plugins::elf::{self, EntryKind, Expect, Facts, Machine};
+use gm_native::plugins::elf::{self, Expect, Facts, Machine};
 use gm_native::plugins::glibc::GlibcVersion;
 use gm_native::plugins::name::FunctionName;
+use gm_native::plugins::probe::KINDS;
 use gm_native::plugins::refusal::Refusal;
-
-const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
 
 fn check(bytes: &[u8], function: &str) -> Result<Facts, Refusal> {
     let function = FunctionName::new(function).unwrap();
@@ -39,6 +39,19 @@ fn no_library_that_was_cut_short_passes() {
             Err(Refusal::NotALibrary { .. }) if length < 4 => {}
             other => panic!("cut to {length} of {} bytes: {other:?}", bytes.len()),
         }
+    }
+}
+
+/// A real plugin as cargo builds it: too large to be cut everywhere.
+#[test]
+fn no_plugin_of_cargos_that_was_cut_short_passes() {
+    let plugin = std::env::current_exe().unwrap().with_file_name("libreverse_string.so");
+    let bytes = fs::read(plugin).unwrap();
+    let mut random = fastrand::Rng::with_seed(5);
+    let some = std::iter::repeat_with(|| random.usize(64..bytes.len())).take(2000);
+    for length in some.chain(bytes.len() - 256..bytes.len()) {
+        let found = check(&bytes[..length], "reverse_string");
+        assert!(matches!(found, Err(Refusal::Truncated { .. })), "cut to {length} of {}: {found:?}", bytes.len());
     }
 }
 

@@ -1,4 +1,5 @@
 //! Every way of being wrong, through a real probe.
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod corpus;
 
@@ -8,6 +9,7 @@ use std::process::Command;
 
 use corpus::{Case, probe};
 use gm_native::plugins::permissions::Trust;
+use gm_native::plugins::report::Found;
 use gm_native::plugins::store::Store;
 
 /// The process in which libraries are loaded; see [`corpus::probe`].
@@ -23,7 +25,8 @@ fn each_has_its_own_sentence() {
     let cases = corpus::cases();
     assert!(cases.len() >= 30);
     // Those that hang are waited for together.
-    let (hanging, others): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.expect.contains("did not finish"));
+    let (hanging, others): (Vec<_>, Vec<_>) =
+        cases.iter().partition(|case| case.expect.contains("was not loaded within"));
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let hanging: Vec<_> = hanging.iter().map(|case| scope.spawn(|| misjudged(&store, case))).collect();
         let mut wrong: Vec<String> = others.iter().filter_map(|case| misjudged(&store, case)).collect();
@@ -38,41 +41,42 @@ fn misjudged(store: &Store, case: &Case) -> Option<String> {
     let copy = store.incoming(&case.function);
     let verdict = probe::run(&probe::order(&case.path, &case.function, copy.clone()));
     assert_eq!(copy.exists(), verdict.is_ok(), "{}: the copy stays where it is served, only there", case.function);
-    let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |_| "is served".into());
+    let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |found| served(&found).into());
     let Case { function, expect, .. } = case;
     (!case.matches(&sentence)).then(|| format!("{function}\n  expected: {expect}\n  said:     {sentence}"))
+}
+
+/// What is said of a library that is served.
+fn served(found: &Found) -> &'static str {
+    found.warning().unwrap_or("is served")
 }
 
 #[test]
 fn what_is_served_can_be_adopted() {
     let state = tempfile::tempdir().unwrap();
     let (mut store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
-    let good = corpus::find(&cases, "returns");
-    let order = probe::order(&good.path, &good.function, store.incoming("1"));
+    let (good, function) = corpus::good();
+    let order = probe::order(&good, function, store.incoming("1"));
     let found = probe::run(&order).unwrap();
     let stored = store.adopt(&order.copy_to, found.hash, &order.function).unwrap();
-    assert_eq!(fs::read(&stored.path).unwrap(), fs::read(&good.path).unwrap());
-    assert_eq!(corpus_hash(&good.path), stored.hash.to_string());
-}
-
-fn corpus_hash(path: &std::path::Path) -> String {
-    let out = Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8(out.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    assert_eq!(fs::read(&stored.path).unwrap(), fs::read(&good).unwrap());
+    let sum = Command::new("sha256sum").arg(&stored.path).output().unwrap().stdout;
+    assert!(String::from_utf8(sum).unwrap().starts_with(&stored.hash.to_string()));
+    assert!(found.needed.iter().any(|library| library == "libc.so.6"));
 }
 
 #[test]
 fn strict_permissions_are_judged_in_the_probe() {
     let state = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
+    let (good, function) = corpus::good();
     let workers = state.path().canonicalize().unwrap().join("workers");
     fs::create_dir(&workers).unwrap();
     fs::set_permissions(&workers, fs::Permissions::from_mode(0o777)).unwrap();
-    let candidate = workers.join("returns.so");
-    fs::copy(&corpus::find(&cases, "returns").path, &candidate).unwrap();
+    let candidate = workers.join("x.so");
+    fs::copy(good, &candidate).unwrap();
     fs::set_permissions(&candidate, fs::Permissions::from_mode(0o644)).unwrap();
-    let mut order = probe::order(&candidate, "returns", store.incoming("1"));
+    let mut order = probe::order(&candidate, function, store.incoming("1"));
     order.trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
     let refusal = probe::run(&order).unwrap_err().to_string();
     let workers = workers.display();
@@ -88,17 +92,18 @@ fn strict_permissions_are_judged_in_the_probe() {
 fn a_prefix_belongs_to_the_symbol() {
     let state = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(state.path()).unwrap();
-    let cases = corpus::cases();
-    let good = &corpus::find(&cases, "returns").path;
-    let mut order = probe::order(good, "turns", store.incoming("1"));
-    order.prefix = "re".into();
+    let (good, function) = corpus::good();
+    let (prefix, rest) = function.split_at(2);
+    let mut order = probe::order(&good, rest, store.incoming("1"));
+    order.prefix = prefix.into();
     probe::run(&order).unwrap();
-    let mut order = probe::order(good, "returns", store.incoming("2"));
+    let mut order = probe::order(&good, function, store.incoming("2"));
     order.prefix = "wk_".into();
-    assert_eq!(
-        probe::run(&order).unwrap_err().to_string(),
-        "does not export wk_returns; it exports returns, without the prefix wk_: rename the function, or set no prefix"
+    let expected = format!(
+        "does not export wk_{function}; it exports {function}, without the prefix wk_: rename the function, or set no \
+         prefix"
     );
+    assert_eq!(probe::run(&order).unwrap_err().to_string(), expected);
 }
 
 /// In a mount namespace of its own, where the state directory is mounted noexec.
@@ -114,17 +119,16 @@ fn a_store_that_may_not_execute_is_said_so() {
         eprintln!("skipped: no mount namespace can be made here");
         return;
     }
-    let cases = corpus::cases();
-    let good = &corpus::find(&cases, "returns").path;
+    let (good, function) = corpus::good();
     let mut command = Command::new("unshare");
     command.args(own_mount).arg(&state).arg(std::env::current_exe().unwrap());
-    let refusal = probe::run_by(&probe::order(good, "returns", state.join("copy")), command).unwrap_err();
+    let refusal = probe::run_by(&probe::order(&good, function, state.join("copy")), command).unwrap_err();
     let state = state.display();
     assert_eq!(
         refusal.to_string(),
         format!(
-            "cannot be loaded from {state}, which is on a file system mounted noexec; set state_dir to another place, or \
-             mount that one with exec"
+            "cannot be loaded from {state}, which is on a file system mounted noexec; set state_dir to another place, \
+             or mount that one with exec"
         )
     );
 }

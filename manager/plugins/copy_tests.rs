@@ -50,9 +50,12 @@ fn through_a_link_that_a_deploy_may_use() {
     assert_eq!(place.copy().unwrap().source.size, 7);
 }
 
+/// What lies there, how it is made, and what is said of it.
+type NoFile = (&'static str, fn(&Path), &'static str);
+
 #[test]
 fn what_is_no_file() {
-    let cases: [(&str, fn(&Path), &str); 6] = [
+    let cases: [NoFile; 6] = [
         ("nothing", |_| {}, "vanished before it could be read"),
         ("a directory", |path| fs::create_dir(path).unwrap(), "is a directory, not a file"),
         (

@@ -36,6 +36,9 @@ pub fn refusal(text: &str, copy: &str) -> Refusal {
             "it has more static thread-local storage than there is room for; build it with -ftls-model=global-dynamic"
                 .into()
         }
+        _ if text.contains("CPU ISA level is lower") => {
+            "it is built for a newer processor than this machine has; build it without -march and target-cpu".into()
+        }
         _ if text.contains("failed to map segment") => {
             "its code may not be mapped here (no memory left, or a security policy forbids it)".into()
         }
@@ -69,8 +72,8 @@ mod tests {
             ),
             (
                 "/usr/lib/libstdc++.so.6: version `GLIBCXX_3.4.99' not found (required by /s/store/incoming/1)",
-                "needs version GLIBCXX_3.4.99 of libstdc++.so.6, which is older here; install a newer one, or build on this \
-                 system",
+                "needs version GLIBCXX_3.4.99 of libstdc++.so.6, which is older here; install a newer one, or build on \
+                 this system",
             ),
             (
                 "/s/store/incoming/1: cannot allocate memory in static TLS block",
@@ -80,6 +83,11 @@ mod tests {
             (
                 "/s/store/incoming/1: failed to map segment from shared object",
                 "cannot be loaded: its code may not be mapped here (no memory left, or a security policy forbids it)",
+            ),
+            (
+                "/s/store/incoming/1: CPU ISA level is lower than required",
+                "cannot be loaded: it is built for a newer processor than this machine has; build it without -march \
+                 and target-cpu",
             ),
             ("/s/store/incoming/1: something new\u{1b}[2J", "cannot be loaded: the library: something new\\u{1b}[2J"),
             (

@@ -1,4 +1,13 @@
 //! A file in worker_dir -> a stored version that workers may load.
+//!
+//! ```text
+//! worker_dir -> listing -> name, scan -> candidate      (manager's blocking pool: names and stat, nothing is opened)
+//! candidate  -> probe: copy -> elf -> loader -> report  (a process of its own, with a deadline)
+//! report     -> verdict -> store                        (manager: a rename; last_good remembers, garbage forgets)
+//! ```
+//!
+//! Whatever is wrong with a candidate is one variant of [`refusal::Refusal`], and one sentence. `name`, `scan::decide`,
+//! `elf`, `loader_words`, `verdict` and `garbage` are pure.
 
 pub mod copy;
 pub mod elf;

@@ -39,8 +39,8 @@ impl Trust {
     /// Checks an opened file, and everything that was passed on the way to it: each directory, each link.
     ///
     /// # Errors
-    /// [`Refusal::Distrusted`] names the path, owner or mode, and the remedy; [`Refusal::Changing`] if the path does not
-    /// lead to the opened file any more.
+    /// [`Refusal::Distrusted`] names the path, owner or mode, and the remedy; [`Refusal::Changing`] if the path does
+    /// not lead to the opened file any more.
     pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Refusal> {
         self.look(Kind::File, path, opened)?;
         let reached = self.walk(path)?;

@@ -1,10 +1,12 @@
-//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go wrong
-//! with it goes wrong here: it may hang, crash, exit or lie, and the manager reads one message or an exit status.
+//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go
+//! wrong with it goes wrong here: it may hang, crash, exit or lie, and the manager reads a message or an exit status.
 
+use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use gm_plugin_api::abi::{INTERFACE_MAJOR, INTERFACE_MINOR};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
@@ -14,11 +16,11 @@ use super::elf::{self, EntryKind, Expect, Facts, Machine};
 use super::glibc::GlibcVersion;
 use super::hash::ContentHash;
 use super::identity::Identity;
-use super::loader::{self, LoadError};
+use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
-use super::text::clipped;
+use super::text::{clipped, escaped};
 
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
@@ -29,12 +31,18 @@ pub const EXIT_UNHEARD: i32 = 121;
 /// Exit code of a probe that got no order it could read.
 pub const EXIT_NO_ORDER: i32 = 122;
 
-/// The entries this manager can load.
-pub const KINDS: &[EntryKind] = &[EntryKind { magic: *b"abi stable library for Rust     ", size: 152 }];
+/// Longest mismatch report that is kept: 200 lines are usual. Escaping may make several bytes of one.
+const MAX_DETAIL: usize = 8 * 1024;
+
+/// The entries this manager can load, and the one it can name.
+pub const KINDS: &[EntryKind] = &[
+    EntryKind { magic: *b"abi stable library for Rust     ", size: Some(152) },
+    EntryKind { magic: *b"gm-native plugin entry for C    ", size: None },
+];
 
 /// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
-/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as the
-/// file systems and the library's constructors do; must run in a process that has a deadline and nothing to lose.
+/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
+/// the file systems and the library's constructors do; for a process that has a deadline and nothing to lose.
 pub fn serve(channel: impl AsFd) -> i32 {
     let mut bytes = vec![0; MAX_MESSAGE];
     let order: ProbeOrder = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
@@ -45,7 +53,7 @@ pub fn serve(channel: impl AsFd) -> i32 {
     bytes.fill(0);
     let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
     let report = run(&order, loading);
-    if say(&channel, &ProbeWord::Report(report)).is_ok() { 0 } else { EXIT_UNHEARD }
+    if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
 }
 
 /// Obeys one order: copy, pre-check, load, layout check. `loading` is called before the first code of the library runs;
@@ -64,7 +72,7 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
     let (hash, source, facts) = inspect(order)?;
     loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
     let symbol = format!("{}{}", order.prefix, order.function);
-    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(&e, order))?;
+    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, order))?;
     Ok(found(hash, source, facts, &loaded))
 }
 
@@ -84,14 +92,15 @@ fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal
 }
 
 /// What the loader found, in words that are fit for a log line and not too many for a message.
-fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &loader::Loaded) -> Found {
+fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> Found {
     let text = |text: &str| clipped(text.as_bytes(), 200);
+    let (major, minor) = loaded.interface();
     Found {
         hash,
         source,
         name: text(loaded.name()),
         version: text(loaded.version()),
-        interface: format!("{}.{}", loaded.interface().0, loaded.interface().1),
+        interface: format!("{major}.{minor}"),
         compiler: text(loaded.compiler()),
         unwinds: loaded.unwinds(),
         object: loaded.is_object(),
@@ -100,19 +109,37 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &loader::Loa
     }
 }
 
-fn refused(error: &LoadError, order: &ProbeOrder) -> Refusal {
-    let copy = order.copy_to.to_string_lossy();
+/// The loader's error in a sentence that follows the candidate's path, not the copy's.
+fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
+    let symbol = || format!("{}{}", order.prefix, order.function);
     match error {
         LoadError::Open { source, .. } => {
-            let words = std::error::Error::source(source).map_or_else(|| source.to_string(), ToString::to_string);
-            loader_words::refusal(&words, &copy)
+            // libloading's own text is "dlopen failed".
+            let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
+            loader_words::refusal(&words, &order.copy_to.to_string_lossy())
         }
-        other => {
-            let reason = clipped(other.to_string().replace(&*copy, "it").as_bytes(), 400);
-            let detail = other.detail().map_or_else(String::new, |detail| clipped(detail.as_bytes(), 16 * 1024));
-            Refusal::NotLoadable { reason, detail }
+        LoadError::NoEntry { .. } => {
+            Refusal::NoEntry { symbol: symbol(), hint: "although its symbol table has it: build it again".into() }
         }
+        LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol: symbol(), what: "something else".into() },
+        LoadError::ForC { .. } => Refusal::LaterEntry { symbol: symbol() },
+        LoadError::Interface { built, .. } => {
+            Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
+        }
+        LoadError::Layout { report, .. } => Refusal::Layout { ours: ours(), detail: cut(&report, MAX_DETAIL) },
     }
+}
+
+/// The interface of this manager.
+fn ours() -> String {
+    let (major, minor) = (INTERFACE_MAJOR, INTERFACE_MINOR);
+    format!("{major}.{minor}")
+}
+
+/// A text of several lines, each fit for a log line, together not longer than a message may carry.
+fn cut(text: &str, max: usize) -> String {
+    let head = &text[..text.floor_char_boundary(max)];
+    head.lines().map(|line| escaped(line.as_bytes())).collect::<Vec<_>>().join("\n")
 }
 
 fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Errno> {

@@ -66,8 +66,8 @@ pub enum Refusal {
     },
     /// dlopen would say "failed to map segment".
     #[error(
-        "cannot be loaded from {dir}, which is on a file system mounted noexec; set state_dir to another place, or mount \
-         that one with exec"
+        "cannot be loaded from {dir}, which is on a file system mounted noexec; set state_dir to another place, or \
+         mount that one with exec"
     )]
     NoExec {
         /// The store.
@@ -116,9 +116,7 @@ pub enum Refusal {
     #[error("is damaged: {0}; copy it again, or build it again")]
     Damaged(String),
     /// Without sections a cut copy looks whole.
-    #[error(
-        "has no section table, so that nobody can tell whether it is complete; strip it with strip, not with sstrip"
-    )]
+    #[error("has no section table, so nobody can tell whether it is complete; use strip on it, not sstrip")]
     NoSections,
     /// `objcopy --only-keep-debug`.
     #[error("holds only debug information; copy the library itself")]
@@ -205,19 +203,51 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
-    /// The interface does not fit.
-    #[error("{sentence}")]
+    /// An entry, but not as this manager lays it out.
+    #[error(
+        "exports {symbol} as an entry of {size} bytes, which has {ours} here; build it with the gm-plugin-api of this \
+         release"
+    )]
+    OtherEntry {
+        /// Prefix and function.
+        symbol: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The size this manager knows.
+        ours: u64,
+    },
+    /// An entry of a kind that this manager does not load yet.
+    #[error("exports {symbol} as an entry for C, which this gm-native does not know; a newer one may")]
+    LaterEntry {
+        /// Prefix and function.
+        symbol: String,
+    },
+    /// Another version of the interface.
+    #[error(
+        "is built for interface {built}, this manager knows {ours}; build it with the gm-plugin-api of this release, \
+         or update gm-native"
+    )]
     Interface {
-        /// What does not fit and what to do.
-        sentence: String,
-        /// The full mismatch report.
+        /// Of the library.
+        built: String,
+        /// Of the manager.
+        ours: String,
+    },
+    /// The versions go together and the types do not.
+    #[error(
+        "differs from interface {ours}, for which it says it is built; build it with the gm-plugin-api of this release"
+    )]
+    Layout {
+        /// The interface.
+        ours: String,
+        /// The difference, at length.
         detail: String,
     },
 
     // How the probe ended without a report.
     /// Its own code ran for too long.
     #[error(
-        "did not finish loading within {seconds} s: one of its constructors does not return; mend it, or raise probe_timeout"
+        "was not loaded within {seconds} s: one of its constructors does not return; mend it, or raise probe_timeout"
     )]
     Hung {
         /// The deadline.
@@ -225,7 +255,7 @@ pub enum Refusal {
     },
     /// The file system took too long.
     #[error(
-        "could not be copied within {seconds} s (a slow or hanging file system); raise probe_timeout if it is only slow"
+        "was not copied within {seconds} s: its file system is slow or hangs; raise probe_timeout if it is only slow"
     )]
     CopyHung {
         /// The deadline.
@@ -241,7 +271,7 @@ pub enum Refusal {
     #[error("made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again")]
     LoaderGaveUp,
     /// A crash in a constructor.
-    #[error("crashed with {signal} while it was loaded (a constructor, or a damaged file); load it under a debugger")]
+    #[error("crashed with {signal} while loading (in a constructor, or it is damaged); try it under a debugger")]
     Crashed {
         /// By name.
         signal: String,
@@ -250,7 +280,7 @@ pub enum Refusal {
     #[error("was killed while it was looked at, probably for lack of memory; it is tried again when it changes")]
     Killed,
     /// The probe ended before the library was loaded: not the library's doing.
-    #[error("could not be looked at: the probe {how} before the library was loaded; please report this")]
+    #[error("was not looked at: the probe {how} before loading it; please report this")]
     ProbeDied {
         /// How it ended.
         how: String,
@@ -275,7 +305,7 @@ impl Refusal {
         | Refusal::MissingVersion { detail, .. }
         | Refusal::MissingSymbol { detail, .. }
         | Refusal::NotLoadable { detail, .. }
-        | Refusal::Interface { detail, .. }) = self
+        | Refusal::Layout { detail, .. }) = self
         else {
             return None;
         };

@@ -1,7 +1,7 @@
 //! What the manager and a probe say to each other: one JSON document in one message of a SOCK_SEQPACKET socket.
 //!
-//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and is gone
-//! from there before the library is loaded: what a constructor writes to every descriptor cannot be taken for a report.
+//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and is
+//! gone from there before the library is loaded: what a constructor writes to every descriptor is no report.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +14,9 @@ use super::identity::Identity;
 use super::name::FunctionName;
 use super::permissions::Trust;
 use super::refusal::Refusal;
+
+/// Most messages a probe sends: that it begins to load, and its report. Who sends more is not heard out.
+pub const MAX_WORDS: usize = 2;
 
 /// Longest message in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -48,7 +51,7 @@ pub enum ProbeWord {
         nonce: String,
     },
     /// The last word.
-    Report(ProbeReport),
+    Report(Box<ProbeReport>),
 }
 
 /// What the probe found.
@@ -89,8 +92,8 @@ impl Found {
     /// What the author should know although it works: a sentence that follows the file's path.
     pub fn warning(&self) -> Option<&'static str> {
         (!self.unwinds).then_some(
-            "is a panic = \"abort\" build: a panic in a job ends its worker instead of failing the job; remove that line \
-             from its Cargo.toml profile",
+            "is a panic = \"abort\" build: a panic in a job ends its worker instead of failing the job; remove that \
+             line from its Cargo.toml profile",
         )
     }
 }
@@ -133,9 +136,11 @@ pub fn is_report(message: &[u8]) -> bool {
 
 /// Paths as they are: serde's own form takes only UTF-8.
 mod path {
+    use std::path::Path;
+
     use super::{Deserialize, OsString, PathBuf, Serialize};
 
-    pub fn serialize<S: serde::Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         path.as_os_str().serialize(serializer)
     }
 

@@ -1,7 +1,7 @@
 //! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed.
 //!
-//! Workers never load from worker_dir: to write over a mapped library is to crash whoever maps it, or to change its code
-//! in silence. A function's version is its content; two functions of one file are two files here.
+//! Workers never load from worker_dir: to write over a mapped library is to crash whoever maps it, or to change its
+//! code in silence. A function's version is its content; two functions of one file are two files here.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -58,8 +58,8 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreEr
 const INCOMING: &str = "incoming";
 
 impl Store {
-    /// Opens the store below a state directory, making it where it is not there, and removes what an earlier manager left
-    /// half done. Texts are warnings. Blocks as long as the disk does.
+    /// Opens the store below a state directory, making it where it is not there, and removes what an earlier manager
+    /// left half done. Texts are warnings. Blocks as long as the disk does.
     ///
     /// # Errors
     /// The directories cannot be made, or are another user's.
@@ -95,8 +95,8 @@ impl Store {
         }
     }
 
-    /// Takes a probe's copy in as a version of a function: a rename. A version that is there and unchanged stays as it is,
-    /// and running workers keep the file they map.
+    /// Takes a probe's copy in as a version of a function: a rename. A version that is there and unchanged stays as it
+    /// is, and running workers keep the file they map.
     ///
     /// # Errors
     /// The copy is not what a probe leaves, or could not be moved; it is removed then.

@@ -52,9 +52,12 @@ fn the_same_content_again_changes_nothing() {
     assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
 }
 
+/// What happened to it, how, and what is said of it.
+type Change = (&'static str, fn(&Path), &'static str);
+
 #[test]
 fn a_stored_file_that_was_changed_is_noticed_and_made_again() {
-    let changes: [(&str, fn(&Path), &str); 4] = [
+    let changes: [Change; 4] = [
         (
             "written to",
             |path| {

@@ -26,7 +26,7 @@ const LOADER_GAVE_UP: i32 = 127;
 
 /// Judges a probe. `messages` are the bytes of each message it sent, in order; `nonce` is the order's.
 ///
-/// A report counts however the probe ended. Without one nothing does: not exit code 0, and not what a constructor wrote.
+/// A report counts however the probe ended. Without one nothing does: not exit code 0, nor what a constructor wrote.
 ///
 /// # Errors
 /// The report's refusal; or what the end without a report means.
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn report(nonce: &str, result: Result<Found, Refusal>) -> Vec<u8> {
-        encode(&ProbeWord::Report(ProbeReport { nonce: nonce.into(), result })).unwrap()
+        encode(&ProbeWord::Report(Box::new(ProbeReport { nonce: nonce.into(), result }))).unwrap()
     }
 
     #[test]
@@ -137,12 +137,12 @@ mod tests {
             (
                 Ended::Signalled(11),
                 vec![&loading],
-                "crashed with SIGSEGV while it was loaded (a constructor, or a damaged file); load it under a debugger",
+                "crashed with SIGSEGV while loading (in a constructor, or it is damaged); try it under a debugger",
             ),
             (
                 Ended::Signalled(36),
                 vec![&loading],
-                "crashed with signal 36 while it was loaded (a constructor, or a damaged file); load it under a debugger",
+                "crashed with signal 36 while loading (in a constructor, or it is damaged); try it under a debugger",
             ),
             (
                 Ended::Signalled(9),
@@ -152,7 +152,7 @@ mod tests {
             (
                 ten,
                 vec![&loading],
-                "did not finish loading within 10 s: one of its constructors does not return; mend it, or raise \
+                "was not loaded within 10 s: one of its constructors does not return; mend it, or raise \
                  probe_timeout",
             ),
             // Words that are not ours.
@@ -164,17 +164,17 @@ mod tests {
             (
                 ten,
                 vec![],
-                "could not be copied within 10 s (a slow or hanging file system); raise probe_timeout if it is only slow",
+                "was not copied within 10 s: its file system is slow or hangs; raise probe_timeout if it is only slow",
             ),
             (
                 Ended::Signalled(7),
                 vec![],
-                "could not be looked at: the probe was ended by SIGBUS before the library was loaded; please report this",
+                "was not looked at: the probe was ended by SIGBUS before loading it; please report this",
             ),
             (
                 Ended::Exited(101),
                 vec![],
-                "could not be looked at: the probe exited with code 101 before the library was loaded; please report this",
+                "was not looked at: the probe exited with code 101 before loading it; please report this",
             ),
             (
                 Ended::Signalled(9),

@@ -63,6 +63,9 @@ fn file(dir: &Path, name: &str, content: &[u8], expect: &str) -> Case {
     case(path, expect)
 }
 
+/// Name, the bytes that are changed and where, and the sentence.
+type Change<'a> = (&'a str, &'a [(usize, &'a [u8])], &'a str);
+
 /// A good library, cut short or with some bytes changed.
 fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -76,7 +79,7 @@ fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
         format!("was cut short: it ends after {last} bytes, before the end of its section table; copy it again");
     cases.push(file(dir, "cut_by_one_byte", &whole[..last], &expect));
 
-    let changes: [(&str, &[(usize, &[u8])], &str); 4] = [
+    let changes: [Change; 5] = [
         // Byte order and e_machine.
         (
             "other_machine",
@@ -89,11 +92,13 @@ fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
             &[(4, &[1]), (18, &[3, 0])],
             "is built for 32-bit x86, this machine is …; build it with --target …",
         ),
+        // EI_OSABI.
+        ("other_system", &[(7, &[9])], "is built for … under FreeBSD, this machine is …; build it with --target …"),
         // e_shoff, e_shnum, e_shstrndx: what sstrip does.
         (
             "stripped_bare",
             &[(40, &[0; 8]), (60, &[0; 4])],
-            "has no section table, so that nobody can tell whether it is complete; strip it with strip, not with sstrip",
+            "has no section table, so nobody can tell whether it is complete; use strip on it, not sstrip",
         ),
         // e_phentsize.
         ("damaged", &[(54, &[1, 0])], "is damaged: …; copy it again, or build it again"),

@@ -1,13 +1,14 @@
 //! Libraries that are wrong, one small source each, with the sentence that is expected of the manager beside it.
 //!
-//! A source in `plugins/` begins with comment lines: what is wrong with it; optionally `name:` (its file name; else the
-//! stem of the source, with `.so`), `build:` (shell lines that make `$OUT` from `$SRC` in a directory `$TMP` of its own;
-//! else the compiler's plain call) and `expect:` (the sentence that follows the file's path; `…` stands for anything).
-//! To add a case is to add a file. What no compiler makes is in `made.rs`.
+//! A source in `plugins/` begins with comment lines: what is wrong with it; optionally `name:` (its file name; else
+//! the stem of the source, with `.so`), `build:` (shell lines that make `$OUT` from `$SRC` in a directory `$TMP` of its
+//! own; else the compiler's plain call) and `expect:` (the sentence that follows the file's path; `…` stands for
+//! anything). To add a case is to add a file. What no compiler makes is in `made.rs`.
 //!
 //! [`cases`] builds what is out of date, once, however many tests ask at a time. A case is a file in a directory of its
 //! own: copy it, link it or point worker_dir at it.
 #![allow(dead_code)] // each test uses its part of it
+#![allow(clippy::unwrap_used)] // these are tests, though not marked so
 
 mod made;
 pub mod probe;
@@ -58,6 +59,11 @@ pub fn cases() -> Vec<Case> {
 /// The case of this function.
 pub fn find<'a>(cases: &'a [Case], function: &str) -> &'a Case {
     cases.iter().find(|case| case.function == function).unwrap_or_else(|| panic!("no case {function}"))
+}
+
+/// A library that is served, and its function.
+pub fn good() -> (PathBuf, &'static str) {
+    (find(&cases(), "returns").path.clone(), "returns")
 }
 
 /// The directory this case has to itself, made anew where it is not there.

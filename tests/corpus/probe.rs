@@ -1,4 +1,5 @@
-//! A probe as the manager runs one: a process of its own, a socket, a deadline. The process is this test's binary again.
+//! A probe as the manager runs one: a process of its own, a socket, a deadline. The process is this test's binary
+//! again.
 
 use std::fs;
 use std::io::IoSlice;
@@ -20,8 +21,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, sendms
 /// Set in the process that is a probe.
 const CHILD: &str = "GM_NATIVE_TEST_PROBE";
 
-/// How long a probe that has begun to load may load. One that hangs is waited for as long; one that does not, whatever the
-/// machine is busy with, has this from its first word on.
+/// How long a probe that has begun to load may load. One that hangs is waited for as long; one that does not, whatever
+/// the machine is busy with, has this from its first word on.
 const LOADING: Duration = Duration::from_secs(2);
 
 /// Whatever else may take its time.

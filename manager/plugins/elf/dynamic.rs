@@ -44,7 +44,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment])
         .collect();
     let value = |tag| entries.iter().find(|&&(t, _)| t == tag).map(|&(_, value)| value);
 
-    if value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_PIE.0 as u64 != 0) {
+    if value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0) {
         return Err(Refusal::NotShared { what: "a program".into(), todo: "build a cdylib".into() });
     }
     for &(tag, size, name) in TABLES {

@@ -10,14 +10,17 @@ use super::{Elf, Expect, File, Sections, unreadable};
 use crate::plugins::refusal::Refusal;
 use crate::plugins::text::clipped;
 
-/// One kind of entry that a manager understands. The first bytes say which kind an entry is of.
+/// One kind of entry that a manager recognises. The first bytes say which kind an entry is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKind {
     /// Its first bytes.
     pub magic: [u8; 32],
-    /// Its size in bytes.
-    pub size: u64,
+    /// Its size in bytes; `None`: this manager only knows that there is such a kind, and does not load it.
+    pub size: Option<u64>,
 }
+
+/// Bytes of an entry that say its kind.
+const MAGIC: u64 = 32;
 
 /// How many of its other entries a refusal names.
 const NAMED: usize = 5;
@@ -36,7 +39,14 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     let mut exported = table.iter().filter(|symbol| look.is_exported(symbol));
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
         None => Err(Refusal::NoEntry { symbol, hint: look.hint() }),
-        Some(found) => look.at(found).map_err(|what| Refusal::NotAnEntry { symbol, what }),
+        Some(found) => match look.at(found) {
+            Ok((EntryKind { size: None, .. }, _)) => Err(Refusal::LaterEntry { symbol }),
+            Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
+                Err(Refusal::OtherEntry { symbol, size, ours: *ours })
+            }
+            Ok(_) => Ok(()),
+            Err(what) => Err(Refusal::NotAnEntry { symbol, what }),
+        },
     }
 }
 
@@ -58,8 +68,8 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
         symbol.name(self.file.endian, self.table.strings()).ok()
     }
 
-    /// Whether a symbol is an entry; if not, what it is.
-    fn at(&self, symbol: &Symbol) -> Result<(), String> {
+    /// The kind of entry a symbol stands for, and its size; in the error the words for something else.
+    fn at(&self, symbol: &Symbol) -> Result<(&EntryKind, u64), String> {
         match symbol.st_type() {
             elf::STT_OBJECT => {}
             elf::STT_FUNC | elf::STT_GNU_IFUNC => return Err("a function".into()),
@@ -67,20 +77,19 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
             _ => return Err("a bare label".into()),
         }
         let size = symbol.st_size(self.file.endian);
-        let kinds = || self.expect.kinds.iter().filter(move |kind| kind.size == size);
-        if kinds().next().is_none() {
-            return Err(format!("a variable of {size} bytes"));
+        let variable = || format!("a variable of {size} byte{}", if size == 1 { "" } else { "s" });
+        if size < MAGIC {
+            return Err(variable());
         }
         let address = symbol.st_value(self.file.endian);
         let Some(offset) = file_offset(self.file, self.segments, address, size) else {
             return Err("a variable of zeros".into());
         };
-        let magic =
-            self.file.data.read_bytes_at(offset, 32).map_err(|()| "a variable that cannot be read".to_owned())?;
-        if kinds().any(|kind| kind.magic == magic) {
-            return Ok(());
+        let magic = self.file.data.read_bytes_at(offset, MAGIC).map_err(|()| variable())?;
+        match self.expect.kinds.iter().find(|kind| kind.magic == magic) {
+            Some(kind) => Ok((kind, size)),
+            None => Err(format!("{} that begins with {}", variable(), clipped(magic, 32))),
         }
-        Err(format!("a variable of {size} bytes that begins with {}", clipped(magic, 32)))
     }
 
     /// What it exports instead, and what to do.

@@ -27,6 +27,10 @@ pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Heade
         return Err(recognise::foreign(head));
     }
     let built = machine::of(head).ok_or_else(|| cut(size))?;
+    let built = match system(head) {
+        None => built,
+        Some(system) => format!("{built} under {system}"),
+    };
     if built != ours.name {
         let (ours, target) = (ours.name.to_owned(), ours.target.to_owned());
         return Err(Refusal::OtherMachine { built, ours, target });
@@ -38,6 +42,15 @@ pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Heade
     let endian = header.endian().map_err(unreadable)?;
     kind(header.e_type(endian))?;
     Ok(Header { elf: header, endian, size })
+}
+
+/// The system a library is for, where its header names one that is not ours.
+fn system(head: &[u8]) -> Option<String> {
+    match elf::OsAbi(*head.get(7)?) {
+        elf::ELFOSABI_SYSV | elf::ELFOSABI_GNU => None,
+        elf::ELFOSABI_FREEBSD => Some("FreeBSD".into()),
+        other => Some(format!("another system (ELF OS ABI {})", other.0)),
+    }
 }
 
 fn cut(size: u64) -> Refusal {

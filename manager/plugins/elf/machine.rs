@@ -3,7 +3,7 @@
 /// A machine that libraries run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// As Rust names it, and [`of`] too.
+    /// As Rust names it; the same word an ELF header of it is read as.
     pub name: &'static str,
     /// The target to build for.
     pub target: &'static str,

@@ -34,7 +34,7 @@ pub struct Expect<'a> {
     pub prefix: &'a str,
     /// The function it is to serve.
     pub function: &'a FunctionName,
-    /// The kinds of entry that are understood.
+    /// The kinds of entry that are recognised.
     pub kinds: &'a [EntryKind],
     /// The machine it is to run on.
     pub machine: Machine,

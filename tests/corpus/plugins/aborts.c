@@ -1,5 +1,5 @@
 // A constructor that aborts.
-// expect: crashed with SIGABRT while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIGABRT while loading (in a constructor, or it is damaged); try it under a debugger
 #include <stdlib.h>
 #include "entry.h"
 ENTRY(aborts);

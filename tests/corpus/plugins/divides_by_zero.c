@@ -1,5 +1,5 @@
 // A constructor that divides by zero, with the signal raised by hand where the machine does not.
-// expect: crashed with SIGFPE while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIGFPE while loading (in a constructor, or it is damaged); try it under a debugger
 #include <signal.h>
 #include "entry.h"
 ENTRY(divides_by_zero);

@@ -1,3 +1,3 @@
-// The right magic on something larger.
-// expect: exports entry_is_too_large as a variable of 512 bytes, not as the entry of a function; put #[function] on it and build with gm-plugin-api
+// The right magic on something larger: an entry of another abi_stable.
+// expect: exports entry_is_too_large as an entry of 512 bytes, which has … here; build it with the gm-plugin-api of this release
 char entry_is_too_large[512] = "abi stable library for Rust     ";

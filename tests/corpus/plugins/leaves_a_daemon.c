@@ -1,6 +1,6 @@
 // A constructor that leaves a process behind which holds every descriptor, then crashes. Nobody may wait for an end of
 // file. The alarm ends the process it leaves.
-// expect: crashed with SIGABRT while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIGABRT while loading (in a constructor, or it is damaged); try it under a debugger
 #include <stdlib.h>
 #include <unistd.h>
 #include "entry.h"

@@ -1,6 +1,6 @@
 // A constructor that recurses without end. On the main thread Rust's own handler makes an abort of it.
 // build: cc -shared -fPIC -O0 -o $OUT $SRC
-// expect: crashed with SIG… while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIG… while loading (in a constructor, or it is damaged); try it under a debugger
 #include "entry.h"
 ENTRY(overflows_the_stack);
 static int deeper(volatile char *above) {

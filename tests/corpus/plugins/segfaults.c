@@ -1,5 +1,5 @@
 // A constructor that writes to nowhere.
-// expect: crashed with SIGSEGV while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIGSEGV while loading (in a constructor, or it is damaged); try it under a debugger
 #include "entry.h"
 ENTRY(segfaults);
 AT_LOAD crash(void) { *(volatile int *)8 = 1; }

@@ -1,5 +1,5 @@
 // A constructor that runs into an illegal instruction.
-// expect: crashed with SIGILL while it was loaded (a constructor, or a damaged file); load it under a debugger
+// expect: crashed with SIGILL while loading (in a constructor, or it is damaged); try it under a debugger
 #include <signal.h>
 #include "entry.h"
 ENTRY(traps);
