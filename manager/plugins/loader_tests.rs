@@ -68,7 +68,7 @@ fn run(instance: &mut Instance, workload: &[u8]) -> Result<Vec<u8>, RawFail> {
         workload: workload.into(),
         host: &HOST,
     };
-    instance.run(&job).map(RVec::into_vec)
+    instance.run(&job).into_result().map(RVec::into_vec)
 }
 
 #[test]
