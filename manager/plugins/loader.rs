@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use abi_stable::StableAbi;
 use abi_stable::library::{AbiHeader, AbiHeaderRef};
 use gm_plugin_api::abi::{
-    C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RResult, RVec, RawContext, RawFail, RawJob, RawState,
-    compare_layouts,
+    C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RResult, RVec, RawContext, RawFail, RawJob,
+    RawState, compare_layouts,
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 

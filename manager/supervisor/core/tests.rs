@@ -135,7 +135,9 @@ fn names(start: &Start) -> String {
 fn two_functions() -> Stage {
     let mut stage = Stage::new("[GearmanManager]\ndedicated_count = 2\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
-    (1..=4).for_each(|id| drop(stage.serves(id)));
+    for id in 1..=4 {
+        stage.serves(id);
+    }
     stage.did();
     stage
 }
@@ -296,7 +298,9 @@ fn a_stop_drains_waits_and_kills_what_is_left() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGTERM" });
     assert_eq!(stage.did(), ["leave 1", "leave 2", "leave 3", "leave 4"]);
-    (1..=3).for_each(|id| drop(stage.leaves(id)));
+    for id in 1..=3 {
+        stage.leaves(id);
+    }
     stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(30));
     assert_eq!(stage.did(), [""; 0], "a second signal does not start the clock anew");
     stage.later(Duration::from_secs(30));
@@ -308,7 +312,9 @@ fn a_stop_drains_waits_and_kills_what_is_left() {
 #[test]
 fn the_fifth_signal_kills_at_once() {
     let mut stage = two_functions();
-    (0..4).for_each(|_| drop(stage.input(Input::Stop { by: "SIGINT" })));
+    for _ in 0..4 {
+        stage.input(Input::Stop { by: "SIGINT" });
+    }
     stage.did();
     stage.input(Input::Stop { by: "SIGINT" });
     assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
@@ -323,7 +329,9 @@ fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
     for id in 1..=4 {
         stage.says(id, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
     }
-    (1..=4).for_each(|id| drop(stage.says(id, Word::ServerUp { server: 0 })));
+    for id in 1..=4 {
+        stage.says(id, Word::ServerUp { server: 0 });
+    }
     assert_eq!((stage.told(up), stage.told(down)), (2, 1));
 }
 
@@ -359,30 +367,48 @@ fn random_walks_keep_the_invariants() {
             let ids = stage.ids();
             let id = if ids.is_empty() { 1 } else { ids[random.usize(..ids.len())] };
             match random.u8(..12) {
-                0..=4 => drop(stage.serves(id)),
-                5 => drop(stage.leaves(id)),
-                6 => drop(stage.dies_in_job(id, random.u64(..5))),
-                7 => drop(stage.ends(id, obituary(KILLED, Verdict::OutsideJob, 0))),
+                0..=4 => {
+                    stage.serves(id);
+                }
+                5 => {
+                    stage.leaves(id);
+                }
+                6 => {
+                    stage.dies_in_job(id, random.u64(..5));
+                }
+                7 => {
+                    stage.ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+                }
                 8 => {
                     versions += 1;
                     stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
                 }
-                9 => drop(stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() })),
-                _ => drop(stage.later(Duration::from_millis(random.u64(..5000)))),
+                9 => {
+                    stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() });
+                }
+                _ => {
+                    stage.later(Duration::from_millis(random.u64(..5000)));
+                }
             }
             let live = stage.core.workers.values().filter(|worker| worker.life.is_live()).count();
             assert!(live <= 6 + 3, "seed {seed}: {live} workers, planned 6, and a surge of one a group");
         }
         for _ in 0..200 {
             stage.later(Duration::from_secs(31));
-            stage.ids().into_iter().for_each(|id| drop(stage.serves(id)));
+            for id in stage.ids() {
+                stage.serves(id);
+            }
             let leaving = stage.core.workers.iter().filter(|(_, worker)| !worker.life.is_live()).map(|(id, _)| id.0);
-            leaving.collect::<Vec<_>>().into_iter().for_each(|id| drop(stage.leaves(id)));
+            for id in leaving.collect::<Vec<_>>() {
+                stage.leaves(id);
+            }
         }
         let serving = stage.core.workers.values().filter(|worker| worker.life.is_serving()).count();
         assert_eq!(serving, 6, "seed {seed}: as planned in the end");
         stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
-        stage.ids().into_iter().for_each(|id| drop(stage.leaves(id)));
+        for id in stage.ids() {
+            stage.leaves(id);
+        }
         assert_eq!(stage.did().pop().unwrap(), "Finish", "seed {seed}");
     }
 }
