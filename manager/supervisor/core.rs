@@ -4,6 +4,7 @@
 //! ([`Core::reconcile`]), and whether the start is complete ([`Core::startup`]).
 
 mod backing_off;
+mod deaths;
 mod servers;
 mod startup;
 #[cfg(test)]
@@ -97,8 +98,6 @@ pub struct Obituary {
     pub end: End,
     /// What its page says of it.
     pub verdict: Verdict,
-    /// Whether it had loaded nothing yet.
-    pub was_starting: bool,
     /// Jobs it had run.
     pub jobs: u64,
     /// The most memory it had, in KiB.
@@ -167,6 +166,7 @@ pub(super) struct Worker {
     /// Name and hash of what it serves.
     pub functions: Vec<(String, String)>,
     pub life: Life,
+    pub stage: Stage,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,
@@ -179,6 +179,19 @@ impl Worker {
     pub fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// How far a worker's start has come, as it says itself. Functions are counted as in its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has said nothing yet.
+    Begins,
+    /// It loads a function's library.
+    Loading(usize),
+    /// It is in a function's `new()`.
+    Making(usize),
+    /// Everything is loaded.
+    Over,
 }
 
 #[derive(Debug, PartialEq)]
@@ -210,6 +223,8 @@ pub struct Core {
     last_failure: Option<String>,
     /// What was last said of a failing function.
     failures: BTreeMap<String, String>,
+    /// Functions whose present library asked not to be started again.
+    given_up: BTreeSet<String>,
     spawn_after: Duration,
     servers: Vec<Server>,
     warned: BTreeSet<String>,
@@ -236,6 +251,7 @@ impl Core {
             groups_failing: BTreeMap::new(),
             last_failure: None,
             failures: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             spawn_after: Duration::ZERO,
             servers,
             warned: BTreeSet::new(),
@@ -290,6 +306,8 @@ impl Core {
         scanned.events.into_iter().for_each(|event| self.tell(event));
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
+            // A library that was taken away and put back is tried again: somebody meant something by it.
+            self.given_up.retain(|function| self.catalog.version(function).is_some());
             self.replan(now);
         }
     }
@@ -301,6 +319,7 @@ impl Core {
             // What failed before says nothing about new code.
             self.functions_failing.remove(function);
             self.failures.remove(function);
+            self.given_up.remove(function);
             self.replan(now);
         }
     }
@@ -383,7 +402,7 @@ impl Core {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
-        let wanted: Vec<String> = all.iter().filter(|name| !self.is_backing_off(name, now)).cloned().collect();
+        let wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
         let members: Vec<Member> = self
             .workers
             .iter()

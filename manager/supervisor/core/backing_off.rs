@@ -60,9 +60,14 @@ impl Core {
         }
     }
 
-    /// Whether workers are to do without the function for now.
-    pub(super) fn is_backing_off(&self, function: &str, now: Duration) -> bool {
-        self.functions_failing.get(function).is_some_and(|backoff| backoff.waits_until(now).is_some())
+    /// Whether a worker may be started with the function now, or has to do without it.
+    pub(super) fn may_start(&self, function: &str, now: Duration) -> bool {
+        !self.is_given_up(function) && self.backing_off(function, now).is_none()
+    }
+
+    /// Whether the function asked not to be started again.
+    pub(super) fn is_given_up(&self, function: &str) -> bool {
+        self.given_up.contains(function)
     }
 
     /// How long the function is still to be left out, for status.

@@ -64,14 +64,17 @@ impl Core {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| *function == name);
             let left_out = self.plan.left_out.iter().find(|(function, _)| *function == name);
-            let failing = self.functions_failing.get(&name).filter(|backoff| backoff.waits_until(now).is_some());
+            let failing = self.is_given_up(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map_or_else(String::new, |version| version.hash.clone()),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now),
-                note: failing
-                    .and(self.failures.get(&name).cloned())
+                note: self
+                    .failures
+                    .get(&name)
+                    .filter(|_| failing)
+                    .cloned()
                     .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                     .or(left_out.map(|(_, reason)| format!("left out: {reason}"))),
                 name,
