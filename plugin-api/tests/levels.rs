@@ -1,4 +1,5 @@
 //! What is not wanted is not even formatted, by whichever way it is logged. One test: the level is the library's own.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::sync::Mutex;
 

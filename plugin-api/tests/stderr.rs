@@ -1,6 +1,7 @@
 //! What a panic prints: nothing where it becomes a job's failure, all of it where the process ends.
 //!
 //! Standard error belongs to the whole process, so each case runs in a process of its own: this test, told so.
+#![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::process::{Command, Output};
 
