@@ -26,7 +26,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub struct ProbeOrder {
     /// Comes back with every word. Not to be guessed.
     pub nonce: String,
-    /// The file.
+    /// The file, by an absolute path.
     #[serde(with = "path")]
     pub candidate: PathBuf,
     /// The function it is to serve.
