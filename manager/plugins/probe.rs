@@ -49,8 +49,6 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    // The nonce lies in there.
-    bytes.fill(0);
     let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
     let report = run(&order, loading);
     if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
