@@ -19,6 +19,7 @@ pub mod last_good;
 mod listing;
 pub mod loader;
 pub mod loader_words;
+pub mod marks;
 pub mod name;
 pub mod permissions;
 pub mod probe;

@@ -85,6 +85,53 @@ pub enum Event {
         /// One sentence.
         text: String,
     },
+    /// A new version of a function that is served begins to be tried.
+    RolloutStarted {
+        /// The function.
+        function: String,
+        /// The version that is served.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// A new version has proved good: it replaces the old one, worker by worker.
+    RolloutPromoted {
+        /// The function.
+        function: String,
+        /// The new version.
+        version: String,
+        /// Jobs its canary ran.
+        jobs: u64,
+        /// How long its canary served, in seconds.
+        seconds: f64,
+    },
+    /// A new version is bad: it is not tried again until its content changes.
+    RolloutStopped {
+        /// The function.
+        function: String,
+        /// The bad version.
+        version: String,
+        /// What happened.
+        reason: String,
+        /// The version that goes on being served.
+        serving: String,
+    },
+    /// The last worker with an old version has gone.
+    RolloutFinished {
+        /// The function.
+        function: String,
+        /// The version every worker has now.
+        version: String,
+        /// Since the promotion, in seconds.
+        seconds: f64,
+    },
+    /// An earlier version is served on request.
+    RolledBack {
+        /// The function.
+        function: String,
+        /// The version.
+        version: String,
+    },
     /// A library was removed: its workers leave.
     FunctionGone {
         /// Its function.
@@ -258,6 +305,9 @@ impl Event {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::RolledBack { .. } => Level::Info,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { .. } => Level::Warn,
@@ -295,6 +345,25 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::RolloutStarted { function, from, to } => {
+                format!("{function}: version {to} is tried by one worker beside version {from}")
+            }
+            Self::RolloutPromoted { function, version, jobs, seconds } => {
+                format!(
+                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
+                )
+            }
+            Self::RolloutStopped { function, version, reason, serving } => format!(
+                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
+                 the file changes or `gm-native retry {function}` is said",
+                escape(reason)
+            ),
+            Self::RolloutFinished { function, version, seconds } => {
+                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
+            }
+            Self::RolledBack { function, version } => {
+                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
+            }
             Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
             Self::NothingToServe { dirs } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rollouts::Trial;
 use super::{Action, Core, Input, Key, Obituary, Phase, Start, Worker};
 use crate::plan::shuffle;
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
@@ -12,12 +13,12 @@ use crate::worker::orders::Word;
 
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
-    pub(super) fn start(&mut self, key: &Key, wanted: &[String], now: Duration) {
+    pub(super) fn start(&mut self, key: &Key, wanted: &[String], trial: Option<Trial>, now: Duration) {
         self.next_worker += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
-            .filter_map(|name| self.catalog.version(&name).cloned().map(|version| (name, version)))
+            .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
         let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
         self.workers.insert(
@@ -30,6 +31,7 @@ impl Core {
                 pid: None,
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
+                trial,
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
@@ -84,7 +86,8 @@ impl Core {
         let (life, step) = before.step(happening, now);
         worker.life = life;
         let pid = worker.pid;
-        let hung = (step == Step::Kill(Why::StartTimeout)).then(|| (worker.key.clone(), worker.names(), worker.born));
+        let hung = (step == Step::Kill(Why::StartTimeout))
+            .then(|| (worker.key.clone(), worker.names(), worker.born, worker.trial.clone()));
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
         match step {
             Step::Nothing => {}
@@ -95,9 +98,13 @@ impl Core {
                 self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });
             }
         }
-        if let Some((key, names, born)) = hung {
-            self.last_failure = Some(format!("{}: not loaded within start_timeout", several(&names)));
-            self.died_outside_job(&key, names, born, now);
+        match hung {
+            Some((key, _, _, Some(trial))) => self.canary_hangs(&key, &trial, now),
+            Some((key, names, born, None)) => {
+                self.last_failure = Some(format!("{}: not loaded within start_timeout", several(&names)));
+                self.died_outside_job(&key, names, born, now);
+            }
+            None => {}
         }
         if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
             self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
@@ -132,9 +139,11 @@ impl Core {
         let Some((function, _)) = worker.functions.get(function).cloned() else { return };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
-        self.tell(Event::CannotServe { pid, function: function.clone(), reason });
+        self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
         self.happens(id, Happening::CannotServe, now);
-        self.blame(&function, born, now);
+        if !self.canary_cannot_serve(&id, &function, &reason, now) {
+            self.blame(&function, born, now);
+        }
     }
 
     /// A worker's process is gone.
@@ -154,8 +163,13 @@ impl Core {
             return;
         }
         let death = death(&worker, obituary);
-        self.last_failure = Some(Event::WorkerDied(death.clone()).line());
+        let (how, line) = (death.end.clone(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
+        let by_us = matches!(told, Some(why) if why != Why::ByItself);
+        if !by_us && self.canary_died(&worker, obituary, &how_it_died(&how, &obituary.verdict), now) {
+            return;
+        }
+        self.last_failure = Some(line);
         match (&obituary.verdict, told) {
             (Verdict::InJob(lost), None | Some(Why::ByItself)) => {
                 if let Some((function, _)) = worker.functions.get(lost.function) {
@@ -172,6 +186,14 @@ impl Core {
 
 /// How long nothing is started after the system refused a process.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a canary died, for the reason its version is given up.
+fn how_it_died(end: &str, verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::InJob(lost) | Verdict::WhileSending(lost) => format!("{end} in job {}", lost.handle),
+        _ => format!("{end} outside a job"),
+    }
+}
 
 fn left(worker: &Worker, obituary: &Obituary) -> Event {
     let end = obituary.end;
