@@ -19,8 +19,9 @@ const SCRIPT: &str = r#"
     trap '' HUP INT TERM
     cat > /dev/null
     for pass in 1 2 3; do
-        for process in /proc/[0-9]*; do
-            if grep -qszxF -- "$1" "$process/environ"; then kill -9 "${process#/proc/}" 2> /dev/null; fi
+        for file in $(grep -slzxF -- "$1" /proc/[0-9]*/environ); do
+            process="${file#/proc/}"
+            kill -9 "${process%/environ}" 2> /dev/null
         done
         sleep 0.2
     done
