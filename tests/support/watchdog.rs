@@ -115,6 +115,11 @@ pub fn descendants(root: Pid) -> Vec<Pid> {
     family
 }
 
+/// Whether a process is there and no zombie: who adopts an orphan may take seconds to reap it.
+pub fn runs(pid: Pid) -> bool {
+    stat(pid).is_some_and(|stat| stat.has_memory)
+}
+
 fn processes() -> impl Iterator<Item = Pid> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))

@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::support::gearmand::Gearmand;
@@ -12,10 +10,10 @@ use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
-use crate::support::watchdog::{MARK, Watchdog};
+use crate::support::watchdog::{MARK, Watchdog, runs};
 
 fn wait_gone(pid: Pid) {
-    wait_for("the end of a process", DEADLINE, || (kill(pid, None) == Err(Errno::ESRCH)).then_some(()));
+    wait_for("the end of a process", DEADLINE, || (!runs(pid)).then_some(()));
 }
 
 #[test]
@@ -36,13 +34,7 @@ fn a_daemon_ends_with_its_thread_even_when_its_handle_does_not() {
         std::mem::forget(sleeper);
         pid
     });
-    let pid = pid.join().unwrap();
-    // It has no parent that would reap it but this process.
-    wait_for("the end of the sleeper", DEADLINE, || {
-        nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))
-            .is_ok_and(|status| status.pid().is_some())
-            .then_some(())
-    });
+    wait_gone(pid.join().unwrap());
 }
 
 #[test]
