@@ -37,23 +37,30 @@ fn a_daemon_ends_with_its_thread_even_when_its_handle_does_not() {
     wait_gone(pid.join().unwrap());
 }
 
+/// A process that is no child of ours any more, and carries that mark.
+fn daemonised(mark: &str) -> Pid {
+    let mut command = Command::new("sh");
+    command.args(["-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"]).env(MARK, mark);
+    let output = run(&mut command, b"", DEADLINE).unwrap().success();
+    Pid::from_raw(String::from_utf8(output).unwrap().trim().parse().unwrap())
+}
+
+#[test]
+fn a_daemonised_process_ends_with_its_watchdog() {
+    let mark = format!("dropped by {}", std::process::id());
+    let watchdog = Watchdog::over(&mark);
+    let pid = daemonised(&mark);
+    drop(watchdog);
+    wait_gone(pid);
+}
+
 #[test]
 fn a_daemonised_process_ends_with_its_test() {
-    let mark = format!("a daemon of {}", std::process::id());
-    let start = || {
-        let mut command = Command::new("sh");
-        command.args(["-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"]).env(MARK, &mark);
-        let output = run(&mut command, b"", DEADLINE).unwrap().success();
-        Pid::from_raw(String::from_utf8(output).unwrap().trim().parse().unwrap())
-    };
+    let mark = format!("let go by {}", std::process::id());
     let mut watchdog = Watchdog::over(&mark);
-    let pid = start();
+    let pid = daemonised(&mark);
     wait_for("the sleeper", DEADLINE, || watchdog.marked().contains(&pid).then_some(()));
     watchdog.let_go();
-    wait_gone(pid);
-
-    let pid = start();
-    drop(watchdog);
     wait_gone(pid);
 }
 
