@@ -61,6 +61,12 @@ pub enum Command {
     ///
     /// It builds, is tested and can be served as it is: see its README.md.
     New(NewArgs),
+    /// List the stored versions of a running manager's functions
+    Versions(VersionsArgs),
+    /// Serve an earlier version of a function until its file changes
+    Rollback(RollbackArgs),
+    /// Try a version again that was given up
+    Retry(RetryArgs),
 }
 
 /// Options of `status`.
@@ -73,6 +79,31 @@ pub struct StatusArgs {
     /// Print nothing but what is wrong; exit 0 if all is well, else 1
     #[arg(long)]
     pub check: bool,
+}
+
+/// Options of `versions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct VersionsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The function
+    pub function: String,
+
+    /// First digits of the version's hash [default: the newest earlier one]
+    pub hash: Option<String>,
+}
+
+/// Options of `retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RetryArgs {
+    /// The function
+    pub function: String,
 }
 
 /// Options of `events`.

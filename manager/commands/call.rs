@@ -62,7 +62,7 @@ fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     let function = match &args.function {
         Some(name) => FunctionName::new(name).map_err(|error| format!("--function {error}"))?,
-        None => name::read(args.file.file_name().unwrap_or_default())
+        None => name::function_of(args.file.file_name().unwrap_or_default())
             .map(|(name, _)| name)
             .map_err(|reason| format!("{} {reason}; or name its function with --function", Shown(&args.file)))?,
     };

@@ -89,7 +89,7 @@ impl Checker<'_> {
         }
         let function = match function
             .cloned()
-            .map_or_else(|| name::read(file.file_name().unwrap_or_default()).map(|(name, _)| name), Ok)
+            .map_or_else(|| name::function_of(file.file_name().unwrap_or_default()).map(|(name, _)| name), Ok)
         {
             Ok(function) => function,
             Err(reason) => return wrong(reason.to_string()),

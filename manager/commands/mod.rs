@@ -9,6 +9,8 @@ pub mod new;
 pub mod output;
 pub mod run;
 pub mod status;
+mod table;
+pub mod versions;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -39,6 +41,9 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => status::check(control, format(args.json)),
             false => status::show(control, format(args.json)),
         }),
+        Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
+        Some(Command::Rollback(args)) => with_manager(cli, |control| versions::roll_back(control, args)),
+        Some(Command::Retry(args)) => with_manager(cli, |control| versions::retry(control, args)),
         Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),

@@ -85,6 +85,53 @@ pub enum Event {
         /// One sentence.
         text: String,
     },
+    /// A new version of a function that is served begins to be tried.
+    RolloutStarted {
+        /// The function.
+        function: String,
+        /// The version that is served.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// A new version has proved good: it replaces the old one, worker by worker.
+    RolloutPromoted {
+        /// The function.
+        function: String,
+        /// The new version.
+        version: String,
+        /// Jobs its canary ran.
+        jobs: u64,
+        /// How long its canary served, in seconds.
+        seconds: f64,
+    },
+    /// A new version is bad: it is not tried again until its content changes.
+    RolloutStopped {
+        /// The function.
+        function: String,
+        /// The bad version.
+        version: String,
+        /// What happened.
+        reason: String,
+        /// The version that goes on being served.
+        serving: String,
+    },
+    /// The last worker with an old version has gone.
+    RolloutFinished {
+        /// The function.
+        function: String,
+        /// The version every worker has now.
+        version: String,
+        /// Since the promotion, in seconds.
+        seconds: f64,
+    },
+    /// An earlier version is served on request.
+    RolledBack {
+        /// The function.
+        function: String,
+        /// The version.
+        version: String,
+    },
     /// A library was removed: its workers leave.
     FunctionGone {
         /// Its function.
@@ -278,6 +325,9 @@ impl Event {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
             Self::GivenUp { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::RolledBack { .. } => Level::Info,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { .. } => Level::Warn,
@@ -315,6 +365,25 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::RolloutStarted { function, from, to } => {
+                format!("{function}: version {to} is tried by one worker beside version {from}")
+            }
+            Self::RolloutPromoted { function, version, jobs, seconds } => {
+                format!(
+                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
+                )
+            }
+            Self::RolloutStopped { function, version, reason, serving } => format!(
+                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
+                 the file changes or `gm-native retry {function}` is said",
+                escape(reason)
+            ),
+            Self::RolloutFinished { function, version, seconds } => {
+                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
+            }
+            Self::RolledBack { function, version } => {
+                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
+            }
             Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
             Self::NothingToServe { dirs } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))
@@ -373,6 +442,18 @@ impl Event {
 }
 
 impl Death {
+    /// How it ended and at what, in a few words.
+    pub fn how(&self) -> String {
+        let end = &self.end;
+        match &self.at {
+            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
+            DeathAt::Start => format!("{end} before it loaded anything"),
+            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
+            DeathAt::New { .. } => format!("{end} in its new()"),
+            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
+        }
+    }
+
     fn line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
@@ -389,12 +470,10 @@ impl Death {
                     "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
                 )
             }
-            DeathAt::Start => format!("{}: worker {pid} {end} before it loaded anything; {rest}", several(functions)),
-            DeathAt::Load { function } => {
-                format!("{function}: worker {pid} {end} while its library was loaded; {rest}")
+            DeathAt::Load { function } | DeathAt::New { function } => {
+                format!("{function}: worker {pid} {}; {rest}", self.how())
             }
-            DeathAt::New { function } => format!("{function}: worker {pid} {end} in its new(); {rest}"),
-            DeathAt::Idle => format!("{}: worker {pid} {end} outside a job; {rest}", several(functions)),
+            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
                 "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
                  handed back",

@@ -29,20 +29,21 @@ impl Core {
             // Said in a sentence already, and its function blamed.
             return;
         }
-        if let (None, Stage::Making(index), End::Exit(DO_NOT_START_ME_AGAIN)) = (told, worker.stage, obituary.end)
-            && let Some((function, version)) = worker.functions.get(index).cloned()
-        {
+        if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {
             return self.give_up(worker.pid.unwrap_or_default(), function, version);
         }
         let death = death(&worker, obituary);
-        self.last_failure = Some(Event::WorkerDied(death.clone()).line());
-        if let (None, Some((function, _))) = (told, worker.at_start()) {
-            self.failures.insert(function.clone(), format!("a worker {} {}", death.end, in_words(worker.stage)));
-        }
+        let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
-        if let None | Some(Why::ByItself) = told {
-            self.blame_for(&worker, obituary, now);
+        let by_us = told.is_some_and(|why| why != Why::ByItself);
+        if by_us || self.canary_died(&worker, obituary, &how, now) {
+            return;
         }
+        self.last_failure = Some(line);
+        if let Some((function, _)) = worker.at_start() {
+            self.failures.insert(function.clone(), format!("a worker {how}"));
+        }
+        self.blame_for(&worker, obituary, now);
     }
 
     fn blame_for(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) {
@@ -74,36 +75,35 @@ impl Core {
     pub(super) fn hung(&mut self, id: WorkerId, now: Duration) {
         // Taken out, so that it can be looked at while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
-        let reason = format!("not loaded within start_timeout; it was {}", in_words(worker.stage));
-        let who = match worker.at_start() {
-            Some((function, _)) => {
-                self.failures.insert(function.clone(), reason.clone());
-                function.clone()
-            }
-            None => several(&worker.names()),
+        let stage = match worker.stage {
+            Stage::Loading(_) => ": its library was being loaded",
+            Stage::Making(_) => ": it was in its new()",
+            Stage::Begins | Stage::Over => "",
         };
-        self.last_failure = Some(format!("{who}: {reason}"));
-        self.died_at_start(&worker, now);
+        let reason = format!("not ready within start_timeout{stage}");
+        if !self.canary_hangs(&worker, &reason, now) {
+            let who = worker.at_start().map_or_else(|| several(&worker.names()), |(function, _)| function.clone());
+            self.last_failure = Some(format!("{who}: {reason}"));
+            self.failures.insert(who, reason);
+            self.died_at_start(&worker, now);
+        }
         self.workers.insert(id, worker);
     }
 
-    /// A version is not started again. One that has been replaced meanwhile would not have been anyway.
-    fn give_up(&mut self, pid: i32, function: String, version: String) {
-        let current = self.catalog.version(&function).is_some_and(|current| current.hash == version);
-        let event = Event::GivenUp { pid, function: function.clone(), version };
+    /// A version is not started again.
+    fn give_up(&mut self, pid: i32, function: String, hash: String) {
+        let event = Event::GivenUp { pid, function: function.clone(), version: hash.clone() };
         self.last_failure = Some(event.line());
         self.tell(event);
-        if current {
-            let note = "its new() exited with code 125, which asks not to be started again until its library changes";
-            self.failures.insert(function.clone(), note.into());
-            self.given_up.insert(function);
-        }
+        let note = "its new() exited with code 125, which asks not to be started again until its library changes";
+        self.failures.insert(function.clone(), note.into());
+        self.given_up.insert(function, hash);
     }
 }
 
 impl Worker {
     /// The function at which its start is, and its version.
-    fn at_start(&self) -> Option<&(String, String)> {
+    pub(super) fn at_start(&self) -> Option<&(String, String)> {
         match self.stage {
             Stage::Loading(index) | Stage::Making(index) => self.functions.get(index),
             Stage::Begins | Stage::Over => None,
@@ -111,13 +111,12 @@ impl Worker {
     }
 }
 
-fn in_words(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Begins => "before it loaded anything",
-        Stage::Loading(_) => "while its library was loaded",
-        Stage::Making(_) => "in its new()",
-        Stage::Over => "when everything was loaded",
-    }
+/// The function, and its version, that asked not to be started again. A canary's new version is given up anyway.
+fn asks_not_again<'a>(worker: &'a Worker, obituary: &Obituary) -> Option<&'a (String, String)> {
+    let Stage::Making(index) = worker.stage else { return None };
+    let function = worker.functions.get(index).filter(|_| obituary.end == End::Exit(DO_NOT_START_ME_AGAIN))?;
+    let tried = worker.trial.iter().flatten().any(|(name, _)| *name == function.0);
+    (!tried).then_some(function)
 }
 
 fn left(worker: &Worker, obituary: &Obituary) -> Event {

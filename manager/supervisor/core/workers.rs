@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rollouts::Trial;
 use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::plan::shuffle;
 use crate::supervisor::event::{Event, seconds};
@@ -11,12 +12,12 @@ use crate::worker::orders::Word;
 
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
-    pub(super) fn start(&mut self, key: &Key, wanted: &[String], now: Duration) {
+    pub(super) fn start(&mut self, key: &Key, wanted: &[String], trial: Option<Trial>, now: Duration) {
         self.next_worker += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
-            .filter_map(|name| self.catalog.version(&name).cloned().map(|version| (name, version)))
+            .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
         let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
         self.workers.insert(
@@ -30,6 +31,7 @@ impl Core {
                 pid: None,
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
+                trial,
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
@@ -141,9 +143,11 @@ impl Core {
         let Some((function, _)) = worker.functions.get(function).cloned() else { return };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
-        self.tell(Event::CannotServe { pid, function: function.clone(), reason });
+        self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
         self.happens(id, Happening::CannotServe, now);
-        self.blame(&function, born, now);
+        if !self.canary_cannot_serve(&id, &function, &reason, now) {
+            self.blame(&function, born, now);
+        }
     }
 }
 

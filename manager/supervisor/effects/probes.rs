@@ -119,12 +119,8 @@ impl Effects {
         };
         let stored =
             self.store.adopt(copy, found.hash, &probe.candidate.function).map_err(|error| error.to_string())?;
-        Ok(Version {
-            hash: stored.hash.short().to_string(),
-            library: stored.path,
-            crate_version: found.version.clone(),
-            warning: found.warning().map(|text| format!("its library {text}")),
-        })
+        let warning = found.warning().map(|text| format!("its library {text}"));
+        Ok(self.known.add(stored, found.version, warning))
     }
 
     fn probed(&mut self, candidate: &Candidate, result: Result<Version, String>) {

@@ -85,7 +85,7 @@ fn a_new_that_hangs_is_named_and_the_others_go_on() {
     let bad = place_of(&stage, 0, "bad");
     stage.says(1, Word::Making { function: bad }).later(Duration::from_secs(3));
     assert_eq!(stage.did(), ["kill 1", "start good"]);
-    let expected = "not loaded within start_timeout; it was in its new()";
+    let expected = "not ready within start_timeout: it was in its new()";
     assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
     stage.ends(1, obituary(KILLED, Verdict::OutsideJob, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "blamed once");
@@ -110,8 +110,35 @@ fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
     let expected = "its new() exited with code 125, which asks not to be started again until its library changes";
     assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
     stage.input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2));
-    assert_eq!(stage.did(), ["probe bad", "start bad+good"], "new content, new chance");
+    assert_eq!(stage.did(), ["probe bad", "start bad+good"], "new content, new chance: a canary");
+    stage.serves(3).counts(3, 20, 0);
+    assert_eq!(stage.did(), ["go 3", "good bad bad-2", "leave 2"]);
     assert_eq!(note(&stage, "bad"), None);
+}
+
+#[test]
+fn a_new_version_that_asks_for_it_is_given_up_like_any_bad_one() {
+    let mut stage = good_and_bad();
+    let bad = place_of(&stage, 0, "bad");
+    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    stage.serves(2).input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2)).did();
+    let bad = place_of(&stage, 2, "bad");
+    dies_starting(&mut stage, 3, Word::Making { function: bad }, End::Exit(125));
+    let stopped = |event: &Event| matches!(event, Event::RolloutStopped { reason, .. } if reason == "exited with code 125 in its new()");
+    assert_eq!(stage.told(stopped), 1);
+    stage.did();
+    stage.later(Duration::from_secs(600));
+    assert_eq!(stage.did(), [""; 0]);
+}
+
+#[test]
+fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
+    let mut stage = good_and_bad();
+    stage.serves(1).input(scan(&[("bad", 1), ("good", 2)])).input(found("good", 2)).did();
+    let bad = place_of(&stage, 1, "bad");
+    dies_starting(&mut stage, 2, Word::Making { function: bad }, End::Exit(3));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(stage.did(), ["start good"], "tried again without the one that fails");
 }
 
 #[test]
@@ -124,20 +151,17 @@ fn a_library_taken_away_and_put_back_is_tried_again() {
     stage.later(Duration::from_secs(60));
     assert_eq!(stage.did(), [""; 0]);
     stage.input(scan(&[("good", 1)])).input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1));
-    assert_eq!(stage.did(), ["probe bad", "start bad"]);
+    assert_eq!(stage.did(), ["probe bad", "good bad bad-1", "start bad"]);
 }
 
 #[test]
-fn only_the_version_that_asked_is_given_up() {
-    let mut stage = Stage::new("[GearmanManager]\n");
-    stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).says(1, Word::Making { function: 0 });
-    // A new version comes while the old one's new() still runs: its workers are replaced, and that one dies of itself.
-    stage.input(scan(&[("bad", 2)])).did();
-    let obituary = obituary(End::Exit(125), Verdict::OutsideJob, 0);
-    stage.core.catalog.probed("bad", &identity(2), Ok(version("bad", 2)), stage.now);
-    stage.ends(1, obituary);
-    assert_eq!(stage.did(), ["start bad"]);
-    assert_eq!(note(&stage, "bad"), None);
+fn a_retry_by_hand_is_tried_at_once() {
+    let mut stage = good_and_bad();
+    let bad = place_of(&stage, 0, "bad");
+    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    stage.serves(2).did();
+    stage.input(Input::Retry { function: "bad".into() });
+    assert!(stage.did().contains(&"start bad+good".to_owned()));
 }
 
 #[test]
