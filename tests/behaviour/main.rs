@@ -9,3 +9,4 @@ mod support;
 
 mod clients;
 mod scene;
+mod servers;
