@@ -79,7 +79,7 @@ fn one_that_is_restarted_while_a_job_runs_loses_only_that() {
 #[test]
 fn one_that_is_stopped_is_noticed_and_holds_up_nobody() {
     let (stopped, other) = (Gearmand::start(), Gearmand::start());
-    let setup = acting(&[&stopped, &other]).ini("echo_interval = 200ms\necho_timeout = 300ms");
+    let setup = acting(&[&stopped, &other]).ini("echo_interval = 200ms\necho_timeout = 300ms\nconnect_timeout = 1h");
     let manager = setup.start();
     wait_serving(&manager, "act");
     stopped.wait_workers("act", 1);
@@ -96,6 +96,19 @@ fn one_that_is_stopped_is_noticed_and_holds_up_nobody() {
     wait_said(&manager, "server_up", &server, 2);
     assert_eq!(Job::act(&stopped, "", "say back").result(), b"back");
     assert_eq!(said(&manager, "server_down", &server), 1);
+}
+
+/// S2: that it takes connections and is mute holds up nobody either. No pause could be longer than that for a proof.
+#[test]
+fn one_that_is_stopped_before_a_worker_comes_holds_up_nobody() {
+    let (stopped, other) = (Gearmand::start(), Gearmand::start());
+    stopped.stop();
+    let setup = acting(&[&stopped, &other]).ini("connect_timeout = 1h");
+    let manager = setup.start();
+    wait_serving(&manager, "act");
+    assert_eq!(Job::act(&other, "", "say here").result(), b"here");
+    stopped.cont();
+    assert_eq!(Job::act(&stopped, "", "say here").result(), b"here");
 }
 
 /// S2: a server that owes the answer to a GRAB stays behind after a second, although nothing proves it dead yet.
