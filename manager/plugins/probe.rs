@@ -92,6 +92,8 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
 /// # Errors
 /// Why it cannot be used.
 pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Refusal> {
+    // Here nobody has seen it before, so it cannot have vanished.
+    fs::metadata(path).map_err(|error| Refusal::CannotOpen(error.to_string()))?;
     let file = copy::open(path)?;
     elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
     drop(file);

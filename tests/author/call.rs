@@ -117,7 +117,11 @@ fn what_cannot_be_used_is_said_as_by_the_manager() {
         (&["call", "Cargo.toml"], 2, "Cargo.toml does not end in .so; or name its function with --function"),
         (&["call", "Cargo.toml", "--function", "x"], 1, "Cargo.toml is text, not a library"),
         (&["call", library, "--setting", "x"], 2, "--setting x: write NAME=VALUE"),
-        (&["call", library, "-p", "x_", "--function", "talk"], 1, "LIB does not export x_talk; it exports talk, without"),
+        (
+            &["call", library, "-p", "x_", "--function", "talk"],
+            1,
+            "LIB does not export x_talk; it exports talk, without",
+        ),
     ] {
         let refused = run_gm_native(args, b"");
         let said = said(&refused.err());
@@ -180,7 +184,10 @@ fn one_ctrl_c_asks_the_job_to_stop_and_a_second_one_kills_it() {
     deaf.signal(Signal::SIGINT);
     assert_eq!(deaf.wait().code(), Some(1));
     let output = deaf.output();
-    assert!(output.contains(": killed by SIGKILL in the job, after ") && output.ends_with(", as you asked\n"), "{output}");
+    assert!(
+        output.contains(": killed by SIGKILL in the job, after ") && output.ends_with(", as you asked\n"),
+        "{output}"
+    );
 }
 
 #[test]

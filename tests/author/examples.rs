@@ -3,11 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use crate::run_gm_native;
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
 use crate::support::plugins::example;
-use crate::run_gm_native;
 
 const EXAMPLES: [&str; 5] = ["Avg", "Sum", "fetch_url", "reverse_string", "thumbnail"];
 
@@ -55,11 +55,16 @@ fn they_work_as_libraries() {
     let from = format!("@{}", picture.path().display());
     let small = run_gm_native(&["call", &library, &from], b"");
     assert!(small.stdout.starts_with(b"\x89PNG"), "{}", small.err());
-    assert!(small.err().contains("status  3 of 3\n") && small.err().contains("INFO    1x1 to 1x1\n"), "{}", small.err());
+    assert!(
+        small.err().contains("status  3 of 3\n") && small.err().contains("INFO    1x1 to 1x1\n"),
+        "{}",
+        small.err()
+    );
 }
 
 /// One pixel.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01\
+const PNG: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\x01\
     H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82";
 
 /// As its users know it: the cache of each worker is its own and lives from job to job.

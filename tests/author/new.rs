@@ -80,7 +80,11 @@ fn a_bad_name_and_a_directory_that_is_there_are_one_sentence() {
             "\"fetch-url\" cannot be the name of a function's crate: it contains '-'; use letters, digits and _, such as \
              fetch_url",
         ),
-        ("match", 2, "\"match\" cannot be the name of a function's crate: it is a word of the Rust language; choose another"),
+        (
+            "match",
+            2,
+            "\"match\" cannot be the name of a function's crate: it is a word of the Rust language; choose another",
+        ),
         ("there", 1, "there is there already: choose another name, or remove it"),
     ] {
         let refused = run(gm_native(&["new", name]).current_dir(dir.path()), b"", DEADLINE).unwrap();

@@ -3,12 +3,12 @@
 
 use std::fs;
 
+use crate::library;
 use crate::support::callers::{gearman, try_gearman};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins::example;
 use crate::support::wait::{DEADLINE, wait_for};
-use crate::library;
 
 /// A manager with functions of the test library, each with a worker of its own, and one more function beside them.
 fn served(functions: &[&str]) -> (Gearmand, Manager) {
@@ -72,7 +72,10 @@ fn no_payload_forges_a_line() {
     gearman(&gearmand, &["-f", "noise"], b"forged").success();
     manager.wait_log("noise: stdout: [2026-11-24] \\x1b[2J\\x00 end");
     let line = manager.wait_log("noise H:");
-    assert!(line.contains(": \\r[2026-11-24 12:00:00.123456]  1 ERROR  forged\\n[2026-11-24] \\x1b[2J\\x00 end"), "{line}");
+    assert!(
+        line.contains(": \\r[2026-11-24 12:00:00.123456]  1 ERROR  forged\\n[2026-11-24] \\x1b[2J\\x00 end"),
+        "{line}"
+    );
     let log = fs::read(manager.dir().join("gm.log")).unwrap();
     assert!(!log.iter().any(|byte| matches!(byte, 0x1b | b'\r' | 0)), "a control character in the log");
     for line in String::from_utf8(log).unwrap().lines() {

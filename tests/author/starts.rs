@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
+use crate::library;
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins::{self, example};
-use crate::library;
 
 fn note(status: &Value, function: &str) -> Option<String> {
     let functions = status["functions"].as_array()?;
@@ -47,7 +47,8 @@ fn a_new_that_goes_wrong_takes_no_other_function_along() {
     for (name, _) in bad {
         assert!(gearmand.status(name).is_none_or(|status| status.workers == 0), "{name} is offered");
     }
-    let backing_off: Vec<Value> = manager.events().into_iter().filter(|event| event["event"] == "backing_off").collect();
+    let backing_off: Vec<Value> =
+        manager.events().into_iter().filter(|event| event["event"] == "backing_off").collect();
     assert!(backing_off.iter().all(|event| event["function"] != "reverse_string"), "{backing_off:?}");
 }
 
