@@ -53,7 +53,7 @@ impl Function {
             workload: RSlice::from_slice(job.workload),
             host: &HOST,
         };
-        self.instance.run(&raw)
+        self.instance.run(&raw).into_result()
     }
 
     /// Other log records are wanted.
