@@ -9,8 +9,8 @@
 //! function offered last is served first, a sleeper is woken once until it asks again, taking an offer back queues the
 //! job in hand again. One body of tests runs against both. It differs where gearmand is no model:
 //!
-//! - A foreground job whose clients have all gone is dropped at once, not when a worker comes by; a background job that
-//!   a foreground client joined outlives that client; a client may join a job whose first client has left.
+//! - A foreground job whose clients have all gone is dropped at once, not when a worker comes by, so it can be submitted
+//!   anew; a job that was also submitted in the background is run all the same.
 //! - A job for a later time wakes a sleeper when its time has come, as gearmand does from 2.0 on.
 //! - A time limit of `CAN_DO_TIMEOUT` is not kept: in 1.1.20 it corrupts memory.
 //! - A packet that breaks the protocol ends its connection, after an `ERROR` that says what is wrong.

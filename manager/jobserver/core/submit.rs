@@ -46,15 +46,19 @@ impl Core {
         let function = self.functions.reach(job.function).ok_or(Refusal::TOO_MANY_NAMES)?;
         let merge = Merge::of(job);
         let there = merge.clone().and_then(|merge| self.jobs.merged(merge, &function));
-        if (there.is_none() || waits) && self.jobs.count() + self.waiting >= self.limits.queued {
+        let more = usize::from(there.is_none()) + usize::from(waits);
+        if more > self.limits.queued.saturating_sub(self.jobs.count() + self.waiting) {
             return Err(Refusal::QUEUE_FULL);
         }
         let id = match there {
             Some(id) => id,
             None => self.create(how, function, merge, job, reducer)?,
         };
-        if waits {
-            self.wait_for(from, id);
+        match self.jobs.get_mut(id) {
+            Some(_) if waits => self.wait_for(from, id),
+            // Whoever was told that the job is taken and left relies on it, also where another client waits for it.
+            Some(job) => job.background = true,
+            None => {}
         }
         if there.is_none() {
             match how {
