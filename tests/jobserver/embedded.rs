@@ -104,11 +104,13 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
         let said = peer.next();
         assert!(said.starts_with(r"ERROR INVALID_PACKET\x00"), "{said}");
         assert_eq!(peer.try_next(), None);
+        drop(peer);
         let logged = why(&server);
         assert!(logged.starts_with(sentence), "{logged}");
     }
     let mut peer = peer(&server);
     peer.send(&[b'x'; 5000]);
+    peer.half_close();
     assert!(why(&server).starts_with("a line of more than 4096 bytes"));
 }
 
@@ -210,8 +212,8 @@ fn a_sleeper_is_woken_when_a_job_for_later_is_due() {
     assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #2\x00f\x00u\x00w");
 }
 
-/// Valid packets with bytes changed, left out and put in, and plain noise: whatever comes, others are served, and
-/// nothing of it is left when it has gone.
+/// Valid packets with bytes changed, left out and put in, and plain noise: whatever comes, others are served, and no
+/// worker and no running job of it is left when it has gone.
 #[test]
 fn noise_leaves_nothing_behind() {
     let server = JobServer::embedded();
