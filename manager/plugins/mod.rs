@@ -29,3 +29,4 @@ pub mod state_file;
 pub mod store;
 pub mod text;
 pub mod verdict;
+pub mod watch;

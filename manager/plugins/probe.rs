@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use gm_plugin_api::abi::{INTERFACE_MAJOR, INTERFACE_MINOR};
+use gm_plugin_api::abi::{C_MAGIC, ENTRY_SIZE, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
@@ -35,10 +35,8 @@ pub const EXIT_NO_ORDER: i32 = 122;
 const MAX_DETAIL: usize = 8 * 1024;
 
 /// The entries this manager can load, and the one it can name.
-pub const KINDS: &[EntryKind] = &[
-    EntryKind { magic: *b"abi stable library for Rust     ", size: Some(152) },
-    EntryKind { magic: *b"gm-native plugin entry for C    ", size: None },
-];
+pub const KINDS: &[EntryKind] =
+    &[EntryKind { magic: MAGIC, size: Some(ENTRY_SIZE as u64) }, EntryKind { magic: C_MAGIC, size: None }];
 
 /// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
 /// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
@@ -49,8 +47,6 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    // The nonce lies in there.
-    bytes.fill(0);
     let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
     let report = run(&order, loading);
     if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
@@ -132,8 +128,7 @@ fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
 
 /// The interface of this manager.
 fn ours() -> String {
-    let (major, minor) = (INTERFACE_MAJOR, INTERFACE_MINOR);
-    format!("{major}.{minor}")
+    format!("{INTERFACE_MAJOR}.{INTERFACE_MINOR}")
 }
 
 /// A text of several lines, each fit for a log line, together not longer than a message may carry.
@@ -169,5 +164,6 @@ pub fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
         crate::system::exit::now(2);
     };
-    crate::system::exit::now(serve(channel))
+    // Not dropped: a library may have closed it, and closing it twice would be an abort of our own.
+    crate::system::exit::now(serve(&channel))
 }

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gm_plugin_api::abi::RawFail;
+
 use crate::gearman::packet::{Assigned, FromServer, encode};
-use crate::system::clock;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
-use crate::worker::host;
+use crate::system::{clock, exit};
 use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
@@ -17,6 +18,7 @@ use crate::worker::ready::Readiness;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next};
 use crate::worker::titles::Titles;
+use crate::worker::{CANNOT_SERVE, host};
 
 /// A job server is asked again and again for this long, then the next one has its turn.
 const TURN: Duration = Duration::from_millis(10);
@@ -235,6 +237,13 @@ impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next one.
     fn answer(&mut self, server: usize, finished: Finished) {
         let Finished { outcome, mut end } = finished;
+        if let Err(fail) = &outcome
+            && fail.kind == RawFail::UNMADE
+        {
+            // The job was never begun: without an answer its server gives it to a worker that has an object.
+            self.line.log(1, None, &format!("{}; the worker ends, its job goes to another", explain(fail)));
+            exit::now(CANNOT_SERVE);
+        }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
             self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
