@@ -5,6 +5,7 @@ pub mod events;
 pub mod output;
 pub mod run;
 pub mod status;
+pub mod submit;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),
         }),
+        Some(Command::Submit(args)) => submit::run(cli, args),
     }
 }
 

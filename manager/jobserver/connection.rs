@@ -41,7 +41,12 @@ impl From<InputError> for End {
 }
 
 /// Serves a peer until it goes or has to go. Others have its jobs before it is told why.
-pub(super) async fn serve(mut stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Result<(), Fault> {
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    hub: Rc<Hub>,
+    max_packet: usize,
+) -> Result<(), Fault> {
     let (id, mailbox) = hub.open(peer);
     let mut input = Input::new(max_packet);
     let end = loop {

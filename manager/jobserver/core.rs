@@ -18,7 +18,6 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-
 use super::answer::Answer;
 use crate::gearman::packet::{Request, answer};
 use functions::{Functions, Name};
@@ -218,4 +217,3 @@ fn refuse(to: ConnectionId, refusal: Refusal, out: &mut Answers) {
 fn c_string(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
-

@@ -25,7 +25,8 @@ fn why(server: &Embedded) -> String {
 
 #[test]
 fn loopback_only_unless_told_otherwise() {
-    let at = |address: &str| Server::bind(address.parse().unwrap(), Options::default()).map(|server| server.local_addr());
+    let at =
+        |address: &str| Server::bind(address.parse().unwrap(), Options::default()).map(|server| server.local_addr());
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
         let error = at(address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -92,7 +93,10 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
     for (bytes, sentence) in [
         (b"\0REX\0\0\0\x10\0\0\0\0".to_vec(), r#"a packet began with "\x00REX" instead of"#),
         (b"\0REQ\xff\xff\xff\xff\0\0\0\0".to_vec(), "a packet is of type 4294967295, which"),
-        (b"\0REQ\0\0\0\x10\xff\xff\xff\xff".to_vec(), "a ECHO_REQ packet claims 4294967295 bytes, more than max_packet"),
+        (
+            b"\0REQ\0\0\0\x10\xff\xff\xff\xff".to_vec(),
+            "a ECHO_REQ packet claims 4294967295 bytes, more than max_packet",
+        ),
         (b"\0REQ\0\0\0\x10\0\0\x03\xe9".to_vec(), "a ECHO_REQ packet claims 1001 bytes, more than max_packet"),
         (packet(Kind::Noop, &[]), "a NOOP packet came as a request, which it cannot be"),
         (packet(Kind::SubmitJob, &[b"f", b"u"]), "a SUBMIT_JOB packet has 2 of its 3 arguments"),

@@ -20,16 +20,16 @@ macro_rules! on_both {
                 #[allow(unused_imports, reason = "each test uses a part")]
                 use super::*;
 
-                fn run($server: &crate::server::JobServer) $body
+                fn on($server: &crate::server::JobServer) $body
 
                 #[test]
                 fn embedded() {
-                    run(&crate::server::JobServer::embedded());
+                    on(&crate::server::JobServer::embedded());
                 }
 
                 #[test]
                 fn gearmand() {
-                    run(&crate::server::JobServer::gearmand());
+                    on(&crate::server::JobServer::gearmand());
                 }
             }
         )*

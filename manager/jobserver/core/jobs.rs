@@ -105,14 +105,7 @@ pub(super) struct Jobs {
 
 impl Jobs {
     pub(super) fn new(prefix: String) -> Self {
-        Self {
-            prefix,
-            last: 0,
-            all: HashMap::new(),
-            merges: BTreeMap::new(),
-            later: BTreeSet::new(),
-            held: 0,
-        }
+        Self { prefix, last: 0, all: HashMap::new(), merges: BTreeMap::new(), later: BTreeSet::new(), held: 0 }
     }
 
     /// How many there are.

@@ -146,10 +146,7 @@ fn a_listing_cannot_be_forged() {
     ask(&mut core, WORKER, Request::CanDo { function: b"f\n.\n" });
     assert_eq!(core.command(b"WORKERS").to_bytes(), b"1 127.0.0.1 - :\n2 127.0.0.1 a?.?? : f?.?\n.\n");
     assert_eq!(core.command(b"status\r").to_bytes(), b"f?.?\t0\t0\t1\n.\n");
-    assert_eq!(
-        core.command(b"n\x1bope really").to_bytes(),
-        b"ERR UNKNOWN_COMMAND Unknown+server+commandn?ope\r\n"
-    );
+    assert_eq!(core.command(b"n\x1bope really").to_bytes(), b"ERR UNKNOWN_COMMAND Unknown+server+commandn?ope\r\n");
     assert_eq!(core.command(b"version").to_bytes(), b"OK 1.1.20+test\n");
     assert_eq!(core.command(b"getpid").to_bytes(), b"OK 7\n");
 }

@@ -147,7 +147,10 @@ fn check(core: &Core) {
         assert!(connection.running.iter().all(|job| jobs[job].state == State::Running(*id)));
         assert!(connection.waits_for.iter().all(|job| jobs[job].waiting.contains(id)));
         let mut offered = connection.offers.iter().map(|name| core.functions.get(name).unwrap());
-        assert!(connection.sleep != Sleep::Asleep || !offered.any(|function| function.has_work()), "asleep beside work");
+        assert!(
+            connection.sleep != Sleep::Asleep || !offered.any(|function| function.has_work()),
+            "asleep beside work"
+        );
     }
 }
 

@@ -110,12 +110,8 @@ impl Core {
         connection.running.push(id);
         let handle = self.jobs.handle(id);
         let Some(job) = self.jobs.get(id) else { return };
-        let assigned = Assigned {
-            handle: &handle,
-            function: &job.function,
-            unique: &job.unique,
-            workload: &job.workload,
-        };
+        let assigned =
+            Assigned { handle: &handle, function: &job.function, unique: &job.unique, workload: &job.workload };
         let assign = Answer::packet(|buf| match telling {
             Telling::Least => answer::job_assign(buf, &assigned),
             Telling::All if !job.reducer.is_empty() => answer::job_assign_all(buf, &assigned, &job.reducer),
