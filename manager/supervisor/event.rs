@@ -9,6 +9,9 @@ use super::life::Why;
 use crate::logging::{Level, escape};
 
 /// What happened.
+///
+/// A pid and a text are not told twice: [`EventLine`](crate::control::EventLine) has them, and a JSON object with a key
+/// twice is read by nobody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -33,6 +36,7 @@ pub enum Event {
     /// Something in the configuration that works, and is probably not meant.
     ConfigWarning {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
     /// A file in worker_dir whose name or kind is not that of a library.
@@ -45,6 +49,7 @@ pub enum Event {
     /// Two files for one function, or a directory named twice.
     FileWarning {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
     /// A worker_dir cannot be read; what it held before goes on being served.
@@ -83,6 +88,7 @@ pub enum Event {
         /// Its function.
         function: String,
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
     /// A new version of a function that is served begins to be tried.
@@ -145,6 +151,7 @@ pub enum Event {
     /// A worker process was started.
     WorkerStarted {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it is for.
         functions: Vec<String>,
@@ -161,6 +168,7 @@ pub enum Event {
     /// A worker cannot serve a library: it does not load there, or its `new()` failed.
     CannotServe {
         /// The worker's process.
+        #[serde(skip)]
         pid: i32,
         /// Which function.
         function: String,
@@ -170,6 +178,7 @@ pub enum Event {
     /// A worker takes jobs.
     WorkerServing {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it serves.
         functions: Vec<String>,
@@ -181,6 +190,7 @@ pub enum Event {
     /// A worker takes no more jobs.
     WorkerLeaving {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// Why.
         why: Why,
@@ -188,6 +198,7 @@ pub enum Event {
     /// A worker took leave of its job servers and is gone.
     WorkerLeft {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it served.
         functions: Vec<String>,
@@ -201,6 +212,7 @@ pub enum Event {
     /// A worker is killed by the manager.
     WorkerKilled {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// Why.
         why: Why,
@@ -229,6 +241,7 @@ pub enum Event {
     /// The configuration is read again, or the log opened anew.
     Reloaded {
         /// What was done.
+        #[serde(skip)]
         text: String,
     },
     /// The manager stops: workers finish their jobs and leave.
@@ -248,6 +261,7 @@ pub enum Event {
     /// Something failed that does not stop the work.
     Trouble {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
 }
@@ -256,6 +270,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Death {
     /// Its process.
+    #[serde(skip)]
     pub pid: i32,
     /// What it served.
     pub functions: Vec<String>,
@@ -474,6 +489,7 @@ pub fn seconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::EventLine;
 
     fn death(at: DeathAt) -> Event {
         Event::WorkerDied(Death {
@@ -504,17 +520,28 @@ mod tests {
         );
     }
 
+    /// Through what carries them to followers, which has a pid and a text for every event.
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
-        assert_eq!(json["event"], "worker_died");
-        assert_eq!(json["at"], "idle");
-        assert_eq!(json["pid"], 4711);
         let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout };
-        assert_eq!(
-            serde_json::to_string(&left).unwrap(),
-            r#"{"event":"worker_leaving","pid":3,"why":"leave_timeout"}"#
-        );
+        let sentence = |text: &str| text.to_owned();
+        for (event, own) in [
+            (left, r#""event":"worker_leaving","why":"leave_timeout""#),
+            (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
+            (
+                Event::LibraryWarning { function: "f".into(), text: sentence("x") },
+                r#""event":"library_warning","function":"f""#,
+            ),
+            (Event::ConfigWarning { text: sentence("x") }, r#""event":"config_warning""#),
+            (Event::FileWarning { text: sentence("x") }, r#""event":"file_warning""#),
+            (Event::Reloaded { text: sentence("x") }, r#""event":"reloaded""#),
+        ] {
+            let line = EventLine { time: String::new(), level: String::new(), pid: 3, text: "line".into(), event };
+            let json = serde_json::to_string(&line).unwrap();
+            assert_eq!(json, format!(r#"{{"time":"","level":"","pid":3,"text":"line",{own}}}"#));
+        }
+        let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
+        assert_eq!([&json["event"], &json["at"], &json["end"]], ["worker_died", "idle", "killed by SIGSEGV"]);
     }
 
     #[test]
