@@ -1,7 +1,11 @@
 //! One small file per verb, and which of them a command line means.
 
+pub mod call;
+pub mod check;
+mod child;
 mod configuration;
 pub mod events;
+pub mod new;
 pub mod output;
 pub mod run;
 pub mod status;
@@ -24,6 +28,7 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
         Some(worker::ROLE) => worker::main(),
         Some(probe::ROLE) => probe::main(),
         Some(resolve::ROLE) => resolve::main(),
+        Some(call::ROLE) => call::main(),
         _ => {}
     }
 }
@@ -45,6 +50,9 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),
         }),
+        Some(Command::Call(args)) => call::call(cli, args),
+        Some(Command::Check(args)) => check::check(cli, args, format(args.json)),
+        Some(Command::New(args)) => new::new(args),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod garbage;
 pub mod glibc;
 pub mod hash;
 pub mod identity;
+pub mod inquiry;
 pub mod last_good;
 mod listing;
 pub mod loader;

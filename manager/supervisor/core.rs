@@ -4,6 +4,7 @@
 //! ([`Core::reconcile`]), and whether the start is complete ([`Core::startup`]).
 
 mod backing_off;
+mod deaths;
 mod rollouts;
 mod servers;
 mod startup;
@@ -121,8 +122,6 @@ pub struct Obituary {
     pub end: End,
     /// What its page says of it.
     pub verdict: Verdict,
-    /// Whether it had loaded nothing yet.
-    pub was_starting: bool,
     /// Jobs it had run.
     pub jobs: u64,
     /// The most memory it had, in KiB.
@@ -219,6 +218,7 @@ pub(super) struct Worker {
     /// Name and hash of what it serves.
     pub functions: Vec<(String, String)>,
     pub life: Life,
+    pub stage: Stage,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,
@@ -233,6 +233,19 @@ impl Worker {
     pub fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// How far a worker's start has come, as it says itself. Functions are counted as in its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has said nothing yet.
+    Begins,
+    /// It loads a function's library.
+    Loading(usize),
+    /// It is in a function's `new()`.
+    Making(usize),
+    /// Everything is loaded.
+    Over,
 }
 
 #[derive(Debug, PartialEq)]
@@ -264,6 +277,8 @@ pub struct Core {
     last_failure: Option<String>,
     /// What was last said of a failing function.
     failures: BTreeMap<String, String>,
+    /// Functions of which a version asked not to be started again: its hash.
+    given_up: BTreeMap<String, String>,
     spawn_after: Duration,
     servers: Vec<Server>,
     warned: BTreeSet<String>,
@@ -291,6 +306,7 @@ impl Core {
             groups_failing: BTreeMap::new(),
             last_failure: None,
             failures: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             spawn_after: Duration::ZERO,
             servers,
             warned: BTreeSet::new(),
@@ -363,6 +379,8 @@ impl Core {
         scanned.events.into_iter().for_each(|event| self.tell(event));
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
+            // A library that was taken away and put back is tried again: somebody meant something by it.
+            self.given_up.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }
     }
@@ -415,6 +433,7 @@ impl Core {
     fn retry(&mut self, function: &str, now: Duration) {
         self.functions_failing.remove(function);
         self.failures.remove(function);
+        self.given_up.remove(function);
         self.do_next(Action::Forgive { function: function.to_owned() });
         self.do_next(Action::Pin { function: function.to_owned(), pin: None });
         if self.catalog.retry(function, now) {
@@ -428,6 +447,7 @@ impl Core {
         let hash = version.hash.clone();
         self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
         self.functions_failing.remove(function);
+        self.given_up.remove(function);
         self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.to_owned(), pin: Some((hash, from)) });
         self.do_next(Action::MarkGood { function: function.to_owned(), version });
@@ -489,7 +509,7 @@ impl Core {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
-        let wanted: Vec<String> = all.iter().filter(|name| !self.is_backing_off(name, now)).cloned().collect();
+        let wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
         let members: Vec<Member> = self
             .workers
             .iter()

@@ -175,6 +175,15 @@ pub enum Event {
         /// One sentence.
         reason: String,
     },
+    /// A library's `new()` ended its process with the exit code that asks not to be started again.
+    GivenUp {
+        /// The worker's process.
+        pid: i32,
+        /// Which function.
+        function: String,
+        /// First 12 hexadecimal digits of its library's hash.
+        version: String,
+    },
     /// A worker takes jobs.
     WorkerServing {
         /// Its process.
@@ -293,8 +302,18 @@ pub struct Death {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum DeathAt {
-    /// Loading, or making objects.
+    /// Before it loaded anything.
     Start,
+    /// Loading a library.
+    Load {
+        /// Whose.
+        function: String,
+    },
+    /// In a library's `new()`.
+    New {
+        /// Whose.
+        function: String,
+    },
     /// Waiting for a job.
     Idle,
     /// Running a job.
@@ -319,6 +338,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
+            Self::GivenUp { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
@@ -392,6 +412,10 @@ impl Event {
             Self::CannotServe { pid, function, reason } => {
                 format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
             }
+            Self::GivenUp { pid, function, version } => format!(
+                "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
+                 another one is, as soon as it is there"
+            ),
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
             }
@@ -422,6 +446,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
+            Self::GivenUp { pid, .. } => Some(*pid),
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
@@ -432,6 +457,18 @@ impl Event {
 }
 
 impl Death {
+    /// How it ended and at what, in a few words.
+    pub fn how(&self) -> String {
+        let end = &self.end;
+        match &self.at {
+            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
+            DeathAt::Start => format!("{end} before it loaded anything"),
+            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
+            DeathAt::New { .. } => format!("{end} in its new()"),
+            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
+        }
+    }
+
     fn line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
@@ -448,8 +485,10 @@ impl Death {
                     "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
                 )
             }
-            DeathAt::Start => format!("{}: worker {pid} {end} while starting; {rest}", several(functions)),
-            DeathAt::Idle => format!("{}: worker {pid} {end} outside a job; {rest}", several(functions)),
+            DeathAt::Load { function } | DeathAt::New { function } => {
+                format!("{function}: worker {pid} {}; {rest}", self.how())
+            }
+            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
                 "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
                  handed back",
@@ -474,7 +513,7 @@ fn words(why: Why) -> &'static str {
         Why::Stop => "the manager stops",
         Why::Replaced => "a newer one serves in its place",
         Why::Surplus => "it is one more than planned",
-        Why::ByItself => "it was asked to by a signal",
+        Why::ByItself => "it was asked to by a signal, or could not make an object anew",
         Why::StartTimeout => "it was not loaded within start_timeout",
         Why::LeaveTimeout => "it did not leave in time",
         Why::CannotServe => "it cannot serve its function",

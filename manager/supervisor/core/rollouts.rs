@@ -96,7 +96,13 @@ impl Core {
     fn start_canary(&mut self, key: &Key, trial: Trial, now: Duration) {
         let Some(group) = self.plan.groups.iter().find(|group| group_key(group) == *key) else { return };
         let all = group.functions.clone();
-        let functions: Vec<String> = all.into_iter().filter(|name| !self.is_backing_off(name, now)).collect();
+        let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
+        let may_start = |name: &String| match tried(name) {
+            // Its version before may have asked not to be started again; this one has not.
+            true => !self.is_backing_off(name, now),
+            false => self.may_start(name, now),
+        };
+        let functions: Vec<String> = all.into_iter().filter(may_start).collect();
         if self.room(key, &functions, now) == 0 {
             return;
         }
@@ -221,17 +227,12 @@ impl Core {
 
     /// A canary did not come up in time, or died: whose fault is that? True where it is dealt with here.
     pub(super) fn canary_died(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
-        let Some(trial) = worker.trial.clone() else { return false };
         let in_job = match &obituary.verdict {
             Verdict::InJob(lost) | Verdict::WhileSending(lost) => worker.functions.get(lost.function),
             _ => None,
         };
-        let suspects: Trial = match in_job {
-            Some((function, _)) => trial.iter().filter(|(name, _)| name == function).cloned().collect(),
-            None => trial,
-        };
+        let suspects = worker.suspects(worker.at_start().or(in_job));
         if suspects.is_empty() {
-            // It died in a job of code that was not new.
             return false;
         }
         if obituary.end == End::Signal(nix::libc::SIGKILL) && self.is_forgiven(&suspects) {
@@ -241,9 +242,13 @@ impl Core {
         true
     }
 
-    /// A canary hangs while starting.
-    pub(super) fn canary_hangs(&mut self, key: &Key, trial: &Trial, now: Duration) {
-        self.blame_trial(key, trial, "it was not loaded within start_timeout", now);
+    /// A canary hangs while starting. True where it is dealt with here.
+    pub(super) fn canary_hangs(&mut self, worker: &Worker, how: &str, now: Duration) -> bool {
+        let suspects = worker.suspects(worker.at_start());
+        if !suspects.is_empty() {
+            self.blame_trial(&worker.key, &suspects, how, now);
+        }
+        !suspects.is_empty()
     }
 
     /// One suspect is given up; of several each is tried alone.
@@ -278,5 +283,14 @@ impl Core {
         }
         let pending: Vec<Key> = self.wanted_trials(now).into_keys().collect();
         self.rollouts.solo.retain(|key| pending.contains(key));
+    }
+}
+
+impl Worker {
+    /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none where
+    /// it is no canary, or ended in code that is not new.
+    fn suspects(&self, at: Option<&(String, String)>) -> Trial {
+        let trial = self.trial.iter().flatten();
+        trial.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()
     }
 }

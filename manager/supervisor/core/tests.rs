@@ -1,5 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod starts;
+
 use super::*;
 use crate::config::{Overrides, Source, load};
 use crate::plugins::name::FunctionName;
@@ -30,14 +32,16 @@ fn scan(files: &[(&str, u64)]) -> Input {
     Input::Scanned(Scan { candidates: candidates.collect(), ..Scan::default() })
 }
 
+fn version(name: &str, ino: u64) -> Version {
+    Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
+}
+
 fn found(name: &str, ino: u64) -> Input {
-    let version =
-        Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None };
-    Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version) }
+    Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version(name, ino)) }
 }
 
 fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
-    Obituary { end, verdict, was_starting: false, jobs: done, peak_kib: 2048, done }
+    Obituary { end, verdict, jobs: done, peak_kib: 2048, done }
 }
 
 const KILLED: End = End::Signal(9);
@@ -510,6 +514,11 @@ fn random_walks_keep_the_invariants() {
                 8 => {
                     versions += 1;
                     stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
+                }
+                9 if random.bool() => {
+                    let word = Word::Making { function: random.usize(..3) };
+                    let end = if random.bool() { End::Exit(1) } else { KILLED };
+                    stage.says(id, word).ends(id, obituary(end, Verdict::OutsideJob, 0));
                 }
                 9 => {
                     stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() });

@@ -73,7 +73,7 @@ impl Core {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| *function == name);
             let left_out = self.plan.left_out.iter().find(|(function, _)| *function == name);
-            let failing = self.functions_failing.get(&name).filter(|backoff| backoff.waits_until(now).is_some());
+            let failing = self.is_given_up(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map_or_else(String::new, |version| version.hash.clone()),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
@@ -84,7 +84,7 @@ impl Core {
                     .is_pinned(&name)
                     .then(|| "pinned until its file changes".to_owned())
                     .or(self.catalog.next(&name).map(|next| format!("version {} is being tried", next.hash)))
-                    .or(failing.and(self.failures.get(&name).cloned()))
+                    .or(self.failures.get(&name).filter(|_| failing).cloned())
                     .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                     .or(left_out.map(|(_, reason)| format!("left out: {reason}"))),
                 name,

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::rollouts::Trial;
-use super::{Action, Core, Input, Key, Obituary, Phase, Start, Worker};
+use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::plan::shuffle;
-use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
-use crate::supervisor::judge::Verdict;
+use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::worker::orders::Word;
@@ -27,6 +26,7 @@ impl Core {
                 key: key.clone(),
                 functions: functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect(),
                 life: Life::Starting { deadline: now + self.start_timeout(wanted) },
+                stage: Stage::Begins,
                 born: now,
                 pid: None,
                 generation,
@@ -67,7 +67,12 @@ impl Core {
     /// A worker said something. Words about sockets are taken in elsewhere.
     pub(super) fn said(&mut self, id: WorkerId, word: Word, now: Duration) {
         match word {
-            Word::Loaded => self.happens(id, Happening::Loaded, now),
+            Word::Loading { function } => self.reaches(id, Stage::Loading(function)),
+            Word::Making { function } => self.reaches(id, Stage::Making(function)),
+            Word::Loaded => {
+                self.reaches(id, Stage::Over);
+                self.happens(id, Happening::Loaded, now);
+            }
             Word::Ready => self.happens(id, Happening::Ready, now),
             Word::Serving => self.serves(id, now),
             Word::Leaving => self.happens(id, Happening::Leaves, now),
@@ -79,6 +84,12 @@ impl Core {
         }
     }
 
+    fn reaches(&mut self, id: WorkerId, stage: Stage) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.stage = stage;
+        }
+    }
+
     /// Walks a worker on in its life.
     pub(super) fn happens(&mut self, id: WorkerId, happening: Happening, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -86,8 +97,6 @@ impl Core {
         let (life, step) = before.step(happening, now);
         worker.life = life;
         let pid = worker.pid;
-        let hung = (step == Step::Kill(Why::StartTimeout))
-            .then(|| (worker.key.clone(), worker.names(), worker.born, worker.trial.clone()));
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
         match step {
             Step::Nothing => {}
@@ -98,13 +107,8 @@ impl Core {
                 self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });
             }
         }
-        match hung {
-            Some((key, _, _, Some(trial))) => self.canary_hangs(&key, &trial, now),
-            Some((key, names, born, None)) => {
-                self.last_failure = Some(format!("{}: not loaded within start_timeout", several(&names)));
-                self.died_outside_job(&key, names, born, now);
-            }
-            None => {}
+        if step == Step::Kill(Why::StartTimeout) {
+            self.hung(id, now);
         }
         if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
             self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
@@ -145,93 +149,10 @@ impl Core {
             self.blame(&function, born, now);
         }
     }
-
-    /// A worker's process is gone.
-    pub(super) fn ended(&mut self, id: WorkerId, obituary: &Obituary, now: Duration) {
-        let Some(worker) = self.workers.remove(&id) else { return };
-        self.forget_connections(id);
-        let told = match worker.life {
-            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
-            _ => None,
-        };
-        if let Verdict::Left = obituary.verdict {
-            self.tell(left(&worker, obituary));
-            return;
-        }
-        if told == Some(Why::CannotServe) {
-            // Said in a sentence already, and its function blamed.
-            return;
-        }
-        let death = death(&worker, obituary);
-        let (how, line) = (death.end.clone(), Event::WorkerDied(death.clone()).line());
-        self.tell(Event::WorkerDied(death));
-        let by_us = matches!(told, Some(why) if why != Why::ByItself);
-        if !by_us && self.canary_died(&worker, obituary, &how_it_died(&how, &obituary.verdict), now) {
-            return;
-        }
-        self.last_failure = Some(line);
-        match (&obituary.verdict, told) {
-            (Verdict::InJob(lost), None | Some(Why::ByItself)) => {
-                if let Some((function, _)) = worker.functions.get(lost.function) {
-                    self.died_in_job(&function.clone(), obituary.done, now);
-                }
-            }
-            (Verdict::OutsideJob | Verdict::Unknown, None | Some(Why::ByItself)) => {
-                self.died_outside_job(&worker.key, worker.names(), worker.born, now);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// How long nothing is started after the system refused a process.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
-
-/// How a canary died, for the reason its version is given up.
-fn how_it_died(end: &str, verdict: &Verdict) -> String {
-    match verdict {
-        Verdict::InJob(lost) | Verdict::WhileSending(lost) => format!("{end} in job {}", lost.handle),
-        _ => format!("{end} outside a job"),
-    }
-}
-
-fn left(worker: &Worker, obituary: &Obituary) -> Event {
-    let end = obituary.end;
-    let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
-    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: obituary.jobs, note }
-}
-
-fn death(worker: &Worker, obituary: &Obituary) -> Death {
-    let function = |index: usize| worker.functions.get(index).cloned();
-    let (at, of) = match &obituary.verdict {
-        Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
-            let sending = matches!(obituary.verdict, Verdict::WhileSending(_));
-            let (name, version) = function(lost.function).unzip();
-            let at = DeathAt::Job {
-                function: name.unwrap_or_default(),
-                handle: lost.handle.clone(),
-                unique: lost.unique.clone(),
-                seconds: seconds(lost.ran),
-                sending,
-            };
-            (at, version)
-        }
-        Verdict::Unknown => (DeathAt::Unknown, None),
-        Verdict::OutsideJob | Verdict::Left if obituary.was_starting => (DeathAt::Start, None),
-        Verdict::OutsideJob | Verdict::Left => (DeathAt::Idle, None),
-    };
-    let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
-    Death {
-        pid: worker.pid.unwrap_or_default(),
-        functions: worker.names(),
-        end: obituary.end.to_string(),
-        at,
-        version: of.or(only),
-        generation: worker.generation,
-        jobs: obituary.jobs,
-        peak_mib: obituary.peak_kib / 1024,
-    }
-}
 
 impl Input {
     /// Whether it is about a worker that is still known; what comes after its end changes nothing.

@@ -1,10 +1,8 @@
 //! Workers: their orders, their words, their ends.
 
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Effects;
 use super::children::{Kind, Worker};
@@ -15,8 +13,9 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
-use crate::system::page::{self, Counters, Doing};
+use crate::system::page::{self, Counters};
 use crate::system::reap::Reaped;
+use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
 
@@ -38,7 +37,7 @@ impl Effects {
                 return Err(io::Error::other(format!("the stored library of {function} was changed")));
             }
         }
-        let orders = orders_in_memory(&orders::encode(&self.orders(start)))?;
+        let orders = file_holding(&orders::encode(&self.orders(start)))?;
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
@@ -169,8 +168,7 @@ impl Effects {
             _ => None,
         };
         let done = lost.map_or(0, |function| self.counters(&function).done);
-        let was_starting = seen.doing == Doing::Starting;
-        let obituary = Obituary { end: reaped.end, verdict, was_starting, jobs, peak_kib: reaped.peak_kib, done };
+        let obituary = Obituary { end: reaped.end, verdict, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
     }
 
@@ -216,12 +214,4 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.bytes_in = sum.bytes_in.wrapping_add(more.bytes_in);
     sum.bytes_out = sum.bytes_out.wrapping_add(more.bytes_out);
     sum.run_ns = sum.run_ns.wrapping_add(more.run_ns);
-}
-
-/// Orders are longer than a message may be, so they come as a file without a name.
-fn orders_in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = std::fs::File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
 }
