@@ -67,6 +67,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Try a version again that was given up
     Retry(RetryArgs),
+    /// Have a job done: its result to standard output, its warnings to standard error
+    Submit(SubmitArgs),
 }
 
 /// Options of `status`.
@@ -116,6 +118,41 @@ pub struct EventsArgs {
     /// As JSON, one object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `submit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SubmitArgs {
+    /// Function that does the job
+    pub function: OsString,
+
+    /// What it is done with: these bytes, standard input, or a file [default: nothing]
+    #[arg(value_name = "DATA | - | @FILE")]
+    pub data: Option<OsString>,
+
+    /// Print the job's handle and do not wait for it
+    #[arg(long)]
+    pub background: bool,
+
+    /// Name of the job: another one of that name is not run but joined
+    #[arg(long, value_name = "ID")]
+    pub unique: Option<OsString>,
+
+    /// Before other jobs of the function
+    #[arg(long, conflicts_with = "low")]
+    pub high: bool,
+
+    /// After other jobs of the function
+    #[arg(long)]
+    pub low: bool,
+
+    /// Give up after so long, such as 30 (seconds), 500ms, 10m
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
+
+    /// Job servers, tried in turn [default: those of -c, else 127.0.0.1:4730]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
 }
 
 /// Options of `call`.
@@ -279,7 +316,8 @@ impl Cli {
         let matches = definition.try_get_matches_from_mut(args)?;
         if let Some(command) = matches.subcommand_name() {
             let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-            if let Some(id) = RUN_ONLY.iter().find(|id| given(id)) {
+            let allowed = |id: &&str| command == "submit" && *id == "host";
+            if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
                 let option = id.replace('_', "-");
                 let text = format!("the option --{option} is for running the manager, not for {command}");
                 return Err(definition.error(ErrorKind::ArgumentConflict, text));
@@ -301,7 +339,7 @@ impl Cli {
             ("auto_update", "-a", switch(manager.auto_update)),
             ("daemon", "-d", switch(manager.daemonize)),
             ("count", "-D", manager.count.clone()),
-            ("host", "-h", joined(&manager.host)),
+            ("host", "-h", joined(&self.hosts())),
             ("log_file", "-l", manager.log_file.clone()),
             ("prefix", "-p", manager.prefix.clone()),
             ("pid_file", "-P", manager.pid_file.clone()),
@@ -313,6 +351,15 @@ impl Cli {
             ("strict", "--strict", switch(manager.strict)),
         ];
         all.into_iter().filter_map(|(key, option, value)| Some((key, option, value?))).collect()
+    }
+
+    /// Job servers, from before and after a command that takes them.
+    fn hosts(&self) -> Vec<OsString> {
+        let after = match &self.command {
+            Some(Command::Submit(args)) => args.host.as_slice(),
+            _ => &[],
+        };
+        [&self.manager.host, after].concat()
     }
 }
 
@@ -424,6 +471,33 @@ mod tests {
         let cli = parse("events -w a --follow").expect("events");
         assert_eq!(cli.command, Some(Command::Events(EventsArgs { follow: true, json: false })));
         assert_eq!(overrides("events -w a --follow"), ["worker_dir -w a"]);
+    }
+
+    #[test]
+    fn submit_takes_job_servers_on_both_sides() {
+        for line in
+            ["-h a:1,b submit f x", "submit -h a:1,b f x", "submit f -h a:1 x -h b", "-h a:1 submit f x --host b"]
+        {
+            let cli = parse(line).expect(line);
+            let Some(Command::Submit(args)) = &cli.command else { panic!("{line}") };
+            assert_eq!((&args.function, &args.data), (&"f".into(), &Some("x".into())), "{line}");
+            assert_eq!(overrides(line), ["host -h a:1,b"], "{line}");
+        }
+        let line = "submit --background --unique u --high --timeout 5s f -";
+        let args = SubmitArgs {
+            function: "f".into(),
+            data: Some("-".into()),
+            background: true,
+            unique: Some("u".into()),
+            high: true,
+            timeout: Some("5s".into()),
+            ..SubmitArgs::default()
+        };
+        assert_eq!(parse(line).expect(line).command, Some(Command::Submit(args)));
+        for line in ["submit", "submit f x y", "submit f --high --low", "-v submit f", "-t 3 submit f", "submit f -t 3"]
+        {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod new;
 pub mod output;
 pub mod run;
 pub mod status;
+pub mod submit;
 mod table;
 pub mod versions;
 
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => status::check(control, format(args.json)),
             false => status::show(control, format(args.json)),
         }),
+        Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
         Some(Command::Rollback(args)) => with_manager(cli, |control| versions::roll_back(control, args)),
         Some(Command::Retry(args)) => with_manager(cli, |control| versions::retry(control, args)),
