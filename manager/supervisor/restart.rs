@@ -6,6 +6,8 @@ use std::time::Duration;
 const FREE_DEATHS: u32 = 5;
 const JOB_FIRST: Duration = Duration::from_millis(100);
 const JOB_LONGEST: Duration = Duration::from_secs(5);
+/// Deaths of serving workers outside a job that are restarted at once: one may be an operator's kill.
+const FREE_IDLE: u32 = 3;
 const START_FIRST: Duration = Duration::from_millis(500);
 
 /// The back-off of one function, or of one group of workers.
@@ -21,6 +23,15 @@ pub struct Backoff {
     delay: Duration,
 }
 
+/// Where a death outside a job happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// While starting, or in `new()`: the function is left out at once.
+    Start,
+    /// While waiting for a job.
+    Idle,
+}
+
 /// Bounds from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -31,18 +42,20 @@ pub struct Bounds {
 }
 
 impl Backoff {
-    /// A worker died outside a job: while starting, in `new()`, or idle. `born` is when it was started: those that were
+    /// A worker died outside a job. `born` is when it was started: those that were
     /// under way when an earlier failure was counted belong to that one. `chance` is from 0 to 1.
-    pub fn failed_outside(&mut self, now: Duration, born: Duration, bounds: Bounds, chance: f64) {
+    pub fn failed_outside(&mut self, at: Outside, now: Duration, born: Duration, bounds: Bounds, chance: f64) {
         if self.outside > 0 && now >= self.outside_at + self.delay + bounds.healthy_after {
             self.outside = 0;
         }
-        if self.outside > 0 && born <= self.outside_at {
+        if self.outside > 0 && born < self.outside_at {
             return;
         }
         self.outside += 1;
         self.outside_at = now;
-        self.delay = doubled(START_FIRST, self.outside - 1, bounds.longest, chance);
+        let free = if at == Outside::Idle { FREE_IDLE } else { 0 };
+        let times = self.outside.checked_sub(free + 1);
+        self.delay = times.map_or(Duration::ZERO, |times| doubled(START_FIRST, times, bounds.longest, chance));
         self.until = now + self.delay;
     }
 
@@ -99,14 +112,16 @@ mod tests {
 
     #[test]
     fn a_function_that_dies_at_every_start_is_tried_ten_times_in_its_first_minute_then_twice_a_minute() {
-        for chance in [0.0, 0.5, 1.0] {
+        let cases =
+            [Outside::Start, Outside::Idle].into_iter().flat_map(|at| [0.0, 0.5, 1.0].map(|chance| (at, chance)));
+        for (at, chance) in cases {
             let mut backoff = Backoff::default();
             let mut now = ms(1_000_000);
             let mut starts = Vec::new();
             while starts.len() < 20 {
                 starts.push((now - ms(1_000_000)).as_secs());
-                backoff.failed_outside(now + ms(1), now, BOUNDS, chance);
-                now = backoff.waits_until(now + ms(1)).unwrap();
+                backoff.failed_outside(at, now + ms(1), now, BOUNDS, chance);
+                now = backoff.waits_until(now + ms(1)).unwrap_or(now + ms(1));
             }
             assert!(starts.iter().filter(|at| **at < 60).count() <= 11, "first start and ten more: {starts:?}");
             let late: Vec<u64> = starts.iter().copied().filter(|at| *at >= 120).collect();
@@ -117,22 +132,22 @@ mod tests {
     #[test]
     fn workers_that_were_already_under_way_count_once() {
         let mut backoff = Backoff::default();
-        backoff.failed_outside(ms(1000), ms(900), BOUNDS, 0.0);
+        backoff.failed_outside(Outside::Start, ms(1000), ms(900), BOUNDS, 0.0);
         let once = backoff.clone();
-        (0..9).for_each(|n| backoff.failed_outside(ms(1001 + n), ms(901), BOUNDS, 0.0));
+        (0..9).for_each(|n| backoff.failed_outside(Outside::Start, ms(1001 + n), ms(901), BOUNDS, 0.0));
         assert_eq!(backoff, once);
-        backoff.failed_outside(ms(2000), ms(1500), BOUNDS, 0.0);
+        backoff.failed_outside(Outside::Start, ms(2000), ms(1500), BOUNDS, 0.0);
         assert_eq!(backoff.waits_until(ms(2000)), Some(ms(3000)));
     }
 
     #[test]
     fn a_healthy_minute_starts_over() {
         let mut backoff = Backoff::default();
-        (0..6).for_each(|n| backoff.failed_outside(ms(n * 40_000), ms(n * 40_000), BOUNDS, 0.0));
+        (0..6).for_each(|n| backoff.failed_outside(Outside::Start, ms(n * 40_000), ms(n * 40_000), BOUNDS, 0.0));
         assert!(backoff.is_on_trial(ms(201_000), BOUNDS.healthy_after));
         let healthy = ms(200_000) + ms(16_000) + BOUNDS.healthy_after;
         assert!(!backoff.is_on_trial(healthy, BOUNDS.healthy_after));
-        backoff.failed_outside(healthy, healthy, BOUNDS, 0.0);
+        backoff.failed_outside(Outside::Start, healthy, healthy, BOUNDS, 0.0);
         assert_eq!(backoff.waits_until(healthy), Some(healthy + START_FIRST));
     }
 
@@ -154,7 +169,7 @@ mod tests {
     #[test]
     fn new_content_is_tried_at_once() {
         let mut backoff = Backoff::default();
-        backoff.failed_outside(ms(10), ms(1), BOUNDS, 0.0);
+        backoff.failed_outside(Outside::Start, ms(10), ms(1), BOUNDS, 0.0);
         backoff.forget();
         assert_eq!(backoff.waits_until(ms(10)), None);
         assert_eq!(backoff.failures(), 0);

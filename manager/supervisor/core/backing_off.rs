@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Core, Key, Worker};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::life::Life;
-use crate::supervisor::restart::{Backoff, Bounds};
+use crate::supervisor::restart::{Backoff, Bounds, Outside};
 
 /// Workers that connect at the same time: more would overrun a job server's default backlog.
 const CONNECTING: usize = 16;
@@ -16,30 +16,31 @@ impl Core {
     }
 
     /// A failure outside a job that is known to be this function's.
-    pub(super) fn blame(&mut self, function: &str, born: Duration, now: Duration) {
+    pub(super) fn blame(&mut self, function: &str, at: Outside, born: Duration, now: Duration) {
         let (bounds, chance) = (self.bounds(), self.random.f64());
         let backoff = self.functions_failing.entry(function.to_owned()).or_default();
         let before = backoff.clone();
-        backoff.failed_outside(now, born, bounds, chance);
+        backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
         self.tell_waiting(function.to_owned(), &after, changed, now);
     }
 
     /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
     /// same time, the group is.
-    pub(super) fn died_outside_job(&mut self, key: &Key, names: Vec<String>, born: Duration, now: Duration) {
+    pub(super) fn died_outside_job(&mut self, worker: &Worker, at: Outside, now: Duration) {
+        let (key, names, born) = (&worker.key, worker.names(), worker.born);
         let changed = |name: &str| self.catalog.changed(name);
         let latest = names.iter().map(|name| changed(name)).max().unwrap_or_default();
         let all = several(&names);
         let (suspects, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| changed(name) == latest);
         if suspects.len() == 1 || !others.is_empty() {
-            suspects.iter().for_each(|function| self.blame(function, born, now));
+            suspects.iter().for_each(|function| self.blame(function, at, born, now));
             return;
         }
         let (bounds, chance) = (self.bounds(), self.random.f64());
         let backoff = self.groups_failing.entry(key.clone()).or_default();
         let before = backoff.clone();
-        backoff.failed_outside(now, born, bounds, chance);
+        backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
         self.tell_waiting(all, &after, changed, now);
     }

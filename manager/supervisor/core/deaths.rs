@@ -7,6 +7,7 @@ use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
 use crate::supervisor::judge::Verdict;
 use crate::supervisor::life::{Life, Why};
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::restart::Outside;
 use crate::system::reap::End;
 
 /// The exit code with which a library's `new()` asks not to be started again.
@@ -56,8 +57,10 @@ impl Core {
                     self.died_in_job(&function, obituary.done, now);
                 }
             }
+            // It has done work: what ended it says nothing against starting another.
+            Verdict::OutsideJob | Verdict::Unknown if obituary.jobs > 0 => {}
             Verdict::OutsideJob | Verdict::Unknown => {
-                self.died_outside_job(&worker.key, worker.names(), worker.born, now);
+                self.died_outside_job(worker, Outside::Idle, now);
             }
             Verdict::WhileSending(_) | Verdict::Left => {}
         }
@@ -66,8 +69,8 @@ impl Core {
     /// The function that was loaded or made is to blame; before that, as for any death outside a job.
     fn died_at_start(&mut self, worker: &Worker, now: Duration) {
         match worker.at_start() {
-            Some((function, _)) => self.blame(function, worker.born, now),
-            None => self.died_outside_job(&worker.key, worker.names(), worker.born, now),
+            Some((function, _)) => self.blame(function, Outside::Start, worker.born, now),
+            None => self.died_outside_job(worker, Outside::Start, now),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::plan::shuffle;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::restart::Outside;
 use crate::worker::orders::Word;
 
 impl Core {
@@ -146,7 +147,7 @@ impl Core {
         self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
         self.happens(id, Happening::CannotServe, now);
         if !self.canary_cannot_serve(&id, &function, &reason, now) {
-            self.blame(&function, born, now);
+            self.blame(&function, Outside::Start, born, now);
         }
     }
 }
