@@ -45,6 +45,28 @@ pub enum Command {
     Status(StatusArgs),
     /// Print what a running manager does
     Events(EventsArgs),
+    /// Run one job of a library here, without a job server or a manager
+    ///
+    /// The result goes to standard output; what the function logs, tells its caller and prints goes to standard error.
+    /// The exit code is 0 if the job is done, 1 if it failed or the library cannot be used. With -c, the function's
+    /// settings and the prefix are read from the file. Ctrl-C asks the job to stop, as a manager would; a second one
+    /// kills it.
+    Call(CallArgs),
+    /// Say what libraries are, or why they cannot be used
+    ///
+    /// Each is copied, checked and loaded in a process of its own, as a manager does it. The exit code is 0 if all can be
+    /// used, else 1.
+    Check(CheckArgs),
+    /// Make a crate for a function of your own
+    ///
+    /// It builds, is tested and can be served as it is: see its README.md.
+    New(NewArgs),
+    /// List the stored versions of a running manager's functions
+    Versions(VersionsArgs),
+    /// Serve an earlier version of a function until its file changes
+    Rollback(RollbackArgs),
+    /// Try a version again that was given up
+    Retry(RetryArgs),
     /// Have a job done: its result to standard output, its warnings to standard error
     Submit(SubmitArgs),
 }
@@ -59,6 +81,31 @@ pub struct StatusArgs {
     /// Print nothing but what is wrong; exit 0 if all is well, else 1
     #[arg(long)]
     pub check: bool,
+}
+
+/// Options of `versions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct VersionsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The function
+    pub function: String,
+
+    /// First digits of the version's hash [default: the newest earlier one]
+    pub hash: Option<String>,
+}
+
+/// Options of `retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RetryArgs {
+    /// The function
+    pub function: String,
 }
 
 /// Options of `events`.
@@ -106,6 +153,72 @@ pub struct SubmitArgs {
     /// Job servers, tried in turn [default: those of -c, else 127.0.0.1:4730]
     #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
     pub host: Vec<OsString>,
+}
+
+/// Options of `call`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CallArgs {
+    /// The library
+    pub file: PathBuf,
+
+    /// The workload: text, - for standard input, @FILE for what is in a file [default: nothing]
+    #[arg(value_name = "DATA")]
+    pub data: Option<OsString>,
+
+    /// The function [default: what the file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbol has in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+
+    /// A setting of the function, as setting.NAME = VALUE in its section
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// Run the job so many times, and print how long it took
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+
+    /// Show more of the log: -v debug, -vv trace
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// The libraries
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+
+    /// The function [default: what each file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbols have in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+}
+
+/// Options of `new`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct NewArgs {
+    /// The function's name, and the directory's
+    pub name: String,
+
+    /// With state that is kept from job to job
+    #[arg(long)]
+    pub object: bool,
+
+    /// JSON in and out
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where a manager is: to run it, or to find the one that runs. They may stand before or after a command.
@@ -388,8 +501,37 @@ mod tests {
     }
 
     #[test]
+    fn commands_for_authors() {
+        let cli = parse("call -v ./libSum.so [1,2] --setting a=b --setting c=d --repeat 9 -c gm.ini").expect("call");
+        let Some(Command::Call(args)) = cli.command else { panic!("no call") };
+        assert_eq!((args.verbose, args.repeat, args.settings.len()), (1, 9, 2));
+        assert_eq!(args.data, Some("[1,2]".into()));
+        assert_eq!(parse("call x.so -").map(|cli| cli.overrides().len()).expect("standard input"), 0);
+        let cli = parse("check a.so b.so --json").expect("check");
+        let args = CheckArgs { files: vec!["a.so".into(), "b.so".into()], json: true, ..CheckArgs::default() };
+        assert_eq!(cli.command, Some(Command::Check(args)));
+        let cli = parse("new word_count --object").expect("new");
+        let args = NewArgs { name: "word_count".into(), object: true, json: false };
+        assert_eq!(cli.command, Some(Command::New(args)));
+    }
+
+    #[test]
     fn usage_errors_exit_with_2() {
-        for line in ["-D", "--nope", "stats", "-d status", "-h a status", "status -d", "-h", "-c a -c b"] {
+        for line in [
+            "call",
+            "check",
+            "new",
+            "call x.so --repeat 0",
+            "-v call x.so",
+            "-D",
+            "--nope",
+            "stats",
+            "-d status",
+            "-h a status",
+            "status -d",
+            "-h",
+            "-c a -c b",
+        ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
         }

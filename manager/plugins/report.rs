@@ -72,6 +72,8 @@ pub struct Found {
     pub source: Identity,
     /// The function's name as the library has it.
     pub name: String,
+    /// Every function it exports under the prefix, by name; of very many only the first.
+    pub functions: Vec<String>,
     /// Version of the crate it comes from.
     pub version: String,
     /// The interface it was built for, as `1.0`.

@@ -152,6 +152,23 @@ impl Store {
         self.known.insert((stored.function.clone(), stored.hash), stored);
     }
 
+    /// A version of which only the first digits of its hash are known. Reads it whole, so it blocks as the disk does.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or it is not what its place says.
+    pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<Stored, StoreError> {
+        let path = self.path(function, hash);
+        let file = File::open(&path).map_err(failed("cannot use", &path))?;
+        let meta = file.metadata().map_err(failed("cannot look at", &path))?;
+        let content = ContentHash::of_reader(&file).map_err(failed("cannot read", &path))?;
+        if content.short() != hash {
+            return Err(failed("cannot use", &path)(io::Error::other("it was changed after it was stored")));
+        }
+        let stored = Stored { function: function.clone(), hash: content, path, identity: Identity::of(&meta) };
+        self.verified(stored.clone());
+        Ok(stored)
+    }
+
     /// Every version in the store, newest first within a function. Blocks as long as the disk does.
     ///
     /// # Errors

@@ -9,6 +9,9 @@ use super::life::Why;
 use crate::logging::{Level, escape};
 
 /// What happened.
+///
+/// A pid and a text are not told twice: [`EventLine`](crate::control::EventLine) has them, and a JSON object with a key
+/// twice is read by nobody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -33,6 +36,7 @@ pub enum Event {
     /// Something in the configuration that works, and is probably not meant.
     ConfigWarning {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
     /// A file in worker_dir whose name or kind is not that of a library.
@@ -45,6 +49,7 @@ pub enum Event {
     /// Two files for one function, or a directory named twice.
     FileWarning {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
     /// A worker_dir cannot be read; what it held before goes on being served.
@@ -83,7 +88,55 @@ pub enum Event {
         /// Its function.
         function: String,
         /// One sentence.
+        #[serde(skip)]
         text: String,
+    },
+    /// A new version of a function that is served begins to be tried.
+    RolloutStarted {
+        /// The function.
+        function: String,
+        /// The version that is served.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// A new version has proved good: it replaces the old one, worker by worker.
+    RolloutPromoted {
+        /// The function.
+        function: String,
+        /// The new version.
+        version: String,
+        /// Jobs its canary ran.
+        jobs: u64,
+        /// How long its canary served, in seconds.
+        seconds: f64,
+    },
+    /// A new version is bad: it is not tried again until its content changes.
+    RolloutStopped {
+        /// The function.
+        function: String,
+        /// The bad version.
+        version: String,
+        /// What happened.
+        reason: String,
+        /// The version that goes on being served.
+        serving: String,
+    },
+    /// The last worker with an old version has gone.
+    RolloutFinished {
+        /// The function.
+        function: String,
+        /// The version every worker has now.
+        version: String,
+        /// Since the promotion, in seconds.
+        seconds: f64,
+    },
+    /// An earlier version is served on request.
+    RolledBack {
+        /// The function.
+        function: String,
+        /// The version.
+        version: String,
     },
     /// A library was removed: its workers leave.
     FunctionGone {
@@ -98,6 +151,7 @@ pub enum Event {
     /// A worker process was started.
     WorkerStarted {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it is for.
         functions: Vec<String>,
@@ -114,15 +168,26 @@ pub enum Event {
     /// A worker cannot serve a library: it does not load there, or its `new()` failed.
     CannotServe {
         /// The worker's process.
+        #[serde(skip)]
         pid: i32,
         /// Which function.
         function: String,
         /// One sentence.
         reason: String,
     },
+    /// A library's `new()` ended its process with the exit code that asks not to be started again.
+    GivenUp {
+        /// The worker's process.
+        pid: i32,
+        /// Which function.
+        function: String,
+        /// First 12 hexadecimal digits of its library's hash.
+        version: String,
+    },
     /// A worker takes jobs.
     WorkerServing {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it serves.
         functions: Vec<String>,
@@ -134,6 +199,7 @@ pub enum Event {
     /// A worker takes no more jobs.
     WorkerLeaving {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// Why.
         why: Why,
@@ -141,6 +207,7 @@ pub enum Event {
     /// A worker took leave of its job servers and is gone.
     WorkerLeft {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// What it served.
         functions: Vec<String>,
@@ -154,6 +221,7 @@ pub enum Event {
     /// A worker is killed by the manager.
     WorkerKilled {
         /// Its process.
+        #[serde(skip)]
         pid: i32,
         /// Why.
         why: Why,
@@ -182,6 +250,7 @@ pub enum Event {
     /// The configuration is read again, or the log opened anew.
     Reloaded {
         /// What was done.
+        #[serde(skip)]
         text: String,
     },
     /// The manager stops: workers finish their jobs and leave.
@@ -201,6 +270,7 @@ pub enum Event {
     /// Something failed that does not stop the work.
     Trouble {
         /// One sentence.
+        #[serde(skip)]
         text: String,
     },
 }
@@ -209,6 +279,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Death {
     /// Its process.
+    #[serde(skip)]
     pub pid: i32,
     /// What it served.
     pub functions: Vec<String>,
@@ -231,8 +302,18 @@ pub struct Death {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum DeathAt {
-    /// Loading, or making objects.
+    /// Before it loaded anything.
     Start,
+    /// Loading a library.
+    Load {
+        /// Whose.
+        function: String,
+    },
+    /// In a library's `new()`.
+    New {
+        /// Whose.
+        function: String,
+    },
     /// Waiting for a job.
     Idle,
     /// Running a job.
@@ -257,7 +338,11 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
+            Self::GivenUp { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::RolledBack { .. } => Level::Info,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { .. } => Level::Warn,
@@ -295,6 +380,25 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::RolloutStarted { function, from, to } => {
+                format!("{function}: version {to} is tried by one worker beside version {from}")
+            }
+            Self::RolloutPromoted { function, version, jobs, seconds } => {
+                format!(
+                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
+                )
+            }
+            Self::RolloutStopped { function, version, reason, serving } => format!(
+                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
+                 the file changes or `gm-native retry {function}` is said",
+                escape(reason)
+            ),
+            Self::RolloutFinished { function, version, seconds } => {
+                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
+            }
+            Self::RolledBack { function, version } => {
+                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
+            }
             Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
             Self::NothingToServe { dirs } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))
@@ -308,6 +412,10 @@ impl Event {
             Self::CannotServe { pid, function, reason } => {
                 format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
             }
+            Self::GivenUp { pid, function, version } => format!(
+                "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
+                 another one is, as soon as it is there"
+            ),
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
             }
@@ -338,6 +446,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
+            Self::GivenUp { pid, .. } => Some(*pid),
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
@@ -348,6 +457,18 @@ impl Event {
 }
 
 impl Death {
+    /// How it ended and at what, in a few words.
+    pub fn how(&self) -> String {
+        let end = &self.end;
+        match &self.at {
+            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
+            DeathAt::Start => format!("{end} before it loaded anything"),
+            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
+            DeathAt::New { .. } => format!("{end} in its new()"),
+            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
+        }
+    }
+
     fn line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
@@ -364,8 +485,10 @@ impl Death {
                     "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
                 )
             }
-            DeathAt::Start => format!("{}: worker {pid} {end} while starting; {rest}", several(functions)),
-            DeathAt::Idle => format!("{}: worker {pid} {end} outside a job; {rest}", several(functions)),
+            DeathAt::Load { function } | DeathAt::New { function } => {
+                format!("{function}: worker {pid} {}; {rest}", self.how())
+            }
+            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
                 "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
                  handed back",
@@ -390,7 +513,7 @@ fn words(why: Why) -> &'static str {
         Why::Stop => "the manager stops",
         Why::Replaced => "a newer one serves in its place",
         Why::Surplus => "it is one more than planned",
-        Why::ByItself => "it was asked to by a signal",
+        Why::ByItself => "it was asked to by a signal, or could not make an object anew",
         Why::StartTimeout => "it was not loaded within start_timeout",
         Why::LeaveTimeout => "it did not leave in time",
         Why::CannotServe => "it cannot serve its function",
@@ -405,6 +528,7 @@ pub fn seconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::EventLine;
 
     fn death(at: DeathAt) -> Event {
         Event::WorkerDied(Death {
@@ -435,17 +559,28 @@ mod tests {
         );
     }
 
+    /// Through what carries them to followers, which has a pid and a text for every event.
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
-        assert_eq!(json["event"], "worker_died");
-        assert_eq!(json["at"], "idle");
-        assert_eq!(json["pid"], 4711);
         let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout };
-        assert_eq!(
-            serde_json::to_string(&left).unwrap(),
-            r#"{"event":"worker_leaving","pid":3,"why":"leave_timeout"}"#
-        );
+        let sentence = |text: &str| text.to_owned();
+        for (event, own) in [
+            (left, r#""event":"worker_leaving","why":"leave_timeout""#),
+            (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
+            (
+                Event::LibraryWarning { function: "f".into(), text: sentence("x") },
+                r#""event":"library_warning","function":"f""#,
+            ),
+            (Event::ConfigWarning { text: sentence("x") }, r#""event":"config_warning""#),
+            (Event::FileWarning { text: sentence("x") }, r#""event":"file_warning""#),
+            (Event::Reloaded { text: sentence("x") }, r#""event":"reloaded""#),
+        ] {
+            let line = EventLine { time: String::new(), level: String::new(), pid: 3, text: "line".into(), event };
+            let json = serde_json::to_string(&line).unwrap();
+            assert_eq!(json, format!(r#"{{"time":"","level":"","pid":3,"text":"line",{own}}}"#));
+        }
+        let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
+        assert_eq!([&json["event"], &json["at"], &json["end"]], ["worker_died", "idle", "killed by SIGSEGV"]);
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Worker {
     connections: u32,
     jobs: u64,
     going: bool,
+    /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
+    is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
     turn: Duration,
@@ -76,6 +78,7 @@ impl Worker {
             connections: 0,
             jobs: 0,
             going: false,
+            is_broken: false,
             asked: 0,
             turn: Duration::ZERO,
             handle: Vec::new(),
@@ -251,6 +254,7 @@ impl Worker {
         // A stop that came during the job must be known before the next one is asked for.
         self.line.look(now);
         let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
+        self.is_broken |= job::is_unmade(&outcome);
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         match job::answer(&outcome, &self.handle, &mut head) {
@@ -267,6 +271,9 @@ impl Worker {
         self.titles.idle();
         self.log_job(&end, outcome.as_ref().err().map(explain));
         self.head = head;
+        if self.is_broken {
+            self.leave(clock::now());
+        }
     }
 
     fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
@@ -288,7 +295,7 @@ impl Worker {
 
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        if !self.going || self.leaving.is_some() || self.line.is_stopping() {
+        if !self.going || self.is_broken || self.leaving.is_some() || self.line.is_stopping() {
             return false;
         }
         let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);

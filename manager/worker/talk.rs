@@ -130,9 +130,10 @@ impl Talk {
         self.greeted
     }
 
-    /// A GRAB is out, and not so long that the other servers should not wait for it.
+    /// A GRAB is out that may bring a job, and not so long that the other servers should not wait for it. The greeting's
+    /// brings none, and a server that is mute to it must not hold up the others.
     pub fn is_awaited(&self) -> bool {
-        self.grab.is_some() && !self.behind
+        self.grab.is_some() && self.greeted && !self.behind
     }
 
     /// Whether functions are still to be registered.
@@ -420,6 +421,14 @@ mod tests {
         talk.asked(now);
         talk.hear(Heard::Assigned, now);
         assert!(talk.may_ask(now));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_greeting() {
+        let mut talk = Talk::greeting(ms(0));
+        assert!(!talk.is_awaited());
+        assert_eq!(talk.due(ms(9_999), INTERVAL, TIMEOUT, false), Due::Nothing);
+        assert_eq!(talk.due(ms(10_000), INTERVAL, TIMEOUT, false), Due::Lost);
     }
 
     #[test]

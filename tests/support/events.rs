@@ -1,20 +1,16 @@
 //! The manager's event stream, as a test reads it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use serde_json::Value;
+use gm_native::control::{Client, EventLine};
+use serde_json::{Map, Value};
 
-use super::mortal::spawn;
 use super::wait::DEADLINE;
 
-/// What a following `gm-native events` has printed so far.
-pub struct Events {
-    child: Child,
-    seen: Arc<(Mutex<Seen>, Condvar)>,
-}
+/// Every event of a manager's that it had kept, or that came since.
+pub struct Events(Arc<(Mutex<Seen>, Condvar)>);
 
 #[derive(Default)]
 struct Seen {
@@ -23,33 +19,35 @@ struct Seen {
 }
 
 impl Events {
-    /// Starts `command`, whose lines are events.
+    /// Follows the manager at this control socket. When this returns no later event is missed.
     #[track_caller]
-    pub fn follow(command: &mut Command) -> Self {
-        let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()));
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let seen = Arc::<(Mutex<Seen>, Condvar)>::default();
+    pub fn follow(control: &Path) -> Self {
+        let connect = || Client::connect(control, DEADLINE);
+        let coming = connect().and_then(Client::follow_events).unwrap();
+        let kept: Vec<_> = connect().and_then(Client::latest_events).unwrap().map_while(Result::ok).collect();
+        let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
+        seen.0.lock().unwrap().events = kept.iter().map(value).collect();
         let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                shared.0.lock().unwrap().events.push(event);
+            // What happened between the two requests is in both answers.
+            for event in coming.map_while(Result::ok).filter(|event| !kept.contains(event)) {
+                shared.0.lock().unwrap().events.push(value(&event));
                 shared.1.notify_all();
             }
             shared.0.lock().unwrap().ended = true;
             shared.1.notify_all();
         });
-        Self { child, seen }
+        Self(seen)
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Value> {
-        self.seen.0.lock().unwrap().events.clone()
+        self.0.0.lock().unwrap().events.clone()
     }
 
     /// How many there are: a place from which [`wait`](Self::wait) can look.
     pub fn count(&self) -> usize {
-        self.seen.0.lock().unwrap().events.len()
+        self.0.0.lock().unwrap().events.len()
     }
 
     /// The first event called `name` from place `from` that is `right`, waiting for it if need be.
@@ -60,7 +58,7 @@ impl Events {
     #[track_caller]
     pub fn wait(&self, name: &str, from: usize, right: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + DEADLINE;
-        let mut seen = self.seen.0.lock().unwrap();
+        let mut seen = self.0.0.lock().unwrap();
         loop {
             let mut new = seen.events.iter().skip(from);
             if let Some(event) = new.find(|event| event["event"] == name && right(event)) {
@@ -73,14 +71,11 @@ impl Events {
                 drop(seen);
                 panic!("no event {name}: {why}; there were\n{events}");
             }
-            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
+            seen = self.0.1.wait_timeout(seen, left).unwrap().0;
         }
     }
 }
 
-impl Drop for Events {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn value(event: &EventLine<Map<String, Value>>) -> Value {
+    serde_json::to_value(event).unwrap()
 }

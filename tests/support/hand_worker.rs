@@ -1,17 +1,15 @@
 //! A worker that the test plays by hand, packet by packet.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::{Deref, DerefMut};
 
-use gm_native::gearman::packet::{ArgumentError, Assigned, Decoder, FromServer, Magic, encode};
+use gm_native::gearman::packet::{Assigned, FromServer, Magic, encode};
 
-use super::wait::DEADLINE;
+use super::wire::Wire;
 
-/// A worker's connection. Whatever is read is read under the deadline.
+/// A worker's connection.
 pub struct HandWorker {
-    /// For what the methods do not do.
-    pub stream: TcpStream,
-    decoder: Decoder,
+    wire: Wire,
 }
 
 /// What a GRAB_JOB_UNIQ came to.
@@ -40,41 +38,12 @@ impl HandWorker {
     #[track_caller]
     pub fn offering(server: &str, functions: &[&str]) -> Self {
         let stream = TcpStream::connect(server).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let mut worker = Self { stream, decoder: Decoder::new(Magic::Response, 1 << 30) };
+        let mut worker = Self { wire: Wire::new(stream, Magic::Response) };
         for function in functions {
             worker.encode(|buf| encode::can_do(buf, function.as_bytes()));
         }
         worker.echo();
         worker
-    }
-
-    /// Writes bytes as they are.
-    #[track_caller]
-    pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// Writes what an encoder makes.
-    #[track_caller]
-    pub fn encode(&mut self, encoder: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>) {
-        let mut buf = Vec::new();
-        encoder(&mut buf).unwrap();
-        self.send(&buf);
-    }
-
-    /// Writes a packet that is a handle and data, from one of the encoders of heads.
-    #[track_caller]
-    pub fn send_data(
-        &mut self,
-        head: impl FnOnce(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>,
-        handle: &[u8],
-        data: &[u8],
-    ) {
-        self.encode(|buf| head(buf, handle, data.len()));
-        self.send(data);
     }
 
     /// The next packet, whatever it is, as `see` takes it.
@@ -86,13 +55,7 @@ impl HandWorker {
     /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
     #[track_caller]
     pub fn try_next<T>(&mut self, see: impl FnOnce(FromServer<'_>) -> T) -> Option<T> {
-        loop {
-            if let Some(packet) = self.decoder.next().unwrap() {
-                return Some(see(FromServer::parse(packet).unwrap()));
-            }
-            let count = self.stream.read(self.decoder.space()).ok().filter(|count| *count > 0)?;
-            self.decoder.advance(count);
-        }
+        self.wire.try_packet(|packet| see(FromServer::parse(packet).unwrap()))
     }
 
     /// Asks for a job, sleeping until there is one.
@@ -156,5 +119,19 @@ impl From<Assigned<'_>> for Job {
             unique: job.unique.to_vec(),
             workload: job.workload.to_vec(),
         }
+    }
+}
+
+impl Deref for HandWorker {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+impl DerefMut for HandWorker {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 }

@@ -24,6 +24,7 @@ pub struct Setup {
     program: PathBuf,
     servers: Vec<String>,
     ini: String,
+    log: String,
     args: Vec<String>,
     env: Vec<(OsString, OsString)>,
 }
@@ -36,7 +37,8 @@ impl Setup {
         fs::create_dir(dir.path().join("state")).unwrap();
         let servers = servers.iter().map(|server| (*server).to_owned()).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
-        Self { dir, program, servers, ini: String::new(), args: vec!["-vvvv".into()], env: Vec::new() }
+        let (ini, log) = (String::new(), dir.path().join("gm.log").display().to_string());
+        Self { dir, program, servers, ini, log, args: vec!["-vvvv".into()], env: Vec::new() }
     }
 
     /// Lines for the ini file. The first ones go to `[GearmanManager]`, which has the directories and servers already;
@@ -51,6 +53,12 @@ impl Setup {
     #[track_caller]
     pub fn plugin(self, name: &str, library: &Path) -> Self {
         install(self.dir.path(), name, library);
+        self
+    }
+
+    /// Another place for the log than `gm.log`, as `-l` has it.
+    pub fn log(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.log);
         self
     }
 
@@ -81,9 +89,7 @@ impl Setup {
     #[track_caller]
     pub fn start(self) -> Manager {
         let mut manager = self.launched();
-        let name = format!("gm-native in {}", manager.dir.path().display());
-        manager.process = Some(Mortal::start(&name, &mut manager.run_command()));
-        manager.wait_answering();
+        manager.start_again();
         manager
     }
 
@@ -129,6 +135,7 @@ impl Setup {
             mark: 0,
             watchdog,
             program: self.program,
+            log: self.log,
             args: self.args,
             env: self.env,
             dir: self.dir,
@@ -136,8 +143,8 @@ impl Setup {
     }
 }
 
-/// A manager that runs, and commands that ask it. It is killed with all it started when this goes out of scope; its log is shown if the test
-/// panics.
+/// A manager that runs, and commands that ask it. It is killed with all it started when this goes out of scope; its log
+/// is shown if the test panics.
 pub struct Manager {
     /// In the foreground: the child.
     process: Option<Mortal>,
@@ -146,6 +153,7 @@ pub struct Manager {
     mark: usize,
     watchdog: Watchdog,
     program: PathBuf,
+    log: String,
     args: Vec<String>,
     env: Vec<(OsString, OsString)>,
     // Last: it is removed when all the others have ended.
@@ -167,6 +175,15 @@ impl Manager {
     #[track_caller]
     pub fn pid(&self) -> Pid {
         self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), Mortal::pid)
+    }
+
+    /// Starts another on the same directory, in the foreground, and waits until it answers its commands. What became of
+    /// the one before is no matter to this.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        let name = format!("gm-native in {}", self.dir.path().display());
+        self.process = Some(Mortal::start(&name, &mut self.run_command()));
+        self.wait_answering();
     }
 
     /// Its processes that run: the manager and its workers.
@@ -217,7 +234,7 @@ impl Manager {
         self.events.as_ref().unwrap().wait(name, self.mark, right)
     }
 
-    /// All events since the stream was opened, which is when the manager first answered.
+    /// All events since the manager's start, but for those that it had too many of to keep.
     pub fn events(&self) -> Vec<Value> {
         self.events.as_ref().map(Events::all).unwrap_or_default()
     }
@@ -270,7 +287,7 @@ impl Manager {
         // What carries the mark is the manager's: not so a command of the test's.
         command.env(MARK, self.dir());
         command.arg("-c").arg(self.dir().join("gm.ini")).arg("-P").arg(self.dir().join("gm.pid"));
-        command.arg("-l").arg(self.dir().join("gm.log")).args(&self.args);
+        command.arg("-l").arg(&self.log).args(&self.args);
         command
     }
 
@@ -301,7 +318,9 @@ impl Manager {
             assert!(ended.is_none(), "the manager ended: {}\n{}", ended.unwrap_or_default(), self.log());
             self.try_status()
         });
-        self.events = Some(Events::follow(&mut self.verb("events", &["--follow", "--json"])));
+        let control = self.dir().join("state/control.sock");
+        self.mark = 0;
+        self.events = control.exists().then(|| Events::follow(&control));
     }
 
     fn pid_in_file(&self) -> Option<Pid> {

@@ -6,7 +6,7 @@
 //! - [`callers`]: the real `gearman` CLI, and clients on php-gearman, Perl's Gearman::Client and libgearman.
 //! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
 //! - [`plugins`]: the libraries it is given, built when they are first needed.
-//! - [`hand_worker::HandWorker`]: a worker played by the test, packet by packet.
+//! - [`hand_worker::HandWorker`], [`hand_server::HandServer`]: a worker and a job server that the test plays itself.
 //! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
 //!
 //! Whatever is started must be started by the test's own thread: the kernel ends it when that thread ends, also when
@@ -19,6 +19,7 @@ pub mod build;
 pub mod callers;
 pub mod events;
 pub mod gearmand;
+pub mod hand_server;
 pub mod hand_worker;
 pub mod manager;
 pub mod mortal;
@@ -26,3 +27,4 @@ pub mod plugins;
 pub mod program;
 pub mod wait;
 pub mod watchdog;
+pub mod wire;

@@ -7,5 +7,6 @@ mod support;
 
 mod clients;
 mod gearmand;
+mod hand_played;
 mod lifetimes;
 mod manager;

@@ -184,3 +184,49 @@ fn arguments_that_no_packet_can_carry_leave_the_buffer_as_it_was() {
     assert_eq!(buf, b"before");
     assert!(encode::work_complete_head(&mut buf, b"H", length - 2).is_ok());
 }
+
+/// Whatever comes: no panic, no more memory than came, and the same packets however the stream was cut.
+#[test]
+fn mangled_streams_are_read_the_same_however_they_are_cut() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..500 {
+        let mut stream = Vec::new();
+        for _ in 0..random.usize(1..6) {
+            let kind = Kind::ALL[random.usize(..Kind::ALL.len())];
+            let body: Vec<u8> = (0..random.usize(..40)).map(|_| b"\0\x001aH:"[random.usize(..6)]).collect();
+            stream.extend(header(&kind_magic(kind).bytes(), kind as u32, body.len() as u32));
+            stream.extend(body);
+        }
+        for _ in 0..random.usize(..3) {
+            let place = random.usize(..stream.len());
+            stream[place] ^= 1 << random.u8(..8);
+        }
+        let read = |piece: &mut dyn FnMut() -> usize| {
+            let mut decoder = decoder(Magic::Response);
+            let (mut seen, mut rest) = (Vec::new(), &stream[..]);
+            loop {
+                let (now, later) = rest.split_at(piece().min(rest.len()));
+                feed(&mut decoder, now, usize::MAX);
+                rest = later;
+                let error = loop {
+                    match decoder.next() {
+                        Ok(Some(packet)) => seen.push(format!("{:?}", FromServer::parse(packet))),
+                        Ok(None) => break None,
+                        Err(error) => break Some(error),
+                    }
+                };
+                assert!(decoder.memory() <= 16 << 10, "round {round}");
+                if error.is_some() || rest.is_empty() {
+                    return (seen, error);
+                }
+            }
+        };
+        let whole = read(&mut || usize::MAX);
+        assert_eq!(read(&mut || random.usize(1..20)), whole, "round {round}");
+    }
+}
+
+/// Mostly what a decoder of responses expects.
+fn kind_magic(kind: Kind) -> Magic {
+    if kind.travels_as(Magic::Response) { Magic::Response } else { Magic::Request }
+}

@@ -1,0 +1,40 @@
+# `make test` is what has to pass; the parts can be run alone. Cargo does the building.
+
+CARGO ?= cargo
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: build test deps fmt clippy doc doctest tests deny clean
+
+build:
+	$(CARGO) build --release --locked
+
+# In this order: what is quickest to fail comes first. A sub-make each, so that -j does not mix them.
+test: deps
+	@for part in fmt clippy doc doctest tests deny; do \
+		echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; \
+	done
+
+# The peers that the tests talk to: gearmand, the gearman CLI, and the client libraries of users.
+deps:
+	scripts/install-test-deps
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+doctest:
+	$(CARGO) test --locked --workspace --doc --quiet
+
+tests:
+	$(CARGO) test --locked --workspace --lib --bins --tests --examples
+
+deny:
+	scripts/check-dependencies
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,12 @@
+//! What gm-native does, seen from outside: the real job server, real clients, real libraries, real signals.
+//!
+//! The rows of the fault tables that are tested here are named in the comments (P1, S9 and so on).
+
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clients;
+mod scene;
+mod servers;

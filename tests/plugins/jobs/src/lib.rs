@@ -1,0 +1,130 @@
+//! Functions for the tests of behaviour: a job's workload says what is to happen, also to the worker itself.
+//!
+//! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
+#![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use gm_plugin_api::{Context, Failure, Job, JobResult, Log, Output, function};
+
+/// Between two looks for what a job waits for.
+const PAUSE: Duration = Duration::from_millis(2);
+
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn setsid() -> i32;
+    fn _exit(code: i32) -> !;
+}
+
+/// Does what the workload says, one step a line; the last one's output is the result.
+///
+/// | step | what it does |
+/// |---|---|
+/// | `say TEXT` | nothing; its output is TEXT |
+/// | `size N` | nothing; its output are N bytes, each the low byte of its place |
+/// | `pid` | nothing; its output is the worker's process id |
+/// | `fail TEXT`, `exception TEXT`, `panic TEXT` | the job ends so |
+/// | `talk` | progress, data and a warning |
+/// | `print TEXT`, `log TEXT` | one line to standard output, or to the log |
+/// | `note PATH` | a line with the job's unique at the end of that file |
+/// | `take MS` | takes so long |
+/// | `wait PATH` | until there is such a file |
+/// | `stopping` | until the worker is asked to leave |
+/// | `first PATH STEP` | the step, but only in the first job that comes here |
+/// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
+/// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
+#[function]
+fn act(job: &Job, log: &mut Log) -> JobResult {
+    let mut output = Vec::new();
+    for line in job.text()?.lines() {
+        output = step(line, job, log)?;
+    }
+    Ok(Output::from(output))
+}
+
+fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
+    let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match verb {
+        "say" => return Ok(rest.into()),
+        "size" => return Ok((0..rest.parse::<usize>()?).map(|place| place as u8).collect()),
+        "pid" => return Ok(std::process::id().to_string().into()),
+        "fail" => return Err(rest.into()),
+        "exception" => return Err(Failure::exception(rest)),
+        "panic" => panic!("{rest}"),
+        "talk" => {
+            let told = [job.status(1, 2), job.data(b"part \0 one"), job.warning("careful\n")];
+            return Ok(if told == [true; 3] { "told".into() } else { "refused".into() });
+        }
+        "print" => println!("{rest}"),
+        "log" => log.info(rest),
+        "note" => {
+            let mut file = OpenOptions::new().append(true).create(true).open(rest)?;
+            file.write_all(format!("{}\n", job.unique()).as_bytes())?;
+        }
+        "take" => std::thread::sleep(Duration::from_millis(rest.parse()?)),
+        "wait" => wait(|| Path::new(rest).exists()),
+        "stopping" => wait(|| job.stopping()),
+        "first" => {
+            let (path, rest) = rest.split_once(' ').ok_or("first PATH STEP")?;
+            if OpenOptions::new().write(true).create_new(true).open(path).is_ok() {
+                return step(rest, job, log);
+            }
+        }
+        _ => end(verb, rest)?,
+    }
+    Ok(Vec::new())
+}
+
+fn wait(mut until: impl FnMut() -> bool) {
+    while !until() {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Steps after which this process is not what it was.
+fn end(verb: &str, rest: &str) -> Result<(), Failure> {
+    match verb {
+        "abort" => std::process::abort(),
+        // SAFETY: none: nothing is mapped there, which is the point.
+        "segv" => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+        "exit" => std::process::exit(rest.parse()?),
+        // SAFETY: it ends the process, and touches nothing of it.
+        "_exit" => unsafe { _exit(rest.parse()?) },
+        // SAFETY: the worker has one thread, so the child may do what it likes.
+        "fork" => unsafe {
+            if fork() == 0 {
+                setsid();
+                wait(|| Path::new(rest).exists());
+                _exit(0);
+            }
+        },
+        _ => return Err(format!("no such step: {verb}").into()),
+    }
+    Ok(())
+}
+
+/// An object that its function's setting `new` keeps from being made: `fail`, `panic`, `hang`, `exit`.
+struct Fickle;
+
+#[function(name = "fickle")]
+impl Fickle {
+    fn new(cx: &Context) -> Result<Self, Failure> {
+        match cx.setting("new") {
+            Some("fail") => Err("no database".into()),
+            Some("panic") => panic!("no luck"),
+            Some("hang") => {
+                wait(|| false);
+                Ok(Self)
+            }
+            Some("exit") => std::process::exit(7),
+            _ => Ok(Self),
+        }
+    }
+
+    fn run(&mut self, job: &Job, _log: &mut Log) -> Vec<u8> {
+        job.workload().into()
+    }
+}

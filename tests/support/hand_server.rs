@@ -1,0 +1,94 @@
+//! A job server that the test plays by hand: one that lies, stalls, and answers what no real one would.
+
+use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
+
+use gm_native::gearman::packet::{Assigned, Magic, Request, answer};
+
+use super::wait::{DEADLINE, wait_for};
+use super::wire::Wire;
+
+/// A listener on a loopback port of its own.
+pub struct HandServer {
+    listener: TcpListener,
+}
+
+/// A connection from a worker or a client.
+pub struct Peer {
+    wire: Wire,
+}
+
+impl HandServer {
+    /// Listens; connections come in also before they are accepted.
+    #[track_caller]
+    pub fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self { listener }
+    }
+
+    /// HOST:PORT.
+    pub fn server(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    /// The next connection.
+    #[track_caller]
+    pub fn accept(&self) -> Peer {
+        let stream = wait_for("a connection", DEADLINE, || self.listener.accept().ok()).0;
+        stream.set_nonblocking(false).unwrap();
+        Peer { wire: Wire::new(stream, Magic::Request) }
+    }
+}
+
+impl Peer {
+    /// The next packet, whatever it is, as `see` takes it.
+    #[track_caller]
+    pub fn next<T>(&mut self, see: impl FnOnce(Request<'_>) -> T) -> T {
+        self.try_next(see).expect("no packet came: the peer closed the connection, or said nothing")
+    }
+
+    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    #[track_caller]
+    pub fn try_next<T>(&mut self, see: impl FnOnce(Request<'_>) -> T) -> Option<T> {
+        self.wire.try_packet(|packet| see(Request::parse(packet).unwrap()))
+    }
+
+    /// Passes over packets until one is `wanted`. Echo requests are answered on the way.
+    #[track_caller]
+    pub fn skip_to(&mut self, wanted: impl Fn(Request<'_>) -> bool) {
+        loop {
+            let (found, echo) = self.next(|request| match request {
+                Request::EchoReq(data) => (wanted(request), Some(data.to_vec())),
+                other => (wanted(other), None),
+            });
+            if let Some(data) = echo {
+                self.encode(|buf| answer::echo_res(buf, &data));
+            }
+            if found {
+                return;
+            }
+        }
+    }
+
+    /// Assigns a job, asked for or not.
+    #[track_caller]
+    pub fn assign(&mut self, handle: &[u8], function: &[u8], workload: &[u8]) {
+        let job = Assigned { handle, function, unique: b"", workload };
+        self.encode(|buf| answer::job_assign_uniq(buf, &job));
+    }
+}
+
+impl Deref for Peer {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.wire
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}

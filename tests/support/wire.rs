@@ -1,0 +1,64 @@
+//! A connection on which the test speaks packet by packet.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use gm_native::gearman::packet::{ArgumentError, Decoder, Magic, Packet};
+
+use super::wait::DEADLINE;
+
+/// The end of a connection that a test holds. Nothing waits longer than the deadline.
+pub struct Wire {
+    /// For what the methods do not do.
+    pub stream: TcpStream,
+    decoder: Decoder,
+}
+
+impl Wire {
+    /// Takes a connection over which packets of one direction come.
+    #[track_caller]
+    pub fn new(stream: TcpStream, coming: Magic) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Self { stream, decoder: Decoder::new(coming, 1 << 30) }
+    }
+
+    /// Writes bytes as they are.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Writes what an encoder makes.
+    #[track_caller]
+    pub fn encode(&mut self, encoder: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>) {
+        let mut buf = Vec::new();
+        encoder(&mut buf).unwrap();
+        self.send(&buf);
+    }
+
+    /// Writes a packet that is a handle and data, from one of the encoders of heads.
+    #[track_caller]
+    pub fn send_data(
+        &mut self,
+        head: impl FnOnce(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>,
+        handle: &[u8],
+        data: &[u8],
+    ) {
+        self.encode(|buf| head(buf, handle, data.len()));
+        self.send(data);
+    }
+
+    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    #[track_caller]
+    pub fn try_packet<T>(&mut self, see: impl FnOnce(Packet<'_>) -> T) -> Option<T> {
+        loop {
+            if let Some(packet) = self.decoder.next().unwrap() {
+                return Some(see(packet));
+            }
+            let count = self.stream.read(self.decoder.space()).ok().filter(|count| *count > 0)?;
+            self.decoder.advance(count);
+        }
+    }
+}
