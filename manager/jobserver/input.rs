@@ -54,7 +54,6 @@ impl Input {
     }
 
     /// The next packet or line; `None` when more bytes are needed first.
-    #[expect(clippy::should_implement_trait, reason = "a request borrows from the input, an iterator cannot say that")]
     pub(super) fn next(&mut self) -> Result<Option<Received<'_>>, InputError> {
         if self.text.first() == Some(&0) {
             self.hand_over();

@@ -68,6 +68,19 @@ fn what_jobs_hold_is_counted() {
 }
 
 #[test]
+fn a_job_that_was_also_left_in_the_background_outlives_its_client() {
+    let mut core = core(100, 1000);
+    for (unique, how) in [(b"alone", FOREGROUND), (b"joins", FOREGROUND), (b"joins", BACKGROUND)] {
+        submit(&mut core, how, b"f", unique, b"");
+    }
+    core.closed(CLIENT);
+    ask(&mut core, WORKER, Request::CanDo { function: b"f" });
+    let assigned = [(2, r"31 H:here:2\x00f\x00joins\x00".to_owned())];
+    assert_eq!(ask(&mut core, WORKER, Request::GrabJobUniq), assigned);
+    assert_eq!(ask(&mut core, WORKER, Request::GrabJobUniq), [(2, "10 ".to_owned())]);
+}
+
+#[test]
 fn names_are_kept_until_there_are_too_many() {
     let mut core = core(20_000, 1 << 20);
     let name = |number: usize| number.to_string().into_bytes();
