@@ -78,7 +78,7 @@ impl Watch {
     /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
     pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
         let places = places(dirs);
-        let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(|dir| identity(dir)).collect();
+        let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(identity).collect();
         *self.shared.places() = places;
         for (dir, was) in std::mem::take(&mut self.armed) {
             match wanted.get(&dir) {

@@ -1,7 +1,7 @@
 //! The manager's decisions: a pure `(state, input, now) -> actions`. No IO, no clock, no randomness but a seeded one.
 //!
-//! After every input the same three questions are asked: whose time is up ([`Core::tick`]), what differs from the plan
-//! ([`Core::reconcile`]), and whether the start is complete ([`Core::startup`]).
+//! After every input the same three questions are asked: whose time is up (`Core::tick`), what differs from the plan
+//! (`Core::reconcile`), and whether the start is complete (`Core::startup`).
 
 mod backing_off;
 mod deaths;

@@ -54,7 +54,7 @@ pub struct Manager {
 
 /// One turn's news.
 enum News {
-    Signal(Interrupt),
+    Signal(Caught),
     Children(Vec<(ChildId, Ear)>),
     Scanned(Scanned),
     Noticed(Notice),
@@ -65,7 +65,7 @@ enum News {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Interrupt {
+enum Caught {
     Terminate,
     Interrupt,
     HangUp,
@@ -92,13 +92,13 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Interrupt {
+    async fn next(&mut self) -> Caught {
         tokio::select! {
-            _ = self.child.recv() => Interrupt::Child,
-            _ = self.terminate.recv() => Interrupt::Terminate,
-            _ = self.interrupt.recv() => Interrupt::Interrupt,
-            _ = self.hang_up.recv() => Interrupt::HangUp,
-            _ = self.user1.recv() => Interrupt::User1,
+            _ = self.child.recv() => Caught::Child,
+            _ = self.terminate.recv() => Caught::Terminate,
+            _ = self.interrupt.recv() => Caught::Interrupt,
+            _ = self.hang_up.recv() => Caught::HangUp,
+            _ = self.user1.recv() => Caught::User1,
         }
     }
 }
@@ -139,7 +139,7 @@ impl Manager {
         while manager.end.is_none() {
             let news = tokio::select! {
                 biased;
-                interrupt = signals.next() => News::Signal(interrupt),
+                caught = signals.next() => News::Signal(caught),
                 heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
                 Some(result) = scanned.recv() => News::Scanned(result),
                 notice = noticed(notices.as_ref()) => News::Noticed(notice),
@@ -174,7 +174,7 @@ impl Manager {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Signal(interrupt) => self.interrupted(interrupt),
+            News::Signal(caught) => self.caught(caught),
             News::Children(heard) => heard.into_iter().for_each(|(child, ear)| self.effects.hear(child, ear)),
             News::Scanned(scanned) => {
                 let input = self.effects.scanned(scanned);
@@ -239,13 +239,13 @@ impl Manager {
         self.input(Input::Changed);
     }
 
-    fn interrupted(&mut self, interrupt: Interrupt) {
-        match interrupt {
-            Interrupt::Child => self.effects.reap(),
-            Interrupt::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
-            Interrupt::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
-            Interrupt::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
-            Interrupt::HangUp | Interrupt::User1 => {
+    fn caught(&mut self, caught: Caught) {
+        match caught {
+            Caught::Child => self.effects.reap(),
+            Caught::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
+            Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
+            Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
+            Caught::HangUp | Caught::User1 => {
                 self.effects.logger.reopen();
                 self.effects.tell(&Event::Reloaded { text: "the log was opened anew".into() });
             }

@@ -1,7 +1,7 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
-//! [`main`] reads the orders, loads the plugins and walks [`serve::Worker`] to its end. A job's way: [`session`] reads
-//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and [`host`], [`sender`] sends the answer.
+//! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
+//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and `host`, [`sender`] sends the answer.
 
 mod host;
 pub mod job;

@@ -113,13 +113,10 @@ impl Core {
             None => worker.key == *key,
         };
         let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
-        let proven = |worker: &&Worker| match worker.life {
-            Life::Serving { since } => now >= since + trial,
-            _ => false,
-        };
-        match (live.iter().any(|worker| proven(&worker)), live.iter().all(|worker| proven(&worker))) {
-            (true, _) => usize::MAX,
-            (false, true) => 1,
+        let proven = |worker: &&Worker| matches!(worker.life, Life::Serving { since } if now >= since + trial);
+        match (live.is_empty(), live.iter().any(proven)) {
+            (true, _) => 1,
+            (false, true) => usize::MAX,
             (false, false) => 0,
         }
     }

@@ -273,7 +273,7 @@ impl Core {
         let workers = &self.workers;
         let old = |function: &str, hash: &str| {
             let other = |(name, has): &(String, String)| name == function && has != hash;
-            workers.values().any(|worker| worker.functions.iter().any(|served| other(served)))
+            workers.values().any(|worker| worker.functions.iter().any(other))
         };
         let (over, rolling): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(name, hash, _)| !old(name, hash));

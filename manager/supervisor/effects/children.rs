@@ -34,7 +34,7 @@ pub struct Child {
 /// What it is for.
 pub enum Kind {
     Worker(Worker),
-    Probe(Probe),
+    Probe(Box<Probe>),
     LookUp(LookUp),
 }
 
@@ -134,7 +134,8 @@ impl Effects {
         match self.children.get_mut(&id).map(|child| &mut child.kind) {
             Some(Kind::Worker(_)) => self.worker_said(id, message, fd),
             Some(Kind::Probe(probe)) => {
-                if probe.said(message) {
+                let enough = probe.said(message);
+                if enough {
                     self.kill(id);
                 }
             }
@@ -197,7 +198,7 @@ impl Effects {
         self.ears.forget(&child.channel);
         match child.kind {
             Kind::Worker(worker) => self.worker_ended(worker, reaped),
-            Kind::Probe(probe) => self.probe_ended(probe, reaped),
+            Kind::Probe(probe) => self.probe_ended(*probe, reaped),
             Kind::LookUp(look_up) => self.look_up_ended(look_up),
         }
     }

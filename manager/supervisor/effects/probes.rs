@@ -88,7 +88,7 @@ impl Effects {
         let patience = self.config.probe_timeout;
         let inquiry = Inquiry::new(order.clone(), patience);
         let probe = Probe { candidate: candidate.clone(), inquiry, deadline: clock::now() + patience };
-        let started = self.spawn(ROLE, Vec::new(), Kind::Probe(probe)).and_then(|id| {
+        let started = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe))).and_then(|id| {
             self.probes.running += 1;
             let bytes = encode(&order).map_err(std::io::Error::other)?;
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&bytes, Duration::ZERO))
