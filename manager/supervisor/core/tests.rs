@@ -332,12 +332,12 @@ fn a_bad_version_is_given_up_and_nothing_else_happens() {
         stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
     };
     let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
-    let ways: [(&str, &dyn Fn(&mut Stage)); 5] = [
-        ("jobs fail", &fails),
-        ("crash in a job", &crashes),
-        ("crash while idle", &dies_idle),
-        ("new() fails", &refuses),
-        ("new() hangs", &hangs),
+    let ways: [(&str, fn(&mut Stage)); 5] = [
+        ("jobs fail", fails),
+        ("crash in a job", crashes),
+        ("crash while idle", dies_idle),
+        ("new() fails", refuses),
+        ("new() hangs", hangs),
     ];
     for (name, bad) in ways {
         let mut stage = two_functions();
