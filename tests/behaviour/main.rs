@@ -8,5 +8,6 @@
 mod support;
 
 mod clients;
+mod deaths;
 mod scene;
 mod servers;
