@@ -45,6 +45,30 @@ pub enum Command {
     Status(StatusArgs),
     /// Print what a running manager does
     Events(EventsArgs),
+    /// Run one job of a library here, without a job server or a manager
+    ///
+    /// The result goes to standard output; what the function logs, tells its caller and prints goes to standard error.
+    /// The exit code is 0 if the job is done, 1 if it failed or the library cannot be used. With -c, the function's
+    /// settings and the prefix are read from the file. Ctrl-C asks the job to stop, as a manager would; a second one
+    /// kills it.
+    Call(CallArgs),
+    /// Say what libraries are, or why they cannot be used
+    ///
+    /// Each is copied, checked and loaded in a process of its own, as a manager does it. The exit code is 0 if all can be
+    /// used, else 1.
+    Check(CheckArgs),
+    /// Make a crate for a function of your own
+    ///
+    /// It builds, is tested and can be served as it is: see its README.md.
+    New(NewArgs),
+    /// List the stored versions of a running manager's functions
+    Versions(VersionsArgs),
+    /// Serve an earlier version of a function until its file changes
+    Rollback(RollbackArgs),
+    /// Try a version again that was given up
+    Retry(RetryArgs),
+    /// Have a job done: its result to standard output, its warnings to standard error
+    Submit(SubmitArgs),
 }
 
 /// Options of `status`.
@@ -59,6 +83,31 @@ pub struct StatusArgs {
     pub check: bool,
 }
 
+/// Options of `versions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct VersionsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The function
+    pub function: String,
+
+    /// First digits of the version's hash [default: the newest earlier one]
+    pub hash: Option<String>,
+}
+
+/// Options of `retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RetryArgs {
+    /// The function
+    pub function: String,
+}
+
 /// Options of `events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct EventsArgs {
@@ -67,6 +116,107 @@ pub struct EventsArgs {
     pub follow: bool,
 
     /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `submit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SubmitArgs {
+    /// Function that does the job
+    pub function: OsString,
+
+    /// What it is done with: these bytes, standard input, or a file [default: nothing]
+    #[arg(value_name = "DATA | - | @FILE")]
+    pub data: Option<OsString>,
+
+    /// Print the job's handle and do not wait for it
+    #[arg(long)]
+    pub background: bool,
+
+    /// Name of the job: another one of that name is not run but joined
+    #[arg(long, value_name = "ID")]
+    pub unique: Option<OsString>,
+
+    /// Before other jobs of the function
+    #[arg(long, conflicts_with = "low")]
+    pub high: bool,
+
+    /// After other jobs of the function
+    #[arg(long)]
+    pub low: bool,
+
+    /// Give up after so long, such as 30 (seconds), 500ms, 10m
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
+
+    /// Job servers, tried in turn [default: those of -c, else 127.0.0.1:4730]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+}
+
+/// Options of `call`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CallArgs {
+    /// The library
+    pub file: PathBuf,
+
+    /// The workload: text, - for standard input, @FILE for what is in a file [default: nothing]
+    #[arg(value_name = "DATA")]
+    pub data: Option<OsString>,
+
+    /// The function [default: what the file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbol has in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+
+    /// A setting of the function, as setting.NAME = VALUE in its section
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// Run the job so many times, and print how long it took
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+
+    /// Show more of the log: -v debug, -vv trace
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// The libraries
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+
+    /// The function [default: what each file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbols have in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+}
+
+/// Options of `new`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct NewArgs {
+    /// The function's name, and the directory's
+    pub name: String,
+
+    /// With state that is kept from job to job
+    #[arg(long)]
+    pub object: bool,
+
+    /// JSON in and out
     #[arg(long)]
     pub json: bool,
 }
@@ -166,7 +316,8 @@ impl Cli {
         let matches = definition.try_get_matches_from_mut(args)?;
         if let Some(command) = matches.subcommand_name() {
             let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-            if let Some(id) = RUN_ONLY.iter().find(|id| given(id)) {
+            let allowed = |id: &&str| command == "submit" && *id == "host";
+            if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
                 let option = id.replace('_', "-");
                 let text = format!("the option --{option} is for running the manager, not for {command}");
                 return Err(definition.error(ErrorKind::ArgumentConflict, text));
@@ -188,7 +339,7 @@ impl Cli {
             ("auto_update", "-a", switch(manager.auto_update)),
             ("daemon", "-d", switch(manager.daemonize)),
             ("count", "-D", manager.count.clone()),
-            ("host", "-h", joined(&manager.host)),
+            ("host", "-h", joined(&self.hosts())),
             ("log_file", "-l", manager.log_file.clone()),
             ("prefix", "-p", manager.prefix.clone()),
             ("pid_file", "-P", manager.pid_file.clone()),
@@ -200,6 +351,15 @@ impl Cli {
             ("strict", "--strict", switch(manager.strict)),
         ];
         all.into_iter().filter_map(|(key, option, value)| Some((key, option, value?))).collect()
+    }
+
+    /// Job servers, from before and after a command that takes them.
+    fn hosts(&self) -> Vec<OsString> {
+        let after = match &self.command {
+            Some(Command::Submit(args)) => args.host.as_slice(),
+            _ => &[],
+        };
+        [&self.manager.host, after].concat()
     }
 }
 
@@ -314,8 +474,64 @@ mod tests {
     }
 
     #[test]
+    fn submit_takes_job_servers_on_both_sides() {
+        for line in
+            ["-h a:1,b submit f x", "submit -h a:1,b f x", "submit f -h a:1 x -h b", "-h a:1 submit f x --host b"]
+        {
+            let cli = parse(line).expect(line);
+            let Some(Command::Submit(args)) = &cli.command else { panic!("{line}") };
+            assert_eq!((&args.function, &args.data), (&"f".into(), &Some("x".into())), "{line}");
+            assert_eq!(overrides(line), ["host -h a:1,b"], "{line}");
+        }
+        let line = "submit --background --unique u --high --timeout 5s f -";
+        let args = SubmitArgs {
+            function: "f".into(),
+            data: Some("-".into()),
+            background: true,
+            unique: Some("u".into()),
+            high: true,
+            timeout: Some("5s".into()),
+            ..SubmitArgs::default()
+        };
+        assert_eq!(parse(line).expect(line).command, Some(Command::Submit(args)));
+        for line in ["submit", "submit f x y", "submit f --high --low", "-v submit f", "-t 3 submit f", "submit f -t 3"]
+        {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_for_authors() {
+        let cli = parse("call -v ./libSum.so [1,2] --setting a=b --setting c=d --repeat 9 -c gm.ini").expect("call");
+        let Some(Command::Call(args)) = cli.command else { panic!("no call") };
+        assert_eq!((args.verbose, args.repeat, args.settings.len()), (1, 9, 2));
+        assert_eq!(args.data, Some("[1,2]".into()));
+        assert_eq!(parse("call x.so -").map(|cli| cli.overrides().len()).expect("standard input"), 0);
+        let cli = parse("check a.so b.so --json").expect("check");
+        let args = CheckArgs { files: vec!["a.so".into(), "b.so".into()], json: true, ..CheckArgs::default() };
+        assert_eq!(cli.command, Some(Command::Check(args)));
+        let cli = parse("new word_count --object").expect("new");
+        let args = NewArgs { name: "word_count".into(), object: true, json: false };
+        assert_eq!(cli.command, Some(Command::New(args)));
+    }
+
+    #[test]
     fn usage_errors_exit_with_2() {
-        for line in ["-D", "--nope", "stats", "-d status", "-h a status", "status -d", "-h", "-c a -c b"] {
+        for line in [
+            "call",
+            "check",
+            "new",
+            "call x.so --repeat 0",
+            "-v call x.so",
+            "-D",
+            "--nope",
+            "stats",
+            "-d status",
+            "-h a status",
+            "status -d",
+            "-h",
+            "-c a -c b",
+        ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
         }

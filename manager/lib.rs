@@ -11,6 +11,7 @@
 //! - [`cli`], [`commands`]: the command line, and one small file for each verb.
 //! - [`supervisor`]: the manager's loop: a pure core that decides, effects beside it.
 //! - [`worker`]: the child that loads libraries and takes jobs.
+//! - [`jobserver`]: the embedded job server, for laptops and tests.
 //! - [`plugins`]: a file in worker_dir becomes a checked version in the store.
 //! - [`config`], [`plan`]: what the user wants, and the workers that follow from it.
 //! - [`control`]: the socket between the manager and the commands.
@@ -23,6 +24,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod gearman;
+pub mod jobserver;
 pub mod logging;
 pub mod plan;
 pub mod plugins;

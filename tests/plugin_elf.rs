@@ -55,6 +55,24 @@ fn no_plugin_of_cargos_that_was_cut_short_passes() {
     }
 }
 
+/// The section table lies at the end of most files, and hides the rest from a test that cuts them.
+#[test]
+fn nothing_may_lie_outside_the_file() {
+    let number = |bytes: &[u8], at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let whole = whole();
+    // p_filesz of the first segment; sh_size of the first section.
+    let (segments, sections) = (number(&whole, 32), number(&whole, 40));
+    let cases = [(segments + 32, "segment 0"), (sections + 64 + 32, "section 1 ")];
+    for (at, part) in cases {
+        let mut bytes = whole.clone();
+        bytes[at..at + 8].copy_from_slice(&(1u64 << 40).to_ne_bytes());
+        match check(&bytes, "returns") {
+            Err(Refusal::Truncated { part: found, .. }) => assert!(found.starts_with(part), "{part}: {found}"),
+            other => panic!("{part}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn hostile_bytes_are_refused_or_pass_and_never_panic() {
     let bytes = whole();

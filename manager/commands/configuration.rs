@@ -34,11 +34,7 @@ pub struct Configuration {
 /// One sentence for each thing that is wrong, for the terminal; the exit code is 2.
 pub fn read(cli: &Cli) -> Result<Configuration, String> {
     let path = cli.place.config.as_deref();
-    let bytes = path.map(read_file).transpose()?;
-    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
-    let overrides = cli.overrides().into_iter().collect();
-    let environment = |name: &str| std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()));
-    let (mut config, warnings) = config::load(source, &overrides, &environment).map_err(|errors| errors.to_string())?;
+    let (mut config, warnings) = load(cli)?;
     let here = std::env::current_dir()
         .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
     config.resolve_paths(&here);
@@ -51,8 +47,21 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
-    let warnings = warnings.iter().map(ToString::to_string).collect();
     Ok(Configuration { config, warnings, instance, state_dir, control })
+}
+
+/// The configuration alone, for what needs no manager: its values and its warnings.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
+    let path = cli.place.config.as_deref();
+    let bytes = path.map(read_file).transpose()?;
+    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
+    let overrides = cli.overrides().into_iter().collect();
+    let environment = |name: &str| std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()));
+    let (config, warnings) = config::load(source, &overrides, &environment).map_err(|errors| errors.to_string())?;
+    Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 
 fn default_state_dir(instance: &str) -> Result<PathBuf, String> {

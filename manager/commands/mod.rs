@@ -1,10 +1,17 @@
 //! One small file per verb, and which of them a command line means.
 
+pub mod call;
+pub mod check;
+mod child;
 mod configuration;
 pub mod events;
+pub mod new;
 pub mod output;
 pub mod run;
 pub mod status;
+pub mod submit;
+mod table;
+pub mod versions;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -21,6 +28,7 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
         Some(worker::ROLE) => worker::main(),
         Some(probe::ROLE) => probe::main(),
         Some(resolve::ROLE) => resolve::main(),
+        Some(call::ROLE) => call::main(),
         _ => {}
     }
 }
@@ -34,10 +42,17 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => status::check(control, format(args.json)),
             false => status::show(control, format(args.json)),
         }),
+        Some(Command::Submit(args)) => submit::run(cli, args),
+        Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
+        Some(Command::Rollback(args)) => with_manager(cli, |control| versions::roll_back(control, args)),
+        Some(Command::Retry(args)) => with_manager(cli, |control| versions::retry(control, args)),
         Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),
         }),
+        Some(Command::Call(args)) => call::call(cli, args),
+        Some(Command::Check(args)) => check::check(cli, args, format(args.json)),
+        Some(Command::New(args)) => new::new(args),
     }
 }
 

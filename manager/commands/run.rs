@@ -14,6 +14,7 @@ use crate::config::{Config, LogTarget};
 use crate::control::Feed;
 use crate::logging::{Level, Logger, Target};
 use crate::plan::plan;
+use crate::plugins::marks::Marks;
 use crate::plugins::scan;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::Tools;
@@ -108,13 +109,14 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepa
         user.drop_privileges().map_err(|error| error.to_string())?;
     }
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
-    notes.iter().for_each(|note| logger.say(Level::Warn, note));
+    let (marks, note) = Marks::open(&state_dir);
+    notes.iter().chain(&note).for_each(|note| logger.say(Level::Warn, note));
     let program =
         Program::open().map_err(|error| format!("cannot open its own program: {error}; is /proc mounted?"))?;
     // Processes that plugins leave behind become ours, so that they are reaped.
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("cannot become a subreaper: {error}"))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let tools = Tools { config, logger, feed: Feed::new(), program, store };
+    let tools = Tools { config, logger, feed: Feed::new(), program, store, marks };
     let setup = move |announce| Setup { tools, warnings, announce, instance, state_dir, control, foreground };
     Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
 }

@@ -4,12 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{Format, fail_of, finish};
+use super::table::Table;
 use crate::control::{Client, ClientError, DEADLINE, FunctionStatus, ManagerState, StatusReply, WorkerStatus};
 use crate::logging::escape;
-
-mod table;
-
-use table::Table;
 
 /// Prints the status of the manager at this control socket.
 pub fn show(path: &Path, format: Format) -> ExitCode {

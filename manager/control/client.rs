@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ErrorCode, Refusal, Request, StatusReply};
+use super::messages::{ErrorCode, Refusal, Request, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, socket};
 
 /// The longest reply taken: that of ten thousand workers has about 4 MB.
@@ -118,6 +118,36 @@ impl Client {
     pub fn status(&mut self) -> Result<StatusReply, ClientError> {
         let content = self.ask(Request::Status)?;
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks for the stored versions of all functions.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::status`].
+    pub fn versions(&mut self) -> Result<Vec<VersionStatus>, ClientError> {
+        let content = self.ask(Request::Versions)?;
+        Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks for an earlier version to be served until the file changes; answered in a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::status`].
+    pub fn roll_back(&mut self, function: String, hash: Option<String>) -> Result<String, ClientError> {
+        let content = self.ask(Request::Rollback { function, hash })?;
+        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Asks for a version that was given up to be tried again; answered in a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::status`].
+    pub fn retry(&mut self, function: String) -> Result<String, ClientError> {
+        let content = self.ask(Request::Retry { function })?;
+        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
     /// Asks for the events the manager has kept, oldest first.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::PROTOCOL;
 
 /// What a client asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// What the manager is doing now; answered with a [`StatusReply`].
@@ -17,11 +17,26 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// The stored versions of all functions; answered with a list of [`VersionStatus`].
+    Versions,
+    /// Serve an earlier version until the file in worker_dir changes.
+    Rollback {
+        /// The function.
+        function: String,
+        /// First digits of the version's hash; without it, the newest version that is not served and not bad.
+        #[serde(default)]
+        hash: Option<String>,
+    },
+    /// Try a version again that was given up.
+    Retry {
+        /// The function.
+        function: String,
+    },
 }
 
 impl Request {
     /// The request as a line with its line end.
-    pub(super) fn to_line(self) -> String {
+    pub(super) fn to_line(&self) -> String {
         let mut message = json!(self);
         message["v"] = json!(PROTOCOL);
         format!("{message}\n")
@@ -40,7 +55,7 @@ impl Request {
             Some(version) => return Err(Refusal::version(version)),
             None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
         }
-        let known = ["status", "events"];
+        let known = ["status", "events", "versions", "rollback", "retry"];
         match message.get("request").and_then(Value::as_str) {
             None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
             Some(name) if !known.contains(&name) => Err(Refusal {
@@ -61,15 +76,26 @@ fn example() -> String {
 pub enum Reply {
     /// To [`Request::Status`].
     Status(Box<StatusReply>),
+    /// To [`Request::Versions`].
+    Versions(Vec<VersionStatus>),
+    /// It is done, or on its way: in a sentence.
+    Done(String),
     /// The request was understood and is not followed.
     Refused(Refusal),
 }
 
 impl Reply {
+    /// A request that makes no sense to this manager now.
+    pub fn refused(text: String) -> Self {
+        Self::Refused(Refusal { code: ErrorCode::Refused, text })
+    }
+
     /// The reply as a line with its line end.
     pub(super) fn to_line(&self) -> String {
         match self {
             Self::Status(status) => ok_line(status),
+            Self::Versions(versions) => ok_line(versions),
+            Self::Done(text) => ok_line(text),
             Self::Refused(refusal) => refusal.to_line(),
         }
     }
@@ -132,6 +158,8 @@ pub enum ErrorCode {
     BadRequest,
     /// It is one of another version of the protocol.
     Version,
+    /// It asks for what there is not.
+    Refused,
     /// It is none this manager knows.
     UnknownRequest,
     /// It is longer than [`super::MAX_REQUEST`].
@@ -242,6 +270,23 @@ pub struct RefusedFile {
     pub reason: String,
 }
 
+/// A stored version of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionStatus {
+    /// The function.
+    pub function: String,
+    /// First 12 hex digits of the library's hash.
+    pub version: String,
+    /// serving, pinned, trying, bad or stored.
+    pub state: String,
+    /// When it was stored, local time.
+    pub stored: String,
+    /// Bytes.
+    pub size: u64,
+    /// Why it is bad.
+    pub note: Option<String>,
+}
+
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
@@ -331,7 +376,7 @@ mod tests {
             (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, Request::Status),
         ];
         for (line, request) in cases {
-            assert_eq!(Request::parse(line.as_bytes()), Ok(request), "{line}");
+            assert_eq!(Request::parse(line.as_bytes()).as_ref(), Ok(&request), "{line}");
             assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));
         }
     }

@@ -29,7 +29,7 @@ pub use client::{Client, ClientError, Events};
 pub use feed::{EventLine, Feed};
 pub use messages::{
     ErrorCode, FunctionStatus, JobServerStatus, ManagerState, Refusal, RefusedFile, Reply, Request, StatusReply,
-    WorkerStatus,
+    VersionStatus, WorkerStatus,
 };
 pub use server::{Incoming, Server};
 pub use socket::{BindError, Listener};

@@ -76,6 +76,18 @@ impl Client {
         Ok(Self { dialled, timeout, decoder, out: Vec::new(), events: VecDeque::new() })
     }
 
+    /// How long each answer is waited for from now on.
+    ///
+    /// # Errors
+    ///
+    /// The system does not take it, as for zero.
+    pub fn set_timeout(&mut self, timeout: Duration) -> Result<(), ServerError> {
+        let set = self.dialled.stream.set_write_timeout(Some(timeout));
+        set.map_err(|error| self.dialled.broken("a timeout", timeout, error))?;
+        self.timeout = timeout;
+        Ok(())
+    }
+
     /// Submits a job and returns its handle. An empty `unique` lets the server make one.
     ///
     /// # Errors
@@ -138,6 +150,25 @@ impl Client {
     pub fn forward_exceptions(&mut self) -> Result<(), ServerError> {
         self.send(|out| encode::option_req(out, b"exceptions"), b"", "OPTION_REQ")?;
         self.answer("OPTION_REQ", |packet| matches!(packet, FromServer::OptionRes(_)).then_some(()))
+    }
+
+    /// Finds out that the server serves, and asks it for exceptions where it knows of them.
+    ///
+    /// Every server answers `GET_STATUS`; not every one answers `ECHO_REQ` or `OPTION_REQ`, so neither is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerError`] lists, but for `Refused`: a server that refuses is one that serves.
+    pub fn greet(&mut self) -> Result<(), ServerError> {
+        const NOBODY: &[u8] = b"H:nobody:0";
+        let both =
+            |out: &mut Vec<u8>| encode::option_req(out, b"exceptions").and_then(|()| encode::get_status(out, NOBODY));
+        self.send(both, b"", "GET_STATUS")?;
+        let answer = self.answer("GET_STATUS", |packet| matches!(packet, FromServer::StatusRes { .. }).then_some(()));
+        match answer {
+            Err(ServerError::Refused { .. }) => Ok(()),
+            answer => answer,
+        }
     }
 
     /// Writes a packet whose last argument is not copied.

@@ -47,9 +47,6 @@ impl Copy<'_> {
         refuse_noexec(self.to)?;
         let source = open(self.from)?;
         let before = source.metadata().map_err(cannot_read)?;
-        if !before.is_file() {
-            return Err(Refusal::NotAFile(kind(before.file_type()).into()));
-        }
         if let Some(trust) = self.trust {
             trust.check(self.from, &before)?;
         }
@@ -107,16 +104,21 @@ impl Copy<'_> {
     }
 }
 
-/// Opens without waiting: a FIFO without a writer would block for ever.
-fn open(path: &Path) -> Result<File, Refusal> {
+/// Opens a regular file, without waiting: a FIFO without a writer would block for ever.
+///
+/// # Errors
+/// It is gone, none of ours, or something else than a file.
+pub(super) fn open(path: &Path) -> Result<File, Refusal> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.kind() {
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.kind() {
         ErrorKind::NotFound => Refusal::Vanished,
         _ => match fs::metadata(path) {
             Ok(meta) if !meta.is_file() => Refusal::NotAFile(kind(meta.file_type()).into()),
             _ => Refusal::CannotOpen(e.to_string()),
         },
-    })
+    })?;
+    let found = opened.metadata().map_err(cannot_read)?.file_type();
+    if found.is_file() { Ok(opened) } else { Err(Refusal::NotAFile(kind(found).into())) }
 }
 
 fn kind(kind: fs::FileType) -> &'static str {

@@ -7,7 +7,7 @@ use super::name::FunctionName;
 
 /// A version in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct VersionOnDisk {
     /// Its function.
     pub function: FunctionName,
     /// Its content.
@@ -19,7 +19,11 @@ pub struct Kept {
 }
 
 /// Of all versions, those that may go: not in `keep`, and not among the newest `spare` others of their function.
-pub fn garbage(mut versions: Vec<Kept>, keep: &[(FunctionName, ShortHash)], spare: usize) -> Vec<Kept> {
+pub fn garbage(
+    mut versions: Vec<VersionOnDisk>,
+    keep: &[(FunctionName, ShortHash)],
+    spare: usize,
+) -> Vec<VersionOnDisk> {
     versions.sort_by(|a, b| b.stored.cmp(&a.stored).then_with(|| a.hash.cmp(&b.hash)));
     let mut spared: BTreeMap<FunctionName, usize> = BTreeMap::new();
     versions.retain(|version| {
@@ -37,11 +41,16 @@ pub fn garbage(mut versions: Vec<Kept>, keep: &[(FunctionName, ShortHash)], spar
 mod tests {
     use super::*;
 
-    fn version(text: &str) -> Kept {
+    fn version(text: &str) -> VersionOnDisk {
         let (function, rest) = text.split_once(' ').unwrap();
         let (hash, stored) = rest.split_once('@').unwrap();
         let hash = ShortHash::from_name(&hash.repeat(12)).unwrap();
-        Kept { function: FunctionName::new(function).unwrap(), hash, stored: (stored.parse().unwrap(), 0), size: 1 }
+        VersionOnDisk {
+            function: FunctionName::new(function).unwrap(),
+            hash,
+            stored: (stored.parse().unwrap(), 0),
+            size: 1,
+        }
     }
 
     #[test]

@@ -196,11 +196,17 @@ fn believe(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Ent
 /// Versions before layouts: "built for 1.3" says more than two hundred lines about a field.
 fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
     let built = entry.version_strings().version.as_str();
-    match parse_version(built) {
-        Some((INTERFACE_MAJOR, minor)) if minor <= INTERFACE_MINOR => Ok(()),
-        Some((major, minor)) => Err(LoadError::Interface { path: path.into(), built: format!("{major}.{minor}") }),
-        None => Err(LoadError::Interface { path: path.into(), built: format!("{built:?}") }),
-    }
+    let refused = match parse_version(built) {
+        Some(version) if suits(version, (INTERFACE_MAJOR, INTERFACE_MINOR)) => return Ok(()),
+        Some((major, minor)) => format!("{major}.{minor}"),
+        None => format!("{built:?}"),
+    };
+    Err(LoadError::Interface { path: path.into(), built: refused })
+}
+
+/// The interface's promise: the same major version, and a minor version up to one's own.
+fn suits(built: (u32, u32), own: (u32, u32)) -> bool {
+    built.0 == own.0 && built.1 <= own.1
 }
 
 /// Major and minor of what a header says, `1.0.0`.
@@ -304,3 +310,7 @@ impl Drop for Instance {
 #[cfg(test)]
 #[path = "loader_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "loader_matrix.rs"]
+mod matrix;

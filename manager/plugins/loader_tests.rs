@@ -47,7 +47,7 @@ static HOST: Host = {
     Host { size: size_of::<Host>(), status, data, warning, log, stopping }
 };
 
-fn make(loaded: &Loaded, settings: &[(&str, &str)]) -> Result<Instance, RawFail> {
+pub(super) fn make(loaded: &Loaded, settings: &[(&str, &str)]) -> Result<Instance, RawFail> {
     let settings: Vec<RawSetting<'_>> =
         settings.iter().map(|(name, value)| RawSetting { name: (*name).into(), value: (*value).into() }).collect();
     loaded.make(&RawContext {
@@ -58,7 +58,7 @@ fn make(loaded: &Loaded, settings: &[(&str, &str)]) -> Result<Instance, RawFail>
     })
 }
 
-fn run(instance: &mut Instance, workload: &[u8]) -> Result<Vec<u8>, RawFail> {
+pub(super) fn run(instance: &mut Instance, workload: &[u8]) -> Result<Vec<u8>, RawFail> {
     let job = RawJob {
         size: size_of::<RawJob<'_>>(),
         number: 7,
@@ -211,5 +211,20 @@ fn versions() {
         ("99999999999.0.0", None),
     ] {
         assert_eq!(parse_version(text), version, "{text}");
+    }
+}
+
+#[test]
+fn which_versions_suit() {
+    for (built, own, suit) in [
+        ((1, 0), (1, 0), true),
+        ((1, 0), (1, 2), true),
+        ((1, 2), (1, 2), true),
+        ((1, 3), (1, 2), false),
+        ((2, 0), (1, 2), false),
+        ((1, 0), (2, 0), false),
+        ((0, 9), (1, 2), false),
+    ] {
+        assert_eq!(suits(built, own), suit, "{built:?} {own:?}");
     }
 }

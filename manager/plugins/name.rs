@@ -168,7 +168,7 @@ const OTHER: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// Why the file is left alone; the text follows the file's name in a sentence.
-pub fn read(file_name: &OsStr) -> Result<(FunctionName, Spelling), NotTaken> {
+pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), NotTaken> {
     let bytes = file_name.as_bytes();
     if let Some(reason) = unfinished(bytes) {
         return Err(reason);
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn say(name: &[u8]) -> String {
-        match read(OsStr::from_bytes(name)) {
+        match function_of(OsStr::from_bytes(name)) {
             Ok((function, spelling)) => format!("{function} {spelling:?}"),
             Err(reason) => reason.to_string(),
         }
@@ -312,7 +312,7 @@ mod tests {
     fn length_ends_where_file_names_end() {
         assert_eq!(
             "x".repeat(MAX_NAME) + ".so",
-            read(OsStr::new(&("x".repeat(252) + ".so"))).unwrap().0.to_string() + ".so"
+            function_of(OsStr::new(&("x".repeat(252) + ".so"))).unwrap().0.to_string() + ".so"
         );
         assert_eq!(FunctionName::new(&"x".repeat(253)), Err(BadName::TooLong(253)));
         assert_eq!(FunctionName::new(""), Err(BadName::Empty));

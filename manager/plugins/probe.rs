@@ -5,19 +5,21 @@ use std::error::Error as _;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
-use gm_plugin_api::abi::{INTERFACE_MAJOR, INTERFACE_MINOR};
+use gm_plugin_api::abi::{C_MAGIC, ENTRY_SIZE, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
 
-use super::copy::Copy;
+use super::copy::{self, Copy};
 use super::elf::{self, EntryKind, Expect, Facts, Machine};
 use super::glibc::GlibcVersion;
 use super::hash::ContentHash;
 use super::identity::Identity;
 use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
+use super::name::FunctionName;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::{clipped, escaped};
@@ -35,10 +37,8 @@ pub const EXIT_NO_ORDER: i32 = 122;
 const MAX_DETAIL: usize = 8 * 1024;
 
 /// The entries this manager can load, and the one it can name.
-pub const KINDS: &[EntryKind] = &[
-    EntryKind { magic: *b"abi stable library for Rust     ", size: Some(152) },
-    EntryKind { magic: *b"gm-native plugin entry for C    ", size: None },
-];
+pub const KINDS: &[EntryKind] =
+    &[EntryKind { magic: MAGIC, size: Some(ENTRY_SIZE as u64) }, EntryKind { magic: C_MAGIC, size: None }];
 
 /// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
 /// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
@@ -49,8 +49,6 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    // The nonce lies in there.
-    bytes.fill(0);
     let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
     let report = run(&order, loading);
     if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
@@ -72,7 +70,7 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
     let (hash, source, facts) = inspect(order)?;
     loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
     let symbol = format!("{}{}", order.prefix, order.function);
-    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, order))?;
+    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, &order.copy_to, &symbol))?;
     Ok(found(hash, source, facts, &loaded))
 }
 
@@ -80,15 +78,27 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
 fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal> {
     let copy = Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, trust: order.trust };
     let copied = copy.make()?;
-    let expect = Expect {
-        prefix: &order.prefix,
-        function: &order.function,
-        kinds: KINDS,
-        machine: Machine::HOST,
-        glibc: GlibcVersion::running(),
-    };
-    let facts = elf::check(&ReadCache::new(&copied.file), &expect)?;
+    let facts = elf::check(&ReadCache::new(&copied.file), &expect(&order.prefix, &order.function))?;
     Ok((copied.hash, copied.source, facts))
+}
+
+fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
+    Expect { prefix, function, kinds: KINDS, machine: Machine::HOST, glibc: GlibcVersion::running() }
+}
+
+/// Loads a function from the very file, not from a copy, with the same checks and the same sentences: for an author's
+/// trial of a library, where a debugger has to find it under its name.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Refusal> {
+    // Here nobody has seen it before, so it cannot have vanished.
+    fs::metadata(path).map_err(|error| Refusal::CannotOpen(error.to_string()))?;
+    let file = copy::open(path)?;
+    elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
+    drop(file);
+    let symbol = format!("{prefix}{function}");
+    loader::load(path, &symbol).map_err(|error| refused(error, path, &symbol))
 }
 
 /// What the loader found, in words that are fit for a log line and not too many for a message.
@@ -99,6 +109,7 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> 
         hash,
         source,
         name: text(loaded.name()),
+        functions: facts.functions,
         version: text(loaded.version()),
         interface: format!("{major}.{minor}"),
         compiler: text(loaded.compiler()),
@@ -109,20 +120,20 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> 
     }
 }
 
-/// The loader's error in a sentence that follows the candidate's path, not the copy's.
-fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
-    let symbol = || format!("{}{}", order.prefix, order.function);
+/// The loader's error in a sentence that follows the candidate's path, which may be another than the one loaded from.
+fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Refusal {
+    let symbol = symbol.to_owned();
     match error {
         LoadError::Open { source, .. } => {
             // libloading's own text is "dlopen failed".
             let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
-            loader_words::refusal(&words, &order.copy_to.to_string_lossy())
+            loader_words::refusal(&words, &loaded_from.to_string_lossy())
         }
         LoadError::NoEntry { .. } => {
-            Refusal::NoEntry { symbol: symbol(), hint: "although its symbol table has it: build it again".into() }
+            Refusal::NoEntry { symbol, hint: "although its symbol table has it: build it again".into() }
         }
-        LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol: symbol(), what: "something else".into() },
-        LoadError::ForC { .. } => Refusal::LaterEntry { symbol: symbol() },
+        LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol, what: "something else".into() },
+        LoadError::ForC { .. } => Refusal::LaterEntry { symbol },
         LoadError::Interface { built, .. } => {
             Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
         }
@@ -132,8 +143,7 @@ fn refused(error: LoadError, order: &ProbeOrder) -> Refusal {
 
 /// The interface of this manager.
 fn ours() -> String {
-    let (major, minor) = (INTERFACE_MAJOR, INTERFACE_MINOR);
-    format!("{major}.{minor}")
+    format!("{INTERFACE_MAJOR}.{INTERFACE_MINOR}")
 }
 
 /// A text of several lines, each fit for a log line, together not longer than a message may carry.
@@ -169,5 +179,6 @@ pub fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
         crate::system::exit::now(2);
     };
-    crate::system::exit::now(serve(channel))
+    // Not dropped: a library may have closed it, and closing it twice would be an abort of our own.
+    crate::system::exit::now(serve(&channel))
 }

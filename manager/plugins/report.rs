@@ -1,7 +1,7 @@
 //! What the manager and a probe say to each other: one JSON document in one message of a SOCK_SEQPACKET socket.
 //!
-//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and is
-//! gone from there before the library is loaded: what a constructor writes to every descriptor is no report.
+//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and has
+//! been read before the library is loaded: what a constructor writes to every descriptor is no report.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub struct ProbeOrder {
     /// Comes back with every word. Not to be guessed.
     pub nonce: String,
-    /// The file.
+    /// The file, by an absolute path.
     #[serde(with = "path")]
     pub candidate: PathBuf,
     /// The function it is to serve.
@@ -72,6 +72,8 @@ pub struct Found {
     pub source: Identity,
     /// The function's name as the library has it.
     pub name: String,
+    /// Every function it exports under the prefix, by name; of very many only the first.
+    pub functions: Vec<String>,
     /// Version of the crate it comes from.
     pub version: String,
     /// The interface it was built for, as `1.0`.

@@ -207,7 +207,7 @@ impl Scan {
 
 /// A single file: taken, or why not. What a thing is says more than its ending, except for hidden ones.
 fn classify(file_name: &OsString, what: What) -> Result<(FunctionName, Spelling, Identity), Reason> {
-    let named = name::read(file_name);
+    let named = name::function_of(file_name);
     match (named, what) {
         (Err(hidden @ NotTaken::Hidden(_)), _) => Err(hidden.into()),
         (_, What::Not(reason)) => Err(reason),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 
-use super::garbage::{Kept, garbage};
+use super::garbage::{VersionOnDisk, garbage};
 use super::hash::{ContentHash, ShortHash};
 use super::identity::Identity;
 use super::last_good::LastGood;
@@ -152,11 +152,28 @@ impl Store {
         self.known.insert((stored.function.clone(), stored.hash), stored);
     }
 
+    /// A version of which only the first digits of its hash are known. Reads it whole, so it blocks as the disk does.
+    ///
+    /// # Errors
+    /// There is none, it cannot be read, or it is not what its place says.
+    pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<Stored, StoreError> {
+        let path = self.path(function, hash);
+        let file = File::open(&path).map_err(failed("cannot use", &path))?;
+        let meta = file.metadata().map_err(failed("cannot look at", &path))?;
+        let content = ContentHash::of_reader(&file).map_err(failed("cannot read", &path))?;
+        if content.short() != hash {
+            return Err(failed("cannot use", &path)(io::Error::other("it was changed after it was stored")));
+        }
+        let stored = Stored { function: function.clone(), hash: content, path, identity: Identity::of(&meta) };
+        self.verified(stored.clone());
+        Ok(stored)
+    }
+
     /// Every version in the store, newest first within a function. Blocks as long as the disk does.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn versions(&self) -> Result<Vec<Kept>, StoreError> {
+    pub fn versions(&self) -> Result<Vec<VersionOnDisk>, StoreError> {
         let mut versions = Vec::new();
         for dir in fs::read_dir(&self.dir).map_err(failed("cannot read", &self.dir))?.flatten() {
             let Some(hash) = dir.file_name().to_str().and_then(ShortHash::from_name) else { continue };
@@ -164,7 +181,12 @@ impl Store {
                 let name = file.file_name();
                 let function = name.to_str().and_then(|name| FunctionName::new(name.strip_suffix(".so")?).ok());
                 let (Some(function), Ok(meta)) = (function, file.metadata()) else { continue };
-                versions.push(Kept { function, hash, stored: (meta.mtime(), meta.mtime_nsec()), size: meta.len() });
+                versions.push(VersionOnDisk {
+                    function,
+                    hash,
+                    stored: (meta.mtime(), meta.mtime_nsec()),
+                    size: meta.len(),
+                });
             }
         }
         versions.sort_by(|a, b| a.function.cmp(&b.function).then_with(|| b.stored.cmp(&a.stored)));
@@ -176,7 +198,11 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or something in it not removed.
-    pub fn collect(&mut self, keep: &[(FunctionName, ShortHash)], spare: usize) -> Result<Vec<Kept>, StoreError> {
+    pub fn collect(
+        &mut self,
+        keep: &[(FunctionName, ShortHash)],
+        spare: usize,
+    ) -> Result<Vec<VersionOnDisk>, StoreError> {
         let mut keep = keep.to_vec();
         keep.extend(self.last_good.iter().map(|(function, hash)| (function.clone(), hash.short())));
         let removed = garbage(self.versions()?, &keep, spare);

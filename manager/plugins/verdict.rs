@@ -86,6 +86,7 @@ mod tests {
             hash: ContentHash::of_reader(&b""[..]).unwrap(),
             source: Identity { dev: 1, ino: 1, size: 0, mtime: (0, 0), ctime: (0, 0) },
             name: "x".into(),
+            functions: vec!["x".into()],
             version: "1.0.0".into(),
             interface: "1.0".into(),
             compiler: String::new(),

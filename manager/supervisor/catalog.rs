@@ -21,13 +21,29 @@ pub struct Version {
     pub warning: Option<String>,
 }
 
+/// What is remembered over a restart of the manager.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The last good version of every function.
+    pub last_good: BTreeMap<String, Version>,
+    /// Versions that were given up: function and hash, and why.
+    pub bad: BTreeMap<(String, String), String>,
+    /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
+    pub pinned: BTreeMap<String, String>,
+}
+
 /// One function.
 #[derive(Debug, Clone)]
 struct Entry {
     candidate: Candidate,
     probing: bool,
+    /// What is served.
     version: Option<Version>,
     changed: Duration,
+    /// What is tried by a canary, or waits for one.
+    next: Option<Version>,
+    /// What the file holds, where it was good enough to be stored.
+    content: Option<Version>,
     refused: Option<String>,
 }
 
@@ -35,8 +51,22 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct Catalog {
     entries: BTreeMap<String, Entry>,
+    memory: Memory,
     scanned: bool,
     told: BTreeSet<String>,
+}
+
+/// What a probe changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Probed {
+    /// What to tell.
+    pub events: Vec<Event>,
+    /// Whether something else is to be served, or tried.
+    pub news: bool,
+    /// A version that is served from now on without having been tried: there was none before.
+    pub good: Option<Version>,
+    /// A version served on request is not any more, since the file has changed.
+    pub unpinned: bool,
 }
 
 /// What a scan changed.
@@ -49,6 +79,11 @@ pub struct Scanned {
 }
 
 impl Catalog {
+    /// A catalog of nothing, with what is remembered.
+    pub fn new(memory: Memory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Takes in a scan: new and changed files are to be probed, functions without a file are gone. What a directory
     /// that cannot be read held before stays.
     pub fn scanned(&mut self, scan: Scan) -> Scanned {
@@ -90,6 +125,8 @@ impl Catalog {
                     probing: true,
                     version: None,
                     changed: Duration::ZERO,
+                    next: None,
+                    content: None,
                     refused: None,
                 };
                 self.entries.insert(function.to_owned(), entry);
@@ -114,47 +151,163 @@ impl Catalog {
         self.told = now;
     }
 
-    /// Takes in what a probe found. A refusal never takes away the version that is served. Returns the events, and
-    /// whether there is a new version.
+    /// Takes in what a probe found. A refusal never takes away the version that is served; a good file for a function
+    /// that is served already is only the next version, until a canary has tried it.
     pub fn probed(
         &mut self,
         function: &str,
         identity: &Identity,
         result: Result<Version, String>,
         now: Duration,
-    ) -> (Vec<Event>, bool) {
+    ) -> Probed {
         // A file that changed again meanwhile has a probe of its own under way.
         let Some(entry) = self.entries.get_mut(function).filter(|entry| entry.candidate.identity == *identity) else {
-            return (Vec::new(), false);
+            return Probed::default();
         };
         entry.probing = false;
-        let path = entry.candidate.path.to_string_lossy().into_owned();
-        let old = entry.version.as_ref().map(|version| version.hash.clone());
         match result {
-            Err(reason) => {
-                entry.refused = Some(reason.clone());
-                (vec![Event::LibraryRefused { function: function.to_owned(), path, reason, serving: old }], false)
-            }
-            Ok(version) if old.as_ref() == Some(&version.hash) => {
-                entry.refused = None;
-                (Vec::new(), false)
-            }
-            Ok(version) => {
-                entry.refused = None;
-                entry.changed = now;
-                let warning = version.warning.clone();
-                let warning = warning.map(|text| Event::LibraryWarning { function: function.to_owned(), text });
-                let found = Event::FunctionFound {
-                    function: function.to_owned(),
-                    version: version.hash.clone(),
-                    crate_version: version.crate_version.clone(),
-                    path,
-                    replaces: old,
-                };
-                entry.version = Some(version);
-                (std::iter::once(found).chain(warning).collect(), true)
-            }
+            Err(reason) => self.refuse(function, reason, now),
+            Ok(version) => self.found(function, version, now),
         }
+    }
+
+    /// A file that cannot be served. Where nothing is served yet, the last good version is.
+    fn refuse(&mut self, function: &str, reason: String, now: Duration) -> Probed {
+        let fallback = self.memory.last_good.get(function).cloned();
+        let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
+        entry.refused = Some(reason.clone());
+        entry.next = None;
+        let news = entry.version.is_none() && fallback.is_some();
+        if news {
+            (entry.version, entry.changed) = (fallback, now);
+        }
+        let serving = entry.version.as_ref().map(|version| version.hash.clone());
+        let path = entry.candidate.path.to_string_lossy().into_owned();
+        let refused = Event::LibraryRefused { function: function.to_owned(), path, reason, serving };
+        Probed { events: vec![refused], news, ..Probed::default() }
+    }
+
+    fn found(&mut self, function: &str, version: Version, now: Duration) -> Probed {
+        let pinned = self.memory.pinned.get(function).cloned();
+        let unpinned = pinned.as_ref().is_some_and(|against| *against != version.hash);
+        if unpinned {
+            self.memory.pinned.remove(function);
+        }
+        let bad = self.memory.bad.get(&(function.to_owned(), version.hash.clone())).cloned();
+        let last_good = self.memory.last_good.get(function).cloned();
+        let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
+        let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
+        entry.content = Some(version.clone());
+        if let Some(reason) = bad {
+            let text = format!(
+                "version {} was given up before: {reason}; `gm-native retry {function}` tries it again",
+                version.hash
+            );
+            return Probed { unpinned, ..self.refuse(function, text, now) };
+        }
+        entry.refused = None;
+        if entry.version.is_none() {
+            // What was good before is served while the new file is tried, also over a restart.
+            entry.version = last_good;
+            entry.changed = now;
+        }
+        if pinned.is_some() && !unpinned && entry.version.is_some() {
+            return Probed { news: !known, ..Probed::default() };
+        }
+        let old = entry.version.as_ref().map(|version| version.hash.clone());
+        if old.as_ref() == Some(&version.hash) {
+            let news = entry.next.take().is_some() || !known;
+            entry.version = Some(version);
+            return Probed { unpinned, news, ..Probed::default() };
+        }
+        let events = entry.announce(function, &version, old.clone());
+        let good = if old.is_none() {
+            (entry.version, entry.changed) = (Some(version.clone()), now);
+            Some(version)
+        } else {
+            entry.next = Some(version);
+            None
+        };
+        Probed { events, news: true, good, unpinned }
+    }
+
+    /// The function's file, to be probed once more.
+    pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
+        let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
+        entry.probing = true;
+        Some(entry.candidate.clone())
+    }
+
+    /// New versions that wait for a canary or have one: function and hash, by function.
+    pub fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .filter_map(|(function, entry)| Some((function.as_str(), entry.next.as_ref()?.hash.as_str())))
+    }
+
+    /// The version that is to be tried, where there is one.
+    pub fn next(&self, function: &str) -> Option<&Version> {
+        self.entries.get(function)?.next.as_ref()
+    }
+
+    /// What the function's file holds: its hash.
+    pub fn content(&self, function: &str) -> Option<String> {
+        Some(self.entries.get(function)?.content.as_ref()?.hash.clone())
+    }
+
+    /// A new version was tried and is good: it is the one that is served.
+    pub fn promote(&mut self, function: &str, now: Duration) -> Option<Version> {
+        let entry = self.entries.get_mut(function)?;
+        let version = entry.next.take()?;
+        (entry.version, entry.changed) = (Some(version.clone()), now);
+        self.memory.last_good.insert(function.to_owned(), version.clone());
+        Some(version)
+    }
+
+    /// A new version was tried and is bad: it is not tried again until its content changes.
+    pub fn reject(&mut self, function: &str, hash: &str, reason: &str) {
+        self.memory.bad.insert((function.to_owned(), hash.to_owned()), reason.to_owned());
+        if let Some(entry) = self.entries.get_mut(function) {
+            entry.next = None;
+            entry.refused = Some(format!("version {hash} was given up: {reason}"));
+        }
+    }
+
+    /// Forgets what is held against the function's versions, and a pin. True where its file is to be tried now.
+    pub fn retry(&mut self, function: &str, now: Duration) -> bool {
+        self.memory.bad.retain(|(name, _), _| name != function);
+        self.memory.pinned.remove(function);
+        let Some(entry) = self.entries.get_mut(function) else { return false };
+        let Some(content) = entry.content.clone() else { return false };
+        entry.refused = None;
+        match &entry.version {
+            Some(version) if version.hash == content.hash => return false,
+            Some(_) => entry.next = Some(content),
+            None => (entry.version, entry.changed) = (Some(content), now),
+        }
+        true
+    }
+
+    /// Serves an earlier version until the content of the file changes.
+    pub fn pin(&mut self, function: &str, version: Version, now: Duration) {
+        let against = self.content(function).unwrap_or_default();
+        self.memory.pinned.insert(function.to_owned(), against);
+        self.memory.last_good.insert(function.to_owned(), version.clone());
+        if let Some(entry) = self.entries.get_mut(function) {
+            entry.next = None;
+            entry.refused = None;
+            (entry.version, entry.changed) = (Some(version), now);
+        }
+    }
+
+    /// Whether an earlier version is served on request.
+    pub fn is_pinned(&self, function: &str) -> bool {
+        self.memory.pinned.contains_key(function)
+    }
+
+    /// Why a version was given up, where it was.
+    pub fn bad(&self, function: &str, hash: &str) -> Option<&str> {
+        self.memory.bad.get(&(function.to_owned(), hash.to_owned())).map(String::as_str)
     }
 
     /// Whether the first scan and all its probes are over.
@@ -184,6 +337,22 @@ impl Catalog {
             let path = entry.candidate.path.to_string_lossy().into_owned();
             entry.refused.as_deref().map(|reason| (function.as_str(), path, reason))
         })
+    }
+}
+
+impl Entry {
+    /// What to tell of a version that was found.
+    fn announce(&self, function: &str, version: &Version, replaces: Option<String>) -> Vec<Event> {
+        let warning = version.warning.clone();
+        let warning = warning.map(|text| Event::LibraryWarning { function: function.to_owned(), text });
+        let found = Event::FunctionFound {
+            function: function.to_owned(),
+            version: version.hash.clone(),
+            crate_version: version.crate_version.clone(),
+            path: self.candidate.path.to_string_lossy().into_owned(),
+            replaces,
+        };
+        std::iter::once(found).chain(warning).collect()
     }
 }
 
@@ -235,9 +404,9 @@ mod tests {
         catalog.scanned(scan(&[("a", 1)]));
         catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
         catalog.scanned(scan(&[("a", 2)]));
-        let (events, news) = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
-        assert!(!news);
-        assert!(matches!(&events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
+        let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
+        assert!(!probed.news);
+        assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
         assert_eq!(catalog.version("a").unwrap().hash, "good");
         assert_eq!(catalog.refused().count(), 1);
     }
@@ -247,7 +416,7 @@ mod tests {
         let mut catalog = Catalog::default();
         catalog.scanned(scan(&[("a", 1)]));
         catalog.scanned(scan(&[("a", 2)]));
-        assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), (Vec::new(), false));
+        assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
         assert!(!catalog.is_settled());
     }
 
@@ -255,9 +424,9 @@ mod tests {
     fn the_same_content_in_a_new_file_is_no_new_version() {
         let mut catalog = Catalog::default();
         catalog.scanned(scan(&[("a", 1)]));
-        assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).1);
+        assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
         catalog.scanned(scan(&[("a", 2)]));
-        assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), (Vec::new(), false));
+        assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
     }
 
     #[test]
@@ -269,5 +438,92 @@ mod tests {
         assert_eq!(catalog.scanned(failed()).events.len(), 1);
         assert_eq!(catalog.scanned(failed()).events.len(), 0);
         assert_eq!(catalog.functions(), ["a"]);
+    }
+
+    /// A catalog that serves `a` in version `v1`, with its file as number 1.
+    fn serving() -> Catalog {
+        let mut catalog = Catalog::default();
+        catalog.scanned(scan(&[("a", 1)]));
+        let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
+        assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
+        catalog
+    }
+
+    fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
+        catalog.scanned(scan(&[("a", ino)]));
+        catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
+    }
+
+    #[test]
+    fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
+        let mut catalog = serving();
+        assert!(changes_to(&mut catalog, 2, "v2").news);
+        assert_eq!(
+            (catalog.version("a").unwrap().hash.as_str(), catalog.pending().collect::<Vec<_>>()),
+            ("v1", vec![("a", "v2")])
+        );
+        changes_to(&mut catalog, 3, "v3");
+        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+        assert_eq!(catalog.promote("a", Duration::ZERO), Some(version("v3")));
+        assert_eq!(catalog.version("a"), Some(&version("v3")));
+        changes_to(&mut catalog, 4, "v4");
+        assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
+        assert_eq!(catalog.pending().count(), 0);
+    }
+
+    #[test]
+    fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
+        let mut catalog = serving();
+        changes_to(&mut catalog, 2, "v2");
+        catalog.reject("a", "v2", "killed by SIGSEGV");
+        assert_eq!(catalog.pending().count(), 0);
+        let again = changes_to(&mut catalog, 3, "v2");
+        assert!(
+            matches!(&again.events[0], Event::LibraryRefused { reason, .. } if reason.contains("was given up before"))
+        );
+        changes_to(&mut catalog, 4, "v3");
+        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+        changes_to(&mut catalog, 5, "v2");
+        assert_eq!(catalog.pending().count(), 0);
+        assert!(catalog.retry("a", Duration::ZERO));
+        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
+    }
+
+    #[test]
+    fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
+        let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
+        let start = |result| {
+            let mut catalog = Catalog::new(memory());
+            catalog.scanned(scan(&[("a", 9)]));
+            let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
+            (catalog, probed)
+        };
+        let (refused, probed) = start(Err("it is a text file".into()));
+        assert_eq!(refused.version("a"), Some(&version("v1")));
+        assert!(
+            probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1")
+        );
+        let (newer, _) = start(Ok(version("v2")));
+        assert_eq!(
+            (newer.version("a").unwrap().hash.as_str(), newer.pending().count()),
+            ("v1", 1),
+            "tried like any other"
+        );
+        let (same, probed) = start(Ok(version("v1")));
+        assert_eq!((same.pending().count(), probed.news), (0, true));
+    }
+
+    #[test]
+    fn a_pinned_version_stays_until_the_file_changes() {
+        let mut catalog = serving();
+        changes_to(&mut catalog, 2, "v2");
+        catalog.promote("a", Duration::ZERO);
+        catalog.pin("a", version("v1"), Duration::ZERO);
+        assert!(catalog.is_pinned("a"));
+        changes_to(&mut catalog, 3, "v2");
+        assert_eq!((catalog.version("a").unwrap().hash.as_str(), catalog.pending().count()), ("v1", 0), "a touch");
+        assert!(changes_to(&mut catalog, 4, "v3").unpinned);
+        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+        assert!(!catalog.is_pinned("a"));
     }
 }

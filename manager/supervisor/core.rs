@@ -4,6 +4,8 @@
 //! ([`Core::reconcile`]), and whether the start is complete ([`Core::startup`]).
 
 mod backing_off;
+mod deaths;
+mod rollouts;
 mod servers;
 mod startup;
 #[cfg(test)]
@@ -15,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::catalog::{Catalog, Version};
+use super::catalog::{Catalog, Memory, Version};
 use super::event::{Event, seconds};
 use super::judge::Verdict;
 use super::life::{Happening, Life, Why};
@@ -27,6 +29,8 @@ use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
 use crate::system::reap::End;
 use crate::worker::orders::Word;
+pub use rollouts::Counted;
+use rollouts::{Rollouts, Trial};
 pub use servers::Server;
 pub use views::{FunctionView, WorkerView};
 
@@ -86,6 +90,27 @@ pub enum Input {
     },
     /// Time to look at the worker directories again.
     Rescan,
+    /// Something changed in the worker directories.
+    Changed,
+    /// What a canary has done so far.
+    Counted(Counted),
+    /// A stored library was changed or truncated on disk.
+    Damaged {
+        /// Its function.
+        function: String,
+    },
+    /// A version that was given up is to be tried again.
+    Retry {
+        /// Its function.
+        function: String,
+    },
+    /// An earlier version is to be served until the content of worker_dir changes.
+    Rollback {
+        /// Its function.
+        function: String,
+        /// Which.
+        version: Version,
+    },
     /// Something due may have become due.
     Timer,
 }
@@ -97,8 +122,6 @@ pub struct Obituary {
     pub end: End,
     /// What its page says of it.
     pub verdict: Verdict,
-    /// Whether it had loaded nothing yet.
-    pub was_starting: bool,
     /// Jobs it had run.
     pub jobs: u64,
     /// The most memory it had, in KiB.
@@ -126,6 +149,34 @@ pub enum Action {
     Addresses(WorkerId, usize, Vec<SocketAddr>),
     /// Kill a worker and its process group.
     Kill(WorkerId),
+    /// Remember that a version is good.
+    MarkGood {
+        /// Its function.
+        function: String,
+        /// Which.
+        version: Version,
+    },
+    /// Remember that a version is bad.
+    MarkBad {
+        /// Its function.
+        function: String,
+        /// First 12 hexadecimal digits of its hash.
+        hash: String,
+        /// Why.
+        reason: String,
+    },
+    /// Forget what is remembered against a function's versions.
+    Forgive {
+        /// The function.
+        function: String,
+    },
+    /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
+    Pin {
+        /// The function.
+        function: String,
+        /// Hash of the version that is served, and of the content of worker_dir.
+        pin: Option<(String, String)>,
+    },
     /// Log it, and tell whoever follows.
     Tell(Event),
     /// Tell whoever started the manager that it serves; with a note for them.
@@ -167,11 +218,14 @@ pub(super) struct Worker {
     /// Name and hash of what it serves.
     pub functions: Vec<(String, String)>,
     pub life: Life,
+    pub stage: Stage,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,
     /// When it is too old.
     pub retires: Duration,
+    /// The new versions it tries, where it is a canary.
+    pub trial: Option<Trial>,
 }
 
 impl Worker {
@@ -179,6 +233,19 @@ impl Worker {
     pub fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// How far a worker's start has come, as it says itself. Functions are counted as in its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has said nothing yet.
+    Begins,
+    /// It loads a function's library.
+    Loading(usize),
+    /// It is in a function's `new()`.
+    Making(usize),
+    /// Everything is loaded.
+    Over,
 }
 
 #[derive(Debug, PartialEq)]
@@ -210,15 +277,18 @@ pub struct Core {
     last_failure: Option<String>,
     /// What was last said of a failing function.
     failures: BTreeMap<String, String>,
+    /// Functions of which a version asked not to be started again: its hash.
+    given_up: BTreeMap<String, String>,
     spawn_after: Duration,
     servers: Vec<Server>,
     warned: BTreeSet<String>,
+    rollouts: Rollouts,
     actions: Vec<Action>,
 }
 
 impl Core {
     /// The state at the start, and what is to be done first.
-    pub fn new(config: Config, seed: u64, now: Duration) -> (Self, Vec<Action>) {
+    pub fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
         let servers: Vec<Server> = config.hosts.iter().map(Server::new).collect();
         let mut actions = vec![Action::Scan];
         actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, _)| Action::Resolve(n)));
@@ -228,7 +298,7 @@ impl Core {
             phase: Phase::Starting,
             started: now,
             announced: false,
-            catalog: Catalog::default(),
+            catalog: Catalog::new(memory),
             plan: Plan::default(),
             workers: BTreeMap::new(),
             next_worker: 0,
@@ -236,9 +306,11 @@ impl Core {
             groups_failing: BTreeMap::new(),
             last_failure: None,
             failures: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             spawn_after: Duration::ZERO,
             servers,
             warned: BTreeSet::new(),
+            rollouts: Rollouts::default(),
             actions: Vec::new(),
         };
         (core, actions)
@@ -256,10 +328,21 @@ impl Core {
             Input::Ended { worker, obituary } => self.ended(worker, &obituary, now),
             Input::Stop { by } => self.stop(by, now),
             Input::Rescan => self.rescan(),
+            Input::Changed => self.changed(),
+            Input::Counted(counted) => self.counted(&counted, now),
+            Input::Damaged { function } => {
+                if let Some(candidate) = self.catalog.probe_again(&function) {
+                    self.do_next(Action::Probe(candidate));
+                }
+            }
+            Input::Retry { function } => self.retry(&function, now),
+            Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Timer => {}
         }
         self.tick(now);
         self.reconcile(now);
+        self.reconcile_canaries(now);
+        self.finish_rollouts(now);
         self.startup(now);
         self.finish(now);
         std::mem::take(&mut self.actions)
@@ -273,7 +356,13 @@ impl Core {
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
         let spawn = (self.spawn_after > now).then_some(self.spawn_after);
-        lives.chain(retires).chain(self.waits(now)).chain(spawn).chain(self.startup_due()).min()
+        lives
+            .chain(retires)
+            .chain(self.waits(now))
+            .chain(spawn)
+            .chain(self.startup_due())
+            .chain(self.canary_due())
+            .min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {
@@ -290,14 +379,22 @@ impl Core {
         scanned.events.into_iter().for_each(|event| self.tell(event));
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
+            // A library that was taken away and put back is tried again: somebody meant something by it.
+            self.given_up.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }
     }
 
     fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, String>, now: Duration) {
-        let (events, news) = self.catalog.probed(function, identity, result, now);
-        events.into_iter().for_each(|event| self.tell(event));
-        if news {
+        let probed = self.catalog.probed(function, identity, result, now);
+        probed.events.into_iter().for_each(|event| self.tell(event));
+        if probed.unpinned {
+            self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+        }
+        if let Some(version) = probed.good {
+            self.do_next(Action::MarkGood { function: function.to_owned(), version });
+        }
+        if probed.news {
             // What failed before says nothing about new code.
             self.functions_failing.remove(function);
             self.failures.remove(function);
@@ -322,10 +419,39 @@ impl Core {
     }
 
     fn rescan(&mut self) {
-        if matches!(self.phase, Phase::Running) && self.config.auto_update {
+        self.changed();
+        self.look_up_again();
+    }
+
+    fn changed(&mut self) {
+        if matches!(self.phase, Phase::Starting | Phase::Running) && self.config.auto_update {
             self.do_next(Action::Scan);
         }
-        self.look_up_again();
+    }
+
+    /// Gives a version that was given up another chance.
+    fn retry(&mut self, function: &str, now: Duration) {
+        self.functions_failing.remove(function);
+        self.failures.remove(function);
+        self.given_up.remove(function);
+        self.do_next(Action::Forgive { function: function.to_owned() });
+        self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+        if self.catalog.retry(function, now) {
+            self.replan(now);
+        }
+    }
+
+    /// Serves an earlier version: no canary, since it was good before.
+    fn roll_back(&mut self, function: &str, version: Version, now: Duration) {
+        let from = self.catalog.content(function).unwrap_or_default();
+        let hash = version.hash.clone();
+        self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
+        self.functions_failing.remove(function);
+        self.given_up.remove(function);
+        self.catalog.pin(function, version.clone(), now);
+        self.do_next(Action::Pin { function: function.to_owned(), pin: Some((hash, from)) });
+        self.do_next(Action::MarkGood { function: function.to_owned(), version });
+        self.replan(now);
     }
 
     fn stop(&mut self, by: &'static str, now: Duration) {
@@ -383,11 +509,11 @@ impl Core {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
-        let wanted: Vec<String> = all.iter().filter(|name| !self.is_backing_off(name, now)).cloned().collect();
+        let wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
         let members: Vec<Member> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.key == *key)
+            .filter(|(_, worker)| worker.key == *key && worker.trial.is_none())
             .map(|(id, worker)| Member { id: *id, life: worker.life, fresh: self.is_fresh(worker, &wanted, &all, now) })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
@@ -397,7 +523,7 @@ impl Core {
         for (id, why) in decision.dismiss {
             self.happens(id, Happening::Dismiss(why, deadline), now);
         }
-        (0..decision.start).for_each(|_| self.start(key, &wanted, now));
+        (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
     }
 
     /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs

@@ -7,11 +7,12 @@ mod children;
 mod lookups;
 mod probes;
 mod status;
+mod versions;
 mod workers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -23,14 +24,17 @@ use super::reconcile::WorkerId;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
 use crate::logging::{Level, Logger, date};
-use crate::plugins::scan;
+use crate::plugins::marks::Marks;
+use crate::plugins::scan::{self, Scan};
 use crate::plugins::store::Store;
+use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
 use crate::system::ears::{ChildId, Ears};
 use crate::system::page::Counters;
 use crate::system::spawn::Program;
 use children::Child;
 use probes::Probes;
+use versions::Known;
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +57,14 @@ pub struct Effects {
     pub(super) ears: Ears,
     program: Program,
     store: Store,
+    marks: Marks,
+    known: Known,
+    /// `None` where the system gives no watcher: then the slow re-scan is all there is.
+    watch: Option<(Arc<Mutex<Watch>>, Notices)>,
+    scanning: bool,
+    scan_again: bool,
+    /// Watch failures that were told.
+    unwatched: Vec<String>,
     host: String,
     children: BTreeMap<ChildId, Child>,
     pids: BTreeMap<i32, ChildId>,
@@ -68,7 +80,7 @@ pub struct Effects {
     /// What effects have to tell the core, in order.
     inputs: VecDeque<Input>,
     /// Where the results of work on another thread come in.
-    results: mpsc::UnboundedSender<Input>,
+    results: mpsc::UnboundedSender<Scanned>,
 }
 
 /// What effects need from outside.
@@ -83,6 +95,14 @@ pub struct Tools {
     pub program: Program,
     /// The store of checked libraries.
     pub store: Store,
+    /// What is remembered of versions.
+    pub marks: Marks,
+}
+
+/// A scan that is over.
+pub struct Scanned {
+    scan: Scan,
+    unwatched: Vec<String>,
 }
 
 impl Effects {
@@ -90,7 +110,7 @@ impl Effects {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Input>) -> std::io::Result<Self> {
+    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Scanned>) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
         Ok(Self {
             config: tools.config,
@@ -99,6 +119,12 @@ impl Effects {
             ears: Ears::new()?,
             program: tools.program,
             store: tools.store,
+            marks: tools.marks,
+            known: Known::default(),
+            watch: None,
+            scanning: false,
+            scan_again: false,
+            unwatched: Vec::new(),
             host,
             children: BTreeMap::new(),
             pids: BTreeMap::new(),
@@ -128,6 +154,12 @@ impl Effects {
             }
             Action::Kill(id) => self.kill_worker(id),
             Action::Tell(event) => self.tell(&event),
+            action @ (Action::MarkGood { .. }
+            | Action::MarkBad { .. }
+            | Action::Forgive { .. }
+            | Action::Pin { .. }) => {
+                self.remember(action);
+            }
             Action::Announce(note) => return After::Announce(note),
             Action::Fail(code, text) => return After::Fail(code, text),
             Action::Finish => return After::Finish,
@@ -175,13 +207,54 @@ impl Effects {
         self.logger
     }
 
-    /// Reads the worker directories on a thread of the runtime's: a hung file system blocks that one only.
+    /// Starts to watch the worker directories, where that is wanted and can be had.
+    pub fn watch(&mut self) {
+        if !self.config.auto_update {
+            return;
+        }
+        match Watch::new() {
+            Ok((watch, notices)) => self.watch = Some((Arc::new(Mutex::new(watch)), notices)),
+            Err(error) => self.trouble(format!(
+                "worker_dir cannot be watched: {error}; changes are seen at the re-scan every {} s only (raise \
+                 fs.inotify.max_user_instances where that is the limit)",
+                self.config.rescan_interval.as_secs_f32()
+            )),
+        }
+    }
+
+    /// Where the watcher's notices come out.
+    pub fn notices(&self) -> Option<Notices> {
+        self.watch.as_ref().map(|(_, notices)| notices.clone())
+    }
+
+    /// Reads the worker directories on a thread of the runtime's: a hung file system blocks that one only. The watcher
+    /// is armed first, so that no change falls between.
     fn scan(&mut self) {
-        let (dirs, results): (Vec<PathBuf>, _) = (self.config.worker_dirs.clone(), self.results.clone());
+        if std::mem::replace(&mut self.scanning, true) {
+            self.scan_again = true;
+            return;
+        }
+        let (dirs, results) = (self.config.worker_dirs.clone(), self.results.clone());
+        let watch = self.watch.as_ref().map(|(watch, _)| Arc::clone(watch));
         tokio::task::spawn_blocking(move || {
+            let follow = |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs);
+            let unwatched = watch.as_ref().map(follow).unwrap_or_default();
             // The receiver is gone only when the manager ends.
-            let _ = results.send(Input::Scanned(scan::scan(&dirs)));
+            let _ = results.send(Scanned { scan: scan::scan(&dirs), unwatched });
         });
+    }
+
+    /// Takes in a scan; starts the next one where something changed meanwhile.
+    pub fn scanned(&mut self, scanned: Scanned) -> Input {
+        let news: Vec<String> =
+            scanned.unwatched.iter().filter(|text| !self.unwatched.contains(text)).cloned().collect();
+        news.into_iter().for_each(|text| self.trouble(text));
+        self.unwatched = scanned.unwatched;
+        self.scanning = false;
+        if std::mem::take(&mut self.scan_again) {
+            self.scan();
+        }
+        Input::Scanned(scanned.scan)
     }
 
     fn log(&mut self, level: Level, pid: i32, text: &str) {

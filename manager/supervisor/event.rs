@@ -91,6 +91,53 @@ pub enum Event {
         #[serde(skip)]
         text: String,
     },
+    /// A new version of a function that is served begins to be tried.
+    RolloutStarted {
+        /// The function.
+        function: String,
+        /// The version that is served.
+        from: String,
+        /// The new one.
+        to: String,
+    },
+    /// A new version has proved good: it replaces the old one, worker by worker.
+    RolloutPromoted {
+        /// The function.
+        function: String,
+        /// The new version.
+        version: String,
+        /// Jobs its canary ran.
+        jobs: u64,
+        /// How long its canary served, in seconds.
+        seconds: f64,
+    },
+    /// A new version is bad: it is not tried again until its content changes.
+    RolloutStopped {
+        /// The function.
+        function: String,
+        /// The bad version.
+        version: String,
+        /// What happened.
+        reason: String,
+        /// The version that goes on being served.
+        serving: String,
+    },
+    /// The last worker with an old version has gone.
+    RolloutFinished {
+        /// The function.
+        function: String,
+        /// The version every worker has now.
+        version: String,
+        /// Since the promotion, in seconds.
+        seconds: f64,
+    },
+    /// An earlier version is served on request.
+    RolledBack {
+        /// The function.
+        function: String,
+        /// The version.
+        version: String,
+    },
     /// A library was removed: its workers leave.
     FunctionGone {
         /// Its function.
@@ -127,6 +174,16 @@ pub enum Event {
         function: String,
         /// One sentence.
         reason: String,
+    },
+    /// A library's `new()` ended its process with the exit code that asks not to be started again.
+    GivenUp {
+        /// The worker's process.
+        #[serde(skip)]
+        pid: i32,
+        /// Which function.
+        function: String,
+        /// First 12 hexadecimal digits of its library's hash.
+        version: String,
     },
     /// A worker takes jobs.
     WorkerServing {
@@ -246,8 +303,18 @@ pub struct Death {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum DeathAt {
-    /// Loading, or making objects.
+    /// Before it loaded anything.
     Start,
+    /// Loading a library.
+    Load {
+        /// Whose.
+        function: String,
+    },
+    /// In a library's `new()`.
+    New {
+        /// Whose.
+        function: String,
+    },
     /// Waiting for a job.
     Idle,
     /// Running a job.
@@ -272,7 +339,11 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
+            Self::GivenUp { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::RolledBack { .. } => Level::Info,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { .. } => Level::Warn,
@@ -310,6 +381,25 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::RolloutStarted { function, from, to } => {
+                format!("{function}: version {to} is tried by one worker beside version {from}")
+            }
+            Self::RolloutPromoted { function, version, jobs, seconds } => {
+                format!(
+                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
+                )
+            }
+            Self::RolloutStopped { function, version, reason, serving } => format!(
+                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
+                 the file changes or `gm-native retry {function}` is said",
+                escape(reason)
+            ),
+            Self::RolloutFinished { function, version, seconds } => {
+                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
+            }
+            Self::RolledBack { function, version } => {
+                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
+            }
             Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
             Self::NothingToServe { dirs } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))
@@ -323,6 +413,10 @@ impl Event {
             Self::CannotServe { pid, function, reason } => {
                 format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
             }
+            Self::GivenUp { pid, function, version } => format!(
+                "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
+                 another one is, as soon as it is there"
+            ),
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
             }
@@ -353,6 +447,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
+            Self::GivenUp { pid, .. } => Some(*pid),
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
@@ -363,6 +458,18 @@ impl Event {
 }
 
 impl Death {
+    /// How it ended and at what, in a few words.
+    pub fn how(&self) -> String {
+        let end = &self.end;
+        match &self.at {
+            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
+            DeathAt::Start => format!("{end} before it loaded anything"),
+            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
+            DeathAt::New { .. } => format!("{end} in its new()"),
+            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
+        }
+    }
+
     fn line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
@@ -379,8 +486,10 @@ impl Death {
                     "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
                 )
             }
-            DeathAt::Start => format!("{}: worker {pid} {end} while starting; {rest}", several(functions)),
-            DeathAt::Idle => format!("{}: worker {pid} {end} outside a job; {rest}", several(functions)),
+            DeathAt::Load { function } | DeathAt::New { function } => {
+                format!("{function}: worker {pid} {}; {rest}", self.how())
+            }
+            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
                 "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
                  handed back",

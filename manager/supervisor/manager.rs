@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::core::{Core, Input};
-use super::effects::{After, Effects, Tools};
+use super::effects::{After, Effects, Scanned, Tools};
 use super::event::Event;
 use crate::control::{Incoming, Listener, Reply, Request, Server};
 use crate::logging::Logger;
+use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
 use crate::system::daemonize::Announce;
 use crate::system::ears::{ChildId, Ear};
@@ -46,6 +47,8 @@ pub struct Manager {
     instance: String,
     foreground: bool,
     rescan: Option<Instant>,
+    /// When what is being written is looked at.
+    settle: Option<Instant>,
     end: Option<u8>,
 }
 
@@ -53,7 +56,9 @@ pub struct Manager {
 enum News {
     Signal(Interrupt),
     Children(Vec<(ChildId, Ear)>),
-    Result(Input),
+    Scanned(Scanned),
+    Noticed(Notice),
+    Settled,
     Control(Incoming),
     Due,
     Rescan,
@@ -115,16 +120,19 @@ impl Manager {
             Ok(both) => both,
             Err(error) => return give_up(&mut tools.logger, announce, 1, &error),
         };
-        let (core, first) = Core::new(tools.config.clone(), fastrand::u64(..), clock::now());
-        let effects = match Effects::new(tools, results) {
+        let config = tools.config.clone();
+        let mut effects = match Effects::new(tools, results) {
             Ok(effects) => effects,
             Err(error) => {
                 announce.failed(1, &format!("gm-native cannot start: {error}"));
                 return 1;
             }
         };
-        let rescan = None;
-        let mut manager = Self { core, effects, announce: Some(announce), instance, foreground, rescan, end: None };
+        effects.watch();
+        let notices = effects.notices();
+        let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
+        let announce = Some(announce);
+        let mut manager = Self { core, effects, announce, instance, foreground, rescan: None, settle: None, end: None };
         manager.begin(&state_dir, warnings);
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
@@ -133,9 +141,11 @@ impl Manager {
                 biased;
                 interrupt = signals.next() => News::Signal(interrupt),
                 heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
-                Some(input) = scanned.recv() => News::Result(input),
+                Some(result) = scanned.recv() => News::Scanned(result),
+                notice = noticed(notices.as_ref()) => News::Noticed(notice),
                 Some(request) = incoming.recv() => News::Control(request),
                 () = until(manager.next_due()) => News::Due,
+                () = until_instant(manager.settle) => News::Settled,
                 () = until_instant(manager.rescan) => News::Rescan,
             };
             manager.take(news);
@@ -166,10 +176,20 @@ impl Manager {
         match news {
             News::Signal(interrupt) => self.interrupted(interrupt),
             News::Children(heard) => heard.into_iter().for_each(|(child, ear)| self.effects.hear(child, ear)),
-            News::Result(input) => self.input(input),
+            News::Scanned(scanned) => {
+                let input = self.effects.scanned(scanned);
+                self.input(input);
+            }
+            // What is complete is looked at now; what is being written, when it has been quiet for a while.
+            News::Noticed(Notice::Complete) => self.changed(),
+            News::Noticed(Notice::Writing) => self.settle = Some(Instant::now() + self.effects.config.settle_time),
+            News::Settled => self.changed(),
             News::Control(request) => self.answer(request),
             News::Due => {
                 self.effects.tick();
+                for counted in self.effects.count(self.core.canaries()) {
+                    self.input(Input::Counted(counted));
+                }
                 self.input(Input::Timer);
             }
             News::Rescan => {
@@ -214,6 +234,11 @@ impl Manager {
         }
     }
 
+    fn changed(&mut self) {
+        self.settle = None;
+        self.input(Input::Changed);
+    }
+
     fn interrupted(&mut self, interrupt: Interrupt) {
         match interrupt {
             Interrupt::Child => self.effects.reap(),
@@ -228,10 +253,34 @@ impl Manager {
     }
 
     fn answer(&mut self, incoming: Incoming) {
-        if let Request::Status = incoming.request {
-            let status = self.effects.status(&self.core, &self.instance);
-            // The client may be gone by now.
-            let _ = incoming.reply.send(Reply::Status(Box::new(status)));
+        let reply = match incoming.request {
+            Request::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
+            Request::Versions => Reply::Versions(self.effects.versions(&self.core)),
+            Request::Retry { function } => self.retry(function),
+            Request::Rollback { function, hash } => self.roll_back(function, hash.as_deref()),
+            Request::Events { .. } => return,
+        };
+        // The client may be gone by now.
+        let _ = incoming.reply.send(reply);
+    }
+
+    fn retry(&mut self, function: String) -> Reply {
+        if !self.core.knows(&function) {
+            return Reply::refused(format!("there is no function {function}"));
+        }
+        let text = format!("{function}: its file in worker_dir is tried again");
+        self.input(Input::Retry { function });
+        Reply::Done(text)
+    }
+
+    fn roll_back(&mut self, function: String, hash: Option<&str>) -> Reply {
+        match self.effects.earlier(&self.core, &function, hash) {
+            Err(text) => Reply::refused(text),
+            Ok(version) => {
+                let text = format!("{function}: version {} is rolled out, until its file changes", version.hash);
+                self.input(Input::Rollback { function, version });
+                Reply::Done(text)
+            }
         }
     }
 
@@ -245,6 +294,13 @@ fn give_up(logger: &mut Logger, announce: Announce, code: u8, text: &str) -> u8 
     logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));
     code
+}
+
+async fn noticed(notices: Option<&Notices>) -> Notice {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(due: Option<Duration>) {

@@ -16,5 +16,6 @@ pub mod output;
 pub mod reconcile;
 pub mod resolve;
 pub mod restart;
+pub mod rollout;
 
 pub use manager::{Manager, Setup};

@@ -4,14 +4,17 @@
 //! Only the main thread may spawn: PDEATHSIG, which the child asks for, follows the *thread* that made it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use nix::unistd::{Pid, setpgid};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid, setpgid};
 
 /// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`Child::extra`] follow from here on.
 pub const CHANNEL_FD: RawFd = 3;
@@ -57,7 +60,8 @@ impl Program {
         Ok(Self { path, descriptors: (soft, hard), _exe: exe })
     }
 
-    /// Starts a child, which leads a process group of its own. It is to be reaped with [`super::reap`].
+    /// Starts a child, which leads a process group of its own and is killed when this process ends, unless it asks for
+    /// another signal then. It is to be reaped with [`super::reap`].
     ///
     /// # Errors
     /// The system's: no more processes, memory or descriptors.
@@ -71,9 +75,15 @@ impl Program {
         let lifted = inherited.iter().map(lift).collect::<io::Result<Vec<OwnedFd>>>()?;
         let numbers: Vec<RawFd> = lifted.iter().map(AsRawFd::as_raw_fd).collect();
         let (soft, hard) = self.descriptors;
+        let parent = getpid();
         // SAFETY: what runs between fork and exec is only system calls on plain numbers: no allocation, no lock.
         unsafe {
             command.pre_exec(move || {
+                set_pdeathsig(Signal::SIGKILL)?;
+                if getppid() != parent {
+                    // It ended before the kernel was told.
+                    return Err(io::ErrorKind::NotFound.into());
+                }
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
                 hand_over(&numbers)
@@ -114,6 +124,17 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     let open = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
     // SAFETY: it is open, and each number is taken once, by the one place that knows what it means.
     open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// A file without a name, to be read from its beginning: for what a child is told that is too long for a message.
+///
+/// # Errors
+/// The system's, out of descriptors or memory.
+pub fn file_holding(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Points standard output or error somewhere else, such as a descriptor closed by a plugin.

@@ -74,6 +74,11 @@ pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
     }
 }
 
+/// Whether the job found no object to run on, and the next one would not either.
+pub fn is_unmade(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(fail) if fail.kind == RawFail::UNMADE)
+}
+
 /// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned.
 ///
 /// A failure is WORK_WARNING with the reason, then WORK_FAIL: every client understands both. An exception goes out only

@@ -21,6 +21,7 @@ mod wait;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::plugins::loader;
 use crate::system::channel::Channel;
 use crate::system::page::PageWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
@@ -81,7 +82,13 @@ fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopS
 fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
     let mut functions = Vec::with_capacity(orders.functions.len());
     for (index, order) in orders.functions.iter().enumerate() {
-        match Function::start(order, orders.verbosity) {
+        line.say(&Word::Loading { function: index });
+        let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string());
+        let made = loaded.and_then(|loaded| {
+            line.say(&Word::Making { function: index });
+            Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)
+        });
+        match made {
             Ok(function) => functions.push(function),
             Err(reason) => {
                 line.say(&Word::CannotServe { function: index, reason });

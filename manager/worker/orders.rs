@@ -95,6 +95,16 @@ pub enum Order {
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Word {
+    /// It begins to load a function's library: what ends it from now on is that library's doing.
+    Loading {
+        /// Which function, counted as in the orders.
+        function: usize,
+    },
+    /// It makes a function's object: its author's `new()` runs.
+    Making {
+        /// Which function, counted as in the orders.
+        function: usize,
+    },
     /// Its libraries are loaded and their objects made.
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.

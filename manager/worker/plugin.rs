@@ -1,12 +1,12 @@
 //! The functions of a worker: their libraries loaded, their objects made, called.
 
-use gm_plugin_api::abi::{RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
+use std::collections::BTreeMap;
+
+use gm_plugin_api::abi::{Host, RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
 
 use crate::gearman::packet::Assigned;
-use crate::plugins::loader::{self, Instance, Loaded};
-use crate::worker::host::HOST;
+use crate::plugins::loader::{Instance, Loaded};
 use crate::worker::line::highest_wanted;
-use crate::worker::orders::FunctionOrder;
 
 /// What a plugin returned.
 pub type Outcome = Result<RVec<u8>, RawFail>;
@@ -17,29 +17,34 @@ pub struct Function {
     pub name: String,
     loaded: Loaded,
     instance: Instance,
+    host: &'static Host,
 }
 
 impl Function {
-    /// Loads the library and makes its object, with whatever the plugin does in it.
+    /// Makes the object of the function `name`, with whatever its author does in `new`. `host` is what it can call.
     ///
     /// # Errors
-    /// One sentence, where the library cannot be loaded or its `new` fails.
-    pub fn start(order: &FunctionOrder, verbosity: u8) -> Result<Self, String> {
-        let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string())?;
+    /// One sentence, where `new` fails.
+    pub fn make(
+        loaded: Loaded,
+        name: &str,
+        settings: &BTreeMap<String, String>,
+        verbosity: u8,
+        host: &'static Host,
+    ) -> Result<Self, String> {
         loaded.set_level(highest_wanted(verbosity));
-        let settings: Vec<RawSetting<'_>> = order
-            .settings
+        let settings: Vec<RawSetting<'_>> = settings
             .iter()
             .map(|(name, value)| RawSetting { name: RStr::from_str(name), value: RStr::from_str(value) })
             .collect();
         let context = RawContext {
             size: size_of::<RawContext<'_>>(),
-            function: RStr::from_str(&order.name),
+            function: RStr::from_str(name),
             settings: RSlice::from_slice(&settings),
-            host: &HOST,
+            host,
         };
         let instance = loaded.make(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
-        Ok(Self { name: order.name.clone(), loaded, instance })
+        Ok(Self { name: name.to_owned(), loaded, instance, host })
     }
 
     /// Runs a job to its end.
@@ -51,7 +56,7 @@ impl Function {
             unique: RSlice::from_slice(job.unique),
             function: RStr::from_str(&self.name),
             workload: RSlice::from_slice(job.workload),
-            host: &HOST,
+            host: self.host,
         };
         self.instance.run(&raw).into_result()
     }

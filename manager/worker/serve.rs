@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gm_plugin_api::abi::RawFail;
+
 use crate::gearman::packet::{Assigned, FromServer, encode};
-use crate::system::clock;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
-use crate::worker::host;
+use crate::system::{clock, exit};
 use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
@@ -17,6 +18,7 @@ use crate::worker::ready::Readiness;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next};
 use crate::worker::titles::Titles;
+use crate::worker::{CANNOT_SERVE, host};
 
 /// A job server is asked again and again for this long, then the next one has its turn.
 const TURN: Duration = Duration::from_millis(10);
@@ -38,6 +40,8 @@ pub struct Worker {
     connections: u32,
     jobs: u64,
     going: bool,
+    /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
+    is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
     turn: Duration,
@@ -74,6 +78,7 @@ impl Worker {
             connections: 0,
             jobs: 0,
             going: false,
+            is_broken: false,
             asked: 0,
             turn: Duration::ZERO,
             handle: Vec::new(),
@@ -235,6 +240,13 @@ impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next one.
     fn answer(&mut self, server: usize, finished: Finished) {
         let Finished { outcome, mut end } = finished;
+        if let Err(fail) = &outcome
+            && fail.kind == RawFail::UNMADE
+        {
+            // The job was never begun: without an answer its server gives it to a worker that has an object.
+            self.line.log(1, None, &format!("{}; the worker ends, its job goes to another", explain(fail)));
+            exit::now(CANNOT_SERVE);
+        }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
             self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
@@ -242,6 +254,7 @@ impl Worker {
         // A stop that came during the job must be known before the next one is asked for.
         self.line.look(now);
         let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
+        self.is_broken |= job::is_unmade(&outcome);
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         match job::answer(&outcome, &self.handle, &mut head) {
@@ -258,6 +271,9 @@ impl Worker {
         self.titles.idle();
         self.log_job(&end, outcome.as_ref().err().map(explain));
         self.head = head;
+        if self.is_broken {
+            self.leave(clock::now());
+        }
     }
 
     fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
@@ -279,7 +295,7 @@ impl Worker {
 
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        if !self.going || self.leaving.is_some() || self.line.is_stopping() {
+        if !self.going || self.is_broken || self.leaving.is_some() || self.line.is_stopping() {
             return false;
         }
         let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);

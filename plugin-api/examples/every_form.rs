@@ -26,6 +26,12 @@ fn echo<'a>(job: &'a Job, _: &mut Log) -> &'a [u8] {
     job.workload()
 }
 
+/// Names that are alike are two names.
+#[function(name = "count-words")]
+fn count_words_too(job: &Job, log: &mut Log) -> JobResult {
+    count_words(job, log)
+}
+
 /// Nothing to say: the result is empty.
 #[function]
 fn r#type(_job: &Job, _log: &mut Log) {}

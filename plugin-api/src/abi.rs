@@ -128,8 +128,8 @@ pub struct RawJob<'a> {
     pub host: &'static Host,
 }
 
-/// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0 means
-/// outside a job. Each returns false where it was refused: that job is over, or its connection is gone.
+/// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0
+/// means outside a job. Each returns false where it was refused: that job is over, or its connection is gone.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct Host {
@@ -219,9 +219,10 @@ pub fn table<E: Export>() -> PluginRef {
 
 /// Whether a library's table can be used through `own`'s layout, type by type: names, sizes, fields, parameters.
 ///
-/// `abi_stable` lets a library be newer than its host; our promise is the other way round. So the two change places: the
-/// library is what is asked for, and the host may have fields behind it. It also compares the versions of the crates
-/// that define the types, here always this one, and would refuse every plugin when 0.1 becomes 0.2: that is passed over.
+/// `abi_stable` lets a library be newer than its host; our promise is the other way round. So the two change places:
+/// the library is what is asked for, and the host may have fields behind it. It also compares the versions of the
+/// crates that define the types, here always this one, and would refuse every plugin when 0.1 becomes 0.2: that is
+/// passed over.
 ///
 /// # Errors
 ///

@@ -30,18 +30,22 @@ pub struct Failure {
     exception: Option<Vec<u8>>,
 }
 
+/// So many bytes of an exception's payload are its message too, for the log.
+const SHOWN: usize = 1024;
+
 impl Failure {
     /// A failure with a message.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), exception: None }
     }
 
-    /// A failure whose caller gets an exception with `payload` (WORK_EXCEPTION). Only a client that asked for exceptions
-    /// understands one, such as PHP's; the `gearman` command-line client waits for ever. Where in doubt return any other
-    /// failure.
+    /// A failure whose caller gets an exception with `payload` (WORK_EXCEPTION). Only a client that asked for
+    /// exceptions understands one, such as PHP's; the `gearman` command-line client waits for ever. Where in doubt
+    /// return any other failure.
     pub fn exception(payload: impl Into<Vec<u8>>) -> Self {
         let payload = payload.into();
-        Self { message: String::from_utf8_lossy(&payload).into_owned(), exception: Some(payload) }
+        let shown = &payload[..payload.len().min(SHOWN)];
+        Self { message: String::from_utf8_lossy(shown).into_owned(), exception: Some(payload) }
     }
 
     /// A failure of an error that is only lent, with its causes. For a `Box<dyn Error + Send + Sync>`, which `?` cannot
@@ -157,6 +161,8 @@ mod tests {
         for which in 0..=5 {
             assert_eq!(each(which).unwrap_err().message(), "text");
         }
+        let anyhow = anyhow::Error::from(layers(&["inner"])).context("outer");
+        assert_eq!(Failure::from(anyhow).message(), "outer: inner");
     }
 
     #[test]

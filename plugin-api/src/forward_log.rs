@@ -1,28 +1,35 @@
 //! Records of the `log` crate, on their way to the manager's log.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::{LevelFilter, Metadata, Record};
 
 use crate::abi::{Host, level};
 use crate::{logging, panics};
 
-static FORWARD: OnceLock<Forward> = OnceLock::new();
+/// Where records go, once a function was made ready.
+static HOST: OnceLock<&'static Host> = OnceLock::new();
 
-struct Forward(&'static Host);
+/// Whether the library's logger is this one.
+static OURS: AtomicBool = AtomicBool::new(false);
+
+struct Forward;
 
 /// Takes the place of the library's logger. An author who set another keeps it.
 pub(crate) fn install(host: &'static Host) {
-    if FORWARD.set(Forward(host)).is_ok()
-        && let Some(forward) = FORWARD.get()
-        && log::set_logger(forward).is_ok()
-    {
+    if HOST.set(host).is_ok() && log::set_logger(&Forward).is_ok() {
+        OURS.store(true, Ordering::Relaxed);
         set_wanted();
     }
 }
 
 /// Tells the crate's macros, which look at a static of theirs and so cost nothing where a record is not wanted.
 pub(crate) fn set_wanted() {
+    if !OURS.load(Ordering::Relaxed) {
+        return;
+    }
     let filter = match logging::highest() {
         0 => LevelFilter::Off,
         level::ERROR => LevelFilter::Error,
@@ -40,10 +47,11 @@ impl log::Log for Forward {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let text = record.args().as_str().map_or_else(|| record.args().to_string().into(), std::borrow::Cow::from);
-            let level = number(record.level());
-            (self.0.log)(panics::current_job(), level, record.target().into(), (&*text).into());
+        if self.enabled(record.metadata())
+            && let Some(host) = HOST.get()
+        {
+            let text = record.args().as_str().map_or_else(|| record.args().to_string().into(), Cow::from);
+            (host.log)(panics::current_job(), number(record.level()), record.target().into(), (&*text).into());
         }
     }
 

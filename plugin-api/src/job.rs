@@ -108,8 +108,8 @@ impl std::fmt::Debug for Job {
     }
 }
 
-/// Reports for a job from wherever it is kept: a thread, a runtime's task, a call-back. After the job's end everything is
-/// refused, without harm.
+/// Reports for a job from wherever it is kept: a thread, a runtime's task, a call-back. After the job's end everything
+/// is refused, without harm.
 ///
 /// ```
 /// use gm_plugin_api::{Job, JobResult, Log, function};

@@ -1,4 +1,40 @@
-//! What the author of a plugin sees.
+//! Write a function, build a library, drop it into a directory: gm-native serves it to Gearman.
+//!
+//! ```
+//! use gm_plugin_api::{function, Job, JobResult, Log};
+//!
+//! #[function]
+//! fn reverse_string(job: &Job, log: &mut Log) -> JobResult {
+//!     let reversed: Vec<u8> = job.workload().iter().rev().copied().collect();
+//!     log.push("Success");
+//!     Ok(reversed.into())
+//! }
+//! # use gm_plugin_api::testing::TestJob;
+//! # assert_eq!(TestJob::new("hello").run(reverse_string).text(), "olleh");
+//! ```
+//!
+//! With `crate-type = ["cdylib", "rlib"]` in its `Cargo.toml` this is a plugin. `docs/writing-plugins.md` of the
+//! project tells the whole story; in short:
+//!
+//! - [`Job`] is what a job brings (workload, unique id, handle) and what can be told to its caller while it runs
+//!   (status, data, warnings). [`Log`] writes to the manager's log.
+//! - A function returns whatever is a [`Reply`]: bytes, text, nothing, or a `Result` of those. `?` makes a [`Failure`]
+//!   of any error.
+//! - A panic fails the job and not the worker.
+//! - State from job to job: [`function`] on the `impl` block of a type with `new` and `run`. `new` gets a [`Context`]
+//!   with the function's settings.
+//! - [`testing`] runs all that without a server.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | |
+//! |---|---|
+//! | `json` | `Job::json` reads the workload as a type, `Json` writes a type as the result |
+//! | `serde` | `Context::settings` reads the settings as a struct |
+//! | `log` | records of the `log` crate go to the manager's log |
+//! | `tracing` | so do events of the `tracing` crate |
 
 pub mod abi;
 mod context;
@@ -18,6 +54,58 @@ mod panics;
 mod settings;
 pub mod testing;
 
+/// Makes a Gearman function of a `fn`, or of a type with state.
+///
+/// # A function
+///
+/// Takes a job and a log, and returns a [`Reply`]. Its name is the function's name; the library that is built has to be
+/// called by it, with or without `lib` in front.
+///
+/// ```
+/// # use gm_plugin_api::{function, Job, Log};
+/// #[function]
+/// fn shout(job: &Job, _log: &mut Log) -> Vec<u8> {
+///     job.workload().to_ascii_uppercase()
+/// }
+/// ```
+///
+/// # A type with state
+///
+/// On an `impl` block with `new` and `run` (and whatever else it needs). `new` is called once in each worker, before
+/// its first job; `run` for each job; the object is dropped when the worker leaves. After a panic in `run` the object
+/// is dropped and `new` is called again before the next job. The type's name is the function's name.
+///
+/// ```
+/// # use gm_plugin_api::{function, Context, Failure, Job, JobResult, Log};
+/// struct Count {
+///     jobs: u64,
+/// }
+///
+/// #[function]
+/// impl Count {
+///     fn new(cx: &Context) -> Result<Self, Failure> {
+///         Ok(Self { jobs: cx.parse_or("start", 0)? })
+///     }
+///
+///     fn run(&mut self, _job: &Job, _log: &mut Log) -> JobResult {
+///         self.jobs += 1;
+///         Ok(self.jobs.to_string().into())
+///     }
+/// }
+/// ```
+///
+/// `new` may return `Self`, or a `Result` of it whose error is `Into<Failure>`.
+///
+/// # Options
+///
+/// - `name = "fetch-url"`: another name. ASCII letters, digits, `_`, `-`, `.` and `::`.
+/// - `prefix = "x_"`: what stands in front of the name in the exported symbol, for `gm-native -p x_`. The function is
+///   registered without it.
+///
+/// # What it adds
+///
+/// The item stays as it is and can be called, and tested, as written. Beside it stands an exported static, by which the
+/// manager finds the function. In `cfg(test)` nothing is exported.
 pub use gm_plugin_macros::function;
 
 pub use crate::context::Context;
@@ -35,3 +123,8 @@ pub mod __private {
     pub use crate::__about as about;
     pub use crate::glue::{About, Made, ObjectFunction, Plain, PlainFunction};
 }
+
+/// The code in the guide is compiled and run with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-plugins.md")]
+pub struct Guide;

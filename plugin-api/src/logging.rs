@@ -32,8 +32,8 @@ pub(crate) fn set_wanted(level: u8) {
 /// Writes lines into the manager's log, each with the process, the function and the job.
 ///
 /// A line is there as soon as the call returns: it survives a crash of the job. Control characters are escaped and long
-/// lines are cut by the manager. Where a level is not wanted nothing is formatted, so `format_args!` is the cheapest way
-/// to write one:
+/// lines are cut by the manager. Where a level is not wanted nothing is formatted, so `format_args!` is the cheapest
+/// way to write one:
 ///
 /// ```
 /// # use gm_plugin_api::{Job, JobResult, Log, function};

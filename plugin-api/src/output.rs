@@ -84,7 +84,7 @@ impl From<Cow<'_, [u8]>> for Output {
     }
 }
 
-/// What a function may return: anything that is [`Into<Output>`], [`Json`](crate::Json) with the feature `json`, and a
+/// What a function may return: anything that is [`Into<Output>`], `Json` with the feature `json`, and a
 /// `Result` of those whose error is [`Into<Failure>`].
 ///
 /// ```

@@ -4,6 +4,7 @@
 //! happens. A library carries its own copy of std and with it a hook of its own: the manager's is not touched.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -113,14 +114,16 @@ fn note(info: &PanicHookInfo<'_>) -> bool {
     let message = info.payload_as_str().unwrap_or(NO_TEXT).to_owned();
     let (file, line) = info.location().map_or(("", 0), |place| (place.file(), place.line()));
     let noted = Noted { message, file: file.to_owned(), line };
-    match NOTED.replace(Some(noted)) {
-        None => true,
-        Some(first) => {
-            let Noted { message, file, line } = first;
-            let _ = writeln!(std::io::stderr(), "panicked at {file}:{line}: {message}; and before that was over:");
-            false
-        }
+    if let Some(Noted { message, file, line }) = NOTED.replace(Some(noted)) {
+        let _ = writeln!(std::io::stderr(), "panicked at {file}:{line}: {message}; and before that was over:");
+        return false;
     }
+    // Only where RUST_BACKTRACE asks for it: it is long, and takes 200 microseconds.
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        let _ = writeln!(std::io::stderr(), "{info}\n{trace}");
+    }
+    true
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::failure::Failure;
 impl Context {
     /// All settings as one struct: a field for each. Needs the feature `serde`.
     ///
-    /// Numbers, `bool` (`on`, `yes`, `true`, `1` and their opposites), text, unit variants, `Option` and comma lists can
-    /// be read; `#[serde(default)]` and the like work as anywhere.
+    /// Numbers, `bool` (`on`, `yes`, `true`, `1` and their opposites), text, unit variants, `Option` and comma lists
+    /// can be read; `#[serde(default)]` and the like work as anywhere.
     ///
     /// ```
     /// use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};

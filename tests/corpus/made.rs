@@ -53,7 +53,7 @@ fn case(path: PathBuf, expect: &str) -> Case {
 }
 
 /// A file of this content, written at once and only where it is another: somebody may be reading it.
-fn file(dir: &Path, name: &str, content: &[u8], expect: &str) -> Case {
+pub(super) fn file(dir: &Path, name: &str, content: &[u8], expect: &str) -> Case {
     let path = place(dir, name).join(format!("{name}.so"));
     if fs::read(&path).ok().as_deref() != Some(content) {
         let new = path.with_extension("new");

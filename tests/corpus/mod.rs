@@ -2,7 +2,7 @@
 //!
 //! A source in `plugins/` begins with comment lines: what is wrong with it; optionally `name:` (its file name; else
 //! the stem of the source, with `.so`), `build:` (shell lines that make `$OUT` from `$SRC` in a directory `$TMP` of its
-//! own; else the compiler's plain call) and `expect:` (the sentence that follows the file's path; `…` stands for
+//! own, with gm-plugin-api in `$API` and what it needs in `$DEPS`; else the compiler's plain call) and `expect:` (the sentence that follows the file's path; `…` stands for
 //! anything). To add a case is to add a file. What no compiler makes is in `made.rs`.
 //!
 //! [`cases`] builds what is out of date, once, however many tests ask at a time. A case is a file in a directory of its
@@ -53,6 +53,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = sources().iter().map(|source| compiled(source, &dir)).collect();
     let whole = find(&cases, "returns").path.clone();
     cases.extend(made::cases(&dir, &whole));
+    cases.extend(fixtures(&dir));
     cases
 }
 
@@ -61,9 +62,33 @@ pub fn find<'a>(cases: &'a [Case], function: &str) -> &'a Case {
     cases.iter().find(|case| case.function == function).unwrap_or_else(|| panic!("no case {function}"))
 }
 
-/// A library that is served, and its function.
+/// A library that is served, and its function: the example.
 pub fn good() -> (PathBuf, &'static str) {
-    (find(&cases(), "returns").path.clone(), "returns")
+    (beside("libreverse_string.so"), "reverse_string")
+}
+
+/// What cargo built for the tests lies beside them.
+fn beside(name: &str) -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name(name)
+}
+
+/// Entries that only gm-plugin-api's fixtures can make, each under a file name of its own.
+fn fixtures(dir: &Path) -> Vec<Case> {
+    let other = "is built for interface …, this manager knows …; build it with the gm-plugin-api of this release, or \
+                 update gm-native";
+    let differs = "differs from interface …, for which it says it is built; build it with the gm-plugin-api of this \
+                   release";
+    let another = "exports other_abi_stable as an entry of … bytes, which has … here; build it with the gm-plugin-api of \
+                   this release";
+    let bytes = fs::read(beside("libgm_plugin_fixtures.so")).unwrap();
+    let cases = [
+        ("newer", other),
+        ("older_major", other),
+        ("no_version", other),
+        ("other_layout", differs),
+        ("other_abi_stable", another),
+    ];
+    cases.map(|(name, expect)| made::file(dir, name, &bytes, expect)).to_vec()
 }
 
 /// The directory this case has to itself, made anew where it is not there.
@@ -99,11 +124,23 @@ fn compiled(source: &Path, dir: &Path) -> Case {
     Case { function: stem.strip_prefix("lib").unwrap_or(stem).to_owned(), path, expect }
 }
 
+/// gm-plugin-api as cargo built it last.
+fn api() -> PathBuf {
+    let is_api = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("libgm_plugin_api-") && name.ends_with(".rlib")
+    };
+    let built = fs::read_dir(beside("")).unwrap().map(|entry| entry.unwrap().path()).filter(is_api);
+    built.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).expect("the example needs it")
+}
+
 /// Builds, unless it was built from the same text before.
 fn make(source: &Path, text: &str, build: &str, out: &Path) {
     let mut hasher = DefaultHasher::new();
     let shared = fs::read_to_string(source.with_file_name("entry.h")).unwrap();
-    (text, build, shared).hash(&mut hasher);
+    let api = api();
+    let built = build.contains("$API").then(|| fs::metadata(&api).unwrap().modified().unwrap());
+    (text, build, shared, built).hash(&mut hasher);
     let key = format!("{:016x}", hasher.finish());
     let tmp = out.with_extension("build");
     if out.exists() && fs::read_to_string(tmp.join("key")).is_ok_and(|built| built == key) {
@@ -115,6 +152,8 @@ fn make(source: &Path, text: &str, build: &str, out: &Path) {
         .env("SRC", source)
         .env("OUT", out)
         .env("TMP", &tmp)
+        .env("API", api)
+        .env("DEPS", beside(""))
         .current_dir(&tmp)
         .output()
         .expect("the corpus is built by sh");

@@ -3,8 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::support::gearmand::Gearmand;
@@ -12,10 +10,10 @@ use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
-use crate::support::watchdog::{MARK, Watchdog};
+use crate::support::watchdog::{MARK, Watchdog, runs};
 
 fn wait_gone(pid: Pid) {
-    wait_for("the end of a process", DEADLINE, || (kill(pid, None) == Err(Errno::ESRCH)).then_some(()));
+    wait_for("the end of a process", DEADLINE, || (!runs(pid)).then_some(()));
 }
 
 #[test]
@@ -36,32 +34,33 @@ fn a_daemon_ends_with_its_thread_even_when_its_handle_does_not() {
         std::mem::forget(sleeper);
         pid
     });
-    let pid = pid.join().unwrap();
-    // It has no parent that would reap it but this process.
-    wait_for("the end of the sleeper", DEADLINE, || {
-        nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG))
-            .is_ok_and(|status| status.pid().is_some())
-            .then_some(())
-    });
+    wait_gone(pid.join().unwrap());
+}
+
+/// A process that is no child of ours any more, and carries that mark.
+fn daemonised(mark: &str) -> Pid {
+    let mut command = Command::new("sh");
+    command.args(["-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"]).env(MARK, mark);
+    let output = run(&mut command, b"", DEADLINE).unwrap().success();
+    Pid::from_raw(String::from_utf8(output).unwrap().trim().parse().unwrap())
+}
+
+#[test]
+fn a_daemonised_process_ends_with_its_watchdog() {
+    let mark = format!("dropped by {}", std::process::id());
+    let watchdog = Watchdog::over(&mark);
+    let pid = daemonised(&mark);
+    drop(watchdog);
+    wait_gone(pid);
 }
 
 #[test]
 fn a_daemonised_process_ends_with_its_test() {
-    let mark = format!("a daemon of {}", std::process::id());
-    let start = || {
-        let mut command = Command::new("sh");
-        command.args(["-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"]).env(MARK, &mark);
-        let output = run(&mut command, b"", DEADLINE).unwrap().success();
-        Pid::from_raw(String::from_utf8(output).unwrap().trim().parse().unwrap())
-    };
+    let mark = format!("let go by {}", std::process::id());
     let mut watchdog = Watchdog::over(&mark);
-    let pid = start();
+    let pid = daemonised(&mark);
     wait_for("the sleeper", DEADLINE, || watchdog.marked().contains(&pid).then_some(()));
     watchdog.let_go();
-    wait_gone(pid);
-
-    let pid = start();
-    drop(watchdog);
     wait_gone(pid);
 }
 

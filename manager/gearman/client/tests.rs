@@ -150,3 +150,25 @@ fn an_administrative_answer_is_bounded_too() {
     assert_eq!(names, ["reverse", "name"]);
     peer.thread.join().unwrap();
 }
+
+#[test]
+fn a_server_is_greeted_whatever_it_knows() {
+    let unknown = JobStatus { known: false, running: false, done: 0, of: 0 };
+    let mut status = Vec::new();
+    answer::status_res(&mut status, b"H:nobody:0", unknown).unwrap();
+    let mut option = Vec::new();
+    answer::option_res(&mut option, b"exceptions").unwrap();
+    let mut refusal = Vec::new();
+    answer::error(&mut refusal, b"unknown_option", b"").unwrap();
+    for words in [status.clone(), [option, status.clone()].concat(), [refusal, status].concat()] {
+        let peer = Peer::saying(words, After::Wait);
+        peer.client(LONG).greet().unwrap();
+        peer.thread.join().unwrap();
+    }
+    let peer = Peer::saying(Vec::new(), After::Wait);
+    let mut client = peer.client(LONG);
+    client.set_timeout(SHORT).unwrap();
+    let error = client.greet().unwrap_err();
+    drop(client);
+    assert_eq!(peer.sentence(&error), "job server SERVER did not answer GET_STATUS within 0.03 s");
+}

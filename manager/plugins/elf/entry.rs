@@ -22,6 +22,9 @@ pub struct EntryKind {
 /// Bytes of an entry that say its kind.
 const MAGIC: u64 = 32;
 
+/// How many bytes of names a report has room for.
+const LISTED: usize = 8 * 1024;
+
 /// How many of its other entries a refusal names.
 const NAMED: usize = 5;
 
@@ -32,7 +35,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     sections: &Sections<'d, R>,
     segments: &[Segment],
     expect: &Expect<'_>,
-) -> Result<(), Refusal> {
+) -> Result<Vec<String>, Refusal> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
     let look = Look { file, segments, table: &table, expect };
     let symbol = format!("{}{}", expect.prefix, expect.function);
@@ -44,7 +47,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
             Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
                 Err(Refusal::OtherEntry { symbol, size, ours: *ours })
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(look.functions()),
             Err(what) => Err(Refusal::NotAnEntry { symbol, what }),
         },
     }
@@ -92,8 +95,8 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
         }
     }
 
-    /// What it exports instead, and what to do.
-    fn hint(&self) -> String {
+    /// The symbols that are entries, by name.
+    fn entries(&self) -> Vec<&'d [u8]> {
         let mut names: Vec<&[u8]> = self
             .table
             .iter()
@@ -102,7 +105,20 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
             .collect();
         // The table is in the order of a hash.
         names.sort_unstable();
-        hint(self.expect.prefix, self.expect.function.as_str(), &names)
+        names
+    }
+
+    /// The functions that it can serve with this prefix, by name, as far as there is room for them in a report.
+    fn functions(&self) -> Vec<String> {
+        let functions = self.entries().into_iter().filter_map(|name| name.strip_prefix(self.expect.prefix.as_bytes()));
+        let mut room = LISTED;
+        let named = functions.map(|name| clipped(name, 252));
+        named.take_while(|name| room.checked_sub(name.len()).map(|left| room = left).is_some()).collect()
+    }
+
+    /// What it exports instead, and what to do.
+    fn hint(&self) -> String {
+        hint(self.expect.prefix, self.expect.function.as_str(), &self.entries())
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Expect<'a> {
 /// What a library that passed says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
+    /// Every function it exports under the prefix, by name; of very many only the first.
+    pub functions: Vec<String>,
     /// The shared libraries it asks for, in its order.
     pub needed: Vec<String>,
     /// The newest glibc that any of its symbols asks for.
@@ -64,8 +66,8 @@ pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &Expect<'_>) -> Result<Facts, 
     let dynamic = dynamic::check(&file, segments)?;
     let glibc = versions::check(&file, &sections, &dynamic.needed, expect)?;
     segments::stack(&file, segments)?;
-    entry::check(&file, &sections, segments, expect)?;
-    Ok(Facts { needed: dynamic.needed, glibc })
+    let functions = entry::check(&file, &sections, segments, expect)?;
+    Ok(Facts { functions, needed: dynamic.needed, glibc })
 }
 
 /// The bytes and how to read them.

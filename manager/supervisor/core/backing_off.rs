@@ -60,9 +60,20 @@ impl Core {
         }
     }
 
-    /// Whether workers are to do without the function for now.
+    /// Whether a worker may be started with the function now, or has to do without it.
+    pub(super) fn may_start(&self, function: &str, now: Duration) -> bool {
+        !self.is_given_up(function) && !self.is_backing_off(function, now)
+    }
+
+    /// Whether the version of the function that would be started asked not to be.
+    pub(super) fn is_given_up(&self, function: &str) -> bool {
+        let given_up = self.given_up.get(function);
+        given_up.is_some_and(|hash| self.catalog.version(function).is_some_and(|version| version.hash == *hash))
+    }
+
+    /// Whether the function waits before it is tried again.
     pub(super) fn is_backing_off(&self, function: &str, now: Duration) -> bool {
-        self.functions_failing.get(function).is_some_and(|backoff| backoff.waits_until(now).is_some())
+        self.backing_off(function, now).is_some()
     }
 
     /// How long the function is still to be left out, for status.

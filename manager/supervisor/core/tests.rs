@@ -1,9 +1,12 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod starts;
+
 use super::*;
 use crate::config::{Overrides, Source, load};
 use crate::plugins::name::FunctionName;
 use crate::supervisor::judge::JobLost;
+use crate::supervisor::rollout::Tally;
 
 /// A core whose workers do as they are told, unless a test says otherwise.
 struct Stage {
@@ -11,6 +14,7 @@ struct Stage {
     now: Duration,
     started: Vec<Start>,
     log: Vec<String>,
+    remembered: Vec<String>,
     events: Vec<Event>,
 }
 
@@ -28,14 +32,16 @@ fn scan(files: &[(&str, u64)]) -> Input {
     Input::Scanned(Scan { candidates: candidates.collect(), ..Scan::default() })
 }
 
+fn version(name: &str, ino: u64) -> Version {
+    Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
+}
+
 fn found(name: &str, ino: u64) -> Input {
-    let version =
-        Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None };
-    Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version) }
+    Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version(name, ino)) }
 }
 
 fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
-    Obituary { end, verdict, was_starting: false, jobs: done, peak_kib: 2048, done }
+    Obituary { end, verdict, jobs: done, peak_kib: 2048, done }
 }
 
 const KILLED: End = End::Signal(9);
@@ -45,8 +51,9 @@ impl Stage {
         let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
         let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
         let now = Duration::from_secs(1000);
-        let (core, first) = Core::new(config, 7, now);
-        let mut stage = Self { core, now, started: Vec::new(), log: Vec::new(), events: Vec::new() };
+        let (core, first) = Core::new(config, Memory::default(), 7, now);
+        let mut stage =
+            Self { core, now, started: Vec::new(), log: Vec::new(), remembered: Vec::new(), events: Vec::new() };
         stage.take(first);
         stage
     }
@@ -64,6 +71,13 @@ impl Stage {
                 Action::Leave(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
+                Action::MarkGood { function, version } if self.core.announced => {
+                    self.log.push(format!("good {function} {}", version.hash));
+                }
+                Action::MarkGood { .. } | Action::Forgive { .. } => {}
+                Action::MarkBad { function, hash, .. } => self.remembered.push(format!("bad {function} {hash}")),
+                Action::Pin { function, pin: Some((hash, _)) } => self.log.push(format!("pin {function} {hash}")),
+                Action::Pin { function, pin: None } => self.log.push(format!("unpin {function}")),
                 Action::Announce(note) => self.log.push(format!("announce {note:?}")),
                 other => self.log.push(format!("{other:?}")),
             }
@@ -95,20 +109,31 @@ impl Stage {
         self.input(Input::Ended { worker: WorkerId(id), obituary })
     }
 
+    /// A canary of one new version has run so many jobs, of which some failed.
+    fn counts(&mut self, id: u64, jobs: u64, failed: u64) -> &mut Self {
+        let tally = Tally { done: jobs - failed, failed, old_done: 100, old_failed: 0 };
+        let tallies = vec![tally; self.core.workers[&WorkerId(id)].trial.as_ref().map_or(0, Vec::len)];
+        self.input(Input::Counted(Counted { worker: WorkerId(id), tallies }))
+    }
+
     fn leaves(&mut self, id: u64) -> &mut Self {
         self.ends(id, obituary(End::Exit(0), Verdict::Left, 0))
     }
 
     fn dies_in_job(&mut self, id: u64, done: u64) -> &mut Self {
-        let functions = &self.core.workers[&WorkerId(id)].functions;
+        self.ends_in_job(id, KILLED, done)
+    }
+
+    fn ends_in_job(&mut self, id: u64, end: End, done: u64) -> &mut Self {
+        let functions = self.core.workers.get(&WorkerId(id)).map(|worker| worker.names()).unwrap_or_default();
         let lost = JobLost {
-            function: functions.iter().position(|(name, _)| name == "a").unwrap_or_default(),
+            function: functions.iter().position(|name| name == "a").unwrap_or_default(),
             connection: 1,
             handle: "H:a:1".into(),
             unique: "u".into(),
             ran: Duration::from_secs(1),
         };
-        self.ends(id, obituary(KILLED, Verdict::InJob(lost), done))
+        self.ends(id, obituary(end, Verdict::InJob(lost), done))
     }
 
     /// What was done since the last call.
@@ -187,7 +212,7 @@ fn starts_that_come_to_nothing() {
     waits.input(scan(&[]));
     assert!(waits.did().pop().unwrap().starts_with("announce Some(\"no library in"));
     waits.input(scan(&[("a", 1)])).input(found("a", 1));
-    assert_eq!(waits.did(), ["probe a", "start a"]);
+    assert_eq!(waits.did(), ["probe a", "good a a-1", "start a"]);
     let mut one_bad = Stage::new("[GearmanManager]\n");
     one_bad.input(scan(&[("a", 1), ("b", 1)])).input(refused("a")).input(found("b", 1)).serves(1);
     assert!(one_bad.did().pop().unwrap().contains("announce Some(\"a: /w/a.so: it is a text file\")"));
@@ -257,17 +282,124 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
 }
 
 #[test]
-fn new_code_is_rolled_out_worker_by_worker_and_never_below_the_plan() {
+fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
     assert_eq!(stage.did(), ["probe a", "start a"]);
     stage.serves(5);
-    assert_eq!(stage.did(), ["go 5", "leave 1"]);
+    assert_eq!(stage.did(), ["go 5"], "a surplus worker: nobody leaves for it");
+    stage.counts(5, 19, 0).counts(5, 20, 0);
+    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
     stage.leaves(1);
     assert_eq!(stage.did(), ["start a"]);
-    stage.serves(6).leaves(2);
+    stage.serves(6);
     assert_eq!(stage.did(), ["go 6", "leave 2"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 0);
+    stage.leaves(2);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 1);
     assert_eq!(stage.ids(), [3, 4, 5, 6]);
+}
+
+#[test]
+fn a_function_without_traffic_is_promoted_on_time_alone() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
+    stage.did();
+    assert!(stage.core.next_due(stage.now).unwrap() <= stage.now + Duration::from_millis(50), "it is looked at");
+    stage.now += Duration::from_millis(4_999);
+    stage.counts(5, 0, 0);
+    assert_eq!(stage.did(), [""; 0]);
+    stage.now += Duration::from_millis(1);
+    stage.counts(5, 0, 0);
+    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
+}
+
+#[test]
+fn a_bad_version_is_given_up_and_nothing_else_happens() {
+    let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
+    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, End::Signal(11), 0).did());
+    let dies_idle =
+        |stage: &mut Stage| drop(stage.serves(5).ends(5, obituary(End::Signal(11), Verdict::OutsideJob, 0)).did());
+    let refuses = |stage: &mut Stage| {
+        stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
+        stage.says(5, Word::CannotServe { function: 0, reason: "its new() failed: no table".into() });
+        stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
+    };
+    let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
+    let ways: [(&str, &dyn Fn(&mut Stage)); 5] = [
+        ("jobs fail", &fails),
+        ("crash in a job", &crashes),
+        ("crash while idle", &dies_idle),
+        ("new() fails", &refuses),
+        ("new() hangs", &hangs),
+    ];
+    for (name, bad) in ways {
+        let mut stage = two_functions();
+        stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+        assert_eq!(stage.did(), ["probe a", "start a"]);
+        bad(&mut stage);
+        assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
+        assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
+        stage.ends(5, obituary(End::Exit(0), Verdict::Left, 0)).did();
+        stage.later(Duration::from_secs(600));
+        let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
+        assert_eq!(
+            (kept, stage.did().len()),
+            (vec![1, 2, 3, 4], 0),
+            "{name}: the old ones go on, and nobody tries again"
+        );
+        stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
+        assert_eq!(stage.did(), ["probe a", "start a"], "{name}: new content is tried");
+    }
+}
+
+#[test]
+fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    for id in 5..=6 {
+        stage.did();
+        stage.serves(id).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+        assert_eq!(stage.did().pop().unwrap(), "start a");
+    }
+    stage.serves(7).ends(7, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+}
+
+#[test]
+fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
+    let all = |ino| scan(&[("a", ino), ("b", ino), ("c", ino)]);
+    stage.input(all(1)).input(found("a", 1)).input(found("b", 1)).input(found("c", 1)).serves(1).serves(2);
+    stage.did();
+    stage.input(all(2)).input(found("a", 2));
+    assert_eq!(stage.did().pop().unwrap(), "start a+b+c");
+    stage.input(found("b", 2));
+    assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
+    stage.serves(4).ends(4, obituary(End::Signal(11), Verdict::OutsideJob, 0));
+    assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
+    let tried = |start: &Start| {
+        let new = |(name, version): &(String, Version)| version.hash.ends_with("-2").then(|| name.clone());
+        start.functions.iter().filter_map(new).collect::<Vec<_>>()
+    };
+    assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
+    stage.serves(5).counts(5, 20, 0);
+    assert!(stage.did().contains(&"good a a-2".to_owned()));
+    assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".to_owned())));
+}
+
+#[test]
+fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() {
+    let mut stage = two_functions();
+    let earlier = Version { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    stage.input(Input::Rollback { function: "a".into(), version: earlier });
+    assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5", "leave 1"]);
+    stage.leaves(1).serves(6).leaves(2).did();
+    stage.did();
+    stage.input(scan(&[("a", 9), ("b", 1)])).input(found("a", 9));
+    assert_eq!(stage.did(), ["probe a", "unpin a", "start a"]);
 }
 
 #[test]
@@ -383,6 +515,11 @@ fn random_walks_keep_the_invariants() {
                     versions += 1;
                     stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
                 }
+                9 if random.bool() => {
+                    let word = Word::Making { function: random.usize(..3) };
+                    let end = if random.bool() { End::Exit(1) } else { KILLED };
+                    stage.says(id, word).ends(id, obituary(end, Verdict::OutsideJob, 0));
+                }
                 9 => {
                     stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() });
                 }
@@ -391,10 +528,13 @@ fn random_walks_keep_the_invariants() {
                 }
             }
             let live = stage.core.workers.values().filter(|worker| worker.life.is_live()).count();
-            assert!(live <= 6 + 3, "seed {seed}: {live} workers, planned 6, and a surge of one a group");
+            assert!(live <= 6 + 3 + 2, "seed {seed}: {live} workers, planned 6, a surge of one a group, canaries");
         }
         for _ in 0..200 {
             stage.later(Duration::from_secs(31));
+            for (canary, _) in stage.core.canaries() {
+                stage.counts(canary.0, 0, 0);
+            }
             for id in stage.ids() {
                 stage.serves(id);
             }

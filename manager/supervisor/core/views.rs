@@ -23,6 +23,15 @@ pub struct FunctionView {
     pub note: Option<String>,
 }
 
+/// What a stored version is to its function.
+#[derive(Debug)]
+pub struct VersionState {
+    /// serving, pinned, trying, bad or stored.
+    pub word: &'static str,
+    /// Why it is bad.
+    pub note: Option<String>,
+}
+
 /// A worker for status.
 #[derive(Debug)]
 pub struct WorkerView<'a> {
@@ -64,19 +73,44 @@ impl Core {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| *function == name);
             let left_out = self.plan.left_out.iter().find(|(function, _)| *function == name);
-            let failing = self.functions_failing.get(&name).filter(|backoff| backoff.waits_until(now).is_some());
+            let failing = self.is_given_up(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map_or_else(String::new, |version| version.hash.clone()),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now),
-                note: failing
-                    .and(self.failures.get(&name).cloned())
+                note: self
+                    .catalog
+                    .is_pinned(&name)
+                    .then(|| "pinned until its file changes".to_owned())
+                    .or(self.catalog.next(&name).map(|next| format!("version {} is being tried", next.hash)))
+                    .or(self.failures.get(&name).filter(|_| failing).cloned())
                     .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                     .or(left_out.map(|(_, reason)| format!("left out: {reason}"))),
                 name,
             }
         })
+    }
+
+    /// What a stored version is to its function.
+    pub fn version_state(&self, function: &str, hash: &str) -> VersionState {
+        let is = |version: Option<&crate::supervisor::catalog::Version>| version.is_some_and(|v| v.hash == hash);
+        if is(self.catalog.version(function)) {
+            let pinned = self.catalog.is_pinned(function);
+            return VersionState { word: if pinned { "pinned" } else { "serving" }, note: None };
+        }
+        if is(self.catalog.next(function)) {
+            return VersionState { word: "trying", note: None };
+        }
+        match self.catalog.bad(function, hash) {
+            Some(reason) => VersionState { word: "bad", note: Some(reason.to_owned()) },
+            None => VersionState { word: "stored", note: None },
+        }
+    }
+
+    /// Whether there is such a function.
+    pub fn knows(&self, function: &str) -> bool {
+        self.catalog.content(function).is_some() || self.catalog.version(function).is_some()
     }
 
     /// Workers that take jobs for the function.

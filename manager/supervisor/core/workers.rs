@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, Input, Key, Obituary, Phase, Start, Worker};
+use super::rollouts::Trial;
+use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::plan::shuffle;
-use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
-use crate::supervisor::judge::Verdict;
+use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::worker::orders::Word;
 
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
-    pub(super) fn start(&mut self, key: &Key, wanted: &[String], now: Duration) {
+    pub(super) fn start(&mut self, key: &Key, wanted: &[String], trial: Option<Trial>, now: Duration) {
         self.next_worker += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
-            .filter_map(|name| self.catalog.version(&name).cloned().map(|version| (name, version)))
+            .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
         let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
         self.workers.insert(
@@ -26,10 +26,12 @@ impl Core {
                 key: key.clone(),
                 functions: functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect(),
                 life: Life::Starting { deadline: now + self.start_timeout(wanted) },
+                stage: Stage::Begins,
                 born: now,
                 pid: None,
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
+                trial,
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
@@ -65,7 +67,12 @@ impl Core {
     /// A worker said something. Words about sockets are taken in elsewhere.
     pub(super) fn said(&mut self, id: WorkerId, word: Word, now: Duration) {
         match word {
-            Word::Loaded => self.happens(id, Happening::Loaded, now),
+            Word::Loading { function } => self.reaches(id, Stage::Loading(function)),
+            Word::Making { function } => self.reaches(id, Stage::Making(function)),
+            Word::Loaded => {
+                self.reaches(id, Stage::Over);
+                self.happens(id, Happening::Loaded, now);
+            }
             Word::Ready => self.happens(id, Happening::Ready, now),
             Word::Serving => self.serves(id, now),
             Word::Leaving => self.happens(id, Happening::Leaves, now),
@@ -77,6 +84,12 @@ impl Core {
         }
     }
 
+    fn reaches(&mut self, id: WorkerId, stage: Stage) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.stage = stage;
+        }
+    }
+
     /// Walks a worker on in its life.
     pub(super) fn happens(&mut self, id: WorkerId, happening: Happening, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -84,7 +97,6 @@ impl Core {
         let (life, step) = before.step(happening, now);
         worker.life = life;
         let pid = worker.pid;
-        let hung = (step == Step::Kill(Why::StartTimeout)).then(|| (worker.key.clone(), worker.names(), worker.born));
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
         match step {
             Step::Nothing => {}
@@ -95,9 +107,8 @@ impl Core {
                 self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });
             }
         }
-        if let Some((key, names, born)) = hung {
-            self.last_failure = Some(format!("{}: not loaded within start_timeout", several(&names)));
-            self.died_outside_job(&key, names, born, now);
+        if step == Step::Kill(Why::StartTimeout) {
+            self.hung(id, now);
         }
         if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
             self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
@@ -132,84 +143,16 @@ impl Core {
         let Some((function, _)) = worker.functions.get(function).cloned() else { return };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
-        self.tell(Event::CannotServe { pid, function: function.clone(), reason });
+        self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
         self.happens(id, Happening::CannotServe, now);
-        self.blame(&function, born, now);
-    }
-
-    /// A worker's process is gone.
-    pub(super) fn ended(&mut self, id: WorkerId, obituary: &Obituary, now: Duration) {
-        let Some(worker) = self.workers.remove(&id) else { return };
-        self.forget_connections(id);
-        let told = match worker.life {
-            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
-            _ => None,
-        };
-        if let Verdict::Left = obituary.verdict {
-            self.tell(left(&worker, obituary));
-            return;
-        }
-        if told == Some(Why::CannotServe) {
-            // Said in a sentence already, and its function blamed.
-            return;
-        }
-        let death = death(&worker, obituary);
-        self.last_failure = Some(Event::WorkerDied(death.clone()).line());
-        self.tell(Event::WorkerDied(death));
-        match (&obituary.verdict, told) {
-            (Verdict::InJob(lost), None | Some(Why::ByItself)) => {
-                if let Some((function, _)) = worker.functions.get(lost.function) {
-                    self.died_in_job(&function.clone(), obituary.done, now);
-                }
-            }
-            (Verdict::OutsideJob | Verdict::Unknown, None | Some(Why::ByItself)) => {
-                self.died_outside_job(&worker.key, worker.names(), worker.born, now);
-            }
-            _ => {}
+        if !self.canary_cannot_serve(&id, &function, &reason, now) {
+            self.blame(&function, born, now);
         }
     }
 }
 
 /// How long nothing is started after the system refused a process.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
-
-fn left(worker: &Worker, obituary: &Obituary) -> Event {
-    let end = obituary.end;
-    let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
-    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: obituary.jobs, note }
-}
-
-fn death(worker: &Worker, obituary: &Obituary) -> Death {
-    let function = |index: usize| worker.functions.get(index).cloned();
-    let (at, of) = match &obituary.verdict {
-        Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
-            let sending = matches!(obituary.verdict, Verdict::WhileSending(_));
-            let (name, version) = function(lost.function).unzip();
-            let at = DeathAt::Job {
-                function: name.unwrap_or_default(),
-                handle: lost.handle.clone(),
-                unique: lost.unique.clone(),
-                seconds: seconds(lost.ran),
-                sending,
-            };
-            (at, version)
-        }
-        Verdict::Unknown => (DeathAt::Unknown, None),
-        Verdict::OutsideJob | Verdict::Left if obituary.was_starting => (DeathAt::Start, None),
-        Verdict::OutsideJob | Verdict::Left => (DeathAt::Idle, None),
-    };
-    let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
-    Death {
-        pid: worker.pid.unwrap_or_default(),
-        functions: worker.names(),
-        end: obituary.end.to_string(),
-        at,
-        version: of.or(only),
-        generation: worker.generation,
-        jobs: obituary.jobs,
-        peak_mib: obituary.peak_kib / 1024,
-    }
-}
 
 impl Input {
     /// Whether it is about a worker that is still known; what comes after its end changes nothing.

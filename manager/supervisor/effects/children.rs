@@ -44,6 +44,8 @@ pub struct Worker {
     pub page: PageView,
     /// Names of its functions, in the order of its page.
     pub functions: Vec<String>,
+    /// Name and hash of what it was started with.
+    pub versions: Vec<(String, String)>,
     /// Copies of its job-server sockets, by the connection's number.
     pub copies: BTreeMap<u32, OwnedFd>,
 }

@@ -5,23 +5,20 @@ use std::time::Duration;
 
 use super::Effects;
 use super::children::Kind;
+use crate::plugins::inquiry::{Inquiry, nonce};
 use crate::plugins::name::FunctionName;
 use crate::plugins::permissions::Trust;
 use crate::plugins::probe::ROLE;
 use crate::plugins::refusal::Refusal;
-use crate::plugins::report::{Found, ProbeOrder, encode, is_report};
+use crate::plugins::report::{Found, ProbeOrder, encode};
 use crate::plugins::scan::Candidate;
-use crate::plugins::verdict::{Ended, judge_probe};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::core::Input;
 use crate::system::clock;
-use crate::system::reap::{End, Reaped};
+use crate::system::reap::Reaped;
 
 /// Probes under way at the same time.
 const AT_ONCE: usize = 4;
-/// Messages of a probe that are kept: two are expected, and more are a lie.
-const MESSAGES: usize = 4;
-
 /// Files that wait for their probe.
 #[derive(Default)]
 pub struct Probes {
@@ -33,11 +30,8 @@ pub struct Probes {
 /// A probe that is under way.
 pub struct Probe {
     candidate: Candidate,
-    order: ProbeOrder,
-    messages: Vec<Vec<u8>>,
-    patience: Duration,
-    deadline: Option<Duration>,
-    stopped: Option<Ended>,
+    inquiry: Inquiry,
+    deadline: Duration,
 }
 
 impl Probe {
@@ -48,26 +42,17 @@ impl Probe {
 
     /// When it is killed; `None` once it was.
     pub fn deadline(&self) -> Option<Duration> {
-        self.deadline
+        (!self.inquiry.is_over()).then_some(self.deadline)
     }
 
     /// Its time is up.
     pub fn times_out(&mut self) {
-        self.deadline = None;
-        self.stopped = Some(Ended::Deadline(self.patience));
+        self.inquiry.times_out();
     }
 
     /// Keeps what it said; true once it has said enough and is to be ended.
     pub fn said(&mut self, message: &[u8]) -> bool {
-        if self.messages.len() < MESSAGES {
-            self.messages.push(message.to_vec());
-        }
-        let enough = is_report(message) || self.messages.len() >= MESSAGES;
-        if enough && self.stopped.is_none() {
-            self.deadline = None;
-            self.stopped = Some(Ended::Stopped);
-        }
-        enough
+        self.inquiry.said(message)
     }
 }
 
@@ -101,14 +86,8 @@ impl Effects {
             trust: strict.then(|| Trust { run_uid: nix::unistd::geteuid().as_raw() }),
         };
         let patience = self.config.probe_timeout;
-        let probe = Probe {
-            candidate: candidate.clone(),
-            order: order.clone(),
-            messages: Vec::new(),
-            patience,
-            deadline: Some(clock::now() + patience),
-            stopped: None,
-        };
+        let inquiry = Inquiry::new(order.clone(), patience);
+        let probe = Probe { candidate: candidate.clone(), inquiry, deadline: clock::now() + patience };
         let started = self.spawn(ROLE, Vec::new(), Kind::Probe(probe)).and_then(|id| {
             self.probes.running += 1;
             let bytes = encode(&order).map_err(std::io::Error::other)?;
@@ -121,19 +100,14 @@ impl Effects {
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
         self.probes.running -= 1;
-        let ended = probe.stopped.unwrap_or(match reaped.end {
-            End::Exit(code) => Ended::Exited(code),
-            End::Signal(signal) => Ended::Signalled(signal),
-        });
-        let result = judge_probe(&probe.order.nonce, ended, &probe.messages);
-        let result = self.adopt(&probe, result);
+        let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
         self.probed(&probe.candidate, result);
         self.next_probes();
     }
 
     /// Takes a good copy into the store; removes a bad one.
     fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, String> {
-        let copy = &probe.order.copy_to;
+        let copy = &probe.inquiry.order().copy_to;
         let found = match result {
             Ok(found) => found,
             Err(refusal) => {
@@ -145,27 +119,12 @@ impl Effects {
         };
         let stored =
             self.store.adopt(copy, found.hash, &probe.candidate.function).map_err(|error| error.to_string())?;
-        Ok(Version {
-            hash: stored.hash.short().to_string(),
-            library: stored.path,
-            crate_version: found.version.clone(),
-            warning: found.warning().map(|text| format!("its library {text}")),
-        })
+        let warning = found.warning().map(|text| format!("its library {text}"));
+        Ok(self.known.add(stored, found.version, warning))
     }
 
     fn probed(&mut self, candidate: &Candidate, result: Result<Version, String>) {
         let (function, identity) = (candidate.function.to_string(), candidate.identity);
         self.inputs.push_back(Input::Probed { function, identity, result });
     }
-}
-
-/// Sixteen random bytes as text: what no constructor can guess.
-fn nonce() -> String {
-    let mut bytes = [0_u8; 16];
-    let filled =
-        std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
-    if filled.is_err() {
-        bytes = u128::from(fastrand::u64(..)).to_ne_bytes();
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,21 +1,21 @@
 //! Workers: their orders, their words, their ends.
 
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Effects;
 use super::children::{Kind, Worker};
 use crate::logging::{Level, escape};
-use crate::supervisor::core::{Input, Obituary, Start};
+use crate::supervisor::core::{Counted, Input, Obituary, Start};
 use crate::supervisor::judge::judge;
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
-use crate::system::page::{self, Counters, Doing};
+use crate::system::page::{self, Counters};
 use crate::system::reap::Reaped;
+use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
 
@@ -32,10 +32,16 @@ impl Effects {
     }
 
     fn try_start(&mut self, start: &Start) -> io::Result<i32> {
-        let orders = orders_in_memory(&orders::encode(&self.orders(start)))?;
+        for (function, version) in &start.functions {
+            if !self.is_intact(function, version) {
+                return Err(io::Error::other(format!("the stored library of {function} was changed")));
+            }
+        }
+        let orders = file_holding(&orders::encode(&self.orders(start)))?;
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
-        let worker = Worker { id: start.worker, page, functions, copies: Default::default() };
+        let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
+        let worker = Worker { id: start.worker, page, functions, versions, copies: Default::default() };
         let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
@@ -162,9 +168,30 @@ impl Effects {
             _ => None,
         };
         let done = lost.map_or(0, |function| self.counters(&function).done);
-        let was_starting = seen.doing == Doing::Starting;
-        let obituary = Obituary { end: reaped.end, verdict, was_starting, jobs, peak_kib: reaped.peak_kib, done };
+        let obituary = Obituary { end: reaped.end, verdict, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
+    }
+
+    /// What canaries have done, and the old versions everywhere else.
+    pub fn count(&self, canaries: Vec<(WorkerId, Vec<String>)>) -> Vec<Counted> {
+        canaries.into_iter().filter_map(|(worker, functions)| self.count_one(worker, &functions)).collect()
+    }
+
+    fn count_one(&self, worker: WorkerId, functions: &[String]) -> Option<Counted> {
+        let child = self.children.get(self.workers.get(&worker)?)?;
+        let Kind::Worker(canary) = &child.kind else { return None };
+        let tally = |function: &String| {
+            let index = canary.functions.iter().position(|name| name == function)?;
+            let own = canary.page.counters(index);
+            let all = self.counters(function);
+            Some(Tally {
+                done: own.done,
+                failed: own.failed,
+                old_done: all.done.saturating_sub(own.done),
+                old_failed: all.failed.saturating_sub(own.failed),
+            })
+        };
+        Some(Counted { worker, tallies: functions.iter().map(tally).collect::<Option<_>>()? })
     }
 
     /// What a function has done, in all workers there ever were.
@@ -187,12 +214,4 @@ fn add(sum: &mut Counters, more: Counters) {
     sum.bytes_in = sum.bytes_in.wrapping_add(more.bytes_in);
     sum.bytes_out = sum.bytes_out.wrapping_add(more.bytes_out);
     sum.run_ns = sum.run_ns.wrapping_add(more.run_ns);
-}
-
-/// Orders are longer than a message may be, so they come as a file without a name.
-fn orders_in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = std::fs::File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
 }

@@ -1,9 +1,9 @@
 //! The `#[function]` attribute of `gm-plugin-api`, which documents and re-exports it.
 //!
-//! The author's item stays as it was written. Beside it stands a type that implements one trait of `gm-plugin-api` (what
-//! to call) and a static that is exported under the function's name (what the loader finds); all that happens in a call
-//! is ordinary code over there. What can be known from the tokens alone is checked here, so that the message can say
-//! what to write; what needs types is checked by traits whose messages say it.
+//! The author's item stays as it was written. Beside it stands a type that implements one trait of `gm-plugin-api`
+//! (what to call) and a static that is exported under the function's name (what the loader finds); all that happens in
+//! a call is ordinary code over there. What can be known from the tokens alone is checked here, so that the message can
+//! say what to write; what needs types is checked by traits whose messages say it.
 
 mod object;
 mod options;

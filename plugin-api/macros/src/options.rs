@@ -96,7 +96,14 @@ impl Name {
     /// Two functions of one name in different modules would only fail when linked, with a message about symbols.
     /// Exported macros all live in the root of the crate, so a second one is refused at once, and its name says why.
     fn only_one(&self) -> TokenStream {
-        let speaking: String = self.symbol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let mut speaking = String::new();
+        for c in self.symbol.chars() {
+            match c {
+                '_' | 'a'..='z' | 'A'..='Z' | '0'..='9' => speaking.push(c),
+                // Told apart: `fetch-url` and `fetch_url` may both be there.
+                _ => speaking.push_str(&format!("_x{:x}_", u32::from(c))),
+            }
+        }
         let guard = format_ident!("only_one_function_of_a_library_can_be_named_{}", speaking, span = self.span);
         quote_spanned! {self.span=>
             #[doc(hidden)]

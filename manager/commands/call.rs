@@ -1,0 +1,236 @@
+//! `gm-native call`: one job of a library, in a child process, through the loader and the interface that a worker uses;
+//! no job server, no manager.
+//!
+//! The child writes the result to standard output and everything else to standard error by itself, at once, so that
+//! nothing is lost when it dies. What is left for this side is to pass Ctrl-C on and to say how it ended.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::child::{Child, Seen, runtime};
+use super::configuration;
+use super::output::fail;
+use crate::cli::{CallArgs, Cli};
+use crate::plugins::name::{self, FunctionName};
+use crate::plugins::text::Shown;
+use crate::supervisor::judge::{JobLost, Verdict, judge};
+use crate::system::clock;
+use crate::system::page::{self, Doing, PageView};
+use crate::system::reap::End;
+use crate::system::spawn::{Program, file_holding};
+use crate::worker::orders::{self, Word};
+
+mod host;
+mod job;
+mod latency;
+
+pub use job::{ROLE, main};
+
+use job::Order;
+
+/// Calls. The exit code is 0 where every job was done, 1 where one was not, 2 for options that make no sense.
+pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
+    let order = match order(cli, args) {
+        Ok(order) => order,
+        Err(text) => return fail(&text, 2),
+    };
+    let workload = match workload(args.data.as_deref()) {
+        Ok(workload) => workload,
+        Err(text) => return fail(&text, 1),
+    };
+    let repeat = order.repeat;
+    let ran = Program::open().and_then(|program| {
+        let runtime = runtime()?;
+        let (page_fd, page) = page::create(1)?;
+        let order = file_holding(&orders::encode(&order))?;
+        let extra = vec![page_fd, order, file_holding(&workload)?, stdout()?];
+        runtime.block_on(accompany(&program, extra)).map(|ended| (ended, page))
+    });
+    match ran {
+        Ok((ended, page)) => conclude(&args.file, repeat, &ended, &page),
+        Err(error) => fail(&format!("{}: no job could be run: {error}", Shown(&args.file)), 1),
+    }
+}
+
+fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
+    let (config, warnings) = configuration::load(cli)?;
+    warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+    let function = match &args.function {
+        Some(name) => FunctionName::new(name).map_err(|error| format!("--function {error}"))?,
+        None => name::function_of(args.file.file_name().unwrap_or_default())
+            .map(|(name, _)| name)
+            .map_err(|reason| format!("{} {reason}; or name its function with --function", Shown(&args.file)))?,
+    };
+    let mut settings =
+        config.functions.get(function.as_str()).map(|function| function.settings.0.clone()).unwrap_or_default();
+    for text in &args.settings {
+        let (name, value) = setting(text)?;
+        settings.insert(name, value);
+    }
+    Ok(Order {
+        parent: std::process::id() as i32,
+        function,
+        prefix: args.prefix.clone().unwrap_or(config.prefix),
+        library: args.file.clone().into(),
+        settings,
+        repeat: args.repeat,
+        verbosity: 3 + args.verbose.min(2),
+        max_packet: config.max_packet,
+        stop_timeout: config.stop_timeout,
+    })
+}
+
+/// `NAME=VALUE`, and as the ini file has it, `setting.NAME = VALUE`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let wrong = || format!("--setting {text}: write NAME=VALUE");
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let name = name.trim();
+    let name = name.strip_prefix("setting.").unwrap_or(name);
+    if name.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), value.trim().to_owned())) }
+}
+
+/// What the job is given: text, what comes on standard input, or what is in a file.
+fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
+    let data = data.map_or(&b""[..], OsStr::as_bytes);
+    let mut bytes = Vec::new();
+    match data {
+        b"-" => {
+            io::stdin().lock().read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))?;
+        }
+        [b'@', path @ ..] => {
+            let path = Path::new(OsStr::from_bytes(path));
+            let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+            read.map_err(|error| format!("the workload {} cannot be read: {error}", Shown(path)))?;
+        }
+        text => bytes.extend_from_slice(text),
+    }
+    Ok(bytes)
+}
+
+fn stdout() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
+}
+
+/// How the child ended, and how far it had come.
+struct Ended {
+    end: End,
+    /// The last it said.
+    word: Option<Word>,
+    killed: bool,
+}
+
+/// Stays with the child to its end. Ctrl-C asks it to leave; the second one kills it.
+async fn accompany(program: &Program, extra: Vec<OwnedFd>) -> io::Result<Ended> {
+    let mut child = Child::start(program, ROLE, extra)?;
+    let (mut word, mut asked) = (None, 0);
+    loop {
+        match child.next().await? {
+            Seen::Said(message) => word = orders::decode(&message).ok().or(word),
+            Seen::Asked if asked == 0 => {
+                asked = 1;
+                eprintln!("gm-native: the job is asked to stop; Ctrl-C again kills it");
+                child.ask_to_leave();
+            }
+            Seen::Asked => {
+                asked = 2;
+                child.kill();
+            }
+            Seen::Ended(reaped) => return Ok(Ended { end: reaped.end, word, killed: asked == 2 }),
+        }
+    }
+}
+
+/// Says how it ended, unless it has said so itself.
+fn conclude(file: &Path, repeat: u64, ended: &Ended, page: &PageView) -> ExitCode {
+    let seen = page.read();
+    let verdict = judge(ended.end, &seen, clock::now());
+    if let (Doing::Left, End::Exit(code @ (0 | 1))) = (seen.doing, ended.end) {
+        return ExitCode::from(code as u8);
+    }
+    let number = seen.job.as_ref().filter(|_| repeat > 1).map(|job| job.number);
+    let place = place(&verdict, seen.doing, ended.word.as_ref(), number);
+    let by_us = if ended.killed { ", as you asked" } else { "" };
+    fail(&format!("{}: {} {place}{by_us}", Shown(file), ended.end), 1)
+}
+
+/// Where in its life the child was.
+fn place(verdict: &Verdict, doing: Doing, word: Option<&Word>, number: Option<u64>) -> String {
+    match (verdict, doing, word) {
+        (Verdict::InJob(JobLost { ran, .. }), ..) => {
+            let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
+            format!("in {which}, after {}", latency::short(*ran))
+        }
+        (_, Doing::Running, _) => "in the job; its page was overwritten".into(),
+        (_, Doing::Leaving | Doing::Left, _) => "in its destructors".into(),
+        (_, Doing::Idle, _) => "between two jobs".into(),
+        (_, Doing::Starting, Some(Word::Making { .. })) => "in its new()".into(),
+        (_, Doing::Starting, Some(Word::Loading { .. })) => "while it was loaded".into(),
+        (_, Doing::Starting, _) => "before it was loaded".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn settings_as_options() {
+        for (text, expected) in [
+            ("a=b", Some(("a", "b"))),
+            ("setting.a = b c ", Some(("a", "b c"))),
+            ("url=http://x/?a=b", Some(("url", "http://x/?a=b"))),
+            ("a=", Some(("a", ""))),
+            ("a", None),
+            ("=b", None),
+            ("setting.=b", None),
+        ] {
+            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(setting(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn workloads() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, b"a\0b").unwrap();
+        let from_file = OsString::from(format!("@{}", file.path().display()));
+        assert_eq!(workload(Some(&from_file)).unwrap(), b"a\0b");
+        assert_eq!(workload(Some("text".as_ref())).unwrap(), b"text");
+        assert_eq!(workload(None).unwrap(), b"");
+        let missing = workload(Some("@/nowhere".as_ref())).unwrap_err();
+        assert!(missing.starts_with("the workload /nowhere cannot be read: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn a_place_for_every_end() {
+        let lost = JobLost {
+            function: 0,
+            connection: 0,
+            handle: String::new(),
+            unique: String::new(),
+            ran: Duration::from_millis(12),
+        };
+        let in_job = Verdict::InJob(lost);
+        let (loading, making) = (Word::Loading { function: 0 }, Word::Making { function: 0 });
+        for (verdict, doing, word, number, expected) in [
+            (&in_job, Doing::Running, Some(&making), None, "in the job, after 12.0 ms"),
+            (&in_job, Doing::Running, Some(&making), Some(7), "in job 7, after 12.0 ms"),
+            (&Verdict::Unknown, Doing::Running, None, None, "in the job; its page was overwritten"),
+            (&Verdict::OutsideJob, Doing::Starting, None, None, "before it was loaded"),
+            (&Verdict::OutsideJob, Doing::Starting, Some(&loading), None, "while it was loaded"),
+            (&Verdict::OutsideJob, Doing::Starting, Some(&making), None, "in its new()"),
+            (&Verdict::OutsideJob, Doing::Idle, Some(&making), None, "between two jobs"),
+            (&Verdict::OutsideJob, Doing::Leaving, Some(&making), None, "in its destructors"),
+        ] {
+            assert_eq!(place(verdict, doing, word, number), expected);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a function can call while `gm-native call` runs it: everything is printed on standard error, at once and line by
+//! line, so that a crash takes nothing along.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use gm_plugin_api::abi::{Host, RSlice, RStr, level};
+
+use crate::logging::{escape, excerpt};
+use crate::system::stop_signal;
+
+/// How much is shown of data and warnings, in bytes.
+const SHOWN: usize = 256;
+
+/// The table.
+pub static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
+
+/// The job in hand; 0 between jobs.
+static JOB: AtomicU64 = AtomicU64::new(0);
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// A job begins: what is said about it is taken.
+pub fn begins(job: u64) {
+    JOB.store(job, Relaxed);
+}
+
+/// The job is over: what is said about it later is refused, as by a worker.
+pub fn ends() {
+    JOB.store(0, Relaxed);
+}
+
+/// From now on only the log is shown, as far as the function's level lets it through.
+pub fn be_quiet() {
+    QUIET.store(true, Relaxed);
+}
+
+fn tell(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
+    let taken = job != 0 && JOB.load(Relaxed) == job;
+    if taken && !QUIET.load(Relaxed) {
+        print(what, &text());
+    }
+    taken
+}
+
+fn print(what: &str, text: &str) {
+    let line = format!("{what:<8}{text}\n");
+    // Where nobody reads there is nobody to tell.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+extern "C" fn status(job: u64, done: u64, of: u64) -> bool {
+    tell(job, "status", || format!("{done} of {of}"))
+}
+
+extern "C" fn data(job: u64, bytes: RSlice<'_, u8>) -> bool {
+    tell(job, "data", || format!("{} bytes: {}", bytes.len(), excerpt(bytes.as_slice(), SHOWN)))
+}
+
+extern "C" fn warning(job: u64, bytes: RSlice<'_, u8>) -> bool {
+    let bytes = bytes.as_slice();
+    tell(job, "warning", || excerpt(bytes.strip_suffix(b"\n").unwrap_or(bytes), SHOWN).into_owned())
+}
+
+extern "C" fn log(_job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
+    let label = match level {
+        level::ERROR => "ERROR",
+        level::WARN => "WARN",
+        level::INFO => "INFO",
+        level::DEBUG => "DEBUG",
+        _ => "TRACE",
+    };
+    let target = if target.is_empty() { String::new() } else { format!("{}: ", escape(target.as_str())) };
+    print(label, &format!("{target}{}", escape(text.as_str())));
+}
+
+extern "C" fn stopping(_job: u64) -> bool {
+    stop_signal::asked()
+}

@@ -1,0 +1,197 @@
+//! The child of `gm-native call`: loads the library, makes its object, runs the job.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use gm_plugin_api::abi::RawFail;
+use serde::{Deserialize, Serialize};
+
+use super::{host, latency};
+use crate::gearman::packet::Assigned;
+use crate::logging::excerpt;
+use crate::plugins::name::FunctionName;
+use crate::plugins::probe::load_in_place;
+use crate::plugins::text::Shown;
+use crate::system::channel::Channel;
+use crate::system::exit;
+use crate::system::page::{Doing, PageWriter};
+use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
+use crate::system::stop_signal::{self, StopSignal};
+use crate::worker::job::{self, Assignment, within};
+use crate::worker::orders::{Word, decode, encode};
+use crate::worker::plugin::{Function, explain};
+
+/// The hidden argument that makes the program such a child.
+pub const ROLE: &str = "--gm-native-call";
+
+/// The handle of every job here: one that no job server gives.
+const HANDLE: &[u8] = b"H:call:1";
+
+/// How much of an exception's payload is shown.
+const SHOWN: usize = 1024;
+
+/// What the child is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Process id of the command.
+    pub parent: i32,
+    /// The function.
+    pub function: FunctionName,
+    /// What its symbol has in front of its name.
+    pub prefix: String,
+    /// The library's file.
+    pub library: OsString,
+    /// Its settings.
+    pub settings: BTreeMap<String, String>,
+    /// How many times the job is run.
+    pub repeat: u64,
+    /// Which log records are shown, as the manager's.
+    pub verbosity: u8,
+    /// The longest answer, in bytes.
+    pub max_packet: u64,
+    /// For destructors.
+    pub stop_timeout: Duration,
+}
+
+/// What the command left on the known descriptors.
+struct Inheritance {
+    channel: Channel,
+    page: OwnedFd,
+    order: Order,
+    workload: Vec<u8>,
+    result: File,
+}
+
+/// The child's whole life. Ends without running destructors of the process, as a worker does.
+pub fn main() -> ! {
+    let Some(inheritance) = inherit() else {
+        eprintln!("gm-native: {ROLE} is how `gm-native call` runs a job; it does nothing by hand");
+        exit::now(2);
+    };
+    let file = Shown(Path::new(&inheritance.order.library)).to_string();
+    let code = match serve(inheritance) {
+        Ok(()) => 0,
+        Err(text) => {
+            let _ = writeln!(io::stderr(), "gm-native: {file}{text}");
+            1
+        }
+    };
+    exit::flushed(code)
+}
+
+fn inherit() -> Option<Inheritance> {
+    let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
+    let page = inherited(EXTRA_FD)?;
+    let order = read(inherited(EXTRA_FD + 1)?)?;
+    let workload = read(inherited(EXTRA_FD + 2)?)?;
+    let result = File::from(inherited(EXTRA_FD + 3)?);
+    Some(Inheritance { channel, page, order: decode(&order).ok()?, workload, result })
+}
+
+fn read(fd: OwnedFd) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::from(fd).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Everything. The error follows the library's path.
+fn serve(with: Inheritance) -> Result<(), String> {
+    let Inheritance { channel, page, order, workload, mut result } = with;
+    let starts = |error: io::Error| format!(": the process for the job could not start: {error}");
+    let page = PageWriter::map(&page, 1).map_err(starts)?;
+    let stop = StopSignal::install(order.parent, Duration::ZERO).map_err(starts)?;
+    // What the command cannot hear it will miss only where this dies.
+    let say = |word| drop(channel.send(&encode(&word), Duration::ZERO));
+    say(Word::Loading { function: 0 });
+    let outcome = load_in_place(Path::new(&order.library), &order.prefix, &order.function)
+        .map_err(|refusal| format!(" {refusal}"))
+        .and_then(|loaded| {
+            say(Word::Making { function: 0 });
+            Function::make(loaded, order.function.as_str(), &order.settings, order.verbosity, &host::HOST)
+                .map_err(|reason| format!(": {reason}"))
+        })
+        .and_then(|function| {
+            let mut functions = [function];
+            let outcome = repeat(&order, &workload, &mut functions, &page, &stop, &mut result);
+            page.doing(Doing::Leaving);
+            stop_signal::kill_after(order.stop_timeout);
+            drop(functions);
+            outcome
+        });
+    page.doing(Doing::Left);
+    outcome
+}
+
+/// The jobs, one after the other, until one fails or somebody asks for an end. The last one's result is written.
+fn repeat(
+    order: &Order,
+    workload: &[u8],
+    functions: &mut [Function],
+    page: &PageWriter,
+    stop: &StopSignal,
+    to: &mut File,
+) -> Result<(), String> {
+    let job = Assigned { handle: HANDLE, function: order.function.as_str().as_bytes(), unique: b"", workload };
+    let mut times = Vec::new();
+    let mut last = None;
+    for number in 1..=order.repeat {
+        host::begins(number);
+        let finished = job::run(&Assignment { job, number, connection: 0 }, functions, page);
+        host::ends();
+        page.end(&finished.end, Doing::Idle);
+        let result = within(finished.outcome, order.max_packet, HANDLE.len() + 1);
+        let result = result.map_err(|fail| failure(&fail, number, order.repeat))?;
+        times.push(Duration::from_nanos(finished.end.run_ns));
+        last = Some(result);
+        // The first job is shown whole; what is said again and again would only get in the way of the times.
+        functions.iter().for_each(|function| function.set_verbosity(0));
+        host::be_quiet();
+        if stop.asked() {
+            break;
+        }
+    }
+    if order.repeat > 1 {
+        let _ = writeln!(io::stderr(), "{}", latency::summary(&mut times));
+    }
+    match last.map_or(Ok(()), |result| to.write_all(&result)) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!(": its result cannot be written to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How a job failed; follows the library's path.
+fn failure(fail: &RawFail, number: u64, of: u64) -> String {
+    let job = if of > 1 { format!("job {number} of {of}") } else { "the job".into() };
+    match fail.kind {
+        RawFail::EXCEPTION => format!(": {job} failed with an exception: {}", excerpt(fail.payload.as_slice(), SHOWN)),
+        _ => format!(": {job} failed: {}", crate::logging::escape(&explain(fail))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gm_plugin_api::abi::{RString, RVec};
+
+    #[test]
+    fn failures_in_words() {
+        let fail = |kind, message: &str, payload: &[u8]| RawFail {
+            kind,
+            message: message.into(),
+            payload: RVec::from(payload.to_vec()),
+            file: RString::new(),
+            line: 0,
+        };
+        assert_eq!(failure(&fail(RawFail::FAIL, "no\nrow", b""), 1, 1), ": the job failed: no\\nrow");
+        assert_eq!(failure(&fail(RawFail::PANIC, "boom", b""), 3, 9), ": job 3 of 9 failed: panicked: boom");
+        let exception = fail(RawFail::EXCEPTION, "", b"{\"code\":7}\xff");
+        assert_eq!(failure(&exception, 1, 1), ": the job failed with an exception: {\"code\":7}\\xff");
+    }
+}

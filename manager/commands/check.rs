@@ -1,0 +1,165 @@
+//! `gm-native check`: what a library is, or the one sentence why it cannot be used. Said by the probe with which a
+//! manager looks at what is copied into worker_dir, so what passes here is served there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::child::{Child, Seen, runtime};
+use super::configuration;
+use super::output::{Format, Printed, fail, print};
+use crate::cli::{CheckArgs, Cli};
+use crate::config::Config;
+use crate::plugins::inquiry::{Inquiry, nonce};
+use crate::plugins::name::{self, FunctionName};
+use crate::plugins::probe::ROLE;
+use crate::plugins::refusal::Refusal;
+use crate::plugins::report::{Found, ProbeOrder, encode};
+use crate::plugins::text::Shown;
+use crate::system::spawn::Program;
+
+mod report;
+
+/// Checks the files, and prints what each is as soon as that is known. Exit code 0 where all can be used, else 1.
+pub fn check(cli: &Cli, args: &CheckArgs, format: Format) -> ExitCode {
+    let config = match configuration::load(cli) {
+        Ok((config, _)) => config,
+        Err(text) => return fail(&text, 2),
+    };
+    let function = args.function.as_deref().map(FunctionName::new).transpose();
+    let function = match function {
+        Ok(function) => function,
+        Err(error) => return fail(&format!("--function {error}"), 2),
+    };
+    let prefix = args.prefix.clone().unwrap_or_else(|| config.prefix.clone());
+    let started = Program::open().and_then(|program| Ok((program, runtime()?, Scratch::make(&config)?)));
+    let (program, runtime, scratch) = match started {
+        Ok(all) => all,
+        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+    };
+    let checker = Checker { config: &config, prefix: &prefix, program: &program, scratch: &scratch };
+    let mut code = 0;
+    for file in &args.files {
+        let checked = match runtime.block_on(checker.look(file, function.as_ref())) {
+            Ok(checked) => checked,
+            Err(error) => return fail(&format!("{}: not looked at: {error}", Shown(file)), 1),
+        };
+        code |= u8::from(checked.is_err());
+        match print(&report::render(file, &checked, format)) {
+            Ok(Printed::Read) => {}
+            Ok(Printed::NobodyReads) => break,
+            Err(error) => return fail(&format!("cannot write to standard output: {error}"), 1),
+        }
+    }
+    ExitCode::from(code)
+}
+
+/// A usable library and the function it serves; or why it is not, as what follows the file's path.
+type Checked = Result<(FunctionName, Found), Reason>;
+
+/// Why a file cannot be used.
+struct Reason {
+    sentence: String,
+    detail: Option<String>,
+}
+
+impl From<&Refusal> for Reason {
+    fn from(refusal: &Refusal) -> Self {
+        Self { sentence: refusal.to_string(), detail: refusal.detail().map(Into::into) }
+    }
+}
+
+/// What is the same for every file.
+struct Checker<'a> {
+    config: &'a Config,
+    prefix: &'a str,
+    program: &'a Program,
+    scratch: &'a Scratch,
+}
+
+impl Checker<'_> {
+    /// Looks at one file. An error is not about the file.
+    async fn look(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
+        let wrong = |sentence: String| Ok(Err(Reason { sentence, detail: None }));
+        if let Err(error) = std::fs::metadata(file) {
+            return wrong(format!("cannot be opened: {error}"));
+        }
+        let function = match function
+            .cloned()
+            .map_or_else(|| name::function_of(file.file_name().unwrap_or_default()).map(|(name, _)| name), Ok)
+        {
+            Ok(function) => function,
+            Err(reason) => return wrong(reason.to_string()),
+        };
+        let copy = self.scratch.0.join("copy");
+        let order = ProbeOrder {
+            nonce: nonce(),
+            candidate: file.into(),
+            function: function.clone(),
+            prefix: self.prefix.into(),
+            copy_to: copy.clone(),
+            max_size: self.config.max_plugin_size,
+            // Who owns a build directory says nothing about who will own worker_dir.
+            trust: None,
+        };
+        let checked = probe(self.program, order, self.config.probe_timeout).await;
+        // What a refusal left is gone already, and the directory goes in the end.
+        let _ = std::fs::remove_file(copy);
+        Ok(checked?.map(|found| (function, found)).map_err(|refusal| Reason::from(&refusal)))
+    }
+}
+
+/// Runs one probe to its end.
+async fn probe(program: &Program, order: ProbeOrder, patience: Duration) -> io::Result<Result<Found, Refusal>> {
+    let order_bytes = encode(&order).map_err(io::Error::other)?;
+    let mut inquiry = Inquiry::new(order, patience);
+    let mut child = Child::start(program, ROLE, Vec::new())?;
+    child.tell(&order_bytes)?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let enough = tokio::select! {
+            seen = child.next() => match seen? {
+                Seen::Said(message) => inquiry.said(&message),
+                Seen::Asked => {
+                    child.kill();
+                    return Err(io::Error::other("interrupted"));
+                }
+                Seen::Ended(reaped) => return Ok(inquiry.judge(reaped.end)),
+            },
+            () = sleep_until(deadline), if !inquiry.is_over() => {
+                inquiry.times_out();
+                true
+            }
+        };
+        if enough {
+            child.kill();
+        }
+    }
+}
+
+/// A directory for the copies, removed in the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Below state_dir where one is given, else where temporary files are: it must not be on a noexec mount.
+    fn make(config: &Config) -> io::Result<Self> {
+        let parent = config.state_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let made = nix::unistd::mkdtemp(&parent.join("gm-native-check-XXXXXX"));
+        made.map(Self).map_err(|error| {
+            io::Error::other(format!(
+                "no directory can be made in {}: {error}; name another with --state-dir DIR",
+                parent.display()
+            ))
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A directory that stays behind in a temporary one is no reason to fail.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

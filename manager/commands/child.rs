@@ -1,0 +1,130 @@
+//! A child process of a command, and its company: the command stays with it from its start to its end.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal as Number, kill, killpg};
+use nix::unistd::Pid;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::system::channel::{self, Channel, MAX_MESSAGE, Received};
+use crate::system::ears::{ChildId, Ear, Ears};
+use crate::system::reap::{self, Reaped};
+use crate::system::spawn::{self, Program};
+
+/// A child that was started.
+pub struct Child {
+    pid: Pid,
+    channel: Channel,
+    ears: Ears,
+    ended: Signal,
+    interrupted: Signal,
+    terminated: Signal,
+    buffer: Vec<u8>,
+    seen: VecDeque<Seen>,
+}
+
+/// What its company sees.
+#[derive(Debug)]
+pub enum Seen {
+    /// It says something.
+    Said(Vec<u8>),
+    /// The user wants an end: Ctrl-C, or TERM.
+    Asked,
+    /// It is gone. Everything it said was seen before.
+    Ended(Reaped),
+}
+
+impl Child {
+    /// Starts this program in another role. What the child prints, on standard output too, goes to this process's
+    /// standard error. To be called inside a runtime, by the main thread.
+    ///
+    /// # Errors
+    /// The system's: no more processes or descriptors, or no `/proc`.
+    pub fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
+        // Before the child is there: none of its signals is missed.
+        let [ended, interrupted, terminated] =
+            [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        let (ended, interrupted, terminated) = (ended?, interrupted?, terminated?);
+        let (ours, theirs) = channel::pair()?;
+        let ears = Ears::new()?;
+        ears.listen(&ours, ChildId(0), Ear::Channel)?;
+        let output = || io::stderr().as_fd().try_clone_to_owned();
+        let child = spawn::Child { role, channel: theirs.into_fd(), extra, output: (output()?, output()?) };
+        let pid = program.spawn(child)?;
+        let (buffer, seen) = (vec![0; MAX_MESSAGE], VecDeque::new());
+        Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, buffer, seen })
+    }
+
+    /// Tells it something; it has not begun to read, so this must fit the socket's buffer.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tell(&self, message: &[u8]) -> io::Result<()> {
+        self.channel.send(message, Duration::ZERO)
+    }
+
+    /// Waits for what is to be seen next. Cancel safe.
+    ///
+    /// # Errors
+    /// The system's; none is known to happen.
+    pub async fn next(&mut self) -> io::Result<Seen> {
+        loop {
+            if let Some(seen) = self.seen.pop_front() {
+                return Ok(seen);
+            }
+            tokio::select! {
+                _ = self.ended.recv() => self.reap(),
+                _ = self.interrupted.recv() => return Ok(Seen::Asked),
+                _ = self.terminated.recv() => return Ok(Seen::Asked),
+                heard = self.ears.hear() => {
+                    heard?;
+                    self.hear();
+                }
+            }
+        }
+    }
+
+    /// Asks it to leave, as a manager's operator would.
+    pub fn ask_to_leave(&self) {
+        // An error means that it has just ended.
+        let _ = kill(self.pid, Number::SIGTERM);
+    }
+
+    /// Kills it and whatever it started in its process group.
+    pub fn kill(&self) {
+        // An error means that nobody is left in the group.
+        let _ = killpg(self.pid, Number::SIGKILL);
+    }
+
+    fn hear(&mut self) {
+        loop {
+            match self.channel.try_receive(&mut self.buffer) {
+                Ok(Received::Message(length, _)) => self.seen.push_back(Seen::Said(self.buffer[..length].to_vec())),
+                Ok(Received::Nothing) => return,
+                // The end of what it says is not its end.
+                Ok(Received::Closed) | Err(_) => return self.ears.forget(&self.channel),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Some(reaped) = reap::next() {
+            if reaped.pid == self.pid.as_raw() {
+                self.kill();
+                self.hear();
+                self.seen.push_back(Seen::Ended(reaped));
+            }
+        }
+    }
+}
+
+/// A runtime for the company of one child.
+///
+/// # Errors
+/// The system's, out of descriptors.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

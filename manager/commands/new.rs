@@ -1,0 +1,88 @@
+//! `gm-native new`: a crate for a function, that builds, is tested and can be served as it is.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::output::{fail, finish};
+use crate::cli::NewArgs;
+
+mod files;
+mod name;
+
+use files::{Api, Kind, Place, files};
+
+/// Makes the crate in a new directory of its name. Exit code 2 for a name that cannot be one, 1 where the directory is
+/// there or cannot be written.
+pub fn new(args: &NewArgs) -> ExitCode {
+    let name = &args.name;
+    if let Err(text) = name::check(name) {
+        return fail(&text, 2);
+    }
+    let kind = Kind { object: args.object, json: args.json };
+    let here = std::env::current_dir().unwrap_or_default();
+    match make(Path::new(name), &files(name, kind, &api(), place(&here))) {
+        Ok(()) => finish(&format!("made {name}: cd {name} && cargo test; the rest is in its README.md\n"), 0),
+        Err(text) => fail(&text, 1),
+    }
+}
+
+/// The source tree this program was built from, while it is there: nothing fits better. Else the repository.
+fn api() -> Api {
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin-api");
+    match built_from.to_str().filter(|_| built_from.join("Cargo.toml").is_file()) {
+        Some(path) => Api::Path(path.into()),
+        None => Api::Git(env!("CARGO_PKG_REPOSITORY")),
+    }
+}
+
+/// Whether a directory is part of somebody's workspace.
+fn place(dir: &Path) -> Place {
+    let is_workspace = |dir: &Path| {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+        manifest.lines().any(|line| line.trim_start().starts_with("[workspace"))
+    };
+    if dir.ancestors().any(is_workspace) { Place::BelowWorkspace } else { Place::Alone }
+}
+
+fn make(dir: &Path, files: &[(&str, String)]) -> Result<(), String> {
+    fs::create_dir(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{} is there already: choose another name, or remove it", dir.display())
+        }
+        _ => format!("the directory {} cannot be made: {error}", dir.display()),
+    })?;
+    for (path, content) in files {
+        let path = dir.join(path);
+        let above = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = above.and_then(|()| fs::write(&path, content));
+        written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_directory_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = make(dir.path(), &[("x", "y".into())]).unwrap_err();
+        assert!(error.ends_with("is there already: choose another name, or remove it"), "{error}");
+        assert!(!dir.path().join("x").exists());
+    }
+
+    #[test]
+    fn a_workspace_above_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        assert_eq!(place(&below), Place::Alone);
+        fs::write(dir.path().join("a/Cargo.toml"), "[package]\n").unwrap();
+        assert_eq!(place(&below), Place::Alone);
+        fs::write(dir.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
+        assert_eq!(place(&below), Place::BelowWorkspace);
+    }
+}

@@ -1,0 +1,141 @@
+//! The files of a new crate. Pure.
+
+use super::name::type_name;
+
+/// What kind of crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// With state that is kept from job to job.
+    pub object: bool,
+    /// JSON in and out.
+    pub json: bool,
+}
+
+/// Where it gets gm-plugin-api from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Api {
+    /// A source tree on this machine.
+    Path(String),
+    /// The project's repository.
+    Git(&'static str),
+}
+
+/// Where a crate is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing of cargo's is above it.
+    Alone,
+    /// Below a workspace it is no member of; cargo then wants to be told that.
+    BelowWorkspace,
+}
+
+/// Each file's path in the crate's directory, and its content. `name` was checked.
+pub fn files(name: &str, kind: Kind, api: &Api, place: Place) -> [(&'static str, String); 4] {
+    [
+        ("Cargo.toml", manifest(name, kind, api, place)),
+        ("src/lib.rs", source(name, kind)),
+        ("README.md", readme(name, kind)),
+        (".gitignore", "/target\n".into()),
+    ]
+}
+
+fn manifest(name: &str, kind: Kind, api: &Api, place: Place) -> String {
+    let from = match api {
+        Api::Path(path) => format!("path = {path:?}"),
+        Api::Git(url) => format!("git = {url:?}"),
+    };
+    let (features, serde) = match kind.json {
+        true => (", features = [\"json\"]", "serde = { version = \"1.0\", features = [\"derive\"] }\n"),
+        false => ("", ""),
+    };
+    let workspace = match place {
+        Place::Alone => "",
+        Place::BelowWorkspace => "\n# No member of the workspace above; take this out to make it one.\n[workspace]\n",
+    };
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
+         # The first is what gm-native loads, the second is for tests.\n\
+         crate-type = [\"cdylib\", \"rlib\"]\n\n[dependencies]\n\
+         gm-plugin-api = {{ {from}{features} }}\n{serde}{workspace}"
+    )
+}
+
+fn source(name: &str, kind: Kind) -> String {
+    let template = match kind {
+        Kind { object: false, json: false } => include_str!("templates/function.rs"),
+        Kind { object: false, json: true } => include_str!("templates/function_json.rs"),
+        Kind { object: true, json: false } => include_str!("templates/object.rs"),
+        Kind { object: true, json: true } => include_str!("templates/object_json.rs"),
+    };
+    let of = type_name(name);
+    let named = if of == name {
+        template.replace("#[function(name = \"my_function\")]", "#[function]")
+    } else {
+        template.into()
+    };
+    let text = named.replace("MyFunction", &of).replace("my_function", name);
+    // A crate is expected in lower case, and this one is called like its function.
+    let allow = match name.contains(|c: char| c.is_ascii_uppercase()) {
+        true => "#![allow(non_snake_case)] // The function's name is the crate's.\n\n",
+        false => "",
+    };
+    let (about, code) = text.split_once("\n\n").unwrap_or(("", &text));
+    format!("{about}\n\n{allow}{code}")
+}
+
+fn readme(name: &str, kind: Kind) -> String {
+    let (workload, answer) = match kind {
+        Kind { json: false, .. } => ("a job for you", "4"),
+        Kind { object: false, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4}"#),
+        Kind { object: true, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4,"total":4}"#),
+    };
+    include_str!("templates/README.md")
+        .replace("my_repository", env!("CARGO_PKG_REPOSITORY"))
+        .replace("my_workload", workload)
+        .replace("my_answer", answer)
+        .replace("my_function", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, name: &str, object: bool, json: bool) -> String {
+        let api = Api::Path("/src/plugin-api".into());
+        let files = files(name, Kind { object, json }, &api, Place::Alone);
+        files.into_iter().find(|(found, _)| *found == path).unwrap().1
+    }
+
+    #[test]
+    fn no_placeholder_is_left() {
+        for name in ["word_count", "Sum"] {
+            for (object, json) in [(false, false), (false, true), (true, false), (true, true)] {
+                for path in ["Cargo.toml", "src/lib.rs", "README.md"] {
+                    let text = file(path, name, object, json);
+                    for placeholder in ["my_", "MyFunction"] {
+                        assert!(!text.contains(placeholder), "{path} of {name}: {text}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_capitals_is_the_types_own() {
+        let sum = file("src/lib.rs", "Sum", true, false);
+        assert!(sum.contains("#[function]\nimpl Sum {") && sum.contains("\n\n#![allow(non_snake_case)]"), "{sum}");
+        let word_count = file("src/lib.rs", "word_count", true, false);
+        assert!(word_count.contains("#[function(name = \"word_count\")]\nimpl WordCount {"), "{word_count}");
+        assert!(!word_count.contains("non_snake_case"));
+    }
+
+    #[test]
+    fn the_manifest_says_where_the_api_is() {
+        let path = file("Cargo.toml", "a", false, false);
+        assert!(path.ends_with("gm-plugin-api = { path = \"/src/plugin-api\" }\n"), "{path}");
+        let kind = Kind { object: false, json: true };
+        let [(_, git), ..] = files("a", kind, &Api::Git("https://x"), Place::BelowWorkspace);
+        assert!(git.contains("gm-plugin-api = { git = \"https://x\", features = [\"json\"] }\nserde ="), "{git}");
+        assert!(git.ends_with("[workspace]\n"), "{git}");
+    }
+}

@@ -1,0 +1,117 @@
+//! What a new crate may be called: its name is that of a crate, of a function and of a library's file at once. Pure.
+
+/// Longest name: `lib` and `.so` and what cargo adds to it must fit a file's name.
+const LONGEST: usize = 200;
+
+/// Words of the language, which no crate and no function can be called by.
+const KEYWORDS: [&str; 52] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "override", "priv", "pub", "ref", "return", "self", "Self", "static", "struct", "super", "trait",
+    "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// Crates that the new one uses under these names, or that the compiler brings along; and what stands in its own code.
+const TAKEN: [&str; 12] =
+    ["std", "core", "alloc", "test", "proc_macro", "gm_plugin_api", "serde", "tests", "Ok", "Err", "Some", "None"];
+
+/// Types in the templates, which the object's own must not be called like.
+const TYPES: [&str; 15] = [
+    "Answer",
+    "Context",
+    "Default",
+    "Deserialize",
+    "Failure",
+    "Job",
+    "JobResult",
+    "Json",
+    "Log",
+    "Question",
+    "Result",
+    "Serialize",
+    "Settings",
+    "String",
+    "TestObject",
+];
+
+/// Whether a crate can be called so.
+///
+/// # Errors
+/// One sentence, with what would be right where that is easy to say.
+pub fn check(name: &str) -> Result<(), String> {
+    let wrong = |why: String| Err(format!("{name:?} cannot be the name of a function's crate: {why}"));
+    if name.is_empty() || name.chars().all(|c| c == '_') {
+        return wrong("it has no letter".into());
+    }
+    if let Some(odd) = name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '_') {
+        let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let plain = plain.trim_matches('_');
+        let hint = if check(plain).is_ok() { format!(", such as {plain}") } else { String::new() };
+        return wrong(format!("it contains {odd:?}; use letters, digits and _{hint}"));
+    }
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        return wrong("it begins with a digit; begin with a letter".into());
+    }
+    if name.len() > LONGEST {
+        return wrong(format!("it has {} characters, and {LONGEST} are the most", name.len()));
+    }
+    if KEYWORDS.contains(&name) {
+        return wrong("it is a word of the Rust language; choose another".into());
+    }
+    if TAKEN.contains(&name) {
+        return wrong("Rust has something of that name already; choose another".into());
+    }
+    Ok(())
+}
+
+/// The type of the object form: `word_count` becomes `WordCount`, `Sum` stays.
+pub fn type_name(name: &str) -> String {
+    let capital = |part: &str| part[..1].to_ascii_uppercase() + &part[1..];
+    let camel: String = name.split('_').filter(|part| !part.is_empty()).map(capital).collect();
+    // `_9` is a name, and `9` is none.
+    let camel = if camel.starts_with(|c: char| c.is_ascii_digit()) { format!("F{camel}") } else { camel };
+    if TYPES.contains(&camel.as_str()) || check(&camel).is_err() { camel + "Function" } else { camel }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "fetch_url", "Sum", "_x9", "v2", &"n".repeat(200)] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, why) in [
+            ("", "it has no letter"),
+            ("__", "it has no letter"),
+            ("fetch-url", "it contains '-'; use letters, digits and _, such as fetch_url"),
+            ("some/where", "it contains '/'; use letters, digits and _, such as some_where"),
+            ("../x", "it contains '.'; use letters, digits and _, such as x"),
+            ("gr\u{f6}\u{df}e", "it contains '\u{f6}'; use letters, digits and _, such as gr__e"),
+            ("-", "it contains '-'; use letters, digits and _"),
+            ("9lives", "it begins with a digit; begin with a letter"),
+            ("match", "it is a word of the Rust language; choose another"),
+            ("std", "Rust has something of that name already; choose another"),
+            (&"n".repeat(201), "it has 201 characters, and 200 are the most"),
+        ] {
+            let expected = format!("{bad:?} cannot be the name of a function's crate: {why}");
+            assert_eq!(check(bad), Err(expected));
+        }
+    }
+
+    #[test]
+    fn types() {
+        for (name, expected) in [
+            ("word_count", "WordCount"),
+            ("Sum", "Sum"),
+            ("fetch_url2", "FetchUrl2"),
+            ("_9", "F9"),
+            ("job", "JobFunction"),
+            ("self_", "SelfFunction"),
+            ("ok", "OkFunction"),
+        ] {
+            assert_eq!(type_name(name), expected);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `gm-native submit`: has one job done and shows what becomes of it.
+//!
+//! Exit codes: 0 done (in the background: taken), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
+
+mod output;
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::configuration;
+use super::output::{fail, finish};
+use crate::cli::{Cli, SubmitArgs};
+use crate::config::{self, HostPort, Overrides};
+use crate::gearman::ServerError;
+use crate::gearman::client::{Client, News};
+use crate::gearman::packet::{Priority, Submission};
+use crate::logging::escape;
+use output::Output;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const NO_SERVER: u8 = 3;
+const DEADLINE: u8 = 5;
+
+/// How long one job server may take to be connected to, and to each answer but the job's.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at the deadline of a job that has none.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Results are as long as a packet can say: memory is taken only as they arrive.
+const MAX_PACKET: usize = u32::MAX as usize;
+
+/// A job to be done, and by whom.
+struct Order<'a> {
+    servers: Vec<HostPort>,
+    how: Submission,
+    function: &'a [u8],
+    unique: &'a [u8],
+    workload: Vec<u8>,
+    /// When to give up, and after how long that is.
+    deadline: Option<(Instant, Duration)>,
+}
+
+/// Why there is no result: the exit code, and a sentence.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Does what `gm-native submit` was asked.
+pub fn run(cli: &Cli, args: &SubmitArgs) -> ExitCode {
+    let done = Order::read(cli, args).and_then(|order| match order.how {
+        Submission::Foreground(_) => order.wait_for().map(|()| ExitCode::SUCCESS),
+        _ => order.leave().map(|handle| finish(&format!("{}\n", escape(&handle)), 0)),
+    });
+    match done {
+        Ok(code) => code,
+        Err(Failure { code, text }) => fail(&text.replace('\n', "\ngm-native: "), code),
+    }
+}
+
+impl<'a> Order<'a> {
+    fn read(cli: &Cli, args: &'a SubmitArgs) -> Result<Self, Failure> {
+        let usage = |text: String| Failure::new(USAGE, text);
+        let (config, _) = configuration::load(cli).map_err(usage)?;
+        let timeout = args.timeout.as_ref().map(duration).transpose().map_err(usage)?.flatten();
+        let priority = match (args.high, args.low) {
+            (true, _) => Priority::High,
+            (_, true) => Priority::Low,
+            _ => Priority::Normal,
+        };
+        Ok(Self {
+            servers: config.hosts,
+            how: if args.background { Submission::Background(priority) } else { Submission::Foreground(priority) },
+            function: args.function.as_bytes(),
+            unique: args.unique.as_deref().unwrap_or_default().as_bytes(),
+            workload: workload(args.data.as_deref()).map_err(usage)?,
+            deadline: timeout.map(|timeout| (Instant::now() + timeout, timeout)),
+        })
+    }
+
+    /// Has a job done in the background: its handle.
+    fn leave(&self) -> Result<Vec<u8>, Failure> {
+        let mut client = self.reach()?;
+        self.submit(&mut client)
+    }
+
+    /// Has a job done and prints what comes of it.
+    fn wait_for(&self) -> Result<(), Failure> {
+        let mut output = Output::new();
+        let mut client = self.reach()?;
+        let job = self.submit(&mut client)?;
+        let named = || format!("job {} of {}", escape(&job), escape(self.function));
+        loop {
+            let until = self.deadline.map_or_else(|| Instant::now() + LONG, |(at, _)| at);
+            let event = client.next_event(until).map_err(|error| {
+                Failure::new(FAILED, format!("what became of the {} is not known: {error}", named()))
+            })?;
+            let news = match event {
+                Some(event) if event.handle == job => event.news,
+                Some(_) => continue,
+                None if self.is_over() => return Err(self.too_late(&format!("the {} did not end", named()))),
+                None => continue,
+            };
+            let shown = match news {
+                News::Status { done, of } => output.progress(done, of),
+                News::Data(data) => output.data(&data),
+                News::Warning(text) => output.warning(&text),
+                News::Complete(data) => return output.data(&data).map_err(unwritten),
+                News::Fail => return Err(Failure::new(FAILED, format!("the {} failed", named()))),
+                News::Exception(text) => {
+                    let _ = output.warning(&text);
+                    return Err(Failure::new(FAILED, format!("the {} failed with an exception", named())));
+                }
+            };
+            shown.map_err(unwritten)?;
+        }
+    }
+
+    /// A connection to the first job server that serves; of each that does not it is said why.
+    fn reach(&self) -> Result<Client, Failure> {
+        for (index, server) in self.servers.iter().enumerate() {
+            // A server that says nothing leaves the others their part of the time.
+            let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
+            let Some(timeout) = self.patience(parts) else { break };
+            let client = Client::connect(&server.to_string(), timeout, MAX_PACKET);
+            match client.and_then(|mut client| client.greet().map(|()| client)) {
+                Ok(client) => return Ok(client),
+                Err(error) => {
+                    fail(&error.to_string(), NO_SERVER);
+                }
+            }
+        }
+        match self.is_over() {
+            true => Err(self.too_late("no job server answered")),
+            false => Err(Failure::new(NO_SERVER, "no job server can be reached; -h HOST[:PORT] names another one")),
+        }
+    }
+
+    /// How long to wait for one of so many answers; `None` when the time is over.
+    fn patience(&self, answers: u32) -> Option<Duration> {
+        let Some((at, _)) = self.deadline else { return Some(PATIENCE) };
+        let left = at.saturating_duration_since(Instant::now()) / answers;
+        // In whole milliseconds, to be read in a sentence; a socket cannot wait for less.
+        let millis = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        (millis > 0).then(|| PATIENCE.min(Duration::from_millis(millis)))
+    }
+
+    fn is_over(&self) -> bool {
+        self.patience(1).is_none()
+    }
+
+    /// Submits the job: its handle. It is not tried again elsewhere, since a server that broke off may have taken it.
+    fn submit(&self, client: &mut Client) -> Result<Vec<u8>, Failure> {
+        let late = || self.too_late("the job was not taken");
+        client
+            .set_timeout(self.patience(1).ok_or_else(late)?)
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        client.submit(self.how, self.function, self.unique, &self.workload).map_err(|error| match error {
+            ServerError::Argument { .. } => Failure::new(USAGE, error.to_string()),
+            ServerError::Deadline { .. } if self.is_over() => late(),
+            _ => Failure::new(FAILED, error.to_string()),
+        })
+    }
+
+    fn too_late(&self, what: &str) -> Failure {
+        let timeout = self.deadline.map_or(0.0, |(_, timeout)| timeout.as_secs_f64());
+        Failure::new(DEADLINE, format!("{what} within {timeout} s"))
+    }
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    Failure::new(FAILED, format!("cannot write to standard output: {error}"))
+}
+
+/// Read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.
+fn duration(text: &OsString) -> Result<Option<Duration>, String> {
+    let options: Overrides = [("timeout", "--timeout", text.clone())].into_iter().collect();
+    let (config, _) = config::load(None, &options, &|_| None).map_err(|errors| errors.to_string())?;
+    Ok(config.timeout)
+}
+
+/// The job's input: as it stands, `-` for standard input, `@FILE` for a file.
+fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
+    let Some(data) = data.map(OsStr::as_bytes) else { return Ok(Vec::new()) };
+    if data == b"-" {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map_err(|error| format!("cannot read standard input: {error}"))?;
+        return Ok(bytes);
+    }
+    let Some(path) = data.strip_prefix(b"@") else { return Ok(data.to_vec()) };
+    std::fs::read(OsStr::from_bytes(path)).map_err(|error| {
+        let path = escape(path);
+        format!("cannot read {path}: {error}; data that begins with \"@\" can come from standard input, as \"-\"")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_the_configuration() {
+        let read = |text: &str| duration(&text.into());
+        assert_eq!(read("5"), Ok(Some(Duration::from_secs(5))));
+        assert_eq!(read("250ms"), Ok(Some(Duration::from_millis(250))));
+        assert_eq!(read("none"), Ok(None));
+        let error = read("soon").unwrap_err();
+        assert!(error.contains("--timeout") && error.contains("\"soon\" is not a duration"), "{error}");
+    }
+
+    #[test]
+    fn data_is_bytes_or_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, b"in\0file").unwrap();
+        let mut at = OsString::from("@");
+        at.push(file.path());
+        for (data, bytes) in [
+            (None, &b""[..]),
+            (Some(OsStr::new("")), b""),
+            (Some(OsStr::from_bytes(b"\xffx")), b"\xffx"),
+            (Some(OsStr::new("a@b")), b"a@b"),
+            (Some(&at), b"in\0file"),
+        ] {
+            assert_eq!(workload(data).as_deref(), Ok(bytes), "{data:?}");
+        }
+        let error = workload(Some(OsStr::new("@/nowhere/x"))).unwrap_err();
+        assert!(error.starts_with("cannot read /nowhere/x: No such file"), "{error}");
+    }
+}

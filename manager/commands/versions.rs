@@ -1,0 +1,55 @@
+//! `gm-native versions`, `rollback` and `retry`: which code is served, and a say in it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::output::{Format, fail_of, finish};
+use super::table::Table;
+use crate::cli::{RetryArgs, RollbackArgs};
+use crate::control::{Client, ClientError, DEADLINE, VersionStatus};
+use crate::logging::escape;
+
+/// Prints the stored versions of the functions of the manager at this control socket.
+pub fn list(path: &Path, format: Format) -> ExitCode {
+    let versions = Client::connect(path, DEADLINE).and_then(|mut client| client.versions());
+    match (versions, format) {
+        (Ok(versions), Format::Text) => finish(&table(&versions), 0),
+        (Ok(versions), Format::Json) => {
+            finish(&format!("{}\n", serde_json::to_string_pretty(&versions).unwrap_or_default()), 0)
+        }
+        (Err(error), _) => fail_of(&error),
+    }
+}
+
+fn table(versions: &[VersionStatus]) -> String {
+    let mut table = Table::new(["FUNCTION", "VERSION", "STATE", "STORED", "SIZE", "NOTE"]);
+    for version in versions {
+        table.row([
+            escape(&version.function).into_owned(),
+            escape(&version.version).into_owned(),
+            escape(&version.state).into_owned(),
+            escape(&version.stored).into_owned(),
+            version.size.to_string(),
+            version.note.as_deref().map(|note| escape(note).into_owned()).unwrap_or_default(),
+        ]);
+    }
+    table.render().trim_start().to_owned()
+}
+
+/// Asks for an earlier version to be served.
+pub fn roll_back(path: &Path, args: &RollbackArgs) -> ExitCode {
+    say(Client::connect(path, DEADLINE)
+        .and_then(|mut client| client.roll_back(args.function.clone(), args.hash.clone())))
+}
+
+/// Asks for a version that was given up to be tried again.
+pub fn retry(path: &Path, args: &RetryArgs) -> ExitCode {
+    say(Client::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
+}
+
+fn say(answer: Result<String, ClientError>) -> ExitCode {
+    match answer {
+        Ok(text) => finish(&format!("{}\n", escape(&text)), 0),
+        Err(error) => fail_of(&error),
+    }
+}

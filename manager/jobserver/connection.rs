@@ -1,0 +1,128 @@
+//! One peer's connection, as a task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::hub::{Hub, Mailbox};
+use super::input::{Input, InputError, Received};
+
+/// How long a peer that broke the protocol may take to read what is said to it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why the server ended a connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// What came was no packet.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// It did not read what it was sent.
+    #[error("it reads too slowly: more bytes than max_backlog allows ({0}) wait for it")]
+    TooSlow(usize),
+}
+
+/// How a connection ended.
+enum End {
+    /// By the peer, or by the network.
+    Gone,
+    Fault(Fault),
+}
+
+impl From<InputError> for End {
+    fn from(error: InputError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Serves a peer until it goes or has to go. Others have its jobs before it is told why.
+pub(super) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    hub: Rc<Hub>,
+    max_packet: usize,
+) -> Result<(), Fault> {
+    let (id, mailbox) = hub.open(peer);
+    let mut input = Input::new(max_packet);
+    let end = loop {
+        if let Err(end) = step(&stream, &mailbox, &mut input, |received| hub.receive(id, received)).await {
+            break end;
+        }
+    };
+    hub.close(id);
+    match end {
+        End::Gone => Ok(()),
+        End::Fault(fault) => {
+            if let Fault::Input(error) = &fault {
+                let _ = timeout(LINGER, part(&mut stream, &mailbox, error)).await;
+            }
+            Err(fault)
+        }
+    }
+}
+
+/// Waits until there is something to read or to write, and does it once.
+async fn step(
+    stream: &TcpStream,
+    mailbox: &Mailbox,
+    input: &mut Input,
+    receive: impl FnMut(Received<'_>),
+) -> Result<(), End> {
+    let interest = match mailbox.outbox.borrow().is_empty() {
+        true => Interest::READABLE,
+        false => Interest::READABLE | Interest::WRITABLE,
+    };
+    tokio::select! {
+        ready = stream.ready(interest) => {
+            if ready.map_err(|_| End::Gone)?.is_readable() {
+                read(stream, input, receive)?;
+            }
+        }
+        () = mailbox.bell.notified() => {}
+    }
+    let mut outbox = mailbox.outbox.borrow_mut();
+    if let Some(max_backlog) = outbox.too_slow() {
+        return Err(End::Fault(Fault::TooSlow(max_backlog)));
+    }
+    // A peer that was closed may have sent a result before: only reading tells the end.
+    if outbox.write_with(|slices| stream.try_write_vectored(slices)).is_err() {
+        outbox.clear();
+    }
+    Ok(())
+}
+
+/// Reads once, and takes in what came.
+fn read(stream: &TcpStream, input: &mut Input, mut receive: impl FnMut(Received<'_>)) -> Result<(), End> {
+    match stream.try_read(input.space()) {
+        Ok(0) => return Err(End::Gone),
+        Ok(count) => input.advance(count),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        Err(_) => return Err(End::Gone),
+    }
+    while let Some(received) = input.next()? {
+        receive(received);
+    }
+    Ok(())
+}
+
+/// Tells a peer what is wrong with what it sent, after what was said to it before. Reading on until it is gone is what
+/// lets it read that: closing with bytes unread is a reset, which takes the words along.
+async fn part(stream: &mut TcpStream, mailbox: &Mailbox, error: &InputError) -> io::Result<()> {
+    let words = match error {
+        InputError::Packet(error) => Answer::error("INVALID_PACKET", &error.to_string()),
+        InputError::LineTooLong => Answer::text(format!("ERR LINE_TOO_LONG {error}\r\n").into_bytes()),
+    };
+    mailbox.put(words);
+    while !mailbox.outbox.borrow().is_empty() {
+        stream.writable().await?;
+        mailbox.outbox.borrow_mut().write_with(|slices| stream.try_write_vectored(slices))?;
+    }
+    stream.shutdown().await?;
+    while stream.read(&mut [0; 4096]).await? > 0 {}
+    Ok(())
+}

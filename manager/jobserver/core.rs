@@ -1,0 +1,219 @@
+//! The job server itself: requests in, answers out. No IO, no clock.
+//!
+//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to whoever grabs, relays what the worker says
+//! of it and forgets it at its end; a worker's end puts it back into the queue.
+
+mod admin;
+mod functions;
+mod jobs;
+mod refusal;
+mod submit;
+mod work;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::answer::Answer;
+use crate::gearman::packet::{Request, answer};
+use functions::{Functions, Name};
+use jobs::{JobId, Jobs};
+use refusal::Refusal;
+use work::Telling;
+
+/// gearmand cuts a client's id here.
+const LONGEST_ID: usize = 127;
+
+/// A longer name of a function is refused. gearmand has no limit, libgearman's is 512.
+const LONGEST_NAME: usize = 2048;
+
+/// So many offers a connection may make; the same function offered twice is two.
+const MOST_OFFERS: usize = 10_000;
+
+/// A handle has at most 63 bytes for gearmand's clients: `H:`, this much, `:` and a number.
+const LONGEST_HOST: usize = 40;
+
+/// A connection, by a number that is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What is to be sent, and to whom. Answers to one connection go out in this order.
+pub type Answers = Vec<(ConnectionId, Answer)>;
+
+/// How much the server takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Jobs, and clients waiting for jobs.
+    pub queued: usize,
+    /// Bytes that the jobs hold.
+    pub held: usize,
+}
+
+/// How the server presents itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The host in its handles: `H:host:1`.
+    pub host: String,
+    /// What `version` says.
+    pub version: String,
+    /// What `getpid` says.
+    pub pid: u32,
+}
+
+/// The state of a job server.
+pub struct Core {
+    identity: Identity,
+    limits: Limits,
+    connections: BTreeMap<ConnectionId, Connection>,
+    functions: Functions,
+    jobs: Jobs,
+    /// How many times a client waits for a job, over all jobs.
+    waiting: usize,
+}
+
+/// A peer: a worker, a client, or both.
+struct Connection {
+    address: IpAddr,
+    /// What it calls itself.
+    id: Vec<u8>,
+    /// The functions it offers, in the order it did.
+    offers: Vec<Name>,
+    /// The jobs it was given, in that order.
+    running: Vec<JobId>,
+    /// The jobs it waits for.
+    waits_for: BTreeSet<JobId>,
+    sleep: Sleep,
+    /// It asked for exceptions.
+    exceptions: bool,
+}
+
+/// Whether a worker is to be told of new jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    /// It said PRE_SLEEP.
+    Asleep,
+    /// It was sent a NOOP and gets no other until it grabs, even if it goes to sleep again.
+    Woken,
+}
+
+impl Core {
+    /// A server without connections.
+    #[must_use]
+    pub fn new(identity: Identity, limits: Limits) -> Self {
+        let host: String = identity.host.chars().filter(char::is_ascii_graphic).take(LONGEST_HOST).collect();
+        let (connections, functions, jobs) = (BTreeMap::new(), Functions::default(), Jobs::new(format!("H:{host}")));
+        Self { identity, limits, connections, functions, jobs, waiting: 0 }
+    }
+
+    /// A connection was made.
+    pub fn opened(&mut self, id: ConnectionId, address: IpAddr) {
+        let connection = Connection {
+            address,
+            id: b"-".to_vec(),
+            offers: Vec::new(),
+            running: Vec::new(),
+            waits_for: BTreeSet::new(),
+            sleep: Sleep::Awake,
+            exceptions: false,
+        };
+        self.connections.insert(id, connection);
+    }
+
+    /// A connection ended: its jobs are queued again at once, and what only it waited for is dropped.
+    pub fn closed(&mut self, id: ConnectionId) -> Answers {
+        let mut out = Answers::new();
+        self.take_back_all(id, &mut out);
+        self.stop_waiting(id);
+        self.connections.remove(&id);
+        out
+    }
+
+    /// A packet came. Nothing happens where the connection is not known.
+    pub fn handle(&mut self, from: ConnectionId, request: Request<'_>) -> Answers {
+        let mut out = Answers::new();
+        if !self.connections.contains_key(&from) {
+            return out;
+        }
+        match request {
+            Request::CanDo { function } | Request::CanDoTimeout { function, .. } => {
+                self.offer(from, c_string(function), &mut out);
+            }
+            Request::CantDo { function } => self.take_back(from, c_string(function), &mut out),
+            Request::ResetAbilities => self.take_back_all(from, &mut out),
+            Request::PreSleep => self.sleep(from, &mut out),
+            Request::GrabJob => self.grab(from, Telling::Least, &mut out),
+            Request::GrabJobUniq => self.grab(from, Telling::Unique, &mut out),
+            Request::GrabJobAll => self.grab(from, Telling::All, &mut out),
+            Request::SetClientId(id) => self.set_client_id(from, c_string(id)),
+            Request::WorkStatus { handle, done, of } => self.work_status(from, handle, done, of, &mut out),
+            Request::WorkData { handle, data } => {
+                self.relay(from, handle, data, answer::work_data_head, &mut out);
+            }
+            Request::WorkWarning { handle, data } => {
+                self.relay(from, handle, data, answer::work_warning_head, &mut out);
+            }
+            Request::WorkComplete { handle, data } => self.complete(from, handle, data, &mut out),
+            Request::WorkFail { handle } => self.fail(from, handle, &mut out),
+            Request::WorkException { handle, data } => self.raise(from, handle, data, &mut out),
+            Request::Submit { how, job } => self.submit(from, how, &job, b"", &mut out),
+            Request::SubmitReduce { how, job, reducer } => self.submit(from, how, &job, reducer, &mut out),
+            Request::GetStatus { handle } => self.tell_status(from, c_string(handle), &mut out),
+            Request::GetStatusUnique { unique } => self.tell_status_unique(from, c_string(unique), &mut out),
+            Request::EchoReq(data) => out.push((from, Answer::packet(|buf| answer::echo_res(buf, data)))),
+            Request::OptionReq(option) => self.set_option(from, c_string(option), &mut out),
+            Request::AllYours | Request::SubmitSched { .. } => refuse(from, Refusal::NOT_EXPECTED, &mut out),
+        }
+        out
+    }
+
+    /// A line of the administrative protocol came; what it is answered with.
+    #[must_use]
+    pub fn command(&self, line: &[u8]) -> Answer {
+        Answer::text(self.answer_command(line))
+    }
+
+    /// When the next job that is for later is due, in seconds since 1970: then call [`release`](Self::release).
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        self.jobs.next_due()
+    }
+
+    /// Queues the jobs that are due at that time.
+    pub fn release(&mut self, now: u64) -> Answers {
+        let mut out = Answers::new();
+        while let Some(id) = self.jobs.take_due(now) {
+            self.enqueue(id, &mut out);
+        }
+        out
+    }
+
+    fn set_client_id(&mut self, from: ConnectionId, id: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&from) {
+            connection.id = id[..id.len().min(LONGEST_ID)].to_vec();
+        }
+    }
+
+    fn set_option(&mut self, from: ConnectionId, option: &[u8], out: &mut Answers) {
+        if !option.eq_ignore_ascii_case(b"exceptions") {
+            return refuse(from, Refusal::UNKNOWN_OPTION, out);
+        }
+        if let Some(connection) = self.connections.get_mut(&from) {
+            connection.exceptions = true;
+        }
+        out.push((from, Answer::packet(|buf| answer::option_res(buf, option))));
+    }
+}
+
+fn refuse(to: ConnectionId, refusal: Refusal, out: &mut Answers) {
+    out.push((to, refusal.answer()));
+}
+
+/// Up to the first NUL, as gearmand reads names, handles and uniques.
+fn c_string(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}

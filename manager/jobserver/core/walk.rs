@@ -1,0 +1,198 @@
+//! A random walk over the core: whatever peers do, its tables agree with each other, nobody sleeps beside work, and
+//! every client that stays hears the end of each job it waits for, once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use fastrand::Rng;
+
+use super::jobs::State;
+use super::*;
+use crate::gearman::packet::{Decoder, FromServer, Magic, Priority, Submission, Submitted};
+
+const FUNCTIONS: [&[u8]; 3] = [b"a", b"b", b""];
+const UNIQUES: [&[u8]; 4] = [b"", b"u", b"v", b"-"];
+const LIMITS: Limits = Limits { queued: 40, held: 2000 };
+
+/// What the peers of the walk know.
+#[derive(Default)]
+struct Peers {
+    open: Vec<ConnectionId>,
+    last: u64,
+    /// Which worker believes to have a job. A worker that took its offer back is wrong.
+    given: HashMap<Vec<u8>, ConnectionId>,
+    /// Ends of jobs that a client has still to hear, by handle. Kept apart by client: those of a closed one are dropped.
+    owed: BTreeMap<ConnectionId, HashMap<Vec<u8>, u32>>,
+}
+
+impl Peers {
+    fn open(&mut self, core: &mut Core) {
+        self.last += 1;
+        let id = ConnectionId(self.last);
+        core.opened(id, Ipv4Addr::LOCALHOST.into());
+        self.open.push(id);
+    }
+
+    /// Takes in what was sent, as the peers it was sent to.
+    fn hear(&mut self, core: &Core, answers: Answers, foreground: bool) {
+        for (to, answer) in answers {
+            assert!(self.open.contains(&to), "an answer for a connection that is closed");
+            let mut decoder = Decoder::new(Magic::Response, 1 << 20);
+            let bytes = answer.to_bytes();
+            decoder.space()[..bytes.len()].copy_from_slice(&bytes);
+            decoder.advance(bytes.len());
+            let packet = decoder.next().unwrap().unwrap();
+            match FromServer::parse(packet).unwrap() {
+                FromServer::JobCreated { handle } if foreground => {
+                    *self.owed.entry(to).or_default().entry(handle.to_vec()).or_default() += 1;
+                }
+                FromServer::JobAssign(job) | FromServer::JobAssignUniq(job) | FromServer::JobAssignAll { job, .. } => {
+                    self.given.insert(job.handle.to_vec(), to);
+                }
+                FromServer::WorkComplete { handle, .. }
+                | FromServer::WorkFail { handle }
+                | FromServer::WorkException { handle, .. } => {
+                    let owed = self.owed.get_mut(&to).and_then(|owed| owed.get_mut(handle));
+                    *owed.expect("an end that nobody waits for") -= 1;
+                    assert!(core.jobs.find(handle).is_none(), "a job that ended is still there");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn still_owed(&self) -> u32 {
+        self.owed.values().flat_map(HashMap::values).sum()
+    }
+}
+
+fn step(core: &mut Core, peers: &mut Peers, random: &mut Rng) {
+    if peers.open.len() < 8 && random.u8(..) < 20 || peers.open.is_empty() {
+        return peers.open(core);
+    }
+    let from = peers.open[random.usize(..peers.open.len())];
+    let function = FUNCTIONS[random.usize(..FUNCTIONS.len())];
+    let workload = vec![b'w'; random.usize(..90)];
+    let unique = UNIQUES[random.usize(..UNIQUES.len())];
+    let priority = [Priority::Low, Priority::Normal, Priority::High][random.usize(..3)];
+    let job = Submitted { function, unique, workload: &workload };
+    // One's own job, or somebody else's, or one that has ended.
+    let given: Vec<&Vec<u8>> = peers.given.keys().collect();
+    let handle = if given.is_empty() { b"H:here:1".to_vec() } else { given[random.usize(..given.len())].clone() };
+    let handle = handle.as_slice();
+    let mut foreground = false;
+    let request = match random.u8(..22) {
+        0..=2 => {
+            // One that offers while it sleeps is not woken for what is there, by gearmand neither: they grab first.
+            let answers = core.handle(from, Request::GrabJob);
+            peers.hear(core, answers, false);
+            Request::CanDo { function }
+        }
+        3 => Request::CantDo { function },
+        4 => Request::ResetAbilities,
+        5 | 6 => Request::PreSleep,
+        7..=9 => [Request::GrabJob, Request::GrabJobUniq, Request::GrabJobAll][random.usize(..3)],
+        10..=12 => {
+            foreground = true;
+            Request::Submit { how: Submission::Foreground(priority), job }
+        }
+        13 => Request::Submit { how: Submission::Background(priority), job },
+        14 => Request::Submit { how: Submission::At(random.u64(..1000)), job },
+        15 | 16 => Request::WorkComplete { handle, data: b"r" },
+        17 => Request::WorkFail { handle },
+        18 => Request::WorkException { handle, data: b"e" },
+        19 => Request::WorkStatus { handle, done: 1, of: 2 },
+        20 => {
+            let answers = core.release(random.u64(..1000));
+            return peers.hear(core, answers, false);
+        }
+        _ => {
+            peers.open.retain(|open| *open != from);
+            peers.owed.remove(&from);
+            let answers = core.closed(from);
+            return peers.hear(core, answers, false);
+        }
+    };
+    let answers = core.handle(from, request);
+    peers.hear(core, answers, foreground);
+}
+
+/// Every table says the same of every job.
+fn check(core: &Core) {
+    let jobs = core.jobs.all();
+    let held = |job: &&jobs::Job| job.workload.len() + job.unique.len() + job.reducer.len();
+    assert_eq!(core.jobs.held(), jobs.values().map(held).sum::<usize>());
+    assert_eq!(core.waiting, jobs.values().map(|job| job.waiting.len()).sum::<usize>());
+    assert!(core.jobs.held() <= LIMITS.held && jobs.len() + core.waiting <= LIMITS.queued);
+    for (id, job) in &jobs {
+        let function = core.functions.get(&job.function).unwrap();
+        match job.state {
+            State::Loose => panic!("a job is nowhere"),
+            State::Later(at) => assert!(core.next_due().is_some_and(|due| due <= at)),
+            State::Queued(place) => assert_eq!(function.queue().get(&place), Some(id)),
+            State::Running(worker) => assert!(core.connections[&worker].running.contains(id)),
+        }
+        assert!(!job.is_abandoned() || matches!(job.state, State::Running(_)), "nobody wants job {id}");
+        assert!(job.waiting.iter().all(|client| core.connections[client].waits_for.contains(id)));
+    }
+    for (name, function) in core.functions.iter() {
+        let of = jobs.values().filter(|job| job.function == *name);
+        let running = of.clone().filter(|job| matches!(job.state, State::Running(_))).count();
+        let queued = of.clone().filter(|job| matches!(job.state, State::Queued(_))).count();
+        assert_eq!((function.total, function.running, function.queue().len()), (of.count(), running, queued));
+        let offers = core.connections.values().flat_map(|connection| &connection.offers);
+        assert_eq!(function.workers.len(), offers.filter(|offered| *offered == name).count());
+    }
+    for (id, connection) in &core.connections {
+        assert!(connection.running.iter().all(|job| jobs[job].state == State::Running(*id)));
+        assert!(connection.waits_for.iter().all(|job| jobs[job].waiting.contains(id)));
+        let mut offered = connection.offers.iter().map(|name| core.functions.get(name).unwrap());
+        assert!(
+            connection.sleep != Sleep::Asleep || !offered.any(|function| function.has_work()),
+            "asleep beside work"
+        );
+    }
+}
+
+#[test]
+fn the_tables_agree_and_every_end_is_heard_once() {
+    for seed in 0..20 {
+        let mut random = Rng::with_seed(seed);
+        let identity = Identity { host: "here".into(), version: String::new(), pid: 1 };
+        let (mut core, mut peers) = (Core::new(identity, LIMITS), Peers::default());
+        for _ in 0..1000 {
+            step(&mut core, &mut peers, &mut random);
+            check(&core);
+        }
+        finish(&mut core, &mut peers);
+        assert_eq!(peers.still_owed(), 0, "seed {seed}");
+        for id in std::mem::take(&mut peers.open) {
+            assert_eq!(core.closed(id), []);
+        }
+        assert_eq!((core.jobs.count(), core.jobs.held(), core.waiting), (0, 0, 0), "seed {seed}");
+    }
+}
+
+/// All workers take their offers back, and one does all there is.
+fn finish(core: &mut Core, peers: &mut Peers) {
+    let answers = core.release(u64::MAX);
+    peers.hear(core, answers, false);
+    for worker in peers.open.clone() {
+        let answers = core.handle(worker, Request::ResetAbilities);
+        peers.hear(core, answers, false);
+    }
+    peers.open(core);
+    let worker = peers.open[peers.open.len() - 1];
+    for function in FUNCTIONS {
+        core.handle(worker, Request::CanDo { function });
+    }
+    loop {
+        peers.given.clear();
+        let answers = core.handle(worker, Request::GrabJobUniq);
+        peers.hear(core, answers, false);
+        let Some(handle) = peers.given.keys().next().cloned() else { break };
+        let answers = core.handle(worker, Request::WorkComplete { handle: &handle, data: b"" });
+        peers.hear(core, answers, false);
+        check(core);
+    }
+}

@@ -1,0 +1,120 @@
+//! Joins the core to the connections' tasks: each request goes in under one borrow, each answer into its outbox.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::answer::Answer;
+use super::core::{Answers, ConnectionId, Core};
+use super::input::Received;
+use super::outbox::Outbox;
+
+/// The clock that jobs are put off by may be set: look at it again after at most so long.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What the tasks of one server share. They run on one thread, and none of them waits while it borrows.
+pub(super) struct Hub {
+    core: RefCell<Core>,
+    mailboxes: RefCell<HashMap<ConnectionId, Rc<Mailbox>>>,
+    last: Cell<u64>,
+    max_backlog: usize,
+    /// Another job may be due first.
+    put_off: Notify,
+}
+
+/// A connection's outbox, and the bell that tells its task of something in it.
+pub(super) struct Mailbox {
+    pub(super) outbox: RefCell<Outbox>,
+    pub(super) bell: Notify,
+}
+
+impl Mailbox {
+    pub(super) fn put(&self, answer: Answer) {
+        // Its task sees that the peer is too slow.
+        let _ = self.outbox.borrow_mut().push(answer);
+        self.bell.notify_one();
+    }
+}
+
+impl Hub {
+    pub(super) fn new(core: Core, max_backlog: usize) -> Self {
+        Self {
+            core: RefCell::new(core),
+            mailboxes: RefCell::default(),
+            last: Cell::new(0),
+            max_backlog,
+            put_off: Notify::new(),
+        }
+    }
+
+    /// A connection was made.
+    pub(super) fn open(&self, peer: SocketAddr) -> (ConnectionId, Rc<Mailbox>) {
+        self.last.set(self.last.get() + 1);
+        let id = ConnectionId(self.last.get());
+        let mailbox = Rc::new(Mailbox { outbox: RefCell::new(Outbox::new(self.max_backlog)), bell: Notify::new() });
+        self.mailboxes.borrow_mut().insert(id, Rc::clone(&mailbox));
+        self.core.borrow_mut().opened(id, peer.ip());
+        (id, mailbox)
+    }
+
+    /// A connection has ended, or is about to: others are given its jobs at once.
+    pub(super) fn close(&self, id: ConnectionId) {
+        self.mailboxes.borrow_mut().remove(&id);
+        let answers = self.core.borrow_mut().closed(id);
+        self.deliver(answers);
+    }
+
+    /// Something came.
+    pub(super) fn receive(&self, from: ConnectionId, received: Received<'_>) {
+        let answers = match received {
+            Received::Request(request) => self.core.borrow_mut().handle(from, request),
+            Received::Line(line) => vec![(from, self.core.borrow().command(&line))],
+        };
+        self.deliver(answers);
+        if self.due_in().is_some() {
+            self.release_due();
+            self.put_off.notify_one();
+        }
+    }
+
+    /// Queues jobs when their time comes. Never ends, and does nothing while there are none.
+    pub(super) async fn release_in_time(&self) {
+        loop {
+            match self.due_in() {
+                None => self.put_off.notified().await,
+                Some(left) => tokio::select! {
+                    () = sleep(left.min(LONGEST_SLEEP)) => self.release_due(),
+                    () = self.put_off.notified() => {}
+                },
+            }
+        }
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        let due = Duration::from_secs(self.core.borrow().next_due()?);
+        Some(due.saturating_sub(since_1970()))
+    }
+
+    fn release_due(&self) {
+        let answers = self.core.borrow_mut().release(since_1970().as_secs());
+        self.deliver(answers);
+    }
+
+    fn deliver(&self, answers: Answers) {
+        let mailboxes = self.mailboxes.borrow();
+        for (to, answer) in answers {
+            if let Some(mailbox) = mailboxes.get(&to) {
+                mailbox.put(answer);
+            }
+        }
+    }
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}

@@ -1,0 +1,156 @@
+//! The job server on TCP.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::unistd::gethostname;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::sleep;
+
+use super::connection::{Fault, serve};
+use super::core::{Core, Identity, Limits};
+use super::hub::Hub;
+use super::options::{Options, Reach};
+
+/// Connections that may wait to be taken. A fleet of workers comes at once, and one that finds no room tries again only
+/// after a second.
+const BACKLOG: i32 = 4096;
+
+/// How long no connection is taken after one could not be (no descriptors): trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A job server for development, bound to its address and not yet running.
+pub struct Server {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    options: Options,
+    notices: Box<dyn Fn(&str) + Send>,
+}
+
+impl Server {
+    /// Binds to an address; port 0 is any free one. From here on connections are taken, and served once it runs.
+    ///
+    /// # Errors
+    ///
+    /// The address is not loopback and `options` do not allow that, or the system refuses it: most often another server
+    /// has it. The sentence names the address.
+    pub fn bind(address: SocketAddr, options: Options) -> io::Result<Self> {
+        if options.reach == Reach::Loopback && !address.ip().to_canonical().is_loopback() {
+            let text = format!(
+                "the job server for development is not bound to {address}: anybody who reaches it can run any function, \
+                 so without Reach::Anywhere it takes loopback addresses only"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot bind the job server for development to {address}: {error}"))
+        };
+        let listener = listen(address).map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        Ok(Self { listener, address, options, notices: Box::new(|_| {}) })
+    }
+
+    /// Has `notice` called with a sentence, fit for a log, whenever the server ends a connection or cannot take one.
+    #[must_use]
+    pub fn with_notices(self, notice: impl Fn(&str) + Send + 'static) -> Self {
+        Self { notices: Box::new(notice), ..self }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What is to be said when it starts.
+    #[must_use]
+    pub fn announcement(&self) -> String {
+        format!(
+            "embedded job server on {}, for development: it keeps jobs in memory and forgets them when it ends; \
+             use gearmand in production",
+            self.address
+        )
+    }
+
+    /// Serves until `shutdown` is ready, then ends every connection at once and forgets all jobs, as a gearmand that is
+    /// told to terminate. Not cancel-safe in between: dropping it does the same.
+    ///
+    /// Runs on a current-thread runtime with IO and time enabled, beside whatever else runs there; it never blocks.
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot take the socket.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        self.listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(self.listener)?;
+        let core = Core::new(identity(&self.options), limits(&self.options));
+        let hub = Rc::new(Hub::new(core, self.options.max_backlog));
+        let serving = async {
+            tokio::select! {
+                () = accept(&listener, &hub, &self.options, &self.notices) => {}
+                () = hub.release_in_time() => {}
+                () = shutdown => {}
+            }
+        };
+        LocalSet::new().run_until(serving).await;
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that was just here has connections that linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn identity(options: &Options) -> Identity {
+    let host = gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Identity { host, version: options.version.clone(), pid: std::process::id() }
+}
+
+fn limits(options: &Options) -> Limits {
+    Limits { queued: options.max_queued, held: options.max_held }
+}
+
+/// Takes connections, and ends them all when it is dropped.
+async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &Options, notice: &dyn Fn(&str)) {
+    let mut connections: JoinSet<Option<String>> = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(ended) = connections.join_next() => {
+                if let Ok(Some(sentence)) = ended {
+                    notice(&sentence);
+                }
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((_, peer)) if connections.len() >= options.max_connections => {
+                    let most = options.max_connections;
+                    notice(&format!("the connection from {peer} was closed: max_connections allows {most}"));
+                }
+                Ok((stream, peer)) => {
+                    connections.spawn_local(tend(stream, peer, Rc::clone(hub), options.max_packet));
+                }
+                Err(error) => {
+                    notice(&format!("cannot take a connection, trying again: {error}"));
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// A connection from its beginning to its end; a sentence, where the server ended it.
+async fn tend(stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Option<String> {
+    // Without it a small packet waits 40 ms for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let fault: Fault = serve(stream, peer, hub, max_packet).await.err()?;
+    Some(format!("the connection from {peer} was closed: {fault}"))
+}

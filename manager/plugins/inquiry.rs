@@ -1,0 +1,78 @@
+//! A probe under way, as whoever started it sees it: what it said so far, and what to make of its end.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use super::report::{Found, MAX_WORDS, ProbeOrder, is_report};
+use super::verdict::{Ended, judge_probe};
+use crate::system::reap::End;
+
+/// Messages of a probe that are kept: one more than it has to say is a lie, and a judgement needs no second one.
+const MESSAGES: usize = 2 * MAX_WORDS;
+
+/// One probe.
+#[derive(Debug)]
+pub struct Inquiry {
+    order: ProbeOrder,
+    patience: Duration,
+    messages: Vec<Vec<u8>>,
+    stopped: Option<Ended>,
+}
+
+impl Inquiry {
+    /// A probe that is given this order, and this long to obey it.
+    pub fn new(order: ProbeOrder, patience: Duration) -> Self {
+        Self { order, patience, messages: Vec::new(), stopped: None }
+    }
+
+    /// What it is told.
+    pub fn order(&self) -> &ProbeOrder {
+        &self.order
+    }
+
+    /// Keeps what it said; true once it has said enough and is to be ended.
+    pub fn said(&mut self, message: &[u8]) -> bool {
+        if self.messages.len() < MESSAGES {
+            self.messages.push(message.to_vec());
+        }
+        let enough = is_report(message) || self.messages.len() >= MESSAGES;
+        if enough && self.stopped.is_none() {
+            self.stopped = Some(Ended::Stopped);
+        }
+        enough
+    }
+
+    /// Its time is up, and it is to be ended.
+    pub fn times_out(&mut self) {
+        self.stopped = Some(Ended::Deadline(self.patience));
+    }
+
+    /// Whether its end was already called for.
+    pub fn is_over(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Judges it once it is gone.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub fn judge(&self, end: End) -> Result<Found, Refusal> {
+        let ended = self.stopped.unwrap_or(match end {
+            End::Exit(code) => Ended::Exited(code),
+            End::Signal(signal) => Ended::Signalled(signal),
+        });
+        judge_probe(&self.order.nonce, ended, &self.messages)
+    }
+}
+
+/// Sixteen random bytes as text: what no constructor can guess.
+pub fn nonce() -> String {
+    let mut bytes = [0_u8; 16];
+    let filled = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if filled.is_err() {
+        bytes = u128::from(fastrand::u64(..)).to_ne_bytes();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,305 @@
+//! The watcher over the worker directories: one thread of notify's, no wake-ups while nothing happens.
+//!
+//! notify does not report that a symlink on the way was swapped, or that a directory was removed and made again: so the
+//! directories in which such a thing happens are watched too, each for the one name that matters in it. The slow re-scan
+//! is the net below.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+/// As many links as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+/// What was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Something is complete: a rename, a removal, a file that was closed. Worth a look at once.
+    Complete,
+    /// Something is being written: worth a look when it has been quiet for a while.
+    Writing,
+}
+
+/// What is watched, and in it which names matter; `None`: all of them.
+type Places = BTreeMap<PathBuf, Option<BTreeSet<PathBuf>>>;
+
+struct Shared {
+    wake: Notify,
+    /// 0 nothing, 1 writing, 2 complete: bursts are one notice.
+    noticed: AtomicU8,
+    places: Mutex<Places>,
+}
+
+/// The watcher.
+pub struct Watch {
+    shared: Arc<Shared>,
+    watcher: INotifyWatcher,
+    /// What is armed: the directory's device and inode, which change when it is made again.
+    armed: BTreeMap<PathBuf, (u64, u64)>,
+}
+
+/// Where notices come out. Clones share them.
+#[derive(Clone)]
+pub struct Notices(Arc<Shared>);
+
+impl Notices {
+    /// The next notice. Cancel safe.
+    pub async fn next(&self) -> Notice {
+        loop {
+            match self.0.noticed.swap(0, Relaxed) {
+                0 => self.0.wake.notified().await,
+                1 => return Notice::Writing,
+                _ => return Notice::Complete,
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// A watcher of nothing yet.
+    ///
+    /// # Errors
+    /// notify's, at the limit of inotify instances of this user.
+    pub fn new() -> notify::Result<(Self, Notices)> {
+        let shared =
+            Arc::new(Shared { wake: Notify::new(), noticed: AtomicU8::new(0), places: Mutex::new(Places::new()) });
+        let told = Arc::clone(&shared);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.take(event))?;
+        Ok((Self { shared: Arc::clone(&shared), watcher, armed: BTreeMap::new() }, Notices(shared)))
+    }
+
+    /// Arms the watcher for the directories as they lie now. To be called before they are read, so that no change falls
+    /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
+    pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
+        let places = places(dirs);
+        let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(|dir| identity(dir)).collect();
+        *self.shared.places() = places;
+        for (dir, was) in std::mem::take(&mut self.armed) {
+            match wanted.get(&dir) {
+                Some(is) if *is == was => drop(self.armed.insert(dir, was)),
+                // Fails where the directory is gone, and with it the watch.
+                _ => drop(self.watcher.unwatch(&dir)),
+            }
+        }
+        let mut failures = Vec::new();
+        for (dir, is) in wanted {
+            if self.armed.contains_key(&dir) {
+                continue;
+            }
+            match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(self.armed.insert(dir, is)),
+                Err(error) => failures.push(format!(
+                    "{} cannot be watched: {error}; changes in it are seen at the next re-scan only (raise \
+                     fs.inotify.max_user_watches where that is the limit)",
+                    dir.display()
+                )),
+            }
+        }
+        failures
+    }
+}
+
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// On notify's thread.
+    fn take(&self, event: notify::Result<Event>) {
+        let notice = match event {
+            Ok(event) => match what(&event.kind) {
+                Some(notice) if matters(&event.paths, &self.places()) => notice,
+                _ => return,
+            },
+            // Events were lost: look.
+            Err(_) => Notice::Complete,
+        };
+        self.noticed.fetch_max(if notice == Notice::Complete { 2 } else { 1 }, Relaxed);
+        self.wake.notify_one();
+    }
+}
+
+/// What an event says. Reading is no change: our own probes read.
+fn what(kind: &EventKind) -> Option<Notice> {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Notice::Complete),
+        EventKind::Access(_) => None,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => Some(Notice::Complete),
+        EventKind::Create(_) | EventKind::Modify(_) => Some(Notice::Writing),
+        EventKind::Any | EventKind::Other => Some(Notice::Complete),
+    }
+}
+
+/// Whether an event is about a worker directory, or about one of the names on the way to it.
+fn matters(paths: &[PathBuf], places: &Places) -> bool {
+    paths.is_empty()
+        || paths.iter().any(|path| {
+            let inside = path.parent().and_then(|dir| places.get(dir));
+            match inside {
+                Some(None) => true,
+                Some(Some(names)) => names.contains(path),
+                None => places.contains_key(path),
+            }
+        })
+}
+
+/// The directories to watch: each worker directory's real one whole, and on the way to it those that hold a name which
+/// can be swapped.
+fn places(dirs: &[PathBuf]) -> Places {
+    let mut places = Places::new();
+    for dir in dirs {
+        for name in names_on_the_way(dir) {
+            if let Some(parent) = name.parent()
+                && let Some(names) = places.entry(parent.to_owned()).or_insert_with(|| Some(BTreeSet::new()))
+            {
+                names.insert(name);
+            }
+        }
+        if let Ok(real) = dir.canonicalize() {
+            places.insert(real, None);
+        }
+    }
+    places
+}
+
+/// The names whose swapping changes where a path leads: its symlinks, and its last component. Each in a real directory.
+fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    let mut left: Vec<std::ffi::OsString> = components(path);
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(next) = left.pop() {
+        let name = here.join(&next);
+        let target = std::fs::read_link(&name).ok();
+        if target.is_some() || left.is_empty() {
+            names.push(name.clone());
+        }
+        match target {
+            Some(target) if links < MAX_LINKS => {
+                links += 1;
+                if target.is_absolute() {
+                    here = PathBuf::from("/");
+                }
+                left.extend(components(&target));
+            }
+            _ if next == ".." => drop(here.pop()),
+            _ => here = name,
+        }
+    }
+    names
+}
+
+/// The components of a path that say anything, the last one first.
+fn components(path: &Path) -> Vec<std::ffi::OsString> {
+    let say = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().rev().filter_map(say).collect()
+}
+
+fn identity(dir: &PathBuf) -> Option<(PathBuf, (u64, u64))> {
+    let meta = std::fs::metadata(dir).ok()?;
+    meta.is_dir().then(|| (dir.clone(), (meta.dev(), meta.ino())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{CreateKind, DataChange, MetadataKind, RemoveKind, RenameMode};
+    use std::fs;
+    use std::time::Duration;
+
+    #[test]
+    fn what_events_say() {
+        use Notice::{Complete, Writing};
+        for (kind, expected) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Complete)),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Complete)),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(Writing)),
+            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), Some(Writing)),
+            (EventKind::Create(CreateKind::File), Some(Writing)),
+            (EventKind::Remove(RemoveKind::Folder), Some(Complete)),
+        ] {
+            assert_eq!(what(&kind), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn on_the_way_every_link_and_the_last_name_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("releases/1/workers")).unwrap();
+        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
+        let names = names_on_the_way(&root.join("current/workers"));
+        assert_eq!(names, [root.join("current"), root.join("releases/1/workers")]);
+        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+        assert!(!names_on_the_way(&root.join("loop")).is_empty(), "a link to itself ends");
+    }
+
+    async fn noticed(notices: &Notices, what: &str) {
+        let notice = async { while notices.next().await != Notice::Complete {} };
+        tokio::time::timeout(Duration::from_secs(20), notice).await.unwrap_or_else(|_| panic!("not noticed: {what}"));
+    }
+
+    #[tokio::test]
+    async fn swaps_renames_and_directories_made_again_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for release in ["1", "2"] {
+            fs::create_dir_all(root.join("releases").join(release)).unwrap();
+        }
+        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
+        let dirs = [root.join("current"), root.join("plain")];
+        fs::create_dir(root.join("plain")).unwrap();
+        let (mut watch, notices) = Watch::new().unwrap();
+        assert_eq!(watch.follow(&dirs), [""; 0]);
+
+        fs::write(root.join("plain/.a"), "x").unwrap();
+        noticed(&notices, "a closed file").await;
+        fs::rename(root.join("plain/.a"), root.join("plain/a.so")).unwrap();
+        noticed(&notices, "a rename").await;
+        std::os::unix::fs::symlink("releases/2", root.join("next")).unwrap();
+        fs::rename(root.join("next"), root.join("current")).unwrap();
+        noticed(&notices, "a swapped link").await;
+        watch.follow(&dirs);
+        fs::write(root.join("releases/2/b.so"), "x").unwrap();
+        noticed(&notices, "a file behind the new link").await;
+        fs::remove_dir_all(root.join("plain")).unwrap();
+        noticed(&notices, "a removed directory").await;
+        watch.follow(&dirs);
+        fs::create_dir(root.join("plain")).unwrap();
+        fs::rename(root.join("plain"), root.join("other")).unwrap();
+        fs::rename(root.join("other"), root.join("plain")).unwrap();
+        noticed(&notices, "a directory made again").await;
+        watch.follow(&dirs);
+        fs::write(root.join("plain/c.so"), "x").unwrap();
+        noticed(&notices, "a file in it").await;
+    }
+
+    #[tokio::test]
+    async fn reading_and_neighbours_are_not_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir(root.join("w")).unwrap();
+        fs::write(root.join("w/a.so"), "x").unwrap();
+        let (mut watch, notices) = Watch::new().unwrap();
+        watch.follow(&[root.join("w")]);
+        fs::read(root.join("w/a.so")).unwrap();
+        fs::write(root.join("neighbour"), "x").unwrap();
+        fs::read_dir(root.join("w")).unwrap().for_each(drop);
+        // What comes after it must be the first thing noticed.
+        fs::rename(root.join("w/a.so"), root.join("w/b.so")).unwrap();
+        assert_eq!(notices.next().await, Notice::Complete);
+        assert_eq!(fs::read_dir(root.join("w")).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,169 @@
+//! What becomes of a worker's end: who is to blame, and what is told.
+
+use std::time::Duration;
+
+use super::{Core, Obituary, Stage, Worker};
+use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
+use crate::supervisor::judge::Verdict;
+use crate::supervisor::life::{Life, Why};
+use crate::supervisor::reconcile::WorkerId;
+use crate::system::reap::End;
+
+/// The exit code with which a library's `new()` asks not to be started again.
+const DO_NOT_START_ME_AGAIN: i32 = 125;
+
+impl Core {
+    /// A worker's process is gone.
+    pub(super) fn ended(&mut self, id: WorkerId, obituary: &Obituary, now: Duration) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        self.forget_connections(id);
+        let told = match worker.life {
+            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
+            _ => None,
+        };
+        if let Verdict::Left = obituary.verdict {
+            self.tell(left(&worker, obituary));
+            return;
+        }
+        if told == Some(Why::CannotServe) {
+            // Said in a sentence already, and its function blamed.
+            return;
+        }
+        if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {
+            return self.give_up(worker.pid.unwrap_or_default(), function, version);
+        }
+        let death = death(&worker, obituary);
+        let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
+        self.tell(Event::WorkerDied(death));
+        let by_us = told.is_some_and(|why| why != Why::ByItself);
+        if by_us || self.canary_died(&worker, obituary, &how, now) {
+            return;
+        }
+        self.last_failure = Some(line);
+        if let Some((function, _)) = worker.at_start() {
+            self.failures.insert(function.clone(), format!("a worker {how}"));
+        }
+        self.blame_for(&worker, obituary, now);
+    }
+
+    fn blame_for(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) {
+        let function = |index: usize| worker.functions.get(index).map(|(name, _)| name.clone());
+        match &obituary.verdict {
+            // A worker that has never been ready has had no job, whatever its page says.
+            _ if worker.stage != Stage::Over => self.died_at_start(worker, now),
+            Verdict::InJob(lost) => {
+                if let Some(function) = function(lost.function) {
+                    self.died_in_job(&function, obituary.done, now);
+                }
+            }
+            Verdict::OutsideJob | Verdict::Unknown => {
+                self.died_outside_job(&worker.key, worker.names(), worker.born, now);
+            }
+            Verdict::WhileSending(_) | Verdict::Left => {}
+        }
+    }
+
+    /// The function that was loaded or made is to blame; before that, as for any death outside a job.
+    fn died_at_start(&mut self, worker: &Worker, now: Duration) {
+        match worker.at_start() {
+            Some((function, _)) => self.blame(function, worker.born, now),
+            None => self.died_outside_job(&worker.key, worker.names(), worker.born, now),
+        }
+    }
+
+    /// A worker is killed since it was not ready in time.
+    pub(super) fn hung(&mut self, id: WorkerId, now: Duration) {
+        // Taken out, so that it can be looked at while others are changed.
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let stage = match worker.stage {
+            Stage::Loading(_) => ": its library was being loaded",
+            Stage::Making(_) => ": it was in its new()",
+            Stage::Begins | Stage::Over => "",
+        };
+        let reason = format!("not ready within start_timeout{stage}");
+        if !self.canary_hangs(&worker, &reason, now) {
+            let who = worker.at_start().map_or_else(|| several(&worker.names()), |(function, _)| function.clone());
+            self.last_failure = Some(format!("{who}: {reason}"));
+            self.failures.insert(who, reason);
+            self.died_at_start(&worker, now);
+        }
+        self.workers.insert(id, worker);
+    }
+
+    /// A version is not started again.
+    fn give_up(&mut self, pid: i32, function: String, hash: String) {
+        let event = Event::GivenUp { pid, function: function.clone(), version: hash.clone() };
+        self.last_failure = Some(event.line());
+        self.tell(event);
+        let note = "its new() exited with code 125, which asks not to be started again until its library changes";
+        self.failures.insert(function.clone(), note.into());
+        self.given_up.insert(function, hash);
+    }
+}
+
+impl Worker {
+    /// The function at which its start is, and its version.
+    pub(super) fn at_start(&self) -> Option<&(String, String)> {
+        match self.stage {
+            Stage::Loading(index) | Stage::Making(index) => self.functions.get(index),
+            Stage::Begins | Stage::Over => None,
+        }
+    }
+}
+
+/// The function, and its version, that asked not to be started again. A canary's new version is given up anyway.
+fn asks_not_again<'a>(worker: &'a Worker, obituary: &Obituary) -> Option<&'a (String, String)> {
+    let Stage::Making(index) = worker.stage else { return None };
+    let function = worker.functions.get(index).filter(|_| obituary.end == End::Exit(DO_NOT_START_ME_AGAIN))?;
+    let tried = worker.trial.iter().flatten().any(|(name, _)| *name == function.0);
+    (!tried).then_some(function)
+}
+
+fn left(worker: &Worker, obituary: &Obituary) -> Event {
+    let end = obituary.end;
+    let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
+    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: obituary.jobs, note }
+}
+
+fn death(worker: &Worker, obituary: &Obituary) -> Death {
+    let (at, of) = at(worker, &obituary.verdict);
+    let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
+    Death {
+        pid: worker.pid.unwrap_or_default(),
+        functions: worker.names(),
+        end: obituary.end.to_string(),
+        at,
+        version: of.or(only),
+        generation: worker.generation,
+        jobs: obituary.jobs,
+        peak_mib: obituary.peak_kib / 1024,
+    }
+}
+
+/// What a worker was at when it died, and the version of the function concerned.
+fn at(worker: &Worker, verdict: &Verdict) -> (DeathAt, Option<String>) {
+    if let Some((function, version)) = worker.at_start().cloned() {
+        let at = match worker.stage {
+            Stage::Making(_) => DeathAt::New { function },
+            _ => DeathAt::Load { function },
+        };
+        return (at, Some(version));
+    }
+    match verdict {
+        _ if worker.stage == Stage::Begins => (DeathAt::Start, None),
+        Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
+            let sending = matches!(verdict, Verdict::WhileSending(_));
+            let (name, version) = worker.functions.get(lost.function).cloned().unzip();
+            let at = DeathAt::Job {
+                function: name.unwrap_or_default(),
+                handle: lost.handle.clone(),
+                unique: lost.unique.clone(),
+                seconds: seconds(lost.ran),
+                sending,
+            };
+            (at, version)
+        }
+        Verdict::Unknown => (DeathAt::Unknown, None),
+        Verdict::OutsideJob | Verdict::Left => (DeathAt::Idle, None),
+    }
+}

@@ -1,0 +1,296 @@
+//! New versions of functions that are served already: a canary first, then everybody, or nobody.
+//!
+//! The canary is a surplus worker: the plan's workers serve on beside it. Once it is promoted the new version is the
+//! current one, and [`Core::reconcile`] replaces the others in their turn.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Action, Core, Key, Obituary, Worker, group_key};
+use crate::supervisor::catalog::Version;
+use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::judge::Verdict;
+use crate::supervisor::life::{Happening, Life, Why};
+use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
+use crate::system::reap::End;
+
+/// How often a canary's page is looked at while it is watched.
+const LOOK: Duration = Duration::from_millis(50);
+/// Canaries of one version that may be killed from outside: SIGKILL is not the library's doing, unless it always comes.
+const KILLS: u32 = 3;
+
+/// A worker that tries new versions: names and hashes of these.
+pub(super) type Trial = Vec<(String, String)>;
+
+/// What is known of a rollout that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Rollouts {
+    /// Functions whose rollout was told, with the hash.
+    told: BTreeMap<String, String>,
+    /// Canaries killed from outside, by function.
+    kills: BTreeMap<String, u32>,
+    /// Groups in which several new versions at once died without saying whose fault it was: one at a time from now on.
+    solo: Vec<Key>,
+    /// Promoted versions that old workers still stand beside: name, hash, since when.
+    rolling: Vec<(String, String, Duration)>,
+    look: Option<Duration>,
+}
+
+/// Counters of a canary's new versions, in the order of its trial.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// The canary.
+    pub worker: WorkerId,
+    /// One for each new version.
+    pub tallies: Vec<Tally>,
+}
+
+impl Core {
+    /// Starts and ends canaries so that every new version has one.
+    pub(super) fn reconcile_canaries(&mut self, now: Duration) {
+        if !self.is_running() || !self.announced {
+            return;
+        }
+        let wanted = self.wanted_trials(now);
+        let deadline = now + self.config.graceful_shutdown_wait_time;
+        let there: Vec<(WorkerId, Key, Trial)> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.life.is_live())
+            .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.trial.clone()?)))
+            .collect();
+        for (id, key, trial) in &there {
+            if wanted.get(key) != Some(trial) {
+                self.happens(*id, Happening::Dismiss(Why::Surplus, deadline), now);
+            }
+        }
+        for (key, trial) in wanted {
+            if !there.iter().any(|(_, of, has)| *of == key && *has == trial) {
+                self.start_canary(&key, trial, now);
+            }
+        }
+        self.look_later(now);
+    }
+
+    /// For each group the new versions its canary is to try. A function with workers of its own is tried there.
+    fn wanted_trials(&self, now: Duration) -> BTreeMap<Key, Trial> {
+        let mut wanted: BTreeMap<Key, Trial> = BTreeMap::new();
+        for (function, hash) in self.catalog.pending() {
+            let own = Key::Only(function.to_owned());
+            let planned = |key: &Key| self.plan.groups.iter().any(|group| group_key(group) == *key);
+            let key = if planned(&own) { own } else { Key::All };
+            let shared = self.plan.groups.iter().any(|group| group.functions.iter().any(|name| name == function));
+            if planned(&key) && shared && !self.is_backing_off(function, now) {
+                wanted.entry(key).or_default().push((function.to_owned(), hash.to_owned()));
+            }
+        }
+        for key in &self.rollouts.solo {
+            if let Some(trial) = wanted.get_mut(key) {
+                trial.truncate(1);
+            }
+        }
+        wanted
+    }
+
+    fn start_canary(&mut self, key: &Key, trial: Trial, now: Duration) {
+        let Some(group) = self.plan.groups.iter().find(|group| group_key(group) == *key) else { return };
+        let all = group.functions.clone();
+        let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
+        let may_start = |name: &String| match tried(name) {
+            // Its version before may have asked not to be started again; this one has not.
+            true => !self.is_backing_off(name, now),
+            false => self.may_start(name, now),
+        };
+        let functions: Vec<String> = all.into_iter().filter(may_start).collect();
+        if self.room(key, &functions, now) == 0 {
+            return;
+        }
+        for (function, hash) in &trial {
+            if self.rollouts.told.get(function) != Some(hash) {
+                self.rollouts.told.insert(function.clone(), hash.clone());
+                let from = self.catalog.version(function).map_or_else(String::new, |version| version.hash.clone());
+                self.tell(Event::RolloutStarted { function: function.clone(), from, to: hash.clone() });
+            }
+        }
+        self.start(key, &functions, Some(trial), now);
+    }
+
+    /// The version a worker is to be started with: the new one where it is a canary for it.
+    pub(super) fn version_for(&self, function: &str, trial: Option<&Trial>) -> Option<&Version> {
+        let tries = trial.is_some_and(|trial| trial.iter().any(|(name, _)| name == function));
+        if tries { self.catalog.next(function) } else { self.catalog.version(function) }
+    }
+
+    /// The canaries to be counted, with what they try.
+    pub fn canaries(&self) -> Vec<(WorkerId, Vec<String>)> {
+        let serving = self.workers.iter().filter(|(_, worker)| worker.life.is_serving());
+        serving
+            .filter_map(|(id, worker)| {
+                let names = worker.trial.as_ref()?.iter().map(|(name, _)| name.clone()).collect();
+                Some((*id, names))
+            })
+            .collect()
+    }
+
+    /// When canaries are to be counted next.
+    pub(super) fn canary_due(&self) -> Option<Duration> {
+        self.rollouts.look
+    }
+
+    fn look_later(&mut self, now: Duration) {
+        let watched = self.workers.values().any(|worker| worker.trial.is_some() && worker.life.is_serving());
+        self.rollouts.look = match self.rollouts.look {
+            Some(at) if watched && at > now => Some(at),
+            _ => watched.then(|| now + LOOK),
+        };
+    }
+
+    /// Judges a canary by what it has done.
+    pub(super) fn counted(&mut self, counted: &Counted, now: Duration) {
+        let Some(worker) = self.workers.get(&counted.worker) else { return };
+        let (Some(trial), Life::Serving { since }) = (worker.trial.clone(), worker.life) else { return };
+        if trial.len() != counted.tallies.len() {
+            return;
+        }
+        let served = now.saturating_sub(since);
+        let watches = trial.iter().map(|(function, _)| Watch {
+            seconds: self.config.canary_seconds(function),
+            jobs: self.config.canary_jobs(function),
+        });
+        let tallies: Vec<(Watch, Tally)> = watches.zip(counted.tallies.iter().copied()).collect();
+        match judge(served, &tallies) {
+            Judgement::Watch => {}
+            Judgement::Promote => self.promote(counted.worker, &trial, &counted.tallies, served, now),
+            Judgement::Reject(index) => {
+                let tally = counted.tallies[index];
+                let reason = format!("{} of its first {} jobs failed", tally.failed, tally.jobs());
+                self.reject(&trial[index], &reason, now);
+            }
+        }
+    }
+
+    fn promote(&mut self, id: WorkerId, trial: &Trial, tallies: &[Tally], served: Duration, now: Duration) {
+        for ((function, hash), tally) in trial.iter().zip(tallies) {
+            let Some(version) = self.catalog.promote(function, now) else { continue };
+            self.tell(Event::RolloutPromoted {
+                function: function.clone(),
+                version: hash.clone(),
+                jobs: tally.jobs(),
+                seconds: seconds(served),
+            });
+            self.do_next(Action::MarkGood { function: function.clone(), version });
+            self.rollouts.told.remove(function);
+            self.rollouts.kills.remove(function);
+            self.rollouts.rolling.retain(|(name, ..)| name != function);
+            self.rollouts.rolling.push((function.clone(), hash.clone(), now));
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.trial = None;
+        }
+    }
+
+    /// A new version is bad: it is given up until its content changes, and the old one goes on.
+    fn reject(&mut self, (function, hash): &(String, String), reason: &str, now: Duration) {
+        if self.catalog.next(function).is_none_or(|next| next.hash != *hash) {
+            return;
+        }
+        self.catalog.reject(function, hash, reason);
+        self.rollouts.told.remove(function);
+        self.rollouts.kills.remove(function);
+        let serving = self.catalog.version(function).map(|version| version.hash.clone()).unwrap_or_default();
+        self.tell(Event::RolloutStopped {
+            function: function.clone(),
+            version: hash.clone(),
+            reason: reason.to_owned(),
+            serving,
+        });
+        self.do_next(Action::MarkBad { function: function.clone(), hash: hash.clone(), reason: reason.to_owned() });
+        self.reconcile_canaries(now);
+    }
+
+    /// A canary said that it cannot serve a function: true where that is one it tries, and its version given up.
+    pub(super) fn canary_cannot_serve(
+        &mut self,
+        worker: &WorkerId,
+        function: &str,
+        reason: &str,
+        now: Duration,
+    ) -> bool {
+        let trial = self.workers.get(worker).and_then(|worker| worker.trial.as_ref());
+        let tried = trial.and_then(|trial| trial.iter().find(|(name, _)| name == function)).cloned();
+        if let Some(tried) = &tried {
+            self.reject(tried, reason, now);
+        }
+        tried.is_some()
+    }
+
+    /// A canary did not come up in time, or died: whose fault is that? True where it is dealt with here.
+    pub(super) fn canary_died(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
+        let in_job = match &obituary.verdict {
+            Verdict::InJob(lost) | Verdict::WhileSending(lost) => worker.functions.get(lost.function),
+            _ => None,
+        };
+        let suspects = worker.suspects(worker.at_start().or(in_job));
+        if suspects.is_empty() {
+            return false;
+        }
+        if obituary.end == End::Signal(nix::libc::SIGKILL) && self.is_forgiven(&suspects) {
+            return true;
+        }
+        self.blame_trial(&worker.key, &suspects, how, now);
+        true
+    }
+
+    /// A canary hangs while starting. True where it is dealt with here.
+    pub(super) fn canary_hangs(&mut self, worker: &Worker, how: &str, now: Duration) -> bool {
+        let suspects = worker.suspects(worker.at_start());
+        if !suspects.is_empty() {
+            self.blame_trial(&worker.key, &suspects, how, now);
+        }
+        !suspects.is_empty()
+    }
+
+    /// One suspect is given up; of several each is tried alone.
+    fn blame_trial(&mut self, key: &Key, suspects: &Trial, how: &str, now: Duration) {
+        match suspects.as_slice() {
+            [only] => self.reject(only, how, now),
+            _ => self.rollouts.solo.push(key.clone()),
+        }
+    }
+
+    fn is_forgiven(&mut self, suspects: &Trial) -> bool {
+        let counts = suspects.iter().map(|(function, _)| {
+            let kills = self.rollouts.kills.entry(function.clone()).or_default();
+            *kills += 1;
+            *kills
+        });
+        counts.max().unwrap_or_default() < KILLS
+    }
+
+    /// Tells of rollouts whose last old worker has gone.
+    pub(super) fn finish_rollouts(&mut self, now: Duration) {
+        let workers = &self.workers;
+        let old = |function: &str, hash: &str| {
+            let other = |(name, has): &(String, String)| name == function && has != hash;
+            workers.values().any(|worker| worker.functions.iter().any(|served| other(served)))
+        };
+        let (over, rolling): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(name, hash, _)| !old(name, hash));
+        self.rollouts.rolling = rolling;
+        for (function, version, since) in over {
+            self.tell(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
+        }
+        let pending: Vec<Key> = self.wanted_trials(now).into_keys().collect();
+        self.rollouts.solo.retain(|key| pending.contains(key));
+    }
+}
+
+impl Worker {
+    /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none where
+    /// it is no canary, or ended in code that is not new.
+    fn suspects(&self, at: Option<&(String, String)>) -> Trial {
+        let trial = self.trial.iter().flatten();
+        trial.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! Starts that fail: who is blamed, and who is not started again.
+
+use super::*;
+
+/// What the death of a worker at its start is put down to.
+fn dies_starting(stage: &mut Stage, id: u64, word: Word, end: End) {
+    stage.says(id, word).ends(id, obituary(end, Verdict::OutsideJob, 0));
+}
+
+fn note(stage: &Stage, function: &str) -> Option<String> {
+    let mut views = stage.core.function_views(stage.now);
+    views.find(|view| view.name == function).and_then(|view| view.note)
+}
+
+/// All functions came at the same time, and every worker is for all: only the worker's own words tell who it was.
+fn good_and_bad() -> Stage {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
+    stage.did();
+    stage
+}
+
+fn place_of(stage: &Stage, start: usize, name: &str) -> usize {
+    stage.started[start].functions.iter().position(|(found, _)| found == name).unwrap()
+}
+
+#[test]
+fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
+    for (word, end, expected, told) in [
+        (
+            (|function| Word::Making { function }) as fn(usize) -> Word,
+            End::Exit(3),
+            "a worker exited with code 3 in its new()",
+            "bad: worker 0 exited with code 3 in its new()",
+        ),
+        (
+            |function| Word::Making { function },
+            KILLED,
+            "a worker killed by SIGKILL in its new()",
+            "bad: worker 0 killed by SIGKILL in its new()",
+        ),
+        (
+            |function| Word::Loading { function },
+            End::Signal(11),
+            "a worker killed by SIGSEGV while its library was loaded",
+            "bad: worker 0 killed by SIGSEGV while its library was loaded",
+        ),
+        (
+            // Only new() can ask for that: a constructor that exits is refused by the probe.
+            |function| Word::Loading { function },
+            End::Exit(125),
+            "a worker exited with code 125 while its library was loaded",
+            "bad: worker 0 exited with code 125 while its library was loaded",
+        ),
+    ] {
+        let mut stage = good_and_bad();
+        let bad = place_of(&stage, 0, "bad");
+        dies_starting(&mut stage, 1, word(bad), end);
+        assert_eq!(stage.did(), ["start good"], "{expected}");
+        assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
+        assert_eq!(note(&stage, "good"), None);
+        let line = stage.events.iter().find(|event| matches!(event, Event::WorkerDied(_))).unwrap().line();
+        assert!(line.starts_with(told), "{line}");
+        stage.serves(2).did();
+        stage.later(Duration::from_secs(1));
+        assert_eq!(stage.did(), ["start bad+good"], "{expected}: tried again");
+    }
+}
+
+#[test]
+fn before_it_loads_anything_nobody_is_blamed_alone() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(1).did();
+    stage.ends(2, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.did(), ["announce None"], "the group waits");
+    assert_eq!((note(&stage, "bad"), note(&stage, "good")), (None, None));
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start bad+good"]);
+}
+
+#[test]
+fn a_new_that_hangs_is_named_and_the_others_go_on() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\nstart_timeout = 3\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).did();
+    let bad = place_of(&stage, 0, "bad");
+    stage.says(1, Word::Making { function: bad }).later(Duration::from_secs(3));
+    assert_eq!(stage.did(), ["kill 1", "start good"]);
+    let expected = "not ready within start_timeout: it was in its new()";
+    assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
+    stage.ends(1, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "blamed once");
+}
+
+#[test]
+fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
+    let mut stage = good_and_bad();
+    let bad = place_of(&stage, 0, "bad");
+    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    assert_eq!(stage.did(), ["start good"]);
+    let given_up = |event: &Event| matches!(event, Event::GivenUp { function, .. } if function == "bad");
+    assert_eq!(stage.told(given_up), 1);
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_) | Event::BackingOff { .. })), 0);
+    stage.serves(2);
+    assert!(stage.did().pop().unwrap().starts_with("announce"), "the start is complete without it");
+    for _ in 0..20 {
+        stage.later(Duration::from_secs(30)).input(scan(&[("bad", 1), ("good", 1)]));
+    }
+    let starts: Vec<String> = stage.did().into_iter().filter(|did| did.contains("bad")).collect();
+    assert_eq!(starts, [""; 0], "not in ten minutes");
+    let expected = "its new() exited with code 125, which asks not to be started again until its library changes";
+    assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
+    stage.input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2));
+    assert_eq!(stage.did(), ["probe bad", "start bad+good"], "new content, new chance: a canary");
+    stage.serves(3).counts(3, 20, 0);
+    assert_eq!(stage.did(), ["go 3", "good bad bad-2", "leave 2"]);
+    assert_eq!(note(&stage, "bad"), None);
+}
+
+#[test]
+fn a_new_version_that_asks_for_it_is_given_up_like_any_bad_one() {
+    let mut stage = good_and_bad();
+    let bad = place_of(&stage, 0, "bad");
+    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    stage.serves(2).input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2)).did();
+    let bad = place_of(&stage, 2, "bad");
+    dies_starting(&mut stage, 3, Word::Making { function: bad }, End::Exit(125));
+    let stopped = |event: &Event| matches!(event, Event::RolloutStopped { reason, .. } if reason == "exited with code 125 in its new()");
+    assert_eq!(stage.told(stopped), 1);
+    stage.did();
+    stage.later(Duration::from_secs(600));
+    assert_eq!(stage.did(), [""; 0]);
+}
+
+#[test]
+fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
+    let mut stage = good_and_bad();
+    stage.serves(1).input(scan(&[("bad", 1), ("good", 2)])).input(found("good", 2)).did();
+    let bad = place_of(&stage, 1, "bad");
+    dies_starting(&mut stage, 2, Word::Making { function: bad }, End::Exit(3));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(stage.did(), ["start good"], "tried again without the one that fails");
+}
+
+#[test]
+fn a_library_taken_away_and_put_back_is_tried_again() {
+    let mut stage = Stage::new("[GearmanManager]\n");
+    stage.input(scan(&[("bad", 1)])).input(found("bad", 1));
+    stage.says(1, Word::Making { function: 0 });
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).serves(2).did();
+    stage.ends(1, obituary(End::Exit(125), Verdict::OutsideJob, 0)).did();
+    stage.later(Duration::from_secs(60));
+    assert_eq!(stage.did(), [""; 0]);
+    stage.input(scan(&[("good", 1)])).input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1));
+    assert_eq!(stage.did(), ["probe bad", "good bad bad-1", "start bad"]);
+}
+
+#[test]
+fn a_retry_by_hand_is_tried_at_once() {
+    let mut stage = good_and_bad();
+    let bad = place_of(&stage, 0, "bad");
+    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    stage.serves(2).did();
+    stage.input(Input::Retry { function: "bad".into() });
+    assert!(stage.did().contains(&"start bad+good".to_owned()));
+}
+
+#[test]
+fn a_manager_with_nothing_but_such_a_function_says_so_and_ends() {
+    let mut stage = Stage::new("[GearmanManager]\n");
+    stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).did();
+    dies_starting(&mut stage, 1, Word::Making { function: 0 }, End::Exit(125));
+    let last = stage.did().pop().unwrap();
+    assert!(last.starts_with("fail 1: bad: worker 0 exited with code 125 in its new()"), "{last}");
+}
+
+/// A worker of an older version goes on where the new one gives up.
+#[test]
+fn the_version_before_goes_on() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    assert_eq!(stage.did(), ["probe a", "start a"]);
+    dies_starting(&mut stage, 5, Word::Making { function: 0 }, End::Exit(125));
+    stage.later(Duration::from_secs(600));
+    assert_eq!(stage.did(), [""; 0]);
+    assert_eq!(stage.ids(), [1, 2, 3, 4]);
+    assert!(note(&stage, "a").unwrap().contains("125"));
+}

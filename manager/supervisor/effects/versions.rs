@@ -1,0 +1,160 @@
+//! Stored versions, and what is remembered of them over a restart.
+
+use std::collections::BTreeMap;
+
+use super::Effects;
+use crate::control::VersionStatus;
+use crate::plugins::hash::ShortHash;
+use crate::plugins::name::FunctionName;
+use crate::plugins::store::{Stored, verify};
+use crate::supervisor::catalog::{Memory, Version};
+use crate::supervisor::core::{Action, Core, Input};
+
+/// The stored libraries that are known, by function and hash.
+#[derive(Default)]
+pub struct Known(BTreeMap<(String, String), Stored>);
+
+impl Known {
+    /// Remembers a stored library; what workers load is this version.
+    pub fn add(&mut self, stored: Stored, crate_version: String, warning: Option<String>) -> Version {
+        let (function, hash) = (stored.function.to_string(), stored.hash.short().to_string());
+        let version = Version { hash: hash.clone(), library: stored.path.clone(), crate_version, warning };
+        self.0.insert((function, hash), stored);
+        version
+    }
+
+    fn get(&self, function: &str, hash: &str) -> Option<&Stored> {
+        self.0.get(&(function.to_owned(), hash.to_owned()))
+    }
+}
+
+impl Effects {
+    /// What an earlier manager has left. A stored library that is not what it was is not believed.
+    pub fn memory(&mut self) -> Memory {
+        let mut memory = Memory::default();
+        let functions: Vec<FunctionName> = self.store.last_good.iter().map(|(function, _)| function.clone()).collect();
+        for function in functions {
+            let Some(stored) = self.store.last_good(&function) else { continue };
+            match if self.store.unchanged(&stored) { Ok(stored) } else { verify(&stored) } {
+                Ok(stored) => {
+                    self.store.verified(stored.clone());
+                    let version = self.known.add(stored, String::new(), None);
+                    memory.last_good.insert(function.to_string(), version);
+                }
+                Err(error) => self.trouble(format!("{function}: its last good version cannot be used: {error}")),
+            }
+        }
+        let bad = self.marks.bad().map(|(function, hash, reason)| ((function.clone(), hash.clone()), reason.clone()));
+        memory.bad = bad.collect();
+        memory.pinned =
+            self.marks.pinned().map(|(function, (_, against))| (function.clone(), against.clone())).collect();
+        memory
+    }
+
+    /// Remembers what the core says of versions.
+    pub(super) fn remember(&mut self, action: Action) {
+        let written = match action {
+            Action::MarkGood { function, version } => self.mark_good(&function, &version),
+            Action::MarkBad { function, hash, reason } => self.marks.set_bad(&function, &hash, &reason),
+            Action::Forgive { function } => self.marks.forgive(&function),
+            Action::Pin { function, pin } => self.marks.pin(&function, pin),
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            self.trouble(format!(
+                "what is known of versions cannot be written: {error}; it holds until the manager ends"
+            ));
+        }
+    }
+
+    fn mark_good(&mut self, function: &str, version: &Version) -> std::io::Result<()> {
+        let Some(stored) = self.known.get(function, &version.hash).cloned() else { return Ok(()) };
+        self.store.last_good.set(&stored)?;
+        let keep: Vec<_> = self.known.0.values().filter(|stored| self.is_loaded(stored)).collect();
+        let keep: Vec<_> = keep.into_iter().map(|stored| (stored.function.clone(), stored.hash.short())).collect();
+        let spare = usize::try_from(self.config.keep_versions).unwrap_or(usize::MAX);
+        let removed = self.store.collect(&keep, spare).map_err(std::io::Error::other)?;
+        for gone in removed {
+            self.known.0.remove(&(gone.function.to_string(), gone.hash.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Whether a worker was started with it.
+    fn is_loaded(&self, stored: &Stored) -> bool {
+        let hash = stored.hash.short().to_string();
+        let has = |served: &(String, String)| served.0 == stored.function.as_str() && served.1 == hash;
+        self.children.values().any(|child| match &child.kind {
+            super::children::Kind::Worker(worker) => worker.versions.iter().any(has),
+            _ => false,
+        })
+    }
+
+    /// Whether the stored library is still the one that was checked. One that was changed is made again from worker_dir.
+    pub(super) fn is_intact(&mut self, function: &str, version: &Version) -> bool {
+        let Some(stored) = self.known.get(function, &version.hash) else { return true };
+        if self.store.unchanged(stored) {
+            return true;
+        }
+        match verify(stored) {
+            Ok(again) => {
+                self.store.verified(again.clone());
+                self.known.add(again, version.crate_version.clone(), version.warning.clone());
+                true
+            }
+            Err(error) => {
+                self.trouble(format!(
+                    "{function}: version {} was changed in the store: {error}; it is made again",
+                    version.hash
+                ));
+                self.inputs.push_back(Input::Damaged { function: function.to_owned() });
+                false
+            }
+        }
+    }
+
+    /// The stored versions of all functions, the newest of each first.
+    pub fn versions(&self, core: &Core) -> Vec<VersionStatus> {
+        let kept = self.store.versions().unwrap_or_default();
+        let show = |kept: crate::plugins::garbage::VersionOnDisk| {
+            let (function, hash) = (kept.function.to_string(), kept.hash.to_string());
+            let state = core.version_state(&function, &hash);
+            let stored_at = chrono::DateTime::from_timestamp(kept.stored.0, 0);
+            VersionStatus {
+                stored: stored_at.map_or_else(String::new, |at| at.with_timezone(&chrono::Local).to_rfc3339()),
+                size: kept.size,
+                state: state.word.into(),
+                note: state.note,
+                function,
+                version: hash,
+            }
+        };
+        kept.into_iter().map(show).collect()
+    }
+
+    /// The version that a rollback means: the one named, or the newest that is neither served nor given up.
+    ///
+    /// # Errors
+    /// One sentence, where there is none.
+    pub fn earlier(&mut self, core: &Core, function: &str, hash: Option<&str>) -> Result<Version, String> {
+        let all: Vec<VersionStatus> =
+            self.versions(core).into_iter().filter(|version| version.function == function).collect();
+        let found = match hash {
+            Some(hash) => all.iter().find(|version| version.version.starts_with(hash) && !hash.is_empty()),
+            None => all.iter().find(|version| version.state == "stored"),
+        };
+        let known = || all.iter().map(|version| version.version.as_str()).collect::<Vec<_>>().join(", ");
+        let found = found.ok_or_else(|| match all.is_empty() {
+            true => format!("no version of {function} is stored"),
+            false => format!("{function} has no such earlier version; stored are: {}", known()),
+        })?;
+        if let Some(stored) = self.known.get(function, &found.version) {
+            let (library, hash) = (stored.path.clone(), found.version.clone());
+            return Ok(Version { hash, library, crate_version: String::new(), warning: None });
+        }
+        let name = FunctionName::new(function).map_err(|error| error.to_string())?;
+        let hash = ShortHash::from_name(&found.version).ok_or("that is no hash of a version")?;
+        let stored = self.store.stored(&name, hash).map_err(|error| error.to_string())?;
+        Ok(self.known.add(stored, String::new(), None))
+    }
+}
