@@ -9,5 +9,6 @@ mod support;
 
 mod clients;
 mod deaths;
+mod drain;
 mod scene;
 mod servers;
