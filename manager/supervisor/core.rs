@@ -348,21 +348,16 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Input::Timer`] is due next.
+    /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by then
+    /// is dealt with as far as it can be, and waits for something else to happen.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
         let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
         if !matches!(self.phase, Phase::Starting | Phase::Running) {
             return lives.min();
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
-        let spawn = (self.spawn_after > now).then_some(self.spawn_after);
-        lives
-            .chain(retires)
-            .chain(self.waits(now))
-            .chain(spawn)
-            .chain(self.startup_due())
-            .chain(self.canary_due())
-            .min()
+        let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
+        all.chain(self.startup_due()).chain(self.canary_due()).filter(|at| *at > now).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {

@@ -46,6 +46,9 @@ pub struct Manager {
     announce: Option<Announce>,
     instance: String,
     foreground: bool,
+    /// When the core wants to be woken, as of the last time it was asked something. Not worked out anew at each turn: a
+    /// moment that has just passed would be taken for one that was dealt with.
+    due: Option<Duration>,
     rescan: Option<Instant>,
     /// When what is being written is looked at.
     settle: Option<Instant>,
@@ -132,7 +135,8 @@ impl Manager {
         let notices = effects.notices();
         let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
         let announce = Some(announce);
-        let mut manager = Self { core, effects, announce, instance, foreground, rescan: None, settle: None, end: None };
+        let (due, rescan, settle, end) = (None, None, None, None);
+        let mut manager = Self { core, effects, announce, instance, foreground, due, rescan, settle, end };
         manager.begin(&state_dir, warnings);
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
@@ -209,7 +213,9 @@ impl Manager {
     }
 
     fn input(&mut self, input: Input) {
-        let actions = self.core.handle(input, clock::now());
+        let now = clock::now();
+        let actions = self.core.handle(input, now);
+        self.due = self.core.next_due(now);
         actions.into_iter().for_each(|action| self.perform(action));
     }
 
@@ -285,7 +291,7 @@ impl Manager {
     }
 
     fn next_due(&self) -> Option<Duration> {
-        [self.core.next_due(clock::now()), self.effects.next_due()].into_iter().flatten().min()
+        [self.due, self.effects.next_due()].into_iter().flatten().min()
     }
 }
 

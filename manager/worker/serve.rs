@@ -92,12 +92,13 @@ impl Worker {
     /// may take.
     pub fn run(mut self) -> (Vec<Function>, Duration) {
         loop {
-            self.take_orders();
-            let now = clock::now();
             for server in 0..self.sessions.len() {
                 self.take_packets(server);
                 self.register(server);
             }
+            // After the jobs: an order that came during one was read with it, and forbids to ask for the next.
+            self.take_orders();
+            let now = clock::now();
             if self.take_leave(now) {
                 break;
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gm_native::gearman::client::News;
 use gm_native::gearman::packet::{Priority, Submission};
 
-use crate::scene::{lines, path, served, wait_done, workers};
+use crate::scene::{lines, path, pattern, served, wait_done, workers};
 use crate::support::callers::{Callback, Caller, Mode, gearman};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
@@ -18,11 +18,6 @@ fn warning(text: &str) -> Callback {
 
 fn complete(data: &[u8]) -> Callback {
     Callback::Complete { data: data.to_vec() }
-}
-
-/// Bytes whose order shows.
-fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|place| place as u8).collect()
 }
 
 #[test]

@@ -8,5 +8,7 @@
 mod support;
 
 mod clients;
+mod deaths;
+mod drain;
 mod scene;
 mod servers;

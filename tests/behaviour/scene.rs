@@ -54,6 +54,14 @@ pub fn workers(manager: &Manager) -> Vec<Pid> {
     manager.status()["workers"].as_array().unwrap().iter().map(pid).collect()
 }
 
+/// The processes of the workers that serve, in the order they were started.
+#[track_caller]
+pub fn serving(manager: &Manager) -> Vec<Pid> {
+    let status = manager.status();
+    let serves = |worker: &&Value| worker["state"] == "idle" || worker["state"] == "busy";
+    status["workers"].as_array().unwrap().iter().filter(serves).map(pid).collect()
+}
+
 /// Waits until a worker is at the job with this handle.
 #[track_caller]
 pub fn wait_busy(manager: &Manager, handle: &str) -> Pid {
@@ -79,6 +87,14 @@ pub fn touch(path: &str) {
 /// The lines of a file that jobs write to.
 pub fn lines(path: &str) -> Vec<String> {
     fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// The result of `size`.
+pub fn pattern(size: usize) -> Vec<u8> {
+    let round: Vec<u8> = (0..=255).collect();
+    let mut all = round.repeat(size.div_ceil(round.len()));
+    all.truncate(size);
+    all
 }
 
 /// A job in the foreground, on a connection of its own.

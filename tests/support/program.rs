@@ -1,5 +1,6 @@
 //! Running a program to its end.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::process::{Command, ExitStatus};
@@ -9,7 +10,6 @@ use super::mortal::{read_bytes, spawn};
 use super::wait::try_wait_for;
 
 /// A program that ended.
-#[derive(Debug)]
 pub struct Finished {
     /// How.
     pub status: ExitStatus,
@@ -20,7 +20,6 @@ pub struct Finished {
 }
 
 /// A program that had not ended at its deadline, and was killed.
-#[derive(Debug)]
 pub struct Hung {
     /// Its standard output so far.
     pub stdout: Vec<u8>,
@@ -49,6 +48,19 @@ impl Finished {
     pub fn success(self) -> Vec<u8> {
         assert!(self.status.success(), "{}: {}{}", self.status, self.out(), self.err());
         self.stdout
+    }
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, stdout {:?}, stderr {:?}", self.status, self.out(), self.err())
+    }
+}
+
+impl fmt::Debug for Hung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [out, err] = [&self.stdout, &self.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        write!(f, "stdout {out:?}, stderr {err:?}")
     }
 }
 

@@ -287,6 +287,18 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
     assert_eq!(stage.did(), ["kill 1"]);
 }
 
+/// The moment for job servers to answer is over for the one, and the other has until its deadline to load.
+#[test]
+fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
+    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 30\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+    let deadline = stage.now + Duration::from_secs(30);
+    stage.input(Input::Spawned { worker: WorkerId(1), pid: 11 }).says(1, Word::Loaded);
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(1)));
+    stage.later(Duration::from_secs(6));
+    assert_eq!(stage.core.next_due(stage.now), Some(deadline));
+}
+
 #[test]
 fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
     let mut stage = two_functions();

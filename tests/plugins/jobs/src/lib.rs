@@ -49,7 +49,7 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     match verb {
         "say" => return Ok(rest.into()),
-        "size" => return Ok((0..rest.parse::<usize>()?).map(|place| place as u8).collect()),
+        "size" => return Ok(pattern(rest.parse()?)),
         "pid" => return Ok(std::process::id().to_string().into()),
         "fail" => return Err(rest.into()),
         "exception" => return Err(Failure::exception(rest)),
@@ -76,6 +76,13 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         _ => end(verb, rest)?,
     }
     Ok(Vec::new())
+}
+
+fn pattern(size: usize) -> Vec<u8> {
+    let round: Vec<u8> = (0..=255).collect();
+    let mut all = round.repeat(size.div_ceil(round.len()));
+    all.truncate(size);
+    all
 }
 
 fn wait(mut until: impl FnMut() -> bool) {

@@ -1,0 +1,150 @@
+//! Stops: what runs is finished, what it comes to arrives, nothing new is begun, and then all is gone.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use gm_native::gearman::client::News;
+use gm_native::gearman::packet::{Priority, Submission};
+use nix::sys::signal::{Signal, kill};
+
+use crate::scene::{Job, acting, background, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving};
+use crate::support::callers::gearman;
+use crate::support::gearmand::Gearmand;
+use crate::support::wait::{DEADLINE, wait_for};
+
+#[test]
+fn a_stop_lets_the_running_job_finish_and_begins_no_other() {
+    for (signal, size) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 5_000_000)] {
+        let (gearmand, mut manager) = served("count = 2");
+        let (gate, notes) = (path(&manager, "gate"), path(&manager, "notes"));
+        let workload = format!("wait {gate}\nsize {size}");
+        let caller = || gearman(&gearmand, &["-f", "act", "-u", "running"], workload.as_bytes());
+        std::thread::scope(|scope| {
+            let running = scope.spawn(caller);
+            wait_for("the job to run", DEADLINE, || (gearmand.status("act")?.running == 1).then_some(()));
+            manager.signal(signal);
+            let event = manager.wait_event("draining", |_| true);
+            assert_eq!(event["by"], signal.as_str());
+            // The idle worker goes at once; the busy one stays, is seen to, and takes nothing more.
+            manager.wait_event("worker_left", |event| event["jobs"] == 0);
+            background(&gearmand, "next", &format!("note {notes}"));
+            assert_eq!(manager.status()["state"], "draining");
+            assert_eq!(manager.command("status", &["--check"]).code(), Some(1));
+            touch(&gate);
+            let running = running.join().unwrap();
+            assert_eq!((running.code(), running.stdout.len()), (Some(0), size), "{signal}: {}", running.err());
+        });
+        assert_eq!(manager.wait_exit().code(), Some(0), "{signal}");
+        manager.wait_gone();
+        assert_eq!(lines(&notes), [""; 0], "a job was begun after the stop");
+        assert_eq!(gearmand.status("act").map(|status| (status.total, status.workers)), Some((1, 0)));
+        assert!(!manager.dir().join("gm.pid").exists() && !manager.dir().join("state/control.sock").exists());
+        // It waits for the next manager.
+        manager.start_again();
+        wait_done(&gearmand);
+        assert_eq!(lines(&notes), ["next"]);
+    }
+}
+
+/// A job that asks whether to stop is told.
+#[test]
+fn a_long_job_can_end_early() {
+    let (gearmand, mut manager) = served("");
+    let job = Job::act(&gearmand, "", "stopping\nsay early");
+    wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(job.result(), b"early");
+    assert_eq!(manager.wait_exit().code(), Some(0));
+}
+
+/// The job is handed back, and the log says which one was cut.
+#[test]
+fn a_job_that_does_not_end_in_time_is_cut() {
+    let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 300ms");
+    let mark = path(&manager, "mark");
+    let job = Job::act(&gearmand, "u1", &format!("first {mark} wait /nowhere\nsay again"));
+    let worker = wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(manager.wait_exit().code(), Some(0));
+    let log = manager.log();
+    let cut = format!("act: worker {worker} killed by SIGKILL in job {} (unique u1)", job.handle);
+    assert!(log.contains(&cut), "no line with {cut:?}");
+    manager.start_again();
+    assert_eq!(job.result(), b"again");
+}
+
+#[test]
+fn the_fifth_signal_kills_at_once() {
+    let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 1h");
+    let job = Job::act(&gearmand, "", "wait /nowhere");
+    wait_busy(&manager, &job.handle);
+    // Two signals at a time can be one: each waits until the one before was heard.
+    manager.signal(Signal::SIGTERM);
+    manager.wait_event("draining", |_| true);
+    for _ in 2..5 {
+        manager.mark();
+        manager.signal(Signal::SIGINT);
+        manager.wait_event("reloaded", |event| event["text"].as_str().unwrap().contains("already stopping"));
+    }
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(manager.wait_exit().code(), Some(0));
+    manager.wait_gone();
+}
+
+/// S11, S12: under `-j 1` a job that is given back fails. Workers leave again and again in the middle of a load of results
+/// from nothing to 5 MB, and no job fails or is run twice.
+#[test]
+fn leavings_under_load_cost_no_job_and_no_attempt() {
+    const JOBS: usize = 200;
+    const SIZES: [usize; 8] = [0, 100_000, 1, 1_000_000, 1_000, 100_000, 10_000, 5_000_000];
+    let gearmand = Gearmand::with_args(&["-j", "1"]);
+    let manager = acting(&[&gearmand]).ini("count = 4").start();
+    wait_serving(&manager, "act");
+    let notes = path(&manager, "notes");
+    let mut client = gearmand.client();
+    let mut open = BTreeSet::new();
+    let mut submitted = 0;
+    let mut told = 0;
+    while submitted < JOBS || !open.is_empty() {
+        // A few at a time: gearmand would hold all of the results at once.
+        while submitted < JOBS && open.len() < 12 {
+            let size = SIZES[submitted % SIZES.len()];
+            let (unique, workload) = (submitted.to_string(), format!("take 1\nnote {notes}\nsize {size}"));
+            let submit = Submission::Foreground(Priority::Normal);
+            let handle = client.submit(submit, b"act", unique.as_bytes(), workload.as_bytes()).unwrap();
+            open.insert((handle, size));
+            submitted += 1;
+        }
+        let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
+        let News::Complete(result) = event.news else { panic!("{:?}", event.news) };
+        assert!(open.remove(&(event.handle, result.len())), "a job has {} bytes too many or too few", result.len());
+        let all = serving(&manager);
+        if let Some(worker) = all.get(submitted % all.len().max(1)) {
+            // It may be on its way already, or gone.
+            told += usize::from(kill(*worker, Signal::SIGTERM).is_ok());
+        }
+    }
+    let ran = lines(&notes);
+    assert_eq!((ran.len(), ran.iter().collect::<BTreeSet<_>>().len()), (JOBS, JOBS));
+    let left = manager.events().iter().filter(|event| event["event"] == "worker_left").count();
+    assert!(told >= JOBS / 3 && left >= JOBS / 3, "{told} were told to leave and {left} left");
+    assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));
+}
+
+/// A server that wakes one sleeper for each job may wake the one that is just leaving, which has to ask once more. Nothing
+/// else would heal it here: the other never asks by itself.
+#[test]
+fn a_sleeper_that_leaves_takes_no_wake_up_along() {
+    let gearmand = Gearmand::with_args(&["-w", "1"]);
+    let quiet = "echo_interval = 0\nrescan_interval = 0";
+    let _stays = acting(&[&gearmand]).ini(quiet).start();
+    let mut leaves = acting(&[&gearmand]).ini(quiet).start();
+    for round in 0..20 {
+        gearmand.wait_workers("act", 2);
+        wait_serving(&leaves, "act");
+        leaves.signal(Signal::SIGTERM);
+        assert_eq!(Job::act(&gearmand, "", &format!("say {round}")).result(), round.to_string().into_bytes());
+        leaves.wait_exit();
+        leaves.start_again();
+    }
+}
