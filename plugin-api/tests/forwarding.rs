@@ -11,6 +11,7 @@ fn record(level: u8, text: &str) -> Record {
 
 #[test]
 fn records_of_log() {
+    let _alone = alone();
     let outcome = TestJob::new("").run(|_: &Job, _: &mut Log| {
         log::error!("plain");
         log::warn!("{}", "formatted");
@@ -31,6 +32,7 @@ fn records_of_log() {
 
 #[test]
 fn events_of_tracing_with_their_spans() {
+    let _alone = alone();
     let outcome = TestJob::new("").run(|_: &Job, _: &mut Log| {
         tracing::error!(code = 7, "plain");
         let outer = tracing::info_span!("fetch", url = "http://x", size = tracing::field::Empty);
@@ -48,10 +50,17 @@ fn events_of_tracing_with_their_spans() {
 
 #[test]
 fn a_thread_of_the_job_belongs_to_some_job() {
-    // In a worker it is this one; here tests run side by side, so only that nothing is lost or panics.
+    let _alone = alone();
+    // In a worker it is this one; here it is whichever test runs, which is why they take turns.
     TestJob::new("").run(|_: &Job, _: &mut Log| {
         std::thread::scope(|scope| {
             scope.spawn(|| log::info!("from a thread"));
         });
     });
+}
+
+/// Records of threads go to whatever job runs: one test at a time.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

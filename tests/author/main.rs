@@ -32,6 +32,8 @@ fn library() -> PathBuf {
 /// gm-native, about to be run.
 fn gm_native(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
+    // With it a caught panic is printed with its backtrace, as asked.
+    command.env_remove("RUST_BACKTRACE");
     command.args(args);
     command
 }
