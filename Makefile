@@ -3,14 +3,14 @@
 CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build test deps fmt clippy doc doctest tests deny clean
+.PHONY: build test deps fmt clippy doc doctest tests matrix deny clean
 
 build:
 	$(CARGO) build --release --locked
 
 # In this order: what is quickest to fail comes first. A sub-make each, so that -j does not mix them.
 test: deps
-	@for part in fmt clippy doc doctest tests deny; do \
+	@for part in fmt clippy doc doctest tests matrix deny; do \
 		echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done
 
@@ -32,6 +32,10 @@ doctest:
 
 tests:
 	$(CARGO) test --locked --workspace --lib --bins --tests --examples
+
+# Hosts and libraries of other builds: another gm-native is built for it, which takes minutes the first time.
+matrix:
+	$(CARGO) test --locked --test author matrix -- --ignored
 
 deny:
 	scripts/check-dependencies

@@ -22,6 +22,7 @@ use crate::system::exit;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
+use crate::system::title;
 use crate::worker::job::{self, Assignment, within};
 use crate::worker::orders::{Word, decode, encode};
 use crate::worker::plugin::{Function, explain};
@@ -73,6 +74,7 @@ pub fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how `gm-native call` runs a job; it does nothing by hand");
         exit::now(2);
     };
+    title::set_short(&format!("gm:{}", inheritance.order.function));
     let file = Shown(Path::new(&inheritance.order.library)).to_string();
     let code = match serve(inheritance) {
         Ok(()) => 0,

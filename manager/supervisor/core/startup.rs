@@ -96,12 +96,12 @@ impl Core {
             let of_group = self.workers.values().filter(|worker| worker.key == key);
             let loaded = of_group.clone().filter(|worker| worker.life.is_loaded()).count();
             let starting = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
-            if group.functions.iter().all(|name| self.is_given_up(name)) {
-                return true;
-            }
+            let wanted: Vec<String> =
+                group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
             let failing = self.groups_failing.contains_key(&key)
                 || group.functions.iter().any(|name| self.functions_failing.contains_key(name));
-            loaded >= group.count as usize || (failing && starting == 0 && self.room(&key, &group.functions, now) == 0)
+            let waits = wanted.is_empty() || (failing && self.room(&key, &wanted, now) == 0);
+            loaded >= group.count as usize || (starting == 0 && waits)
         })
     }
 

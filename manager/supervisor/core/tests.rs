@@ -284,7 +284,7 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(3)));
     stage.did();
     stage.later(Duration::from_secs(3));
-    assert_eq!(stage.did(), ["kill 1"]);
+    assert_eq!(stage.did(), ["kill 1", "fail 1: a: not ready within start_timeout"]);
 }
 
 /// The moment for job servers to answer is over for the one, and the other has until its deadline to load.

@@ -91,6 +91,27 @@ fn a_new_that_hangs_is_named_and_the_others_go_on() {
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "blamed once");
 }
 
+/// Nobody who waits for `gm-native -d` waits for a function that fails.
+#[test]
+fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
+    let fails = |stage: &mut Stage| {
+        stage.says(1, Word::CannotServe { function: 0, reason: "no database".into() });
+        stage.ends(1, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+    };
+    let dies = |stage: &mut Stage| dies_starting(stage, 1, Word::Making { function: 0 }, End::Exit(3));
+    let gives_up = |stage: &mut Stage| dies_starting(stage, 1, Word::Making { function: 0 }, End::Exit(125));
+    let ways: [&dyn Fn(&mut Stage); 3] = [&fails, &dies, &gives_up];
+    for way in ways {
+        let mut stage = Stage::new("[GearmanManager]\n");
+        stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
+        assert_eq!(stage.did()[3..], ["start bad", "start good"]);
+        stage.serves(2);
+        assert_eq!(stage.did(), ["go 2"]);
+        way(&mut stage);
+        assert_eq!(stage.did(), ["announce None"]);
+    }
+}
+
 #[test]
 fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
     let mut stage = good_and_bad();
