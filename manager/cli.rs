@@ -67,6 +67,13 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Try a version again that was given up
     Retry(RetryArgs),
+    /// Serve here, with a job server of its own, and build what is being written
+    ///
+    /// Starts a job server in memory and a manager of the libraries in -w. The folder of a crate is built with cargo, in
+    /// the dev profile; its library is served, and built again when its source changes; while it cannot be built, the
+    /// code before goes on. New code answers at once, without a trial. The log is on standard output, at -vvv. Ctrl-C
+    /// finishes what runs. With -c, the file's log, pid file, user, directories of state and job servers are not used.
+    Dev(DevArgs),
     /// Have a job done: its result to standard output, its warnings to standard error
     Submit(SubmitArgs),
 }
@@ -118,6 +125,30 @@ pub struct EventsArgs {
     /// As JSON, one object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `dev`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct DevArgs {
+    /// Folders of crates to build and serve; without -w the libraries go to a temporary directory
+    #[arg(value_name = "CRATE")]
+    pub crates: Vec<PathBuf>,
+
+    /// Build with cargo's release profile
+    #[arg(long)]
+    pub release: bool,
+
+    /// Port of the job server on 127.0.0.1; 0 is any free one [default: 4730, or any if it is taken]
+    #[arg(long, value_name = "PORT", conflicts_with = "host")]
+    pub port: Option<u16>,
+
+    /// Use these job servers, and start none
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+
+    /// How much to log: -v start and stop ... -vvvvv every packet [default: -vvv]
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// Options of `submit`.
@@ -316,7 +347,7 @@ impl Cli {
         let matches = definition.try_get_matches_from_mut(args)?;
         if let Some(command) = matches.subcommand_name() {
             let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-            let allowed = |id: &&str| command == "submit" && *id == "host";
+            let allowed = |id: &&str| matches!((command, *id), ("submit" | "dev", "host") | ("dev", "verbose"));
             if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
                 let option = id.replace('_', "-");
                 let text = format!("the option --{option} is for running the manager, not for {command}");
@@ -330,7 +361,11 @@ impl Cli {
     pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
         let Place { config: _, worker_dir, state_dir, control } = &self.place;
         let manager = &self.manager;
-        let verbose = (manager.verbose > 0).then(|| manager.verbose.min(5).to_string().into());
+        let verbose = manager.verbose.saturating_add(match &self.command {
+            Some(Command::Dev(args)) => args.verbose,
+            _ => 0,
+        });
+        let verbose = (verbose > 0).then(|| verbose.min(5).to_string().into());
         let switch = |on: bool| on.then(|| "1".into());
         let all = [
             ("worker_dir", "-w", joined(worker_dir)),
@@ -357,6 +392,7 @@ impl Cli {
     fn hosts(&self) -> Vec<OsString> {
         let after = match &self.command {
             Some(Command::Submit(args)) => args.host.as_slice(),
+            Some(Command::Dev(args)) => args.host.as_slice(),
             _ => &[],
         };
         [&self.manager.host, after].concat()
@@ -496,6 +532,19 @@ mod tests {
         assert_eq!(parse(line).expect(line).command, Some(Command::Submit(args)));
         for line in ["submit", "submit f x y", "submit f --high --low", "-v submit f", "-t 3 submit f", "submit f -t 3"]
         {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn dev_takes_crates_and_some_of_the_managers_options() {
+        let cli = parse("dev -v --release a b -w w -vv --port 0").expect("dev");
+        let crates = vec!["a".into(), "b".into()];
+        let args = DevArgs { crates, release: true, port: Some(0), verbose: 3, host: vec![] };
+        assert_eq!(cli.command, Some(Command::Dev(args)));
+        assert_eq!(cli.overrides().len(), 2);
+        assert_eq!(overrides("-v -h a dev -h b"), ["host -h a,b", "verbose -v 1"]);
+        for line in ["dev -h a --port 1", "dev --port x", "dev -d", "-D 3 dev"] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
     }

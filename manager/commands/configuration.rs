@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use crate::cli::Cli;
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Overrides, Source};
 
 /// A configuration file is at most this long: it is read whole.
 const LONGEST: u64 = 16 << 20;
@@ -33,8 +33,15 @@ pub struct Configuration {
 /// # Errors
 /// One sentence for each thing that is wrong, for the terminal; the exit code is 2.
 pub fn read(cli: &Cli) -> Result<Configuration, String> {
-    let path = cli.place.config.as_deref();
-    let (mut config, warnings) = load(cli)?;
+    read_with(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())
+}
+
+/// As [`read`], from a file and options that no command line of an operator has.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
+    let (mut config, warnings) = load_with(path, overrides)?;
     let here = std::env::current_dir()
         .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
     config.resolve_paths(&here);
@@ -55,12 +62,14 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
 /// # Errors
 /// As [`read`].
 pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
-    let path = cli.place.config.as_deref();
+    load_with(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())
+}
+
+fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<String>), String> {
     let bytes = path.map(read_file).transpose()?;
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
-    let overrides = cli.overrides().into_iter().collect();
     let environment = |name: &str| std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()));
-    let (config, warnings) = config::load(source, &overrides, &environment).map_err(|errors| errors.to_string())?;
+    let (config, warnings) = config::load(source, overrides, &environment).map_err(|errors| errors.to_string())?;
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 

@@ -4,6 +4,7 @@ pub mod call;
 pub mod check;
 mod child;
 mod configuration;
+pub mod dev;
 pub mod events;
 pub mod new;
 pub mod output;
@@ -29,6 +30,7 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
         Some(probe::ROLE) => probe::main(),
         Some(resolve::ROLE) => resolve::main(),
         Some(call::ROLE) => call::main(),
+        Some(dev::ROLE) => dev::main(),
         _ => {}
     }
 }
@@ -42,6 +44,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             true => status::check(control, format(args.json)),
             false => status::show(control, format(args.json)),
         }),
+        Some(Command::Dev(args)) => dev::run(cli, args),
         Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
         Some(Command::Rollback(args)) => with_manager(cli, |control| versions::roll_back(control, args)),

@@ -32,29 +32,46 @@ const FAILED: u8 = 1;
 
 /// Runs a manager to its end.
 pub fn run(cli: &Cli) -> ExitCode {
-    let read = configuration::read(cli).and_then(|read| check(&read.config).map(|user| (read, user)));
-    let (configuration, user) = match read {
+    let (configuration, user) = match checked(configuration::read(cli)) {
         Ok(both) => both,
-        Err(text) => {
-            text.lines().for_each(|line| eprintln!("gm-native: {line}"));
-            return ExitCode::from(USAGE);
-        }
+        Err(code) => return ExitCode::from(code),
     };
-    if cli.manager.dump_config {
-        return dump(&configuration);
+    match cli.manager.dump_config {
+        true => dump(&configuration),
+        false => ExitCode::from(start(configuration, user.as_ref())),
     }
+}
+
+/// As [`run`], with a configuration that was put together by a command. Returns the exit code.
+pub fn run_with(configuration: Result<Configuration, String>) -> u8 {
+    match checked(configuration) {
+        Ok((configuration, user)) => start(configuration, user.as_ref()),
+        Err(code) => code,
+    }
+}
+
+/// Says what is wrong with a configuration, or finds the user to run as.
+fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option<RunUser>), u8> {
+    read.and_then(|read| check(&read.config).map(|user| (read, user))).map_err(|text| {
+        text.lines().for_each(|line| eprintln!("gm-native: {line}"));
+        USAGE
+    })
+}
+
+/// Runs a manager with a checked configuration to its end, in the background where that says so.
+fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
         Ok(announce) => announce,
         Err(error) => {
             eprintln!("gm-native: cannot run in the background: {error}");
-            return ExitCode::from(FAILED);
+            return FAILED;
         }
     };
-    match prepare(configuration, user.as_ref()) {
-        Ok(prepared) => ExitCode::from(serve(prepared, announce)),
+    match prepare(configuration, user) {
+        Ok(prepared) => serve(prepared, announce),
         Err(text) => {
             announce.failed(FAILED, &format!("gm-native: {text}"));
-            ExitCode::from(FAILED)
+            FAILED
         }
     }
 }

@@ -1,0 +1,165 @@
+//! `gm-native dev`: a manager, a job server and a build of what is being written, in one command on a laptop.
+//!
+//! ```text
+//! gm-native dev            job server, cargo, watcher of sources: this process
+//!  |- gm-native            an ordinary manager, with the keys of `options` set
+//!  `- cargo build          at most one at a time
+//! ```
+//!
+//! The manager is a process of its own, so that everything holds for it that holds in production: it is the only one
+//! that spawns and reaps workers, on its one thread. New code reaches it as it does everywhere: by a rename into
+//! worker_dir.
+
+mod build;
+mod manager;
+mod options;
+mod session;
+mod sources;
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::configuration::{self, Configuration};
+use super::output::fail;
+use crate::cli::{Cli, DevArgs};
+use crate::config::DEFAULT_PORT;
+use crate::jobserver::{Options, Server};
+use crate::logging::{Logger, Target};
+use build::Crate;
+use session::Session;
+
+pub use manager::{ROLE, main};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Why it does not start: the exit code, and what to say.
+type Refusal = (u8, String);
+
+/// Serves until it is told to stop. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line or
+/// configuration.
+pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
+    match prepare(cli, args).and_then(serve) {
+        Ok(code) => ExitCode::from(code),
+        Err((code, text)) => fail(&text.replace('\n', "\ngm-native: "), code),
+    }
+}
+
+/// Everything that is open before the loop begins.
+struct Prepared {
+    session: Session,
+    server: Option<Server>,
+    notices: mpsc::UnboundedReceiver<String>,
+    /// Removed at the end, with all that is in it.
+    _home: TempDir,
+}
+
+fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
+    let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
+    let crates = crates.map_err(|text| (USAGE, text))?;
+    let home = home().map_err(|error| (FAILED, format!("no temporary directory can be made: {error}; set TMPDIR")))?;
+    let own = args.host.is_empty() && cli.manager.host.is_empty();
+    let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
+    let settings = options::options(cli, !crates.is_empty(), home.path(), server.as_ref().map(Server::local_addr));
+    let file = cli.place.config.clone();
+    let read = configuration::read_with(file.as_deref(), &settings.iter().cloned().collect());
+    let Configuration { config, state_dir, control, .. } = read.map_err(|text| (USAGE, text))?;
+    // The later directory wins.
+    let worker_dir = config.worker_dirs.last().cloned().unwrap_or_default();
+    if !crates.is_empty() {
+        let failed = |error| (FAILED, format!("{} cannot be made: {error}", worker_dir.display()));
+        std::fs::create_dir_all(&worker_dir).map_err(failed)?;
+    }
+    let mut logger = Logger::early();
+    logger.open(&Target::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
+    let (told, notices) = mpsc::unbounded_channel();
+    let server = server.map(|server| server.with_notices(move |text| drop(told.send(text.to_owned()))));
+    let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
+    let greeting = greeting(server.as_ref(), &servers.join(","), &state_dir, &control);
+    let manager = manager::Start { file, settings };
+    let session = Session::new(logger, manager, crates, worker_dir, args.release);
+    let mut prepared = Prepared { session, server, notices, _home: home };
+    prepared.session.say(&greeting);
+    Ok(prepared)
+}
+
+/// A directory for this run, readable by its owner only.
+fn home() -> std::io::Result<TempDir> {
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().prefix("gm-native-dev-").permissions(private).tempdir()
+}
+
+/// The embedded job server: on the usual port if nobody has it, so that clients need not be told.
+fn bind(port: Option<u16>) -> Result<Server, String> {
+    let at = |port| Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Options::default());
+    let bound = match port {
+        Some(port) => at(port),
+        None => at(DEFAULT_PORT).or_else(|error| match error.kind() {
+            ErrorKind::AddrInUse => at(0),
+            _ => Err(error),
+        }),
+    };
+    bound.map_err(|error| error.to_string())
+}
+
+/// What somebody who sees it for the first time needs to know.
+fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &Path) -> String {
+    let server = server.map_or_else(|| format!("job servers: {servers}"), Server::announcement);
+    let place: PathBuf = match control == state_dir.join("control.sock") {
+        true => state_dir.into(),
+        false => control.into(),
+    };
+    let option = if place == state_dir { "--state-dir" } else { "--control" };
+    format!(
+        "{server}\na job: gm-native submit -h {servers} FUNCTION DATA\n\
+         what runs: gm-native {option} {} status",
+        place.display()
+    )
+}
+
+/// The loop, on the main thread: a manager's death signal follows the thread that started it.
+fn serve(prepared: Prepared) -> Result<u8, Refusal> {
+    let Prepared { mut session, server, notices, _home } = prepared;
+    let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let served = async {
+            match server {
+                Some(server) => server.run(std::future::pending()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            code = session.run(notices) => code.map_err(|text| (FAILED, text)),
+            Err(error) = served => Err(failed(error)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_can_be_copied() {
+        let text = |control: &str| greeting(None, "a:1,b:2", Path::new("/s"), Path::new(control));
+        assert_eq!(
+            text("/s/control.sock"),
+            "job servers: a:1,b:2\na job: gm-native submit -h a:1,b:2 FUNCTION DATA\n\
+             what runs: gm-native --state-dir /s status"
+        );
+        assert!(text("/c").ends_with("gm-native --control /c status"));
+    }
+
+    #[test]
+    fn a_port_that_was_asked_for_is_that_port_or_an_error() {
+        let taken = bind(Some(0)).unwrap();
+        let Err(error) = bind(Some(taken.local_addr().port())) else { panic!("bound twice") };
+        assert!(error.contains(&taken.local_addr().to_string()), "{error}");
+    }
+}

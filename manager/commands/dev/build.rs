@@ -1,0 +1,191 @@
+//! Building a crate with cargo, and putting its library where the manager looks.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+/// A crate to be served.
+#[derive(Debug)]
+pub struct Crate {
+    /// As the user wrote it.
+    pub name: String,
+    /// Its folder, canonical.
+    pub dir: PathBuf,
+}
+
+impl Crate {
+    /// The crate in a folder.
+    ///
+    /// # Errors
+    /// There is none; a sentence.
+    pub fn find(dir: &Path) -> Result<Self, String> {
+        let name = dir.display().to_string();
+        match dir.canonicalize() {
+            Ok(dir) if dir.join("Cargo.toml").is_file() => Ok(Self { name, dir }),
+            _ => Err(format!("{name} is no folder of a crate: it has no Cargo.toml; gm-native new NAME makes one")),
+        }
+    }
+
+    /// Starts cargo. What it has to say of the code goes to standard error.
+    ///
+    /// # Errors
+    /// cargo cannot be started; a sentence.
+    pub fn build(&self, release: bool) -> Result<Build, String> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let failed = |error: io::Error| {
+            format!("{}: {} cannot be started: {error}; is Rust installed?", self.name, cargo.display())
+        };
+        // A file, since nobody reads while it runs.
+        let messages = tempfile::tempfile().map_err(failed)?;
+        let mut command = Command::new(&cargo);
+        command.args(["build", "--message-format=json-render-diagnostics"]).args(release.then_some("--release"));
+        // A make that started us has a job server that is not ours.
+        command.current_dir(&self.dir).env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
+        command.stdin(Stdio::null()).stdout(messages.try_clone().map_err(failed)?);
+        Ok(Build { cargo: command.spawn().map_err(failed)?, messages, began: Instant::now() })
+    }
+}
+
+/// A build that runs.
+#[derive(Debug)]
+pub struct Build {
+    cargo: Child,
+    messages: File,
+    began: Instant,
+}
+
+/// A build that ended.
+#[derive(Debug)]
+pub struct Built {
+    /// Whether it worked.
+    pub status: ExitStatus,
+    /// How long it took.
+    pub took: Duration,
+    messages: String,
+}
+
+impl Build {
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// The system's; none is known to happen.
+    pub fn ended(&mut self) -> io::Result<Option<Built>> {
+        let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.messages.rewind()?;
+        self.messages.read_to_end(&mut bytes)?;
+        let messages = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Some(Built { status, took: self.began.elapsed(), messages }))
+    }
+
+    /// Ends it; what rustc is doing comes to nothing.
+    pub fn kill(&mut self) {
+        // An error means that it has just ended.
+        let _ = self.cargo.kill();
+        let _ = self.cargo.wait();
+    }
+}
+
+impl Built {
+    /// Puts the crate's libraries into `worker_dir`, each by a rename. Returns their file names. Reads and writes a few
+    /// megabytes, and blocks that long.
+    ///
+    /// # Errors
+    /// It built none, or one cannot be copied; a sentence.
+    pub fn install(&self, crate_dir: &Path, worker_dir: &Path) -> Result<Vec<String>, String> {
+        let libraries = libraries(&self.messages, crate_dir);
+        if libraries.is_empty() {
+            return Err("it builds no library to load: put crate-type = [\"cdylib\", \"rlib\"] under [lib] in its \
+                        Cargo.toml"
+                .into());
+        }
+        libraries.iter().map(|library| install(library, worker_dir)).collect()
+    }
+}
+
+fn install(library: &Path, worker_dir: &Path) -> Result<String, String> {
+    let name = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The manager does not look at a name that begins with a dot.
+    let part = worker_dir.join(format!(".{name}.part"));
+    let copied = fs::copy(library, &part).and_then(|_| fs::rename(&part, worker_dir.join(&name)));
+    match copied {
+        Ok(()) => Ok(name),
+        Err(error) => Err(format!("{} cannot be put into {}: {error}", library.display(), worker_dir.display())),
+    }
+}
+
+/// What is read of cargo's messages.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    #[serde(default)]
+    target: Made,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+struct Made {
+    #[serde(default)]
+    crate_types: Vec<String>,
+}
+
+/// The libraries to load among what cargo says it made, of the crate itself and not of what it depends on. Pure.
+fn libraries(messages: &str, crate_dir: &Path) -> Vec<PathBuf> {
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let ours = parsed.filter(|message| {
+        message.reason == "compiler-artifact"
+            && message.manifest_path.starts_with(crate_dir)
+            && message.target.crate_types.iter().any(|kind| kind == "cdylib")
+    });
+    let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
+    ours.flat_map(|message| message.filenames).filter(is_library).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crates_own_libraries_are_found() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","manifest_path":"/dep/Cargo.toml","target":{"crate_types":["cdylib"]},"filenames":["/t/libdep.so"]}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-message","manifest_path":"/c/Cargo.toml","target":{"crate_types":["cdylib"]}}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/c/Cargo.toml","target":{"crate_types":["bin"]},"filenames":["/t/c"]}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/c/Cargo.toml","target":{"crate_types":["cdylib","rlib"]},"filenames":["/t/libc.so","/t/libc.rlib"],"fresh":true}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(libraries(messages, Path::new("/c")), [PathBuf::from("/t/libc.so")]);
+        assert_eq!(libraries("", Path::new("/c")), [PathBuf::new(); 0]);
+    }
+
+    #[test]
+    fn a_library_comes_by_a_rename() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(from.path().join("libf.so"), "new").unwrap();
+        fs::write(to.path().join("libf.so"), "old").unwrap();
+        let old = File::open(to.path().join("libf.so")).unwrap();
+        assert_eq!(install(&from.path().join("libf.so"), to.path()), Ok("libf.so".into()));
+        assert_eq!(fs::read(to.path().join("libf.so")).unwrap(), b"new");
+        assert_eq!(io::read_to_string(old).unwrap(), "old", "whoever has the old file open keeps it");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
+        assert!(install(Path::new("/nowhere/libg.so"), to.path()).unwrap_err().contains("cannot be put into"));
+    }
+
+    #[test]
+    fn a_folder_without_a_manifest_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Crate::find(dir.path()).unwrap_err();
+        assert!(error.ends_with("it has no Cargo.toml; gm-native new NAME makes one"), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The keys that `dev` sets: those of the command line, and what makes a manager one for a laptop. Pure.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::cli::Cli;
+
+/// What errors name as the option of a key that only `dev` sets.
+const DEV: &str = "dev";
+
+/// Workers and their jobs.
+const VERBOSE: &str = "3";
+
+/// A key, the option it is set by, its value.
+pub type Setting = (&'static str, &'static str, OsString);
+
+/// All keys to set over those of a configuration file. `home` is a directory of this run's own.
+pub fn options(cli: &Cli, has_crates: bool, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
+    let given = cli.overrides();
+    let state = match &cli.place.state_dir {
+        Some(dir) => Path::new(dir).to_owned(),
+        None => home.join("state"),
+    };
+    let mut all: Vec<Setting> = Vec::new();
+    let mut set = |key, value: OsString| all.push((key, DEV, value));
+    // A manager in production with the same file must not be disturbed.
+    set("daemon", "0".into());
+    set("log_file", "stdout".into());
+    set("pid_file", "none".into());
+    set("user", "none".into());
+    set("state_dir", state.clone().into());
+    set("control", state.join("control.sock").into());
+    set("verbose", VERBOSE.into());
+    // Whoever has just written a function wants to see it answer, not to wait for its trial.
+    set("canary_seconds", "0".into());
+    set("canary_jobs", "1".into());
+    if has_crates {
+        set("worker_dir", home.join("workers").into());
+    }
+    if let Some(address) = server {
+        set("host", address.to_string().into());
+    }
+    // What comes later counts.
+    all.extend(given);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(line: &str, key: &str) -> String {
+        let cli = Cli::parse_args(std::iter::once("gm-native").chain(line.split(' ')), "1").unwrap();
+        let all = options(&cli, line.contains("crate"), Path::new("/tmp/x"), Some(([127, 0, 0, 1], 7).into()));
+        let found = all.into_iter().rev().find(|(found, ..)| *found == key);
+        found.map(|(.., value)| value.into_string().unwrap()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_command_line_counts_most() {
+        for (line, key, expected) in [
+            ("dev", "verbose", "3"),
+            ("dev -v", "verbose", "1"),
+            ("dev", "worker_dir", ""),
+            ("dev -w w", "worker_dir", "w"),
+            ("dev crate", "worker_dir", "/tmp/x/workers"),
+            ("dev crate -w w", "worker_dir", "w"),
+            ("dev", "host", "127.0.0.1:7"),
+            ("dev", "state_dir", "/tmp/x/state"),
+            ("dev", "control", "/tmp/x/state/control.sock"),
+            ("dev --state-dir /s", "control", "/s/control.sock"),
+            ("dev --state-dir /s --control /c", "control", "/c"),
+            ("dev", "pid_file", "none"),
+        ] {
+            assert_eq!(value(line, key), expected, "{line}: {key}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The watcher over the sources of the crates: what changes in a crate's folder, but for what cargo makes there.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// Watches the folders of crates, each by its number.
+pub struct Sources {
+    watcher: INotifyWatcher,
+    dirs: Vec<PathBuf>,
+    changes: mpsc::UnboundedReceiver<usize>,
+}
+
+impl Sources {
+    /// A watcher of nothing yet; the folders are canonical.
+    ///
+    /// # Errors
+    /// notify's, at the limit of inotify instances of this user.
+    pub fn new(dirs: Vec<PathBuf>) -> notify::Result<Self> {
+        let (told, changes) = mpsc::unbounded_channel();
+        let known = dirs.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            for index in changed(&event, &known) {
+                // An error means that the end has come.
+                let _ = told.send(index);
+            }
+        })?;
+        Ok(Self { watcher, dirs, changes })
+    }
+
+    /// Watches a crate as its folders lie now; to be called before each build, so that no change falls between.
+    ///
+    /// # Errors
+    /// notify's, at the limit of watches.
+    pub fn follow(&mut self, index: usize) -> notify::Result<()> {
+        let dir = &self.dirs[index];
+        self.watcher.watch(dir, RecursiveMode::NonRecursive)?;
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if is_source(Path::new(&entry.file_name())) {
+                self.watcher.watch(&entry.path(), RecursiveMode::Recursive)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a crate in which something changed. Cancel safe.
+    pub async fn next(&mut self) -> usize {
+        match self.changes.recv().await {
+            Some(index) => index,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The crates that an event is about. On notify's thread.
+fn changed(event: &notify::Result<Event>, dirs: &[PathBuf]) -> Vec<usize> {
+    let Ok(event) = event else {
+        // Events were lost: all may have changed.
+        return (0..dirs.len()).collect();
+    };
+    // Reading is no change, and cargo reads.
+    if matches!(event.kind, EventKind::Access(_)) {
+        return Vec::new();
+    }
+    let about = |dir: &PathBuf| {
+        event.paths.iter().any(|path| path.strip_prefix(dir).is_ok_and(|inside| path != dir && is_source(inside)))
+    };
+    (0..dirs.len()).filter(|index| about(&dirs[*index])).collect()
+}
+
+/// Whether a path in a crate's folder is what its library is made of, as far as its name says: not cargo's output, nor
+/// what editors and version control keep.
+fn is_source(inside: &Path) -> bool {
+    let hidden = |name: &OsStr| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(b".") || name.ends_with(b"~") || name == b"4913"
+    };
+    let names =
+        || inside.components().filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None });
+    names().next().is_some_and(|first| first != "target") && !names().any(hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind};
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_a_source() {
+        for (path, expected) in [
+            ("src/lib.rs", true),
+            ("Cargo.toml", true),
+            ("src/target/mod.rs", true),
+            ("target", false),
+            ("target/debug/libf.so", false),
+            (".git/index", false),
+            ("src/.lib.rs.swp", false),
+            ("src/lib.rs~", false),
+            ("", false),
+        ] {
+            assert_eq!(is_source(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_events_say() {
+        let dirs = [PathBuf::from("/a"), PathBuf::from("/b")];
+        let of = |kind, path: &str| changed(&Ok(Event::new(kind).add_path(path.into())), &dirs);
+        let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        assert_eq!(of(written, "/b/src/lib.rs"), [1]);
+        assert_eq!(of(EventKind::Create(CreateKind::Any), "/a/build.rs"), [0]);
+        assert_eq!(of(written, "/a/target/x"), [0; 0]);
+        assert_eq!(of(written, "/c/src/lib.rs"), [0; 0]);
+        assert_eq!(of(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/a/src/lib.rs"), [0; 0]);
+        assert_eq!(changed(&Err(notify::Error::generic("overflow")), &dirs), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_written_source_is_noticed_and_output_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("src/deep")).unwrap();
+        fs::create_dir(root.join("target")).unwrap();
+        let mut sources = Sources::new(vec![PathBuf::from("/other"), root.clone()]).unwrap();
+        sources.follow(1).unwrap();
+        fs::write(root.join("target/x"), "").unwrap();
+        fs::write(root.join("src/deep/x.rs"), "").unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(20), sources.next()).await;
+        assert_eq!(next, Ok(1));
+    }
+}
