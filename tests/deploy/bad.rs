@@ -1,0 +1,162 @@
+//! Versions that load and are bad all the same: the old one goes on.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::scene::{
+    Job, QUICK, ask, file, hash, put, rename_over, said, served, stamped, strict_gearmand, version, wait_all,
+    wait_deployed, wait_quiet,
+};
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::{Manager, Setup};
+use gm_native::gearman::client::News;
+
+/// Puts a bad version in place and lets jobs come until it is given up; returns what was told.
+#[track_caller]
+fn given_up(gearmand: &Gearmand, manager: &Manager, bytes: &[u8]) -> Value {
+    rename_over(manager, bytes);
+    let hash = hash(bytes);
+    let stopped = || {
+        let events = manager.events();
+        events.into_iter().find(|e| e["event"] == "rollout_stopped" && e["version"] == *hash)
+    };
+    loop {
+        // Its canary is to have a job of its own.
+        let jobs: Vec<Job> = (0..4).map(|_| Job::start(gearmand, "stamped", "", "take 1000")).collect();
+        jobs.into_iter().for_each(|job| drop(job.end()));
+        if let Some(event) = stopped() {
+            return event;
+        }
+    }
+}
+
+/// The old version serves alone, and the bad one is not tried again by a touch.
+#[track_caller]
+fn old_goes_on(gearmand: &Gearmand, manager: &Manager, bad: &[u8]) {
+    let rollouts = said(manager, "rollout_started", "stamped");
+    rename_over(manager, bad);
+    manager.wait_event("library_refused", |event| {
+        let reason = event["reason"].as_str().unwrap();
+        reason.contains("was given up before") && reason.contains(&hash(bad))
+    });
+    wait_quiet(manager, 1);
+    wait_all(manager, "stamped", &version("v1"));
+    assert_eq!(ask(gearmand, "stamped"), "v1");
+    assert_eq!(said(manager, "rollout_started", "stamped"), rollouts);
+}
+
+#[test]
+fn one_that_crashes_in_a_job_is_given_up() {
+    // One that is killed has been an attempt: no -j 1 here.
+    let gearmand = Gearmand::start();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("canary_seconds = 1h");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.start();
+    wait_all(&manager, "stamped", &version("v1"));
+    let bad = stamped("v2", "crash");
+    rename_over(&manager, &bad);
+    manager.wait_event("rollout_started", |_| true);
+    let mut jobs = 0;
+    let event = loop {
+        // Whoever takes it, its caller gets an answer: a crash hands it back.
+        assert_eq!(ask(&gearmand, "stamped"), "v1", "after {jobs} jobs");
+        jobs += 1;
+        let events = manager.events();
+        if let Some(event) = events.into_iter().find(|event| event["event"] == "rollout_stopped") {
+            break event;
+        }
+    };
+    assert_eq!([&event["version"], &event["serving"]], [&hash(&bad), &hash(&version("v1"))]);
+    let reason = event["reason"].as_str().unwrap();
+    assert!(reason.starts_with("killed by SIGABRT in job H:"), "{reason}");
+    old_goes_on(&gearmand, &manager, &bad);
+    // A change of its content is tried.
+    rename_over(&manager, &version("v3"));
+    wait_deployed_by_jobs(&gearmand, &manager, "v3");
+}
+
+#[track_caller]
+fn wait_deployed_by_jobs(gearmand: &Gearmand, manager: &Manager, name: &str) {
+    manager.wait_event("rollout_started", |event| event["to"] == *hash(&version(name)));
+    while ask(gearmand, "stamped") != name {}
+    wait_deployed(gearmand, manager, name);
+}
+
+#[test]
+fn one_whose_jobs_fail_is_given_up() {
+    let (gearmand, manager) = served("canary_jobs = 1000\ncanary_seconds = 1h");
+    let bad = stamped("v2", "fail");
+    let event = given_up(&gearmand, &manager, &bad);
+    let reason = event["reason"].as_str().unwrap();
+    assert!(reason.ends_with("jobs failed") && reason.contains(" of its first "), "{reason}");
+    old_goes_on(&gearmand, &manager, &bad);
+    // It may be that the database was down: somebody says so.
+    let done = manager.command("retry", &["stamped"]);
+    assert!(done.status.success() && done.out().contains("tried again"), "{done:?}");
+    while said(&manager, "rollout_stopped", "stamped") < 2 {
+        let jobs: Vec<Job> = (0..4).map(|_| Job::start(&gearmand, "stamped", "", "take 1000")).collect();
+        jobs.into_iter().for_each(|job| drop(job.end()));
+    }
+    wait_quiet(&manager, 1);
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+}
+
+/// Failures are what some functions do: as many as before are no reason.
+#[test]
+fn one_that_fails_as_often_as_before_is_no_worse() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("canary_jobs = 4\ncanary_seconds = 1h");
+    fs::write(setup.dir().join("workers/stamped.so"), stamped("v1", "fail")).unwrap();
+    let manager = setup.start();
+    wait_all(&manager, "stamped", &stamped("v1", "fail"));
+    let fail = || assert_eq!(Job::start(&gearmand, "stamped", "", "").end(), News::Fail);
+    (0..5).for_each(|_| fail());
+    rename_over(&manager, &stamped("v2", "fail"));
+    while said(&manager, "rollout_promoted", "stamped") == 0 {
+        fail();
+    }
+    assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
+}
+
+#[test]
+fn one_whose_object_cannot_be_made_is_given_up() {
+    let (gearmand, manager) = served("");
+    for (mood, reason) in [("new", "this version cannot be made"), ("exit125", "exited with code 125 in its new()")] {
+        let bad = stamped("v2", mood);
+        rename_over(&manager, &bad);
+        let event = manager.wait_event("rollout_stopped", |event| event["version"] == *hash(&bad));
+        assert!(event["reason"].as_str().unwrap().contains(reason), "{event}");
+        old_goes_on(&gearmand, &manager, &bad);
+    }
+    let starts = manager.events().iter().filter(|event| event["event"] == "worker_started").count();
+    assert_eq!(starts, 3, "each was tried once");
+}
+
+/// The last good version and the marks are remembered by the next manager.
+#[test]
+fn a_manager_that_starts_on_a_bad_file_serves_the_last_good_version() {
+    let (gearmand, mut manager) = served("");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    let bad = stamped("v3", "new");
+    rename_over(&manager, &bad);
+    manager.wait_event("rollout_stopped", |_| true);
+    for content in [&bad[..], b"not a library\n", &bad[..bad.len() / 2]] {
+        manager.signal(nix::sys::signal::Signal::SIGTERM);
+        manager.wait_exit();
+        put(&manager, "stamped", content);
+        manager.start_again();
+        let event = manager.wait_event("library_refused", |_| true);
+        assert_eq!(event["serving"], *hash(&version("v2")), "{event}");
+        wait_all(&manager, "stamped", &version("v2"));
+        assert_eq!(ask(&gearmand, "stamped"), "v2");
+        let line = manager.wait_log("goes on being served");
+        assert!(line.contains(&hash(&version("v2"))), "{line}");
+        let note = manager.status()["functions"][0]["note"].as_str().unwrap_or_default().to_owned();
+        assert!(note.contains("refused"), "{note}");
+        assert_eq!(said(&manager, "rollout_started", "stamped"), 0);
+    }
+    fs::write(file(&manager), version("v4")).unwrap();
+    wait_deployed(&gearmand, &manager, "v4");
+}

@@ -1,0 +1,17 @@
+//! Deploying is copying a file: every way to copy one, every way for it to be bad, and no job that is lost by it.
+//!
+//! On the real gearmand with `-j 1`: an attempt that is counted wrongly fails its job.
+
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+#[path = "../corpus/mod.rs"]
+mod corpus;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad;
+mod broken;
+mod control;
+mod load;
+mod scene;
+mod seeing;

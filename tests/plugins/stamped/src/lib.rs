@@ -1,0 +1,82 @@
+//! Functions for the tests of deploying: one build of which a test makes many versions, by other bytes in [`STAMP`].
+//!
+//! Tests find it as `libgm_test_stamped.so` beside themselves: cargo builds it where it is a dev-dependency.
+
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
+
+/// Between two looks for what a job waits for.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// After the mark eight bytes of a version and eight of a mood, both filled up with spaces. Moods: `good`, `crash` and
+/// `fail` in a job, `new` (which fails), `exit125` (in `new`).
+static STAMP: [u8; 38] = *b"gm-native test stamp: 0       good    ";
+
+fn stamp(place: usize) -> String {
+    // Not to be known to the compiler: the bytes are changed in the finished library.
+    let stamp = black_box(&STAMP);
+    String::from_utf8_lossy(&stamp[place..place + 8]).trim_end().to_owned()
+}
+
+/// Answers with its version. The workload's lines come first: `note PATH` writes the job's unique to the end of that
+/// file, `wait PATH` waits until there is such a file, `take MICROSECONDS` takes so long.
+fn answer(job: &Job) -> JobResult {
+    match stamp(30).as_str() {
+        "crash" => std::process::abort(),
+        "fail" => return Err("this version fails".into()),
+        _ => {}
+    }
+    for line in job.text()?.lines() {
+        match line.split_once(' ') {
+            Some(("note", path)) => {
+                let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+                file.write_all(format!("{}\n", job.unique()).as_bytes())?;
+            }
+            Some(("wait", path)) => {
+                while !Path::new(path).exists() {
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            Some(("take", time)) => std::thread::sleep(Duration::from_micros(time.parse()?)),
+            _ => return Err(format!("no such step: {line}").into()),
+        }
+    }
+    Ok(stamp(22).into())
+}
+
+struct Stamped;
+
+#[function(name = "stamped")]
+impl Stamped {
+    fn new(_cx: &Context) -> Result<Self, Failure> {
+        match stamp(30).as_str() {
+            "new" => Err("this version cannot be made".into()),
+            "exit125" => std::process::exit(125),
+            _ => Ok(Self),
+        }
+    }
+
+    fn run(&mut self, job: &Job, _log: &mut Log) -> JobResult {
+        answer(job)
+    }
+}
+
+macro_rules! more {
+    ($($name:ident)*) => { $(
+        #[function]
+        fn $name(job: &Job, _log: &mut Log) -> JobResult {
+            answer(job)
+        }
+    )* };
+}
+
+// For many files at once.
+more! {
+    f00 f01 f02 f03 f04 f05 f06 f07 f08 f09 f10 f11 f12 f13 f14 f15 f16 f17 f18 f19 f20 f21 f22 f23 f24
+    f25 f26 f27 f28 f29 f30 f31 f32 f33 f34 f35 f36 f37 f38 f39 f40 f41 f42 f43 f44 f45 f46 f47 f48 f49
+}
