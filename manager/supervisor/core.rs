@@ -5,6 +5,7 @@
 
 mod backing_off;
 mod deaths;
+mod messages;
 mod rollouts;
 mod servers;
 mod startup;
@@ -14,195 +15,22 @@ mod views;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::catalog::{Catalog, Memory, Version};
 use super::event::{Event, seconds};
-use super::judge::Verdict;
 use super::life::{Happening, Life, Why};
 use super::reconcile::{Member, Want, WorkerId, decide};
 use super::restart::Backoff;
 use crate::config::Config;
 use crate::plan::{Plan, plan};
 use crate::plugins::identity::Identity;
-use crate::plugins::scan::{Candidate, Scan};
-use crate::system::reap::End;
-use crate::worker::orders::Word;
+use crate::plugins::scan::Scan;
+pub use messages::{Action, Input, Obituary, Start};
 pub use rollouts::Counted;
 use rollouts::{Rollouts, Trial};
 pub use servers::Server;
 pub use views::{FunctionView, WorkerView};
-
-/// Everything that can happen to the manager.
-#[derive(Debug)]
-pub enum Input {
-    /// The worker directories were read.
-    Scanned(Scan),
-    /// A probe is over.
-    Probed {
-        /// Its function.
-        function: String,
-        /// The file as it was found.
-        identity: Identity,
-        /// The stored version, or one sentence.
-        result: Result<Version, String>,
-    },
-    /// A job server's name was looked up.
-    Resolved {
-        /// Which server.
-        server: usize,
-        /// Its addresses, or one sentence.
-        result: Result<Vec<SocketAddr>, String>,
-    },
-    /// A worker's process exists.
-    Spawned {
-        /// Which worker.
-        worker: WorkerId,
-        /// Its process.
-        pid: i32,
-    },
-    /// A worker's process could not be started.
-    SpawnFailed {
-        /// Which worker.
-        worker: WorkerId,
-        /// What the system said.
-        reason: String,
-    },
-    /// A worker said something.
-    Said {
-        /// Which worker.
-        worker: WorkerId,
-        /// What.
-        word: Word,
-    },
-    /// A worker's process was reaped, and everything it said was taken in before.
-    Ended {
-        /// Which worker.
-        worker: WorkerId,
-        /// How, and at what.
-        obituary: Obituary,
-    },
-    /// A signal, or an order over the control socket, to stop.
-    Stop {
-        /// Its name.
-        by: &'static str,
-    },
-    /// Time to look at the worker directories again.
-    Rescan,
-    /// Something changed in the worker directories.
-    Changed,
-    /// What a canary has done so far.
-    Counted(Counted),
-    /// A stored library was changed or truncated on disk.
-    Damaged {
-        /// Its function.
-        function: String,
-    },
-    /// A version that was given up is to be tried again.
-    Retry {
-        /// Its function.
-        function: String,
-    },
-    /// An earlier version is to be served until the content of worker_dir changes.
-    Rollback {
-        /// Its function.
-        function: String,
-        /// Which.
-        version: Version,
-    },
-    /// Something due may have become due.
-    Timer,
-}
-
-/// What is known of a worker that ended.
-#[derive(Debug, Clone)]
-pub struct Obituary {
-    /// How the process ended.
-    pub end: End,
-    /// What its page says of it.
-    pub verdict: Verdict,
-    /// Jobs it had run.
-    pub jobs: u64,
-    /// The most memory it had, in KiB.
-    pub peak_kib: u64,
-    /// Finished jobs of the lost job's function, over all workers there ever were.
-    pub done: u64,
-}
-
-/// What the manager does.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Read the worker directories.
-    Scan,
-    /// Probe a file.
-    Probe(Candidate),
-    /// Look a job server's name up.
-    Resolve(usize),
-    /// Start a worker.
-    Start(Start),
-    /// Order a worker to go.
-    Go(WorkerId),
-    /// Order a worker to leave.
-    Leave(WorkerId),
-    /// Tell a worker what a job server's name resolves to.
-    Addresses(WorkerId, usize, Vec<SocketAddr>),
-    /// Kill a worker and its process group.
-    Kill(WorkerId),
-    /// Remember that a version is good.
-    MarkGood {
-        /// Its function.
-        function: String,
-        /// Which.
-        version: Version,
-    },
-    /// Remember that a version is bad.
-    MarkBad {
-        /// Its function.
-        function: String,
-        /// First 12 hexadecimal digits of its hash.
-        hash: String,
-        /// Why.
-        reason: String,
-    },
-    /// Forget what is remembered against a function's versions.
-    Forgive {
-        /// The function.
-        function: String,
-    },
-    /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
-    Pin {
-        /// The function.
-        function: String,
-        /// Hash of the version that is served, and of the content of worker_dir.
-        pin: Option<(String, String)>,
-    },
-    /// Log it, and tell whoever follows.
-    Tell(Event),
-    /// Tell whoever started the manager that it serves; with a note for them.
-    Announce(Option<String>),
-    /// Tell whoever started the manager why it does not, and end with this code.
-    Fail(u8, String),
-    /// All is over.
-    Finish,
-}
-
-/// A worker to start.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Start {
-    /// Its name.
-    pub worker: WorkerId,
-    /// What it serves: name, version; in the order of CAN_DO.
-    pub functions: Vec<(String, Version)>,
-    /// Whether it is one of those that do all functions.
-    pub dedicated: bool,
-    /// Counts the starts.
-    pub generation: u64,
-    /// How many workers there are to be in all.
-    pub siblings: u32,
-    /// What each job server's name resolved to, in the configured order.
-    pub addresses: Vec<Vec<SocketAddr>>,
-}
 
 /// Which workers are alike: those for all functions, or those for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

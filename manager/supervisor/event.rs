@@ -1,12 +1,16 @@
 //! Every happening the manager decides on, as one value: it makes the log line, the JSON of `gm-native events`, and what
 //! tests wait for.
 
+mod death;
+
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::life::Why;
 use crate::logging::{Level, escape};
+
+pub use death::{Death, DeathAt};
 
 /// What happened.
 ///
@@ -276,64 +280,6 @@ pub enum Event {
     },
 }
 
-/// What is known of a worker that died.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Death {
-    /// Its process.
-    #[serde(skip)]
-    pub pid: i32,
-    /// What it served.
-    pub functions: Vec<String>,
-    /// How it ended, in words.
-    pub end: String,
-    /// What it was at.
-    #[serde(flatten)]
-    pub at: DeathAt,
-    /// The library version of the job's function, or of the only one.
-    pub version: Option<String>,
-    /// Counts the starts of workers.
-    pub generation: u64,
-    /// Jobs it had run before.
-    pub jobs: u64,
-    /// The most memory it had, in MiB.
-    pub peak_mib: u64,
-}
-
-/// What a worker was at when it died.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "at", rename_all = "snake_case")]
-pub enum DeathAt {
-    /// Before it loaded anything.
-    Start,
-    /// Loading a library.
-    Load {
-        /// Whose.
-        function: String,
-    },
-    /// In a library's `new()`.
-    New {
-        /// Whose.
-        function: String,
-    },
-    /// Waiting for a job.
-    Idle,
-    /// Running a job.
-    Job {
-        /// The job's function.
-        function: String,
-        /// The job's handle.
-        handle: String,
-        /// The job's unique id.
-        unique: String,
-        /// How long it had run, in seconds.
-        seconds: f64,
-        /// The answer was on its way: the job may be done.
-        sending: bool,
-    },
-    /// Something nobody can say: its page was overwritten.
-    Unknown,
-}
-
 impl Event {
     /// From which verbosity on the log shows it.
     pub fn level(&self) -> Level {
@@ -453,48 +399,6 @@ impl Event {
             }
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
-        }
-    }
-}
-
-impl Death {
-    /// How it ended and at what, in a few words.
-    pub fn how(&self) -> String {
-        let end = &self.end;
-        match &self.at {
-            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
-            DeathAt::Start => format!("{end} before it loaded anything"),
-            DeathAt::Load { .. } => format!("{end} while its library was loaded"),
-            DeathAt::New { .. } => format!("{end} in its new()"),
-            DeathAt::Idle | DeathAt::Unknown => format!("{end} outside a job"),
-        }
-    }
-
-    fn line(&self) -> String {
-        let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
-        let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
-        let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB");
-        match &self.at {
-            DeathAt::Job { function, handle, unique, seconds, sending } => {
-                let (handle, unique) = (escape(handle), escape(unique));
-                let fate = if *sending {
-                    "its answer was being sent: a whole one arrives, else the job is handed back"
-                } else {
-                    "handed back"
-                };
-                format!(
-                    "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
-                )
-            }
-            DeathAt::Load { function } | DeathAt::New { function } => {
-                format!("{function}: worker {pid} {}; {rest}", self.how())
-            }
-            DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
-            DeathAt::Unknown => format!(
-                "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
-                 handed back",
-                several(functions)
-            ),
         }
     }
 }

@@ -57,9 +57,9 @@ fn in_several_chunks() {
         assert_eq!(ask(&gearmand, "stamped"), "v1");
         if (target.metadata().unwrap().len() as usize) < bytes.len() {
             manager.wait_event("library_refused", |event| {
-                event["reason"].as_str().is_some_and(|reason| {
-                    reason.contains(&format!("after {} bytes", target.metadata().unwrap().len()))
-                })
+                event["reason"]
+                    .as_str()
+                    .is_some_and(|reason| reason.contains(&format!("after {} bytes", target.metadata().unwrap().len())))
             });
         }
     }
@@ -187,7 +187,8 @@ fn put_aside(manager: &crate::support::manager::Manager) {
 #[test]
 fn names_of_editors_and_rsync_are_passed_over_and_named() {
     let (gearmand, manager) = served("");
-    let names = [".stamped.so.Xa3b9Q", ".stamped.so.swp", "stamped.so~", "#stamped.so#", "stamped.so.part", "notes.txt"];
+    let names =
+        [".stamped.so.Xa3b9Q", ".stamped.so.swp", "stamped.so~", "#stamped.so#", "stamped.so.part", "notes.txt"];
     for name in names {
         fs::write(manager.worker_dir().join(name), version("wrong")).unwrap();
         let path = manager.worker_dir().join(name).canonicalize().unwrap();

@@ -166,7 +166,7 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#,
         );
         assert_eq!(libraries(messages, Path::new("/c")), [PathBuf::from("/t/libc.so")]);
-        assert_eq!(libraries("", Path::new("/c")), [PathBuf::new(); 0]);
+        assert_eq!(libraries("", Path::new("/c")), Vec::<PathBuf>::new());
     }
 
     #[test]

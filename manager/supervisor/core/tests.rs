@@ -5,8 +5,11 @@ mod starts;
 use super::*;
 use crate::config::{Overrides, Source, load};
 use crate::plugins::name::FunctionName;
-use crate::supervisor::judge::JobLost;
+use crate::plugins::scan::Candidate;
+use crate::supervisor::judge::{JobLost, Verdict};
 use crate::supervisor::rollout::Tally;
+use crate::system::reap::End;
+use crate::worker::orders::Word;
 
 /// A core whose workers do as they are told, unless a test says otherwise.
 struct Stage {
@@ -344,7 +347,8 @@ fn a_bad_version_is_given_up_and_nothing_else_happens() {
         stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
     };
     let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
-    let ways: [(&str, fn(&mut Stage)); 5] = [
+    type Way = (&'static str, fn(&mut Stage));
+    let ways: [Way; 5] = [
         ("jobs fail", fails),
         ("crash in a job", crashes),
         ("crash while idle", dies_idle),

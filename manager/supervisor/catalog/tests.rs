@@ -1,0 +1,162 @@
+//! Tables of the module above.
+
+use super::*;
+use crate::plugins::name::FunctionName;
+
+fn identity(ino: u64) -> Identity {
+    Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
+}
+
+fn scan(files: &[(&str, u64)]) -> Scan {
+    let candidates = files.iter().map(|(name, ino)| {
+        let function = FunctionName::new(name).unwrap();
+        let path = PathBuf::from(format!("/w/{name}.so"));
+        (function.clone(), Candidate { function, dir: "/w".into(), path, identity: identity(*ino) })
+    });
+    Scan { candidates: candidates.collect(), ..Scan::default() }
+}
+
+fn version(hash: &str) -> Version {
+    Version { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
+}
+
+fn probed_names(out: &Scanned) -> Vec<&str> {
+    out.probe.iter().map(|c| c.function.as_str()).collect()
+}
+
+#[test]
+fn new_changed_unchanged_and_gone_files() {
+    let mut catalog = Catalog::default();
+    assert_eq!(probed_names(&catalog.scanned(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
+    assert!(!catalog.is_settled());
+    catalog.probed("a", &identity(1), Ok(version("h1")), Duration::ZERO);
+    catalog.probed("b", &identity(1), Ok(version("h2")), Duration::ZERO);
+    assert!(catalog.is_settled());
+    assert_eq!(catalog.functions(), ["a", "b"]);
+    let again = catalog.scanned(scan(&[("a", 1), ("b", 2)]));
+    assert_eq!(probed_names(&again), ["b"]);
+    let gone = catalog.scanned(scan(&[("a", 1)]));
+    assert_eq!(gone.events, [Event::FunctionGone { function: "b".into() }]);
+    assert_eq!(catalog.functions(), ["a"]);
+}
+
+#[test]
+fn a_refused_file_never_takes_the_good_version_away() {
+    let mut catalog = Catalog::default();
+    catalog.scanned(scan(&[("a", 1)]));
+    catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
+    catalog.scanned(scan(&[("a", 2)]));
+    let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
+    assert!(!probed.news);
+    assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
+    assert_eq!(catalog.version("a").unwrap().hash, "good");
+    assert_eq!(catalog.refused().count(), 1);
+}
+
+#[test]
+fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
+    let mut catalog = Catalog::default();
+    catalog.scanned(scan(&[("a", 1)]));
+    catalog.scanned(scan(&[("a", 2)]));
+    assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
+    assert!(!catalog.is_settled());
+}
+
+#[test]
+fn the_same_content_in_a_new_file_is_no_new_version() {
+    let mut catalog = Catalog::default();
+    catalog.scanned(scan(&[("a", 1)]));
+    assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
+    catalog.scanned(scan(&[("a", 2)]));
+    assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
+    let mut catalog = Catalog::default();
+    catalog.scanned(scan(&[("a", 1)]));
+    catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
+    let failed = || Scan { failed_dirs: vec![("/w".into(), "permission denied".into())], ..Scan::default() };
+    assert_eq!(catalog.scanned(failed()).events.len(), 1);
+    assert_eq!(catalog.scanned(failed()).events.len(), 0);
+    assert_eq!(catalog.functions(), ["a"]);
+}
+
+/// A catalog that serves `a` in version `v1`, with its file as number 1.
+fn serving() -> Catalog {
+    let mut catalog = Catalog::default();
+    catalog.scanned(scan(&[("a", 1)]));
+    let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
+    assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
+    catalog
+}
+
+fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
+    catalog.scanned(scan(&[("a", ino)]));
+    catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
+}
+
+#[test]
+fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
+    let mut catalog = serving();
+    assert!(changes_to(&mut catalog, 2, "v2").news);
+    assert_eq!(
+        (catalog.version("a").unwrap().hash.as_str(), catalog.pending().collect::<Vec<_>>()),
+        ("v1", vec![("a", "v2")])
+    );
+    changes_to(&mut catalog, 3, "v3");
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    assert_eq!(catalog.promote("a", Duration::ZERO), Some(version("v3")));
+    assert_eq!(catalog.version("a"), Some(&version("v3")));
+    changes_to(&mut catalog, 4, "v4");
+    assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
+    assert_eq!(catalog.pending().count(), 0);
+}
+
+#[test]
+fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
+    let mut catalog = serving();
+    changes_to(&mut catalog, 2, "v2");
+    catalog.reject("a", "v2", "killed by SIGSEGV");
+    assert_eq!(catalog.pending().count(), 0);
+    let again = changes_to(&mut catalog, 3, "v2");
+    assert!(matches!(&again.events[0], Event::LibraryRefused { reason, .. } if reason.contains("was given up before")));
+    changes_to(&mut catalog, 4, "v3");
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    changes_to(&mut catalog, 5, "v2");
+    assert_eq!(catalog.pending().count(), 0);
+    assert!(catalog.retry("a", Duration::ZERO));
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
+}
+
+#[test]
+fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
+    let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
+    let start = |result| {
+        let mut catalog = Catalog::new(memory());
+        catalog.scanned(scan(&[("a", 9)]));
+        let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
+        (catalog, probed)
+    };
+    let (refused, probed) = start(Err("it is a text file".into()));
+    assert_eq!(refused.version("a"), Some(&version("v1")));
+    assert!(probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1"));
+    let (newer, _) = start(Ok(version("v2")));
+    assert_eq!((newer.version("a").unwrap().hash.as_str(), newer.pending().count()), ("v1", 1), "tried like any other");
+    let (same, probed) = start(Ok(version("v1")));
+    assert_eq!((same.pending().count(), probed.news), (0, true));
+}
+
+#[test]
+fn a_pinned_version_stays_until_the_file_changes() {
+    let mut catalog = serving();
+    changes_to(&mut catalog, 2, "v2");
+    catalog.promote("a", Duration::ZERO);
+    catalog.pin("a", version("v1"), Duration::ZERO);
+    assert!(catalog.is_pinned("a"));
+    changes_to(&mut catalog, 3, "v2");
+    assert_eq!((catalog.version("a").unwrap().hash.as_str(), catalog.pending().count()), ("v1", 0), "a touch");
+    assert!(changes_to(&mut catalog, 4, "v3").unpinned);
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    assert!(!catalog.is_pinned("a"));
+}

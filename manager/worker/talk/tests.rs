@@ -1,0 +1,194 @@
+//! Tables of the module above.
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn registered() -> Talk {
+    let mut talk = Talk::greeting(ms(0));
+    talk.heard_something(ms(1));
+    talk.hear(Heard::Echo, ms(1));
+    assert_eq!(talk.hear(Heard::NoJob, ms(1)), Next::Greeted);
+    talk.registered();
+    talk
+}
+
+fn asleep() -> Talk {
+    let mut talk = registered();
+    talk.asked(ms(2));
+    assert_eq!(talk.hear(Heard::NoJob, ms(2)), Next::Sleep);
+    talk
+}
+
+#[test]
+fn any_answer_to_the_greeting_counts_as_life() {
+    for (answers, old) in [
+        (vec![Heard::Echo, Heard::NoJob], false),
+        (vec![Heard::NoJob], false),
+        (vec![Heard::Echo, Heard::Error(b"server_error")], true),
+    ] {
+        let mut talk = Talk::greeting(ms(0));
+        let last = answers.iter().map(|heard| talk.hear(*heard, ms(1))).last();
+        assert_eq!(last, Some(Next::Greeted), "{answers:?}");
+        assert!(talk.is_greeted() && talk.uses_old_grab() == old, "{answers:?}");
+    }
+}
+
+#[test]
+fn a_server_mute_to_the_greeting_is_lost() {
+    let mut talk = Talk::greeting(ms(0));
+    assert_eq!(talk.due(ms(9_999), INTERVAL, TIMEOUT, true), Due::Nothing);
+    assert_eq!(talk.next_due(INTERVAL, TIMEOUT), Some(ms(10_000)));
+    assert_eq!(talk.due(ms(10_000), INTERVAL, TIMEOUT, true), Due::Lost);
+}
+
+#[test]
+fn what_is_heard_while_serving() {
+    let job = registered();
+    let mut grabbing = registered();
+    grabbing.asked(ms(2));
+    for (name, talk, heard, next) in [
+        ("a job that was asked for", &grabbing, Heard::Assigned, Next::Run),
+        ("a job that was not asked for", &job, Heard::Assigned, Next::Run),
+        ("no job", &grabbing, Heard::NoJob, Next::Sleep),
+        ("no job, not asked", &job, Heard::NoJob, Next::Nothing),
+        ("noop while asleep", &asleep(), Heard::Noop, Next::Nothing),
+        ("noop while awake", &job, Heard::Noop, Next::Nothing),
+        ("a late result", &job, Heard::Error(b"JOB_NOT_FOUND"), Next::Superseded),
+        ("another error", &job, Heard::Error(b"server_error"), Next::Complain),
+        ("an answer to nothing", &job, Heard::Echo, Next::Nothing),
+        ("a packet for clients", &job, Heard::Other, Next::Nothing),
+    ] {
+        assert_eq!(talk.clone().hear(heard, ms(5)), next, "{name}");
+    }
+}
+
+#[test]
+fn a_sleeper_asks_only_after_a_noop() {
+    let mut talk = asleep();
+    assert!(!talk.may_ask(ms(100)));
+    talk.hear(Heard::Noop, ms(100));
+    assert!(talk.may_ask(ms(100)));
+}
+
+#[test]
+fn endless_wake_ups_without_work_are_slowed_down_and_a_job_ends_that() {
+    let mut talk = asleep();
+    let mut now = ms(10);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        talk.asked(now);
+        talk.hear(Heard::NoJob, now);
+        talk.hear(Heard::Noop, now);
+        let pause = talk.next_due(Duration::ZERO, TIMEOUT).unwrap().saturating_sub(now);
+        pauses.push(pause.as_millis());
+        now += pause;
+        assert!(talk.may_ask(now));
+    }
+    assert_eq!(pauses[..5], [0, 0, 0, 10, 20]);
+    assert_eq!(*pauses.last().unwrap(), 1000);
+    talk.asked(now);
+    talk.hear(Heard::Assigned, now);
+    assert!(talk.may_ask(now));
+}
+
+#[test]
+fn nobody_waits_for_a_greeting() {
+    let mut talk = Talk::greeting(ms(0));
+    assert!(!talk.is_awaited());
+    assert_eq!(talk.due(ms(9_999), INTERVAL, TIMEOUT, false), Due::Nothing);
+    assert_eq!(talk.due(ms(10_000), INTERVAL, TIMEOUT, false), Due::Lost);
+}
+
+#[test]
+fn a_grab_without_an_answer_stays_behind_then_the_server_is_lost() {
+    let mut talk = registered();
+    talk.asked(ms(100));
+    assert!(talk.is_awaited());
+    assert_eq!(talk.due(ms(1_100), INTERVAL, TIMEOUT, false), Due::Echo);
+    talk.echo_sent(ms(1_100));
+    assert!(!talk.is_awaited());
+    assert_eq!(talk.due(ms(11_099), INTERVAL, TIMEOUT, false), Due::Nothing);
+    assert_eq!(talk.due(ms(11_100), INTERVAL, TIMEOUT, false), Due::Lost);
+    talk.heard_something(ms(11_100));
+    assert_eq!(talk.hear(Heard::Assigned, ms(11_100)), Next::Run, "a late job is run all the same");
+}
+
+#[test]
+fn time_spent_in_a_job_is_not_held_against_a_server() {
+    let mut talk = registered();
+    talk.echo_sent(ms(100));
+    talk.was_busy(ms(60_000));
+    assert_eq!(talk.due(ms(60_001), INTERVAL, TIMEOUT, false), Due::Nothing);
+    assert_eq!(talk.due(ms(70_000), INTERVAL, TIMEOUT, false), Due::Lost);
+}
+
+#[test]
+fn a_sleeper_proves_the_line_and_asks_again_now_and_then() {
+    let mut talk = asleep();
+    assert_eq!(talk.next_due(INTERVAL, TIMEOUT), Some(ms(30_000)));
+    assert_eq!(talk.due(ms(30_000), INTERVAL, TIMEOUT, true), Due::Echo);
+    assert!(talk.may_ask(ms(30_000)));
+    let mut silent = asleep();
+    assert_eq!(silent.next_due(Duration::ZERO, TIMEOUT), None, "with an interval of 0 nothing wakes up");
+    assert_eq!(silent.due(ms(99_999_999), Duration::ZERO, TIMEOUT, true), Due::Nothing);
+}
+
+#[test]
+fn leaving_walks_to_its_end() {
+    let mut asks_first = asleep();
+    asks_first.leave();
+    assert_eq!(asks_first.farewell(), Farewell::Ask);
+    asks_first.asked(ms(50));
+    assert_eq!(asks_first.farewell(), Farewell::Wait);
+    assert_eq!(asks_first.hear(Heard::NoJob, ms(51)), Next::Nothing, "no PRE_SLEEP any more");
+    assert_eq!(asks_first.farewell(), Farewell::Echo);
+    asks_first.said_farewell(ms(52));
+    assert_eq!(asks_first.farewell(), Farewell::Wait);
+    asks_first.hear(Heard::Echo, ms(53));
+    assert_eq!(asks_first.farewell(), Farewell::Done);
+}
+
+#[test]
+fn leaving_from_every_other_state() {
+    let mut busy = registered();
+    busy.asked(ms(2));
+    let mut woken = asleep();
+    woken.hear(Heard::Noop, ms(3));
+    for (name, mut talk, first) in [
+        ("GRAB out", busy, Farewell::Wait),
+        ("woken and not asked yet", woken, Farewell::Ask),
+        ("a job just done", registered(), Farewell::Echo),
+        ("never greeted", Talk::greeting(ms(0)), Farewell::Done),
+    ] {
+        talk.leave();
+        assert_eq!(talk.farewell(), first, "{name}");
+    }
+}
+
+#[test]
+fn an_older_echo_is_not_taken_for_the_last_one() {
+    let mut talk = registered();
+    talk.echo_sent(ms(10));
+    talk.leave();
+    talk.said_farewell(ms(11));
+    talk.hear(Heard::Echo, ms(12));
+    assert_eq!(talk.farewell(), Farewell::Wait);
+    talk.hear(Heard::Echo, ms(13));
+    assert_eq!(talk.farewell(), Farewell::Done);
+}
+
+#[test]
+fn a_job_after_the_last_echo_asks_for_another() {
+    let mut talk = registered();
+    talk.leave();
+    talk.said_farewell(ms(11));
+    assert_eq!(talk.hear(Heard::Assigned, ms(12)), Next::Run);
+    talk.farewell_again();
+    assert_eq!(talk.farewell(), Farewell::Echo);
+}
