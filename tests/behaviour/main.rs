@@ -10,5 +10,6 @@ mod support;
 mod clients;
 mod deaths;
 mod drain;
+mod managers;
 mod scene;
 mod servers;
