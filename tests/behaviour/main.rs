@@ -8,6 +8,7 @@
 mod support;
 
 mod clients;
+mod daemon;
 mod deaths;
 mod drain;
 mod managers;

@@ -16,7 +16,7 @@ use crate::support::plugins;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// The library of `act` and `fickle`; see its own words for what they do.
+/// The library of `act`; see its own words for what that can do.
 pub fn library() -> PathBuf {
     plugins::example("gm_test_jobs")
 }
