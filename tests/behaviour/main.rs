@@ -7,7 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod clients;
+mod commands;
 mod daemon;
 mod deaths;
 mod drain;
