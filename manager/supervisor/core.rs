@@ -167,6 +167,7 @@ impl Core {
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Timer => {}
         }
+        self.complete_start();
         self.tick(now);
         self.reconcile(now);
         self.reconcile_canaries(now);

@@ -7,7 +7,9 @@ use gm_native::gearman::client::News;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{Job, acting, background, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving};
+use crate::scene::{
+    Job, acting, background, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving, workers,
+};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -132,19 +134,33 @@ fn leavings_under_load_cost_no_job_and_no_attempt() {
 }
 
 /// A server that wakes one sleeper for each job may wake the one that is just leaving, which has to ask once more. Nothing
-/// else would heal it here: the other never asks by itself.
+/// else would heal it here: the other never asks by itself, and a manager that is stopped sends no successor.
 #[test]
 fn a_sleeper_that_leaves_takes_no_wake_up_along() {
     let gearmand = Gearmand::with_args(&["-w", "1"]);
-    let quiet = "echo_interval = 0\nrescan_interval = 0";
-    let _stays = acting(&[&gearmand]).ini(quiet).start();
-    let mut leaves = acting(&[&gearmand]).ini(quiet).start();
-    for round in 0..20 {
-        gearmand.wait_workers("act", 2);
-        wait_serving(&leaves, "act");
-        leaves.signal(Signal::SIGTERM);
-        assert_eq!(Job::act(&gearmand, "", &format!("say {round}")).result(), round.to_string().into_bytes());
-        leaves.wait_exit();
-        leaves.start_again();
+    let quiet = "echo_interval = 0";
+    let both = [0, 1].map(|_| acting(&[&gearmand]).ini(quiet).start());
+    let mut client = gearmand.client();
+    for round in 0..50 {
+        // The one that has been there for longer leaves: it is the one that is woken.
+        let leaves = &both[round % 2];
+        both.iter().for_each(|manager| wait_serving(manager, "act"));
+        wait_asleep(&gearmand, 2);
+        let [worker] = workers(leaves)[..] else { panic!("one worker was planned") };
+        leaves.signal(Signal::SIGSTOP);
+        let workload = format!("say {round}");
+        kill(worker, Signal::SIGTERM).unwrap();
+        client.submit(Submission::Foreground(Priority::Normal), b"act", b"", workload.as_bytes()).unwrap();
+        let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("the job to be done");
+        assert_eq!(event.news, News::Complete(round.to_string().into_bytes()));
+        leaves.signal(Signal::SIGCONT);
+        leaves.wait_event("worker_left", |event| event["pid"] == worker.as_raw());
     }
+}
+
+/// Waits until so many workers have registered, and sleep: a server answers what came before an ECHO first.
+#[track_caller]
+fn wait_asleep(gearmand: &Gearmand, count: u64) {
+    gearmand.wait_workers("act", count);
+    gearmand.client().echo(b"?").unwrap();
 }

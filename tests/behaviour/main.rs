@@ -7,8 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod clients;
+mod commands;
+mod daemon;
 mod deaths;
 mod drain;
+mod managers;
 mod scene;
 mod servers;

@@ -1,7 +1,8 @@
 //! What most tests begin with: a job server, a manager with the library `gm_test_jobs`, and a job in hand.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use gm_native::gearman::client::{Client, News};
@@ -12,9 +13,10 @@ use serde_json::Value;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
+use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// The library of `act` and `fickle`; see its own words for what they do.
+/// The library of `act`; see its own words for what that can do.
 pub fn library() -> PathBuf {
     plugins::example("gm_test_jobs")
 }
@@ -148,4 +150,12 @@ pub fn wait_done(server: &Gearmand) {
     wait_for("all jobs to be done", DEADLINE, || {
         server.status("act").is_none_or(|status| status.total == 0).then_some(())
     });
+}
+
+/// Runs gm-native to its end, in a directory.
+#[track_caller]
+pub fn gm_native(dir: &Path, args: &[&str]) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
+    let finished = run(command.args(args).current_dir(dir), b"", DEADLINE);
+    finished.unwrap_or_else(|hung| panic!("gm-native {args:?} hung: {hung:?}"))
 }

@@ -88,7 +88,7 @@ impl Setup {
     /// Starts it in the foreground, and waits until it answers its commands.
     #[track_caller]
     pub fn start(self) -> Manager {
-        let mut manager = self.launched();
+        let mut manager = self.prepared();
         manager.start_again();
         manager
     }
@@ -101,7 +101,7 @@ impl Setup {
     #[track_caller]
     pub fn daemonize(mut self) -> Manager {
         self.args.push("-d".into());
-        let mut manager = self.launched();
+        let mut manager = self.prepared();
         let finished = manager.run_to_end();
         assert!(finished.status.success(), "gm-native -d: {}{}", finished.out(), finished.err());
         manager.wait_answering();
@@ -115,10 +115,12 @@ impl Setup {
     /// When it does not end.
     #[track_caller]
     pub fn run_to_end(self) -> Finished {
-        self.launched().run_to_end()
+        self.prepared().run_to_end()
     }
 
-    fn launched(self) -> Manager {
+    /// Makes everything a start needs, and starts nothing.
+    #[track_caller]
+    pub fn prepared(self) -> Manager {
         let path = self.dir.path();
         let text = format!(
             "[GearmanManager]\nhost = {}\nworker_dir = {}\nstate_dir = {}\n{}",
@@ -184,6 +186,17 @@ impl Manager {
         let name = format!("gm-native in {}", self.dir.path().display());
         self.process = Some(Mortal::start(&name, &mut self.run_command()));
         self.wait_answering();
+    }
+
+    /// Makes the everyday call and waits for its end: of a start that fails, or with `-d` of what gives the shell back.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    #[track_caller]
+    pub fn run_to_end(&self) -> Finished {
+        let finished = run(&mut self.run_command(), b"", DEADLINE);
+        finished.unwrap_or_else(|hung| panic!("gm-native did not end: {hung:?}\n{}", self.log()))
     }
 
     /// Its processes that run: the manager and its workers.
@@ -302,12 +315,6 @@ impl Manager {
         command.current_dir(self.dir());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
-    }
-
-    #[track_caller]
-    fn run_to_end(&self) -> Finished {
-        let finished = run(&mut self.run_command(), b"", DEADLINE);
-        finished.unwrap_or_else(|hung| panic!("gm-native did not end: {hung:?}\n{}", self.log()))
     }
 
     /// Waits for the control socket, then opens the event stream.

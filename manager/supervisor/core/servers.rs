@@ -104,7 +104,6 @@ impl Core {
             }
             Err(_) => {}
         }
-        self.complete_start();
     }
 
     /// A name that leads nowhere may lead somewhere else by now.

@@ -16,7 +16,7 @@ impl Core {
         self.catalog.is_settled() && self.servers.iter().all(|server| !server.resolving)
     }
 
-    /// Plans for the first time, once everything is known.
+    /// Plans for the first time, once everything is known, whichever answer was the last one.
     pub(super) fn complete_start(&mut self) {
         if self.phase == Phase::Starting && self.is_complete() {
             self.replan(self.started);
@@ -25,7 +25,6 @@ impl Core {
 
     /// Tells once how the start went.
     pub(super) fn startup(&mut self, now: Duration) {
-        self.complete_start();
         if self.announced || !self.is_running() {
             return;
         }

@@ -25,6 +25,19 @@ fn place_of(stage: &Stage, start: usize, name: &str) -> usize {
 }
 
 #[test]
+fn workers_start_with_the_last_answer_also_where_that_is_a_no() {
+    let refused = || Input::Probed { function: "bad".into(), identity: identity(1), result: Err("is empty".into()) };
+    for last in [refused(), found("good", 1)] {
+        let mut stage = Stage::new("[GearmanManager]\n");
+        stage.input(scan(&[("bad", 1), ("good", 1)]));
+        stage.input(if matches!(&last, Input::Probed { result: Ok(_), .. }) { refused() } else { found("good", 1) });
+        stage.did();
+        stage.input(last);
+        assert_eq!(stage.did(), ["start good"]);
+    }
+}
+
+#[test]
 fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
     for (word, end, expected, told) in [
         (

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use gm_plugin_api::{Context, Failure, Job, JobResult, Log, Output, function};
+use gm_plugin_api::{Failure, Job, JobResult, Log, Output, function};
 
 /// Between two looks for what a job waits for.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -111,27 +111,4 @@ fn end(verb: &str, rest: &str) -> Result<(), Failure> {
         _ => return Err(format!("no such step: {verb}").into()),
     }
     Ok(())
-}
-
-/// An object that its function's setting `new` keeps from being made: `fail`, `panic`, `hang`, `exit`.
-struct Fickle;
-
-#[function(name = "fickle")]
-impl Fickle {
-    fn new(cx: &Context) -> Result<Self, Failure> {
-        match cx.setting("new") {
-            Some("fail") => Err("no database".into()),
-            Some("panic") => panic!("no luck"),
-            Some("hang") => {
-                wait(|| false);
-                Ok(Self)
-            }
-            Some("exit") => std::process::exit(7),
-            _ => Ok(Self),
-        }
-    }
-
-    fn run(&mut self, job: &Job, _log: &mut Log) -> Vec<u8> {
-        job.workload().into()
-    }
 }

@@ -1,0 +1,114 @@
+//! The everyday call, `gm-native -c gm.ini -P gm.pid -d`, and where its log goes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getsid};
+
+use crate::scene::{Job, acting, lines, path, workers};
+use crate::support::callers::gearman;
+use crate::support::gearmand::{Gearmand, unused_server};
+use crate::support::manager::Setup;
+use crate::support::plugins;
+
+#[test]
+fn the_caller_gets_its_shell_back_when_the_workers_are_loaded() {
+    let gearmand = Gearmand::start();
+    let mut manager = acting(&[&gearmand]).ini("count = 3").daemonize();
+    let pid = manager.pid();
+    assert_eq!(fs::read_to_string(manager.dir().join("gm.pid")).unwrap(), format!("{pid}\n"));
+    let status = manager.status();
+    assert!(status["state"] == "running" && status["functions"][0]["workers_ready"] == 3, "{status}");
+    assert_eq!(gearman(&gearmand, &["-f", "act"], b"say hello").out(), "hello");
+
+    // It is nobody's child any more, in a session of its own without being its leader, and holds nothing of ours.
+    assert_ne!(getsid(Some(pid)).unwrap(), getsid(None).unwrap());
+    assert_ne!(getsid(Some(pid)).unwrap(), pid);
+    let proc = format!("/proc/{pid}");
+    assert_eq!(fs::read_link(format!("{proc}/cwd")).unwrap().to_str(), Some("/"));
+    for number in 0..3 {
+        assert_eq!(fs::read_link(format!("{proc}/fd/{number}")).unwrap().to_str(), Some("/dev/null"));
+    }
+
+    let stopped: Pid = Pid::from_raw(fs::read_to_string(manager.dir().join("gm.pid")).unwrap().trim().parse().unwrap());
+    kill(stopped, Signal::SIGTERM).unwrap();
+    manager.wait_gone();
+    assert!(!manager.dir().join("gm.pid").exists(), "the pid file was left behind");
+    gearmand.wait_workers("act", 0);
+}
+
+/// That is no reason not to start, but the caller is told.
+#[test]
+fn without_a_job_server_it_starts_and_says_so() {
+    let server = unused_server();
+    let manager = Setup::new(&[&server]).plugin("act", &crate::scene::library()).args(&["-d"]).prepared();
+    let told = manager.run_to_end();
+    let sentence = format!("job server {server} does not answer yet; it is tried again and again");
+    assert!(told.code() == Some(0) && told.err().contains(&sentence), "{told:?}");
+    assert_eq!(manager.status()["state"], "running");
+}
+
+/// A start that fails is told to the caller, with its code; nothing runs then and nothing is left.
+#[test]
+fn a_start_that_fails_gives_its_reason_and_its_code() {
+    let mut manager = Setup::new(&["127.0.0.1"]).args(&["-d"]).prepared();
+    fs::write(manager.worker_dir().join("broken.so"), "no library\n").unwrap();
+    let failed = manager.run_to_end();
+    assert_eq!(failed.code(), Some(1), "{failed:?}");
+    assert!(failed.err().contains("broken.so"), "{failed:?}");
+    manager.wait_gone();
+    assert!(!manager.dir().join("gm.pid").exists(), "the pid file was left behind");
+
+    let wrong = Setup::new(&["127.0.0.1"]).ini("count = many").args(&["-d"]).run_to_end();
+    assert_eq!(wrong.code(), Some(2), "{wrong:?}");
+    assert!(wrong.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{wrong:?}");
+}
+
+/// Each line of a file says when, who and how bad.
+#[test]
+fn a_log_file_is_written_and_opened_anew_at_usr1() {
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).daemonize();
+    manager.wait_log("started: 1 workers for 1 functions loaded");
+    for line in lines(&path(&manager, "gm.log")) {
+        let (date, rest) = line.split_once("] ").unwrap();
+        assert_eq!((date.len(), date.as_bytes()[0]), ("[2026-11-24 12:00:00.123456".len(), b'['), "{line}");
+        let mut words = rest.split_whitespace();
+        words.next().unwrap().parse::<u32>().unwrap();
+        assert!(["INFO", "PROC", "WORKER", "WARN"].contains(&words.next().unwrap()), "{line}");
+    }
+    let (log, moved) = (path(&manager, "gm.log"), path(&manager, "gm.log.1"));
+    let before = fs::metadata(&log).unwrap().ino();
+    fs::rename(&log, &moved).unwrap();
+    manager.signal(Signal::SIGUSR1);
+    manager.wait_event("reloaded", |_| true);
+    assert_eq!(Job::act(&gearmand, "", "log a line of the plugin's").result(), b"");
+    manager.wait_log("a line of the plugin's");
+    assert_ne!(fs::metadata(&log).unwrap().ino(), before);
+    assert!(!lines(&moved).iter().any(|line| line.contains("a line of the plugin's")));
+}
+
+/// Where there is no syslog, as here perhaps: it serves all the same, and takes a HUP.
+#[test]
+fn syslog_or_none_the_work_goes_on() {
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).log("syslog").daemonize();
+    let before = workers(&manager);
+    assert_eq!(Job::act(&gearmand, "", "print to standard output\nlog to the log\nsay here").result(), b"here");
+    manager.signal(Signal::SIGUSR1);
+    manager.wait_event("reloaded", |_| true);
+    assert_eq!(Job::act(&gearmand, "", "say still").result(), b"still");
+    assert_eq!(workers(&manager), before);
+}
+
+/// Without `-d` lines go to standard output, without a date: whoever collects them has a clock.
+#[test]
+fn in_the_foreground_the_log_is_standard_output() {
+    let gearmand = Gearmand::start();
+    let setup = Setup::new(&[&gearmand.server()]).plugin("reverse_string", &plugins::example("reverse_string"));
+    let manager = setup.log("stdout").start();
+    let line = manager.wait_log("started: 1 workers for 1 functions loaded");
+    let words: Vec<&str> = line.split_whitespace().take(2).collect();
+    assert_eq!(words, [manager.pid().to_string().as_str(), "INFO"]);
+}
