@@ -240,7 +240,7 @@ pub static KEYS: &[Key] = &[
     Key::new("canary_jobs", "20", "jobs of that worker that end the watch earlier")
         .global(plain!(canary_jobs, JOBS))
         .function(own!(canary_jobs, JOBS)),
-    Key::new("keep_versions", "3", "versions of a library kept for a way back, the running one included")
+    Key::new("keep_versions", "3", "earlier versions of a library kept for a way back, beside those in use")
         .global(plain!(keep_versions, AT_LEAST_ONE)),
     Key::new("start_timeout", "30", "from the start of a worker to its being ready")
         .global(plain!(start_timeout, SOME_SECONDS))

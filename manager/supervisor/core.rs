@@ -170,9 +170,10 @@ impl Core {
         self.complete_start();
         self.tick(now);
         self.reconcile(now);
+        // Before the canaries: they wait for it, and nothing need happen after it.
+        self.startup(now);
         self.reconcile_canaries(now);
         self.finish_rollouts(now);
-        self.startup(now);
         self.finish(now);
         std::mem::take(&mut self.actions)
     }

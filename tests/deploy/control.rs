@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::scene::{ask, hash, put, rename_over, said, served, version, wait_all, wait_deployed, wait_quiet};
 use crate::support::manager::Manager;
-use crate::support::wait::{DEADLINE, wait_for};
 
 /// Hash and state of each version, the newest first, as `versions --json` says.
 #[track_caller]
 fn versions(manager: &Manager) -> Vec<(String, String)> {
     let all: Vec<Value> = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    all.iter().map(|version| (text(&version["version"]), text(&version["state"]))).collect()
+    let of_stamped = all.iter().filter(|version| version["function"] == "stamped");
+    of_stamped.map(|version| (text(&version["version"]), text(&version["state"]))).collect()
 }
 
 fn named(states: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -97,14 +97,9 @@ fn old_versions_go_from_the_store() {
         rename_over(&manager, &version(name));
         wait_deployed(&gearmand, &manager, name);
     }
-    // What workers still had at the last promotion goes at the next.
-    let kept = || {
-        let kept = versions(&manager);
-        (kept.len() <= 3).then_some(kept)
-    };
-    let kept = wait_for("old versions to go", DEADLINE, kept);
-    assert_eq!(kept[0], (hash(&version("v5")), "serving".into()));
-    assert!(!kept.iter().any(|(kept, _)| *kept == hash(&version("v1"))), "{kept:?}");
+    // At the promotion of v5 a worker still had v4: it counts as in use.
+    let kept = versions(&manager);
+    assert_eq!(kept, named(&[("v5", "serving"), ("v4", "stored"), ("v3", "stored"), ("v2", "stored")]));
     let store = fs::read_dir(manager.dir().join("state/store")).unwrap();
     let hashes = store.filter(|entry| entry.as_ref().unwrap().file_name().len() == 12).count();
     assert_eq!(hashes, kept.len(), "and from the disk");

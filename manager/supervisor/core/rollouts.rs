@@ -61,16 +61,26 @@ impl Core {
             .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.trial.clone()?)))
             .collect();
         for (id, key, trial) in &there {
-            if wanted.get(key) != Some(trial) {
+            let right = wanted.get(key).is_some_and(|wanted| match self.is_being_read(key) {
+                true => trial.iter().all(|tried| wanted.contains(tried)),
+                false => wanted == trial,
+            });
+            if !right {
                 self.happens(*id, Happening::Dismiss(Why::Surplus, deadline), now);
             }
         }
         for (key, trial) in wanted {
-            if !there.iter().any(|(_, of, has)| *of == key && *has == trial) {
+            if !self.is_being_read(&key) && !there.iter().any(|(_, of, has)| *of == key && *has == trial) {
                 self.start_canary(&key, trial, now);
             }
         }
         self.look_later(now);
+    }
+
+    /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.
+    fn is_being_read(&self, key: &Key) -> bool {
+        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
+        group.is_some_and(|group| group.functions.iter().any(|name| self.catalog.is_probing(name)))
     }
 
     /// For each group the new versions its canary is to try. A function with workers of its own is tried there.
