@@ -3,10 +3,14 @@
 CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build test deps fmt clippy doc doctest tests matrix deny clean
+.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny clean
 
 build:
 	$(CARGO) build --release --locked
+
+# What it is, in ten seconds after the build.
+demo:
+	@scripts/demo
 
 # In this order: what is quickest to fail comes first. A sub-make each, so that -j does not mix them.
 test: deps

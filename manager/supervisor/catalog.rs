@@ -231,6 +231,11 @@ impl Catalog {
         Probed { events, news: true, good, unpinned }
     }
 
+    /// Whether the function's file is being looked at.
+    pub fn is_probing(&self, function: &str) -> bool {
+        self.entries.get(function).is_some_and(|entry| entry.probing)
+    }
+
     /// The function's file, to be probed once more.
     pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;

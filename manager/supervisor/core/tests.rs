@@ -516,6 +516,10 @@ fn random_walks_keep_the_invariants() {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut stage = Stage::new("[GearmanManager]\ncount = 2\ndedicated_count = 1\n[b]\ndedicated_count = 3\n");
         stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+        // Before that a failure would be a failed start, which ends the manager.
+        for id in stage.ids() {
+            stage.serves(id);
+        }
         let mut versions = 1;
         for _ in 0..300 {
             let ids = stage.ids();
