@@ -1,0 +1,158 @@
+//! `gm-native dev`, played by a test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use nix::sys::signal::Signal;
+
+use crate::support::build::{BUILD_DEADLINE, alone, build_dir, repository};
+use crate::support::mortal::Mortal;
+use crate::support::plugins::example;
+use crate::support::program::{Finished, run};
+use crate::support::wait::{DEADLINE, wait_for};
+use crate::support::watchdog::{MARK, Watchdog};
+
+/// A function as README.md has it.
+pub const GREET: &str = "use gm_plugin_api::{function, Job, JobResult, Log};\n\n#[function]\n\
+    fn greet(job: &Job, log: &mut Log) -> JobResult {\n    log.push(\"somebody is greeted\");\n    \
+    Ok(format!(\"Hello, {}!\", job.text()?).into())\n}\n";
+
+/// A directory to type commands in.
+pub struct Place {
+    pub dir: tempfile::TempDir,
+    _watchdog: Watchdog,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let watchdog = Watchdog::over(&dir.path().display().to_string());
+        Self { dir, _watchdog: watchdog }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command line as one types it, with gm-native on the PATH.
+    fn shell(&self, line: &str) -> Command {
+        let programs = Path::new(env!("CARGO_BIN_EXE_gm-native")).parent().unwrap().display().to_string();
+        let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(self.dir.path()).env("PATH", path).env(MARK, self.dir.path());
+        command.env("CARGO_TARGET_DIR", build_dir().join("cargo")).env("CARGO_NET_OFFLINE", "true");
+        command.env("TMPDIR", self.dir.path()).env_remove("MAKEFLAGS");
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, line: &str) -> Finished {
+        run(&mut self.shell(line), b"", DEADLINE).unwrap_or_else(|hung| panic!("{line} hung: {hung:?}"))
+    }
+
+    /// Runs what has to succeed: its output.
+    pub fn succeed(&self, line: &str) -> String {
+        String::from_utf8(self.run(line).success()).unwrap()
+    }
+
+    /// `gm-native new greet`, with the function of README.md, and nothing to download.
+    pub fn new_greet(&self) {
+        self.succeed("gm-native new greet");
+        fs::write(self.path("greet/src/lib.rs"), GREET).unwrap();
+        fs::copy(repository().join("Cargo.lock"), self.path("greet/Cargo.lock")).unwrap();
+    }
+
+    /// Starts `gm-native dev` and waits until it serves.
+    pub fn dev(&self, line: &str) -> Dev {
+        let dev = Dev { process: Mortal::start("dev", &mut self.shell(&format!("exec {line}"))) };
+        dev.wait_log("started: ");
+        dev
+    }
+}
+
+/// It runs.
+pub struct Dev {
+    process: Mortal,
+}
+
+impl Dev {
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Waits for a line with this in it.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) -> String {
+        wait_for(&format!("{text:?} in the log of dev"), BUILD_DEADLINE, || {
+            self.log().lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+    }
+
+    /// What stands in a line of its log from `before` to the next blank.
+    #[track_caller]
+    pub fn said(&self, before: &str) -> String {
+        let line = self.wait_log(before);
+        line.split_once(before).unwrap().1.split_whitespace().next().unwrap().to_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+}
+
+#[test]
+fn a_change_is_built_and_served_and_what_does_not_compile_is_not() {
+    // All builds of greet end in one file.
+    alone(built_and_served);
+}
+
+fn built_and_served() {
+    let place = Place::new();
+    place.new_greet();
+    let mut dev = place.dev("gm-native dev greet --port 0");
+    let server = dev.said("submit -h ");
+    let submit = format!("gm-native submit -h {server} greet world");
+    assert_eq!(place.succeed(&submit), "Hello, world!");
+    fs::write(place.path("greet/src/lib.rs"), GREET.replace("Hello", "Goodbye")).unwrap();
+    dev.wait_log("greet: every worker has version");
+    assert_eq!(place.succeed(&submit), "Goodbye, world!");
+    fs::write(place.path("greet/src/lib.rs"), "fn broken(").unwrap();
+    dev.wait_log("greet: cargo build failed");
+    assert!(dev.log().contains("unclosed delimiter"), "cargo's words: {}", dev.log());
+    assert_eq!(place.succeed(&submit), "Goodbye, world!");
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0));
+    assert!(dev.log().contains("stopped after"), "it drained: {}", dev.log());
+    let left: Vec<_> = fs::read_dir(place.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["greet"], "its temporary directory is gone");
+}
+
+#[test]
+fn a_manager_whose_dev_is_killed_ends() {
+    let place = Place::new();
+    fs::create_dir(place.path("workers")).unwrap();
+    fs::copy(example("reverse_string"), place.path("workers/reverse_string.so")).unwrap();
+    let mut dev = place.dev("gm-native dev --port 0");
+    dev.signal(Signal::SIGKILL);
+    dev.wait();
+    dev.wait_log("stopped after");
+}
+
+#[test]
+fn what_cannot_start_is_one_sentence() {
+    let place = Place::new();
+    for (line, code, text) in [
+        ("gm-native dev nowhere", 2, "nowhere is no folder of a crate: it has no Cargo.toml"),
+        ("gm-native dev -w nowhere --port 0", 2, "nowhere is no directory"),
+        ("gm-native dev -h a,:x", 2, "-h"),
+    ] {
+        let finished = place.run(line);
+        assert_eq!(finished.code(), Some(code), "{line}: {}{}", finished.out(), finished.err());
+        assert!(finished.err().contains(text), "{line}: {}", finished.err());
+    }
+}
