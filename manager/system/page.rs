@@ -106,11 +106,15 @@ impl Mapping {
         unsafe { self.start.cast::<Header>().as_ref() }
     }
 
+    /// The block of a function; none for a function that is not the worker's.
     fn block(&self, function: usize) -> Option<&Block> {
+        if function >= self.functions {
+            return None;
+        }
         let offset = mem::size_of::<Header>() + function * mem::size_of::<Block>();
         // SAFETY: `function` is below the number the size was computed from, so the block lies inside the mapping; it is
         // aligned to eight, as both sizes are multiples of eight.
-        (function < self.functions).then(|| unsafe { self.start.add(offset).cast::<Block>().as_ref() })
+        Some(unsafe { self.start.add(offset).cast::<Block>().as_ref() })
     }
 }
 
@@ -371,7 +375,10 @@ mod tests {
         assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None });
         assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
         assert_eq!(view.counters(0), Counters::default());
-        assert_eq!(view.counters(99), Counters::default());
+        // A job for a function the worker does not have is counted nowhere.
+        let stray = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 0 };
+        page.end(&stray, Doing::Idle);
+        assert_eq!([2, 99, usize::MAX].map(|function| view.counters(function)), [Counters::default(); 3]);
     }
 
     #[test]
