@@ -45,6 +45,8 @@ struct Entry {
     /// What the file holds, where it was good enough to be stored.
     content: Option<Version>,
     refused: Option<String>,
+    /// Its file is missing: when it is gone if it does not come back.
+    goes: Option<Duration>,
 }
 
 /// All of them.
@@ -54,7 +56,13 @@ pub struct Catalog {
     memory: Memory,
     scanned: bool,
     told: BTreeSet<String>,
+    /// Directories that were emptied and are being filled again, or wait for that.
+    emptied: BTreeSet<PathBuf>,
 }
+
+/// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
+/// that is missing from a directory otherwise has.
+const REFILL: u32 = 20;
 
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
@@ -76,6 +84,8 @@ pub struct Scanned {
     pub probe: Vec<Candidate>,
     /// What to tell.
     pub events: Vec<Event>,
+    /// When to look again: a file is missing, which may be half of a replacement.
+    pub look_at: Option<Duration>,
 }
 
 impl Catalog {
@@ -84,27 +94,83 @@ impl Catalog {
         Self { memory, ..Self::default() }
     }
 
-    /// Takes in a scan: new and changed files are to be probed, functions without a file are gone. What a directory
-    /// that cannot be read held before stays.
-    pub fn scanned(&mut self, scan: Scan) -> Scanned {
+    /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
+    /// are gone. What a directory held that cannot be read, or that was emptied, stays.
+    pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
-        self.tell(&scan, &mut out.events);
-        let failed: Vec<PathBuf> = scan.failed_dirs.into_iter().map(|(dir, _)| dir).collect();
-        let present: BTreeSet<&str> = scan.candidates.keys().map(|name| name.as_str()).collect();
-        self.entries.retain(|function, entry| {
-            let stays = present.contains(function.as_str()) || failed.contains(&entry.candidate.dir);
-            if !stays {
-                out.events.push(Event::FunctionGone { function: function.clone() });
-            }
-            stays
-        });
+        let emptied = self.emptied_by(scan);
+        self.tell(scan, &emptied, &mut out.events);
+        // What cannot be read now will hardly be read whole at once.
+        let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
+        self.emptied.extend(emptied.iter().chain(failed).cloned());
+        self.in_the_way(scan, &mut out.events);
         for (name, candidate) in &scan.candidates {
             if self.is_news(name.as_str(), candidate) {
                 out.probe.push(candidate.clone());
             }
         }
+        let unseen: Vec<&PathBuf> = scan.failed_dirs.iter().map(|(dir, _)| dir).chain(&emptied).collect();
+        let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
+        for (function, entry) in &mut self.entries {
+            let dir = &entry.candidate.dir;
+            let is_there = scan.candidates.keys().any(|name| name.as_str() == function)
+                || unseen.contains(&dir)
+                || scan.not_taken.iter().any(|(path, _)| *path == entry.candidate.path);
+            let refills = self.emptied.contains(dir);
+            let wait = if refills { patience * REFILL } else { patience };
+            entry.goes = match entry.goes {
+                _ if is_there => None,
+                Some(at) if !(refills && filled.contains(dir)) => Some(at),
+                _ => Some(now + wait),
+            };
+        }
+        self.entries.retain(|function, entry| {
+            let is_gone = entry.goes.is_some_and(|at| now >= at);
+            if is_gone {
+                out.events.push(Event::FunctionGone { function: function.clone() });
+            }
+            !is_gone
+        });
+        let entries = &self.entries;
+        let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
+        self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
+        out.look_at = self.entries.values().filter_map(|entry| entry.goes).min();
         self.scanned = true;
         out
+    }
+
+    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing, but the middle of a
+    /// copy, or a file system that is not mounted. One library that is taken away is meant to go.
+    fn emptied_by(&self, scan: &Scan) -> BTreeSet<PathBuf> {
+        let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
+        self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
+        let holds = |dir: &PathBuf| scan.candidates.values().any(|candidate| candidate.dir == *dir);
+        let failed = |dir: &PathBuf| scan.failed_dirs.iter().any(|(failed, _)| failed == dir);
+        let several = |dir: &PathBuf, count: usize| count > 1 || self.emptied.contains(dir);
+        let emptied = held.into_iter().filter(|(dir, count)| several(dir, *count) && !holds(dir) && !failed(dir));
+        emptied.map(|(dir, _)| dir.clone()).collect()
+    }
+
+    /// Functions in whose file's place there is something that is no file, such as a link to nothing: refused like a
+    /// bad library.
+    fn in_the_way(&mut self, scan: &Scan, events: &mut Vec<Event>) {
+        for (path, reason) in &scan.not_taken {
+            let taken = |function: &str| scan.candidates.keys().any(|name| name.as_str() == function);
+            let found = self.entries.iter_mut().find(|(name, entry)| entry.candidate.path == *path && !taken(name));
+            let Some((function, entry)) = found else { continue };
+            let reason = reason.to_string();
+            if entry.refused.as_ref() == Some(&reason) {
+                continue;
+            }
+            // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
+            entry.candidate.identity = Identity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
+            entry.probing = false;
+            entry.next = None;
+            entry.refused = Some(reason.clone());
+            let serving = entry.version.as_ref().map(|version| version.hash.clone());
+            let path = path.to_string_lossy().into_owned();
+            events.push(Event::LibraryRefused { function: function.clone(), path, reason, serving });
+        }
     }
 
     /// Whether the file has to be probed; remembers it as being probed then.
@@ -128,6 +194,7 @@ impl Catalog {
                     next: None,
                     content: None,
                     refused: None,
+                    goes: None,
                 };
                 self.entries.insert(function.to_owned(), entry);
                 true
@@ -136,7 +203,7 @@ impl Catalog {
     }
 
     /// What a scan saw beside libraries, each said once for as long as it is seen.
-    fn tell(&mut self, scan: &Scan, events: &mut Vec<Event>) {
+    fn tell(&mut self, scan: &Scan, emptied: &BTreeSet<PathBuf>, events: &mut Vec<Event>) {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let files = scan.not_taken.iter().map(|(file, reason)| {
             let reason = reason.to_string();
@@ -145,7 +212,9 @@ impl Catalog {
         let warnings = scan.warnings.iter().map(|warning| Event::FileWarning { text: warning.to_string() });
         let dirs = scan.failed_dirs.iter();
         let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
-        let seen: Vec<(String, Event)> = files.chain(warnings).chain(dirs).map(|event| (event.line(), event)).collect();
+        let emptied = emptied.iter().map(|dir| Event::DirectoryEmptied { path: path(dir) });
+        let seen: Vec<(String, Event)> =
+            files.chain(warnings).chain(dirs).chain(emptied).map(|event| (event.line(), event)).collect();
         let now: BTreeSet<String> = seen.iter().map(|(line, _)| line.clone()).collect();
         events.extend(seen.into_iter().filter(|(line, _)| !self.told.contains(line)).map(|(_, event)| event));
         self.told = now;
@@ -315,6 +384,11 @@ impl Catalog {
         self.scanned && self.entries.values().all(|entry| !entry.probing)
     }
 
+    /// Whether the function's file is being looked at.
+    pub fn is_probing(&self, function: &str) -> bool {
+        self.entries.get(function).is_some_and(|entry| entry.probing)
+    }
+
     /// The functions that can be served, by name.
     pub fn functions(&self) -> Vec<String> {
         let usable = self.entries.iter().filter(|(_, entry)| entry.version.is_some());
@@ -357,173 +431,4 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plugins::name::FunctionName;
-
-    fn identity(ino: u64) -> Identity {
-        Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
-    }
-
-    fn scan(files: &[(&str, u64)]) -> Scan {
-        let candidates = files.iter().map(|(name, ino)| {
-            let function = FunctionName::new(name).unwrap();
-            let path = PathBuf::from(format!("/w/{name}.so"));
-            (function.clone(), Candidate { function, dir: "/w".into(), path, identity: identity(*ino) })
-        });
-        Scan { candidates: candidates.collect(), ..Scan::default() }
-    }
-
-    fn version(hash: &str) -> Version {
-        Version { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
-    }
-
-    fn probed_names(out: &Scanned) -> Vec<&str> {
-        out.probe.iter().map(|c| c.function.as_str()).collect()
-    }
-
-    #[test]
-    fn new_changed_unchanged_and_gone_files() {
-        let mut catalog = Catalog::default();
-        assert_eq!(probed_names(&catalog.scanned(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
-        assert!(!catalog.is_settled());
-        catalog.probed("a", &identity(1), Ok(version("h1")), Duration::ZERO);
-        catalog.probed("b", &identity(1), Ok(version("h2")), Duration::ZERO);
-        assert!(catalog.is_settled());
-        assert_eq!(catalog.functions(), ["a", "b"]);
-        let again = catalog.scanned(scan(&[("a", 1), ("b", 2)]));
-        assert_eq!(probed_names(&again), ["b"]);
-        let gone = catalog.scanned(scan(&[("a", 1)]));
-        assert_eq!(gone.events, [Event::FunctionGone { function: "b".into() }]);
-        assert_eq!(catalog.functions(), ["a"]);
-    }
-
-    #[test]
-    fn a_refused_file_never_takes_the_good_version_away() {
-        let mut catalog = Catalog::default();
-        catalog.scanned(scan(&[("a", 1)]));
-        catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
-        catalog.scanned(scan(&[("a", 2)]));
-        let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
-        assert!(!probed.news);
-        assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
-        assert_eq!(catalog.version("a").unwrap().hash, "good");
-        assert_eq!(catalog.refused().count(), 1);
-    }
-
-    #[test]
-    fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
-        let mut catalog = Catalog::default();
-        catalog.scanned(scan(&[("a", 1)]));
-        catalog.scanned(scan(&[("a", 2)]));
-        assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
-        assert!(!catalog.is_settled());
-    }
-
-    #[test]
-    fn the_same_content_in_a_new_file_is_no_new_version() {
-        let mut catalog = Catalog::default();
-        catalog.scanned(scan(&[("a", 1)]));
-        assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
-        catalog.scanned(scan(&[("a", 2)]));
-        assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
-        let mut catalog = Catalog::default();
-        catalog.scanned(scan(&[("a", 1)]));
-        catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
-        let failed = || Scan { failed_dirs: vec![("/w".into(), "permission denied".into())], ..Scan::default() };
-        assert_eq!(catalog.scanned(failed()).events.len(), 1);
-        assert_eq!(catalog.scanned(failed()).events.len(), 0);
-        assert_eq!(catalog.functions(), ["a"]);
-    }
-
-    /// A catalog that serves `a` in version `v1`, with its file as number 1.
-    fn serving() -> Catalog {
-        let mut catalog = Catalog::default();
-        catalog.scanned(scan(&[("a", 1)]));
-        let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
-        assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
-        catalog
-    }
-
-    fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
-        catalog.scanned(scan(&[("a", ino)]));
-        catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
-    }
-
-    #[test]
-    fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
-        let mut catalog = serving();
-        assert!(changes_to(&mut catalog, 2, "v2").news);
-        assert_eq!(
-            (catalog.version("a").unwrap().hash.as_str(), catalog.pending().collect::<Vec<_>>()),
-            ("v1", vec![("a", "v2")])
-        );
-        changes_to(&mut catalog, 3, "v3");
-        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-        assert_eq!(catalog.promote("a", Duration::ZERO), Some(version("v3")));
-        assert_eq!(catalog.version("a"), Some(&version("v3")));
-        changes_to(&mut catalog, 4, "v4");
-        assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
-        assert_eq!(catalog.pending().count(), 0);
-    }
-
-    #[test]
-    fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
-        let mut catalog = serving();
-        changes_to(&mut catalog, 2, "v2");
-        catalog.reject("a", "v2", "killed by SIGSEGV");
-        assert_eq!(catalog.pending().count(), 0);
-        let again = changes_to(&mut catalog, 3, "v2");
-        assert!(
-            matches!(&again.events[0], Event::LibraryRefused { reason, .. } if reason.contains("was given up before"))
-        );
-        changes_to(&mut catalog, 4, "v3");
-        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-        changes_to(&mut catalog, 5, "v2");
-        assert_eq!(catalog.pending().count(), 0);
-        assert!(catalog.retry("a", Duration::ZERO));
-        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
-    }
-
-    #[test]
-    fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
-        let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
-        let start = |result| {
-            let mut catalog = Catalog::new(memory());
-            catalog.scanned(scan(&[("a", 9)]));
-            let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
-            (catalog, probed)
-        };
-        let (refused, probed) = start(Err("it is a text file".into()));
-        assert_eq!(refused.version("a"), Some(&version("v1")));
-        assert!(
-            probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1")
-        );
-        let (newer, _) = start(Ok(version("v2")));
-        assert_eq!(
-            (newer.version("a").unwrap().hash.as_str(), newer.pending().count()),
-            ("v1", 1),
-            "tried like any other"
-        );
-        let (same, probed) = start(Ok(version("v1")));
-        assert_eq!((same.pending().count(), probed.news), (0, true));
-    }
-
-    #[test]
-    fn a_pinned_version_stays_until_the_file_changes() {
-        let mut catalog = serving();
-        changes_to(&mut catalog, 2, "v2");
-        catalog.promote("a", Duration::ZERO);
-        catalog.pin("a", version("v1"), Duration::ZERO);
-        assert!(catalog.is_pinned("a"));
-        changes_to(&mut catalog, 3, "v2");
-        assert_eq!((catalog.version("a").unwrap().hash.as_str(), catalog.pending().count()), ("v1", 0), "a touch");
-        assert!(changes_to(&mut catalog, 4, "v3").unpinned);
-        assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-        assert!(!catalog.is_pinned("a"));
-    }
-}
+mod tests;

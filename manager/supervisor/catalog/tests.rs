@@ -1,0 +1,232 @@
+use super::*;
+use crate::plugins::name::FunctionName;
+
+const PATIENCE: Duration = Duration::from_millis(50);
+
+impl Catalog {
+    /// As if what is missing had been missing for long.
+    fn look(&mut self, scan: Scan) -> Scanned {
+        let mut first = self.scanned(&scan, PATIENCE, Duration::ZERO);
+        let mut then = self.scanned(&scan, PATIENCE, PATIENCE * REFILL);
+        first.events.append(&mut then.events);
+        assert_eq!(then.probe, []);
+        first
+    }
+}
+
+fn identity(ino: u64) -> Identity {
+    Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
+}
+
+fn scan(files: &[(&str, u64)]) -> Scan {
+    let candidates = files.iter().map(|(name, ino)| {
+        let function = FunctionName::new(name).unwrap();
+        let path = PathBuf::from(format!("/w/{name}.so"));
+        (function.clone(), Candidate { function, dir: "/w".into(), path, identity: identity(*ino) })
+    });
+    Scan { candidates: candidates.collect(), ..Scan::default() }
+}
+
+fn version(hash: &str) -> Version {
+    Version { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
+}
+
+fn probed_names(out: &Scanned) -> Vec<&str> {
+    out.probe.iter().map(|c| c.function.as_str()).collect()
+}
+
+#[test]
+fn new_changed_unchanged_and_gone_files() {
+    let mut catalog = Catalog::default();
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
+    assert!(!catalog.is_settled());
+    catalog.probed("a", &identity(1), Ok(version("h1")), Duration::ZERO);
+    catalog.probed("b", &identity(1), Ok(version("h2")), Duration::ZERO);
+    assert!(catalog.is_settled());
+    assert_eq!(catalog.functions(), ["a", "b"]);
+    let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
+    assert_eq!(probed_names(&again), ["b"]);
+    let gone = catalog.look(scan(&[("a", 1)]));
+    assert_eq!(gone.events, [Event::FunctionGone { function: "b".into() }]);
+    assert_eq!(catalog.functions(), ["a"]);
+}
+
+#[test]
+fn a_refused_file_never_takes_the_good_version_away() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1)]));
+    catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
+    catalog.look(scan(&[("a", 2)]));
+    let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
+    assert!(!probed.news);
+    assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
+    assert_eq!(catalog.version("a").unwrap().hash, "good");
+    assert_eq!(catalog.refused().count(), 1);
+}
+
+#[test]
+fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 2)]));
+    assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
+    assert!(!catalog.is_settled());
+}
+
+#[test]
+fn the_same_content_in_a_new_file_is_no_new_version() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1)]));
+    assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
+    catalog.look(scan(&[("a", 2)]));
+    assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1)]));
+    catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
+    let failed = || Scan { failed_dirs: vec![("/w".into(), "permission denied".into())], ..Scan::default() };
+    assert_eq!(catalog.look(failed()).events.len(), 1);
+    assert_eq!(catalog.look(failed()).events.len(), 0);
+    assert_eq!(catalog.functions(), ["a"]);
+}
+
+/// A catalog that serves `a` in version `v1`, with its file as number 1.
+fn serving() -> Catalog {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1)]));
+    let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
+    assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
+    catalog
+}
+
+fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
+    catalog.look(scan(&[("a", ino)]));
+    catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
+}
+
+#[test]
+fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
+    let mut catalog = serving();
+    assert!(changes_to(&mut catalog, 2, "v2").news);
+    assert_eq!(
+        (catalog.version("a").unwrap().hash.as_str(), catalog.pending().collect::<Vec<_>>()),
+        ("v1", vec![("a", "v2")])
+    );
+    changes_to(&mut catalog, 3, "v3");
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    assert_eq!(catalog.promote("a", Duration::ZERO), Some(version("v3")));
+    assert_eq!(catalog.version("a"), Some(&version("v3")));
+    changes_to(&mut catalog, 4, "v4");
+    assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
+    assert_eq!(catalog.pending().count(), 0);
+}
+
+#[test]
+fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
+    let mut catalog = serving();
+    changes_to(&mut catalog, 2, "v2");
+    catalog.reject("a", "v2", "killed by SIGSEGV");
+    assert_eq!(catalog.pending().count(), 0);
+    let again = changes_to(&mut catalog, 3, "v2");
+    assert!(matches!(&again.events[0], Event::LibraryRefused { reason, .. } if reason.contains("was given up before")));
+    changes_to(&mut catalog, 4, "v3");
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    changes_to(&mut catalog, 5, "v2");
+    assert_eq!(catalog.pending().count(), 0);
+    assert!(catalog.retry("a", Duration::ZERO));
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
+}
+
+#[test]
+fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
+    let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
+    let start = |result| {
+        let mut catalog = Catalog::new(memory());
+        catalog.look(scan(&[("a", 9)]));
+        let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
+        (catalog, probed)
+    };
+    let (refused, probed) = start(Err("it is a text file".into()));
+    assert_eq!(refused.version("a"), Some(&version("v1")));
+    assert!(probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1"));
+    let (newer, _) = start(Ok(version("v2")));
+    assert_eq!((newer.version("a").unwrap().hash.as_str(), newer.pending().count()), ("v1", 1), "tried like any other");
+    let (same, probed) = start(Ok(version("v1")));
+    assert_eq!((same.pending().count(), probed.news), (0, true));
+}
+
+#[test]
+fn a_pinned_version_stays_until_the_file_changes() {
+    let mut catalog = serving();
+    changes_to(&mut catalog, 2, "v2");
+    catalog.promote("a", Duration::ZERO);
+    catalog.pin("a", version("v1"), Duration::ZERO);
+    assert!(catalog.is_pinned("a"));
+    changes_to(&mut catalog, 3, "v2");
+    assert_eq!((catalog.version("a").unwrap().hash.as_str(), catalog.pending().count()), ("v1", 0), "a touch");
+    assert!(changes_to(&mut catalog, 4, "v3").unpinned);
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    assert!(!catalog.is_pinned("a"));
+}
+
+fn goes(out: &Scanned) -> Vec<String> {
+    let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionGone { .. }));
+    gone.map(Event::line).collect()
+}
+
+/// `install` and `cp --remove-destination` take the old file away before they make the new one.
+#[test]
+fn a_file_that_is_missing_for_a_moment_is_not_gone() {
+    let mut catalog = serving();
+    let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+    assert_eq!((out.events, out.look_at), (vec![], Some(PATIENCE)));
+    let back = catalog.scanned(&scan(&[("a", 2)]), PATIENCE, PATIENCE);
+    assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
+    catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 2);
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 3)).len(), 1);
+}
+
+#[test]
+fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1), ("b", 1), ("c", 1)]));
+    let out = catalog.look(scan(&[]));
+    assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { path }] if path == "/w"), "{out:?}");
+    let mut now = PATIENCE * 1000;
+    for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
+        let out = catalog.scanned(&scan(files), PATIENCE, now);
+        assert_eq!((out.events, out.look_at), (vec![], Some(now + PATIENCE * REFILL)));
+        now += PATIENCE * (REFILL - 1);
+    }
+    assert_eq!(goes(&catalog.scanned(&scan(&[("a", 2), ("b", 2)]), PATIENCE, now + PATIENCE)).len(), 1);
+    catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now);
+    assert_eq!(catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now).look_at, Some(now + PATIENCE), "as ever");
+}
+
+#[test]
+fn a_directory_made_again_is_filled_slowly_too() {
+    let mut catalog = serving();
+    let failed = Scan { failed_dirs: vec![("/w".into(), "does not exist".into())], ..Scan::default() };
+    catalog.look(failed);
+    let out = catalog.look(scan(&[]));
+    assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".to_owned()]));
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 2)]))), ["a"]);
+    assert_eq!(goes(&catalog.look(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
+}
+
+#[test]
+fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
+    let mut catalog = serving();
+    let link = || Scan {
+        not_taken: vec![("/w/a.so".into(), crate::plugins::scan::Reason::Dangling("nowhere".into()))],
+        ..Scan::default()
+    };
+    let out = catalog.look(link());
+    let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
+    assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");
+    assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".to_owned()], 1));
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1)]))), ["a"], "the same file again");
+}
