@@ -157,6 +157,7 @@ pub fn wait_quiet(manager: &Manager, workers: usize) {
 
 /// Descriptors and threads of the manager.
 pub fn holds(manager: &Manager) -> [usize; 2] {
-    let count = |what: &str| fs::read_dir(Path::new("/proc").join(manager.pid().to_string()).join(what)).unwrap().count();
+    let count =
+        |what: &str| fs::read_dir(Path::new("/proc").join(manager.pid().to_string()).join(what)).unwrap().count();
     [count("fd"), count("task")]
 }
