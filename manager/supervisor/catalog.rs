@@ -45,6 +45,8 @@ struct Entry {
     /// What the file holds, where it was good enough to be stored.
     content: Option<Version>,
     refused: Option<String>,
+    /// Its file is missing: when it is gone if it does not come back.
+    goes: Option<Duration>,
 }
 
 /// All of them.
@@ -54,7 +56,13 @@ pub struct Catalog {
     memory: Memory,
     scanned: bool,
     told: BTreeSet<String>,
+    /// Directories that were emptied and are being filled again, or wait for that.
+    emptied: BTreeSet<PathBuf>,
 }
+
+/// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
+/// that is missing from a directory otherwise has.
+const REFILL: u32 = 20;
 
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
@@ -76,6 +84,8 @@ pub struct Scanned {
     pub probe: Vec<Candidate>,
     /// What to tell.
     pub events: Vec<Event>,
+    /// When to look again: a file is missing, which may be half of a replacement.
+    pub look_at: Option<Duration>,
 }
 
 impl Catalog {
@@ -84,27 +94,83 @@ impl Catalog {
         Self { memory, ..Self::default() }
     }
 
-    /// Takes in a scan: new and changed files are to be probed, functions without a file are gone. What a directory
-    /// that cannot be read held before stays.
-    pub fn scanned(&mut self, scan: Scan) -> Scanned {
+    /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
+    /// are gone. What a directory held that cannot be read, or that was emptied, stays.
+    pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
-        self.tell(&scan, &mut out.events);
-        let failed: Vec<PathBuf> = scan.failed_dirs.into_iter().map(|(dir, _)| dir).collect();
-        let present: BTreeSet<&str> = scan.candidates.keys().map(|name| name.as_str()).collect();
-        self.entries.retain(|function, entry| {
-            let stays = present.contains(function.as_str()) || failed.contains(&entry.candidate.dir);
-            if !stays {
-                out.events.push(Event::FunctionGone { function: function.clone() });
-            }
-            stays
-        });
+        let emptied = self.emptied_by(scan);
+        self.tell(scan, &emptied, &mut out.events);
+        // What cannot be read now will hardly be read whole at once.
+        let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
+        self.emptied.extend(emptied.iter().chain(failed).cloned());
+        self.in_the_way(scan, &mut out.events);
         for (name, candidate) in &scan.candidates {
             if self.is_news(name.as_str(), candidate) {
                 out.probe.push(candidate.clone());
             }
         }
+        let unseen: Vec<&PathBuf> = scan.failed_dirs.iter().map(|(dir, _)| dir).chain(&emptied).collect();
+        let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
+        for (function, entry) in &mut self.entries {
+            let dir = &entry.candidate.dir;
+            let is_there = scan.candidates.keys().any(|name| name.as_str() == function)
+                || unseen.contains(&dir)
+                || scan.not_taken.iter().any(|(path, _)| *path == entry.candidate.path);
+            let refills = self.emptied.contains(dir);
+            let wait = if refills { patience * REFILL } else { patience };
+            entry.goes = match entry.goes {
+                _ if is_there => None,
+                Some(at) if !(refills && filled.contains(dir)) => Some(at),
+                _ => Some(now + wait),
+            };
+        }
+        self.entries.retain(|function, entry| {
+            let is_gone = entry.goes.is_some_and(|at| now >= at);
+            if is_gone {
+                out.events.push(Event::FunctionGone { function: function.clone() });
+            }
+            !is_gone
+        });
+        let entries = &self.entries;
+        let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
+        self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
+        out.look_at = self.entries.values().filter_map(|entry| entry.goes).min();
         self.scanned = true;
         out
+    }
+
+    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing, but the middle of a
+    /// copy, or a file system that is not mounted. One library that is taken away is meant to go.
+    fn emptied_by(&self, scan: &Scan) -> BTreeSet<PathBuf> {
+        let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
+        self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
+        let holds = |dir: &PathBuf| scan.candidates.values().any(|candidate| candidate.dir == *dir);
+        let failed = |dir: &PathBuf| scan.failed_dirs.iter().any(|(failed, _)| failed == dir);
+        let several = |dir: &PathBuf, count: usize| count > 1 || self.emptied.contains(dir);
+        let emptied = held.into_iter().filter(|(dir, count)| several(dir, *count) && !holds(dir) && !failed(dir));
+        emptied.map(|(dir, _)| dir.clone()).collect()
+    }
+
+    /// Functions in whose file's place there is something that is no file, such as a link to nothing: refused like a
+    /// bad library.
+    fn in_the_way(&mut self, scan: &Scan, events: &mut Vec<Event>) {
+        for (path, reason) in &scan.not_taken {
+            let taken = |function: &str| scan.candidates.keys().any(|name| name.as_str() == function);
+            let found = self.entries.iter_mut().find(|(name, entry)| entry.candidate.path == *path && !taken(name));
+            let Some((function, entry)) = found else { continue };
+            let reason = reason.to_string();
+            if entry.refused.as_ref() == Some(&reason) {
+                continue;
+            }
+            // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
+            entry.candidate.identity = Identity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
+            entry.probing = false;
+            entry.next = None;
+            entry.refused = Some(reason.clone());
+            let serving = entry.version.as_ref().map(|version| version.hash.clone());
+            let path = path.to_string_lossy().into_owned();
+            events.push(Event::LibraryRefused { function: function.clone(), path, reason, serving });
+        }
     }
 
     /// Whether the file has to be probed; remembers it as being probed then.
@@ -128,6 +194,7 @@ impl Catalog {
                     next: None,
                     content: None,
                     refused: None,
+                    goes: None,
                 };
                 self.entries.insert(function.to_owned(), entry);
                 true
@@ -136,7 +203,7 @@ impl Catalog {
     }
 
     /// What a scan saw beside libraries, each said once for as long as it is seen.
-    fn tell(&mut self, scan: &Scan, events: &mut Vec<Event>) {
+    fn tell(&mut self, scan: &Scan, emptied: &BTreeSet<PathBuf>, events: &mut Vec<Event>) {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let files = scan.not_taken.iter().map(|(file, reason)| {
             let reason = reason.to_string();
@@ -145,7 +212,9 @@ impl Catalog {
         let warnings = scan.warnings.iter().map(|warning| Event::FileWarning { text: warning.to_string() });
         let dirs = scan.failed_dirs.iter();
         let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
-        let seen: Vec<(String, Event)> = files.chain(warnings).chain(dirs).map(|event| (event.line(), event)).collect();
+        let emptied = emptied.iter().map(|dir| Event::DirectoryEmptied { path: path(dir) });
+        let seen: Vec<(String, Event)> =
+            files.chain(warnings).chain(dirs).chain(emptied).map(|event| (event.line(), event)).collect();
         let now: BTreeSet<String> = seen.iter().map(|(line, _)| line.clone()).collect();
         events.extend(seen.into_iter().filter(|(line, _)| !self.told.contains(line)).map(|(_, event)| event));
         self.told = now;
@@ -231,11 +300,6 @@ impl Catalog {
         Probed { events, news: true, good, unpinned }
     }
 
-    /// Whether the function's file is being looked at.
-    pub fn is_probing(&self, function: &str) -> bool {
-        self.entries.get(function).is_some_and(|entry| entry.probing)
-    }
-
     /// The function's file, to be probed once more.
     pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
@@ -318,6 +382,11 @@ impl Catalog {
     /// Whether the first scan and all its probes are over.
     pub fn is_settled(&self) -> bool {
         self.scanned && self.entries.values().all(|entry| !entry.probing)
+    }
+
+    /// Whether the function's file is being looked at.
+    pub fn is_probing(&self, function: &str) -> bool {
+        self.entries.get(function).is_some_and(|entry| entry.probing)
     }
 
     /// The functions that can be served, by name.

@@ -111,6 +111,8 @@ pub struct Core {
     servers: Vec<Server>,
     warned: BTreeSet<String>,
     rollouts: Rollouts,
+    /// When the worker directories are looked at once more, since a file is missing.
+    look_at: Option<Duration>,
     actions: Vec<Action>,
 }
 
@@ -139,6 +141,7 @@ impl Core {
             servers,
             warned: BTreeSet::new(),
             rollouts: Rollouts::default(),
+            look_at: None,
             actions: Vec::new(),
         };
         (core, actions)
@@ -187,7 +190,7 @@ impl Core {
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
         let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
-        all.chain(self.startup_due()).chain(self.canary_due()).filter(|at| *at > now).min()
+        all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at).filter(|at| *at > now).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {
@@ -200,7 +203,8 @@ impl Core {
 
     fn scanned(&mut self, scan: Scan, now: Duration) {
         let before = self.catalog.functions();
-        let scanned = self.catalog.scanned(scan);
+        let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
+        self.look_at = scanned.look_at;
         scanned.events.into_iter().for_each(|event| self.tell(event));
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
@@ -313,6 +317,9 @@ impl Core {
 
     /// Whose time is up.
     fn tick(&mut self, now: Duration) {
+        if self.look_at.take_if(|at| now >= *at).is_some() {
+            self.do_next(Action::Scan);
+        }
         let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| now >= at));
         let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.happens(id, Happening::Tick, now));

@@ -63,6 +63,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A worker_dir that held several libraries holds none; they go on being served until one is there again.
+    DirectoryEmptied {
+        /// Which.
+        path: String,
+    },
     /// A library that cannot be used.
     LibraryRefused {
         /// Its function.
@@ -290,6 +295,7 @@ impl Event {
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
             Self::RolledBack { .. } => Level::Info,
+            Self::DirectoryEmptied { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { .. } => Level::Warn,
@@ -318,6 +324,10 @@ impl Event {
             Self::DirectoryFailed { path, reason } => {
                 format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))
             }
+            Self::DirectoryEmptied { path } => format!(
+                "worker_dir {} holds no library any more; what it held goes on until one is there again",
+                escape(path)
+            ),
             Self::LibraryRefused { function, path, reason, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on being served"));
                 format!("{function}: {} cannot be used: {reason}{goes_on}", escape(path))

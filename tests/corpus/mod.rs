@@ -125,7 +125,7 @@ fn compiled(source: &Path, dir: &Path) -> Case {
 }
 
 /// gm-plugin-api as cargo built it last.
-fn api() -> PathBuf {
+pub fn api() -> PathBuf {
     let is_api = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
         name.starts_with("libgm_plugin_api-") && name.ends_with(".rlib")

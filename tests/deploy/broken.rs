@@ -1,67 +1,143 @@
-//! The corpus of broken libraries, each dropped over a good one while the manager runs.
+//! The corpus of broken libraries, each dropped into a manager that runs: as a new file, and over a good one.
 
+use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 use crate::corpus::{Case, cases};
-use crate::scene::{ask, holds, of, put, rename_over, said, served, version, wait_all, wait_deployed, wait_quiet};
+use crate::scene::{ask, holds, said, served, wait_quiet};
+use crate::support::build;
 use crate::support::manager::Manager;
-use crate::support::wait::{DEADLINE, wait_for};
+use crate::support::wait::{DEADLINE, try_wait_for, wait_for};
 
-/// Puts what a case has into worker_dir under its function's name: whatever it is, in one step.
-fn drop_over(manager: &Manager, case: &Case) {
-    let at = manager.worker_dir().join(case.path.file_name().unwrap());
-    let is_file = case.path.symlink_metadata().unwrap().is_file();
-    if is_file && fs::metadata(&case.path).unwrap().len() < 1 << 30 {
-        let part = manager.dir().join("part");
+/// Puts what a case has into worker_dir, in one step. A directory or a FIFO is put there by a link.
+fn drop_in(manager: &Manager, case: &Case) {
+    let part = manager.dir().join("part");
+    let meta = case.path.symlink_metadata().unwrap();
+    // One of them is a terabyte of nothing.
+    if meta.is_file() && meta.len() < 1 << 30 {
         fs::copy(&case.path, &part).unwrap();
-        fs::rename(part, at).unwrap();
     } else {
-        // A directory, a FIFO, a sparse file: a link leads to it as well.
-        let part = manager.dir().join("part");
-        std::os::unix::fs::symlink(absolute_target(&case.path), &part).unwrap();
-        fs::rename(part, at).unwrap();
+        symlink(&case.path, &part).unwrap();
     }
+    fs::rename(part, place(manager, case)).unwrap();
 }
 
-/// A link that leads nowhere is to lead nowhere from worker_dir too.
-fn absolute_target(path: &Path) -> &Path {
-    path
+fn place(manager: &Manager, case: &Case) -> PathBuf {
+    manager.worker_dir().join(case.path.file_name().unwrap())
 }
 
-/// What was said of a case: a library refused, or a name that stands for none.
-fn sentences(manager: &Manager, case: &Case) -> Vec<String> {
-    let name = case.path.file_name().unwrap().to_str().unwrap();
-    let about = |event: &serde_json::Value| {
-        event["path"].as_str().is_some_and(|path| path.ends_with(&format!("/{name}")))
-            && (event["event"] == "library_refused" || event["event"] == "file_not_taken")
+/// Whether the case is a library that is served, perhaps with a warning.
+fn is_served(case: &Case) -> bool {
+    case.expect == "is served" || case.expect.starts_with("is a panic = \"abort\" build")
+}
+
+/// What the scan itself sees has words of its own.
+fn is_no_file(case: &Case) -> bool {
+    ["directory", "fifo", "socket", "device", "dangling", "loop"].contains(&case.function.as_str())
+}
+
+/// Waits for what is said of a case since the mark; the event, where it is not what was expected.
+fn misjudged(manager: &Manager, case: &Case, from: usize) -> Option<String> {
+    let name = format!("/{}", case.path.file_name().unwrap().to_str().unwrap());
+    let about = |event: &Value| event["path"].as_str().is_some_and(|path| path.ends_with(&name));
+    let is_word = |event: &Value| match event["event"].as_str() {
+        Some("function_found") => is_served(case),
+        Some("library_refused") => true,
+        Some("file_not_taken") => is_no_file(case),
+        _ => false,
     };
-    manager.events().iter().filter(|e| about(e)).map(|e| e["reason"].as_str().unwrap().to_owned()).collect()
+    let event = wait_for(&format!("a word on {name}"), DEADLINE, || {
+        manager.events().into_iter().skip(from).find(|event| about(event) && is_word(event))
+    });
+    let right = is_served(case) || is_no_file(case) || case.matches(event["reason"].as_str().unwrap());
+    (!right).then(|| format!("{event}, not {:?}", case.expect))
+}
+
+fn wrong(manager: &Manager, cases: &[Case], from: usize) -> Vec<String> {
+    cases.iter().filter_map(|case| misjudged(manager, case, from)).collect()
+}
+
+#[track_caller]
+fn as_before(manager: &Manager, workers: usize, before: [usize; 2]) {
+    wait_quiet(manager, workers);
+    // A thread that read a directory stays for a while, now or before.
+    let no_more = |now: [usize; 2]| now[0] <= before[0] && now[1] <= before[1];
+    let settled = try_wait_for(DEADLINE, || no_more(holds(manager)).then_some(()));
+    assert!(settled.is_some(), "descriptors and threads were {before:?}, and are {:?}", holds(manager));
 }
 
 #[test]
-fn every_broken_library_is_refused_in_its_own_words_and_nobody_notices() {
-    let cases = cases();
-    let (gearmand, manager) = served("probe_timeout = 2s");
+fn each_as_a_new_file_is_refused_in_its_own_words_and_the_others_go_on() {
+    let (gearmand, manager) = served("probe_timeout = 2s\ncount = 1\ndedicated_count = 0");
     wait_quiet(&manager, 1);
     let before = holds(&manager);
-    let mut wrong = Vec::new();
-    for case in &cases {
-        drop_over(&manager, case);
-    }
-    for case in &cases {
-        let said = wait_for(&format!("a word on {}", case.path.display()), DEADLINE, || {
-            let all = sentences(&manager, case);
-            (!all.is_empty()).then_some(all)
-        });
-        if !said.iter().any(|sentence| case.matches(sentence)) {
-            wrong.push(format!("{}: {said:?}, not {:?}", case.function, case.expect));
-        }
-    }
-    assert_eq!(wrong, [""; 0]);
+    let cases = cases();
+    cases.iter().for_each(|case| drop_in(&manager, case));
+    assert_eq!(wrong(&manager, &cases, 0), [""; 0]);
     assert_eq!(ask(&gearmand, "stamped"), "v1");
-    let status = manager.status();
-    assert_eq!(status["functions"].as_array().unwrap().len(), 1, "{status}");
+    cases.iter().for_each(|case| drop(fs::remove_file(place(&manager, case))));
+    let gone = cases.iter().filter(|case| is_served(case));
+    gone.for_each(|case| drop(manager.wait_event("function_gone", |event| event["function"] == *case.function)));
+    manager.wait_status("one worker for one function", |status| {
+        let workers = status["workers"].as_array()?;
+        (workers.len() == 1 && workers[0]["functions"] == serde_json::json!(["stamped"])).then_some(())
+    });
+    as_before(&manager, 1, before);
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+}
+
+/// A library that is good as every one of these functions.
+fn good_as(cases: &[Case], dir: &Path) -> PathBuf {
+    let mut source = "use gm_plugin_api::{Job, JobResult, Log, function};\n".to_owned();
+    for (number, case) in cases.iter().enumerate() {
+        let name = &case.function;
+        let body = "(_job: &Job, _log: &mut Log) -> JobResult { Ok(\"good\".into()) }";
+        writeln!(source, "#[function(name = {name:?})]\nfn f{number}{body}").unwrap();
+    }
+    let (file, library) = (dir.join("good.rs"), dir.join("good"));
+    fs::write(&file, source).unwrap();
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-o"]).args([&library, &file]);
+    rustc.arg("--extern").arg(format!("gm_plugin_api={}", crate::corpus::api().display()));
+    rustc.arg("-L").arg(format!("dependency={}", deps.display()));
+    build::command(&mut rustc);
+    library
+}
+
+#[test]
+fn each_over_a_good_one_is_refused_and_the_good_one_goes_on() {
+    let (gearmand, manager) = served("probe_timeout = 2s\ncount = 1\ndedicated_count = 0");
+    let mut cases = cases();
+    cases.retain(|case| !is_served(case));
+    let good = good_as(&cases, manager.dir());
+    let part = manager.dir().join("part");
+    for case in &cases {
+        fs::copy(&good, &part).unwrap();
+        fs::rename(&part, place(&manager, case)).unwrap();
+    }
+    let all = |status: &Value| {
+        let workers = status["workers"].as_array()?;
+        let one = workers.len() == 1 && workers[0]["functions"].as_array()?.len() == cases.len() + 1;
+        (one && workers[0]["state"] == "idle").then_some(workers[0]["pid"].clone())
+    };
+    let worker = manager.wait_status("one worker for all functions", all);
     wait_quiet(&manager, 1);
-    wait_for("descriptors and threads as before", DEADLINE, || (holds(&manager) == before).then_some(()));
+    let (before, from) = (holds(&manager), manager.events().len());
+    cases.iter().for_each(|case| drop_in(&manager, case));
+    assert_eq!(wrong(&manager, &cases, from), [""; 0]);
+    as_before(&manager, 1, before);
+    for case in &cases {
+        assert_eq!(ask(&gearmand, &case.function), "good", "{}", case.function);
+        assert_eq!(
+            [said(&manager, "function_gone", &case.function), said(&manager, "rollout_started", &case.function)],
+            [0; 2]
+        );
+    }
+    assert_eq!(manager.wait_status("all as before", all), worker, "nobody was replaced");
 }

@@ -3,6 +3,19 @@
 use super::*;
 use crate::plugins::name::FunctionName;
 
+const PATIENCE: Duration = Duration::from_millis(50);
+
+impl Catalog {
+    /// As if what is missing had been missing for long.
+    fn look(&mut self, scan: Scan) -> Scanned {
+        let mut first = self.scanned(&scan, PATIENCE, Duration::ZERO);
+        let mut then = self.scanned(&scan, PATIENCE, PATIENCE * REFILL);
+        first.events.append(&mut then.events);
+        assert_eq!(then.probe, []);
+        first
+    }
+}
+
 fn identity(ino: u64) -> Identity {
     Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
 }
@@ -27,15 +40,15 @@ fn probed_names(out: &Scanned) -> Vec<&str> {
 #[test]
 fn new_changed_unchanged_and_gone_files() {
     let mut catalog = Catalog::default();
-    assert_eq!(probed_names(&catalog.scanned(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
     assert!(!catalog.is_settled());
     catalog.probed("a", &identity(1), Ok(version("h1")), Duration::ZERO);
     catalog.probed("b", &identity(1), Ok(version("h2")), Duration::ZERO);
     assert!(catalog.is_settled());
     assert_eq!(catalog.functions(), ["a", "b"]);
-    let again = catalog.scanned(scan(&[("a", 1), ("b", 2)]));
+    let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
     assert_eq!(probed_names(&again), ["b"]);
-    let gone = catalog.scanned(scan(&[("a", 1)]));
+    let gone = catalog.look(scan(&[("a", 1)]));
     assert_eq!(gone.events, [Event::FunctionGone { function: "b".into() }]);
     assert_eq!(catalog.functions(), ["a"]);
 }
@@ -43,9 +56,9 @@ fn new_changed_unchanged_and_gone_files() {
 #[test]
 fn a_refused_file_never_takes_the_good_version_away() {
     let mut catalog = Catalog::default();
-    catalog.scanned(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 1)]));
     catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
-    catalog.scanned(scan(&[("a", 2)]));
+    catalog.look(scan(&[("a", 2)]));
     let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
     assert!(!probed.news);
     assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
@@ -56,8 +69,8 @@ fn a_refused_file_never_takes_the_good_version_away() {
 #[test]
 fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
     let mut catalog = Catalog::default();
-    catalog.scanned(scan(&[("a", 1)]));
-    catalog.scanned(scan(&[("a", 2)]));
+    catalog.look(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 2)]));
     assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
     assert!(!catalog.is_settled());
 }
@@ -65,34 +78,34 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
 #[test]
 fn the_same_content_in_a_new_file_is_no_new_version() {
     let mut catalog = Catalog::default();
-    catalog.scanned(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 1)]));
     assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
-    catalog.scanned(scan(&[("a", 2)]));
+    catalog.look(scan(&[("a", 2)]));
     assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
 }
 
 #[test]
 fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
     let mut catalog = Catalog::default();
-    catalog.scanned(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 1)]));
     catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
     let failed = || Scan { failed_dirs: vec![("/w".into(), "permission denied".into())], ..Scan::default() };
-    assert_eq!(catalog.scanned(failed()).events.len(), 1);
-    assert_eq!(catalog.scanned(failed()).events.len(), 0);
+    assert_eq!(catalog.look(failed()).events.len(), 1);
+    assert_eq!(catalog.look(failed()).events.len(), 0);
     assert_eq!(catalog.functions(), ["a"]);
 }
 
 /// A catalog that serves `a` in version `v1`, with its file as number 1.
 fn serving() -> Catalog {
     let mut catalog = Catalog::default();
-    catalog.scanned(scan(&[("a", 1)]));
+    catalog.look(scan(&[("a", 1)]));
     let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
     assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
     catalog
 }
 
 fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
-    catalog.scanned(scan(&[("a", ino)]));
+    catalog.look(scan(&[("a", ino)]));
     catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
 }
 
@@ -134,7 +147,7 @@ fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
     let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
     let start = |result| {
         let mut catalog = Catalog::new(memory());
-        catalog.scanned(scan(&[("a", 9)]));
+        catalog.look(scan(&[("a", 9)]));
         let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
         (catalog, probed)
     };
@@ -159,4 +172,63 @@ fn a_pinned_version_stays_until_the_file_changes() {
     assert!(changes_to(&mut catalog, 4, "v3").unpinned);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
     assert!(!catalog.is_pinned("a"));
+}
+
+fn goes(out: &Scanned) -> Vec<String> {
+    let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionGone { .. }));
+    gone.map(Event::line).collect()
+}
+
+/// `install` and `cp --remove-destination` take the old file away before they make the new one.
+#[test]
+fn a_file_that_is_missing_for_a_moment_is_not_gone() {
+    let mut catalog = serving();
+    let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+    assert_eq!((out.events, out.look_at), (vec![], Some(PATIENCE)));
+    let back = catalog.scanned(&scan(&[("a", 2)]), PATIENCE, PATIENCE);
+    assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
+    catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 2);
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 3)).len(), 1);
+}
+
+#[test]
+fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
+    let mut catalog = Catalog::default();
+    catalog.look(scan(&[("a", 1), ("b", 1), ("c", 1)]));
+    let out = catalog.look(scan(&[]));
+    assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { path }] if path == "/w"), "{out:?}");
+    let mut now = PATIENCE * 1000;
+    for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
+        let out = catalog.scanned(&scan(files), PATIENCE, now);
+        assert_eq!((out.events, out.look_at), (vec![], Some(now + PATIENCE * REFILL)));
+        now += PATIENCE * (REFILL - 1);
+    }
+    assert_eq!(goes(&catalog.scanned(&scan(&[("a", 2), ("b", 2)]), PATIENCE, now + PATIENCE)).len(), 1);
+    catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now);
+    assert_eq!(catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now).look_at, Some(now + PATIENCE), "as ever");
+}
+
+#[test]
+fn a_directory_made_again_is_filled_slowly_too() {
+    let mut catalog = serving();
+    let failed = Scan { failed_dirs: vec![("/w".into(), "does not exist".into())], ..Scan::default() };
+    catalog.look(failed);
+    let out = catalog.look(scan(&[]));
+    assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".to_owned()]));
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 2)]))), ["a"]);
+    assert_eq!(goes(&catalog.look(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
+}
+
+#[test]
+fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
+    let mut catalog = serving();
+    let link = || Scan {
+        not_taken: vec![("/w/a.so".into(), crate::plugins::scan::Reason::Dangling("nowhere".into()))],
+        ..Scan::default()
+    };
+    let out = catalog.look(link());
+    let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
+    assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");
+    assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".to_owned()], 1));
+    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1)]))), ["a"], "the same file again");
 }

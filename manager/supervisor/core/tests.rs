@@ -394,9 +394,13 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     let all = |ino| scan(&[("a", ino), ("b", ino), ("c", ino)]);
     stage.input(all(1)).input(found("a", 1)).input(found("b", 1)).input(found("c", 1)).serves(1).serves(2);
     stage.did();
-    stage.input(all(2)).input(found("a", 2));
+    stage.input(scan(&[("a", 2), ("b", 1), ("c", 1)])).input(found("a", 2));
     assert_eq!(stage.did().pop().unwrap(), "start a+b+c");
+    stage.input(scan(&[("a", 2), ("b", 2), ("c", 2)])).input(found("c", 1));
+    assert_eq!(stage.did(), ["probe b", "probe c"], "what is copied together is tried together");
     stage.input(found("b", 2));
+    assert_eq!(stage.did(), [""; 0]);
+    stage.input(Input::Probed { function: "c".into(), identity: identity(2), result: Ok(version("c", 1)) });
     assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
     stage.serves(4).ends(4, obituary(End::Signal(11), Verdict::OutsideJob, 0));
     assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
@@ -427,6 +431,11 @@ fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() 
 #[test]
 fn a_removed_library_drains_its_workers() {
     let mut stage = two_functions();
+    stage.input(scan(&[("b", 1)]));
+    assert_eq!(stage.did(), [""; 0], "half of a replacement looks the same");
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_millis(50)));
+    stage.later(Duration::from_millis(50));
+    assert_eq!(stage.did(), ["Scan"]);
     stage.input(scan(&[("b", 1)]));
     assert_eq!(stage.did(), ["leave 1", "leave 2"]);
     stage.leaves(1).leaves(2);

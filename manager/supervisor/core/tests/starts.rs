@@ -184,7 +184,8 @@ fn a_library_taken_away_and_put_back_is_tried_again() {
     stage.ends(1, obituary(End::Exit(125), Verdict::OutsideJob, 0)).did();
     stage.later(Duration::from_secs(60));
     assert_eq!(stage.did(), [""; 0]);
-    stage.input(scan(&[("good", 1)])).input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1));
+    stage.input(scan(&[("good", 1)])).later(Duration::from_secs(1)).input(scan(&[("good", 1)])).did();
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1));
     assert_eq!(stage.did(), ["probe bad", "good bad bad-1", "start bad"]);
 }
 
