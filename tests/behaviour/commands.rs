@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -50,18 +50,19 @@ fn status_shows_functions_job_servers_and_workers() {
 
 #[test]
 fn a_check_says_what_is_missing() {
-    let (gearmand, mut manager) = served("backoff_max = 1h");
-    kill(workers(&manager)[0], Signal::SIGKILL).unwrap();
-    manager.wait_event("backing_off", |_| true);
+    // A worker that finds no job server is not ready.
+    let library = crate::support::plugins::example("reverse_string");
+    let nowhere = crate::support::gearmand::unused_server();
+    let mut manager = crate::support::manager::Setup::new(&[&nowhere]).plugin("reverse_string", &library).start();
+    manager.wait_status("the start was told", |status| (status["state"] == "running").then_some(()));
     let check = manager.command("status", &["--check"]);
     assert_eq!(check.code(), Some(1), "{check:?}");
-    assert!(check.out().starts_with("act: 0 of 1 workers ready"), "{check:?}");
+    assert!(check.out().starts_with("reverse_string: 0 of 1 workers ready"), "{check:?}");
     let check = manager.command("status", &["--check", "--json"]);
     let status: Value = serde_json::from_slice(&check.stdout).unwrap();
     assert!(check.code() == Some(1) && status["functions"][0]["workers_ready"] == 0, "{check:?}");
     manager.signal(Signal::SIGTERM);
     manager.wait_exit();
-    drop(gearmand);
 }
 
 #[test]
