@@ -1,4 +1,4 @@
-//! Functions for the tests of deploying: one build of which a test makes many versions, by other bytes in [`STAMP`].
+//! Functions for the tests of deploying: one build of which a test makes many versions, by other bytes in `STAMP`.
 //!
 //! Tests find it as `libgm_test_stamped.so` beside themselves: cargo builds it where it is a dev-dependency.
 
