@@ -41,7 +41,11 @@ impl Core {
             return;
         }
         self.last_failure = Some(line);
-        if let Some((function, _)) = worker.at_start() {
+        let in_job = match &obituary.verdict {
+            Verdict::InJob(lost) => worker.functions.get(lost.function),
+            _ => None,
+        };
+        if let Some((function, _)) = worker.at_start().or(in_job) {
             self.failures.insert(function.clone(), format!("a worker {how}"));
         }
         self.blame_for(&worker, obituary, now);

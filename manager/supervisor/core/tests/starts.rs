@@ -208,6 +208,17 @@ fn a_manager_with_nothing_but_such_a_function_says_so_and_ends() {
     assert!(last.starts_with("fail 1: bad: worker 0 exited with code 125 in its new()"), "{last}");
 }
 
+#[test]
+fn why_a_function_waits_is_shown_also_where_it_was_a_job() {
+    let mut stage = Stage::new("[GearmanManager]\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    for id in 1..=6 {
+        assert_eq!(note(&stage, "a"), None);
+        stage.serves(id).dies_in_job(id, 0);
+    }
+    assert_eq!(note(&stage, "a").as_deref(), Some("a worker killed by SIGKILL in job H:a:1"));
+}
+
 /// A worker of an older version goes on where the new one gives up.
 #[test]
 fn the_version_before_goes_on() {
