@@ -14,8 +14,28 @@ use crate::config::{self, Config, Overrides, Source};
 /// A configuration file is at most this long: it is read whole.
 const LONGEST: u64 = 16 << 20;
 
+/// Where a configuration comes from: what it takes to read it again, from whatever working directory.
+#[derive(Clone)]
+pub struct Origin {
+    path: Option<PathBuf>,
+    overrides: Overrides,
+    here: PathBuf,
+}
+
+impl Origin {
+    /// Reads it once more.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read_again(&self) -> Result<Configuration, String> {
+        read_from(Self { path: self.path.as_ref().map(|path| self.here.join(path)), ..self.clone() })
+    }
+}
+
 /// What was read.
 pub struct Configuration {
+    /// Where from.
+    pub origin: Origin,
     /// Checked, with absolute paths.
     pub config: Config,
     /// What somebody probably did not mean, one sentence each.
@@ -41,10 +61,15 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
 /// # Errors
 /// As [`read`].
 pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
-    let (mut config, warnings) = load_with(path, overrides)?;
     let here = std::env::current_dir()
         .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
-    config.resolve_paths(&here);
+    read_from(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here })
+}
+
+fn read_from(origin: Origin) -> Result<Configuration, String> {
+    let (path, here) = (origin.path.as_deref(), &origin.here);
+    let (mut config, warnings) = load_with(path, &origin.overrides)?;
+    config.resolve_paths(here);
     let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
     let instance = config::instance(canonical.as_deref(), &config.worker_dirs);
     let state_dir = match &config.state_dir {
@@ -54,7 +79,7 @@ pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configura
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
-    Ok(Configuration { config, warnings, instance, state_dir, control })
+    Ok(Configuration { origin, config, warnings, instance, state_dir, control })
 }
 
 /// The configuration alone, for what needs no manager: its values and its warnings.

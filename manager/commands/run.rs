@@ -10,15 +10,15 @@ use std::process::ExitCode;
 
 use super::configuration::{self, Configuration};
 use crate::cli::Cli;
-use crate::config::{Config, LogTarget};
+use crate::config::Config;
 use crate::control::Feed;
-use crate::logging::{Level, Logger, Target};
+use crate::logging::{Level, Logger};
 use crate::plan::plan;
 use crate::plugins::marks::Marks;
 use crate::plugins::scan;
 use crate::plugins::store::Store;
-use crate::supervisor::effects::Tools;
-use crate::supervisor::{Manager, Setup};
+use crate::supervisor::effects::{Tools, log_target};
+use crate::supervisor::{Manager, Reread, Setup};
 use crate::system::daemonize::{Announce, daemonize};
 use crate::system::lock::StateLock;
 use crate::system::pid_file::PidFile;
@@ -78,6 +78,11 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 
 /// What a user can have got wrong outside the file: directories and the user to run as.
 fn check(config: &Config) -> Result<Option<RunUser>, String> {
+    check_directories(config)?;
+    config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())
+}
+
+fn check_directories(config: &Config) -> Result<(), String> {
     let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
     if missing.len() == config.worker_dirs.len() {
         let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
@@ -87,8 +92,7 @@ fn check(config: &Config) -> Result<Option<RunUser>, String> {
             dirs.join(", ")
         ));
     }
-    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())?;
-    Ok(user)
+    Ok(())
 }
 
 /// `-Z`: the effective configuration and the plan, nothing started.
@@ -110,14 +114,9 @@ struct Prepared {
 
 /// Opens everything that may need root, hands it over, and drops root.
 fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepared, String> {
-    let Configuration { config, warnings, instance, state_dir, control } = configuration;
+    let Configuration { origin, config, warnings, instance, state_dir, control } = configuration;
     let mut logger = Logger::early();
-    let target = match &config.log {
-        LogTarget::Stdout => Target::Stdout,
-        LogTarget::Syslog => Target::syslog(),
-        LogTarget::File(path) => Target::File(path.clone()),
-    };
-    logger.open(&target, config.verbose).map_err(|error| error.to_string())?;
+    logger.open(&log_target(&config.log), config.verbose).map_err(|error| error.to_string())?;
     let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose().map_err(|error| error.to_string())?;
     make_private(&state_dir)?;
     let lock = StateLock::take(&state_dir).map_err(|error| error.to_string())?;
@@ -134,7 +133,12 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepa
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("cannot become a subreaper: {error}"))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
     let tools = Tools { config, logger, feed: Feed::new(), program, store, marks };
-    let setup = move |announce| Setup { tools, warnings, announce, instance, state_dir, control, foreground };
+    let reread: Reread = Box::new(move || {
+        let read = origin.read_again()?;
+        check_directories(&read.config)?;
+        Ok((read.config, read.warnings))
+    });
+    let setup = move |announce| Setup { tools, warnings, announce, instance, state_dir, control, foreground, reread };
     Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
 }
 

@@ -55,6 +55,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What holds after a reload: `newer`, but for what only a restart can change.
+    #[must_use]
+    pub fn with_changes_of(&self, newer: Config) -> Config {
+        Config {
+            pid_file: self.pid_file.clone(),
+            user: self.user.clone(),
+            daemon: self.daemon,
+            state_dir: self.state_dir.clone(),
+            control: self.control.clone(),
+            ..newer
+        }
+    }
+}
+
 fn between(changes: &mut Vec<Change>, name: &str, before: &FunctionConfig, after: &FunctionConfig) {
     for key in KEYS {
         let Some(field) = &key.function else { continue };

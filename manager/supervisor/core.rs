@@ -6,6 +6,7 @@
 mod backing_off;
 mod deaths;
 mod messages;
+mod reload;
 mod rollouts;
 mod servers;
 mod startup;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use super::catalog::{Catalog, Memory, Version};
 use super::event::{Event, seconds};
 use super::life::{Happening, Life, Why};
-use super::reconcile::{Member, Want, WorkerId, decide};
+use super::reconcile::{Member, Runs, Want, WorkerId, decide};
 use super::restart::Backoff;
 use crate::config::Config;
 use crate::plan::{Plan, plan};
@@ -52,6 +53,10 @@ pub(super) struct Worker {
     pub generation: u64,
     /// When it is too old.
     pub retires: Duration,
+    /// How many jobs it has left.
+    pub runs: Runs,
+    /// The job servers it was started with, in its own order: places in [`Core::servers`].
+    pub servers: Vec<usize>,
     /// The new versions it tries, where it is a canary.
     pub trial: Option<Trial>,
 }
@@ -121,7 +126,7 @@ impl Core {
     pub fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
         let servers: Vec<Server> = config.hosts.iter().map(Server::new).collect();
         let mut actions = vec![Action::Scan];
-        actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, _)| Action::Resolve(n)));
+        actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, s)| s.look_up(n)));
         let core = Self {
             config,
             random: fastrand::Rng::with_seed(seed),
@@ -168,6 +173,7 @@ impl Core {
             }
             Input::Retry { function } => self.retry(&function, now),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
+            Input::Reload(config) => self.reload(*config, now),
             Input::Timer => {}
         }
         self.complete_start();
@@ -345,15 +351,22 @@ impl Core {
         let members: Vec<Member> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.key == *key && worker.trial.is_none())
-            .map(|(id, worker)| Member { id: *id, life: worker.life, fresh: self.is_fresh(worker, &wanted, &all, now) })
+            .filter(|(_, worker)| worker.key == *key && (worker.trial.is_none() || !worker.life.is_live()))
+            .map(|(id, worker)| {
+                let fresh = self.is_fresh(worker, &wanted, &all, now);
+                Member { id: *id, life: worker.life, fresh, runs: worker.runs }
+            })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
         let surge = self.config.rollout_surge.of(count);
+        let count = count.saturating_sub(self.seat_canary(key, count, surge, now));
         let decision = decide(&members, Want { count, surge, room });
         let deadline = now + self.config.graceful_shutdown_wait_time;
         for (id, why) in decision.dismiss {
             self.happens(id, Happening::Dismiss(why, deadline), now);
+        }
+        for id in decision.admit {
+            self.happens(id, Happening::Admit, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
     }

@@ -6,6 +6,7 @@
 mod children;
 mod lookups;
 mod probes;
+mod reload;
 mod status;
 mod versions;
 mod workers;
@@ -30,11 +31,12 @@ use crate::plugins::store::Store;
 use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
 use crate::system::ears::{ChildId, Ears};
-use crate::system::page::Counters;
 use crate::system::spawn::Program;
 use children::Child;
 use probes::Probes;
+pub use reload::log_target;
 use versions::Known;
+use workers::Past;
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub struct Effects {
     probes: Probes,
     hand_backs: HandBacks,
     /// Counters of workers that are gone, by function.
-    past: BTreeMap<String, Counters>,
+    past: BTreeMap<String, Past>,
     /// Processes that were not ours and became so when their parents ended.
     adopted: u64,
     buffer: Vec<u8>,
@@ -145,7 +147,7 @@ impl Effects {
         match action {
             Action::Scan => self.scan(),
             Action::Probe(candidate) => self.probe(candidate),
-            Action::Resolve(server) => self.look_up(server),
+            Action::Resolve { server, host } => self.look_up(server, &host),
             Action::Start(start) => self.start(&start),
             Action::Go(id) => self.order(id, &crate::worker::orders::Order::Go),
             Action::Leave(id) => self.order(id, &crate::worker::orders::Order::Leave),

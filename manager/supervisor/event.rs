@@ -257,6 +257,11 @@ pub enum Event {
         /// What was seen.
         reason: String,
     },
+    /// The configuration was read again and cannot be used.
+    ReloadFailed {
+        /// One sentence for each mistake.
+        reason: String,
+    },
     /// The configuration is read again, or the log opened anew.
     Reloaded {
         /// What was done.
@@ -302,6 +307,7 @@ impl Event {
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
             Self::Reloaded { .. } => Level::Info,
+            Self::ReloadFailed { .. } => Level::Error,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
             Self::WorkerLeaving { .. } | Self::WorkerLeft { .. } => Level::Proc,
         }
@@ -320,6 +326,10 @@ impl Event {
             | Self::FileWarning { text }
             | Self::Reloaded { text }
             | Self::Trouble { text } => text.clone(),
+            Self::ReloadFailed { reason } => {
+                let reasons: Vec<&str> = reason.lines().collect();
+                format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
+            }
             Self::FileNotTaken { path, reason } => format!("{} {reason}", escape(path)),
             Self::DirectoryFailed { path, reason } => {
                 format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))

@@ -1,8 +1,8 @@
 //! A worker's life as the manager sees it: a pure table of state and happening.
 //!
 //! ```text
-//! Starting -> Loaded -> Ready -> Serving -> Leaving -> (gone)
-//!     \__________\_________\________\__________\-> Dying -> (gone)
+//! Starting -> Loaded -> Ready -> Going -> Serving -> Leaving -> (gone)
+//!     \__________\________\________\________\__________\-> Dying -> (gone)
 //! ```
 //!
 //! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; past its
@@ -45,8 +45,10 @@ pub enum Life {
         /// Since when.
         since: Duration,
     },
-    /// Told to go.
+    /// A job server has answered; it takes jobs once there is a place for it.
     Ready,
+    /// Told to go.
+    Going,
     /// Taking jobs.
     Serving {
         /// Since when.
@@ -73,6 +75,8 @@ pub enum Happening {
     Loaded,
     /// It says that a job server has answered.
     Ready,
+    /// There is a place for it: it may go.
+    Admit,
     /// It says that its functions are registered.
     Serving,
     /// It says that it takes no more jobs.
@@ -108,10 +112,11 @@ impl Life {
         use Happening as H;
         match (self, happening) {
             (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Step::Nothing),
-            (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Step::Go),
-            (Self::Ready, H::Serving) => (Self::Serving { since: now }, Step::Nothing),
+            (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Step::Nothing),
+            (Self::Ready, H::Admit) => (Self::Going, Step::Go),
+            (Self::Going, H::Serving) => (Self::Serving { since: now }, Step::Nothing),
             // A word out of order is a plugin's doing, or came late: it changes nothing.
-            (life, H::Loaded | H::Ready | H::Serving) => (life, Step::Nothing),
+            (life, H::Loaded | H::Ready | H::Admit | H::Serving) => (life, Step::Nothing),
 
             (Self::Leaving { .. } | Self::Dying { .. }, H::Leaves) => (self, Step::Nothing),
             (_, H::Leaves) => (Self::Leaving { why: Why::ByItself, deadline: now + BY_ITSELF }, Step::Nothing),
@@ -158,9 +163,14 @@ impl Life {
         matches!(self, Self::Serving { .. })
     }
 
+    /// Whether it takes jobs or is just about to.
+    pub fn is_admitted(self) -> bool {
+        matches!(self, Self::Going | Self::Serving { .. })
+    }
+
     /// Whether its libraries are loaded, whatever else is missing.
     pub fn is_loaded(self) -> bool {
-        matches!(self, Self::Loaded { .. } | Self::Ready | Self::Serving { .. })
+        matches!(self, Self::Loaded { .. } | Self::Ready | Self::Going | Self::Serving { .. })
     }
 
     /// The word for status and titles.
@@ -169,6 +179,7 @@ impl Life {
             Self::Starting { .. } => "starting",
             Self::Loaded { .. } => "connecting",
             Self::Ready => "ready",
+            Self::Going => "going",
             Self::Serving { .. } => "serving",
             Self::Leaving { .. } => "leaving",
             Self::Dying { .. } => "killed",
@@ -200,8 +211,8 @@ mod tests {
         let dismiss = H::Dismiss(Why::Stop, LATER);
         let nothing = |state: Life| (state, Step::Nothing);
         let killed = |why| (Dying { why }, Step::Kill(why));
-        let states = [starting, late, loaded, Ready, serving, leaving, overdue, dying];
-        let rows: [(H, [(Life, Step); 8]); 7] = [
+        let states = [starting, late, loaded, Ready, Going, serving, leaving, overdue, dying];
+        let rows: [(H, [(Life, Step); 9]); 8] = [
             (
                 H::Loaded,
                 [
@@ -209,6 +220,7 @@ mod tests {
                     nothing(loaded),
                     nothing(loaded),
                     nothing(Ready),
+                    nothing(Going),
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
@@ -218,10 +230,25 @@ mod tests {
             (
                 H::Ready,
                 [
-                    (Ready, Step::Go),
-                    (Ready, Step::Go),
-                    (Ready, Step::Go),
                     nothing(Ready),
+                    nothing(Ready),
+                    nothing(Ready),
+                    nothing(Ready),
+                    nothing(Going),
+                    nothing(serving),
+                    nothing(leaving),
+                    nothing(overdue),
+                    nothing(dying),
+                ],
+            ),
+            (
+                H::Admit,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    (Going, Step::Go),
+                    nothing(Going),
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
@@ -234,6 +261,7 @@ mod tests {
                     nothing(starting),
                     nothing(late),
                     nothing(loaded),
+                    nothing(Ready),
                     nothing(serving),
                     nothing(serving),
                     nothing(leaving),
@@ -244,6 +272,7 @@ mod tests {
             (
                 H::Leaves,
                 [
+                    nothing(by_itself),
                     nothing(by_itself),
                     nothing(by_itself),
                     nothing(by_itself),
@@ -261,6 +290,7 @@ mod tests {
                     nothing(Leaving { why: Why::CannotServe, deadline: NOW }),
                     nothing(loaded),
                     nothing(Ready),
+                    nothing(Going),
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
@@ -272,6 +302,7 @@ mod tests {
                 [
                     killed(Why::Stop),
                     killed(Why::Stop),
+                    (told, Step::Leave),
                     (told, Step::Leave),
                     (told, Step::Leave),
                     (told, Step::Leave),
@@ -287,6 +318,7 @@ mod tests {
                     killed(Why::StartTimeout),
                     nothing(loaded),
                     nothing(Ready),
+                    nothing(Going),
                     nothing(serving),
                     nothing(leaving),
                     killed(Why::LeaveTimeout),

@@ -1,5 +1,7 @@
 //! The loop itself: one thread, one runtime, one place where anything happens.
 
+mod reload;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::system::clock;
 use crate::system::daemonize::Announce;
 use crate::system::ears::{ChildId, Ear};
 use crate::version;
+use reload::Reloads;
+pub use reload::Reread;
 
 /// Requests of commands that wait for the loop.
 const REQUESTS: usize = 16;
@@ -37,6 +41,8 @@ pub struct Setup {
     pub control: PathBuf,
     /// Whether a terminal's hang-up is a stop.
     pub foreground: bool,
+    /// Reads the configuration again.
+    pub reread: Reread,
 }
 
 /// A manager at work.
@@ -50,6 +56,9 @@ pub struct Manager {
     /// moment that has just passed would be taken for one that was dealt with.
     due: Option<Duration>,
     rescan: Option<Instant>,
+    reloads: Reloads,
+    /// Where changes of the worker directories come in.
+    notices: Option<Notices>,
     /// When what is being written is looked at.
     settle: Option<Instant>,
     end: Option<u8>,
@@ -65,6 +74,7 @@ enum News {
     Control(Incoming),
     Due,
     Rescan,
+    Reload,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +121,7 @@ impl Manager {
     pub async fn run(setup: Setup) -> u8 {
         let (results, mut scanned) = mpsc::unbounded_channel();
         let (requests, mut incoming) = mpsc::channel(REQUESTS);
-        let Setup { mut tools, warnings, announce, instance, state_dir, control, foreground } = setup;
+        let Setup { mut tools, warnings, announce, instance, state_dir, control, foreground, reread } = setup;
         let feed = tools.feed.clone();
         let opened = Listener::bind(&control)
             .map_err(|error| error.to_string())
@@ -133,10 +143,12 @@ impl Manager {
         };
         effects.watch();
         let notices = effects.notices();
+        let reloads = Reloads::new(reread);
         let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
-        let mut manager = Self { core, effects, announce, instance, foreground, due, rescan, settle, end };
+        let mut manager =
+            Self { core, effects, announce, instance, foreground, due, rescan, reloads, notices, settle, end };
         manager.begin(&state_dir, warnings);
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
@@ -146,11 +158,12 @@ impl Manager {
                 caught = signals.next() => News::Signal(caught),
                 heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
                 Some(result) = scanned.recv() => News::Scanned(result),
-                notice = noticed(notices.as_ref()) => News::Noticed(notice),
+                notice = noticed(manager.notices.as_ref()) => News::Noticed(notice),
                 Some(request) = incoming.recv() => News::Control(request),
                 () = until(manager.next_due()) => News::Due,
                 () = until_instant(manager.settle) => News::Settled,
                 () = until_instant(manager.rescan) => News::Rescan,
+                () = until_instant(manager.reloads.due()) => News::Reload,
             };
             manager.take(news);
         }
@@ -196,6 +209,7 @@ impl Manager {
                 }
                 self.input(Input::Timer);
             }
+            News::Reload => self.reload(),
             News::Rescan => {
                 self.rescan_later();
                 self.effects.logger.retry();
@@ -251,9 +265,10 @@ impl Manager {
             Caught::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
             Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
-            Caught::HangUp | Caught::User1 => {
+            Caught::HangUp => self.hangs_up(),
+            Caught::User1 => {
                 self.effects.logger.reopen();
-                self.effects.tell(&Event::Reloaded { text: "the log was opened anew".into() });
+                self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() });
             }
         }
     }

@@ -18,4 +18,4 @@ pub mod resolve;
 pub mod restart;
 pub mod rollout;
 
-pub use manager::{Manager, Setup};
+pub use manager::{Manager, Reread, Setup};

@@ -1,13 +1,26 @@
-//! How many workers of one group to start, and which to dismiss: a comparison of what is with what should be. Pure.
+//! How many workers of one group to start, which to let go to work, and which to dismiss: a comparison of what is with
+//! what should be. Pure.
 //!
-//! It knows nothing of why: a crash, a changed plan, a new version and an old age all look alike here, as a worker that
-//! is missing or one that is not fresh.
+//! It knows nothing of why: a crash, a changed plan, a new version, an old age and a reload all look alike here, as a
+//! worker that is missing or one that is not fresh.
 
 use super::life::{Life, Why};
 
 /// Names a worker for as long as the manager runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub u64);
+
+/// How many of the jobs that `max_runs_per_worker` allows a worker has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Runs {
+    /// Enough, or no limit.
+    #[default]
+    Many,
+    /// So few that its successor should be ready.
+    Few,
+    /// None: it takes no more jobs, and waits to be told to leave.
+    None,
+}
 
 /// One worker of the group.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +31,8 @@ pub struct Member {
     pub life: Life,
     /// Whether it is what would be started now: same functions, same versions, not too old.
     pub fresh: bool,
+    /// How many jobs it has left.
+    pub runs: Runs,
 }
 
 /// What the group should be.
@@ -25,7 +40,8 @@ pub struct Member {
 pub struct Want {
     /// Workers.
     pub count: u32,
-    /// Workers above that, while old ones are replaced. 0: one is missing meanwhile instead.
+    /// Workers that take jobs above that, while old ones are replaced. 0: one is missing meanwhile instead, since two
+    /// must never take jobs at once where one is planned.
     pub surge: u32,
     /// Starts that are possible now.
     pub room: u32,
@@ -36,39 +52,105 @@ pub struct Want {
 pub struct Decision {
     /// Workers to start.
     pub start: u32,
+    /// Ready workers that may go to work.
+    pub admit: Vec<WorkerId>,
     /// Workers to dismiss.
     pub dismiss: Vec<(WorkerId, Why)>,
 }
 
+/// The members by what they are good for.
+struct Sorted<'a> {
+    /// Fresh, on their way, not at work yet.
+    heirs: Vec<&'a Member>,
+    /// Fresh and at work.
+    good: Vec<&'a Member>,
+    /// The same, with few runs left: an heir is to be ready when the last one is over.
+    tiring: Vec<&'a Member>,
+    /// At work, and to be replaced.
+    stale: Vec<&'a Member>,
+    /// Without a run left.
+    spent: Vec<&'a Member>,
+    /// Of no use to anybody: old, and not even at work.
+    useless: Vec<&'a Member>,
+    /// Told to leave, and perhaps still in a job.
+    leaving: u32,
+}
+
+fn sorted(members: &[Member]) -> Sorted<'_> {
+    let (mut heirs, mut good, mut tiring, mut stale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut spent, mut useless, mut leaving) = (Vec::new(), Vec::new(), 0);
+    for member in members {
+        let serving = member.life.is_serving();
+        match (member.fresh, member.runs) {
+            _ if !member.life.is_live() => leaving += 1,
+            (_, Runs::None) => spent.push(member),
+            (false, _) if !serving => useless.push(member),
+            (false, _) => stale.push(member),
+            (true, _) if !member.life.is_admitted() => heirs.push(member),
+            (true, Runs::Few) => tiring.push(member),
+            (true, Runs::Many) => good.push(member),
+        }
+    }
+    Sorted { heirs, good, tiring, stale, spent, useless, leaving }
+}
+
 /// Compares.
 pub fn decide(members: &[Member], want: Want) -> Decision {
-    let live = || members.iter().filter(|member| member.life.is_live());
-    let mut decision = Decision::default();
-    // Old and not even serving: of no use to anybody.
-    decision.dismiss.extend(live().filter(|m| !m.fresh && !m.life.is_serving()).map(|m| (m.id, Why::Surplus)));
-    let stale: Vec<WorkerId> = live().filter(|m| !m.fresh && m.life.is_serving()).map(|m| m.id).collect();
-    let serving = live().filter(|m| m.fresh && m.life.is_serving()).count() as u32;
-    let fresh = live().filter(|m| m.fresh).count() as u32;
-    let total = fresh + stale.len() as u32;
+    let sorted = sorted(members);
+    Decision { start: starts(&sorted, want), admit: admits(&sorted, want), dismiss: dismissals(sorted, want) }
+}
 
+fn starts(sorted: &Sorted<'_>, want: Want) -> u32 {
+    let (heirs, good) = (sorted.heirs.len() as u32, sorted.good.len() as u32);
+    let old = (sorted.stale.len() + sorted.tiring.len()) as u32;
+    let total = heirs + good + old;
+    let there = if want.surge == 0 { total + sorted.leaving } else { total };
+    // With no surge a successor is there all the same: ready, but not at work.
+    let above = want.surge.max(1).saturating_sub(there.saturating_sub(want.count));
+    let successors = above.min(want.count.saturating_sub(heirs + good)).min(old);
     let missing = want.count.saturating_sub(total);
-    let successors = want.surge.saturating_sub(total.saturating_sub(want.count)).min(want.count.saturating_sub(fresh));
-    let wished = if missing > 0 { missing } else { successors.min(stale.len() as u32) };
-    decision.start = wished.min(want.room);
+    let wished = if missing > 0 { missing } else { successors };
+    wished.min(want.room)
+}
 
-    // Old ones go as new ones serve; with no surge one goes first, once the last successor serves.
-    let ahead = (serving + stale.len() as u32).saturating_sub(want.count);
-    let first = u32::from(want.surge == 0 && total == want.count && serving == fresh && fresh < want.count);
-    let go = ahead.max(first).min(stale.len() as u32) as usize;
+/// Whoever is ready goes to work where there is a place: one that the plan has free, or one that an old worker is about
+/// to leave. Not those that wait for the last run of another.
+fn admits(sorted: &Sorted<'_>, want: Want) -> Vec<WorkerId> {
+    let stale = sorted.stale.len() as u32;
+    let at_work = (sorted.good.len() + sorted.tiring.len()) as u32 + stale;
+    let (taken, places) = match want.surge {
+        0 => (at_work + sorted.leaving, want.count),
+        surge => (at_work, want.count + surge.min(stale)),
+    };
+    let free = places.saturating_sub(taken) as usize;
+    sorted.heirs.iter().filter(|m| matches!(m.life, Life::Ready)).take(free).map(|m| m.id).collect()
+}
+
+fn dismissals(sorted: Sorted<'_>, want: Want) -> Vec<(WorkerId, Why)> {
+    let Sorted { heirs, good, tiring, stale, spent, useless, leaving } = sorted;
+    let serving = |members: &[&Member]| members.iter().filter(|m| m.life.is_serving()).count() as u32;
+    let still = serving(&good) + serving(&tiring) + stale.len() as u32;
+    let mut dismiss: Vec<(WorkerId, Why)> = useless.iter().map(|m| (m.id, Why::Surplus)).collect();
     let why = if want.count == 0 { Why::Surplus } else { Why::Replaced };
-    decision.dismiss.extend(stale.iter().take(go).map(|id| (*id, why)));
 
-    // Fewer are wanted: those that do not serve yet go first, then the youngest.
-    let mut rest: Vec<&Member> = live().filter(|m| m.fresh).collect();
+    // Old ones go as new ones serve; with no surge one goes first, once its successor is ready and all others serve.
+    let ahead = still.saturating_sub(want.count);
+    let ready = heirs.iter().any(|m| matches!(m.life, Life::Ready));
+    let first = u32::from(want.surge == 0 && ready && leaving == 0 && still >= want.count);
+    let go = ahead.max(first).min(stale.len() as u32) as usize;
+    dismiss.extend(stale.iter().take(go).map(|m| (m.id, why)));
+
+    // Whoever has no runs left takes nothing: it stays only so that its function is not without a worker meanwhile.
+    let short = want.count.saturating_sub(still) as usize;
+    dismiss.extend(spent.iter().take(spent.len().saturating_sub(short)).map(|m| (m.id, why)));
+
+    // Fewer are wanted: those that are not at work go first, then the youngest.
+    let waiting = heirs.len().min(tiring.len());
+    let mut rest: Vec<&Member> = heirs.into_iter().chain(good).chain(tiring).collect();
     rest.sort_by_key(|m| (m.life.is_serving(), std::cmp::Reverse(m.id)));
-    let surplus = fresh.saturating_sub(want.count) as usize;
-    decision.dismiss.extend(rest.iter().take(surplus).map(|m| (m.id, Why::Surplus)));
-    decision
+    let surplus = rest.len().saturating_sub(want.count as usize + waiting);
+    dismiss.extend(rest.iter().take(surplus).map(|m| (m.id, Why::Surplus)));
+    dismiss
 }
 
 /// A life without its times, for tables.
@@ -78,111 +160,12 @@ pub(super) fn at(word: &str) -> Life {
     match word {
         "starting" => Life::Starting { deadline: when },
         "connecting" => Life::Loaded { since: when },
+        "ready" => Life::Ready,
+        "going" => Life::Going,
         "leaving" => Life::Leaving { why: Why::Replaced, deadline: when },
         _ => Life::Serving { since: when },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `S` serving and fresh, `s` starting and fresh, `c` connecting and fresh; `O`, `o` the same but old; `L` leaving.
-    fn members(text: &str) -> Vec<Member> {
-        let life = |c| match c {
-            's' | 'o' => at("starting"),
-            'c' => at("connecting"),
-            'L' => at("leaving"),
-            _ => at("serving"),
-        };
-        let member =
-            |(n, c): (usize, char)| Member { id: WorkerId(n as u64), life: life(c), fresh: !matches!(c, 'O' | 'o') };
-        text.chars().enumerate().map(member).collect()
-    }
-
-    #[test]
-    fn what_is_compared_with_what_should_be() {
-        use Why::{Replaced, Surplus};
-        let room = 16;
-        for (name, group, count, surge, start, dismiss) in [
-            ("nothing there", "", 3, 1, 3, vec![]),
-            ("all there", "SSS", 3, 1, 0, vec![]),
-            ("one died", "SS", 3, 1, 1, vec![]),
-            ("one is on its way", "SSs", 3, 1, 0, vec![]),
-            ("leaving ones do not count", "SSL", 3, 1, 1, vec![]),
-            ("a successor for the first old one", "OOO", 3, 1, 1, vec![]),
-            ("it is on its way", "OOOs", 3, 1, 0, vec![]),
-            ("it finds no job server: the old ones stay", "OOOc", 3, 1, 0, vec![]),
-            ("it serves: an old one goes", "OOOS", 3, 1, 0, vec![(0, Replaced)]),
-            ("and the next successor starts", "OOSL", 3, 1, 1, vec![]),
-            ("the last one", "OSS", 3, 1, 1, vec![]),
-            ("done", "OSSS", 3, 1, 0, vec![(0, Replaced)]),
-            ("a surge of two", "OOOO", 4, 2, 2, vec![]),
-            ("no surge: one old goes first", "OO", 2, 0, 0, vec![(0, Replaced)]),
-            ("no surge: then its successor starts", "OL", 2, 0, 1, vec![]),
-            ("no surge: nothing until it serves", "Os", 2, 0, 0, vec![]),
-            ("no surge: the next", "OS", 2, 0, 0, vec![(0, Replaced)]),
-            ("a crash during a rollout is made good with a new one", "OOS", 4, 1, 1, vec![]),
-            ("old and not serving: no use", "oOO", 3, 1, 1, vec![(0, Surplus)]),
-            ("fewer wanted: the youngest goes", "SSS", 2, 1, 0, vec![(2, Surplus)]),
-            ("fewer wanted: one not yet serving goes first", "sSS", 2, 1, 0, vec![(0, Surplus)]),
-            ("none wanted", "SsO", 0, 1, 0, vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
-        ] {
-            let dismiss = dismiss.into_iter().map(|(id, why)| (WorkerId(id), why)).collect();
-            assert_eq!(decide(&members(group), Want { count, surge, room }), Decision { start, dismiss }, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_more_start_than_there_is_room_for() {
-        assert_eq!(decide(&[], Want { count: 100, surge: 1, room: 16 }).start, 16);
-        assert_eq!(decide(&members("OO"), Want { count: 2, surge: 1, room: 0 }).start, 0);
-    }
-
-    /// Whatever happens to a group, serving workers never fall below the plan by a decision of ours, and it ends right.
-    #[test]
-    fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
-        for seed in 0..500 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let count = random.u32(1..6);
-            let surge = random.u32(1..3);
-            let mut group = members(&"O".repeat(count as usize));
-            let mut next = count as u64;
-            for _ in 0..400 {
-                let before = group.iter().filter(|m| m.life.is_serving()).count() as u32;
-                let decision = decide(&group, Want { count, surge, room: 16 });
-                let live = group.iter().filter(|m| m.life.is_live()).count() as u32;
-                assert!(live + decision.start <= count + surge, "seed {seed}");
-                for (id, _) in &decision.dismiss {
-                    group.iter_mut().filter(|m| m.id == *id).for_each(|m| m.life = at("leaving"));
-                }
-                let after = group.iter().filter(|m| m.life.is_serving()).count() as u32;
-                assert!(after >= before.min(count), "seed {seed}: dismissed below the plan");
-                for _ in 0..decision.start {
-                    group.push(Member { id: WorkerId(next), life: at("starting"), fresh: true });
-                    next += 1;
-                }
-                if group.is_empty() {
-                    continue;
-                }
-                let which = random.usize(..group.len());
-                match (group[which].life, random.u8(..10)) {
-                    (_, 0) | (Life::Leaving { .. }, _) => drop(group.remove(which)),
-                    (Life::Starting { .. }, _) => group[which].life = at("serving"),
-                    _ => {}
-                }
-            }
-            for _ in 0..100 {
-                let decision = decide(&group, Want { count, surge, room: 16 });
-                group.retain(|m| m.life.is_live() && !decision.dismiss.iter().any(|(id, _)| *id == m.id));
-                group.iter_mut().for_each(|m| m.life = at("serving"));
-                for _ in 0..decision.start {
-                    group.push(Member { id: WorkerId(next), life: at("starting"), fresh: true });
-                    next += 1;
-                }
-            }
-            assert_eq!(group.len() as u32, count, "seed {seed}");
-            assert!(group.iter().all(|m| m.fresh), "seed {seed}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub mod orders;
 pub mod plugin;
 mod ready;
 pub mod retry;
+mod runs;
 pub mod sender;
 mod serve;
 pub mod session;

@@ -60,6 +60,8 @@ pub struct ServerOrder {
 /// Bounds a worker keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
+    /// Jobs it may run; 0: any number.
+    pub max_runs: u64,
     /// The largest packet taken or sent, in bytes.
     pub max_packet: u64,
     /// For a connection to be made, and again for its first answer.
@@ -105,6 +107,10 @@ pub enum Word {
         /// Which function, counted as in the orders.
         function: usize,
     },
+    /// It has so few jobs left of those it may run that its successor should be ready.
+    FewRuns,
+    /// It has none left: it takes no more, and waits to be told to leave.
+    NoRuns,
     /// Its libraries are loaded and their objects made.
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.

@@ -15,6 +15,7 @@ use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
 use crate::worker::plugin::{Function, explain};
 use crate::worker::ready::Readiness;
+use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next};
 use crate::worker::titles::Titles;
@@ -39,6 +40,7 @@ pub struct Worker {
     id: String,
     connections: u32,
     jobs: u64,
+    runs: Runs,
     going: bool,
     /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
     is_broken: bool,
@@ -68,6 +70,7 @@ impl Worker {
             line,
             stop,
             page,
+            runs: Runs::new(orders.limits.max_runs),
             sessions: orders.servers.into_iter().enumerate().map(session).collect(),
             limits: orders.limits,
             readiness: Readiness::default(),
@@ -140,6 +143,16 @@ impl Worker {
             self.titles.idle();
             (0..self.sessions.len()).for_each(|server| self.register(server));
             self.line.say(&Word::Serving);
+            self.counts_runs(Duration::MAX);
+        }
+    }
+
+    /// Tells the manager when the jobs this worker may run come to an end, and takes no more after the last one.
+    fn counts_runs(&mut self, last: Duration) {
+        let Some(word) = self.runs.news(self.jobs, last) else { return };
+        self.line.say(&word);
+        if self.runs.are_over(self.jobs) {
+            self.sessions.iter_mut().filter_map(Session::connection).for_each(|connection| connection.talk.spent());
         }
     }
 
@@ -157,6 +170,9 @@ impl Worker {
             let _ = encode::can_do(&mut packets, function.name.as_bytes());
         }
         connection.talk.registered();
+        if self.runs.are_over(self.jobs) {
+            connection.talk.spent();
+        }
         let sent = connection.sender().send(&[&packets]);
         self.check(server, sent);
     }
@@ -164,7 +180,7 @@ impl Worker {
     /// Asks the next server for a job, unless an answer is awaited.
     fn ask(&mut self) {
         let awaited = self.sessions.iter().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()));
-        if awaited || !self.going || self.leaving.is_some() {
+        if awaited || !self.going || self.leaving.is_some() || self.runs.are_over(self.jobs) {
             return;
         }
         let now = clock::now();
@@ -272,6 +288,7 @@ impl Worker {
         self.titles.idle();
         self.log_job(&end, outcome.as_ref().err().map(explain));
         self.head = head;
+        self.counts_runs(Duration::from_nanos(end.run_ns));
         if self.is_broken {
             self.leave(clock::now());
         }
@@ -296,7 +313,8 @@ impl Worker {
 
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        if !self.going || self.is_broken || self.leaving.is_some() || self.line.is_stopping() {
+        let over = self.is_broken || self.runs.are_over(self.jobs);
+        if !self.going || over || self.leaving.is_some() || self.line.is_stopping() {
             return false;
         }
         let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);

@@ -98,6 +98,8 @@ pub struct Talk {
     heard: Duration,
     proved: Duration,
     leaving: bool,
+    /// No job may come any more: not even the last GRAB goes out.
+    spent: bool,
     last_echo: bool,
 }
 
@@ -121,6 +123,7 @@ impl Talk {
             heard: now,
             proved: now,
             leaving: false,
+            spent: false,
             last_echo: false,
         }
     }
@@ -297,11 +300,17 @@ impl Talk {
         self.leaving = true;
     }
 
+    /// The worker may take no more jobs, and waits to be told to leave: no GRAB at all from now on.
+    pub fn spent(&mut self) {
+        self.leaving = true;
+        self.spent = true;
+    }
+
     /// The next step of taking leave. `Done` where there is nothing to prove.
     pub fn farewell(&self) -> Farewell {
         if self.grab.is_some() && self.greeted {
             Farewell::Wait
-        } else if self.registered && (self.asleep || self.woken) {
+        } else if self.registered && !self.spent && (self.asleep || self.woken) {
             Farewell::Ask
         } else if !self.registered || !self.answers_echo || (self.last_echo && self.echoes == 0) {
             Farewell::Done

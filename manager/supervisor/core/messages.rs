@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::rollouts::Counted;
+use crate::config::{Config, HostPort};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
 use crate::supervisor::catalog::Version;
@@ -89,6 +90,8 @@ pub enum Input {
         /// Which.
         version: Version,
     },
+    /// The configuration was read again. Effects have it already.
+    Reload(Box<Config>),
     /// Something due may have become due.
     Timer,
 }
@@ -116,7 +119,12 @@ pub enum Action {
     /// Probe a file.
     Probe(Candidate),
     /// Look a job server's name up.
-    Resolve(usize),
+    Resolve {
+        /// Which server.
+        server: usize,
+        /// Its name and port.
+        host: HostPort,
+    },
     /// Start a worker.
     Start(Start),
     /// Order a worker to go.
@@ -178,6 +186,6 @@ pub struct Start {
     pub generation: u64,
     /// How many workers there are to be in all.
     pub siblings: u32,
-    /// What each job server's name resolved to, in the configured order.
-    pub addresses: Vec<Vec<SocketAddr>>,
+    /// The job servers: what each is called, and what its name resolved to.
+    pub servers: Vec<(String, Vec<SocketAddr>)>,
 }

@@ -11,7 +11,7 @@ use crate::supervisor::catalog::Version;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::judge::Verdict;
 use crate::supervisor::life::{Happening, Life, Why};
-use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
 use crate::system::reap::End;
 
@@ -77,6 +77,25 @@ impl Core {
         self.look_later(now);
     }
 
+    /// Lets the group's canary go to work once it is ready: at once where the group may have one worker too many, else
+    /// when one of the others has left its place to it. Returns how many places it takes from the others.
+    pub(super) fn seat_canary(&mut self, key: &Key, count: u32, surge: u32, now: Duration) -> u32 {
+        let of_group = |worker: &&Worker| worker.key == *key;
+        let is_canary = |worker: &Worker| worker.trial.is_some() && worker.life.is_live();
+        let mut canaries = self.workers.iter().filter(|(_, worker)| worker.key == *key && is_canary(worker));
+        let Some((id, canary)) = canaries.next().map(|(id, worker)| (*id, worker.life)) else { return 0 };
+        if surge > 0 {
+            self.happens(id, Happening::Admit, now);
+            return 0;
+        }
+        let may_run = |worker: &&Worker| worker.life.is_admitted() || !worker.life.is_live();
+        let at_work = self.workers.values().filter(of_group).filter(may_run).filter(|w| w.runs != Runs::None);
+        if at_work.count() < count as usize {
+            self.happens(id, Happening::Admit, now);
+        }
+        u32::from(matches!(canary, Life::Ready | Life::Going | Life::Serving { .. }))
+    }
+
     /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.
     fn is_being_read(&self, key: &Key) -> bool {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
@@ -132,13 +151,14 @@ impl Core {
         if tries { self.catalog.next(function) } else { self.catalog.version(function) }
     }
 
-    /// The canaries to be counted, with what they try.
-    pub fn canaries(&self) -> Vec<(WorkerId, Vec<String>)> {
+    /// The canaries to be counted: each function they try, and the version that is served.
+    pub fn canaries(&self) -> Vec<(WorkerId, Vec<(String, String)>)> {
         let serving = self.workers.iter().filter(|(_, worker)| worker.life.is_serving());
         serving
             .filter_map(|(id, worker)| {
-                let names = worker.trial.as_ref()?.iter().map(|(name, _)| name.clone()).collect();
-                Some((*id, names))
+                let served = |name: &str| self.catalog.version(name).map_or_else(String::new, |v| v.hash.clone());
+                let tried = worker.trial.as_ref()?.iter().map(|(name, _)| (name.clone(), served(name))).collect();
+                Some((*id, tried))
             })
             .collect()
     }
@@ -163,7 +183,8 @@ impl Core {
         if trial.len() != counted.tallies.len() {
             return;
         }
-        let served = now.saturating_sub(since);
+        // One that may run no more jobs will not show more.
+        let served = if worker.runs == Runs::None { Duration::MAX } else { now.saturating_sub(since) };
         let watches = trial.iter().map(|(function, _)| Watch {
             seconds: self.config.canary_seconds(function),
             jobs: self.config.canary_jobs(function),
@@ -171,7 +192,9 @@ impl Core {
         let tallies: Vec<(Watch, Tally)> = watches.zip(counted.tallies.iter().copied()).collect();
         match judge(served, &tallies) {
             Judgement::Watch => {}
-            Judgement::Promote => self.promote(counted.worker, &trial, &counted.tallies, served, now),
+            Judgement::Promote => {
+                self.promote(counted.worker, &trial, &counted.tallies, now.saturating_sub(since), now)
+            }
             Judgement::Reject(index) => {
                 let tally = counted.tallies[index];
                 let reason = format!("{} of its first {} jobs failed", tally.failed, tally.jobs());

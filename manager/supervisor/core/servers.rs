@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Action, Core};
+use super::{Action, Core, Worker};
 use crate::config::HostPort;
 use crate::supervisor::event::Event;
 use crate::supervisor::reconcile::WorkerId;
@@ -13,6 +13,10 @@ use crate::supervisor::reconcile::WorkerId;
 pub struct Server {
     /// As configured.
     pub name: String,
+    host: HostPort,
+    /// Whether the configuration names it. Places in the list are never given to another server: old workers go on
+    /// speaking of the servers they were started with.
+    used: bool,
     /// What its name resolved to last.
     pub addresses: Vec<SocketAddr>,
     /// Whether that is an address already, which nobody has to look up.
@@ -34,12 +38,23 @@ impl Server {
         let address: Option<IpAddr> = host.host.parse().ok();
         Self {
             name: host.to_string(),
+            host: host.clone(),
+            used: true,
             addresses: address.map(|ip| SocketAddr::new(ip, host.port)).into_iter().collect(),
             literal: address.is_some(),
             resolving: address.is_none(),
             up: BTreeSet::new(),
             said: Said::Nothing,
         }
+    }
+
+    pub(super) fn look_up(&self, server: usize) -> Action {
+        Action::Resolve { server, host: self.host.clone() }
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     /// Workers connected to it.
@@ -54,14 +69,42 @@ impl Server {
 }
 
 impl Core {
-    /// The job servers, in the configured order.
-    pub fn servers(&self) -> &[Server] {
-        &self.servers
+    /// The job servers that are configured.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(|server| server.used)
+    }
+
+    /// Their places, for a worker that starts.
+    pub(super) fn used_servers(&self) -> impl Iterator<Item = usize> {
+        (0..self.servers.len()).filter(|n| self.servers[*n].used)
+    }
+
+    /// Other job servers are configured now: those that are known stay what they are, new ones are looked up.
+    pub(super) fn use_servers(&mut self) {
+        self.servers.iter_mut().for_each(|server| server.used = false);
+        for host in self.config.hosts.clone() {
+            match self.servers.iter().position(|server| server.host == host) {
+                Some(known) => self.servers[known].used = true,
+                None => {
+                    let server = Server::new(&host);
+                    if server.resolving {
+                        let look_up = server.look_up(self.servers.len());
+                        self.do_next(look_up);
+                    }
+                    self.servers.push(server);
+                }
+            }
+        }
+    }
+
+    /// The server a worker means.
+    fn meant(&mut self, id: WorkerId, server: usize) -> Option<&mut Server> {
+        let server = *self.workers.get(&id)?.servers.get(server)?;
+        self.servers.get_mut(server)
     }
 
     pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
-        let known = self.workers.contains_key(&id);
-        let Some(server) = self.servers.get_mut(server).filter(|_| known) else { return };
+        let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
         if server.said != Said::Up {
             server.said = Said::Up;
@@ -71,9 +114,9 @@ impl Core {
     }
 
     pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
-        let Some(server) = self.servers.get_mut(server) else { return };
+        let Some(server) = self.meant(id, server) else { return };
         server.up.remove(&id);
-        if server.up.is_empty() && server.said != Said::Down {
+        if server.used && server.up.is_empty() && server.said != Said::Down {
             server.said = Said::Down;
             let event = Event::ServerDown { server: server.name.clone(), reason };
             self.tell(event);
@@ -93,8 +136,10 @@ impl Core {
         match result {
             Ok(addresses) if addresses != server.addresses => {
                 server.addresses.clone_from(&addresses);
-                let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-                all.into_iter().for_each(|id| self.do_next(Action::Addresses(id, number, addresses.clone())));
+                let place = |worker: &Worker| worker.servers.iter().position(|server| *server == number);
+                let all: Vec<(WorkerId, usize)> =
+                    self.workers.iter().filter_map(|(id, worker)| Some((*id, place(worker)?))).collect();
+                all.into_iter().for_each(|(id, own)| self.do_next(Action::Addresses(id, own, addresses.clone())));
             }
             Ok(_) => {}
             Err(reason) if server.said != Said::Down && server.up.is_empty() => {
@@ -108,11 +153,12 @@ impl Core {
 
     /// A name that leads nowhere may lead somewhere else by now.
     pub(super) fn look_up_again(&mut self) {
-        let due = |server: &Server| !server.literal && !server.resolving && server.up.is_empty();
+        let due = |server: &Server| server.used && !server.literal && !server.resolving && server.up.is_empty();
         let due: Vec<usize> = (0..self.servers.len()).filter(|n| due(&self.servers[*n])).collect();
         for number in due {
             self.servers[number].resolving = true;
-            self.do_next(Action::Resolve(number));
+            let look_up = self.servers[number].look_up(number);
+            self.do_next(look_up);
         }
     }
 }

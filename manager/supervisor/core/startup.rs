@@ -47,7 +47,7 @@ impl Core {
         }
         let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < *since + MOMENT);
         let answers = !self.servers.iter().all(Server::is_down);
-        if loaded.iter().any(|life| matches!(life, Life::Ready)) || (answers && loaded.iter().any(connecting)) {
+        if loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting)) {
             return;
         }
         self.announced = true;

@@ -7,7 +7,7 @@ use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::plan::shuffle;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::{Happening, Life, Step, Why};
-use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::restart::Outside;
 use crate::worker::orders::Word;
 
@@ -20,6 +20,7 @@ impl Core {
             .into_iter()
             .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
+        let servers: Vec<usize> = self.used_servers().collect();
         let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
         self.workers.insert(
             worker,
@@ -32,6 +33,8 @@ impl Core {
                 pid: None,
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
+                runs: Runs::default(),
+                servers: servers.clone(),
                 trial,
             },
         );
@@ -39,8 +42,9 @@ impl Core {
         self.spawn_after = if pause.is_zero() { self.spawn_after } else { now + pause };
         let siblings = self.plan.groups.iter().map(|group| group.count).sum();
         let dedicated = *key != Key::All;
-        let addresses = self.servers.iter().map(|server| server.addresses.clone()).collect();
-        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings, addresses }));
+        let servers =
+            servers.iter().map(|n| &self.servers[*n]).map(|s| (s.name.clone(), s.addresses.clone())).collect();
+        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings, servers }));
     }
 
     /// The longest of the functions' times to start: they are loaded one after the other.
@@ -76,12 +80,21 @@ impl Core {
             }
             Word::Ready => self.happens(id, Happening::Ready, now),
             Word::Serving => self.serves(id, now),
+            Word::FewRuns => self.has_left(id, Runs::Few),
+            Word::NoRuns => self.has_left(id, Runs::None),
             Word::Leaving => self.happens(id, Happening::Leaves, now),
             Word::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             Word::ServerUp { server } => self.server_up(id, server),
             Word::ServerDown { server, reason } => self.server_down(id, server, reason),
             Word::Left | Word::Log { .. } | Word::Dropped { .. } => {}
             Word::Connection { .. } | Word::Disconnection { .. } => {}
+        }
+    }
+
+    /// It comes to the end of `max_runs_per_worker`; there is no way back.
+    fn has_left(&mut self, id: WorkerId, runs: Runs) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.runs != Runs::None) {
+            worker.runs = runs;
         }
     }
 

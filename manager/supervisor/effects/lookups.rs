@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Effects;
 use super::children::Kind;
+use crate::config::HostPort;
 use crate::supervisor::core::Input;
 use crate::supervisor::resolve::{Answer, DEADLINE, ROLE};
 use crate::system::clock;
@@ -33,8 +34,7 @@ impl LookUp {
 }
 
 impl Effects {
-    pub(super) fn look_up(&mut self, server: usize) {
-        let Some(host) = self.config.hosts.get(server).cloned() else { return };
+    pub(super) fn look_up(&mut self, server: usize, host: &HostPort) {
         let answer = Err(format!("the name {} could not be looked up: the look-up ended without an answer", host.host));
         let look_up = LookUp { server, answer, deadline: clock::now() + DEADLINE };
         let started = self.spawn(ROLE, Vec::new(), Kind::LookUp(look_up)).and_then(|id| {

@@ -40,7 +40,7 @@ impl Effects {
             workers_connected: server.workers(),
             workers,
         };
-        core.servers().iter().map(show).collect()
+        core.servers().map(show).collect()
     }
 
     fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView) -> FunctionStatus {

@@ -60,12 +60,13 @@ impl Effects {
             [(name, version)] if start.dedicated => format!("{name}/{}", version.hash),
             several => format!("all-{}/generation-{}", several.len(), start.generation),
         };
-        let servers = config.hosts.iter().zip(&start.addresses);
         Orders {
             manager: std::process::id() as i32,
             functions: functions.collect(),
-            servers: servers
-                .map(|(host, all)| ServerOrder { name: host.to_string(), addresses: all.clone() })
+            servers: start
+                .servers
+                .iter()
+                .map(|(name, addresses)| ServerOrder { name: name.clone(), addresses: addresses.clone() })
                 .collect(),
             name,
             host: self.host.clone(),
@@ -73,6 +74,7 @@ impl Effects {
             verbosity: config.verbose,
             siblings: start.siblings,
             limits: Limits {
+                max_runs: config.max_runs,
                 max_packet: config.max_packet,
                 connect_timeout: config.connect_timeout,
                 echo_interval: config.echo_interval,
@@ -158,10 +160,10 @@ impl Effects {
         let verdict = judge(reaped.end, &seen, clock::now());
         worker.copies.into_values().for_each(|copy| self.hand_back(copy));
         let mut jobs = 0;
-        for (index, function) in worker.functions.iter().enumerate() {
+        for (index, (function, version)) in worker.versions.iter().enumerate() {
             let counters = worker.page.counters(index);
             jobs += counters.done.saturating_add(counters.failed);
-            add(self.past.entry(function.clone()).or_default(), counters);
+            self.past.entry(function.clone()).or_default().add(version, counters);
         }
         let lost = match &verdict {
             crate::supervisor::judge::Verdict::InJob(lost) => worker.functions.get(lost.function).cloned(),
@@ -173,30 +175,38 @@ impl Effects {
     }
 
     /// What canaries have done, and the old versions everywhere else.
-    pub fn count(&self, canaries: Vec<(WorkerId, Vec<String>)>) -> Vec<Counted> {
-        canaries.into_iter().filter_map(|(worker, functions)| self.count_one(worker, &functions)).collect()
+    pub fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<Counted> {
+        canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
 
-    fn count_one(&self, worker: WorkerId, functions: &[String]) -> Option<Counted> {
+    fn count_one(&self, worker: WorkerId, tried: &[(String, String)]) -> Option<Counted> {
         let child = self.children.get(self.workers.get(&worker)?)?;
         let Kind::Worker(canary) = &child.kind else { return None };
-        let tally = |function: &String| {
+        let tally = |(function, served): &(String, String)| {
             let index = canary.functions.iter().position(|name| name == function)?;
             let own = canary.page.counters(index);
-            let all = self.counters(function);
-            Some(Tally {
-                done: own.done,
-                failed: own.failed,
-                old_done: all.done.saturating_sub(own.done),
-                old_failed: all.failed.saturating_sub(own.failed),
-            })
+            let old = self.counters_of(function, served);
+            Some(Tally { done: own.done, failed: own.failed, old_done: old.done, old_failed: old.failed })
         };
-        Some(Counted { worker, tallies: functions.iter().map(tally).collect::<Option<_>>()? })
+        Some(Counted { worker, tallies: tried.iter().map(tally).collect::<Option<_>>()? })
+    }
+
+    /// What one version of a function has done, in all workers there ever were.
+    fn counters_of(&self, function: &str, version: &str) -> Counters {
+        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| hash == version));
+        let mut sum = past.map(|(_, counters)| *counters).unwrap_or_default();
+        for child in self.children.values() {
+            let Kind::Worker(worker) = &child.kind else { continue };
+            if let Some(index) = worker.versions.iter().position(|(name, hash)| name == function && hash == version) {
+                add(&mut sum, worker.page.counters(index));
+            }
+        }
+        sum
     }
 
     /// What a function has done, in all workers there ever were.
     pub(super) fn counters(&self, function: &str) -> Counters {
-        let mut sum = self.past.get(function).copied().unwrap_or_default();
+        let mut sum = self.past.get(function).map(|past| past.all).unwrap_or_default();
         for child in self.children.values() {
             let Kind::Worker(worker) = &child.kind else { continue };
             if let Some(index) = worker.functions.iter().position(|name| name == function) {
@@ -204,6 +214,30 @@ impl Effects {
             }
         }
         sum
+    }
+}
+
+/// Versions of one function whose past is told apart: what a canary is compared with is among the latest.
+const TOLD_APART: usize = 8;
+
+/// What workers that are gone had done of one function.
+#[derive(Default)]
+pub(super) struct Past {
+    all: Counters,
+    /// By version, the one that ended last at the end.
+    versions: Vec<(String, Counters)>,
+}
+
+impl Past {
+    fn add(&mut self, version: &str, counters: Counters) {
+        add(&mut self.all, counters);
+        let known = self.versions.iter().position(|(hash, _)| hash == version);
+        let mut own = known.map_or_else(|| (version.to_owned(), Counters::default()), |at| self.versions.remove(at));
+        add(&mut own.1, counters);
+        self.versions.push(own);
+        if self.versions.len() > TOLD_APART {
+            self.versions.remove(0);
+        }
     }
 }
 

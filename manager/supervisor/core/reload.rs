@@ -1,0 +1,33 @@
+//! The configuration read again.
+
+use std::time::Duration;
+
+use super::{Action, Core, Phase};
+use crate::config::Config;
+use crate::supervisor::life::{Happening, Why};
+
+impl Core {
+    /// Goes over to another configuration: every worker is replaced, as by a rollout, by one that was started with it.
+    /// What failed before says nothing about how it goes now, so nothing waits and nothing is given up any more.
+    pub(super) fn reload(&mut self, config: Config, now: Duration) {
+        if !matches!(self.phase, Phase::Starting | Phase::Running) {
+            return;
+        }
+        self.config = config;
+        self.use_servers();
+        self.functions_failing.clear();
+        self.groups_failing.clear();
+        self.failures.clear();
+        self.given_up.clear();
+        self.workers.values_mut().for_each(|worker| worker.retires = now);
+        // A canary of the old configuration would be compared with workers of the new one.
+        let canaries = self.workers.iter().filter(|(_, worker)| worker.trial.is_some() && worker.life.is_live());
+        let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();
+        let deadline = now + self.config.graceful_shutdown_wait_time;
+        for id in canaries {
+            self.happens(id, Happening::Dismiss(Why::Surplus, deadline), now);
+        }
+        self.do_next(Action::Scan);
+        self.replan(now);
+    }
+}

@@ -1,0 +1,113 @@
+//! SIGHUP: the log opened anew, the configuration read again, every worker replaced.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Manager;
+use crate::config::{Change, Config};
+use crate::supervisor::core::Input;
+use crate::supervisor::event::Event;
+
+/// Between two reloads: a storm of signals makes one at once and one after it.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads the configuration again: what it says now and its reader's warnings, or one sentence for each mistake.
+pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
+
+/// When the configuration is read.
+pub(super) struct Reloads {
+    reread: Reread,
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Reloads {
+    pub fn new(reread: Reread) -> Self {
+        Self { reread, last: None, due: None }
+    }
+
+    /// When one that was put off is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether one may be made now; else it is put off.
+    fn may_be_now(&mut self, now: Instant) -> bool {
+        let next = self.last.map(|last| last + PAUSE).filter(|next| *next > now);
+        self.due = next;
+        next.is_none()
+    }
+
+    fn read(&mut self, now: Instant) -> Result<(Config, Vec<String>), String> {
+        (self.last, self.due) = (Some(now), None);
+        (self.reread)()
+    }
+}
+
+impl Manager {
+    /// The log is opened anew at each signal, since logrotate may have moved it; the rest is coalesced.
+    pub(super) fn hangs_up(&mut self) {
+        self.effects.logger.reopen();
+        if self.core.is_draining() {
+            let text = "SIGHUP: the log was opened anew; nothing else is read, since the manager is stopping".into();
+            return self.effects.tell(&Event::Reloaded { text });
+        }
+        if self.reloads.may_be_now(Instant::now()) {
+            self.reload();
+        }
+    }
+
+    pub(super) fn reload(&mut self) {
+        let old = self.effects.config.clone();
+        match self.reloads.read(Instant::now()) {
+            Err(reason) => self.effects.tell(&Event::ReloadFailed { reason }),
+            Ok((config, warnings)) => {
+                let changes = old.changes(&config);
+                let config = self.effects.reconfigure(old.with_changes_of(config));
+                warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
+                self.tell_changes(&changes);
+                self.notices = self.effects.notices();
+                self.rescan_later();
+                self.input(Input::Reload(Box::new(config)));
+            }
+        }
+    }
+
+    fn tell_changes(&mut self, changes: &[Change]) {
+        let (later, now): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.needs_restart);
+        let now: Vec<String> = now.iter().map(ToString::to_string).collect();
+        let what = if now.is_empty() { "nothing in it has changed".into() } else { now.join("; ") };
+        let text = format!(
+            "SIGHUP: the log was opened anew, the configuration read again: {what}; every worker is replaced in its turn"
+        );
+        self.effects.tell(&Event::Reloaded { text });
+        for change in later {
+            let text = format!("{change}: the old value holds until the manager is stopped and started");
+            self.effects.tell(&Event::ConfigWarning { text });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn fifty_signals_in_a_second_make_two_reloads() {
+        let mut reloads = Reloads::new(Box::new(|| Err("not now".into())));
+        let mut made = 0;
+        for _ in 0..50 {
+            let now = Instant::now();
+            if reloads.due().is_some_and(|due| now >= due) || reloads.may_be_now(now) {
+                let _ = reloads.read(now);
+                made += 1;
+            }
+            tokio::time::advance(Duration::from_millis(19)).await;
+        }
+        assert_eq!(made, 1);
+        let due = reloads.due().expect("the last signals are not forgotten");
+        assert!(due <= Instant::now() + PAUSE);
+        assert!(reloads.may_be_now(due), "and then it is made");
+    }
+}

@@ -1,0 +1,167 @@
+//! The decision as a table, and as random walks that keep what must never break.
+
+use super::*;
+
+/// `S` serving and fresh, `s` starting and fresh, `c` connecting, `r` ready, `g` going; `F` serving with few runs left,
+/// `N` with none; `O`, `o` serving and starting, but old; `L` leaving.
+fn members(text: &str) -> Vec<Member> {
+    let life = |c| match c {
+        's' | 'o' => at("starting"),
+        'c' => at("connecting"),
+        'r' => at("ready"),
+        'g' => at("going"),
+        'L' => at("leaving"),
+        _ => at("serving"),
+    };
+    let runs = |c| match c {
+        'F' => Runs::Few,
+        'N' => Runs::None,
+        _ => Runs::Many,
+    };
+    let member = |(n, c): (usize, char)| Member {
+        id: WorkerId(n as u64),
+        life: life(c),
+        fresh: !matches!(c, 'O' | 'o'),
+        runs: runs(c),
+    };
+    text.chars().enumerate().map(member).collect()
+}
+
+#[test]
+fn what_is_compared_with_what_should_be() {
+    use Why::{Replaced, Surplus};
+    let room = 16;
+    for (name, group, count, surge, start, admit, dismiss) in [
+        ("nothing there", "", 3, 1, 3, vec![], vec![]),
+        ("all there", "SSS", 3, 1, 0, vec![], vec![]),
+        ("one died", "SS", 3, 1, 1, vec![], vec![]),
+        ("one is on its way", "SSs", 3, 1, 0, vec![], vec![]),
+        ("it is ready", "SSr", 3, 1, 0, vec![2], vec![]),
+        ("leaving ones do not count", "SSL", 3, 1, 1, vec![], vec![]),
+        ("a successor for the first old one", "OOO", 3, 1, 1, vec![], vec![]),
+        ("it is on its way", "OOOs", 3, 1, 0, vec![], vec![]),
+        ("it finds no job server: the old ones stay", "OOOc", 3, 1, 0, vec![], vec![]),
+        ("it is ready: it goes to work beside them", "OOOr", 3, 1, 0, vec![3], vec![]),
+        ("not at work yet", "OOOg", 3, 1, 0, vec![], vec![]),
+        ("it serves: an old one goes", "OOOS", 3, 1, 0, vec![], vec![(0, Replaced)]),
+        ("and the next successor starts", "OOSL", 3, 1, 1, vec![], vec![]),
+        ("the last one", "OSS", 3, 1, 1, vec![], vec![]),
+        ("done", "OSSS", 3, 1, 0, vec![], vec![(0, Replaced)]),
+        ("a surge of two", "OOOO", 4, 2, 2, vec![], vec![]),
+        ("no surge: a successor starts", "OO", 2, 0, 1, vec![], vec![]),
+        ("no surge: nothing until it is ready", "OOs", 2, 0, 0, vec![], vec![]),
+        ("no surge: it is, so an old one goes", "OOr", 2, 0, 0, vec![], vec![(0, Replaced)]),
+        ("no surge: it waits until that one has left", "LOr", 2, 0, 0, vec![], vec![]),
+        ("no surge: then it goes to work", "Or", 2, 0, 1, vec![1], vec![]),
+        ("no surge: the next successor", "OS", 2, 0, 1, vec![], vec![]),
+        ("no surge: a dead one's place is free at once", "Sr", 2, 0, 0, vec![1], vec![]),
+        ("a crash during a rollout is made good with a new one", "OOS", 4, 1, 1, vec![], vec![]),
+        ("old and not serving: no use", "oOO", 3, 1, 1, vec![], vec![(0, Surplus)]),
+        ("few runs left: a successor starts", "F", 1, 1, 1, vec![], vec![]),
+        ("it is ready, and waits for the last run", "Fr", 1, 1, 0, vec![], vec![]),
+        ("the last run is over: it goes to work", "Nr", 1, 1, 0, vec![1], vec![]),
+        ("the spent one stays until it serves", "Ng", 1, 1, 0, vec![], vec![]),
+        ("then it leaves", "NS", 1, 1, 0, vec![], vec![(0, Replaced)]),
+        ("all spent at once: all are replaced at once", "NNN", 3, 1, 3, vec![], vec![]),
+        ("few runs left, no surge", "Fr", 1, 0, 0, vec![], vec![]),
+        ("no run left, no surge", "Nr", 1, 0, 0, vec![1], vec![]),
+        ("few runs left, and none wanted", "Fr", 0, 1, 0, vec![], vec![(1, Surplus)]),
+        ("fewer wanted: the youngest goes", "SSS", 2, 1, 0, vec![], vec![(2, Surplus)]),
+        ("fewer wanted: one not yet serving goes first", "sSS", 2, 1, 0, vec![], vec![(0, Surplus)]),
+        ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
+    ] {
+        let dismiss = dismiss.into_iter().map(|(id, why)| (WorkerId(id), why)).collect();
+        let admit = admit.into_iter().map(WorkerId).collect();
+        let expected = Decision { start, admit, dismiss };
+        assert_eq!(decide(&members(group), Want { count, surge, room }), expected, "{name}");
+    }
+}
+
+#[test]
+fn no_more_start_than_there_is_room_for() {
+    assert_eq!(decide(&[], Want { count: 100, surge: 1, room: 16 }).start, 16);
+    assert_eq!(decide(&members("OO"), Want { count: 2, surge: 1, room: 0 }).start, 0);
+}
+
+/// A group that things happen to.
+struct Walk {
+    group: Vec<Member>,
+    next: u64,
+    want: Want,
+}
+
+impl Walk {
+    fn serving(&self) -> u32 {
+        self.group.iter().filter(|m| m.life.is_serving() && m.runs != Runs::None).count() as u32
+    }
+
+    fn decide(&mut self, seed: u64) {
+        let Want { count, surge, .. } = self.want;
+        let before = self.serving();
+        let decision = decide(&self.group, self.want);
+        let live = self.group.iter().filter(|m| m.life.is_live() && m.runs != Runs::None).count() as u32;
+        assert!(live + decision.start <= count + surge.max(1), "seed {seed}: too many");
+        for member in &mut self.group {
+            if decision.admit.contains(&member.id) {
+                member.life = at("going");
+            }
+            if decision.dismiss.iter().any(|(id, _)| *id == member.id) {
+                member.life = at("leaving");
+            }
+        }
+        // With no surge one is missing meanwhile.
+        let least = count.saturating_sub(u32::from(surge == 0));
+        assert!(self.serving() >= before.min(least), "seed {seed}: dismissed below the plan");
+        if surge == 0 {
+            let may_run = |m: &&Member| (m.life.is_admitted() || !m.life.is_live()) && m.runs != Runs::None;
+            let running = self.group.iter().filter(may_run).count() as u32;
+            assert!(running <= count, "seed {seed}: more than planned at work");
+        }
+        for _ in 0..decision.start {
+            let id = WorkerId(self.next);
+            self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many });
+            self.next += 1;
+        }
+    }
+
+    /// A worker dies, goes on in its life, or has fewer runs left.
+    fn happens(&mut self, which: usize, chance: u8) {
+        let member = &mut self.group[which];
+        match (member.life, chance) {
+            (_, 0) | (Life::Leaving { .. }, _) => drop(self.group.remove(which)),
+            (Life::Starting { .. }, _) => member.life = at("ready"),
+            (Life::Going, _) => member.life = at("serving"),
+            (Life::Serving { .. }, 1) if member.runs == Runs::Many => member.runs = Runs::Few,
+            (Life::Serving { .. }, 2) => member.runs = Runs::None,
+            _ => {}
+        }
+    }
+}
+
+/// Whatever happens to a group, serving workers never fall below the plan by a decision of ours, with no surge never
+/// more than planned take jobs, and it ends right.
+#[test]
+fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
+    for seed in 0..1000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let count = random.u32(1..6);
+        let want = Want { count, surge: random.u32(0..3), room: 16 };
+        let mut walk = Walk { group: members(&"O".repeat(count as usize)), next: count.into(), want };
+        for _ in 0..400 {
+            walk.decide(seed);
+            if !walk.group.is_empty() {
+                let which = random.usize(..walk.group.len());
+                walk.happens(which, random.u8(..10));
+            }
+        }
+        for member in &mut walk.group {
+            member.runs = if member.runs == Runs::Few { Runs::None } else { member.runs };
+        }
+        for _ in 0..100 {
+            walk.decide(seed);
+            (0..walk.group.len()).rev().for_each(|which| walk.happens(which, 9));
+        }
+        assert_eq!(walk.group.len() as u32, count, "seed {seed}");
+        assert!(walk.group.iter().all(|m| m.fresh && m.runs == Runs::Many), "seed {seed}");
+    }
+}
