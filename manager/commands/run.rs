@@ -77,7 +77,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 }
 
 /// What a user can have got wrong outside the file: directories and the user to run as.
-fn check(config: &Config) -> Result<Option<RunUser>, String> {
+pub(super) fn check(config: &Config) -> Result<Option<RunUser>, String> {
     let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
     if missing.len() == config.worker_dirs.len() {
         let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
