@@ -116,7 +116,8 @@ fn good_as(cases: &[Case], dir: &Path) -> PathBuf {
     fs::write(&file, source).unwrap();
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-o"]).args([&library, &file]);
+    // Small, since it is copied and hashed some hundred times.
+    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-C", "strip=symbols", "-o"]).args([&library, &file]);
     rustc.arg("--extern").arg(format!("gm_plugin_api={}", crate::corpus::api().display()));
     rustc.arg("-L").arg(format!("dependency={}", deps.display()));
     build::command(&mut rustc);
