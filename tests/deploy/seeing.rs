@@ -205,6 +205,21 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
 }
 
+/// The real one: to a hidden name and a rename, and over the old file in place. Times are ignored, since these come
+/// within a second of each other.
+#[test]
+fn by_rsync() {
+    let (gearmand, manager) = served("");
+    let new = manager.dir().join("new");
+    for (name, how) in [("rsync", "--delay-updates"), ("renamed", "--whole-file"), ("inplace", "--inplace")] {
+        fs::write(&new, version(name)).unwrap();
+        command("rsync", &[Path::new("-aI"), Path::new(how), &new, &file(&manager)]);
+        wait_deployed(&gearmand, &manager, name);
+    }
+    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
+}
+
 #[test]
 fn functions_come_go_and_are_renamed() {
     let (gearmand, manager) = served("");
