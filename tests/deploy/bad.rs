@@ -134,6 +134,32 @@ fn one_whose_object_cannot_be_made_is_given_up() {
     assert_eq!(starts, 3, "each was tried once");
 }
 
+/// What is no file at all in its place is no removal.
+#[test]
+fn a_manager_that_starts_on_no_file_serves_the_last_good_version() {
+    let (gearmand, mut manager) = served("");
+    let (at, nowhere) = (file(&manager), manager.dir().join("nowhere"));
+    let link = || std::os::unix::fs::symlink(&nowhere, &at).unwrap();
+    let cases: [(&str, &dyn Fn()); 2] = [("is a link to", &link), ("is a directory", &|| fs::create_dir(&at).unwrap())];
+    for (words, make) in cases {
+        manager.signal(nix::sys::signal::Signal::SIGTERM);
+        manager.wait_exit();
+        fs::remove_file(&at).unwrap();
+        make();
+        manager.start_again();
+        let event = manager.wait_event("library_refused", |_| true);
+        assert!(event["serving"] == *hash(&version("v1")) && event["reason"].as_str().unwrap().starts_with(words));
+        wait_all(&manager, "stamped", &version("v1"));
+        assert_eq!(ask(&gearmand, "stamped"), "v1");
+        if at.is_dir() {
+            fs::remove_dir(&at).unwrap();
+        }
+        rename_over(&manager, &version("v1"));
+    }
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+}
+
 /// The last good version and the marks are remembered by the next manager.
 #[test]
 fn a_manager_that_starts_on_a_bad_file_serves_the_last_good_version() {
