@@ -8,6 +8,9 @@ use std::path::Path;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+/// When the pages last said something new: not the day of the build, so that two builds are the same.
+const DATE: &str = "2026-11-24";
+
 /// A section: its heading, and terms with what they mean.
 type Section = (&'static str, &'static [(&'static str, &'static str)]);
 
@@ -29,8 +32,8 @@ const SECTIONS: [Section; 4] = [
         &[
             (
                 "TERM, INT",
-                "Stop: no new jobs, running ones are finished. What is left graceful_shutdown_wait_time after the first \
-                 of them is killed; the fifth kills at once.",
+                "Stop: no new jobs, running ones are finished. What is left graceful_shutdown_wait_time after the \
+                 first of them is killed; the fifth kills at once.",
             ),
             ("HUP", "Reload. In the foreground on a terminal: stop."),
             ("USR1", "Open the log file anew, after it was rotated."),
@@ -43,8 +46,8 @@ const SECTIONS: [Section; 4] = [
             ("XDG_STATE_HOME", "Where the state directory is for users other than root; else ~/.local/state."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-                "Set by a service manager that wants to be told of the start, reloads and the stop, as sd_notify(3) has \
-                 it. Workers do not get them.",
+                "Set by a service manager that wants to be told of the start, reloads and the stop, as sd_notify(3) \
+                 has it. Workers do not get them.",
             ),
         ],
     ),
@@ -63,16 +66,19 @@ const SECTIONS: [Section; 4] = [
 
 /// Writes all pages to a directory.
 pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
-    let command = command.disable_help_subcommand(true);
-    clap_mangen::generate_to(command.clone(), dir)?;
-    let man = Man::new(command);
-    let mut page = File::create(dir.join(man.get_filename()))?;
-    man.render_title(&mut page)?;
-    man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
-    man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
-    man.render_subcommands_section(&mut page)?;
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    for verb in command.get_subcommands() {
+        page(verb.clone()).generate_to(dir)?;
+    }
+    let man = page(command);
+    let mut file = File::create(dir.join(man.get_filename()))?;
+    man.render_title(&mut file)?;
+    man.render_name_section(&mut file)?;
+    man.render_synopsis_section(&mut file)?;
+    man.render_description_section(&mut file)?;
+    man.render_options_section(&mut file)?;
+    man.render_subcommands_section(&mut file)?;
     let mut more = Roff::new();
     for (heading, entries) in SECTIONS {
         more.control("SH", [heading]);
@@ -80,5 +86,10 @@ pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
             more.control("TP", []).text([bold(*term)]).text([roman(*text)]);
         }
     }
-    more.to_writer(&mut page)
+    more.to_writer(&mut file)
+}
+
+/// The page of a command, which names the program and its version at its foot.
+fn page(command: clap::Command) -> Man {
+    Man::new(command).date(DATE).source(concat!("gm-native ", env!("CARGO_PKG_VERSION")))
 }
