@@ -233,7 +233,7 @@ impl Manager {
     /// What a service manager is told beside the end of the start: one line, when it has changed. During the start it
     /// would be one for each worker.
     fn tell_service(&mut self) {
-        if !self.service.listens() || self.core.is_starting() {
+        if !self.service.listens() || (self.core.is_starting() && !self.core.is_draining()) {
             return;
         }
         let (functions, serving, workers) = self.core.counts();
@@ -282,7 +282,7 @@ impl Manager {
             Caught::HangUp => {
                 self.service.reloading();
                 self.reopen();
-                self.service.ready();
+                self.service.reloaded();
             }
             Caught::User1 => self.reopen(),
         }

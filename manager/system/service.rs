@@ -30,7 +30,16 @@ pub struct Service {
     /// When it is to be told next that we live, by [`clock`](super::clock). At once, at first.
     due: Duration,
     status: String,
-    stopping: bool,
+    phase: Phase,
+}
+
+/// What it has been told of our life. A reload is one only in between: READY would end a start that is not complete, or
+/// take a stop back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Up,
+    Stopping,
 }
 
 impl Service {
@@ -43,7 +52,7 @@ impl Service {
         let socket = socket.and_then(|name| Some((open().ok()?, address(&name).ok()?)));
         let started = process::id();
         let interval = interval(usec.as_deref(), pid.as_deref(), started).filter(|_| socket.is_some());
-        Self { socket, started, interval, due: Duration::ZERO, status: String::new(), stopping: false }
+        Self { socket, started, interval, due: Duration::ZERO, status: String::new(), phase: Phase::Starting }
     }
 
     /// Whether there is somebody to tell.
@@ -51,8 +60,9 @@ impl Service {
         self.socket.is_some()
     }
 
-    /// The start, or a reload, is complete. Names our process where it is not the one that was started.
-    pub fn ready(&self) {
+    /// The start is complete. Names our process where it is not the one that was started.
+    pub fn ready(&mut self) {
+        self.phase = Phase::Up;
         let own = process::id();
         match own == self.started {
             true => self.send(&[NotifyState::Ready]),
@@ -60,16 +70,25 @@ impl Service {
         }
     }
 
-    /// A reload begins; [`ready`](Self::ready) is to follow, also when it fails.
+    /// A reload begins; [`reloaded`](Self::reloaded) is to follow, also when it fails.
     pub fn reloading(&self) {
-        if let Ok(now) = NotifyState::monotonic_usec_now() {
+        if self.phase == Phase::Up
+            && let Ok(now) = NotifyState::monotonic_usec_now()
+        {
             self.send(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// A reload is over, whether or not it changed anything.
+    pub fn reloaded(&self) {
+        if self.phase == Phase::Up {
+            self.send(&[NotifyState::Ready]);
         }
     }
 
     /// The stop begins. Told once.
     pub fn stopping(&mut self) {
-        if !std::mem::replace(&mut self.stopping, true) {
+        if std::mem::replace(&mut self.phase, Phase::Stopping) != Phase::Stopping {
             self.send(&[NotifyState::Stopping]);
         }
     }
@@ -165,20 +184,47 @@ mod tests {
         assert_eq!(interval(None, Some("7".as_ref()), 7), None);
     }
 
-    #[test]
-    fn where_nobody_listens_nothing_is_due() {
-        let mut service = Service {
-            socket: None,
-            started: 1,
-            interval: None,
-            due: Duration::ZERO,
-            status: String::new(),
-            stopping: false,
-        };
+    fn service(socket: Option<(UnixDatagram, SocketAddr)>) -> Service {
+        let (interval, due) = (None, Duration::ZERO);
+        Service { socket, started: process::id(), interval, due, status: String::new(), phase: Phase::Starting }
+    }
+
+    /// All calls, in the order of a life.
+    fn live(service: &mut Service) {
+        service.reloading();
+        service.reloaded();
         service.ready();
         service.reloading();
-        service.stopping();
+        service.reloaded();
+        service.status("well");
+        service.status("well");
         service.watchdog(Duration::from_secs(1));
+        service.stopping();
+        service.stopping();
+        service.reloading();
+        service.reloaded();
+    }
+
+    #[test]
+    fn a_reload_is_one_between_start_and_stop_only() {
+        let name = format!("@gm-native-unit-{}", process::id());
+        let systemd = UnixDatagram::bind_addr(&address(name.as_ref()).unwrap()).unwrap();
+        let mut service = service(Some((open().unwrap(), address(name.as_ref()).unwrap())));
+        live(&mut service);
+        systemd.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 256];
+        let heard = std::iter::from_fn(|| {
+            let length = systemd.recv(&mut buffer).ok()?;
+            String::from_utf8_lossy(&buffer[..length]).lines().next().map(str::to_owned)
+        });
+        let heard: Vec<String> = heard.collect();
+        assert_eq!(heard, ["READY=1", "RELOADING=1", "READY=1", "STATUS=well", "STOPPING=1"]);
+    }
+
+    #[test]
+    fn where_nobody_listens_nothing_is_due() {
+        let mut service = service(None);
+        live(&mut service);
         assert!(!service.listens() && service.watchdog_due().is_none());
     }
 }
