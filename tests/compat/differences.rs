@@ -7,19 +7,36 @@ use crate::support::build::repository;
 
 /// A name, and what gm-native does there.
 pub const DIFFERENCES: &[(&str, &str)] = &[
-    ("config-errors", "a wrong ini ends the start with exit code 2 and names every error's line; there it runs with what PHP made of it"),
+    (
+        "config-errors",
+        "a wrong ini ends the start with exit code 2 and names every error's line; there it runs with what PHP made of it",
+    ),
     ("dump-config", "-Z prints an ini with where each value is from, and the plan; there it is a PHP array"),
     ("exit-codes", "a start that fails has an exit code of its own; there it is 0"),
     ("idle-stop", "an idle worker leaves at once; there it stays until it is killed at graceful_shutdown_wait_time"),
-    ("lifetime-between-jobs", "max_worker_lifetime never cuts a job; there it is killed at one and a half lifetimes, and the job runs again"),
+    (
+        "lifetime-between-jobs",
+        "max_worker_lifetime never cuts a job; there it is killed at one and a half lifetimes, and the job runs again",
+    ),
     ("log-header", "a log begins with its first line; there it begins with the names of the columns"),
     ("max-runs-hard", "a worker never runs more than max_runs_per_worker jobs; there it goes on while jobs are queued"),
     ("php-config", "a .php configuration is refused, with the ini to write; there it is run"),
-    ("pid-file-locked", "a second manager on the same pid file is refused and told the pid; there it takes the file over"),
+    (
+        "pid-file-locked",
+        "a second manager on the same pid file is refused and told the pid; there it takes the file over",
+    ),
+    (
+        "pid-file-emptied",
+        "after -u, where that user may not remove the pid file, it is emptied; there it stays with its pid",
+    ),
     ("plugin-files", "functions are native libraries, NAME.so; there they are NAME.php"),
-    ("quiet-log", "without -v only warnings and errors are logged, and verbose = v is INFO; there each is one level more talkative"),
-    ("spawn-splay", "workers start without a pause unless worker_initial_spawn_splay asks for one; there it is half a second each"),
+    (
+        "spawn-splay",
+        "workers start without a pause unless worker_initial_spawn_splay asks for one; there it is half a second each",
+    ),
+    ("timeout-option", "-t is read; there it is in the help only, and no option after it is read either"),
     ("user-groups", "-u takes the user's groups too and can never be undone; there root's groups stay"),
+    ("verbose-in-ini", "verbose = v is INFO as -v is; there it is PROC"),
 ];
 
 /// The sentence of a difference that a test is about.

@@ -122,7 +122,7 @@ fn a_stop_while_a_job_runs() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let gearmand = Gearmand::start();
         let ini = "graceful_shutdown_wait_time = 30";
-        let mut subject = Scene::new(&gearmand.server(), "one", ini).start();
+        let mut subject = Scene::new(&gearmand.server(), "one", ini).args(&["-v", "-l", "gm.log"]).start();
         wait_shown(&gearmand, "1 one");
         let (go, began, ended) = (subject.path("go"), subject.path("began"), subject.path("ended"));
         background(&gearmand, "one", &format!("note {began}\nwait {go}\nnote {ended}"));
@@ -139,7 +139,7 @@ fn a_stop_while_a_job_runs() {
 }
 
 fn stops(log: &str) -> bool {
-    log.contains(if ours() { "draining" } else { "Shutting down" })
+    log.contains(if ours() { "take no more jobs" } else { "Shutting down" })
 }
 
 /// A job that does not end in `graceful_shutdown_wait_time` is cut, and the job server has it again.
@@ -181,7 +181,7 @@ fn a_hang_up_replaces_the_workers() {
     wait_shown(&gearmand, "1 one");
     let note = format!("note {}", subject.path("ran"));
     ask(&gearmand, "one", &note);
-    // The original's worker hears of a signal only when it logs something: another job lets it.
+    // The original's worker hears of a signal only when it logs something, such as a job.
     subject.signal(Signal::SIGHUP);
     wait_for("another worker to run a job", DEADLINE, || {
         ask(&gearmand, "one", &note);
