@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny clean
+.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny bench-deploy clean
 
 build:
 	$(CARGO) build --release --locked
@@ -43,6 +43,10 @@ matrix:
 
 deny:
 	scripts/check-dependencies
+
+# What deploys cost the jobs that run meanwhile, on the real gearmand.
+bench-deploy: deps
+	$(CARGO) bench --locked --bench deploy
 
 clean:
 	$(CARGO) clean

@@ -130,7 +130,7 @@ pub struct EventsArgs {
 /// Options of `dev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct DevArgs {
-    /// Folders of crates to build and serve; without -w the libraries go to a temporary directory
+    /// Folders of crates to build and serve; without -w from a temporary directory, beside those of -c
     #[arg(value_name = "CRATE")]
     pub crates: Vec<PathBuf>,
 

@@ -11,6 +11,7 @@
 //! worker_dir.
 
 mod build;
+mod depinfo;
 mod manager;
 mod options;
 mod session;
@@ -30,7 +31,8 @@ use crate::cli::{Cli, DevArgs};
 use crate::config::DEFAULT_PORT;
 use crate::jobserver::{Options, Server};
 use crate::logging::{Logger, Target};
-use build::Crate;
+use build::{Crate, Place};
+use options::Setting;
 use session::Session;
 
 pub use manager::{ROLE, main};
@@ -63,18 +65,25 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
     let crates = crates.map_err(|text| (USAGE, text))?;
     let home = home().map_err(|error| (FAILED, format!("no temporary directory can be made: {error}; set TMPDIR")))?;
-    let own = args.host.is_empty() && cli.manager.host.is_empty();
-    let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
-    let settings = options::options(cli, !crates.is_empty(), home.path(), server.as_ref().map(Server::local_addr));
     let file = cli.place.config.clone();
-    let read = configuration::read_with(file.as_deref(), &settings.iter().cloned().collect());
-    let Configuration { config, state_dir, control, .. } = read.map_err(|text| (USAGE, text))?;
+    // Before the job server is there, with a port that nobody uses.
+    let read = |settings: &[Setting]| {
+        configuration::read_with(file.as_deref(), &settings.iter().cloned().collect()).map_err(|text| (USAGE, text))
+    };
+    let mut config = read(&options::options(cli, home.path(), None))?.config;
+    let added = if crates.is_empty() { None } else { options::with_crates(&mut config, home.path()) };
     // The later directory wins.
     let worker_dir = config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
         let failed = |error| (FAILED, format!("{} cannot be made: {error}", worker_dir.display()));
         std::fs::create_dir_all(&worker_dir).map_err(failed)?;
     }
+    super::run::check(&config).map_err(|text| (USAGE, text))?;
+    let own = args.host.is_empty() && cli.manager.host.is_empty();
+    let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
+    let mut settings = options::options(cli, home.path(), server.as_ref().map(Server::local_addr));
+    settings.extend(added);
+    let Configuration { config, state_dir, control, .. } = read(&settings)?;
     let mut logger = Logger::early();
     logger.open(&Target::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
     let (told, notices) = mpsc::unbounded_channel();
@@ -82,7 +91,8 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
     let greeting = greeting(server.as_ref(), &servers.join(","), &state_dir, &control);
     let manager = manager::Start { file, settings };
-    let session = Session::new(logger, manager, crates, worker_dir, args.release);
+    let place = Place { worker_dir, own: home.path().to_owned() };
+    let session = Session::new(logger, manager, crates, place, args.release);
     let mut prepared = Prepared { session, server, notices, _home: home };
     prepared.session.say(&greeting);
     Ok(prepared)

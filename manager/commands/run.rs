@@ -77,7 +77,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 }
 
 /// What a user can have got wrong outside the file: directories and the user to run as.
-fn check(config: &Config) -> Result<Option<RunUser>, String> {
+pub(super) fn check(config: &Config) -> Result<Option<RunUser>, String> {
     check_directories(config)?;
     config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())
 }

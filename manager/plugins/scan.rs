@@ -23,6 +23,19 @@ pub struct Candidate {
     pub identity: Identity,
 }
 
+/// Something under a library's name that is no file, such as a link to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The function its name stands for.
+    pub function: FunctionName,
+    /// The directory as configured.
+    pub dir: PathBuf,
+    /// Its path, below the directory's real one.
+    pub path: PathBuf,
+    /// What it is.
+    pub reason: Reason,
+}
+
 /// What the directories hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scan {
@@ -30,6 +43,8 @@ pub struct Scan {
     pub candidates: BTreeMap<FunctionName, Candidate>,
     /// Every other file seen, with the reason.
     pub not_taken: Vec<(PathBuf, Reason)>,
+    /// Those of them that are in the place of a library.
+    pub obstacles: Vec<Obstacle>,
     /// What somebody should know although it works.
     pub warnings: Vec<Warning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
@@ -167,7 +182,13 @@ impl Scan {
                 Ok((function, spelling, identity)) => {
                     taken.push((spelling, Candidate { function, dir: dir.to_owned(), path, identity }));
                 }
-                Err(reason) => self.not_taken.push((path, reason)),
+                Err(reason) => {
+                    if let Ok((function, _)) = name::function_of(&file_name) {
+                        let (dir, path, reason) = (dir.to_owned(), path.clone(), reason.clone());
+                        self.obstacles.push(Obstacle { function, dir, path, reason });
+                    }
+                    self.not_taken.push((path, reason));
+                }
             }
         }
         // Exact names first: who comes second to a function has lost.

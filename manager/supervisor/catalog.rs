@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::event::Event;
+use super::event::{Event, seconds};
 use crate::plugins::identity::Identity;
-use crate::plugins::scan::{Candidate, Scan};
+use crate::plugins::scan::{Candidate, Obstacle, Scan};
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Catalog {
 }
 
 /// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
-/// that is missing from a directory otherwise has.
+/// that is missing from a directory otherwise has. So much has the only file of a directory, too.
 const REFILL: u32 = 20;
 
 /// What a probe changed.
@@ -98,12 +98,14 @@ impl Catalog {
     /// are gone. What a directory held that cannot be read, or that was emptied, stays.
     pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
-        let emptied = self.emptied_by(scan);
-        self.tell(scan, &emptied, &mut out.events);
+        let (emptied, single) = self.emptied_by(scan);
+        self.tell(scan, &emptied, &single.iter().map(|dir| (dir, patience * REFILL)).collect(), &mut out.events);
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
-        self.in_the_way(scan, &mut out.events);
+        for obstacle in scan.obstacles.iter().filter(|o| !scan.candidates.contains_key(&o.function)) {
+            out.events.extend(self.in_the_way(obstacle, now));
+        }
         for (name, candidate) in &scan.candidates {
             if self.is_news(name.as_str(), candidate) {
                 out.probe.push(candidate.clone());
@@ -117,7 +119,7 @@ impl Catalog {
                 || unseen.contains(&dir)
                 || scan.not_taken.iter().any(|(path, _)| *path == entry.candidate.path);
             let refills = self.emptied.contains(dir);
-            let wait = if refills { patience * REFILL } else { patience };
+            let wait = if refills || single.contains(dir) { patience * REFILL } else { patience };
             entry.goes = match entry.goes {
                 _ if is_there => None,
                 Some(at) if !(refills && filled.contains(dir)) => Some(at),
@@ -139,38 +141,50 @@ impl Catalog {
         out
     }
 
-    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing, but the middle of a
-    /// copy, or a file system that is not mounted. One library that is taken away is meant to go.
-    fn emptied_by(&self, scan: &Scan) -> BTreeSet<PathBuf> {
+    /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve
+    /// nothing, but the middle of a copy, or a file system that is not mounted. And those that held one, which can be
+    /// either: it is given longer to come back than one that is missing beside others.
+    fn emptied_by(&self, scan: &Scan) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
-        let holds = |dir: &PathBuf| scan.candidates.values().any(|candidate| candidate.dir == *dir);
-        let failed = |dir: &PathBuf| scan.failed_dirs.iter().any(|(failed, _)| failed == dir);
-        let several = |dir: &PathBuf, count: usize| count > 1 || self.emptied.contains(dir);
-        let emptied = held.into_iter().filter(|(dir, count)| several(dir, *count) && !holds(dir) && !failed(dir));
-        emptied.map(|(dir, _)| dir.clone()).collect()
+        // Something in the place of a file is no removal.
+        let is_place = |path: &PathBuf| self.entries.values().any(|entry| entry.candidate.path == *path);
+        held.retain(|dir, _| {
+            let holds = scan.candidates.values().any(|candidate| candidate.dir == **dir)
+                || scan.obstacles.iter().any(|obstacle| obstacle.dir == **dir && is_place(&obstacle.path));
+            !holds && !scan.failed_dirs.iter().any(|(failed, _)| failed == *dir)
+        });
+        let (several, single): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(dir, count)| *count > 1 || self.emptied.contains(*dir));
+        let dirs = |held: Vec<(&PathBuf, usize)>| held.into_iter().map(|(dir, _)| dir.clone()).collect();
+        (dirs(several), dirs(single))
     }
 
-    /// Functions in whose file's place there is something that is no file, such as a link to nothing: refused like a
-    /// bad library.
-    fn in_the_way(&mut self, scan: &Scan, events: &mut Vec<Event>) {
-        for (path, reason) in &scan.not_taken {
-            let taken = |function: &str| scan.candidates.keys().any(|name| name.as_str() == function);
-            let found = self.entries.iter_mut().find(|(name, entry)| entry.candidate.path == *path && !taken(name));
-            let Some((function, entry)) = found else { continue };
-            let reason = reason.to_string();
-            if entry.refused.as_ref() == Some(&reason) {
-                continue;
-            }
-            // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
-            entry.candidate.identity = Identity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
-            entry.probing = false;
-            entry.next = None;
-            entry.refused = Some(reason.clone());
-            let serving = entry.version.as_ref().map(|version| version.hash.clone());
-            let path = path.to_string_lossy().into_owned();
-            events.push(Event::LibraryRefused { function: function.clone(), path, reason, serving });
+    /// Something is in the place of a function's file: refused like a bad library, said once.
+    fn in_the_way(&mut self, obstacle: &Obstacle, now: Duration) -> Option<Event> {
+        let Obstacle { function, dir, path, reason } = obstacle;
+        let last_good = self.memory.last_good.get(function.as_str()).cloned();
+        // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
+        let identity = Identity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
+        let place = Candidate { function: function.clone(), dir: dir.clone(), path: path.clone(), identity };
+        if last_good.is_some() {
+            self.entries.entry(function.to_string()).or_insert_with(|| Entry::new(place.clone()));
         }
+        let entry = self.entries.get_mut(function.as_str()).filter(|entry| entry.candidate.path == *path)?;
+        let reason = reason.to_string();
+        if entry.refused.as_ref() == Some(&reason) {
+            return None;
+        }
+        entry.candidate = place;
+        entry.probing = false;
+        entry.next = None;
+        entry.refused = Some(reason.clone());
+        if entry.version.is_none() {
+            (entry.version, entry.changed) = (last_good, now);
+        }
+        let serving = entry.version.as_ref().map(|version| version.hash.clone());
+        let path = path.to_string_lossy().into_owned();
+        Some(Event::LibraryRefused { function: function.to_string(), path, reason, serving })
     }
 
     /// Whether the file has to be probed; remembers it as being probed then.
@@ -186,24 +200,20 @@ impl Catalog {
                 true
             }
             None => {
-                let entry = Entry {
-                    candidate: candidate.clone(),
-                    probing: true,
-                    version: None,
-                    changed: Duration::ZERO,
-                    next: None,
-                    content: None,
-                    refused: None,
-                    goes: None,
-                };
-                self.entries.insert(function.to_owned(), entry);
+                self.entries.insert(function.to_owned(), Entry::new(candidate.clone()));
                 true
             }
         }
     }
 
     /// What a scan saw beside libraries, each said once for as long as it is seen.
-    fn tell(&mut self, scan: &Scan, emptied: &BTreeSet<PathBuf>, events: &mut Vec<Event>) {
+    fn tell(
+        &mut self,
+        scan: &Scan,
+        emptied: &BTreeSet<PathBuf>,
+        single: &BTreeMap<&PathBuf, Duration>,
+        events: &mut Vec<Event>,
+    ) {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let files = scan.not_taken.iter().map(|(file, reason)| {
             let reason = reason.to_string();
@@ -212,7 +222,9 @@ impl Catalog {
         let warnings = scan.warnings.iter().map(|warning| Event::FileWarning { text: warning.to_string() });
         let dirs = scan.failed_dirs.iter();
         let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
-        let emptied = emptied.iter().map(|dir| Event::DirectoryEmptied { path: path(dir) });
+        let single = single.iter().map(|(dir, wait)| (*dir, Some(seconds(*wait))));
+        let emptied = emptied.iter().map(|dir| (dir, None)).chain(single);
+        let emptied = emptied.map(|(dir, seconds)| Event::DirectoryEmptied { path: path(dir), seconds });
         let seen: Vec<(String, Event)> =
             files.chain(warnings).chain(dirs).chain(emptied).map(|event| (event.line(), event)).collect();
         let now: BTreeSet<String> = seen.iter().map(|(line, _)| line.clone()).collect();
@@ -415,6 +427,20 @@ impl Catalog {
 }
 
 impl Entry {
+    /// A function of which nothing is known but its file, which is to be probed.
+    fn new(candidate: Candidate) -> Self {
+        Self {
+            candidate,
+            probing: true,
+            version: None,
+            changed: Duration::ZERO,
+            next: None,
+            content: None,
+            refused: None,
+            goes: None,
+        }
+    }
+
     /// What to tell of a version that was found.
     fn announce(&self, function: &str, version: &Version, replaces: Option<String>) -> Vec<Event> {
         let warning = version.warning.clone();

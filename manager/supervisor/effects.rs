@@ -190,15 +190,16 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.children.values().filter_map(Child::deadline).min()
+        self.children.values().filter_map(Child::deadline).chain(self.probes.due()).min()
     }
 
-    /// Ends children whose time is up.
+    /// Ends children whose time is up, and tries again what the store could not take.
     pub fn tick(&mut self) {
         let now = clock::now();
         let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
         let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.times_out(id));
+        self.probe_homeless(now);
     }
 
     /// Kills what is left and waits for the ends of connections that are under way.

@@ -63,10 +63,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A worker_dir that held several libraries holds none; they go on being served until one is there again.
+    /// A worker_dir holds no library any more. Several go on being served until one is there again; a single one goes.
     DirectoryEmptied {
         /// Which.
         path: String,
+        /// For how long a single one goes on, in seconds.
+        seconds: Option<f64>,
     },
     /// A library that cannot be used.
     LibraryRefused {
@@ -334,10 +336,11 @@ impl Event {
             Self::DirectoryFailed { path, reason } => {
                 format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))
             }
-            Self::DirectoryEmptied { path } => format!(
-                "worker_dir {} holds no library any more; what it held goes on until one is there again",
-                escape(path)
-            ),
+            Self::DirectoryEmptied { path, seconds } => {
+                let end =
+                    seconds.map_or("until one is there again".into(), |s| format!("for {s} s, if none comes back"));
+                format!("worker_dir {} holds no library any more; what it held goes on {end}", escape(path))
+            }
             Self::LibraryRefused { function, path, reason, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on being served"));
                 format!("{function}: {} cannot be used: {reason}{goes_on}", escape(path))

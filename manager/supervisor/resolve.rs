@@ -24,7 +24,7 @@ pub fn main() -> ! {
         exit::now(2);
     };
     let mut buffer = vec![0; MAX_MESSAGE];
-    let Ok(Received::Message(length, _)) = channel.try_receive(&mut buffer) else { exit::now(1) };
+    let Ok(Received::Message(length, _)) = channel.receive(&mut buffer, DEADLINE) else { exit::now(1) };
     let Ok((host, port)) = orders::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
     let answer: Answer = match (host.as_str(), port).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.take(64).collect()),

@@ -97,14 +97,32 @@ impl Channel {
     }
 
     fn wait_writable(&self, started: Instant, patience: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::POLLOUT, started, patience)
+    }
+
+    fn wait_for(&self, what: PollFlags, started: Instant, patience: Duration) -> io::Result<()> {
         let left = patience.saturating_sub(started.elapsed());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let timeout = PollTimeout::try_from(left.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
-        match nix::poll::poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], timeout) {
+        match nix::poll::poll(&mut [PollFd::new(self.0.as_fd(), what)], timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the next message, which the other side may not have sent yet.
+    ///
+    /// # Errors
+    /// `TimedOut` where none comes in time; as [`Channel::try_receive`] otherwise.
+    pub fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<Received> {
+        let started = Instant::now();
+        loop {
+            match self.try_receive(buffer)? {
+                Received::Nothing => self.wait_for(PollFlags::POLLIN, started, patience)?,
+                other => return Ok(other),
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod support;
 mod call;
 mod check;
 mod examples;
+mod interface;
 mod matrix;
 mod new;
 mod objects;

@@ -125,11 +125,51 @@ fn built_and_served() {
     dev.wait_log("greet: cargo build failed");
     assert!(dev.log().contains("unclosed delimiter"), "cargo's words: {}", dev.log());
     assert_eq!(place.succeed(&submit), "Goodbye, world!");
+    assert!(!dev.log().contains(".part"), "the manager never saw half a library: {}", dev.log());
     dev.signal(Signal::SIGINT);
     assert_eq!(dev.wait().code(), Some(0));
     assert!(dev.log().contains("stopped after"), "it drained: {}", dev.log());
     let left: Vec<_> = fs::read_dir(place.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["greet"], "its temporary directory is gone");
+}
+
+#[test]
+fn a_crate_is_served_beside_the_files_libraries_and_follows_what_it_depends_on() {
+    alone(beside_libraries_and_after_dependencies);
+}
+
+fn beside_libraries_and_after_dependencies() {
+    let place = Place::new();
+    place.new_greet();
+    fs::create_dir_all(place.path("words/src")).unwrap();
+    let word = |word: &str| {
+        let source = format!("pub const WORD: &str = \"{word}\";\n");
+        fs::write(place.path("words/src/lib.rs"), source).unwrap();
+    };
+    word("Hello");
+    fs::write(place.path("words/Cargo.toml"), "[package]\nname = \"words\"\nversion = \"0.1.0\"\nedition = \"2024\"\n")
+        .unwrap();
+    let manifest = fs::read_to_string(place.path("greet/Cargo.toml")).unwrap();
+    let manifest = manifest.replace("[dependencies]\n", "[dependencies]\nwords = { path = \"../words\" }\n");
+    fs::write(place.path("greet/Cargo.toml"), manifest).unwrap();
+    let source = GREET.replace("Hello, {}!\", ", "{}, {}!\", words::WORD, ");
+    fs::write(place.path("greet/src/lib.rs"), source).unwrap();
+    fs::create_dir(place.path("workers")).unwrap();
+    fs::copy(example("reverse_string"), place.path("workers/reverse_string.so")).unwrap();
+    fs::write(place.path("gm.ini"), "[GearmanManager]\nworker_dir = ./workers\n").unwrap();
+
+    let mut dev = place.dev("gm-native -c gm.ini dev greet --port 0");
+    let server = dev.said("submit -h ");
+    let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
+    assert_eq!(greeted(), "Hello, world!");
+    assert_eq!(place.succeed(&format!("gm-native submit -h {server} reverse_string abc")), "cba");
+    word("Goodbye");
+    dev.wait_log("greet: every worker has version");
+    assert_eq!(greeted(), "Goodbye, world!");
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0));
+    let served = fs::read_dir(place.path("workers")).unwrap().count();
+    assert_eq!(served, 1, "what is built does not go where production may look");
 }
 
 #[test]
@@ -154,5 +194,6 @@ fn what_cannot_start_is_one_sentence() {
         let finished = place.run(line);
         assert_eq!(finished.code(), Some(code), "{line}: {}{}", finished.out(), finished.err());
         assert!(finished.err().contains(text), "{line}: {}", finished.err());
+        assert_eq!(finished.out(), "", "{line}: nothing was started");
     }
 }

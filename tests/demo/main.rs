@@ -7,3 +7,55 @@ mod support;
 
 mod dev;
 mod readme;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use support::build::{alone, build_dir, repository};
+use support::program::run;
+use support::wait::{DEADLINE, wait_for};
+use support::watchdog::{MARK, Watchdog};
+
+/// It takes seconds, but for the crates that are compiled the first time: those of a new plugin, and of the picture.
+const DEMO_DEADLINE: Duration = Duration::from_secs(300);
+
+/// What it has to show, in this order.
+const SHOWN: [&str; 12] = [
+    "\nedoc evitan yb enod ,sboj namraeG\n",
+    "\n6.5\n",
+    "thumbnail: worker",
+    "killed by SIGKILL",
+    "\nthe same picture\n",
+    "greet: every worker has version",
+    "\n3 words\n",
+    "cargo build failed",
+    "is text, not a library",
+    "\n2 words\n",
+    "\n42\n",
+    "stopped after",
+];
+
+#[test]
+fn the_demo_works() {
+    let home = tempfile::tempdir().unwrap();
+    let mark = home.path().display().to_string();
+    let watchdog = Watchdog::over(&mark);
+    let mut make = Command::new("make");
+    make.arg("demo").current_dir(repository()).env(MARK, &mark).env("TMPDIR", home.path());
+    // What cargo has built for this test; what is compiled on the way lies where other tests' plugins do.
+    make.env("DEMO_BUILT", Path::new(env!("CARGO_BIN_EXE_gm-native")).parent().unwrap());
+    make.env("CARGO_TARGET_DIR", build_dir().join("cargo")).env("CARGO_NET_OFFLINE", "true");
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env_remove("DEMO_RECORD");
+    let finished = alone(|| run(&mut make, b"", DEMO_DEADLINE)).unwrap();
+    let shown = finished.out();
+    assert_eq!(finished.code(), Some(0), "{shown}{}", finished.err());
+    let mut rest = shown.as_str();
+    for text in SHOWN {
+        let at = rest.find(text).unwrap_or_else(|| panic!("{text:?} is not where it should be: {shown}"));
+        // The line's end begins the next one.
+        rest = &rest[at + text.len() - usize::from(text.ends_with('\n'))..];
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left behind");
+    wait_for("the end of all its processes", DEADLINE, || watchdog.marked().is_empty().then_some(()));
+}

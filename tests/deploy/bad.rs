@@ -96,6 +96,11 @@ fn one_whose_jobs_fail_is_given_up() {
     let done = manager.command("retry", &["stamped"]);
     assert!(done.status.success() && done.out().contains("tried again"), "{done:?}");
     wait_for("it is tried again", DEADLINE, || (said(&manager, "rollout_started", "stamped") >= 2).then_some(()));
+    // The jobs its first canary failed are not the old version's: it is judged as before.
+    while said(&manager, "rollout_stopped", "stamped") < 2 {
+        Job::start(&gearmand, "stamped", "", "").end();
+    }
+    old_goes_on(&gearmand, &manager, &bad);
 }
 
 /// Failures are what some functions do: as many as before are no reason.
@@ -127,6 +132,32 @@ fn one_whose_object_cannot_be_made_is_given_up() {
     }
     let starts = manager.events().iter().filter(|event| event["event"] == "worker_started").count();
     assert_eq!(starts, 3, "each was tried once");
+}
+
+/// What is no file at all in its place is no removal.
+#[test]
+fn a_manager_that_starts_on_no_file_serves_the_last_good_version() {
+    let (gearmand, mut manager) = served("");
+    let (at, nowhere) = (file(&manager), manager.dir().join("nowhere"));
+    let link = || std::os::unix::fs::symlink(&nowhere, &at).unwrap();
+    let cases: [(&str, &dyn Fn()); 2] = [("is a link to", &link), ("is a directory", &|| fs::create_dir(&at).unwrap())];
+    for (words, make) in cases {
+        manager.signal(nix::sys::signal::Signal::SIGTERM);
+        manager.wait_exit();
+        fs::remove_file(&at).unwrap();
+        make();
+        manager.start_again();
+        let event = manager.wait_event("library_refused", |_| true);
+        assert!(event["serving"] == *hash(&version("v1")) && event["reason"].as_str().unwrap().starts_with(words));
+        wait_all(&manager, "stamped", &version("v1"));
+        assert_eq!(ask(&gearmand, "stamped"), "v1");
+        if at.is_dir() {
+            fs::remove_dir(&at).unwrap();
+        }
+        rename_over(&manager, &version("v1"));
+    }
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
 }
 
 /// The last good version and the marks are remembered by the next manager.

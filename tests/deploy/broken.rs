@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::corpus::{Case, cases};
-use crate::scene::{ask, holds, said, served, wait_quiet};
+use crate::scene::{ask, hash, holds, said, served, wait_quiet};
 use crate::support::build;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, try_wait_for, wait_for};
@@ -91,19 +91,33 @@ fn each_as_a_new_file_is_refused_in_its_own_words_and_the_others_go_on() {
     assert_eq!(ask(&gearmand, "stamped"), "v1");
 }
 
+/// What a good library answers; its last digit is its version.
+const GOOD: &str = "good, in version 1";
+
+/// The library that answers with another version.
+fn in_version(bytes: &[u8], version: u8) -> (Vec<u8>, String) {
+    let answer = GOOD.replace('1', &version.to_string());
+    let mut bytes = bytes.to_vec();
+    let at = bytes.windows(GOOD.len()).position(|window| window == GOOD.as_bytes()).unwrap();
+    bytes[at..at + GOOD.len()].copy_from_slice(answer.as_bytes());
+    (bytes, answer)
+}
+
 /// A library that is good as every one of these functions.
 fn good_as(cases: &[Case], dir: &Path) -> PathBuf {
     let mut source = "use gm_plugin_api::{Job, JobResult, Log, function};\n".to_owned();
     for (number, case) in cases.iter().enumerate() {
         let name = &case.function;
-        let body = "(_job: &Job, _log: &mut Log) -> JobResult { Ok(\"good\".into()) }";
+        let body = "(_job: &Job, _log: &mut Log) -> JobResult { Ok(GOOD.into()) }";
         writeln!(source, "#[function(name = {name:?})]\nfn f{number}{body}").unwrap();
     }
+    writeln!(source, "static GOOD: &str = {GOOD:?};").unwrap();
     let (file, library) = (dir.join("good.rs"), dir.join("good"));
     fs::write(&file, source).unwrap();
     let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-o"]).args([&library, &file]);
+    // Small, since it is copied and hashed some hundred times.
+    rustc.args(["--edition", "2024", "--crate-type", "cdylib", "-C", "strip=symbols", "-o"]).args([&library, &file]);
     rustc.arg("--extern").arg(format!("gm_plugin_api={}", crate::corpus::api().display()));
     rustc.arg("-L").arg(format!("dependency={}", deps.display()));
     build::command(&mut rustc);
@@ -133,11 +147,82 @@ fn each_over_a_good_one_is_refused_and_the_good_one_goes_on() {
     assert_eq!(wrong(&manager, &cases, from), [""; 0]);
     as_before(&manager, 1, before);
     for case in &cases {
-        assert_eq!(ask(&gearmand, &case.function), "good", "{}", case.function);
+        assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
         assert_eq!(
             [said(&manager, "function_gone", &case.function), said(&manager, "rollout_started", &case.function)],
             [0; 2]
         );
     }
     assert_eq!(manager.wait_status("all as before", all), worker, "nobody was replaced");
+}
+
+/// Puts the library in place for every case, each in one step.
+fn put_all(manager: &Manager, cases: &[Case], bytes: &[u8]) {
+    let part = manager.dir().join("part");
+    for case in cases {
+        fs::write(&part, bytes).unwrap();
+        let place = place(manager, case);
+        fs::rename(&part, &place).unwrap();
+    }
+}
+
+/// Waits until an event was told of every case, in that version.
+#[track_caller]
+fn wait_told(manager: &Manager, cases: &[Case], event: &str, key: &str, bytes: &[u8]) {
+    let hash = hash(bytes);
+    for case in cases {
+        manager.wait_event(event, |event| event["function"] == *case.function && event[key] == *hash);
+    }
+}
+
+/// What the manager has of memory, in KiB.
+fn memory(manager: &Manager) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", manager.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A canary tries a good version of all of them, and is not done with it, when the bad ones come.
+#[test]
+fn each_in_the_middle_of_a_rollout_is_refused_and_what_is_served_goes_on() {
+    let ini = "probe_timeout = 2s\ncount = 1\ndedicated_count = 0\ncanary_seconds = 1h\ncanary_jobs = 1";
+    let (gearmand, manager) = served(ini);
+    let mut cases = cases();
+    cases.retain(|case| !is_served(case));
+    let good = fs::read(good_as(&cases, manager.dir())).unwrap();
+    let (next, _) = in_version(&good, 2);
+    let (last, last_answer) = in_version(&good, 3);
+    put_all(&manager, &cases, &good);
+    manager.wait_status("one worker for all functions", |status| {
+        let workers = status["workers"].as_array()?;
+        (workers.len() == 1 && workers[0]["functions"].as_array()?.len() == cases.len() + 1).then_some(())
+    });
+    wait_quiet(&manager, 1);
+    let (before, kib) = (holds(&manager), memory(&manager));
+    put_all(&manager, &cases, &next);
+    wait_told(&manager, &cases, "rollout_started", "to", &next);
+    wait_quiet(&manager, 2);
+
+    let from = manager.events().len();
+    cases.iter().for_each(|case| drop_in(&manager, case));
+    assert_eq!(wrong(&manager, &cases, from), [""; 0]);
+    as_before(&manager, 1, before);
+    let now = memory(&manager);
+    assert!(now < kib + 8 * 1024, "{kib} KiB before, {now} after");
+    for case in &cases {
+        assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
+        assert_eq!(["rollout_promoted", "function_gone"].map(|event| said(&manager, event, &case.function)), [0; 2]);
+    }
+
+    put_all(&manager, &cases, &last);
+    wait_told(&manager, &cases, "rollout_started", "to", &last);
+    // It is promoted when it has had a job of each.
+    while said(&manager, "rollout_promoted", &cases[0].function) == 0 {
+        cases.iter().for_each(|case| drop(ask(&gearmand, &case.function)));
+    }
+    wait_told(&manager, &cases, "rollout_promoted", "version", &last);
+    wait_quiet(&manager, 1);
+    for case in &cases {
+        assert_eq!(ask(&gearmand, &case.function), last_answer, "{}", case.function);
+    }
 }

@@ -12,6 +12,7 @@ mod support;
 mod bad;
 mod broken;
 mod control;
+mod disk;
 mod load;
 mod scene;
 mod seeing;

@@ -153,6 +153,24 @@ fn an_emptied_directory_keeps_what_it_held() {
     assert_eq!([said(&manager, "function_gone", "stamped"), said(&manager, "function_gone", "f00")], [0, 1]);
 }
 
+/// The only library: it may be meant to go, and may be half of a copy. It has longer to come back, and that is said.
+#[test]
+fn a_directory_with_one_function_emptied_for_a_moment_keeps_it() {
+    let (gearmand, mut manager) = served("settle_time = 100ms");
+    fs::remove_file(file(&manager)).unwrap();
+    let event = manager.wait_event("directory_emptied", |_| true);
+    assert_eq!(event["seconds"], 2.0);
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    manager.mark();
+    fs::remove_file(file(&manager)).unwrap();
+    manager.wait_event("directory_emptied", |_| true);
+    manager.wait_event("function_gone", |event| event["function"] == "stamped");
+    gearmand.wait_workers("stamped", 0);
+}
+
 #[test]
 fn a_directory_that_cannot_be_read_keeps_what_it_held() {
     let (gearmand, manager) = served("");
@@ -185,6 +203,21 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     wait_deployed(&gearmand, &manager, "v2");
     assert_eq!(said(&manager, "rollout_started", "stamped"), 1);
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
+}
+
+/// The real one: to a hidden name and a rename, and over the old file in place. Times are ignored, since these come
+/// within a second of each other.
+#[test]
+fn by_rsync() {
+    let (gearmand, manager) = served("");
+    let new = manager.dir().join("new");
+    for (name, how) in [("rsync", "--delay-updates"), ("renamed", "--whole-file"), ("inplace", "--inplace")] {
+        fs::write(&new, version(name)).unwrap();
+        command("rsync", &[Path::new("-aI"), Path::new(how), &new, &file(&manager)]);
+        wait_deployed(&gearmand, &manager, name);
+    }
+    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
 }
 
 #[test]

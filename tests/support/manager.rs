@@ -68,6 +68,12 @@ impl Setup {
         self
     }
 
+    /// Without the lines for every job: for measurements.
+    pub fn quiet(mut self) -> Self {
+        self.args.retain(|arg| arg != "-vvvv");
+        self
+    }
+
     /// A variable for its environment.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));

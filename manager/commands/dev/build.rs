@@ -1,5 +1,6 @@
 //! Building a crate with cargo, and putting its library where the manager looks.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+
+/// Where libraries are put.
+#[derive(Debug)]
+pub struct Place {
+    /// Where the manager looks.
+    pub worker_dir: PathBuf,
+    /// A directory that only this run uses.
+    pub own: PathBuf,
+}
 
 /// A crate to be served.
 #[derive(Debug)]
@@ -91,31 +101,44 @@ impl Build {
 }
 
 impl Built {
-    /// Puts the crate's libraries into `worker_dir`, each by a rename. Returns their file names. Reads and writes a few
-    /// megabytes, and blocks that long.
+    /// Puts the crate's libraries where the manager looks, each by a rename. Returns where they were built. Reads and
+    /// writes a few megabytes, and blocks that long.
     ///
     /// # Errors
     /// It built none, or one cannot be copied; a sentence.
-    pub fn install(&self, crate_dir: &Path, worker_dir: &Path) -> Result<Vec<String>, String> {
+    pub fn install(&self, crate_dir: &Path, place: &Place) -> Result<Vec<PathBuf>, String> {
         let libraries = libraries(&self.messages, crate_dir);
         if libraries.is_empty() {
             return Err("it builds no library to load: put crate-type = [\"cdylib\", \"rlib\"] under [lib] in its \
                         Cargo.toml"
                 .into());
         }
-        libraries.iter().map(|library| install(library, worker_dir)).collect()
+        libraries.iter().try_for_each(|library| install(library, place))?;
+        Ok(libraries)
     }
 }
 
-fn install(library: &Path, worker_dir: &Path) -> Result<String, String> {
-    let name = library.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // The manager does not look at a name that begins with a dot.
-    let part = worker_dir.join(format!(".{name}.part"));
-    let copied = fs::copy(library, &part).and_then(|_| fs::rename(&part, worker_dir.join(&name)));
-    match copied {
-        Ok(()) => Ok(name),
-        Err(error) => Err(format!("{} cannot be put into {}: {error}", library.display(), worker_dir.display())),
+fn install(library: &Path, Place { worker_dir, own }: &Place) -> Result<(), String> {
+    let name = library.file_name().unwrap_or_default();
+    let mut part = OsString::from(".");
+    part.push(name);
+    part.push(".part");
+    // The manager says a line of each file it sees and does not take, so half a library is rather kept elsewhere. A
+    // rename works on one file system only, hence the directory above; the last resort always works.
+    let by = |dir: &Path| copy_and_rename(library, &dir.join(&part), &worker_dir.join(name));
+    let above = worker_dir.parent().unwrap_or(worker_dir);
+    by(own)
+        .or_else(|_| by(above))
+        .or_else(|_| by(worker_dir))
+        .map_err(|error| format!("{} cannot be put into {}: {error}", library.display(), worker_dir.display()))
+}
+
+fn copy_and_rename(library: &Path, part: &Path, done: &Path) -> io::Result<()> {
+    let renamed = fs::copy(library, part).and_then(|_| fs::rename(part, done));
+    if renamed.is_err() {
+        let _ = fs::remove_file(part);
     }
+    renamed
 }
 
 /// What is read of cargo's messages.
@@ -175,11 +198,16 @@ mod tests {
         fs::write(from.path().join("libf.so"), "new").unwrap();
         fs::write(to.path().join("libf.so"), "old").unwrap();
         let old = File::open(to.path().join("libf.so")).unwrap();
-        assert_eq!(install(&from.path().join("libf.so"), to.path()), Ok("libf.so".into()));
+        let place = Place { worker_dir: to.path().into(), own: from.path().into() };
+        assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read(to.path().join("libf.so")).unwrap(), b"new");
         assert_eq!(io::read_to_string(old).unwrap(), "old", "whoever has the old file open keeps it");
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
-        assert!(install(Path::new("/nowhere/libg.so"), to.path()).unwrap_err().contains("cannot be put into"));
+        assert!(install(Path::new("/nowhere/libg.so"), &place).unwrap_err().contains("cannot be put into"));
+        // No such directory: as good as another file system.
+        let place = Place { own: "/nowhere".into(), ..place };
+        assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The keys that `dev` sets: those of the command line, and what makes a manager one for a laptop. Pure.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::cli::Cli;
+use crate::config::{Config, Origin};
 
 /// What errors name as the option of a key that only `dev` sets.
 const DEV: &str = "dev";
@@ -15,8 +16,9 @@ const VERBOSE: &str = "3";
 /// A key, the option it is set by, its value.
 pub type Setting = (&'static str, &'static str, OsString);
 
-/// All keys to set over those of a configuration file. `home` is a directory of this run's own.
-pub fn options(cli: &Cli, has_crates: bool, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
+/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory of this run's
+/// own.
+pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
     let given = cli.overrides();
     let state = match &cli.place.state_dir {
         Some(dir) => Path::new(dir).to_owned(),
@@ -35,9 +37,6 @@ pub fn options(cli: &Cli, has_crates: bool, home: &Path, server: Option<SocketAd
     // Whoever has just written a function wants to see it answer, not to wait for its trial.
     set("canary_seconds", "0".into());
     set("canary_jobs", "1".into());
-    if has_crates {
-        set("worker_dir", home.join("workers").into());
-    }
     if let Some(address) = server {
         set("host", address.to_string().into());
     }
@@ -46,13 +45,27 @@ pub fn options(cli: &Cli, has_crates: bool, home: &Path, server: Option<SocketAd
     all
 }
 
+/// Where crates are served, but for those directories that an option names: in a directory of this run's own, behind
+/// those of the configuration file. What is built does not go into these, which production may read.
+pub fn with_crates(config: &mut Config, home: &Path) -> Option<Setting> {
+    let origin = config.origins.of(None, "worker_dir");
+    match origin {
+        Origin::Option(_) => return None,
+        Origin::Default => config.worker_dirs.clear(),
+        _ => {}
+    }
+    config.worker_dirs.push(home.join("workers"));
+    let dirs: Vec<&OsStr> = config.worker_dirs.iter().map(|dir| dir.as_os_str()).collect();
+    Some(("worker_dir", DEV, dirs.join(OsStr::new(","))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn value(line: &str, key: &str) -> String {
         let cli = Cli::parse_args(std::iter::once("gm-native").chain(line.split(' ')), "1").unwrap();
-        let all = options(&cli, line.contains("crate"), Path::new("/tmp/x"), Some(([127, 0, 0, 1], 7).into()));
+        let all = options(&cli, Path::new("/tmp/x"), Some(([127, 0, 0, 1], 7).into()));
         let found = all.into_iter().rev().find(|(found, ..)| *found == key);
         found.map(|(.., value)| value.into_string().unwrap()).unwrap_or_default()
     }
@@ -64,7 +77,6 @@ mod tests {
             ("dev -v", "verbose", "1"),
             ("dev", "worker_dir", ""),
             ("dev -w w", "worker_dir", "w"),
-            ("dev crate", "worker_dir", "/tmp/x/workers"),
             ("dev crate -w w", "worker_dir", "w"),
             ("dev", "host", "127.0.0.1:7"),
             ("dev", "state_dir", "/tmp/x/state"),

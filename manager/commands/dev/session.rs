@@ -1,7 +1,6 @@
 //! The loop of `dev`: builds, then the manager, then builds whenever a source changes, until the manager has ended.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::build::{Build, Built, Crate};
+use super::build::{Build, Built, Crate, Place};
+use super::depinfo;
 use super::manager::{self, Start};
 use super::sources::Sources;
 use crate::logging::{Level, Logger};
@@ -25,7 +25,7 @@ pub struct Session {
     crates: Vec<Crate>,
     /// When each crate is to be built, if it is.
     due: Vec<Option<Instant>>,
-    worker_dir: PathBuf,
+    place: Place,
     release: bool,
     build: Option<(usize, Build)>,
     manager: Option<Child>,
@@ -70,9 +70,9 @@ impl Signals {
 }
 
 impl Session {
-    pub fn new(logger: Logger, start: Start, crates: Vec<Crate>, worker_dir: PathBuf, release: bool) -> Self {
+    pub fn new(logger: Logger, start: Start, crates: Vec<Crate>, place: Place, release: bool) -> Self {
         let due = vec![Some(Instant::now()); crates.len()];
-        Self { logger, start, crates, due, worker_dir, release, build: None, manager: None, stopping: false }
+        Self { logger, start, crates, due, place, release, build: None, manager: None, stopping: false }
     }
 
     /// Logs something for whoever sits at the terminal.
@@ -87,7 +87,7 @@ impl Session {
     pub async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child is there: none of its signals is missed.
         let mut signals = Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?;
-        let dirs = self.crates.iter().map(|one| one.dir.clone()).collect();
+        let dirs: Vec<_> = self.crates.iter().map(|one| one.dir.clone()).collect();
         let mut sources = Sources::new(dirs).map_err(|error| format!("sources cannot be watched: {error}"))?;
         loop {
             if let Some(code) = self.go_on(&mut sources)? {
@@ -101,7 +101,7 @@ impl Session {
             };
             match news {
                 News::Stop(number) => self.stop(number),
-                News::Child => self.child_ended()?,
+                News::Child => self.child_ended(&mut sources)?,
                 News::Changed(index) => self.due[index] = Some(Instant::now() + SETTLE),
                 News::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
                 News::Due => {}
@@ -147,29 +147,35 @@ impl Session {
         self.due.iter().flatten().min().copied().filter(|_| self.build.is_none())
     }
 
-    fn child_ended(&mut self) -> Result<(), String> {
+    fn child_ended(&mut self, sources: &mut Sources) -> Result<(), String> {
         let Some((index, build)) = &mut self.build else { return Ok(()) };
         let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {error}"))?;
         if let Some(built) = ended {
             let index = *index;
             self.build = None;
-            self.built(index, &built);
+            self.built(index, &built, sources);
         }
         Ok(())
     }
 
-    fn built(&mut self, index: usize, built: &Built) {
+    fn built(&mut self, index: usize, built: &Built, sources: &mut Sources) {
         let one = &self.crates[index];
         let took = built.took.as_secs_f64();
         let installed = match built.status.success() {
-            true => built.install(&one.dir, &self.worker_dir),
+            true => built.install(&one.dir, &self.place),
             false => Err(format!("cargo build failed after {took:.1} s, as said above")),
         };
         match installed {
-            Ok(names) => {
-                let dir = self.worker_dir.display();
+            Ok(libraries) => {
+                let names: Vec<_> = libraries.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+                let dir = self.place.worker_dir.display();
                 let text = format!("{}: built in {took:.1} s; {} put into {dir}", one.name, names.join(", "));
                 self.logger.say(Level::Info, &text);
+                let folders = libraries.iter().flat_map(|library| depinfo::packages(library)).collect();
+                if let Err(error) = sources.depend(index, folders) {
+                    let text = format!("what {} depends on cannot be watched: {error}", one.name);
+                    self.logger.say(Level::Warn, &text);
+                }
             }
             Err(text) => {
                 let text = format!("{}: {text}; what is served goes on", one.name);

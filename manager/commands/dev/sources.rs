@@ -1,16 +1,21 @@
 //! The watcher over the sources of the crates: what changes in a crate's folder, but for what cargo makes there.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
+/// By a crate's number: its own folder, and those of its path dependencies.
+type Folders = Vec<Vec<PathBuf>>;
+
 /// Watches the folders of crates, each by its number.
 pub struct Sources {
     watcher: INotifyWatcher,
-    dirs: Vec<PathBuf>,
+    folders: Arc<Mutex<Folders>>,
     changes: mpsc::UnboundedReceiver<usize>,
 }
 
@@ -21,14 +26,15 @@ impl Sources {
     /// notify's, at the limit of inotify instances of this user.
     pub fn new(dirs: Vec<PathBuf>) -> notify::Result<Self> {
         let (told, changes) = mpsc::unbounded_channel();
-        let known = dirs.clone();
+        let folders = Arc::new(Mutex::new(dirs.into_iter().map(|dir| vec![dir]).collect::<Folders>()));
+        let known = Arc::clone(&folders);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            for index in changed(&event, &known) {
+            for index in changed(&event, &lock(&known)) {
                 // An error means that the end has come.
                 let _ = told.send(index);
             }
         })?;
-        Ok(Self { watcher, dirs, changes })
+        Ok(Self { watcher, folders, changes })
     }
 
     /// Watches a crate as its folders lie now; to be called before each build, so that no change falls between.
@@ -36,7 +42,24 @@ impl Sources {
     /// # Errors
     /// notify's, at the limit of watches.
     pub fn follow(&mut self, index: usize) -> notify::Result<()> {
-        let dir = &self.dirs[index];
+        let folders = lock(&self.folders)[index].clone();
+        folders.iter().try_for_each(|dir| self.watch(dir))
+    }
+
+    /// Watches what a crate was found to depend on, beside its own folder.
+    ///
+    /// # Errors
+    /// notify's, at the limit of watches.
+    pub fn depend(&mut self, index: usize, on: BTreeSet<PathBuf>) -> notify::Result<()> {
+        let known = lock(&self.folders)[index].clone();
+        let new: Vec<PathBuf> = on.into_iter().filter(|dir| !known.contains(dir)).collect();
+        // Not while the lock is held: notify's thread may want it to get on.
+        new.iter().try_for_each(|dir| self.watch(dir))?;
+        lock(&self.folders)[index].extend(new);
+        Ok(())
+    }
+
+    fn watch(&mut self, dir: &Path) -> notify::Result<()> {
         self.watcher.watch(dir, RecursiveMode::NonRecursive)?;
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
@@ -56,11 +79,15 @@ impl Sources {
     }
 }
 
+fn lock(folders: &Mutex<Folders>) -> MutexGuard<'_, Folders> {
+    folders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The crates that an event is about. On notify's thread.
-fn changed(event: &notify::Result<Event>, dirs: &[PathBuf]) -> Vec<usize> {
+fn changed(event: &notify::Result<Event>, folders: &[Vec<PathBuf>]) -> Vec<usize> {
     let Ok(event) = event else {
         // Events were lost: all may have changed.
-        return (0..dirs.len()).collect();
+        return (0..folders.len()).collect();
     };
     // Reading is no change, and cargo reads.
     if matches!(event.kind, EventKind::Access(_)) {
@@ -69,7 +96,7 @@ fn changed(event: &notify::Result<Event>, dirs: &[PathBuf]) -> Vec<usize> {
     let about = |dir: &PathBuf| {
         event.paths.iter().any(|path| path.strip_prefix(dir).is_ok_and(|inside| path != dir && is_source(inside)))
     };
-    (0..dirs.len()).filter(|index| about(&dirs[*index])).collect()
+    (0..folders.len()).filter(|index| folders[*index].iter().any(about)).collect()
 }
 
 /// Whether a path in a crate's folder is what its library is made of, as far as its name says: not cargo's output, nor
@@ -109,11 +136,12 @@ mod tests {
 
     #[test]
     fn what_events_say() {
-        let dirs = [PathBuf::from("/a"), PathBuf::from("/b")];
+        let dirs = [vec![PathBuf::from("/a")], vec![PathBuf::from("/b"), "/dep".into()]];
         let of = |kind, path: &str| changed(&Ok(Event::new(kind).add_path(path.into())), &dirs);
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
         assert_eq!(of(written, "/b/src/lib.rs"), [1]);
         assert_eq!(of(EventKind::Create(CreateKind::Any), "/a/build.rs"), [0]);
+        assert_eq!(of(written, "/dep/src/lib.rs"), [1]);
         assert_eq!(of(written, "/a/target/x"), [0; 0]);
         assert_eq!(of(written, "/c/src/lib.rs"), [0; 0]);
         assert_eq!(of(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/a/src/lib.rs"), [0; 0]);
@@ -132,5 +160,11 @@ mod tests {
         fs::write(root.join("src/deep/x.rs"), "").unwrap();
         let next = tokio::time::timeout(Duration::from_secs(20), sources.next()).await;
         assert_eq!(next, Ok(1));
+        let dep = tempfile::tempdir().unwrap();
+        let dep = dep.path().canonicalize().unwrap();
+        sources.depend(0, BTreeSet::from([dep.clone()])).unwrap();
+        fs::write(dep.join("x.rs"), "").unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(20), async { while sources.next().await != 0 {} });
+        assert_eq!(next.await, Ok(()));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plugins::name::FunctionName;
+use crate::plugins::scan::Reason;
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -183,12 +184,27 @@ fn goes(out: &Scanned) -> Vec<String> {
 #[test]
 fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     let mut catalog = serving();
-    let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+    catalog.look(scan(&[("a", 1), ("b", 1)]));
+    let out = catalog.scanned(&scan(&[("b", 1)]), PATIENCE, Duration::ZERO);
     assert_eq!((out.events, out.look_at), (vec![], Some(PATIENCE)));
-    let back = catalog.scanned(&scan(&[("a", 2)]), PATIENCE, PATIENCE);
+    let back = catalog.scanned(&scan(&[("a", 2), ("b", 1)]), PATIENCE, PATIENCE);
     assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
-    catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 2);
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 3)).len(), 1);
+    catalog.scanned(&scan(&[("b", 1)]), PATIENCE, PATIENCE * 2);
+    assert_eq!(goes(&catalog.scanned(&scan(&[("b", 1)]), PATIENCE, PATIENCE * 3)).len(), 1);
+}
+
+/// A removal that is meant, or everything for a moment: nobody can tell, so it is said, and given longer.
+#[test]
+fn the_only_file_of_a_directory_has_longer_to_come_back() {
+    let mut catalog = serving();
+    let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+    assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(1.0), .. }]), "{out:?}");
+    assert_eq!(out.look_at, Some(PATIENCE * REFILL));
+    let back = catalog.scanned(&scan(&[("a", 2)]), PATIENCE, PATIENCE * 5);
+    assert_eq!((probed_names(&back), back.look_at, back.events.len()), (vec!["a"], None, 0));
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 6)).len(), 0);
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * (5 + REFILL))).len(), 0, "the time runs anew");
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * (6 + REFILL))).len(), 1);
 }
 
 #[test]
@@ -196,7 +212,10 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1), ("b", 1), ("c", 1)]));
     let out = catalog.look(scan(&[]));
-    assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { path }] if path == "/w"), "{out:?}");
+    assert!(
+        matches!(out.events.as_slice(), [Event::DirectoryEmptied { path, seconds: None }] if path == "/w"),
+        "{out:?}"
+    );
     let mut now = PATIENCE * 1000;
     for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
         let out = catalog.scanned(&scan(files), PATIENCE, now);
@@ -219,13 +238,30 @@ fn a_directory_made_again_is_filled_slowly_too() {
     assert_eq!(goes(&catalog.look(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
 }
 
+/// A link to nothing in the place of `a`.
+fn link() -> Scan {
+    let (path, reason) = (PathBuf::from("/w/a.so"), Reason::Dangling("nowhere".into()));
+    let function = FunctionName::new("a").unwrap();
+    let obstacle = Obstacle { function, dir: "/w".into(), path: path.clone(), reason: reason.clone() };
+    Scan { not_taken: vec![(path, reason)], obstacles: vec![obstacle], ..Scan::default() }
+}
+
+/// Where nothing is remembered it is a thing among others.
+#[test]
+fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
+    let memory = Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
+    for (memory, refusals, functions) in [(memory, 1, vec!["a".to_owned()]), (Memory::default(), 0, vec![])] {
+        let mut catalog = Catalog::new(memory);
+        let out = catalog.look(link());
+        let refused = |event: &&Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
+        assert_eq!(out.events.iter().filter(refused).count(), refusals, "{out:?}");
+        assert_eq!((catalog.functions(), goes(&out).len(), catalog.is_settled()), (functions, 0, true));
+    }
+}
+
 #[test]
 fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
     let mut catalog = serving();
-    let link = || Scan {
-        not_taken: vec![("/w/a.so".into(), crate::plugins::scan::Reason::Dangling("nowhere".into()))],
-        ..Scan::default()
-    };
     let out = catalog.look(link());
     let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
     assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");

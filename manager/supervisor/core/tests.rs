@@ -1,5 +1,6 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod reload;
 mod starts;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Probes: a few at a time, each with a deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Effects;
@@ -19,12 +19,50 @@ use crate::system::reap::Reaped;
 
 /// Probes under way at the same time.
 const AT_ONCE: usize = 4;
+/// A file for which there was no room in the store is tried again after the first of these, then ever more rarely.
+const ROOM: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+
 /// Files that wait for their probe.
 #[derive(Default)]
 pub struct Probes {
     waiting: VecDeque<Candidate>,
     running: usize,
     count: u64,
+    /// Files that the store could not take.
+    homeless: BTreeMap<FunctionName, Homeless>,
+}
+
+/// A file that may be good, and could not be stored.
+struct Homeless {
+    candidate: Candidate,
+    /// When it is tried again; `None` while it is.
+    at: Option<Duration>,
+    wait: Duration,
+}
+
+/// Why there is no version.
+enum Refused {
+    /// The file is bad.
+    File(String),
+    /// The store could not take it, which may pass.
+    Store(String),
+}
+
+impl Probes {
+    /// When a file that could not be stored is tried again.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.homeless.values().filter_map(|homeless| homeless.at).min()
+    }
+
+    /// Notes that the store could not take the file; true where that is news.
+    fn has_no_room(&mut self, candidate: &Candidate, now: Duration) -> bool {
+        let before = self.homeless.get(&candidate.function).filter(|before| before.candidate == *candidate);
+        let wait = before.map_or(ROOM[0], |before| (before.wait * 2).min(ROOM[1]));
+        let news = before.is_none();
+        let homeless = Homeless { candidate: candidate.clone(), at: Some(now + wait), wait };
+        self.homeless.insert(candidate.function.clone(), homeless);
+        news
+    }
 }
 
 /// A probe that is under way.
@@ -60,7 +98,18 @@ impl Effects {
     pub(super) fn probe(&mut self, candidate: Candidate) {
         // Only the newest state of a file is of interest.
         self.probes.waiting.retain(|waiting| waiting.function != candidate.function);
+        self.probes.homeless.remove(&candidate.function);
         self.probes.waiting.push_back(candidate);
+        self.next_probes();
+    }
+
+    /// Tries again what the store could not take.
+    pub(super) fn probe_homeless(&mut self, now: Duration) {
+        for homeless in self.probes.homeless.values_mut() {
+            if homeless.at.take_if(|at| now >= *at).is_some() {
+                self.probes.waiting.push_back(homeless.candidate.clone());
+            }
+        }
         self.next_probes();
     }
 
@@ -100,13 +149,21 @@ impl Effects {
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
         self.probes.running -= 1;
-        let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
-        self.probed(&probe.candidate, result);
+        let candidate = &probe.candidate;
+        let result = match self.adopt(&probe, probe.inquiry.judge(reaped.end)) {
+            // Said once; what the last one said still holds.
+            Err(Refused::Store(reason)) => self.probes.has_no_room(candidate, clock::now()).then_some(Err(reason)),
+            Err(Refused::File(reason)) => Some(Err(reason)),
+            Ok(version) => Some(Ok(version)),
+        };
+        if let Some(result) = result {
+            self.probed(candidate, result);
+        }
         self.next_probes();
     }
 
     /// Takes a good copy into the store; removes a bad one.
-    fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, String> {
+    fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, Refused> {
         let copy = &probe.inquiry.order().copy_to;
         let found = match result {
             Ok(found) => found,
@@ -114,11 +171,13 @@ impl Effects {
                 if let Err(error) = self.store.discard(copy) {
                     self.trouble(error.to_string());
                 }
-                return Err(refusal.to_string());
+                let text = refusal.to_string();
+                let of_the_store = matches!(refusal, Refusal::StoreFull { .. } | Refusal::StoreFailed { .. });
+                return Err(if of_the_store { Refused::Store(text) } else { Refused::File(text) });
             }
         };
-        let stored =
-            self.store.adopt(copy, found.hash, &probe.candidate.function).map_err(|error| error.to_string())?;
+        let stored = self.store.adopt(copy, found.hash, &probe.candidate.function);
+        let stored = stored.map_err(|error| Refused::Store(error.to_string()))?;
         let warning = found.warning().map(|text| format!("its library {text}"));
         Ok(self.known.add(stored, found.version, warning))
     }

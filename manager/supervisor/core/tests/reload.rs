@@ -1,0 +1,130 @@
+//! Reloads, runs and the mutex that a surge of 0 is.
+
+use super::*;
+
+/// One function, one worker that serves.
+fn one(ini: &str) -> Stage {
+    let mut stage = Stage::new(ini);
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+    stage.did();
+    stage
+}
+
+fn reads_again(stage: &mut Stage, ini: &str) {
+    let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+    let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
+    stage.input(Input::Reload(Box::new(config)));
+}
+
+#[test]
+fn a_reload_replaces_every_worker_in_its_turn() {
+    let mut stage = two_functions();
+    reads_again(&mut stage, "[GearmanManager]\ndedicated_count = 2\n[b]\ndedicated_count = 3\n");
+    assert_eq!(stage.did(), ["Scan", "start a", "start b"], "a successor, and the worker that is new");
+    stage.serves(5).serves(6);
+    assert_eq!(stage.did(), ["start b", "go 5", "leave 1", "start a", "go 6"]);
+    stage.leaves(1).serves(7).serves(8);
+    assert_eq!(stage.did(), ["go 7", "leave 3", "start b", "go 8", "leave 2"]);
+    stage.leaves(2).leaves(3).serves(9);
+    assert_eq!(stage.did(), ["go 9", "leave 4"]);
+    stage.leaves(4);
+    assert_eq!(stage.ids(), [5, 6, 7, 8, 9]);
+    stage.later(Duration::from_secs(60));
+    assert_eq!(stage.did(), [""; 0], "once");
+}
+
+#[test]
+fn what_cannot_be_served_with_the_new_configuration_leaves_the_old_workers_at_work() {
+    let mut stage = one("[GearmanManager]\n");
+    reads_again(&mut stage, "[a]\nsetting.dsn = wrong\n");
+    assert_eq!(stage.did(), ["Scan", "start a"]);
+    stage.input(Input::Spawned { worker: WorkerId(2), pid: 102 });
+    stage.says(2, Word::CannotServe { function: 0, reason: "no such database".into() });
+    stage.ends(2, obituary(End::Exit(1), Verdict::OutsideJob, 0));
+    assert_eq!(stage.ids(), [1]);
+    stage.did();
+    reads_again(&mut stage, "[a]\nsetting.dsn = right\n");
+    assert_eq!(stage.did(), ["Scan", "start a"], "nothing waits after a reload");
+    stage.serves(3);
+    assert_eq!(stage.did(), ["go 3", "leave 1"]);
+}
+
+#[test]
+fn other_job_servers_are_for_new_workers_and_old_ones_go_on_speaking_of_theirs() {
+    let mut stage = one("[GearmanManager]\nhost = 127.0.0.1:1,127.0.0.1:2\n");
+    reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:2,127.0.0.1:3\n");
+    let names: Vec<&str> = stage.started[1].servers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["127.0.0.1:2", "127.0.0.1:3"]);
+    stage.says(1, Word::ServerUp { server: 1 });
+    let workers = |stage: &Stage| -> Vec<(String, usize)> {
+        stage.core.servers().map(|server| (server.name.clone(), server.workers())).collect()
+    };
+    assert_eq!(workers(&stage), [("127.0.0.1:2".into(), 1), ("127.0.0.1:3".into(), 0)]);
+    stage.says(2, Word::ServerUp { server: 1 });
+    assert_eq!(workers(&stage), [("127.0.0.1:2".into(), 1), ("127.0.0.1:3".into(), 1)]);
+    stage.says(1, Word::ServerDown { server: 0, reason: "gone".into() });
+    assert_eq!(stage.told(|event| matches!(event, Event::ServerDown { .. })), 0, "nobody asks about that one any more");
+    for _ in 0..1000 {
+        reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:1\n");
+        reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:2\n");
+    }
+    assert_eq!(stage.core.servers.len(), 3, "a thousand reloads remember no more than there are");
+}
+
+#[test]
+fn a_reload_while_stopping_changes_nothing() {
+    let mut stage = one("[GearmanManager]\n");
+    stage.input(Input::Stop { by: "SIGTERM" });
+    stage.did();
+    reads_again(&mut stage, "[GearmanManager]\ncount = 5\n");
+    assert_eq!(stage.did(), [""; 0]);
+}
+
+#[test]
+fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
+    let mut stage = one("[GearmanManager]\nmax_runs_per_worker = 10\n");
+    stage.says(1, Word::FewRuns);
+    assert_eq!(stage.did(), ["start a"]);
+    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    assert_eq!(stage.did(), [""; 0], "never more at work than planned");
+    stage.says(1, Word::NoRuns);
+    assert_eq!(stage.did(), ["go 2"]);
+    stage.says(2, Word::Serving);
+    assert_eq!(stage.did(), ["leave 1"], "its function is never without a worker");
+    stage.leaves(1);
+    assert_eq!(stage.ids(), [2]);
+}
+
+#[test]
+fn with_one_run_each_the_start_is_told_although_successors_wait() {
+    let mut stage = Stage::new("[GearmanManager]\nmax_runs_per_worker = 1\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 });
+    stage.says(1, Word::Loaded).says(1, Word::ServerUp { server: 0 }).says(1, Word::Ready);
+    stage.says(1, Word::FewRuns).says(2, Word::Loaded).says(2, Word::Ready).says(1, Word::Serving);
+    assert_eq!(stage.did().last().unwrap(), "announce None");
+}
+
+/// People use one dedicated worker as a mutex.
+#[test]
+fn with_no_surge_two_never_take_jobs_at_once() {
+    let mut stage = one("[GearmanManager]\nrollout_surge = 0\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n");
+    stage.later(Duration::from_secs(100));
+    assert_eq!(stage.did(), ["start a"]);
+    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    assert_eq!(stage.did(), ["leave 1"], "its successor is ready");
+    stage.leaves(1);
+    assert_eq!(stage.did(), ["go 2"]);
+
+    // A canary is no surplus worker here: it takes the place of the old one.
+    stage.says(2, Word::Serving).input(scan(&[("a", 2)])).input(found("a", 2));
+    assert_eq!(stage.did(), ["probe a", "start a"]);
+    stage.says(3, Word::Loaded).says(3, Word::Ready);
+    assert_eq!(stage.did(), ["leave 2"]);
+    stage.leaves(2);
+    assert_eq!(stage.did(), ["go 3"]);
+    stage.says(3, Word::Serving).dies_in_job(3, 0).ends_in_job(3, KILLED, 0);
+    stage.did();
+    let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.life.is_admitted()).count();
+    assert!(at_work(&stage) <= 1);
+}

@@ -1,0 +1,156 @@
+//! The types of interface 1.0, as gm-plugin-api 0.1.0 had them. This file never changes: it is what libraries out there
+//! were built with. A later version of the interface gets a fixture of its own beside this one.
+// An exported table needs one promise to abi_stable that no type can make.
+#![allow(unsafe_code)]
+
+use abi_stable::library::RootModule;
+use abi_stable::sabi_types::VersionStrings;
+use abi_stable::std_types::{RResult, RSlice, RStr, RString, RVec};
+use abi_stable::{StableAbi, declare_root_module_statics};
+
+/// The table a library hands out for one function.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginRef, prefix_fields = PluginPrefix)))]
+pub struct Plugin {
+    /// The major number as the library was built.
+    pub interface_major: u32,
+    /// The minor number as the library was built.
+    pub interface_minor: u32,
+    /// False in a `panic = "abort"` build: there a panic ends the worker.
+    pub unwinds: bool,
+    /// True for the object form: `new` returns an object that `run` uses from job to job.
+    pub object: bool,
+    /// The function's name, without the prefix of its symbol.
+    pub name: RStr<'static>,
+    /// Version of the crate that defines the function.
+    pub version: RStr<'static>,
+    /// The compiler that built the library, as far as known; else empty.
+    pub compiler: RStr<'static>,
+    /// Makes the object (a null state for a plain function). Called once before the first job, on the thread of `run`.
+    pub new: extern "C" fn(&RawContext<'_>) -> RResult<RawState, RawFail>,
+    /// Runs one job to its end, on the calling thread. Never unwinds.
+    pub run: extern "C" fn(RawState, &RawJob<'_>) -> RResult<RVec<u8>, RawFail>,
+    /// The highest log level wanted, see [`level`]; kept in the library so that an unwanted record costs one load.
+    pub set_level: extern "C" fn(u8),
+    /// Drops what `new` made. The state must not be used afterwards. Never unwinds: a panic in a destructor is caught.
+    #[sabi(last_prefix_field)]
+    pub drop: extern "C" fn(RawState),
+}
+
+impl RootModule for PluginRef {
+    declare_root_module_statics! {PluginRef}
+    const BASE_NAME: &'static str = "gm_native_plugin";
+    const NAME: &'static str = "gm_native_plugin";
+    // The interface's own version: the crate's, as abi_stable would have it, would refuse every plugin at 0.1 -> 0.2.
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
+}
+
+/// What `new` made; the library alone knows what it points to. Null for a plain function.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawState(pub *mut ());
+
+/// What `new` is told. Valid during the call only.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawContext<'a> {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// The function the object is made for, as registered with the job servers.
+    pub function: RStr<'a>,
+    /// The `setting.*` keys of the function's section, without that prefix.
+    pub settings: RSlice<'a, RawSetting<'a>>,
+    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    pub host: &'static Host,
+}
+
+/// One `setting.NAME = value`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct RawSetting<'a> {
+    /// The name, without `setting.`.
+    pub name: RStr<'a>,
+    /// The value, as written in the configuration.
+    pub value: RStr<'a>,
+}
+
+/// One job. Valid during `run` only.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawJob<'a> {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// The worker's own number for this job, from 1; what [`Host`]'s functions are told.
+    pub number: u64,
+    /// The job server's handle.
+    pub handle: RSlice<'a, u8>,
+    /// The client's unique id; may be empty.
+    pub unique: RSlice<'a, u8>,
+    /// The function as the job server named it.
+    pub function: RStr<'a>,
+    /// The workload.
+    pub workload: RSlice<'a, u8>,
+    /// Calls back into the worker. A library may keep it: it is there to the process's end.
+    pub host: &'static Host,
+}
+
+/// The worker's functions for a plugin. They may be called from any thread, also after the job's end; job number 0
+/// means outside a job. Each returns false where it was refused: that job is over, or its connection is gone.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct Host {
+    /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
+    pub size: usize,
+    /// Progress: `done` of `of`. Passed on as it is.
+    pub status: extern "C" fn(job: u64, done: u64, of: u64) -> bool,
+    /// A part of the result, ahead of its end.
+    pub data: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
+    /// A warning for the job's caller.
+    pub warning: extern "C" fn(job: u64, bytes: RSlice<'_, u8>) -> bool,
+    /// One record for the manager's log, see [`level`]. `target` may be empty; `text` may have several lines.
+    pub log: extern "C" fn(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>),
+    /// True once the worker is asked to leave: long work should end early.
+    pub stopping: extern "C" fn(job: u64) -> bool,
+}
+
+/// Log levels as they cross the interface: the smaller the more severe. 0 as a limit means none.
+pub mod level {
+    /// The function did not do what it was asked.
+    pub const ERROR: u8 = 1;
+    /// Something is wrong, and the work goes on.
+    pub const WARN: u8 = 2;
+    /// Something worth knowing in normal running.
+    pub const INFO: u8 = 3;
+    /// For whoever debugs the plugin.
+    pub const DEBUG: u8 = 4;
+    /// Everything.
+    pub const TRACE: u8 = 5;
+}
+
+/// How a job, or the making of an object, failed.
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+pub struct RawFail {
+    /// One of [`RawFail`]'s constants; an unknown one means [`RawFail::FAIL`].
+    pub kind: u8,
+    /// For people: the error with its causes, or what the panic said.
+    pub message: RString,
+    /// For [`RawFail::EXCEPTION`]: the bytes the caller gets. Else empty.
+    pub payload: RVec<u8>,
+    /// For a panic: the source file, where known. Else empty.
+    pub file: RString,
+    /// For a panic: the line in `file`, from 1; 0 where unknown.
+    pub line: u32,
+}
+
+impl RawFail {
+    /// The function returned an error.
+    pub const FAIL: u8 = 0;
+    /// The function asks that its caller gets an exception with `payload`.
+    pub const EXCEPTION: u8 = 1;
+    /// The function panicked.
+    pub const PANIC: u8 = 2;
+    /// The job was not begun: after a panic the object could not be made anew. The worker should be replaced.
+    pub const UNMADE: u8 = 3;
+}
