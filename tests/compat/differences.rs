@@ -19,7 +19,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
         "max_worker_lifetime never cuts a job; there it is killed at one and a half lifetimes, and the job runs again",
     ),
     ("log-header", "a log begins with its first line; there it begins with the names of the columns"),
-    ("max-runs-hard", "a worker never runs more than max_runs_per_worker jobs; there it goes on while jobs are queued"),
+    (
+        "max-runs-hard",
+        "a worker never runs more than max_runs_per_worker jobs; there it may go on while jobs are queued",
+    ),
     ("php-config", "a .php configuration is refused, with the ini to write; there it is run"),
     (
         "pid-file-locked",

