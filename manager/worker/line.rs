@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::logging::excerpt;
 use crate::system::channel::{Channel, MAX_MESSAGE, Received};
 use crate::system::{clock, stop_signal};
 use crate::worker::orders::{self, JobName, Order, Word};
@@ -19,7 +20,7 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
-/// A plugin's log line is cut here, in bytes.
+/// A plugin's log line, a workload and a result are cut here, in bytes.
 const LOG_CUT: usize = 256;
 
 static LINE: OnceLock<Line> = OnceLock::new();
@@ -88,7 +89,15 @@ impl Line {
 
     /// Sends a log line. A manager that does not read costs a second once; after that, lines are counted until it does.
     pub fn log(&self, level: u8, job: Option<JobName>, text: &str) {
-        let word = Word::Log { level, job, text: cut(text, LOG_CUT) };
+        self.send_log(&Word::Log { level, job, text: cut(text, LOG_CUT) });
+    }
+
+    /// Logs the beginning of a workload or a result, at -vvvv: `name` and up to 256 bytes.
+    pub fn log_bytes(&self, job: JobName, name: &str, bytes: &[u8]) {
+        self.send_log(&Word::Log { level: 4, job: Some(job), text: format!("{name}: {}", excerpt(bytes, LOG_CUT)) });
+    }
+
+    fn send_log(&self, word: &Word) {
         let dropped = self.dropped.load(Relaxed);
         let patience = if dropped == 0 { LOG_PATIENCE } else { Duration::ZERO };
         if dropped > 0 {
@@ -97,7 +106,7 @@ impl Line {
                 self.dropped.fetch_sub(dropped, Relaxed);
             }
         }
-        if self.channel.send(&orders::encode(&word), patience).is_err() {
+        if self.channel.send(&orders::encode(word), patience).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }

@@ -13,7 +13,7 @@ use crate::system::{clock, exit};
 use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
-use crate::worker::plugin::{Function, explain};
+use crate::worker::plugin::{Function, Outcome, explain};
 use crate::worker::ready::Readiness;
 use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
@@ -25,6 +25,9 @@ use crate::worker::{CANNOT_SERVE, host};
 const TURN: Duration = Duration::from_millis(10);
 /// A job longer than this makes silence of the other servers prove nothing.
 const LONG: Duration = Duration::from_millis(100);
+/// Levels of what a worker itself logs of its jobs, as in [`Word::Log`].
+const WORKER: u8 = 3;
+const DEBUG: u8 = 4;
 
 /// A worker at work.
 pub struct Worker {
@@ -208,7 +211,7 @@ impl Worker {
     fn take_packets(&mut self, server: usize) {
         loop {
             let now = clock::now();
-            let Self { sessions, functions, page, jobs, titles, handle, .. } = self;
+            let Self { line, sessions, functions, page, jobs, titles, handle, .. } = self;
             let session = &mut sessions[server];
             let Some(connection) = session.connection() else { return };
             let packet = match connection.decoder.next() {
@@ -244,6 +247,9 @@ impl Worker {
                     if let Some(function) = known {
                         titles.running(function);
                         host::job_begins(*jobs, &functions[function].name, job.handle, &connection.sender);
+                        if line.wants(DEBUG) {
+                            line.log_bytes(job_name(&functions[function].name, job.handle), "workload", job.workload);
+                        }
                     }
                     let assignment = Assignment { job, number: *jobs, connection: connection.number };
                     let finished = job::run(&assignment, functions, page);
@@ -286,7 +292,7 @@ impl Worker {
         self.leave_later(clock::now());
         self.page.end(&end, if leaving { Doing::Leaving } else { Doing::Idle });
         self.titles.idle();
-        self.log_job(&end, outcome.as_ref().err().map(explain));
+        self.log_job(&end, &outcome);
         self.head = head;
         self.counts_runs(Duration::from_nanos(end.run_ns));
         if self.is_broken {
@@ -387,21 +393,29 @@ impl Worker {
         self.line.log(2, None, &format!("job server {}: {text}", self.sessions[server].name));
     }
 
-    /// One line for each job at -vvv.
-    fn log_job(&self, end: &crate::system::page::JobEnd, failure: Option<String>) {
-        if self.line.verbosity() < 3 {
+    /// One line for each job at -vvv, and its result at -vvvv.
+    fn log_job(&self, end: &crate::system::page::JobEnd, outcome: &Outcome) {
+        if !self.line.wants(WORKER) {
             return;
         }
         let Some(function) = self.functions.get(end.function) else { return };
-        let job =
-            JobName { function: function.name.clone(), handle: String::from_utf8_lossy(&self.handle).into_owned() };
+        let job = || job_name(&function.name, &self.handle);
         let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
-        let text = match failure {
-            None => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),
-            Some(reason) => format!("failed after {seconds:.6} s: {reason}"),
+        let text = match outcome {
+            Ok(result) => {
+                if self.line.wants(DEBUG) {
+                    self.line.log_bytes(job(), "result", result);
+                }
+                format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out)
+            }
+            Err(fail) => format!("failed after {seconds:.6} s: {}", explain(fail)),
         };
-        self.line.log(0, Some(job), &text);
+        self.line.log(0, Some(job()), &text);
     }
+}
+
+fn job_name(function: &str, handle: &[u8]) -> JobName {
+    JobName { function: function.to_owned(), handle: String::from_utf8_lossy(handle).into_owned() }
 }
 
 fn grab_packet(old: bool) -> &'static [u8] {
