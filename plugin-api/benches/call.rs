@@ -58,7 +58,7 @@ macro_rules! rounds {
             let _ = ($job, &$log);
             for $round in 0..ROUNDS {
                 let _ = black_box($round);
-                $body;
+                let () = $body;
             }
         });
     };

@@ -16,8 +16,8 @@ const VERBOSE: &str = "3";
 /// A key, the option it is set by, its value.
 pub type Setting = (&'static str, &'static str, OsString);
 
-/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory of this run's
-/// own.
+/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory of this
+/// run's own.
 pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
     let given = cli.overrides();
     let state = match &cli.place.state_dir {
