@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny bench-deploy clean
+.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny bench-deploy bench-logging clean
 
 build:
 	$(CARGO) build --release --locked
@@ -47,6 +47,10 @@ deny:
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps
 	$(CARGO) bench --locked --bench deploy
+
+# What the log costs, as shares of the rate without it.
+bench-logging: deps
+	$(CARGO) bench --locked --bench logging
 
 clean:
 	$(CARGO) clean
