@@ -3,10 +3,54 @@
 CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: build demo test deps fmt clippy doc doctest tests matrix deny bench-deploy bench-logging clean
+# Where `make install` puts things; all but DESTDIR ends up in the files.
+PREFIX ?= /usr/local
+DESTDIR ?=
+PROFILE ?= dist
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+# The program to install, and where the man pages and completions are.
+BIN ?= $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/gm-native
+ASSETS ?= $(abspath $(TARGET_DIR))/assets
+INSTALL ?= install
+
+share = $(DESTDIR)$(PREFIX)/share
+unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
+pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
+
+.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny bench-deploy bench-logging clean
 
 build:
 	$(CARGO) build --release --locked
+
+# As it is installed, with man pages and completions.
+dist:
+	GM_ASSETS_DIR="$(ASSETS)" $(CARGO) build --profile $(PROFILE) --locked --bin gm-native
+
+install: dist
+	@$(MAKE) --no-print-directory install-files
+
+# Without building, so that root need not have cargo: `make dist && sudo make install-files`. Nothing is put where
+# somebody may have changed it: the ini files and the logrotate snippet are examples.
+install-files:
+	@test -n "$(pages)" || { echo "no man pages in $(ASSETS): run make dist first" >&2; exit 1; }
+	$(INSTALL) -D -m 755 "$(BIN)" "$(DESTDIR)$(PREFIX)/bin/gm-native"
+	$(INSTALL) -d "$(share)/man/man1"
+	cd "$(ASSETS)" && $(INSTALL) -m 644 $(pages) "$(abspath $(share))/man/man1"
+	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.bash" "$(share)/bash-completion/completions/gm-native"
+	$(INSTALL) -D -m 644 "$(ASSETS)/_gm-native" "$(share)/zsh/site-functions/_gm-native"
+	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.fish" "$(share)/fish/vendor_completions.d/gm-native.fish"
+	$(INSTALL) -d "$(share)/doc/gm-native/examples"
+	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate \
+		"$(share)/doc/gm-native/examples"
+	$(INSTALL) -d "$(dir $(unit))"
+	sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' packaging/gm-native.service > "$(unit)"
+	chmod 644 "$(unit)"
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/gm-native" "$(share)"/man/man1/gm-native.1 "$(share)"/man/man1/gm-native-*.1 \
+		"$(share)/bash-completion/completions/gm-native" "$(share)/zsh/site-functions/_gm-native" \
+		"$(share)/fish/vendor_completions.d/gm-native.fish" "$(unit)"
+	rm -rf "$(share)/doc/gm-native"
 
 # What it is, in ten seconds after the build.
 demo:

@@ -1,10 +1,32 @@
-//! Tells the binary what it is: the git revision, the target and the compiler, for `-V` and for messages.
+//! Tells the binary what it is (the git revision, the target and the compiler, for `-V` and for messages), and makes the
+//! man pages and the shells' completions from the definition of the command line.
+//!
+//! They are written to `OUT_DIR`, and to `GM_ASSETS_DIR` where that is set: `make install` takes them from there, since
+//! nobody outside cargo knows where `OUT_DIR` is.
 
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn main() {
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs/heads");
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+#[path = "manager/cli.rs"]
+#[allow(dead_code, reason = "its options are described here, not read")]
+mod cli;
+#[path = "packaging/man.rs"]
+mod man;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // In a worktree `.git` is a file: git knows where the files are.
+    for file in ["HEAD", "refs/heads"] {
+        if let Some(path) = output("git", &["rev-parse", "--git-path", file]).filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    println!("cargo::rerun-if-changed=manager/cli.rs");
+    println!("cargo::rerun-if-changed=packaging/man.rs");
+    println!("cargo::rerun-if-env-changed=GM_ASSETS_DIR");
     let revision = output("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let compiler = output(&rustc, &["--version"]).unwrap_or_else(|| "rustc unknown".into());
@@ -12,6 +34,19 @@ fn main() {
     println!("cargo::rustc-env=GM_REVISION={revision}");
     println!("cargo::rustc-env=GM_COMPILER={compiler}");
     println!("cargo::rustc-env=GM_TARGET={target}");
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo has not set OUT_DIR")?;
+    let places = [Some(out), std::env::var_os("GM_ASSETS_DIR")];
+    places.into_iter().flatten().map(PathBuf::from).try_for_each(|dir| assets(&dir))
+}
+
+/// Writes man pages and completions to a directory.
+fn assets(dir: &Path) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(dir)?;
+    man::write(cli::Cli::command(), dir)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut cli::Cli::command(), "gm-native", dir)?;
+    }
+    Ok(())
 }
 
 /// The first line a command prints, where it ran and succeeded.

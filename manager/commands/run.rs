@@ -23,6 +23,7 @@ use crate::system::daemonize::{Announce, daemonize};
 use crate::system::lock::StateLock;
 use crate::system::pid_file::PidFile;
 use crate::system::privileges::RunUser;
+use crate::system::service::Service;
 use crate::system::spawn::Program;
 
 /// Wrong usage or configuration.
@@ -60,6 +61,8 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
 
 /// Runs a manager with a checked configuration to its end, in the background where that says so.
 fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
+    // Before there is a thread or a child, and by the process that the service manager has started.
+    let service = Service::from_env();
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
         Ok(announce) => announce,
         Err(error) => {
@@ -67,7 +70,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
             return FAILED;
         }
     };
-    match prepare(configuration, user) {
+    match prepare(configuration, user, service) {
         Ok(prepared) => serve(prepared, announce),
         Err(text) => {
             announce.failed(FAILED, &format!("gm-native: {text}"));
@@ -113,7 +116,7 @@ struct Prepared {
 }
 
 /// Opens everything that may need root, hands it over, and drops root.
-fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepared, String> {
+fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Service) -> Result<Prepared, String> {
     let Configuration { origin, config, warnings, instance, state_dir, control } = configuration;
     let mut logger = Logger::early();
     logger.open(&log_target(&config.log), config.verbose).map_err(|error| error.to_string())?;
@@ -138,7 +141,8 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>) -> Result<Prepa
         check_directories(&read.config)?;
         Ok((read.config, read.warnings))
     });
-    let setup = move |announce| Setup { tools, warnings, announce, instance, state_dir, control, foreground, reread };
+    let setup =
+        move |announce| Setup { tools, warnings, announce, service, instance, state_dir, control, foreground, reread };
     Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
 }
 

@@ -79,9 +79,15 @@ impl Store {
         Ok((Store { dir, known: BTreeMap::new(), last_good }, warnings))
     }
 
-    /// A name for a copy that a probe is to make. `unique` must be one among the probes of this manager.
+    /// A name for a copy that a probe is to make. `unique` must be one among the probes of this manager. Where somebody
+    /// has removed the directory while we run it is made again.
     pub fn incoming(&self, unique: &str) -> PathBuf {
-        self.dir.join(INCOMING).join(unique)
+        let incoming = self.dir.join(INCOMING);
+        if !incoming.exists() {
+            // What keeps it from being made the copy will say.
+            let _ = private_dir(&self.dir).and_then(|()| private_dir(&incoming));
+        }
+        incoming.join(unique)
     }
 
     /// Removes what a probe left. Whether there was anything does not matter.

@@ -358,7 +358,11 @@ impl Core {
             })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
-        let surge = self.config.rollout_surge.of(count);
+        let surge = match key {
+            Key::Only(function) => self.config.rollout_surge(function),
+            Key::All => self.config.rollout_surge,
+        }
+        .of(count);
         let count = count.saturating_sub(self.seat_canary(key, count, surge, now));
         let decision = decide(&members, Want { count, surge, room });
         let deadline = now + self.config.graceful_shutdown_wait_time;

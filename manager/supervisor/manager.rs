@@ -18,6 +18,7 @@ use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
 use crate::system::daemonize::Announce;
 use crate::system::ears::{ChildId, Ear};
+use crate::system::service::Service;
 use crate::version;
 use reload::Reloads;
 pub use reload::Reread;
@@ -33,6 +34,8 @@ pub struct Setup {
     pub warnings: Vec<String>,
     /// Whoever started it.
     pub announce: Announce,
+    /// The service manager, if one is to be told.
+    pub service: Service,
     /// What it is called.
     pub instance: String,
     /// Where its state is.
@@ -50,6 +53,7 @@ pub struct Manager {
     core: Core,
     effects: Effects,
     announce: Option<Announce>,
+    service: Service,
     instance: String,
     foreground: bool,
     /// When the core wants to be woken, as of the last time it was asked something. Not worked out anew at each turn: a
@@ -72,6 +76,7 @@ enum News {
     Noticed(Notice),
     Settled,
     Control(Incoming),
+    Watchdog,
     Due,
     Rescan,
     Reload,
@@ -121,7 +126,7 @@ impl Manager {
     pub async fn run(setup: Setup) -> u8 {
         let (results, mut scanned) = mpsc::unbounded_channel();
         let (requests, mut incoming) = mpsc::channel(REQUESTS);
-        let Setup { mut tools, warnings, announce, instance, state_dir, control, foreground, reread } = setup;
+        let Setup { mut tools, warnings, announce, service, instance, state_dir, control, foreground, reread } = setup;
         let feed = tools.feed.clone();
         let opened = Listener::bind(&control)
             .map_err(|error| error.to_string())
@@ -148,7 +153,7 @@ impl Manager {
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
         let mut manager =
-            Self { core, effects, announce, instance, foreground, due, rescan, reloads, notices, settle, end };
+            Self { core, effects, announce, service, instance, foreground, due, rescan, reloads, notices, settle, end };
         manager.begin(&state_dir, warnings);
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
@@ -156,6 +161,7 @@ impl Manager {
             let news = tokio::select! {
                 biased;
                 caught = signals.next() => News::Signal(caught),
+                () = until(manager.service.watchdog_due()) => News::Watchdog,
                 heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
                 Some(result) = scanned.recv() => News::Scanned(result),
                 notice = noticed(manager.notices.as_ref()) => News::Noticed(notice),
@@ -202,6 +208,7 @@ impl Manager {
             News::Noticed(Notice::Writing) => self.settle = Some(Instant::now() + self.effects.config.settle_time),
             News::Settled => self.changed(),
             News::Control(request) => self.answer(request),
+            News::Watchdog => self.service.watchdog(clock::now()),
             News::Due => {
                 self.effects.tick();
                 for counted in self.effects.count(self.core.canaries()) {
@@ -230,7 +237,26 @@ impl Manager {
         let now = clock::now();
         let actions = self.core.handle(input, now);
         self.due = self.core.next_due(now);
+        let changed = !actions.is_empty();
         actions.into_iter().for_each(|action| self.perform(action));
+        if changed {
+            self.tell_service();
+        }
+    }
+
+    /// What a service manager is told beside the end of the start: one line, when it has changed. During the start it
+    /// would be one for each worker.
+    fn tell_service(&mut self) {
+        if !self.service.listens() || (self.core.is_starting() && !self.core.is_draining()) {
+            return;
+        }
+        let (functions, serving, workers) = self.core.counts();
+        if self.core.is_draining() {
+            self.service.stopping();
+            self.service.status(&format!("stopping, {workers} workers left"));
+        } else {
+            self.service.status(&format!("{functions} functions, {serving} of {workers} workers ready"));
+        }
     }
 
     fn perform(&mut self, action: super::core::Action) {
@@ -242,6 +268,8 @@ impl Manager {
                 {
                     self.effects.trouble(format!("cannot leave the terminal: {error}"));
                     self.end = Some(1);
+                } else {
+                    self.service.ready();
                 }
             }
             After::Fail(code, text) => {
@@ -266,11 +294,13 @@ impl Manager {
             Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
             Caught::HangUp => self.hangs_up(),
-            Caught::User1 => {
-                self.effects.logger.reopen();
-                self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() });
-            }
+            Caught::User1 => self.reopen(),
         }
+    }
+
+    fn reopen(&mut self) {
+        self.effects.logger.reopen();
+        self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() });
     }
 
     fn answer(&mut self, incoming: Incoming) {

@@ -17,6 +17,7 @@ pub mod privileges;
 pub mod reap;
 #[cfg(test)]
 pub mod reexec;
+pub mod service;
 pub mod spawn;
 pub mod stop_signal;
 pub mod title;

@@ -3,6 +3,7 @@
 //! Figures move from machine to machine: compare within one run.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gm_plugin_api::__private::{ObjectFunction, Plain, PlainFunction};
@@ -47,6 +48,27 @@ plain!(UnwantedLine, job, log, log.debug(format_args!("{job:?}")));
 plain!(UnwantedLog, job, _log, log::debug!("{job:?}"));
 plain!(UnwantedTracing, job, _log, tracing::debug!("{job:?}"));
 
+/// Rounds of one job: a call's own cost does not count against so many.
+const ROUNDS: u32 = 10_000;
+
+/// Such a job, each of its rounds with what is measured.
+macro_rules! rounds {
+    ($name:ident, |$job:ident, $log:ident, $round:ident| $body:expr) => {
+        plain!($name, $job, $log, {
+            let _ = ($job, &$log);
+            for $round in 0..ROUNDS {
+                let _ = black_box($round);
+                $body;
+            }
+        });
+    };
+}
+
+rounds!(Rounds, |job, log, round| ());
+rounds!(RoundsOfLine, |job, log, round| log.debug(format_args!("round {round}")));
+rounds!(RoundsOfLog, |job, log, round| log::debug!("round {round}"));
+rounds!(RoundsOfTracing, |job, log, round| tracing::debug!(round));
+
 struct Counter(u64);
 
 #[function]
@@ -60,23 +82,56 @@ impl Counter {
     }
 }
 
-fn calls(c: &mut Criterion) {
-    let context = RawContext {
-        size: size_of::<RawContext<'_>>(),
-        function: "bench".into(),
-        settings: [][..].into(),
-        host: &HOST,
-    };
-    let workload = [b'a'; 64];
-    let job = RawJob {
+fn context() -> RawContext<'static> {
+    RawContext { size: size_of::<RawContext<'_>>(), function: "bench".into(), settings: [][..].into(), host: &HOST }
+}
+
+fn job(workload: &[u8]) -> RawJob<'_> {
+    RawJob {
         size: size_of::<RawJob<'_>>(),
         number: 1,
         handle: b"H:a:1"[..].into(),
         unique: b"u"[..].into(),
         function: "bench".into(),
-        workload: workload[..].into(),
+        workload: workload.into(),
         host: &HOST,
+    }
+}
+
+/// The quickest of many runs: what else the machine does only adds.
+fn quickest(table: PluginRef) -> Duration {
+    (table.set_level())(level::INFO);
+    let state = (table.new())(&context()).into_result().unwrap_or(RawState(std::ptr::null_mut()));
+    let job = job(b"");
+    let run = black_box(table.run());
+    let once = || {
+        let began = Instant::now();
+        let _ = black_box(run(state, &job));
+        began.elapsed()
     };
+    let least = (0..2000).map(|_| once()).min().unwrap_or_default();
+    (table.drop())(state);
+    least
+}
+
+/// What one record costs that nobody wants: the difference between rounds with it and without.
+fn unwanted(_: &mut Criterion) {
+    let without = quickest(table::<PlainFunction<Rounds>>());
+    for (what, table) in [
+        ("line of Log", table::<PlainFunction<RoundsOfLine>>()),
+        ("record of log", table::<PlainFunction<RoundsOfLog>>()),
+        ("event of tracing", table::<PlainFunction<RoundsOfTracing>>()),
+    ] {
+        let more = quickest(table).as_secs_f64() - without.as_secs_f64();
+        let (each, round) = (more * 1e9 / f64::from(ROUNDS), without.as_secs_f64() * 1e9 / f64::from(ROUNDS));
+        println!("an unwanted {what} costs {each:.2} ns, beside {round:.2} ns for a round without it");
+    }
+}
+
+fn calls(c: &mut Criterion) {
+    let context = context();
+    let workload = [b'a'; 64];
+    let job = job(&workload);
     let mut bench = |name: &str, table: PluginRef| {
         (table.set_level())(level::INFO);
         let state = (table.new())(&context).into_result().unwrap_or(RawState(std::ptr::null_mut()));
@@ -100,5 +155,5 @@ fn calls(c: &mut Criterion) {
     c.bench_function("64 bytes to upper case, directly", |b| b.iter(|| direct(black_box(&workload))));
 }
 
-criterion_group!(benches, calls);
+criterion_group!(benches, unwanted, calls);
 criterion_main!(benches);

@@ -128,3 +128,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/writing-plugins.md")]
 pub struct Guide;
+
+/// As is that for whoever moves over.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/migrating.md")]
+pub struct Migrating;

@@ -1,14 +1,15 @@
-//! M4: the disk of the store full or read-only. The deploy is refused in a sentence, jobs go on, and when there is room
+//! M4, M5: the disk of the store full, read-only or noexec, or the store gone. The deploy is refused in a sentence, jobs go on, and when there is room
 //! again the version comes by itself.
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::scene::{QUICK, ask, hash, rename_over, said, strict_gearmand, version, wait_all, wait_deployed};
+use crate::scene::{QUICK, ask, hash, rename_over, said, served, strict_gearmand, version, wait_all, wait_deployed};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::program::run;
@@ -79,12 +80,26 @@ fn full() {
 }
 
 #[test]
-fn read_only() {
-    let Some((gearmand, manager, _disk)) = on_a_small_disk() else { return };
+fn read_only_and_noexec() {
+    for (option, words) in [("ro", "Read-only file system"), ("noexec", "noexec")] {
+        let Some((gearmand, manager, _disk)) = on_a_small_disk() else { return };
+        let store = manager.dir().join("state/store");
+        let again = Mount::new(&store, &["--bind", "-o", option, store.to_str().unwrap()]).unwrap();
+        refused(&gearmand, &manager, "v2", words);
+        drop(again);
+        wait_deployed(&gearmand, &manager, "v2");
+        assert_eq!(said(&manager, "library_refused", "stamped"), 1);
+    }
+}
+
+/// M5: with all it held. What runs goes on, and the next version finds a place.
+#[test]
+fn removed() {
+    let (gearmand, manager) = served("");
     let store = manager.dir().join("state/store");
-    let again = Mount::new(&store, &["--bind", "-o", "ro", store.to_str().unwrap()]).unwrap();
-    refused(&gearmand, &manager, "v2", "Read-only file system");
-    drop(again);
+    fs::remove_dir_all(&store).unwrap();
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    rename_over(&manager, &version("v2"));
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "library_refused", "stamped"), 1);
+    assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o7777, 0o700);
 }

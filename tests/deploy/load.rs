@@ -11,7 +11,7 @@ use gm_native::gearman::client::News;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
-use crate::scene::{file, hash, rename_over, served, version, wait_all, wait_deployed};
+use crate::scene::{command, file, hash, rename_over, served, version, wait_all, wait_deployed};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -79,9 +79,13 @@ fn no_job_is_lost_fails_or_is_run_twice() {
         let callers = callers(scope, &gearmand, &notes, &over);
         for round in 0..15 {
             let name = format!("v{}", round % 3 + 2);
-            match round % 3 {
+            let new = manager.dir().join(format!("new-{round}"));
+            fs::write(&new, version(&name)).unwrap();
+            match round % 5 {
                 0 => rename_over(&manager, &version(&name)),
                 1 => fs::write(file(&manager), version(&name)).unwrap(),
+                2 => command("rsync", &[Path::new("-aI"), &new, &file(&manager)]),
+                3 => command("ln", &[Path::new("-sf"), &new, &file(&manager)]),
                 _ => {
                     // A broken one on the way.
                     fs::write(file(&manager), "not a library\n").unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use gm_native::gearman::client::{Client, News};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
+use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// What stands before version and mood in the library.
@@ -51,6 +53,12 @@ pub fn served(ini: &str) -> (Gearmand, Manager) {
     let manager = setup.start();
     wait_all(&manager, "stamped", &version("v1"));
     (gearmand, manager)
+}
+
+/// Runs a program that deploys by its own means.
+#[track_caller]
+pub fn command(program: &str, args: &[&Path]) {
+    run(Command::new(program).args(args), b"", DEADLINE).unwrap().success();
 }
 
 /// The path of `stamped` in worker_dir.

@@ -4,21 +4,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use crate::scene::{
-    Job, QUICK, ask, file, hash, of, put, rename_over, said, served, strict_gearmand, version, wait_all, wait_deployed,
-    wait_quiet,
+    Job, QUICK, ask, command, file, hash, of, put, rename_over, said, served, strict_gearmand, version, wait_all,
+    wait_deployed, wait_quiet,
 };
 use crate::support::manager::Setup;
-use crate::support::program::run;
-use crate::support::wait::DEADLINE;
-
-#[track_caller]
-fn command(program: &str, args: &[&Path]) {
-    run(Command::new(program).args(args), b"", DEADLINE).unwrap().success();
-}
 
 #[test]
 fn written_in_place_renamed_over_unlinked_first_and_linked() {
@@ -133,6 +125,27 @@ fn a_swapped_link_and_a_directory_made_again() {
     fs::write(release.join("stamped.so"), version("v5")).unwrap();
     wait_deployed(&gearmand, &manager, "v5");
     assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+}
+
+/// As releases do: the link is above worker_dir.
+#[test]
+fn a_swapped_link_to_a_parent() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let root = setup.dir().to_owned();
+    for name in ["v1", "v2"] {
+        fs::create_dir_all(root.join(format!("releases/{name}/workers"))).unwrap();
+        fs::write(root.join(format!("releases/{name}/workers/stamped.so")), version(name)).unwrap();
+    }
+    fs::remove_dir(root.join("workers")).unwrap();
+    symlink("current/workers", root.join("workers")).unwrap();
+    symlink("releases/v1", root.join("current")).unwrap();
+    let manager = setup.start();
+    wait_all(&manager, "stamped", &version("v1"));
+    symlink("releases/v2", root.join("next")).unwrap();
+    fs::rename(root.join("next"), root.join("current")).unwrap();
+    wait_deployed(&gearmand, &manager, "v2");
+    assert_eq!([said(&manager, "rollout_started", "stamped"), said(&manager, "function_gone", "stamped")], [1, 0]);
 }
 
 /// Everything is taken away for a moment, as `rsync --delete` and `rm -r` before a copy do.

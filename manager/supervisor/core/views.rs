@@ -119,6 +119,14 @@ impl Core {
         self.workers.values().filter(|worker| worker.life.is_serving()).filter(serves).count()
     }
 
+    /// Functions served, workers that serve, and workers.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let serving = self.workers.values().filter(|worker| worker.life.is_serving());
+        let functions: BTreeSet<&str> =
+            serving.clone().flat_map(|worker| worker.functions.iter().map(|(name, _)| name.as_str())).collect();
+        (functions.len(), serving.count(), self.workers.len())
+    }
+
     /// Every worker.
     pub fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
         self.workers.iter().map(|(id, worker)| WorkerView {

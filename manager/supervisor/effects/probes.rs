@@ -172,7 +172,8 @@ impl Effects {
                     self.trouble(error.to_string());
                 }
                 let text = refusal.to_string();
-                let of_the_store = matches!(refusal, Refusal::StoreFull { .. } | Refusal::StoreFailed { .. });
+                use Refusal::{NoExec, StoreFailed, StoreFull};
+                let of_the_store = matches!(refusal, StoreFull { .. } | StoreFailed { .. } | NoExec { .. });
                 return Err(if of_the_store { Refused::Store(text) } else { Refused::File(text) });
             }
         };

@@ -59,6 +59,7 @@ impl Manager {
     }
 
     pub(super) fn reload(&mut self) {
+        self.service.reloading();
         let old = self.effects.config.clone();
         match self.reloads.read(Instant::now()) {
             Err(reason) => self.effects.tell(&Event::ReloadFailed { reason }),
@@ -72,6 +73,7 @@ impl Manager {
                 self.input(Input::Reload(Box::new(config)));
             }
         }
+        self.service.reloaded();
     }
 
     fn tell_changes(&mut self, changes: &[Change]) {

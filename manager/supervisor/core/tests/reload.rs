@@ -108,7 +108,8 @@ fn with_one_run_each_the_start_is_told_although_successors_wait() {
 /// People use one dedicated worker as a mutex.
 #[test]
 fn with_no_surge_two_never_take_jobs_at_once() {
-    let mut stage = one("[GearmanManager]\nrollout_surge = 0\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n");
+    let mut stage =
+        one("[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n[a]\nrollout_surge = 0\n");
     stage.later(Duration::from_secs(100));
     assert_eq!(stage.did(), ["start a"]);
     stage.says(2, Word::Loaded).says(2, Word::Ready);

@@ -1,0 +1,95 @@
+//! The man pages: gm-native(1) and one for each command, from the definition of the command line; what that does not
+//! know stands here.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// When the pages last said something new: not the day of the build, so that two builds are the same.
+const DATE: &str = "2026-11-24";
+
+/// A section: its heading, and terms with what they mean.
+type Section = (&'static str, &'static [(&'static str, &'static str)]);
+
+/// What follows the options of gm-native(1).
+const SECTIONS: [Section; 4] = [
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "Done. With -d: the workers are loaded."),
+            ("1", "It failed, or could not start. status --check: something is wrong."),
+            ("2", "Wrong usage or configuration; nothing was started."),
+            ("3", "A command found no manager."),
+            ("4", "The manager refused."),
+            ("5", "The deadline passed."),
+        ],
+    ),
+    (
+        "SIGNALS",
+        &[
+            (
+                "TERM, INT",
+                "Stop: no new jobs, running ones are finished. What is left graceful_shutdown_wait_time after the \
+                 first of them is killed; the fifth kills at once.",
+            ),
+            ("HUP", "Reload. In the foreground on a terminal: stop."),
+            ("USR1", "Open the log file anew, after it was rotated."),
+        ],
+    ),
+    (
+        "ENVIRONMENT",
+        &[
+            ("NO_COLOR", "The log is not coloured on a terminal either."),
+            ("XDG_STATE_HOME", "Where the state directory is for users other than root; else ~/.local/state."),
+            (
+                "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
+                "Set by a service manager that wants to be told of the start, reloads and the stop, as sd_notify(3) \
+                 has it. Workers do not get them.",
+            ),
+        ],
+    ),
+    (
+        "FILES",
+        &[
+            ("./workers", "The libraries, where nothing else is said: NAME.so or libNAME.so is the function NAME."),
+            (
+                "/var/lib/gm-native/INSTANCE",
+                "State of a manager that is started as root: stored libraries, the lock, and the socket its commands \
+                 use. For other users: ~/.local/state/gm-native/INSTANCE.",
+            ),
+        ],
+    ),
+];
+
+/// Writes all pages to a directory.
+pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    for verb in command.get_subcommands() {
+        page(verb.clone()).generate_to(dir)?;
+    }
+    let man = page(command);
+    let mut file = File::create(dir.join(man.get_filename()))?;
+    man.render_title(&mut file)?;
+    man.render_name_section(&mut file)?;
+    man.render_synopsis_section(&mut file)?;
+    man.render_description_section(&mut file)?;
+    man.render_options_section(&mut file)?;
+    man.render_subcommands_section(&mut file)?;
+    let mut more = Roff::new();
+    for (heading, entries) in SECTIONS {
+        more.control("SH", [heading]);
+        for (term, text) in entries {
+            more.control("TP", []).text([bold(*term)]).text([roman(*text)]);
+        }
+    }
+    more.to_writer(&mut file)
+}
+
+/// The page of a command, which names the program and its version at its foot.
+fn page(command: clap::Command) -> Man {
+    Man::new(command).date(DATE).source(concat!("gm-native ", env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,28 @@
+//! What is installed beside the program, and what it says to a service manager.
+
+#![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod documents;
+mod install;
+mod rotation;
+#[path = "../behaviour/scene.rs"]
+#[allow(dead_code, reason = "the suite it is from uses more of it")]
+mod scene;
+mod service;
+mod unit;
+
+use std::path::Path;
+
+/// Where the build has put man pages and completions.
+fn assets() -> &'static Path {
+    Path::new(env!("OUT_DIR"))
+}
+
+/// Whether a program is there: what reads a format is not needed by who only builds.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
+}
