@@ -17,7 +17,7 @@ share = $(DESTDIR)$(PREFIX)/share
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny bench-deploy clean
+.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny bench-deploy bench-logging clean
 
 build:
 	$(CARGO) build --release --locked
@@ -91,6 +91,10 @@ deny:
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps
 	$(CARGO) bench --locked --bench deploy
+
+# What the log costs, as shares of the rate without it.
+bench-logging: deps
+	$(CARGO) bench --locked --bench logging
 
 clean:
 	$(CARGO) clean

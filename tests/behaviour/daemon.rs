@@ -100,6 +100,9 @@ fn syslog_or_none_the_work_goes_on() {
     manager.wait_event("reloaded", |_| true);
     assert_eq!(Job::act(&gearmand, "", "say still").result(), b"still");
     assert_eq!(workers(&manager), before);
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reloaded", |told| told.to_string().contains("the configuration read again"));
+    assert_eq!(Job::act(&gearmand, "", "say after all").result(), b"after all");
 }
 
 /// Without `-d` lines go to standard output, without a date: whoever collects them has a clock.

@@ -62,6 +62,13 @@ impl Setup {
         self
     }
 
+    /// In place of -vvvv: an option, or nothing.
+    pub fn verbosity(mut self, option: &str) -> Self {
+        self.args.retain(|arg| !arg.starts_with("-v"));
+        self.args.extend((!option.is_empty()).then(|| option.to_owned()));
+        self
+    }
+
     /// More arguments.
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
