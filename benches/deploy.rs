@@ -31,7 +31,8 @@ use support::wait::{DEADLINE, wait_for};
 const WORKERS: usize = 8;
 const CALLERS: usize = 8;
 const DEPLOYS: usize = 50;
-/// A caller's jobs begin so far apart: a load that two cores carry, so that what is measured is the deploy and no queue.
+/// A caller's jobs begin so far apart: a load that two cores carry, so that what is measured is the deploy and no
+/// queue.
 const PACE: Duration = Duration::from_millis(20);
 /// How long a job takes, without using the processor.
 const JOB: Duration = Duration::from_millis(2);

@@ -1,5 +1,5 @@
-//! M4, M5: the disk of the store full, read-only or noexec, or the store gone. The deploy is refused in a sentence, jobs go on, and when there is room
-//! again the version comes by itself.
+//! M4, M5: the disk of the store full, read-only or noexec, or the store gone. The deploy is refused in a sentence,
+//! jobs go on, and when there is room again the version comes by itself.
 
 use std::fs::{self, File};
 use std::io::Write;
