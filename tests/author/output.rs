@@ -71,7 +71,7 @@ fn no_payload_forges_a_line() {
     let (gearmand, manager) = served(&["noise"]);
     gearman(&gearmand, &["-f", "noise"], b"forged").success();
     manager.wait_log("noise: stdout: [2026-11-24] \\x1b[2J\\x00 end");
-    let line = manager.wait_log("noise H:");
+    let line = manager.wait_log("ERROR  forged\\n");
     assert!(
         line.contains(": \\r[2026-11-24 12:00:00.123456]  1 ERROR  forged\\n[2026-11-24] \\x1b[2J\\x00 end"),
         "{line}"
