@@ -167,6 +167,11 @@ fn each_refusal_is_one_sentence() {
              gm-plugin-api",
         ),
         (
+            "newer_major",
+            "PATH is built for interface 2.0, this manager knows 1.0: update gm-native, or build with an older \
+             gm-plugin-api",
+        ),
+        (
             "older_major",
             "PATH is built for interface 0.9, this manager knows 1.0: rebuild it with the gm-plugin-api of this \
              release",

@@ -1,8 +1,10 @@
 //! What the interface costs, against the same work without it: `cargo bench -p gm-plugin-api`.
 //!
-//! Figures move from machine to machine: compare within one run.
+//! Figures move from machine to machine: compare within one run. What a record costs that is not wanted is printed at
+//! the end as a difference: `cargo bench -p gm-plugin-api --bench call -- turns`.
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gm_plugin_api::__private::{ObjectFunction, Plain, PlainFunction};
@@ -47,6 +49,26 @@ plain!(UnwantedLine, job, log, log.debug(format_args!("{job:?}")));
 plain!(UnwantedLog, job, _log, log::debug!("{job:?}"));
 plain!(UnwantedTracing, job, _log, tracing::debug!("{job:?}"));
 
+/// Turns of a loop inside one job: beside so many the call itself is nothing.
+const TURNS: u32 = 10_000;
+
+/// A job that takes so many turns, with something in each.
+macro_rules! turns {
+    ($name:ident, $log:ident, $turn:ident, $in_each:expr) => {
+        plain!($name, _job, $log, {
+            for $turn in 0..TURNS {
+                black_box($turn);
+                $in_each;
+            }
+        });
+    };
+}
+
+turns!(Turns, _log, turn, ());
+turns!(TurnsOfLine, log, turn, log.debug(format_args!("turn {turn}")));
+turns!(TurnsOfLog, _log, turn, log::debug!("turn {turn}"));
+turns!(TurnsOfTracing, _log, turn, tracing::debug!(turn, "a turn"));
+
 struct Counter(u64);
 
 #[function]
@@ -57,6 +79,39 @@ impl Counter {
 
     fn run(&mut self, _: &Job, _: &mut Log) {
         self.0 += 1;
+    }
+}
+
+/// The least time a turn took, in nanoseconds; none where the command line left this out.
+fn turn(c: &mut Criterion, name: &str, table: PluginRef, job: &RawJob<'_>) -> Option<f64> {
+    let run = black_box(table.run());
+    let mut least: Option<f64> = None;
+    c.bench_function(name, |b| {
+        b.iter_custom(|jobs| {
+            let start = Instant::now();
+            for _ in 0..jobs {
+                black_box(run(RawState(std::ptr::null_mut()), black_box(job)));
+            }
+            let took = start.elapsed();
+            let each = took.as_secs_f64() * 1e9 / jobs as f64 / f64::from(TURNS);
+            least = Some(least.map_or(each, |least| least.min(each)));
+            took
+        });
+    });
+    least
+}
+
+/// The same loop with and without a record that is not wanted: the difference is what the record costs.
+fn unwanted_records(c: &mut Criterion, job: &RawJob<'_>) {
+    let Some(empty) = turn(c, "turns", table::<PlainFunction<Turns>>(), job) else { return };
+    for (of, table) in [
+        ("Log", table::<PlainFunction<TurnsOfLine>>()),
+        ("log", table::<PlainFunction<TurnsOfLog>>()),
+        ("tracing", table::<PlainFunction<TurnsOfTracing>>()),
+    ] {
+        if let Some(turn) = turn(c, &format!("turns with an unwanted record of {of}"), table, job) {
+            println!("unwanted record of {of}: {turn:.2} ns a turn instead of {empty:.2}: {:.2} ns", turn - empty);
+        }
     }
 }
 
@@ -91,6 +146,9 @@ fn calls(c: &mut Criterion) {
     bench("an unwanted line of Log", table::<PlainFunction<UnwantedLine>>());
     bench("an unwanted record of log", table::<PlainFunction<UnwantedLog>>());
     bench("an unwanted event of tracing", table::<PlainFunction<UnwantedTracing>>());
+
+    // The calls above have set the level, and forwarding is in place.
+    unwanted_records(c, &job);
 
     let direct: fn(&[u8]) -> Output = |_| Output::from(());
     let direct = black_box(direct);

@@ -83,6 +83,7 @@ fn fixtures(dir: &Path) -> Vec<Case> {
     let bytes = fs::read(beside("libgm_plugin_fixtures.so")).unwrap();
     let cases = [
         ("newer", other),
+        ("newer_major", other),
         ("older_major", other),
         ("no_version", other),
         ("other_layout", differs),
