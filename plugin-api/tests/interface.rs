@@ -9,6 +9,18 @@ use abi_stable::std_types::UTypeId;
 use abi_stable::type_layout::TypeLayout;
 use gm_plugin_api::abi::{self, INTERFACE_MAJOR, INTERFACE_MINOR, compare_layouts};
 
+/// A library of the first version, with the types written out.
+#[path = "interface/1.0.rs"]
+mod first;
+
+#[test]
+fn the_library_that_is_kept_of_1_0_is_of_1_0_and_suits_this_host() {
+    let mut found = String::new();
+    describe(first::PluginRef::LAYOUT, &mut Vec::new(), &mut found);
+    assert_eq!(found, include_str!("interface/1.0.txt"), "it never changes");
+    assert_eq!(compare_layouts(first::PluginRef::LAYOUT, abi::PluginRef::LAYOUT), Ok(()));
+}
+
 #[test]
 fn every_type_is_as_noted_for_its_version() {
     let noted = include_str!("interface/1.0.txt");

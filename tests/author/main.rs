@@ -11,7 +11,6 @@ mod support;
 mod call;
 mod check;
 mod examples;
-mod interface;
 mod matrix;
 mod new;
 mod objects;

@@ -31,7 +31,7 @@ fn make(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     assert_eq!(made.code(), Some(0), "{}", made.err());
     assert_eq!(made.out(), format!("made {name}: cd {name} && cargo test; the rest is in its README.md\n"));
     let readme = fs::read_to_string(home.join("README.md")).unwrap();
-    let commands = "```sh\ncargo test\ncargo build --release\ngm-native -w target/release\n```\n";
+    let commands = "```sh\ncargo test\ngm-native dev .\ncargo build --release\n```\n";
     assert!(readme.contains(commands) && readme.contains(&format!("libgm_{name}.so").replace("gm_", "")), "{readme}");
     // So that nothing is downloaded.
     fs::copy(repository().join("Cargo.lock"), home.join("Cargo.lock")).unwrap();

@@ -29,11 +29,36 @@ pub fn rust(name: &str, source: &str) -> PathBuf {
 /// nothing is downloaded.
 #[track_caller]
 pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
+    let api = repository().join("plugin-api");
+    rust_on(name, name, source, &format!("gm-plugin-api = {{ path = {api:?} }}"), manifest_end)
+}
+
+/// A library of an interface version as it was released, such as `1.0`: none of today's gm-plugin-api is in it.
+///
+/// Its function is called `interface_1_0`. A new version is built beside it, from a file of its own.
+#[track_caller]
+pub fn of_interface(version: &str, manifest_end: &str) -> PathBuf {
+    let source = repository().join(format!("plugin-api/tests/interface/{version}.rs"));
+    let source = fs::read_to_string(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    let name = format!("interface_{}", version.replace('.', "_"));
+    // A type's package is part of its layout, hence the package's name.
+    let dependency = "abi_stable = { version = \"=0.11.3\", default-features = false }";
+    rust_on(&name, "gm-plugin-api", &source, dependency, manifest_end)
+}
+
+/// A library called `name`, of a package that depends on what one line says.
+#[track_caller]
+fn rust_on(name: &str, package: &str, source: &str, dependency: &str, manifest_end: &str) -> PathBuf {
     /// What this process has built. Others ask cargo again, since plugin-api may have changed.
     static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
-    let key = fingerprint((name, source, manifest_end));
+    let manifest = format!(
+        "[package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [lib]\nname = \"{name}\"\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\n{dependency}\n\n[workspace]\n\n{manifest_end}\n"
+    );
+    let key = fingerprint((name, source, &manifest));
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    built.entry(key.clone()).or_insert_with(|| alone(|| cargo_build(name, source, manifest_end, &key))).clone()
+    built.entry(key.clone()).or_insert_with(|| alone(|| cargo_build(name, source, &manifest, &key))).clone()
 }
 
 /// A plugin in C, from the text of its one file.
@@ -43,11 +68,11 @@ pub fn c(name: &str, source: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn cargo_build(name: &str, source: &str, manifest_end: &str, key: &str) -> PathBuf {
+fn cargo_build(name: &str, source: &str, manifest: &str, key: &str) -> PathBuf {
     let dir = build_dir().join(format!("{name}-{key}"));
     fs::create_dir_all(dir.join("src")).unwrap();
     write_if_new(&dir.join("src/lib.rs"), source);
-    write_if_new(&dir.join("Cargo.toml"), &manifest(name, manifest_end));
+    write_if_new(&dir.join("Cargo.toml"), manifest);
     // Cargo takes out of the copy what is not needed, and never asks the network for what is in it.
     fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     let target = build_dir().join("cargo");
@@ -62,16 +87,6 @@ fn cargo_build(name: &str, source: &str, manifest_end: &str, key: &str) -> PathB
     fs::copy(target.join(format!("debug/lib{name}.so")), &part).unwrap();
     fs::rename(part, &done).unwrap();
     done
-}
-
-fn manifest(name: &str, end: &str) -> String {
-    let api = repository().join("plugin-api");
-    format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\ngm-plugin-api = {{ path = {api:?} }}\n\n\
-         [workspace]\n\n{end}\n"
-    )
 }
 
 /// Leaves the file's time alone where nothing changes, so that cargo has nothing to do.

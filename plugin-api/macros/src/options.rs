@@ -60,12 +60,15 @@ impl Name {
             Some(name) => (name.value(), name.span()),
             None => (ident.unraw().to_string(), ident.span()),
         };
-        let hint = if options.name.is_none() { "; write `#[function(name = \"...\")]`" } else { "" };
-        check(&function).map_err(|wrong| syn::Error::new(span, wrong + hint))?;
+        let hint = match &options.name {
+            Some(_) => proposal(&function),
+            None => "; write `#[function(name = \"...\")]`".into(),
+        };
+        check(&function).map_err(|wrong| syn::Error::new(span, wrong + &hint))?;
         let mut symbol = function.clone();
         if let Some(prefix) = &options.prefix {
             symbol.insert_str(0, &prefix.value());
-            check(&symbol).map_err(|wrong| syn::Error::new(prefix.span(), wrong))?;
+            check(&symbol).map_err(|wrong| syn::Error::new(prefix.span(), wrong + &proposal(&prefix.value())))?;
         }
         Ok(Self { function, symbol, span })
     }
@@ -133,6 +136,13 @@ fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The end of a sentence about a name that cannot be: one near it that can.
+fn proposal(name: &str) -> String {
+    let near: String = name.chars().map(|c| if check(&format!("a{c}")).is_ok() { c } else { '_' }).collect();
+    let near = if check(&near).is_ok() { near } else { format!("_{near}") };
+    if check(&near).is_ok() { format!("; write `{near:?}`") } else { String::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +157,19 @@ mod tests {
         for bad in ["", "9a", "-a", ".a", "größe", "a b", "a:b", "a:::b", "a/b", "a+b", "a@b", "a*", &"n".repeat(250)]
         {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_has_one_near_it() {
+        for (name, near) in [
+            ("turn around", "; write `\"turn_around\"`"),
+            ("9a", "; write `\"_9a\"`"),
+            ("größe", "; write `\"gr__e\"`"),
+            ("a:b", "; write `\"a_b\"`"),
+            (&"n".repeat(250), ""),
+        ] {
+            assert_eq!(proposal(name), near, "{name}");
         }
     }
 

@@ -72,11 +72,11 @@ pub fn check(signature: &Signature, shape: &Shape, mistakes: &mut Mistakes) {
     if let Some(token) = &signature.asyncness {
         mistakes.add(
             token,
-            "a function is not `async`: a job has its thread to itself; start a runtime and `block_on` in it",
+            "leave `async` out: a job has its thread to itself; what is async goes into `block_on` of a runtime, inside",
         );
     }
     if !matches!(signature.safety, Safety::Default) {
-        mistakes.add(&signature.safety, "a function is safe to call: put `unsafe` around what needs it, inside");
+        mistakes.add(&signature.safety, "leave `unsafe` out here: put it around what needs it, inside");
     }
     if let Some(abi) = &signature.abi {
         mistakes.add(abi, "leave `extern` out: #[function] exports the function itself");
@@ -156,7 +156,12 @@ impl Parameter {
     fn sentence(&self, found: &Type) -> String {
         let written = self.written;
         if named(found, self.type_name) {
-            return format!("it is lent: write `{written}`");
+            let why = match (found, self.mutable) {
+                (Type::Reference(_), true) => "a line is written through `&mut`",
+                (Type::Reference(_), false) => "it is only read",
+                _ => "it is lent",
+            };
+            return format!("{why}: write `{written}`");
         }
         match self.type_name {
             "Job" => format!("the first parameter is `{written}`; its bytes are `job.workload()`"),

@@ -1,0 +1,10 @@
+#![allow(unused)]
+
+use gm_plugin_api::{Job, JobResult, Log, function};
+
+#[function(name = "a", name = "b")]
+fn turn(job: &Job, log: &mut Log) -> JobResult {
+    Ok(job.workload().into())
+}
+
+fn main() {}
