@@ -14,5 +14,6 @@ mod daemon;
 mod deaths;
 mod drain;
 mod managers;
+mod reload;
 mod scene;
 mod servers;
