@@ -20,15 +20,23 @@ pub struct Origin {
     path: Option<PathBuf>,
     overrides: Overrides,
     here: PathBuf,
+    /// What the manager is called and where its state is unless somebody says: found once. Read again as another user,
+    /// or where the file's path is a link that leads elsewhere by now, both would be others.
+    found: Option<(String, Option<PathBuf>)>,
 }
 
 impl Origin {
+    /// The file's path, whatever the working directory is.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.path.as_ref().map(|path| self.here.join(path))
+    }
+
     /// Reads it once more.
     ///
     /// # Errors
     /// As [`read`].
     pub fn read_again(&self) -> Result<Configuration, String> {
-        read_from(Self { path: self.path.as_ref().map(|path| self.here.join(path)), ..self.clone() })
+        read_from(Self { path: self.file(), ..self.clone() })
     }
 }
 
@@ -63,22 +71,25 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
 pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
     let here = std::env::current_dir()
         .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
-    read_from(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here })
+    read_from(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
 }
 
-fn read_from(origin: Origin) -> Result<Configuration, String> {
+fn read_from(mut origin: Origin) -> Result<Configuration, String> {
     let (path, here) = (origin.path.as_deref(), &origin.here);
     let (mut config, warnings) = load_with(path, &origin.overrides)?;
     config.resolve_paths(here);
-    let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
-    let instance = config::instance(canonical.as_deref(), &config.worker_dirs);
-    let state_dir = match &config.state_dir {
-        Some(dir) => dir.clone(),
-        None => default_state_dir(&instance)?,
-    };
+    let (instance, usual) = origin.found.take().unwrap_or_else(|| {
+        let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
+        let instance = config::instance(canonical.as_deref(), &config.worker_dirs);
+        let usual = default_state_dir(&instance);
+        (instance, usual)
+    });
+    let homeless = "there is no place for the state: HOME is not set; set it, or give --state-dir DIR";
+    let state_dir = config.state_dir.clone().or_else(|| usual.clone()).ok_or(homeless)?;
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
+    origin.found = Some((instance.clone(), usual));
     Ok(Configuration { origin, config, warnings, instance, state_dir, control })
 }
 
@@ -98,11 +109,10 @@ fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 
-fn default_state_dir(instance: &str) -> Result<PathBuf, String> {
+fn default_state_dir(instance: &str) -> Option<PathBuf> {
     let (xdg, home) = (std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME"));
     let euid = nix::unistd::geteuid().as_raw();
     config::default_state_dir(euid, xdg.as_deref(), home.as_deref(), instance)
-        .ok_or_else(|| "there is no place for the state: HOME is not set; set it, or give --state-dir DIR".into())
 }
 
 /// Reads a regular file. Opening without blocking is for a FIFO, which would otherwise wait for a writer.
@@ -119,4 +129,27 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration may be deployed by a link that is changed: that names no other manager.
+    #[test]
+    fn read_again_it_is_the_same_manager() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("gm.ini");
+        for (name, text) in [("one.ini", "count = 1\n"), ("two.ini", "count = 2\n")] {
+            std::fs::write(dir.path().join(name), format!("[GearmanManager]\n{text}")).unwrap();
+        }
+        std::os::unix::fs::symlink("one.ini", &link).unwrap();
+        let first = read_with(Some(&link), &Overrides::default()).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("two.ini", &link).unwrap();
+        let again = first.origin.read_again().unwrap();
+        assert_eq!(again.config.count, 2);
+        assert_eq!((&again.instance, &again.state_dir), (&first.instance, &first.state_dir));
+        assert_eq!(again.control, first.control);
+    }
 }

@@ -70,15 +70,16 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     let read = |settings: &[Setting]| {
         configuration::read_with(file.as_deref(), &settings.iter().cloned().collect()).map_err(|text| (USAGE, text))
     };
-    let mut config = read(&options::options(cli, home.path(), None))?.config;
-    let added = if crates.is_empty() { None } else { options::with_crates(&mut config, home.path()) };
+    let mut found = read(&options::options(cli, home.path(), None))?;
+    let config = &mut found.config;
+    let added = if crates.is_empty() { None } else { options::with_crates(config, home.path()) };
     // The later directory wins.
     let worker_dir = config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
         let failed = |error| (FAILED, format!("{} cannot be made: {error}", worker_dir.display()));
         std::fs::create_dir_all(&worker_dir).map_err(failed)?;
     }
-    super::run::check(&config).map_err(|text| (USAGE, text))?;
+    super::run::check(&found).map_err(|text| (USAGE, text))?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
     let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
     let mut settings = options::options(cli, home.path(), server.as_ref().map(Server::local_addr));

@@ -53,7 +53,7 @@ pub fn run_with(configuration: Result<Configuration, String>) -> u8 {
 
 /// Says what is wrong with a configuration, or finds the user to run as.
 fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option<RunUser>), u8> {
-    read.and_then(|read| check(&read.config).map(|user| (read, user))).map_err(|text| {
+    read.and_then(|read| check(&read).map(|user| (read, user))).map_err(|text| {
         text.lines().for_each(|line| eprintln!("gm-native: {line}"));
         USAGE
     })
@@ -79,10 +79,43 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
     }
 }
 
-/// What a user can have got wrong outside the file: directories and the user to run as.
-pub(super) fn check(config: &Config) -> Result<Option<RunUser>, String> {
+/// What a user can have got wrong outside the file: directories, the user to run as, and what that one may read.
+pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
+    let config = &read.config;
     check_directories(config)?;
-    config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())
+    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())?;
+    if let Some(user) = &user {
+        let file = read.origin.file();
+        let denied =
+            user.try_out(|| denied(&config.worker_dirs, file.as_deref())).map_err(|error| error.to_string())?;
+        if let Some((what, error)) = denied {
+            return Err(format!(
+                "{what} as user {:?} (-u): {error}; give that user access to it and to the directories above it, or \
+                 name another user",
+                user.name()
+            ));
+        }
+    }
+    Ok(user)
+}
+
+/// The first thing that cannot be read: worker directories, all of which are scanned again and again, and the
+/// configuration, which is read again at SIGHUP.
+fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Option<(String, std::io::Error)> {
+    for dir in worker_dirs {
+        // A directory that is not there (yet) is nobody's.
+        let searched = || match dir.join(".").metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => std::fs::read_dir(dir).map(drop),
+        };
+        if let Err(error) = searched() {
+            return Some((format!("worker_dir {} cannot be read and searched", dir.display()), error));
+        }
+    }
+    let file = file?;
+    let error = std::fs::File::open(file).err()?;
+    Some((format!("the configuration {}, which SIGHUP reads again, cannot be read", file.display()), error))
 }
 
 fn check_directories(config: &Config) -> Result<(), String> {

@@ -5,7 +5,8 @@ use std::ffi::{CStr, CString};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::{
-    Gid, Uid, User, geteuid, getgrouplist, getgroups, getresgid, getresuid, initgroups, seteuid, setgid, setuid,
+    Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, getresgid, getresuid, initgroups, setegid, seteuid,
+    setgid, setgroups, setuid,
 };
 
 /// The user to run as: exists, and this process may become it.
@@ -45,6 +46,12 @@ pub enum PrivilegeError {
         step: &'static str,
         /// Its error.
         errno: Errno,
+    },
+    /// Root's rights did not come back after something was tried as that user. The process has to end.
+    #[error("tried what user {name:?} (-u) may do, and could not become root again; refusing to go on")]
+    NoWayBack {
+        /// The name that was given.
+        name: String,
     },
     /// All steps said yes, and yet something of the old rights is left. The process has to end.
     #[error("running as user {name:?} (-u), yet {left}; refusing to go on")]
@@ -87,6 +94,34 @@ impl RunUser {
     /// The id of the user's own group.
     pub fn gid(&self) -> Gid {
         self.gid
+    }
+
+    /// Does something with the user's rights, then comes back, and proves that it did. Where we are that user already,
+    /// it is only done. To be called before there are other threads: rights are the process's.
+    ///
+    /// # Errors
+    ///
+    /// Any step fails, there or back. The process has to end then: it may be half way.
+    pub fn try_out<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
+        if !geteuid().is_root() {
+            return Ok(act());
+        }
+        let step = |step| move |errno| PrivilegeError::Step { name: self.name.clone(), step, errno };
+        let name = CString::new(self.name.as_str()).map_err(|_| step("its name")(Errno::EINVAL))?;
+        let (groups, gid) = (getgroups().map_err(step("getgroups"))?, getegid());
+        initgroups(&name, self.gid).map_err(step("initgroups"))?;
+        setegid(self.gid).map_err(step("setegid"))?;
+        seteuid(self.uid).map_err(step("seteuid"))?;
+        let done = act();
+        // The user first: only root may go back to groups.
+        seteuid(Uid::from_raw(0)).map_err(step("seteuid(root)"))?;
+        setegid(gid).map_err(step("setegid, back"))?;
+        setgroups(&groups).map_err(step("setgroups, back"))?;
+        let back = geteuid().is_root() && getegid() == gid;
+        if !back || getgroups().map(sorted) != Ok(sorted(groups)) {
+            return Err(PrivilegeError::NoWayBack { name: self.name.clone() });
+        }
+        Ok(done)
     }
 
     /// Becomes the user for good: supplementary groups, group, user, then proof that there is no way back, then
@@ -199,6 +234,26 @@ mod tests {
         let error = RunUser::lookup("root").unwrap_err();
         assert!(error.to_string().contains("that takes root, and this is uid"), "{error}");
         assert!(matches!(RunUser::lookup("no-such-user-here"), Err(PrivilegeError::UnknownUser { .. })));
+    }
+
+    #[test]
+    fn root_tries_what_nobody_may_do_and_comes_back() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        if !reexec::is_child() {
+            let name = "system::privileges::tests::root_tries_what_nobody_may_do_and_comes_back";
+            reexec::passes(&mut reexec::child(name));
+            return;
+        }
+        let all = || ["Uid", "Gid", "Groups", "CapEff"].map(status);
+        let before = all();
+        let user = RunUser::lookup("nobody").unwrap();
+        let (there, shadow) = user.try_out(|| (all(), fs::read("/etc/shadow"))).unwrap();
+        assert_eq!((&there[0][1], &there[1][1]), (&user.uid().to_string(), &user.gid().to_string()));
+        assert!(shadow.is_err() && !there[2].contains(&"0".to_owned()), "{there:?}");
+        assert_eq!(all(), before);
     }
 
     #[test]

@@ -1,131 +1,271 @@
-//! SIGHUP: the configuration read again.
+//! SIGHUP reads the configuration again: what it applies, what it cannot, and what it does where it is wrong (M9).
+
+mod runs;
+mod storms;
+mod syslog;
 
 use std::fs;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use crate::scene::{Job, of, path, served, wait_serving, workers};
-use crate::support::manager::Manager;
+use crate::scene::{Job, acting, lines, of, path, served, wait_serving, workers};
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::{Manager, Setup};
+use crate::support::plugins;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// Puts another text into the ini, in place of one that is there.
+/// Sends a HUP and waits until the configuration was read; returns what the manager says of it.
 #[track_caller]
-fn edit(manager: &Manager, old: &str, new: &str) {
-    let path = path(manager, "gm.ini");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(old), "{old:?} is not in\n{text}");
-    fs::write(&path, text.replace(old, new)).unwrap();
-}
-
-/// Waits until `act` has so many workers, all of which serve.
-#[track_caller]
-fn wait_workers(manager: &Manager, count: u64) {
-    manager.wait_status(&format!("{count} workers"), |status| {
-        let act = of(status, "functions", "name", "act")?;
-        (act["workers_planned"] == count && act["workers_ready"] == count).then_some(())
-    });
-}
-
-/// What can change while it runs does, and options go on to beat the file.
-#[test]
-fn what_can_change_is_applied_and_every_worker_replaced() {
-    let (gearmand, mut manager) = served("count = 1\nverbose = 5");
-    let before = workers(&manager);
-    let log = path(&manager, "other.log");
-    edit(&manager, "count = 1", &format!("log_file = {log}\ncount = 3\ndedicated_count = 1"));
+fn hang_up(manager: &mut Manager) -> String {
     manager.mark();
     manager.signal(Signal::SIGHUP);
-    let told = manager.wait_event("reloaded", |_| true);
-    assert!(told.to_string().contains("count"), "{told}");
-    wait_workers(&manager, 4);
-    wait_for("the old worker to be replaced", DEADLINE, || {
-        (!workers(&manager).iter().any(|pid| before.contains(pid))).then_some(())
-    });
-    assert_eq!(Job::act(&gearmand, "", "say on").result(), b"on");
-    // The option -l beats the file: the log stays where it was.
-    assert!(!fs::exists(log).unwrap());
-    edit(&manager, "count = 3\ndedicated_count = 1", "count = 1");
-    manager.signal(Signal::SIGHUP);
-    wait_workers(&manager, 1);
+    text(&manager.wait_event("reloaded", is_reload)).to_owned()
 }
 
-/// A wrong one is told, with its lines, and the old one holds; put right, it is taken.
-#[test]
-fn a_wrong_configuration_leaves_the_old_one() {
-    let (gearmand, manager) = served("count = 1");
-    let pid = || Job::act(&gearmand, "", "pid").result();
-    let before = pid();
-    edit(&manager, "count = 1", "count = many\ntimeout = soon");
-    manager.signal(Signal::SIGHUP);
-    let line = manager.wait_log("the configuration cannot be used, so the old one holds");
-    assert!(line.contains("gm.ini:5: ") && line.contains("gm.ini:6: "), "{line}");
-    assert_eq!(pid(), before, "the worker was replaced for nothing");
-    fs::remove_file(path(&manager, "gm.ini")).unwrap();
-    manager.signal(Signal::SIGHUP);
-    manager.wait_event("reload_failed", |told| told.to_string().contains("No such file"));
-    assert_eq!(pid(), before, "the worker was replaced for nothing");
-}
-
-/// What cannot change is named.
-#[test]
-fn what_needs_a_restart_is_said() {
-    let (gearmand, manager) = served("count = 1");
-    edit(&manager, "count = 1", "count = 1\nstate_dir = /nowhere/else");
-    edit(&manager, &format!("state_dir = {}\n", path(&manager, "state")), "");
-    manager.signal(Signal::SIGHUP);
-    let line = manager.wait_log("the old value holds until the manager is stopped and started");
-    assert!(line.contains("state_dir"), "{line}");
-    assert_eq!(Job::act(&gearmand, "", "say on").result(), b"on");
-}
-
-/// Fifty at once are one reload or two, and jobs go on meanwhile.
-#[test]
-fn a_storm_is_one_or_two() {
-    let (gearmand, mut manager) = served("count = 2");
+/// As [`hang_up`], of a configuration that is wrong; returns the reason.
+#[track_caller]
+fn hang_up_in_vain(manager: &mut Manager) -> String {
     manager.mark();
-    for _ in 0..50 {
-        manager.signal(Signal::SIGHUP);
-        assert_eq!(Job::act(&gearmand, "", "say on").result(), b"on");
-    }
-    manager.wait_event("reloaded", |_| true);
-    wait_workers(&manager, 2);
-    // A stop comes after what is still due, or ends it.
-    manager.signal(Signal::SIGTERM);
-    manager.wait_exit();
-    let reloads = manager.log().matches("the configuration read again").count();
-    assert!((1..=4).contains(&reloads), "{reloads} reloads");
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reload_failed", |_| true)["reason"].as_str().unwrap().to_owned()
 }
 
-/// Descriptors, threads and memory are where they were after a thousand.
+/// Of SIGUSR1 there is such an event, too.
+fn is_reload(event: &Value) -> bool {
+    event["event"] == "reloaded" && text(event).contains("the configuration read again")
+}
+
+fn text(event: &Value) -> &str {
+    event["text"].as_str().unwrap()
+}
+
+/// Waits until no worker of before is there, and all that are planned serve.
+#[track_caller]
+fn wait_replaced(manager: &Manager, before: &[nix::unistd::Pid]) {
+    wait_for("all workers to be replaced", DEADLINE, || {
+        workers(manager).iter().all(|worker| !before.contains(worker)).then_some(())
+    });
+    wait_serving(manager, "act");
+}
+
 #[test]
-fn a_thousand_leave_nothing_behind() {
-    let (gearmand, manager) = served("count = 2");
-    let of_manager = |file: &str| format!("/proc/{}/{file}", manager.pid());
-    let counts = || {
-        let count = |file: &str| fs::read_dir(of_manager(file)).unwrap().count();
-        (count("fd"), count("task"))
-    };
-    let resident = || -> u64 {
-        let text = fs::read_to_string(of_manager("statm")).unwrap();
-        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-    };
-    // The first reload may leave a thread that reads directories.
-    manager.signal(Signal::SIGHUP);
-    manager.wait_event("reloaded", |_| true);
+fn what_can_change_while_it_runs_is_applied() {
+    let (first, second) = (Gearmand::start(), Gearmand::start());
+    let setup = acting(&[&first]).all_in_ini();
+    let [old_log, new_log, others] = ["gm.log", "new.log", "others"].map(|name| setup.dir().join(name));
+    fs::create_dir(&others).unwrap();
+    fs::copy(crate::scene::library(), others.join("act.so")).unwrap();
+    fs::copy(plugins::example("reverse_string"), others.join("reverse_string.so")).unwrap();
+    let mut manager = setup.ini(&format!("log_file = {}\nverbose = 1", old_log.display())).start();
     wait_serving(&manager, "act");
-    let first = workers(&manager);
-    wait_for("the first reload's end", DEADLINE, || (workers(&manager).len() == 2).then_some(()));
-    let (descriptors, threads) = counts();
-    let memory = resident();
-    for _ in 0..1000 {
-        manager.signal(Signal::SIGHUP);
-        assert_eq!(Job::act(&gearmand, "", "say on").result(), b"on");
+    let before = workers(&manager);
+
+    let hosts = format!("{},{}", first.server(), second.server());
+    let (new_log, others) = (new_log.display().to_string(), others.display());
+    let ini = format!("count = 2\nhost = {hosts}\nworker_dir = {others}\nlog_file = {new_log}\nverbose = 4\n");
+    manager.configure(&format!("{ini}[reverse_string]\ndedicated_count = 2"));
+    let told = hang_up(&mut manager);
+    for key in ["worker_dir", "count", "host", "log_file", "verbose"] {
+        assert!(told.contains(&format!("{key} in [GearmanManager]: ")), "{key}: {told}");
     }
-    wait_for("the last reload's end", DEADLINE, || {
-        let now = workers(&manager);
-        let settled = now.len() == 2 && now != first && counts().0 <= descriptors;
-        settled.then_some(())
+    assert!(told.contains("dedicated_count in [reverse_string]: "), "{told}");
+    for server in [&first, &second] {
+        server.wait_workers("act", 2);
+        server.wait_workers("reverse_string", 4);
+    }
+    wait_replaced(&manager, &before);
+    assert_eq!(Job::act(&second, "", "say spoken of").result(), b"spoken of");
+    wait_for("the workload in the new log", DEADLINE, || {
+        lines(&new_log).iter().any(|line| line.contains("say spoken of")).then_some(())
     });
-    assert!(counts().1 <= threads + 1, "{} threads, {threads} before", counts().1);
-    assert!(resident() < memory + (16 << 20), "{} bytes, {memory} before", resident());
+    assert!(!lines(&path(&manager, "gm.log")).iter().any(|line| line.contains("say spoken of")));
+
+    // And back.
+    manager.configure(&format!("log_file = {}", old_log.display()));
+    hang_up(&mut manager);
+    first.wait_workers("act", 1);
+    second.wait_workers("act", 0);
+    first.wait_workers("reverse_string", 0);
+    assert!(of(&manager.status(), "functions", "name", "reverse_string").is_none());
+}
+
+/// Also where it is a mistake that only the plugin knows: then the workers that have the old one go on.
+#[test]
+fn a_setting_is_for_new_workers_and_a_wrong_one_leaves_the_old_at_work() {
+    let gearmand = Gearmand::start();
+    let setup = Setup::new(&[&gearmand.server()]).plugin("Avg", &plugins::example("avg"));
+    let mut manager = setup.start();
+    wait_serving(&manager, "Avg");
+    let before = workers(&manager);
+    manager.configure("[Avg]\nsetting.cache = many");
+    let told = hang_up(&mut manager);
+    assert!(told.contains("setting.cache in [Avg]: unset is now \"many\""), "{told}");
+    manager.wait_event("cannot_serve", |event| event["function"] == "Avg");
+    let ask = || crate::support::callers::gearman(&gearmand, &["-f", "Avg"], b"[1, 2, 6]").out();
+    assert_eq!((ask(), workers(&manager).contains(&before[0])), ("3.0".into(), true));
+    manager.configure("[Avg]\nsetting.cache = 7");
+    hang_up(&mut manager);
+    manager.wait_event("worker_left", |event| event["pid"] == before[0].as_raw());
+    assert_eq!(ask(), "3.0");
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_keeps_its_value() {
+    let gearmand = Gearmand::start();
+    let setup = acting(&[&gearmand]).all_in_ini();
+    let ini = format!("pid_file = {}", setup.dir().join("gm.pid").display());
+    let mut manager = setup.ini(&ini).start();
+    let [other_pid, other_state, other_socket] = ["o.pid", "other", "o.sock"].map(|name| path(&manager, name));
+    manager.configure(&format!(
+        "pid_file = {other_pid}\nuser = nobody\ndaemon = 1\nstate_dir = {other_state}\ncontrol = {other_socket}\ncount = 2"
+    ));
+    let told = hang_up(&mut manager);
+    assert!(told.contains("count in [GearmanManager]: \"0\" is now \"2\"") && !told.contains("pid_file"), "{told}");
+    for key in ["pid_file", "user", "daemon", "state_dir", "control"] {
+        let of = |event: &Value| text(event).starts_with(&format!("{key} in [GearmanManager]: "));
+        let told = manager.wait_event("config_warning", of);
+        assert!(text(&told).contains("the old value holds until the manager is stopped and started"), "{told}");
+    }
+    manager.configure(&format!("{ini}\ncount = 2"));
+    gearmand.wait_workers("act", 2);
+    let told = hang_up(&mut manager);
+    assert!(told.contains("nothing in it has changed"), "{told}");
+    assert_eq!(manager.status()["pid"], manager.pid().as_raw());
+    assert_eq!(fs::read_to_string(path(&manager, "gm.pid")).unwrap(), format!("{}\n", manager.pid()));
+    for path in [other_pid, other_state, other_socket] {
+        assert!(!fs::exists(&path).unwrap(), "{path}");
+    }
+}
+
+/// M9: what cannot be taken is told with its reason, and nothing changes.
+#[test]
+fn a_wrong_configuration_keeps_the_old_one() {
+    let (gearmand, mut manager) = served("count = 2");
+    let (ini, before) = (manager.dir().join("gm.ini"), workers(&manager));
+    let missing = path(&manager, "nowhere");
+    let cases = [
+        (
+            "count = many\ntimeout = soon".to_owned(),
+            vec!["gm.ini:5: count in [GearmanManager]: \"many\"", "gm.ini:6: "],
+        ),
+        (format!("worker_dir = {missing}"), vec![missing.as_str(), "is no directory"]),
+    ];
+    for (text, reasons) in &cases {
+        manager.configure(text);
+        let told = hang_up_in_vain(&mut manager);
+        assert!(reasons.iter().all(|reason| told.contains(reason)), "{text}: {told}");
+    }
+    manager.wait_log("\"many\"");
+    manager.wait_log(&missing);
+    let text = fs::read_to_string(&ini).unwrap();
+    fs::remove_file(&ini).unwrap();
+    let told = hang_up_in_vain(&mut manager);
+    assert!(told.contains("gm.ini: the configuration cannot be read: No such file"), "{told}");
+    fs::write(&ini, text).unwrap();
+    assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+    assert_eq!(workers(&manager), before);
+    manager.configure("count = 3");
+    hang_up(&mut manager);
+    wait_replaced(&manager, &before);
+    gearmand.wait_workers("act", 3);
+}
+
+/// M9: the library is looked at at a HUP also where nobody watches; one that is broken never replaces a good one.
+#[test]
+fn a_broken_library_at_a_hup_leaves_the_old_one_at_work() {
+    let (gearmand, mut manager) = served("auto_update = 0");
+    let before = workers(&manager);
+    let part = path(&manager, "part");
+    fs::write(&part, "no library\n").unwrap();
+    fs::rename(&part, manager.worker_dir().join("act.so")).unwrap();
+    hang_up(&mut manager);
+    let told = wait_for("the refusal", DEADLINE, || {
+        manager.log().lines().find(|line| line.contains("act.so") && line.contains("WARN")).map(str::to_owned)
+    });
+    wait_replaced(&manager, &before);
+    assert_eq!(Job::act(&gearmand, "", "say still").result(), b"still", "{told}");
+}
+
+/// In the background its working directory is `/`: relative paths are still those of the start.
+#[test]
+fn relative_paths_hold_in_the_background() {
+    let gearmand = Gearmand::start();
+    let mut manager = acting(&[&gearmand]).relative().daemonize();
+    let (log, moved) = (path(&manager, "gm.log"), path(&manager, "gm.log.1"));
+    let before = workers(&manager);
+    fs::rename(&log, &moved).unwrap();
+    manager.configure("count = 2");
+    hang_up(&mut manager);
+    wait_replaced(&manager, &before);
+    gearmand.wait_workers("act", 2);
+    assert!(lines(&log).iter().any(|line| line.contains("count in [GearmanManager]: \"0\" is now \"2\"")));
+    let pid = manager.pid();
+    manager.signal(Signal::SIGTERM);
+    manager.wait_gone();
+    assert!(!fs::exists(path(&manager, "gm.pid")).unwrap(), "the pid file of {pid} was left behind");
+}
+
+/// As logrotate does it.
+#[test]
+fn usr1_opens_the_log_anew_and_nothing_else() {
+    let (gearmand, mut manager) = served("");
+    let (log, moved) = (path(&manager, "gm.log"), path(&manager, "gm.log.1"));
+    let before = workers(&manager);
+    manager.configure("count = 5");
+    fs::rename(&log, &moved).unwrap();
+    manager.mark();
+    manager.signal(Signal::SIGUSR1);
+    manager.wait_event("reloaded", |event| text(event) == "SIGUSR1: the log was opened anew");
+    assert_eq!(Job::act(&gearmand, "", "say after it").result(), b"after it");
+    wait_for("the workload in the new log", DEADLINE, || {
+        lines(&log).iter().any(|line| line.contains("say after it")).then_some(())
+    });
+    assert!(!lines(&moved).iter().any(|line| line.contains("say after it")));
+    assert_eq!(workers(&manager), before);
+    assert_eq!(manager.status()["functions"][0]["workers_planned"], 1);
+}
+
+/// H4: as root with a user set, what the configuration names is tried as that user before anything starts.
+#[test]
+fn a_user_without_access_is_told_before_anything_starts() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let gearmand = Gearmand::start();
+    let mut manager = acting(&[&gearmand]).args(&["-u", "nobody"]).prepared();
+    let allow = |path: &std::path::Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let (dir, worker_dir, ini) = (manager.dir().to_owned(), manager.worker_dir(), manager.dir().join("gm.ini"));
+    let refused = |named: &std::path::Path| {
+        let told = manager.run_to_end();
+        assert_eq!((told.code(), told.err().lines().count()), (Some(2), 1), "{told:?}");
+        let sentence = told.err();
+        assert!(sentence.contains(named.to_str().unwrap()), "{sentence}");
+        assert!(sentence.contains("user \"nobody\" (-u)") && sentence.contains("Permission denied"), "{sentence}");
+        assert!(!fs::exists(dir.join("gm.pid")).unwrap() && !fs::exists(dir.join("gm.log")).unwrap(), "it began");
+    };
+    allow(&ini, 0o644);
+    refused(&worker_dir);
+    allow(&dir, 0o755);
+    for mode in [0o700, 0o744, 0o711] {
+        allow(&worker_dir, mode);
+        refused(&worker_dir);
+    }
+    allow(&worker_dir, 0o755);
+    allow(&ini, 0o600);
+    refused(&ini);
+    allow(&ini, 0o644);
+    manager.start_again();
+    let before = workers(&manager);
+    manager.configure("count = 2");
+    hang_up(&mut manager);
+    wait_replaced(&manager, &before);
+    gearmand.wait_workers("act", 2);
+    let uid = |pid| lines(&format!("/proc/{pid}/status")).into_iter().find(|line| line.starts_with("Uid:")).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    for pid in manager.processes() {
+        assert_eq!(uid(pid).split_whitespace().skip(1).collect::<Vec<_>>(), vec![nobody.to_string(); 4]);
+    }
 }

@@ -24,6 +24,7 @@ pub struct Setup {
     program: PathBuf,
     servers: Vec<String>,
     ini: String,
+    call: Vec<String>,
     log: String,
     args: Vec<String>,
     env: Vec<(OsString, OsString)>,
@@ -38,7 +39,8 @@ impl Setup {
         let servers = servers.iter().map(|server| (*server).to_owned()).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
         let (ini, log) = (String::new(), dir.path().join("gm.log").display().to_string());
-        Self { dir, program, servers, ini, log, args: vec!["-vvvv".into()], env: Vec::new() }
+        let call = everyday_call(dir.path());
+        Self { dir, program, servers, ini, call, log, args: vec!["-vvvv".into()], env: Vec::new() }
     }
 
     /// Lines for the ini file. The first ones go to `[GearmanManager]`, which has the directories and servers already;
@@ -66,6 +68,21 @@ impl Setup {
     pub fn verbosity(mut self, option: &str) -> Self {
         self.args.retain(|arg| !arg.starts_with("-v"));
         self.args.extend((!option.is_empty()).then(|| option.to_owned()));
+        self
+    }
+
+    /// Nothing but `-c gm.ini` on the command line, which would beat what the file says.
+    pub fn all_in_ini(mut self) -> Self {
+        self.call.truncate(2);
+        self.log.clear();
+        self.args.clear();
+        self
+    }
+
+    /// The everyday call with relative paths, from the manager's directory.
+    pub fn relative(mut self) -> Self {
+        self.call = everyday_call(Path::new(""));
+        self.log = "gm.log".into();
         self
     }
 
@@ -150,6 +167,7 @@ impl Setup {
             mark: 0,
             watchdog,
             program: self.program,
+            call: self.call,
             log: self.log,
             args: self.args,
             env: self.env,
@@ -168,6 +186,7 @@ pub struct Manager {
     mark: usize,
     watchdog: Watchdog,
     program: PathBuf,
+    call: Vec<String>,
     log: String,
     args: Vec<String>,
     env: Vec<(OsString, OsString)>,
@@ -215,6 +234,15 @@ impl Manager {
     /// Its processes that run: the manager and its workers.
     pub fn processes(&self) -> Vec<Pid> {
         self.watchdog.marked()
+    }
+
+    /// Writes `gm.ini` anew: what every manager under test has there, and these lines.
+    #[track_caller]
+    pub fn configure(&self, text: &str) {
+        let file = self.dir().join("gm.ini");
+        let old = fs::read_to_string(&file).unwrap();
+        let kept: Vec<&str> = old.lines().take(4).collect();
+        fs::write(&file, format!("{}\n{text}\n", kept.join("\n"))).unwrap();
     }
 
     /// Puts a library into the worker directory as a deploy does: whole, and at once.
@@ -312,8 +340,11 @@ impl Manager {
         let mut command = self.gm_native();
         // What carries the mark is the manager's: not so a command of the test's.
         command.env(MARK, self.dir());
-        command.arg("-c").arg(self.dir().join("gm.ini")).arg("-P").arg(self.dir().join("gm.pid"));
-        command.arg("-l").arg(&self.log).args(&self.args);
+        command.args(&self.call);
+        if !self.log.is_empty() {
+            command.arg("-l").arg(&self.log);
+        }
+        command.args(&self.args);
         command
     }
 
@@ -363,6 +394,12 @@ impl Drop for Manager {
             }
         }
     }
+}
+
+/// `-c gm.ini -P gm.pid` in a directory.
+fn everyday_call(dir: &Path) -> Vec<String> {
+    let path = |name| dir.join(name).display().to_string();
+    vec!["-c".into(), path("gm.ini"), "-P".into(), path("gm.pid")]
 }
 
 /// Copies to a name that is not looked at, then renames.

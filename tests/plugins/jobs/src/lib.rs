@@ -34,6 +34,7 @@ unsafe extern "C" {
 /// | `wait PATH` | until there is such a file |
 /// | `stopping` | until the worker is asked to leave |
 /// | `first PATH STEP` | the step, but only in the first job that comes here |
+/// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
 /// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
 #[function]
@@ -72,6 +73,14 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
             if OpenOptions::new().write(true).create_new(true).open(path).is_ok() {
                 return step(rest, job, log);
             }
+        }
+        "alone" => {
+            let (path, rest) = rest.split_once(' ').ok_or("alone PATH STEP")?;
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
+            made.map_err(|error| format!("another job runs: {error}"))?;
+            let output = step(rest, job, log);
+            std::fs::remove_file(path)?;
+            return output;
         }
         _ => end(verb, rest)?,
     }
