@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::choice::LogTarget;
 use super::function::FunctionConfig;
 use super::ini::MANAGER;
 use super::keys::KEYS;
@@ -39,6 +40,7 @@ impl fmt::Display for Change {
 impl Config {
     /// What is another value in `newer`, in the order of the table, the manager's section first.
     pub fn changes(&self, newer: &Config) -> Vec<Change> {
+        let newer = &Config { log: self.log_of(newer), ..newer.clone() };
         let mut changes = Vec::new();
         for key in KEYS {
             let Some(field) = &key.global else { continue };
@@ -65,7 +67,17 @@ impl Config {
             daemon: self.daemon,
             state_dir: self.state_dir.clone(),
             control: self.control.clone(),
+            log: self.log_of(&newer),
             ..newer
+        }
+    }
+
+    /// Where `newer` wants the log of a manager that stays as it is, in the background or not: the default hangs on that.
+    fn log_of(&self, newer: &Config) -> LogTarget {
+        match (newer.origins.is_set(None, "log_file"), self.daemon) {
+            (true, _) => newer.log.clone(),
+            (false, true) => LogTarget::Syslog,
+            (false, false) => LogTarget::Stdout,
         }
     }
 }

@@ -339,6 +339,16 @@ fn the_dump_is_an_ini() {
     }
 }
 
+/// The default of `log_file` hangs on `daemon`, which a reload cannot change.
+#[test]
+fn a_log_that_nobody_moved_stays_where_it_is() {
+    let (front, back) = (read("[GearmanManager]"), read("[GearmanManager]\ndaemon = 1"));
+    let changes: Vec<String> = front.changes(&back).iter().map(Change::to_string).collect();
+    assert_eq!(changes, ["daemon in [GearmanManager]: \"0\" is now \"1\" (needs a restart)"]);
+    assert_eq!(front.with_changes_of(back.clone()).log, LogTarget::Stdout);
+    assert_eq!(back.with_changes_of(front).log, LogTarget::Syslog);
+}
+
 #[test]
 fn changes_are_named_and_masked() {
     let old =
