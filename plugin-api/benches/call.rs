@@ -54,17 +54,17 @@ const TURNS: u32 = 10_000;
 
 /// A job that takes so many turns, with something in each.
 macro_rules! turns {
-    ($name:ident, $log:ident, $turn:ident, $in_each:expr) => {
+    ($name:ident, $log:ident, $turn:ident $(, $in_each:expr)?) => {
         plain!($name, _job, $log, {
             for $turn in 0..TURNS {
                 black_box($turn);
-                $in_each;
+                $($in_each;)?
             }
         });
     };
 }
 
-turns!(Turns, _log, turn, ());
+turns!(Turns, _log, turn);
 turns!(TurnsOfLine, log, turn, log.debug(format_args!("turn {turn}")));
 turns!(TurnsOfLog, _log, turn, log::debug!("turn {turn}"));
 turns!(TurnsOfTracing, _log, turn, tracing::debug!(turn, "a turn"));

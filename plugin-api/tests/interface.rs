@@ -142,7 +142,8 @@ fn a_newer_host_sees_that_an_older_library_lacks_a_field() {
     }
     let old = abi::table::<gm_plugin_api::__private::PlainFunction<Nothing>>();
     assert_eq!(old.name(), "nothing");
-    // SAFETY: the layouts were compared in the other test.
+    assert_eq!(compare_layouts(abi::PluginRef::LAYOUT, next::PluginRef::LAYOUT), Ok(()), "else it must not be read");
+    // SAFETY: the layouts were compared just now.
     let seen_by_newer = next::PluginRef(unsafe { old.to_prefix_ref().cast() });
     assert_eq!(seen_by_newer.name(), "nothing");
     assert!(seen_by_newer.idle().is_none());
