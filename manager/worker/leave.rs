@@ -10,6 +10,7 @@ use crate::worker::orders::Word;
 use crate::worker::serve::Worker;
 use crate::worker::session::Session;
 use crate::worker::talk::Farewell;
+use crate::worker::trace;
 
 impl Worker {
     /// No more jobs from now on.
@@ -59,6 +60,7 @@ impl Worker {
                 // An ECHO of a few bytes always fits a packet.
                 let _ = encode::echo_req(&mut packet, b"farewell");
                 let sent = connection.sender().send(&[&packet]);
+                trace::sent(self.line, &self.sessions[server].name, &packet);
                 self.check(server, sent);
             }
             Farewell::Wait | Farewell::Done => {}

@@ -17,6 +17,7 @@ mod serve;
 pub mod session;
 pub mod talk;
 mod titles;
+mod trace;
 mod wait;
 
 use std::os::fd::OwnedFd;

@@ -19,6 +19,7 @@ use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next};
 use crate::worker::titles::Titles;
+use crate::worker::trace;
 use crate::worker::{CANNOT_SERVE, host};
 
 /// A job server is asked again and again for this long, then the next one has its turn.
@@ -177,6 +178,7 @@ impl Worker {
             connection.talk.spent();
         }
         let sent = connection.sender().send(&[&packets]);
+        trace::sent(self.line, &self.sessions[server].name, &packets);
         self.check(server, sent);
     }
 
@@ -204,6 +206,7 @@ impl Worker {
         let grab = grab_packet(connection.talk.uses_old_grab());
         connection.talk.asked(now);
         let sent = connection.sender().send(&[grab]);
+        trace::sent(self.line, &self.sessions[server].name, grab);
         self.check(server, sent);
     }
 
@@ -213,10 +216,14 @@ impl Worker {
             let now = clock::now();
             let Self { line, sessions, functions, page, jobs, titles, handle, .. } = self;
             let session = &mut sessions[server];
+            let traced = trace::is_wanted(line).then(|| session.name.clone());
             let Some(connection) = session.connection() else { return };
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
-                Ok(Some(packet)) => FromServer::parse(packet),
+                Ok(Some(packet)) => {
+                    traced.inspect(|server| trace::received(line, server, &packet));
+                    FromServer::parse(packet)
+                }
                 Err(error) => Err(error),
             };
             let packet = match packet {
@@ -228,6 +235,7 @@ impl Worker {
                 Next::Greeted => self.greeted(server),
                 Next::Sleep => {
                     let sent = connection.sender().send(&[&encode::PRE_SLEEP]);
+                    trace::sent(self.line, &self.sessions[server].name, &encode::PRE_SLEEP);
                     self.check(server, sent);
                 }
                 Next::Superseded => self.note(server, "a result came too late: the job has been given to another"),
@@ -314,6 +322,9 @@ impl Worker {
         let mut sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let sent = sender.send_answer([head, result, grab], || self.wait_for_room(server));
         drop(sender);
+        for part in [head, grab] {
+            trace::sent(self.line, &self.sessions[server].name, part);
+        }
         self.check(server, sent);
     }
 

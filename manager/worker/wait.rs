@@ -12,6 +12,7 @@ use crate::system::clock;
 use crate::worker::serve::Worker;
 use crate::worker::session::describe;
 use crate::worker::talk::Due;
+use crate::worker::trace;
 
 /// While a result waits for room in one connection the others are looked at this often at least.
 const ROOM_LOOK: Duration = Duration::from_secs(1);
@@ -132,6 +133,7 @@ impl Worker {
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packet, b"alive?");
         let sent = connection.sender().send(&[&packet]);
+        trace::sent(self.line, &self.sessions[server].name, &packet);
         self.check(server, sent);
     }
 
