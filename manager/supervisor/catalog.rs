@@ -58,6 +58,8 @@ pub struct Catalog {
     told: BTreeSet<String>,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
+    /// Directories that the configuration named and names no more: what they held goes.
+    dropped: BTreeSet<PathBuf>,
 }
 
 /// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
@@ -139,14 +141,22 @@ impl Catalog {
         out
     }
 
-    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing, but the middle of a
-    /// copy, or a file system that is not mounted. One library that is taken away is meant to go.
+    /// These are the worker directories from now on.
+    pub fn keep_to(&mut self, dirs: &[PathBuf]) {
+        let held = self.entries.values().map(|entry| &entry.candidate.dir);
+        self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
+        self.emptied.retain(|dir| dirs.contains(dir));
+    }
+
+    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing,
+    /// but the middle of a copy, or a file system that is not mounted. One library that is taken away is meant to go.
     fn emptied_by(&self, scan: &Scan) -> BTreeSet<PathBuf> {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
         let holds = |dir: &PathBuf| scan.candidates.values().any(|candidate| candidate.dir == *dir);
         let failed = |dir: &PathBuf| scan.failed_dirs.iter().any(|(failed, _)| failed == dir);
         let several = |dir: &PathBuf, count: usize| count > 1 || self.emptied.contains(dir);
+        held.retain(|dir, _| !self.dropped.contains(*dir));
         let emptied = held.into_iter().filter(|(dir, count)| several(dir, *count) && !holds(dir) && !failed(dir));
         emptied.map(|(dir, _)| dir.clone()).collect()
     }
