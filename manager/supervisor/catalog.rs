@@ -58,6 +58,8 @@ pub struct Catalog {
     told: BTreeSet<String>,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
+    /// Directories that the configuration named and names no more: what they held goes.
+    dropped: BTreeSet<PathBuf>,
 }
 
 /// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
@@ -141,6 +143,13 @@ impl Catalog {
         out
     }
 
+    /// These are the worker directories from now on.
+    pub fn keep_to(&mut self, dirs: &[PathBuf]) {
+        let held = self.entries.values().map(|entry| &entry.candidate.dir);
+        self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
+        self.emptied.retain(|dir| dirs.contains(dir));
+    }
+
     /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve
     /// nothing, but the middle of a copy, or a file system that is not mounted. And those that held one, which can be
     /// either: it is given longer to come back than one that is missing beside others.
@@ -152,7 +161,7 @@ impl Catalog {
         held.retain(|dir, _| {
             let holds = scan.candidates.values().any(|candidate| candidate.dir == **dir)
                 || scan.obstacles.iter().any(|obstacle| obstacle.dir == **dir && is_place(&obstacle.path));
-            !holds && !scan.failed_dirs.iter().any(|(failed, _)| failed == *dir)
+            !holds && !self.dropped.contains(*dir) && !scan.failed_dirs.iter().any(|(failed, _)| failed == *dir)
         });
         let (several, single): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(dir, count)| *count > 1 || self.emptied.contains(*dir));

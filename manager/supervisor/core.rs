@@ -358,11 +358,11 @@ impl Core {
             })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
-        let surge = match key {
-            Key::Only(function) => self.config.rollout_surge(function),
-            Key::All => self.config.rollout_surge,
+        let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
+        let surge = surges.min().unwrap_or_default();
+        if group.is_none() && self.is_awaited(key) {
+            return;
         }
-        .of(count);
         let count = count.saturating_sub(self.seat_canary(key, count, surge, now));
         let decision = decide(&members, Want { count, surge, room });
         let deadline = now + self.config.graceful_shutdown_wait_time;
@@ -373,6 +373,18 @@ impl Core {
             self.happens(id, Happening::Admit, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
+    }
+
+    /// Whether workers that the plan no longer has are there for others that do not all serve yet: a function has gone
+    /// over from workers of its own to those for all, or back. Not where it is a mutex.
+    fn is_awaited(&self, key: &Key) -> bool {
+        let members: Vec<&Worker> = self.workers.values().filter(|worker| worker.key == *key).collect();
+        let theirs = |name: &String| members.iter().any(|worker| worker.functions.iter().any(|(own, _)| own == name));
+        self.plan.groups.iter().filter(|group| group.functions.iter().any(theirs)).any(|group| {
+            let is_mutex = group.functions.iter().any(|name| self.config.rollout_surge(name).of(group.count) == 0);
+            let serving = self.workers.values().filter(|w| w.key == group_key(group) && w.life.is_serving());
+            !is_mutex && serving.count() < group.count as usize
+        })
     }
 
     /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs

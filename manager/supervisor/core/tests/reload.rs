@@ -129,3 +129,34 @@ fn with_no_surge_two_never_take_jobs_at_once() {
     let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.life.is_admitted()).count();
     assert!(at_work(&stage) <= 1);
 }
+
+#[test]
+fn a_function_s_own_surge_counts() {
+    let mut stage =
+        one("[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n[a]\nrollout_surge = 0\n");
+    stage.later(Duration::from_secs(100));
+    stage.did();
+    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    assert_eq!(stage.did(), ["leave 1"]);
+}
+
+#[test]
+fn who_goes_over_to_workers_for_all_is_served_meanwhile() {
+    let mut stage = one("[GearmanManager]\n");
+    reads_again(&mut stage, "[GearmanManager]\ncount = 2\n");
+    assert_eq!(stage.did(), ["Scan", "start a", "start a"]);
+    stage.serves(2);
+    assert_eq!(stage.did(), ["go 2"]);
+    stage.serves(3);
+    assert_eq!(stage.did(), ["go 3", "leave 1"]);
+}
+
+#[test]
+fn what_a_directory_held_that_is_no_longer_named_goes() {
+    let mut stage = two_functions();
+    reads_again(&mut stage, "[GearmanManager]\nworker_dir = /elsewhere\n");
+    stage.input(scan(&[]));
+    stage.later(Duration::from_secs(60)).input(scan(&[]));
+    assert_eq!(stage.told(|event| matches!(event, Event::FunctionGone { .. })), 2);
+    assert_eq!(stage.told(|event| matches!(event, Event::DirectoryEmptied { .. })), 0);
+}
