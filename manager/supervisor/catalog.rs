@@ -148,8 +148,9 @@ impl Catalog {
         self.emptied.retain(|dir| dirs.contains(dir));
     }
 
-    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve nothing,
-    /// but the middle of a copy, or a file system that is not mounted. One library that is taken away is meant to go.
+    /// Directories that held several libraries, or could not be read, and hold none now: hardly a wish to serve
+    /// nothing, but the middle of a copy, or a file system that is not mounted. One library that is taken away is meant to
+    /// go.
     fn emptied_by(&self, scan: &Scan) -> BTreeSet<PathBuf> {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
