@@ -117,9 +117,8 @@ fn what_needs_a_restart_is_named_and_keeps_its_value() {
     let ini = format!("pid_file = {}", setup.dir().join("gm.pid").display());
     let mut manager = setup.ini(&ini).start();
     let [other_pid, other_state, other_socket] = ["o.pid", "other", "o.sock"].map(|name| path(&manager, name));
-    manager.configure(&format!(
-        "pid_file = {other_pid}\nuser = nobody\ndaemon = 1\nstate_dir = {other_state}\ncontrol = {other_socket}\ncount = 2"
-    ));
+    let others = format!("pid_file = {other_pid}\nstate_dir = {other_state}\ncontrol = {other_socket}");
+    manager.configure(&format!("{others}\nuser = nobody\ndaemon = 1\ncount = 2"));
     let told = hang_up(&mut manager);
     assert!(told.contains("count in [GearmanManager]: \"0\" is now \"2\"") && !told.contains("pid_file"), "{told}");
     for key in ["pid_file", "user", "daemon", "state_dir", "control"] {
