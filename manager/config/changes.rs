@@ -55,9 +55,7 @@ impl Config {
         }
         changes
     }
-}
 
-impl Config {
     /// What holds after a reload: `newer`, but for what only a restart can change.
     #[must_use]
     pub fn with_changes_of(&self, newer: Config) -> Config {

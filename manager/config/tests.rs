@@ -349,6 +349,20 @@ fn a_log_that_nobody_moved_stays_where_it_is() {
     assert_eq!(back.with_changes_of(front).log, LogTarget::Syslog);
 }
 
+/// Which keys a reload cannot change stands in the table; what it leaves alone has to be the same.
+#[test]
+fn what_needs_a_restart_is_what_a_reload_leaves_alone() {
+    let flagged: Vec<&str> = KEYS.iter().filter(|key| key.needs_restart).map(|key| key.name).collect();
+    let values = flagged.iter().map(|name| format!("{name} = {}\n", if *name == "daemon" { "1" } else { "/other" }));
+    let newer = read(&format!("[GearmanManager]\n{}", values.collect::<String>()));
+    let old = Config::default();
+    let waits = |changes: Vec<Change>| -> Vec<String> {
+        changes.into_iter().filter(|change| change.needs_restart).map(|change| change.key).collect()
+    };
+    assert_eq!(waits(old.changes(&newer)), flagged);
+    assert_eq!(waits(old.changes(&old.with_changes_of(newer))), [""; 0]);
+}
+
 #[test]
 fn changes_are_named_and_masked() {
     let old =

@@ -221,7 +221,9 @@ impl Worker {
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
                 Ok(Some(packet)) => {
-                    traced.inspect(|server| trace::received(line, server, &packet));
+                    if let Some(server) = &traced {
+                        trace::received(line, server, &packet);
+                    }
                     FromServer::parse(packet)
                 }
                 Err(error) => Err(error),

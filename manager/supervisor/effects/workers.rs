@@ -194,22 +194,21 @@ impl Effects {
     /// What one version of a function has done, in all workers there ever were.
     fn counters_of(&self, function: &str, version: &str) -> Counters {
         let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| hash == version));
-        let mut sum = past.map(|(_, counters)| *counters).unwrap_or_default();
-        for child in self.children.values() {
-            let Kind::Worker(worker) = &child.kind else { continue };
-            if let Some(index) = worker.versions.iter().position(|(name, hash)| name == function && hash == version) {
-                add(&mut sum, worker.page.counters(index));
-            }
-        }
-        sum
+        let past = past.map(|(_, counters)| *counters).unwrap_or_default();
+        self.with_living(past, |name, hash| name == function && hash == version)
     }
 
     /// What a function has done, in all workers there ever were.
     pub(super) fn counters(&self, function: &str) -> Counters {
-        let mut sum = self.past.get(function).map(|past| past.all).unwrap_or_default();
+        let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
+        self.with_living(past, |name, _| name == function)
+    }
+
+    /// Adds what the workers that are there have done of one function, by its name and version.
+    fn with_living(&self, mut sum: Counters, counts: impl Fn(&str, &str) -> bool) -> Counters {
         for child in self.children.values() {
             let Kind::Worker(worker) = &child.kind else { continue };
-            if let Some(index) = worker.functions.iter().position(|name| name == function) {
+            if let Some(index) = worker.versions.iter().position(|(name, hash)| counts(name, hash)) {
                 add(&mut sum, worker.page.counters(index));
             }
         }
