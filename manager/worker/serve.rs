@@ -14,7 +14,7 @@ use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
 use crate::worker::plugin::{Function, Outcome, explain};
-use crate::worker::ready::Readiness;
+use crate::worker::ready::{Readiness, Registration};
 use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next};
@@ -38,6 +38,7 @@ pub struct Worker {
     pub(super) sessions: Vec<Session>,
     pub(super) limits: Limits,
     pub(super) readiness: Readiness,
+    pub(super) registration: Registration,
     pub(super) leaving: Option<Duration>,
     pub(super) titles: Titles,
     functions: Vec<Function>,
@@ -45,7 +46,6 @@ pub struct Worker {
     connections: u32,
     jobs: u64,
     runs: Runs,
-    going: bool,
     /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
     is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
@@ -78,13 +78,13 @@ impl Worker {
             sessions: orders.servers.into_iter().enumerate().map(session).collect(),
             limits: orders.limits,
             readiness: Readiness::default(),
+            registration: Registration::default(),
             leaving: None,
             titles,
             functions,
             id: id.chars().take(120).collect(),
             connections: 0,
             jobs: 0,
-            going: false,
             is_broken: false,
             asked: 0,
             turn: Duration::ZERO,
@@ -109,6 +109,7 @@ impl Worker {
             if self.take_leave(now) {
                 break;
             }
+            self.tell_serving();
             self.ask();
             self.tell_readiness();
             self.wait();
@@ -141,18 +142,15 @@ impl Worker {
     }
 
     fn go(&mut self) {
-        if self.leaving.is_none() && !self.going {
-            self.going = true;
+        if self.leaving.is_none() && self.registration.begins(clock::now()) {
             self.page.doing(Doing::Idle);
             self.titles.idle();
             (0..self.sessions.len()).for_each(|server| self.register(server));
-            self.line.say(&Word::Serving);
-            self.counts_runs(Duration::MAX);
         }
     }
 
     /// Tells the manager when the jobs this worker may run come to an end, and takes no more after the last one.
-    fn counts_runs(&mut self, last: Duration) {
+    pub(super) fn counts_runs(&mut self, last: Duration) {
         let Some(word) = self.runs.news(self.jobs, last) else { return };
         self.line.say(&word);
         if self.runs.are_over(self.jobs) {
@@ -162,7 +160,7 @@ impl Worker {
 
     /// Offers the functions where a server has answered its greeting.
     fn register(&mut self, server: usize) {
-        if !self.going || self.leaving.is_some() {
+        if !self.registration.has_begun() || self.leaving.is_some() {
             return;
         }
         let Some(connection) = self.sessions[server].connection().filter(|c| c.talk.wants_registering()) else {
@@ -173,7 +171,9 @@ impl Worker {
             // Names were checked when the file was found; one with a NUL cannot be.
             let _ = encode::can_do(&mut packets, function.name.as_bytes());
         }
-        connection.talk.registered();
+        // An ECHO of a few bytes always fits a packet.
+        let _ = encode::echo_req(&mut packets, b"registered");
+        connection.talk.registered(clock::now());
         if self.runs.are_over(self.jobs) {
             connection.talk.spent();
         }
@@ -185,7 +185,7 @@ impl Worker {
     /// Asks the next server for a job, unless an answer is awaited.
     fn ask(&mut self) {
         let awaited = self.sessions.iter().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()));
-        if awaited || !self.going || self.leaving.is_some() || self.runs.are_over(self.jobs) {
+        if awaited || !self.registration.is_over() || self.leaving.is_some() || self.runs.are_over(self.jobs) {
             return;
         }
         let now = clock::now();
@@ -333,7 +333,7 @@ impl Worker {
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
         let over = self.is_broken || self.runs.are_over(self.jobs);
-        if !self.going || over || self.leaving.is_some() || self.line.is_stopping() {
+        if !self.registration.is_over() || over || self.leaving.is_some() || self.line.is_stopping() {
             return false;
         }
         let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);

@@ -144,9 +144,16 @@ impl Talk {
         self.greeted && !self.registered
     }
 
-    /// CAN_DO was sent for every function.
-    pub fn registered(&mut self) {
+    /// CAN_DO was sent for every function, and an ECHO behind it.
+    pub fn registered(&mut self, now: Duration) {
         self.registered = true;
+        self.echo_sent(now);
+    }
+
+    /// Whether the server has the functions for certain: it has answered what was sent after them. One that answers no
+    /// ECHO is believed.
+    pub fn is_known(&self) -> bool {
+        self.registered && (self.echoes == 0 || !self.answers_echo)
     }
 
     /// Whether a GRAB may be sent now.

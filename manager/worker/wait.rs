@@ -105,7 +105,7 @@ impl Worker {
     fn next_due(&self) -> Option<Duration> {
         let sessions = self.sessions.iter().filter(|session| self.leaving.is_none() || Self::is_connected(session));
         let sessions = sessions.filter_map(|session| session.next_due(&self.limits));
-        sessions.chain(self.readiness.next_due()).chain(self.leave_due()).min()
+        sessions.chain(self.readiness.next_due()).chain(self.registration.next_due()).chain(self.leave_due()).min()
     }
 
     /// Proves connections that were silent for long, and gives up those that are mute.

@@ -1,13 +1,19 @@
 //! Job servers that come, go, stop and were never there.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::scene::{
-    Job, acting, background, lines, of, path, served, touch, wait_busy, wait_done, wait_serving, workers,
+    Job, acting, background, library, lines, of, path, served, touch, wait_busy, wait_done, wait_serving, workers,
 };
 use crate::support::gearmand::{Gearmand, unused_server};
+use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
+use crate::support::plugins::example;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// How often this was said of a server.
@@ -181,4 +187,68 @@ fn none_at_all_is_waited_for() {
     manager.wait_event("started", |event| event["workers"] == 1);
     gearmand.restart_same_port();
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+}
+
+/// Takes its packets to a real one, and calls itself gearmand 2: that one gives a worker its functions in turn.
+fn of_version_2(gearmand: &Gearmand) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (server, behind) = (listener.local_addr().unwrap().to_string(), gearmand.server());
+    std::thread::spawn(move || {
+        for mut here in listener.incoming().map_while(Result::ok) {
+            let mut first = [0];
+            if here.peek(&mut first).is_ok_and(|count| count == 1) && first == *b"v" {
+                let mut question = [0; 8];
+                here.read_exact(&mut question).unwrap();
+                assert_eq!(&question, b"version\n");
+                here.write_all(b"OK 2.0.1\n").unwrap();
+                continue;
+            }
+            let Ok(there) = TcpStream::connect(&behind) else { continue };
+            for (mut from, mut to) in
+                [(here.try_clone().unwrap(), there.try_clone().unwrap()), (there.try_clone().unwrap(), here)]
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    server
+}
+
+/// Of two servers only the one that ignores priorities is named, once, with the functions that have one.
+#[test]
+fn one_that_ignores_priorities_is_named() {
+    let gearmand = Gearmand::start();
+    let server = of_version_2(&gearmand);
+    let setup = Setup::new(&[&gearmand.server(), &server])
+        .plugin("act", &library())
+        .plugin("reverse_string", &example("reverse_string"));
+    let mut manager = setup.ini("count = 2\n[act]\npriority = 5").start();
+    let warning = manager.wait_event("config_warning", |_| true);
+    let text = warning["text"].as_str().unwrap();
+    assert!(["2.0.1", "act", "priority", server.as_str()].iter().all(|part| text.contains(part)), "{text}");
+    manager.signal(Signal::SIGTERM);
+    manager.wait_exit();
+    let warnings = manager.events().iter().filter(|event| event["event"] == "config_warning").count();
+    assert_eq!(warnings, 1, "{:?}", manager.events());
+}
+
+/// The end of an old worker's connection may be seen before what a new one has sent: so it serves, and the old one
+/// leaves, only when the server has answered what came after its functions.
+#[test]
+fn one_has_to_know_the_functions_before_it_is_asked_for_a_job() {
+    let server = HandServer::listen();
+    let _manager = Setup::new(&[&server.server()]).plugin("act", &library()).ini("count = 1").start();
+    let mut peer = server.accept();
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    peer.send(&answer::NO_JOB);
+    peer.skip_to(|packet| packet == Request::CanDo { function: b"act" });
+    let asked = peer.next(|packet| match packet {
+        Request::EchoReq(data) => Ok(data.to_vec()),
+        other => Err(format!("{other:?}")),
+    });
+    peer.encode(|buf| answer::echo_res(buf, &asked.unwrap()));
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
 }

@@ -14,7 +14,8 @@ fn registered() -> Talk {
     talk.heard_something(ms(1));
     talk.hear(Heard::Echo, ms(1));
     assert_eq!(talk.hear(Heard::NoJob, ms(1)), Next::Greeted);
-    talk.registered();
+    talk.registered(ms(0));
+    talk.hear(Heard::Echo, ms(1));
     talk
 }
 
@@ -37,6 +38,23 @@ fn any_answer_to_the_greeting_counts_as_life() {
         assert_eq!(last, Some(Next::Greeted), "{answers:?}");
         assert!(talk.is_greeted() && talk.uses_old_grab() == old, "{answers:?}");
     }
+}
+
+/// The end of another connection may be seen first by a server of several threads.
+#[test]
+fn the_functions_are_known_once_the_server_has_answered_what_came_after_them() {
+    let mut talk = Talk::greeting(ms(0));
+    talk.hear(Heard::Echo, ms(1));
+    talk.hear(Heard::NoJob, ms(1));
+    assert!(!talk.is_known());
+    talk.registered(ms(2));
+    assert!(!talk.is_known());
+    talk.hear(Heard::Echo, ms(3));
+    assert!(talk.is_known());
+    let mut without_echo = Talk::greeting(ms(0));
+    without_echo.hear(Heard::NoJob, ms(1));
+    without_echo.registered(ms(2));
+    assert!(without_echo.is_known());
 }
 
 #[test]
