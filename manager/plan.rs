@@ -128,6 +128,17 @@ fn missing(config: &Config, found: &[String]) -> Vec<String> {
 }
 
 impl Plan {
+    /// Functions that have a priority, where it decides anything: beside others of another one.
+    pub fn prioritized(&self, config: &Config) -> Vec<&str> {
+        let differ = |group: &&Group| {
+            let mut priorities = group.functions.iter().map(|name| config.priority(name));
+            let first = priorities.next();
+            priorities.any(|priority| Some(priority) != first)
+        };
+        let names = self.groups.iter().filter(differ).flat_map(|group| &group.functions);
+        names.filter(|name| config.priority(name) != 0).map(String::as_str).collect()
+    }
+
     /// How many workers are to know a function.
     pub fn planned(&self, function: &str) -> u32 {
         let knowing = self.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));

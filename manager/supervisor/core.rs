@@ -158,6 +158,7 @@ impl Core {
             Input::Scanned(scan) => self.scanned(scan, now),
             Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
             Input::Resolved { server, result } => self.resolved(server, result),
+            Input::Version { server, version } => self.is_version(server, version.as_ref()),
             Input::Spawned { worker, pid } => self.spawned(worker, pid),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
             Input::Said { worker, word } => self.said(worker, word, now),
@@ -250,6 +251,7 @@ impl Core {
         let news: Vec<String> = warnings.difference(&self.warned).cloned().collect();
         news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
         self.warned = warnings;
+        self.ask_versions();
         self.spawn_after = self.spawn_after.min(now);
     }
 

@@ -24,6 +24,7 @@ use super::hand_back::HandBacks;
 use super::reconcile::WorkerId;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
+use crate::gearman::admin::Version;
 use crate::logging::{Level, Logger, date};
 use crate::plugins::marks::Marks;
 use crate::plugins::scan::{self, Scan};
@@ -82,7 +83,7 @@ pub struct Effects {
     /// What effects have to tell the core, in order.
     inputs: VecDeque<Input>,
     /// Where the results of work on another thread come in.
-    results: mpsc::UnboundedSender<Scanned>,
+    results: mpsc::UnboundedSender<Found>,
 }
 
 /// What effects need from outside.
@@ -101,6 +102,19 @@ pub struct Tools {
     pub marks: Marks,
 }
 
+/// What another thread has found out.
+pub enum Found {
+    /// What is in the worker directories.
+    Files(Scanned),
+    /// What a job server is.
+    Version {
+        /// Which server.
+        server: usize,
+        /// Its version, where it tells.
+        version: Option<Version>,
+    },
+}
+
 /// A scan that is over.
 pub struct Scanned {
     scan: Scan,
@@ -112,7 +126,7 @@ impl Effects {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Scanned>) -> std::io::Result<Self> {
+    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Found>) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
         Ok(Self {
             config: tools.config,
@@ -148,6 +162,7 @@ impl Effects {
             Action::Scan => self.scan(),
             Action::Probe(candidate) => self.probe(candidate),
             Action::Resolve { server, host } => self.look_up(server, &host),
+            Action::AskVersion { server, addresses } => self.ask_version(server, addresses),
             Action::Start(start) => self.start(&start),
             Action::Go(id) => self.order(id, &crate::worker::orders::Order::Go),
             Action::Leave(id) => self.order(id, &crate::worker::orders::Order::Leave),
@@ -243,12 +258,20 @@ impl Effects {
             let follow = |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs);
             let unwatched = watch.as_ref().map(follow).unwrap_or_default();
             // The receiver is gone only when the manager ends.
-            let _ = results.send(Scanned { scan: scan::scan(&dirs), unwatched });
+            let _ = results.send(Found::Files(Scanned { scan: scan::scan(&dirs), unwatched }));
         });
     }
 
+    /// Takes in what another thread has found out.
+    pub fn found(&mut self, found: Found) -> Input {
+        match found {
+            Found::Files(scanned) => self.scanned(scanned),
+            Found::Version { server, version } => Input::Version { server, version },
+        }
+    }
+
     /// Takes in a scan; starts the next one where something changed meanwhile.
-    pub fn scanned(&mut self, scanned: Scanned) -> Input {
+    fn scanned(&mut self, scanned: Scanned) -> Input {
         let news: Vec<String> =
             scanned.unwatched.iter().filter(|text| !self.unwatched.contains(text)).cloned().collect();
         news.into_iter().for_each(|text| self.trouble(text));

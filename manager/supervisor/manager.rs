@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::core::{Core, Input};
-use super::effects::{After, Effects, Scanned, Tools};
+use super::effects::{After, Effects, Found, Tools};
 use super::event::Event;
 use crate::control::{Incoming, Listener, Reply, Request, Server};
 use crate::logging::Logger;
@@ -72,7 +72,7 @@ pub struct Manager {
 enum News {
     Signal(Caught),
     Children(Vec<(ChildId, Ear)>),
-    Scanned(Scanned),
+    Found(Found),
     Noticed(Notice),
     Settled,
     Control(Incoming),
@@ -124,7 +124,7 @@ impl Signals {
 impl Manager {
     /// Runs to the end; returns the exit code. To be called inside the runtime and a `LocalSet`, on the main thread.
     pub async fn run(setup: Setup) -> u8 {
-        let (results, mut scanned) = mpsc::unbounded_channel();
+        let (results, mut found) = mpsc::unbounded_channel();
         let (requests, mut incoming) = mpsc::channel(REQUESTS);
         let Setup { mut tools, warnings, announce, service, instance, state_dir, control, foreground, reread } = setup;
         let feed = tools.feed.clone();
@@ -163,7 +163,7 @@ impl Manager {
                 caught = signals.next() => News::Signal(caught),
                 () = until(manager.service.watchdog_due()) => News::Watchdog,
                 heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
-                Some(result) = scanned.recv() => News::Scanned(result),
+                Some(result) = found.recv() => News::Found(result),
                 notice = noticed(manager.notices.as_ref()) => News::Noticed(notice),
                 Some(request) = incoming.recv() => News::Control(request),
                 () = until(manager.next_due()) => News::Due,
@@ -199,8 +199,8 @@ impl Manager {
         match news {
             News::Signal(caught) => self.caught(caught),
             News::Children(heard) => heard.into_iter().for_each(|(child, ear)| self.effects.hear(child, ear)),
-            News::Scanned(scanned) => {
-                let input = self.effects.scanned(scanned);
+            News::Found(found) => {
+                let input = self.effects.found(found);
                 self.input(input);
             }
             // What is complete is looked at now; what is being written, when it has been quiet for a while.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::rollouts::Counted;
 use crate::config::{Config, HostPort};
+use crate::gearman::admin::Version as ServerVersion;
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
 use crate::supervisor::catalog::Version;
@@ -33,6 +34,13 @@ pub enum Input {
         server: usize,
         /// Its addresses, or one sentence.
         result: Result<Vec<SocketAddr>, String>,
+    },
+    /// A job server was asked what it is.
+    Version {
+        /// Which server.
+        server: usize,
+        /// Its version; `None` where it does not tell.
+        version: Option<ServerVersion>,
     },
     /// A worker's process exists.
     Spawned {
@@ -124,6 +132,13 @@ pub enum Action {
         server: usize,
         /// Its name and port.
         host: HostPort,
+    },
+    /// Ask a job server for its version.
+    AskVersion {
+        /// Which server.
+        server: usize,
+        /// Where it is, to be tried in turn.
+        addresses: Vec<SocketAddr>,
     },
     /// Start a worker.
     Start(Start),

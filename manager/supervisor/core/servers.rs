@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Action, Core, Worker};
 use crate::config::HostPort;
+use crate::gearman::admin::Version;
 use crate::supervisor::event::Event;
 use crate::supervisor::reconcile::WorkerId;
 
@@ -24,6 +25,8 @@ pub struct Server {
     pub(super) resolving: bool,
     up: BTreeSet<WorkerId>,
     said: Said,
+    /// Whether it was asked for its version since it is up.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,7 @@ impl Server {
             resolving: address.is_none(),
             up: BTreeSet::new(),
             said: Said::Nothing,
+            asked: false,
         }
     }
 
@@ -108,8 +112,11 @@ impl Core {
         server.up.insert(id);
         if server.said != Said::Up {
             server.said = Said::Up;
+            // It may be another than the one that went.
+            server.asked = false;
             let event = Event::ServerUp { server: server.name.clone() };
             self.tell(event);
+            self.ask_versions();
         }
     }
 
@@ -121,6 +128,36 @@ impl Core {
             let event = Event::ServerDown { server: server.name.clone(), reason };
             self.tell(event);
         }
+    }
+
+    /// Where priorities are configured, it matters what a job server is.
+    pub(super) fn ask_versions(&mut self) {
+        if self.plan.prioritized(&self.config).is_empty() {
+            return;
+        }
+        for (number, server) in self.servers.iter_mut().enumerate() {
+            if server.used && server.said == Said::Up && !std::mem::replace(&mut server.asked, true) {
+                self.actions.push(Action::AskVersion { server: number, addresses: server.addresses.clone() });
+            }
+        }
+    }
+
+    /// What a job server is; one that does not tell is believed to be as the others.
+    pub(super) fn is_version(&mut self, server: usize, version: Option<&Version>) {
+        let Some(version) = version.filter(|version| ignores_priorities(version)) else { return };
+        let Some(server) = self.servers.get(server).filter(|server| server.used) else { return };
+        let functions = self.plan.prioritized(&self.config);
+        if functions.is_empty() {
+            return;
+        }
+        let text = format!(
+            "job server {} is gearmand {}, which gives a worker its functions in turn: the priority of {} has no \
+             effect there (gearmand 1.1 keeps to it; dedicated workers do on any)",
+            server.name,
+            version.text,
+            functions.join(", "),
+        );
+        self.tell(Event::ConfigWarning { text });
     }
 
     /// A worker is gone: its connections say nothing any more.
@@ -161,4 +198,9 @@ impl Core {
             self.do_next(look_up);
         }
     }
+}
+
+/// Round robin cannot be switched off in gearmand 2.x. Measured: docs/gearmand.md.
+fn ignores_priorities(version: &Version) -> bool {
+    version.major.is_some_and(|major| major >= 2)
 }

@@ -1,6 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
 mod reload;
+mod servers;
 mod starts;
 
 use super::*;
@@ -482,21 +483,6 @@ fn the_fifth_signal_kills_at_once() {
     stage.did();
     stage.input(Input::Stop { by: "SIGINT" });
     assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
-}
-
-#[test]
-fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
-    let mut stage = two_functions();
-    let down = |event: &Event| matches!(event, Event::ServerDown { .. });
-    let up = |event: &Event| matches!(event, Event::ServerUp { .. });
-    assert_eq!((stage.told(up), stage.told(down)), (1, 0));
-    for id in 1..=4 {
-        stage.says(id, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
-    }
-    for id in 1..=4 {
-        stage.says(id, Word::ServerUp { server: 0 });
-    }
-    assert_eq!((stage.told(up), stage.told(down)), (2, 1));
 }
 
 #[test]

@@ -1,14 +1,21 @@
-//! Look-ups of job servers' names, each in a child with a deadline.
+//! What has to be known of job servers: look-ups of their names, each in a child with a deadline, and their versions.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Effects;
 use super::children::Kind;
+use super::{Effects, Found};
 use crate::config::HostPort;
+use crate::gearman::admin;
 use crate::supervisor::core::Input;
 use crate::supervisor::resolve::{Answer, DEADLINE, ROLE};
 use crate::system::clock;
 use crate::worker::orders;
+
+/// What a job server is given to tell its version, an address.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Of the thread that asks: it opens a socket and reads a line.
+const STACK: usize = 128 * 1024;
 
 /// A look-up that is under way.
 pub struct LookUp {
@@ -44,6 +51,20 @@ impl Effects {
         if let Err(error) = started {
             let result = Err(format!("no process could be started to look its name up: {error}"));
             self.inputs.push_back(Input::Resolved { server, result });
+        }
+    }
+
+    /// Asks on a thread of its own, once for each time a job server comes up: a mute one holds up that thread only.
+    /// Addresses are no names, so nothing is looked up.
+    pub(super) fn ask_version(&mut self, server: usize, addresses: Vec<SocketAddr>) {
+        let results = self.results.clone();
+        let ask = move || {
+            let version = addresses.iter().find_map(|at| admin::version(&at.to_string(), PATIENCE).ok());
+            // The receiver is gone only when the manager ends.
+            let _ = results.send(Found::Version { server, version });
+        };
+        if let Err(error) = std::thread::Builder::new().name("version".into()).stack_size(STACK).spawn(ask) {
+            self.trouble(format!("no thread could be started to ask a job server for its version: {error}"));
         }
     }
 

@@ -1,0 +1,87 @@
+//! What is said of job servers, and asked.
+
+use super::*;
+use crate::gearman::admin::Version as ServerVersion;
+
+#[test]
+fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
+    let mut stage = two_functions();
+    let down = |event: &Event| matches!(event, Event::ServerDown { .. });
+    let up = |event: &Event| matches!(event, Event::ServerUp { .. });
+    assert_eq!((stage.told(up), stage.told(down)), (1, 0));
+    for id in 1..=4 {
+        stage.says(id, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    }
+    for id in 1..=4 {
+        stage.says(id, Word::ServerUp { server: 0 });
+    }
+    assert_eq!((stage.told(up), stage.told(down)), (2, 1));
+}
+
+const PRIORITIES: &str = "[GearmanManager]\ncount = 4\n[slow]\npriority = -5\n[urgent]\npriority = 5\n";
+
+fn asked(stage: &mut Stage) -> usize {
+    stage.did().iter().filter(|line| line.starts_with("AskVersion")).count()
+}
+
+fn is_version(major: u32) -> Input {
+    let version = ServerVersion { text: format!("{major}.0.1"), major: Some(major) };
+    Input::Version { server: 0, version: Some(version) }
+}
+
+fn served(ini: &str, functions: &[(&str, u64)]) -> Stage {
+    let mut stage = Stage::new(ini);
+    stage.input(scan(functions));
+    for (name, ino) in functions {
+        stage.input(found(name, *ino));
+    }
+    stage.serves(1);
+    stage
+}
+
+#[test]
+fn a_job_server_is_asked_what_it_is_where_priorities_decide_and_each_time_it_comes_up() {
+    let three = [("plain", 1), ("slow", 2), ("urgent", 3)];
+    let mut stage = served(PRIORITIES, &three);
+    assert_eq!(asked(&mut stage), 1);
+    stage.says(2, Word::ServerUp { server: 0 });
+    assert_eq!(asked(&mut stage), 0, "it is known");
+    stage.says(1, Word::ServerDown { server: 0, reason: "gone".into() });
+    stage.says(2, Word::ServerDown { server: 0, reason: "gone".into() });
+    stage.says(2, Word::ServerUp { server: 0 });
+    assert_eq!(asked(&mut stage), 1, "it may be another one");
+    for (name, ini, functions) in [
+        ("no priorities", "[GearmanManager]\ncount = 4", &three[..]),
+        ("one function has nothing to be before", PRIORITIES, &three[2..]),
+        ("equal ones", "[GearmanManager]\ncount = 4\n[slow]\npriority = 2\n[urgent]\npriority = 2\n", &three[1..]),
+    ] {
+        assert_eq!(asked(&mut served(ini, functions)), 0, "{name}");
+    }
+}
+
+#[test]
+fn priorities_that_come_with_a_reload_are_asked_about() {
+    let mut stage = served("[GearmanManager]\ncount = 4", &[("plain", 1), ("urgent", 2)]);
+    assert_eq!(asked(&mut stage), 0);
+    let source = Source { path: "gm.ini".as_ref(), bytes: PRIORITIES.as_bytes() };
+    let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
+    stage.input(Input::Reload(Box::new(config)));
+    assert_eq!(asked(&mut stage), 1);
+}
+
+#[test]
+fn only_a_server_that_ignores_priorities_is_warned_of_by_name() {
+    for (version, warns) in [(is_version(1), false), (is_version(2), true), (is_version(3), true)] {
+        let mut stage = served(PRIORITIES, &[("plain", 1), ("slow", 2), ("urgent", 3)]);
+        let before = stage.events.len();
+        stage.input(version);
+        let texts: Vec<String> = stage.events[before..].iter().map(Event::line).collect();
+        assert_eq!(texts.len(), usize::from(warns), "{texts:?}");
+        let names = |text: &String| ["127.0.0.1:4730", ".0.1", "slow, urgent"].iter().all(|part| text.contains(part));
+        assert!(texts.iter().all(names), "{texts:?}");
+    }
+    let mut silent = served(PRIORITIES, &[("slow", 2), ("urgent", 3)]);
+    let before = silent.events.len();
+    silent.input(Input::Version { server: 0, version: None });
+    assert_eq!(silent.events.len(), before);
+}
