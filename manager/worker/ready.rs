@@ -77,17 +77,23 @@ impl Registration {
 impl Worker {
     /// Says that it serves, once the servers know its functions.
     pub(super) fn tell_serving(&mut self) {
+        if self.registration.is_over() || self.leaving.is_some() {
+            return;
+        }
         let unknown = |session: &crate::worker::session::Session| {
             session.talk().is_some_and(|talk| talk.is_greeted() && !talk.is_known())
         };
         let known = !self.sessions.iter().any(unknown);
-        if self.leaving.is_none() && self.registration.ends(crate::system::clock::now(), known) {
+        if self.registration.ends(crate::system::clock::now(), known) {
             self.line.say(&Word::Serving);
             self.counts_runs(Duration::MAX);
         }
     }
 
     pub(super) fn tell_readiness(&mut self) {
+        if self.readiness.said {
+            return;
+        }
         let settled = |session: &crate::worker::session::Session| {
             session.is_down() || session.talk().is_some_and(|talk| talk.is_greeted())
         };
