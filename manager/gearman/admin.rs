@@ -1,16 +1,22 @@
 //! The administrative text protocol: what a job server knows of its functions, its workers and itself.
 //!
 //! Each question is a connection of its own: a function's name may hold a newline, and a listing that seemed to end
-//! early must not become the answer to the next question. Every call blocks, for no longer than its timeout in all.
+//! early must not become the answer to the next question. A listing blocks, for no longer than its timeout in all.
 //! `show jobs` is left out: with 100,000 jobs queued gearmand serves nobody for 37 ms while it answers.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use super::dial::{Dialled, ServerError};
 
 /// A longer answer is not read: a listing has a line per function or connection.
 const MAX_ANSWER: usize = 64 << 20;
+/// No version is longer.
+const MAX_VERSION: u64 = 256;
 
 /// A function, as `status` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +73,20 @@ pub fn workers(server: &str, timeout: Duration) -> Result<Vec<Connection>, Serve
     Ok(listing(&ask(server, "workers", timeout, is_whole_listing)?, connection))
 }
 
-/// The version of `server` (HOST:PORT).
+/// The version of the job server at an address, for a loop that must not block. Waits for as long as the server does:
+/// to be called with a timeout.
 ///
 /// # Errors
 ///
-/// As [`ServerError`] lists; `Deadline` also from servers that never answer this, such as geard.
-pub fn version(server: &str, timeout: Duration) -> Result<Version, ServerError> {
-    let answer = ask(server, "version", timeout, |text| text.ends_with(b"\n"))?;
+/// The system's; `InvalidData` where the answer is no version. Some servers, such as geard, never answer.
+pub async fn version_at(address: SocketAddr) -> io::Result<Version> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"version\n").await?;
+    let mut answer = Vec::new();
+    BufReader::new(stream.take(MAX_VERSION)).read_until(b'\n', &mut answer).await?;
+    if !answer.ends_with(b"\n") || answer.starts_with(b"ERR") || answer.contains(&0) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     Ok(parse_version(&String::from_utf8_lossy(&answer)))
 }
 

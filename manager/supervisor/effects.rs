@@ -82,7 +82,7 @@ pub struct Effects {
     buffer: Vec<u8>,
     /// What effects have to tell the core, in order.
     inputs: VecDeque<Input>,
-    /// Where the results of work on another thread come in.
+    /// Where what is found out beside the loop comes in.
     results: mpsc::UnboundedSender<Found>,
 }
 
@@ -102,7 +102,7 @@ pub struct Tools {
     pub marks: Marks,
 }
 
-/// What another thread has found out.
+/// What was found out beside the loop.
 pub enum Found {
     /// What is in the worker directories.
     Files(Scanned),
@@ -262,7 +262,7 @@ impl Effects {
         });
     }
 
-    /// Takes in what another thread has found out.
+    /// Takes in what was found out beside the loop.
     pub fn found(&mut self, found: Found) -> Input {
         match found {
             Found::Files(scanned) => self.scanned(scanned),

@@ -4,6 +4,7 @@ use gm_native::gearman::admin;
 use gm_native::gearman::packet::{Kind, encode};
 
 use crate::peer::BACKGROUND;
+use crate::support::callers::version as version_of;
 use crate::support::wait::DEADLINE;
 
 on_both! {
@@ -63,7 +64,7 @@ on_both! {
         assert_eq!(peer.command("shutdown"), "ERR UNKNOWN_COMMAND Unknown+server+commandshutdown\r\n");
         assert_eq!(peer.command("GET / HTTP/1.1\r"), "ERR UNKNOWN_COMMAND Unknown+server+commandGET\r\n");
         assert_eq!(peer.command(""), "ERR UNKNOWN_COMMAND Unknown+server+command\r\n");
-        assert_eq!(admin::version(&server.server(), DEADLINE).unwrap().major, Some(1));
+        assert_eq!(version_of(&server.server()).major, Some(1));
     }
 
     fn lines_and_packets_on_one_connection(server) {

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use gm_native::gearman::admin::{self, Version};
 use serde::Deserialize;
 
 use super::build::{self, repository};
@@ -175,4 +176,12 @@ fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::
     let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
     let bytes: Option<Vec<u8>> = text.as_bytes().chunks_exact(2).map(pair).collect();
     bytes.ok_or_else(|| serde::de::Error::custom("not hexadecimal"))
+}
+
+/// The version of a job server (ADDRESS:PORT).
+#[track_caller]
+pub fn version(server: &str) -> Version {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = async { tokio::time::timeout(DEADLINE, admin::version_at(server.parse().unwrap())).await };
+    runtime.block_on(asked).expect("an answer in time").unwrap()
 }

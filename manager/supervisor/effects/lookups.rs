@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::children::Kind;
 use super::{Effects, Found};
 use crate::config::HostPort;
@@ -14,8 +16,6 @@ use crate::worker::orders;
 
 /// What a job server is given to tell its version, an address.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Of the thread that asks: it opens a socket and reads a line.
-const STACK: usize = 128 * 1024;
 
 /// A look-up that is under way.
 pub struct LookUp {
@@ -54,18 +54,21 @@ impl Effects {
         }
     }
 
-    /// Asks on a thread of its own, once for each time a job server comes up: a mute one holds up that thread only.
-    /// Addresses are no names, so nothing is looked up.
-    pub(super) fn ask_version(&mut self, server: usize, addresses: Vec<SocketAddr>) {
+    /// Asks beside the loop, once for each time a job server comes up: a mute one holds up nobody. Addresses are no
+    /// names, so nothing is looked up.
+    pub(super) fn ask_version(&self, server: usize, addresses: Vec<SocketAddr>) {
         let results = self.results.clone();
-        let ask = move || {
-            let version = addresses.iter().find_map(|at| admin::version(&at.to_string(), PATIENCE).ok());
+        tokio::task::spawn_local(async move {
+            let mut version = None;
+            for address in addresses {
+                version = timeout(PATIENCE, admin::version_at(address)).await.ok().and_then(Result::ok);
+                if version.is_some() {
+                    break;
+                }
+            }
             // The receiver is gone only when the manager ends.
             let _ = results.send(Found::Version { server, version });
-        };
-        if let Err(error) = std::thread::Builder::new().name("version".into()).stack_size(STACK).spawn(ask) {
-            self.trouble(format!("no thread could be started to ask a job server for its version: {error}"));
-        }
+        });
     }
 
     pub(super) fn look_up_ended(&mut self, look_up: LookUp) {
