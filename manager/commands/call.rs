@@ -214,7 +214,7 @@ mod tests {
         let lost = JobLost {
             function: 0,
             connection: 0,
-            handle: String::new(),
+            handle: Vec::new(),
             unique: String::new(),
             ran: Duration::from_millis(12),
         };

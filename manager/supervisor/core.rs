@@ -5,6 +5,7 @@
 
 mod backing_off;
 mod deaths;
+mod jobs;
 mod messages;
 mod reload;
 mod rollouts;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use super::catalog::{Catalog, Memory, Version};
 use super::event::{Event, seconds};
+use super::fate::Deaths;
 use super::life::{Happening, Life, Why};
 use super::reconcile::{Member, Runs, Want, WorkerId, decide};
 use super::restart::Backoff;
@@ -27,7 +29,8 @@ use crate::config::Config;
 use crate::plan::{Plan, plan};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::Scan;
-pub use messages::{Action, Input, Obituary, Start};
+pub use jobs::Answer;
+pub use messages::{Action, Input, JobSeen, Obituary, Seen, Start};
 pub use rollouts::Counted;
 use rollouts::{Rollouts, Trial};
 pub use servers::Server;
@@ -55,6 +58,10 @@ pub(super) struct Worker {
     pub retires: Duration,
     /// How many jobs it has left.
     pub runs: Runs,
+    /// When its page is to be looked at, where a job may be past its timeout then.
+    pub look: Option<Duration>,
+    /// Number of the job that was past its timeout.
+    pub overdue: Option<u64>,
     /// The job servers it was started with, in its own order: places in [`Core::servers`].
     pub servers: Vec<usize>,
     /// The new versions it tries, where it is a canary.
@@ -116,6 +123,8 @@ pub struct Core {
     servers: Vec<Server>,
     warned: BTreeSet<String>,
     rollouts: Rollouts,
+    /// Workers that jobs have cost.
+    deaths: Deaths,
     /// When the worker directories are looked at once more, since a file is missing.
     look_at: Option<Duration>,
     actions: Vec<Action>,
@@ -146,6 +155,7 @@ impl Core {
             servers,
             warned: BTreeSet::new(),
             rollouts: Rollouts::default(),
+            deaths: Deaths::default(),
             look_at: None,
             actions: Vec::new(),
         };
@@ -167,6 +177,7 @@ impl Core {
             Input::Rescan => self.rescan(),
             Input::Changed => self.changed(),
             Input::Counted(counted) => self.counted(&counted, now),
+            Input::Seen(seen) => self.seen(&seen, now),
             Input::Damaged { function } => {
                 if let Some(candidate) = self.catalog.probe_again(&function) {
                     self.do_next(Action::Probe(candidate));
@@ -184,6 +195,7 @@ impl Core {
         self.startup(now);
         self.reconcile_canaries(now);
         self.finish_rollouts(now);
+        self.watch_jobs(now);
         self.finish(now);
         std::mem::take(&mut self.actions)
     }
@@ -193,11 +205,13 @@ impl Core {
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
         let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
         if !matches!(self.phase, Phase::Starting | Phase::Running) {
-            return lives.min();
+            return lives.chain(self.look_due()).min();
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
         let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
-        all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at).filter(|at| *at > now).min()
+        let all = all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at).filter(|at| *at > now);
+        // A look that is due is not over before it was taken.
+        all.chain(self.look_due()).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {

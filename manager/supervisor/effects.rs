@@ -33,7 +33,7 @@ use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
 use crate::system::ears::{ChildId, Ears};
 use crate::system::spawn::Program;
-use children::Child;
+use children::{Child, Copies};
 use probes::Probes;
 pub use reload::log_target;
 use versions::Known;
@@ -75,6 +75,8 @@ pub struct Effects {
     next_child: u64,
     probes: Probes,
     hand_backs: HandBacks,
+    /// Connections of workers that are gone and not yet decided about.
+    orphaned: BTreeMap<WorkerId, Copies>,
     /// Counters of workers that are gone, by function.
     past: BTreeMap<String, Past>,
     /// Processes that were not ours and became so when their parents ended.
@@ -148,6 +150,7 @@ impl Effects {
             next_child: 0,
             probes: Probes::default(),
             hand_backs: HandBacks::default(),
+            orphaned: BTreeMap::new(),
             past: BTreeMap::new(),
             adopted: 0,
             buffer: vec![0; crate::system::channel::MAX_MESSAGE],
@@ -169,7 +172,9 @@ impl Effects {
             Action::Addresses(id, server, addresses) => {
                 self.order(id, &crate::worker::orders::Order::Addresses { server, addresses });
             }
+            Action::Terminate(id) => self.terminate_worker(id),
             Action::Kill(id) => self.kill_worker(id),
+            Action::Release { worker, answer } => self.release(worker, answer),
             Action::Tell(event) => self.tell(&event),
             action @ (Action::MarkGood { .. }
             | Action::MarkBad { .. }
@@ -287,8 +292,8 @@ impl Effects {
         self.logger.line(level, u32::try_from(pid).unwrap_or_default(), text);
     }
 
-    /// Ends the manager's copy of a connection; a dead worker's job goes to another.
+    /// Ends the manager's copy of a connection that its worker has given up.
     fn hand_back(&mut self, copy: OwnedFd) {
-        self.hand_backs.end(copy);
+        self.hand_backs.end(copy, Vec::new());
     }
 }

@@ -102,6 +102,24 @@ pub enum Event {
         #[serde(skip)]
         text: String,
     },
+    /// A job is past its timeout.
+    JobOverdue {
+        /// The worker's process.
+        #[serde(skip)]
+        pid: i32,
+        /// The job's function.
+        function: String,
+        /// The job's handle.
+        handle: String,
+        /// The job's unique id.
+        unique: String,
+        /// How long it has run, in seconds.
+        seconds: f64,
+        /// How long it may, in seconds.
+        timeout: f64,
+        /// How long it is given to end, in seconds.
+        grace: f64,
+    },
     /// A new version of a function that is served begins to be tried.
     RolloutStarted {
         /// The function.
@@ -305,7 +323,7 @@ impl Event {
             Self::DirectoryEmptied { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
-            Self::WorkerKilled { .. } => Level::Warn,
+            Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
             Self::Reloaded { .. } => Level::Info,
@@ -394,6 +412,12 @@ impl Event {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
                 format!("{}: worker {pid} has left after {jobs} jobs{note}", several(functions))
             }
+            Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
+                "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
+                 {timeout} s: the worker is asked to stop, and killed in {grace} s",
+                escape(handle),
+                escape(unique),
+            ),
             Self::WorkerDied(death) => death.line(),
             Self::WorkerKilled { pid, why } => format!("worker {pid} is killed: {}", words(*why)),
             Self::BackingOff { function, seconds, failures } => {
@@ -416,7 +440,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
-            Self::GivenUp { pid, .. } => Some(*pid),
+            Self::GivenUp { pid, .. } | Self::JobOverdue { pid, .. } => Some(*pid),
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
@@ -445,6 +469,7 @@ fn words(why: Why) -> &'static str {
         Why::StartTimeout => "it was not loaded within start_timeout",
         Why::LeaveTimeout => "it did not leave in time",
         Why::CannotServe => "it cannot serve its function",
+        Why::JobTimeout => "its job did not end within timeout_grace after its timeout",
     }
 }
 
@@ -457,6 +482,7 @@ pub fn seconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::control::EventLine;
+    use crate::supervisor::fate::Fate;
 
     fn death(at: DeathAt) -> Event {
         Event::WorkerDied(Death {
@@ -479,11 +505,15 @@ mod tests {
             unique: "u1\nERROR forged".into(),
             seconds: 1.204,
             sending: false,
+            timed_out: false,
+            fate: Fate::HandedBack,
+            deaths: Some(1),
+            max_attempts: Some(3),
         };
         assert_eq!(
             death(job).line(),
             "reverse_string: worker 4711 killed by SIGSEGV in job H:host:12 (unique u1\\nERROR forged) after 1.204 s; \
-             version 3f2a91c04d11, generation 7, 812 jobs before, peak 41 MiB; handed back"
+             version 3f2a91c04d11, generation 7, 812 jobs before, peak 41 MiB; handed back (death 1 of 3)"
         );
     }
 
@@ -492,9 +522,15 @@ mod tests {
     fn an_event_is_one_flat_json_object() {
         let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout };
         let sentence = |text: &str| text.to_owned();
+        let [function, handle, unique] = ["f", "H", "u"].map(sentence);
+        let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
         for (event, own) in [
             (left, r#""event":"worker_leaving","why":"leave_timeout""#),
             (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
+            (
+                overdue,
+                r#""event":"job_overdue","function":"f","handle":"H","unique":"u","seconds":2.5,"timeout":2.0,"grace":5.0"#,
+            ),
             (
                 Event::LibraryWarning { function: "f".into(), text: sentence("x") },
                 r#""event":"library_warning","function":"f""#,

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -19,14 +19,15 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct HandBacks(JoinSet<()>);
 
 impl HandBacks {
-    /// Ends a copy, in the background.
-    pub fn end(&mut self, copy: OwnedFd) {
+    /// Ends a copy in the background, after these packets if there are any.
+    pub fn end(&mut self, copy: OwnedFd, last: Vec<u8>) {
         while self.0.try_join_next().is_some() {}
         let socket = std::net::TcpStream::from(copy);
         // An error means that the connection is gone already, which is what is wanted.
-        if socket.shutdown(Shutdown::Write).is_ok() && socket.set_nonblocking(true).is_ok() {
+        let ends = if last.is_empty() { socket.shutdown(Shutdown::Write) } else { Ok(()) };
+        if ends.is_ok() && socket.set_nonblocking(true).is_ok() {
             self.0.spawn(async move {
-                let _ = tokio::time::timeout(DEADLINE, read_to_end(socket)).await;
+                let _ = tokio::time::timeout(DEADLINE, say_and_read(socket, &last)).await;
             });
         }
     }
@@ -37,8 +38,12 @@ impl HandBacks {
     }
 }
 
-async fn read_to_end(socket: std::net::TcpStream) -> std::io::Result<()> {
+async fn say_and_read(socket: std::net::TcpStream, last: &[u8]) -> std::io::Result<()> {
     let mut socket = TcpStream::from_std(socket)?;
+    if !last.is_empty() {
+        socket.write_all(last).await?;
+        socket.shutdown().await?;
+    }
     let mut buffer = [0; 4096];
     while socket.read(&mut buffer).await? > 0 {}
     Ok(())

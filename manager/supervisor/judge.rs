@@ -27,8 +27,8 @@ pub struct JobLost {
     pub function: usize,
     /// The number of the connection it came over.
     pub connection: u32,
-    /// Its handle, as text; empty where it did not fit the page.
-    pub handle: String,
+    /// Its handle; empty where it did not fit the page.
+    pub handle: Vec<u8>,
     /// Its unique id, as text.
     pub unique: String,
     /// How long it had run.
@@ -45,7 +45,7 @@ pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
             let lost = JobLost {
                 function: job.function,
                 connection: job.connection,
-                handle: text(&job.handle),
+                handle: job.handle.clone().unwrap_or_default(),
                 unique: text(&job.unique),
                 ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
             };
@@ -78,7 +78,7 @@ mod tests {
         let lost = JobLost {
             function: 0,
             connection: 1,
-            handle: "H:a:1".into(),
+            handle: b"H:a:1".to_vec(),
             unique: String::new(),
             ran: Duration::from_secs(2),
         };

@@ -30,6 +30,8 @@ pub enum Why {
     LeaveTimeout,
     /// It said that it cannot serve.
     CannotServe,
+    /// Its job is past its timeout.
+    JobTimeout,
 }
 
 /// Where a worker is in its life.
@@ -85,6 +87,12 @@ pub enum Happening {
     CannotServe,
     /// It has to go, for this reason; killed at the deadline.
     Dismiss(Why, Duration),
+    /// Its job is past its timeout: it has until the deadline to end it.
+    Overdue(Duration),
+    /// The job that was past its timeout has ended after all; killed at the deadline if it does not leave.
+    Relieved(Duration),
+    /// The job that was past its timeout is past its grace, too.
+    Expired,
     /// Time went by.
     Tick,
 }
@@ -98,6 +106,8 @@ pub enum Step {
     Go,
     /// Send the order to leave.
     Leave,
+    /// The same, and SIGTERM to whatever it runs.
+    Terminate,
     /// Kill it.
     Kill(Why),
 }
@@ -138,6 +148,22 @@ impl Life {
             (Self::Starting { deadline }, H::Tick) if now >= deadline => {
                 (Self::Dying { why: Why::StartTimeout }, Step::Kill(Why::StartTimeout))
             }
+            (Self::Serving { .. }, H::Overdue(deadline)) => {
+                (Self::Leaving { why: Why::JobTimeout, deadline }, Step::Terminate)
+            }
+            (Self::Leaving { deadline, .. }, H::Overdue(sooner)) => {
+                (Self::Leaving { why: Why::JobTimeout, deadline: deadline.min(sooner) }, Step::Terminate)
+            }
+            (Self::Leaving { why: Why::JobTimeout, .. }, H::Relieved(deadline)) => {
+                (Self::Leaving { why: Why::Replaced, deadline }, Step::Nothing)
+            }
+            (Self::Leaving { why: Why::JobTimeout, .. }, H::Expired) => {
+                (Self::Dying { why: Why::JobTimeout }, Step::Kill(Why::JobTimeout))
+            }
+            (life, H::Overdue(_) | H::Relieved(_) | H::Expired) => (life, Step::Nothing),
+
+            // Whether its job has ended meanwhile is looked at first.
+            (Self::Leaving { why: Why::JobTimeout, .. }, H::Tick) => (self, Step::Nothing),
             (Self::Leaving { deadline, .. }, H::Tick) if now >= deadline => {
                 (Self::Dying { why: Why::LeaveTimeout }, Step::Kill(Why::LeaveTimeout))
             }
@@ -148,6 +174,7 @@ impl Life {
     /// When time alone changes something.
     pub fn deadline(self) -> Option<Duration> {
         match self {
+            Self::Leaving { why: Why::JobTimeout, .. } => None,
             Self::Starting { deadline } | Self::Leaving { deadline, .. } => Some(deadline),
             _ => None,
         }
@@ -156,6 +183,11 @@ impl Life {
     /// Whether it still counts towards the plan.
     pub fn is_live(self) -> bool {
         !matches!(self, Self::Leaving { .. } | Self::Dying { .. })
+    }
+
+    /// Whether it may have a job in hand.
+    pub fn is_at_work(self) -> bool {
+        matches!(self, Self::Serving { .. } | Self::Leaving { .. })
     }
 
     /// Whether it takes jobs.
@@ -205,14 +237,16 @@ mod tests {
         let serving = Serving { since: NOW };
         let leaving = Leaving { why: Why::Replaced, deadline: LATER };
         let overdue = Leaving { why: Why::Replaced, deadline: NOW };
+        // Not killed by time alone: whether its job has ended meanwhile is looked at first.
+        let timed_out = Leaving { why: Why::JobTimeout, deadline: NOW };
         let dying = Dying { why: Why::StartTimeout };
         let by_itself = Leaving { why: Why::ByItself, deadline: NOW + BY_ITSELF };
         let told = Leaving { why: Why::Stop, deadline: LATER };
         let dismiss = H::Dismiss(Why::Stop, LATER);
         let nothing = |state: Life| (state, Step::Nothing);
         let killed = |why| (Dying { why }, Step::Kill(why));
-        let states = [starting, late, loaded, Ready, Going, serving, leaving, overdue, dying];
-        let rows: [(H, [(Life, Step); 9]); 8] = [
+        let states = [starting, late, loaded, Ready, Going, serving, leaving, overdue, timed_out, dying];
+        let rows: [(H, [(Life, Step); 10]); 11] = [
             (
                 H::Loaded,
                 [
@@ -224,6 +258,7 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -238,6 +273,7 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -252,6 +288,7 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -266,6 +303,7 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -280,6 +318,7 @@ mod tests {
                     nothing(by_itself),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -294,6 +333,7 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -308,6 +348,7 @@ mod tests {
                     (told, Step::Leave),
                     nothing(leaving),
                     nothing(overdue),
+                    nothing(timed_out),
                     nothing(dying),
                 ],
             ),
@@ -322,6 +363,52 @@ mod tests {
                     nothing(serving),
                     nothing(leaving),
                     killed(Why::LeaveTimeout),
+                    nothing(timed_out),
+                    nothing(dying),
+                ],
+            ),
+            (
+                H::Overdue(NOW),
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Going),
+                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
+                    nothing(dying),
+                ],
+            ),
+            (
+                H::Relieved(LATER),
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Going),
+                    nothing(serving),
+                    nothing(leaving),
+                    nothing(overdue),
+                    nothing(leaving),
+                    nothing(dying),
+                ],
+            ),
+            (
+                H::Expired,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Going),
+                    nothing(serving),
+                    nothing(leaving),
+                    nothing(overdue),
+                    killed(Why::JobTimeout),
                     nothing(dying),
                 ],
             ),

@@ -214,6 +214,9 @@ impl Manager {
                 for counted in self.effects.count(self.core.canaries()) {
                     self.input(Input::Counted(counted));
                 }
+                for seen in self.effects.see(self.core.to_look_at(clock::now())) {
+                    self.input(Input::Seen(seen));
+                }
                 self.input(Input::Timer);
             }
             News::Reload => self.reload(),

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod core;
 pub mod effects;
 pub mod event;
+pub mod fate;
 pub mod hand_back;
 pub mod judge;
 pub mod life;

@@ -278,6 +278,7 @@ impl Worker {
         {
             // The job was never begun: without an answer its server gives it to a worker that has an object.
             self.line.log(1, None, &format!("{}; the worker ends, its job goes to another", explain(fail)));
+            self.page.doing(Doing::Idle);
             exit::now(CANNOT_SERVE);
         }
         let now = clock::now();

@@ -19,3 +19,4 @@ mod managers;
 mod reload;
 mod scene;
 mod servers;
+mod timeouts;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Core, Obituary, Stage, Worker};
+use super::jobs::Decided;
+use super::{Action, Core, Obituary, Stage, Worker};
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
+use crate::supervisor::fate::Fate;
 use crate::supervisor::judge::Verdict;
-use crate::supervisor::life::{Life, Why};
+use crate::supervisor::life::Why;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::restart::Outside;
 use crate::system::reap::End;
@@ -16,12 +18,12 @@ const DO_NOT_START_ME_AGAIN: i32 = 125;
 impl Core {
     /// A worker's process is gone.
     pub(super) fn ended(&mut self, id: WorkerId, obituary: &Obituary, now: Duration) {
-        let Some(worker) = self.workers.remove(&id) else { return };
-        self.forget_connections(id);
-        let told = match worker.life {
-            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
-            _ => None,
+        let Some(worker) = self.workers.remove(&id) else {
+            return self.do_next(Action::Release { worker: id, answer: None });
         };
+        self.forget_connections(id);
+        let decided = self.settle_job(id, &worker, obituary, now);
+        let told = worker.ended_by_us();
         if let Verdict::Left = obituary.verdict {
             self.tell(left(&worker, obituary));
             return;
@@ -33,9 +35,14 @@ impl Core {
         if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {
             return self.give_up(worker.pid.unwrap_or_default(), function, version);
         }
-        let death = death(&worker, obituary);
+        let death = death(&worker, obituary, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
+        // A job past its timeout speaks against a canary as a crash does, and not against starting another worker.
+        if told == Some(Why::JobTimeout) {
+            self.canary_died(&worker, obituary, &how, now);
+            return;
+        }
         let by_us = told.is_some_and(|why| why != Why::ByItself);
         if by_us || self.canary_died(&worker, obituary, &how, now) {
             return;
@@ -132,8 +139,8 @@ fn left(worker: &Worker, obituary: &Obituary) -> Event {
     Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: obituary.jobs, note }
 }
 
-fn death(worker: &Worker, obituary: &Obituary) -> Death {
-    let (at, of) = at(worker, &obituary.verdict);
+fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
+    let (at, of) = at(worker, &obituary.verdict, decided);
     let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
     Death {
         pid: worker.pid.unwrap_or_default(),
@@ -148,7 +155,7 @@ fn death(worker: &Worker, obituary: &Obituary) -> Death {
 }
 
 /// What a worker was at when it died, and the version of the function concerned.
-fn at(worker: &Worker, verdict: &Verdict) -> (DeathAt, Option<String>) {
+fn at(worker: &Worker, verdict: &Verdict, decided: Decided) -> (DeathAt, Option<String>) {
     if let Some((function, version)) = worker.at_start().cloned() {
         let at = match worker.stage {
             Stage::Making(_) => DeathAt::New { function },
@@ -159,14 +166,17 @@ fn at(worker: &Worker, verdict: &Verdict) -> (DeathAt, Option<String>) {
     match verdict {
         _ if worker.stage == Stage::Begins => (DeathAt::Start, None),
         Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
-            let sending = matches!(verdict, Verdict::WhileSending(_));
             let (name, version) = worker.functions.get(lost.function).cloned().unzip();
             let at = DeathAt::Job {
                 function: name.unwrap_or_default(),
-                handle: lost.handle.clone(),
+                handle: String::from_utf8_lossy(&lost.handle).into_owned(),
                 unique: lost.unique.clone(),
                 seconds: seconds(lost.ran),
-                sending,
+                sending: decided.fate == Fate::Unclear,
+                timed_out: worker.ended_by_us() == Some(Why::JobTimeout),
+                fate: decided.fate,
+                deaths: decided.deaths.map(|(deaths, _)| deaths),
+                max_attempts: decided.deaths.map(|(_, most)| most),
             };
             (at, version)
         }

@@ -1,7 +1,9 @@
 //! What the core is told, and what it tells: the whole of its connection to the world.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::jobs::Answer;
 use super::rollouts::Counted;
 use crate::config::{Config, HostPort};
 use crate::gearman::admin::Version as ServerVersion;
@@ -81,6 +83,8 @@ pub enum Input {
     Changed,
     /// What a canary has done so far.
     Counted(Counted),
+    /// What a worker is at.
+    Seen(Seen),
     /// A stored library was changed or truncated on disk.
     Damaged {
         /// Its function.
@@ -109,6 +113,8 @@ pub enum Input {
 pub struct Obituary {
     /// How the process ended.
     pub end: End,
+    /// The job server of the lost job, counted as in the worker's orders, where that is known.
+    pub server: Option<usize>,
     /// What its page says of it.
     pub verdict: Verdict,
     /// Jobs it had run.
@@ -117,6 +123,30 @@ pub struct Obituary {
     pub peak_kib: u64,
     /// Finished jobs of the lost job's function, over all workers there ever were.
     pub done: u64,
+}
+
+/// What a worker's page says it is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its job, where it runs one.
+    pub job: Option<JobSeen>,
+}
+
+/// A job that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSeen {
+    /// Which of the worker's functions.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Its handle; empty where it did not fit the page.
+    pub handle: Vec<u8>,
+    /// Its unique id, as text.
+    pub unique: String,
+    /// For how long.
+    pub ran: Duration,
 }
 
 /// What the manager does.
@@ -148,8 +178,17 @@ pub enum Action {
     Leave(WorkerId),
     /// Tell a worker what a job server's name resolves to.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
+    /// Send SIGTERM to a worker and its process group.
+    Terminate(WorkerId),
     /// Kill a worker and its process group.
     Kill(WorkerId),
+    /// End the connections of a worker that is gone, so that its job goes to another, after the answer if there is one.
+    Release {
+        /// Which worker.
+        worker: WorkerId,
+        /// For the job it had in hand.
+        answer: Option<Answer>,
+    },
     /// Remember that a version is good.
     MarkGood {
         /// Its function.

@@ -21,6 +21,7 @@ impl Core {
         self.failures.clear();
         self.given_up.clear();
         self.workers.values_mut().for_each(|worker| worker.retires = now);
+        self.watch_anew();
         // A canary of the old configuration would be compared with workers of the new one.
         let canaries = self.workers.iter().filter(|(_, worker)| worker.trial.is_some() && worker.life.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();

@@ -1,5 +1,6 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod jobs;
 mod reload;
 mod servers;
 mod starts;
@@ -46,7 +47,7 @@ fn found(name: &str, ino: u64) -> Input {
 }
 
 fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
-    Obituary { end, verdict, jobs: done, peak_kib: 2048, done }
+    Obituary { end, server: Some(0), verdict, jobs: done, peak_kib: 2048, done }
 }
 
 const KILLED: End = End::Signal(9);
@@ -79,7 +80,9 @@ impl Stage {
                 Action::MarkGood { function, version } if self.core.announced => {
                     self.log.push(format!("good {function} {}", version.hash));
                 }
-                Action::MarkGood { .. } | Action::Forgive { .. } => {}
+                Action::MarkGood { .. } | Action::Forgive { .. } | Action::Release { answer: None, .. } => {}
+                Action::Release { answer: Some(answer), .. } => self.log.push(format!("answer {}", answer.text)),
+                Action::Terminate(id) => self.log.push(format!("terminate {}", id.0)),
                 Action::MarkBad { function, hash, .. } => self.remembered.push(format!("bad {function} {hash}")),
                 Action::Pin { function, pin: Some((hash, _)) } => self.log.push(format!("pin {function} {hash}")),
                 Action::Pin { function, pin: None } => self.log.push(format!("unpin {function}")),
@@ -134,7 +137,7 @@ impl Stage {
         let lost = JobLost {
             function: functions.iter().position(|name| name == "a").unwrap_or_default(),
             connection: 1,
-            handle: "H:a:1".into(),
+            handle: b"H:a:1".to_vec(),
             unique: "u".into(),
             ran: Duration::from_secs(1),
         };
@@ -267,7 +270,7 @@ fn a_worker_killed_while_idle_is_replaced_soon_and_one_in_a_job_at_once() {
 
 #[test]
 fn a_poisonous_function_is_slowed_down_and_the_others_are_not() {
-    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).serves(1);
     stage.did();
     for id in 1..=5 {

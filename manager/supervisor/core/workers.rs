@@ -34,6 +34,8 @@ impl Core {
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
                 runs: Runs::default(),
+                look: None,
+                overdue: None,
                 servers: servers.clone(),
                 trial,
             },
@@ -116,6 +118,10 @@ impl Core {
             Step::Nothing => {}
             Step::Go => self.do_next(Action::Go(id)),
             Step::Leave => self.do_next(Action::Leave(id)),
+            Step::Terminate => {
+                self.do_next(Action::Leave(id));
+                self.do_next(Action::Terminate(id));
+            }
             Step::Kill(why) => {
                 self.do_next(Action::Kill(id));
                 self.tell_of(pid, |pid| Event::WorkerKilled { pid, why });

@@ -47,8 +47,11 @@ pub struct Worker {
     /// Name and hash of what it was started with.
     pub versions: Vec<(String, String)>,
     /// Copies of its job-server sockets, by the connection's number.
-    pub copies: BTreeMap<u32, OwnedFd>,
+    pub copies: Copies,
 }
+
+/// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
+pub type Copies = BTreeMap<u32, (usize, OwnedFd)>;
 
 impl Child {
     /// When it is to be ended; workers are the core's business.

@@ -4,11 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+
 use super::Effects;
 use super::children::{Kind, Worker};
+use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
-use crate::supervisor::core::{Counted, Input, Obituary, Start};
-use crate::supervisor::judge::judge;
+use crate::supervisor::core::{Answer, Counted, Input, JobSeen, Obituary, Seen, Start};
+use crate::supervisor::judge::{Verdict, judge};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
@@ -94,6 +97,13 @@ impl Effects {
         }
     }
 
+    pub(super) fn terminate_worker(&self, id: WorkerId) {
+        if let Some(child) = self.workers.get(&id).and_then(|child| self.children.get(child)) {
+            // An error means that nobody is left in the group.
+            let _ = killpg(child.pid, Signal::SIGTERM);
+        }
+    }
+
     pub(super) fn kill_worker(&mut self, id: WorkerId) {
         if let Some(child) = self.workers.get(&id) {
             self.kill(*child);
@@ -110,15 +120,15 @@ impl Effects {
             return self.log(Level::Debug, pid, &format!("worker {pid} sent {size} bytes that are no message of ours"));
         };
         match (word, fd) {
-            (Word::Connection { number, .. }, Some(socket)) => {
+            (Word::Connection { number, server }, Some(socket)) => {
                 if worker.copies.len() < COPIES
-                    && let Some(old) = worker.copies.insert(number, socket)
+                    && let Some((_, old)) = worker.copies.insert(number, (server, socket))
                 {
                     self.hand_back(old);
                 }
             }
             (Word::Disconnection { number }, _) => {
-                if let Some(copy) = worker.copies.remove(&number) {
+                if let Some((_, copy)) = worker.copies.remove(&number) {
                     self.hand_back(copy);
                 }
             }
@@ -153,12 +163,11 @@ impl Effects {
         self.log(level, child.pid.as_raw(), &format!("{about}: {}", escape(text)));
     }
 
-    /// A worker is gone: its page is read now, and its connections end, so that its job goes to another at once.
+    /// A worker is gone: its page is read now. Its connections end as soon as the core has decided about its job.
     pub(super) fn worker_ended(&mut self, worker: Worker, reaped: &Reaped) {
         self.workers.remove(&worker.id);
         let seen = worker.page.read();
         let verdict = judge(reaped.end, &seen, clock::now());
-        worker.copies.into_values().for_each(|copy| self.hand_back(copy));
         let mut jobs = 0;
         for (index, (function, version)) in worker.versions.iter().enumerate() {
             let counters = worker.page.counters(index);
@@ -166,12 +175,42 @@ impl Effects {
             self.past.entry(function.clone()).or_default().add(version, counters);
         }
         let lost = match &verdict {
-            crate::supervisor::judge::Verdict::InJob(lost) => worker.functions.get(lost.function).cloned(),
+            Verdict::InJob(lost) => Some(lost),
             _ => None,
         };
-        let done = lost.map_or(0, |function| self.counters(&function).done);
-        let obituary = Obituary { end: reaped.end, verdict, jobs, peak_kib: reaped.peak_kib, done };
+        let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
+        let function = lost.and_then(|lost| worker.functions.get(lost.function)).cloned();
+        let done = function.map_or(0, |function| self.counters(&function).done);
+        self.orphaned.insert(worker.id, worker.copies);
+        let obituary = Obituary { end: reaped.end, server, verdict, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
+    }
+
+    /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
+    pub(super) fn release(&mut self, worker: WorkerId, answer: Option<Answer>) {
+        for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
+            let of_this = answer.as_ref().filter(|answer| answer.connection == number);
+            self.hand_backs.end(copy, of_this.map(|answer| failed(&answer.handle, &answer.text)).unwrap_or_default());
+        }
+    }
+
+    /// What workers are at now.
+    pub fn see(&self, workers: Vec<WorkerId>) -> Vec<Seen> {
+        let now = clock::now();
+        workers.into_iter().map(|worker| Seen { worker, job: self.job_of(worker, now) }).collect()
+    }
+
+    fn job_of(&self, worker: WorkerId, now: Duration) -> Option<JobSeen> {
+        let child = self.children.get(self.workers.get(&worker)?)?;
+        let Kind::Worker(worker) = &child.kind else { return None };
+        let job = worker.page.read().job?;
+        Some(JobSeen {
+            function: job.function,
+            number: job.number,
+            handle: job.handle.unwrap_or_default(),
+            unique: String::from_utf8_lossy(&job.unique.unwrap_or_default()).into_owned(),
+            ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
+        })
     }
 
     /// What canaries have done, and the old versions everywhere else.
@@ -214,6 +253,16 @@ impl Effects {
         }
         sum
     }
+}
+
+/// The packets that fail a job: a warning with the reason, then the failure, which every client understands.
+fn failed(handle: &[u8], text: &str) -> Vec<u8> {
+    let (mut packets, text) = (Vec::new(), format!("{text}\n"));
+    // A handle that no packet can carry came from no server: nothing is said, and the job is handed back.
+    let encoded = encode::work_warning_head(&mut packets, handle, text.len())
+        .map(|()| packets.extend_from_slice(text.as_bytes()))
+        .and_then(|()| encode::work_fail(&mut packets, handle));
+    if encoded.is_ok() { packets } else { Vec::new() }
 }
 
 /// Versions of one function whose past is told apart: what a canary is compared with is among the latest.

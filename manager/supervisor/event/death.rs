@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::several;
 use crate::logging::escape;
+use crate::supervisor::fate::Fate;
 
 /// What is known of a worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,9 +59,33 @@ pub enum DeathAt {
         seconds: f64,
         /// The answer was on its way: the job may be done.
         sending: bool,
+        /// The job was past its timeout.
+        timed_out: bool,
+        /// What becomes of it.
+        fate: Fate,
+        /// Workers it has cost, this one included, where that counts.
+        deaths: Option<u32>,
+        /// How many it may cost.
+        max_attempts: Option<u32>,
     },
     /// Something nobody can say: its page was overwritten.
     Unknown,
+}
+
+impl DeathAt {
+    /// What becomes of the job, in words.
+    fn fate(&self) -> String {
+        let Self::Job { fate, deaths, max_attempts, .. } = self else { return String::new() };
+        let count = match (deaths, max_attempts) {
+            (Some(deaths), Some(most)) => format!(" (death {deaths} of {most})"),
+            _ => String::new(),
+        };
+        match fate {
+            Fate::Unclear => "its answer was being sent: a whole one arrives, else the job is handed back".into(),
+            Fate::HandedBack => format!("handed back{count}"),
+            Fate::Failed => format!("its caller is told that it failed{count}"),
+        }
+    }
 }
 
 impl Death {
@@ -68,6 +93,9 @@ impl Death {
     pub fn how(&self) -> String {
         let end = &self.end;
         match &self.at {
+            DeathAt::Job { handle, timed_out: true, .. } => {
+                format!("{end} in job {}, which was past its timeout", escape(handle))
+            }
             DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
             DeathAt::Start => format!("{end} before it loaded anything"),
             DeathAt::Load { .. } => format!("{end} while its library was loaded"),
@@ -81,15 +109,13 @@ impl Death {
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
         let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB");
         match &self.at {
-            DeathAt::Job { function, handle, unique, seconds, sending } => {
+            DeathAt::Job { function, handle, unique, seconds, timed_out, .. } => {
                 let (handle, unique) = (escape(handle), escape(unique));
-                let fate = if *sending {
-                    "its answer was being sent: a whole one arrives, else the job is handed back"
-                } else {
-                    "handed back"
-                };
+                let late = if *timed_out { ", past its timeout" } else { "" };
+                let fate = self.at.fate();
                 format!(
-                    "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s; {rest}; {fate}"
+                    "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s{late}; {rest}; \
+                     {fate}"
                 )
             }
             DeathAt::Load { function } | DeathAt::New { function } => {

@@ -1,0 +1,175 @@
+//! Jobs in hand: how long they may run, and what becomes of those whose worker died.
+//!
+//! Nothing is polled: a worker's page is looked at when a job in it can first be past its timeout, which is not before a
+//! whole timeout has gone by since it was last seen without one.
+
+use std::time::Duration;
+
+use super::{Action, Core, JobSeen, Obituary, Seen, Worker};
+use crate::config::JobFate;
+use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::fate::{Fate, JobKey, fate};
+use crate::supervisor::judge::{JobLost, Verdict};
+use crate::supervisor::life::{Happening, Life, Why};
+use crate::supervisor::reconcile::WorkerId;
+
+/// The answer for the job of a worker that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// Its handle.
+    pub handle: Vec<u8>,
+    /// What its caller is told.
+    pub text: String,
+}
+
+/// What was decided about a lost job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Decided {
+    pub fate: Fate,
+    /// Workers it has cost, where this one counts; and how many it may cost.
+    pub deaths: Option<(u32, u32)>,
+}
+
+impl Core {
+    /// The workers whose pages are to be looked at now.
+    pub fn to_look_at(&self, now: Duration) -> Vec<WorkerId> {
+        let due = |worker: &Worker| worker.look_due().is_some_and(|at| now >= at);
+        self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
+    }
+
+    /// When [`to_look_at`](Self::to_look_at) names the next one.
+    pub(super) fn look_due(&self) -> Option<Duration> {
+        self.workers.values().filter_map(Worker::look_due).min()
+    }
+
+    /// Whoever may have a job with a timeout, and was not looked at yet.
+    pub(super) fn watch_jobs(&mut self, now: Duration) {
+        let Self { config, workers, .. } = self;
+        for worker in workers.values_mut().filter(|worker| worker.life.is_at_work() && worker.look.is_none()) {
+            worker.look = worker.functions.iter().filter_map(|(name, _)| config.timeout(name)).min().map(|t| now + t);
+        }
+    }
+
+    /// Timeouts may be others now.
+    pub(super) fn watch_anew(&mut self) {
+        self.workers.values_mut().for_each(|worker| worker.look = None);
+    }
+
+    /// A page was looked at.
+    pub(super) fn seen(&mut self, seen: &Seen, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
+        worker.look = None;
+        if let Life::Leaving { why: Why::JobTimeout, deadline } = worker.life {
+            return self.seen_overdue(seen, deadline, now);
+        }
+        let Some(job) = &seen.job else { return };
+        let Some((function, _)) = worker.functions.get(job.function) else { return };
+        let Some(timeout) = self.config.timeout(function).filter(|_| worker.life.is_at_work()) else { return };
+        if job.ran < timeout {
+            worker.look = Some(now + (timeout - job.ran));
+            return;
+        }
+        worker.overdue = Some(job.number);
+        let (function, pid) = (function.clone(), worker.pid.unwrap_or_default());
+        let grace = self.config.timeout_grace(&function);
+        self.tell(overdue(pid, function, job, timeout, grace));
+        self.happens(seen.worker, Happening::Overdue(now + grace), now);
+    }
+
+    /// The grace of a job is over: it is ended if it is still that one.
+    fn seen_overdue(&mut self, seen: &Seen, deadline: Duration, now: Duration) {
+        let same = seen.job.as_ref().map(|job| job.number);
+        let is_same = self.workers.get(&seen.worker).is_some_and(|worker| same.is_some() && worker.overdue == same);
+        if !is_same {
+            let deadline = now + self.config.graceful_shutdown_wait_time;
+            self.happens(seen.worker, Happening::Relieved(deadline), now);
+        } else if now >= deadline {
+            self.happens(seen.worker, Happening::Expired, now);
+        }
+    }
+
+    /// Decides what becomes of the job a dead worker had in hand, and of its connections.
+    pub(super) fn settle_job(&mut self, id: WorkerId, worker: &Worker, obituary: &Obituary, now: Duration) -> Decided {
+        let (decided, answer) = self.decide_about_job(worker, obituary, now);
+        self.do_next(Action::Release { worker: id, answer });
+        decided
+    }
+
+    fn decide_about_job(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) -> (Decided, Option<Answer>) {
+        let back = Decided { fate: Fate::HandedBack, deaths: None };
+        let lost = match &obituary.verdict {
+            Verdict::InJob(lost) => lost,
+            Verdict::WhileSending(_) => return (Decided { fate: Fate::Unclear, ..back }, None),
+            _ => return (back, None),
+        };
+        let Some((key, wish)) = self.blamed(worker, lost, obituary) else { return (back, None) };
+        let max_attempts = self.config.max_attempts(&key.function);
+        let deaths = self.deaths.count(key.clone(), now);
+        let decided = Decided { fate: fate(wish, deaths, max_attempts), deaths: Some((deaths, max_attempts)) };
+        if decided.fate != Fate::Failed {
+            return (decided, None);
+        }
+        self.deaths.forget(&key);
+        let text = self.told_to_caller(worker, lost, obituary, deaths);
+        (decided, Some(Answer { connection: lost.connection, handle: lost.handle.clone(), text }))
+    }
+
+    /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
+    /// reason, nor where nobody can say which job it was.
+    fn blamed(&self, worker: &Worker, lost: &JobLost, obituary: &Obituary) -> Option<(JobKey, JobFate)> {
+        let function = worker.functions.get(lost.function)?.0.clone();
+        let server = *worker.servers.get(obituary.server?)?;
+        let wish = match worker.ended_by_us() {
+            Some(Why::JobTimeout) => self.config.on_timeout(&function),
+            Some(Why::ByItself) | None => self.config.on_crash(&function),
+            Some(_) => return None,
+        };
+        let key = JobKey { server, function, handle: lost.handle.clone(), unique: lost.unique.clone() };
+        (!lost.handle.is_empty()).then_some((key, wish))
+    }
+
+    fn told_to_caller(&self, worker: &Worker, lost: &JobLost, obituary: &Obituary, deaths: u32) -> String {
+        let (end, ran) = (obituary.end, lost.ran.as_secs_f64());
+        let timeout = worker.functions.get(lost.function).and_then(|(function, _)| self.config.timeout(function));
+        let cause = match (worker.ended_by_us(), timeout) {
+            (Some(Why::JobTimeout), Some(timeout)) => {
+                format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
+            }
+            (Some(Why::JobTimeout), None) => format!("timed out: it ran for {ran:.3} s"),
+            _ => format!("worker {end} in this job after {ran:.3} s"),
+        };
+        if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
+    }
+}
+
+impl Worker {
+    fn look_due(&self) -> Option<Duration> {
+        match self.life {
+            Life::Leaving { why: Why::JobTimeout, deadline } => Some(deadline),
+            life if life.is_at_work() => self.look,
+            _ => None,
+        }
+    }
+
+    /// Why it ended, where it was told to.
+    pub(super) fn ended_by_us(&self) -> Option<Why> {
+        match self.life {
+            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+fn overdue(pid: i32, function: String, job: &JobSeen, timeout: Duration, grace: Duration) -> Event {
+    Event::JobOverdue {
+        pid,
+        function,
+        handle: String::from_utf8_lossy(&job.handle).into_owned(),
+        unique: job.unique.clone(),
+        seconds: seconds(job.ran),
+        timeout: seconds(timeout),
+        grace: seconds(grace),
+    }
+}

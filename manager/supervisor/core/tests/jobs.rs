@@ -1,0 +1,185 @@
+//! Jobs that are too long, and jobs that cost workers.
+
+use super::*;
+use crate::supervisor::event::{Death, DeathAt};
+use crate::supervisor::fate::Fate;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
+const INI: &str = "[GearmanManager]\ncount = 1\ntimeout = 10\ntimeout_grace = 5\n";
+
+/// One worker for one function, serving.
+fn one(ini: &str) -> Stage {
+    let mut stage = Stage::new(ini);
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+    stage.did();
+    stage
+}
+
+fn job(number: u64, ran: Duration) -> Option<JobSeen> {
+    Some(JobSeen { function: 0, number, handle: b"H:a:1".to_vec(), unique: "u".into(), ran })
+}
+
+impl Stage {
+    /// Lets time go by until a look is due; returns how long that was.
+    fn until_look(&mut self) -> Duration {
+        let due = self.core.look_due().expect("a look is due some time");
+        let waited = due.saturating_sub(self.now);
+        self.now = due;
+        assert_eq!(self.core.to_look_at(self.now).len(), 1);
+        waited
+    }
+
+    fn sees(&mut self, id: u64, job: Option<JobSeen>) -> &mut Self {
+        self.input(Input::Seen(Seen { worker: WorkerId(id), job }))
+    }
+
+    fn deaths(&self) -> Vec<Death> {
+        let death = |event: &Event| if let Event::WorkerDied(death) = event { Some(death.clone()) } else { None };
+        self.events.iter().filter_map(death).collect()
+    }
+
+    fn fates(&self) -> Vec<(Fate, Option<u32>)> {
+        let of = |death: Death| match death.at {
+            DeathAt::Job { fate, deaths, .. } => (fate, deaths),
+            other => panic!("{other:?}"),
+        };
+        self.deaths().into_iter().map(of).collect()
+    }
+}
+
+#[test]
+fn a_page_is_looked_at_no_sooner_than_a_job_can_be_late() {
+    let mut stage = one(INI);
+    assert_eq!(stage.until_look(), TIMEOUT);
+    stage.sees(1, None);
+    assert_eq!(stage.until_look(), TIMEOUT, "idle");
+    stage.sees(1, job(1, TIMEOUT / 4));
+    assert_eq!(stage.until_look(), TIMEOUT / 4 * 3, "at a job");
+    stage.sees(1, job(2, Duration::ZERO));
+    assert_eq!(stage.until_look(), TIMEOUT, "at another one");
+    assert_eq!(stage.told(|event| matches!(event, Event::JobOverdue { .. })), 0);
+    for ini in ["[GearmanManager]\ncount = 1", "[GearmanManager]\ncount = 1\ntimeout = 10\n[a]\ntimeout = none"] {
+        assert_eq!(one(ini).core.look_due(), None, "{ini}");
+    }
+}
+
+#[test]
+fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
+    let mut stage = one(INI);
+    stage.until_look();
+    stage.sees(1, job(7, TIMEOUT));
+    assert_eq!(stage.did(), ["leave 1", "terminate 1", "start a"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::JobOverdue { seconds: 10.0, grace: 5.0, .. })), 1);
+    assert_eq!(stage.until_look(), GRACE);
+    stage.sees(1, job(7, TIMEOUT + GRACE));
+    assert_eq!(stage.did(), ["kill 1"]);
+    stage.dies_in_job(1, 3);
+    assert_eq!(stage.did(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
+    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+    let line = Event::WorkerDied(stage.deaths().remove(0)).line();
+    assert!(line.contains("past its timeout") && line.contains("its caller is told"), "{line}");
+}
+
+#[test]
+fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
+    let mut stage = one(&format!("{INI}on_timeout = retry\nmax_attempts = 2\n"));
+    for (id, fate) in [(1, Fate::HandedBack), (2, Fate::Failed)] {
+        stage.until_look();
+        stage.sees(id, job(7, TIMEOUT)).serves(id + 1);
+        stage.now += GRACE;
+        stage.sees(id, job(7, TIMEOUT + GRACE)).dies_in_job(id, 3);
+        assert_eq!(stage.fates().last(), Some(&(fate, Some(u32::try_from(id).unwrap()))));
+    }
+}
+
+#[test]
+fn a_job_that_ends_within_its_grace_costs_nothing_and_the_next_one_is_not_taken_for_it() {
+    for next in [None, job(8, Duration::from_secs(1))] {
+        let mut stage = one(INI);
+        stage.until_look();
+        stage.sees(1, job(7, TIMEOUT));
+        stage.did();
+        stage.until_look();
+        stage.sees(1, next);
+        assert_eq!(stage.did(), Vec::<String>::new(), "no kill");
+        stage.input(Input::Timer).leaves(1);
+        assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 0);
+    }
+}
+
+#[test]
+fn a_timeout_holds_while_a_worker_leaves_too() {
+    let mut stage = one(INI);
+    stage.input(Input::Stop { by: "SIGTERM" });
+    stage.did();
+    stage.until_look();
+    stage.sees(1, job(7, TIMEOUT));
+    assert_eq!(stage.did(), ["leave 1", "terminate 1"]);
+    stage.until_look();
+    stage.sees(1, job(7, TIMEOUT + GRACE));
+    assert_eq!(stage.did(), ["kill 1"]);
+    stage.dies_in_job(1, 3);
+    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+}
+
+#[test]
+fn a_new_timeout_holds_for_jobs_that_run() {
+    let mut stage = one("[GearmanManager]\ncount = 1\ntimeout = 1000\n");
+    let source = Source { path: "gm.ini".as_ref(), bytes: INI.as_bytes() };
+    let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
+    stage.input(Input::Reload(Box::new(config)));
+    assert_eq!(stage.core.look_due(), Some(stage.now + TIMEOUT));
+}
+
+#[test]
+fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
+    let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 3\n");
+    for id in 1..=4 {
+        stage.did();
+        stage.dies_in_job(id, 3).serves(id + 1);
+    }
+    let (back, failed) = (Fate::HandedBack, Fate::Failed);
+    assert_eq!(stage.fates(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (back, Some(1))]);
+    let line = Event::WorkerDied(stage.deaths().remove(2)).line();
+    assert!(line.ends_with("its caller is told that it failed (death 3 of 3)"), "{line}");
+}
+
+#[test]
+fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
+    let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
+    stage.ends_in_job(1, End::Signal(11), 3);
+    assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
+    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+}
+
+/// Nobody is told of a job that may be done, that nobody can name, or that a stop cut short: its server decides.
+#[test]
+fn what_is_handed_back_without_counting() {
+    let lost = |handle: &str| JobLost {
+        function: 0,
+        connection: 1,
+        handle: handle.into(),
+        unique: String::new(),
+        ran: Duration::from_secs(2),
+    };
+    let on_crash = "[GearmanManager]\ncount = 1\non_crash = fail\n";
+    for (name, verdict, fate) in [
+        ("sending", Verdict::WhileSending(lost("H:a:1")), Some(Fate::Unclear)),
+        ("no handle", Verdict::InJob(lost("")), Some(Fate::HandedBack)),
+        ("a page without sense", Verdict::Unknown, None),
+    ] {
+        let mut stage = one(on_crash);
+        stage.ends(1, obituary(KILLED, verdict, 3));
+        assert!(!stage.did().iter().any(|line| line.starts_with("answer")), "{name}");
+        assert_eq!(fate.map(|fate| (fate, None)), fate.and_then(|_| stage.fates().first().copied()), "{name}");
+    }
+    let mut unknown_server = one(on_crash);
+    unknown_server.ends(1, Obituary { server: None, ..obituary(KILLED, Verdict::InJob(lost("H:a:1")), 3) });
+    assert_eq!(unknown_server.fates(), [(Fate::HandedBack, None)]);
+    let mut stopped = one(on_crash);
+    stopped.input(Input::Stop { by: "SIGTERM" });
+    stopped.now += Duration::from_secs(3600);
+    stopped.input(Input::Timer).dies_in_job(1, 3);
+    assert_eq!(stopped.fates(), [(Fate::HandedBack, None)]);
+}

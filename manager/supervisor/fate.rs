@@ -1,0 +1,127 @@
+//! What becomes of a job whose worker died in it: back to its job server, or an answer to its caller. Pure.
+//!
+//! At-least-once is what Gearman offers, so a job is handed back unless the configuration, or the number of workers it
+//! has cost, says otherwise. The count is this manager's own and in memory: losing it loses nothing but a few attempts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::JobFate;
+
+/// Deaths are forgotten after this time without another one.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
+const REMEMBERED: usize = 10_000;
+
+/// Names a job as long as its server knows it: another server, or the same one started anew, gives the same handles.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobKey {
+    /// Which job server.
+    pub server: usize,
+    /// Its function.
+    pub function: String,
+    /// Its handle.
+    pub handle: Vec<u8>,
+    /// Its unique id, as text.
+    pub unique: String,
+}
+
+/// How many workers died in which jobs.
+#[derive(Debug, Default)]
+pub struct Deaths(BTreeMap<JobKey, (u32, Duration)>);
+
+impl Deaths {
+    /// Counts one more. Returns how many there were in that job by now.
+    pub fn count(&mut self, job: JobKey, now: Duration) -> u32 {
+        self.0.retain(|_, (_, at)| now < *at + FORGOTTEN);
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
+            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
+            oldest.map(|key| self.0.remove(&key));
+        }
+        let (deaths, at) = self.0.entry(job).or_default();
+        (*deaths, *at) = (deaths.saturating_add(1), now);
+        *deaths
+    }
+
+    /// The job is over.
+    pub fn forget(&mut self, job: &JobKey) {
+        self.0.remove(job);
+    }
+}
+
+/// What becomes of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// Its server gives it to another worker.
+    HandedBack,
+    /// Its caller is told that it failed.
+    Failed,
+    /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
+    Unclear,
+}
+
+/// Decides about a job that cost a worker, for the `deaths`th time.
+pub fn fate(wish: JobFate, deaths: u32, max_attempts: u32) -> Fate {
+    match wish {
+        JobFate::Retry if deaths < max_attempts => Fate::HandedBack,
+        JobFate::Retry | JobFate::Fail => Fate::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(handle: &str) -> JobKey {
+        JobKey { server: 0, function: "f".into(), handle: handle.into(), unique: String::new() }
+    }
+
+    #[test]
+    fn a_job_is_tried_again_until_it_has_cost_too_many_workers() {
+        use Fate::{Failed, HandedBack};
+        use JobFate::{Fail, Retry};
+        for (wish, deaths, max_attempts, expected) in [
+            (Retry, 1, 3, HandedBack),
+            (Retry, 2, 3, HandedBack),
+            (Retry, 3, 3, Failed),
+            (Retry, 4, 3, Failed),
+            (Retry, 1, 1, Failed),
+            (Fail, 1, 3, Failed),
+        ] {
+            assert_eq!(fate(wish, deaths, max_attempts), expected, "{wish:?}, {deaths} of {max_attempts}");
+        }
+    }
+
+    #[test]
+    fn deaths_are_counted_job_by_job_and_forgotten_in_time() {
+        let (mut deaths, start) = (Deaths::default(), Duration::from_secs(100));
+        assert_eq!(deaths.count(job("H:1"), start), 1);
+        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN / 2), 2);
+        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN / 2), 1);
+        for other in [
+            JobKey { server: 1, ..job("H:1") },
+            JobKey { function: "g".into(), ..job("H:1") },
+            JobKey { unique: "u".into(), ..job("H:1") },
+        ] {
+            assert_eq!(deaths.count(other.clone(), start), 1, "{other:?}");
+        }
+        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
+        deaths.forget(&job("H:1"));
+        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 1);
+        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut deaths = Deaths::default();
+        for n in 0..REMEMBERED as u64 + 10 {
+            deaths.count(job(&n.to_string()), Duration::from_secs(1) + Duration::from_millis(n));
+        }
+        assert_eq!(deaths.0.len(), REMEMBERED);
+        assert_eq!(deaths.count(job("0"), Duration::from_secs(60)), 1, "the oldest went");
+        assert_eq!(deaths.count(job("500"), Duration::from_secs(60)), 2);
+    }
+}

@@ -1,0 +1,121 @@
+//! Jobs that are too long, and jobs that cost workers: what becomes of them, and what their callers are told.
+
+use gm_native::gearman::client::News;
+use nix::sys::signal::Signal;
+
+use crate::scene::{Job, lines, path, served, wait_serving, workers};
+use crate::support::manager::Manager;
+
+/// The reason and the end of a job that failed, and nothing else.
+#[track_caller]
+fn failure(job: Job) -> String {
+    match job.news().as_slice() {
+        [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
+        other => panic!("no plain failure: {other:?}"),
+    }
+}
+
+fn count(manager: &Manager, event: &str) -> usize {
+    manager.events().iter().filter(|e| e["event"] == event).count()
+}
+
+/// P5: a job that ends by itself neither at its timeout nor when it is asked to.
+#[test]
+fn a_job_past_its_timeout_is_ended_and_its_caller_told() {
+    let (gearmand, manager) = served("timeout = 300ms\ntimeout_grace = 200ms");
+    let [before] = workers(&manager)[..] else { panic!("one worker was planned") };
+    let (notes, never) = (path(&manager, "notes"), path(&manager, "never"));
+    let job = Job::act(&gearmand, "u1", &format!("note {notes}\nwait {never}"));
+    let handle = job.handle.clone();
+    let told = failure(job);
+    assert!(told.starts_with("timed out: it ran for 0.") && told.ends_with("its timeout is 0.3 s\n"), "{told}");
+    let overdue = manager.wait_event("job_overdue", |event| event["handle"] == handle.as_str());
+    assert_eq!([&overdue["unique"], &overdue["function"]], ["u1", "act"], "{overdue}");
+    let death = manager.wait_event("worker_died", |event| event["pid"] == before.as_raw());
+    assert_eq!([&death["end"], &death["fate"]], ["killed by SIGKILL", "failed"], "{death}");
+    assert!(death["seconds"].as_f64().unwrap() >= 0.5 && death["timed_out"] == true, "{death}");
+    manager.wait_log(&format!("job {handle} (unique u1) has run for"));
+    // It is not run by anybody else, and there is a worker again.
+    assert_eq!(Job::act(&gearmand, "", "say next").result(), b"next");
+    assert_eq!(lines(&notes), ["u1"]);
+}
+
+/// It hears of it in time, ends the job as it likes, and the worker leaves without a word of a death.
+#[test]
+fn a_job_that_is_asked_to_end_and_does_so_is_answered_as_it_likes() {
+    let (gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 1h");
+    let [before] = workers(&manager)[..] else { panic!("one worker was planned") };
+    assert_eq!(Job::act(&gearmand, "", "stopping\nsay enough").result(), b"enough");
+    manager.wait_event("worker_left", |event| event["pid"] == before.as_raw());
+    wait_serving(&manager, "act");
+    assert_eq!(Job::act(&gearmand, "", "say next").result(), b"next");
+    assert_eq!((count(&manager, "job_overdue"), count(&manager, "worker_died")), (1, 0));
+}
+
+/// Jobs below it are left alone, however many of them there are; and a job's start is what counts, not the worker's.
+#[test]
+fn jobs_within_their_timeout_are_left_alone() {
+    let (gearmand, manager) = served("timeout = 10\n[other]\ntimeout = 1ms");
+    let before = workers(&manager);
+    for _ in 0..20 {
+        Job::act(&gearmand, "", "take 20").result();
+    }
+    assert_eq!(workers(&manager), before);
+    assert_eq!(count(&manager, "job_overdue"), 0);
+}
+
+#[test]
+fn with_on_timeout_retry_another_worker_has_a_try() {
+    let (gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 50ms\non_timeout = retry\nmax_attempts = 2");
+    let (notes, never) = (path(&manager, "notes"), path(&manager, "never"));
+    let mark = path(&manager, "mark");
+    let second = Job::act(&gearmand, "second", &format!("note {notes}\nfirst {mark} wait {never}\nsay done"));
+    assert_eq!(second.result(), b"done");
+    let told = failure(Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")));
+    assert!(told.starts_with("timed out") && told.ends_with("; 2 workers were lost in this job\n"), "{told}");
+    assert_eq!(lines(&notes), ["second", "second", "none", "none"]);
+    manager.wait_event("worker_died", |event| event["fate"] == "failed");
+    let fates: Vec<_> = manager.events().iter().filter_map(|event| Some(event.get("fate")?.clone())).collect();
+    assert_eq!(fates, ["handed_back", "handed_back", "failed"]);
+}
+
+/// P14, as far as its caller is concerned: three workers, the default, then a word; others are served all the time.
+#[test]
+fn a_job_that_kills_every_worker_is_given_up() {
+    let (gearmand, manager) = served("count = 2");
+    let notes = path(&manager, "notes");
+    let poison = Job::act(&gearmand, "poison", &format!("note {notes}\nsegv"));
+    for _ in 0..50 {
+        assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well");
+    }
+    let told = failure(poison);
+    assert!(told.starts_with("worker killed by SIGSEGV in this job after"), "{told}");
+    assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
+    assert_eq!(lines(&notes), ["poison"; 3]);
+    manager.wait_log("its caller is told that it failed (death 3 of 3)");
+    assert_eq!(manager.log().matches("handed back (death ").count(), 2, "{}", manager.log());
+    wait_serving(&manager, "act");
+}
+
+#[test]
+fn with_on_crash_fail_the_caller_is_told_at_once() {
+    let (gearmand, manager) = served("on_crash = fail");
+    for (step, end) in [("segv", "killed by SIGSEGV"), ("exit 0", "exited with code 0")] {
+        let notes = path(&manager, step);
+        let told = failure(Job::act(&gearmand, "u", &format!("note {notes}\n{step}")));
+        assert!(told.starts_with(&format!("worker {end} in this job after")), "{told}");
+        assert_eq!(lines(&notes), ["u"]);
+    }
+    assert_eq!(Job::act(&gearmand, "", "say next").result(), b"next");
+}
+
+/// A stop does not wait longer for such a job than for its timeout.
+#[test]
+fn a_timeout_holds_during_a_drain() {
+    let (gearmand, mut manager) = served("timeout = 300ms\ntimeout_grace = 100ms\ngraceful_shutdown_wait_time = 1h");
+    let job = Job::act(&gearmand, "", &format!("wait {}", path(&manager, "never")));
+    crate::scene::wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGTERM);
+    assert!(failure(job).starts_with("timed out"));
+    assert!(manager.wait_exit().success());
+}
