@@ -38,11 +38,6 @@ impl Core {
         let death = death(&worker, obituary, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
-        // A job past its timeout speaks against a canary as a crash does, and not against starting another worker.
-        if told == Some(Why::JobTimeout) {
-            self.canary_died(&worker, obituary, &how, now);
-            return;
-        }
         let by_us = told.is_some_and(|why| why != Why::ByItself);
         if by_us || self.canary_died(&worker, obituary, &how, now) {
             return;

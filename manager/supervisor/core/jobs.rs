@@ -76,6 +76,7 @@ impl Core {
         let grace = self.config.timeout_grace(&function);
         self.tell(overdue(pid, function, job, timeout, grace));
         self.happens(seen.worker, Happening::Overdue(now + grace), now);
+        self.canary_is_late(seen.worker, job, now);
     }
 
     /// The grace of a job is over: it is ended if it is still that one.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Action, Core, Key, Obituary, Worker, group_key};
+use super::{Action, Core, JobSeen, Key, Obituary, Worker, group_key};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::judge::Verdict;
@@ -282,6 +282,16 @@ impl Core {
             self.blame_trial(&worker.key, &suspects, how, now);
         }
         !suspects.is_empty()
+    }
+
+    /// A canary's job is past its timeout: that speaks against a version it tries as a crash in the job would.
+    pub(super) fn canary_is_late(&mut self, id: WorkerId, job: &JobSeen, now: Duration) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (key, suspects) = (worker.key.clone(), worker.suspects(worker.functions.get(job.function)));
+        if !suspects.is_empty() {
+            let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
+            self.blame_trial(&key, &suspects, &reason, now);
+        }
     }
 
     /// One suspect is given up; of several each is tried alone.

@@ -183,3 +183,22 @@ fn what_is_handed_back_without_counting() {
     stopped.input(Input::Timer).dies_in_job(1, 3);
     assert_eq!(stopped.fates(), [(Fate::HandedBack, None)]);
 }
+
+#[test]
+fn a_canary_whose_job_is_too_long_is_given_up_at_once_and_another_is_not_tried() {
+    let mut stage = one(INI);
+    stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2);
+    stage.did();
+    stage.now += TIMEOUT;
+    stage.sees(2, job(1, TIMEOUT));
+    let stopped = stage.events.iter().find_map(|event| match event {
+        Event::RolloutStopped { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(stopped, Some("its job H:a:1 was past its timeout"));
+    assert_eq!(stage.did(), ["leave 2", "terminate 2"]);
+    stage.now += GRACE;
+    stage.sees(2, job(1, TIMEOUT + GRACE)).dies_in_job(2, 1);
+    assert_eq!(stage.did()[0], "kill 2");
+    assert!(!stage.did().iter().any(|line| line.starts_with("start")), "the old version goes on");
+}
