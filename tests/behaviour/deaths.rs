@@ -85,7 +85,7 @@ fn a_job_that_ends_its_worker_is_no_success_and_is_tried_again() {
 fn no_job_is_lost_while_workers_are_killed_under_load() {
     const JOBS: usize = 400;
     const KILLED: usize = 25;
-    let (gearmand, manager) = served("count = 4\nbackoff_max = 10ms");
+    let (gearmand, manager) = served("count = 4\nbackoff_max = 10ms\nmax_attempts = 1000");
     let notes = path(&manager, "notes");
     let mut client = gearmand.client();
     for number in 0..JOBS {
@@ -229,7 +229,7 @@ fn unread(port: u16) -> u64 {
 fn a_function_that_crashes_again_and_again_backs_off_and_stays() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]).plugin("reverse_string", &plugins::example("reverse_string"));
-    let manager = setup.start();
+    let manager = setup.ini("max_attempts = 1000").start();
     wait_serving(&manager, "act");
     let counter = path(&manager, "runs");
     let job = Job::act(&gearmand, "poison", &format!("note {counter}\nfirst {counter}8 say\nabort"));
