@@ -162,7 +162,7 @@ pub(super) fn at(word: &str) -> Life {
         "connecting" => Life::Loaded { since: when },
         "ready" => Life::Ready,
         "going" => Life::Going,
-        "leaving" => Life::Leaving { why: Why::Replaced, deadline: when },
+        "leaving" => Life::Leaving { why: Why::Replaced, deadline: None },
         _ => Life::Serving { since: when },
     }
 }

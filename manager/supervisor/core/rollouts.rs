@@ -53,7 +53,6 @@ impl Core {
             return;
         }
         let wanted = self.wanted_trials(now);
-        let deadline = now + self.config.graceful_shutdown_wait_time;
         let there: Vec<(WorkerId, Key, Trial)> = self
             .workers
             .iter()
@@ -66,7 +65,7 @@ impl Core {
                 false => wanted == trial,
             });
             if !right {
-                self.happens(*id, Happening::Dismiss(Why::Surplus, deadline), now);
+                self.happens(*id, Happening::Dismiss(Why::Surplus, None), now);
             }
         }
         for (key, trial) in wanted {
