@@ -354,10 +354,10 @@ impl Core {
         let members: Vec<Member> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.key == *key && (worker.trial.is_none() || !worker.life.is_live()))
+            .filter(|(_, worker)| worker.key == *key)
             .map(|(id, worker)| {
                 let fresh = self.is_fresh(worker, &wanted, &all, now);
-                Member { id: *id, life: worker.life, fresh, runs: worker.runs }
+                Member { id: *id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some() }
             })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
@@ -366,7 +366,6 @@ impl Core {
         if group.is_none() && self.is_awaited(key) {
             return;
         }
-        let count = count.saturating_sub(self.seat_canary(key, count, surge, now));
         let decision = decide(&members, Want { count, surge, room });
         for (id, why) in decision.dismiss {
             self.happens(id, Happening::Dismiss(why, None), now);

@@ -18,7 +18,7 @@ use serde::Serialize;
 pub enum Why {
     /// The manager stops.
     Stop,
-    /// A newer one serves in its place.
+    /// A newer one takes its place.
     Replaced,
     /// There are more workers than planned.
     Surplus,

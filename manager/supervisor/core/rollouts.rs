@@ -76,25 +76,6 @@ impl Core {
         self.look_later(now);
     }
 
-    /// Lets the group's canary go to work once it is ready: at once where the group may have one worker too many, else
-    /// when one of the others has left its place to it. Returns how many places it takes from the others.
-    pub(super) fn seat_canary(&mut self, key: &Key, count: u32, surge: u32, now: Duration) -> u32 {
-        let of_group = |worker: &&Worker| worker.key == *key;
-        let is_canary = |worker: &Worker| worker.trial.is_some() && worker.life.is_live();
-        let mut canaries = self.workers.iter().filter(|(_, worker)| worker.key == *key && is_canary(worker));
-        let Some((id, canary)) = canaries.next().map(|(id, worker)| (*id, worker.life)) else { return 0 };
-        if surge > 0 {
-            self.happens(id, Happening::Admit, now);
-            return 0;
-        }
-        let may_run = |worker: &&Worker| worker.life.is_admitted() || !worker.life.is_live();
-        let at_work = self.workers.values().filter(of_group).filter(may_run).filter(|w| w.runs != Runs::None);
-        if at_work.count() < count as usize {
-            self.happens(id, Happening::Admit, now);
-        }
-        u32::from(matches!(canary, Life::Ready | Life::Going | Life::Serving { .. }))
-    }
-
     /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.
     fn is_being_read(&self, key: &Key) -> bool {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
