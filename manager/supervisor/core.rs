@@ -313,7 +313,7 @@ impl Core {
                 self.phase = Phase::Draining { since: now, deadline, signals: 1 };
                 let workers = self.workers.len();
                 self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait) });
-                self.dismiss_all(Why::Stop, deadline, now);
+                self.stop_all(deadline, now);
             }
             Phase::Draining { signals, deadline, .. } => {
                 *signals += 1;
@@ -325,16 +325,17 @@ impl Core {
                     );
                     self.tell(Event::Reloaded { text });
                 } else {
-                    self.dismiss_all(Why::Stop, now, now);
+                    self.stop_all(now, now);
                 }
             }
             Phase::Finished => {}
         }
     }
 
-    fn dismiss_all(&mut self, why: Why, deadline: Duration, now: Duration) {
+    /// The one dismissal that cuts jobs, at its deadline.
+    fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.happens(id, Happening::Dismiss(why, deadline), now));
+        all.into_iter().for_each(|id| self.happens(id, Happening::Dismiss(Why::Stop, Some(deadline)), now));
     }
 
     /// Whose time is up.
@@ -367,10 +368,10 @@ impl Core {
         let members: Vec<Member> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.key == *key && (worker.trial.is_none() || !worker.life.is_live()))
+            .filter(|(_, worker)| worker.key == *key)
             .map(|(id, worker)| {
                 let fresh = self.is_fresh(worker, &wanted, &all, now);
-                Member { id: *id, life: worker.life, fresh, runs: worker.runs }
+                Member { id: *id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some() }
             })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
@@ -379,11 +380,9 @@ impl Core {
         if group.is_none() && self.is_awaited(key) {
             return;
         }
-        let count = count.saturating_sub(self.seat_canary(key, count, surge, now));
         let decision = decide(&members, Want { count, surge, room });
-        let deadline = now + self.config.graceful_shutdown_wait_time;
         for (id, why) in decision.dismiss {
-            self.happens(id, Happening::Dismiss(why, deadline), now);
+            self.happens(id, Happening::Dismiss(why, None), now);
         }
         for id in decision.admit {
             self.happens(id, Happening::Admit, now);

@@ -463,7 +463,7 @@ pub fn several(functions: &[String]) -> String {
 fn words(why: Why) -> &'static str {
     match why {
         Why::Stop => "the manager stops",
-        Why::Replaced => "a newer one serves in its place",
+        Why::Replaced => "a newer one takes its place",
         Why::Surplus => "it is one more than planned",
         Why::ByItself => "it was asked to by a signal",
         Why::StartTimeout => "it was not loaded within start_timeout",

@@ -5,8 +5,8 @@
 //!     \__________\________\________\________\__________\-> Dying -> (gone)
 //! ```
 //!
-//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; past its
-//! deadline it is killed; whatever happens, it is gone only when the process was reaped.
+//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; where it was
+//! given a deadline, by a stop, it is killed then; whatever happens, it is gone only when the process was reaped.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use serde::Serialize;
 pub enum Why {
     /// The manager stops.
     Stop,
-    /// A newer one serves in its place.
+    /// A newer one takes its place.
     Replaced,
     /// There are more workers than planned.
     Surplus,
@@ -56,12 +56,12 @@ pub enum Life {
         /// Since when.
         since: Duration,
     },
-    /// Told to leave, until the deadline.
+    /// Told to leave, or leaving by itself; it finishes the job in hand first.
     Leaving {
         /// Why.
         why: Why,
-        /// When it is killed.
-        deadline: Duration,
+        /// When it is killed. `None`: never, since only a stop ends a job.
+        deadline: Option<Duration>,
     },
     /// Killed, not reaped yet.
     Dying {
@@ -85,12 +85,13 @@ pub enum Happening {
     Leaves,
     /// It says that a library cannot be loaded or used; it ends by itself.
     CannotServe,
-    /// It has to go, for this reason; killed at the deadline.
-    Dismiss(Why, Duration),
+    /// It has to go, for this reason; killed at the deadline, where there is one.
+    Dismiss(Why, Option<Duration>),
     /// Its job is past its timeout: it has until the deadline to end it.
     Overdue(Duration),
-    /// The job that was past its timeout has ended after all; killed at the deadline if it does not leave.
-    Relieved(Duration),
+    /// The job that was past its timeout has ended after all: it leaves for this reason, killed at the deadline, where
+    /// there is one.
+    Relieved(Why, Option<Duration>),
     /// The job that was past its timeout is past its grace, too.
     Expired,
     /// Time went by.
@@ -112,9 +113,6 @@ pub enum Step {
     Kill(Why),
 }
 
-/// The deadline of a worker that leaves although nobody told it to, past the one it keeps itself.
-const BY_ITSELF: Duration = Duration::from_secs(3600);
-
 impl Life {
     /// The table: what a happening makes of a worker, and what is to be done.
     #[must_use]
@@ -129,17 +127,17 @@ impl Life {
             (life, H::Loaded | H::Ready | H::Admit | H::Serving) => (life, Step::Nothing),
 
             (Self::Leaving { .. } | Self::Dying { .. }, H::Leaves) => (self, Step::Nothing),
-            (_, H::Leaves) => (Self::Leaving { why: Why::ByItself, deadline: now + BY_ITSELF }, Step::Nothing),
+            (_, H::Leaves) => (Self::Leaving { why: Why::ByItself, deadline: None }, Step::Nothing),
 
             // It exits next; the deadline is for one that does not.
             (Self::Starting { deadline }, H::CannotServe) => {
-                (Self::Leaving { why: Why::CannotServe, deadline }, Step::Nothing)
+                (Self::Leaving { why: Why::CannotServe, deadline: Some(deadline) }, Step::Nothing)
             }
             (life, H::CannotServe) => (life, Step::Nothing),
 
             (Self::Dying { .. }, H::Dismiss(..)) => (self, Step::Nothing),
-            (Self::Leaving { why, deadline }, H::Dismiss(_, sooner)) => {
-                (Self::Leaving { why, deadline: deadline.min(sooner) }, Step::Nothing)
+            (Self::Leaving { why, deadline }, H::Dismiss(_, another)) => {
+                (Self::Leaving { why, deadline: deadline.into_iter().chain(another).min() }, Step::Nothing)
             }
             // Nothing reads orders while a library loads, and there is no job to finish.
             (Self::Starting { .. }, H::Dismiss(why, _)) => (Self::Dying { why }, Step::Kill(why)),
@@ -149,22 +147,23 @@ impl Life {
                 (Self::Dying { why: Why::StartTimeout }, Step::Kill(Why::StartTimeout))
             }
             (Self::Serving { .. }, H::Overdue(deadline)) => {
-                (Self::Leaving { why: Why::JobTimeout, deadline }, Step::Terminate)
+                (Self::Leaving { why: Why::JobTimeout, deadline: Some(deadline) }, Step::Terminate)
             }
-            (Self::Leaving { deadline, .. }, H::Overdue(sooner)) => {
-                (Self::Leaving { why: Why::JobTimeout, deadline: deadline.min(sooner) }, Step::Terminate)
+            (Self::Leaving { deadline, .. }, H::Overdue(at)) => {
+                let deadline = deadline.map_or(at, |before| before.min(at));
+                (Self::Leaving { why: Why::JobTimeout, deadline: Some(deadline) }, Step::Terminate)
             }
-            (Self::Leaving { why: Why::JobTimeout, .. }, H::Relieved(deadline)) => {
-                (Self::Leaving { why: Why::Replaced, deadline }, Step::Nothing)
+            (Self::Leaving { why: Why::JobTimeout, .. }, H::Relieved(why, deadline)) => {
+                (Self::Leaving { why, deadline }, Step::Nothing)
             }
             (Self::Leaving { why: Why::JobTimeout, .. }, H::Expired) => {
                 (Self::Dying { why: Why::JobTimeout }, Step::Kill(Why::JobTimeout))
             }
-            (life, H::Overdue(_) | H::Relieved(_) | H::Expired) => (life, Step::Nothing),
+            (life, H::Overdue(_) | H::Relieved(..) | H::Expired) => (life, Step::Nothing),
 
             // Whether its job has ended meanwhile is looked at first.
             (Self::Leaving { why: Why::JobTimeout, .. }, H::Tick) => (self, Step::Nothing),
-            (Self::Leaving { deadline, .. }, H::Tick) if now >= deadline => {
+            (Self::Leaving { deadline, .. }, H::Tick) if deadline.is_some_and(|at| now >= at) => {
                 (Self::Dying { why: Why::LeaveTimeout }, Step::Kill(Why::LeaveTimeout))
             }
             (life, H::Tick) => (life, Step::Nothing),
@@ -175,7 +174,8 @@ impl Life {
     pub fn deadline(self) -> Option<Duration> {
         match self {
             Self::Leaving { why: Why::JobTimeout, .. } => None,
-            Self::Starting { deadline } | Self::Leaving { deadline, .. } => Some(deadline),
+            Self::Starting { deadline } => Some(deadline),
+            Self::Leaving { deadline, .. } => deadline,
             _ => None,
         }
     }
@@ -235,14 +235,14 @@ mod tests {
         let late = Starting { deadline: NOW };
         let loaded = Loaded { since: NOW };
         let serving = Serving { since: NOW };
-        let leaving = Leaving { why: Why::Replaced, deadline: LATER };
-        let overdue = Leaving { why: Why::Replaced, deadline: NOW };
+        let leaving = Leaving { why: Why::Replaced, deadline: None };
+        let overdue = Leaving { why: Why::Stop, deadline: Some(NOW) };
         // Not killed by time alone: whether its job has ended meanwhile is looked at first.
-        let timed_out = Leaving { why: Why::JobTimeout, deadline: NOW };
+        let timed_out = Leaving { why: Why::JobTimeout, deadline: Some(NOW) };
         let dying = Dying { why: Why::StartTimeout };
-        let by_itself = Leaving { why: Why::ByItself, deadline: NOW + BY_ITSELF };
-        let told = Leaving { why: Why::Stop, deadline: LATER };
-        let dismiss = H::Dismiss(Why::Stop, LATER);
+        let by_itself = Leaving { why: Why::ByItself, deadline: None };
+        let told = Leaving { why: Why::Replaced, deadline: None };
+        let dismiss = H::Dismiss(Why::Replaced, None);
         let nothing = |state: Life| (state, Step::Nothing);
         let killed = |why| (Dying { why }, Step::Kill(why));
         let states = [starting, late, loaded, Ready, Going, serving, leaving, overdue, timed_out, dying];
@@ -325,8 +325,8 @@ mod tests {
             (
                 H::CannotServe,
                 [
-                    nothing(Leaving { why: Why::CannotServe, deadline: LATER }),
-                    nothing(Leaving { why: Why::CannotServe, deadline: NOW }),
+                    nothing(Leaving { why: Why::CannotServe, deadline: Some(LATER) }),
+                    nothing(Leaving { why: Why::CannotServe, deadline: Some(NOW) }),
                     nothing(loaded),
                     nothing(Ready),
                     nothing(Going),
@@ -340,8 +340,8 @@ mod tests {
             (
                 dismiss,
                 [
-                    killed(Why::Stop),
-                    killed(Why::Stop),
+                    killed(Why::Replaced),
+                    killed(Why::Replaced),
                     (told, Step::Leave),
                     (told, Step::Leave),
                     (told, Step::Leave),
@@ -375,15 +375,15 @@ mod tests {
                     nothing(loaded),
                     nothing(Ready),
                     nothing(Going),
-                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
-                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
-                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
-                    (Leaving { why: Why::JobTimeout, deadline: NOW }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: Some(NOW) }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: Some(NOW) }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: Some(NOW) }, Step::Terminate),
+                    (Leaving { why: Why::JobTimeout, deadline: Some(NOW) }, Step::Terminate),
                     nothing(dying),
                 ],
             ),
             (
-                H::Relieved(LATER),
+                H::Relieved(Why::Replaced, None),
                 [
                     nothing(starting),
                     nothing(late),
@@ -422,8 +422,16 @@ mod tests {
 
     #[test]
     fn a_second_dismissal_only_shortens_the_deadline() {
-        let leaving = Life::Leaving { why: Why::Replaced, deadline: LATER };
-        let (life, step) = leaving.step(Happening::Dismiss(Why::Stop, NOW), NOW);
-        assert_eq!((life, step), (Life::Leaving { why: Why::Replaced, deadline: NOW }, Step::Nothing));
+        for (first, second, both) in [
+            (None, Some(NOW), Some(NOW)),
+            (Some(LATER), Some(NOW), Some(NOW)),
+            (Some(NOW), Some(LATER), Some(NOW)),
+            (Some(LATER), None, Some(LATER)),
+            (None, None, None),
+        ] {
+            let leaving = |deadline| Life::Leaving { why: Why::Replaced, deadline };
+            let stepped = leaving(first).step(Happening::Dismiss(Why::Stop, second), NOW);
+            assert_eq!(stepped, (leaving(both), Step::Nothing), "{first:?}, then {second:?}");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Member {
     pub fresh: bool,
     /// How many jobs it has left.
     pub runs: Runs,
+    /// Whether it tries a new version, beside those that the plan wants. Whoever watches it starts and dismisses it.
+    pub canary: bool,
 }
 
 /// What the group should be.
@@ -72,17 +74,22 @@ struct Sorted<'a> {
     spent: Vec<&'a Member>,
     /// Of no use to anybody: old, and not even at work.
     useless: Vec<&'a Member>,
+    /// Trying a new version, with runs left.
+    canaries: Vec<&'a Member>,
     /// Told to leave, and perhaps still in a job.
     leaving: u32,
 }
 
 fn sorted(members: &[Member]) -> Sorted<'_> {
     let (mut heirs, mut good, mut tiring, mut stale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut spent, mut useless, mut leaving) = (Vec::new(), Vec::new(), 0);
+    let (mut spent, mut useless, mut canaries, mut leaving) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for member in members {
         let serving = member.life.is_serving();
         match (member.fresh, member.runs) {
             _ if !member.life.is_live() => leaving += 1,
+            // It waits for its verdict only.
+            (_, Runs::None) if member.canary => {}
+            _ if member.canary => canaries.push(member),
             (_, Runs::None) => spent.push(member),
             (false, _) if !serving => useless.push(member),
             (false, _) => stale.push(member),
@@ -91,13 +98,25 @@ fn sorted(members: &[Member]) -> Sorted<'_> {
             (true, Runs::Many) => good.push(member),
         }
     }
-    Sorted { heirs, good, tiring, stale, spent, useless, leaving }
+    Sorted { heirs, good, tiring, stale, spent, useless, canaries, leaving }
 }
 
 /// Compares.
 pub fn decide(members: &[Member], want: Want) -> Decision {
     let sorted = sorted(members);
-    Decision { start: starts(&sorted, want), admit: admits(&sorted, want), dismiss: dismissals(sorted, want) }
+    let seats = seats(&sorted, want);
+    let others = Want { count: want.count.saturating_sub(seats), ..want };
+    Decision {
+        start: starts(&sorted, others),
+        admit: admits(&sorted, want),
+        dismiss: dismissals(&sorted, others, seats),
+    }
+}
+
+/// Places of the plan that canaries take from the others: none where the group may have one worker too many.
+fn seats(sorted: &Sorted<'_>, want: Want) -> u32 {
+    let seated = |m: &&&Member| matches!(m.life, Life::Ready) || m.life.is_admitted();
+    if want.surge > 0 { 0 } else { sorted.canaries.iter().filter(seated).count() as u32 }
 }
 
 fn starts(sorted: &Sorted<'_>, want: Want) -> u32 {
@@ -114,29 +133,36 @@ fn starts(sorted: &Sorted<'_>, want: Want) -> u32 {
 }
 
 /// Whoever is ready goes to work where there is a place: one that the plan has free, or one that an old worker is about
-/// to leave. Not those that wait for the last run of another.
+/// to leave. Not those that wait for the last run of another. A canary first; it needs no place where there may be one
+/// worker too many.
 fn admits(sorted: &Sorted<'_>, want: Want) -> Vec<WorkerId> {
+    let admitted = |members: &[&Member]| members.iter().filter(|m| m.life.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
     let at_work = (sorted.good.len() + sorted.tiring.len()) as u32 + stale;
-    let (taken, places) = match want.surge {
-        0 => (at_work + sorted.leaving, want.count),
-        surge => (at_work, want.count + surge.min(stale)),
+    let beside = admitted(&sorted.useless) + admitted(&sorted.canaries) + sorted.leaving;
+    let canaries = ready(&sorted.canaries).count();
+    let free = match want.surge {
+        0 => want.count.saturating_sub(at_work + beside) as usize,
+        surge => canaries + (want.count + surge.min(stale)).saturating_sub(at_work) as usize,
     };
-    let free = places.saturating_sub(taken) as usize;
-    sorted.heirs.iter().filter(|m| matches!(m.life, Life::Ready)).take(free).map(|m| m.id).collect()
+    ready(&sorted.canaries).chain(ready(&sorted.heirs)).take(free).collect()
 }
 
-fn dismissals(sorted: Sorted<'_>, want: Want) -> Vec<(WorkerId, Why)> {
-    let Sorted { heirs, good, tiring, stale, spent, useless, leaving } = sorted;
+fn ready<'a>(members: &'a [&Member]) -> impl Iterator<Item = WorkerId> + 'a {
+    members.iter().filter(|m| matches!(m.life, Life::Ready)).map(|m| m.id)
+}
+
+fn dismissals(sorted: &Sorted<'_>, want: Want, seats: u32) -> Vec<(WorkerId, Why)> {
+    let Sorted { heirs, good, tiring, stale, spent, useless, canaries, leaving } = sorted;
     let serving = |members: &[&Member]| members.iter().filter(|m| m.life.is_serving()).count() as u32;
-    let still = serving(&good) + serving(&tiring) + stale.len() as u32;
+    let still = serving(good) + serving(tiring) + stale.len() as u32;
     let mut dismiss: Vec<(WorkerId, Why)> = useless.iter().map(|m| (m.id, Why::Surplus)).collect();
     let why = if want.count == 0 { Why::Surplus } else { Why::Replaced };
 
     // Old ones go as new ones serve; with no surge one goes first, once its successor is ready and all others serve.
     let ahead = still.saturating_sub(want.count);
-    let ready = heirs.iter().any(|m| matches!(m.life, Life::Ready));
-    let first = u32::from(want.surge == 0 && ready && leaving == 0 && still >= want.count);
+    let all_serve = *leaving == 0 && still + serving(canaries) >= want.count + seats;
+    let first = u32::from(want.surge == 0 && ready(heirs).next().is_some() && all_serve);
     let go = ahead.max(first).min(stale.len() as u32) as usize;
     dismiss.extend(stale.iter().take(go).map(|m| (m.id, why)));
 
@@ -146,10 +172,11 @@ fn dismissals(sorted: Sorted<'_>, want: Want) -> Vec<(WorkerId, Why)> {
 
     // Fewer are wanted: those that are not at work go first, then the youngest.
     let waiting = heirs.len().min(tiring.len());
-    let mut rest: Vec<&Member> = heirs.into_iter().chain(good).chain(tiring).collect();
+    let mut rest: Vec<&Member> = heirs.iter().chain(good).chain(tiring).copied().collect();
     rest.sort_by_key(|m| (m.life.is_serving(), std::cmp::Reverse(m.id)));
     let surplus = rest.len().saturating_sub(want.count as usize + waiting);
-    dismiss.extend(rest.iter().take(surplus).map(|m| (m.id, Why::Surplus)));
+    let why = if seats > 0 { Why::Replaced } else { Why::Surplus };
+    dismiss.extend(rest.iter().take(surplus).map(|m| (m.id, why)));
     dismiss
 }
 
@@ -162,7 +189,7 @@ pub(super) fn at(word: &str) -> Life {
         "connecting" => Life::Loaded { since: when },
         "ready" => Life::Ready,
         "going" => Life::Going,
-        "leaving" => Life::Leaving { why: Why::Replaced, deadline: when },
+        "leaving" => Life::Leaving { why: Why::Replaced, deadline: None },
         _ => Life::Serving { since: when },
     }
 }

@@ -11,7 +11,7 @@ use gm_native::gearman::client::News;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
-use crate::scene::{command, file, hash, rename_over, served, version, wait_all, wait_deployed};
+use crate::scene::{Job, command, file, hash, of, rename_over, said, served, version, wait_all, wait_deployed};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -100,6 +100,27 @@ fn no_job_is_lost_fails_or_is_run_twice() {
     let answers = settle(accounts, &notes);
     assert!(["v2", "v3", "v4"].iter().all(|name| answers.contains_key(*name)), "{answers:?}");
     assert_eq!(manager.status()["functions"][0]["workers_ready"], 4);
+}
+
+/// Only a stop cuts a job: the worker that has it stays until it is done, and others are replaced meanwhile.
+#[test]
+fn a_long_job_outlasts_deploys() {
+    let (gearmand, manager) = served("dedicated_count = 2\ngraceful_shutdown_wait_time = 1ms");
+    let gate = manager.dir().join("gate");
+    let job = Job::start(&gearmand, "stamped", "", &format!("wait {}", gate.display()));
+    manager.wait_status("the job to run", |status| of(status, "workers", "state", "busy").map(drop));
+    for name in ["v2", "v3"] {
+        rename_over(&manager, &version(name));
+        manager.wait_event("rollout_promoted", |event| event["version"] == *hash(&version(name)));
+        manager.wait_status("new code everywhere else", |status| {
+            let about = of(status, "functions", "name", "stamped")?;
+            (about["workers_ready"] == 2 && status["workers"].as_array()?.len() == 3).then_some(())
+        });
+    }
+    fs::write(&gate, "").unwrap();
+    assert_eq!(job.result(), b"v1");
+    wait_deployed(&gearmand, &manager, "v3");
+    assert_eq!(said(&manager, "worker_died", "stamped"), 0);
 }
 
 /// M1: in mid-rollout. The orphans finish what they have; the next manager serves, and rolls out.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, JobSeen, Obituary, Seen, Worker};
+use super::{Action, Core, JobSeen, Obituary, Phase, Seen, Worker};
 use crate::config::JobFate;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::fate::{Fate, JobKey, fate};
@@ -61,7 +61,7 @@ impl Core {
     pub(super) fn seen(&mut self, seen: &Seen, now: Duration) {
         let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
         worker.look = None;
-        if let Life::Leaving { why: Why::JobTimeout, deadline } = worker.life {
+        if let Life::Leaving { why: Why::JobTimeout, deadline: Some(deadline) } = worker.life {
             return self.seen_overdue(seen, deadline, now);
         }
         let Some(job) = &seen.job else { return };
@@ -84,8 +84,11 @@ impl Core {
         let same = seen.job.as_ref().map(|job| job.number);
         let is_same = self.workers.get(&seen.worker).is_some_and(|worker| same.is_some() && worker.overdue == same);
         if !is_same {
-            let deadline = now + self.config.graceful_shutdown_wait_time;
-            self.happens(seen.worker, Happening::Relieved(deadline), now);
+            let (why, deadline) = match self.phase {
+                Phase::Draining { deadline, .. } => (Why::Stop, Some(deadline)),
+                _ => (Why::Replaced, None),
+            };
+            self.happens(seen.worker, Happening::Relieved(why, deadline), now);
         } else if now >= deadline {
             self.happens(seen.worker, Happening::Expired, now);
         }
@@ -148,7 +151,7 @@ impl Core {
 impl Worker {
     fn look_due(&self) -> Option<Duration> {
         match self.life {
-            Life::Leaving { why: Why::JobTimeout, deadline } => Some(deadline),
+            Life::Leaving { why: Why::JobTimeout, deadline } => deadline,
             life if life.is_at_work() => self.look,
             _ => None,
         }

@@ -25,9 +25,8 @@ impl Core {
         // A canary of the old configuration would be compared with workers of the new one.
         let canaries = self.workers.iter().filter(|(_, worker)| worker.trial.is_some() && worker.life.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();
-        let deadline = now + self.config.graceful_shutdown_wait_time;
         for id in canaries {
-            self.happens(id, Happening::Dismiss(Why::Surplus, deadline), now);
+            self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
         }
         self.do_next(Action::Scan);
         self.replan(now);

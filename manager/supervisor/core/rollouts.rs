@@ -53,7 +53,6 @@ impl Core {
             return;
         }
         let wanted = self.wanted_trials(now);
-        let deadline = now + self.config.graceful_shutdown_wait_time;
         let there: Vec<(WorkerId, Key, Trial)> = self
             .workers
             .iter()
@@ -66,7 +65,7 @@ impl Core {
                 false => wanted == trial,
             });
             if !right {
-                self.happens(*id, Happening::Dismiss(Why::Surplus, deadline), now);
+                self.happens(*id, Happening::Dismiss(Why::Surplus, None), now);
             }
         }
         for (key, trial) in wanted {
@@ -75,25 +74,6 @@ impl Core {
             }
         }
         self.look_later(now);
-    }
-
-    /// Lets the group's canary go to work once it is ready: at once where the group may have one worker too many, else
-    /// when one of the others has left its place to it. Returns how many places it takes from the others.
-    pub(super) fn seat_canary(&mut self, key: &Key, count: u32, surge: u32, now: Duration) -> u32 {
-        let of_group = |worker: &&Worker| worker.key == *key;
-        let is_canary = |worker: &Worker| worker.trial.is_some() && worker.life.is_live();
-        let mut canaries = self.workers.iter().filter(|(_, worker)| worker.key == *key && is_canary(worker));
-        let Some((id, canary)) = canaries.next().map(|(id, worker)| (*id, worker.life)) else { return 0 };
-        if surge > 0 {
-            self.happens(id, Happening::Admit, now);
-            return 0;
-        }
-        let may_run = |worker: &&Worker| worker.life.is_admitted() || !worker.life.is_live();
-        let at_work = self.workers.values().filter(of_group).filter(may_run).filter(|w| w.runs != Runs::None);
-        if at_work.count() < count as usize {
-            self.happens(id, Happening::Admit, now);
-        }
-        u32::from(matches!(canary, Life::Ready | Life::Going | Life::Serving { .. }))
     }
 
     /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.

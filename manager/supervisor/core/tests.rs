@@ -461,6 +461,24 @@ fn an_old_worker_is_replaced_before_it_leaves() {
     assert_eq!(stage.did(), ["go 2", "leave 1"]);
 }
 
+/// Old workers finish what they have, however long it takes; a stop has the time it was given.
+#[test]
+fn only_a_stop_cuts_a_job() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
+    assert_eq!(stage.did().pop().unwrap(), "leave 1");
+    stage.input(scan(&[("a", 2)])).later(Duration::from_millis(50)).input(scan(&[("a", 2)]));
+    assert!(stage.did().contains(&"leave 3".to_owned()), "its library was removed");
+    let cut = |stage: &mut Stage| {
+        let did = stage.did();
+        ["kill 1", "kill 3"].map(|kill| did.contains(&kill.to_owned()))
+    };
+    stage.later(Duration::from_secs(36_000));
+    assert_eq!(cut(&mut stage), [false; 2]);
+    stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
+    assert_eq!(cut(&mut stage), [true; 2]);
+}
+
 #[test]
 fn a_stop_drains_waits_and_kills_what_is_left() {
     let mut stage = two_functions();

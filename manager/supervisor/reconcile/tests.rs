@@ -3,13 +3,14 @@
 use super::*;
 
 /// `S` serving and fresh, `s` starting and fresh, `c` connecting, `r` ready, `g` going; `F` serving with few runs left,
-/// `N` with none; `O`, `o` serving and starting, but old; `L` leaving.
+/// `N` with none; `O`, `o`, `G` serving, starting and going, but old; `L` leaving; `K`, `k`, `q` a canary that serves, is
+/// ready, starts.
 fn members(text: &str) -> Vec<Member> {
     let life = |c| match c {
-        's' | 'o' => at("starting"),
+        's' | 'o' | 'q' => at("starting"),
         'c' => at("connecting"),
-        'r' => at("ready"),
-        'g' => at("going"),
+        'r' | 'k' => at("ready"),
+        'g' | 'G' => at("going"),
         'L' => at("leaving"),
         _ => at("serving"),
     };
@@ -21,8 +22,9 @@ fn members(text: &str) -> Vec<Member> {
     let member = |(n, c): (usize, char)| Member {
         id: WorkerId(n as u64),
         life: life(c),
-        fresh: !matches!(c, 'O' | 'o'),
+        fresh: !matches!(c, 'O' | 'o' | 'G'),
         runs: runs(c),
+        canary: matches!(c, 'K' | 'k' | 'q'),
     };
     text.chars().enumerate().map(member).collect()
 }
@@ -68,6 +70,19 @@ fn what_is_compared_with_what_should_be() {
         ("few runs left, and none wanted", "Fr", 0, 1, 0, vec![], vec![(1, Surplus)]),
         ("fewer wanted: the youngest goes", "SSS", 2, 1, 0, vec![], vec![(2, Surplus)]),
         ("fewer wanted: one not yet serving goes first", "sSS", 2, 1, 0, vec![], vec![(0, Surplus)]),
+        ("a canary that starts is nobody's successor", "SSSq", 3, 1, 0, vec![], vec![]),
+        ("it is ready: it goes to work beside all others", "SSSk", 3, 1, 0, vec![3], vec![]),
+        ("nobody leaves for it", "SSSK", 3, 1, 0, vec![], vec![]),
+        ("it makes good for nobody", "SSK", 3, 1, 1, vec![], vec![]),
+        ("a successor goes to work beside it", "OOKr", 2, 1, 0, vec![3], vec![]),
+        ("a canary, no surge: one leaves once it is ready", "SSk", 2, 0, 0, vec![], vec![(1, Replaced)]),
+        ("no surge: it waits until that one has left", "SLk", 2, 0, 0, vec![], vec![]),
+        ("no surge: then it goes to work", "Sk", 2, 0, 0, vec![1], vec![]),
+        ("no surge: and stays in its place", "SK", 2, 0, 0, vec![], vec![]),
+        ("no surge: a mutex", "Sk", 1, 0, 0, vec![], vec![(0, Replaced)]),
+        ("no surge: and waits while more than it is missing", "OSgrk", 3, 0, 0, vec![], vec![(3, Replaced)]),
+        ("no surge: its place is free again", "SL", 2, 0, 1, vec![], vec![]),
+        ("no surge: an old one that is just going has a place", "Gr", 1, 0, 0, vec![], vec![(0, Surplus)]),
         ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
     ] {
         let dismiss = dismiss.into_iter().map(|(id, why)| (WorkerId(id), why)).collect();
@@ -99,13 +114,18 @@ impl Walk {
         let Want { count, surge, .. } = self.want;
         let before = self.serving();
         let decision = decide(&self.group, self.want);
-        let live = self.group.iter().filter(|m| m.life.is_live() && m.runs != Runs::None).count() as u32;
-        assert!(live + decision.start <= count + surge.max(1), "seed {seed}: too many");
+        let of_plan = |m: &&Member| m.life.is_live() && m.runs != Runs::None && !m.canary;
+        let live = self.group.iter().filter(of_plan).count() as u32;
+        // A canary that has just been found good is one of them, on top.
+        assert!(live + decision.start <= count + surge.max(1) + 1, "seed {seed}: too many");
+        let is_dismissed = |m: &Member| decision.dismiss.iter().any(|(id, _)| *id == m.id);
+        // Who was never at work is of no account.
+        self.group.retain(|m| m.life.is_admitted() || !is_dismissed(m));
         for member in &mut self.group {
             if decision.admit.contains(&member.id) {
                 member.life = at("going");
             }
-            if decision.dismiss.iter().any(|(id, _)| *id == member.id) {
+            if is_dismissed(member) {
                 member.life = at("leaving");
             }
         }
@@ -117,10 +137,23 @@ impl Walk {
             let running = self.group.iter().filter(may_run).count() as u32;
             assert!(running <= count, "seed {seed}: more than planned at work");
         }
-        for _ in 0..decision.start {
-            let id = WorkerId(self.next);
-            self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many });
-            self.next += 1;
+        (0..decision.start).for_each(|_| self.starts(false));
+    }
+
+    fn starts(&mut self, canary: bool) {
+        let id = WorkerId(self.next);
+        self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many, canary });
+        self.next += 1;
+    }
+
+    /// Whoever watches canaries wants one, gives one up, or finds it good.
+    fn watch_canaries(&mut self, chance: u8) {
+        let canary = self.group.iter_mut().find(|member| member.canary && member.life.is_live());
+        match (canary, chance) {
+            (None, 0) => self.starts(true),
+            (Some(canary), 1) if canary.life.is_admitted() => canary.life = at("leaving"),
+            (Some(canary), 2) if canary.life.is_serving() => canary.canary = false,
+            _ => {}
         }
     }
 
@@ -149,11 +182,13 @@ fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
         let mut walk = Walk { group: members(&"O".repeat(count as usize)), next: count.into(), want };
         for _ in 0..400 {
             walk.decide(seed);
+            walk.watch_canaries(random.u8(..20));
             if !walk.group.is_empty() {
                 let which = random.usize(..walk.group.len());
                 walk.happens(which, random.u8(..10));
             }
         }
+        walk.group.retain(|member| !member.canary);
         for member in &mut walk.group {
             member.runs = if member.runs == Runs::Few { Runs::None } else { member.runs };
         }
