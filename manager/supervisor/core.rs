@@ -125,6 +125,8 @@ pub struct Core {
     rollouts: Rollouts,
     /// Workers that jobs have cost.
     deaths: Deaths,
+    /// Functions of workers that were said to take more than max_memory from their start.
+    heavy: BTreeSet<Vec<String>>,
     /// When the worker directories are looked at once more, since a file is missing.
     look_at: Option<Duration>,
     actions: Vec<Action>,
@@ -156,6 +158,7 @@ impl Core {
             warned: BTreeSet::new(),
             rollouts: Rollouts::default(),
             deaths: Deaths::default(),
+            heavy: BTreeSet::new(),
             look_at: None,
             actions: Vec::new(),
         };

@@ -102,6 +102,16 @@ pub enum Event {
         #[serde(skip)]
         text: String,
     },
+    /// A worker takes more memory than it may; it is replaced.
+    WorkerOutgrown {
+        /// Its process.
+        #[serde(skip)]
+        pid: i32,
+        /// What it serves.
+        functions: Vec<String>,
+        /// Its resident memory, in MiB.
+        mib: u64,
+    },
     /// A job is past its timeout.
     JobOverdue {
         /// The worker's process.
@@ -326,7 +336,7 @@ impl Event {
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
-            Self::Reloaded { .. } => Level::Info,
+            Self::Reloaded { .. } | Self::WorkerOutgrown { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
             Self::WorkerLeaving { .. } | Self::WorkerLeft { .. } => Level::Proc,
@@ -412,6 +422,12 @@ impl Event {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
                 format!("{}: worker {pid} has left after {jobs} jobs{note}", several(functions))
             }
+            Self::WorkerOutgrown { pid, functions, mib } => {
+                format!(
+                    "{}: worker {pid} has grown to {mib} MiB, beyond max_memory: it is replaced",
+                    several(functions)
+                )
+            }
             Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
                 "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
                  {timeout} s: the worker is asked to stop, and killed in {grace} s",
@@ -440,7 +456,7 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
-            Self::GivenUp { pid, .. } | Self::JobOverdue { pid, .. } => Some(*pid),
+            Self::GivenUp { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => Some(*pid),
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }

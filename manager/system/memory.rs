@@ -1,6 +1,16 @@
-//! Memory that loading needed and serving does not, given back before a worker says ready.
+//! A worker's memory: what loading needed and serving does not is given back before it says ready; and its limit.
 
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Lets this process and its children have no more than so many bytes of data each: heap, writable private mappings,
+/// stacks of threads. An allocation beyond fails, which ends most programs.
+///
+/// # Errors
+/// The system's: the limit it has already may be lower.
+pub fn limit(bytes: u64) -> std::io::Result<()> {
+    Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
+}
 
 /// Returns free heap and the unused part of the main thread's stack to the system. Only for the main thread.
 pub fn give_back() {

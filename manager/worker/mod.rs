@@ -3,6 +3,7 @@
 //! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
 //! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and `host`, [`sender`] sends the answer.
 
+mod growth;
 mod host;
 pub mod job;
 mod leave;
@@ -75,6 +76,9 @@ fn inheritance() -> Option<(Channel, OwnedFd, Orders)> {
 }
 
 fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopSignal)> {
+    if let Some(most) = orders.limits.max_memory_hard {
+        memory::limit(most)?;
+    }
     let page = PageWriter::map(page, orders.functions.len())?;
     let stop = StopSignal::install(orders.manager, orders.limits.grace)?;
     Ok((page, stop))

@@ -62,6 +62,10 @@ pub struct ServerOrder {
 pub struct Limits {
     /// Jobs it may run; 0: any number.
     pub max_runs: u64,
+    /// Resident bytes beyond which it wants to be replaced.
+    pub max_memory: Option<u64>,
+    /// Bytes of data beyond which it gets no more memory.
+    pub max_memory_hard: Option<u64>,
     /// The largest packet taken or sent, in bytes.
     pub max_packet: u64,
     /// For a connection to be made, and again for its first answer.
@@ -111,6 +115,16 @@ pub enum Word {
     FewRuns,
     /// It has none left: it takes no more, and waits to be told to leave.
     NoRuns,
+    /// It takes more memory than it may, so many bytes, and is to be replaced.
+    Outgrown {
+        /// Resident bytes.
+        bytes: u64,
+    },
+    /// It does so although it has just been loaded: another one would, too.
+    Heavy {
+        /// Resident bytes.
+        bytes: u64,
+    },
     /// Its libraries are loaded and their objects made.
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.

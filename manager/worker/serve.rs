@@ -10,6 +10,7 @@ use crate::gearman::packet::{Assigned, FromServer, encode};
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
 use crate::system::{clock, exit};
+use crate::worker::growth::Growth;
 use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
@@ -46,6 +47,7 @@ pub struct Worker {
     connections: u32,
     jobs: u64,
     runs: Runs,
+    growth: Growth,
     /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
     is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
@@ -70,7 +72,10 @@ impl Worker {
         // gearmand cuts an id at 127 bytes, and a space breaks its listing.
         let id = format!("{}/{pid}/{}", orders.host, orders.name).replace(|c: char| c.is_ascii_whitespace(), "_");
         let session = |(i, order)| Session::new(order, orders.siblings, u64::from(pid) << 8 | i as u64);
+        let (growth, heavy) = Growth::watch(orders.limits.max_memory);
+        heavy.into_iter().for_each(|word| line.say(&word));
         let mut worker = Self {
+            growth,
             line,
             stop,
             page,
@@ -306,6 +311,7 @@ impl Worker {
         self.log_job(&end, &outcome);
         self.head = head;
         self.counts_runs(Duration::from_nanos(end.run_ns));
+        self.growth.news(now).into_iter().for_each(|word| self.line.say(&word));
         if self.is_broken {
             self.leave(clock::now());
         }

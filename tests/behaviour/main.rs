@@ -16,6 +16,7 @@ mod deaths;
 mod drain;
 mod logs;
 mod managers;
+mod memory;
 mod reload;
 mod scene;
 mod servers;

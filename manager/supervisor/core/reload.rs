@@ -20,6 +20,7 @@ impl Core {
         self.groups_failing.clear();
         self.failures.clear();
         self.given_up.clear();
+        self.heavy.clear();
         self.workers.values_mut().for_each(|worker| worker.retires = now);
         self.watch_anew();
         // A canary of the old configuration would be compared with workers of the new one.

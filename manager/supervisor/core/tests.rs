@@ -1,6 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
 mod jobs;
+mod memory;
 mod reload;
 mod servers;
 mod starts;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rollouts::Trial;
 use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::plan::shuffle;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::restart::Outside;
@@ -84,6 +84,8 @@ impl Core {
             Word::Serving => self.serves(id, now),
             Word::FewRuns => self.has_left(id, Runs::Few),
             Word::NoRuns => self.has_left(id, Runs::None),
+            Word::Outgrown { bytes } => self.outgrew(id, bytes, now),
+            Word::Heavy { bytes } => self.is_heavy(id, bytes),
             Word::Leaving => self.happens(id, Happening::Leaves, now),
             Word::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             Word::ServerUp { server } => self.server_up(id, server),
@@ -97,6 +99,32 @@ impl Core {
     fn has_left(&mut self, id: WorkerId, runs: Runs) {
         if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.runs != Runs::None) {
             worker.runs = runs;
+        }
+    }
+
+    /// It takes more memory than it may: it is replaced as one that is too old.
+    fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.retires = now;
+        let (pid, functions) = (worker.pid.unwrap_or_default(), worker.names());
+        let mib = mebibytes(bytes);
+        self.tell(Event::WorkerOutgrown { pid, functions, mib });
+    }
+
+    /// It does so from its start, so another one would not be better. Said once for all of its kind.
+    fn is_heavy(&mut self, id: WorkerId, bytes: u64) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (names, most) =
+            (worker.names(), worker.names().iter().filter_map(|name| self.config.max_memory(name)).min());
+        let text = format!(
+            "{}: a worker takes {} MiB when it has just been loaded, more than max_memory, {} MiB; it is not replaced for \
+             that (give max_memory what its jobs need beside it)",
+            several(&names),
+            mebibytes(bytes),
+            mebibytes(most.unwrap_or_default()),
+        );
+        if self.heavy.insert(names) {
+            self.tell(Event::ConfigWarning { text });
         }
     }
 
@@ -190,4 +218,9 @@ impl Core {
     pub(super) fn is_running(&self) -> bool {
         self.phase == Phase::Running
     }
+}
+
+/// Rounded up: more than 10 MiB is not 10 MiB.
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }

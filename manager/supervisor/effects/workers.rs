@@ -59,6 +59,7 @@ impl Effects {
             version: version.hash.clone(),
             settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),
         });
+        let least = |of: &dyn Fn(&str) -> Option<u64>| start.functions.iter().filter_map(|(name, _)| of(name)).min();
         let name = match start.functions.as_slice() {
             [(name, version)] if start.dedicated => format!("{name}/{}", version.hash),
             several => format!("all-{}/generation-{}", several.len(), start.generation),
@@ -78,6 +79,8 @@ impl Effects {
             siblings: start.siblings,
             limits: Limits {
                 max_runs: config.max_runs,
+                max_memory: least(&|name| config.max_memory(name)),
+                max_memory_hard: least(&|name| config.max_memory_hard(name)),
                 max_packet: config.max_packet,
                 connect_timeout: config.connect_timeout,
                 echo_interval: config.echo_interval,

@@ -31,6 +31,7 @@ unsafe extern "C" {
 /// | `print TEXT`, `log TEXT` | one line to standard output, or to the log |
 /// | `note PATH` | a line with the job's unique at the end of that file |
 /// | `take MS` | takes so long |
+/// | `leak MIB` | memory that is written to and never given back |
 /// | `wait PATH` | until there is such a file |
 /// | `stopping` | until the worker is asked to leave |
 /// | `first PATH STEP` | the step, but only in the first job that comes here |
@@ -66,6 +67,7 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
             file.write_all(format!("{}\n", job.unique()).as_bytes())?;
         }
         "take" => std::thread::sleep(Duration::from_millis(rest.parse()?)),
+        "leak" => std::mem::forget(vec![1_u8; rest.parse::<usize>()? << 20]),
         "wait" => wait(|| Path::new(rest).exists()),
         "stopping" => wait(|| job.stopping()),
         "first" => {

@@ -1,0 +1,31 @@
+//! Workers that take too much memory.
+
+use super::*;
+
+fn served() -> Stage {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\nmax_memory = 10M\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1).serves(2);
+    stage.did();
+    stage
+}
+
+#[test]
+fn one_that_has_grown_is_replaced_before_it_leaves() {
+    let mut stage = served();
+    stage.says(1, Word::Outgrown { bytes: 11 << 20 });
+    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerOutgrown { pid: 101, mib: 11, .. })), 1);
+    stage.serves(3);
+    assert_eq!(stage.did(), ["go 3", "leave 1"]);
+}
+
+#[test]
+fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
+    let mut stage = served();
+    stage.says(1, Word::Heavy { bytes: (40 << 20) + 1 }).says(2, Word::Heavy { bytes: 40 << 20 });
+    assert_eq!(stage.did(), Vec::<String>::new());
+    let texts: Vec<String> =
+        stage.events.iter().filter(|e| matches!(e, Event::ConfigWarning { .. })).map(Event::line).collect();
+    let [text] = &texts[..] else { panic!("{texts:?}") };
+    assert!(["a:", "41 MiB", "max_memory, 10 MiB"].iter().all(|part| text.contains(part)), "{text}");
+}

@@ -1,0 +1,97 @@
+//! `max_memory`: whether a worker has grown beyond what it may take. Its replacement is the manager's business.
+//!
+//! What counts is resident memory, as `top` shows it. It is looked at between two jobs, and no more often than pays: a job
+//! costs a comparison of two times.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crate::worker::orders::Word;
+
+/// Between two looks. What a job can take meanwhile is its own doing: `max_memory_hard` is against that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A worker's watch on itself.
+#[derive(Debug)]
+pub struct Growth {
+    most: u64,
+    statm: Option<File>,
+    next: Duration,
+}
+
+impl Growth {
+    /// For a worker that may take so many bytes; `None`: any. It has just been loaded.
+    pub fn watch(most: Option<u64>) -> (Self, Option<Word>) {
+        let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
+        let mut growth = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };
+        let fresh = growth.resident().and_then(|bytes| growth.beyond(bytes));
+        (growth, fresh.map(|bytes| Word::Heavy { bytes }))
+    }
+
+    /// What the manager has to be told after a job; once.
+    pub fn news(&mut self, now: Duration) -> Option<Word> {
+        if self.statm.is_none() || now < self.next {
+            return None;
+        }
+        self.next = now + PAUSE;
+        let bytes = self.resident()?;
+        self.beyond(bytes).map(|bytes| Word::Outgrown { bytes })
+    }
+
+    /// The size, where it is beyond what is allowed: nothing is looked at after that.
+    fn beyond(&mut self, bytes: u64) -> Option<u64> {
+        let beyond = bytes > self.most;
+        if beyond {
+            self.statm = None;
+        }
+        beyond.then_some(bytes)
+    }
+
+    fn resident(&self) -> Option<u64> {
+        let mut text = [0; 128];
+        let length = self.statm.as_ref()?.read_at(&mut text, 0).ok()?;
+        resident(std::str::from_utf8(&text[..length]).ok()?)
+    }
+}
+
+/// Bytes, from the second number of a `statm`.
+fn resident(statm: &str) -> Option<u64> {
+    const PAGE: u64 = 4096;
+    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_the_second_number() {
+        assert_eq!(resident("2207 412 380 1 0 77 0\n"), Some(412 * 4096));
+        assert_eq!(resident("2207\n"), None);
+        assert_eq!(resident("a b c"), None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_looked_at() {
+        let (mut growth, word) = Growth::watch(None);
+        assert!(word.is_none() && growth.statm.is_none() && growth.news(PAUSE).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_is_too_big_from_its_start_says_only_that() {
+        let (mut growth, word) = Growth::watch(Some(1));
+        assert!(matches!(word, Some(Word::Heavy { bytes }) if bytes > 1 << 16), "{word:?}");
+        assert_eq!(growth.news(PAUSE), None, "or it would be replaced for ever");
+    }
+
+    #[test]
+    fn one_that_grows_says_so_once_and_looks_no_more_often_than_it_should() {
+        let (mut growth, word) = Growth::watch(Some(u64::MAX - 1));
+        assert_eq!((word, growth.news(PAUSE)), (None, None));
+        growth.most = 1;
+        assert_eq!(growth.news(PAUSE * 2 - Duration::from_nanos(1)), None, "too soon");
+        assert!(matches!(growth.news(PAUSE * 2), Some(Word::Outgrown { .. })));
+        assert_eq!(growth.news(PAUSE * 9), None);
+    }
+}
