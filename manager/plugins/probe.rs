@@ -103,8 +103,8 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
     loader::load(path, &symbol).map_err(|error| refused(error, path, &symbol))
 }
 
-/// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`: the
-/// loader asks there first. Any other is looked for in the library itself first, where the entry is.
+/// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`:
+/// the loader asks there first. Any other is looked for in the library itself first, where the entry is.
 fn runs_into_no_entry(facts: &Facts) -> Result<(), Refusal> {
     match facts.called.iter().find(|symbol| !loader::is_in_the_program(symbol)) {
         None => Ok(()),

@@ -196,8 +196,8 @@ pub enum Refusal {
 
     /// A relocation of that name, and nothing loaded before that would answer it.
     #[error(
-        "calls a C function {symbol}, and its entry has the same name: the call would run into the entry and crash; give \
-         the Gearman function another name"
+        "calls a C function {symbol}, and its entry has the same name: the call would run into the entry and crash; \
+         give the Gearman function another name"
     )]
     CallsItsEntry {
         /// Prefix and function.

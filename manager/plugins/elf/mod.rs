@@ -51,8 +51,8 @@ pub struct Facts {
     pub needed: Vec<String>,
     /// The newest glibc that any of its symbols asks for.
     pub glibc: Option<GlibcVersion>,
-    /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike. For
-    /// most names the loader then answers with the entry, and the call runs into data.
+    /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike.
+    /// For most names the loader then answers with the entry, and the call runs into data.
     pub called: Vec<String>,
 }
 
