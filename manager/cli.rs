@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Serves Gearman jobs with native libraries: drop a file into a directory and its name becomes a function.
 ///
@@ -51,15 +51,18 @@ pub enum Command {
     /// The exit code is 0 if the job is done, 1 if it failed or the library cannot be used. With -c, the function's
     /// settings and the prefix are read from the file. Ctrl-C asks the job to stop, as a manager would; a second one
     /// kills it.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Call(CallArgs),
     /// Say what libraries are, or why they cannot be used
     ///
     /// Each is copied, checked and loaded in a process of its own, as a manager does it. The exit code is 0 if all can be
     /// used, else 1.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Check(CheckArgs),
     /// Make a crate for a function of your own
     ///
     /// It builds, is tested and can be served as it is: see its README.md.
+    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
     New(NewArgs),
     /// List the stored versions of a running manager's functions
     Versions(VersionsArgs),
@@ -75,6 +78,7 @@ pub enum Command {
     /// finishes what runs. With -c, the file's log, pid file, user, directories of state and job servers are not used.
     Dev(DevArgs),
     /// Have a job done: its result to standard output, its warnings to standard error
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
 }
 
@@ -270,6 +274,13 @@ pub struct Place {
     /// Socket between the manager and its commands
     #[arg(long, value_name = "PATH", global = true)]
     pub control: Option<OsString>,
+}
+
+/// Options of [`Place`] that say nothing to a command: taken, since they may stand before any, and not in its help.
+fn unlisted(ids: &[&str]) -> Vec<Arg> {
+    let place = Place::augment_args(clap::Command::new("place"));
+    let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
+    place.get_arguments().filter(meant).map(|arg| arg.clone().hide(true)).collect()
 }
 
 /// How the manager runs; not allowed beside a command.
@@ -562,6 +573,23 @@ mod tests {
         let cli = parse("new word_count --object").expect("new");
         let args = NewArgs { name: "word_count".into(), object: true, json: false };
         assert_eq!(cli.command, Some(Command::New(args)));
+    }
+
+    #[test]
+    fn help_lists_what_a_command_has_a_use_for() {
+        let listed = |command: &str| {
+            let help = parse(&format!("{command} --help")).expect_err(command).to_string();
+            ["--config", "--worker-dir", "--state-dir", "--control"].map(|option| help.contains(option))
+        };
+        assert_eq!(listed("status"), [true; 4]);
+        assert_eq!(listed("dev"), [true; 4]);
+        assert_eq!(listed("new"), [false; 4]);
+        for command in ["call", "check", "submit"] {
+            assert_eq!(listed(command), [true, false, false, false], "{command}");
+        }
+        for line in ["-w a submit f", "submit -w a f", "new x -w a", "-w a call x.so", "check -w a x.so"] {
+            assert_eq!(overrides(line), ["worker_dir -w a"], "{line}");
+        }
     }
 
     #[test]

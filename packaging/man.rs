@@ -22,7 +22,7 @@ const SECTIONS: [Section; 4] = [
             ("0", "Done. With -d: the workers are loaded."),
             ("1", "It failed, or could not start. status --check: something is wrong."),
             ("2", "Wrong usage or configuration; nothing was started."),
-            ("3", "A command found no manager."),
+            ("3", "A command found no manager, submit no job server."),
             ("4", "The manager refused."),
             ("5", "The deadline passed."),
         ],

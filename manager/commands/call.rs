@@ -60,12 +60,13 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
 fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
     let (config, warnings) = configuration::load(cli)?;
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
-    let function = match &args.function {
-        Some(name) => FunctionName::new(name).map_err(|error| format!("--function {error}"))?,
-        None => name::function_of(args.file.file_name().unwrap_or_default())
-            .map(|(name, _)| name)
-            .map_err(|reason| format!("{} {reason}; or name its function with --function", Shown(&args.file)))?,
-    };
+    let function =
+        match &args.function {
+            Some(name) => FunctionName::new(name).map_err(|error| format!("--function {error}"))?,
+            None => name::function_of(args.file.file_name().unwrap_or_default()).map(|(name, _)| name).map_err(
+                |reason| format!("{}: its name says no function, it {reason}; --function NAME does", Shown(&args.file)),
+            )?,
+        };
     let mut settings =
         config.functions.get(function.as_str()).map(|function| function.settings.0.clone()).unwrap_or_default();
     for text in &args.settings {

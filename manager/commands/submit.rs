@@ -73,6 +73,10 @@ impl<'a> Order<'a> {
     fn read(cli: &Cli, args: &'a SubmitArgs) -> Result<Self, Failure> {
         let usage = |text: String| Failure::new(USAGE, text);
         let (config, _) = configuration::load(cli).map_err(usage)?;
+        // A job server takes it, and nobody can serve it.
+        if args.function.is_empty() {
+            return Err(usage("the function's name is empty: write gm-native submit FUNCTION DATA".into()));
+        }
         let timeout = args.timeout.as_ref().map(duration).transpose().map_err(usage)?.flatten();
         let priority = match (args.high, args.low) {
             (true, _) => Priority::High,

@@ -80,6 +80,13 @@ pub enum LoadError {
     },
 }
 
+/// Whether this program, its libraries included, has a symbol of that name: the loader takes that one for every library
+/// that is loaded later and asks for the name.
+pub fn is_in_the_program(symbol: &str) -> bool {
+    // SAFETY: only the address is looked up, and is not used.
+    unsafe { Library::this().get::<*const ()>(symbol.as_bytes()) }.is_ok()
+}
+
 const ADVICE: &str = "rebuild it with the gm-plugin-api of this release";
 
 fn advice(built: &str) -> &'static str {

@@ -68,6 +68,7 @@ pub fn run(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Prob
 fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<Found, Refusal> {
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let (hash, source, facts) = inspect(order)?;
+    runs_into_no_entry(&facts)?;
     loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, &order.copy_to, &symbol))?;
@@ -95,10 +96,20 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
     // Here nobody has seen it before, so it cannot have vanished.
     fs::metadata(path).map_err(|error| Refusal::CannotOpen(error.to_string()))?;
     let file = copy::open(path)?;
-    elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
+    let facts = elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
+    runs_into_no_entry(&facts)?;
     drop(file);
     let symbol = format!("{prefix}{function}");
     loader::load(path, &symbol).map_err(|error| refused(error, path, &symbol))
+}
+
+/// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`:
+/// the loader asks there first. Any other is looked for in the library itself first, where the entry is.
+fn runs_into_no_entry(facts: &Facts) -> Result<(), Refusal> {
+    match facts.called.iter().find(|symbol| !loader::is_in_the_program(symbol)) {
+        None => Ok(()),
+        Some(symbol) => Err(Refusal::CallsItsEntry { symbol: clipped(symbol.as_bytes(), 252) }),
+    }
 }
 
 /// What the loader found, in words that are fit for a log line and not too many for a message.

@@ -194,6 +194,16 @@ pub enum Refusal {
         what: String,
     },
 
+    /// A relocation of that name, and nothing loaded before that would answer it.
+    #[error(
+        "calls a C function {symbol}, and its entry has the same name: the call would run into the entry and crash; \
+         give the Gearman function another name"
+    )]
+    CallsItsEntry {
+        /// Prefix and function.
+        symbol: String,
+    },
+
     // Loading it.
     /// dlopen or dlsym refused, for none of the reasons above.
     #[error("cannot be loaded: {reason}")]

@@ -48,6 +48,8 @@ mod job;
 #[cfg(feature = "json")]
 mod json;
 mod logging;
+#[cfg(not(feature = "json"))] // which turns `serde` on
+mod missing;
 mod output;
 mod panics;
 #[cfg(feature = "serde")]

@@ -105,6 +105,7 @@ impl From<Cow<'_, [u8]>> for Output {
     message = "a function cannot return `{Self}`",
     label = "return bytes or text, `()`, `JobResult`, or a `Result` of one of those",
     note = "the error of a `Result` is any `std::error::Error`, text, or `Failure`",
+    note = "an error in a `Box<dyn Error + Send + Sync>`: `.map_err(|error| Failure::from_error(&*error))`",
     note = "numbers have no one way to be written: `.to_string()` does it",
     note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
 )]

@@ -40,6 +40,11 @@ fn in_and_out() {
 fn what_does_not_parse_is_named_with_its_place() {
     for (workload, message) in [
         ("", "the workload as JSON: EOF while parsing a value at line 1 column 0"),
+        ("{", "the workload as JSON: EOF while parsing an object at line 1 column 1"),
+        (
+            "{\"customer\": \"a\", \"items\": [{",
+            "the workload as JSON, at items[0]: EOF while parsing an object at line 1 column 29",
+        ),
         ("{\"customer\": \"a\"}", "the workload as JSON: missing field `items` at line 1 column 17"),
         (
             "{\"customer\": \"a\",\n \"items\": [{\"price\": 1},\n {\"price\": \"x\"}]}",

@@ -114,7 +114,11 @@ fn what_cannot_be_used_is_said_as_by_the_manager() {
             "LIB does not export nothing; it exports DropCrashes, Fragile,",
         ),
         (&["call", "/nowhere/x.so"], 1, "/nowhere/x.so cannot be opened: No such file or directory"),
-        (&["call", "Cargo.toml"], 2, "Cargo.toml does not end in .so; or name its function with --function"),
+        (
+            &["call", "Cargo.toml"],
+            2,
+            "Cargo.toml: its name says no function, it does not end in .so; --function NAME does",
+        ),
         (&["call", "Cargo.toml", "--function", "x"], 1, "Cargo.toml is text, not a library"),
         (&["call", library, "--setting", "x"], 2, "--setting x: write NAME=VALUE"),
         (
@@ -146,6 +150,15 @@ fn repeated_jobs_are_timed_and_shown_once() {
     let failing = call("Fragile", &["panic", "--repeat", "3"]);
     assert_eq!(failing.code(), Some(1));
     assert!(failing.err().contains(": job 1 of 3 failed: panicked at "), "{}", failing.err());
+}
+
+#[test]
+fn an_objects_last_words_are_shown() {
+    for repeat in ["1", "3"] {
+        let dropped = call("DropCrashes", &["--setting", "how=not", "--repeat", repeat]);
+        assert_eq!((dropped.code(), dropped.out().as_str()), (Some(0), "served"));
+        assert!(dropped.err().ends_with("INFO    gm_test_author::objects: it is dropped\n"), "{}", dropped.err());
+    }
 }
 
 #[test]

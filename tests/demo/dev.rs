@@ -56,10 +56,15 @@ impl Place {
         String::from_utf8(self.run(line).success()).unwrap()
     }
 
-    /// `gm-native new greet`, with the function of README.md, and nothing to download.
+    /// `gm-native new greet`, with the function of README.md.
     pub fn new_greet(&self) {
-        self.succeed("gm-native new greet");
+        self.new_crate();
         fs::write(self.path("greet/src/lib.rs"), GREET).unwrap();
+    }
+
+    /// `gm-native new greet`, and nothing to download.
+    pub fn new_crate(&self) {
+        self.succeed("gm-native new greet");
         fs::copy(repository().join("Cargo.lock"), self.path("greet/Cargo.lock")).unwrap();
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::dev::{GREET, Place};
-use crate::support::build::{alone, build_dir, repository};
+use crate::support::build::{BUILD_DEADLINE, alone, build_dir, repository};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -56,17 +56,21 @@ fn a_function_from_its_first_line_to_production() {
 
 fn from_its_first_line_to_production() {
     let place = Place::new();
-    place.new_greet();
+    place.new_crate();
     let mut dev = place.dev("gm-native dev greet");
     let server = dev.said("submit -h ");
     // Port 4730 may be somebody else's here.
-    assert_eq!(place.succeed(&format!("gm-native submit -h {server} greet world")), "Hello, world!");
+    let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
+    assert_eq!(greeted(), "1");
+    fs::write(place.path("greet/src/lib.rs"), GREET).unwrap();
+    let served = |text: &str| wait_for(text, BUILD_DEADLINE, || (greeted() == text).then_some(()));
+    served("Hello, world!");
     let release = place.path("target/release");
     fs::create_dir_all(&release).unwrap();
     let library = build_dir().join("cargo/debug/libgreet.so");
     let first = fs::read(&library).unwrap();
     fs::write(place.path("greet/src/lib.rs"), GREET.replace("Hello", "Goodbye")).unwrap();
-    dev.wait_log("greet: every worker has version");
+    served("Goodbye, world!");
     let second = fs::read(&library).unwrap();
     dev.signal(Signal::SIGINT);
     assert_eq!(dev.wait().code(), Some(0));

@@ -215,6 +215,8 @@ fn usage_is_exit_2() {
     for args in [
         &[][..],
         &["f", "x", "y"],
+        // As an unset variable of a shell leaves it.
+        &["", "x", "-h", "127.0.0.1:1"],
         &["f", "--high", "--low"],
         &["f", "--timeout", "soon"],
         &["f", "-h", "a:b"],

@@ -122,6 +122,8 @@ fn serve(with: Inheritance) -> Result<(), String> {
             let outcome = repeat(&order, &workload, &mut functions, &page, &stop, &mut result);
             page.doing(Doing::Leaving);
             stop_signal::kill_after(order.stop_timeout);
+            // What the object says at its end is said once, however many jobs there were.
+            functions.iter().for_each(|function| function.set_verbosity(order.verbosity));
             drop(functions);
             outcome
         });

@@ -1,9 +1,11 @@
 //! The exported entry: a data object of the function's name, of a known size, that begins with a known magic.
 
+use std::collections::HashSet;
+
 use object::Endianness;
 use object::elf::{self, Sym64};
 use object::read::ReadRef;
-use object::read::elf::{Sym as _, SymbolTable};
+use object::read::elf::{Rela as _, SectionHeader as _, Sym as _, SymbolTable};
 
 use super::segments::{Segment, file_offset};
 use super::{Elf, Expect, File, Sections, unreadable};
@@ -30,12 +32,20 @@ const NAMED: usize = 5;
 
 type Symbol = Sym64<Endianness>;
 
+/// What a library that passed exports.
+pub(super) struct Entries {
+    /// See [`Facts`](super::Facts).
+    pub functions: Vec<String>,
+    /// See [`Facts`](super::Facts).
+    pub called: Vec<String>,
+}
+
 pub(super) fn check<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
     segments: &[Segment],
     expect: &Expect<'_>,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Entries, Refusal> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
     let look = Look { file, segments, table: &table, expect };
     let symbol = format!("{}{}", expect.prefix, expect.function);
@@ -47,7 +57,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
             Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
                 Err(Refusal::OtherEntry { symbol, size, ours: *ours })
             }
-            Ok(_) => Ok(look.functions()),
+            Ok(_) => Ok(Entries { functions: look.functions(), called: look.called(sections) }),
             Err(what) => Err(Refusal::NotAnEntry { symbol, what }),
         },
     }
@@ -114,6 +124,20 @@ impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
         let mut room = LISTED;
         let named = functions.map(|name| clipped(name, 252));
         named.take_while(|name| room.checked_sub(name.len()).map(|left| room = left).is_some()).collect()
+    }
+
+    /// The entries that a relocation names too. Nothing in a library refers to its own entries, so what does means
+    /// something else of that name.
+    fn called(&self, sections: &Sections<'d, R>) -> Vec<String> {
+        let endian = self.file.endian;
+        let tables = sections.iter().filter_map(|section| section.rela(endian, self.file.data).ok().flatten());
+        let named: HashSet<&[u8]> = tables
+            .filter(|(_, symbols)| *symbols == self.table.section())
+            .flat_map(|(relocations, _)| relocations.iter().filter_map(|relocation| relocation.symbol(endian, false)))
+            .filter_map(|index| self.table.symbol_name(endian, self.table.symbol(index).ok()?).ok())
+            .collect();
+        let called = self.entries().into_iter().filter(|name| named.contains(name));
+        called.filter_map(|name| str::from_utf8(name).ok().map(str::to_owned)).collect()
     }
 
     /// What it exports instead, and what to do.

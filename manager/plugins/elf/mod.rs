@@ -51,6 +51,9 @@ pub struct Facts {
     pub needed: Vec<String>,
     /// The newest glibc that any of its symbols asks for.
     pub glibc: Option<GlibcVersion>,
+    /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike.
+    /// For most names the loader then answers with the entry, and the call runs into data.
+    pub called: Vec<String>,
 }
 
 /// Checks a file. Never panics, whatever the bytes; reads tables, not code or debug information.
@@ -66,8 +69,8 @@ pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &Expect<'_>) -> Result<Facts, 
     let dynamic = dynamic::check(&file, segments)?;
     let glibc = versions::check(&file, &sections, &dynamic.needed, expect)?;
     segments::stack(&file, segments)?;
-    let functions = entry::check(&file, &sections, segments, expect)?;
-    Ok(Facts { functions, needed: dynamic.needed, glibc })
+    let entries = entry::check(&file, &sections, segments, expect)?;
+    Ok(Facts { functions: entries.functions, needed: dynamic.needed, glibc, called: entries.called })
 }
 
 /// The bytes and how to read them.

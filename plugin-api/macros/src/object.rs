@@ -51,7 +51,10 @@ fn type_name(of: &Type) -> syn::Result<&Ident> {
     let segment = path.path.segments.last().filter(|_| path.path.segments.len() == 1).ok_or_else(wrong)?;
     match segment.arguments {
         PathArguments::None => Ok(&segment.ident),
-        _ => Err(wrong()),
+        _ => Err(syn::Error::new_spanned(
+            &segment.arguments,
+            "the object outlives every call: its type has no parameters, and owns what it holds (`String`, not `&str`)",
+        )),
     }
 }
 

@@ -17,6 +17,10 @@ impl Parse for Options {
     fn parse(input: ParseStream) -> syn::Result<Self> {
         let mut options = Self::default();
         while !input.is_empty() {
+            if input.peek(LitStr) {
+                let text: LitStr = input.parse()?;
+                return Err(syn::Error::new(text.span(), format!("write `name = {:?}`", text.value())));
+            }
             let key = input.call(Ident::parse_any)?;
             let slot = match key.to_string().as_str() {
                 "name" => &mut options.name,

@@ -95,6 +95,7 @@ impl DropCrashes {
 
 impl Drop for DropCrashes {
     fn drop(&mut self) {
+        log::info!("it is dropped");
         let _ = end_process(&self.0);
     }
 }
