@@ -64,6 +64,8 @@ fn a_wrong_option() {
         assert_eq!(finished.code(), Some(2), "{args:?}: {finished:?}");
         assert!(!finished.err().is_empty(), "{args:?}");
     }
+    assert_told(&gm_native(dir.path(), &["-D", "-1"]), 2, &["option -D: count: \"-1\" is not a whole number"]);
+    assert_told(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
 }
 
 #[test]
