@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::configuration::{self, Configuration};
 use crate::cli::Cli;
-use crate::config::Config;
+use crate::config::{Config, Finding};
 use crate::control::Feed;
 use crate::logging::{Level, Logger};
 use crate::plan::plan;
@@ -83,7 +83,8 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
     check_directories(config)?;
-    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())?;
+    let user =
+        config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| said_by(config, "user", &error))?;
     if let Some(user) = &user {
         let file = read.origin.file();
         let denied =
@@ -123,12 +124,18 @@ fn check_directories(config: &Config) -> Result<(), String> {
     if missing.len() == config.worker_dirs.len() {
         let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
         let what = if dirs.len() == 1 { "is no directory" } else { "are no directories" };
-        return Err(format!(
+        let text = format!(
             "worker_dir {} {what}: create it and copy libraries there, or name another with -w DIR",
             dirs.join(", ")
-        ));
+        );
+        return Err(said_by(config, "worker_dir", &text));
     }
     Ok(())
+}
+
+/// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
+fn said_by(config: &Config, key: &str, problem: &impl ToString) -> String {
+    Finding { origin: config.origins.of(None, key), text: problem.to_string() }.to_string()
 }
 
 /// `-Z`: the effective configuration and the plan, nothing started.
@@ -152,9 +159,10 @@ struct Prepared {
 fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Service) -> Result<Prepared, String> {
     let Configuration { origin, config, warnings, instance, state_dir, control } = configuration;
     let mut logger = Logger::early();
-    logger.open(&log_target(&config.log), config.verbose).map_err(|error| error.to_string())?;
-    let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose().map_err(|error| error.to_string())?;
-    make_private(&state_dir)?;
+    logger.open(&log_target(&config.log), config.verbose).map_err(|error| said_by(&config, "log_file", &error))?;
+    let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose();
+    let pid_file = pid_file.map_err(|error| said_by(&config, "pid_file", &error))?;
+    make_private(&state_dir).map_err(|error| said_by(&config, "state_dir", &error))?;
     let lock = StateLock::take(&state_dir).map_err(|error| error.to_string())?;
     if let Some(user) = user {
         hand_over(user, &logger, pid_file.as_ref(), &lock, &state_dir)?;

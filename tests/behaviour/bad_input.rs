@@ -68,6 +68,27 @@ fn a_wrong_option() {
     assert_told(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
 }
 
+/// What only shows outside the file is said with the place of the value all the same, by a start and by `-Z`.
+#[test]
+fn what_the_file_names_and_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("workers")).unwrap();
+    let begin = "[GearmanManager]\nstate_dir = state\n";
+    for (line, parts, checked) in [
+        ("user = no-such-user-here", &["there is no user"][..], true),
+        ("worker_dir = nowhere", &["worker_dir ", "is no directory"], true),
+        ("log_file = nowhere/gm.log", &["cannot open log file ", "create its directory"], false),
+        ("pid_file = nowhere/gm.pid", &["cannot write pid file ", "create its directory"], false),
+    ] {
+        let told = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
+        assert_told(&told, if checked { 2 } else { 1 }, parts);
+        assert!(told.err().starts_with("gm-native: gm.ini:3: "), "{}", told.err());
+        if checked {
+            assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), told.err());
+        }
+    }
+}
+
 #[test]
 fn a_worker_dir_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
