@@ -89,6 +89,21 @@ fn what_the_file_names_and_is_not_there() {
     }
 }
 
+/// The file was broken under a running manager: it is found and answers, and what is wrong is said besides.
+#[test]
+fn a_command_finds_its_manager_by_a_broken_file() {
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).start();
+    wait_serving(&manager, "act");
+    manager.configure("count = many");
+    let told = manager.command("status", &["--check"]);
+    assert_eq!(told.code(), Some(0), "{told:?}");
+    assert!(told.out().starts_with("ok: ") && told.err().contains("warning: "), "{told:?}");
+    assert!(told.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{told:?}");
+    let wrong = manager.command("status", &["--control", ""]);
+    assert!(wrong.code() == Some(2) && wrong.err().contains("option --control"), "{wrong:?}");
+}
+
 #[test]
 fn a_worker_dir_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
