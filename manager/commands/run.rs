@@ -19,7 +19,7 @@ use crate::plugins::scan;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{Tools, log_target};
 use crate::supervisor::{Manager, Reread, Setup};
-use crate::system::daemonize::{Announce, daemonize};
+use crate::system::daemonize::{Announce, close_inherited, daemonize};
 use crate::system::lock::StateLock;
 use crate::system::pid_file::PidFile;
 use crate::system::privileges::RunUser;
@@ -61,6 +61,9 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
 
 /// Runs a manager with a checked configuration to its end, in the background where that says so.
 fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
+    if configuration.config.daemon {
+        close_inherited();
+    }
     // Before there is a thread or a child, and by the process that the service manager has started.
     let service = Service::from_env();
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
