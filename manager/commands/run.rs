@@ -85,9 +85,14 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 /// What a user can have got wrong outside the file: directories, the user to run as, and what that one may read.
 pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
-    check_directories(config)?;
-    let user =
-        config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| said_by(config, "user", &error))?;
+    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| said_by(config, "user", &error));
+    let user = match (check_directories(config), user) {
+        (Ok(()), Ok(user)) => user,
+        // Both at once, as all errors of the file.
+        (directories, user) => {
+            return Err([directories.err(), user.err()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
+        }
+    };
     if let Some(user) = &user {
         let file = read.origin.file();
         let denied =

@@ -87,6 +87,9 @@ fn what_the_file_names_and_is_not_there() {
             assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), told.err());
         }
     }
+    let both = start_with(dir.path(), format!("{begin}worker_dir = nowhere\nuser = no-such-user-here\n").as_bytes());
+    let told = both.err();
+    assert!(told.lines().count() == 2 && told.contains("gm.ini:3: ") && told.contains("gm.ini:4: "), "{told}");
 }
 
 /// The file was broken under a running manager: it is found and answers, and what is wrong is said besides.
