@@ -295,7 +295,7 @@ pub struct ManagerOptions {
     pub daemonize: bool,
 
     /// Workers that do all functions
-    #[arg(short = 'D', long, value_name = "N")]
+    #[arg(short = 'D', long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<OsString>,
 
     /// Job servers [default: 127.0.0.1:4730]
@@ -315,11 +315,11 @@ pub struct ManagerOptions {
     pub pid_file: Option<OsString>,
 
     /// Replace a worker after so many jobs
-    #[arg(short = 'r', long, value_name = "N")]
+    #[arg(short = 'r', long, value_name = "N", allow_negative_numbers = true)]
     pub max_runs: Option<OsString>,
 
     /// Seconds a job may run
-    #[arg(short = 't', long, value_name = "SEC")]
+    #[arg(short = 't', long, value_name = "SEC", allow_negative_numbers = true)]
     pub timeout: Option<OsString>,
 
     /// Run as this user
@@ -331,7 +331,7 @@ pub struct ManagerOptions {
     pub verbose: u8,
 
     /// Seconds after which a worker is replaced [default: 3600]
-    #[arg(short = 'x', long, value_name = "SEC")]
+    #[arg(short = 'x', long, value_name = "SEC", allow_negative_numbers = true)]
     pub max_worker_lifetime: Option<OsString>,
 
     /// Stop the start where a library cannot be taken, instead of leaving it out

@@ -69,14 +69,41 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
 /// # Errors
 /// As [`read`].
 pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
-    let here = std::env::current_dir()
-        .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
-    read_from(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
+    read_from(origin(path, overrides)?)
 }
 
-fn read_from(mut origin: Origin) -> Result<Configuration, String> {
+/// The control socket of the manager that a command line means. What is wrong with the file keeps nobody from asking a
+/// manager that runs since before: it comes as warnings.
+///
+/// # Errors
+/// A file that cannot be read at all, an option that is wrong: as [`read`].
+pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
+    let origin = origin(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())?;
+    let path = origin.path.as_deref();
+    let bytes = path.map(read_file).transpose()?;
+    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
+    let (config, errors) = config::load_what_is_right(source, &origin.overrides, &environment);
+    if errors.0.iter().any(|error| matches!(error.origin, config::Origin::Option(_))) {
+        return Err(errors.to_string());
+    }
+    let warnings = errors.0.iter().map(ToString::to_string).collect();
+    located(origin, config, warnings).map(|found| (found.control, found.warnings))
+}
+
+fn origin(path: Option<&Path>, overrides: &Overrides) -> Result<Origin, String> {
+    let here = std::env::current_dir()
+        .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
+    Ok(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
+}
+
+fn read_from(origin: Origin) -> Result<Configuration, String> {
+    let (config, warnings) = load_with(origin.path.as_deref(), &origin.overrides)?;
+    located(origin, config, warnings)
+}
+
+/// Makes paths absolute, and says what the manager is called and where its state and socket are.
+fn located(mut origin: Origin, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
     let (path, here) = (origin.path.as_deref(), &origin.here);
-    let (mut config, warnings) = load_with(path, &origin.overrides)?;
     config.resolve_paths(here);
     let (instance, usual) = origin.found.take().unwrap_or_else(|| {
         let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
@@ -104,9 +131,13 @@ pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
 fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<String>), String> {
     let bytes = path.map(read_file).transpose()?;
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
-    let environment = |name: &str| std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()));
     let (config, warnings) = config::load(source, overrides, &environment).map_err(|errors| errors.to_string())?;
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
+}
+
+/// A variable of the environment, as a configuration reads it.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| config::decode(value.as_encoded_bytes()))
 }
 
 fn default_state_dir(instance: &str) -> Option<PathBuf> {

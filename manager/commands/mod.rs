@@ -61,8 +61,11 @@ pub fn run(cli: &Cli) -> ExitCode {
 
 /// Finds the manager that the options mean.
 fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> ExitCode {
-    match configuration::read(cli) {
-        Ok(configuration) => talk(&configuration.control),
+    match configuration::find(cli) {
+        Ok((control, warnings)) => {
+            warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+            talk(&control)
+        }
         Err(text) => {
             text.lines().for_each(|line| eprintln!("gm-native: {line}"));
             ExitCode::from(2)

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use super::configuration::{self, Configuration};
 use crate::cli::Cli;
-use crate::config::Config;
+use crate::config::{Config, Finding};
 use crate::control::Feed;
 use crate::logging::{Level, Logger};
 use crate::plan::plan;
@@ -19,7 +19,7 @@ use crate::plugins::scan;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{Tools, log_target};
 use crate::supervisor::{Manager, Reread, Setup};
-use crate::system::daemonize::{Announce, daemonize};
+use crate::system::daemonize::{Announce, close_inherited, daemonize};
 use crate::system::lock::StateLock;
 use crate::system::pid_file::PidFile;
 use crate::system::privileges::RunUser;
@@ -61,6 +61,9 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
 
 /// Runs a manager with a checked configuration to its end, in the background where that says so.
 fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
+    if configuration.config.daemon {
+        close_inherited();
+    }
     // Before there is a thread or a child, and by the process that the service manager has started.
     let service = Service::from_env();
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
@@ -82,8 +85,14 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
 /// What a user can have got wrong outside the file: directories, the user to run as, and what that one may read.
 pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
-    check_directories(config)?;
-    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| error.to_string())?;
+    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| said_by(config, "user", &error));
+    let user = match (check_directories(config), user) {
+        (Ok(()), Ok(user)) => user,
+        // Both at once, as all errors of the file.
+        (directories, user) => {
+            return Err([directories.err(), user.err()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
+        }
+    };
     if let Some(user) = &user {
         let file = read.origin.file();
         let denied =
@@ -123,12 +132,18 @@ fn check_directories(config: &Config) -> Result<(), String> {
     if missing.len() == config.worker_dirs.len() {
         let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
         let what = if dirs.len() == 1 { "is no directory" } else { "are no directories" };
-        return Err(format!(
+        let text = format!(
             "worker_dir {} {what}: create it and copy libraries there, or name another with -w DIR",
             dirs.join(", ")
-        ));
+        );
+        return Err(said_by(config, "worker_dir", &text));
     }
     Ok(())
+}
+
+/// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
+fn said_by(config: &Config, key: &str, problem: &impl ToString) -> String {
+    Finding { origin: config.origins.of(None, key), text: problem.to_string() }.to_string()
 }
 
 /// `-Z`: the effective configuration and the plan, nothing started.
@@ -152,9 +167,10 @@ struct Prepared {
 fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Service) -> Result<Prepared, String> {
     let Configuration { origin, config, warnings, instance, state_dir, control } = configuration;
     let mut logger = Logger::early();
-    logger.open(&log_target(&config.log), config.verbose).map_err(|error| error.to_string())?;
-    let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose().map_err(|error| error.to_string())?;
-    make_private(&state_dir)?;
+    logger.open(&log_target(&config.log), config.verbose).map_err(|error| said_by(&config, "log_file", &error))?;
+    let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose();
+    let pid_file = pid_file.map_err(|error| said_by(&config, "pid_file", &error))?;
+    make_private(&state_dir).map_err(|error| said_by(&config, "state_dir", &error))?;
     let lock = StateLock::take(&state_dir).map_err(|error| error.to_string())?;
     if let Some(user) = user {
         hand_over(user, &logger, pid_file.as_ref(), &lock, &state_dir)?;

@@ -18,6 +18,7 @@ pub(super) fn check(config: &mut Config, findings: &mut Findings) {
     dedicated(config, findings);
     priorities(config, findings);
     memory(config, findings);
+    files(config, findings);
 
     let origin = config.origins.of(None, "host");
     once(&mut config.hosts, "host", |host| quoted(&host.to_string()), &origin, findings);
@@ -31,6 +32,16 @@ fn lifetime(config: &mut Config, findings: &mut Findings) {
         config.max_worker_lifetime = DEFAULT_LIFETIME;
         let text = "max_worker_lifetime = 0 is taken as 3600, as it always was; write 87600h for no end";
         findings.warn(config.origins.of(None, "max_worker_lifetime"), text.into());
+    }
+}
+
+/// The log would be cut at each start, and the pid not be found in it.
+fn files(config: &Config, findings: &mut Findings) {
+    if let (Some(pid), LogTarget::File(log)) = (&config.pid_file, &config.log)
+        && pid == log
+    {
+        let text = format!("pid_file {} is the log_file, too; write another path", quoted(&from_path(pid)));
+        findings.error(config.origins.of(None, "pid_file"), text);
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) const TEXT: Form<String> = Form {
     example: "gm_",
 };
 
+/// The name of a user.
+pub(super) const USER: Form<String> = Form { example: "www-data", ..TEXT };
+
 /// How many workers more than planned a rollout may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RolloutSurge {

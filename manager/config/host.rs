@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use super::list;
+use super::secret::shown;
 use super::text::quoted;
 use super::value::Form;
 
@@ -39,8 +40,11 @@ fn hosts(text: &str) -> Result<Vec<HostPort>, String> {
 
 /// `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
 fn host(text: &str) -> Result<HostPort, String> {
+    if text.contains("://") {
+        return Err(format!("{} is a URL, not HOST:PORT", quoted(&shown("host", text))));
+    }
     let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => bracketed(rest)?,
+        Some(rest) => bracketed(text, rest)?,
         None => named(text)?,
     };
     let port = match port {
@@ -56,7 +60,10 @@ fn host(text: &str) -> Result<HostPort, String> {
 fn named(text: &str) -> Result<(&str, Option<&str>), String> {
     let (host, port) = match text.split_once(':') {
         Some((_, port)) if port.contains(':') => {
-            return Err(format!("{} looks like an IPv6 address; write it in brackets", quoted(text)));
+            return Err(match text.parse::<Ipv6Addr>() {
+                Ok(_) => format!("{} is an IPv6 address without its brackets ([{text}])", quoted(text)),
+                Err(_) => format!("{} has more than one \":\"", quoted(text)),
+            });
         }
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
@@ -67,9 +74,9 @@ fn named(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// `rest` is what follows the opening bracket. A zone is kept: `fe80::1%eth0`.
-fn bracketed(rest: &str) -> Result<(&str, Option<&str>), String> {
-    let (host, after) = rest.split_once(']').ok_or_else(|| format!("{} has no \"]\"", quoted(rest)))?;
+/// `rest` is what follows the opening bracket of `text`. A zone is kept: `fe80::1%eth0`.
+fn bracketed<'a>(text: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>), String> {
+    let (host, after) = rest.split_once(']').ok_or_else(|| format!("{} has no \"]\"", quoted(text)))?;
     let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
     if address.parse::<Ipv6Addr>().is_err() || !zone.chars().all(is_of_name) {
         return Err(format!("{} is no IPv6 address", quoted(host)));
@@ -117,9 +124,11 @@ mod tests {
             ("a:x", "not from 1 to 65535"),
             (":4730", "no name of a host"),
             ("a b", "no name of a host"),
-            ("http://a", "not from 1"),
-            ("::1", "in brackets"),
-            ("[::1", "has no \"]\""),
+            ("tcp://a:4730", "\"tcp://a:4730\" is a URL"),
+            ("tcp://me:hunter2@a", "\"tcp://me:****@a\" is a URL"),
+            ("::1", "\"::1\" is an IPv6 address without its brackets ([::1])"),
+            ("a:1:2", "more than one"),
+            ("[::1", "\"[::1\" has no \"]\""),
             ("[a]", "no IPv6 address"),
             ("[::1]x", "where \":PORT\" belongs"),
         ] {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Findings, Origin};
+use super::keys::KEYS;
 use super::literal::{self, Environment};
 use super::text::{decode, is_foreign, quoted};
 
@@ -138,9 +139,11 @@ fn section(rest: &str) -> Result<Line<'_>, String> {
 
 fn entry(line: &str) -> Result<Line<'_>, String> {
     let Some((key, value)) = line.split_once('=') else {
-        // Only the first word: what follows it may be a password.
-        let word = quoted(first_word(line));
-        return Err(format!("the line with {word} is no comment, no [section] and no key = value; write one of these"));
+        // Nothing of it but the name of a key: it may be a line of a secret that was written over several.
+        let word = first_word(line).trim_end_matches(':');
+        let named = KEYS.iter().find(|key| key.name == word).map(|key| format!(" with {}", quoted(key.name)));
+        let named = named.unwrap_or_default();
+        return Err(format!("the line{named} is no comment, no [section] and no key = value; write one of these"));
     };
     let key = key.trim();
     let (name, list) = match key.strip_suffix("[]") {
@@ -259,7 +262,8 @@ mod tests {
     fn refuses_every_other_line_with_its_number() {
         for (bytes, line, error) in [
             (&b"[m]\ncount\nhost = a"[..], 2, "the line with \"count\" is no comment"),
-            (b"[m]\npassword hunter2", 2, "the line with \"password\""),
+            (b"[m]\ncount: 2", 2, "the line with \"count\" is no comment"),
+            (b"[m]\npassword hunter2", 2, "the line is no comment"),
             (b"[m]\n= 3", 2, "no key stands before"),
             (b"[alpha\n[m]\na = 1]", 1, "not closed; write [alpha]"),
             (b"[]\n", 1, "has no name"),
@@ -291,8 +295,11 @@ mod tests {
 
     #[test]
     fn a_secret_in_a_broken_line_is_not_repeated() {
-        let (_, findings) = read(b"[f]\nsetting.password = \"hunter2\nsetting.key = 'x' hunter2\npass hunter2");
-        assert_eq!(findings.errors.len(), 3);
+        let (_, findings) = read(
+            b"[f]\nsetting.password = \"hunter2\nsetting.key = 'x' hunter2\npass hunter2\n\
+                   setting.pem = \"-----BEGIN\nhunter2\n-----END\"",
+        );
+        assert_eq!(findings.errors.len(), 6);
         assert!(!ConfigText(&findings.errors).to_string().contains("hunter2"));
     }
 

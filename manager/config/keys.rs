@@ -1,7 +1,7 @@
 //! The table of keys: the one place where a key has its name, default, meaning and check. Reading, the suggestion for
 //! an unknown key, the dump, the differences of two configurations and the tables of docs/configuration.md come from it.
 
-use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT};
+use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT, USER};
 use super::function::FunctionConfig;
 use super::host::HOSTS;
 use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL};
@@ -286,7 +286,7 @@ pub static KEYS: &[Key] = &[
     Key::new("pid_file", "none", "file for the pid of the manager; locked")
         .global(optional!(pid_file, PATH))
         .needs_restart(),
-    Key::new("user", "none", "user to run as; needs root").global(optional!(user, TEXT)).needs_restart(),
+    Key::new("user", "none", "user to run as; needs root").global(optional!(user, USER)).needs_restart(),
     Key::new("daemon", "0", "detach from the terminal").global(plain!(daemon, SWITCH)).needs_restart(),
     Key::new("state_dir", "see Places", "directory for stored libraries, crash reports and the lock")
         .global(optional!(state_dir, PATH))

@@ -70,6 +70,21 @@ pub fn load(
     options: &Overrides,
     env: Environment,
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let (config, findings) = read_all(source, options, env);
+    match findings.errors.is_empty() {
+        true => Ok((config, findings.warnings)),
+        false => Err(ConfigErrors(findings.errors)),
+    }
+}
+
+/// As [`load`], but takes what is right where something is wrong, for who has to find a manager that was started before
+/// the file was broken. The errors come with it.
+pub fn load_what_is_right(source: Option<Source<'_>>, options: &Overrides, env: Environment) -> (Config, ConfigErrors) {
+    let (config, findings) = read_all(source, options, env);
+    (config, ConfigErrors(findings.errors))
+}
+
+fn read_all(source: Option<Source<'_>>, options: &Overrides, env: Environment) -> (Config, error::Findings) {
     let mut findings = error::Findings::default();
     let mut config = Config::default();
     if let Some(Source { path, bytes }) = source {
@@ -84,10 +99,7 @@ pub fn load(
     options.apply(&mut config, &mut findings);
     check::check(&mut config, &mut findings);
     findings.sort();
-    match findings.errors.is_empty() {
-        true => Ok((config, findings.warnings)),
-        false => Err(ConfigErrors(findings.errors)),
-    }
+    (config, findings)
 }
 
 /// What is said of a configuration written in PHP.

@@ -34,7 +34,12 @@ impl Overrides {
                 findings.error(origin, format!("there is no key {name} for it"));
                 continue;
             };
-            match (field.set)(config, text) {
+            // As of a shell variable that is not set: `-u "$RUN_AS"` must not run as root. Only a prefix may be none.
+            let given = match text.is_empty() && key.name != "prefix" {
+                true => Err("nothing is given".to_owned()),
+                false => (field.set)(config, text),
+            };
+            match given {
                 Ok(()) => config.origins.set(None, key.name, origin),
                 Err(problem) => {
                     findings.error(origin, format!("{name}: {problem}; write for example {option} {}", field.example));

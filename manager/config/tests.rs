@@ -104,6 +104,23 @@ fn what_php_does_with_lists_and_repeats() {
 }
 
 #[test]
+fn one_file_for_log_and_pid_is_an_error() {
+    assert_eq!(
+        errors("[GearmanManager]\nlog_file = gm.log\npid_file = gm.log"),
+        ["gm.ini:3: pid_file \"gm.log\" is the log_file, too; write another path"]
+    );
+}
+
+/// `-u "$RUN_AS"` with the variable not set is not a wish to stay root.
+#[test]
+fn an_empty_option_is_an_error_but_for_the_prefix() {
+    let refused = |key, option| load_bytes(b"[GearmanManager]\n", &[(key, option, "")]).expect_err(key).to_string();
+    assert_eq!(refused("user", "-u"), "option -u: user: nothing is given; write for example -u www-data");
+    assert_eq!(refused("pid_file", "-P"), "option -P: pid_file: nothing is given; write for example -P /run/gm.pid");
+    load_bytes(b"[GearmanManager]\nprefix = x_\n", &[("prefix", "-p", "")]).expect("no prefix");
+}
+
+#[test]
 fn all_errors_come_at_once_in_order() {
     let options = [("count", "-D", "ten"), ("host", "-h", "a:x")];
     let ini =
@@ -246,7 +263,7 @@ fn options_beat_the_file() {
 #[test]
 fn options_of_the_command_line_are_keys_of_the_table() {
     let args =
-        "gm-native -a -d -D 1 -h a -l f -p p -P f -r 1 -t 1 -u u -v -w d -x 1 --strict --state-dir s --control c";
+        "gm-native -a -d -D 1 -h a -l f -p p -P g -r 1 -t 1 -u u -v -w d -x 1 --strict --state-dir s --control c";
     let cli = crate::cli::Cli::parse_args(args.split(' '), "").expect("options");
     let overrides = cli.overrides();
     assert_eq!(overrides.len(), 16);

@@ -1,8 +1,11 @@
 //! Lines that could not be written.
 
+use std::fmt::Display;
+
 use super::Target;
 
-/// How many lines were lost since the target last worked, and why the first of them was.
+/// How many lines were lost since a target last worked, and where and why the first of them was. By the time they are
+/// told, a reload may have changed the target.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
     lines: u64,
@@ -11,21 +14,21 @@ pub(super) struct Lost {
 
 impl Lost {
     /// Counts one more. Of an outage the first reason is the one to know.
-    pub(super) fn count(&mut self, reason: impl ToString) {
+    pub(super) fn count(&mut self, target: Option<&Target>, reason: impl Display) {
         if self.lines == 0 {
-            self.reason = reason.to_string();
+            let target = target.map_or_else(|| "the log".into(), ToString::to_string);
+            self.reason = format!("{target}: {reason}");
         }
         self.lines += 1;
     }
 
     /// The sentence for the log, where lines were lost.
-    pub(super) fn sentence(&self, target: Option<&Target>) -> Option<String> {
+    pub(super) fn sentence(&self) -> Option<String> {
         let Self { lines, reason } = self;
-        let target = target.map_or_else(|| "the log".into(), ToString::to_string);
         match lines {
             0 => None,
-            1 => Some(format!("1 log line was lost: {target}: {reason}")),
-            _ => Some(format!("{lines} log lines were lost: {target}: {reason}")),
+            1 => Some(format!("1 log line was lost: {reason}")),
+            _ => Some(format!("{lines} log lines were lost: {reason}")),
         }
     }
 }
@@ -37,14 +40,12 @@ mod tests {
     #[test]
     fn counts_and_keeps_the_first_reason() {
         let mut lost = Lost::default();
-        assert_eq!(lost.sentence(None), None);
-        lost.count("No space left on device");
-        assert_eq!(lost.sentence(None).unwrap(), "1 log line was lost: the log: No space left on device");
-        lost.count("Input/output error");
+        assert_eq!(lost.sentence(), None);
         let target = Target::File("/var/log/gm.log".into());
-        assert_eq!(
-            lost.sentence(Some(&target)).unwrap(),
-            "2 log lines were lost: log file /var/log/gm.log: No space left on device"
-        );
+        lost.count(Some(&target), "No space left on device");
+        let told = "1 log line was lost: log file /var/log/gm.log: No space left on device";
+        assert_eq!(lost.sentence().unwrap(), told);
+        lost.count(Some(&Target::Stdout), "Input/output error");
+        assert_eq!(lost.sentence().unwrap(), told.replace("1 log line was", "2 log lines were"));
     }
 }

@@ -108,7 +108,7 @@ impl Logger {
         } else if self.early.len() < EARLY_LINES {
             self.early.push(EarlyLine { level, at, pid, text: text.to_owned() });
         } else {
-            self.lost.count("there were too many before the log was open");
+            self.lost.count(None, "there were too many before the log was open");
         }
     }
 
@@ -153,7 +153,7 @@ impl Logger {
     /// Tries to say how many lines were lost, if any were. To be called at the manager's slow tick and before it ends,
     /// for a log in which nothing else happens.
     pub fn retry(&mut self) {
-        let Some(text) = self.lost.sentence(self.target.as_ref()) else { return };
+        let Some(text) = self.lost.sentence() else { return };
         let (at, pid) = (SystemTime::now(), std::process::id());
         if let Some(sink) = &mut self.sink
             && sink.write(&Line { level: Level::Warn, at, pid, text: &escape(&text) }).is_ok()
@@ -168,7 +168,7 @@ impl Logger {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
                 Some(format!("{target} does not answer; log lines are lost until it does"))
             }
-            _ => self.lost.sentence(self.target.as_ref()),
+            _ => self.lost.sentence(),
         }
     }
 
@@ -201,7 +201,7 @@ impl Logger {
         if let Some(sink) = &mut self.sink
             && let Err(error) = sink.write(line)
         {
-            self.lost.count(error);
+            self.lost.count(self.target.as_ref(), error);
         }
     }
 }

@@ -73,6 +73,15 @@ impl Worker {
     pub fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
     }
+
+    /// The key whose limit it has come to. A reload has every worker retire, at any age.
+    pub fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
+        let old = now >= self.retires && now >= self.born + config.max_worker_lifetime;
+        match self.runs {
+            Runs::Many => old.then_some("max_worker_lifetime"),
+            Runs::Few | Runs::None => Some("max_runs_per_worker"),
+        }
+    }
 }
 
 /// How far a worker's start has come, as it says itself. Functions are counted as in its orders.

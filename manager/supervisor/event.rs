@@ -243,6 +243,9 @@ pub enum Event {
         pid: i32,
         /// Why.
         why: Why,
+        /// The key of the configuration whose limit it has come to, where that is why it was replaced.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<&'static str>,
     },
     /// A worker took leave of its job servers and is gone.
     WorkerLeft {
@@ -417,7 +420,10 @@ impl Event {
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
             }
-            Self::WorkerLeaving { pid, why } => format!("worker {pid} leaves: {}", words(*why)),
+            Self::WorkerLeaving { pid, why, limit: None } => format!("worker {pid} leaves: {}", words(*why)),
+            Self::WorkerLeaving { pid, why, limit: Some(key) } => {
+                format!("worker {pid} leaves: it has come to {key}, and {}", words(*why))
+            }
             Self::WorkerLeft { pid, functions, jobs, note } => {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
                 format!("{}: worker {pid} has left after {jobs} jobs{note}", several(functions))
@@ -536,7 +542,7 @@ mod tests {
     /// Through what carries them to followers, which has a pid and a text for every event.
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout };
+        let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout, limit: None };
         let sentence = |text: &str| text.to_owned();
         let [function, handle, unique] = ["f", "H", "u"].map(sentence);
         let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };

@@ -38,6 +38,20 @@ enum Caller {
     Waiting(File),
 }
 
+/// Closes what was left open by whoever called us, beyond the standard streams: a terminal, the pipe of an ssh that
+/// waits for its end.
+///
+/// To be called before this program has opened anything: it cannot tell its own descriptors from others.
+pub fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let inherited: Vec<i32> = numbers.filter(|number| *number > 2).collect();
+    for number in inherited {
+        // SAFETY: nothing in this process owns it (the caller's duty). One is that of the directory, closed by now.
+        unsafe { nix::libc::close(number) };
+    }
+}
+
 /// Detaches this process: returns in the new one, as leaderless member of a session of its own, with at least group
 /// and others' write bits in its umask. In the process that was called it never returns, but exits with the outcome.
 ///

@@ -4,7 +4,7 @@
 //! link that somebody planted there is not followed, be it a symbolic one (to `/etc/passwd`, say) or a second name.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -50,10 +50,20 @@ fn open_with(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result
         Some(errno) if errno == Errno::ELOOP as i32 && links == Links::Refused => {
             io::Error::other("it is a symbolic link, which is not followed as root; name the file it leads to")
         }
-        _ => error,
+        _ => match error.kind() {
+            // It would have been created: what is missing is above it.
+            ErrorKind::NotFound => and(&error, "create its directory, or name another file"),
+            ErrorKind::IsADirectory => and(&error, "name a file"),
+            _ => error,
+        },
     })?;
     check(&file.metadata()?, links)?;
     Ok(file)
+}
+
+/// The error, and what to do about it.
+fn and(error: &io::Error, advice: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{error}; {advice}"))
 }
 
 fn check(found: &Metadata, links: Links) -> io::Result<()> {

@@ -64,6 +64,47 @@ fn a_wrong_option() {
         assert_eq!(finished.code(), Some(2), "{args:?}: {finished:?}");
         assert!(!finished.err().is_empty(), "{args:?}");
     }
+    assert_told(&gm_native(dir.path(), &["-D", "-1"]), 2, &["option -D: count: \"-1\" is not a whole number"]);
+    assert_told(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
+}
+
+/// What only shows outside the file is said with the place of the value all the same, by a start and by `-Z`.
+#[test]
+fn what_the_file_names_and_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("workers")).unwrap();
+    let begin = "[GearmanManager]\nstate_dir = state\n";
+    for (line, parts, checked) in [
+        ("user = no-such-user-here", &["there is no user"][..], true),
+        ("worker_dir = nowhere", &["worker_dir ", "is no directory"], true),
+        ("log_file = nowhere/gm.log", &["cannot open log file ", "create its directory"], false),
+        ("pid_file = nowhere/gm.pid", &["cannot write pid file ", "create its directory"], false),
+    ] {
+        let told = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
+        assert_told(&told, if checked { 2 } else { 1 }, parts);
+        assert!(told.err().starts_with("gm-native: gm.ini:3: "), "{}", told.err());
+        if checked {
+            assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), told.err());
+        }
+    }
+    let both = start_with(dir.path(), format!("{begin}worker_dir = nowhere\nuser = no-such-user-here\n").as_bytes());
+    let told = both.err();
+    assert!(told.lines().count() == 2 && told.contains("gm.ini:3: ") && told.contains("gm.ini:4: "), "{told}");
+}
+
+/// The file was broken under a running manager: it is found and answers, and what is wrong is said besides.
+#[test]
+fn a_command_finds_its_manager_by_a_broken_file() {
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).start();
+    wait_serving(&manager, "act");
+    manager.configure("count = many");
+    let told = manager.command("status", &["--check"]);
+    assert_eq!(told.code(), Some(0), "{told:?}");
+    assert!(told.out().starts_with("ok: ") && told.err().contains("warning: "), "{told:?}");
+    assert!(told.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{told:?}");
+    let wrong = manager.command("status", &["--control", ""]);
+    assert!(wrong.code() == Some(2) && wrong.err().contains("option --control"), "{wrong:?}");
 }
 
 #[test]

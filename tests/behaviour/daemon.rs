@@ -1,7 +1,7 @@
 //! The everyday call, `gm-native -c gm.ini -P gm.pid -d`, and where its log goes.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
@@ -36,6 +36,25 @@ fn the_caller_gets_its_shell_back_when_the_workers_are_loaded() {
     manager.wait_gone();
     assert!(!manager.dir().join("gm.pid").exists(), "the pid file was left behind");
     gearmand.wait_workers("act", 0);
+}
+
+/// What its caller had open beyond the standard streams (a terminal, the pipe of an ssh) is closed.
+#[test]
+fn nothing_of_its_callers_stays_open() {
+    let gearmand = Gearmand::start();
+    let setup = acting(&[&gearmand]);
+    let (held, program) = (setup.dir().join("held"), setup.dir().join("gm-native"));
+    let script = format!("#!/bin/sh\nexec 9>'{}' '{}' \"$@\"\n", held.display(), env!("CARGO_BIN_EXE_gm-native"));
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let manager = setup.program(program).daemonize();
+    assert!(held.exists());
+    for process in manager.processes() {
+        for entry in fs::read_dir(format!("/proc/{process}/fd")).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+            assert_ne!(target, held, "of {process}");
+        }
+    }
 }
 
 /// That is no reason not to start, but the caller is told.

@@ -159,3 +159,9 @@ pub fn gm_native(dir: &Path, args: &[&str]) -> Finished {
     let finished = run(command.args(args).current_dir(dir), b"", DEADLINE);
     finished.unwrap_or_else(|hung| panic!("gm-native {args:?} hung: {hung:?}"))
 }
+
+/// Whether this process may mount something for itself.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "gm-native-test", "/mnt"]).output();
+    tried.is_ok_and(|tried| tried.status.success())
+}

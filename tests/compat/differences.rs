@@ -20,6 +20,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ),
     ("log-header", "a log begins with its first line; there it begins with the names of the columns"),
     (
+        "manager-section",
+        "[GearmanManager] is the manager's in any case; there it has to be written so, and another one is a function's",
+    ),
+    (
         "max-runs-hard",
         "a worker never runs more than max_runs_per_worker jobs; there it may go on while jobs are queued",
     ),
@@ -38,6 +42,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
         "workers start without a pause unless worker_initial_spawn_splay asks for one; there it is half a second each",
     ),
     ("timeout-option", "-t is read; there it is in the help only, and no option after it is read either"),
+    (
+        "spaces-in-lists",
+        "items of lists and names in brackets are taken without the spaces around them; there \"a, b\" does not name b",
+    ),
     ("user-groups", "-u takes the user's groups too and can never be undone; there root's groups stay"),
     ("verbose-in-ini", "verbose = v is INFO as -v is; there it is PROC"),
 ];

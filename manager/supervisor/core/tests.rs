@@ -150,6 +150,11 @@ impl Stage {
         std::mem::take(&mut self.log)
     }
 
+    /// How many were told to leave since they had come to this limit.
+    fn left_at(&self, key: Option<&str>) -> usize {
+        self.told(|event| matches!(event, Event::WorkerLeaving { limit, .. } if *limit == key))
+    }
+
     fn told(&self, is: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|event| is(event)).count()
     }
@@ -460,6 +465,7 @@ fn an_old_worker_is_replaced_before_it_leaves() {
     assert_eq!(stage.did(), ["start a"]);
     stage.serves(2);
     assert_eq!(stage.did(), ["go 2", "leave 1"]);
+    assert_eq!(stage.left_at(Some("max_worker_lifetime")), 1);
 }
 
 /// Old workers finish what they have, however long it takes; a stop has the time it was given.

@@ -141,6 +141,7 @@ impl Core {
         let (life, step) = before.step(happening, now);
         worker.life = life;
         let pid = worker.pid;
+        let limit = worker.limit(&self.config, now);
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();
         match step {
             Step::Nothing => {}
@@ -159,9 +160,10 @@ impl Core {
             self.hung(id, now);
         }
         if let (Life::Leaving { why, .. }, Step::Leave) = (life, step) {
-            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why });
+            let limit = limit.filter(|_| why == Why::Replaced);
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why, limit });
         } else if left_by_itself {
-            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why: Why::ByItself });
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, why: Why::ByItself, limit: None });
         }
     }
 

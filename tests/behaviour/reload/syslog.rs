@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
+
 use super::hang_up;
-use crate::scene::{Job, acting, wait_serving, workers};
+use crate::scene::{Job, acting, may_mount, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -26,12 +27,6 @@ const SCRIPT: &str = r#"#!/bin/sh
         exec "$program" "$@"
     ' DIR PROGRAM "$@"
 "#;
-
-/// Whether this process may make itself a `/dev`.
-fn may_mount() -> bool {
-    let tried = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "gm-native-test", "/mnt"]).output();
-    tried.is_ok_and(|tried| tried.status.success())
-}
 
 /// Reads lines until one has `text` in it.
 #[track_caller]
@@ -76,6 +71,22 @@ fn hup_with_syslog_in_the_background() {
         Job::act(&gearmand, "", &said).result();
         receive(&syslogd, &said[4..]);
     }
+    // Facility daemon all along, with the severity of each level: debug, warning, error.
+    Job::act(&gearmand, "", "say severity").result();
+    for (text, priority) in [("done in ", "<30>"), ("workload: say severity", "<31>")] {
+        Job::act(&gearmand, "", "say severity").result();
+        let line = receive(&syslogd, text);
+        assert!(line.starts_with(priority), "{line}");
+    }
+    for (ini, text, priority) in
+        [("user = nobody", "(needs a restart)", "<28>"), ("count = x", "cannot be used", "<27>")]
+    {
+        manager.configure(ini);
+        manager.signal(Signal::SIGHUP);
+        let line = receive(&syslogd, text);
+        assert!(line.starts_with(priority), "{line}");
+    }
+    manager.configure("");
     // As after a restart of syslogd.
     drop(syslogd);
     fs::remove_file(&socket).unwrap();

@@ -31,6 +31,7 @@ fn a_reload_replaces_every_worker_in_its_turn() {
     assert_eq!(stage.ids(), [5, 6, 7, 8, 9]);
     stage.later(Duration::from_secs(60));
     assert_eq!(stage.did(), [""; 0], "once");
+    assert_eq!(stage.left_at(None), 4, "they have come to no limit");
 }
 
 #[test]
@@ -91,6 +92,7 @@ fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
     assert_eq!(stage.did(), ["go 2"]);
     stage.says(2, Word::Serving);
     assert_eq!(stage.did(), ["leave 1"], "its function is never without a worker");
+    assert_eq!(stage.left_at(Some("max_runs_per_worker")), 1);
     stage.leaves(1);
     assert_eq!(stage.ids(), [2]);
 }
