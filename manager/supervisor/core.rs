@@ -60,6 +60,8 @@ pub(super) struct Worker {
     pub runs: Runs,
     /// When its page is to be looked at, where a job may be past its timeout then.
     pub look: Option<Duration>,
+    /// Whether it takes more memory than it may.
+    pub outgrown: bool,
     /// Number of the job that was past its timeout.
     pub overdue: Option<u64>,
     /// The job servers it was started with, in its own order: places in [`Core::servers`].
@@ -78,6 +80,7 @@ impl Worker {
     pub fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retires && now >= self.born + config.max_worker_lifetime;
         match self.runs {
+            Runs::Many if self.outgrown => Some("max_memory"),
             Runs::Many => old.then_some("max_worker_lifetime"),
             Runs::Few | Runs::None => Some("max_runs_per_worker"),
         }

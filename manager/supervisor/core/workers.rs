@@ -34,6 +34,7 @@ impl Core {
                 generation,
                 retires: now + self.config.max_worker_lifetime + splay,
                 runs: Runs::default(),
+                outgrown: false,
                 look: None,
                 overdue: None,
                 servers: servers.clone(),
@@ -105,7 +106,7 @@ impl Core {
     /// It takes more memory than it may: it is replaced as one that is too old.
     fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        worker.retires = now;
+        (worker.retires, worker.outgrown) = (now, true);
         let (pid, functions) = (worker.pid.unwrap_or_default(), worker.names());
         let mib = mebibytes(bytes);
         self.tell(Event::WorkerOutgrown { pid, functions, mib });

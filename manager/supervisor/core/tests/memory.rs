@@ -17,6 +17,7 @@ fn one_that_has_grown_is_replaced_before_it_leaves() {
     assert_eq!(stage.told(|event| matches!(event, Event::WorkerOutgrown { pid: 101, mib: 11, .. })), 1);
     stage.serves(3);
     assert_eq!(stage.did(), ["go 3", "leave 1"]);
+    assert_eq!(stage.left_at(Some("max_memory")), 1);
 }
 
 #[test]
