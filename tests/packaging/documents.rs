@@ -31,7 +31,7 @@ fn read(name: &str) -> String {
 fn each_command_has_a_page_with_all_its_options() {
     for (name, command) in commands() {
         let text = read(&format!("{name}.1")).replace("\\-", "-");
-        for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+        for arg in command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()) {
             for option in arg
                 .get_long()
                 .map(|long| format!("--{long}"))
