@@ -11,7 +11,7 @@ use std::process::Command;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-#[path = "manager/cli.rs"]
+#[path = "manager/cli/mod.rs"]
 #[allow(dead_code, reason = "its options are described here, not read")]
 mod cli;
 #[path = "packaging/man.rs"]
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    println!("cargo::rerun-if-changed=manager/cli.rs");
+    println!("cargo::rerun-if-changed=manager/cli");
     println!("cargo::rerun-if-changed=packaging/man.rs");
     println!("cargo::rerun-if-env-changed=GM_ASSETS_DIR");
     let revision = output("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());

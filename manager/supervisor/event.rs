@@ -2,15 +2,17 @@
 //! tests wait for.
 
 mod death;
+mod line;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::life::Why;
-use crate::logging::{Level, escape};
+use crate::logging::Level;
 
 pub use death::{Death, DeathAt};
+pub use line::several;
 
 /// What happened.
 ///
@@ -346,116 +348,6 @@ impl Event {
         }
     }
 
-    /// The log line. What came from outside is escaped.
-    pub fn line(&self) -> String {
-        match self {
-            Self::Starting { version, instance, state_dir } => {
-                format!("gm-native {version} starts as {instance}; state directory {state_dir}")
-            }
-            Self::Started { workers, functions, seconds } => {
-                format!("started: {workers} workers for {functions} functions loaded after {seconds:.3} s")
-            }
-            Self::ConfigWarning { text }
-            | Self::FileWarning { text }
-            | Self::Reloaded { text }
-            | Self::Trouble { text } => text.clone(),
-            Self::ReloadFailed { reason } => {
-                let reasons: Vec<&str> = reason.lines().collect();
-                format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
-            }
-            Self::FileNotTaken { path, reason } => format!("{} {reason}", escape(path)),
-            Self::DirectoryFailed { path, reason } => {
-                format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))
-            }
-            Self::DirectoryEmptied { path, seconds } => {
-                let end =
-                    seconds.map_or("until one is there again".into(), |s| format!("for {s} s, if none comes back"));
-                format!("worker_dir {} holds no library any more; what it held goes on {end}", escape(path))
-            }
-            Self::LibraryRefused { function, path, reason, serving } => {
-                let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on being served"));
-                format!("{function}: {} cannot be used: {reason}{goes_on}", escape(path))
-            }
-            Self::FunctionFound { function, version, crate_version, path, replaces } => {
-                let replaces = replaces.as_ref().map_or(String::new(), |old| format!(", replaces {old}"));
-                format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
-            }
-            Self::LibraryWarning { function, text } => format!("{function}: {text}"),
-            Self::RolloutStarted { function, from, to } => {
-                format!("{function}: version {to} is tried by one worker beside version {from}")
-            }
-            Self::RolloutPromoted { function, version, jobs, seconds } => {
-                format!(
-                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
-                )
-            }
-            Self::RolloutStopped { function, version, reason, serving } => format!(
-                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
-                 the file changes or `gm-native retry {function}` is said",
-                escape(reason)
-            ),
-            Self::RolloutFinished { function, version, seconds } => {
-                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
-            }
-            Self::RolledBack { function, version } => {
-                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
-            }
-            Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
-            Self::NothingToServe { dirs } => {
-                format!("no library in {} yet: copy one there and it is served", escape(dirs))
-            }
-            Self::WorkerStarted { pid, functions, generation } => {
-                format!("{}: worker {pid} started, generation {generation}", several(functions))
-            }
-            Self::SpawnFailed { functions, reason } => {
-                format!("{}: no worker could be started: {reason}", several(functions))
-            }
-            Self::CannotServe { pid, function, reason } => {
-                format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
-            }
-            Self::GivenUp { pid, function, version } => format!(
-                "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
-                 another one is, as soon as it is there"
-            ),
-            Self::WorkerServing { pid, functions, seconds, .. } => {
-                format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
-            }
-            Self::WorkerLeaving { pid, why, limit: None } => format!("worker {pid} leaves: {}", words(*why)),
-            Self::WorkerLeaving { pid, why, limit: Some(key) } => {
-                format!("worker {pid} leaves: it has come to {key}, and {}", words(*why))
-            }
-            Self::WorkerLeft { pid, functions, jobs, note } => {
-                let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
-                format!("{}: worker {pid} has left after {jobs} jobs{note}", several(functions))
-            }
-            Self::WorkerOutgrown { pid, functions, mib } => {
-                format!(
-                    "{}: worker {pid} has grown to {mib} MiB, beyond max_memory: it is replaced",
-                    several(functions)
-                )
-            }
-            Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
-                "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
-                 {timeout} s: the worker is asked to stop, and killed in {grace} s",
-                escape(handle),
-                escape(unique),
-            ),
-            Self::WorkerDied(death) => death.line(),
-            Self::WorkerKilled { pid, why } => format!("worker {pid} is killed: {}", words(*why)),
-            Self::BackingOff { function, seconds, failures } => {
-                format!("{function}: failed {failures} times in a row; the next try is in {seconds:.1} s")
-            }
-            Self::ServerUp { server } => format!("job server {server} answers"),
-            Self::ServerDown { server, reason } => {
-                format!("job server {server} does not answer: {}; it is tried again and again", escape(reason))
-            }
-            Self::Draining { by, workers, seconds } => format!(
-                "{by}: {workers} workers take no more jobs and finish those they have, for {seconds:.0} s at most"
-            ),
-            Self::Stopped { seconds } => format!("stopped after {seconds:.3} s"),
-        }
-    }
-
     /// The process the line is about, where it is not the manager.
     pub fn pid(&self) -> Option<i32> {
         match self {
@@ -469,29 +361,6 @@ impl Event {
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }
-    }
-}
-
-/// A worker's functions, as a line begins.
-pub fn several(functions: &[String]) -> String {
-    match functions {
-        [] => "no function".into(),
-        [only] => only.clone(),
-        [first, second] => format!("{first}, {second}"),
-        [first, .., last] => format!("{first} ... {last} ({} functions)", functions.len()),
-    }
-}
-
-fn words(why: Why) -> &'static str {
-    match why {
-        Why::Stop => "the manager stops",
-        Why::Replaced => "a newer one takes its place",
-        Why::Surplus => "it is one more than planned",
-        Why::ByItself => "it was asked to by a signal",
-        Why::StartTimeout => "it was not loaded within start_timeout",
-        Why::LeaveTimeout => "it did not leave in time",
-        Why::CannotServe => "it cannot serve its function",
-        Why::JobTimeout => "its job did not end within timeout_grace after its timeout",
     }
 }
 

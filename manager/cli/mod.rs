@@ -1,0 +1,269 @@
+//! The command line, as clap's derive has it.
+//!
+//! No path of this crate is named here: build.rs takes these files as a module of its own and makes the man page and the
+//! completions from them. What an option means for the configuration is a key and a text ([`Cli::overrides`]), checked
+//! with the file's keys, so that both are refused in the same words.
+
+mod verbs;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use verbs::{
+    CallArgs, CheckArgs, DevArgs, EventsArgs, NewArgs, RetryArgs, RollbackArgs, StatusArgs, SubmitArgs, VersionsArgs,
+};
+
+/// Serves Gearman jobs with native libraries: drop a file into a directory and its name becomes a function.
+///
+/// Without a command it runs the manager. Options beat the configuration file.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gm-native", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 100)]
+pub struct Cli {
+    /// Which manager is meant.
+    #[command(flatten)]
+    pub place: Place,
+
+    /// How the manager runs.
+    #[command(flatten)]
+    pub manager: ManagerOptions,
+
+    /// Print this help
+    #[arg(short = 'H', long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print version, target, compiler and plugin interface version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+
+    /// What to do; none: run the manager.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of running the manager.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Show a running manager: functions, workers, job servers
+    Status(StatusArgs),
+    /// Print what a running manager does
+    Events(EventsArgs),
+    /// Run one job of a library here, without a job server or a manager
+    ///
+    /// The result goes to standard output; what the function logs, tells its caller and prints goes to standard error.
+    /// The exit code is 0 if the job is done, 1 if it failed or the library cannot be used. With -c, the function's
+    /// settings and the prefix are read from the file. Ctrl-C asks the job to stop, as a manager would; a second one
+    /// kills it.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    Call(CallArgs),
+    /// Say what libraries are, or why they cannot be used
+    ///
+    /// Each is copied, checked and loaded in a process of its own, as a manager does it. The exit code is 0 if all can be
+    /// used, else 1.
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    Check(CheckArgs),
+    /// Make a crate for a function of your own
+    ///
+    /// It builds, is tested and can be served as it is: see its README.md.
+    #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
+    New(NewArgs),
+    /// List the stored versions of a running manager's functions
+    Versions(VersionsArgs),
+    /// Serve an earlier version of a function until its file changes
+    Rollback(RollbackArgs),
+    /// Try a version again that was given up
+    Retry(RetryArgs),
+    /// Serve here, with a job server of its own, and build what is being written
+    ///
+    /// Starts a job server in memory and a manager of the libraries in -w. The folder of a crate is built with cargo, in
+    /// the dev profile; its library is served, and built again when its source changes; while it cannot be built, the
+    /// code before goes on. New code answers at once, without a trial. The log is on standard output, at -vvv. Ctrl-C
+    /// finishes what runs. With -c, the file's log, pid file, user, directories of state and job servers are not used.
+    Dev(DevArgs),
+    /// Have a job done: its result to standard output, its warnings to standard error
+    #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
+    Submit(SubmitArgs),
+}
+
+/// Where a manager is: to run it, or to find the one that runs. They may stand before or after a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Place {
+    /// Configuration file (ini)
+    #[arg(short = 'c', long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Directories of the libraries [default: ./workers]
+    #[arg(short = 'w', long, value_name = "DIR[,DIR]", global = true)]
+    pub worker_dir: Vec<OsString>,
+
+    /// Directory for stored libraries, crash reports and the lock
+    #[arg(long, value_name = "DIR", global = true)]
+    pub state_dir: Option<OsString>,
+
+    /// Socket between the manager and its commands
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control: Option<OsString>,
+}
+
+/// Options of [`Place`] that say nothing to a command: taken, since they may stand before any, and not in its help.
+fn unlisted(ids: &[&str]) -> Vec<Arg> {
+    let place = Place::augment_args(clap::Command::new("place"));
+    let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
+    place.get_arguments().filter(meant).map(|arg| arg.clone().hide(true)).collect()
+}
+
+/// How the manager runs; not allowed beside a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ManagerOptions {
+    /// Watch the worker directories and roll new code out (the default; for old habits)
+    #[arg(short = 'a', long)]
+    pub auto_update: bool,
+
+    /// Detach from the terminal; exits once the workers are loaded
+    #[arg(short = 'd', long)]
+    pub daemonize: bool,
+
+    /// Workers that do all functions
+    #[arg(short = 'D', long, value_name = "N", allow_negative_numbers = true)]
+    pub count: Option<OsString>,
+
+    /// Job servers [default: 127.0.0.1:4730]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+
+    /// Log to a file, or to syslog [default: standard output; with -d syslog]
+    #[arg(short = 'l', long, value_name = "FILE")]
+    pub log_file: Option<OsString>,
+
+    /// What the entry symbols have in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<OsString>,
+
+    /// Write the manager's pid to a file and lock it
+    #[arg(short = 'P', long, value_name = "FILE")]
+    pub pid_file: Option<OsString>,
+
+    /// Replace a worker after so many jobs
+    #[arg(short = 'r', long, value_name = "N", allow_negative_numbers = true)]
+    pub max_runs: Option<OsString>,
+
+    /// Seconds a job may run
+    #[arg(short = 't', long, value_name = "SEC", allow_negative_numbers = true)]
+    pub timeout: Option<OsString>,
+
+    /// Run as this user
+    #[arg(short = 'u', long, value_name = "USER")]
+    pub user: Option<OsString>,
+
+    /// Log more: start and stop, -vv processes, -vvv jobs, -vvvv debug, -vvvvv every packet
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Seconds after which a worker is replaced [default: 3600]
+    #[arg(short = 'x', long, value_name = "SEC", allow_negative_numbers = true)]
+    pub max_worker_lifetime: Option<OsString>,
+
+    /// Stop the start where a library cannot be taken, instead of leaving it out
+    #[arg(long)]
+    pub strict: bool,
+
+    /// Print the effective configuration, where each value came from, and the planned workers; start nothing
+    #[arg(short = 'Z', long)]
+    pub dump_config: bool,
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first. `version` is what `-V` prints after that name.
+    ///
+    /// # Errors
+    ///
+    /// A usage error, or help or version to print: [`clap::Error::exit`] does either, with 2 or 0.
+    pub fn parse_args<I, T>(args: I, version: &'static str) -> Result<Cli, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut definition = Cli::command().version(version);
+        let matches = definition.try_get_matches_from_mut(args)?;
+        if let Some(command) = matches.subcommand_name() {
+            let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let allowed = |id: &&str| matches!((command, *id), ("submit" | "dev", "host") | ("dev", "verbose"));
+            if let Some(id) = RUN_ONLY.iter().find(|id| given(id) && !allowed(id)) {
+                let option = id.replace('_', "-");
+                let text = format!("the option --{option} is for running the manager, not for {command}");
+                return Err(definition.error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Cli::from_arg_matches(&matches)
+    }
+
+    /// The options that stand for keys of the configuration: key, option as written, value.
+    pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
+        let Place { config: _, worker_dir, state_dir, control } = &self.place;
+        let manager = &self.manager;
+        let verbose = manager.verbose.saturating_add(match &self.command {
+            Some(Command::Dev(args)) => args.verbose,
+            _ => 0,
+        });
+        let verbose = (verbose > 0).then(|| verbose.min(5).to_string().into());
+        let switch = |on: bool| on.then(|| "1".into());
+        let all = [
+            ("worker_dir", "-w", joined(worker_dir)),
+            ("state_dir", "--state-dir", state_dir.clone()),
+            ("control", "--control", control.clone()),
+            ("auto_update", "-a", switch(manager.auto_update)),
+            ("daemon", "-d", switch(manager.daemonize)),
+            ("count", "-D", manager.count.clone()),
+            ("host", "-h", joined(&self.hosts())),
+            ("log_file", "-l", manager.log_file.clone()),
+            ("prefix", "-p", manager.prefix.clone()),
+            ("pid_file", "-P", manager.pid_file.clone()),
+            ("max_runs_per_worker", "-r", manager.max_runs.clone()),
+            ("timeout", "-t", manager.timeout.clone()),
+            ("user", "-u", manager.user.clone()),
+            ("verbose", "-v", verbose),
+            ("max_worker_lifetime", "-x", manager.max_worker_lifetime.clone()),
+            ("strict", "--strict", switch(manager.strict)),
+        ];
+        all.into_iter().filter_map(|(key, option, value)| Some((key, option, value?))).collect()
+    }
+
+    /// Job servers, from before and after a command that takes them.
+    fn hosts(&self) -> Vec<OsString> {
+        let after = match &self.command {
+            Some(Command::Submit(args)) => args.host.as_slice(),
+            Some(Command::Dev(args)) => args.host.as_slice(),
+            _ => &[],
+        };
+        [&self.manager.host, after].concat()
+    }
+}
+
+/// The ids of [`ManagerOptions`].
+const RUN_ONLY: [&str; 14] = [
+    "auto_update",
+    "daemonize",
+    "count",
+    "host",
+    "log_file",
+    "prefix",
+    "pid_file",
+    "max_runs",
+    "timeout",
+    "user",
+    "verbose",
+    "max_worker_lifetime",
+    "strict",
+    "dump_config",
+];
+
+/// A repeated option adds up: `-h a -h b` is `-h a,b`.
+fn joined(values: &[OsString]) -> Option<OsString> {
+    (!values.is_empty()).then(|| values.join(",".as_ref()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The options of each command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+/// Options of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print nothing but what is wrong; exit 0 if all is well, else 1
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Options of `versions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct VersionsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `rollback`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RollbackArgs {
+    /// The function
+    pub function: String,
+
+    /// First digits of the version's hash [default: the newest earlier one]
+    pub hash: Option<String>,
+}
+
+/// Options of `retry`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct RetryArgs {
+    /// The function
+    pub function: String,
+}
+
+/// Options of `events`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct EventsArgs {
+    /// Go on as they happen
+    #[arg(long)]
+    pub follow: bool,
+
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `dev`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct DevArgs {
+    /// Folders of crates to build and serve; without -w from a temporary directory, beside those of -c
+    #[arg(value_name = "CRATE")]
+    pub crates: Vec<PathBuf>,
+
+    /// Build with cargo's release profile
+    #[arg(long)]
+    pub release: bool,
+
+    /// Port of the job server on 127.0.0.1; 0 is any free one [default: 4730, or any if it is taken]
+    #[arg(long, value_name = "PORT", conflicts_with = "host")]
+    pub port: Option<u16>,
+
+    /// Use these job servers, and start none
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+
+    /// How much to log: -v start and stop ... -vvvvv every packet [default: -vvv]
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Options of `submit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct SubmitArgs {
+    /// Function that does the job
+    pub function: OsString,
+
+    /// What it is done with: these bytes, standard input, or a file [default: nothing]
+    #[arg(value_name = "DATA | - | @FILE")]
+    pub data: Option<OsString>,
+
+    /// Print the job's handle and do not wait for it
+    #[arg(long)]
+    pub background: bool,
+
+    /// Name of the job: another one of that name is not run but joined
+    #[arg(long, value_name = "ID")]
+    pub unique: Option<OsString>,
+
+    /// Before other jobs of the function
+    #[arg(long, conflicts_with = "low")]
+    pub high: bool,
+
+    /// After other jobs of the function
+    #[arg(long)]
+    pub low: bool,
+
+    /// Give up after so long, such as 30 (seconds), 500ms, 10m
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
+
+    /// Job servers, tried in turn [default: those of -c, else 127.0.0.1:4730]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
+    pub host: Vec<OsString>,
+}
+
+/// Options of `call`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CallArgs {
+    /// The library
+    pub file: PathBuf,
+
+    /// The workload: text, - for standard input, @FILE for what is in a file [default: nothing]
+    #[arg(value_name = "DATA")]
+    pub data: Option<OsString>,
+
+    /// The function [default: what the file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbol has in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+
+    /// A setting of the function, as setting.NAME = VALUE in its section
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// Run the job so many times, and print how long it took
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+
+    /// Show more of the log: -v debug, -vv trace
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// The libraries
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// As JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+
+    /// The function [default: what each file's name says]
+    #[arg(long, value_name = "NAME")]
+    pub function: Option<String>,
+
+    /// What the entry symbols have in front of the function's name
+    #[arg(short = 'p', long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+}
+
+/// Options of `new`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct NewArgs {
+    /// The function's name, and the directory's
+    pub name: String,
+
+    /// With state that is kept from job to job
+    #[arg(long)]
+    pub object: bool,
+
+    /// JSON in and out
+    #[arg(long)]
+    pub json: bool,
+}
