@@ -307,8 +307,10 @@ impl Catalog {
         let old = entry.version.as_ref().map(|version| version.hash.clone());
         if old.as_ref() == Some(&version.hash) {
             let news = entry.next.take().is_some() || !known;
+            // After a restart: what is served, and what its author should know.
+            let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return Probed { unpinned, news, ..Probed::default() };
+            return Probed { events, unpinned, news, ..Probed::default() };
         }
         let events = entry.announce(function, &version, old.clone());
         let good = if old.is_none() {

@@ -159,6 +159,7 @@ fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
     assert_eq!((newer.version("a").unwrap().hash.as_str(), newer.pending().count()), ("v1", 1), "tried like any other");
     let (same, probed) = start(Ok(version("v1")));
     assert_eq!((same.pending().count(), probed.news), (0, true));
+    assert!(matches!(&probed.events[..], [Event::FunctionFound { replaces: None, .. }]), "which version that is");
 }
 
 #[test]
