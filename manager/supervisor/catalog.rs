@@ -307,8 +307,10 @@ impl Catalog {
         let old = entry.version.as_ref().map(|version| version.hash.clone());
         if old.as_ref() == Some(&version.hash) {
             let news = entry.next.take().is_some() || !known;
+            // After a restart: what is served, and what its author should know.
+            let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return Probed { unpinned, news, ..Probed::default() };
+            return Probed { events, unpinned, news, ..Probed::default() };
         }
         let events = entry.announce(function, &version, old.clone());
         let good = if old.is_none() {
@@ -321,7 +323,7 @@ impl Catalog {
         Probed { events, news: true, good, unpinned }
     }
 
-    /// The function's file, to be probed once more.
+    /// The function's file, to be probed once more; `None` where it is being probed.
     pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
         entry.probing = true;
@@ -363,19 +365,17 @@ impl Catalog {
         }
     }
 
-    /// Forgets what is held against the function's versions, and a pin. True where its file is to be tried now.
-    pub fn retry(&mut self, function: &str, now: Duration) -> bool {
+    /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is known
+    /// of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
+    pub fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.memory.bad.retain(|(name, _), _| name != function);
         self.memory.pinned.remove(function);
-        let Some(entry) = self.entries.get_mut(function) else { return false };
-        let Some(content) = entry.content.clone() else { return false };
-        entry.refused = None;
-        match &entry.version {
-            Some(version) if version.hash == content.hash => return false,
-            Some(_) => entry.next = Some(content),
-            None => (entry.version, entry.changed) = (Some(content), now),
-        }
-        true
+        self.probe_again(function)
+    }
+
+    /// Whether a file of the function's was seen, whatever became of it.
+    pub fn knows(&self, function: &str) -> bool {
+        self.entries.contains_key(function)
     }
 
     /// Serves an earlier version until the content of the file changes.

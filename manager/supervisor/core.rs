@@ -198,7 +198,7 @@ impl Core {
                     self.do_next(Action::Probe(candidate));
                 }
             }
-            Input::Retry { function } => self.retry(&function, now),
+            Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Reload(config) => self.reload(*config, now),
             Input::Timer => {}
@@ -295,15 +295,15 @@ impl Core {
         }
     }
 
-    /// Gives a version that was given up another chance.
-    fn retry(&mut self, function: &str, now: Duration) {
+    /// Gives the function's file another chance, whether it was refused or its version given up.
+    fn retry(&mut self, function: &str) {
         self.functions_failing.remove(function);
         self.failures.remove(function);
         self.given_up.remove(function);
         self.do_next(Action::Forgive { function: function.to_owned() });
         self.do_next(Action::Pin { function: function.to_owned(), pin: None });
-        if self.catalog.retry(function, now) {
-            self.replan(now);
+        if let Some(candidate) = self.catalog.retry(function) {
+            self.do_next(Action::Probe(candidate));
         }
     }
 

@@ -163,6 +163,15 @@ pub enum Event {
         /// The version that goes on being served.
         serving: String,
     },
+    /// A new version is not tried to the end: something else is asked for meanwhile.
+    RolloutWithdrawn {
+        /// The function.
+        function: String,
+        /// The version that is not tried any more.
+        version: String,
+        /// The version that goes on being served, where the function is still there.
+        serving: Option<String>,
+    },
     /// The last worker with an old version has gone.
     RolloutFinished {
         /// The function.
@@ -334,7 +343,7 @@ impl Event {
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
-            Self::RolledBack { .. } => Level::Info,
+            Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::DirectoryEmptied { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,

@@ -1,10 +1,11 @@
 //! `versions`, `rollback` and `retry`, and what of old versions is kept.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use serde_json::Value;
 
-use crate::scene::{ask, hash, put, rename_over, said, served, version, wait_all, wait_deployed, wait_quiet};
+use crate::scene::{ask, hash, put, rename_over, said, served, stamped, version, wait_all, wait_deployed, wait_quiet};
 use crate::support::manager::Manager;
 
 /// Hash and state of each version, the newest first, as `versions --json` says.
@@ -72,6 +73,34 @@ fn retry_ends_a_rollback() {
     wait_deployed(&gearmand, &manager, "v1");
     manager.command("retry", &["stamped"]).success();
     wait_deployed(&gearmand, &manager, "v2");
+}
+
+/// What a file lacks may lie outside of it: it is looked at anew though it has not changed. What it holds counts, not what
+/// it held when it was good.
+#[test]
+fn retry_looks_at_the_file_as_it_is() {
+    let (gearmand, mut manager) = served("");
+    rename_over(&manager, &stamped("v2", "new"));
+    manager.wait_event("rollout_stopped", |_| true);
+    let lies_elsewhere = manager.dir().join("elsewhere");
+    fs::write(&lies_elsewhere, "not a library\n").unwrap();
+    for function in ["stamped", "f00"] {
+        let part = manager.dir().join("link");
+        symlink(&lies_elsewhere, &part).unwrap();
+        fs::rename(part, manager.worker_dir().join(format!("{function}.so"))).unwrap();
+        manager.wait_event("library_refused", |event| event["function"] == function);
+    }
+    manager.mark();
+    manager.command("retry", &["stamped"]).success();
+    manager.wait_event("library_refused", |event| event["function"] == "stamped");
+    assert_eq!(said(&manager, "rollout_started", "stamped"), 1, "of the version that the file holds no more");
+    // Behind a link on another file system nobody sees a change.
+    fs::write(&lies_elsewhere, version("v3")).unwrap();
+    for function in ["stamped", "f00"] {
+        manager.command("retry", &[function]).success();
+        wait_all(&manager, function, &version("v3"));
+        assert_eq!(ask(&gearmand, function), "v3");
+    }
 }
 
 #[test]

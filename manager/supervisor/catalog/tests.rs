@@ -139,8 +139,14 @@ fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
     changes_to(&mut catalog, 5, "v2");
     assert_eq!(catalog.pending().count(), 0);
-    assert!(catalog.retry("a", Duration::ZERO));
+    let file = catalog.retry("a").unwrap();
+    catalog.probed("a", &file.identity, Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
+    // What counts is the file as it is, not what it was when it was last good.
+    let file = catalog.retry("a").unwrap();
+    assert_eq!(catalog.retry("a"), None, "it is looked at already");
+    catalog.probed("a", &file.identity, Err("it is a text file".into()), Duration::ZERO);
+    assert_eq!((catalog.pending().count(), catalog.refused().count()), (0, 1));
 }
 
 #[test]
@@ -159,6 +165,7 @@ fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
     assert_eq!((newer.version("a").unwrap().hash.as_str(), newer.pending().count()), ("v1", 1), "tried like any other");
     let (same, probed) = start(Ok(version("v1")));
     assert_eq!((same.pending().count(), probed.news), (0, true));
+    assert!(matches!(&probed.events[..], [Event::FunctionFound { replaces: None, .. }]), "which version that is");
 }
 
 #[test]

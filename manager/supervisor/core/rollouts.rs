@@ -52,6 +52,7 @@ impl Core {
         if !self.is_running() || !self.announced {
             return;
         }
+        self.withdraw_rollouts();
         let wanted = self.wanted_trials(now);
         let there: Vec<(WorkerId, Key, Trial)> = self
             .workers
@@ -74,6 +75,17 @@ impl Core {
             }
         }
         self.look_later(now);
+    }
+
+    /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said so.
+    fn withdraw_rollouts(&mut self) {
+        let is_tried = |function: &str, hash: &str| self.catalog.next(function).is_some_and(|next| next.hash == hash);
+        let over = self.rollouts.told.extract_if(.., |function, hash| !is_tried(function, hash));
+        for (function, version) in over.collect::<Vec<_>>() {
+            self.rollouts.kills.remove(&function);
+            let serving = self.catalog.version(&function).map(|version| version.hash.clone());
+            self.tell(Event::RolloutWithdrawn { function, version, serving });
+        }
     }
 
     /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.

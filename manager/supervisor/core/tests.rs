@@ -399,6 +399,39 @@ fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
 
+/// Every rollout that was told of comes to an end that is told of, and what is tried again is told again.
+#[test]
+fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
+    let withdrawn = |stage: &Stage, hash: &str| {
+        stage.told(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
+    };
+    let tried =
+        |stage: &Stage, hash: &str| stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash));
+    let mut stage = two_functions();
+    let file = |stage: &mut Stage, ino: u64, content: u64| {
+        let result = Ok(version("a", content));
+        stage.input(scan(&[("a", ino), ("b", 1)]));
+        stage.input(Input::Probed { function: "a".into(), identity: identity(ino), result });
+    };
+    file(&mut stage, 2, 2);
+    stage.serves(5).ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.serves(6).ends(6, obituary(KILLED, Verdict::OutsideJob, 0));
+    file(&mut stage, 3, 3);
+    assert_eq!((withdrawn(&stage, "a-2"), tried(&stage, "a-3")), (1, 1), "by a newer one");
+    stage.serves(8).ends(8, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0, "the kills were another's");
+    file(&mut stage, 4, 1);
+    assert_eq!(withdrawn(&stage, "a-3"), 1, "by what is served");
+    file(&mut stage, 5, 3);
+    assert_eq!(tried(&stage, "a-3"), 2);
+    let result = Err("it is a text file".into());
+    stage.input(scan(&[("a", 6), ("b", 1)]));
+    stage.input(Input::Probed { function: "a".into(), identity: identity(6), result });
+    assert_eq!(withdrawn(&stage, "a-3"), 2, "by rubbish");
+    stage.later(Duration::from_secs(1));
+    assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
+}
+
 #[test]
 fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");

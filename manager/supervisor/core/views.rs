@@ -110,7 +110,7 @@ impl Core {
 
     /// Whether there is such a function.
     pub fn knows(&self, function: &str) -> bool {
-        self.catalog.content(function).is_some() || self.catalog.version(function).is_some()
+        self.catalog.knows(function)
     }
 
     /// Workers that take jobs for the function.

@@ -92,7 +92,11 @@ impl Effects {
 
     /// Whether the stored library is still the one that was checked. One that was changed is made again from worker_dir.
     pub(super) fn is_intact(&mut self, function: &str, version: &Version) -> bool {
-        let Some(stored) = self.known.get(function, &version.hash) else { return true };
+        let Some(stored) = self.known.get(function, &version.hash) else {
+            // Nobody had need of it for a while, and then somebody had.
+            self.inputs.push_back(Input::Damaged { function: function.to_owned() });
+            return false;
+        };
         if self.store.unchanged(stored) {
             return true;
         }
@@ -104,7 +108,7 @@ impl Effects {
             }
             Err(error) => {
                 self.trouble(format!(
-                    "{function}: version {} was changed in the store: {error}; it is made again",
+                    "{function}: version {} was changed in the store: {error}; it is made again from worker_dir",
                     version.hash
                 ));
                 self.inputs.push_back(Input::Damaged { function: function.to_owned() });

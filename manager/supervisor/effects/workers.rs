@@ -37,7 +37,7 @@ impl Effects {
     fn try_start(&mut self, start: &Start) -> io::Result<i32> {
         for (function, version) in &start.functions {
             if !self.is_intact(function, version) {
-                return Err(io::Error::other(format!("the stored library of {function} was changed")));
+                return Err(io::Error::other(format!("the stored library of {function} is gone, or was changed")));
             }
         }
         let orders = file_holding(&orders::encode(&self.orders(start)))?;
