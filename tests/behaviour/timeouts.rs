@@ -1,10 +1,13 @@
 //! Jobs that are too long, and jobs that cost workers: what becomes of them, and what their callers are told.
 
 use gm_native::gearman::client::News;
+use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, lines, path, served, wait_serving, workers};
-use crate::support::manager::Manager;
+use crate::scene::{Job, library, lines, path, served, wait_serving, workers};
+use crate::support::gearmand::Gearmand;
+use crate::support::hand_server::HandServer;
+use crate::support::manager::{Manager, Setup};
 
 /// The reason and the end of a job that failed, and nothing else.
 #[track_caller]
@@ -118,4 +121,32 @@ fn a_timeout_holds_during_a_drain() {
     manager.signal(Signal::SIGTERM);
     assert!(failure(job).starts_with("timed out"));
     assert!(manager.wait_exit().success());
+}
+
+/// S7: a job whose result the server takes slowly is not late.
+#[test]
+fn a_result_that_is_being_sent_is_waited_for() {
+    const SIZE: usize = 20_000_000;
+    let (slow, gearmand) = (HandServer::listen(), Gearmand::start());
+    let setup = Setup::new(&[&slow.server(), &gearmand.server()]).plugin("act", &library());
+    let manager = setup.ini("count = 2\ntimeout = 200ms\ntimeout_grace = 50ms").start();
+    let mut peers = [slow.accept(), slow.accept()];
+    for peer in &mut peers {
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        peer.send(&answer::NO_JOB);
+        peer.skip_to(|packet| packet == Request::CanDo { function: b"act" });
+    }
+    let [first, second] = &mut peers;
+    second.skip_to(|packet| packet == Request::GrabJobUniq);
+    second.send(&answer::NO_JOB);
+    first.skip_to(|packet| packet == Request::GrabJobUniq);
+    first.assign(b"H:slow:1", b"act", format!("size {SIZE}").as_bytes());
+    // Time goes by: as long as three jobs take that are late.
+    let never = path(&manager, "never");
+    for _ in 0..3 {
+        assert!(failure(Job::act(&gearmand, "", &format!("wait {never}"))).starts_with("timed out"));
+    }
+    first.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
+    let late: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "job_overdue").collect();
+    assert!(late.iter().all(|event| event["handle"] != "H:slow:1"), "{late:?}");
 }

@@ -206,7 +206,9 @@ impl Effects {
     fn job_of(&self, worker: WorkerId, now: Duration) -> Option<JobSeen> {
         let child = self.children.get(self.workers.get(&worker)?)?;
         let Kind::Worker(worker) = &child.kind else { return None };
-        let job = worker.page.read().job?;
+        let page = worker.page.read();
+        // What is being sent may be the result: a job server that reads slowly does not make a job late.
+        let job = page.job.filter(|_| !page.sending)?;
         Some(JobSeen {
             function: job.function,
             number: job.number,
