@@ -40,7 +40,7 @@ struct Shared {
 pub struct Watch {
     shared: Arc<Shared>,
     watcher: INotifyWatcher,
-    /// What is armed: the directory's device and inode, which change when it is made again.
+    /// What is armed: the directory's device and inode, which mostly change when it is made again.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -89,11 +89,11 @@ impl Watch {
         }
         let mut failures = Vec::new();
         for (dir, is) in wanted {
-            if self.armed.contains_key(&dir) {
-                continue;
-            }
+            // Also what is armed: a directory that is made again at once may have the inode of the one before, and
+            // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
             match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
                 Err(error) => failures.push(format!(
                     "{} cannot be watched: {error}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
@@ -168,7 +168,8 @@ fn places(dirs: &[PathBuf]) -> Places {
     places
 }
 
-/// The names whose swapping changes where a path leads: its symlinks, and its last component. Each in a real directory.
+/// The names whose coming or swapping changes where a path leads: its symlinks, its last component, and the first one that
+/// is not there. Each in a real directory.
 fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let mut left: Vec<std::ffi::OsString> = components(path);
@@ -177,7 +178,8 @@ fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     while let Some(next) = left.pop() {
         let name = here.join(&next);
         let target = std::fs::read_link(&name).ok();
-        if target.is_some() || left.is_empty() {
+        let is_missing = next != ".." && name.symlink_metadata().is_err();
+        if target.is_some() || left.is_empty() || is_missing {
             names.push(name.clone());
         }
         match target {
@@ -244,6 +246,12 @@ mod tests {
         assert_eq!(names, [root.join("current"), root.join("releases/1/workers")]);
         std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
         assert!(!names_on_the_way(&root.join("loop")).is_empty(), "a link to itself ends");
+        let (gone, dir) = (root.join("gone"), root.join("gone/by/workers"));
+        assert_eq!(
+            places(std::slice::from_ref(&dir)).get(&root),
+            Some(&Some(BTreeSet::from([gone]))),
+            "it may come back"
+        );
     }
 
     async fn noticed(notices: &Notices, what: &str) {
@@ -284,6 +292,34 @@ mod tests {
         watch.follow(&dirs);
         fs::write(root.join("plain/c.so"), "x").unwrap();
         noticed(&notices, "a file in it").await;
+    }
+
+    /// The new directory often has the inode of the old one, and the removal may be heard of before or after it is there.
+    #[tokio::test]
+    async fn a_directory_made_again_at_once_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let workers = root.join("workers");
+        fs::create_dir(&workers).unwrap();
+        let (mut watch, notices) = Watch::new().unwrap();
+        watch.follow(std::slice::from_ref(&workers));
+        for round in 0..20 {
+            fs::remove_dir_all(&workers).unwrap();
+            fs::create_dir(&workers).unwrap();
+            // As the manager does: it looks for as long as something is noticed.
+            let mark = root.join("mark");
+            fs::write(&mark, "").unwrap();
+            fs::rename(&mark, workers.join(format!("a{round}.so"))).unwrap();
+            let mut seen = 0;
+            while let Ok(notice) = tokio::time::timeout(Duration::from_millis(100), notices.next()).await {
+                seen += usize::from(notice == Notice::Complete);
+                watch.follow(std::slice::from_ref(&workers));
+            }
+            assert!(seen > 0, "round {round}: made again");
+            fs::write(&mark, "").unwrap();
+            fs::rename(&mark, workers.join("b.so")).unwrap();
+            noticed(&notices, "a file in it").await;
+        }
     }
 
     #[tokio::test]

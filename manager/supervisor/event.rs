@@ -374,7 +374,9 @@ impl Event {
             ),
             Self::RolloutWithdrawn { function, version, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on"));
-                format!("{function}: version {version} is not tried any more, since it is not what is asked for now{goes_on}")
+                format!(
+                    "{function}: version {version} is not tried any more, since it is not what is asked for now{goes_on}"
+                )
             }
             Self::RolloutFinished { function, version, seconds } => {
                 format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")

@@ -106,7 +106,11 @@ pub fn decide(members: &[Member], want: Want) -> Decision {
     let sorted = sorted(members);
     let seats = seats(&sorted, want);
     let others = Want { count: want.count.saturating_sub(seats), ..want };
-    Decision { start: starts(&sorted, others), admit: admits(&sorted, want), dismiss: dismissals(&sorted, others, seats) }
+    Decision {
+        start: starts(&sorted, others),
+        admit: admits(&sorted, want),
+        dismiss: dismissals(&sorted, others, seats),
+    }
 }
 
 /// Places of the plan that canaries take from the others: none where the group may have one worker too many.

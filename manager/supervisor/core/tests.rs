@@ -396,9 +396,8 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     let withdrawn = |stage: &Stage, hash: &str| {
         stage.told(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
     };
-    let tried = |stage: &Stage, hash: &str| {
-        stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash))
-    };
+    let tried =
+        |stage: &Stage, hash: &str| stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash));
     let mut stage = two_functions();
     let file = |stage: &mut Stage, ino: u64, content: u64| {
         let result = Ok(version("a", content));
