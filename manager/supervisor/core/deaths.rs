@@ -30,6 +30,10 @@ impl Core {
             // Said in a sentence already, and its function blamed.
             return;
         }
+        if let Life::Dying { why: Why::Replaced | Why::Surplus } = worker.life {
+            // Killed while it started, and that was said: it had nothing in hand, and nobody is to worry.
+            return;
+        }
         if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {
             return self.give_up(worker.pid.unwrap_or_default(), function, version);
         }

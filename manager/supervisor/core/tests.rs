@@ -423,6 +423,18 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
 }
 
+/// A deploy on the heels of another is an everyday thing: no warning, no error.
+#[test]
+fn a_canary_that_is_not_needed_any_more_is_no_death() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
+    stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
+    assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
+    stage.ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
+}
+
 #[test]
 fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
