@@ -328,9 +328,15 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
     stage.did();
-    assert!(stage.core.next_due(stage.now).unwrap() <= stage.now + Duration::from_millis(50), "it is looked at");
-    stage.now += Duration::from_millis(4_999);
+    let looked_at =
+        |stage: &Stage, ms| assert_eq!(stage.core.canary_due(), Some(stage.now + Duration::from_millis(ms)));
+    looked_at(&stage, 5);
+    stage.now += Duration::from_millis(40);
     stage.counts(5, 0, 0);
+    looked_at(&stage, 10);
+    stage.now += Duration::from_millis(4_959);
+    stage.counts(5, 0, 0);
+    looked_at(&stage, 50);
     assert_eq!(stage.did(), [""; 0]);
     stage.now += Duration::from_millis(1);
     stage.counts(5, 0, 0);
