@@ -93,7 +93,10 @@ impl Watch {
             // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
             match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
-                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                // Gone since it was looked for: what is to be watched instead shows at the next look.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
+                    self.shared.note(Notice::Complete);
+                }
                 Err(error) => failures.push(format!(
                     "{} cannot be watched: {error}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
@@ -120,6 +123,10 @@ impl Shared {
             // Events were lost: look.
             Err(_) => Notice::Complete,
         };
+        self.note(notice);
+    }
+
+    fn note(&self, notice: Notice) {
         self.noticed.fetch_max(if notice == Notice::Complete { 2 } else { 1 }, Relaxed);
         self.wake.notify_one();
     }
@@ -143,7 +150,7 @@ fn matters(paths: &[PathBuf], places: &Places) -> bool {
             let inside = path.parent().and_then(|dir| places.get(dir));
             match inside {
                 Some(None) => true,
-                Some(Some(names)) => names.contains(path),
+                Some(Some(names)) => names.contains(path) || places.contains_key(path),
                 None => places.contains_key(path),
             }
         })
@@ -233,6 +240,29 @@ mod tests {
             (EventKind::Remove(RemoveKind::Folder), Some(Complete)),
         ] {
             assert_eq!(what(&kind), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_matters_is_a_worker_directory_and_every_name_on_the_way_to_it() {
+        let names = |names: &[&str]| Some(names.iter().map(PathBuf::from).collect());
+        let places = Places::from([
+            ("/r".into(), names(&["/r/workers"])),
+            ("/r/app".into(), names(&["/r/app/current"])),
+            ("/w".into(), None),
+        ]);
+        for (path, expected) in [
+            ("/w/a.so", true),
+            ("/w", true),
+            ("/r/workers", true),
+            ("/r/neighbour", false),
+            ("/r/app/current", true),
+            ("/r/app/neighbour", false),
+            // A watched directory that goes, below another one.
+            ("/r/app", true),
+            ("/elsewhere", false),
+        ] {
+            assert_eq!(matters(&[path.into()], &places), expected, "{path}");
         }
     }
 
