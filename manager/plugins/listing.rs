@@ -11,7 +11,7 @@ use super::scan::{Listing, Reason, What};
 use super::text::Shown;
 
 /// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
-/// file system does: for a blocking pool, not for the manager's thread.
+/// file system does: for a thread of its own, not for the manager's.
 pub fn read(dir: &Path) -> Listing {
     Listing { dir: dir.to_owned(), read: entries(dir).map_err(|e| failure(dir, &e)) }
 }

@@ -1,7 +1,7 @@
 //! A file in worker_dir -> a stored version that workers may load.
 //!
 //! ```text
-//! worker_dir -> listing -> name, scan -> candidate      (manager's blocking pool: names and stat, nothing is opened)
+//! worker_dir -> listing -> name, scan -> candidate      (a thread of its own: names and stat, nothing is opened)
 //! candidate  -> probe: copy -> elf -> loader -> report  (a process of its own, with a deadline)
 //! report     -> verdict -> store                        (manager: a rename; last_good remembers, garbage forgets)
 //! ```

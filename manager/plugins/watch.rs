@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +41,7 @@ struct Shared {
 pub struct Watch {
     shared: Arc<Shared>,
     watcher: INotifyWatcher,
-    /// What is armed: the directory's device and inode, which change when it is made again.
+    /// What is armed: the directory's device and inode, which mostly change when it is made again.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -77,6 +78,17 @@ impl Watch {
     /// Arms the watcher for the directories as they lie now. To be called before they are read, so that no change falls
     /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
     pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
+        // notify says nothing where it got no thread, and panics later.
+        catch_unwind(AssertUnwindSafe(|| self.arm(dirs))).unwrap_or_else(|_| {
+            vec![
+                "worker_dir cannot be watched: the watcher has no thread; changes are seen at the next re-scan only (raise \
+                 the limit of tasks and start the manager again)"
+                    .into(),
+            ]
+        })
+    }
+
+    fn arm(&mut self, dirs: &[PathBuf]) -> Vec<String> {
         let places = places(dirs);
         let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(identity).collect();
         *self.shared.places() = places;
@@ -89,11 +101,14 @@ impl Watch {
         }
         let mut failures = Vec::new();
         for (dir, is) in wanted {
-            if self.armed.contains_key(&dir) {
-                continue;
-            }
+            // Also what is armed: a directory that is made again at once may have the inode of the one before, and
+            // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
             match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
+                // Gone since it was looked for: what is to be watched instead shows at the next look.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
+                    self.shared.note(Notice::Complete);
+                }
                 Err(error) => failures.push(format!(
                     "{} cannot be watched: {error}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
@@ -120,6 +135,10 @@ impl Shared {
             // Events were lost: look.
             Err(_) => Notice::Complete,
         };
+        self.note(notice);
+    }
+
+    fn note(&self, notice: Notice) {
         self.noticed.fetch_max(if notice == Notice::Complete { 2 } else { 1 }, Relaxed);
         self.wake.notify_one();
     }
@@ -143,7 +162,7 @@ fn matters(paths: &[PathBuf], places: &Places) -> bool {
             let inside = path.parent().and_then(|dir| places.get(dir));
             match inside {
                 Some(None) => true,
-                Some(Some(names)) => names.contains(path),
+                Some(Some(names)) => names.contains(path) || places.contains_key(path),
                 None => places.contains_key(path),
             }
         })
@@ -168,7 +187,8 @@ fn places(dirs: &[PathBuf]) -> Places {
     places
 }
 
-/// The names whose swapping changes where a path leads: its symlinks, and its last component. Each in a real directory.
+/// The names whose coming or swapping changes where a path leads: its symlinks, its last component, and the first one that
+/// is not there. Each in a real directory.
 fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let mut left: Vec<std::ffi::OsString> = components(path);
@@ -177,7 +197,8 @@ fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     while let Some(next) = left.pop() {
         let name = here.join(&next);
         let target = std::fs::read_link(&name).ok();
-        if target.is_some() || left.is_empty() {
+        let is_missing = next != ".." && name.symlink_metadata().is_err();
+        if target.is_some() || left.is_empty() || is_missing {
             names.push(name.clone());
         }
         match target {
@@ -235,6 +256,29 @@ mod tests {
     }
 
     #[test]
+    fn what_matters_is_a_worker_directory_and_every_name_on_the_way_to_it() {
+        let names = |names: &[&str]| Some(names.iter().map(PathBuf::from).collect());
+        let places = Places::from([
+            ("/r".into(), names(&["/r/workers"])),
+            ("/r/app".into(), names(&["/r/app/current"])),
+            ("/w".into(), None),
+        ]);
+        for (path, expected) in [
+            ("/w/a.so", true),
+            ("/w", true),
+            ("/r/workers", true),
+            ("/r/neighbour", false),
+            ("/r/app/current", true),
+            ("/r/app/neighbour", false),
+            // A watched directory that goes, below another one.
+            ("/r/app", true),
+            ("/elsewhere", false),
+        ] {
+            assert_eq!(matters(&[path.into()], &places), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn on_the_way_every_link_and_the_last_name_matter() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -244,6 +288,12 @@ mod tests {
         assert_eq!(names, [root.join("current"), root.join("releases/1/workers")]);
         std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
         assert!(!names_on_the_way(&root.join("loop")).is_empty(), "a link to itself ends");
+        let (gone, dir) = (root.join("gone"), root.join("gone/by/workers"));
+        assert_eq!(
+            places(std::slice::from_ref(&dir)).get(&root),
+            Some(&Some(BTreeSet::from([gone]))),
+            "it may come back"
+        );
     }
 
     async fn noticed(notices: &Notices, what: &str) {
@@ -284,6 +334,34 @@ mod tests {
         watch.follow(&dirs);
         fs::write(root.join("plain/c.so"), "x").unwrap();
         noticed(&notices, "a file in it").await;
+    }
+
+    /// The new directory often has the inode of the old one, and the removal may be heard of before or after it is there.
+    #[tokio::test]
+    async fn a_directory_made_again_at_once_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let workers = root.join("workers");
+        fs::create_dir(&workers).unwrap();
+        let (mut watch, notices) = Watch::new().unwrap();
+        watch.follow(std::slice::from_ref(&workers));
+        for round in 0..20 {
+            fs::remove_dir_all(&workers).unwrap();
+            fs::create_dir(&workers).unwrap();
+            // As the manager does: it looks for as long as something is noticed.
+            let mark = root.join("mark");
+            fs::write(&mark, "").unwrap();
+            fs::rename(&mark, workers.join(format!("a{round}.so"))).unwrap();
+            let mut seen = 0;
+            while let Ok(notice) = tokio::time::timeout(Duration::from_millis(100), notices.next()).await {
+                seen += usize::from(notice == Notice::Complete);
+                watch.follow(std::slice::from_ref(&workers));
+            }
+            assert!(seen > 0, "round {round}: made again");
+            fs::write(&mark, "").unwrap();
+            fs::rename(&mark, workers.join("b.so")).unwrap();
+            noticed(&notices, "a file in it").await;
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod workers;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,6 +39,9 @@ use probes::Probes;
 pub use reload::log_target;
 use versions::Known;
 use workers::Past;
+
+/// Before a scan is tried again for which there was no thread.
+const SCAN_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Effects {
     watch: Option<(Arc<Mutex<Watch>>, Notices)>,
     scanning: bool,
     scan_again: bool,
+    /// When a scan is tried again for which there was no thread.
+    scan_at: Option<Duration>,
     /// Watch failures that were told.
     unwatched: Vec<String>,
     host: String,
@@ -142,6 +148,7 @@ impl Effects {
             watch: None,
             scanning: false,
             scan_again: false,
+            scan_at: None,
             unwatched: Vec::new(),
             host,
             children: BTreeMap::new(),
@@ -210,7 +217,7 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.children.values().filter_map(Child::deadline).chain(self.probes.due()).min()
+        self.children.values().filter_map(Child::deadline).chain(self.probes.due()).chain(self.scan_at).min()
     }
 
     /// Ends children whose time is up, and tries again what the store could not take.
@@ -220,6 +227,9 @@ impl Effects {
         let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.times_out(id));
         self.probe_homeless(now);
+        if self.scan_at.take_if(|at| now >= *at).is_some() {
+            self.scan();
+        }
     }
 
     /// Kills what is left and waits for the ends of connections that are under way.
@@ -250,8 +260,8 @@ impl Effects {
         self.watch.as_ref().map(|(_, notices)| notices.clone())
     }
 
-    /// Reads the worker directories on a thread of the runtime's: a hung file system blocks that one only. The watcher
-    /// is armed first, so that no change falls between.
+    /// Reads the worker directories on a thread of its own: a hung file system blocks that one only. The watcher is
+    /// armed first, so that no change falls between. Where the system gives no thread it is tried again soon.
     fn scan(&mut self) {
         if std::mem::replace(&mut self.scanning, true) {
             self.scan_again = true;
@@ -259,12 +269,19 @@ impl Effects {
         }
         let (dirs, results) = (self.config.worker_dirs.clone(), self.results.clone());
         let watch = self.watch.as_ref().map(|(watch, _)| Arc::clone(watch));
-        tokio::task::spawn_blocking(move || {
+        let look = move || {
             let follow = |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs);
             let unwatched = watch.as_ref().map(follow).unwrap_or_default();
             // The receiver is gone only when the manager ends.
             let _ = results.send(Found::Files(Scanned { scan: scan::scan(&dirs), unwatched }));
-        });
+        };
+        if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
+            self.scanning = false;
+            self.scan_at = Some(clock::now() + SCAN_PAUSE);
+            self.trouble(format!(
+                "no thread could be started to read worker_dir: {error}; it is tried again (raise the limit of tasks)"
+            ));
+        }
     }
 
     /// Takes in what was found out beside the loop.

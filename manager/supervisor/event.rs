@@ -347,6 +347,7 @@ impl Event {
             Self::DirectoryEmptied { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
+            Self::WorkerKilled { why: Why::Replaced | Why::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,

@@ -148,6 +148,27 @@ fn a_swapped_link_to_a_parent() {
     assert_eq!([said(&manager, "rollout_started", "stamped"), said(&manager, "function_gone", "stamped")], [1, 0]);
 }
 
+/// The directory goes with those above it, and they are made again one by one.
+#[test]
+fn a_directory_made_again_with_its_parents() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let root = setup.dir().to_owned();
+    let deep = root.join("app/current/workers");
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("stamped.so"), version("v1")).unwrap();
+    fs::remove_dir(root.join("workers")).unwrap();
+    symlink("app/current/workers", root.join("workers")).unwrap();
+    let manager = setup.start();
+    wait_all(&manager, "stamped", &version("v1"));
+    fs::remove_dir_all(root.join("app")).unwrap();
+    manager.wait_event("directory_failed", |event| event["reason"].as_str().unwrap().contains("does not exist"));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("stamped.so"), version("v2")).unwrap();
+    wait_deployed(&gearmand, &manager, "v2");
+    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+}
+
 /// Everything is taken away for a moment, as `rsync --delete` and `rm -r` before a copy do.
 #[test]
 fn an_emptied_directory_keeps_what_it_held() {

@@ -7,7 +7,7 @@ use super::{Action, Core, Obituary, Stage, Worker};
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
 use crate::supervisor::fate::Fate;
 use crate::supervisor::judge::Verdict;
-use crate::supervisor::life::Why;
+use crate::supervisor::life::{Life, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::restart::Outside;
 use crate::system::reap::End;
@@ -30,6 +30,10 @@ impl Core {
         }
         if told == Some(Why::CannotServe) {
             // Said in a sentence already, and its function blamed.
+            return;
+        }
+        if let Life::Dying { why: Why::Replaced | Why::Surplus } = worker.life {
+            // Killed while it started, and that was said: it had nothing in hand, and nobody is to worry.
             return;
         }
         if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {

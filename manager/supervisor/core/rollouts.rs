@@ -15,8 +15,9 @@ use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
 use crate::system::reap::End;
 
-/// How often a canary's page is looked at while it is watched.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job after
+/// job from workers that take longer, and at last.
+const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// Canaries of one version that may be killed from outside: SIGKILL is not the library's doing, unless it always comes.
 const KILLS: u32 = 3;
 
@@ -161,11 +162,14 @@ impl Core {
     }
 
     fn look_later(&mut self, now: Duration) {
-        let watched = self.workers.values().any(|worker| worker.trial.is_some() && worker.life.is_serving());
-        self.rollouts.look = match self.rollouts.look {
-            Some(at) if watched && at > now => Some(at),
-            _ => watched.then(|| now + LOOK),
-        };
+        let watched = self.workers.values().filter(|worker| worker.trial.is_some());
+        let served = watched.filter_map(|worker| match worker.life {
+            Life::Serving { since } => Some(now.saturating_sub(since)),
+            _ => None,
+        });
+        let next = served.min().map(|served| now + (served / 4).clamp(LOOK[0], LOOK[1]));
+        let set = self.rollouts.look.filter(|at| *at > now);
+        self.rollouts.look = next.map(|next| set.map_or(next, |set| set.min(next)));
     }
 
     /// Judges a canary by what it has done.

@@ -337,9 +337,15 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
     stage.did();
-    assert!(stage.core.next_due(stage.now).unwrap() <= stage.now + Duration::from_millis(50), "it is looked at");
-    stage.now += Duration::from_millis(4_999);
+    let looked_at =
+        |stage: &Stage, ms| assert_eq!(stage.core.canary_due(), Some(stage.now + Duration::from_millis(ms)));
+    looked_at(&stage, 5);
+    stage.now += Duration::from_millis(40);
     stage.counts(5, 0, 0);
+    looked_at(&stage, 10);
+    stage.now += Duration::from_millis(4_959);
+    stage.counts(5, 0, 0);
+    looked_at(&stage, 50);
     assert_eq!(stage.did(), [""; 0]);
     stage.now += Duration::from_millis(1);
     stage.counts(5, 0, 0);
@@ -430,6 +436,18 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     assert_eq!(withdrawn(&stage, "a-3"), 2, "by rubbish");
     stage.later(Duration::from_secs(1));
     assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
+}
+
+/// A deploy on the heels of another is an everyday thing: no warning, no error.
+#[test]
+fn a_canary_that_is_not_needed_any_more_is_no_death() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
+    stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
+    assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
+    stage.ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
 }
 
 #[test]
