@@ -5,6 +5,7 @@
 //! is the net below.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
+
+const NO_THREAD: &str = "worker_dir cannot be watched: the watcher has no thread; changes are seen at the next re-scan \
+                         only (raise the limit of tasks and start the manager again)";
 
 /// What was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,8 @@ struct Shared {
 /// The watcher.
 pub struct Watch {
     shared: Arc<Shared>,
-    watcher: INotifyWatcher,
+    /// `None` where it turned out to have no thread.
+    watcher: Option<INotifyWatcher>,
     /// What is armed: the directory's device and inode, which mostly change when it is made again.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
@@ -72,23 +77,25 @@ impl Watch {
             Arc::new(Shared { wake: Notify::new(), noticed: AtomicU8::new(0), places: Mutex::new(Places::new()) });
         let told = Arc::clone(&shared);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.take(event))?;
-        Ok((Self { shared: Arc::clone(&shared), watcher, armed: BTreeMap::new() }, Notices(shared)))
+        Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, Notices(shared)))
     }
 
     /// Arms the watcher for the directories as they lie now. To be called before they are read, so that no change falls
     /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
     pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
-        // notify says nothing where it got no thread, and panics later.
-        catch_unwind(AssertUnwindSafe(|| self.arm(dirs))).unwrap_or_else(|_| {
-            vec![
-                "worker_dir cannot be watched: the watcher has no thread; changes are seen at the next re-scan only (raise \
-                 the limit of tasks and start the manager again)"
-                    .into(),
-            ]
-        })
+        let Some(watcher) = self.watcher.take() else { return vec![NO_THREAD.into()] };
+        let mut watcher = ManuallyDrop::new(watcher);
+        // notify says nothing where it got no thread, and panics when it is used, and when it is dropped.
+        match catch_unwind(AssertUnwindSafe(|| self.arm(&mut watcher, dirs))) {
+            Ok(failures) => {
+                self.watcher = Some(ManuallyDrop::into_inner(watcher));
+                failures
+            }
+            Err(_) => vec![NO_THREAD.into()],
+        }
     }
 
-    fn arm(&mut self, dirs: &[PathBuf]) -> Vec<String> {
+    fn arm(&mut self, watcher: &mut INotifyWatcher, dirs: &[PathBuf]) -> Vec<String> {
         let places = places(dirs);
         let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(identity).collect();
         *self.shared.places() = places;
@@ -96,14 +103,14 @@ impl Watch {
             match wanted.get(&dir) {
                 Some(is) if *is == was => drop(self.armed.insert(dir, was)),
                 // Fails where the directory is gone, and with it the watch.
-                _ => drop(self.watcher.unwatch(&dir)),
+                _ => drop(watcher.unwatch(&dir)),
             }
         }
         let mut failures = Vec::new();
         for (dir, is) in wanted {
             // Also what is armed: a directory that is made again at once may have the inode of the one before, and
             // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
-            match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+            match watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
                 // Gone since it was looked for: what is to be watched instead shows at the next look.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
