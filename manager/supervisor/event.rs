@@ -1,5 +1,5 @@
-//! Every happening the manager decides on, as one value: it makes the log line, the JSON of `gm-native events`, and what
-//! tests wait for.
+//! Every happening the manager decides on, as one value: it makes the log line, the JSON of `gm-native events`, and
+//! what tests wait for.
 
 mod death;
 
@@ -375,9 +375,7 @@ impl Event {
             ),
             Self::RolloutWithdrawn { function, version, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on"));
-                format!(
-                    "{function}: version {version} is not tried any more, since it is not what is asked for now{goes_on}"
-                )
+                format!("{function}: version {version} is not tried any more: it is not what is asked for now{goes_on}")
             }
             Self::RolloutFinished { function, version, seconds } => {
                 format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
