@@ -1,8 +1,8 @@
 //! The watcher over the worker directories: one thread of notify's, no wake-ups while nothing happens.
 //!
 //! notify does not report that a symlink on the way was swapped, or that a directory was removed and made again: so the
-//! directories in which such a thing happens are watched too, each for the one name that matters in it. The slow re-scan
-//! is the net below.
+//! directories in which such a thing happens are watched too, each for the one name that matters in it. The slow
+//! re-scan is the net below.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
@@ -194,8 +194,8 @@ fn places(dirs: &[PathBuf]) -> Places {
     places
 }
 
-/// The names whose coming or swapping changes where a path leads: its symlinks, its last component, and the first one that
-/// is not there. Each in a real directory.
+/// The names whose coming or swapping changes where a path leads: its symlinks, its last component, and the first one
+/// that is not there. Each in a real directory.
 fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let mut left: Vec<std::ffi::OsString> = components(path);
@@ -343,7 +343,8 @@ mod tests {
         noticed(&notices, "a file in it").await;
     }
 
-    /// The new directory often has the inode of the old one, and the removal may be heard of before or after it is there.
+    /// The new directory often has the inode of the old one, and the removal may be heard of before or after it is
+    /// there.
     #[tokio::test]
     async fn a_directory_made_again_at_once_is_not_lost() {
         let dir = tempfile::tempdir().unwrap();

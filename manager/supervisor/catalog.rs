@@ -365,8 +365,8 @@ impl Catalog {
         }
     }
 
-    /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is known
-    /// of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
+    /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is
+    /// known of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
     pub fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.memory.bad.retain(|(name, _), _| name != function);
         self.memory.pinned.remove(function);

@@ -215,8 +215,8 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by then
-    /// is dealt with as far as it can be, and waits for something else to happen.
+    /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
+    /// then is dealt with as far as it can be, and waits for something else to happen.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
         let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
         if !matches!(self.phase, Phase::Starting | Phase::Running) {

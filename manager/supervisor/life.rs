@@ -5,8 +5,8 @@
 //!     \__________\________\________\________\__________\-> Dying -> (gone)
 //! ```
 //!
-//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; where it was
-//! given a deadline, by a stop, it is killed then; whatever happens, it is gone only when the process was reaped.
+//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; where it
+//! was given a deadline, by a stop, it is killed then; whatever happens, it is gone only when the process was reaped.
 
 use std::time::Duration;
 

@@ -75,8 +75,8 @@ fn retry_ends_a_rollback() {
     wait_deployed(&gearmand, &manager, "v2");
 }
 
-/// What a file lacks may lie outside of it: it is looked at anew though it has not changed. What it holds counts, not what
-/// it held when it was good.
+/// What a file lacks may lie outside of it: it is looked at anew though it has not changed. What it holds counts, not
+/// what it held when it was good.
 #[test]
 fn retry_looks_at_the_file_as_it_is() {
     let (gearmand, mut manager) = served("");

@@ -15,8 +15,8 @@ use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
 use crate::system::reap::End;
 
-/// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job after
-/// job from workers that take longer, and at last.
+/// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
+/// after job from workers that take longer, and at last.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// Canaries of one version that may be killed from outside: SIGKILL is not the library's doing, unless it always comes.
 const KILLS: u32 = 3;
@@ -78,7 +78,8 @@ impl Core {
         self.look_later(now);
     }
 
-    /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said so.
+    /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said
+    /// so.
     fn withdraw_rollouts(&mut self) {
         let is_tried = |function: &str, hash: &str| self.catalog.next(function).is_some_and(|next| next.hash == hash);
         let over = self.rollouts.told.extract_if(.., |function, hash| !is_tried(function, hash));
@@ -326,8 +327,8 @@ impl Core {
 }
 
 impl Worker {
-    /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none where
-    /// it is no canary, or ended in code that is not new.
+    /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none
+    /// where it is no canary, or ended in code that is not new.
     fn suspects(&self, at: Option<&(String, String)>) -> Trial {
         let trial = self.trial.iter().flatten();
         trial.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()

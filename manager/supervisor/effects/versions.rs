@@ -90,7 +90,8 @@ impl Effects {
         })
     }
 
-    /// Whether the stored library is still the one that was checked. One that was changed is made again from worker_dir.
+    /// Whether the stored library is still the one that was checked. One that was changed is made again from
+    /// worker_dir.
     pub(super) fn is_intact(&mut self, function: &str, version: &Version) -> bool {
         let Some(stored) = self.known.get(function, &version.hash) else {
             // Nobody had need of it for a while, and then somebody had.

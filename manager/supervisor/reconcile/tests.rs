@@ -3,8 +3,8 @@
 use super::*;
 
 /// `S` serving and fresh, `s` starting and fresh, `c` connecting, `r` ready, `g` going; `F` serving with few runs left,
-/// `N` with none; `O`, `o`, `G` serving, starting and going, but old; `L` leaving; `K`, `k`, `q` a canary that serves, is
-/// ready, starts.
+/// `N` with none; `O`, `o`, `G` serving, starting and going, but old; `L` leaving; `K`, `k`, `q` a canary that serves,
+/// is ready, starts.
 fn members(text: &str) -> Vec<Member> {
     let life = |c| match c {
         's' | 'o' | 'q' => at("starting"),
