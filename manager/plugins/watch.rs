@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
@@ -76,6 +77,8 @@ impl Watch {
         let shared =
             Arc::new(Shared { wake: Notify::new(), noticed: AtomicU8::new(0), places: Mutex::new(Places::new()) });
         let told = Arc::clone(&shared);
+        // notify would not say that it got none, and panic when it is used.
+        thread::Builder::new().spawn(|| ()).map(drop).map_err(notify::Error::io)?;
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.take(event))?;
         Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, Notices(shared)))
     }
@@ -85,7 +88,7 @@ impl Watch {
     pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
         let Some(watcher) = self.watcher.take() else { return vec![NO_THREAD.into()] };
         let mut watcher = ManuallyDrop::new(watcher);
-        // notify says nothing where it got no thread, and panics when it is used, and when it is dropped.
+        // Should it have got none after all: it panics when it is used, and again when it is dropped.
         match catch_unwind(AssertUnwindSafe(|| self.arm(&mut watcher, dirs))) {
             Ok(failures) => {
                 self.watcher = Some(ManuallyDrop::into_inner(watcher));

@@ -14,6 +14,7 @@ mod contract;
 mod daemon;
 mod deaths;
 mod drain;
+mod failing_calls;
 mod logs;
 mod managers;
 mod memory;

@@ -91,12 +91,18 @@ impl Effects {
         }
     }
 
-    /// Sends an order without waiting. A worker whose channel is full or closed is one that its deadline will end.
+    /// Sends an order without waiting.
     pub(super) fn order(&mut self, id: WorkerId, order: &Order) {
         let Some(child) = self.workers.get(&id).and_then(|id| self.children.get(id)) else { return };
         let pid = child.pid;
         if let Err(error) = child.channel.send(&orders::encode(order), Duration::ZERO) {
             self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {error}"));
+            // What it cannot be told in words it is told by a signal: to leave, or, where it would wait for ever, to end.
+            match order {
+                Order::Leave => self.terminate_worker(id),
+                Order::Go => self.kill_worker(id),
+                Order::Verbosity(_) | Order::Addresses { .. } => {}
+            }
         }
     }
 

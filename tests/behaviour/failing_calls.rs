@@ -1,0 +1,85 @@
+//! M14: a system call of the manager's that fails once, wherever it is made: no panic and no hang, but one clear line and
+//! the documented exit code, or service.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::scene::{Job, acting};
+use crate::support::gearmand::Gearmand;
+use crate::support::mortal::Mortal;
+use crate::support::wait::{DEADLINE, wait_for};
+
+/// Call, error, and which ones of them fail. Some are never made that often: then nothing happens.
+const CASES: [(&str, &str, &[u32]); 12] = [
+    ("openat", "EMFILE", &[5, 20, 30, 40]),
+    ("socket", "EMFILE", &[1, 2]),
+    ("socketpair", "ENFILE", &[2, 3]),
+    ("clone3", "EAGAIN", &[1, 2, 3]),
+    ("memfd_create", "EMFILE", &[1, 2]),
+    ("pipe2", "EMFILE", &[1, 3]),
+    ("epoll_ctl", "ENOMEM", &[2, 6, 9]),
+    ("sendmsg", "ENOBUFS", &[1, 2]),
+    ("recvmsg", "ENOMEM", &[1, 3]),
+    ("ftruncate", "EIO", &[1, 2, 3]),
+    ("rename", "EIO", &[1]),
+    ("inotify_add_watch", "ENOSPC", &[1]),
+];
+
+#[test]
+fn each_ends_in_a_clear_line_or_in_service() {
+    let allowed = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: strace cannot trace here");
+    }
+    std::thread::scope(|scope| {
+        for part in CASES.chunks(CASES.len().div_ceil(4)) {
+            scope.spawn(move || {
+                for (call, error, places) in part {
+                    places.iter().for_each(|place| one(call, error, *place));
+                }
+            });
+        }
+    });
+}
+
+#[track_caller]
+fn one(call: &str, error: &str, place: u32) {
+    let name = format!("{call} {error} at call {place}");
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).ini("backoff_max = 100ms").prepared();
+    let wrapper = manager.dir().join("traced");
+    // -D: the manager is this process, and the tracer a child of its own.
+    let script = format!(
+        "#!/bin/sh\nexec strace -D -qq -o trace -e trace={call} -e inject={call}:error={error}:when={place} {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_gm-native"),
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut traced = Command::new(&wrapper);
+    let mut process = Mortal::start("traced", traced.args(["-c", "gm.ini"]).current_dir(manager.dir()));
+    let ended = wait_for(&format!("{name}: an end or service"), DEADLINE, || {
+        let serves = gearmand.status("act").is_some_and(|status| status.workers > 0);
+        process.ended().map(Some).or(serves.then_some(None))
+    });
+    let output = match ended {
+        Some(status) => {
+            let output = process.output();
+            assert_eq!(status.code(), Some(1), "{name}: {status}: {output}");
+            assert!(output.lines().any(|line| line.contains("gm-native")), "{name}: {output}");
+            output
+        }
+        None => {
+            assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well", "{name}");
+            process.signal(Signal::SIGTERM);
+            let status = process.wait_until(DEADLINE);
+            assert!(status.is_some_and(|status| status.success()), "{name}: {status:?}: {}", process.output());
+            process.output()
+        }
+    };
+    // The watcher's own thread, between one that was to be had and another: its crate's panic is caught, and printed.
+    let is_printed = (call, place) == ("clone3", 2);
+    assert!(is_printed || !output.contains("panicked"), "{name}: {output}");
+}
