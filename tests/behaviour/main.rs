@@ -14,6 +14,7 @@ mod contract;
 mod daemon;
 mod deaths;
 mod drain;
+mod hostile;
 mod logs;
 mod managers;
 mod memory;

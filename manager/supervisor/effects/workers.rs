@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 
 use super::Effects;
 use super::children::{Kind, Worker};
@@ -17,7 +17,7 @@ use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
 use crate::system::page::{self, Counters};
-use crate::system::reap::Reaped;
+use crate::system::reap::{self, Reaped};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
@@ -102,8 +102,7 @@ impl Effects {
 
     pub(super) fn terminate_worker(&self, id: WorkerId) {
         if let Some(child) = self.workers.get(&id).and_then(|child| self.children.get(child)) {
-            // An error means that nobody is left in the group.
-            let _ = killpg(child.pid, Signal::SIGTERM);
+            reap::signal(child.pid, Signal::SIGTERM);
         }
     }
 
