@@ -18,6 +18,7 @@ mod hostile;
 mod logs;
 mod managers;
 mod memory;
+mod page;
 mod reload;
 mod scene;
 mod servers;

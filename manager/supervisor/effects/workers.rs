@@ -181,7 +181,10 @@ impl Effects {
             _ => None,
         };
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
-        let function = lost.and_then(|lost| worker.functions.get(lost.function)).cloned();
+        let function = lost.map_or(0, |lost| lost.function);
+        // Of a job that cannot be told it is the only function's, where there is no other.
+        let known = lost.is_some() || worker.functions.len() == 1;
+        let function = worker.functions.get(function).filter(|_| known).cloned();
         let done = function.map_or(0, |function| self.counters(&function).done);
         self.orphaned.insert(worker.id, worker.copies);
         let obituary = Obituary { end: reaped.end, server, verdict, jobs, peak_kib: reaped.peak_kib, done };
@@ -199,22 +202,22 @@ impl Effects {
     /// What workers are at now.
     pub fn see(&self, workers: Vec<WorkerId>) -> Vec<Seen> {
         let now = clock::now();
-        workers.into_iter().map(|worker| Seen { worker, job: self.job_of(worker, now) }).collect()
+        workers.into_iter().filter_map(|worker| self.see_one(worker, now)).collect()
     }
 
-    fn job_of(&self, worker: WorkerId, now: Duration) -> Option<JobSeen> {
-        let child = self.children.get(self.workers.get(&worker)?)?;
+    fn see_one(&self, id: WorkerId, now: Duration) -> Option<Seen> {
+        let child = self.children.get(self.workers.get(&id)?)?;
         let Kind::Worker(worker) = &child.kind else { return None };
         let page = worker.page.read();
         // What is being sent may be the result: a job server that reads slowly does not make a job late.
-        let job = page.job.filter(|_| !page.sending)?;
-        Some(JobSeen {
+        let job = page.job.filter(|_| !page.sending).map(|job| JobSeen {
             function: job.function,
             number: job.number,
             handle: job.handle.unwrap_or_default(),
             unique: String::from_utf8_lossy(&job.unique.unwrap_or_default()).into_owned(),
             ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
-        })
+        });
+        Some(Seen { worker: id, job, overwritten: page.overwritten })
     }
 
     /// What canaries have done, and the old versions everywhere else.
