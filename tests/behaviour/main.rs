@@ -15,6 +15,7 @@ mod daemon;
 mod deaths;
 mod drain;
 mod hostile;
+mod limits;
 mod logs;
 mod managers;
 mod memory;

@@ -16,6 +16,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
+use crate::system::limits::{self, explained};
 use crate::system::page::{self, Counters};
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn::file_holding;
@@ -30,7 +31,7 @@ impl Effects {
         let worker = start.worker;
         match self.try_start(start) {
             Ok(pid) => self.inputs.push_back(Input::Spawned { worker, pid }),
-            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: error.to_string() }),
+            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: explained(error).to_string() }),
         }
     }
 
@@ -41,6 +42,7 @@ impl Effects {
             }
         }
         let orders = file_holding(&orders::encode(&self.orders(start)))?;
+        limits::leave_spare(&orders, self.copies_to_come(start.servers.len()))?;
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
@@ -48,6 +50,15 @@ impl Effects {
         let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
+    }
+
+    /// Copies of connections that the workers there are, and one more, have not sent yet.
+    fn copies_to_come(&self, servers: usize) -> usize {
+        let missing = |child: &super::children::Child| match &child.kind {
+            Kind::Worker(worker) => servers.saturating_sub(worker.copies.len()),
+            _ => 0,
+        };
+        self.children.values().map(missing).sum::<usize>() + servers
     }
 
     fn orders(&self, start: &Start) -> Orders {
