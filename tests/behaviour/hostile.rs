@@ -46,7 +46,7 @@ fn whatever_a_job_does_to_its_process_its_timeout_ends_it() {
 /// P6: a stop lets the job finish, and its result arrives.
 #[test]
 fn whatever_a_job_does_to_its_process_a_stop_waits_for_it_and_no_longer() {
-    let (gearmand, mut manager) = served("");
+    let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 1h");
     open_to_all(&manager);
     for step in may(&HARMLESS) {
         let gate = path(&manager, &format!("gate {step}"));

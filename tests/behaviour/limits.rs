@@ -33,7 +33,7 @@ fn refused(manager: &Manager) -> usize {
     manager.events().iter().filter(|event| event["event"] == "spawn_failed").count()
 }
 
-/// Has a manager of two workers lose one while no other can be started, and says why in these words; what runs goes on,
+/// When it tries again is a table of the core's. Has a manager of two workers lose one while no other can be started, and says why in these words; what runs goes on,
 /// and with the limit lifted there are two again.
 #[track_caller]
 fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) {
@@ -48,7 +48,6 @@ fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) 
         assert_eq!(Job::act(gearmand, "", "pid").result(), second.to_string().into_bytes());
     }
     crate::support::wait::wait_for("another try", DEADLINE, || (refused(manager) > 1).then_some(()));
-    assert!(refused(manager) < 10, "it does not back off");
     limit(manager.pid(), what, "1000");
     wait_serving(manager, "act");
     assert_eq!(serving(manager).len(), 2);
