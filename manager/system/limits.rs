@@ -30,14 +30,14 @@ pub fn explained(error: io::Error) -> io::Error {
     };
     let hint = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EMFILE) => format!(
-            "the manager's limit of open files {} is too low for so many workers: each takes 3, and one more for each job \
-             server; raise the hard limit (LimitNOFILE= in the unit, ulimit -n in a shell) and start it again",
+            "the manager's limit of open files {} is too low for so many workers: each takes 3, and one more for each \
+             job server; raise the hard limit (LimitNOFILE= in the unit, ulimit -n in a shell) and start it again",
             now(Resource::RLIMIT_NOFILE)
         ),
         Some(Errno::ENFILE) => "the machine's limit of open files is reached: raise fs.file-max".into(),
         Some(Errno::EAGAIN) => format!(
-            "the limit of processes of this user {} or of its control group is reached: raise LimitNPROC= and TasksMax= in \
-             the unit, or ulimit -u in a shell",
+            "the limit of processes of this user {} or of its control group is reached: raise LimitNPROC= and TasksMax= \
+             in the unit, or ulimit -u in a shell",
             now(Resource::RLIMIT_NPROC)
         ),
         Some(Errno::ENOSPC) => {

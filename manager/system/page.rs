@@ -229,8 +229,8 @@ impl PageWriter {
             && header.doing.load(Relaxed) == Doing::Running as u32
     }
 
-    /// Where that was not so, for the rest of this worker's life: its sequence is what it was, so that how it leaves can
-    /// be told. What else was written over stays so.
+    /// Where that was not so, for the rest of this worker's life: its sequence is what it was, so that how it leaves
+    /// can be told. What else was written over stays so.
     pub fn recover(&self) {
         self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
@@ -303,7 +303,7 @@ pub struct Snapshot {
     pub sending: bool,
     /// The job in hand, where the worker was running one and said so in full.
     pub job: Option<JobSeen>,
-    /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, means anything.
+    /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
     pub overwritten: bool,
 }
 

@@ -80,8 +80,8 @@ pub fn next() -> Option<Reaped> {
     }
 }
 
-/// Sends a signal to a child that was not reaped yet, and to its process group. To both: a plugin may have taken the child
-/// into another group, where the first reaches it alone.
+/// Sends a signal to a child that was not reaped yet, and to its process group. To both: a plugin may have taken the
+/// child into another group, where the first reaches it alone.
 pub fn signal(child: Pid, signal: Signal) {
     signal_rest(child, signal);
     // An error means that it has ended.

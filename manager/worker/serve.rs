@@ -48,8 +48,8 @@ pub struct Worker {
     jobs: u64,
     runs: Runs,
     growth: Growth,
-    /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the job
-    /// in hand is answered.
+    /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the
+    /// job in hand is answered.
     is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
@@ -327,8 +327,8 @@ impl Worker {
         let name = self.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
         let text = format!(
-            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it returned \
-             may be wrong; the worker is replaced"
+            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
+             returned may be wrong; the worker is replaced"
         );
         self.line.log(1, Some(job_name(name, &self.handle)), &text);
     }

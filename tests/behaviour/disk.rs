@@ -97,7 +97,8 @@ fn state_that_is_damaged_or_of_a_later_version_is_begun_anew() {
 /// M12.
 #[test]
 fn a_stored_library_that_was_changed_is_not_loaded_but_made_again() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("truncated", |path| fs::File::options().write(true).open(path).unwrap().set_len(4096).unwrap()),
         ("replaced", |path| {
             fs::remove_file(path).unwrap();

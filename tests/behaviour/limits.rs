@@ -33,8 +33,8 @@ fn refused(manager: &Manager) -> usize {
     manager.events().iter().filter(|event| event["event"] == "spawn_failed").count()
 }
 
-/// When it tries again is a table of the core's. Has a manager of two workers lose one while no other can be started, and says why in these words; what runs goes on,
-/// and with the limit lifted there are two again.
+/// Has a manager of two workers lose one while no other can be started, which it says in these words; what runs goes
+/// on, and with the limit lifted there are two again. How it backs off is a story of the core's.
 #[track_caller]
 fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) {
     let [first, second] = workers(manager)[..] else { panic!("two workers were planned") };

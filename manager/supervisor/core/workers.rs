@@ -64,8 +64,8 @@ impl Core {
         }
     }
 
-    /// No process could be made: the system's doing, so every group waits, not this one alone; and longer each time, as a
-    /// limit that is too low stays so. Starts that were decided on together fail together, which is said once.
+    /// No process could be made: the system's doing, so every group waits, not this one alone; and longer each time, as
+    /// a limit that is too low stays so. Starts that were decided on together fail together, which is said once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         if let Some(worker) = self.workers.remove(&id) {
             let is_new = now >= self.refused.until;

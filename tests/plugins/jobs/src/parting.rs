@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use gm_plugin_api::{Context, Failure, Job, Log, function};
 
-/// Answers with its worker's process id. When it is dropped it does what `setting.how` says, `hang` or `panic`; `static`
-/// leaves that to destructors of the thread and of the process.
+/// Answers with its worker's process id. When it is dropped it does what `setting.how` says, `hang` or `panic`; with
+/// `static` it leaves that to destructors of the thread and of the process.
 struct Parting(String);
 
 thread_local! {
