@@ -35,6 +35,7 @@ pub use rollouts::Counted;
 use rollouts::{Rollouts, Trial};
 pub use servers::Server;
 pub use views::{FunctionView, WorkerView};
+use workers::Refused;
 
 /// Which workers are alike: those for all functions, or those for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +133,7 @@ pub struct Core {
     /// Functions of which a version asked not to be started again: its hash.
     given_up: BTreeMap<String, String>,
     spawn_after: Duration,
+    refused: Refused,
     servers: Vec<Server>,
     warned: BTreeSet<String>,
     rollouts: Rollouts,
@@ -166,6 +168,7 @@ impl Core {
             failures: BTreeMap::new(),
             given_up: BTreeMap::new(),
             spawn_after: Duration::ZERO,
+            refused: Refused::default(),
             servers,
             warned: BTreeSet::new(),
             rollouts: Rollouts::default(),

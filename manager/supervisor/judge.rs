@@ -38,6 +38,9 @@ pub struct JobLost {
 /// Judges an end. `now` and the page's clock are the same monotonic one.
 pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
     match (page.doing, &page.job) {
+        // Its word for having left is worth as much as the rest of it: not enough for an end that was none.
+        (Doing::Left | Doing::Leaving, _) if page.overwritten && end.is_clean() => Verdict::Left,
+        _ if page.overwritten => Verdict::Unknown,
         (Doing::Left, _) => Verdict::Left,
         (Doing::Running, None) => Verdict::Unknown,
         (Doing::Running, Some(job)) => {
@@ -70,7 +73,11 @@ mod tests {
             handle: Some(b"H:a:1".to_vec()),
             unique: None,
         });
-        Snapshot { doing, sending, job }
+        Snapshot { doing, sending, job, overwritten: false }
+    }
+
+    fn overwritten(doing: Doing) -> Snapshot {
+        Snapshot { overwritten: true, ..page(doing, true) }
     }
 
     #[test]
@@ -92,6 +99,11 @@ mod tests {
             ("killed while idle", End::Signal(9), page(Doing::Idle, false), Verdict::OutsideJob),
             ("exit(0) by a thread while idle", clean, page(Doing::Idle, false), Verdict::OutsideJob),
             ("crashed while loading", segv, page(Doing::Starting, false), Verdict::OutsideJob),
+            ("random bytes, then a crash", segv, overwritten(Doing::Starting), Verdict::Unknown),
+            ("random bytes that look like a job", segv, overwritten(Doing::Running), Verdict::Unknown),
+            ("random bytes, then an exit(0)", clean, overwritten(Doing::Idle), Verdict::Unknown),
+            ("found out, and left", clean, overwritten(Doing::Left), Verdict::Left),
+            ("found out, and crashed", segv, overwritten(Doing::Left), Verdict::Unknown),
             ("torn page", segv, Snapshot { job: None, ..page(Doing::Running, false) }, Verdict::Unknown),
         ] {
             assert_eq!(judge(end, &page, Duration::from_secs(3)), expected, "{name}");

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod daemonize;
 pub mod ears;
 pub mod exit;
+pub mod limits;
 pub mod lock;
 pub mod memory;
 pub mod page;

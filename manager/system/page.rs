@@ -18,6 +18,8 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 const HANDLE_WORDS: usize = 32;
 const UNIQUE_WORDS: usize = 16;
+/// More connections than any worker has in the middle of a packet.
+const MOST_SENDING: u32 = 1 << 16;
 /// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
 pub const BUCKETS: usize = 32;
 
@@ -46,6 +48,11 @@ impl Doing {
             4 => Self::Left,
             _ => Self::Starting,
         }
+    }
+
+    /// Whether a worker writes such a word.
+    fn is_word(word: u32) -> bool {
+        word <= Self::Left as u32
     }
 }
 
@@ -138,8 +145,12 @@ pub fn create(functions: usize) -> io::Result<(OwnedFd, PageView)> {
     Ok((fd, PageView(mapping)))
 }
 
-/// The worker's side: the only writer. A job costs it a few stores and no system call.
-pub struct PageWriter(Mapping);
+/// The worker's side: the only honest writer. A job costs it a few stores and no system call.
+pub struct PageWriter {
+    mapping: Mapping,
+    /// What the header's sequence is, unless somebody else writes too.
+    sequence: AtomicU64,
+}
 
 /// What is known of a job when it starts.
 #[derive(Debug, Clone, Copy)]
@@ -183,18 +194,19 @@ impl PageWriter {
         if usize::try_from(size).unwrap_or(0) < page_size(functions) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the page is too small"));
         }
-        Ok(Self(Mapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?))
+        let mapping = Mapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        Ok(Self { mapping, sequence: AtomicU64::new(0) })
     }
 
     /// Says what the worker does, outside jobs.
     pub fn doing(&self, doing: Doing) {
-        self.0.header().doing.store(doing as u32, Release);
+        self.mapping.header().doing.store(doing as u32, Release);
     }
 
     /// A job is about to run.
     pub fn begin(&self, job: &JobStart<'_>) {
-        let header = self.0.header();
-        let sequence = header.sequence.load(Relaxed);
+        let header = self.mapping.header();
+        let sequence = self.sequence.load(Relaxed);
         header.sequence.store(sequence.wrapping_add(1), Relaxed);
         fence(Release);
         header.function.store(job.function as u32, Relaxed);
@@ -204,12 +216,28 @@ impl PageWriter {
         header.handle_len.store(store_bytes(&header.handle, job.handle), Relaxed);
         header.unique_len.store(store_bytes(&header.unique, job.unique), Relaxed);
         header.doing.store(Doing::Running as u32, Relaxed);
+        self.sequence.store(sequence.wrapping_add(2), Relaxed);
         header.sequence.store(sequence.wrapping_add(2), Release);
+    }
+
+    /// Whether the header still has what [`begin`](Self::begin) wrote for the job of this number: a plugin that writes
+    /// where it must not may have hit it, and then nothing in this process can be relied on.
+    pub fn is_intact(&self, number: u64) -> bool {
+        let header = self.mapping.header();
+        header.sequence.load(Relaxed) == self.sequence.load(Relaxed)
+            && header.job.load(Relaxed) == number
+            && header.doing.load(Relaxed) == Doing::Running as u32
+    }
+
+    /// Where that was not so, for the rest of this worker's life: its sequence is what it was, so that how it leaves
+    /// can be told. What else was written over stays so.
+    pub fn recover(&self) {
+        self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
 
     /// A job has run and its answer is with the job server.
     pub fn end(&self, job: &JobEnd, next: Doing) {
-        if let Some(block) = self.0.block(job.function) {
+        if let Some(block) = self.mapping.block(job.function) {
             add(if job.succeeded { &block.done } else { &block.failed }, 1);
             add(&block.bytes_in, job.bytes_in);
             add(&block.bytes_out, job.bytes_out);
@@ -221,12 +249,12 @@ impl PageWriter {
 
     /// Bytes of a packet may be on the wire from now on, some of them missing. Counted, as connections overlap.
     pub fn sending_begins(&self) {
-        self.0.header().sending.fetch_add(1, AcqRel);
+        self.mapping.header().sending.fetch_add(1, AcqRel);
     }
 
     /// The last byte of what began is sent, or never will be since the connection is gone.
     pub fn sending_ends(&self) {
-        self.0.header().sending.fetch_sub(1, AcqRel);
+        self.mapping.header().sending.fetch_sub(1, AcqRel);
     }
 }
 
@@ -275,6 +303,8 @@ pub struct Snapshot {
     pub sending: bool,
     /// The job in hand, where the worker was running one and said so in full.
     pub job: Option<JobSeen>,
+    /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
+    pub overwritten: bool,
 }
 
 /// The job a page tells of.
@@ -315,15 +345,21 @@ impl PageView {
         let header = self.0.header();
         for _ in 0..8 {
             let before = header.sequence.load(Acquire);
-            let doing = Doing::from_word(header.doing.load(Relaxed));
+            let word = header.doing.load(Relaxed);
+            let doing = Doing::from_word(word);
             let job = (doing == Doing::Running).then(|| self.job(header)).flatten();
             fence(Acquire);
             if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
-                return Snapshot { doing, sending: header.sending.load(Acquire) != 0, job };
+                let sending = header.sending.load(Acquire);
+                let stray = doing == Doing::Running && job.is_none();
+                let overwritten = !Doing::is_word(word) || sending > MOST_SENDING || stray;
+                return Snapshot { doing, sending: sending != 0, job, overwritten };
             }
         }
         // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
-        Snapshot { doing: Doing::Running, sending: header.sending.load(Acquire) != 0, job: None }
+        let (word, sending) = (header.doing.load(Relaxed), header.sending.load(Acquire));
+        let overwritten = !Doing::is_word(word) || sending > MOST_SENDING;
+        Snapshot { doing: Doing::Running, sending: sending != 0, job: None, overwritten }
     }
 
     fn job(&self, header: &Header) -> Option<JobSeen> {
@@ -338,9 +374,10 @@ impl PageView {
         })
     }
 
-    /// The counters of one of the worker's functions.
+    /// The counters of one of the worker's functions; none where the page was written over.
     pub fn counters(&self, function: usize) -> Counters {
-        self.0.block(function).map_or_else(Counters::default, |block| Counters {
+        let block = self.0.block(function).filter(|_| !self.read().overwritten);
+        block.map_or_else(Counters::default, |block| Counters {
             done: block.done.load(Relaxed),
             failed: block.failed.load(Relaxed),
             bytes_in: block.bytes_in.load(Relaxed),
@@ -362,7 +399,7 @@ mod tests {
     fn the_manager_sees_the_job_in_hand_and_what_was_done() {
         let (fd, view) = create(2).unwrap();
         let page = PageWriter::map(&fd, 2).unwrap();
-        assert_eq!(view.read(), Snapshot { doing: Doing::Starting, sending: false, job: None });
+        assert_eq!(view.read(), Snapshot { doing: Doing::Starting, sending: false, job: None, overwritten: false });
         page.begin(&job(b"H:host:12"));
         let seen = view.read().job.unwrap();
         assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
@@ -372,13 +409,34 @@ mod tests {
         assert!(view.read().sending);
         page.sending_ends();
         page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
-        assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None });
+        assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None, overwritten: false });
         assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
         assert_eq!(view.counters(0), Counters::default());
         // A job for a function the worker does not have is counted nowhere.
         let stray = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 0 };
         page.end(&stray, Doing::Idle);
         assert_eq!([2, 99, usize::MAX].map(|function| view.counters(function)), [Counters::default(); 3]);
+    }
+
+    #[test]
+    fn who_writes_over_the_page_is_found_out_by_both_sides() {
+        let (fd, view) = create(2).unwrap();
+        let page = PageWriter::map(&fd, 2).unwrap();
+        page.begin(&job(b"H:host:12"));
+        page.sending_begins();
+        page.sending_ends();
+        assert!(page.is_intact(7) && !view.read().overwritten);
+        page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
+        page.begin(&job(b"H:host:13"));
+        let mut random = fastrand::Rng::with_seed(8);
+        let bytes: Vec<u8> = (0..page_size(2)).map(|_| random.u8(..)).collect();
+        std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
+        assert!(!page.is_intact(7) && view.read().overwritten);
+        page.recover();
+        page.doing(Doing::Left);
+        let seen = view.read();
+        assert_eq!((seen.doing, seen.overwritten), (Doing::Left, true));
+        assert_eq!([0, 1].map(|function| view.counters(function)), [Counters::default(); 2]);
     }
 
     #[test]

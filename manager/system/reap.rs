@@ -1,11 +1,12 @@
-//! Children that ended: each exactly once, with how it ended and what it used at most.
+//! Children that ended: each exactly once, with how it ended and what it used at most. And what makes them end.
 
 use std::fmt;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,20 @@ pub fn next() -> Option<Reaped> {
             _ => return None,
         }
     }
+}
+
+/// Sends a signal to a child that was not reaped yet, and to its process group. To both: a plugin may have taken the
+/// child into another group, where the first reaches it alone.
+pub fn signal(child: Pid, signal: Signal) {
+    signal_rest(child, signal);
+    // An error means that it has ended.
+    let _ = kill(child, signal);
+}
+
+/// Sends a signal to what is left of the process group that a child led.
+pub fn signal_rest(child: Pid, signal: Signal) {
+    // An error means that nobody is left in it.
+    let _ = killpg(child, signal);
 }
 
 fn cpu(usage: &libc::rusage) -> Duration {

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
@@ -96,7 +97,11 @@ impl Program {
 
 /// A copy of the descriptor, above every number a child is to find something on.
 fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
-    let copy = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64))?;
+    let copy = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64)).map_err(|error| match error {
+        // What the kernel says where the limit of descriptors is below that number.
+        Errno::EINVAL => Errno::EMFILE,
+        other => other,
+    })?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }

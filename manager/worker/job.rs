@@ -13,6 +13,8 @@ pub struct Finished {
     pub outcome: Outcome,
     /// For the page, with the result's length still to be set.
     pub end: JobEnd,
+    /// Whether it has left the page alone.
+    pub left_page_alone: bool,
 }
 
 /// Which job of which connection is to be run.
@@ -40,10 +42,12 @@ pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageW
         started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
     });
     let outcome = functions[index].run(&job, number);
+    let left_page_alone = page.is_intact(number);
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
     let succeeded = outcome.is_ok();
     let bytes_in = job.workload.len() as u64;
-    Finished { outcome, end: JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns } }
+    let end = JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns };
+    Finished { outcome, end, left_page_alone }
 }
 
 /// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
@@ -51,7 +55,7 @@ fn refuse(job: &Assigned<'_>) -> Finished {
     let name = String::from_utf8_lossy(job.function);
     let outcome = Err(failure(format!("this worker does not serve the function {name}")));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
-    Finished { outcome, end }
+    Finished { outcome, end, left_page_alone: true }
 }
 
 fn failure(message: String) -> RawFail {

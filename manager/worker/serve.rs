@@ -7,7 +7,7 @@ use std::time::Duration;
 use gm_plugin_api::abi::RawFail;
 
 use crate::gearman::packet::{Assigned, FromServer, encode};
-use crate::system::page::{Doing, PageWriter};
+use crate::system::page::{Doing, JobEnd, PageWriter};
 use crate::system::stop_signal::StopSignal;
 use crate::system::{clock, exit};
 use crate::worker::growth::Growth;
@@ -48,7 +48,8 @@ pub struct Worker {
     jobs: u64,
     runs: Runs,
     growth: Growth,
-    /// An object is gone and could not be made anew: the worker leaves when the job in hand is answered.
+    /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the
+    /// job in hand is answered.
     is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
@@ -277,7 +278,7 @@ impl Worker {
 
     /// Sends what a job came to and, in the same write, asks for the next one.
     fn answer(&mut self, server: usize, finished: Finished) {
-        let Finished { outcome, mut end } = finished;
+        let Finished { outcome, mut end, left_page_alone } = finished;
         if let Err(fail) = &outcome
             && fail.kind == RawFail::UNMADE
         {
@@ -293,7 +294,11 @@ impl Worker {
         // A stop that came during the job must be known before the next one is asked for.
         self.line.look(now);
         let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
-        self.is_broken |= job::is_unmade(&outcome);
+        if !left_page_alone {
+            self.page.recover();
+            self.say_overwritten(&end);
+        }
+        self.is_broken |= job::is_unmade(&outcome) || !left_page_alone;
         let mut head = std::mem::take(&mut self.head);
         head.clear();
         match job::answer(&outcome, &self.handle, &mut head) {
@@ -315,6 +320,17 @@ impl Worker {
         if self.is_broken {
             self.leave(clock::now());
         }
+    }
+
+    /// Who writes over the page may have written over anything: another worker goes on.
+    fn say_overwritten(&self, end: &JobEnd) {
+        let name = self.functions.get(end.function).map_or("", |function| &function.name);
+        let pid = std::process::id();
+        let text = format!(
+            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
+             returned may be wrong; the worker is replaced"
+        );
+        self.line.log(1, Some(job_name(name, &self.handle)), &text);
     }
 
     fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {

@@ -68,10 +68,13 @@ impl Core {
                 }
             }
             // It has done work: what ended it says nothing against starting another.
-            Verdict::OutsideJob | Verdict::Unknown if obituary.jobs > 0 => {}
-            Verdict::OutsideJob | Verdict::Unknown => {
-                self.died_outside_job(worker, Outside::Idle, now);
-            }
+            Verdict::OutsideJob if obituary.jobs > 0 => {}
+            Verdict::OutsideJob => self.died_outside_job(worker, Outside::Idle, now),
+            // At a job, but nobody can say at which: its back-off must not depend on what the page says.
+            Verdict::Unknown => match worker.functions.as_slice() {
+                [(function, _)] => self.died_in_job(&function.clone(), obituary.done, now),
+                _ => self.died_outside_job(worker, Outside::Idle, now),
+            },
             Verdict::WhileSending(_) | Verdict::Left => {}
         }
     }

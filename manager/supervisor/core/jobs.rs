@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Action, Core, JobSeen, Obituary, Phase, Seen, Worker};
 use crate::config::JobFate;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::fate::{Fate, JobKey, fate};
 use crate::supervisor::judge::{JobLost, Verdict};
 use crate::supervisor::life::{Happening, Life, Why};
@@ -64,6 +64,9 @@ impl Core {
         if let Life::Leaving { why: Why::JobTimeout, deadline: Some(deadline) } = worker.life {
             return self.seen_overdue(seen, deadline, now);
         }
+        if seen.overwritten {
+            return self.seen_overwritten(seen.worker, now);
+        }
         let Some(job) = &seen.job else { return };
         let Some((function, _)) = worker.functions.get(job.function) else { return };
         let Some(timeout) = self.config.timeout(function).filter(|_| worker.life.is_at_work()) else { return };
@@ -79,9 +82,29 @@ impl Core {
         self.canary_is_late(seen.worker, job, now);
     }
 
+    /// A plugin has written over its worker's page, so that nobody can say how long its job has run: it leaves, and the
+    /// job has the time that a job begun just now would have.
+    fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.life.is_at_work()) else { return };
+        let names = worker.names();
+        let bound = |name: &String| Some(self.config.timeout(name)? + self.config.timeout_grace(name));
+        let Some(bound) = names.iter().filter_map(bound).max() else { return };
+        let pid = worker.pid.unwrap_or_default();
+        let text = format!(
+            "{}: worker {pid}: its page was written over: the library writes where it must not; the worker is replaced",
+            several(&names)
+        );
+        self.tell(Event::Trouble { text });
+        self.happens(id, Happening::Overdue(now + bound), now);
+    }
+
     /// The grace of a job is over: it is ended if it is still that one.
     fn seen_overdue(&mut self, seen: &Seen, deadline: Duration, now: Duration) {
         let same = seen.job.as_ref().map(|job| job.number);
+        if seen.overwritten {
+            let happening = if now >= deadline { Happening::Expired } else { Happening::Tick };
+            return self.happens(seen.worker, happening, now);
+        }
         let is_same = self.workers.get(&seen.worker).is_some_and(|worker| same.is_some() && worker.overdue == same);
         if !is_same {
             let (why, deadline) = match self.phase {

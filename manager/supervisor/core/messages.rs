@@ -132,6 +132,8 @@ pub struct Seen {
     pub worker: WorkerId,
     /// Its job, where it runs one.
     pub job: Option<JobSeen>,
+    /// The page holds what no worker writes: it may be at any job, or none.
+    pub overwritten: bool,
 }
 
 /// A job that runs.

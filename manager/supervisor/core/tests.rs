@@ -573,13 +573,27 @@ fn at_most_sixteen_workers_connect_at_once() {
     assert_eq!(stage.started.len(), 17);
 }
 
+/// M3: later each time until one can be, and of those that were decided on together only one is told of.
 #[test]
-fn a_process_that_cannot_be_started_is_tried_again_a_second_later() {
-    let mut stage = Stage::new("[GearmanManager]\n");
+fn processes_that_cannot_be_started_are_tried_again_later_and_later() {
+    let refused = |id| Input::SpawnFailed { worker: WorkerId(id), reason: "resource temporarily unavailable".into() };
+    let mut stage = Stage::new("[GearmanManager]\ncount = 3\ndedicated_count = 0\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
     stage.did();
-    stage.input(Input::SpawnFailed { worker: WorkerId(1), reason: "resource temporarily unavailable".into() });
-    assert_eq!(stage.did(), [""; 0]);
+    let mut told = 0;
+    for pause in [1, 2, 4, 8, 16, 30, 30] {
+        for id in stage.ids() {
+            stage.input(refused(id));
+        }
+        told += 1;
+        assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), told);
+        stage.later(Duration::from_secs(pause) - Duration::from_millis(1));
+        assert_eq!(stage.did(), [""; 0], "{pause} s");
+        stage.later(Duration::from_millis(1));
+        assert_eq!(stage.did(), ["start a"; 3]);
+    }
+    let ids = stage.ids();
+    stage.input(Input::Spawned { worker: WorkerId(ids[0]), pid: 7 }).input(refused(ids[1]));
     stage.later(Duration::from_secs(1));
     assert_eq!(stage.did(), ["start a"]);
 }

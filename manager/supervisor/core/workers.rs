@@ -56,6 +56,7 @@ impl Core {
     }
 
     pub(super) fn spawned(&mut self, id: WorkerId, pid: i32) {
+        self.refused.pause = Duration::ZERO;
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.pid = Some(pid);
             let event = Event::WorkerStarted { pid, functions: worker.names(), generation: worker.generation };
@@ -63,10 +64,20 @@ impl Core {
         }
     }
 
-    /// No process could be made: the system's doing, so every group waits, not this one alone.
+    /// No process could be made: the system's doing, so every group waits, not this one alone; and longer each time, as
+    /// a limit that is too low stays so. Starts that were decided on together fail together, which is said once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         if let Some(worker) = self.workers.remove(&id) {
-            self.spawn_after = now + SPAWN_PAUSE;
+            let is_new = now >= self.refused.until;
+            if is_new {
+                let longest = self.config.backoff_max.max(SPAWN_PAUSE);
+                self.refused.pause = (self.refused.pause * 2).clamp(SPAWN_PAUSE, longest);
+                self.refused.until = now + self.refused.pause;
+            }
+            self.spawn_after = self.spawn_after.max(self.refused.until);
+            if !is_new {
+                return;
+            }
             self.last_failure = Some(format!("no worker could be started: {reason}"));
             self.tell(Event::SpawnFailed { functions: worker.names(), reason });
         }
@@ -202,8 +213,17 @@ impl Core {
     }
 }
 
-/// How long nothing is started after the system refused a process.
+/// How long nothing is started after the system refused a process for the first time.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is remembered of processes that the system refused.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Nothing is started until then.
+    until: Duration,
+    /// How long that was from the last time; zero once a process was made.
+    pause: Duration,
+}
 
 impl Input {
     /// Whether it is about a worker that is still known; what comes after its end changes nothing.

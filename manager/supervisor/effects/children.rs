@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::Effects;
@@ -83,11 +83,10 @@ impl Effects {
         Ok(id)
     }
 
-    /// Kills a child and whatever it started in its process group.
+    /// Kills a child and whatever it started in its process group. To be called before it was reaped.
     pub(super) fn kill(&mut self, id: ChildId) {
         if let Some(child) = self.children.get(&id) {
-            // An error means that nobody is left in the group.
-            let _ = killpg(child.pid, Signal::SIGKILL);
+            reap::signal(child.pid, Signal::SIGKILL);
         }
     }
 
@@ -185,7 +184,7 @@ impl Effects {
 
     /// A child is gone: everything it said is heard first, then its end is judged.
     fn ended(&mut self, id: ChildId, reaped: &Reaped) {
-        self.kill(id);
+        reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
         self.hear_channel(id, usize::MAX);
         let mut buffer = std::mem::take(&mut self.buffer);
         for ear in [Ear::Out, Ear::Err] {

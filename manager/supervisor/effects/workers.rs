@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 
 use super::Effects;
 use super::children::{Kind, Worker};
@@ -16,8 +16,9 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
+use crate::system::limits::{self, explained};
 use crate::system::page::{self, Counters};
-use crate::system::reap::Reaped;
+use crate::system::reap::{self, Reaped};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
@@ -30,7 +31,7 @@ impl Effects {
         let worker = start.worker;
         match self.try_start(start) {
             Ok(pid) => self.inputs.push_back(Input::Spawned { worker, pid }),
-            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: error.to_string() }),
+            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: explained(error).to_string() }),
         }
     }
 
@@ -41,6 +42,7 @@ impl Effects {
             }
         }
         let orders = file_holding(&orders::encode(&self.orders(start)))?;
+        limits::leave_spare(&orders, self.copies_to_come(start.servers.len()))?;
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
@@ -48,6 +50,15 @@ impl Effects {
         let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
+    }
+
+    /// Copies of connections that the workers there are, and one more, have not sent yet.
+    fn copies_to_come(&self, servers: usize) -> usize {
+        let missing = |child: &super::children::Child| match &child.kind {
+            Kind::Worker(worker) => servers.saturating_sub(worker.copies.len()),
+            _ => 0,
+        };
+        self.children.values().map(missing).sum::<usize>() + servers
     }
 
     fn orders(&self, start: &Start) -> Orders {
@@ -108,8 +119,7 @@ impl Effects {
 
     pub(super) fn terminate_worker(&self, id: WorkerId) {
         if let Some(child) = self.workers.get(&id).and_then(|child| self.children.get(child)) {
-            // An error means that nobody is left in the group.
-            let _ = killpg(child.pid, Signal::SIGTERM);
+            reap::signal(child.pid, Signal::SIGTERM);
         }
     }
 
@@ -188,7 +198,10 @@ impl Effects {
             _ => None,
         };
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
-        let function = lost.and_then(|lost| worker.functions.get(lost.function)).cloned();
+        let function = lost.map_or(0, |lost| lost.function);
+        // Of a job that cannot be told it is the only function's, where there is no other.
+        let known = lost.is_some() || worker.functions.len() == 1;
+        let function = worker.functions.get(function).filter(|_| known).cloned();
         let done = function.map_or(0, |function| self.counters(&function).done);
         self.orphaned.insert(worker.id, worker.copies);
         let obituary = Obituary { end: reaped.end, server, verdict, jobs, peak_kib: reaped.peak_kib, done };
@@ -206,22 +219,22 @@ impl Effects {
     /// What workers are at now.
     pub fn see(&self, workers: Vec<WorkerId>) -> Vec<Seen> {
         let now = clock::now();
-        workers.into_iter().map(|worker| Seen { worker, job: self.job_of(worker, now) }).collect()
+        workers.into_iter().filter_map(|worker| self.see_one(worker, now)).collect()
     }
 
-    fn job_of(&self, worker: WorkerId, now: Duration) -> Option<JobSeen> {
-        let child = self.children.get(self.workers.get(&worker)?)?;
+    fn see_one(&self, id: WorkerId, now: Duration) -> Option<Seen> {
+        let child = self.children.get(self.workers.get(&id)?)?;
         let Kind::Worker(worker) = &child.kind else { return None };
         let page = worker.page.read();
         // What is being sent may be the result: a job server that reads slowly does not make a job late.
-        let job = page.job.filter(|_| !page.sending)?;
-        Some(JobSeen {
+        let job = page.job.filter(|_| !page.sending).map(|job| JobSeen {
             function: job.function,
             number: job.number,
             handle: job.handle.unwrap_or_default(),
             unique: String::from_utf8_lossy(&job.unique.unwrap_or_default()).into_owned(),
             ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
-        })
+        });
+        Some(Seen { worker: id, job, overwritten: page.overwritten })
     }
 
     /// What canaries have done, and the old versions everywhere else.

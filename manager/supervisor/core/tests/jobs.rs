@@ -31,7 +31,11 @@ impl Stage {
     }
 
     fn sees(&mut self, id: u64, job: Option<JobSeen>) -> &mut Self {
-        self.input(Input::Seen(Seen { worker: WorkerId(id), job }))
+        self.input(Input::Seen(Seen { worker: WorkerId(id), job, overwritten: false }))
+    }
+
+    fn sees_nonsense(&mut self, id: u64) -> &mut Self {
+        self.input(Input::Seen(Seen { worker: WorkerId(id), job: None, overwritten: true }))
     }
 
     fn deaths(&self) -> Vec<Death> {
@@ -62,6 +66,18 @@ fn a_page_is_looked_at_no_sooner_than_a_job_can_be_late() {
     for ini in ["[GearmanManager]\ncount = 1", "[GearmanManager]\ncount = 1\ntimeout = 10\n[a]\ntimeout = none"] {
         assert_eq!(one(ini).core.look_due(), None, "{ini}");
     }
+}
+
+/// P15: nobody can say how long its job has run, so it gets all that a job may have, and no more.
+#[test]
+fn a_worker_whose_page_was_written_over_is_replaced_and_ended_in_time() {
+    let mut stage = one(INI);
+    stage.until_look();
+    stage.sees_nonsense(1);
+    assert_eq!(stage.did(), ["leave 1", "terminate 1", "start a"]);
+    assert_eq!(stage.until_look(), TIMEOUT + GRACE);
+    stage.sees_nonsense(1);
+    assert_eq!(stage.did(), ["kill 1"]);
 }
 
 #[test]

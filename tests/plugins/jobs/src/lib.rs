@@ -3,6 +3,9 @@
 //! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
 
+mod hostile;
+mod parting;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -38,6 +41,15 @@ unsafe extern "C" {
 /// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
 /// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
+/// | `deaf` | SIGTERM and SIGINT are ignored and blocked from now on |
+/// | `wander` | directory, umask, environment and locale change, and `setsid` is tried |
+/// | `regroup` | this process joins the manager's process group |
+/// | `become UID` | this process is another user's |
+/// | `closefds`, `closesockets` | every descriptor from 3 on, or every TCP connection, is closed |
+/// | `scribble SEED`, `haunt SEED` | the worker's page is filled with random bytes, once or a thousand times a second |
+/// | `forge HANDLE` | the worker's page names another job |
+/// | `status DONE OF`, `statuses N` | progress, once or N times |
+/// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that said |
 #[function]
 fn act(job: &Job, log: &mut Log) -> JobResult {
     let mut output = Vec::new();
@@ -84,7 +96,10 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
             std::fs::remove_file(path)?;
             return output;
         }
-        _ => end(verb, rest)?,
+        _ => match hostile::step(verb, rest, job)? {
+            Some(output) => return Ok(output),
+            None => end(verb, rest)?,
+        },
     }
     Ok(Vec::new())
 }

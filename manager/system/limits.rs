@@ -1,0 +1,70 @@
+//! The system's limits that starting a process can run into: which one it was, and where it is set.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, rlim_t};
+
+/// Descriptors that workers leave to commands, probes, look-ups and the log.
+const SPARE: rlim_t = 32;
+
+/// Refuses where few descriptors are left, as the kernel does where there is none. The kernel always gives the lowest
+/// number that is free, so the newest one tells how many are taken; `coming` are known to be needed beside those.
+///
+/// # Errors
+/// `EMFILE`.
+pub fn leave_spare(newest: &impl AsFd, coming: usize) -> io::Result<()> {
+    let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let number = rlim_t::try_from(newest.as_fd().as_raw_fd()).unwrap_or_default();
+    let coming = rlim_t::try_from(coming).unwrap_or(rlim_t::MAX);
+    let needed = number.saturating_add(coming).saturating_add(SPARE);
+    if needed >= most { Err(Errno::EMFILE.into()) } else { Ok(()) }
+}
+
+/// The system's error with the limit it stands for, its value, and how it is raised.
+pub fn explained(error: io::Error) -> io::Error {
+    let now = |limit| match getrlimit(limit) {
+        Ok((soft, _)) => format!("(now {soft})"),
+        Err(_) => String::new(),
+    };
+    let hint = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EMFILE) => format!(
+            "the manager's limit of open files {} is too low for so many workers: each takes 3, and one more for each \
+             job server; raise the hard limit (LimitNOFILE= in the unit, ulimit -n in a shell) and start it again",
+            now(Resource::RLIMIT_NOFILE)
+        ),
+        Some(Errno::ENFILE) => "the machine's limit of open files is reached: raise fs.file-max".into(),
+        Some(Errno::EAGAIN) => format!(
+            "the limit of processes of this user {} or of its control group is reached: raise LimitNPROC= and TasksMax= \
+             in the unit, or ulimit -u in a shell",
+            now(Resource::RLIMIT_NPROC)
+        ),
+        Some(Errno::ENOSPC) => {
+            "the limit of watched descriptors of this user is reached: raise fs.epoll.max_user_watches".into()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}: {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_named_with_its_setting() {
+        for (error, setting) in [
+            (Errno::EMFILE, "LimitNOFILE"),
+            (Errno::ENFILE, "fs.file-max"),
+            (Errno::EAGAIN, "LimitNPROC"),
+            (Errno::ENOSPC, "fs.epoll.max_user_watches"),
+        ] {
+            let before = io::Error::from(error);
+            let text = explained(io::Error::from(error)).to_string();
+            assert!(text.starts_with(&format!("{before}: ")) && text.contains(setting), "{text}");
+        }
+        let other = explained(Errno::ENOMEM.into());
+        assert_eq!(other.raw_os_error(), Some(Errno::ENOMEM as i32));
+    }
+}

@@ -1,0 +1,52 @@
+//! P13: progress that makes no sense, that comes faster than it can be sent, or too late.
+
+use gm_native::gearman::client::News;
+
+use crate::scene::{Job, lines, path, served, touch, wait_busy};
+
+#[test]
+fn progress_is_told_as_it_was_reported() {
+    let (gearmand, _manager) = served("");
+    for (done, of) in [(7, 3), (0, 0), (u64::MAX, 1)] {
+        let news = Job::act(&gearmand, "", &format!("status {done} {of}\nsay well")).news();
+        assert_eq!(news, [News::Status { done, of }, News::Complete(b"well".to_vec())]);
+    }
+}
+
+/// The job server does not read: the job waits for nobody, and what its caller hears afterwards is a part of it, in
+/// order and whole, and the result.
+#[test]
+fn progress_that_comes_too_fast_is_coalesced() {
+    const REPORTS: u64 = 300_000;
+    let (gearmand, manager) = served("");
+    let (gate, notes) = (path(&manager, "gate"), path(&manager, "notes"));
+    let job = Job::act(&gearmand, "u1", &format!("wait {gate}\nstatuses {REPORTS}\nnote {notes}\nsay well"));
+    wait_busy(&manager, &job.handle);
+    gearmand.stop();
+    touch(&gate);
+    crate::support::wait::wait_for("the job to get past its reports", crate::support::wait::DEADLINE, || {
+        (lines(&notes) == ["u1"]).then_some(())
+    });
+    gearmand.cont();
+    let mut news = job.news();
+    assert_eq!(news.pop(), Some(News::Complete(b"well".to_vec())));
+    let told: Vec<u64> = news
+        .iter()
+        .map(|news| match news {
+            News::Status { done, of: REPORTS } => *done,
+            other => panic!("not progress: {other:?}"),
+        })
+        .collect();
+    assert!(!told.is_empty() && told.len() < REPORTS as usize, "{} of {REPORTS} reports were sent", told.len());
+    assert!(told.is_sorted_by(|a, b| a < b));
+}
+
+/// By a thread that has kept the job's reporter: during another job, which must not get any of it.
+#[test]
+fn what_comes_after_the_end_of_a_job_is_refused() {
+    let (gearmand, manager) = served("");
+    let before = crate::scene::workers(&manager);
+    assert_eq!(Job::act(&gearmand, "", "keep\nsay first").result(), b"first");
+    assert_eq!(Job::act(&gearmand, "", "late").result(), b"[false, false, false]");
+    assert_eq!(crate::scene::workers(&manager), before);
+}

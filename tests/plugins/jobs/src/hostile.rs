@@ -1,0 +1,178 @@
+//! Steps that work against the worker they run in, and leave it alive.
+
+use std::ffi::CString;
+use std::fs;
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use gm_plugin_api::{Failure, Job, Reporter};
+
+/// Between two passes over the page.
+const PAUSE: Duration = Duration::from_millis(1);
+const SIGTERM: i32 = 15;
+const SIGINT: i32 = 2;
+const SIG_IGN: usize = 1;
+const SIG_BLOCK: i32 = 0;
+const LC_ALL: i32 = 6;
+/// What a worker writes at its page's begin, in bytes: the header's words up to the handle.
+const HANDLE: usize = 48;
+
+/// The reporter of a job that is over.
+static KEPT: Mutex<Option<Reporter>> = Mutex::new(None);
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+    fn sigprocmask(how: i32, set: *const u64, old: *mut u64) -> i32;
+    fn umask(mask: u32) -> u32;
+    fn setlocale(category: i32, locale: *const std::ffi::c_char) -> *const std::ffi::c_char;
+    fn setsid() -> i32;
+    fn setpgid(process: i32, group: i32) -> i32;
+    fn getpgid(process: i32) -> i32;
+    fn setresuid(real: u32, effective: u32, saved: u32) -> i32;
+    fn close(fd: i32) -> i32;
+}
+
+/// Does the step; nothing where there is none of that name.
+pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failure> {
+    let mut output = Vec::new();
+    match verb {
+        "deaf" => deaf(),
+        "wander" => wander()?,
+        "regroup" => regroup()?,
+        // SAFETY: a plain system call; the process has one thread.
+        "become" => match unsafe { setresuid(rest.parse()?, rest.parse()?, rest.parse()?) } {
+            0 => {}
+            _ => return Err(format!("setresuid: {}", std::io::Error::last_os_error()).into()),
+        },
+        "closefds" => close_those(|_| true),
+        "closesockets" => close_those(is_connection),
+        "scribble" => scribble(&mut rest.parse()?)?,
+        "haunt" => {
+            let mut seed = rest.parse()?;
+            std::thread::spawn(move || {
+                while scribble(&mut seed).is_ok() {
+                    std::thread::sleep(PAUSE);
+                }
+            });
+        }
+        "forge" => forge(rest)?,
+        "status" => {
+            let (done, of) = rest.split_once(' ').ok_or("status DONE OF")?;
+            job.status(done.parse()?, of.parse()?);
+        }
+        "statuses" => {
+            let of = rest.parse()?;
+            for done in 1..=of {
+                job.status(done, of);
+            }
+        }
+        "keep" => *KEPT.lock().map_err(|_| "poisoned")? = Some(job.reporter()),
+        "late" => {
+            let kept = KEPT.lock().map_err(|_| "poisoned")?.ok_or("nothing was kept")?;
+            let late = std::thread::spawn(move || [kept.status(1, 2), kept.data(b"late"), kept.warning(b"late\n")]);
+            output = format!("{:?}", late.join().map_err(|_| "the thread panicked")?).into();
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(output))
+}
+
+fn deaf() {
+    let both = 1_u64 << (SIGTERM - 1) | 1 << (SIGINT - 1);
+    // SAFETY: plain system calls; glibc's signal set is larger than the kernel's, of which these are the first bits.
+    unsafe {
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGINT, SIG_IGN);
+        let mut set = [0_u64; 16];
+        set[0] = both;
+        sigprocmask(SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Another directory, umask, environment, locale, and a try at another session.
+fn wander() -> Result<(), Failure> {
+    std::env::set_current_dir("/")?;
+    let locale = CString::new("C.UTF-8").map_err(|error| error.to_string())?;
+    // SAFETY: the process has one thread.
+    unsafe {
+        for (name, _) in std::env::vars_os() {
+            std::env::remove_var(name);
+        }
+        std::env::set_var("TMPDIR", "/nowhere");
+        umask(0o777);
+        setlocale(LC_ALL, locale.as_ptr());
+        // Refused to the leader of a group.
+        setsid();
+    }
+    Ok(())
+}
+
+/// Into the process group of the manager, so that nobody is left in its own.
+fn regroup() -> Result<(), Failure> {
+    let manager = i32::try_from(std::os::unix::process::parent_id())?;
+    // SAFETY: plain system calls.
+    match unsafe { setpgid(0, getpgid(manager)) } {
+        0 => Ok(()),
+        _ => Err(format!("setpgid: {}", std::io::Error::last_os_error()).into()),
+    }
+}
+
+fn close_those(right: impl Fn(RawFd) -> bool) {
+    for fd in (3..1024).filter(|fd| right(*fd)) {
+        // SAFETY: none: they belong to the worker, which is the point.
+        unsafe { close(fd) };
+    }
+}
+
+fn is_connection(fd: RawFd) -> bool {
+    // SAFETY: it is given back at once, whatever it is.
+    let stream = unsafe { TcpStream::from_raw_fd(fd) };
+    let is_one = stream.peer_addr().is_ok();
+    let _ = stream.into_raw_fd();
+    is_one
+}
+
+/// Fills the page this worker shares with its manager with random bytes.
+fn scribble(seed: &mut u64) -> Result<(), Failure> {
+    let (start, length) = page()?;
+    let words = std::ptr::with_exposed_provenance_mut::<u64>(start);
+    for at in 0..length / 8 {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        // SAFETY: none but that it is mapped: it belongs to the worker.
+        unsafe { words.add(at).write_volatile(*seed) };
+    }
+    Ok(())
+}
+
+/// Says in the page that this worker is at the job with that handle, over its first connection.
+fn forge(handle: &str) -> Result<(), Failure> {
+    let (start, length) = page()?;
+    let bytes = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    let at = |place: usize, word: u32| {
+        let word = word.to_ne_bytes();
+        // SAFETY: as in `scribble`.
+        (0..4).for_each(|n| unsafe { bytes.add(place + n).write_volatile(word[n]) });
+    };
+    // Its length, and then its bytes.
+    at(40, u32::try_from(handle.len())?);
+    let room = length - HANDLE;
+    for (n, byte) in handle.bytes().enumerate().take(room) {
+        // SAFETY: as in `scribble`.
+        unsafe { bytes.add(HANDLE + n).write_volatile(byte) };
+    }
+    Ok(())
+}
+
+fn page() -> Result<(usize, usize), Failure> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let line = maps.lines().find(|line| line.contains("memfd:gm-native-page")).ok_or("no page")?;
+    let (start, rest) = line.split_once('-').ok_or("a range")?;
+    let (end, _) = rest.split_once(' ').ok_or("a range")?;
+    let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16));
+    let (start, end) = (start?, end?);
+    Ok((start, end - start))
+}
