@@ -1,8 +1,10 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod failures;
 mod jobs;
 mod memory;
 mod reload;
+mod rollouts;
 mod servers;
 mod starts;
 
@@ -235,72 +237,6 @@ fn starts_that_come_to_nothing() {
     assert!(strict.did().pop().unwrap().starts_with("fail 1: strict is set"));
 }
 
-#[test]
-fn a_library_that_fails_in_new_is_tried_again_and_again_while_the_others_work() {
-    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
-    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
-    assert_eq!(stage.did()[3..], ["start bad+good", "start bad+good"]);
-    stage.later(Duration::from_millis(1));
-    for id in [1, 2] {
-        let function = stage.started[id as usize - 1].functions.iter().position(|(name, _)| name == "bad").unwrap();
-        stage.says(id, Word::CannotServe { function, reason: "its new() failed: no database".into() });
-        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
-    }
-    assert_eq!(stage.did(), ["start good", "start good"], "without the one that fails");
-    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "both starts were one failure");
-    stage.serves(3).serves(4);
-    assert!(stage.did().pop().unwrap().starts_with("announce"), "what can be served is served");
-    stage.later(Duration::from_secs(1));
-    assert_eq!(stage.did(), ["start bad+good"], "one at a time, beside the workers that serve");
-    stage.serves(5);
-    assert_eq!(stage.did(), ["go 5", "leave 3"]);
-}
-
-#[test]
-fn a_worker_killed_while_idle_is_replaced_soon_and_one_in_a_job_at_once() {
-    let mut stage = two_functions();
-    stage.dies_in_job(1, 1);
-    assert_eq!(stage.did(), ["start a"]);
-    stage.serves(5).did();
-    stage.later(Duration::from_secs(100)).ends(3, obituary(KILLED, Verdict::OutsideJob, 5));
-    assert_eq!(stage.did(), ["start b"], "it had done work");
-    for (id, starts) in [(6, 1), (7, 1), (8, 1), (9, 0)] {
-        stage.serves(id).did();
-        stage.later(Duration::from_millis(1)).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
-        assert_eq!(stage.did().len(), starts, "the death of {id}, which had done nothing");
-    }
-    stage.later(Duration::from_millis(500));
-    assert_eq!(stage.did(), ["start b"]);
-    assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 6);
-}
-
-#[test]
-fn a_poisonous_function_is_slowed_down_and_the_others_are_not() {
-    let mut stage = Stage::new("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
-    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).serves(1);
-    stage.did();
-    for id in 1..=5 {
-        stage.dies_in_job(id, 0);
-        assert_eq!(stage.did(), ["start a+b"], "death {id} is free");
-        stage.serves(id + 1);
-        stage.did();
-    }
-    stage.dies_in_job(6, 0);
-    assert_eq!(stage.did(), ["start b"], "the other goes on without it");
-    stage.serves(7).later(Duration::from_millis(150));
-    assert_eq!(stage.did(), ["go 7", "start a+b"], "and after 100 ms it is tried again");
-}
-
-#[test]
-fn a_start_that_hangs_is_killed_at_its_deadline() {
-    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
-    stage.input(scan(&[("a", 1)])).input(found("a", 1)).input(Input::Spawned { worker: WorkerId(1), pid: 11 });
-    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(3)));
-    stage.did();
-    stage.later(Duration::from_secs(3));
-    assert_eq!(stage.did(), ["kill 1", "fail 1: a: not ready within start_timeout"]);
-}
-
 /// The moment for job servers to answer is over for the one, and the other has until its deadline to load.
 #[test]
 fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
@@ -311,25 +247,6 @@ fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(1)));
     stage.later(Duration::from_secs(6));
     assert_eq!(stage.core.next_due(stage.now), Some(deadline));
-}
-
-#[test]
-fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
-    let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-    assert_eq!(stage.did(), ["probe a", "start a"]);
-    stage.serves(5);
-    assert_eq!(stage.did(), ["go 5"], "a surplus worker: nobody leaves for it");
-    stage.counts(5, 19, 0).counts(5, 20, 0);
-    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
-    stage.leaves(1);
-    assert_eq!(stage.did(), ["start a"]);
-    stage.serves(6);
-    assert_eq!(stage.did(), ["go 6", "leave 2"]);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 0);
-    stage.leaves(2);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 1);
-    assert_eq!(stage.ids(), [3, 4, 5, 6]);
 }
 
 #[test]
@@ -350,158 +267,6 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     stage.now += Duration::from_millis(1);
     stage.counts(5, 0, 0);
     assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
-}
-
-#[test]
-fn a_bad_version_is_given_up_and_nothing_else_happens() {
-    let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
-    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, End::Signal(11), 0).did());
-    let dies_idle =
-        |stage: &mut Stage| drop(stage.serves(5).ends(5, obituary(End::Signal(11), Verdict::OutsideJob, 0)).did());
-    let refuses = |stage: &mut Stage| {
-        stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
-        stage.says(5, Word::CannotServe { function: 0, reason: "its new() failed: no table".into() });
-        stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
-    };
-    let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
-    type Way = (&'static str, fn(&mut Stage));
-    let ways: [Way; 5] = [
-        ("jobs fail", fails),
-        ("crash in a job", crashes),
-        ("crash while idle", dies_idle),
-        ("new() fails", refuses),
-        ("new() hangs", hangs),
-    ];
-    for (name, bad) in ways {
-        let mut stage = two_functions();
-        stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-        assert_eq!(stage.did(), ["probe a", "start a"]);
-        bad(&mut stage);
-        assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
-        assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
-        stage.ends(5, obituary(End::Exit(0), Verdict::Left, 0)).did();
-        stage.later(Duration::from_secs(600));
-        let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
-        assert_eq!(
-            (kept, stage.did().len()),
-            (vec![1, 2, 3, 4], 0),
-            "{name}: the old ones go on, and nobody tries again"
-        );
-        stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
-        assert_eq!(stage.did(), ["probe a", "start a"], "{name}: new content is tried");
-    }
-}
-
-#[test]
-fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
-    let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
-    for id in 5..=6 {
-        stage.did();
-        stage.serves(id).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
-        assert_eq!(stage.did().pop().unwrap(), "start a");
-    }
-    stage.serves(7).ends(7, obituary(KILLED, Verdict::OutsideJob, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
-}
-
-/// Every rollout that was told of comes to an end that is told of, and what is tried again is told again.
-#[test]
-fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
-    let withdrawn = |stage: &Stage, hash: &str| {
-        stage.told(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
-    };
-    let tried =
-        |stage: &Stage, hash: &str| stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash));
-    let mut stage = two_functions();
-    let file = |stage: &mut Stage, ino: u64, content: u64| {
-        let result = Ok(version("a", content));
-        stage.input(scan(&[("a", ino), ("b", 1)]));
-        stage.input(Input::Probed { function: "a".into(), identity: identity(ino), result });
-    };
-    file(&mut stage, 2, 2);
-    stage.serves(5).ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
-    stage.serves(6).ends(6, obituary(KILLED, Verdict::OutsideJob, 0));
-    file(&mut stage, 3, 3);
-    assert_eq!((withdrawn(&stage, "a-2"), tried(&stage, "a-3")), (1, 1), "by a newer one");
-    stage.serves(8).ends(8, obituary(KILLED, Verdict::OutsideJob, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0, "the kills were another's");
-    file(&mut stage, 4, 1);
-    assert_eq!(withdrawn(&stage, "a-3"), 1, "by what is served");
-    file(&mut stage, 5, 3);
-    assert_eq!(tried(&stage, "a-3"), 2);
-    let result = Err("it is a text file".into());
-    stage.input(scan(&[("a", 6), ("b", 1)]));
-    stage.input(Input::Probed { function: "a".into(), identity: identity(6), result });
-    assert_eq!(withdrawn(&stage, "a-3"), 2, "by rubbish");
-    stage.later(Duration::from_secs(1));
-    assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
-}
-
-/// A deploy on the heels of another is an everyday thing: no warning, no error.
-#[test]
-fn a_canary_that_is_not_needed_any_more_is_no_death() {
-    let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
-    stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
-    assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
-    stage.ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
-    assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
-}
-
-#[test]
-fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
-    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
-    let all = |ino| scan(&[("a", ino), ("b", ino), ("c", ino)]);
-    stage.input(all(1)).input(found("a", 1)).input(found("b", 1)).input(found("c", 1)).serves(1).serves(2);
-    stage.did();
-    stage.input(scan(&[("a", 2), ("b", 1), ("c", 1)])).input(found("a", 2));
-    assert_eq!(stage.did().pop().unwrap(), "start a+b+c");
-    stage.input(scan(&[("a", 2), ("b", 2), ("c", 2)])).input(found("c", 1));
-    assert_eq!(stage.did(), ["probe b", "probe c"], "what is copied together is tried together");
-    stage.input(found("b", 2));
-    assert_eq!(stage.did(), [""; 0]);
-    stage.input(Input::Probed { function: "c".into(), identity: identity(2), result: Ok(version("c", 1)) });
-    assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
-    stage.serves(4).ends(4, obituary(End::Signal(11), Verdict::OutsideJob, 0));
-    assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
-    let tried = |start: &Start| {
-        let new = |(name, version): &(String, Version)| version.hash.ends_with("-2").then(|| name.clone());
-        start.functions.iter().filter_map(new).collect::<Vec<_>>()
-    };
-    assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
-    stage.serves(5).counts(5, 20, 0);
-    assert!(stage.did().contains(&"good a a-2".to_owned()));
-    assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".to_owned())));
-}
-
-#[test]
-fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() {
-    let mut stage = two_functions();
-    let earlier = Version { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
-    stage.input(Input::Rollback { function: "a".into(), version: earlier });
-    assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
-    stage.serves(5);
-    assert_eq!(stage.did(), ["go 5", "leave 1"]);
-    stage.leaves(1).serves(6).leaves(2).did();
-    stage.did();
-    stage.input(scan(&[("a", 9), ("b", 1)])).input(found("a", 9));
-    assert_eq!(stage.did(), ["probe a", "unpin a", "start a"]);
-}
-
-#[test]
-fn a_removed_library_drains_its_workers() {
-    let mut stage = two_functions();
-    stage.input(scan(&[("b", 1)]));
-    assert_eq!(stage.did(), [""; 0], "half of a replacement looks the same");
-    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_millis(50)));
-    stage.later(Duration::from_millis(50));
-    assert_eq!(stage.did(), ["Scan"]);
-    stage.input(scan(&[("b", 1)]));
-    assert_eq!(stage.did(), ["leave 1", "leave 2"]);
-    stage.leaves(1).leaves(2);
-    assert_eq!(stage.ids(), [3, 4]);
 }
 
 #[test]

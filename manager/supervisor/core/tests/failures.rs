@@ -1,0 +1,69 @@
+//! Workers that fail, and functions that have to wait.
+
+use super::*;
+
+#[test]
+fn a_library_that_fails_in_new_is_tried_again_and_again_while_the_others_work() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
+    assert_eq!(stage.did()[3..], ["start bad+good", "start bad+good"]);
+    stage.later(Duration::from_millis(1));
+    for id in [1, 2] {
+        let function = stage.started[id as usize - 1].functions.iter().position(|(name, _)| name == "bad").unwrap();
+        stage.says(id, Word::CannotServe { function, reason: "its new() failed: no database".into() });
+        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+    }
+    assert_eq!(stage.did(), ["start good", "start good"], "without the one that fails");
+    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "both starts were one failure");
+    stage.serves(3).serves(4);
+    assert!(stage.did().pop().unwrap().starts_with("announce"), "what can be served is served");
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start bad+good"], "one at a time, beside the workers that serve");
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5", "leave 3"]);
+}
+
+#[test]
+fn a_worker_killed_while_idle_is_replaced_soon_and_one_in_a_job_at_once() {
+    let mut stage = two_functions();
+    stage.dies_in_job(1, 1);
+    assert_eq!(stage.did(), ["start a"]);
+    stage.serves(5).did();
+    stage.later(Duration::from_secs(100)).ends(3, obituary(KILLED, Verdict::OutsideJob, 5));
+    assert_eq!(stage.did(), ["start b"], "it had done work");
+    for (id, starts) in [(6, 1), (7, 1), (8, 1), (9, 0)] {
+        stage.serves(id).did();
+        stage.later(Duration::from_millis(1)).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+        assert_eq!(stage.did().len(), starts, "the death of {id}, which had done nothing");
+    }
+    stage.later(Duration::from_millis(500));
+    assert_eq!(stage.did(), ["start b"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 6);
+}
+
+#[test]
+fn a_poisonous_function_is_slowed_down_and_the_others_are_not() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).serves(1);
+    stage.did();
+    for id in 1..=5 {
+        stage.dies_in_job(id, 0);
+        assert_eq!(stage.did(), ["start a+b"], "death {id} is free");
+        stage.serves(id + 1);
+        stage.did();
+    }
+    stage.dies_in_job(6, 0);
+    assert_eq!(stage.did(), ["start b"], "the other goes on without it");
+    stage.serves(7).later(Duration::from_millis(150));
+    assert_eq!(stage.did(), ["go 7", "start a+b"], "and after 100 ms it is tried again");
+}
+
+#[test]
+fn a_start_that_hangs_is_killed_at_its_deadline() {
+    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).input(Input::Spawned { worker: WorkerId(1), pid: 11 });
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(3)));
+    stage.did();
+    stage.later(Duration::from_secs(3));
+    assert_eq!(stage.did(), ["kill 1", "fail 1: a: not ready within start_timeout"]);
+}

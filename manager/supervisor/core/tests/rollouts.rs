@@ -1,0 +1,174 @@
+//! New versions: tried, given up, rolled out.
+
+use super::*;
+
+#[test]
+fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    assert_eq!(stage.did(), ["probe a", "start a"]);
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5"], "a surplus worker: nobody leaves for it");
+    stage.counts(5, 19, 0).counts(5, 20, 0);
+    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
+    stage.leaves(1);
+    assert_eq!(stage.did(), ["start a"]);
+    stage.serves(6);
+    assert_eq!(stage.did(), ["go 6", "leave 2"]);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 0);
+    stage.leaves(2);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 1);
+    assert_eq!(stage.ids(), [3, 4, 5, 6]);
+}
+
+#[test]
+fn a_bad_version_is_given_up_and_nothing_else_happens() {
+    let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
+    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, End::Signal(11), 0).did());
+    let dies_idle =
+        |stage: &mut Stage| drop(stage.serves(5).ends(5, obituary(End::Signal(11), Verdict::OutsideJob, 0)).did());
+    let refuses = |stage: &mut Stage| {
+        stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
+        stage.says(5, Word::CannotServe { function: 0, reason: "its new() failed: no table".into() });
+        stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
+    };
+    let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
+    type Way = (&'static str, fn(&mut Stage));
+    let ways: [Way; 5] = [
+        ("jobs fail", fails),
+        ("crash in a job", crashes),
+        ("crash while idle", dies_idle),
+        ("new() fails", refuses),
+        ("new() hangs", hangs),
+    ];
+    for (name, bad) in ways {
+        let mut stage = two_functions();
+        stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+        assert_eq!(stage.did(), ["probe a", "start a"]);
+        bad(&mut stage);
+        assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
+        assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
+        stage.ends(5, obituary(End::Exit(0), Verdict::Left, 0)).did();
+        stage.later(Duration::from_secs(600));
+        let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
+        assert_eq!(
+            (kept, stage.did().len()),
+            (vec![1, 2, 3, 4], 0),
+            "{name}: the old ones go on, and nobody tries again"
+        );
+        stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
+        assert_eq!(stage.did(), ["probe a", "start a"], "{name}: new content is tried");
+    }
+}
+
+#[test]
+fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    for id in 5..=6 {
+        stage.did();
+        stage.serves(id).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+        assert_eq!(stage.did().pop().unwrap(), "start a");
+    }
+    stage.serves(7).ends(7, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+}
+
+/// Every rollout that was told of comes to an end that is told of, and what is tried again is told again.
+#[test]
+fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
+    let withdrawn = |stage: &Stage, hash: &str| {
+        stage.told(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
+    };
+    let tried =
+        |stage: &Stage, hash: &str| stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash));
+    let mut stage = two_functions();
+    let file = |stage: &mut Stage, ino: u64, content: u64| {
+        let result = Ok(version("a", content));
+        stage.input(scan(&[("a", ino), ("b", 1)]));
+        stage.input(Input::Probed { function: "a".into(), identity: identity(ino), result });
+    };
+    file(&mut stage, 2, 2);
+    stage.serves(5).ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.serves(6).ends(6, obituary(KILLED, Verdict::OutsideJob, 0));
+    file(&mut stage, 3, 3);
+    assert_eq!((withdrawn(&stage, "a-2"), tried(&stage, "a-3")), (1, 1), "by a newer one");
+    stage.serves(8).ends(8, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0, "the kills were another's");
+    file(&mut stage, 4, 1);
+    assert_eq!(withdrawn(&stage, "a-3"), 1, "by what is served");
+    file(&mut stage, 5, 3);
+    assert_eq!(tried(&stage, "a-3"), 2);
+    let result = Err("it is a text file".into());
+    stage.input(scan(&[("a", 6), ("b", 1)]));
+    stage.input(Input::Probed { function: "a".into(), identity: identity(6), result });
+    assert_eq!(withdrawn(&stage, "a-3"), 2, "by rubbish");
+    stage.later(Duration::from_secs(1));
+    assert_eq!((withdrawn(&stage, "a-3"), withdrawn(&stage, "a-2")), (2, 1), "said once");
+}
+
+/// A deploy on the heels of another is an everyday thing: no warning, no error.
+#[test]
+fn a_canary_that_is_not_needed_any_more_is_no_death() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
+    stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
+    assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
+    stage.ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
+}
+
+#[test]
+fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
+    let all = |ino| scan(&[("a", ino), ("b", ino), ("c", ino)]);
+    stage.input(all(1)).input(found("a", 1)).input(found("b", 1)).input(found("c", 1)).serves(1).serves(2);
+    stage.did();
+    stage.input(scan(&[("a", 2), ("b", 1), ("c", 1)])).input(found("a", 2));
+    assert_eq!(stage.did().pop().unwrap(), "start a+b+c");
+    stage.input(scan(&[("a", 2), ("b", 2), ("c", 2)])).input(found("c", 1));
+    assert_eq!(stage.did(), ["probe b", "probe c"], "what is copied together is tried together");
+    stage.input(found("b", 2));
+    assert_eq!(stage.did(), [""; 0]);
+    stage.input(Input::Probed { function: "c".into(), identity: identity(2), result: Ok(version("c", 1)) });
+    assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
+    stage.serves(4).ends(4, obituary(End::Signal(11), Verdict::OutsideJob, 0));
+    assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
+    let tried = |start: &Start| {
+        let new = |(name, version): &(String, Version)| version.hash.ends_with("-2").then(|| name.clone());
+        start.functions.iter().filter_map(new).collect::<Vec<_>>()
+    };
+    assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
+    stage.serves(5).counts(5, 20, 0);
+    assert!(stage.did().contains(&"good a a-2".to_owned()));
+    assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".to_owned())));
+}
+
+#[test]
+fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() {
+    let mut stage = two_functions();
+    let earlier = Version { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    stage.input(Input::Rollback { function: "a".into(), version: earlier });
+    assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
+    stage.serves(5);
+    assert_eq!(stage.did(), ["go 5", "leave 1"]);
+    stage.leaves(1).serves(6).leaves(2).did();
+    stage.did();
+    stage.input(scan(&[("a", 9), ("b", 1)])).input(found("a", 9));
+    assert_eq!(stage.did(), ["probe a", "unpin a", "start a"]);
+}
+
+#[test]
+fn a_removed_library_drains_its_workers() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("b", 1)]));
+    assert_eq!(stage.did(), [""; 0], "half of a replacement looks the same");
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_millis(50)));
+    stage.later(Duration::from_millis(50));
+    assert_eq!(stage.did(), ["Scan"]);
+    stage.input(scan(&[("b", 1)]));
+    assert_eq!(stage.did(), ["leave 1", "leave 2"]);
+    stage.leaves(1).leaves(2);
+    assert_eq!(stage.ids(), [3, 4]);
+}
