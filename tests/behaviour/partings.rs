@@ -7,10 +7,11 @@ use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 
-/// A manager whose worker for `parting` ends so.
+/// A manager whose worker for `parting` ends so. Only what hangs is to come to `stop_timeout`.
 fn parting(gearmand: &Gearmand, how: &str) -> Manager {
+    let most = if how == "hang" { "300ms" } else { "1h" };
     let setup = Setup::new(&[&gearmand.server()]).plugin("parting", &library());
-    let ini = format!("stop_timeout = 300ms\ngraceful_shutdown_wait_time = 1h\n[parting]\nsetting.how = {how}");
+    let ini = format!("stop_timeout = {most}\ngraceful_shutdown_wait_time = 1h\n[parting]\nsetting.how = {how}");
     let manager = setup.ini(&ini).start();
     wait_serving(&manager, "parting");
     manager
