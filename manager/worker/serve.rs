@@ -402,6 +402,13 @@ impl Worker {
         }
     }
 
+    /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
+    /// are served meanwhile only the manager knows.
+    pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
+        self.line.say(&Word::ServerMute { server });
+        self.lose(server, reason);
+    }
+
     /// Gives a connection up, and says so where that is news.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
         if let Some(number) = self.sessions[server].lose(clock::now()) {
