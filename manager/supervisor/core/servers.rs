@@ -141,12 +141,16 @@ impl Core {
     pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
         let Some(place) = self.place(id, server) else { return };
         let Some(server) = self.servers.get_mut(place) else { return };
-        server.up.remove(&id);
+        let was_last = server.up.remove(&id) && server.up.is_empty();
         let is_news = server.used && server.up.is_empty() && server.said != Said::Down;
         if is_news {
             server.said = Said::Down;
             let event = Event::ServerDown { server: server.name.clone(), reason };
             self.tell(event);
+        }
+        if was_last {
+            // It may come back as another one, which gives the same handles to other jobs.
+            self.deaths.forget_server(place);
         }
     }
 
