@@ -38,6 +38,7 @@ unsafe extern "C" {
 /// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
 /// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
+/// | `child PATH` | the same, in the worker's group |
 #[function]
 fn act(job: &Job, log: &mut Log) -> JobResult {
     let mut output = Vec::new();
@@ -112,9 +113,11 @@ fn end(verb: &str, rest: &str) -> Result<(), Failure> {
         // SAFETY: it ends the process, and touches nothing of it.
         "_exit" => unsafe { _exit(rest.parse()?) },
         // SAFETY: the worker has one thread, so the child may do what it likes.
-        "fork" => unsafe {
+        "fork" | "child" => unsafe {
             if fork() == 0 {
-                setsid();
+                if verb == "fork" {
+                    setsid();
+                }
                 wait(|| Path::new(rest).exists());
                 _exit(0);
             }
