@@ -19,6 +19,7 @@ mod logs;
 mod lying_servers;
 mod managers;
 mod memory;
+mod people;
 mod reload;
 mod scene;
 mod servers;
