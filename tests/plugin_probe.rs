@@ -65,6 +65,7 @@ fn what_is_served_can_be_adopted() {
     assert!(found.needed.iter().any(|library| library == "libc.so.6"));
 }
 
+/// H2.
 #[test]
 fn strict_permissions_are_judged_in_the_probe() {
     let state = tempfile::tempdir().unwrap();

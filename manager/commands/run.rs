@@ -170,7 +170,7 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Servic
     logger.open(&log_target(&config.log), config.verbose).map_err(|error| said_by(&config, "log_file", &error))?;
     let pid_file = config.pid_file.as_deref().map(PidFile::create).transpose();
     let pid_file = pid_file.map_err(|error| said_by(&config, "pid_file", &error))?;
-    make_private(&state_dir).map_err(|error| said_by(&config, "state_dir", &error))?;
+    make_private(&state_dir, user.map(RunUser::uid)).map_err(|error| said_by(&config, "state_dir", &error))?;
     let lock = StateLock::take(&state_dir).map_err(|error| error.to_string())?;
     if let Some(user) = user {
         hand_over(user, &logger, pid_file.as_ref(), &lock, &state_dir)?;
@@ -195,8 +195,9 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Servic
     Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
 }
 
-/// Makes the state directory, for its owner only.
-fn make_private(dir: &Path) -> Result<(), String> {
+/// Makes the state directory, for its owner only, or sees that it is one: whoever owns it can put anything in its place,
+/// so that has to be us or the user we run as.
+fn make_private(dir: &Path, user: Option<nix::unistd::Uid>) -> Result<(), String> {
     let failed = |error: std::io::Error| {
         format!("the state directory {} cannot be made: {error}; name another with --state-dir DIR", dir.display())
     };
@@ -204,6 +205,14 @@ fn make_private(dir: &Path) -> Result<(), String> {
     let meta = std::fs::symlink_metadata(dir).map_err(failed)?;
     if !meta.is_dir() {
         return Err(format!("the state directory {} is no directory but a link or a file", dir.display()));
+    }
+    let (owner, us) = (nix::unistd::Uid::from_raw(meta.uid()), nix::unistd::geteuid());
+    if owner != us && Some(owner) != user {
+        return Err(format!(
+            "the state directory {} belongs to uid {owner}, not to uid {}: chown it, or name another with --state-dir DIR",
+            dir.display(),
+            user.unwrap_or(us),
+        ));
     }
     if meta.mode() & 0o077 != 0 {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

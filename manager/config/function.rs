@@ -178,6 +178,7 @@ mod tests {
         assert_eq!((config.max_memory("g"), config.max_memory_hard("g")), (Some(1 << 20), None));
     }
 
+    /// H5.
     #[test]
     fn secrets_are_masked_when_printed() {
         let settings = Settings(BTreeMap::from([

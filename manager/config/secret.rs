@@ -45,6 +45,7 @@ pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
 mod tests {
     use super::*;
 
+    /// H5.
     #[test]
     fn secrets_by_name() {
         for name in

@@ -380,6 +380,7 @@ fn what_needs_a_restart_is_what_a_reload_leaves_alone() {
     assert_eq!(waits(old.changes(&old.with_changes_of(newer))), [""; 0]);
 }
 
+/// H5.
 #[test]
 fn changes_are_named_and_masked() {
     let old =

@@ -202,6 +202,9 @@ pub struct StatusReply {
     pub refused: Vec<RefusedFile>,
     /// The workers that are there.
     pub workers: Vec<WorkerStatus>,
+    /// Processes that plugins left behind and that ended since: the manager is their parent then.
+    #[serde(default)]
+    pub orphans_reaped: u64,
 }
 
 /// What a manager as a whole is doing.
@@ -360,6 +363,7 @@ pub(crate) fn sample_status() -> StatusReply {
             },
             worker(4713, "idle"),
         ],
+        orphans_reaped: 0,
     }
 }
 

@@ -176,6 +176,7 @@ mod tests {
 
     use super::*;
 
+    /// H8.
     #[test]
     fn only_its_owner_may_connect_and_the_file_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -232,6 +233,7 @@ mod tests {
         assert!(path.exists());
     }
 
+    /// H3.
     #[test]
     fn what_is_no_socket_stays() {
         let dir = tempfile::tempdir().unwrap();

@@ -129,6 +129,7 @@ mod tests {
 
     use super::*;
 
+    /// H2.
     #[test]
     fn who_may_own_and_write() {
         use Kind::{Directory, File, Link};
@@ -154,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Every case in a directory that this test owns; whoever runs it is the run user.
+    /// H2. Every case in a directory that this test owns; whoever runs it is the run user.
     #[test]
     fn the_whole_way_is_looked_at() {
         let tmp = tempfile::tempdir().unwrap();

@@ -196,6 +196,7 @@ fn garbage_goes_and_what_is_needed_stays() {
     assert_eq!(store.versions().unwrap().len(), 3);
 }
 
+/// H3, H8.
 #[test]
 fn a_store_that_is_somebody_elses_is_refused() {
     let tmp = tempfile::tempdir().unwrap();

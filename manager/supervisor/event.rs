@@ -301,6 +301,13 @@ pub enum Event {
         /// What was seen.
         reason: String,
     },
+    /// A job server answers some workers and leaves connections of others without a word.
+    ServerMute {
+        /// As configured.
+        server: String,
+        /// Workers it answers.
+        workers_connected: usize,
+    },
     /// The configuration was read again and cannot be used.
     ReloadFailed {
         /// One sentence for each mistake.
@@ -345,6 +352,7 @@ impl Event {
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::DirectoryEmptied { .. } => Level::Warn,
+            Self::ServerMute { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { why: Why::Replaced | Why::Surplus, .. } => Level::Proc,

@@ -15,7 +15,8 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
 const REMEMBERED: usize = 10_000;
 
-/// Names a job as long as its server knows it: another server, or the same one started anew, gives the same handles.
+/// Names a job as long as its server knows it: another server, or the same one started anew, gives the same handles. So
+/// what is known of a server's jobs goes when it does ([`Deaths::forget_server`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobKey {
     /// Which job server.
@@ -43,6 +44,11 @@ impl Deaths {
         let (deaths, at) = self.0.entry(job).or_default();
         (*deaths, *at) = (deaths.saturating_add(1), now);
         *deaths
+    }
+
+    /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
+    pub fn forget_server(&mut self, server: usize) {
+        self.0.retain(|job, _| job.server != server);
     }
 
     /// The job is over.
@@ -95,6 +101,20 @@ mod tests {
         }
     }
 
+    /// S10, where a handle comes again from a server that was started anew.
+    #[test]
+    fn a_server_that_went_takes_its_handles_along() {
+        let (mut deaths, now) = (Deaths::default(), Duration::from_secs(1));
+        let elsewhere = || JobKey { server: 1, ..job("H:1") };
+        for _ in 0..2 {
+            deaths.count(job("H:1"), now);
+            deaths.count(elsewhere(), now);
+        }
+        deaths.forget_server(0);
+        assert_eq!((deaths.count(job("H:1"), now), deaths.count(elsewhere(), now)), (1, 3));
+    }
+
+    /// S10, too.
     #[test]
     fn deaths_are_counted_job_by_job_and_forgotten_in_time() {
         let (mut deaths, start) = (Deaths::default(), Duration::from_secs(100));

@@ -114,7 +114,7 @@ pub enum StateLockError {
         pid: Option<u32>,
     },
     /// The system refused.
-    #[error("cannot lock state directory {}: {source}", dir.display())]
+    #[error("cannot lock state directory {0} by its file {0}/{STATE_LOCK}: {source}", dir.display())]
     Failed {
         /// The state directory.
         dir: PathBuf,

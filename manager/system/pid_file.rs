@@ -181,6 +181,7 @@ mod tests {
         }
     }
 
+    /// H3.
     #[test]
     fn a_planted_link_is_not_followed_as_root() {
         if !nix::unistd::geteuid().is_root() {

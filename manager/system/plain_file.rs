@@ -90,6 +90,7 @@ mod tests {
         options
     }
 
+    /// H3.
     #[test]
     fn links_are_followed_only_where_they_may_be() {
         let dir = tempfile::tempdir().unwrap();

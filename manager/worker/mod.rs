@@ -10,6 +10,7 @@ mod leave;
 pub mod line;
 pub mod orders;
 pub mod plugin;
+mod quota;
 mod ready;
 pub mod retry;
 mod runs;

@@ -162,6 +162,11 @@ pub enum Word {
         /// What was seen.
         reason: String,
     },
+    /// A job server takes connections, and has left the greeting on one without an answer; said each time.
+    ServerMute {
+        /// Which server.
+        server: usize,
+    },
     /// A line for the log.
     Log {
         /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.

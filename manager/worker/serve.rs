@@ -15,10 +15,11 @@ use crate::worker::job::{self, Assignment, Finished};
 use crate::worker::line::Line;
 use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
 use crate::worker::plugin::{Function, Outcome, explain};
+use crate::worker::quota::{PERIOD, Turn};
 use crate::worker::ready::{Readiness, Registration};
 use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
-use crate::worker::talk::{Heard, Next};
+use crate::worker::talk::{Heard, Next, Talk};
 use crate::worker::titles::Titles;
 use crate::worker::trace;
 use crate::worker::{CANNOT_SERVE, host};
@@ -238,6 +239,7 @@ impl Worker {
                 Ok(packet) => packet,
                 Err(error) => return self.lose(server, &format!("the job server sent nonsense: {error}")),
             };
+            let is_first = !connection.talk.is_greeted();
             match connection.talk.hear(heard(&packet), now) {
                 Next::Nothing => {}
                 Next::Greeted => self.greeted(server),
@@ -271,6 +273,10 @@ impl Worker {
                     let finished = job::run(&assignment, functions, page);
                     host::job_ends();
                     self.answer(server, finished);
+                    // A job in answer to the greeting, which asked for none before a function was offered.
+                    if is_first && self.sessions[server].talk().is_some_and(Talk::is_greeted) {
+                        self.greeted(server);
+                    }
                 }
             }
         }
@@ -399,9 +405,10 @@ impl Worker {
     }
 
     fn greeted(&mut self, server: usize) {
-        self.sessions[server].is_up();
+        let now = clock::now();
+        self.sessions[server].is_up(now);
         self.line.say(&Word::ServerUp { server });
-        self.readiness.answered(clock::now());
+        self.readiness.answered(now);
     }
 
     /// Loses the connection where sending or receiving failed.
@@ -409,6 +416,13 @@ impl Worker {
         if let Err(error) = result {
             self.lose(server, &describe(&error));
         }
+    }
+
+    /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
+    /// are served meanwhile only the manager knows.
+    pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
+        self.line.say(&Word::ServerMute { server });
+        self.lose(server, reason);
     }
 
     /// Gives a connection up, and says so where that is news.
@@ -425,8 +439,18 @@ impl Worker {
         }
     }
 
-    fn note(&self, server: usize, text: &str) {
-        self.line.log(2, None, &format!("job server {}: {text}", self.sessions[server].name));
+    /// Logs something about what a server answers, unless too much of that was logged lately.
+    fn note(&mut self, server: usize, text: &str) {
+        let session = &mut self.sessions[server];
+        let Some(Turn { left_out, is_last }) = session.may_note(clock::now()) else { return };
+        let mut about = session.name.clone();
+        if left_out > 0 {
+            about += &format!(", {left_out} lines later");
+        }
+        if is_last {
+            about += &format!(" (no more of these for {} s)", PERIOD.as_secs());
+        }
+        self.line.log(2, None, &format!("job server {about}: {text}"));
     }
 
     /// One line for each job at -vvv, and its result at -vvvv.

@@ -14,6 +14,7 @@ use crate::gearman::packet::{Decoder, Magic, encode};
 use crate::system::page::PageWriter;
 use crate::worker::line::LOOK_EVERY;
 use crate::worker::orders::{Limits, ServerOrder};
+use crate::worker::quota::{Quota, Turn};
 use crate::worker::retry::Retry;
 use crate::worker::sender::Sender;
 use crate::worker::talk::Talk;
@@ -35,6 +36,8 @@ pub struct Session {
     link: Link,
     /// Whether the manager was told that this server is down.
     down_said: bool,
+    /// How much is still said of what it answers.
+    quota: Quota,
 }
 
 enum Link {
@@ -77,6 +80,7 @@ impl Session {
             retry: Retry::new(siblings, seed),
             link: Link::Down,
             down_said: false,
+            quota: Quota::default(),
         }
     }
 
@@ -138,10 +142,15 @@ impl Session {
         self.down_said || self.addresses.is_empty()
     }
 
+    /// Whether one more line may be logged of what the server answers.
+    pub fn may_note(&mut self, now: Duration) -> Option<Turn> {
+        self.quota.ask(now)
+    }
+
     /// The server answers.
-    pub fn is_up(&mut self) {
+    pub fn is_up(&mut self, now: Duration) {
         self.down_said = false;
-        self.retry.worked();
+        self.retry.worked(now);
     }
 
     /// Starts an attempt where one is due, or looks how one is getting on.

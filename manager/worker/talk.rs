@@ -248,14 +248,18 @@ impl Talk {
     }
 
     fn woken(&mut self, now: Duration) -> Next {
-        let at_once = self.asleep && now.saturating_sub(self.fell_asleep) < AT_ONCE;
+        self.woken = true;
+        // One more while awake says nothing new: it must not end a pause, or two NOOPs at a time would spin.
+        if !self.asleep {
+            return Next::Nothing;
+        }
+        let at_once = now.saturating_sub(self.fell_asleep) < AT_ONCE;
         self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
         if self.rounds > IDLE_ROUNDS {
             let doublings = (self.rounds - IDLE_ROUNDS - 1).min(10);
             self.pause_until = now + (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
         }
         self.asleep = false;
-        self.woken = true;
         Next::Nothing
     }
 

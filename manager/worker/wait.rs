@@ -120,7 +120,8 @@ impl Worker {
                 Due::Echo => self.send_echo(server, now),
                 Due::Lost => {
                     let greeted = connection.talk.is_greeted();
-                    self.lose(server, &mute(greeted, patience));
+                    let reason = mute(greeted, patience);
+                    if greeted { self.lose(server, &reason) } else { self.is_mute(server, &reason) }
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::support::manager::Setup;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
 
-/// `-Z`: values with their origins, variables put in, secrets masked; what is doubtful is on standard error, with its
+/// H5. `-Z`: values with their origins, variables put in, secrets masked; what is doubtful is on standard error, with its
 /// lines and what was meant.
 #[test]
 fn the_dump_has_origins_and_warnings_and_no_secret() {
@@ -49,7 +49,7 @@ fn an_unlinked_pid_file_lets_no_second_one_in() {
     assert_eq!(manager.status()["state"], "running");
 }
 
-/// A link at the pid file's path is not followed as root: it may have been planted.
+/// H3. A link at the pid file's path is not followed as root: it may have been planted.
 #[test]
 fn a_link_at_the_pid_files_path() {
     if !Uid::effective().is_root() {

@@ -168,6 +168,42 @@ fn a_child_that_holds_the_socket_does_not_hold_the_job() {
     touch(&gone);
 }
 
+/// H7: what a plugin leaves behind goes with its worker's group; what has left that group becomes the manager's child,
+/// is reaped when it ends and counted, and nobody waits for it.
+#[test]
+fn what_a_plugin_leaves_behind_goes_or_is_reaped() {
+    let (gearmand, mut manager) = served("");
+    let (gone, never) = (path(&manager, "gone"), path(&manager, "never"));
+    let leave_behind = |step: &str| {
+        let [worker] = workers(&manager)[..] else { panic!("one worker was planned") };
+        Job::act(&gearmand, "", step).result();
+        let child = forked(worker).expect("the plugin's child");
+        kill(worker, Signal::SIGKILL).unwrap();
+        death(&manager, worker);
+        wait_serving(&manager, "act");
+        child
+    };
+    let is_there = |child: Pid| kill(child, None).is_ok();
+    let grouped = leave_behind(&format!("child {never}"));
+    wait_for("the end of the child in the group", DEADLINE, || (!is_there(grouped)).then_some(()));
+    let reaped = |count: u64| {
+        manager.wait_status("the count", |status| (status["orphans_reaped"] == count).then_some(()));
+    };
+    reaped(1);
+    let escaped = leave_behind(&format!("fork {gone}"));
+    assert!(is_there(escaped) && manager.status()["orphans_reaped"] == 1);
+    let ppid = lines(&format!("/proc/{escaped}/status")).into_iter().find(|line| line.starts_with("PPid:")).unwrap();
+    assert_eq!(ppid.split_whitespace().nth(1).unwrap(), manager.pid().to_string());
+    touch(&gone);
+    wait_for("its end, and no zombie", DEADLINE, || (!is_there(escaped)).then_some(()));
+    reaped(2);
+    let stays = leave_behind(&format!("fork {never}"));
+    manager.signal(Signal::SIGTERM);
+    assert!(manager.wait_exit().success(), "a drain does not wait for it");
+    assert!(is_there(stays));
+    touch(&never);
+}
+
 /// A process that is a copy of a worker, but for its own number.
 fn forked(worker: Pid) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).ok()?;

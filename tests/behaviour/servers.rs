@@ -136,6 +136,31 @@ fn one_that_is_stopped_while_it_owes_an_answer_stays_behind() {
     assert_eq!(Job::act(&stopped, "", "say back").result(), b"back");
 }
 
+/// S15: the kernel takes connections that gearmand has no descriptor for. Those workers are not ready, the log says what
+/// to raise, and once it is raised they come by themselves.
+#[test]
+fn one_that_is_out_of_descriptors_is_named_with_what_to_raise() {
+    let gearmand = Gearmand::with_open_files(44);
+    let manager = acting(&[&gearmand]).ini("count = 12\nconnect_timeout = 300ms").start();
+    let event = manager.wait_event("server_mute", |_| true);
+    assert_eq!(event["server"], gearmand.server().as_str());
+    let line = manager.wait_log("raise LimitNOFILE");
+    assert!(line.contains(&gearmand.server()), "{line}");
+    let status = manager.status();
+    let server = of(&status, "job_servers", "address", &gearmand.server()).unwrap();
+    let connected = server["workers_connected"].as_u64().unwrap();
+    assert!((1..12).contains(&connected) && server["workers"] == 12, "{server}");
+    assert_eq!(of(&status, "functions", "name", "act").unwrap()["workers_ready"], connected);
+    gearmand.let_open_files(1024);
+    wait_serving(&manager, "act");
+    gearmand.wait_workers("act", 12);
+    assert_eq!(Job::act(&gearmand, "", "say all").result(), b"all");
+    assert_eq!(
+        [said(&manager, "server_mute", &gearmand.server()), said(&manager, "server_down", &gearmand.server())],
+        [1, 0]
+    );
+}
+
 fn servers_ready(servers: &[&Gearmand]) {
     servers.iter().for_each(|server| server.wait_workers("act", 1));
 }

@@ -24,6 +24,7 @@ pub struct Gearmand {
     process: Mortal,
     address: SocketAddr,
     args: Vec<String>,
+    open_files: Option<u32>,
 }
 
 impl Gearmand {
@@ -36,12 +37,30 @@ impl Gearmand {
     /// Starts one with more arguments, such as `["-j", "1"]`.
     #[track_caller]
     pub fn with_args(args: &[&str]) -> Self {
+        Self::launched(args, None)
+    }
+
+    /// Starts one whose soft limit of open files is this; [`let_open_files`](Self::let_open_files) gives it more.
+    #[track_caller]
+    pub fn with_open_files(limit: u32) -> Self {
+        Self::launched(&[], Some(limit))
+    }
+
+    /// Sets the soft limit of open files of the one that runs.
+    #[track_caller]
+    pub fn let_open_files(&self, limit: u32) {
+        let (pid, limit) = (self.pid().to_string(), format!("--nofile={limit}:"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    }
+
+    #[track_caller]
+    fn launched(args: &[&str], open_files: Option<u32>) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         // A service of the machine's own that listens on every address can hold a port of ours.
         for _ in 0..50 {
             let address = SocketAddr::new(own_address(), next_port());
-            let process = launch(address, &args);
-            let mut gearmand = Self { process, address, args: args.clone() };
+            let process = launch(address, &args, open_files);
+            let mut gearmand = Self { process, address, args: args.clone(), open_files };
             if gearmand.is_up() {
                 return gearmand;
             }
@@ -126,7 +145,7 @@ impl Gearmand {
     #[track_caller]
     pub fn restart_same_port(&mut self) {
         self.kill();
-        self.process = launch(self.address, &self.args);
+        self.process = launch(self.address, &self.args, self.open_files);
         assert!(self.is_up(), "gearmand ended: {}", self.process.output());
     }
 
@@ -149,8 +168,15 @@ pub fn unused_server() -> String {
 }
 
 #[track_caller]
-fn launch(address: SocketAddr, args: &[String]) -> Mortal {
-    let mut command = Command::new("gearmand");
+fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Mortal {
+    let mut command = match open_files {
+        None => Command::new("gearmand"),
+        Some(limit) => {
+            let mut command = Command::new("prlimit");
+            command.args([&format!("--nofile={limit}:"), "gearmand"]);
+            command
+        }
+    };
     command.args(["--listen", &address.ip().to_string(), "--port", &address.port().to_string()]);
     command.args(["--log-file", "stderr", "--verbose", "INFO"]).args(args);
     // Debian puts it where a user's PATH may not look.

@@ -39,6 +39,17 @@ impl HandServer {
         stream.set_nonblocking(false).unwrap();
         Peer { wire: Wire::new(stream, Magic::Request) }
     }
+
+    /// The next connection, of a worker: greeted, its functions taken, and its first GRAB without an answer yet.
+    #[track_caller]
+    pub fn accept_worker(&self) -> Peer {
+        let mut peer = self.accept();
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        peer.send(&answer::NO_JOB);
+        peer.skip_to(|packet| matches!(packet, Request::CanDo { .. }));
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        peer
+    }
 }
 
 impl Peer {
@@ -69,6 +80,27 @@ impl Peer {
                 return;
             }
         }
+    }
+
+    /// What becomes of the next job: passes over packets until one ends it; its handle, and its result if it has one.
+    #[track_caller]
+    pub fn next_end(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
+        loop {
+            let end = self.next(|request| match request {
+                Request::WorkComplete { handle, data } => Some((handle.to_vec(), Some(data.to_vec()))),
+                Request::WorkFail { handle } => Some((handle.to_vec(), None)),
+                _ => None,
+            });
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Waits until the worker has hung up, whatever it says before.
+    #[track_caller]
+    pub fn wait_closed(&mut self) {
+        while self.try_next(|_| ()).is_some() {}
     }
 
     /// Assigns a job, asked for or not.

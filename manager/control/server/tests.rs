@@ -140,6 +140,7 @@ fn a_request_may_come_byte_by_byte_and_end_with_the_connection() {
     });
 }
 
+/// H1: a gigabyte is never taken.
 #[test]
 fn a_request_without_end_is_cut_off() {
     serve_while(Manager::Answers, |path, _| {
@@ -154,6 +155,7 @@ fn a_request_without_end_is_cut_off() {
     });
 }
 
+/// H1.
 #[test]
 fn a_silent_client_and_half_a_request_meet_the_deadline() {
     serve_while(Manager::Answers, |path, order| {
@@ -187,6 +189,7 @@ fn a_manager_that_is_ending_says_so() {
     });
 }
 
+/// H1.
 #[test]
 fn connections_are_bounded_and_come_free_again() {
     serve_while(Manager::Answers, |path, _| {
@@ -287,6 +290,7 @@ fn who_may_ask() {
     }
 }
 
+/// H1, H8.
 #[test]
 fn another_user_is_refused_with_one_line() {
     if !geteuid().is_root() {

@@ -24,6 +24,10 @@ pub struct Server {
     literal: bool,
     pub(super) resolving: bool,
     up: BTreeSet<WorkerId>,
+    /// Workers it took a connection from and does not answer.
+    mute: BTreeSet<WorkerId>,
+    /// Whether it was said that it answers some and not others.
+    partly_said: bool,
     said: Said,
     /// Whether it was asked for its version since it is up.
     asked: bool,
@@ -47,6 +51,8 @@ impl Server {
             literal: address.is_some(),
             resolving: address.is_none(),
             up: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            partly_said: false,
             said: Said::Nothing,
             asked: false,
         }
@@ -64,6 +70,12 @@ impl Server {
     /// Workers connected to it.
     pub fn workers(&self) -> usize {
         self.up.len()
+    }
+
+    /// It answers this worker, or the worker is gone.
+    fn is_heard_by(&mut self, id: WorkerId) {
+        self.mute.remove(&id);
+        self.partly_said &= !self.mute.is_empty();
     }
 
     /// Whether it is known not to answer.
@@ -101,15 +113,21 @@ impl Core {
         }
     }
 
+    /// Where the server a worker means is in the list.
+    fn place(&self, id: WorkerId, server: usize) -> Option<usize> {
+        self.workers.get(&id)?.servers.get(server).copied()
+    }
+
     /// The server a worker means.
     fn meant(&mut self, id: WorkerId, server: usize) -> Option<&mut Server> {
-        let server = *self.workers.get(&id)?.servers.get(server)?;
-        self.servers.get_mut(server)
+        let place = self.place(id, server)?;
+        self.servers.get_mut(place)
     }
 
     pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
         let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
+        server.is_heard_by(id);
         if server.said != Said::Up {
             server.said = Said::Up;
             // It may be another than the one that went.
@@ -121,11 +139,29 @@ impl Core {
     }
 
     pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
-        let Some(server) = self.meant(id, server) else { return };
-        server.up.remove(&id);
-        if server.used && server.up.is_empty() && server.said != Said::Down {
+        let Some(place) = self.place(id, server) else { return };
+        let Some(server) = self.servers.get_mut(place) else { return };
+        let was_last = server.up.remove(&id) && server.up.is_empty();
+        let is_news = server.used && server.up.is_empty() && server.said != Said::Down;
+        if is_news {
             server.said = Said::Down;
             let event = Event::ServerDown { server: server.name.clone(), reason };
+            self.tell(event);
+        }
+        if was_last {
+            // It may come back as another one, which gives the same handles to other jobs.
+            self.deaths.forget_server(place);
+        }
+    }
+
+    /// One that is out of descriptors leaves connections with the kernel, which takes them, while it serves those it
+    /// has: nothing but the difference between its workers shows that.
+    pub(super) fn server_mute(&mut self, id: WorkerId, server: usize) {
+        let Some(server) = self.meant(id, server) else { return };
+        server.mute.insert(id);
+        let others = server.up.iter().filter(|up| **up != id).count();
+        if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
+            let event = Event::ServerMute { server: server.name.clone(), workers_connected: others };
             self.tell(event);
         }
     }
@@ -164,6 +200,7 @@ impl Core {
     pub(super) fn forget_connections(&mut self, id: WorkerId) {
         for server in &mut self.servers {
             server.up.remove(&id);
+            server.is_heard_by(id);
         }
     }
 

@@ -102,6 +102,7 @@ impl Core {
             Word::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             Word::ServerUp { server } => self.server_up(id, server),
             Word::ServerDown { server, reason } => self.server_down(id, server, reason),
+            Word::ServerMute { server } => self.server_mute(id, server),
             Word::Left | Word::Log { .. } | Word::Dropped { .. } => {}
             Word::Connection { .. } | Word::Disconnection { .. } => {}
         }

@@ -30,6 +30,7 @@ impl Effects {
             functions: core.function_views(now).map(|view| self.function(core, view)).collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
+            orphans_reaped: self.adopted,
         }
     }
 

@@ -114,6 +114,11 @@ impl Event {
             Self::ServerDown { server, reason } => {
                 format!("job server {server} does not answer: {}; it is tried again and again", escape(reason))
             }
+            Self::ServerMute { server, workers_connected } => format!(
+                "job server {server} answers {workers_connected} of the workers and leaves connections of others \
+                 without an answer: it is probably out of file descriptors, of which its soft limit counts; raise \
+                 LimitNOFILE of its service, or `ulimit -n` before it starts"
+            ),
             Self::Draining { by, workers, seconds } => format!(
                 "{by}: {workers} workers take no more jobs and finish those they have, for {seconds:.0} s at most"
             ),

@@ -65,6 +65,7 @@ fn a_server_mute_to_the_greeting_is_lost() {
     assert_eq!(talk.due(ms(10_000), INTERVAL, TIMEOUT, true), Due::Lost);
 }
 
+/// S6, S8.
 #[test]
 fn what_is_heard_while_serving() {
     let job = registered();
@@ -94,15 +95,22 @@ fn a_sleeper_asks_only_after_a_noop() {
     assert!(talk.may_ask(ms(100)));
 }
 
+/// S8, S14: also where two wake-ups come at a time.
 #[test]
 fn endless_wake_ups_without_work_are_slowed_down_and_a_job_ends_that() {
+    [1, 2, 100].into_iter().for_each(are_slowed_down);
+}
+
+fn are_slowed_down(at_a_time: u32) {
     let mut talk = asleep();
     let mut now = ms(10);
     let mut pauses = Vec::new();
     for _ in 0..12 {
         talk.asked(now);
         talk.hear(Heard::NoJob, now);
-        talk.hear(Heard::Noop, now);
+        for _ in 0..at_a_time {
+            talk.hear(Heard::Noop, now);
+        }
         let pause = talk.next_due(Duration::ZERO, TIMEOUT).unwrap().saturating_sub(now);
         pauses.push(pause.as_millis());
         now += pause;

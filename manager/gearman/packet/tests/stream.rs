@@ -32,6 +32,7 @@ fn failures_are_the_exact_bytes_that_clients_do_not_hang_on() {
     assert_eq!(buf, b"\0REQ\0\0\0\x0d\0\0\0\x07H:h:12\0");
 }
 
+/// S5: cut at every byte.
 #[test]
 fn several_packets_in_one_read_come_in_their_order() {
     let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: b"work" };
@@ -56,6 +57,7 @@ fn several_packets_in_one_read_come_in_their_order() {
     }
 }
 
+/// S5.
 #[test]
 fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
     let cases = [
@@ -104,6 +106,7 @@ fn the_sentences_are_plain_text() {
     assert_eq!(missing.to_string(), "a JOB_ASSIGN_UNIQ packet has 2 of its 4 arguments");
 }
 
+/// S5: no memory before the length is believed.
 #[test]
 fn a_claimed_length_takes_no_memory_until_its_bytes_come() {
     let mut decoder = Decoder::new(Magic::Response, 256 << 20);
@@ -185,7 +188,7 @@ fn arguments_that_no_packet_can_carry_leave_the_buffer_as_it_was() {
     assert!(encode::work_complete_head(&mut buf, b"H", length - 2).is_ok());
 }
 
-/// Whatever comes: no panic, no more memory than came, and the same packets however the stream was cut.
+/// S5. Whatever comes: no panic, no more memory than came, and the same packets however the stream was cut.
 #[test]
 fn mangled_streams_are_read_the_same_however_they_are_cut() {
     let mut random = fastrand::Rng::with_seed(7);

@@ -109,6 +109,18 @@ fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
     }
 }
 
+/// S10: a job server that went and came back begins its handles anew, so the same one is another job.
+#[test]
+fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
+    let mut stage = one(INI);
+    stage.dies_in_job(1, 3).serves(2);
+    stage.dies_in_job(2, 3).serves(3);
+    stage.says(3, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.says(3, Word::ServerUp { server: 0 }).dies_in_job(3, 3);
+    let deaths: Vec<_> = stage.fates().into_iter().map(|(_, deaths)| deaths).collect();
+    assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
+}
+
 #[test]
 fn a_job_that_ends_within_its_grace_costs_nothing_and_the_next_one_is_not_taken_for_it() {
     for next in [None, job(8, Duration::from_secs(1))] {

@@ -50,6 +50,7 @@ unsafe extern "C" {
 /// | `forge HANDLE` | the worker's page names another job |
 /// | `status DONE OF`, `statuses N` | progress, once or N times |
 /// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that said |
+/// | `child PATH` | the same, in the worker's group |
 #[function]
 fn act(job: &Job, log: &mut Log) -> JobResult {
     let mut output = Vec::new();
@@ -127,9 +128,11 @@ fn end(verb: &str, rest: &str) -> Result<(), Failure> {
         // SAFETY: it ends the process, and touches nothing of it.
         "_exit" => unsafe { _exit(rest.parse()?) },
         // SAFETY: the worker has one thread, so the child may do what it likes.
-        "fork" => unsafe {
+        "fork" | "child" => unsafe {
             if fork() == 0 {
-                setsid();
+                if verb == "fork" {
+                    setsid();
+                }
                 wait(|| Path::new(rest).exists());
                 _exit(0);
             }

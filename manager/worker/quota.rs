@@ -1,0 +1,64 @@
+//! How much is logged of what one job server answers: a flood of errors must not become one of lines. Pure.
+
+use std::time::Duration;
+
+/// Lines that are let through in each period.
+const LINES: u32 = 10;
+/// How long it lasts, from its first line on.
+pub const PERIOD: Duration = Duration::from_secs(10);
+
+/// What is left of a period's lines.
+#[derive(Debug, Default)]
+pub struct Quota {
+    began: Duration,
+    said: u32,
+    left_out: u64,
+}
+
+/// One line may be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// How many could not be, since the one before.
+    pub left_out: u64,
+    /// It is the last one of this period.
+    pub is_last: bool,
+}
+
+impl Quota {
+    /// Asks for a line. `None`: it is counted instead.
+    pub fn ask(&mut self, now: Duration) -> Option<Turn> {
+        if now >= self.began + PERIOD {
+            self.said = 0;
+        }
+        if self.said == 0 {
+            self.began = now;
+        }
+        if self.said == LINES {
+            self.left_out += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(Turn { left_out: std::mem::take(&mut self.left_out), is_last: self.said == LINES })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S8.
+    #[test]
+    fn a_flood_is_counted_and_a_new_period_begins_with_its_first_line() {
+        let mut quota = Quota::default();
+        let start = Duration::from_secs(7);
+        let mut flood = |from: Duration| -> Vec<Turn> {
+            (0..1000).filter_map(|n| quota.ask(from + Duration::from_millis(n))).collect()
+        };
+        let first = flood(start);
+        assert_eq!(first.len(), 10);
+        assert!(first.iter().enumerate().all(|(n, turn)| turn.left_out == 0 && turn.is_last == (n == 9)), "{first:?}");
+        assert_eq!(flood(start + PERIOD - Duration::from_secs(1)), []);
+        let next = flood(start + PERIOD * 3);
+        assert_eq!((next.len(), next[0].left_out, next[1].left_out), (10, 1990, 0));
+    }
+}
