@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use gm_native::gearman::client::News;
 use nix::sys::signal::{Signal, kill};
 
 use crate::scene::{Job, acting, path, touch, wait_busy, wait_serving, workers};
@@ -117,10 +116,8 @@ fn a_jump_of_the_wall_clock_holds_up_nothing() {
     let mut manager = settable(&gearmand, ini);
     let job = Job::act(&gearmand, "", "wait /nowhere");
     set(&mut manager, -1);
-    match job.news().as_slice() {
-        [News::Warning(text), News::Fail] if text.starts_with(b"timed out") => {}
-        other => panic!("{other:?}"),
-    }
+    let told = job.failure();
+    assert!(told.starts_with("timed out"), "{told}");
     manager.mark();
     manager.wait_event("worker_left", |event| event["jobs"] == 0);
     for _ in 0..5 {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use gm_native::gearman::client::News;
-
 use crate::scene::{Job, served, wait_serving, workers};
 
 /// P8: under `max_memory` a worker that leaks is replaced between jobs, and no job fails or waits for it.
@@ -47,8 +45,7 @@ fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
 fn under_max_memory_hard_a_job_that_wants_more_dies_and_the_machine_does_not() {
     let (gearmand, manager) = served("max_memory_hard = 256M\non_crash = fail");
     let job = Job::act(&gearmand, "", "leak 1024");
-    let [News::Warning(text), News::Fail] = &job.news()[..] else { panic!("it got its memory") };
-    let text = String::from_utf8_lossy(text).into_owned();
+    let text = job.failure();
     assert!(text.starts_with("worker killed by SIGABRT in this job"), "{text}");
     manager.wait_log("memory allocation of 1073741824 bytes failed");
     wait_serving(&manager, "act");

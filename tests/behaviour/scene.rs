@@ -135,6 +135,15 @@ impl Job {
             other => panic!("no plain result: {other:?}"),
         }
     }
+
+    /// The reason of a job that failed, of which nothing else is heard.
+    #[track_caller]
+    pub fn failure(self) -> String {
+        match self.news().as_slice() {
+            [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
+            other => panic!("no plain failure: {other:?}"),
+        }
+    }
 }
 
 /// Submits a job for `act` in the background.

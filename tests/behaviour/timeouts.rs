@@ -1,6 +1,5 @@
 //! Jobs that are too long, and jobs that cost workers: what becomes of them, and what their callers are told.
 
-use gm_native::gearman::client::News;
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::Signal;
 
@@ -8,15 +7,6 @@ use crate::scene::{Job, library, lines, path, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
-
-/// The reason and the end of a job that failed, and nothing else.
-#[track_caller]
-fn failure(job: Job) -> String {
-    match job.news().as_slice() {
-        [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
-        other => panic!("no plain failure: {other:?}"),
-    }
-}
 
 fn count(manager: &Manager, event: &str) -> usize {
     manager.events().iter().filter(|e| e["event"] == event).count()
@@ -30,7 +20,7 @@ fn a_job_past_its_timeout_is_ended_and_its_caller_told() {
     let (notes, never) = (path(&manager, "notes"), path(&manager, "never"));
     let job = Job::act(&gearmand, "u1", &format!("note {notes}\nwait {never}"));
     let handle = job.handle.clone();
-    let told = failure(job);
+    let told = job.failure();
     assert!(told.starts_with("timed out: it ran for 0.") && told.ends_with("its timeout is 0.3 s\n"), "{told}");
     let overdue = manager.wait_event("job_overdue", |event| event["handle"] == handle.as_str());
     assert_eq!([&overdue["unique"], &overdue["function"]], ["u1", "act"], "{overdue}");
@@ -74,7 +64,7 @@ fn with_on_timeout_retry_another_worker_has_a_try() {
     let mark = path(&manager, "mark");
     let second = Job::act(&gearmand, "second", &format!("note {notes}\nfirst {mark} wait {never}\nsay done"));
     assert_eq!(second.result(), b"done");
-    let told = failure(Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")));
+    let told = Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")).failure();
     assert!(told.starts_with("timed out") && told.ends_with("; 2 workers were lost in this job\n"), "{told}");
     assert_eq!(lines(&notes), ["second", "second", "none", "none"]);
     manager.wait_event("worker_died", |event| event["fate"] == "failed");
@@ -91,7 +81,7 @@ fn a_job_that_kills_every_worker_is_given_up() {
     for _ in 0..50 {
         assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well");
     }
-    let told = failure(poison);
+    let told = poison.failure();
     assert!(told.starts_with("worker killed by SIGSEGV in this job after"), "{told}");
     assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
     assert_eq!(lines(&notes), ["poison"; 3]);
@@ -105,7 +95,7 @@ fn with_on_crash_fail_the_caller_is_told_at_once() {
     let (gearmand, manager) = served("on_crash = fail");
     for (step, end) in [("segv", "killed by SIGSEGV"), ("exit 0", "exited with code 0")] {
         let notes = path(&manager, step);
-        let told = failure(Job::act(&gearmand, "u", &format!("note {notes}\n{step}")));
+        let told = Job::act(&gearmand, "u", &format!("note {notes}\n{step}")).failure();
         assert!(told.starts_with(&format!("worker {end} in this job after")), "{told}");
         assert_eq!(lines(&notes), ["u"]);
     }
@@ -119,7 +109,7 @@ fn a_timeout_holds_during_a_drain() {
     let job = Job::act(&gearmand, "", &format!("wait {}", path(&manager, "never")));
     crate::scene::wait_busy(&manager, &job.handle);
     manager.signal(Signal::SIGTERM);
-    assert!(failure(job).starts_with("timed out"));
+    assert!(job.failure().starts_with("timed out"));
     assert!(manager.wait_exit().success());
 }
 
@@ -144,7 +134,7 @@ fn a_result_that_is_being_sent_is_waited_for() {
     // Time goes by: as long as three jobs take that are late.
     let never = path(&manager, "never");
     for _ in 0..3 {
-        assert!(failure(Job::act(&gearmand, "", &format!("wait {never}"))).starts_with("timed out"));
+        assert!(Job::act(&gearmand, "", &format!("wait {never}")).failure().starts_with("timed out"));
     }
     first.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     let late: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "job_overdue").collect();
