@@ -18,7 +18,7 @@ use super::output::fail;
 use crate::cli::{CallArgs, Cli};
 use crate::plugins::name::{self, FunctionName};
 use crate::plugins::text::Shown;
-use crate::supervisor::judge::{JobLost, Verdict, judge};
+use crate::supervisor::judge::{JobInHand, Verdict, judge};
 use crate::system::clock;
 use crate::system::page::{self, Doing, PageView};
 use crate::system::reap::End;
@@ -162,7 +162,7 @@ fn conclude(file: &Path, repeat: u64, ended: &Ended, page: &PageView) -> ExitCod
 /// Where in its life the child was.
 fn place(verdict: &Verdict, doing: Doing, word: Option<&Word>, number: Option<u64>) -> String {
     match (verdict, doing, word) {
-        (Verdict::InJob(JobLost { ran, .. }), ..) => {
+        (Verdict::InJob(JobInHand { ran, .. }), ..) => {
             let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
             format!("in {which}, after {}", latency::short(*ran))
         }
@@ -212,8 +212,9 @@ mod tests {
 
     #[test]
     fn a_place_for_every_end() {
-        let lost = JobLost {
+        let lost = JobInHand {
             function: 0,
+            number: 1,
             connection: 0,
             handle: Vec::new(),
             unique: String::new(),

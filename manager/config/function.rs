@@ -128,6 +128,15 @@ impl Config {
         own.or(self.max_memory_hard).filter(|bytes| *bytes != 0)
     }
 
+    /// The smallest that any of these functions has, where one has any: the limit of a worker that does them all.
+    pub fn least<'a, T: Ord>(
+        &self,
+        functions: impl IntoIterator<Item = &'a str>,
+        of: fn(&Self, &str) -> Option<T>,
+    ) -> Option<T> {
+        functions.into_iter().filter_map(|function| of(self, function)).min()
+    }
+
     /// A function's priority, 0 where nothing is said.
     pub fn priority(&self, function: &str) -> i8 {
         self.functions.get(function).map_or(0, |own| own.priority)

@@ -30,7 +30,7 @@ use crate::plan::{Plan, plan};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::Scan;
 pub use jobs::Answer;
-pub use messages::{Action, Input, JobSeen, Obituary, Seen, Start};
+pub use messages::{Action, Input, Obituary, Seen, Start};
 pub use rollouts::Counted;
 use rollouts::{Rollouts, Trial};
 pub use servers::Server;

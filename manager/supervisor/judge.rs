@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::system::page::{Doing, Snapshot};
+use crate::system::page::{Doing, JobSeen, Snapshot};
 use crate::system::reap::End;
 
 /// What is held to have happened.
@@ -13,26 +13,42 @@ pub enum Verdict {
     /// It died, or exited, without being at a job.
     OutsideJob,
     /// It died in a job.
-    InJob(JobLost),
+    InJob(JobInHand),
     /// It died while the packets of an answer were being sent: no strike against the job, which may even be done.
-    WhileSending(JobLost),
+    WhileSending(JobInHand),
     /// Its page was torn or scribbled over: at a job, but nobody can say at which.
     Unknown,
 }
 
-/// The job a dead worker had in hand.
+/// The job a worker has in hand, or had when it died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobLost {
+pub struct JobInHand {
     /// Which of the worker's functions.
     pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
     /// The number of the connection it came over.
     pub connection: u32,
     /// Its handle; empty where it did not fit the page.
     pub handle: Vec<u8>,
     /// Its unique id, as text.
     pub unique: String,
-    /// How long it had run.
+    /// How long it has run.
     pub ran: Duration,
+}
+
+impl JobInHand {
+    /// As a page tells of it; `now` is of the page's clock.
+    pub fn of(job: &JobSeen, now: Duration) -> Self {
+        Self {
+            function: job.function,
+            number: job.number,
+            connection: job.connection,
+            handle: job.handle.clone().unwrap_or_default(),
+            unique: String::from_utf8_lossy(job.unique.as_deref().unwrap_or_default()).into_owned(),
+            ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
+        }
+    }
 }
 
 /// Judges an end. `now` and the page's clock are the same monotonic one.
@@ -44,14 +60,7 @@ pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
         (Doing::Left, _) => Verdict::Left,
         (Doing::Running, None) => Verdict::Unknown,
         (Doing::Running, Some(job)) => {
-            let text = |bytes: &Option<Vec<u8>>| String::from_utf8_lossy(bytes.as_deref().unwrap_or(b"")).into_owned();
-            let lost = JobLost {
-                function: job.function,
-                connection: job.connection,
-                handle: job.handle.clone().unwrap_or_default(),
-                unique: text(&job.unique),
-                ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
-            };
+            let lost = JobInHand::of(job, now);
             if page.sending { Verdict::WhileSending(lost) } else { Verdict::InJob(lost) }
         }
         (Doing::Leaving, _) if end.is_clean() => Verdict::Left,
@@ -62,7 +71,6 @@ pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::page::JobSeen;
 
     fn page(doing: Doing, sending: bool) -> Snapshot {
         let job = (doing == Doing::Running).then(|| JobSeen {
@@ -82,8 +90,9 @@ mod tests {
 
     #[test]
     fn an_end_is_what_the_page_says_it_is() {
-        let lost = JobLost {
+        let lost = JobInHand {
             function: 0,
+            number: 3,
             connection: 1,
             handle: b"H:a:1".to_vec(),
             unique: String::new(),

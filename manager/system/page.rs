@@ -343,6 +343,7 @@ impl PageView {
     /// Looks at the page. A job is reported only where its words were not being written meanwhile.
     pub fn read(&self) -> Snapshot {
         let header = self.0.header();
+        let no_worker_writes = |word, sending| !Doing::is_word(word) || sending > MOST_SENDING;
         for _ in 0..8 {
             let before = header.sequence.load(Acquire);
             let word = header.doing.load(Relaxed);
@@ -352,13 +353,13 @@ impl PageView {
             if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
                 let sending = header.sending.load(Acquire);
                 let stray = doing == Doing::Running && job.is_none();
-                let overwritten = !Doing::is_word(word) || sending > MOST_SENDING || stray;
+                let overwritten = no_worker_writes(word, sending) || stray;
                 return Snapshot { doing, sending: sending != 0, job, overwritten };
             }
         }
         // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
         let (word, sending) = (header.doing.load(Relaxed), header.sending.load(Acquire));
-        let overwritten = !Doing::is_word(word) || sending > MOST_SENDING;
+        let overwritten = no_worker_writes(word, sending);
         Snapshot { doing: Doing::Running, sending: sending != 0, job: None, overwritten }
     }
 

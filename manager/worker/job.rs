@@ -85,8 +85,7 @@ pub fn is_unmade(outcome: &Outcome) -> bool {
 
 /// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned.
 ///
-/// A failure is WORK_WARNING with the reason, then WORK_FAIL: every client understands both. An exception goes out only
-/// where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception does not end a job.
+/// A failure is a warning with the reason, then the failure ([`encode::failure`]). An exception goes out only where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception does not end a job.
 ///
 /// # Errors
 /// A handle no packet can carry; a server cannot send one.
@@ -103,10 +102,7 @@ pub fn answer<'a>(outcome: &'a Outcome, handle: &[u8], head: &mut Vec<u8>) -> Re
             Ok(&[])
         }
         Err(fail) => {
-            let text = explain(fail) + "\n";
-            encode::work_warning_head(head, handle, text.len())?;
-            head.extend_from_slice(text.as_bytes());
-            encode::work_fail(head, handle)?;
+            encode::failure(head, handle, &explain(fail))?;
             Ok(&[])
         }
     }

@@ -6,6 +6,7 @@
 mod growth;
 mod host;
 pub mod job;
+mod journal;
 mod leave;
 pub mod line;
 pub mod orders;

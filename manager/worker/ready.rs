@@ -3,67 +3,46 @@
 
 use std::time::Duration;
 
+use crate::system::clock;
 use crate::worker::orders::Word;
 use crate::worker::serve::Worker;
+use crate::worker::session::Session;
 
-/// What the other job servers are given once the first has answered.
+/// What job servers are given that have not done their part.
 const MOMENT: Duration = Duration::from_millis(200);
 
-/// How far a worker is from ready.
+/// A step that is over once every job server has done its part, or had its moment.
+///
+/// Ready: from the first answer to a greeting. Serving: from the order to go. Whoever a worker replaces is told to leave
+/// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
+/// came on another.
 #[derive(Debug, Default)]
-pub struct Readiness {
-    first_answer: Option<Duration>,
-    said: bool,
-}
-
-impl Readiness {
-    /// A job server has answered its greeting.
-    pub fn answered(&mut self, now: Duration) {
-        self.first_answer.get_or_insert(now);
-    }
-
-    /// Whether to say ready now; true once. `settled`: every server has answered or is known to be down.
-    fn is_reached(&mut self, now: Duration, settled: bool) -> bool {
-        let reached = !self.said && self.first_answer.is_some_and(|first| settled || now >= first + MOMENT);
-        self.said |= reached;
-        reached
-    }
-
-    /// When the moment of the others is over, where that is still awaited.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.first_answer.filter(|_| !self.said).map(|first| first + MOMENT)
-    }
-}
-
-/// From the order to go until the worker serves. Whoever it replaces is told to leave then, so its functions have to be
-/// known by then: a server may see the end of one connection before what came on another.
-#[derive(Debug, Default)]
-pub struct Registration {
+pub struct Step {
     began: Option<Duration>,
     over: bool,
 }
 
-impl Registration {
-    /// The worker was told to go. True the first time.
+impl Step {
+    /// It begins. True the first time.
     pub fn begins(&mut self, now: Duration) -> bool {
         let first = self.began.is_none();
         self.began.get_or_insert(now);
         first
     }
 
-    /// Whether functions may be registered.
+    /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
         self.began.is_some()
     }
 
-    /// Whether jobs may be asked for.
+    /// Whether it is over, and was said to be.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Whether to say serving now; true once. `known`: every server that was told of the functions has them.
-    fn ends(&mut self, now: Duration, known: bool) -> bool {
-        let ends = !self.over && self.began.is_some_and(|began| known || now >= began + MOMENT);
+    /// Whether to say now that it is over; true once. `settled`: nothing more is to be waited for.
+    fn ends(&mut self, now: Duration, settled: bool) -> bool {
+        let ends = !self.over && self.began.is_some_and(|began| settled || now >= began + MOMENT);
         self.over |= ends;
         ends
     }
@@ -80,25 +59,21 @@ impl Worker {
         if self.registration.is_over() || self.leaving.is_some() {
             return;
         }
-        let unknown = |session: &crate::worker::session::Session| {
-            session.talk().is_some_and(|talk| talk.is_greeted() && !talk.is_known())
-        };
+        let unknown = |session: &Session| session.talk().is_some_and(|talk| talk.is_greeted() && !talk.is_known());
         let known = !self.sessions.iter().any(unknown);
-        if self.registration.ends(crate::system::clock::now(), known) {
+        if self.registration.ends(clock::now(), known) {
             self.line.say(&Word::Serving);
             self.counts_runs(Duration::MAX);
         }
     }
 
     pub(super) fn tell_readiness(&mut self) {
-        if self.readiness.said {
+        if self.readiness.is_over() {
             return;
         }
-        let settled = |session: &crate::worker::session::Session| {
-            session.is_down() || session.talk().is_some_and(|talk| talk.is_greeted())
-        };
+        let settled = |session: &Session| session.is_down() || session.talk().is_some_and(|talk| talk.is_greeted());
         let settled = self.sessions.iter().all(settled);
-        if self.readiness.is_reached(crate::system::clock::now(), settled) {
+        if self.readiness.ends(clock::now(), settled) {
             self.line.say(&Word::Ready);
         }
     }
@@ -114,30 +89,30 @@ mod tests {
 
     #[test]
     fn ready_waits_for_one_answer_and_gives_the_others_a_moment() {
-        let mut one_of_two = Readiness::default();
-        assert!(!one_of_two.is_reached(ms(5000), true), "no server has answered");
-        one_of_two.answered(ms(5000));
+        let mut one_of_two = Step::default();
+        assert!(!one_of_two.ends(ms(5000), true), "no server has answered");
+        one_of_two.begins(ms(5000));
         assert_eq!(one_of_two.next_due(), Some(ms(5200)));
-        assert!(!one_of_two.is_reached(ms(5199), false));
-        assert!(one_of_two.is_reached(ms(5200), false));
-        assert!(!one_of_two.is_reached(ms(5300), true), "said once");
-        let mut all = Readiness::default();
-        all.answered(ms(1));
-        assert!(all.is_reached(ms(1), true));
+        assert!(!one_of_two.ends(ms(5199), false));
+        assert!(one_of_two.ends(ms(5200), false));
+        assert!(!one_of_two.ends(ms(5300), true), "said once");
+        let mut all = Step::default();
+        all.begins(ms(1));
+        assert!(all.ends(ms(1), true));
     }
 
     #[test]
     fn serving_waits_for_what_the_servers_know_but_not_for_long() {
-        let mut none = Registration::default();
+        let mut none = Step::default();
         assert!(!none.ends(ms(5000), true), "not told to go");
-        let mut known = Registration::default();
+        let mut known = Step::default();
         assert!(known.begins(ms(1)) && !known.begins(ms(2)));
         assert!(!known.ends(ms(3), false) && !known.is_over());
         assert_eq!(known.next_due(), Some(ms(201)));
         assert!(known.ends(ms(4), true) && known.is_over());
         assert!(!known.ends(ms(5), true), "said once");
         assert_eq!(known.next_due(), None);
-        let mut mute = Registration::default();
+        let mut mute = Step::default();
         mute.begins(ms(1));
         assert!(!mute.ends(ms(200), false) && mute.ends(ms(201), false));
     }

@@ -7,16 +7,16 @@ use std::time::Duration;
 use gm_plugin_api::abi::RawFail;
 
 use crate::gearman::packet::{Assigned, FromServer, encode};
-use crate::system::page::{Doing, JobEnd, PageWriter};
+use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
 use crate::system::{clock, exit};
 use crate::worker::growth::Growth;
 use crate::worker::job::{self, Assignment, Finished};
+use crate::worker::journal::{DEBUG, job_name};
 use crate::worker::line::Line;
-use crate::worker::orders::{JobName, Limits, Order, Orders, Word};
-use crate::worker::plugin::{Function, Outcome, explain};
-use crate::worker::quota::{PERIOD, Turn};
-use crate::worker::ready::{Readiness, Registration};
+use crate::worker::orders::{Limits, Order, Orders, Word};
+use crate::worker::plugin::{Function, explain};
+use crate::worker::ready::Step;
 use crate::worker::runs::Runs;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next, Talk};
@@ -28,9 +28,6 @@ use crate::worker::{CANNOT_SERVE, host};
 const TURN: Duration = Duration::from_millis(10);
 /// A job longer than this makes silence of the other servers prove nothing.
 const LONG: Duration = Duration::from_millis(100);
-/// Levels of what a worker itself logs of its jobs, as in [`Word::Log`].
-const WORKER: u8 = 3;
-const DEBUG: u8 = 4;
 
 /// A worker at work.
 pub struct Worker {
@@ -39,11 +36,13 @@ pub struct Worker {
     pub(super) page: Arc<PageWriter>,
     pub(super) sessions: Vec<Session>,
     pub(super) limits: Limits,
-    pub(super) readiness: Readiness,
-    pub(super) registration: Registration,
+    /// Until it is ready.
+    pub(super) readiness: Step,
+    /// From the order to go until it serves.
+    pub(super) registration: Step,
     pub(super) leaving: Option<Duration>,
     pub(super) titles: Titles,
-    functions: Vec<Function>,
+    pub(super) functions: Vec<Function>,
     id: String,
     connections: u32,
     jobs: u64,
@@ -56,7 +55,7 @@ pub struct Worker {
     asked: usize,
     turn: Duration,
     /// Buffers kept from job to job.
-    handle: Vec<u8>,
+    pub(super) handle: Vec<u8>,
     head: Vec<u8>,
 }
 
@@ -84,8 +83,8 @@ impl Worker {
             runs: Runs::new(orders.limits.max_runs),
             sessions: orders.servers.into_iter().enumerate().map(session).collect(),
             limits: orders.limits,
-            readiness: Readiness::default(),
-            registration: Registration::default(),
+            readiness: Step::default(),
+            registration: Step::default(),
             leaving: None,
             titles,
             functions,
@@ -328,17 +327,6 @@ impl Worker {
         }
     }
 
-    /// Who writes over the page may have written over anything: another worker goes on.
-    fn say_overwritten(&self, end: &JobEnd) {
-        let name = self.functions.get(end.function).map_or("", |function| &function.name);
-        let pid = std::process::id();
-        let text = format!(
-            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
-             returned may be wrong; the worker is replaced"
-        );
-        self.line.log(1, Some(job_name(name, &self.handle)), &text);
-    }
-
     fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
         let again = self.asks_again(server, now);
         let Some(connection) = self.sessions[server].connection() else { return };
@@ -408,7 +396,7 @@ impl Worker {
         let now = clock::now();
         self.sessions[server].is_up(now);
         self.line.say(&Word::ServerUp { server });
-        self.readiness.answered(now);
+        self.readiness.begins(now);
     }
 
     /// Loses the connection where sending or receiving failed.
@@ -438,44 +426,6 @@ impl Worker {
             self.line.say(&Word::ServerDown { server, reason });
         }
     }
-
-    /// Logs something about what a server answers, unless too much of that was logged lately.
-    fn note(&mut self, server: usize, text: &str) {
-        let session = &mut self.sessions[server];
-        let Some(Turn { left_out, is_last }) = session.may_note(clock::now()) else { return };
-        let mut about = session.name.clone();
-        if left_out > 0 {
-            about += &format!(", {left_out} lines later");
-        }
-        if is_last {
-            about += &format!(" (no more of these for {} s)", PERIOD.as_secs());
-        }
-        self.line.log(2, None, &format!("job server {about}: {text}"));
-    }
-
-    /// One line for each job at -vvv, and its result at -vvvv.
-    fn log_job(&self, end: &crate::system::page::JobEnd, outcome: &Outcome) {
-        if !self.line.wants(WORKER) {
-            return;
-        }
-        let Some(function) = self.functions.get(end.function) else { return };
-        let job = || job_name(&function.name, &self.handle);
-        let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
-        let text = match outcome {
-            Ok(result) => {
-                if self.line.wants(DEBUG) {
-                    self.line.log_bytes(job(), "result", result);
-                }
-                format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out)
-            }
-            Err(fail) => format!("failed after {seconds:.6} s: {}", explain(fail)),
-        };
-        self.line.log(0, Some(job()), &text);
-    }
-}
-
-fn job_name(function: &str, handle: &[u8]) -> JobName {
-    JobName { function: function.to_owned(), handle: String::from_utf8_lossy(handle).into_owned() }
 }
 
 fn grab_packet(old: bool) -> &'static [u8] {

@@ -79,6 +79,15 @@ pub fn work_fail(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
     arguments(buf, REQUEST, Kind::WorkFail, &[("handle", handle)])
 }
 
+/// A failure with its reason: a warning with the text and a newline, then the failure. Every client understands both.
+pub fn failure(buf: &mut Vec<u8>, handle: &[u8], text: &str) -> Encoded {
+    work_warning_head(buf, handle, text.len() + 1)?;
+    buf.extend_from_slice(text.as_bytes());
+    buf.push(b'\n');
+    // The warning took the same handle, and is longer.
+    work_fail(buf, handle)
+}
+
 /// A new job.
 pub fn submit(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: &[u8], workload: &[u8]) -> Encoded {
     submit_head(buf, how, function, unique, workload.len())?;

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, JobSeen, Obituary, Phase, Seen, Worker};
-use crate::config::JobFate;
+use super::{Action, Core, Obituary, Phase, Seen, Worker};
+use crate::config::{Config, JobFate};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::fate::{Fate, JobKey, fate};
-use crate::supervisor::judge::{JobLost, Verdict};
+use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
 
@@ -48,7 +48,8 @@ impl Core {
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
         for worker in workers.values_mut().filter(|worker| worker.life.is_at_work() && worker.look.is_none()) {
-            worker.look = worker.functions.iter().filter_map(|(name, _)| config.timeout(name)).min().map(|t| now + t);
+            let names = worker.functions.iter().map(|(name, _)| name.as_str());
+            worker.look = config.least(names, Config::timeout).map(|timeout| now + timeout);
         }
     }
 
@@ -98,15 +99,11 @@ impl Core {
         self.happens(id, Happening::Overdue(now + bound), now);
     }
 
-    /// The grace of a job is over: it is ended if it is still that one.
+    /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.
     fn seen_overdue(&mut self, seen: &Seen, deadline: Duration, now: Duration) {
-        let same = seen.job.as_ref().map(|job| job.number);
-        if seen.overwritten {
-            let happening = if now >= deadline { Happening::Expired } else { Happening::Tick };
-            return self.happens(seen.worker, happening, now);
-        }
-        let is_same = self.workers.get(&seen.worker).is_some_and(|worker| same.is_some() && worker.overdue == same);
-        if !is_same {
+        let number = seen.job.as_ref().map(|job| job.number);
+        let is_same = self.workers.get(&seen.worker).is_some_and(|worker| number.is_some() && worker.overdue == number);
+        if !is_same && !seen.overwritten {
             let (why, deadline) = match self.phase {
                 Phase::Draining { deadline, .. } => (Why::Stop, Some(deadline)),
                 _ => (Why::Replaced, None),
@@ -145,7 +142,7 @@ impl Core {
 
     /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
     /// reason, nor where nobody can say which job it was.
-    fn blamed(&self, worker: &Worker, lost: &JobLost, obituary: &Obituary) -> Option<(JobKey, JobFate)> {
+    fn blamed(&self, worker: &Worker, lost: &JobInHand, obituary: &Obituary) -> Option<(JobKey, JobFate)> {
         let function = worker.functions.get(lost.function)?.0.clone();
         let server = *worker.servers.get(obituary.server?)?;
         let wish = match worker.ended_by_us() {
@@ -157,7 +154,7 @@ impl Core {
         (!lost.handle.is_empty()).then_some((key, wish))
     }
 
-    fn told_to_caller(&self, worker: &Worker, lost: &JobLost, obituary: &Obituary, deaths: u32) -> String {
+    fn told_to_caller(&self, worker: &Worker, lost: &JobInHand, obituary: &Obituary, deaths: u32) -> String {
         let (end, ran) = (obituary.end, lost.ran.as_secs_f64());
         let timeout = worker.functions.get(lost.function).and_then(|(function, _)| self.config.timeout(function));
         let cause = match (worker.ended_by_us(), timeout) {
@@ -189,7 +186,7 @@ impl Worker {
     }
 }
 
-fn overdue(pid: i32, function: String, job: &JobSeen, timeout: Duration, grace: Duration) -> Event {
+fn overdue(pid: i32, function: String, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
     Event::JobOverdue {
         pid,
         function,

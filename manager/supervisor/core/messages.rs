@@ -1,7 +1,6 @@
 //! What the core is told, and what it tells: the whole of its connection to the world.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::jobs::Answer;
 use super::rollouts::Counted;
@@ -11,7 +10,7 @@ use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::event::Event;
-use crate::supervisor::judge::Verdict;
+use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::End;
 use crate::worker::orders::Word;
@@ -131,24 +130,9 @@ pub struct Seen {
     /// Which worker.
     pub worker: WorkerId,
     /// Its job, where it runs one.
-    pub job: Option<JobSeen>,
+    pub job: Option<JobInHand>,
     /// The page holds what no worker writes: it may be at any job, or none.
     pub overwritten: bool,
-}
-
-/// A job that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobSeen {
-    /// Which of the worker's functions.
-    pub function: usize,
-    /// Counts the worker's jobs from 1.
-    pub number: u64,
-    /// Its handle; empty where it did not fit the page.
-    pub handle: Vec<u8>,
-    /// Its unique id, as text.
-    pub unique: String,
-    /// For how long.
-    pub ran: Duration,
 }
 
 /// What the manager does.

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Action, Core, JobSeen, Key, Obituary, Worker, group_key};
+use super::{Action, Core, Key, Obituary, Worker, group_key};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::event::{Event, seconds};
-use crate::supervisor::judge::Verdict;
+use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
@@ -282,7 +282,7 @@ impl Core {
     }
 
     /// A canary's job is past its timeout: that speaks against a version it tries as a crash in the job would.
-    pub(super) fn canary_is_late(&mut self, id: WorkerId, job: &JobSeen, now: Duration) {
+    pub(super) fn canary_is_late(&mut self, id: WorkerId, job: &JobInHand, now: Duration) {
         let Some(worker) = self.workers.get(&id) else { return };
         let (key, suspects) = (worker.key.clone(), worker.suspects(worker.functions.get(job.function)));
         if !suspects.is_empty() {

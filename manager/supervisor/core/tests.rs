@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{Overrides, Source, load};
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::Candidate;
-use crate::supervisor::judge::{JobLost, Verdict};
+use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::rollout::Tally;
 use crate::system::reap::End;
 use crate::worker::orders::Word;
@@ -137,8 +137,9 @@ impl Stage {
 
     fn ends_in_job(&mut self, id: u64, end: End, done: u64) -> &mut Self {
         let functions = self.core.workers.get(&WorkerId(id)).map(|worker| worker.names()).unwrap_or_default();
-        let lost = JobLost {
+        let lost = JobInHand {
             function: functions.iter().position(|name| name == "a").unwrap_or_default(),
+            number: 1,
             connection: 1,
             handle: b"H:a:1".to_vec(),
             unique: "u".into(),

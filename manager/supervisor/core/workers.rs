@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::rollouts::Trial;
 use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
+use crate::config::Config;
 use crate::plan::shuffle;
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::life::{Happening, Life, Step, Why};
@@ -127,8 +128,8 @@ impl Core {
     /// It does so from its start, so another one would not be better. Said once for all of its kind.
     fn is_heavy(&mut self, id: WorkerId, bytes: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let (names, most) =
-            (worker.names(), worker.names().iter().filter_map(|name| self.config.max_memory(name)).min());
+        let names = worker.names();
+        let most = self.config.least(names.iter().map(String::as_str), Config::max_memory);
         let text = format!(
             "{}: a worker takes {} MiB when it has just been loaded, more than max_memory, {} MiB; it is not replaced for \
              that (give max_memory what its jobs need beside it)",

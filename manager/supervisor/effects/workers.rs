@@ -8,10 +8,11 @@ use nix::sys::signal::Signal;
 
 use super::Effects;
 use super::children::{Kind, Worker};
+use crate::config::Config;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
-use crate::supervisor::core::{Answer, Counted, Input, JobSeen, Obituary, Seen, Start};
-use crate::supervisor::judge::{Verdict, judge};
+use crate::supervisor::core::{Answer, Counted, Input, Obituary, Seen, Start};
+use crate::supervisor::judge::{JobInHand, Verdict, judge};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
@@ -70,7 +71,7 @@ impl Effects {
             version: version.hash.clone(),
             settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),
         });
-        let least = |of: &dyn Fn(&str) -> Option<u64>| start.functions.iter().filter_map(|(name, _)| of(name)).min();
+        let names = || start.functions.iter().map(|(name, _)| name.as_str());
         let name = match start.functions.as_slice() {
             [(name, version)] if start.dedicated => format!("{name}/{}", version.hash),
             several => format!("all-{}/generation-{}", several.len(), start.generation),
@@ -90,8 +91,8 @@ impl Effects {
             siblings: start.siblings,
             limits: Limits {
                 max_runs: config.max_runs,
-                max_memory: least(&|name| config.max_memory(name)),
-                max_memory_hard: least(&|name| config.max_memory_hard(name)),
+                max_memory: config.least(names(), Config::max_memory),
+                max_memory_hard: config.least(names(), Config::max_memory_hard),
                 max_packet: config.max_packet,
                 connect_timeout: config.connect_timeout,
                 echo_interval: config.echo_interval,
@@ -211,8 +212,12 @@ impl Effects {
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
     pub(super) fn release(&mut self, worker: WorkerId, answer: Option<Answer>) {
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
-            let of_this = answer.as_ref().filter(|answer| answer.connection == number);
-            self.hand_backs.end(copy, of_this.map(|answer| failed(&answer.handle, &answer.text)).unwrap_or_default());
+            let mut last = Vec::new();
+            if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
+                // A handle that no packet can carry came from no server: nothing is said, and the job is handed back.
+                let _ = encode::failure(&mut last, &answer.handle, &answer.text);
+            }
+            self.hand_backs.end(copy, last);
         }
     }
 
@@ -227,13 +232,7 @@ impl Effects {
         let Kind::Worker(worker) = &child.kind else { return None };
         let page = worker.page.read();
         // What is being sent may be the result: a job server that reads slowly does not make a job late.
-        let job = page.job.filter(|_| !page.sending).map(|job| JobSeen {
-            function: job.function,
-            number: job.number,
-            handle: job.handle.unwrap_or_default(),
-            unique: String::from_utf8_lossy(&job.unique.unwrap_or_default()).into_owned(),
-            ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
-        });
+        let job = page.job.filter(|_| !page.sending).map(|job| JobInHand::of(&job, now));
         Some(Seen { worker: id, job, overwritten: page.overwritten })
     }
 
@@ -277,16 +276,6 @@ impl Effects {
         }
         sum
     }
-}
-
-/// The packets that fail a job: a warning with the reason, then the failure, which every client understands.
-fn failed(handle: &[u8], text: &str) -> Vec<u8> {
-    let (mut packets, text) = (Vec::new(), format!("{text}\n"));
-    // A handle that no packet can carry came from no server: nothing is said, and the job is handed back.
-    let encoded = encode::work_warning_head(&mut packets, handle, text.len())
-        .map(|()| packets.extend_from_slice(text.as_bytes()))
-        .and_then(|()| encode::work_fail(&mut packets, handle));
-    if encoded.is_ok() { packets } else { Vec::new() }
 }
 
 /// Versions of one function whose past is told apart: what a canary is compared with is among the latest.

@@ -16,8 +16,8 @@ fn one(ini: &str) -> Stage {
     stage
 }
 
-fn job(number: u64, ran: Duration) -> Option<JobSeen> {
-    Some(JobSeen { function: 0, number, handle: b"H:a:1".to_vec(), unique: "u".into(), ran })
+fn job(number: u64, ran: Duration) -> Option<JobInHand> {
+    Some(JobInHand { function: 0, number, connection: 1, handle: b"H:a:1".to_vec(), unique: "u".into(), ran })
 }
 
 impl Stage {
@@ -30,7 +30,7 @@ impl Stage {
         waited
     }
 
-    fn sees(&mut self, id: u64, job: Option<JobSeen>) -> &mut Self {
+    fn sees(&mut self, id: u64, job: Option<JobInHand>) -> &mut Self {
         self.input(Input::Seen(Seen { worker: WorkerId(id), job, overwritten: false }))
     }
 
@@ -184,8 +184,9 @@ fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
 /// Nobody is told of a job that may be done, that nobody can name, or that a stop cut short: its server decides.
 #[test]
 fn what_is_handed_back_without_counting() {
-    let lost = |handle: &str| JobLost {
+    let lost = |handle: &str| JobInHand {
         function: 0,
+        number: 1,
         connection: 1,
         handle: handle.into(),
         unique: String::new(),

@@ -1,0 +1,65 @@
+//! What a worker logs of its jobs, and of what job servers answer.
+
+use std::time::Duration;
+
+use crate::system::clock;
+use crate::system::page::JobEnd;
+use crate::worker::orders::JobName;
+use crate::worker::plugin::{Outcome, explain};
+use crate::worker::quota::{PERIOD, Turn};
+use crate::worker::serve::Worker;
+
+/// Levels of what a worker itself logs of its jobs, as in [`Word::Log`](crate::worker::orders::Word::Log).
+const WORKER: u8 = 3;
+pub(super) const DEBUG: u8 = 4;
+
+impl Worker {
+    /// Logs something about what a server answers, unless too much of that was logged lately.
+    pub(super) fn note(&mut self, server: usize, text: &str) {
+        let session = &mut self.sessions[server];
+        let Some(Turn { left_out, is_last }) = session.may_note(clock::now()) else { return };
+        let mut about = session.name.clone();
+        if left_out > 0 {
+            about += &format!(", {left_out} lines later");
+        }
+        if is_last {
+            about += &format!(" (no more of these for {} s)", PERIOD.as_secs());
+        }
+        self.line.log(2, None, &format!("job server {about}: {text}"));
+    }
+
+    /// One line for each job at -vvv, and its result at -vvvv.
+    pub(super) fn log_job(&self, end: &JobEnd, outcome: &Outcome) {
+        if !self.line.wants(WORKER) {
+            return;
+        }
+        let Some(function) = self.functions.get(end.function) else { return };
+        let job = || job_name(&function.name, &self.handle);
+        let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
+        let text = match outcome {
+            Ok(result) => {
+                if self.line.wants(DEBUG) {
+                    self.line.log_bytes(job(), "result", result);
+                }
+                format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out)
+            }
+            Err(fail) => format!("failed after {seconds:.6} s: {}", explain(fail)),
+        };
+        self.line.log(0, Some(job()), &text);
+    }
+
+    /// Who writes over the page may have written over anything: another worker goes on.
+    pub(super) fn say_overwritten(&self, end: &JobEnd) {
+        let name = self.functions.get(end.function).map_or("", |function| &function.name);
+        let pid = std::process::id();
+        let text = format!(
+            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
+             returned may be wrong; the worker is replaced"
+        );
+        self.line.log(1, Some(job_name(name, &self.handle)), &text);
+    }
+}
+
+pub(super) fn job_name(function: &str, handle: &[u8]) -> JobName {
+    JobName { function: function.to_owned(), handle: String::from_utf8_lossy(handle).into_owned() }
+}
