@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod blame;
 mod clients;
 mod clock;
 mod commands;

@@ -23,27 +23,24 @@ impl Core {
         };
         self.forget_connections(id);
         let decided = self.settle_job(id, &worker, obituary, now);
-        let told = worker.ended_by_us();
-        if let Verdict::Left = obituary.verdict {
-            self.tell(left(&worker, obituary));
-            return;
-        }
-        if told == Some(Why::CannotServe) {
+        match worker.life {
             // Said in a sentence already, and its function blamed.
-            return;
-        }
-        if let Life::Dying { why: Why::Replaced | Why::Surplus } = worker.life {
+            Life::Leaving { why: Why::CannotServe, .. } => return,
             // Killed while it started, and that was said: it had nothing in hand, and nobody is to worry.
-            return;
+            Life::Dying { why: Why::Replaced | Why::Surplus } => return,
+            _ => {}
         }
-        if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| told.is_none()).cloned() {
+        if obituary.verdict == Verdict::Left {
+            return self.tell(left(&worker, obituary));
+        }
+        let by_us = worker.ended_by_us(obituary.end).is_some();
+        if let Some((function, version)) = asks_not_again(&worker, obituary).filter(|_| !by_us).cloned() {
             return self.give_up(worker.pid.unwrap_or_default(), function, version);
         }
         let death = death(&worker, obituary, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
-        let by_us = told.is_some_and(|why| why != Why::ByItself);
-        if by_us || self.canary_died(&worker, obituary, &how, now) {
+        if by_us || worker.dies_leaving(obituary) || self.canary_died(&worker, obituary, &how, now) {
             return;
         }
         self.last_failure = Some(line);
@@ -118,6 +115,12 @@ impl Core {
 }
 
 impl Worker {
+    /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
+    fn dies_leaving(&self, obituary: &Obituary) -> bool {
+        let told = matches!(self.life, Life::Leaving { why, .. } if why != Why::ByItself);
+        told && matches!(obituary.verdict, Verdict::OutsideJob | Verdict::WhileSending(_))
+    }
+
     /// The function at which its start is, and its version.
     pub(super) fn at_start(&self) -> Option<&(String, String)> {
         match self.stage {
@@ -142,7 +145,7 @@ fn left(worker: &Worker, obituary: &Obituary) -> Event {
 }
 
 fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
-    let (at, of) = at(worker, &obituary.verdict, decided);
+    let (at, of) = at(worker, &obituary.verdict, obituary.end, decided);
     let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
     Death {
         pid: worker.pid.unwrap_or_default(),
@@ -157,7 +160,7 @@ fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
 }
 
 /// What a worker was at when it died, and the version of the function concerned.
-fn at(worker: &Worker, verdict: &Verdict, decided: Decided) -> (DeathAt, Option<String>) {
+fn at(worker: &Worker, verdict: &Verdict, end: End, decided: Decided) -> (DeathAt, Option<String>) {
     if let Some((function, version)) = worker.at_start().cloned() {
         let at = match worker.stage {
             Stage::Making(_) => DeathAt::New { function },
@@ -175,7 +178,7 @@ fn at(worker: &Worker, verdict: &Verdict, decided: Decided) -> (DeathAt, Option<
                 unique: lost.unique.clone(),
                 seconds: seconds(lost.ran),
                 sending: decided.fate == Fate::Unclear,
-                timed_out: worker.ended_by_us() == Some(Why::JobTimeout),
+                timed_out: worker.timed_out(lost, end),
                 fate: decided.fate,
                 deaths: decided.deaths.map(|(deaths, _)| deaths),
                 max_attempts: decided.deaths.map(|(_, most)| most),

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use nix::libc;
+
 use super::{Action, Core, Obituary, Phase, Seen, Worker};
 use crate::config::{Config, JobFate};
 use crate::supervisor::event::{Event, seconds, several};
@@ -12,6 +14,7 @@ use crate::supervisor::fate::{Fate, JobKey, fate};
 use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
+use crate::system::reap::End;
 
 /// The answer for the job of a worker that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,10 +148,14 @@ impl Core {
     fn blamed(&self, worker: &Worker, lost: &JobInHand, obituary: &Obituary) -> Option<(JobKey, JobFate)> {
         let function = worker.functions.get(lost.function)?.0.clone();
         let server = *worker.servers.get(obituary.server?)?;
-        let wish = match worker.ended_by_us() {
-            Some(Why::JobTimeout) => self.config.on_timeout(&function),
-            Some(Why::ByItself) | None => self.config.on_crash(&function),
-            Some(_) => return None,
+        let (on_crash, on_timeout) = (self.config.on_crash(&function), self.config.on_timeout(&function));
+        let wish = match (worker.ended_by_us(obituary.end), worker.is_overdue(lost)) {
+            (Some(Why::JobTimeout), _) => on_timeout,
+            (Some(_), _) => return None,
+            (None, false) => on_crash,
+            // Past its timeout, and then it crashed: it runs again only where neither forbids that.
+            (None, true) if on_crash == JobFate::Fail => on_crash,
+            (None, true) => on_timeout,
         };
         let key = JobKey { server, function, handle: lost.handle.clone(), unique: lost.unique.clone() };
         (!lost.handle.is_empty()).then_some((key, wish))
@@ -157,12 +164,12 @@ impl Core {
     fn told_to_caller(&self, worker: &Worker, lost: &JobInHand, obituary: &Obituary, deaths: u32) -> String {
         let (end, ran) = (obituary.end, lost.ran.as_secs_f64());
         let timeout = worker.functions.get(lost.function).and_then(|(function, _)| self.config.timeout(function));
-        let cause = match (worker.ended_by_us(), timeout) {
-            (Some(Why::JobTimeout), Some(timeout)) => {
+        let cause = match (worker.timed_out(lost, end), timeout) {
+            (true, Some(timeout)) => {
                 format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
             }
-            (Some(Why::JobTimeout), None) => format!("timed out: it ran for {ran:.3} s"),
-            _ => format!("worker {end} in this job after {ran:.3} s"),
+            (true, None) => format!("timed out: it ran for {ran:.3} s"),
+            (false, _) => format!("worker {end} in this job after {ran:.3} s"),
         };
         if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
     }
@@ -177,12 +184,24 @@ impl Worker {
         }
     }
 
-    /// Why it ended, where it was told to.
-    pub(super) fn ended_by_us(&self) -> Option<Why> {
-        match self.life {
-            Life::Leaving { why, .. } | Life::Dying { why } => Some(why),
+    /// Why we ended it, where its end is our signal's doing: KILL, or TERM for a job past its timeout. Who was told to
+    /// leave, and then dies in another way, died by itself.
+    pub(super) fn ended_by_us(&self, end: End) -> Option<Why> {
+        match (self.life, end) {
+            (Life::Dying { why }, End::Signal(libc::SIGKILL)) => Some(why),
+            (Life::Leaving { why: why @ Why::JobTimeout, .. }, End::Signal(libc::SIGTERM)) => Some(why),
             _ => None,
         }
+    }
+
+    /// Whether this is the job that was past its timeout.
+    fn is_overdue(&self, lost: &JobInHand) -> bool {
+        self.overdue == Some(lost.number)
+    }
+
+    /// Whether a job was past its timeout when its worker ended like this.
+    pub(super) fn timed_out(&self, lost: &JobInHand, end: End) -> bool {
+        self.is_overdue(lost) || self.ended_by_us(end) == Some(Why::JobTimeout)
     }
 }
 

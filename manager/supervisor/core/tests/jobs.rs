@@ -231,3 +231,107 @@ fn a_canary_whose_job_is_too_long_is_given_up_at_once_and_another_is_not_tried()
     assert_eq!(stage.did()[0], "kill 2");
     assert!(!stage.did().iter().any(|line| line.starts_with("start")), "the old version goes on");
 }
+
+/// Reads the configuration again.
+fn reload(stage: &mut Stage, ini: &str) {
+    let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+    let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
+    stage.input(Input::Reload(Box::new(config)));
+}
+
+/// M21: whoever was told to leave and then dies by itself died in its job, whatever the reason to leave was.
+#[test]
+fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
+    const FAIL: &str = "[GearmanManager]\ncount = 1\ndedicated_count = 0\non_crash = fail\nworker_restart_splay = 0\n\
+                        max_worker_lifetime = 10\nmax_runs_per_worker = 9\n";
+    type Way = (&'static str, fn(&mut Stage));
+    let ways: [Way; 8] = [
+        ("a reload", |stage| {
+            reload(stage, FAIL);
+            stage.serves(2);
+        }),
+        ("a deploy", |stage| {
+            stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2).counts(2, 20, 0).serves(3);
+        }),
+        ("its lifetime", |stage| {
+            stage.later(Duration::from_secs(10)).serves(2);
+        }),
+        ("max_runs_per_worker", |stage| {
+            stage.says(1, Word::FewRuns).serves(2).says(1, Word::NoRuns).says(2, Word::Serving);
+        }),
+        ("max_memory", |stage| {
+            stage.says(1, Word::Outgrown { bytes: 1 << 30 }).serves(2);
+        }),
+        ("fewer are planned", |stage| reload(stage, &format!("{FAIL}exclude = a\n"))),
+        ("its library is removed", |stage| {
+            stage.input(scan(&[])).later(Duration::from_secs(1)).input(scan(&[])).later(Duration::from_secs(1));
+            stage.input(scan(&[]));
+        }),
+        ("a stop", |stage| {
+            stage.input(Input::Stop { by: "SIGTERM" });
+        }),
+    ];
+    for (name, leave) in ways {
+        let mut stage = one(FAIL);
+        leave(&mut stage);
+        assert!(stage.did().contains(&"leave 1".to_owned()), "{name}");
+        stage.ends_in_job(1, End::Signal(11), 3);
+        assert_eq!(stage.fates(), [(Fate::Failed, Some(1))], "{name}");
+        assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s", "{name}");
+    }
+}
+
+/// M21: back-off and strikes, too.
+#[test]
+fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
+    let mut stage = one("[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
+    for id in 1..=6 {
+        reload(&mut stage, "[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
+        stage.serves(id + 1).did();
+        stage.ends_in_job(id, End::Exit(0), 0);
+    }
+    let (back, failed) = (Fate::HandedBack, Fate::Failed);
+    let expected = [(back, 1), (back, 2), (failed, 3)].map(|(fate, deaths)| (fate, Some(deaths)));
+    assert_eq!(stage.fates(), [expected, expected].concat());
+    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
+    let mut stage = two_functions();
+    let mut id = 1;
+    for version in 2..=8 {
+        stage.ends_in_job(id, End::Signal(6), 0);
+        id = stage.ids().into_iter().max().unwrap();
+        stage.serves(id);
+        stage.core.workers.get_mut(&WorkerId(id)).unwrap().retires = stage.now;
+        stage.input(Input::Timer);
+        let successor = stage.ids().into_iter().max().unwrap();
+        assert!(successor > id || version > 6, "a successor of {id}");
+        stage.serves(successor);
+    }
+    assert_ne!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0);
+}
+
+/// What we did to it is not its job's doing; what it does itself is, also when the time for its job was over.
+#[test]
+fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
+    let ini = |keys: &str| format!("{INI}{keys}");
+    let (segv, term) = (End::Signal(11), End::Signal(15));
+    for (name, keys, end, expected) in [
+        ("ended at its timeout", "on_timeout = retry\non_crash = fail\n", term, Fate::HandedBack),
+        ("ended at its timeout", "on_timeout = fail\non_crash = retry\n", term, Fate::Failed),
+        ("crashed in its grace", "on_timeout = retry\non_crash = fail\n", segv, Fate::Failed),
+        ("crashed in its grace", "on_timeout = fail\non_crash = retry\n", segv, Fate::Failed),
+        ("crashed in its grace", "on_timeout = retry\non_crash = retry\n", segv, Fate::HandedBack),
+    ] {
+        let mut stage = one(&ini(keys));
+        stage.until_look();
+        stage.sees(1, job(1, TIMEOUT)).ends_in_job(1, end, 3);
+        assert_eq!(stage.fates(), [(expected, Some(1))], "{name}, {keys}");
+    }
+    // Killed at the deadline of a stop; and one that crashed just before.
+    for (end, expected) in [(KILLED, (Fate::HandedBack, None)), (segv, (Fate::Failed, Some(1)))] {
+        let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
+        stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
+        assert!(stage.did().contains(&"kill 1".to_owned()));
+        stage.ends_in_job(1, end, 3);
+        assert_eq!(stage.fates(), [expected]);
+    }
+}
