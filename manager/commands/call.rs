@@ -31,6 +31,7 @@ mod latency;
 
 pub use job::{ROLE, main};
 
+use crate::system::errors::{reason, reason_at};
 use job::Order;
 
 /// Calls. The exit code is 0 where every job was done, 1 where one was not, 2 for options that make no sense.
@@ -53,7 +54,7 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
     });
     match ran {
         Ok((ended, page)) => conclude(&args.file, repeat, &ended, &page),
-        Err(error) => fail(&format!("{}: no job could be run: {error}", Shown(&args.file)), 1),
+        Err(error) => fail(&format!("{}: no job could be run: {}", Shown(&args.file), reason(&error)), 1),
     }
 }
 
@@ -62,7 +63,7 @@ fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     let function =
         match &args.function {
-            Some(name) => FunctionName::new(name).map_err(|error| format!("--function {error}"))?,
+            Some(name) => FunctionName::new(name).map_err(|error| format!("--function {}", reason(&error)))?,
             None => name::function_of(args.file.file_name().unwrap_or_default()).map(|(name, _)| name).map_err(
                 |reason| format!("{}: its name says no function, it {reason}; --function NAME does", Shown(&args.file)),
             )?,
@@ -101,12 +102,15 @@ fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     match data {
         b"-" => {
-            io::stdin().lock().read_to_end(&mut bytes).map_err(|error| format!("standard input: {error}"))?;
+            io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .map_err(|error| format!("standard input: {}", reason(&error)))?;
         }
         [b'@', path @ ..] => {
             let path = Path::new(OsStr::from_bytes(path));
             let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-            read.map_err(|error| format!("the workload {} cannot be read: {error}", Shown(path)))?;
+            read.map_err(|error| format!("the workload {} cannot be read: {}", Shown(path), reason_at(path, &error)))?;
         }
         text => bytes.extend_from_slice(text),
     }

@@ -19,6 +19,7 @@ use crate::plugins::probe::ROLE;
 use crate::plugins::refusal::Refusal;
 use crate::plugins::report::{Found, ProbeOrder, encode};
 use crate::plugins::text::Shown;
+use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::Program;
 
 mod report;
@@ -32,26 +33,26 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: Format) -> ExitCode {
     let function = args.function.as_deref().map(FunctionName::new).transpose();
     let function = match function {
         Ok(function) => function,
-        Err(error) => return fail(&format!("--function {error}"), 2),
+        Err(error) => return fail(&format!("--function {}", reason(&error)), 2),
     };
     let prefix = args.prefix.clone().unwrap_or_else(|| config.prefix.clone());
     let started = Program::open().and_then(|program| Ok((program, runtime()?, Scratch::make(&config)?)));
     let (program, runtime, scratch) = match started {
         Ok(all) => all,
-        Err(error) => return fail(&format!("cannot start: {error}"), 1),
+        Err(error) => return fail(&format!("cannot start: {}", reason(&error)), 1),
     };
     let checker = Checker { config: &config, prefix: &prefix, program: &program, scratch: &scratch };
     let mut code = 0;
     for file in &args.files {
         let checked = match runtime.block_on(checker.look(file, function.as_ref())) {
             Ok(checked) => checked,
-            Err(error) => return fail(&format!("{}: not looked at: {error}", Shown(file)), 1),
+            Err(error) => return fail(&format!("{}: not looked at: {}", Shown(file), reason(&error)), 1),
         };
         code |= u8::from(checked.is_err());
         match print(&report::render(file, &checked, format)) {
             Ok(Printed::Read) => {}
             Ok(Printed::NobodyReads) => break,
-            Err(error) => return fail(&format!("cannot write to standard output: {error}"), 1),
+            Err(error) => return fail(&format!("cannot write to standard output: {}", reason(&error)), 1),
         }
     }
     ExitCode::from(code)
@@ -85,7 +86,7 @@ impl Checker<'_> {
     async fn look(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(Reason { sentence, detail: None }));
         if let Err(error) = std::fs::metadata(file) {
-            return wrong(format!("cannot be opened: {error}"));
+            return wrong(format!("cannot be opened: {}", reason_at(file, &error)));
         }
         let function = match function
             .cloned()
@@ -150,8 +151,9 @@ impl Scratch {
         let made = nix::unistd::mkdtemp(&parent.join("gm-native-check-XXXXXX"));
         made.map(Self).map_err(|error| {
             io::Error::other(format!(
-                "no directory can be made in {}: {error}; name another with --state-dir DIR",
-                parent.display()
+                "no directory can be made in {}: {}; name another with --state-dir DIR",
+                parent.display(),
+                reason(&error)
             ))
         })
     }

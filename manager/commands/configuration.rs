@@ -10,6 +10,7 @@ use nix::libc;
 
 use crate::cli::Cli;
 use crate::config::{self, Config, Overrides, Source};
+use crate::system::errors::{reason, reason_at};
 
 /// A configuration file is at most this long: it is read whole.
 const LONGEST: u64 = 16 << 20;
@@ -91,8 +92,9 @@ pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
 }
 
 fn origin(path: Option<&Path>, overrides: &Overrides) -> Result<Origin, String> {
-    let here = std::env::current_dir()
-        .map_err(|error| format!("the working directory cannot be found: {error}; change to one that exists"))?;
+    let here = std::env::current_dir().map_err(|error| {
+        format!("the working directory cannot be found: {}; change to one that exists", reason(&error))
+    })?;
     Ok(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
 }
 
@@ -148,7 +150,9 @@ fn default_state_dir(instance: &str) -> Option<PathBuf> {
 
 /// Reads a regular file. Opening without blocking is for a FIFO, which would otherwise wait for a writer.
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("{}: the configuration cannot be read: {error}", path.display());
+    let failed = |error: std::io::Error| {
+        format!("{}: the configuration cannot be read: {}", path.display(), reason_at(path, &error))
+    };
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {

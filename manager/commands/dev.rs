@@ -35,6 +35,7 @@ use build::{Crate, Place};
 use options::Setting;
 use session::Session;
 
+use crate::system::errors::reason;
 pub use manager::{ROLE, main};
 
 const FAILED: u8 = 1;
@@ -64,7 +65,8 @@ struct Prepared {
 fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
     let crates = crates.map_err(|text| (USAGE, text))?;
-    let home = home().map_err(|error| (FAILED, format!("no temporary directory can be made: {error}; set TMPDIR")))?;
+    let home = home()
+        .map_err(|error| (FAILED, format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
     let file = cli.place.config.clone();
     // Before the job server is there, with a port that nobody uses.
     let read = |settings: &[Setting]| {
@@ -76,7 +78,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     // The later directory wins.
     let worker_dir = config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
-        let failed = |error| (FAILED, format!("{} cannot be made: {error}", worker_dir.display()));
+        let failed = |error| (FAILED, format!("{} cannot be made: {}", worker_dir.display(), reason(&error)));
         std::fs::create_dir_all(&worker_dir).map_err(failed)?;
     }
     super::run::check(&found).map_err(|text| (USAGE, text))?;
@@ -136,7 +138,7 @@ fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &
 /// The loop, on the main thread: a manager's death signal follows the thread that started it.
 fn serve(prepared: Prepared) -> Result<u8, Refusal> {
     let Prepared { mut session, server, notices, _home } = prepared;
-    let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {error}"));
+    let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {}", reason(&error)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let served = async {

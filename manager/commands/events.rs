@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::output::{Format, Printed, fail, fail_of, print};
 use crate::control::{Client, ClientError, DEADLINE, EventLine, Events};
 use crate::logging::escape;
+use crate::system::errors::reason;
 
 /// Prints the latest events that the manager at this control socket has kept, oldest first.
 pub fn latest(path: &Path, format: Format) -> ExitCode {
@@ -32,7 +33,7 @@ fn show(events: Result<Events, ClientError>, format: Format) -> ExitCode {
         match print(&line) {
             Ok(Printed::Read) => {}
             Ok(Printed::NobodyReads) => break,
-            Err(error) => return fail(&format!("cannot write to standard output: {error}"), 1),
+            Err(error) => return fail(&format!("cannot write to standard output: {}", reason(&error)), 1),
         }
     }
     ExitCode::SUCCESS

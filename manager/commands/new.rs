@@ -11,6 +11,7 @@ use crate::cli::NewArgs;
 mod files;
 mod name;
 
+use crate::system::errors::reason;
 use files::{Api, Kind, Place, files};
 
 /// Makes the crate in a new directory of its name. Exit code 2 for a name that cannot be one, 1 where the directory is
@@ -51,13 +52,13 @@ fn make(dir: &Path, files: &[(&str, String)]) -> Result<(), String> {
         io::ErrorKind::AlreadyExists => {
             format!("{} is there already: choose another name, or remove it", dir.display())
         }
-        _ => format!("the directory {} cannot be made: {error}", dir.display()),
+        _ => format!("the directory {} cannot be made: {}", dir.display(), reason(&error)),
     })?;
     for (path, content) in files {
         let path = dir.join(path);
         let above = path.parent().map_or(Ok(()), fs::create_dir_all);
         let written = above.and_then(|()| fs::write(&path, content));
-        written.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        written.map_err(|error| format!("{} cannot be written: {}", path.display(), reason(&error)))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use crate::control::ClientError;
+use crate::system::errors::reason;
 
 /// How a command prints what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum Printed {
 pub fn finish(text: &str, code: u8) -> ExitCode {
     match print(text) {
         Ok(_) => ExitCode::from(code),
-        Err(error) => fail(&format!("cannot write to standard output: {error}"), 1),
+        Err(error) => fail(&format!("cannot write to standard output: {}", reason(&error)), 1),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::plugins::store::Store;
 use crate::supervisor::effects::{Tools, log_target};
 use crate::supervisor::{Manager, Reread, Setup};
 use crate::system::daemonize::{Announce, close_inherited, daemonize};
+use crate::system::errors::{dangling, reason, reason_at};
 use crate::system::lock::StateLock;
 use crate::system::pid_file::PidFile;
 use crate::system::privileges::RunUser;
@@ -69,7 +70,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
         Ok(announce) => announce,
         Err(error) => {
-            eprintln!("gm-native: cannot run in the background: {error}");
+            eprintln!("gm-native: cannot run in the background: {}", reason(&error));
             return FAILED;
         }
     };
@@ -97,20 +98,21 @@ pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
         let file = read.origin.file();
         let denied =
             user.try_out(|| denied(&config.worker_dirs, file.as_deref())).map_err(|error| error.to_string())?;
-        if let Some((what, error)) = denied {
-            return Err(format!(
-                "{what} as user {:?} (-u): {error}; give that user access to it and to the directories above it, or \
-                 name another user",
-                user.name()
-            ));
+        let sentence = |(what, why): &(String, String)| {
+            let advice = "give that user access to it and to the directories above it, or name another user";
+            format!("{what} as user {:?} (-u): {why}; {advice}", user.name())
+        };
+        if !denied.is_empty() {
+            return Err(denied.iter().map(sentence).collect::<Vec<_>>().join("\n"));
         }
     }
     Ok(user)
 }
 
-/// The first thing that cannot be read: worker directories, all of which are scanned again and again, and the
-/// configuration, which is read again at SIGHUP.
-fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Option<(String, std::io::Error)> {
+/// What cannot be read, and why: worker directories, all of which are scanned again and again, and the configuration,
+/// which is read again at SIGHUP.
+fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)> {
+    let mut denied = Vec::new();
     for dir in worker_dirs {
         // A directory that is not there (yet) is nobody's.
         let searched = || match dir.join(".").metadata() {
@@ -119,26 +121,36 @@ fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Option<(String, std::
             Ok(_) => std::fs::read_dir(dir).map(drop),
         };
         if let Err(error) = searched() {
-            return Some((format!("worker_dir {} cannot be read and searched", dir.display()), error));
+            denied.push((format!("worker_dir {} cannot be read and searched", dir.display()), reason(&error)));
         }
     }
-    let file = file?;
-    let error = std::fs::File::open(file).err()?;
-    Some((format!("the configuration {}, which SIGHUP reads again, cannot be read", file.display()), error))
+    if let Some(file) = file
+        && let Err(error) = std::fs::File::open(file)
+    {
+        let what = format!("the configuration {}, which SIGHUP reads again, cannot be read", file.display());
+        denied.push((what, reason_at(file, &error)));
+    }
+    denied
 }
 
 fn check_directories(config: &Config) -> Result<(), String> {
     let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
     if missing.len() == config.worker_dirs.len() {
-        let dirs: Vec<String> = missing.iter().map(|dir| dir.display().to_string()).collect();
-        let what = if dirs.len() == 1 { "is no directory" } else { "are no directories" };
+        let dirs: Vec<String> = missing.iter().map(|dir| missing_directory(dir)).collect();
         let text = format!(
-            "worker_dir {} {what}: create it and copy libraries there, or name another with -w DIR",
-            dirs.join(", ")
+            "worker_dir {}: create it and copy libraries there, or name another with -w DIR",
+            dirs.join(" and ")
         );
         return Err(said_by(config, "worker_dir", &text));
     }
     Ok(())
+}
+
+fn missing_directory(dir: &Path) -> String {
+    match dangling(dir) {
+        Some(link) => format!("{} is no directory: {}", dir.display(), link.sentence(dir)),
+        None => format!("{} is no directory", dir.display()),
+    }
 }
 
 /// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
@@ -179,10 +191,11 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Servic
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
     let (marks, note) = Marks::open(&state_dir);
     notes.iter().chain(&note).for_each(|note| logger.say(Level::Warn, note));
-    let program =
-        Program::open().map_err(|error| format!("cannot open its own program: {error}; is /proc mounted?"))?;
+    let program = Program::open()
+        .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
     // Processes that plugins leave behind become ours, so that they are reaped.
-    nix::sys::prctl::set_child_subreaper(true).map_err(|error| format!("cannot become a subreaper: {error}"))?;
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
     let tools = Tools { config, logger, feed: Feed::new(), program, store, marks };
     let reread: Reread = Box::new(move || {
@@ -199,7 +212,11 @@ fn prepare(configuration: Configuration, user: Option<&RunUser>, service: Servic
 /// so that has to be us or the user we run as.
 fn make_private(dir: &Path, user: Option<nix::unistd::Uid>) -> Result<(), String> {
     let failed = |error: std::io::Error| {
-        format!("the state directory {} cannot be made: {error}; name another with --state-dir DIR", dir.display())
+        format!(
+            "the state directory {} cannot be made: {}; name another with --state-dir DIR",
+            dir.display(),
+            reason(&error)
+        )
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let meta = std::fs::symlink_metadata(dir).map_err(failed)?;
@@ -235,7 +252,9 @@ fn hand_over(
         .and_then(|()| pid_file.map_or(Ok(()), |file| file.hand_over(uid, gid)))
         .and_then(|()| lock.hand_over(uid, gid))
         .and_then(|()| state());
-    all.map_err(|error| format!("log, pid file and state cannot be given to the user {}: {error}", user.name()))
+    all.map_err(|error| {
+        format!("log, pid file and state cannot be given to the user {}: {}", user.name(), reason(&error))
+    })
 }
 
 /// The loop, on the main thread: a worker's death signal follows the thread that started it.
@@ -243,7 +262,7 @@ fn serve(prepared: Prepared, announce: Announce) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            announce.failed(FAILED, &format!("gm-native: cannot start its loop: {error}"));
+            announce.failed(FAILED, &format!("gm-native: cannot start its loop: {}", reason(&error)));
             return FAILED;
         }
     };

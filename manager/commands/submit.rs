@@ -7,6 +7,7 @@ mod output;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::gearman::ServerError;
 use crate::gearman::client::{Client, News};
 use crate::gearman::packet::{Priority, Submission};
 use crate::logging::escape;
+use crate::system::errors::{reason, reason_at};
 use output::Output;
 
 const FAILED: u8 = 1;
@@ -108,7 +110,7 @@ impl<'a> Order<'a> {
         loop {
             let until = self.deadline.map_or_else(|| Instant::now() + LONG, |(at, _)| at);
             let event = client.next_event(until).map_err(|error| {
-                Failure::new(FAILED, format!("what became of the {} is not known: {error}", named()))
+                Failure::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
             })?;
             let news = match event {
                 Some(event) if event.handle == job => event.news,
@@ -184,7 +186,7 @@ impl<'a> Order<'a> {
 }
 
 fn unwritten(error: io::Error) -> Failure {
-    Failure::new(FAILED, format!("cannot write to standard output: {error}"))
+    Failure::new(FAILED, format!("cannot write to standard output: {}", reason(&error)))
 }
 
 /// Read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.
@@ -199,13 +201,19 @@ fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
     let Some(data) = data.map(OsStr::as_bytes) else { return Ok(Vec::new()) };
     if data == b"-" {
         let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes).map_err(|error| format!("cannot read standard input: {error}"))?;
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("cannot read standard input: {}", reason(&error)))?;
         return Ok(bytes);
     }
     let Some(path) = data.strip_prefix(b"@") else { return Ok(data.to_vec()) };
-    std::fs::read(OsStr::from_bytes(path)).map_err(|error| {
+    let file = Path::new(OsStr::from_bytes(path));
+    std::fs::read(file).map_err(|error| {
         let path = escape(path);
-        format!("cannot read {path}: {error}; data that begins with \"@\" can come from standard input, as \"-\"")
+        format!(
+            "cannot read {path}: {}; data that begins with \"@\" can come from standard input, as \"-\"",
+            reason_at(file, &error)
+        )
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::messages::{ErrorCode, Refusal, Request, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, socket};
+use crate::system::errors::{reason, reason_at};
 
 /// The longest reply taken: that of ten thousand workers has about 4 MB.
 const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
@@ -26,7 +27,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody is there.
-    #[error("no manager answers at {}: {source}; is one running with this config?", path.display())]
+    #[error("no manager answers at {}: {}; is one running with this config?", path.display(), reason_at(path, .source))]
     NoManager {
         /// The control socket.
         path: PathBuf,
@@ -34,7 +35,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// This user may not connect.
-    #[error("cannot connect to the manager at {}: {source}; ask as the user it runs as, or as root", path.display())]
+    #[error("cannot connect to the manager at {}: {}; ask as the user it runs as, or as root", path.display(), reason(.source))]
     NotAllowed {
         /// The control socket.
         path: PathBuf,

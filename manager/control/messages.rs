@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::PROTOCOL;
+use crate::system::errors::reason;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,8 @@ impl Request {
     /// It is no JSON object, of another version, or unknown.
     pub(super) fn parse(line: &[u8]) -> Result<Self, Refusal> {
         let bad = |text: String| Refusal { code: ErrorCode::BadRequest, text };
-        let message: Value = serde_json::from_slice(line).map_err(|error| bad(format!("no JSON: {error}")))?;
+        let message: Value =
+            serde_json::from_slice(line).map_err(|error| bad(format!("no JSON: {}", reason(&error))))?;
         match message.get("v").and_then(Value::as_u64) {
             Some(version) if version == u64::from(PROTOCOL) => {}
             Some(version) => return Err(Refusal::version(version)),

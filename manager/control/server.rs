@@ -13,6 +13,7 @@ use super::connection::{Service, serve};
 use super::messages::{ErrorCode, Refusal, Reply, Request};
 use super::socket::SocketFile;
 use super::{Feed, Listener, MAX_CONNECTIONS};
+use crate::system::errors::reason;
 
 /// How long clients may take to read what is left when the manager ends.
 const LINGER: Duration = Duration::from_secs(1);
@@ -104,7 +105,8 @@ async fn accept(listener: UnixListener, service: Service, mut stopped: oneshot::
 fn admit(stream: &UnixStream, connections: usize) -> Result<(), Refusal> {
     let forbidden = |text: String| Refusal::new(ErrorCode::Forbidden, text);
     let own = geteuid().as_raw();
-    let peer = stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {error}")))?.uid();
+    let peer =
+        stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {}", reason(&error))))?.uid();
     if !may_ask(peer, own) {
         return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
     }

@@ -5,12 +5,13 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::packet::{ArgumentError, PacketError};
+use crate::system::errors::reason;
 
 /// Why a job server did not do what was asked. Each sentence names the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Its name is no address and cannot be looked up.
-    #[error("cannot look up job server {server}: {source}")]
+    #[error("cannot look up job server {server}: {}", reason(.source))]
     Lookup {
         /// HOST:PORT as it was given.
         server: String,
@@ -18,7 +19,7 @@ pub enum ServerError {
         source: io::Error,
     },
     /// None of its addresses takes a connection.
-    #[error("cannot connect to job server {server}: {source}")]
+    #[error("cannot connect to job server {server}: {}", reason(.source))]
     Connect {
         /// HOST:PORT as it was given.
         server: String,
@@ -36,7 +37,7 @@ pub enum ServerError {
         waited: Duration,
     },
     /// The connection failed.
-    #[error("the connection to job server {server} broke at {question}: {source}")]
+    #[error("the connection to job server {server} broke at {question}: {}", reason(.source))]
     Broken {
         /// HOST:PORT as it was given.
         server: String,
@@ -54,7 +55,7 @@ pub enum ServerError {
         question: &'static str,
     },
     /// What it sent is no packet.
-    #[error("job server {server} sent something unreadable: {source}")]
+    #[error("job server {server} sent something unreadable: {}", reason(.source))]
     Unreadable {
         /// HOST:PORT as it was given.
         server: String,
@@ -84,7 +85,7 @@ pub enum ServerError {
         text: String,
     },
     /// Nothing was sent: no packet can carry it.
-    #[error("cannot ask job server {server}: {source}")]
+    #[error("cannot ask job server {server}: {}", reason(.source))]
     Argument {
         /// HOST:PORT as it was given.
         server: String,

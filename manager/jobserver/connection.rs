@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::answer::Answer;
 use super::hub::{Hub, Mailbox};
 use super::input::{Input, InputError, Received};
+use crate::system::errors::reason;
 
 /// How long a peer that broke the protocol may take to read what is said to it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -115,7 +116,7 @@ fn read(stream: &TcpStream, input: &mut Input, mut receive: impl FnMut(Received<
 async fn part(stream: &mut TcpStream, mailbox: &Mailbox, error: &InputError) -> io::Result<()> {
     let words = match error {
         InputError::Packet(error) => Answer::error("INVALID_PACKET", &error.to_string()),
-        InputError::LineTooLong => Answer::text(format!("ERR LINE_TOO_LONG {error}\r\n").into_bytes()),
+        InputError::LineTooLong => Answer::text(format!("ERR LINE_TOO_LONG {}\r\n", reason(&error)).into_bytes()),
     };
     mailbox.put(words);
     while !mailbox.outbox.borrow().is_empty() {

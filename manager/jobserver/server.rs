@@ -16,6 +16,7 @@ use super::connection::{Fault, serve};
 use super::core::{Core, Identity, Limits};
 use super::hub::Hub;
 use super::options::{Options, Reach};
+use crate::system::errors::reason;
 
 /// Connections that may wait to be taken. A fleet of workers comes at once, and one that finds no room tries again only
 /// after a second.
@@ -48,7 +49,10 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("cannot bind the job server for development to {address}: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("cannot bind the job server for development to {address}: {}", reason(&error)),
+            )
         };
         let listener = listen(address).map_err(named)?;
         let address = listener.local_addr().map_err(named)?;
@@ -139,7 +143,7 @@ async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &Options, notice
                     connections.spawn_local(tend(stream, peer, Rc::clone(hub), options.max_packet));
                 }
                 Err(error) => {
-                    notice(&format!("cannot take a connection, trying again: {error}"));
+                    notice(&format!("cannot take a connection, trying again: {}", reason(&error)));
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use super::sink::Output;
 use super::whole::Whole;
+use crate::system::errors::reason;
 use crate::system::plain_file;
 
 /// How often a look is taken whether the file was removed: often enough to lose little, seldom enough to cost nothing.
@@ -65,7 +66,7 @@ impl LogFile {
         let made = self.path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| self.reopen());
         match made {
             Ok(()) => self.news = Some(format!("log file {} was removed; it was made again", self.path.display())),
-            Err(error) => self.file = Err(format!("it was removed and cannot be made again: {error}")),
+            Err(error) => self.file = Err(format!("it was removed and cannot be made again: {}", reason(&error))),
         }
     }
 }

@@ -30,6 +30,7 @@ use line::{Dates, Line};
 use lost::Lost;
 use sink::Sink;
 
+use crate::system::errors::reason;
 pub use escape::{cut, escape, excerpt};
 pub use level::Level;
 pub use target::{OpenError, Target};
@@ -123,7 +124,9 @@ impl Logger {
         let failed = match (&mut self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(target)) => {
                 let reopened = lines.output().output.reopen();
-                reopened.err().map(|error| format!("cannot reopen {target}: {error}; the open one is written on"))
+                reopened
+                    .err()
+                    .map(|error| format!("cannot reopen {target}: {}; the open one is written on", reason(&error)))
             }
             // Without syslogd the next line says what is wrong, as for any line.
             (Some(Sink::Syslog(syslog)), _) => {

@@ -8,6 +8,7 @@ use super::file::LogFile;
 use super::sink::{Coloured, Dated, Lines, Sink};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
+use crate::system::errors::reason;
 
 /// The socket local programs log to.
 const SYSLOG_SOCKET: &str = "/dev/log";
@@ -25,7 +26,7 @@ pub enum Target {
 
 /// The log could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open {target}: {source}")]
+#[error("cannot open {target}: {}", reason(.source))]
 pub struct OpenError {
     target: Target,
     source: io::Error,

@@ -13,6 +13,7 @@ use super::identity::Identity;
 use super::permissions::Trust;
 use super::refusal::Refusal;
 use super::text::Shown;
+use crate::system::errors::{dangling, reason, reason_at};
 
 /// What is copied where, and what it must be.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +100,7 @@ impl Copy<'_> {
     fn store_failed(&self, error: &io::Error) -> Refusal {
         let dir = Shown(self.to.parent().unwrap_or(self.to)).to_string();
         let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        let error = error.to_string();
+        let error = reason(error);
         if full { Refusal::StoreFull { dir, error } } else { Refusal::StoreFailed { dir, error } }
     }
 }
@@ -111,10 +112,11 @@ impl Copy<'_> {
 pub(super) fn open(path: &Path) -> Result<File, Refusal> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound if dangling(path).is_some() => Refusal::CannotOpen(reason_at(path, &e)),
         ErrorKind::NotFound => Refusal::Vanished,
         _ => match fs::metadata(path) {
             Ok(meta) if !meta.is_file() => Refusal::NotAFile(kind(meta.file_type()).into()),
-            _ => Refusal::CannotOpen(e.to_string()),
+            _ => Refusal::CannotOpen(reason(&e)),
         },
     })?;
     let found = opened.metadata().map_err(cannot_read)?.file_type();
@@ -134,7 +136,7 @@ fn kind(kind: fs::FileType) -> &'static str {
 }
 
 fn cannot_read(error: io::Error) -> Refusal {
-    Refusal::CannotRead(error.to_string())
+    Refusal::CannotRead(reason(&error))
 }
 
 /// The loader would say "failed to map segment from shared object".

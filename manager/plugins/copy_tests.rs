@@ -65,11 +65,7 @@ fn what_is_no_file() {
         ),
         ("a socket", |path| drop(UnixListener::bind(path).unwrap()), "is a socket, not a file"),
         ("a device", |path| symlink("/dev/zero", path).unwrap(), "is a device, not a file"),
-        (
-            "a loop",
-            |path| symlink("x.so", path).unwrap(),
-            "cannot be opened: Too many levels of symbolic links (os error 40)",
-        ),
+        ("a loop", |path| symlink("x.so", path).unwrap(), "cannot be opened: Too many levels of symbolic links"),
     ];
     for (what, make, sentence) in cases {
         let place = Place::new();
@@ -125,7 +121,7 @@ fn an_existing_name_in_the_store_is_not_written_over() {
     let copy = place.tmp.path().join("store/copy");
     symlink(place.tmp.path().join("victim"), &copy).unwrap();
     let refusal = place.copy().unwrap_err().to_string();
-    assert!(refusal.ends_with("File exists (os error 17)"), "{refusal}");
+    assert!(refusal.ends_with("File exists"), "{refusal}");
     assert!(!place.tmp.path().join("victim").exists());
 }
 
@@ -139,7 +135,7 @@ fn a_full_disk_is_said_so() {
     let refusal = copy.store_failed(&error);
     assert_eq!(
         refusal.to_string(),
-        "cannot be stored: /dev is full (No space left on device (os error 28)); make room there, or set state_dir to \
+        "cannot be stored: /dev is full (No space left on device); make room there, or set state_dir to \
          another place"
     );
 }

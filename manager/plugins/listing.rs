@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::identity::Identity;
 use super::scan::{Listing, Reason, What};
 use super::text::Shown;
+use crate::system::errors::{dangling, reason};
 
 /// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
 /// file system does: for a thread of its own, not for the manager's.
@@ -36,12 +37,9 @@ fn look(path: &Path) -> Option<What> {
         Err(e) => e,
     };
     if error.kind() != ErrorKind::NotFound {
-        return Some(What::Not(Reason::Unreadable(error.to_string())));
+        return Some(What::Not(Reason::Unreadable(reason(&error))));
     }
-    match fs::read_link(path) {
-        Ok(to) => Some(What::Not(Reason::Dangling(to))),
-        Err(_) => None,
-    }
+    dangling(path).map(|link| What::Not(Reason::Dangling(link.to)))
 }
 
 fn what(meta: &Metadata) -> What {
@@ -62,11 +60,13 @@ pub(super) fn not_a_file(kind: FileType) -> Reason {
 }
 
 fn failure(dir: &Path, error: &io::Error) -> String {
-    let dir = Shown(dir);
-    match error.kind() {
-        ErrorKind::NotFound => format!("worker_dir {dir} does not exist"),
-        ErrorKind::NotADirectory => format!("worker_dir {dir} is not a directory"),
-        ErrorKind::PermissionDenied => format!("worker_dir {dir} may not be read by this user: {error}"),
-        _ => format!("worker_dir {dir} cannot be read: {error}"),
+    let link = dangling(dir);
+    let (path, dir) = (dir, Shown(dir));
+    match (error.kind(), link) {
+        (ErrorKind::NotFound, Some(link)) => format!("worker_dir {dir} does not exist: {}", link.sentence(path)),
+        (ErrorKind::NotFound, None) => format!("worker_dir {dir} does not exist"),
+        (ErrorKind::NotADirectory, _) => format!("worker_dir {dir} is not a directory"),
+        (ErrorKind::PermissionDenied, _) => format!("worker_dir {dir} may not be read by this user: {}", reason(error)),
+        _ => format!("worker_dir {dir} cannot be read: {}", reason(error)),
     }
 }

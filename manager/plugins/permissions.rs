@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
 use super::text::Shown;
+use crate::system::errors::reason;
 
 /// Whom libraries may belong to where permissions are strict: root, or the user the workers run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ impl Trust {
             if links > MAX_LINKS {
                 return Err(Refusal::CannotOpen("too many links".into()));
             }
-            let target = fs::read_link(&next).map_err(|e| Refusal::CannotOpen(e.to_string()))?;
+            let target = fs::read_link(&next).map_err(|e| Refusal::CannotOpen(reason(&e)))?;
             if target.is_absolute() {
                 at = PathBuf::from("/");
                 reached = lstat(&at)?;
@@ -120,7 +121,7 @@ fn steps(path: &Path) -> VecDeque<OsString> {
 }
 
 fn lstat(path: &Path) -> Result<Metadata, Refusal> {
-    fs::symlink_metadata(path).map_err(|e| Refusal::CannotOpen(format!("{}: {e}", Shown(path))))
+    fs::symlink_metadata(path).map_err(|e| Refusal::CannotOpen(format!("{}: {}", Shown(path), reason(&e))))
 }
 
 #[cfg(test)]

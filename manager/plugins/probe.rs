@@ -23,6 +23,7 @@ use super::name::FunctionName;
 use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::{clipped, escaped};
+use crate::system::errors::{reason, reason_at};
 
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
@@ -69,7 +70,7 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let (hash, source, facts) = inspect(order)?;
     runs_into_no_entry(&facts)?;
-    loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({e})") })?;
+    loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(&e)) })?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, &order.copy_to, &symbol))?;
     Ok(found(hash, source, facts, &loaded))
@@ -94,7 +95,7 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
 /// Why it cannot be used.
 pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Refusal> {
     // Here nobody has seen it before, so it cannot have vanished.
-    fs::metadata(path).map_err(|error| Refusal::CannotOpen(error.to_string()))?;
+    fs::metadata(path).map_err(|error| Refusal::CannotOpen(reason_at(path, &error)))?;
     let file = copy::open(path)?;
     let facts = elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
     runs_into_no_entry(&facts)?;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::text::Shown;
+use crate::system::errors::reason;
 
 /// No state of ours is near this; a damaged file may be.
 const MAX_BYTES: u64 = 16 << 20;
@@ -37,12 +38,12 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> Found<T>
         Ok(Ok(content)) => return Found { content, warning: None },
         Err(e) if e.kind() == ErrorKind::NotFound => return Found { content: T::default(), warning: None },
         Ok(Err(why)) => why,
-        Err(e) => e.to_string(),
+        Err(e) => reason(&e),
     };
     let aside = with_ending(path, ".unreadable");
     let where_to = match fs::rename(path, &aside) {
         Ok(()) => format!("set aside as {}", Shown(&aside)),
-        Err(e) => format!("it could not be set aside: {e}"),
+        Err(e) => format!("it could not be set aside: {}", reason(&e)),
     };
     let warning = Some(format!("{} is not used and begun anew: {why}; {where_to}", Shown(path)));
     Found { content: T::default(), warning }
@@ -94,11 +95,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], format: u32) -> Result<T, String> {
     struct OnlyFormat {
         format: u32,
     }
-    let only: OnlyFormat = serde_json::from_slice(bytes).map_err(|e| format!("it is damaged ({e})"))?;
+    let only: OnlyFormat = serde_json::from_slice(bytes).map_err(|e| format!("it is damaged ({})", reason(&e)))?;
     if only.format != format {
         return Err(format!("it is of format {}, and this version writes format {format}", only.format));
     }
-    let framed: Framed<T> = serde_json::from_slice(bytes).map_err(|e| format!("it is damaged ({e})"))?;
+    let framed: Framed<T> = serde_json::from_slice(bytes).map_err(|e| format!("it is damaged ({})", reason(&e)))?;
     Ok(framed.content)
 }
 

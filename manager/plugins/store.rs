@@ -17,6 +17,7 @@ use super::identity::Identity;
 use super::last_good::LastGood;
 use super::name::FunctionName;
 use super::text::Shown;
+use crate::system::errors::reason;
 
 /// A stored version of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Store {
 
 /// Something about the store failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {path}: {error}", path = Shown(.path))]
+#[error("{doing} {path}: {}", reason(.error), path = Shown(.path))]
 pub struct StoreError {
     doing: &'static str,
     path: PathBuf,
@@ -71,7 +72,11 @@ impl Store {
         let mut warnings = Vec::new();
         for entry in fs::read_dir(&incoming).map_err(failed("cannot read", &incoming))?.flatten() {
             if let Err(e) = fs::remove_file(entry.path()) {
-                warnings.push(format!("cannot remove {}, left by an earlier run: {e}", Shown(&entry.path())));
+                warnings.push(format!(
+                    "cannot remove {}, left by an earlier run: {}",
+                    Shown(&entry.path()),
+                    reason(&e)
+                ));
             }
         }
         let (last_good, warning) = LastGood::read(dir.join("last-good.json"));

@@ -74,14 +74,14 @@ fn a_stored_file_that_was_changed_is_noticed_and_made_again() {
             },
             "its content was changed in the store",
         ),
-        ("removed", |path| fs::remove_file(path).unwrap(), "No such file or directory (os error 2)"),
+        ("removed", |path| fs::remove_file(path).unwrap(), "No such file or directory"),
         (
             "replaced by a link",
             |path| {
                 fs::remove_file(path).unwrap();
                 symlink("/dev/null", path).unwrap();
             },
-            "Too many levels of symbolic links (os error 40)",
+            "Too many levels of symbolic links",
         ),
     ];
     for (what, change, words) in changes {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::system::errors::reason;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -120,9 +121,10 @@ impl Watch {
                     self.shared.note(Notice::Complete);
                 }
                 Err(error) => failures.push(format!(
-                    "{} cannot be watched: {error}; changes in it are seen at the next re-scan only (raise \
+                    "{} cannot be watched: {}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
-                    dir.display()
+                    dir.display(),
+                    reason(&error)
                 )),
             }
         }

@@ -33,6 +33,7 @@ use crate::plugins::store::Store;
 use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
 use crate::system::ears::{ChildId, Ears};
+use crate::system::errors::reason;
 use crate::system::spawn::Program;
 use children::{Child, Copies};
 use probes::Probes;
@@ -248,8 +249,9 @@ impl Effects {
         match Watch::new() {
             Ok((watch, notices)) => self.watch = Some((Arc::new(Mutex::new(watch)), notices)),
             Err(error) => self.trouble(format!(
-                "worker_dir cannot be watched: {error}; changes are seen at the re-scan every {} s only (raise \
+                "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
                  fs.inotify.max_user_instances where that is the limit)",
+                reason(&error),
                 self.config.rescan_interval.as_secs_f32()
             )),
         }
@@ -279,7 +281,8 @@ impl Effects {
             self.scanning = false;
             self.scan_at = Some(clock::now() + SCAN_PAUSE);
             self.trouble(format!(
-                "no thread could be started to read worker_dir: {error}; it is tried again (raise the limit of tasks)"
+                "no thread could be started to read worker_dir: {}; it is tried again (raise the limit of tasks)",
+                reason(&error)
             ));
         }
     }

@@ -18,6 +18,7 @@ use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
 use crate::system::daemonize::Announce;
 use crate::system::ears::{ChildId, Ear};
+use crate::system::errors::reason;
 use crate::system::service::Service;
 use crate::version;
 use reload::Reloads;
@@ -132,7 +133,7 @@ impl Manager {
             .map_err(|error| error.to_string())
             .and_then(|listener| Server::start(listener, feed, requests).map_err(|error| error.to_string()))
             .and_then(|server| {
-                Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?))
+                Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?))
             });
         let (server, mut signals) = match opened {
             Ok(both) => both,
@@ -142,7 +143,7 @@ impl Manager {
         let mut effects = match Effects::new(tools, results) {
             Ok(effects) => effects,
             Err(error) => {
-                announce.failed(1, &format!("gm-native cannot start: {error}"));
+                announce.failed(1, &format!("gm-native cannot start: {}", reason(&error)));
                 return 1;
             }
         };
@@ -269,7 +270,7 @@ impl Manager {
                 if let Some(announce) = self.announce.take()
                     && let Err(error) = announce.ready(note.as_deref())
                 {
-                    self.effects.trouble(format!("cannot leave the terminal: {error}"));
+                    self.effects.trouble(format!("cannot leave the terminal: {}", reason(&error)));
                     self.end = Some(1);
                 } else {
                     self.service.ready();

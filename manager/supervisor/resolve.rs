@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::system::channel::{Channel, MAX_MESSAGE, Received};
+use crate::system::errors::reason;
 use crate::system::exit;
 use crate::system::spawn::{CHANNEL_FD, inherited};
 use crate::worker::orders;
@@ -28,7 +29,7 @@ pub fn main() -> ! {
     let Ok((host, port)) = orders::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
     let answer: Answer = match (host.as_str(), port).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.take(64).collect()),
-        Err(error) => Err(format!("the name {host} cannot be looked up: {error}")),
+        Err(error) => Err(format!("the name {host} cannot be looked up: {}", reason(&error))),
     };
     let sent = channel.send(&orders::encode(&answer), DEADLINE);
     exit::now(i32::from(sent.is_err()));

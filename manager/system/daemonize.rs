@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
+use super::errors::reason;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::prctl;
@@ -76,7 +77,7 @@ pub fn daemonize() -> io::Result<Announce> {
         Ok(()) => Ok(announce),
         // Our caller in the new process would take an error for one of the process that was called.
         Err(error) => {
-            announce.failed(FAILED, &format!("cannot run in the background: {error}"));
+            announce.failed(FAILED, &format!("cannot run in the background: {}", reason(&error)));
             exit_at_once(FAILED);
         }
     }
@@ -147,7 +148,7 @@ impl Announce {
         match self.0.take() {
             Some(Caller::Waiting(pipe)) => let_go()
                 .inspect_err(|error| {
-                    tell(&pipe, FAILED, &format!("cannot leave the terminal: {error}"));
+                    tell(&pipe, FAILED, &format!("cannot leave the terminal: {}", reason(&error)));
                 })
                 .map(|()| tell(&pipe, 0, note.unwrap_or_default())),
             Some(Caller::Foreground) | None => Ok(()),

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::errors::reason;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, rlim_t};
 
@@ -45,7 +46,7 @@ pub fn explained(error: io::Error) -> io::Error {
         }
         _ => return error,
     };
-    io::Error::new(error.kind(), format!("{error}: {hint}"))
+    io::Error::new(error.kind(), format!("{}: {hint}", reason(&error)))
 }
 
 #[cfg(test)]
@@ -60,7 +61,7 @@ mod tests {
             (Errno::EAGAIN, "LimitNPROC"),
             (Errno::ENOSPC, "fs.epoll.max_user_watches"),
         ] {
-            let before = io::Error::from(error);
+            let before = reason(&io::Error::from(error));
             let text = explained(io::Error::from(error)).to_string();
             assert!(text.starts_with(&format!("{before}: ")) && text.contains(setting), "{text}");
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, fchown};
 
+use super::errors::reason;
 use super::plain_file;
 
 /// The lock's name in the state directory.
@@ -114,7 +115,7 @@ pub enum StateLockError {
         pid: Option<u32>,
     },
     /// The system refused.
-    #[error("cannot lock state directory {0} by its file {0}/{STATE_LOCK}: {source}", dir.display())]
+    #[error("cannot lock state directory {place} by its file {place}/{STATE_LOCK}: {}", reason(.source), place = dir.display())]
     Failed {
         /// The state directory.
         dir: PathBuf,

@@ -7,6 +7,7 @@ pub mod channel;
 pub mod clock;
 pub mod daemonize;
 pub mod ears;
+pub mod errors;
 pub mod exit;
 pub mod limits;
 pub mod lock;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid};
 
+use super::errors::reason;
 use super::lock::{LockedFile, NotLocked, holder};
 use super::plain_file;
 
@@ -25,7 +26,7 @@ pub enum PidFileError {
         pid: Option<u32>,
     },
     /// The system refused.
-    #[error("cannot write pid file {}: {source}", path.display())]
+    #[error("cannot write pid file {}: {}", path.display(), reason(.source))]
     Failed {
         /// The pid file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::errors::reason_at;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
@@ -48,12 +49,15 @@ fn open_with(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result
     }
     let file = options.custom_flags(flags.bits()).open(path).map_err(|error| match error.raw_os_error() {
         Some(errno) if errno == Errno::ELOOP as i32 && links == Links::Refused => {
-            io::Error::other("it is a symbolic link, which is not followed as root; name the file it leads to")
+            let to = std::fs::read_link(path).map(|to| format!(" to {}", to.display())).unwrap_or_default();
+            io::Error::other(format!(
+                "it is a symbolic link{to}, which is not followed as root; name the file it leads to"
+            ))
         }
         _ => match error.kind() {
             // It would have been created: what is missing is above it.
-            ErrorKind::NotFound => and(&error, "create its directory, or name another file"),
-            ErrorKind::IsADirectory => and(&error, "name a file"),
+            ErrorKind::NotFound => and(path, &error, "create its directory, or name another file"),
+            ErrorKind::IsADirectory => and(path, &error, "name a file"),
             _ => error,
         },
     })?;
@@ -62,8 +66,8 @@ fn open_with(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result
 }
 
 /// The error, and what to do about it.
-fn and(error: &io::Error, advice: &str) -> io::Error {
-    io::Error::new(error.kind(), format!("{error}; {advice}"))
+fn and(path: &Path, error: &io::Error, advice: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{}; {advice}", reason_at(path, error)))
 }
 
 fn check(found: &Metadata, links: Links) -> io::Result<()> {

@@ -38,7 +38,7 @@ pub enum PrivilegeError {
         euid: Uid,
     },
     /// A step on the way failed. The process may be half way: it has to end.
-    #[error("cannot run as user {name:?} (-u): {step}: {errno}")]
+    #[error("cannot run as user {name:?} (-u): {step}: {}", .errno.desc())]
     Step {
         /// The name that was given.
         name: String,

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use crate::plugins::loader;
 use crate::system::channel::Channel;
+use crate::system::errors::reason;
 use crate::system::page::PageWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
@@ -51,7 +52,10 @@ pub fn main() -> ! {
     let (page, stop) = match arrive(&orders, &page) {
         Ok(both) => both,
         Err(error) => {
-            line.say(&Word::CannotServe { function: 0, reason: format!("the worker could not start: {error}") });
+            line.say(&Word::CannotServe {
+                function: 0,
+                reason: format!("the worker could not start: {}", reason(&error)),
+            });
             exit::now(CANNOT_SERVE);
         }
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gm_plugin_api::abi::RawFail;
 
 use crate::gearman::packet::{Assigned, FromServer, encode};
+use crate::system::errors::reason;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
 use crate::system::{clock, exit};
@@ -236,7 +237,7 @@ impl Worker {
             };
             let packet = match packet {
                 Ok(packet) => packet,
-                Err(error) => return self.lose(server, &format!("the job server sent nonsense: {error}")),
+                Err(error) => return self.lose(server, &format!("the job server sent nonsense: {}", reason(&error))),
             };
             let is_first = !connection.talk.is_greeted();
             match connection.talk.hear(heard(&packet), now) {
@@ -311,7 +312,7 @@ impl Worker {
                 end.bytes_out = result.len() as u64;
                 self.send_answer(server, &head, result, now);
             }
-            Err(error) => self.note(server, &format!("a job's handle cannot be answered: {error}")),
+            Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
         end.succeeded = outcome.is_ok();
         let leaving = self.leaving.is_some();

@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::gearman::packet::{Decoder, Magic, encode};
+use crate::system::errors::reason;
 use crate::system::page::PageWriter;
 use crate::worker::line::LOOK_EVERY;
 use crate::worker::orders::{Limits, ServerOrder};
@@ -316,10 +317,11 @@ fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_read_timeout(Some(LOOK_EVERY))
 }
 
-/// An error as a log line puts it, without its number.
+/// An error of a connection as a log line puts it.
 pub fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the job server closed the connection".into(),
-        _ => error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_lowercase()),
+        _ if error.raw_os_error().is_some() => reason(error).to_lowercase(),
+        _ => reason(error),
     }
 }

@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::gearman::packet::encode;
 use crate::system::clock;
+use crate::system::errors::reason;
 use crate::worker::serve::Worker;
 use crate::worker::session::describe;
 use crate::worker::talk::Due;
@@ -69,7 +70,7 @@ impl Worker {
             match poll(&mut watched, timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return,
-                Err(error) => return self.line.log(1, None, &format!("poll failed: {error}")),
+                Err(error) => return self.line.log(1, None, &format!("poll failed: {}", reason(&error))),
             }
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
             if listens {

@@ -51,7 +51,7 @@ fn as_json_a_line_for_each_file_and_exit_code_1_where_one_is_unusable() {
         lines[1],
         json!({"file": "Cargo.toml", "usable": false, "reason": "does not end in .so", "detail": null})
     );
-    assert_eq!(lines[2]["reason"], "cannot be opened: No such file or directory (os error 2)");
+    assert_eq!(lines[2]["reason"], "cannot be opened: No such file or directory");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod logs;
 mod lying_servers;
 mod managers;
 mod memory;
+mod messages;
 mod page;
 mod partings;
 mod people;

@@ -386,6 +386,11 @@ impl Drop for Manager {
         // A pid file may be old and its number another's by now.
         let ours = root.filter(|root| self.watchdog.marked().contains(root));
         self.watchdog.kill_all(ours);
+        if !std::thread::panicking() {
+            // What a plugin says is its own affair; ours has no numbers of std's behind an error.
+            let numbered = self.log().lines().find(|line| line.contains("(os error ")).map(str::to_owned);
+            assert_eq!(numbered, None, "an error is logged with its number");
+        }
         if std::thread::panicking() {
             let log = fs::read(self.dir().join("gm.log")).unwrap_or_default();
             eprintln!("---- gm.log\n{}---- events", String::from_utf8_lossy(&log));

@@ -18,6 +18,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::probe::load_in_place;
 use crate::plugins::text::Shown;
 use crate::system::channel::Channel;
+use crate::system::errors::reason;
 use crate::system::exit;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
@@ -104,7 +105,7 @@ fn read(fd: OwnedFd) -> Option<Vec<u8>> {
 /// Everything. The error follows the library's path.
 fn serve(with: Inheritance) -> Result<(), String> {
     let Inheritance { channel, page, order, workload, mut result } = with;
-    let starts = |error: io::Error| format!(": the process for the job could not start: {error}");
+    let starts = |error: io::Error| format!(": the process for the job could not start: {}", reason(&error));
     let page = PageWriter::map(&page, 1).map_err(starts)?;
     let stop = StopSignal::install(order.parent, Duration::ZERO).map_err(starts)?;
     // What the command cannot hear it will miss only where this dies.
@@ -164,7 +165,7 @@ fn repeat(
     }
     match last.map_or(Ok(()), |result| to.write_all(&result)) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!(": its result cannot be written to standard output: {error}"))
+            Err(format!(": its result cannot be written to standard output: {}", reason(&error)))
         }
         _ => Ok(()),
     }

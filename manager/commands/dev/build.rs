@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::system::errors::reason;
 use serde::Deserialize;
 
 /// Where libraries are put.
@@ -47,7 +48,7 @@ impl Crate {
     pub fn build(&self, release: bool) -> Result<Build, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let failed = |error: io::Error| {
-            format!("{}: {} cannot be started: {error}; is Rust installed?", self.name, cargo.display())
+            format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
         };
         // A file, since nobody reads while it runs.
         let messages = tempfile::tempfile().map_err(failed)?;
@@ -127,10 +128,9 @@ fn install(library: &Path, Place { worker_dir, own }: &Place) -> Result<(), Stri
     // rename works on one file system only, hence the directory above; the last resort always works.
     let by = |dir: &Path| copy_and_rename(library, &dir.join(&part), &worker_dir.join(name));
     let above = worker_dir.parent().unwrap_or(worker_dir);
-    by(own)
-        .or_else(|_| by(above))
-        .or_else(|_| by(worker_dir))
-        .map_err(|error| format!("{} cannot be put into {}: {error}", library.display(), worker_dir.display()))
+    by(own).or_else(|_| by(above)).or_else(|_| by(worker_dir)).map_err(|error| {
+        format!("{} cannot be put into {}: {}", library.display(), worker_dir.display(), reason(&error))
+    })
 }
 
 fn copy_and_rename(library: &Path, part: &Path, done: &Path) -> io::Result<()> {

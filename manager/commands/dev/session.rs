@@ -14,6 +14,7 @@ use super::depinfo;
 use super::manager::{self, Start};
 use super::sources::Sources;
 use crate::logging::{Level, Logger};
+use crate::system::errors::reason;
 
 /// How long a source must be quiet before it is built: an editor writes more than once.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -86,9 +87,10 @@ impl Session {
     /// What cannot be started; a sentence.
     pub async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child is there: none of its signals is missed.
-        let mut signals = Signals::listen().map_err(|error| format!("cannot take signals: {error}"))?;
+        let mut signals = Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
         let dirs: Vec<_> = self.crates.iter().map(|one| one.dir.clone()).collect();
-        let mut sources = Sources::new(dirs).map_err(|error| format!("sources cannot be watched: {error}"))?;
+        let mut sources =
+            Sources::new(dirs).map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
         loop {
             if let Some(code) = self.go_on(&mut sources)? {
                 return Ok(code);
@@ -122,7 +124,8 @@ impl Session {
         }
         // The first time everything is built before: so the first line says how many functions there are.
         if self.manager.is_none() && self.build.is_none() && self.next_due().is_none() {
-            self.manager = Some(self.start.start().map_err(|error| format!("the manager cannot be started: {error}"))?);
+            self.manager =
+                Some(self.start.start().map_err(|error| format!("the manager cannot be started: {}", reason(&error)))?);
         }
         self.manager_ended()
     }
@@ -130,7 +133,7 @@ impl Session {
     fn begin(&mut self, index: usize, sources: &mut Sources) {
         let one = &self.crates[index];
         if let Err(error) = sources.follow(index) {
-            let text = format!("{} cannot be watched: {error}; start dev again to build changes", one.name);
+            let text = format!("{} cannot be watched: {}; start dev again to build changes", one.name, reason(&error));
             self.logger.say(Level::Warn, &text);
         }
         match one.build(self.release) {
@@ -149,7 +152,7 @@ impl Session {
 
     fn child_ended(&mut self, sources: &mut Sources) -> Result<(), String> {
         let Some((index, build)) = &mut self.build else { return Ok(()) };
-        let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {error}"))?;
+        let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {}", reason(&error)))?;
         if let Some(built) = ended {
             let index = *index;
             self.build = None;
@@ -173,7 +176,7 @@ impl Session {
                 self.logger.say(Level::Info, &text);
                 let folders = libraries.iter().flat_map(|library| depinfo::packages(library)).collect();
                 if let Err(error) = sources.depend(index, folders) {
-                    let text = format!("what {} depends on cannot be watched: {error}", one.name);
+                    let text = format!("what {} depends on cannot be watched: {}", one.name, reason(&error));
                     self.logger.say(Level::Warn, &text);
                 }
             }
@@ -197,7 +200,8 @@ impl Session {
 
     fn manager_ended(&mut self) -> Result<Option<u8>, String> {
         let Some(manager) = &mut self.manager else { return Ok(None) };
-        let ended = manager.try_wait().map_err(|error| format!("the manager cannot be waited for: {error}"))?;
+        let ended =
+            manager.try_wait().map_err(|error| format!("the manager cannot be waited for: {}", reason(&error)))?;
         let Some(status) = ended else { return Ok(None) };
         if let Some((_, mut build)) = self.build.take() {
             build.kill();

@@ -15,6 +15,7 @@ use crate::supervisor::output::{More, Output};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel, Received};
 use crate::system::ears::{ChildId, Ear, output_pipe};
+use crate::system::errors::reason;
 use crate::system::page::PageView;
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn;
@@ -123,7 +124,10 @@ impl Effects {
                 Err(error) => {
                     self.ears.forget(&child.channel);
                     let pid = child.pid;
-                    self.trouble(format!("worker {pid}: what it says cannot be read: {error}; it is killed"));
+                    self.trouble(format!(
+                        "worker {pid}: what it says cannot be read: {}; it is killed",
+                        reason(&error)
+                    ));
                     self.kill(id);
                     break;
                 }

@@ -12,6 +12,7 @@ use crate::gearman::admin;
 use crate::supervisor::core::Input;
 use crate::supervisor::resolve::{Answer, DEADLINE, ROLE};
 use crate::system::clock;
+use crate::system::errors::reason;
 use crate::worker::orders;
 
 /// What a job server is given to tell its version, an address.
@@ -49,7 +50,7 @@ impl Effects {
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&order, Duration::ZERO))
         });
         if let Err(error) = started {
-            let result = Err(format!("no process could be started to look its name up: {error}"));
+            let result = Err(format!("no process could be started to look its name up: {}", reason(&error)));
             self.inputs.push_back(Input::Resolved { server, result });
         }
     }

@@ -15,6 +15,7 @@ use crate::plugins::scan::Candidate;
 use crate::supervisor::catalog::Version;
 use crate::supervisor::core::Input;
 use crate::system::clock;
+use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
 /// Probes under way at the same time.
@@ -143,7 +144,7 @@ impl Effects {
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&bytes, Duration::ZERO))
         });
         if let Err(error) = started {
-            self.probed(&candidate, Err(format!("no process could be started to look at it: {error}")));
+            self.probed(&candidate, Err(format!("no process could be started to look at it: {}", reason(&error))));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Effects;
 use crate::config::{Config, LogTarget};
 use crate::logging::Target;
+use crate::system::errors::reason;
 use crate::worker::orders::Order;
 
 impl Effects {
@@ -13,7 +14,7 @@ impl Effects {
             self.logger.set_verbosity(config.verbose);
         } else if let Err(error) = self.logger.open(&log_target(&config.log), config.verbose) {
             self.logger.set_verbosity(config.verbose);
-            self.trouble(format!("{error}; the log goes on where it is"));
+            self.trouble(format!("{}; the log goes on where it is", reason(&error)));
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {

@@ -9,6 +9,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::store::{Stored, verify};
 use crate::supervisor::catalog::{Memory, Version};
 use crate::supervisor::core::{Action, Core, Input};
+use crate::system::errors::reason;
 
 /// The stored libraries that are known, by function and hash.
 #[derive(Default)]
@@ -41,7 +42,9 @@ impl Effects {
                     let version = self.known.add(stored, String::new(), None);
                     memory.last_good.insert(function.to_string(), version);
                 }
-                Err(error) => self.trouble(format!("{function}: its last good version cannot be used: {error}")),
+                Err(error) => {
+                    self.trouble(format!("{function}: its last good version cannot be used: {}", reason(&error)))
+                }
             }
         }
         let bad = self.marks.bad().map(|(function, hash, reason)| ((function.clone(), hash.clone()), reason.clone()));
@@ -62,7 +65,8 @@ impl Effects {
         };
         if let Err(error) = written {
             self.trouble(format!(
-                "what is known of versions cannot be written: {error}; it holds until the manager ends"
+                "what is known of versions cannot be written: {}; it holds until the manager ends",
+                reason(&error)
             ));
         }
     }
@@ -109,8 +113,9 @@ impl Effects {
             }
             Err(error) => {
                 self.trouble(format!(
-                    "{function}: version {} was changed in the store: {error}; it is made again from worker_dir",
-                    version.hash
+                    "{function}: version {} was changed in the store: {}; it is made again from worker_dir",
+                    version.hash,
+                    reason(&error)
                 ));
                 self.inputs.push_back(Input::Damaged { function: function.to_owned() });
                 false

@@ -17,6 +17,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::rollout::Tally;
 use crate::system::clock;
 use crate::system::ears::ChildId;
+use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
 use crate::system::page::{self, Counters};
 use crate::system::reap::{self, Reaped};
@@ -108,7 +109,7 @@ impl Effects {
         let Some(child) = self.workers.get(&id).and_then(|id| self.children.get(id)) else { return };
         let pid = child.pid;
         if let Err(error) = child.channel.send(&orders::encode(order), Duration::ZERO) {
-            self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {error}"));
+            self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {}", reason(&error)));
             // What it cannot be told in words it is told by a signal: to leave, or, where it would wait for ever, to end.
             match order {
                 Order::Leave => self.terminate_worker(id),

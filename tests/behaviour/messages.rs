@@ -1,0 +1,56 @@
+//! What people read when a file is not what they think it is.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::scene::{gm_native, library};
+use crate::support::manager::Setup;
+
+fn setup() -> Setup {
+    Setup::new(&["127.0.0.1:1"]).plugin("act", &library())
+}
+
+/// A link to nothing is named with what it leads to, wherever a file is named; also where it is on the way to the file.
+#[test]
+fn a_dangling_link_is_named_with_its_target() {
+    let dir = setup();
+    let at = |name: &str| dir.dir().join(name).display().to_string();
+    symlink("gone", at("link")).unwrap();
+    symlink("link", at("second")).unwrap();
+    symlink("gone", at("link.so")).unwrap();
+    for (args, told) in [
+        (vec!["-c", "link", "-Z"], "it is a link to gone, which does not exist"),
+        (vec!["-c", "second", "status"], "it is a link to gone, which does not exist"),
+        (vec!["-c", "link/gm.ini", "-Z"], "link is a link to gone, which does not exist"),
+        (vec!["-w", "link"], "it is a link to gone, which does not exist"),
+        (vec!["-w", "link/workers"], "link is a link to gone, which does not exist"),
+        (vec!["call", "link.so", "x"], "it is a link to gone, which does not exist"),
+        (vec!["check", "link.so"], "it is a link to gone, which does not exist"),
+        (vec!["call", "workers/act.so", "@link"], "it is a link to gone, which does not exist"),
+        (vec!["submit", "-h", "127.0.0.1:1", "act", "@link"], "it is a link to gone, which does not exist"),
+        (vec!["--state-dir", "link", "status"], "link is a link to gone, which does not exist"),
+    ] {
+        let finished = gm_native(dir.dir(), &args);
+        let said = finished.err() + &finished.out();
+        assert!(!finished.status.success() && said.contains(told), "{args:?}: {finished:?}");
+    }
+    let mut refused: Vec<(&str, String)> = vec![
+        ("log_file = LINK/gm.log", "LINK is a link to gone, which does not exist".into()),
+        ("pid_file = LINK/gm.pid", "LINK is a link to gone, which does not exist".into()),
+    ];
+    if nix::unistd::geteuid().is_root() {
+        refused.push(("log_file = LINK", "it is a symbolic link to gone, which is not followed as root".into()));
+        refused.push(("pid_file = LINK", "it is a symbolic link to gone, which is not followed as root".into()));
+    }
+    for (key, told) in refused {
+        let setup = setup().all_in_ini();
+        let link = setup.dir().join("link").display().to_string();
+        symlink("gone", &link).unwrap();
+        let finished = setup.ini(&key.replace("LINK", &link)).run_to_end();
+        assert!(finished.code() == Some(1) && finished.err().contains(&told.replace("LINK", &link)), "{finished:?}");
+    }
+    let manager = setup().verbosity("-vv").start();
+    symlink("gone", manager.worker_dir().join("new.so")).unwrap();
+    manager.wait_log("new.so is a link to gone, which does not exist");
+    fs::remove_file(manager.worker_dir().join("new.so")).unwrap();
+}
