@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use gm_native::gearman::client::News;
@@ -160,6 +161,8 @@ fn a_child_that_holds_the_socket_does_not_hold_the_job() {
     let job = Job::act(&gearmand, "", &format!("first {mark} fork {gone}\nfirst {mark}2 wait {never}\npid"));
     let worker = wait_busy(&manager, &job.handle);
     let child = wait_for("the plugin's child", DEADLINE, || forked(worker));
+    // Without the second mark the next worker would wait, too.
+    wait_for("the second step", DEADLINE, || Path::new(&format!("{mark}2")).exists().then_some(()));
     kill(worker, Signal::SIGKILL).unwrap();
     let done_by = String::from_utf8(job.result()).unwrap();
     assert_ne!(done_by, worker.to_string());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gm_native::control::{Client, EventLine};
 use serde_json::{Map, Value};
 
-use super::wait::DEADLINE;
+use super::wait::{DEADLINE, wait_for};
 
 /// Every event of a manager's that it had kept, or that came since.
 pub struct Events(Arc<(Mutex<Seen>, Condvar)>);
@@ -45,9 +45,19 @@ impl Events {
         self.0.0.lock().unwrap().events.clone()
     }
 
-    /// How many there are: a place from which [`wait`](Self::wait) can look.
-    pub fn count(&self) -> usize {
-        self.0.0.lock().unwrap().events.len()
+    /// A place from which [`wait`](Self::wait) sees only what happens from now on. The stream lags behind the manager:
+    /// an event that was published already may still be on its way, and would be taken for a later one.
+    #[track_caller]
+    pub fn now(&self, control: &Path) -> usize {
+        let published = Client::connect(control, DEADLINE).and_then(Client::latest_events);
+        // A manager that is gone publishes nothing more.
+        let last = published.ok().and_then(|events| events.map_while(Result::ok).last()).map(|event| value(&event));
+        let Some(last) = last else { return self.all().len() };
+        wait_for("the event stream to catch up", DEADLINE, || {
+            let seen = self.0.0.lock().unwrap();
+            let place = seen.events.iter().rposition(|event| *event == last).map(|place| place + 1);
+            place.or_else(|| seen.ended.then_some(seen.events.len()))
+        })
     }
 
     /// The first event called `name` from place `from` that is `right`, waiting for it if need be.

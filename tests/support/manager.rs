@@ -294,8 +294,10 @@ impl Manager {
     }
 
     /// From here on only what comes later is looked at.
+    #[track_caller]
     pub fn mark(&mut self) {
-        self.mark = self.events.as_ref().map_or(0, Events::count);
+        let control = self.control();
+        self.mark = self.events.as_ref().map_or(0, |events| events.now(&control));
     }
 
     /// Sends the manager a signal.
@@ -369,9 +371,13 @@ impl Manager {
             assert!(ended.is_none(), "the manager ended: {}\n{}", ended.unwrap_or_default(), self.log());
             self.try_status()
         });
-        let control = self.dir().join("state/control.sock");
+        let control = self.control();
         self.mark = 0;
         self.events = control.exists().then(|| Events::follow(&control));
+    }
+
+    fn control(&self) -> PathBuf {
+        self.dir().join("state/control.sock")
     }
 
     fn pid_in_file(&self) -> Option<Pid> {
