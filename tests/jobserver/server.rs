@@ -102,6 +102,8 @@ impl JobServer {
             // The last line is a full stop, and who asks is listed too.
             (self.peer().command("workers").lines().count() <= count + 2).then_some(())
         });
+        // gearmand's listing is ahead of the thread that ends what a connection had; that thread answers an ECHO in turn.
+        self.peer().quiet();
     }
 
     /// The line of a function in the listing `status`, without its name.
