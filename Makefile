@@ -17,7 +17,7 @@ share = $(DESTDIR)$(PREFIX)/share
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny bench-deploy bench-logging clean
+.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny hammer bench-deploy bench-logging clean
 
 build:
 	$(CARGO) build --release --locked
@@ -87,6 +87,11 @@ matrix:
 
 deny:
 	scripts/check-dependencies
+
+# Every suite many times, on a quiet machine and beside busy loops: takes a night. HAMMER_SUITES, HAMMER_QUIET and
+# HAMMER_BUSY choose less, as in: make hammer HAMMER_SUITES=compat HAMMER_BUSY=5 HAMMER_QUIET=0
+hammer: deps
+	scripts/hammer-suites
 
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps
