@@ -75,7 +75,6 @@ fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
         settings.insert(name, value);
     }
     Ok(Order {
-        parent: std::process::id() as i32,
         function,
         prefix: args.prefix.clone().unwrap_or(config.prefix),
         library: args.file.clone().into(),

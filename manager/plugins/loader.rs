@@ -3,6 +3,8 @@
 //! Loading runs the library's constructors, which can do anything: only the probe and the workers do it, never the
 //! manager. What can be checked without that (a whole file, the right machine, the entry's type and size) was checked
 //! before; here it is magic, then versions, then layouts, and only then the first call into the library.
+//!
+//! Wherever the library's code returns, a process that it has forked goes no further.
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
 
 use std::error::Error;
@@ -17,6 +19,8 @@ use gm_plugin_api::abi::{
     RawState, compare_layouts,
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+use crate::system::fork;
 
 /// Why a library cannot be used: one sentence each, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +152,12 @@ pub struct Loaded {
 ///
 /// See [`LoadError`]. The library stays loaded then too.
 pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
+    let loaded = load_here(path, symbol);
+    fork::leave_if_child();
+    loaded
+}
+
+fn load_here(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let library = open(path)?;
     let address = find(&library, path, symbol)?;
     // SAFETY: `find` returns an address with 32 readable bytes, from a library that is never closed.
@@ -278,8 +288,9 @@ impl Loaded {
     ///
     /// What `new` returned, or its panic.
     pub fn make(&self, context: &RawContext<'_>) -> Result<Instance, RawFail> {
-        let state = (self.table.new())(context).into_result()?;
-        Ok(Instance { table: self.table, state, on_one_thread: PhantomData })
+        let made = (self.table.new())(context);
+        fork::leave_if_child();
+        Ok(Instance { table: self.table, state: made.into_result()?, on_one_thread: PhantomData })
     }
 }
 
@@ -304,13 +315,16 @@ impl Instance {
     ///
     /// As it crosses the interface: to make a `Result` of it moves 120 bytes and costs more than the call.
     pub fn run(&mut self, job: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
-        (self.table.run())(self.state, job)
+        let ended = (self.table.run())(self.state, job);
+        fork::leave_if_child();
+        ended
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
         (self.table.drop())(self.state);
+        fork::leave_if_child();
     }
 }
 

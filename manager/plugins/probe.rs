@@ -24,6 +24,8 @@ use super::refusal::Refusal;
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::{clipped, escaped};
 use crate::system::errors::{reason, reason_at};
+use crate::system::spawn::{CHANNEL_FD, inherited};
+use crate::system::{exit, fork, handlers};
 
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
@@ -187,10 +189,15 @@ fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
 
 /// The child: serves the one order that comes over the inherited channel, and ends without running any destructor.
 pub fn main() -> ! {
-    let Some(channel) = crate::system::spawn::inherited(crate::system::spawn::CHANNEL_FD) else {
+    let Some(channel) = inherited(CHANNEL_FD) else {
         eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
-        crate::system::exit::now(2);
+        exit::now(2);
     };
+    // A library's constructors may fork, and the child must not report a second time.
+    if let Err(error) = fork::watch(fork::tell_on_stderr).and_then(|()| handlers::catch_broken_pipes()) {
+        eprintln!("gm-native: the probe could not start: {}", reason(&error));
+        exit::now(EXIT_NO_ORDER);
+    }
     // Not dropped: a library may have closed it, and closing it twice would be an abort of our own.
-    crate::system::exit::now(serve(&channel))
+    exit::now(serve(&channel))
 }

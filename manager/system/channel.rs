@@ -54,6 +54,11 @@ impl Channel {
         self.0
     }
 
+    /// Device and inode of this end: another pair once the descriptor's number is somebody else's.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        nix::sys::stat::fstat(&self.0).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    }
+
     /// Sends a message; waits at most `patience` while the other side does not read.
     ///
     /// # Errors

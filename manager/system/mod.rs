@@ -9,6 +9,8 @@ pub mod daemonize;
 pub mod ears;
 pub mod errors;
 pub mod exit;
+pub mod fork;
+pub mod handlers;
 pub mod limits;
 pub mod lock;
 pub mod memory;

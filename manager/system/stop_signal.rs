@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use super::handlers;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static ORPHAN: AtomicBool = AtomicBool::new(false);
@@ -27,14 +28,16 @@ fn orphan_signal() -> i32 {
 
 extern "C" fn on_signal(number: libc::c_int) {
     let saved = nix::errno::Errno::last_raw();
-    STOP.store(true, Relaxed);
-    if number == orphan_signal() {
-        ORPHAN.store(true, Relaxed);
-        arm_kill_timer();
+    if !handlers::is_childs(number) {
+        STOP.store(true, Relaxed);
+        if number == orphan_signal() {
+            ORPHAN.store(true, Relaxed);
+            arm_kill_timer();
+        }
+        let one = 1_u64;
+        // SAFETY: write(2) is async-signal-safe; the descriptor is an eventfd or -1, which fails harmlessly.
+        unsafe { libc::write(WAKE.load(Relaxed), (&raw const one).cast(), 8) };
     }
-    let one = 1_u64;
-    // SAFETY: write(2) is async-signal-safe; the descriptor is an eventfd or -1, which fails harmlessly.
-    unsafe { libc::write(WAKE.load(Relaxed), (&raw const one).cast(), 8) };
     nix::errno::Errno::set_raw(saved);
 }
 
@@ -63,35 +66,44 @@ pub fn kill_after(grace: Duration) {
 }
 
 impl StopSignal {
-    /// Sets the handlers and asks the kernel to tell of the death of `manager`. To be called after any change of uid,
-    /// which would undo it.
+    /// Sets the handlers.
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn install(manager: i32, grace: Duration) -> io::Result<Self> {
+    pub fn install() -> io::Result<Self> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         WAKE.store(wake.as_fd().as_raw_fd(), Relaxed);
-        GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
         // No SA_RESTART: a blocking receive must come back and look at the flag.
-        let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
-        for signal in [Signal::SIGTERM, Signal::SIGINT] {
-            // SAFETY: the handler touches atomics and calls async-signal-safe functions only.
-            unsafe { sigaction(signal, &action)? };
+        for signal in [libc::SIGTERM, libc::SIGINT] {
+            handlers::set(signal, on_signal, 0)?;
         }
-        // SAFETY: as above; nix has no name for real-time signals, so the plain call is used with a zeroed struct.
-        unsafe {
-            let mut raw: libc::sigaction = std::mem::zeroed();
-            raw.sa_sigaction = on_signal as *const () as usize;
-            if libc::sigaction(orphan_signal(), &raw const raw, std::ptr::null_mut()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            libc::prctl(libc::PR_SET_PDEATHSIG, orphan_signal());
-        }
+        Ok(Self(wake))
+    }
+
+    /// Has the death of `manager` be a stop with so much grace, instead of the end that [`spawn`](super::spawn) has
+    /// arranged. To be called after any change of uid, which would undo it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn outlives(&self, manager: i32, grace: Duration) -> io::Result<()> {
+        GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        handlers::set(orphan_signal(), on_signal, 0)?;
+        // SAFETY: a plain system call.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, orphan_signal()) };
         if nix::unistd::getppid().as_raw() != manager {
             // It died before we asked.
             on_signal(orphan_signal());
         }
-        Ok(Self(wake))
+        Ok(())
+    }
+
+    /// Takes back a wake-up for which nobody asked for a stop: whoever has the descriptor can write to it, and poll
+    /// would return at once for ever.
+    pub fn settle(&self) {
+        if !asked() {
+            // Nothing to read is all that can be wrong.
+            let _ = self.0.read();
+        }
     }
 
     /// Whether a stop was asked for.

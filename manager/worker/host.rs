@@ -2,13 +2,17 @@
 //!
 //! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
 //! on a job's path unless the plugin makes it.
+//!
+//! A process that the plugin has forked may log and nothing else: the connections, the orders and the page are its
+//! parent's, and a lock may have been held by a thread that the child does not have.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use gm_plugin_api::abi::{Host, RSlice, RStr};
 
 use crate::gearman::packet::encode;
+use crate::system::fork;
 use crate::worker::line;
 use crate::worker::orders::JobName;
 use crate::worker::sender::Sender;
@@ -54,8 +58,11 @@ pub fn job_ends() {
     current.sender = None;
 }
 
-/// Sends a packet of the job in hand; false where `job` is not that.
+/// Sends a packet of the job in hand; false where `job` is not that, and in a forked child.
 fn send(job: u64, send: impl FnOnce(&mut Sender, &[u8], &mut Vec<u8>) -> bool) -> bool {
+    if fork::is_child() {
+        return false;
+    }
     let mut current = current();
     if job == 0 || current.number != job {
         return false;
@@ -84,7 +91,10 @@ extern "C" fn warning(job: u64, bytes: RSlice<'_, u8>) -> bool {
 }
 
 extern "C" fn log(job: u64, level: u8, _target: RStr<'_>, text: RStr<'_>) {
-    if let Some(line) = line::get().filter(|line| line.wants(level)) {
+    let Some(line) = line::get().filter(|line| line.wants(level)) else { return };
+    if fork::is_child() {
+        line.log_in_child(level, text.as_str());
+    } else {
         line.log(level, name_of(job), text.as_str());
     }
 }
@@ -99,5 +109,17 @@ fn name_of(job: u64) -> Option<JobName> {
 }
 
 extern "C" fn stopping(_job: u64) -> bool {
-    line::get().is_none_or(|line| line.is_stopping())
+    line::get().is_none_or(|line| if fork::is_child() { line.was_stopping() } else { line.is_stopping() })
+}
+
+/// What a forked child that came back from the plugin does before it ends: the log is to say so.
+pub fn child_came_back() {
+    let Some(line) = line::get() else { return };
+    let current = match CURRENT.try_lock() {
+        Ok(current) => Some(current),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    };
+    let job = current.as_ref().filter(|current| current.number != 0);
+    line.child_came_back(job.map(|job| (job.function.as_str(), job.handle.as_slice())));
 }

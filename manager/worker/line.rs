@@ -22,12 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// A plugin's log line, a workload and a result are cut here, in bytes.
 const LOG_CUT: usize = 256;
+/// What a child that came back says; a job whose name makes it longer is left out.
+const CAME_BACK_ROOM: usize = 4096;
 
 static LINE: OnceLock<Line> = OnceLock::new();
 
 /// The worker's end of the channel.
 pub struct Line {
     channel: Channel,
+    /// Which socket that is: in a forked child the number may be another's by now.
+    socket: Option<(u64, u64)>,
     inbox: Mutex<Inbox>,
     leaving: AtomicBool,
     last_look_ns: AtomicU64,
@@ -43,6 +47,7 @@ struct Inbox {
 /// Sets up the line. Called once, by the worker's main function.
 pub fn open(channel: Channel, verbosity: u8) -> &'static Line {
     LINE.get_or_init(|| Line {
+        socket: channel.identity(),
         channel,
         inbox: Mutex::new(Inbox { buffer: vec![0; 4096], orders: VecDeque::new() }),
         leaving: AtomicBool::new(false),
@@ -156,7 +161,32 @@ impl Line {
     /// Whether the worker is to leave; looks for orders where it is time to. From any thread.
     pub fn is_stopping(&self) -> bool {
         self.look(clock::now());
+        self.was_stopping()
+    }
+
+    /// Whether the worker was to leave when somebody looked last.
+    pub fn was_stopping(&self) -> bool {
         self.leaving.load(Relaxed) || stop_signal::asked()
+    }
+
+    /// [`Line::log`] for a forked child: takes no lock, and what cannot be sent is lost.
+    pub fn log_in_child(&self, level: u8, text: &str) {
+        let text = format!("process {}: {}", std::process::id(), cut(text, LOG_CUT));
+        self.send_in_child(&orders::encode(&Word::Log { level, job: None, text }));
+    }
+
+    /// Says that this forked child has come back from a plugin. Takes no lock and no memory.
+    pub fn child_came_back(&self, job: Option<(&str, &[u8])>) {
+        let mut buffer = [0; CAME_BACK_ROOM];
+        let length = orders::encode_came_back(&mut buffer, std::process::id(), job);
+        self.send_in_child(&buffer[..length]);
+    }
+
+    fn send_in_child(&self, message: &[u8]) {
+        if self.socket.is_some() && self.channel.identity() == self.socket {
+            // The child has nobody else to tell.
+            let _ = self.channel.send(message, LOG_PATIENCE);
+        }
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {

@@ -11,7 +11,7 @@ mod leave;
 pub mod line;
 pub mod orders;
 pub mod plugin;
-mod quota;
+pub mod quota;
 mod ready;
 pub mod retry;
 mod runs;
@@ -32,7 +32,7 @@ use crate::system::errors::reason;
 use crate::system::page::PageWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{exit, memory};
+use crate::system::{exit, fork, handlers, memory};
 use orders::{Orders, Word};
 use plugin::Function;
 
@@ -86,7 +86,10 @@ fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopS
         memory::limit(most)?;
     }
     let page = PageWriter::map(page, orders.functions.len())?;
-    let stop = StopSignal::install(orders.manager, orders.limits.grace)?;
+    fork::watch(host::child_came_back)?;
+    handlers::catch_broken_pipes()?;
+    let stop = StopSignal::install()?;
+    stop.outlives(orders.manager, orders.limits.grace)?;
     Ok((page, stop))
 }
 

@@ -181,6 +181,13 @@ pub enum Word {
         /// How many.
         lines: u64,
     },
+    /// A process that the plugin had forked came back from it, and has ended. The process itself says it.
+    ForkCameBack {
+        /// Its process id.
+        child: u32,
+        /// The job in which it was forked, where it was in one.
+        job: Option<JobName>,
+    },
     /// It takes no more jobs.
     Leaving,
     /// All job servers have been taken leave of; the process ends next.
@@ -194,6 +201,27 @@ pub struct JobName {
     pub function: String,
     /// The job's handle, as text.
     pub handle: String,
+}
+
+/// [`Word::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a process with
+/// threads should not ask for memory. Without the job where that makes it too long. Returns its length.
+pub fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
+    #[derive(Serialize)]
+    enum Word<'a> {
+        ForkCameBack { child: u32, job: Option<JobName<'a>> },
+    }
+    #[derive(Serialize)]
+    struct JobName<'a> {
+        function: &'a str,
+        handle: &'a str,
+    }
+    let room = buffer.len();
+    let mut write = |job| {
+        let mut rest = &mut *buffer;
+        serde_json::to_writer(&mut rest, &Word::ForkCameBack { child, job }).ok().map(|()| room - rest.len())
+    };
+    let named = job.map(|(function, handle)| JobName { function, handle: std::str::from_utf8(handle).unwrap_or("?") });
+    write(named).or_else(|| write(None)).unwrap_or(0)
 }
 
 /// Puts a message into bytes.
@@ -213,6 +241,24 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_that_came_back_says_so_in_the_words_of_all_others() {
+        let job = |function: &str, handle: &str| JobName { function: function.into(), handle: handle.into() };
+        let long = "f".repeat(200);
+        for (given, expected) in [
+            (None, None),
+            (Some(("act", &b"H:a\"b:1"[..])), Some(job("act", "H:a\"b:1"))),
+            (Some(("act", b"H:\xff")), Some(job("act", "?"))),
+            (Some((long.as_str(), b"H:1")), None),
+        ] {
+            let mut buffer = [0; 200];
+            let length = encode_came_back(&mut buffer, 4711, given);
+            let word = decode::<Word>(&buffer[..length]).unwrap();
+            assert_eq!(word, Word::ForkCameBack { child: 4711, job: expected });
+        }
+        assert_eq!(encode_came_back(&mut [0; 8], 4711, None), 0);
+    }
 
     #[test]
     fn messages_come_back_as_they_went() {

@@ -75,7 +75,14 @@ impl Worker {
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
             if listens {
                 let now = clock::now();
-                if happened(&watched[0]).is_empty() { self.line.looked(now) } else { self.line.look_now(now) }
+                if happened(&watched[0]).is_empty() {
+                    self.line.looked(now)
+                } else {
+                    self.line.look_now(now)
+                }
+                if !happened(&watched[1]).is_empty() {
+                    self.stop.settle();
+                }
             }
             servers.into_iter().zip(watched[own..].iter().map(happened)).collect()
         };

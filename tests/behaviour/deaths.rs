@@ -208,7 +208,7 @@ fn what_a_plugin_leaves_behind_goes_or_is_reaped() {
 }
 
 /// A process that is a copy of a worker, but for its own number.
-fn forked(worker: Pid) -> Option<Pid> {
+pub fn forked(worker: Pid) -> Option<Pid> {
     let children = fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
 }

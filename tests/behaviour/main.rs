@@ -19,6 +19,7 @@ mod disk;
 mod drain;
 mod failing_calls;
 mod floods;
+mod forks;
 mod hostile;
 mod limits;
 mod logs;

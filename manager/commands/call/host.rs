@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use gm_plugin_api::abi::{Host, RSlice, RStr, level};
 
 use crate::logging::{escape, excerpt};
-use crate::system::stop_signal;
+use crate::system::{fork, stop_signal};
 
 /// How much is shown of data and warnings, in bytes.
 const SHOWN: usize = 256;
@@ -35,7 +35,7 @@ pub fn be_quiet() {
 }
 
 fn tell(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
-    let taken = job != 0 && JOB.load(Relaxed) == job;
+    let taken = job != 0 && JOB.load(Relaxed) == job && !fork::is_child();
     if taken && !QUIET.load(Relaxed) {
         print(what, &text());
     }

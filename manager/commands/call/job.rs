@@ -19,11 +19,11 @@ use crate::plugins::probe::load_in_place;
 use crate::plugins::text::Shown;
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
-use crate::system::exit;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
 use crate::system::title;
+use crate::system::{exit, fork, handlers};
 use crate::worker::job::{self, Assignment, within};
 use crate::worker::orders::{Word, decode, encode};
 use crate::worker::plugin::{Function, explain};
@@ -40,8 +40,6 @@ const SHOWN: usize = 1024;
 /// What the child is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    /// Process id of the command.
-    pub parent: i32,
     /// The function.
     pub function: FunctionName,
     /// What its symbol has in front of its name.
@@ -107,7 +105,13 @@ fn serve(with: Inheritance) -> Result<(), String> {
     let Inheritance { channel, page, order, workload, mut result } = with;
     let starts = |error: io::Error| format!(": the process for the job could not start: {}", reason(&error));
     let page = PageWriter::map(&page, 1).map_err(starts)?;
-    let stop = StopSignal::install(order.parent, Duration::ZERO).map_err(starts)?;
+    // The end of the command stays the end of this, at once: no caller waits for the job.
+    let prepare = || {
+        fork::watch(fork::tell_on_stderr)?;
+        handlers::catch_broken_pipes()?;
+        StopSignal::install()
+    };
+    let stop = prepare().map_err(starts)?;
     // What the command cannot hear it will miss only where this dies.
     let say = |word| drop(channel.send(&encode(&word), Duration::ZERO));
     say(Word::Loading { function: 0 });

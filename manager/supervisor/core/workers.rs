@@ -105,7 +105,7 @@ impl Core {
             Word::ServerDown { server, reason } => self.server_down(id, server, reason),
             Word::ServerMute { server } => self.server_mute(id, server),
             Word::Left | Word::Log { .. } | Word::Dropped { .. } => {}
-            Word::Connection { .. } | Word::Disconnection { .. } => {}
+            Word::Connection { .. } | Word::Disconnection { .. } | Word::ForkCameBack { .. } => {}
         }
     }
 

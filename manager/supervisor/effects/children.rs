@@ -19,6 +19,7 @@ use crate::system::errors::reason;
 use crate::system::page::PageView;
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn;
+use crate::worker::quota::Quota;
 
 /// Messages of one child taken in one turn of the loop, so that none holds up the others.
 const TURN: usize = 64;
@@ -49,6 +50,8 @@ pub struct Worker {
     pub versions: Vec<(String, String)>,
     /// Copies of its job-server sockets, by the connection's number.
     pub copies: Copies,
+    /// How much is still said of processes that its plugins fork and that come back.
+    pub forks: Quota,
 }
 
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.

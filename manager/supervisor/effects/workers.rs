@@ -48,7 +48,14 @@ impl Effects {
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
-        let worker = Worker { id: start.worker, page, functions, versions, copies: Default::default() };
+        let worker = Worker {
+            id: start.worker,
+            page,
+            functions,
+            versions,
+            copies: Default::default(),
+            forks: Default::default(),
+        };
         let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
@@ -154,6 +161,12 @@ impl Effects {
                 }
             }
             (Word::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
+            (Word::ForkCameBack { child, job }, _) => {
+                if let Some(turn) = worker.forks.ask(clock::now()) {
+                    let text = fork_came_back(child, turn.left_out);
+                    self.plugin_logged(id, 2, job, &text);
+                }
+            }
             (Word::Dropped { lines }, _) => {
                 let text = format!(
                     "{lines} log lines of worker {pid} were dropped, since they came faster than they could be written"
@@ -277,6 +290,15 @@ impl Effects {
         }
         sum
     }
+}
+
+/// What is logged of a process that came back from the plugin that had forked it; follows the function or the job.
+fn fork_came_back(child: u32, left_out: u64) -> String {
+    let more = if left_out == 0 { String::new() } else { format!(" ({left_out} more before it)") };
+    format!(
+        "a process that it forked (pid {child}) came back from it and was ended; its result is dropped, the worker's \
+         own counts: a forked child has to exec or to _exit{more}"
+    )
 }
 
 /// Versions of one function whose past is told apart: what a canary is compared with is among the latest.

@@ -19,6 +19,8 @@ const LC_ALL: i32 = 6;
 /// What a worker writes at its page's begin, in bytes: the header's words up to the handle.
 const HANDLE: usize = 48;
 
+static ONE: u64 = 1;
+
 /// The reporter of a job that is over.
 static KEPT: Mutex<Option<Reporter>> = Mutex::new(None);
 
@@ -32,6 +34,7 @@ unsafe extern "C" {
     fn getpgid(process: i32) -> i32;
     fn setresuid(real: u32, effective: u32, saved: u32) -> i32;
     fn close(fd: i32) -> i32;
+    fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
 }
 
 /// Does the step; nothing where there is none of that name.
@@ -47,6 +50,7 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
             _ => return Err(format!("setresuid: {}", std::io::Error::last_os_error()).into()),
         },
         "closefds" => close_those(|_| true),
+        "wake" => wake()?,
         "closesockets" => close_those(is_connection),
         "scribble" => scribble(&mut rest.parse()?)?,
         "haunt" => {
@@ -124,6 +128,18 @@ fn close_those(right: impl Fn(RawFd) -> bool) {
         // SAFETY: none: they belong to the worker, which is the point.
         unsafe { close(fd) };
     }
+}
+
+fn wake() -> Result<(), Failure> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let path = entry?.path();
+        if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == "anon_inode:[eventfd]") {
+            let number: RawFd = path.file_name().and_then(|name| name.to_str()).ok_or("a number")?.parse()?;
+            // SAFETY: none: it belongs to the worker, which is the point.
+            unsafe { write(number, (&raw const ONE).cast(), 8) };
+        }
+    }
+    Ok(())
 }
 
 fn is_connection(fd: RawFd) -> bool {

@@ -3,6 +3,7 @@
 //! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
 
+mod forking;
 mod hostile;
 mod parting;
 
@@ -41,6 +42,15 @@ unsafe extern "C" {
 /// | `alone PATH STEP` | the step, while there is such a file; the job fails where another has made it |
 /// | `abort`, `segv`, `exit N`, `_exit N` | the process ends so |
 /// | `fork PATH` | leaves a process that holds all descriptors until there is such a file, and is in no group of ours |
+/// | `split HOW` | from here on two processes do the steps; HOW is `fork`, `_Fork` or `clone` |
+/// | `inchild STEP`, `inparent STEP` | the step, in one of them |
+/// | `ended` | waits for the other one; its output is how that ended |
+/// | `asks PATH` | progress, data, a warning and whether to stop; the answers go into that file |
+/// | `dispositions PATH` | which signals are blocked, ignored and caught goes into that file |
+/// | `system PATH`, `command PATH` | that of a program that C or Rust starts; it is the output, too |
+/// | `brokenpipe` | writes to a pipe that nobody reads; its output is what comes of that |
+/// | `chatter` | a thread of its own sends data as fast as it can, to the job's end |
+/// | `wake` | writes to every eventfd of this process |
 /// | `deaf` | SIGTERM and SIGINT are ignored and blocked from now on |
 /// | `wander` | directory, umask, environment and locale change, and `setsid` is tried |
 /// | `regroup` | this process joins the manager's process group |
@@ -97,10 +107,15 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
             std::fs::remove_file(path)?;
             return output;
         }
-        _ => match hostile::step(verb, rest, job)? {
-            Some(output) => return Ok(output),
-            None => end(verb, rest)?,
-        },
+        _ => {
+            if let Some(output) = forking::step(verb, rest, job, |rest| step(rest, job, log))? {
+                return Ok(output);
+            }
+            match hostile::step(verb, rest, job)? {
+                Some(output) => return Ok(output),
+                None => end(verb, rest)?,
+            }
+        }
     }
     Ok(Vec::new())
 }

@@ -1,0 +1,94 @@
+//! Signal handlers of a process that runs plugins. In a forked child none of them holds: it is the plugin's, and what
+//! is sent to it must neither be ignored nor be taken for something sent to its parent.
+
+use std::io;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nix::libc::{self, c_int};
+
+use super::fork;
+
+/// A handler: async-signal-safe, and asks [`is_childs`] first.
+pub type Handler = extern "C" fn(c_int);
+
+/// One more than the highest signal there is.
+const SIGNALS: usize = 65;
+
+/// The handlers set here, by signal; 0 for none.
+static SET: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
+
+/// Sets a handler for this process, but not for its forked children.
+///
+/// # Errors
+/// The system's: no such signal, or out of memory.
+pub fn set(signal: c_int, handler: Handler, flags: c_int) -> io::Result<()> {
+    static REGISTERED: Once = Once::new();
+    let mut registered = Ok(());
+    REGISTERED.call_once(|| registered = fork::in_each_child(set_defaults));
+    registered?;
+    let address = handler as *const () as usize;
+    // SAFETY: a zeroed sigaction is a valid one with an empty mask; the handler is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = address;
+        action.sa_flags = flags;
+        if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if let Some(slot) = usize::try_from(signal).ok().and_then(|signal| SET.get(signal)) {
+        slot.store(address, Relaxed);
+    }
+    Ok(())
+}
+
+/// In a forked child: the defaults again, where a plugin has not set something of its own.
+extern "C" fn set_defaults() {
+    for (signal, ours) in SET.iter().enumerate() {
+        let ours = ours.load(Relaxed);
+        if ours != 0 && current(signal as c_int) == Some(ours) {
+            set_default(signal as c_int);
+        }
+    }
+}
+
+fn current(signal: c_int) -> Option<usize> {
+    // SAFETY: a zeroed sigaction is a valid one, and only written to.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0).then_some(action.sa_sigaction)
+    }
+}
+
+fn set_default(signal: c_int) {
+    // SAFETY: the default needs no handler; signal(2) is async-signal-safe.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// For the first line of a handler: whether the signal is for a child that was made without glibc's `fork` (or has not
+/// come out of it yet). It then gets what it would have got without us, as soon as the handler returns.
+pub fn is_childs(signal: c_int) -> bool {
+    let childs = fork::is_any_child();
+    if childs {
+        set_default(signal);
+        // SAFETY: plain system calls; the signal is blocked while its handler runs.
+        unsafe { libc::kill(libc::getpid(), signal) };
+    }
+    childs
+}
+
+/// Writing to a pipe that nobody reads is an error in this process, as std has it, and the usual end in what it starts.
+/// std ignores the signal, and exec would hand that on: C's `system()` runs no code of ours in between.
+///
+/// # Errors
+/// The system's, out of memory.
+pub fn catch_broken_pipes() -> io::Result<()> {
+    set(libc::SIGPIPE, on_broken_pipe, libc::SA_RESTART)
+}
+
+extern "C" fn on_broken_pipe(signal: c_int) {
+    let saved = nix::errno::Errno::last_raw();
+    is_childs(signal);
+    nix::errno::Errno::set_raw(saved);
+}
