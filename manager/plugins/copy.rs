@@ -116,7 +116,7 @@ pub(super) fn open(path: &Path) -> Result<File, Refusal> {
         ErrorKind::NotFound => Refusal::Vanished,
         _ => match fs::metadata(path) {
             Ok(meta) if !meta.is_file() => Refusal::NotAFile(kind(meta.file_type()).into()),
-            _ => Refusal::CannotOpen(reason(&e)),
+            _ => Refusal::cannot_open(reason(&e), &e),
         },
     })?;
     let found = opened.metadata().map_err(cannot_read)?.file_type();

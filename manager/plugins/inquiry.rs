@@ -49,6 +49,11 @@ impl Inquiry {
         self.stopped = Some(Ended::Deadline(self.patience));
     }
 
+    /// It is to be ended for a reason of ours.
+    pub fn stop(&mut self) {
+        self.stopped = Some(Ended::Stopped);
+    }
+
     /// Whether its end was already called for.
     pub fn is_over(&self) -> bool {
         self.stopped.is_some()

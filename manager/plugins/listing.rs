@@ -7,14 +7,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
-use super::scan::{Listing, Reason, What};
+use super::refusal::passes;
+use super::scan::{Listing, Reason, Unread, What};
 use super::text::Shown;
 use crate::system::errors::{dangling, reason};
 
 /// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
 /// file system does: for a thread of its own, not for the manager's.
 pub fn read(dir: &Path) -> Listing {
-    Listing { dir: dir.to_owned(), read: entries(dir).map_err(|e| failure(dir, &e)) }
+    let read = entries(dir).map_err(|e| Unread { text: failure(dir, &e), passes: passes(&e) });
+    Listing { dir: dir.to_owned(), read }
 }
 
 fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, What)>)> {
@@ -37,7 +39,7 @@ fn look(path: &Path) -> Option<What> {
         Err(e) => e,
     };
     if error.kind() != ErrorKind::NotFound {
-        return Some(What::Not(Reason::Unreadable(reason(&error))));
+        return Some(What::Not(Reason::Unreadable { text: reason(&error), passes: passes(&error) }));
     }
     dangling(path).map(|link| What::Not(Reason::Dangling(link.to)))
 }

@@ -9,9 +9,24 @@ use super::text::clipped;
 /// Longest text of the loader's that is kept.
 const MAX_DETAIL: usize = 4096;
 
+/// What the system says of want that may pass; glibc puts it at the end, whatever it says in front: "not found" is of a
+/// library that is there.
+const PASSING: &[&str] = &[
+    "Cannot allocate memory",
+    "Too many open files",
+    "Too many open files in system",
+    "Input/output error",
+    "Resource temporarily unavailable",
+    "Stale file handle",
+    "Connection timed out",
+];
+
 /// The refusal for an error text of `dlopen`. `copy` is the path it was given.
 pub fn refusal(text: &str, copy: &str) -> Refusal {
     let detail = clipped(text.as_bytes(), MAX_DETAIL);
+    if let Some(words) = PASSING.iter().find(|words| text.ends_with(*words)) {
+        return Refusal::NotLoadableNow { reason: (*words).to_owned(), detail };
+    }
     if let Some((library, _)) = text.split_once(": cannot open shared object file") {
         // Of the copy itself it would say so too, were it gone.
         if library != copy {
@@ -83,6 +98,14 @@ mod tests {
             (
                 "/s/store/incoming/1: failed to map segment from shared object",
                 "cannot be loaded: its code may not be mapped here (no memory left, or a security policy forbids it)",
+            ),
+            (
+                "libm.so.6: cannot open shared object file: Too many open files",
+                "cannot be loaded at present: Too many open files",
+            ),
+            (
+                "/s/store/incoming/1: failed to map segment from shared object: Cannot allocate memory",
+                "cannot be loaded at present: Cannot allocate memory",
             ),
             (
                 "/s/store/incoming/1: CPU ISA level is lower than required",

@@ -71,7 +71,7 @@ impl Trust {
             if links > MAX_LINKS {
                 return Err(Refusal::CannotOpen("too many links".into()));
             }
-            let target = fs::read_link(&next).map_err(|e| Refusal::CannotOpen(reason(&e)))?;
+            let target = fs::read_link(&next).map_err(|e| Refusal::cannot_open(reason(&e), &e))?;
             if target.is_absolute() {
                 at = PathBuf::from("/");
                 reached = lstat(&at)?;
@@ -121,7 +121,7 @@ fn steps(path: &Path) -> VecDeque<OsString> {
 }
 
 fn lstat(path: &Path) -> Result<Metadata, Refusal> {
-    fs::symlink_metadata(path).map_err(|e| Refusal::CannotOpen(format!("{}: {}", Shown(path), reason(&e))))
+    fs::symlink_metadata(path).map_err(|e| Refusal::cannot_open(format!("{}: {}", Shown(path), reason(&e)), &e))
 }
 
 #[cfg(test)]

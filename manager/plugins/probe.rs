@@ -1,9 +1,10 @@
 //! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go
 //! wrong with it goes wrong here: it may hang, crash, exit or lie, and the manager reads a message or an exit status.
 
+use std::cell::Cell;
 use std::error::Error as _;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use super::identity::Identity;
 use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
 use super::name::FunctionName;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, passes};
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::text::{clipped, escaped};
 use crate::system::errors::{reason, reason_at};
@@ -82,8 +83,47 @@ fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<
 fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal> {
     let copy = Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, trust: order.trust };
     let copied = copy.make()?;
-    let facts = elf::check(&ReadCache::new(&copied.file), &expect(&order.prefix, &order.function))?;
+    let facts = check(&copied.file, &expect(&order.prefix, &order.function))?;
     Ok((copied.hash, copied.source, facts))
+}
+
+/// The pre-check. A disk that fails is no damage of the file's.
+fn check(file: &File, expect: &Expect<'_>) -> Result<Facts, Refusal> {
+    let noting = Noting { file, failed: Cell::new(None) };
+    let checked = elf::check(&ReadCache::new(&noting), expect);
+    match noting.failed.take() {
+        Some(error) => Err(Refusal::CannotRead(reason(&error))),
+        None => checked,
+    }
+}
+
+/// A file that keeps the error of a read, of which `object` says only that there was one.
+struct Noting<'a> {
+    file: &'a File,
+    failed: Cell<Option<io::Error>>,
+}
+
+impl Read for &Noting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.file).read(buffer).map_err(|error| self.note(error))
+    }
+}
+
+impl Seek for &Noting<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        (&*self.file).seek(to).map_err(|error| self.note(error))
+    }
+}
+
+impl Noting<'_> {
+    /// Reads that were only interrupted are repeated, and seeks to nowhere come of what the file says.
+    fn note(&self, error: io::Error) -> io::Error {
+        let again = io::Error::from(error.kind());
+        if passes(&error) && error.kind() != io::ErrorKind::Interrupted {
+            self.failed.set(Some(error));
+        }
+        again
+    }
 }
 
 fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
@@ -97,9 +137,9 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
 /// Why it cannot be used.
 pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Refusal> {
     // Here nobody has seen it before, so it cannot have vanished.
-    fs::metadata(path).map_err(|error| Refusal::CannotOpen(reason_at(path, &error)))?;
+    fs::metadata(path).map_err(|error| Refusal::cannot_open(reason_at(path, &error), &error))?;
     let file = copy::open(path)?;
-    let facts = elf::check(&ReadCache::new(&file), &expect(prefix, function))?;
+    let facts = check(&file, &expect(prefix, function))?;
     runs_into_no_entry(&facts)?;
     drop(file);
     let symbol = format!("{prefix}{function}");

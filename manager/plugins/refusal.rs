@@ -2,7 +2,10 @@
 //! what is wrong and what to do about it; the system loader's own words, which often mislead, are kept apart as detail.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
+
+use nix::libc;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,9 @@ pub enum Refusal {
     /// The system's words.
     #[error("cannot be opened: {0}")]
     CannotOpen(String),
+    /// The system's words, for a reason that may pass: a disk that fails, no descriptors left.
+    #[error("cannot be opened at present: {0}")]
+    CannotOpenNow(String),
     /// What it is instead.
     #[error("is {0}, not a file")]
     NotAFile(String),
@@ -213,6 +219,14 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
+    /// dlopen refused for want of something that the system may have again later.
+    #[error("cannot be loaded at present: {reason}")]
+    NotLoadableNow {
+        /// The loader's words, cut.
+        reason: String,
+        /// The loader's words.
+        detail: String,
+    },
     /// An entry, but not as this manager lays it out.
     #[error(
         "exports {symbol} as an entry of {size} bytes, which has {ours} here; build it with the gm-plugin-api of this \
@@ -287,7 +301,7 @@ pub enum Refusal {
         signal: String,
     },
     /// SIGKILL.
-    #[error("was killed while it was looked at, probably for lack of memory; it is tried again when it changes")]
+    #[error("was killed while it was looked at, probably for lack of memory")]
     Killed,
     /// The probe ended before the library was loaded: not the library's doing.
     #[error("was not looked at: the probe {how} before loading it; please report this")]
@@ -303,7 +317,37 @@ pub enum Refusal {
     },
 }
 
+/// Whether the same file may be good at another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// The file is wrong until it changes.
+    Wrong,
+    /// What was in the way may pass: no memory, processes or descriptors, a deadline on a busy machine, a failing disk.
+    Passing,
+    /// The store has no room for it, or cannot be written to.
+    NoRoom,
+}
+
 impl Refusal {
+    /// Whether the same file may be good at another time.
+    pub fn lasts(&self) -> Lasts {
+        use Refusal::{
+            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied,
+            StoreFailed, StoreFull,
+        };
+        match self {
+            StoreFull { .. } | StoreFailed { .. } | NoExec { .. } => Lasts::NoRoom,
+            CannotOpenNow(_) | CannotRead(_) | Changing | NotLoadableNow { .. } => Lasts::Passing,
+            Hung { .. } | CopyHung { .. } | Killed | ProbeDied { .. } => Lasts::Passing,
+            _ => Lasts::Wrong,
+        }
+    }
+
+    /// For an error of the system's on opening a file or on the way to it, and what is said of it.
+    pub(super) fn cannot_open(words: String, error: &io::Error) -> Self {
+        if passes(error) { Refusal::CannotOpenNow(words) } else { Refusal::CannotOpen(words) }
+    }
+
     /// The sentence with the file it is about in front.
     pub fn about<'a>(&'a self, path: &'a Path) -> impl fmt::Display + 'a {
         fmt::from_fn(move |f| write!(f, "{} {self}", Shown(path)))
@@ -315,10 +359,68 @@ impl Refusal {
         | Refusal::MissingVersion { detail, .. }
         | Refusal::MissingSymbol { detail, .. }
         | Refusal::NotLoadable { detail, .. }
+        | Refusal::NotLoadableNow { detail, .. }
         | Refusal::Layout { detail, .. }) = self
         else {
             return None;
         };
         (!detail.is_empty()).then_some(detail)
+    }
+}
+
+/// Whether an error on looking at a path may pass by itself. Those that say something of the path do not: it has to be
+/// changed, and then it is looked at again.
+pub(super) fn passes(error: &io::Error) -> bool {
+    const OF_THE_PATH: &[i32] = &[
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EACCES,
+        libc::EPERM,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+        libc::EINVAL,
+        libc::ENXIO,
+        libc::ENODEV,
+        libc::EOVERFLOW,
+    ];
+    error.raw_os_error().is_some_and(|code| !OF_THE_PATH.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass() {
+        for (code, expected) in [
+            (libc::EMFILE, true),
+            (libc::ENFILE, true),
+            (libc::EIO, true),
+            (libc::ENOMEM, true),
+            (libc::ESTALE, true),
+            (libc::ETIMEDOUT, true),
+            (libc::EACCES, false),
+            (libc::ELOOP, false),
+            (libc::ENOENT, false),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(passes(&error), expected, "{error}");
+            let expected = if expected { Lasts::Passing } else { Lasts::Wrong };
+            assert_eq!(Refusal::cannot_open(String::new(), &error).lasts(), expected, "{error}");
+        }
+        for (refusal, expected) in [
+            (Refusal::Killed, Lasts::Passing),
+            (Refusal::Hung { seconds: 10 }, Lasts::Passing),
+            (Refusal::CopyHung { seconds: 10 }, Lasts::Passing),
+            (Refusal::ProbeDied { how: "exited with code 101".into() }, Lasts::Passing),
+            (Refusal::CannotRead("Input/output error".into()), Lasts::Passing),
+            (Refusal::NoExec { dir: "/s".into() }, Lasts::NoRoom),
+            (Refusal::Crashed { signal: "SIGSEGV".into() }, Lasts::Wrong),
+            (Refusal::Exited { code: 1 }, Lasts::Wrong),
+            (Refusal::Empty, Lasts::Wrong),
+            (Refusal::Vanished, Lasts::Wrong),
+        ] {
+            assert_eq!(refusal.lasts(), expected, "{refusal}");
+        }
     }
 }

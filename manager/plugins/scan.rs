@@ -49,6 +49,8 @@ pub struct Scan {
     pub warnings: Vec<Warning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
     pub failed_dirs: Vec<(PathBuf, String)>,
+    /// Whether something could not be looked at for a reason that may pass without any change there.
+    pub look_again: bool,
 }
 
 /// Why a file is no candidate. The text follows the file's path.
@@ -73,8 +75,13 @@ pub enum Reason {
     #[error("is a link to {to}, which does not exist", to = Shown(.0))]
     Dangling(PathBuf),
     /// `stat` failed.
-    #[error("cannot be looked at: {0}")]
-    Unreadable(String),
+    #[error("cannot be looked at: {text}")]
+    Unreadable {
+        /// The system's words.
+        text: String,
+        /// Whether it may be better soon.
+        passes: bool,
+    },
     /// Another file of the same function counts.
     #[error("is passed over: {by} serves the same function", by = Shown(.0))]
     PassedOver(PathBuf),
@@ -144,7 +151,16 @@ pub struct Listing {
     /// As configured.
     pub dir: PathBuf,
     /// Its real path and what lies in it; or why it could not be read.
-    pub read: Result<(PathBuf, Vec<(OsString, What)>), String>,
+    pub read: Result<(PathBuf, Vec<(OsString, What)>), Unread>,
+}
+
+/// Why a directory could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// One sentence.
+    pub text: String,
+    /// Whether it may be better soon.
+    pub passes: bool,
 }
 
 /// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
@@ -158,7 +174,10 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
     let mut seen: Vec<PathBuf> = Vec::new();
     for Listing { dir, read } in listings {
         match read {
-            Err(why) => scan.failed_dirs.push((dir, why)),
+            Err(Unread { text, passes }) => {
+                scan.failed_dirs.push((dir, text));
+                scan.look_again |= passes;
+            }
             Ok((real, _)) if seen.contains(&real) => scan.warnings.push(Warning::SameDirectory { dir, real }),
             Ok((real, entries)) => {
                 let own = scan.directory(&dir, &real, entries);
@@ -183,6 +202,7 @@ impl Scan {
                     taken.push((spelling, Candidate { function, dir: dir.to_owned(), path, identity }));
                 }
                 Err(reason) => {
+                    self.look_again |= matches!(reason, Reason::Unreadable { passes: true, .. });
                     if let Ok((function, _)) = name::function_of(&file_name) {
                         let (dir, path, reason) = (dir.to_owned(), path.clone(), reason.clone());
                         self.obstacles.push(Obstacle { function, dir, path, reason });

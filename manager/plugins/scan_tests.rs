@@ -26,7 +26,7 @@ fn lines(scan: &Scan) -> Vec<String> {
 #[test]
 fn cases() {
     let file = |ino| What::File(identity(ino));
-    let gone = |dir: &str| Listing { dir: dir.into(), read: Err("is gone".into()) };
+    let gone = |dir: &str| Listing { dir: dir.into(), read: Err(Unread { text: "is gone".into(), passes: false }) };
     let cases: Vec<(&str, Vec<Listing>, Vec<&str>)> = vec![
         ("nothing", vec![], vec![]),
         ("an empty directory", vec![listing("a", vec![])], vec![]),

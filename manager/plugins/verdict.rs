@@ -145,11 +145,7 @@ mod tests {
                 vec![&loading],
                 "crashed with signal 36 while loading (in a constructor, or it is damaged); try it under a debugger",
             ),
-            (
-                Ended::Signalled(9),
-                vec![&loading],
-                "was killed while it was looked at, probably for lack of memory; it is tried again when it changes",
-            ),
+            (Ended::Signalled(9), vec![&loading], "was killed while it was looked at, probably for lack of memory"),
             (
                 ten,
                 vec![&loading],
@@ -177,11 +173,7 @@ mod tests {
                 vec![],
                 "was not looked at: the probe exited with code 101 before loading it; please report this",
             ),
-            (
-                Ended::Signalled(9),
-                vec![],
-                "was killed while it was looked at, probably for lack of memory; it is tried again when it changes",
-            ),
+            (Ended::Signalled(9), vec![], "was killed while it was looked at, probably for lack of memory"),
         ];
         for (ended, messages, expected) in cases {
             let messages: Vec<Vec<u8>> = messages.into_iter().map(<[u8]>::to_vec).collect();

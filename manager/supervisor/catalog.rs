@@ -1,5 +1,7 @@
 //! Which functions there are, and in which version: what scans and probes come to. Pure.
 
+mod failure;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use super::event::{Event, seconds};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Obstacle, Scan};
+pub use failure::Failure;
+use failure::Retry;
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ struct Entry {
     /// What the file holds, where it was good enough to be stored.
     content: Option<Version>,
     refused: Option<String>,
+    /// It was refused for a reason that may pass.
+    retry: Option<Retry>,
     /// Its file is missing: when it is gone if it does not come back.
     goes: Option<Duration>,
 }
@@ -188,12 +194,13 @@ impl Catalog {
         entry.probing = false;
         entry.next = None;
         entry.refused = Some(reason.clone());
+        entry.retry = None;
         if entry.version.is_none() {
             (entry.version, entry.changed) = (last_good, now);
         }
         let serving = entry.version.as_ref().map(|version| version.hash.clone());
         let path = path.to_string_lossy().into_owned();
-        Some(Event::LibraryRefused { function: function.to_string(), path, reason, serving })
+        Some(Event::LibraryRefused { function: function.to_string(), path, reason, serving, again: None })
     }
 
     /// Whether the file has to be probed; remembers it as being probed then.
@@ -206,6 +213,7 @@ impl Catalog {
             Some(entry) => {
                 entry.candidate = candidate.clone();
                 entry.probing = true;
+                entry.retry = None;
                 true
             }
             None => {
@@ -247,7 +255,7 @@ impl Catalog {
         &mut self,
         function: &str,
         identity: &Identity,
-        result: Result<Version, String>,
+        result: Result<Version, Failure>,
         now: Duration,
     ) -> Probed {
         // A file that changed again meanwhile has a probe of its own under way.
@@ -256,15 +264,19 @@ impl Catalog {
         };
         entry.probing = false;
         match result {
-            Err(reason) => self.refuse(function, reason, now),
+            Err(failure) => self.refuse(function, failure, now),
             Ok(version) => self.found(function, version, now),
         }
     }
 
-    /// A file that cannot be served. Where nothing is served yet, the last good version is.
-    fn refuse(&mut self, function: &str, reason: String, now: Duration) -> Probed {
+    /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
+    /// taken again found as it was is not told again.
+    fn refuse(&mut self, function: &str, failure: Failure, now: Duration) -> Probed {
         let fallback = self.memory.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
+        let Failure { reason, lasts } = failure;
+        let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
+        entry.retry = Retry::after(entry.retry, lasts, now);
         entry.refused = Some(reason.clone());
         entry.next = None;
         let news = entry.version.is_none() && fallback.is_some();
@@ -273,8 +285,10 @@ impl Catalog {
         }
         let serving = entry.version.as_ref().map(|version| version.hash.clone());
         let path = entry.candidate.path.to_string_lossy().into_owned();
-        let refused = Event::LibraryRefused { function: function.to_owned(), path, reason, serving };
-        Probed { events: vec![refused], news, ..Probed::default() }
+        let again = entry.retry.map(|retry| seconds(retry.wait()));
+        let refused = Event::LibraryRefused { function: function.to_owned(), path, reason, serving, again };
+        let events = if is_told { Vec::new() } else { vec![refused] };
+        Probed { events, news, ..Probed::default() }
     }
 
     fn found(&mut self, function: &str, version: Version, now: Duration) -> Probed {
@@ -293,9 +307,9 @@ impl Catalog {
                 "version {} was given up before: {reason}; `gm-native retry {function}` tries it again",
                 version.hash
             );
-            return Probed { unpinned, ..self.refuse(function, text, now) };
+            return Probed { unpinned, ..self.refuse(function, text.into(), now) };
         }
-        entry.refused = None;
+        (entry.refused, entry.retry) = (None, None);
         if entry.version.is_none() {
             // What was good before is served while the new file is tried, also over a restart.
             entry.version = last_good;
@@ -327,7 +341,26 @@ impl Catalog {
     pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
         entry.probing = true;
+        entry.retry = None;
         Some(entry.candidate.clone())
+    }
+
+    /// Files that are to be probed again although they have not changed: what they failed for may have passed. Nothing
+    /// waits for such a look.
+    pub fn retries(&mut self, now: Duration) -> Vec<Candidate> {
+        let due = self.entries.values_mut().filter(|entry| entry.goes.is_none());
+        let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
+        due.collect()
+    }
+
+    /// When the next of them is due.
+    pub fn retry_due(&self) -> Option<Duration> {
+        self.entries.values().filter(|entry| entry.goes.is_none()).filter_map(|entry| entry.retry?.due()).min()
+    }
+
+    /// Whether a file that was refused is going to be looked at again as it is.
+    pub fn has_retries(&self) -> bool {
+        self.entries.values().any(|entry| entry.retry.is_some())
     }
 
     /// New versions that wait for a canary or have one: function and hash, by function.
@@ -446,6 +479,7 @@ impl Entry {
             next: None,
             content: None,
             refused: None,
+            retry: None,
             goes: None,
         }
     }

@@ -19,7 +19,7 @@ mod workers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::catalog::{Catalog, Memory, Version};
+use super::catalog::{Catalog, Failure, Memory, Version};
 use super::event::{Event, seconds};
 use super::fate::Deaths;
 use super::life::{Happening, Life, Why};
@@ -227,7 +227,8 @@ impl Core {
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
         let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
-        let all = all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at).filter(|at| *at > now);
+        let all = all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at);
+        let all = all.chain(self.catalog.retry_due()).filter(|at| *at > now);
         // A look that is due is not over before it was taken.
         all.chain(self.look_due()).min()
     }
@@ -253,7 +254,7 @@ impl Core {
         }
     }
 
-    fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, String>, now: Duration) {
+    fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, Failure>, now: Duration) {
         let probed = self.catalog.probed(function, identity, result, now);
         probed.events.into_iter().for_each(|event| self.tell(event));
         if probed.unpinned {
@@ -360,6 +361,9 @@ impl Core {
     fn tick(&mut self, now: Duration) {
         if self.look_at.take_if(|at| now >= *at).is_some() {
             self.do_next(Action::Scan);
+        }
+        if matches!(self.phase, Phase::Starting | Phase::Running) {
+            self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));
         }
         let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| now >= at));
         let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();

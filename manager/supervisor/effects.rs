@@ -41,8 +41,8 @@ pub use reload::log_target;
 use versions::Known;
 use workers::Past;
 
-/// Before a scan is tried again for which there was no thread.
-const SCAN_PAUSE: Duration = Duration::from_secs(1);
+/// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
+const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,8 +71,10 @@ pub struct Effects {
     watch: Option<(Arc<Mutex<Watch>>, Notices)>,
     scanning: bool,
     scan_again: bool,
-    /// When a scan is tried again for which there was no thread.
+    /// When a scan is tried again that could not be made or not see everything.
     scan_at: Option<Duration>,
+    /// How long the next such pause is.
+    scan_pause: Duration,
     /// Watch failures that were told.
     unwatched: Vec<String>,
     host: String,
@@ -150,6 +152,7 @@ impl Effects {
             scanning: false,
             scan_again: false,
             scan_at: None,
+            scan_pause: SCAN_PAUSE[0],
             unwatched: Vec::new(),
             host,
             children: BTreeMap::new(),
@@ -172,6 +175,7 @@ impl Effects {
         match action {
             Action::Scan => self.scan(),
             Action::Probe(candidate) => self.probe(candidate),
+            Action::ProbeAgain(candidate) => self.probe_again(candidate),
             Action::Resolve { server, host } => self.look_up(server, &host),
             Action::AskVersion { server, addresses } => self.ask_version(server, addresses),
             Action::Start(start) => self.start(&start),
@@ -218,16 +222,15 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.children.values().filter_map(Child::deadline).chain(self.probes.due()).chain(self.scan_at).min()
+        self.children.values().filter_map(Child::deadline).chain(self.scan_at).min()
     }
 
-    /// Ends children whose time is up, and tries again what the store could not take.
+    /// Ends children whose time is up, and reads worker_dir again where that could not be done.
     pub fn tick(&mut self) {
         let now = clock::now();
         let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
         let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.times_out(id));
-        self.probe_homeless(now);
         if self.scan_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
@@ -279,12 +282,17 @@ impl Effects {
         };
         if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
             self.scanning = false;
-            self.scan_at = Some(clock::now() + SCAN_PAUSE);
+            self.scan_later();
             self.trouble(format!(
                 "no thread could be started to read worker_dir: {}; it is tried again (raise the limit of tasks)",
                 reason(&error)
             ));
         }
+    }
+
+    fn scan_later(&mut self) {
+        self.scan_at = Some(clock::now() + self.scan_pause);
+        self.scan_pause = (self.scan_pause * 2).min(SCAN_PAUSE[1]);
     }
 
     /// Takes in what was found out beside the loop.
@@ -302,6 +310,10 @@ impl Effects {
         news.into_iter().for_each(|text| self.trouble(text));
         self.unwatched = scanned.unwatched;
         self.scanning = false;
+        match scanned.scan.look_again {
+            true => self.scan_later(),
+            false => (self.scan_at, self.scan_pause) = (None, SCAN_PAUSE[0]),
+        }
         if std::mem::take(&mut self.scan_again) {
             self.scan();
         }

@@ -82,6 +82,8 @@ pub enum Event {
         reason: String,
         /// The version that goes on being served, if there is one.
         serving: Option<String>,
+        /// After how many seconds it is looked at again as it is, where the reason may pass.
+        again: Option<f64>,
     },
     /// A library was checked and stored.
     FunctionFound {

@@ -14,5 +14,6 @@ mod broken;
 mod control;
 mod disk;
 mod load;
+mod passing;
 mod scene;
 mod seeing;

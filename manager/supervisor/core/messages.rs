@@ -8,7 +8,7 @@ use crate::config::{Config, HostPort};
 use crate::gearman::admin::Version as ServerVersion;
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
-use crate::supervisor::catalog::Version;
+use crate::supervisor::catalog::{Failure, Version};
 use crate::supervisor::event::Event;
 use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::reconcile::WorkerId;
@@ -26,8 +26,8 @@ pub enum Input {
         function: String,
         /// The file as it was found.
         identity: Identity,
-        /// The stored version, or one sentence.
-        result: Result<Version, String>,
+        /// The stored version, or why there is none.
+        result: Result<Version, Failure>,
     },
     /// A job server's name was looked up.
     Resolved {
@@ -142,6 +142,8 @@ pub enum Action {
     Scan,
     /// Probe a file.
     Probe(Candidate),
+    /// Probe a file that has not changed since it failed for a passing reason. Others go before it.
+    ProbeAgain(Candidate),
     /// Look a job server's name up.
     Resolve {
         /// Which server.

@@ -68,6 +68,11 @@ impl Core {
         let dirs = dirs.join(", ");
         let left_out = self.plan.left_out.iter().map(|(name, reason)| format!("{name}: {reason}"));
         let reasons: Vec<String> = refused.iter().cloned().chain(left_out).collect();
+        if self.catalog.has_retries() {
+            self.announced = true;
+            let note = format!("nothing can be served yet, and it is tried again and again: {}", reasons.join("; "));
+            return self.do_next(Action::Announce(Some(note)));
+        }
         match (reasons.is_empty(), self.config.auto_update) {
             (true, true) => {
                 self.announced = true;

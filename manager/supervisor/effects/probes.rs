@@ -1,6 +1,6 @@
 //! Probes: a few at a time, each with a deadline.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Effects;
@@ -9,60 +9,34 @@ use crate::plugins::inquiry::{Inquiry, nonce};
 use crate::plugins::name::FunctionName;
 use crate::plugins::permissions::Trust;
 use crate::plugins::probe::ROLE;
-use crate::plugins::refusal::Refusal;
+use crate::plugins::refusal::{Lasts, Refusal};
 use crate::plugins::report::{Found, ProbeOrder, encode};
 use crate::plugins::scan::Candidate;
-use crate::supervisor::catalog::Version;
+use crate::supervisor::catalog::{Failure, Version};
 use crate::supervisor::core::Input;
 use crate::system::clock;
+use crate::system::ears::ChildId;
 use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
 /// Probes under way at the same time.
 const AT_ONCE: usize = 4;
-/// A file for which there was no room in the store is tried again after the first of these, then ever more rarely.
-const ROOM: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// Files that wait for their probe.
 #[derive(Default)]
 pub struct Probes {
     waiting: VecDeque<Candidate>,
     running: usize,
+    /// Files that have not changed since they failed: one at a time beside the others, which they must not hold up.
+    again: VecDeque<Candidate>,
+    running_again: usize,
     count: u64,
-    /// Files that the store could not take.
-    homeless: BTreeMap<FunctionName, Homeless>,
-}
-
-/// A file that may be good, and could not be stored.
-struct Homeless {
-    candidate: Candidate,
-    /// When it is tried again; `None` while it is.
-    at: Option<Duration>,
-    wait: Duration,
-}
-
-/// Why there is no version.
-enum Refused {
-    /// The file is bad.
-    File(String),
-    /// The store could not take it, which may pass.
-    Store(String),
 }
 
 impl Probes {
-    /// When a file that could not be stored is tried again.
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.homeless.values().filter_map(|homeless| homeless.at).min()
-    }
-
-    /// Notes that the store could not take the file; true where that is news.
-    fn has_no_room(&mut self, candidate: &Candidate, now: Duration) -> bool {
-        let before = self.homeless.get(&candidate.function).filter(|before| before.candidate == *candidate);
-        let wait = before.map_or(ROOM[0], |before| (before.wait * 2).min(ROOM[1]));
-        let news = before.is_none();
-        let homeless = Homeless { candidate: candidate.clone(), at: Some(now + wait), wait };
-        self.homeless.insert(candidate.function.clone(), homeless);
-        news
+    /// How many are under way.
+    fn lane(&mut self, again: bool) -> &mut usize {
+        if again { &mut self.running_again } else { &mut self.running }
     }
 }
 
@@ -71,6 +45,8 @@ pub struct Probe {
     candidate: Candidate,
     inquiry: Inquiry,
     deadline: Duration,
+    /// Of a file that has not changed since it failed.
+    again: bool,
 }
 
 impl Probe {
@@ -99,18 +75,13 @@ impl Effects {
     pub(super) fn probe(&mut self, candidate: Candidate) {
         // Only the newest state of a file is of interest.
         self.probes.waiting.retain(|waiting| waiting.function != candidate.function);
-        self.probes.homeless.remove(&candidate.function);
+        self.probes.again.retain(|waiting| waiting.function != candidate.function);
         self.probes.waiting.push_back(candidate);
         self.next_probes();
     }
 
-    /// Tries again what the store could not take.
-    pub(super) fn probe_homeless(&mut self, now: Duration) {
-        for homeless in self.probes.homeless.values_mut() {
-            if homeless.at.take_if(|at| now >= *at).is_some() {
-                self.probes.waiting.push_back(homeless.candidate.clone());
-            }
-        }
+    pub(super) fn probe_again(&mut self, candidate: Candidate) {
+        self.probes.again.push_back(candidate);
         self.next_probes();
     }
 
@@ -118,11 +89,16 @@ impl Effects {
         while self.probes.running < AT_ONCE
             && let Some(candidate) = self.probes.waiting.pop_front()
         {
-            self.start_probe(candidate);
+            self.start_probe(candidate, false);
+        }
+        while self.probes.running_again == 0
+            && let Some(candidate) = self.probes.again.pop_front()
+        {
+            self.start_probe(candidate, true);
         }
     }
 
-    fn start_probe(&mut self, candidate: Candidate) {
+    fn start_probe(&mut self, candidate: Candidate, again: bool) {
         self.probes.count += 1;
         let unique = format!("{}-{}", std::process::id(), self.probes.count);
         let strict = self.config.strict_permissions || nix::unistd::geteuid().is_root();
@@ -137,34 +113,43 @@ impl Effects {
         };
         let patience = self.config.probe_timeout;
         let inquiry = Inquiry::new(order.clone(), patience);
-        let probe = Probe { candidate: candidate.clone(), inquiry, deadline: clock::now() + patience };
-        let started = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe))).and_then(|id| {
-            self.probes.running += 1;
-            let bytes = encode(&order).map_err(std::io::Error::other)?;
-            self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&bytes, Duration::ZERO))
+        let probe = Probe { candidate: candidate.clone(), inquiry, deadline: clock::now() + patience, again };
+        let started = encode(&order).map_err(std::io::Error::other).and_then(|bytes| {
+            let id = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe)))?;
+            Ok((id, bytes))
         });
-        if let Err(error) = started {
-            self.probed(&candidate, Err(format!("no process could be started to look at it: {}", reason(&error))));
+        match started {
+            Ok((id, bytes)) => {
+                *self.probes.lane(again) += 1;
+                self.order_probe(id, &bytes);
+            }
+            Err(error) => {
+                let reason = format!("no process could be started to look at it: {}", reason(&error));
+                self.probed(&candidate, Err(Failure { reason, lasts: Lasts::Passing }));
+            }
+        }
+    }
+
+    /// A probe that cannot be told what to do would wait for that until its deadline.
+    fn order_probe(&mut self, id: ChildId, order: &[u8]) {
+        let Some(child) = self.children.get_mut(&id) else { return };
+        if child.channel.send(order, Duration::ZERO).is_err() {
+            if let Kind::Probe(probe) = &mut child.kind {
+                probe.inquiry.stop();
+            }
+            self.kill(id);
         }
     }
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
-        self.probes.running -= 1;
-        let candidate = &probe.candidate;
-        let result = match self.adopt(&probe, probe.inquiry.judge(reaped.end)) {
-            // Said once; what the last one said still holds.
-            Err(Refused::Store(reason)) => self.probes.has_no_room(candidate, clock::now()).then_some(Err(reason)),
-            Err(Refused::File(reason)) => Some(Err(reason)),
-            Ok(version) => Some(Ok(version)),
-        };
-        if let Some(result) = result {
-            self.probed(candidate, result);
-        }
+        *self.probes.lane(probe.again) -= 1;
+        let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
+        self.probed(&probe.candidate, result);
         self.next_probes();
     }
 
     /// Takes a good copy into the store; removes a bad one.
-    fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, Refused> {
+    fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, Failure> {
         let copy = &probe.inquiry.order().copy_to;
         let found = match result {
             Ok(found) => found,
@@ -172,19 +157,16 @@ impl Effects {
                 if let Err(error) = self.store.discard(copy) {
                     self.trouble(error.to_string());
                 }
-                let text = refusal.to_string();
-                use Refusal::{NoExec, StoreFailed, StoreFull};
-                let of_the_store = matches!(refusal, StoreFull { .. } | StoreFailed { .. } | NoExec { .. });
-                return Err(if of_the_store { Refused::Store(text) } else { Refused::File(text) });
+                return Err(Failure { reason: refusal.to_string(), lasts: refusal.lasts() });
             }
         };
         let stored = self.store.adopt(copy, found.hash, &probe.candidate.function);
-        let stored = stored.map_err(|error| Refused::Store(error.to_string()))?;
+        let stored = stored.map_err(|error| Failure { reason: reason(&error), lasts: Lasts::NoRoom })?;
         let warning = found.warning().map(|text| format!("its library {text}"));
         Ok(self.known.add(stored, found.version, warning))
     }
 
-    fn probed(&mut self, candidate: &Candidate, result: Result<Version, String>) {
+    fn probed(&mut self, candidate: &Candidate, result: Result<Version, Failure>) {
         let (function, identity) = (candidate.function.to_string(), candidate.identity);
         self.inputs.push_back(Input::Probed { function, identity, result });
     }

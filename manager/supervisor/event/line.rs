@@ -31,9 +31,11 @@ impl Event {
                     seconds.map_or("until one is there again".into(), |s| format!("for {s} s, if none comes back"));
                 format!("worker_dir {} holds no library any more; what it held goes on {end}", escape(path))
             }
-            Self::LibraryRefused { function, path, reason, serving } => {
+            Self::LibraryRefused { function, path, reason, serving, again } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on being served"));
-                format!("{function}: {} cannot be used: {reason}{goes_on}", escape(path))
+                let again =
+                    again.map_or(String::new(), |s| format!("; it is tried again in {s} s, then later and later"));
+                format!("{function}: {} cannot be used: {reason}{goes_on}{again}", escape(path))
             }
             Self::FunctionFound { function, version, crate_version, path, replaces } => {
                 let replaces = replaces.as_ref().map_or(String::new(), |old| format!(", replaces {old}"));

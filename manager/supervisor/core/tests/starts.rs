@@ -1,6 +1,7 @@
 //! Starts that fail: who is blamed, and who is not started again.
 
 use super::*;
+use crate::plugins::refusal::Lasts;
 
 /// What the death of a worker at its start is put down to.
 fn dies_starting(stage: &mut Stage, id: u64, word: Word, end: End) {
@@ -35,6 +36,60 @@ fn workers_start_with_the_last_answer_also_where_that_is_a_no() {
         stage.input(last);
         assert_eq!(stage.did(), ["start good"]);
     }
+}
+
+/// M19.
+#[test]
+fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
+    let killed = || Input::Probed {
+        function: "a".into(),
+        identity: identity(1),
+        result: Err(Failure { reason: "was killed".into(), lasts: Lasts::Passing }),
+    };
+    let mut stage = Stage::new("[GearmanManager]\nrescan_interval = 0\n");
+    stage.input(scan(&[("a", 1)])).input(killed());
+    assert!(stage.did().pop().unwrap().starts_with("announce Some(\"nothing can be served yet"));
+    let start = stage.now;
+    for wait in [1, 2, 4, 8] {
+        let due = stage.core.next_due(stage.now).unwrap();
+        assert_eq!(due - stage.now, Duration::from_secs(wait));
+        stage.later(due - stage.now - Duration::from_millis(1));
+        assert_eq!(stage.did(), [""; 0], "not before");
+        stage.later(Duration::from_millis(1));
+        assert_eq!(stage.did(), ["probe again a"]);
+        stage.input(killed());
+    }
+    assert_eq!(stage.now - start, Duration::from_secs(15));
+    assert_eq!(stage.told(|event| matches!(event, Event::LibraryRefused { again: Some(1.0), .. })), 1, "said once");
+    assert_eq!(stage.core.refused().count(), 1);
+    // A change of the file is looked at at once, and the waits begin anew.
+    stage.input(scan(&[("a", 2)]));
+    assert_eq!(stage.did(), ["probe a"]);
+    stage.input(Input::Probed { function: "a".into(), identity: identity(2), result: Err("is empty".into()) });
+    stage.later(Duration::from_secs(3600));
+    assert_eq!(stage.did(), [""; 0], "a file that is wrong is not");
+    stage.input(scan(&[("a", 3)])).input(found("a", 3));
+    assert_eq!(stage.did(), ["probe a", "good a a-3", "start a"]);
+    assert_eq!(stage.core.refused().count(), 0);
+}
+
+/// A file that is gone, or a manager that leaves, has no need of it.
+#[test]
+fn nothing_is_probed_again_in_vain() {
+    let killed = Failure { reason: "was killed".into(), lasts: Lasts::Passing };
+    let failed = || Input::Probed { function: "a".into(), identity: identity(1), result: Err(killed.clone()) };
+    let mut gone = Stage::new("[GearmanManager]\n");
+    gone.input(scan(&[("a", 1), ("b", 1)])).input(found("b", 1)).input(failed());
+    gone.input(scan(&[("b", 1)]));
+    gone.did();
+    gone.later(Duration::from_secs(10)).input(scan(&[("b", 1)]));
+    assert!(!gone.did().contains(&"probe again a".to_owned()));
+    let mut stops = Stage::new("[GearmanManager]\n");
+    stops.input(scan(&[("a", 1), ("b", 1)])).input(found("b", 1)).input(failed());
+    stops.input(Input::Stop { by: "SIGTERM" });
+    stops.did();
+    stops.later(Duration::from_secs(2));
+    assert!(!stops.did().contains(&"probe again a".to_owned()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::hint::black_box;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
@@ -14,7 +15,7 @@ use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// After the mark eight bytes of a version and eight of a mood, both filled up with spaces. Moods: `good`, `crash` and
-/// `fail` in a job, `new` (which fails), `exit125` (in `new`).
+/// `fail` in a job, `new` (which fails), `exit125` (in `new`); `killed` and `slow` are about loading, see [`load`].
 static STAMP: [u8; 38] = *b"gm-native test stamp: 0       good    ";
 
 fn stamp(place: usize) -> String {
@@ -48,6 +49,24 @@ fn answer(job: &Job) -> JobResult {
     }
     Ok(stamp(22).into())
 }
+
+/// Runs when the library is loaded. While there is a file `$GM_TEST_HINDRANCE` the mood `killed` has the process killed,
+/// and `slow` has it wait.
+extern "C" fn load() {
+    let mood = stamp(30);
+    let Some(hindrance) = std::env::var_os("GM_TEST_HINDRANCE") else { return };
+    while ["killed", "slow"].contains(&mood.as_str()) && Path::new(&hindrance).exists() {
+        if mood == "killed" {
+            let _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+#[used]
+#[allow(unsafe_code, reason = "the loader calls what is in this section, with the C ABI")]
+#[unsafe(link_section = ".init_array")]
+static LOAD: extern "C" fn() = load;
 
 struct Stamped;
 

@@ -1,0 +1,70 @@
+//! M19: what fails for a passing reason is looked at again, until it passes or the file changes.
+
+use std::fs;
+
+use crate::scene::{ask, hash, put, said, served, stamped, strict_gearmand, version, wait_all, wait_deployed};
+use crate::support::manager::Setup;
+
+/// Nothing is seen but what is looked at again: no re-scan.
+const INI: &str =
+    "canary_seconds = 100ms\ncanary_jobs = 1\nrescan_interval = 0\nsettle_time = 20ms\nprobe_timeout = 2s";
+
+/// At boot, where nothing else can be served, and with no change of the file afterwards.
+#[test]
+fn a_probe_that_is_killed_or_late_at_boot_is_made_again() {
+    for (mood, words) in [("killed", "was killed while it was looked at"), ("slow", "was not loaded within 2 s")] {
+        let gearmand = strict_gearmand();
+        let setup = Setup::new(&[&gearmand.server()]).ini(INI);
+        let hindrance = setup.dir().join("hindrance");
+        fs::write(&hindrance, "").unwrap();
+        let library = stamped("v1", mood);
+        fs::write(setup.dir().join("workers/stamped.so"), &library).unwrap();
+        let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+        let event = manager.wait_event("library_refused", |_| true);
+        assert!(event["reason"].as_str().unwrap().contains(words) && event["again"] == 1.0, "{event}");
+        let status = manager.status();
+        assert!(status["refused"][0]["reason"].as_str().unwrap().contains(words), "it counts as refused: {status}");
+        manager.wait_log("it is tried again in 1 s");
+        fs::remove_file(&hindrance).unwrap();
+        wait_all(&manager, "stamped", &library);
+        assert_eq!(ask(&gearmand, "stamped"), "v1");
+        assert_eq!(manager.status()["refused"].as_array().unwrap().len(), 0);
+        assert_eq!(said(&manager, "library_refused", "stamped"), 1, "what was said still holds");
+    }
+}
+
+/// A deploy that meets it comes by itself; meanwhile others are deployed, and a change of the file is seen at once.
+#[test]
+fn a_deploy_whose_probe_is_killed_comes_by_itself_and_holds_up_nobody() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(INI);
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    fs::write(&hindrance, "").unwrap();
+    put(&manager, "stamped", &stamped("v2", "killed"));
+    let event = manager.wait_event("library_refused", |_| true);
+    assert_eq!(event["serving"], *hash(&version("v1")), "{event}");
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
+    fs::remove_file(&hindrance).unwrap();
+    wait_all(&manager, "stamped", &stamped("v2", "killed"));
+    assert_eq!(ask(&gearmand, "stamped"), "v2");
+
+    fs::write(&hindrance, "").unwrap();
+    put(&manager, "stamped", &stamped("v3", "killed"));
+    manager.wait_event("library_refused", |event| event["serving"] == *hash(&stamped("v2", "killed")));
+    put(&manager, "stamped", &version("v4"));
+    wait_deployed(&gearmand, &manager, "v4");
+}
+
+/// What is wrong with a file is no passing reason.
+#[test]
+fn a_file_that_is_wrong_is_not_looked_at_again() {
+    let (_gearmand, manager) = served("");
+    put(&manager, "f01", b"not a library\n");
+    let event = manager.wait_event("library_refused", |event| event["function"] == "f01");
+    assert!(event["again"].is_null(), "{event}");
+}
