@@ -1,10 +1,12 @@
 //! The watcher over the worker directories: one thread of notify's, no wake-ups while nothing happens.
 //!
-//! notify does not report that a symlink on the way was swapped, or that a directory was removed and made again: so the
-//! directories in which such a thing happens are watched too, each for the one name that matters in it. The slow
-//! re-scan is the net below.
+//! notify does not report that a symlink on the way was swapped, that a directory was removed and made again, or that
+//! the file behind a link was changed: so the directories in which such a thing happens are watched too, each for the
+//! names that matter in it. The slow re-scan is the net below.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +20,13 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::name::function_of;
+
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
+
+/// How often the way is followed again because it was another by the time it was watched.
+const SWAPS: usize = 3;
 
 const NO_THREAD: &str = "worker_dir cannot be watched: the watcher has no thread; changes are seen at the next re-scan \
                          only (raise the limit of tasks and start the manager again)";
@@ -99,10 +106,25 @@ impl Watch {
         }
     }
 
+    /// A name may be swapped after it was looked at and before its directory is watched: then the way is another by
+    /// now, and is followed once more.
     fn arm(&mut self, watcher: &mut INotifyWatcher, dirs: &[PathBuf]) -> Vec<String> {
-        let places = places(dirs);
+        let mut wanted = places(dirs);
+        for _ in 0..SWAPS {
+            let failures = self.arm_places(watcher, &wanted);
+            let now = places(dirs);
+            if now == wanted {
+                return failures;
+            }
+            wanted = now;
+        }
+        // Somebody swaps all the time, which is noticed, and looked at again.
+        self.arm_places(watcher, &wanted)
+    }
+
+    fn arm_places(&mut self, watcher: &mut INotifyWatcher, places: &Places) -> Vec<String> {
         let wanted: BTreeMap<PathBuf, (u64, u64)> = places.keys().filter_map(identity).collect();
-        *self.shared.places() = places;
+        *self.shared.places() = places.clone();
         for (dir, was) in std::mem::take(&mut self.armed) {
             match wanted.get(&dir) {
                 Some(is) if *is == was => drop(self.armed.insert(dir, was)),
@@ -112,6 +134,8 @@ impl Watch {
         }
         let mut failures = Vec::new();
         for (dir, is) in wanted {
+            // Who may only pass through a directory may not watch it either; what it holds can be watched all the same.
+            let only_passed = places.get(&dir).is_some_and(|names| names.as_ref().is_some_and(BTreeSet::is_empty));
             // Also what is armed: a directory that is made again at once may have the inode of the one before, and
             // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
             match watcher.watch(&dir, RecursiveMode::NonRecursive) {
@@ -120,6 +144,7 @@ impl Watch {
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
                     self.shared.note(Notice::Complete);
                 }
+                Err(error) if only_passed && is_denied(&error) => {}
                 Err(error) => failures.push(format!(
                     "{} cannot be watched: {}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
@@ -130,6 +155,10 @@ impl Watch {
         }
         failures
     }
+}
+
+fn is_denied(error: &notify::Error) -> bool {
+    matches!(&error.kind, notify::ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 impl Shared {
@@ -180,38 +209,58 @@ fn matters(paths: &[PathBuf], places: &Places) -> bool {
         })
 }
 
-/// The directories to watch: each worker directory's real one whole, and on the way to it those that hold a name which
-/// can be swapped.
+/// The directories to watch: each worker directory's real one whole; on the way to it, and from a link in a library's
+/// place to its file, those that hold a name which can be swapped, and those that are only passed through.
 fn places(dirs: &[PathBuf]) -> Places {
     let mut places = Places::new();
-    for dir in dirs {
-        for name in names_on_the_way(dir) {
+    let reals: Vec<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+    for path in dirs.iter().cloned().chain(reals.iter().flat_map(|real| linked_libraries(real))) {
+        let Way { names, passed } = way(&path);
+        for dir in passed {
+            places.entry(dir).or_insert_with(|| Some(BTreeSet::new()));
+        }
+        for name in names {
             if let Some(parent) = name.parent()
                 && let Some(names) = places.entry(parent.to_owned()).or_insert_with(|| Some(BTreeSet::new()))
             {
                 names.insert(name);
             }
         }
-        if let Ok(real) = dir.canonicalize() {
-            places.insert(real, None);
-        }
     }
+    places.extend(reals.into_iter().map(|real| (real, None)));
     places
 }
 
-/// The names whose coming or swapping changes where a path leads: its symlinks, its last component, and the first one
-/// that is not there. Each in a real directory.
-fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
-    let mut names = Vec::new();
+/// The links in a directory that have a library's name: what they lead to is not seen by watching them.
+fn linked_libraries(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.filter(|link| function_of(&link.file_name()).is_ok()).map(|link| link.path()).collect()
+}
+
+/// What a path leads through.
+struct Way {
+    /// The names whose coming or swapping changes where it leads: its symlinks, its last component, and those that are
+    /// not there. Each in a real directory, but for what follows a missing one.
+    names: Vec<PathBuf>,
+    /// The real directories that are passed through, which can be renamed. Not those directly below the root: nobody
+    /// swaps these, and in some of them much happens that is none of ours.
+    passed: Vec<PathBuf>,
+}
+
+fn way(path: &Path) -> Way {
+    let mut way = Way { names: Vec::new(), passed: Vec::new() };
     let mut left: Vec<std::ffi::OsString> = components(path);
     let mut here = PathBuf::from("/");
     let mut links = 0;
     while let Some(next) = left.pop() {
         let name = here.join(&next);
-        let target = std::fs::read_link(&name).ok();
+        let target = fs::read_link(&name).ok();
         let is_missing = next != ".." && name.symlink_metadata().is_err();
         if target.is_some() || left.is_empty() || is_missing {
-            names.push(name.clone());
+            way.names.push(name.clone());
+        } else if next != ".." && here.parent().is_some() {
+            way.passed.push(name.clone());
         }
         match target {
             Some(target) if links < MAX_LINKS => {
@@ -225,7 +274,7 @@ fn names_on_the_way(path: &Path) -> Vec<PathBuf> {
             _ => here = name,
         }
     }
-    names
+    way
 }
 
 /// The components of a path that say anything, the last one first.
@@ -244,153 +293,5 @@ fn identity(dir: &PathBuf) -> Option<(PathBuf, (u64, u64))> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use notify::event::{CreateKind, DataChange, MetadataKind, RemoveKind, RenameMode};
-    use std::fs;
-    use std::time::Duration;
-
-    #[test]
-    fn what_events_say() {
-        use Notice::{Complete, Writing};
-        for (kind, expected) in [
-            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
-            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
-            (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some(Complete)),
-            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(Complete)),
-            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(Writing)),
-            (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), Some(Writing)),
-            (EventKind::Create(CreateKind::File), Some(Writing)),
-            (EventKind::Remove(RemoveKind::Folder), Some(Complete)),
-        ] {
-            assert_eq!(what(&kind), expected, "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn what_matters_is_a_worker_directory_and_every_name_on_the_way_to_it() {
-        let names = |names: &[&str]| Some(names.iter().map(PathBuf::from).collect());
-        let places = Places::from([
-            ("/r".into(), names(&["/r/workers"])),
-            ("/r/app".into(), names(&["/r/app/current"])),
-            ("/w".into(), None),
-        ]);
-        for (path, expected) in [
-            ("/w/a.so", true),
-            ("/w", true),
-            ("/r/workers", true),
-            ("/r/neighbour", false),
-            ("/r/app/current", true),
-            ("/r/app/neighbour", false),
-            // A watched directory that goes, below another one.
-            ("/r/app", true),
-            ("/elsewhere", false),
-        ] {
-            assert_eq!(matters(&[path.into()], &places), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn on_the_way_every_link_and_the_last_name_matter() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("releases/1/workers")).unwrap();
-        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
-        let names = names_on_the_way(&root.join("current/workers"));
-        assert_eq!(names, [root.join("current"), root.join("releases/1/workers")]);
-        std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
-        assert!(!names_on_the_way(&root.join("loop")).is_empty(), "a link to itself ends");
-        let (gone, dir) = (root.join("gone"), root.join("gone/by/workers"));
-        assert_eq!(
-            places(std::slice::from_ref(&dir)).get(&root),
-            Some(&Some(BTreeSet::from([gone]))),
-            "it may come back"
-        );
-    }
-
-    async fn noticed(notices: &Notices, what: &str) {
-        let notice = async { while notices.next().await != Notice::Complete {} };
-        tokio::time::timeout(Duration::from_secs(20), notice).await.unwrap_or_else(|_| panic!("not noticed: {what}"));
-    }
-
-    #[tokio::test]
-    async fn swaps_renames_and_directories_made_again_are_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        for release in ["1", "2"] {
-            fs::create_dir_all(root.join("releases").join(release)).unwrap();
-        }
-        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
-        let dirs = [root.join("current"), root.join("plain")];
-        fs::create_dir(root.join("plain")).unwrap();
-        let (mut watch, notices) = Watch::new().unwrap();
-        assert_eq!(watch.follow(&dirs), [""; 0]);
-
-        fs::write(root.join("plain/.a"), "x").unwrap();
-        noticed(&notices, "a closed file").await;
-        fs::rename(root.join("plain/.a"), root.join("plain/a.so")).unwrap();
-        noticed(&notices, "a rename").await;
-        std::os::unix::fs::symlink("releases/2", root.join("next")).unwrap();
-        fs::rename(root.join("next"), root.join("current")).unwrap();
-        noticed(&notices, "a swapped link").await;
-        watch.follow(&dirs);
-        fs::write(root.join("releases/2/b.so"), "x").unwrap();
-        noticed(&notices, "a file behind the new link").await;
-        fs::remove_dir_all(root.join("plain")).unwrap();
-        noticed(&notices, "a removed directory").await;
-        watch.follow(&dirs);
-        fs::create_dir(root.join("plain")).unwrap();
-        fs::rename(root.join("plain"), root.join("other")).unwrap();
-        fs::rename(root.join("other"), root.join("plain")).unwrap();
-        noticed(&notices, "a directory made again").await;
-        watch.follow(&dirs);
-        fs::write(root.join("plain/c.so"), "x").unwrap();
-        noticed(&notices, "a file in it").await;
-    }
-
-    /// The new directory often has the inode of the old one, and the removal may be heard of before or after it is
-    /// there.
-    #[tokio::test]
-    async fn a_directory_made_again_at_once_is_not_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        let workers = root.join("workers");
-        fs::create_dir(&workers).unwrap();
-        let (mut watch, notices) = Watch::new().unwrap();
-        watch.follow(std::slice::from_ref(&workers));
-        for round in 0..20 {
-            fs::remove_dir_all(&workers).unwrap();
-            fs::create_dir(&workers).unwrap();
-            // As the manager does: it looks for as long as something is noticed.
-            let mark = root.join("mark");
-            fs::write(&mark, "").unwrap();
-            fs::rename(&mark, workers.join(format!("a{round}.so"))).unwrap();
-            let mut seen = 0;
-            while let Ok(notice) = tokio::time::timeout(Duration::from_millis(100), notices.next()).await {
-                seen += usize::from(notice == Notice::Complete);
-                watch.follow(std::slice::from_ref(&workers));
-            }
-            assert!(seen > 0, "round {round}: made again");
-            fs::write(&mark, "").unwrap();
-            fs::rename(&mark, workers.join("b.so")).unwrap();
-            noticed(&notices, "a file in it").await;
-        }
-    }
-
-    #[tokio::test]
-    async fn reading_and_neighbours_are_not_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().canonicalize().unwrap();
-        fs::create_dir(root.join("w")).unwrap();
-        fs::write(root.join("w/a.so"), "x").unwrap();
-        let (mut watch, notices) = Watch::new().unwrap();
-        watch.follow(&[root.join("w")]);
-        fs::read(root.join("w/a.so")).unwrap();
-        fs::write(root.join("neighbour"), "x").unwrap();
-        fs::read_dir(root.join("w")).unwrap().for_each(drop);
-        // What comes after it must be the first thing noticed.
-        fs::rename(root.join("w/a.so"), root.join("w/b.so")).unwrap();
-        assert_eq!(notices.next().await, Notice::Complete);
-        assert_eq!(fs::read_dir(root.join("w")).unwrap().count(), 1);
-    }
-}
+#[path = "watch_tests.rs"]
+mod tests;

@@ -340,3 +340,45 @@ fn the_newest_of_changes_during_a_rollout_wins() {
     manager.wait_status("one worker", |status| (status["workers"].as_array()?.len() == 1).then_some(()));
     assert_eq!(ask(&gearmand, "stamped"), "v4");
 }
+
+/// Everything that a link in a library's place leads through is watched: no re-scan at all.
+#[test]
+fn a_rebuild_behind_a_link_is_a_deploy() {
+    let (gearmand, manager) = served("rescan_interval = 0");
+    let root = manager.dir().to_owned();
+    let build = |place: &str, name: &str| {
+        fs::create_dir_all(root.join(place)).unwrap();
+        fs::write(root.join("part"), version(name)).unwrap();
+        fs::rename(root.join("part"), root.join(place).join("libstamped.so")).unwrap();
+    };
+    let link = |target: &str, at: &str| {
+        symlink(target, root.join("link")).unwrap();
+        fs::rename(root.join("link"), root.join(at)).unwrap();
+    };
+    build("target/1/debug", "v2");
+    link("1", "target/current");
+    link("target/current/debug/libstamped.so", "hop");
+    link("../hop", "workers/stamped.so");
+    wait_deployed(&gearmand, &manager, "v2");
+    build("target/1/debug", "v3");
+    wait_deployed(&gearmand, &manager, "v3");
+    fs::write(root.join("target/1/debug/libstamped.so"), version("v4")).unwrap();
+    wait_deployed(&gearmand, &manager, "v4");
+    build("target/2/debug", "v5");
+    link("2", "target/current");
+    wait_deployed(&gearmand, &manager, "v5");
+    // What is behind the new one is followed as well, and a directory in the middle that is swapped.
+    build("target/2/debug", "v6");
+    wait_deployed(&gearmand, &manager, "v6");
+    build("target/3/debug", "v7");
+    fs::rename(root.join("target/2"), root.join("target/old")).unwrap();
+    fs::rename(root.join("target/3"), root.join("target/2")).unwrap();
+    wait_deployed(&gearmand, &manager, "v7");
+    // Dangling for a while: what is served goes on until there is something new.
+    link("4", "target/current");
+    manager.wait_event("library_refused", |event| event["reason"].as_str().unwrap().starts_with("is a link to"));
+    assert_eq!(ask(&gearmand, "stamped"), "v7");
+    build("target/4/debug", "v8");
+    wait_deployed(&gearmand, &manager, "v8");
+    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+}
