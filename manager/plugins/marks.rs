@@ -63,6 +63,17 @@ impl Marks {
         self.write()
     }
 
+    /// Forgets everything about a function.
+    ///
+    /// # Errors
+    /// As [`Marks::set_bad`].
+    pub fn forget(&mut self, function: &str) -> io::Result<()> {
+        let before = self.content.bad.len();
+        self.content.bad.retain(|(name, ..)| name != function);
+        let pin = self.content.pinned.remove(function);
+        if pin.is_none() && before == self.content.bad.len() { Ok(()) } else { self.write() }
+    }
+
     /// Remembers, or forgets, that an earlier version is served.
     ///
     /// # Errors
@@ -96,6 +107,9 @@ mod tests {
         marks.set_bad("b", "h2", "x").unwrap();
         marks.pin("c", Some(("h3".into(), "h4".into()))).unwrap();
         marks.forgive("b").unwrap();
+        marks.set_bad("d", "h5", "x").unwrap();
+        marks.pin("d", Some(("h6".into(), "h5".into()))).unwrap();
+        marks.forget("d").unwrap();
         let (marks, _) = Marks::open(dir.path());
         assert_eq!(marks.bad().collect::<Vec<_>>(), [&("a".to_owned(), "h1".to_owned(), "again".to_owned())]);
         assert_eq!(marks.pinned().count(), 1);

@@ -218,13 +218,22 @@ impl Store {
         keep.extend(self.last_good.iter().map(|(function, hash)| (function.clone(), hash.short())));
         let removed = garbage(self.versions()?, &keep, spare);
         for version in &removed {
-            let path = self.path(&version.function, version.hash);
-            fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
-            self.known.retain(|_, known| known.path != path);
-            // Fails where another function has a version of this content.
-            let _ = fs::remove_dir(self.dir.join(version.hash.to_string()));
+            self.remove(&version.function, version.hash)?;
         }
         Ok(removed)
+    }
+
+    /// Removes one version of a function. Blocks as long as the disk does.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub fn remove(&mut self, function: &FunctionName, hash: ShortHash) -> Result<(), StoreError> {
+        let path = self.path(function, hash);
+        self.discard(&path)?;
+        self.known.retain(|_, known| known.path != path);
+        // Fails where another function has a version of this content.
+        let _ = fs::remove_dir(self.dir.join(hash.to_string()));
+        Ok(())
     }
 }
 

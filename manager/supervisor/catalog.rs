@@ -1,6 +1,7 @@
 //! Which functions there are, and in which version: what scans and probes come to. Pure.
 
 mod failure;
+mod gone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Obstacle, Scan};
 pub use failure::Failure;
 use failure::Retry;
+use gone::{Absent, REFILL};
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Memory {
     pub bad: BTreeMap<(String, String), String>,
     /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
     pub pinned: BTreeMap<String, String>,
+    /// Functions of which a library is in the store.
+    pub stored: BTreeSet<String>,
 }
 
 /// One function.
@@ -60,6 +64,7 @@ struct Entry {
 pub struct Catalog {
     entries: BTreeMap<String, Entry>,
     memory: Memory,
+    absent: Absent,
     scanned: bool,
     told: BTreeSet<String>,
     /// Directories that were emptied and are being filled again, or wait for that.
@@ -67,10 +72,6 @@ pub struct Catalog {
     /// Directories that the configuration named and names no more: what they held goes.
     dropped: BTreeSet<PathBuf>,
 }
-
-/// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
-/// that is missing from a directory otherwise has. So much has the only file of a directory, too.
-const REFILL: u32 = 20;
 
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
@@ -92,6 +93,8 @@ pub struct Scanned {
     pub probe: Vec<Candidate>,
     /// What to tell.
     pub events: Vec<Event>,
+    /// Functions that are no more, and of which nothing is to be remembered.
+    pub gone: Vec<String>,
     /// When to look again: a file is missing, which may be half of a replacement.
     pub look_at: Option<Duration>,
 }
@@ -99,11 +102,11 @@ pub struct Scanned {
 impl Catalog {
     /// A catalog of nothing, with what is remembered.
     pub fn new(memory: Memory) -> Self {
-        Self { memory, ..Self::default() }
+        Self { absent: Absent::of(&memory), memory, ..Self::default() }
     }
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
-    /// are gone. What a directory held that cannot be read, or that was emptied, stays.
+    /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
     pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
         let (emptied, single) = self.emptied_by(scan);
@@ -119,32 +122,7 @@ impl Catalog {
                 out.probe.push(candidate.clone());
             }
         }
-        let unseen: Vec<&PathBuf> = scan.failed_dirs.iter().map(|(dir, _)| dir).chain(&emptied).collect();
-        let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
-        for (function, entry) in &mut self.entries {
-            let dir = &entry.candidate.dir;
-            let is_there = scan.candidates.keys().any(|name| name.as_str() == function)
-                || unseen.contains(&dir)
-                || scan.not_taken.iter().any(|(path, _)| *path == entry.candidate.path);
-            let refills = self.emptied.contains(dir);
-            let wait = if refills || single.contains(dir) { patience * REFILL } else { patience };
-            entry.goes = match entry.goes {
-                _ if is_there => None,
-                Some(at) if !(refills && filled.contains(dir)) => Some(at),
-                _ => Some(now + wait),
-            };
-        }
-        self.entries.retain(|function, entry| {
-            let is_gone = entry.goes.is_some_and(|at| now >= at);
-            if is_gone {
-                out.events.push(Event::FunctionGone { function: function.clone() });
-            }
-            !is_gone
-        });
-        let entries = &self.entries;
-        let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
-        self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
-        out.look_at = self.entries.values().filter_map(|entry| entry.goes).min();
+        self.missing(scan, &emptied, &single, patience, now, &mut out);
         self.scanned = true;
         out
     }

@@ -246,6 +246,7 @@ impl Core {
         let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
         self.look_at = scanned.look_at;
         scanned.events.into_iter().for_each(|event| self.tell(event));
+        scanned.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
             // A library that was taken away and put back is tried again: somebody meant something by it.
@@ -255,6 +256,10 @@ impl Core {
     }
 
     fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, Failure>, now: Duration) {
+        if result.is_ok() && !self.catalog.knows(function) {
+            // Removed while it was probed: what the store took in is nobody's.
+            return self.do_next(Action::Forget { function: function.to_owned() });
+        }
         let probed = self.catalog.probed(function, identity, result, now);
         probed.events.into_iter().for_each(|event| self.tell(event));
         if probed.unpinned {

@@ -191,6 +191,7 @@ impl Effects {
             action @ (Action::MarkGood { .. }
             | Action::MarkBad { .. }
             | Action::Forgive { .. }
+            | Action::Forget { .. }
             | Action::Pin { .. }) => {
                 self.remember(action);
             }

@@ -331,6 +331,9 @@ impl Manager {
     fn roll_back(&mut self, function: String, hash: Option<&str>) -> Reply {
         match self.effects.earlier(&self.core, &function, hash) {
             Err(text) => Reply::refused(text),
+            Ok(_) if !self.core.knows(&function) => {
+                Reply::refused(format!("there is no function {function}: no library of it is in worker_dir"))
+            }
             Ok(version) => {
                 let text = format!("{function}: version {} is rolled out, until its file changes", version.hash);
                 self.input(Input::Rollback { function, version });

@@ -15,5 +15,6 @@ mod control;
 mod disk;
 mod load;
 mod passing;
+mod removed;
 mod scene;
 mod seeing;

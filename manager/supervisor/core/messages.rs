@@ -193,6 +193,11 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// A function is no more: forget what is known of it, and remove its libraries from the store.
+    Forget {
+        /// Which.
+        function: String,
+    },
     /// Forget what is remembered against a function's versions.
     Forgive {
         /// The function.

@@ -75,6 +75,7 @@ impl Stage {
                     self.started.push(start);
                 }
                 Action::Tell(event) => self.events.push(event),
+                Action::Forget { function } => self.log.push(format!("forget {function}")),
                 Action::ProbeAgain(candidate) => self.log.push(format!("probe again {}", candidate.function)),
                 Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
                 Action::Go(id) => self.log.push(format!("go {}", id.0)),

@@ -1,6 +1,6 @@
 //! Stored versions, and what is remembered of them over a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effects;
 use crate::control::VersionStatus;
@@ -13,19 +13,24 @@ use crate::system::errors::reason;
 
 /// The stored libraries that are known, by function and hash.
 #[derive(Default)]
-pub struct Known(BTreeMap<(String, String), Stored>);
+pub struct Known {
+    stored: BTreeMap<(String, String), Stored>,
+    /// Versions of functions that are no more, which go as soon as no worker has them.
+    condemned: BTreeSet<(String, String)>,
+}
 
 impl Known {
     /// Remembers a stored library; what workers load is this version.
     pub fn add(&mut self, stored: Stored, crate_version: String, warning: Option<String>) -> Version {
         let (function, hash) = (stored.function.to_string(), stored.hash.short().to_string());
         let version = Version { hash: hash.clone(), library: stored.path.clone(), crate_version, warning };
-        self.0.insert((function, hash), stored);
+        self.condemned.remove(&(function.clone(), hash.clone()));
+        self.stored.insert((function, hash), stored);
         version
     }
 
     fn get(&self, function: &str, hash: &str) -> Option<&Stored> {
-        self.0.get(&(function.to_owned(), hash.to_owned()))
+        self.stored.get(&(function.to_owned(), hash.to_owned()))
     }
 }
 
@@ -49,6 +54,7 @@ impl Effects {
         }
         let bad = self.marks.bad().map(|(function, hash, reason)| ((function.clone(), hash.clone()), reason.clone()));
         memory.bad = bad.collect();
+        memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function.to_string()).collect();
         memory.pinned =
             self.marks.pinned().map(|(function, (_, against))| (function.clone(), against.clone())).collect();
         memory
@@ -60,6 +66,7 @@ impl Effects {
             Action::MarkGood { function, version } => self.mark_good(&function, &version),
             Action::MarkBad { function, hash, reason } => self.marks.set_bad(&function, &hash, &reason),
             Action::Forgive { function } => self.marks.forgive(&function),
+            Action::Forget { function } => self.forget(&function),
             Action::Pin { function, pin } => self.marks.pin(&function, pin),
             _ => Ok(()),
         };
@@ -74,20 +81,53 @@ impl Effects {
     fn mark_good(&mut self, function: &str, version: &Version) -> std::io::Result<()> {
         let Some(stored) = self.known.get(function, &version.hash).cloned() else { return Ok(()) };
         self.store.last_good.set(&stored)?;
-        let keep: Vec<_> = self.known.0.values().filter(|stored| self.is_loaded(stored)).collect();
+        let keep: Vec<_> = self.known.stored.values().filter(|stored| self.is_loaded(stored)).collect();
         let keep: Vec<_> = keep.into_iter().map(|stored| (stored.function.clone(), stored.hash.short())).collect();
         let spare = usize::try_from(self.config.keep_versions).unwrap_or(usize::MAX);
         let removed = self.store.collect(&keep, spare).map_err(std::io::Error::other)?;
         for gone in removed {
-            self.known.0.remove(&(gone.function.to_string(), gone.hash.to_string()));
+            self.known.stored.remove(&(gone.function.to_string(), gone.hash.to_string()));
         }
         Ok(())
     }
 
+    /// A function is no more, and so are its libraries, each as soon as no worker has it.
+    fn forget(&mut self, function: &str) -> std::io::Result<()> {
+        let name = FunctionName::new(function).map_err(std::io::Error::other)?;
+        let written = self.store.last_good.forget(&name).and(self.marks.forget(function));
+        let kept = self.store.versions().map_err(std::io::Error::other)?;
+        let of_it = kept.into_iter().filter(|kept| kept.function == name);
+        self.known.condemned.extend(of_it.map(|kept| (function.to_owned(), kept.hash.to_string())));
+        self.remove_condemned();
+        written
+    }
+
+    /// Removes libraries of functions that are no more from the store, but for those that workers have. To be called
+    /// where a worker has ended.
+    pub(super) fn remove_condemned(&mut self) {
+        let condemned = std::mem::take(&mut self.known.condemned);
+        for (function, hash) in condemned {
+            if self.has_loaded(&function, &hash) {
+                self.known.condemned.insert((function, hash));
+                continue;
+            }
+            let of_store = FunctionName::new(&function).ok().zip(ShortHash::from_name(&hash));
+            if let Some((name, short)) = of_store
+                && let Err(error) = self.store.remove(&name, short)
+            {
+                self.trouble(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
+            }
+            self.known.stored.remove(&(function, hash));
+        }
+    }
+
     /// Whether a worker was started with it.
     fn is_loaded(&self, stored: &Stored) -> bool {
-        let hash = stored.hash.short().to_string();
-        let has = |served: &(String, String)| served.0 == stored.function.as_str() && served.1 == hash;
+        self.has_loaded(stored.function.as_str(), &stored.hash.short().to_string())
+    }
+
+    fn has_loaded(&self, function: &str, hash: &str) -> bool {
+        let has = |served: &(String, String)| served.0 == function && served.1 == hash;
         self.children.values().any(|child| match &child.kind {
             super::children::Kind::Worker(worker) => worker.versions.iter().any(has),
             _ => false,

@@ -221,6 +221,7 @@ impl Effects {
         self.orphaned.insert(worker.id, worker.copies);
         let obituary = Obituary { end: reaped.end, server, verdict, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
+        self.remove_condemned();
     }
 
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.

@@ -168,7 +168,7 @@ fn a_removed_library_drains_its_workers() {
     stage.later(Duration::from_millis(50));
     assert_eq!(stage.did(), ["Scan"]);
     stage.input(scan(&[("b", 1)]));
-    assert_eq!(stage.did(), ["leave 1", "leave 2"]);
+    assert_eq!(stage.did(), ["forget a", "leave 1", "leave 2"]);
     stage.leaves(1).leaves(2);
     assert_eq!(stage.ids(), [3, 4]);
 }
