@@ -169,7 +169,7 @@ fn place(verdict: &Verdict, doing: Doing, word: Option<&Word>, number: Option<u6
             let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
             format!("in {which}, after {}", latency::short(*ran))
         }
-        (_, Doing::Running, _) => "in the job; its page was overwritten".into(),
+        (_, Doing::Running | Doing::Answering, _) => "in the job; its page was overwritten".into(),
         (_, Doing::Leaving | Doing::Left, _) => "in its destructors".into(),
         (_, Doing::Idle, _) => "between two jobs".into(),
         (_, Doing::Starting, Some(Word::Making { .. })) => "in its new()".into(),
@@ -222,6 +222,7 @@ mod tests {
             handle: Vec::new(),
             unique: String::new(),
             ran: Duration::from_millis(12),
+            half_sent: false,
         };
         let in_job = Verdict::InJob(lost);
         let (loading, making) = (Word::Loading { function: 0 }, Word::Making { function: 0 });

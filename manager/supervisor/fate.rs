@@ -65,14 +65,17 @@ pub enum Fate {
     HandedBack,
     /// Its caller is told that it failed.
     Failed,
+    /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker.
+    Unanswerable,
     /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
     Unclear,
 }
 
-/// Decides about a job that cost a worker, for the `deaths`th time.
-pub fn fate(wish: JobFate, deaths: u32, max_attempts: u32) -> Fate {
+/// Decides about a job that cost a worker, for the `deaths`th time. `half_sent`: with half a packet on the wire.
+pub fn fate(wish: JobFate, deaths: u32, max_attempts: u32, half_sent: bool) -> Fate {
     match wish {
         JobFate::Retry if deaths < max_attempts => Fate::HandedBack,
+        JobFate::Retry | JobFate::Fail if half_sent => Fate::Unanswerable,
         JobFate::Retry | JobFate::Fail => Fate::Failed,
     }
 }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_job_is_tried_again_until_it_has_cost_too_many_workers() {
-        use Fate::{Failed, HandedBack};
+        use Fate::{Failed, HandedBack, Unanswerable};
         use JobFate::{Fail, Retry};
         for (wish, deaths, max_attempts, expected) in [
             (Retry, 1, 3, HandedBack),
@@ -97,7 +100,9 @@ mod tests {
             (Retry, 1, 1, Failed),
             (Fail, 1, 3, Failed),
         ] {
-            assert_eq!(fate(wish, deaths, max_attempts), expected, "{wish:?}, {deaths} of {max_attempts}");
+            assert_eq!(fate(wish, deaths, max_attempts, false), expected, "{wish:?}, {deaths} of {max_attempts}");
+            let cut = if expected == Failed { Unanswerable } else { expected };
+            assert_eq!(fate(wish, deaths, max_attempts, true), cut, "{wish:?}, {deaths} of {max_attempts}");
         }
     }
 

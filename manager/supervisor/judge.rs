@@ -14,8 +14,9 @@ pub enum Verdict {
     OutsideJob,
     /// It died in a job.
     InJob(JobInHand),
-    /// It died while the packets of an answer were being sent: no strike against the job, which may even be done.
-    WhileSending(JobInHand),
+    /// It died after the job's function had returned, while the answer was on its way: no strike against the job, which
+    /// may even be done.
+    Answering(JobInHand),
     /// Its page was torn or scribbled over: at a job, but nobody can say at which.
     Unknown,
 }
@@ -35,11 +36,13 @@ pub struct JobInHand {
     pub unique: String,
     /// How long it has run.
     pub ran: Duration,
+    /// One of its packets may be half on the wire: nobody else may send there, so nobody can answer for it.
+    pub half_sent: bool,
 }
 
 impl JobInHand {
     /// As a page tells of it; `now` is of the page's clock.
-    pub fn of(job: &JobSeen, now: Duration) -> Self {
+    pub fn of(job: &JobSeen, half_sent: bool, now: Duration) -> Self {
         Self {
             function: job.function,
             number: job.number,
@@ -47,6 +50,7 @@ impl JobInHand {
             handle: job.handle.clone().unwrap_or_default(),
             unique: String::from_utf8_lossy(job.unique.as_deref().unwrap_or_default()).into_owned(),
             ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
+            half_sent,
         }
     }
 }
@@ -58,11 +62,9 @@ pub fn judge(end: End, page: &Snapshot, now: Duration) -> Verdict {
         (Doing::Left | Doing::Leaving, _) if page.overwritten && end.is_clean() => Verdict::Left,
         _ if page.overwritten => Verdict::Unknown,
         (Doing::Left, _) => Verdict::Left,
-        (Doing::Running, None) => Verdict::Unknown,
-        (Doing::Running, Some(job)) => {
-            let lost = JobInHand::of(job, now);
-            if page.sending { Verdict::WhileSending(lost) } else { Verdict::InJob(lost) }
-        }
+        (Doing::Running | Doing::Answering, None) => Verdict::Unknown,
+        (Doing::Running, Some(job)) => Verdict::InJob(JobInHand::of(job, page.sending, now)),
+        (Doing::Answering, Some(job)) => Verdict::Answering(JobInHand::of(job, page.sending, now)),
         (Doing::Leaving, _) if end.is_clean() => Verdict::Left,
         _ => Verdict::OutsideJob,
     }
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     fn page(doing: Doing, sending: bool) -> Snapshot {
-        let job = (doing == Doing::Running).then(|| JobSeen {
+        let job = doing.has_job().then(|| JobSeen {
             function: 0,
             number: 3,
             connection: 1,
@@ -97,14 +99,18 @@ mod tests {
             handle: b"H:a:1".to_vec(),
             unique: String::new(),
             ran: Duration::from_secs(2),
+            half_sent: false,
         };
+        let cut = JobInHand { half_sent: true, ..lost.clone() };
         let (clean, segv) = (End::Exit(0), End::Signal(11));
         for (name, end, page, expected) in [
             ("left", clean, page(Doing::Left, false), Verdict::Left),
             ("left, then a destructor crashed", segv, page(Doing::Left, false), Verdict::Left),
             ("crashed in a job", segv, page(Doing::Running, false), Verdict::InJob(lost.clone())),
             ("exit(0) in a job is no clean end", clean, page(Doing::Running, false), Verdict::InJob(lost.clone())),
-            ("killed while sending", segv, page(Doing::Running, true), Verdict::WhileSending(lost)),
+            ("crashed with half a packet sent", segv, page(Doing::Running, true), Verdict::InJob(cut.clone())),
+            ("killed while its answer was sent", segv, page(Doing::Answering, true), Verdict::Answering(cut)),
+            ("killed before or after that", segv, page(Doing::Answering, false), Verdict::Answering(lost)),
             ("killed while idle", End::Signal(9), page(Doing::Idle, false), Verdict::OutsideJob),
             ("exit(0) by a thread while idle", clean, page(Doing::Idle, false), Verdict::OutsideJob),
             ("crashed while loading", segv, page(Doing::Starting, false), Verdict::OutsideJob),

@@ -7,6 +7,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
@@ -33,10 +34,12 @@ pub enum Doing {
     Idle = 1,
     /// Inside a plugin's function.
     Running = 2,
+    /// The function has returned; its answer is on its way to the job server.
+    Answering = 3,
     /// Taking no more jobs.
-    Leaving = 3,
+    Leaving = 4,
     /// Has taken leave of all job servers; only destructors are left.
-    Left = 4,
+    Left = 5,
 }
 
 impl Doing {
@@ -44,8 +47,9 @@ impl Doing {
         match word {
             1 => Self::Idle,
             2 => Self::Running,
-            3 => Self::Leaving,
-            4 => Self::Left,
+            3 => Self::Answering,
+            4 => Self::Leaving,
+            5 => Self::Left,
             _ => Self::Starting,
         }
     }
@@ -53,6 +57,11 @@ impl Doing {
     /// Whether a worker writes such a word.
     fn is_word(word: u32) -> bool {
         word <= Self::Left as u32
+    }
+
+    /// Whether there is a job in hand.
+    pub fn has_job(self) -> bool {
+        matches!(self, Self::Running | Self::Answering)
     }
 }
 
@@ -235,6 +244,11 @@ impl PageWriter {
         self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
 
+    /// The job's function has returned: what happens from now on is not its doing.
+    pub fn returned(&self) {
+        self.doing(Doing::Answering);
+    }
+
     /// A job has run and its answer is with the job server.
     pub fn end(&self, job: &JobEnd, next: Doing) {
         if let Some(block) = self.mapping.block(job.function) {
@@ -247,14 +261,27 @@ impl PageWriter {
         self.doing(next);
     }
 
-    /// Bytes of a packet may be on the wire from now on, some of them missing. Counted, as connections overlap.
-    pub fn sending_begins(&self) {
+    /// A packet may be half on the wire for as long as what is returned is kept: nobody else may send there.
+    pub fn sending(self: &Arc<Self>) -> Sending {
         self.mapping.header().sending.fetch_add(1, AcqRel);
+        Sending(Arc::clone(self))
     }
+}
 
-    /// The last byte of what began is sent, or never will be since the connection is gone.
-    pub fn sending_ends(&self) {
-        self.mapping.header().sending.fetch_sub(1, AcqRel);
+/// One connection between a packet's first byte and its last. Counted, as connections overlap; and the count goes down
+/// however the sending ends, or it would forbid to answer for every later job of this worker.
+#[derive(Debug)]
+pub struct Sending(Arc<PageWriter>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.mapping.header().sending.fetch_sub(1, AcqRel);
+    }
+}
+
+impl std::fmt::Debug for PageWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageWriter").finish_non_exhaustive()
     }
 }
 
@@ -301,7 +328,7 @@ pub struct Snapshot {
     pub doing: Doing,
     /// Whether a packet may have been half on the wire.
     pub sending: bool,
-    /// The job in hand, where the worker was running one and said so in full.
+    /// The job in hand, where the worker had one and said so in full.
     pub job: Option<JobSeen>,
     /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
     pub overwritten: bool,
@@ -348,11 +375,11 @@ impl PageView {
             let before = header.sequence.load(Acquire);
             let word = header.doing.load(Relaxed);
             let doing = Doing::from_word(word);
-            let job = (doing == Doing::Running).then(|| self.job(header)).flatten();
+            let job = doing.has_job().then(|| self.job(header)).flatten();
             fence(Acquire);
             if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
                 let sending = header.sending.load(Acquire);
-                let stray = doing == Doing::Running && job.is_none();
+                let stray = doing.has_job() && job.is_none();
                 let overwritten = no_worker_writes(word, sending) || stray;
                 return Snapshot { doing, sending: sending != 0, job, overwritten };
             }
@@ -399,16 +426,23 @@ mod tests {
     #[test]
     fn the_manager_sees_the_job_in_hand_and_what_was_done() {
         let (fd, view) = create(2).unwrap();
-        let page = PageWriter::map(&fd, 2).unwrap();
+        let page = Arc::new(PageWriter::map(&fd, 2).unwrap());
         assert_eq!(view.read(), Snapshot { doing: Doing::Starting, sending: false, job: None, overwritten: false });
         page.begin(&job(b"H:host:12"));
         let seen = view.read().job.unwrap();
         assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
         assert_eq!(seen.handle.unwrap(), b"H:host:12");
         assert_eq!(seen.unique.unwrap(), b"u");
-        page.sending_begins();
-        assert!(view.read().sending);
-        page.sending_ends();
+        assert!(!view.read().sending);
+        let two = [page.sending(), page.sending()].map(Some);
+        assert_eq!((view.read().sending, view.read().doing), (true, Doing::Running));
+        for sending in two {
+            assert!(view.read().sending);
+            drop(sending);
+        }
+        assert!(!view.read().sending);
+        page.returned();
+        assert_eq!((view.read().doing, view.read().job.map(|job| job.number)), (Doing::Answering, Some(7)));
         page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
         assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None, overwritten: false });
         assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
@@ -422,10 +456,9 @@ mod tests {
     #[test]
     fn who_writes_over_the_page_is_found_out_by_both_sides() {
         let (fd, view) = create(2).unwrap();
-        let page = PageWriter::map(&fd, 2).unwrap();
+        let page = Arc::new(PageWriter::map(&fd, 2).unwrap());
         page.begin(&job(b"H:host:12"));
-        page.sending_begins();
-        page.sending_ends();
+        drop(page.sending());
         assert!(page.is_intact(7) && !view.read().overwritten);
         page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
         page.begin(&job(b"H:host:13"));

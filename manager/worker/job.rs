@@ -43,6 +43,7 @@ pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageW
     });
     let outcome = functions[index].run(&job, number);
     let left_page_alone = page.is_intact(number);
+    page.returned();
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
     let succeeded = outcome.is_ok();
     let bytes_in = job.workload.len() as u64;

@@ -59,7 +59,7 @@ impl Worker {
                 let mut packet = Vec::with_capacity(32);
                 // An ECHO of a few bytes always fits a packet.
                 let _ = encode::echo_req(&mut packet, b"farewell");
-                let sent = connection.sender().send(&[&packet]);
+                let sent = connection.sender().send([&packet]);
                 trace::sent(self.line, &self.sessions[server].name, &packet);
                 self.check(server, sent);
             }

@@ -5,37 +5,45 @@
 //! of everything later.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
-use std::time::Duration;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::Socket;
 
-use crate::system::page::PageWriter;
-
-/// Data and warnings of a plugin wait for room from here on; progress reports are dropped for a newer one.
-const BACKLOG: usize = 256 * 1024;
+use crate::system::page::{PageWriter, Sending};
 
 /// What is sent to one job server.
 pub struct Sender {
     socket: Arc<Socket>,
     page: Arc<PageWriter>,
-    /// Whole packets, the first of which may have been sent in part.
-    pending: Vec<u8>,
+    /// What had no room yet.
+    pending: Option<Pending>,
+    /// Bytes of whole packets taken over so far, sent or pending.
+    accepted: u64,
+    /// A send has failed, perhaps in the middle of a packet: nothing may follow.
+    broken: bool,
+}
+
+/// Whole packets, the first of which may have been sent in part.
+struct Pending {
+    bytes: Vec<u8>,
+    sent: usize,
+    sending: Sending,
 }
 
 impl Sender {
     /// The sending side of a connected socket.
     pub fn new(socket: Arc<Socket>, page: Arc<PageWriter>) -> Self {
-        Self { socket, page, pending: Vec::new() }
+        Self { socket, page, pending: None, accepted: 0, broken: false }
     }
 
     /// Whether something waits for the socket to have room.
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        self.pending.is_some()
     }
 
     /// Sends what waits, as far as there is room.
@@ -43,14 +51,10 @@ impl Sender {
     /// # Errors
     /// The connection is gone.
     pub fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let sent = send_some(&self.socket, &[IoSlice::new(&self.pending)])?;
-        self.pending.drain(..sent);
-        if self.pending.is_empty() {
-            self.pending = Vec::new();
-            self.page.sending_ends();
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        pending.sent += self.push(&[IoSlice::new(&pending.bytes[pending.sent..])])?;
+        if pending.sent < pending.bytes.len() {
+            self.pending = Some(pending);
         }
         Ok(())
     }
@@ -59,33 +63,24 @@ impl Sender {
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn send(&mut self, packets: &[&[u8]]) -> io::Result<()> {
-        if self.has_pending() {
-            packets.iter().for_each(|packet| self.pending.extend_from_slice(packet));
+    pub fn send<const N: usize>(&mut self, packets: [&[u8]; N]) -> io::Result<()> {
+        self.accepted += packets.iter().map(|packet| packet.len() as u64).sum::<u64>();
+        if let Some(pending) = &mut self.pending {
+            packets.iter().for_each(|packet| pending.bytes.extend_from_slice(packet));
             return self.flush();
         }
-        self.page.sending_begins();
-        let mut parts: [IoSlice<'_>; 4] = [IoSlice::new(&[]); 4];
-        let mut used = 0;
-        for (part, packet) in parts.iter_mut().zip(packets) {
-            *part = IoSlice::new(packet);
-            used += 1;
-        }
-        debug_assert_eq!(used, packets.len());
-        let sent = send_some(&self.socket, &parts[..used])?;
-        self.keep_rest(packets, sent);
-        if self.pending.is_empty() {
-            self.page.sending_ends();
-        }
-        Ok(())
-    }
-
-    fn keep_rest(&mut self, packets: &[&[u8]], mut sent: usize) {
+        let sending = self.page.sending();
+        let mut sent = self.push(&packets.map(IoSlice::new))?;
+        let mut bytes = Vec::new();
         for packet in packets {
             let taken = sent.min(packet.len());
-            self.pending.extend_from_slice(&packet[taken..]);
+            bytes.extend_from_slice(&packet[taken..]);
             sent -= taken;
         }
+        if !bytes.is_empty() {
+            self.pending = Some(Pending { bytes, sent: 0, sending });
+        }
+        Ok(())
     }
 
     /// Sends a job's answer, its data from where it lies. Waits for room through `wait`, which is to return when the
@@ -94,64 +89,100 @@ impl Sender {
     /// # Errors
     /// The connection is gone, or `wait` gave up.
     pub fn send_answer(&mut self, packets: [&[u8]; 3], mut wait: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        let before = std::mem::take(&mut self.pending);
-        if before.is_empty() {
-            self.page.sending_begins();
-        }
-        let mut parts = [before.as_slice(), packets[0], packets[1], packets[2]].map(IoSlice::new);
+        let (before, at, _sending) = match self.pending.take() {
+            Some(Pending { bytes, sent, sending }) => (bytes, sent, sending),
+            None => (Vec::new(), 0, self.page.sending()),
+        };
+        self.accepted += packets.iter().map(|packet| packet.len() as u64).sum::<u64>();
+        let mut parts = [&before[at..], packets[0], packets[1], packets[2]].map(IoSlice::new);
         let mut left = parts.as_mut_slice();
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
-            let sent = send_some(&self.socket, left)?;
+            let sent = self.push(left)?;
             IoSlice::advance_slices(&mut left, sent);
             if sent == 0 {
-                wait()?;
+                self.broken_by(wait())?;
             }
         }
-        self.page.sending_ends();
         Ok(())
-    }
-
-    /// Sends a packet of a running plugin, waiting at most `patience` for room. False: the connection is gone or stuck.
-    pub fn send_part(&mut self, packets: [&[u8]; 2], patience: Duration) -> bool {
-        if self.pending.len() > BACKLOG && !self.make_room(patience) {
-            return false;
-        }
-        self.send(&packets).is_ok()
     }
 
     /// Sends a progress report, or drops it while older bytes wait: the next one says more anyway.
     pub fn send_status(&mut self, packet: &[u8]) -> bool {
-        if self.has_pending() {
-            return self.flush().is_ok();
-        }
-        self.send(&[packet]).is_ok()
+        if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
 
-    fn make_room(&mut self, patience: Duration) -> bool {
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
-        while self.pending.len() > BACKLOG {
-            match poll(&mut [PollFd::new(self.borrow(), PollFlags::POLLOUT)], timeout) {
-                Ok(0) => return false,
-                Ok(_) if self.flush().is_ok() => {}
-                Err(Errno::EINTR) => {}
-                _ => return false,
-            }
+    /// One system call; 0 where the socket has no room.
+    fn push(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
-        true
+        self.broken_by(send_some(&self.socket, parts))
     }
 
-    fn borrow(&self) -> BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&*self.socket)
+    /// Nothing may follow what may be half a packet, whoever sends it: the connection ends, on every copy of the socket.
+    fn broken_by<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() && !std::mem::replace(&mut self.broken, true) {
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        }
+        result
+    }
+
+    /// How many of the accepted bytes were sent.
+    fn sent(&self) -> u64 {
+        self.accepted - self.pending.as_ref().map_or(0, |pending| (pending.bytes.len() - pending.sent) as u64)
     }
 }
 
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if self.has_pending() {
-            self.page.sending_ends();
+/// Sends a packet of a running plugin, and returns once it is sent whole: what ends the worker later finds no half of it
+/// on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
+///
+/// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `patience`.
+pub fn send_part(
+    sender: &Mutex<Sender>,
+    packets: [&[u8]; 2],
+    is_wanted: impl Fn() -> bool,
+    patience: Duration,
+) -> bool {
+    let mut last = (lock(sender).sent(), Instant::now());
+    let mut end = None;
+    loop {
+        let mut sending = lock(sender);
+        if sending.flush().is_err() {
+            return false;
         }
+        if end.is_none() && !sending.has_pending() {
+            if !is_wanted() || sending.send(packets).is_err() {
+                return false;
+            }
+            end = Some(sending.accepted);
+        }
+        let sent = sending.sent();
+        if end.is_some_and(|end| sent >= end) {
+            return true;
+        }
+        if sent != last.0 {
+            last = (sent, Instant::now());
+        }
+        let left = patience.saturating_sub(last.1.elapsed());
+        let socket = Arc::clone(&sending.socket);
+        drop(sending);
+        if left.is_zero() || (end.is_none() && !is_wanted()) {
+            return false;
+        }
+        wait_writable(&socket, left);
     }
+}
+
+/// The sender, for the moment.
+pub fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
+    sender.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error shows at the next send.
+fn wait_writable(socket: &Socket, patience: Duration) {
+    let timeout = PollTimeout::try_from(patience.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
+    let _ = poll(&mut [PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLOUT)], timeout);
 }
 
 /// One system call; 0 where the socket has no room.
@@ -166,3 +197,6 @@ fn send_some(socket: &Socket, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::worker::orders::{Limits, Order, Orders, Word};
 use crate::worker::plugin::{Function, explain};
 use crate::worker::ready::Step;
 use crate::worker::runs::Runs;
+use crate::worker::sender;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next, Talk};
 use crate::worker::titles::Titles;
@@ -55,6 +56,8 @@ pub struct Worker {
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
     turn: Duration,
+    /// Something was read that was not looked at yet.
+    pub(super) read_meanwhile: bool,
     /// Buffers kept from job to job.
     pub(super) handle: Vec<u8>,
     head: Vec<u8>,
@@ -76,6 +79,7 @@ impl Worker {
         let session = |(i, order)| Session::new(order, orders.siblings, u64::from(pid) << 8 | i as u64);
         let (growth, heavy) = Growth::watch(orders.limits.max_memory);
         heavy.into_iter().for_each(|word| line.say(&word));
+        host::limit_packets(orders.limits.max_packet);
         let mut worker = Self {
             growth,
             line,
@@ -95,6 +99,7 @@ impl Worker {
             is_broken: false,
             asked: 0,
             turn: Duration::ZERO,
+            read_meanwhile: false,
             handle: Vec::new(),
             head: Vec::new(),
         };
@@ -184,7 +189,7 @@ impl Worker {
         if self.runs.are_over(self.jobs) {
             connection.talk.spent();
         }
-        let sent = connection.sender().send(&[&packets]);
+        let sent = connection.sender().send([&packets]);
         trace::sent(self.line, &self.sessions[server].name, &packets);
         self.check(server, sent);
     }
@@ -212,7 +217,7 @@ impl Worker {
         let Some(connection) = self.sessions[server].connection() else { return };
         let grab = grab_packet(connection.talk.uses_old_grab());
         connection.talk.asked(now);
-        let sent = connection.sender().send(&[grab]);
+        let sent = connection.sender().send([grab]);
         trace::sent(self.line, &self.sessions[server].name, grab);
         self.check(server, sent);
     }
@@ -244,7 +249,7 @@ impl Worker {
                 Next::Nothing => {}
                 Next::Greeted => self.greeted(server),
                 Next::Sleep => {
-                    let sent = connection.sender().send(&[&encode::PRE_SLEEP]);
+                    let sent = connection.sender().send([&encode::PRE_SLEEP]);
                     trace::sent(self.line, &self.sessions[server].name, &encode::PRE_SLEEP);
                     self.check(server, sent);
                 }
@@ -339,7 +344,7 @@ impl Worker {
             &[]
         };
         let sender = Arc::clone(&connection.sender);
-        let mut sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut sender = sender::lock(&sender);
         let sent = sender.send_answer([head, result, grab], || self.wait_for_room(server));
         drop(sender);
         for part in [head, grab] {

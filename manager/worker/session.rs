@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -17,15 +17,15 @@ use crate::worker::line::LOOK_EVERY;
 use crate::worker::orders::{Limits, ServerOrder};
 use crate::worker::quota::{Quota, Turn};
 use crate::worker::retry::Retry;
-use crate::worker::sender::Sender;
+use crate::worker::sender::{self, Sender};
 use crate::worker::talk::Talk;
 
 /// Data the server does not acknowledge within this time end the connection, as an unanswered keepalive does.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Unread bytes a connection may hold while its packets cannot be taken (a result is being sent elsewhere).
-const UNREAD: usize = 64 * 1024;
+/// Bytes of whole packets a connection may hold while they cannot be taken (a result is being sent elsewhere).
+const UNTAKEN: usize = 64 * 1024;
 
 /// One job server of a worker.
 pub struct Session {
@@ -118,8 +118,7 @@ impl Session {
             Link::Down => None,
             Link::Connecting { socket, .. } => Some((socket.as_fd(), false, true)),
             Link::Up(connection) => {
-                let reads = connection.decoder.pending() < UNREAD;
-                Some((connection.socket.as_fd(), reads, connection.sender().has_pending()))
+                Some((connection.socket.as_fd(), connection.may_read(), connection.sender().has_pending()))
             }
         }
     }
@@ -210,7 +209,7 @@ impl Session {
         let encoded = encode::set_client_id(&mut greeting, id.as_bytes());
         encoded.and_then(|()| encode::echo_req(&mut greeting, b"greeting")).map_err(io::Error::other)?;
         greeting.extend_from_slice(&encode::GRAB_JOB_UNIQ);
-        sender.send(&[&greeting])?;
+        sender.send([&greeting])?;
         let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
         self.link = Link::Up(Box::new(Connection {
             number,
@@ -235,12 +234,18 @@ impl Session {
 impl Connection {
     /// The sending side, for the moment.
     pub fn sender(&self) -> MutexGuard<'_, Sender> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+        sender::lock(&self.sender)
     }
 
     /// The socket, for poll and to hand a copy to the manager.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether there is a point in reading on. A packet that is still arriving is read to its end, however long it is:
+    /// only that end lets it be taken.
+    pub fn may_read(&self) -> bool {
+        self.decoder.is_partial() || self.decoder.pending() < UNTAKEN
     }
 
     /// How long silence is borne: the greeting is part of connecting.

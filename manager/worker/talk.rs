@@ -288,13 +288,14 @@ impl Talk {
         Due::Echo
     }
 
-    /// When the server counts as mute: nothing at all was heard since something that has to be answered was sent.
+    /// When the server counts as mute: it owes an answer, and for so long nothing came, not even a part of a packet.
     fn mute_at(&self, timeout: Duration) -> Option<Duration> {
-        let asked = match (self.echo, self.grab) {
-            (Some(echo), _) if self.answers_echo || !self.greeted => Some(echo),
-            (_, grab) => grab,
-        }?;
-        (self.heard <= asked).then(|| asked + timeout)
+        let silent_since = match (self.echo, self.grab) {
+            (Some(echo), _) if self.answers_echo || !self.greeted => echo.max(self.heard),
+            (_, Some(grab)) if self.heard <= grab || !self.answers_echo => grab.max(self.heard),
+            _ => return None,
+        };
+        Some(silent_since + timeout)
     }
 
     /// When [`Talk::due`] should be called next; `None` for not before something is heard or sent.

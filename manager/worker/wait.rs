@@ -22,6 +22,10 @@ impl Worker {
     /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, for as long as
     /// orders need not be looked for: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
+        if std::mem::take(&mut self.read_meanwhile) {
+            // While a result was being sent: whole packets may lie there, of which no poll would tell.
+            return;
+        }
         let now = clock::now();
         if self.leaving.is_none() && !self.line.look_is_due(now) && self.read_awaited(now) {
             return;
@@ -141,37 +145,50 @@ impl Worker {
         let mut packet = Vec::with_capacity(32);
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packet, b"alive?");
-        let sent = connection.sender().send(&[&packet]);
+        let sent = connection.sender().send([&packet]);
         trace::sent(self.line, &self.sessions[server].name, &packet);
         self.check(server, sent);
     }
 
-    /// Waits until the connection of a half-sent result may have room, reading what other servers send meanwhile.
+    /// Waits until the connection of a half-sent result may have room. Reads meanwhile what servers send, this one
+    /// included: one that waits in turn until it is read would never have room.
     pub(super) fn wait_for_room(&mut self, server: usize) -> io::Result<()> {
-        let mut readable = Vec::new();
-        {
-            let Some(connection) = self.sessions[server].connection_ref() else {
-                return Err(io::ErrorKind::NotConnected.into());
-            };
-            let mut watched = vec![PollFd::new(connection.socket(), PollFlags::POLLOUT)];
-            let mut servers = Vec::new();
-            for (other, session) in self.sessions.iter().enumerate().filter(|(other, _)| *other != server) {
-                if let Some((fd, true, _)) = session.watched() {
-                    watched.push(PollFd::new(fd, PollFlags::POLLIN));
-                    servers.push(other);
-                }
+        let events = self.poll_for_room(server)?;
+        self.read_meanwhile |= !events.is_empty();
+        for (other, flags) in events {
+            if other != server {
+                self.serve_socket(other, flags);
+            } else if let Some(connection) = self.sessions[server].connection() {
+                // Its loss is found once, by whoever sends.
+                connection.read_now(clock::now())?;
             }
-            match poll(&mut watched, PollTimeout::try_from(ROOM_LOOK).unwrap_or(PollTimeout::MAX)) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let came = servers.into_iter().zip(&watched[1..]);
-            readable.extend(came.filter(|(_, fd)| fd.any().unwrap_or(false)).map(|(other, _)| other));
-        }
-        for other in readable {
-            self.serve_socket(other, PollFlags::POLLIN);
         }
         Ok(())
+    }
+
+    /// Which servers have sent something, once one has, or the one that is sent to may have room.
+    fn poll_for_room(&self, server: usize) -> io::Result<Vec<(usize, PollFlags)>> {
+        let Some(connection) = self.sessions[server].connection_ref() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let mut own = PollFlags::POLLOUT;
+        own.set(PollFlags::POLLIN, connection.may_read());
+        let (mut watched, mut servers) = (vec![PollFd::new(connection.socket(), own)], vec![server]);
+        for (other, session) in self.sessions.iter().enumerate().filter(|(other, _)| *other != server) {
+            let Some(connection) = session.connection_ref().filter(|connection| connection.may_read()) else {
+                continue;
+            };
+            watched.push(PollFd::new(connection.socket(), PollFlags::POLLIN));
+            servers.push(other);
+        }
+        match poll(&mut watched, PollTimeout::try_from(ROOM_LOOK).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let readable = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
+        let came = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty()) & readable;
+        Ok(servers.into_iter().zip(watched.iter().map(came)).filter(|(_, flags)| !flags.is_empty()).collect())
     }
 }
 

@@ -57,7 +57,7 @@ impl Decoder {
         if self.end == self.buffer.len() {
             let grown = (self.buffer.len() * 2).max(USUAL);
             // The last step is an exact one, so that a packet of 65 MiB does not hold 128.
-            let needed = self.header.map_or(grown, |header| HEADER_LEN + header.len);
+            let needed = self.front().and_then(Result::ok).map_or(grown, |header| HEADER_LEN + header.len);
             let size = if needed > self.end { grown.min(needed.max(USUAL)) } else { grown };
             self.buffer.reserve_exact(size - self.buffer.len());
             self.buffer.resize(size, 0);
@@ -80,13 +80,8 @@ impl Decoder {
         if self.start == self.end {
             self.give_back();
         }
-        let header = match self.header {
-            Some(header) => header,
-            None => {
-                let Some(bytes) = self.buffer[self.start..self.end].first_chunk() else { return Ok(None) };
-                *self.header.insert(self.check(*bytes)?)
-            }
-        };
+        let Some(front) = self.front() else { return Ok(None) };
+        let header = *self.header.insert(front?);
         let whole = HEADER_LEN + header.len;
         if self.end - self.start < whole {
             return Ok(None);
@@ -101,6 +96,24 @@ impl Decoder {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.end - self.start
+    }
+
+    /// Whether the packet at the front has not come in full: nothing can be taken until more is read.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        match self.front() {
+            None => true,
+            Some(Ok(header)) => self.pending() < HEADER_LEN + header.len,
+            Some(Err(_)) => false,
+        }
+    }
+
+    /// The header at the front, once its bytes are there.
+    fn front(&self) -> Option<Result<Header, PacketError>> {
+        match self.header {
+            Some(header) => Some(Ok(header)),
+            None => self.buffer[self.start..self.end].first_chunk().map(|bytes| self.check(*bytes)),
+        }
     }
 
     fn check(&self, bytes: [u8; HEADER_LEN]) -> Result<Header, PacketError> {

@@ -59,7 +59,8 @@ impl Core {
         match &obituary.verdict {
             // A worker that has never been ready has had no job, whatever its page says.
             _ if worker.stage != Stage::Over => self.died_at_start(worker, now),
-            Verdict::InJob(lost) => {
+            // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
+            Verdict::InJob(lost) | Verdict::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
                     self.died_in_job(&function, obituary.done, now);
                 }
@@ -72,7 +73,7 @@ impl Core {
                 [(function, _)] => self.died_in_job(&function.clone(), obituary.done, now),
                 _ => self.died_outside_job(worker, Outside::Idle, now),
             },
-            Verdict::WhileSending(_) | Verdict::Left => {}
+            Verdict::Left => {}
         }
     }
 
@@ -118,7 +119,7 @@ impl Worker {
     /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
     fn dies_leaving(&self, obituary: &Obituary) -> bool {
         let told = matches!(self.life, Life::Leaving { why, .. } if why != Why::ByItself);
-        told && matches!(obituary.verdict, Verdict::OutsideJob | Verdict::WhileSending(_))
+        told && matches!(obituary.verdict, Verdict::OutsideJob | Verdict::Answering(_))
     }
 
     /// The function at which its start is, and its version.
@@ -170,7 +171,7 @@ fn at(worker: &Worker, verdict: &Verdict, end: End, decided: Decided) -> (DeathA
     }
     match verdict {
         _ if worker.stage == Stage::Begins => (DeathAt::Start, None),
-        Verdict::InJob(lost) | Verdict::WhileSending(lost) => {
+        Verdict::InJob(lost) | Verdict::Answering(lost) => {
             let (name, version) = worker.functions.get(lost.function).cloned().unzip();
             let at = DeathAt::Job {
                 function: name.unwrap_or_default(),

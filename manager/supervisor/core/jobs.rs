@@ -128,13 +128,14 @@ impl Core {
         let back = Decided { fate: Fate::HandedBack, deaths: None };
         let lost = match &obituary.verdict {
             Verdict::InJob(lost) => lost,
-            Verdict::WhileSending(_) => return (Decided { fate: Fate::Unclear, ..back }, None),
+            Verdict::Answering(_) => return (Decided { fate: Fate::Unclear, ..back }, None),
             _ => return (back, None),
         };
         let Some((key, wish)) = self.blamed(worker, lost, obituary) else { return (back, None) };
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.deaths.count(key.clone(), now);
-        let decided = Decided { fate: fate(wish, deaths, max_attempts), deaths: Some((deaths, max_attempts)) };
+        let fate = fate(wish, deaths, max_attempts, lost.half_sent);
+        let decided = Decided { fate, deaths: Some((deaths, max_attempts)) };
         if decided.fate != Fate::Failed {
             return (decided, None);
         }

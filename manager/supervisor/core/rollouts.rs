@@ -258,7 +258,7 @@ impl Core {
     /// A canary did not come up in time, or died: whose fault is that? True where it is dealt with here.
     pub(super) fn canary_died(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
         let in_job = match &obituary.verdict {
-            Verdict::InJob(lost) | Verdict::WhileSending(lost) => worker.functions.get(lost.function),
+            Verdict::InJob(lost) | Verdict::Answering(lost) => worker.functions.get(lost.function),
             _ => None,
         };
         let suspects = worker.suspects(worker.at_start().or(in_job));

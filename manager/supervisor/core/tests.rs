@@ -146,6 +146,7 @@ impl Stage {
             handle: b"H:a:1".to_vec(),
             unique: "u".into(),
             ran: Duration::from_secs(1),
+            half_sent: false,
         };
         self.ends(id, obituary(end, Verdict::InJob(lost), done))
     }

@@ -7,7 +7,6 @@ use super::children::Kind;
 use crate::control::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
 use crate::supervisor::core::{Core, WorkerView};
 use crate::system::clock;
-use crate::system::page::Doing;
 use crate::version;
 
 impl Effects {
@@ -67,7 +66,7 @@ impl Effects {
         });
         let page = worker.map(|worker| worker.page.read());
         let job = page.as_ref().and_then(|page| page.job.clone());
-        let busy = page.as_ref().is_some_and(|page| page.doing == Doing::Running);
+        let busy = page.as_ref().is_some_and(|page| page.doing.has_job());
         let state = match (view.state, busy) {
             ("serving", true) => "busy",
             ("serving", false) => "idle",

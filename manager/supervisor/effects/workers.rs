@@ -19,7 +19,7 @@ use crate::system::clock;
 use crate::system::ears::ChildId;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
-use crate::system::page::{self, Counters};
+use crate::system::page::{self, Counters, Doing};
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
@@ -209,7 +209,7 @@ impl Effects {
             self.past.entry(function.clone()).or_default().add(version, counters);
         }
         let lost = match &verdict {
-            Verdict::InJob(lost) => Some(lost),
+            Verdict::InJob(lost) | Verdict::Answering(lost) => Some(lost),
             _ => None,
         };
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
@@ -246,8 +246,9 @@ impl Effects {
         let child = self.children.get(self.workers.get(&id)?)?;
         let Kind::Worker(worker) = &child.kind else { return None };
         let page = worker.page.read();
-        // What is being sent may be the result: a job server that reads slowly does not make a job late.
-        let job = page.job.filter(|_| !page.sending).map(|job| JobInHand::of(&job, now));
+        // A job whose function has returned is not late, however slowly the job server takes the result.
+        let job = page.job.filter(|_| page.doing == Doing::Running);
+        let job = job.map(|job| JobInHand::of(&job, page.sending, now));
         Some(Seen { worker: id, job, overwritten: page.overwritten })
     }
 

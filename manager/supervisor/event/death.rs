@@ -84,6 +84,9 @@ impl DeathAt {
             Fate::Unclear => "its answer was being sent: a whole one arrives, else the job is handed back".into(),
             Fate::HandedBack => format!("handed back{count}"),
             Fate::Failed => format!("its caller is told that it failed{count}"),
+            Fate::Unanswerable => {
+                format!("handed back{count}; its caller cannot be told, since half of a packet was sent")
+            }
         }
     }
 }

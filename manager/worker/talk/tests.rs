@@ -218,3 +218,33 @@ fn a_job_after_the_last_echo_asks_for_another() {
     talk.farewell_again();
     assert_eq!(talk.farewell(), Farewell::Echo);
 }
+
+/// S16: who owes an answer and sends a large packet first is alive as long as it does, and mute when it stops.
+#[test]
+fn bytes_that_come_are_life_until_they_stop() {
+    let silence = |talk: &mut Talk, from: Duration| {
+        assert_eq!(talk.due(from + TIMEOUT - ms(1), INTERVAL, TIMEOUT, false), Due::Nothing);
+        assert_eq!(talk.due(from + TIMEOUT, INTERVAL, TIMEOUT, false), Due::Lost);
+    };
+    let mut greeting = Talk::greeting(ms(0));
+    let mut asked = registered();
+    asked.asked(ms(100));
+    assert_eq!(asked.due(ms(1_100), INTERVAL, TIMEOUT, false), Due::Echo);
+    asked.echo_sent(ms(1_100));
+    for talk in [&mut greeting, &mut asked] {
+        let mut last = ms(1_100);
+        for _ in 0..10 {
+            last += TIMEOUT - ms(1);
+            talk.heard_something(last);
+            assert_eq!(talk.due(last, INTERVAL, TIMEOUT, false), Due::Nothing);
+        }
+        silence(talk, last);
+    }
+    let mut without_echo = Talk::greeting(ms(0));
+    without_echo.hear(Heard::NoJob, ms(1));
+    without_echo.registered(ms(2));
+    without_echo.asked(ms(100));
+    without_echo.due(ms(1_100), INTERVAL, TIMEOUT, false);
+    without_echo.heard_something(ms(5_000));
+    silence(&mut without_echo, ms(5_000));
+}

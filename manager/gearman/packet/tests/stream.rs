@@ -233,3 +233,24 @@ fn mangled_streams_are_read_the_same_however_they_are_cut() {
 fn kind_magic(kind: Kind) -> Magic {
     if kind.travels_as(Magic::Response) { Magic::Response } else { Magic::Request }
 }
+
+/// S16: whether reading on is the only way to get anything.
+#[test]
+fn a_packet_is_partial_until_its_last_byte() {
+    let mut decoder = decoder(Magic::Response);
+    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &[7; 100_000] };
+    let mut stream = answer::NOOP.to_vec();
+    answer::job_assign_uniq(&mut stream, &job).unwrap();
+    for (at, byte) in stream.iter().enumerate() {
+        assert!(decoder.is_partial(), "before byte {at}");
+        feed(&mut decoder, &[*byte], 1);
+        if at + 1 == HEADER_LEN {
+            assert!(!decoder.is_partial(), "a whole NOOP");
+            assert!(decoder.next().unwrap().is_some());
+        }
+    }
+    assert!(!decoder.is_partial());
+    assert!(decoder.next().unwrap().is_some() && decoder.is_partial());
+    feed(&mut decoder, b"HTTP/1.1 400 Bad Request", usize::MAX);
+    assert!(!decoder.is_partial(), "an error can be taken");
+}

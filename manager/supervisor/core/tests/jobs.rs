@@ -17,7 +17,15 @@ fn one(ini: &str) -> Stage {
 }
 
 fn job(number: u64, ran: Duration) -> Option<JobInHand> {
-    Some(JobInHand { function: 0, number, connection: 1, handle: b"H:a:1".to_vec(), unique: "u".into(), ran })
+    Some(JobInHand {
+        function: 0,
+        number,
+        connection: 1,
+        handle: b"H:a:1".to_vec(),
+        unique: "u".into(),
+        ran,
+        half_sent: false,
+    })
 }
 
 impl Stage {
@@ -191,10 +199,11 @@ fn what_is_handed_back_without_counting() {
         handle: handle.into(),
         unique: String::new(),
         ran: Duration::from_secs(2),
+        half_sent: false,
     };
     let on_crash = "[GearmanManager]\ncount = 1\non_crash = fail\n";
     for (name, verdict, fate) in [
-        ("sending", Verdict::WhileSending(lost("H:a:1")), Some(Fate::Unclear)),
+        ("answering", Verdict::Answering(lost("H:a:1")), Some(Fate::Unclear)),
         ("no handle", Verdict::InJob(lost("")), Some(Fate::HandedBack)),
         ("a page without sense", Verdict::Unknown, None),
     ] {
@@ -333,5 +342,38 @@ fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
         assert!(stage.did().contains(&"kill 1".to_owned()));
         stage.ends_in_job(1, end, 3);
         assert_eq!(stage.fates(), [expected]);
+    }
+}
+
+/// P20: half a packet on the wire forbids an answer. The death counts, here and for the back-off.
+#[test]
+fn half_a_packet_forbids_an_answer_and_nothing_else() {
+    let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 2\n");
+    let lost = |half_sent| JobInHand { half_sent, ..job(1, Duration::from_secs(1)).unwrap() };
+    for (id, half_sent) in [(1, true), (2, true), (3, true), (4, false)] {
+        stage.did();
+        stage.ends(id, obituary(KILLED, Verdict::InJob(lost(half_sent)), 3));
+        let answered = stage.did().iter().any(|line| line.starts_with("answer"));
+        assert_eq!(answered, !half_sent, "death {id}");
+        stage.serves(id + 1);
+    }
+    let fates = [Fate::HandedBack, Fate::Unanswerable, Fate::Unanswerable, Fate::Failed];
+    let counted = [1, 2, 3, 4].map(Some);
+    assert_eq!(stage.fates(), fates.into_iter().zip(counted).collect::<Vec<_>>());
+    let line = Event::WorkerDied(stage.deaths().remove(1)).line();
+    let words = "handed back (death 2 of 2); its caller cannot be told, since half of a packet was sent";
+    assert!(line.ends_with(words), "{line}");
+}
+
+/// Five in a row are free, whether they came before the function returned or after.
+#[test]
+fn deaths_while_the_answer_is_sent_have_their_back_off() {
+    for verdict in [Verdict::InJob, Verdict::Answering] {
+        let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
+        for id in 1..=6 {
+            assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "death {id}");
+            stage.ends(id, obituary(KILLED, verdict(job(1, Duration::from_secs(1)).unwrap()), 3)).serves(id + 1);
+        }
+        assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1);
     }
 }

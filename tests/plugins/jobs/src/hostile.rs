@@ -72,6 +72,14 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
                 job.status(done, of);
             }
         }
+        "data" => {
+            let sent = job.data(vec![b'd'; rest.parse()?]);
+            output = sent.to_string().into();
+        }
+        "flow" => {
+            let (reporter, data) = (job.reporter(), vec![b'd'; rest.parse()?]);
+            std::thread::spawn(move || while reporter.data(&data) {});
+        }
         "keep" => *KEPT.lock().map_err(|_| "poisoned")? = Some(job.reporter()),
         "late" => {
             let kept = KEPT.lock().map_err(|_| "poisoned")?.ok_or("nothing was kept")?;

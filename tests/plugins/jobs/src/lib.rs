@@ -59,6 +59,8 @@ unsafe extern "C" {
 /// | `scribble SEED`, `haunt SEED` | the worker's page is filled with random bytes, once or a thousand times a second |
 /// | `forge HANDLE` | the worker's page names another job |
 /// | `status DONE OF`, `statuses N` | progress, once or N times |
+/// | `data N` | N bytes of data; its output says whether they were sent |
+/// | `flow N` | a thread sends data, N bytes at a time, for as long as it may |
 /// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that said |
 /// | `child PATH` | the same, in the worker's group |
 #[function]

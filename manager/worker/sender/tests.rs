@@ -1,0 +1,103 @@
+//! Over a pair of sockets, with the page that the manager would read.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::system::page::{self, PageView};
+
+/// No socket takes as much at once.
+const LARGE: usize = 8 << 20;
+
+fn connected() -> (Mutex<Sender>, UnixStream, PageView) {
+    let (here, there) = UnixStream::pair().unwrap();
+    let (fd, view) = page::create(1).unwrap();
+    let page = Arc::new(PageWriter::map(&fd, 1).unwrap());
+    (Mutex::new(Sender::new(Arc::new(Socket::from(here)), page)), there, view)
+}
+
+fn patience() -> Duration {
+    Duration::from_secs(60)
+}
+
+#[test]
+fn a_part_is_sent_whole_when_its_call_returns_and_no_lock_is_held_meanwhile() {
+    let (sender, mut there, view) = connected();
+    let data = vec![7; LARGE];
+    std::thread::scope(|threads| {
+        let part = threads.spawn(|| send_part(&sender, [b"head", &data], || true, patience()));
+        // Half a packet is on the wire, and others get at the sender all the time.
+        while !view.read().sending || !lock(&sender).has_pending() {
+            std::thread::yield_now();
+        }
+        assert!(lock(&sender).send_status(b"status"), "dropped, but the connection is there");
+        let mut all = vec![0; LARGE + 4];
+        there.read_exact(&mut all).unwrap();
+        assert!(part.join().unwrap());
+        assert_eq!(&all[..6], b"head\x07\x07");
+    });
+    assert!(!view.read().sending && !lock(&sender).has_pending());
+}
+
+/// S19: however a send fails, the flag is for the living.
+#[test]
+fn a_send_that_fails_lowers_the_flag_and_ends_the_connection() {
+    type Fails = fn(&Mutex<Sender>);
+    let send: Fails = |sender| assert!(lock(sender).send([b"x"]).is_err());
+    let answer: Fails = |sender| assert!(lock(sender).send_answer([b"x", b"", b""], || Ok(())).is_err());
+    let part: Fails = |sender| assert!(!send_part(sender, [b"x", b""], || true, patience()));
+    for fails in [send, answer, part] {
+        let (sender, there, view) = connected();
+        lock(&sender).send([&vec![1; LARGE]]).unwrap();
+        assert!(view.read().sending);
+        drop(there);
+        fails(&sender);
+        assert!(!view.read().sending);
+        assert!(lock(&sender).send([b"more"]).is_err(), "nothing follows half a packet");
+    }
+    let (sender, _there, view) = connected();
+    let gives_up = || Err(io::ErrorKind::NotConnected.into());
+    assert!(lock(&sender).send_answer([b"x", &vec![1; LARGE], b""], gives_up).is_err());
+    assert!(!view.read().sending && lock(&sender).send([b"more"]).is_err());
+}
+
+#[test]
+fn a_part_that_finds_no_room_is_given_up_and_stays_half_sent() {
+    let (sender, _there, view) = connected();
+    let data = vec![7; LARGE];
+    assert!(!send_part(&sender, [b"head", &data], || true, Duration::from_millis(20)));
+    assert!(view.read().sending, "a half of it is on the wire");
+    assert!(!send_part(&sender, [b"next", b""], || true, Duration::from_millis(20)), "behind it");
+    drop(sender);
+    assert!(!view.read().sending, "with its connection");
+}
+
+#[test]
+fn a_part_of_a_job_that_is_over_is_not_begun() {
+    let (sender, mut there, _view) = connected();
+    assert!(!send_part(&sender, [b"late", b""], || false, patience()));
+    lock(&sender).send([b"next"]).unwrap();
+    let mut came = [0; 4];
+    there.read_exact(&mut came).unwrap();
+    assert_eq!(&came, b"next");
+}
+
+#[test]
+fn an_answer_follows_what_was_pending() {
+    let (sender, mut there, view) = connected();
+    let data = vec![7; LARGE];
+    lock(&sender).send([b"head", &data]).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        there.read_to_end(&mut all).map(|_| all)
+    });
+    let yields = || {
+        std::thread::yield_now();
+        Ok(())
+    };
+    lock(&sender).send_answer([b"answer", b"data", b"grab"], yields).unwrap();
+    assert!(!view.read().sending);
+    drop(sender);
+    let all = reader.join().unwrap().unwrap();
+    assert_eq!((all.len(), &all[LARGE + 4..]), (LARGE + 18, b"answerdatagrab".as_slice()));
+}

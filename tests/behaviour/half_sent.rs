@@ -1,0 +1,109 @@
+//! Half a packet on the wire forbids that anybody else answers there. It forbids nothing else: what a job costs counts,
+//! and its timeout holds.
+
+use gm_native::gearman::client::News;
+use gm_native::gearman::packet::{Request, answer};
+use serde_json::{Value, json};
+
+use crate::scene::{Job, library, path, served, touch, wait_busy, wait_serving};
+use crate::support::hand_server::HandServer;
+use crate::support::manager::{Manager, Setup};
+
+/// More than a socket takes at once.
+const MUCH: usize = 32_000_000;
+
+/// The end of a job that has sent data before, and was told of.
+#[track_caller]
+fn told(job: Job) -> String {
+    let mut news = job.news();
+    news.retain(|news| !matches!(news, News::Data(data) if data.len() == MUCH));
+    match news.as_slice() {
+        [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
+        other => panic!("its caller was not told: {other:?}"),
+    }
+}
+
+fn deaths(manager: &Manager) -> Vec<Value> {
+    manager.events().into_iter().filter(|event| event["event"] == "worker_died").collect()
+}
+
+/// P20.
+#[test]
+fn a_job_that_sends_much_and_dies_is_given_up_like_any_other() {
+    let (gearmand, manager) = served("");
+    let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nabort")));
+    assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
+    let counts: Vec<_> = deaths(&manager).iter().map(|event| event["deaths"].as_u64()).collect();
+    assert_eq!(counts, [Some(1), Some(2), Some(3)]);
+    wait_serving(&manager, "act");
+}
+
+/// P20.
+#[test]
+fn a_job_that_sends_much_and_hangs_has_its_timeout() {
+    let (gearmand, manager) = served("timeout = 2\ntimeout_grace = 100ms");
+    let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nwait {}", path(&manager, "never"))));
+    assert!(told.starts_with("timed out"), "{told}");
+}
+
+/// P20: the worker dies in the middle of a packet, each time. Its deaths count, and its function backs off.
+#[test]
+fn deaths_in_the_middle_of_a_packet_count() {
+    let (gearmand, manager) = served("max_attempts = 2");
+    let _poison = Job::act(&gearmand, "poison", "flow 50000000\ntake 20\nabort");
+    manager.wait_event("backing_off", |event| event["function"] == "act");
+    let counted = deaths(&manager);
+    assert!(counted.iter().all(|event| event["at"] == "job" && event["deaths"].as_u64() >= Some(1)), "{counted:?}");
+}
+
+/// P20: so does one that waits for room, and whoever lets it wait gets half a packet and the end of the connection.
+#[test]
+fn a_job_whose_data_nobody_takes_has_its_timeout() {
+    let server = HandServer::listen();
+    let setup = Setup::new(&[&server.server()]).plugin("act", &library());
+    let manager = setup.ini("timeout = 300ms\ntimeout_grace = 100ms").start();
+    let mut peer = server.accept_worker();
+    peer.assign(b"H:x:1", b"act", format!("data {MUCH}\nsay sent").as_bytes());
+    let died = manager.wait_event("worker_died", |_| true);
+    let said = json!([died["timed_out"], died["deaths"], died["fate"]]);
+    assert_eq!(said, json!([true, 1, "unanswerable"]));
+    manager.wait_log("its caller cannot be told, since half of a packet was sent");
+    assert_eq!(peer.try_next(|packet| matches!(packet, Request::WorkFail { .. })), None, "nobody wrote behind it");
+}
+
+/// S19: what cannot be sent is no excuse for the jobs that follow.
+#[test]
+fn a_send_that_fails_in_a_job_is_forgotten_with_it() {
+    let (mut gearmand, manager) = served("timeout = 2\ntimeout_grace = 100ms\non_crash = fail");
+    for (next, words) in [("wait /nowhere", "timed out"), ("segv", "worker killed by SIGSEGV")] {
+        let gate = path(&manager, words);
+        let sends = "data 1000000\nstatuses 10\n".repeat(3);
+        let job = Job::act(&gearmand, "", &format!("wait {gate}\n{sends}say lost"));
+        wait_busy(&manager, &job.handle);
+        gearmand.restart_same_port();
+        touch(&gate);
+        let told = Job::act(&gearmand, "", next).failure();
+        assert!(told.starts_with(words), "{told}");
+    }
+}
+
+/// A function that has returned has done its part: an answer that is taken slowly is never late, and who ends the
+/// worker then says nothing against the job.
+#[test]
+fn a_death_while_the_answer_is_sent_is_no_strike() {
+    let server = HandServer::listen();
+    let setup = Setup::new(&[&server.server()]).plugin("act", &library());
+    let manager = setup.ini("timeout = 300ms\ntimeout_grace = 100ms\non_crash = fail").start();
+    let mut peer = server.accept_worker();
+    peer.assign(b"H:x:1", b"act", format!("size {MUCH}").as_bytes());
+    // Its first bytes: it has returned.
+    let worker = wait_busy(&manager, "H:x:1");
+    peer.stream.peek(&mut [0]).unwrap();
+    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let died = manager.wait_event("worker_died", |_| true);
+    let said = json!([died["sending"], died["deaths"], died["fate"]]);
+    assert_eq!(said, json!([true, null, "unclear"]));
+    assert!(peer.try_next(|_| ()).is_none(), "no whole packet came, and nobody wrote behind the half");
+    peer = server.accept_worker();
+    peer.send(&answer::NO_JOB);
+}

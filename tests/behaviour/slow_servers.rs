@@ -1,0 +1,123 @@
+//! Job servers from which, or to which, bytes come slowly: nothing is lost for it, and nobody else waits.
+
+use std::time::Duration;
+
+use gm_native::gearman::packet::{Assigned, Request, answer};
+
+use crate::scene::library;
+use crate::support::hand_server::{HandServer, Peer};
+use crate::support::manager::{Manager, Setup};
+
+fn played(servers: &[&HandServer], ini: &str) -> Manager {
+    let servers: Vec<String> = servers.iter().map(|server| server.server()).collect();
+    let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
+    Setup::new(&servers).plugin("act", &library()).ini(ini).start()
+}
+
+/// A packet with a job whose workload is so long, and which returns those bytes or a word.
+fn job(handle: &[u8], length: usize, returned: bool) -> (Vec<u8>, Vec<u8>) {
+    let text: Vec<u8> = (0..length).map(|n| b'a' + (n % 23) as u8).collect();
+    let (last, result) = if returned { (&b""[..], text.clone()) } else { (&b"\nsay done"[..], b"done".to_vec()) };
+    let workload = [b"say ", text.as_slice(), last].concat();
+    let mut packet = Vec::new();
+    answer::job_assign_uniq(&mut packet, &Assigned { handle, function: b"act", unique: b"u", workload: &workload })
+        .unwrap();
+    (packet, result)
+}
+
+/// Sends in pieces with pauses between, as a network does.
+fn send_slowly(peer: &mut Peer, bytes: &[u8], pieces: usize, pause: Duration) {
+    for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
+        peer.send(piece);
+        std::thread::sleep(pause);
+    }
+}
+
+/// Assigns the job so slowly, and expects its result over the same connection.
+#[track_caller]
+fn comes_slowly(peer: &mut Peer, length: usize, pieces: usize, pause: u64) {
+    let (packet, result) = job(b"H:slow:1", length, length < 10_000_000);
+    send_slowly(peer, &packet, pieces, Duration::from_millis(pause));
+    let end = peer.next_end();
+    assert!(end == (b"H:slow:1".to_vec(), Some(result)), "{length} bytes, pauses of {pause} ms");
+}
+
+/// S16: all over one connection.
+#[test]
+fn a_workload_that_comes_with_pauses_is_received() {
+    let server = HandServer::listen();
+    let manager = played(&[&server], "");
+    let mut peer = server.accept_worker();
+    for (length, pieces, pause) in
+        [(100_000, 20, 12), (100_000, 2, 1_000), (70_000, 3, 25), (5_000_000, 10, 30), (100_000_000, 4, 30)]
+    {
+        comes_slowly(&mut peer, length, pieces, pause);
+    }
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S16: 64 KB/s, for several times as long as an ECHO is waited for: its answer comes behind all of that.
+#[test]
+fn bytes_that_come_are_a_sign_of_life() {
+    let server = HandServer::listen();
+    let manager = played(&[&server], "echo_timeout = 500ms\necho_interval = 100ms");
+    let mut peer = server.accept_worker();
+    comes_slowly(&mut peer, 160_000, 50, 50);
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S16: the parts of several packets at a time, on several connections.
+#[test]
+fn parts_of_packets_of_many_servers_are_told_apart() {
+    let servers: [HandServer; 4] = std::array::from_fn(|_| HandServer::listen());
+    let manager = played(&servers.each_ref(), "");
+    let mut peers = servers.each_ref().map(HandServer::accept);
+    for peer in &mut peers {
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        peer.send(&answer::NO_JOB);
+        peer.skip_to(|packet| matches!(packet, Request::CanDo { .. }));
+    }
+    let streams: Vec<_> = (0..peers.len())
+        .map(|n| {
+            let (first, one) = job(format!("H:{n}:1").as_bytes(), 100_000 + n, true);
+            let (second, two) = job(format!("H:{n}:2").as_bytes(), 300_000 + n, true);
+            ([first, answer::NOOP.to_vec(), second].concat(), [one, two])
+        })
+        .collect();
+    let longest = streams.iter().map(|(stream, _)| stream.len()).max().unwrap();
+    for at in (0..longest).step_by(65_000) {
+        for (peer, (stream, _)) in peers.iter_mut().zip(&streams) {
+            peer.send(&stream[at.min(stream.len())..(at + 65_000).min(stream.len())]);
+        }
+    }
+    for (n, (peer, (_, results))) in peers.iter_mut().zip(streams).enumerate() {
+        for (number, result) in (1..).zip(results) {
+            assert!(peer.next_end() == (format!("H:{n}:{number}").into_bytes(), Some(result)), "job {number} of {n}");
+        }
+    }
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S7, S16: what others send while a result is being sent is read, however long it is; so is what the very server sends,
+/// which may wait with reading until it is.
+#[test]
+fn what_comes_while_a_result_is_being_sent_is_read() {
+    const SIZE: usize = 30_000_000;
+    let servers = [HandServer::listen(), HandServer::listen()];
+    let _manager = played(&servers.each_ref(), "");
+    let mut peers = servers.each_ref().map(HandServer::accept);
+    for peer in &mut peers {
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        peer.send(&answer::NO_JOB);
+        peer.skip_to(|packet| matches!(packet, Request::CanDo { .. }));
+    }
+    let [slow, other] = &mut peers;
+    slow.assign(b"H:slow:1", b"act", format!("size {SIZE}").as_bytes());
+    let (packet, _) = job(b"H:other:1", SIZE, false);
+    other.send(&packet);
+    slow.send(&packet);
+    let (handle, result) = slow.next_end();
+    assert_eq!((handle.as_slice(), result.map(|result| result.len())), (&b"H:slow:1"[..], Some(SIZE)));
+    assert_eq!(other.next_end(), (b"H:other:1".to_vec(), Some(b"done".to_vec())));
+    assert_eq!(slow.next_end(), (b"H:other:1".to_vec(), Some(b"done".to_vec())));
+}
