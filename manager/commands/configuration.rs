@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 
+use super::sibling::Sibling;
 use crate::cli::Cli;
-use crate::config::{self, Config, Overrides, Source};
+use crate::config::{self, Config, Identity, Overrides, Source};
 use crate::system::errors::{reason, reason_at};
 
 /// A configuration file is at most this long: it is read whole.
@@ -21,15 +22,14 @@ pub struct Origin {
     path: Option<PathBuf>,
     overrides: Overrides,
     here: PathBuf,
-    /// What the manager is called and where its state is unless somebody says: found once. Read again as another user,
-    /// or where the file's path is a link that leads elsewhere by now, both would be others.
-    found: Option<(String, Option<PathBuf>)>,
+    /// Found once: read again as another user, or with other worker directories, it would be another manager's.
+    found: Option<(Identity, Option<PathBuf>)>,
 }
 
 impl Origin {
     /// The file's path, whatever the working directory is.
     pub fn file(&self) -> Option<PathBuf> {
-        self.path.as_ref().map(|path| self.here.join(path))
+        self.path.as_ref().map(|path| absolute(&self.here, path))
     }
 
     /// Reads it once more.
@@ -49,10 +49,12 @@ pub struct Configuration {
     pub config: Config,
     /// What somebody probably did not mean, one sentence each.
     pub warnings: Vec<String>,
-    /// What the manager is called.
-    pub instance: String,
+    /// What tells the manager from others.
+    pub identity: Identity,
     /// Where its state is.
     pub state_dir: PathBuf,
+    /// Whether that place is this manager's own by its name, and nobody has named another.
+    pub usual_place: bool,
     /// Where commands find it.
     pub control: PathBuf,
 }
@@ -88,11 +90,26 @@ pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
         return Err(errors.to_string());
     }
     let warnings = errors.0.iter().map(ToString::to_string).collect();
-    located(origin, config, warnings).map(|found| (found.control, found.warnings))
+    let found = located(origin, config, warnings)?;
+    let control = match found.control.symlink_metadata() {
+        // Started by another path to the same file.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            found.sibling().map(|sibling| config::default_control(&sibling.state_dir))
+        }
+        _ => None,
+    };
+    Ok((control.unwrap_or(found.control), found.warnings))
+}
+
+impl Configuration {
+    /// A manager that runs with this configuration under another name.
+    pub fn sibling(&self) -> Option<Sibling> {
+        self.usual_place.then(|| Sibling::find(&self.state_dir, &self.identity)).flatten()
+    }
 }
 
 fn origin(path: Option<&Path>, overrides: &Overrides) -> Result<Origin, String> {
-    let here = std::env::current_dir().map_err(|error| {
+    let here = working_directory().map_err(|error| {
         format!("the working directory cannot be found: {}; change to one that exists", reason(&error))
     })?;
     Ok(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
@@ -103,23 +120,42 @@ fn read_from(origin: Origin) -> Result<Configuration, String> {
     located(origin, config, warnings)
 }
 
+/// The working directory, by the way its user has come to it: through the link of a release that way stays the same.
+fn working_directory() -> std::io::Result<PathBuf> {
+    let is_here = |path: &Path| same_file(path, Path::new("."));
+    match config::logical_directory(std::env::var_os("PWD").as_deref(), is_here) {
+        Some(here) => Ok(here),
+        None => std::env::current_dir(),
+    }
+}
+
+/// Without `.` and `//`. `..` and links are kept, since what is above a link is not what stands before it.
+fn absolute(here: &Path, path: &Path) -> PathBuf {
+    here.join(path).components().collect()
+}
+
+/// Whether two paths lead to one file or directory.
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+    let of = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    of(a).is_some_and(|found| Some(found) == of(b))
+}
+
 /// Makes paths absolute, and says what the manager is called and where its state and socket are.
 fn located(mut origin: Origin, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
-    let (path, here) = (origin.path.as_deref(), &origin.here);
-    config.resolve_paths(here);
-    let (instance, usual) = origin.found.take().unwrap_or_else(|| {
-        let canonical = path.map(|path| path.canonicalize().unwrap_or_else(|_| here.join(path)));
-        let instance = config::instance(canonical.as_deref(), &config.worker_dirs);
-        let usual = default_state_dir(&instance);
-        (instance, usual)
+    config.resolve_paths(&origin.here);
+    let (identity, usual) = origin.found.take().unwrap_or_else(|| {
+        let identity = origin.file().map_or_else(|| Identity::WorkerDirs(config.worker_dirs.clone()), Identity::Config);
+        let usual = default_state_dir(&identity.instance());
+        (identity, usual)
     });
     let homeless = "there is no place for the state: HOME is not set; set it, or give --state-dir DIR";
+    let usual_place = config.state_dir.is_none();
     let state_dir = config.state_dir.clone().or_else(|| usual.clone()).ok_or(homeless)?;
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
-    origin.found = Some((instance.clone(), usual));
-    Ok(Configuration { origin, config, warnings, instance, state_dir, control })
+    origin.found = Some((identity.clone(), usual));
+    Ok(Configuration { origin, config, warnings, identity, state_dir, usual_place, control })
 }
 
 /// The configuration alone, for what needs no manager: its values and its warnings.
@@ -184,7 +220,7 @@ mod tests {
         std::os::unix::fs::symlink("two.ini", &link).unwrap();
         let again = first.origin.read_again().unwrap();
         assert_eq!(again.config.count, 2);
-        assert_eq!((&again.instance, &again.state_dir), (&first.instance, &first.state_dir));
+        assert_eq!((&again.identity, &again.state_dir), (&first.identity, &first.state_dir));
         assert_eq!(again.control, first.control);
     }
 }

@@ -9,6 +9,8 @@ pub mod events;
 pub mod new;
 pub mod output;
 pub mod run;
+mod sibling;
+mod start;
 pub mod status;
 pub mod submit;
 mod table;

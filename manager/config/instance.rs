@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -13,29 +13,77 @@ const UNNAMED: &str = "workers";
 /// Longest part of a file name in an instance, in bytes: the socket's path has 108 in all.
 const LONGEST_STEM: usize = 32;
 
-/// The name that tells the managers of one machine apart: stem of the configuration file and 8 hex digits of the hash
-/// of its path, which must be canonical; without a file, of the worker directories, which must be absolute.
-pub fn instance(config_path: Option<&Path>, worker_dirs: &[PathBuf]) -> String {
-    let mut hash = Sha256::new();
-    let stem = match config_path {
-        Some(path) => {
-            hash.update(path.as_os_str().as_bytes());
-            path.file_stem().map_or(UNNAMED.to_owned(), plain)
-        }
-        None => {
-            for dir in worker_dirs {
-                hash.update(dir.as_os_str().as_bytes());
-                // No path holds a NUL, so two lists never hash the same bytes.
-                hash.update([0]);
+/// What tells the managers of one machine apart: the path of the configuration file as it was given, or without one the
+/// worker directories. Absolute, and links are kept: where releases are swapped by a link the manager stays the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Of a manager with a configuration file.
+    Config(PathBuf),
+    /// Of a manager without one.
+    WorkerDirs(Vec<PathBuf>),
+}
+
+/// What stands before a path in a record.
+const CONFIG: &[u8] = b"config ";
+const WORKER_DIR: &[u8] = b"worker_dir ";
+
+impl Identity {
+    /// The manager's name: stem of the configuration file and 8 hex digits of the hash of its path, or of the worker
+    /// directories.
+    pub fn instance(&self) -> String {
+        let mut hash = Sha256::new();
+        let stem = match self {
+            Self::Config(path) => {
+                hash.update(path.as_os_str().as_bytes());
+                path.file_stem().map_or(UNNAMED.to_owned(), plain)
             }
-            UNNAMED.to_owned()
+            Self::WorkerDirs(dirs) => {
+                for dir in dirs {
+                    hash.update(dir.as_os_str().as_bytes());
+                    // No path holds a NUL, so two lists never hash the same bytes.
+                    hash.update([0]);
+                }
+                UNNAMED.to_owned()
+            }
+        };
+        let mut name = stem + "-";
+        for byte in &hash.finalize()[..4] {
+            let _ = write!(name, "{byte:02x}");
         }
-    };
-    let mut name = stem + "-";
-    for byte in &hash.finalize()[..4] {
-        let _ = write!(name, "{byte:02x}");
+        name
     }
-    name
+
+    /// As lines for the state directory, which records whose it is.
+    pub fn record(&self) -> Vec<u8> {
+        let line = |what: &[u8], path: &Path| [what, path.as_os_str().as_bytes(), b"\n"].concat();
+        match self {
+            Self::Config(path) => line(CONFIG, path),
+            Self::WorkerDirs(dirs) => dirs.iter().flat_map(|dir| line(WORKER_DIR, dir)).collect(),
+        }
+    }
+
+    /// What a record says that is in the state directory of this name. Nothing where it belongs to another one: whoever
+    /// may write in there can say only what its name is made of.
+    pub fn recorded(record: &[u8], instance: &OsStr) -> Option<Self> {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let found = match record.strip_prefix(CONFIG) {
+            Some(rest) => Self::Config(path(rest.strip_suffix(b"\n")?)),
+            None => {
+                let lines = record.strip_suffix(b"\n")?.split(|byte| *byte == b'\n');
+                Self::WorkerDirs(lines.map(|line| line.strip_prefix(WORKER_DIR).map(path)).collect::<Option<_>>()?)
+            }
+        };
+        (OsStr::new(&found.instance()) == instance).then_some(found)
+    }
+}
+
+/// The working directory as the shell names it (`$PWD`), where that is so: links on the way to it are kept. `is_here`
+/// says whether a path leads to the working directory.
+pub fn logical_directory(pwd: Option<&OsStr>, is_here: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
+    let pwd = Path::new(pwd?);
+    // As POSIX has it: with `..` it is nobody's idea of where we are.
+    let plain = pwd.is_absolute() && !pwd.components().any(|part| part == Component::ParentDir);
+    (plain && is_here(pwd)).then(|| pwd.components().collect())
 }
 
 /// A stem as one component of a path that no shell minds.
@@ -74,11 +122,14 @@ pub fn default_control(state_dir: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn dirs(dirs: &[&str]) -> Identity {
+        Identity::WorkerDirs(dirs.iter().map(PathBuf::from).collect())
+    }
+
     #[test]
     fn an_instance_is_its_file() {
-        let of = |path: &str| instance(Some(Path::new(path)), &[]);
+        let of = |path: &str| Identity::Config(path.into()).instance();
         assert_eq!(of("/etc/gm.ini"), "gm-98f6e95a");
-        assert_eq!(of("/etc/gm.ini"), instance(Some(Path::new("/etc/gm.ini")), &["/w".into()]));
         assert_ne!(of("/etc/gm.ini"), of("/srv/gm.ini"));
         for (path, stem) in [
             ("/etc/my queue!.ini", "my_queue_"),
@@ -94,11 +145,43 @@ mod tests {
 
     #[test]
     fn without_a_file_it_is_its_directories() {
-        let of = |dirs: &[&str]| instance(None, &dirs.iter().map(PathBuf::from).collect::<Vec<_>>());
+        let of = |names: &[&str]| dirs(names).instance();
         assert!(of(&["/w"]).starts_with("workers-"));
         assert_eq!(of(&["/w"]), of(&["/w"]));
         assert_ne!(of(&["/w", "/x"]), of(&["/x", "/w"]));
         assert_ne!(of(&["/w/x"]), of(&["/w", "x"]));
+    }
+
+    #[test]
+    fn a_record_says_whose_it_is_and_nothing_else() {
+        let bytes = PathBuf::from(OsStr::from_bytes(b"/srv/caf\xe9\nx.ini"));
+        for identity in [Identity::Config("/etc/gm.ini".into()), Identity::Config(bytes), dirs(&["/w", "/x y"])] {
+            let name = identity.instance();
+            assert_eq!(Identity::recorded(&identity.record(), name.as_ref()), Some(identity.clone()));
+            assert_eq!(Identity::recorded(&identity.record(), "gm-00000000".as_ref()), None);
+        }
+        let name = dirs(&["/w"]).instance();
+        for record in ["", "\n", "config", "config \n", "worker_dir /w", "worker_dir /w\nconfig /w\n", "\u{0}\n"] {
+            assert_eq!(Identity::recorded(record.as_bytes(), name.as_ref()), None, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn the_working_directory_is_what_the_shell_calls_it() {
+        let of = |pwd: Option<&str>, here: bool| {
+            logical_directory(pwd.map(OsStr::new), |_| here).map(|path| path.display().to_string())
+        };
+        for (pwd, here, expected) in [
+            (Some("/srv/current"), true, Some("/srv/current")),
+            (Some("//srv/./current/"), true, Some("/srv/current")),
+            (Some("/srv/current"), false, None),
+            (Some("/srv/current/../current"), true, None),
+            (Some("srv"), true, None),
+            (Some(""), true, None),
+            (None, true, None),
+        ] {
+            assert_eq!(of(pwd, here).as_deref(), expected, "{pwd:?} {here}");
+        }
     }
 
     #[test]

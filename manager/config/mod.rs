@@ -40,7 +40,7 @@ pub use choice::{JobFate, LogTarget, RolloutSurge};
 pub use error::{ConfigErrors, Finding, Origin, Warning};
 pub use function::{FunctionConfig, Settings};
 pub use host::{DEFAULT_PORT, HostPort};
-pub use instance::{default_control, default_state_dir, instance};
+pub use instance::{Identity, default_control, default_state_dir, logical_directory};
 pub use keys::{KEYS, Key, Scope};
 pub use literal::Environment;
 pub use model::Config;

@@ -1,17 +1,19 @@
 //! The log file: found again after logrotate, made again after somebody removed it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchown};
 
 use super::sink::Output;
 use super::whole::Whole;
 use crate::system::errors::reason;
-use crate::system::plain_file;
+use crate::system::{directory, plain_file};
 
 /// How often a look is taken whether the file was removed: often enough to lose little, seldom enough to cost nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,7 +65,8 @@ impl LogFile {
             }
             self.file = Err("it was removed".into());
         }
-        let made = self.path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| self.reopen());
+        let made = self.path.parent().map_or(Ok(()), |dir| directory::make(dir).map(drop));
+        let made = made.and_then(|()| self.reopen());
         match made {
             Ok(()) => self.news = Some(format!("log file {} was removed; it was made again", self.path.display())),
             Err(error) => self.file = Err(format!("it was removed and cannot be made again: {}", reason(&error))),
@@ -90,11 +93,13 @@ impl Output for LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    plain_file::open(path, OpenOptions::new().append(true).create(true).mode(0o640))
+    plain_file::open(path, OFlag::O_WRONLY | OFlag::O_APPEND, Mode::from_bits_truncate(0o640))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn log_in(dir: &Path) -> (PathBuf, LogFile) {

@@ -4,9 +4,9 @@
 //! code in silence. A function's version is its content; two functions of one file are two files here.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
@@ -18,6 +18,7 @@ use super::last_good::LastGood;
 use super::name::FunctionName;
 use super::text::Shown;
 use crate::system::errors::reason;
+use crate::system::private_dir;
 
 /// A stored version of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,26 +259,11 @@ pub fn verify(stored: &Stored) -> Result<Stored, StoreError> {
 
 /// Makes a directory that is nobody else's, or sees that it is one.
 fn private_dir(path: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(failed("cannot make the directory", path)(e)),
-    }
-    // A link planted there is not followed.
-    let meta = fs::symlink_metadata(path).map_err(failed("cannot look at", path))?;
-    let refuse = |what: String| Err(failed("cannot use", path)(io::Error::other(what)));
-    if !meta.is_dir() {
-        return refuse("it is not a directory".into());
-    }
-    let us = nix::unistd::geteuid().as_raw();
-    if meta.uid() != us {
-        return refuse(format!("it belongs to uid {}, and this is uid {us}; remove it, or chown it", meta.uid()));
-    }
-    if meta.mode() & 0o077 != 0 {
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(path, private).map_err(failed("cannot make private", path))?;
-    }
-    Ok(())
+    private_dir::inside(path).map(drop).map_err(|refusal| match refusal {
+        private_dir::Refusal::Failed(error) => failed("cannot make the directory", path)(error),
+        private_dir::Refusal::NoDirectory => failed("cannot use", path)(io::Error::other("it is not a directory")),
+        refusal => failed("cannot use", path)(io::Error::other(format!("it {refusal}"))),
+    })
 }
 
 #[cfg(test)]

@@ -1,23 +1,27 @@
 //! Files that are locked while a manager runs, and that say which one.
 //!
 //! The lock is the kernel's (`flock`): it goes with the process however that ends, so what a dead manager left behind
-//! stops nobody. What the file says is for people; nothing is ever decided by it.
+//! stops nobody. What the file says is for people and for messages; that it is held decides.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, fchown};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::errors::reason;
-use super::plain_file;
+use super::plain_file::Place;
 
 /// The lock's name in the state directory.
 const STATE_LOCK: &str = "lock";
 
 /// A path may be replaced while it is being locked, by a manager that is just ending. Not so many times in a row.
 const ATTEMPTS: u32 = 100;
+
+/// A lock file's content is not longer than this: a pid, and some paths.
+const LONGEST: usize = 64 << 10;
 
 /// Why a file was not locked.
 #[derive(Debug)]
@@ -27,35 +31,53 @@ pub(super) enum NotLocked {
     Failed(io::Error),
 }
 
-/// A file this process has locked and written its pid to.
+impl From<io::Error> for NotLocked {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A file this process has locked.
 #[derive(Debug)]
 pub(super) struct LockedFile {
     pub(super) file: File,
-    /// Absolute, since the working directory changes, and without links.
-    pub(super) path: PathBuf,
+    /// Where it was: in a directory that is open, since the working directory changes and links do too.
+    pub(super) place: Place,
+}
+
+/// Whether a file that was locked will do, or is to be removed and made anew.
+pub(super) enum Suits {
+    Yes,
+    No,
 }
 
 impl LockedFile {
-    /// Creates the file where needed, locks it without waiting and writes this process's pid into it. Descendants that
+    /// Creates the file where needed and locks it without waiting; one that does not suit is replaced. Descendants that
     /// exec do not hold the lock. A process that forks first must fork first: a lock is shared over a fork.
-    pub(super) fn take(path: &Path) -> Result<Self, NotLocked> {
+    pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<Suits>) -> Result<Self, NotLocked> {
         for _ in 0..ATTEMPTS {
-            let locked = lock(path)?;
+            let place = Place::of(path)?;
+            // Not truncated on opening: before it is locked the content is another's.
+            let file = place.open(OFlag::O_RDWR, Mode::from_bits_truncate(0o644))?;
+            let Some(file) = lock(file)? else { continue };
             // Its last holder may have removed it between our open and our lock: then a third process could lock a new
             // file at this path while we hold one that has no name.
-            if let Ok(path) = path.canonicalize()
-                && plain_file::is_still_at(&locked, &path)
-            {
-                write_pid(&locked).map_err(NotLocked::Failed)?;
-                return Ok(Self { file: locked, path });
+            if !place.holds(&file) {
+                continue;
+            }
+            match suits(&file)? {
+                Suits::Yes => return Ok(Self { file, place }),
+                Suits::No => place.remove()?,
             }
         }
         Err(NotLocked::Failed(io::Error::other("it is being replaced again and again")))
     }
 
-    /// Gives the file to the user the manager is going to run as.
-    pub(super) fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
-        Ok(fchown(&self.file, Some(uid), Some(gid))?)
+    /// Writes this process's pid, and what else people or another manager may want to know.
+    pub(super) fn write(&self, more: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        let pid = format!("{}\n", std::process::id());
+        self.file.write_all_at(&[pid.as_bytes(), more].concat(), 0)
     }
 }
 
@@ -66,31 +88,51 @@ impl Drop for LockedFile {
     }
 }
 
-fn lock(path: &Path) -> Result<File, NotLocked> {
-    // Not truncated on opening: before it is locked the content is another's.
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o644);
-    let file = plain_file::open(path, &mut options).map_err(NotLocked::Failed)?;
-    if !file.metadata().map_err(NotLocked::Failed)?.is_file() {
+/// Locks a file that is open; `None` where somebody only looks whether it is locked.
+fn lock(file: File) -> Result<Option<File>, NotLocked> {
+    if !file.metadata()?.is_file() {
         return Err(NotLocked::Failed(io::Error::other("it is no regular file")));
     }
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(NotLocked::Held(read_pid(&file))),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => match is_locked(&file)? {
+            true => Err(NotLocked::Held(Content::of(&file).pid)),
+            false => Ok(None),
+        },
         Err(TryLockError::Error(error)) => Err(NotLocked::Failed(error)),
     }
 }
 
-fn write_pid(file: &File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
+/// Whether a manager holds the lock of a file that is open. Looking takes a lock of its own for a moment, which stops
+/// nobody who looks here, too.
+fn is_locked(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
-/// The pid in the file; none where the holder has not written it yet, or somebody else wrote something else.
-fn read_pid(file: &File) -> Option<u32> {
-    let mut content = [0; 16];
-    let length = file.read_at(&mut content, 0).ok()?;
-    std::str::from_utf8(&content[..length]).ok()?.trim().parse().ok()
+/// What a lock file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Content {
+    /// None where the holder has not written it yet, or somebody else wrote something else.
+    pid: Option<u32>,
+    more: Vec<u8>,
+}
+
+impl Content {
+    fn of(file: &File) -> Self {
+        let mut bytes = vec![0; LONGEST];
+        let length = file.read_at(&mut bytes, 0).unwrap_or_default();
+        bytes.truncate(length);
+        let (first, more) = match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (&bytes[..end], &bytes[end + 1..]),
+            None => (bytes.as_slice(), [].as_slice()),
+        };
+        let pid = std::str::from_utf8(first).ok().and_then(|text| text.trim().parse().ok());
+        Self { pid, more: more.to_vec() }
+    }
 }
 
 /// The words for a holder in messages.
@@ -101,7 +143,9 @@ pub(super) fn holder(pid: Option<u32>) -> String {
 /// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which anybody
 /// may tidy away, it has only this purpose.
 #[derive(Debug)]
-pub struct StateLock(LockedFile);
+pub struct StateLock {
+    _file: LockedFile,
+}
 
 /// The state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
@@ -125,25 +169,48 @@ pub enum StateLockError {
 }
 
 impl StateLock {
-    /// Locks an existing state directory, without waiting. To be called after daemonizing.
+    /// Locks an existing state directory, without waiting, and records whose it is beside the pid. To be called after
+    /// daemonizing, and as the user the manager is going to run as, whose the file becomes.
     ///
     /// # Errors
     ///
     /// A manager runs on it, or the lock file cannot be opened, locked or written.
-    pub fn take(dir: &Path) -> Result<Self, StateLockError> {
-        LockedFile::take(&dir.join(STATE_LOCK)).map(Self).map_err(|error| match error {
+    pub fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
+        let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(Suits::Yes));
+        let written =
+            locked.and_then(|locked| locked.write(record).map(|()| Self { _file: locked }).map_err(NotLocked::Failed));
+        written.map_err(|error| match error {
             NotLocked::Held(pid) => StateLockError::Held { dir: dir.to_owned(), pid },
             NotLocked::Failed(source) => StateLockError::Failed { dir: dir.to_owned(), source },
         })
     }
+}
 
-    /// Gives the lock file to the user the manager is going to run as; the lock stays.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses to change the owner.
-    pub fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
-        self.0.hand_over(uid, gid)
+/// A state directory's lock as another process sees it.
+#[derive(Debug)]
+pub struct LockSeen {
+    file: File,
+    /// The pid of the manager that wrote it.
+    pub pid: Option<u32>,
+    /// What that manager recorded. Anybody can have written it who may write there.
+    pub record: Vec<u8>,
+}
+
+impl LockSeen {
+    /// Looks at the lock in a directory; `None` where there is none that can be read.
+    pub fn look(dir: &Path) -> Option<Self> {
+        let dir = super::directory::open(dir).ok()?;
+        // Whatever the user who owns the directory has put there: it neither leads elsewhere nor holds us up.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&dir, STATE_LOCK, flags, Mode::empty()).ok()?);
+        file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let Content { pid, more } = Content::of(&file);
+        Some(Self { file, pid, record: more })
+    }
+
+    /// Whether a manager holds it at this moment.
+    pub fn is_held(&self) -> bool {
+        is_locked(&self.file).unwrap_or_default()
     }
 }
 
@@ -161,8 +228,8 @@ mod tests {
     #[test]
     fn a_second_manager_is_refused_and_told_the_pid() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = StateLock::take(dir.path()).unwrap();
-        let error = StateLock::take(dir.path()).unwrap_err();
+        let lock = StateLock::take(dir.path(), b"").unwrap();
+        let error = StateLock::take(dir.path(), b"").unwrap_err();
         let pid = std::process::id();
         assert!(matches!(error, StateLockError::Held { pid: Some(found), .. } if found == pid));
         assert_eq!(
@@ -174,7 +241,7 @@ mod tests {
         );
         drop(lock);
         assert!(dir.path().join("lock").exists(), "the lock file stays");
-        StateLock::take(dir.path()).unwrap();
+        StateLock::take(dir.path(), b"").unwrap();
     }
 
     #[test]
@@ -182,35 +249,66 @@ mod tests {
         for left in ["1\n", "", "4194304999", "rubbish \0\u{ff}", &"9".repeat(10_000)] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("lock"), left).unwrap();
-            let _lock = StateLock::take(dir.path()).unwrap();
+            let _lock = StateLock::take(dir.path(), b"").unwrap();
             assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), format!("{}\n", std::process::id()));
         }
     }
 
     #[test]
+    fn another_process_sees_who_holds_it_and_what_it_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(LockSeen::look(dir.path()).is_none());
+        let lock = StateLock::take(dir.path(), b"config /etc/gm.ini\n").unwrap();
+        let seen = LockSeen::look(dir.path()).unwrap();
+        assert_eq!((seen.pid, seen.record.as_slice()), (Some(std::process::id()), b"config /etc/gm.ini\n".as_slice()));
+        assert!(seen.is_held());
+        drop(lock);
+        let seen = LockSeen::look(dir.path()).unwrap();
+        assert!(!seen.is_held());
+        // Whoever looks at this moment keeps nobody out for good, and is taken for no manager.
+        seen.file.try_lock_shared().unwrap();
+        let error = StateLock::take(dir.path(), b"").unwrap_err();
+        assert!(matches!(error, StateLockError::Failed { .. }), "{error}");
+        seen.file.unlock().unwrap();
+        StateLock::take(dir.path(), b"").unwrap();
+    }
+
+    #[test]
+    fn what_is_planted_at_its_name_is_not_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        nix::unistd::mkfifo(&lock, Mode::S_IRWXU).unwrap();
+        assert!(LockSeen::look(dir.path()).is_none());
+        fs::remove_file(&lock).unwrap();
+        fs::write(dir.path().join("elsewhere"), "1\n").unwrap();
+        std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+        assert!(LockSeen::look(dir.path()).is_none());
+    }
+
+    #[test]
     fn a_holder_without_a_pid_is_still_a_holder() {
         let dir = tempfile::tempdir().unwrap();
-        let _lock = StateLock::take(dir.path()).unwrap();
+        let _lock = StateLock::take(dir.path(), b"").unwrap();
         fs::write(dir.path().join("lock"), "rubbish").unwrap();
-        let error = StateLock::take(dir.path()).unwrap_err();
+        let error = StateLock::take(dir.path(), b"").unwrap_err();
         assert!(error.to_string().starts_with("another process uses state directory"), "{error}");
     }
 
     #[test]
     fn free_at_once_though_a_child_still_has_a_copy_of_the_descriptor() {
         let dir = tempfile::tempdir().unwrap();
-        let lock = StateLock::take(dir.path()).unwrap();
+        let lock = StateLock::take(dir.path(), b"").unwrap();
         // As a child has between fork and exec.
-        let _copy = lock.0.file.try_clone().unwrap();
+        let _copy = lock._file.file.try_clone().unwrap();
         drop(lock);
-        StateLock::take(dir.path()).unwrap();
+        StateLock::take(dir.path(), b"").unwrap();
     }
 
     #[test]
     fn no_directory_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("missing");
-        let error = StateLock::take(&missing).unwrap_err();
+        let error = StateLock::take(&missing, b"").unwrap_err();
         assert!(error.to_string().starts_with(&format!("cannot lock state directory {}", missing.display())));
     }
 
@@ -220,7 +318,7 @@ mod tests {
         let path = |dir: &Path| dir.join("child");
         if reexec::is_child() {
             let dir = PathBuf::from(std::env::var_os("GM_TEST_DIR").unwrap());
-            std::mem::forget(StateLock::take(&dir).unwrap());
+            std::mem::forget(StateLock::take(&dir, b"").unwrap());
             // Lives as long as the test's end of our stdin does.
             let worker = Command::new("cat").stdin(Stdio::inherit()).spawn().unwrap();
             fs::write(path(&dir), worker.id().to_string()).unwrap();
@@ -234,7 +332,7 @@ mod tests {
         holder.wait().unwrap();
         let worker: i32 = fs::read_to_string(path(dir.path())).unwrap().parse().unwrap();
         kill(Pid::from_raw(worker), None).unwrap();
-        StateLock::take(dir.path()).unwrap();
+        StateLock::take(dir.path(), b"").unwrap();
         drop(stdin);
     }
 }

@@ -6,6 +6,7 @@
 pub mod channel;
 pub mod clock;
 pub mod daemonize;
+pub mod directory;
 pub mod ears;
 pub mod errors;
 pub mod exit;
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod page;
 pub mod pid_file;
 pub mod plain_file;
+pub mod private_dir;
 pub mod privileges;
 pub mod reap;
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! The manager's pid file (`-P`): locked, so that its content need not be believed.
+//!
+//! Root's `kill $(cat gm.pid)`, start-stop-daemon and killproc do believe it. So a manager that was started as root
+//! never gives it away: only root may write it, and the descriptor root has opened is what empties it in the end.
 
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, fchown, geteuid};
 
 use super::errors::reason;
-use super::lock::{LockedFile, NotLocked, holder};
-use super::plain_file;
+use super::lock::{LockedFile, NotLocked, Suits, holder};
 
-/// A pid file that holds this process's pid. Dropping it removes the file; a process that ends without dropping it
-/// leaves a stale one, which stops nobody.
+/// A pid file that holds this process's pid. Dropping it empties and removes the file; a process that ends without
+/// dropping it leaves a stale one, which stops nobody.
 #[derive(Debug)]
 pub struct PidFile(LockedFile);
 
@@ -43,51 +48,61 @@ impl PidFile {
     ///
     /// A manager runs with this file; it cannot be opened, locked or written; as root also where the path is a link.
     pub fn create(path: &Path) -> Result<Self, PidFileError> {
-        LockedFile::take(path).map(Self).map_err(|error| match error {
+        let failed = |source| PidFileError::Failed { path: path.to_owned(), source };
+        let file = LockedFile::take(path, suits).map(Self).map_err(|error| match error {
             NotLocked::Held(pid) => PidFileError::Held { path: path.to_owned(), pid },
-            NotLocked::Failed(source) => PidFileError::Failed { path: path.to_owned(), source },
-        })
-    }
-
-    /// Gives the file to the user the manager is going to run as, who has to empty or remove it in the end.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses to change the owner.
-    pub fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
-        self.0.hand_over(uid, gid)
+            NotLocked::Failed(source) => failed(source),
+        })?;
+        // One that cannot be written goes again.
+        file.0.write(b"").map_err(failed)?;
+        Ok(file)
     }
 
     /// Whether the path still leads to this file. It does not once somebody has removed or replaced it.
     pub fn is_in_place(&self) -> bool {
-        plain_file::is_still_at(&self.0.file, &self.0.path)
+        self.0.place.holds(&self.0.file)
     }
 
-    /// Removes the file, or empties it where the directory does not allow that (it is root's, and we no longer are).
-    /// A file that somebody else put in its place is left alone.
+    /// Empties the file, wherever it is by now, and removes it where we may: its directory may be root's, and we root no
+    /// longer. A file that somebody else put in its place is left alone.
     fn remove(&self) -> io::Result<()> {
-        if !self.is_in_place() {
+        let emptied = self.0.file.set_len(0);
+        if self.is_in_place() && self.0.place.remove().is_ok() {
             return Ok(());
         }
-        self.0.file.set_len(0)?;
-        match std::fs::remove_file(&self.0.path) {
-            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Ok(()),
-            removed => removed,
-        }
+        emptied
     }
+}
+
+/// Whether root can take a stale file over: one that only root may write, and never could anybody else, who would have
+/// it open still. Everybody else takes what there is.
+fn suits(file: &File) -> io::Result<Suits> {
+    if !geteuid().is_root() {
+        return Ok(Suits::Yes);
+    }
+    let found = file.metadata()?;
+    if found.uid() != 0 || found.mode() & 0o022 != 0 {
+        return Ok(Suits::No);
+    }
+    // Whatever the umask is, and whatever group the directory gives to what is in it: start-stop-daemon wants root's.
+    if found.gid() != 0 {
+        fchown(file, None, Some(Gid::from_raw(0)))?;
+    }
+    fchmod(file, Mode::from_bits_truncate(0o644))?;
+    Ok(Suits::Yes)
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Nothing is left to do about a file that will not go: it is stale from now on, which is harmless.
+        // Nothing is left to do about a file that stays as it is: it is stale from now on, which is harmless.
         let _ = self.remove();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -198,29 +213,69 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     }
 
+    /// H11.
     #[test]
-    fn emptied_where_it_may_not_be_removed() {
-        if !nix::unistd::geteuid().is_root() {
+    fn after_root_is_dropped_it_is_roots_and_emptied_where_it_may_not_be_removed() {
+        if !geteuid().is_root() {
             eprintln!("skipped: needs root");
             return;
         }
         if reexec::is_child() {
-            let path = std::env::var_os("GM_TEST_PATH").unwrap();
-            let user = RunUser::lookup("nobody").unwrap();
-            let file = PidFile::create(Path::new(&path)).unwrap();
-            file.hand_over(user.uid(), user.gid()).unwrap();
-            user.drop_privileges().unwrap();
-            file.remove().unwrap();
+            let path = PathBuf::from(std::env::var_os("GM_TEST_PATH").unwrap());
+            nix::sys::stat::umask(Mode::from_bits_truncate(0o077));
+            let file = PidFile::create(&path).unwrap();
+            RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
+            assert!(File::options().write(true).open(&path).is_err(), "the run user can write another pid into it");
+            drop(file);
             return;
         }
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o2755)).unwrap();
+        chown(dir.path(), None, Some(12)).unwrap();
+        let name = "system::pid_file::tests::after_root_is_dropped_it_is_roots_and_emptied_where_it_may_not_be_removed";
         let path = dir.path().join("gm.pid");
-        let mut child = reexec::child("system::pid_file::tests::emptied_where_it_may_not_be_removed");
-        child.env("GM_TEST_PATH", &path);
-        // Only root may enter the temporary directory: let the run user look, but not remove.
-        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        reexec::passes(&mut child);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "");
-        assert_eq!(path.metadata().unwrap().uid(), RunUser::lookup("nobody").unwrap().uid().as_raw());
+        reexec::passes(reexec::child(name).env("GM_TEST_PATH", &path));
+        let found = path.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777, found.len()), (0, 0, 0o644, 0));
+        // Where the directory is the user's it goes.
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        chown(&theirs, Some(RunUser::lookup("nobody").unwrap().uid().as_raw()), None).unwrap();
+        reexec::passes(reexec::child(name).env("GM_TEST_PATH", theirs.join("gm.pid")));
+        assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+    }
+
+    /// H11: whoever may write the file may still have it open, so it is not used again.
+    #[test]
+    fn a_stale_file_that_is_not_roots_alone_is_replaced() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        for (uid, mode, replaced) in [(0, 0o644, false), (0, 0o600, false), (0, 0o664, true), (65534, 0o644, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("gm.pid");
+            fs::write(&path, "1\n").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            chown(&path, Some(uid), None).unwrap();
+            let theirs = File::options().write(true).open(&path).unwrap();
+            let file = PidFile::create(&path).unwrap();
+            assert!(file.is_in_place());
+            assert_ne!(file.0.place.holds(&theirs), replaced, "{uid} {mode:o}");
+            let found = path.metadata().unwrap();
+            assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o644), "{uid} {mode:o}");
+        }
+    }
+
+    #[test]
+    fn moved_away_it_is_emptied_and_what_took_its_place_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("gm.pid"), dir.path().join("moved"));
+        let file = PidFile::create(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        fs::write(&path, "another one's").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another one's");
     }
 }

@@ -3,15 +3,23 @@
 //! Started as root, the manager opens them with root's rights in directories that others may write to. So as root a
 //! link that somebody planted there is not followed, be it a symbolic one (to `/etc/passwd`, say) or a second name.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
-use super::errors::reason_at;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::unistd::geteuid;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use super::directory;
+use super::errors::reason_at;
+
+/// A name that comes and goes at every moment is not waited for.
+const ATTEMPTS: u32 = 100;
 
 /// Whether a link at the path may lead to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,49 +28,121 @@ enum Links {
     Refused,
 }
 
-/// Opens a file for the manager to keep, creating it as `options` say.
+impl Links {
+    /// As root whoever may write to a directory must not choose what root opens.
+    fn for_us() -> Self {
+        if geteuid().is_root() { Self::Refused } else { Self::Followed }
+    }
+}
+
+/// Opens a file for the manager to keep, creating it with `mode` less the umask. `access` is how it is opened.
 ///
 /// Never waits, also not for a reader of a FIFO, and never makes a terminal the controlling one. The descriptor is
 /// closed on exec.
 ///
 /// # Errors
 ///
-/// What the system says; as root also a link at the path; anything that is no regular file, character device or FIFO.
-pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let links = if geteuid().is_root() { Links::Refused } else { Links::Followed };
-    open_with(path, options, links)
+/// What the system says; as root also a link at the path, or on the way to it one that is not root's; anything that is
+/// no regular file, character device or FIFO.
+pub fn open(path: &Path, access: OFlag, mode: Mode) -> io::Result<File> {
+    Place::of(path)?.open(access, mode)
 }
 
-/// Whether the file at `path` is still the one that is open: false once it was moved, removed or replaced. A link at
-/// the path is looked at itself and not followed.
-pub fn is_still_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), path.symlink_metadata()) {
-        (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
-        _ => false,
-    }
+/// Where a file is, or is going to be: a name in an open directory, which stays the same directory whatever becomes of
+/// the way to it.
+#[derive(Debug)]
+pub struct Place {
+    dir: OwnedFd,
+    name: OsString,
+    /// For messages.
+    path: PathBuf,
+    links: Links,
 }
 
-fn open_with(path: &Path, options: &mut OpenOptions, links: Links) -> io::Result<File> {
-    let mut flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-    if links == Links::Refused {
-        flags |= OFlag::O_NOFOLLOW;
+impl Place {
+    /// The place a path leads to. Where links are followed, one at the path is followed first.
+    ///
+    /// # Errors
+    ///
+    /// Its directory cannot be opened; as root also a link on the way that is not root's.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Self::with(path, Links::for_us())
     }
-    let file = options.custom_flags(flags.bits()).open(path).map_err(|error| match error.raw_os_error() {
-        Some(errno) if errno == Errno::ELOOP as i32 && links == Links::Refused => {
-            let to = std::fs::read_link(path).map(|to| format!(" to {}", to.display())).unwrap_or_default();
-            io::Error::other(format!(
-                "it is a symbolic link{to}, which is not followed as root; name the file it leads to"
-            ))
-        }
-        _ => match error.kind() {
-            // It would have been created: what is missing is above it.
-            ErrorKind::NotFound => and(path, &error, "create its directory, or name another file"),
-            ErrorKind::IsADirectory => and(path, &error, "name a file"),
+
+    fn with(path: &Path, links: Links) -> io::Result<Self> {
+        let target = (links == Links::Followed).then(|| path.canonicalize().ok()).flatten();
+        let path = target.unwrap_or_else(|| path.to_owned());
+        let (dir, name) = directory::of(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => and(&path, &error, "create its directory, or name another file"),
             _ => error,
-        },
-    })?;
-    check(&file.metadata()?, links)?;
-    Ok(file)
+        })?;
+        let name = name.to_owned();
+        Ok(Self { dir, name, path, links })
+    }
+
+    /// As [`open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`].
+    pub fn open(&self, access: OFlag, mode: Mode) -> io::Result<File> {
+        let file = self.open_or_create(access, mode).map_err(|errno| match errno {
+            Errno::ELOOP if self.links == Links::Refused => {
+                let to = readlinkat(&self.dir, self.name.as_os_str());
+                let to = to.map(|to| format!(" to {}", to.display())).unwrap_or_default();
+                io::Error::other(format!(
+                    "it is a symbolic link{to}, which is not followed as root; name the file it leads to"
+                ))
+            }
+            Errno::EISDIR => and(&self.path, &errno.into(), "name a file"),
+            // It would have been created: what is missing is above it.
+            Errno::ENOENT => and(&self.path, &errno.into(), "create its directory, or name another file"),
+            errno => errno.into(),
+        })?;
+        check(&file.metadata()?, self.links)?;
+        Ok(file)
+    }
+
+    fn open_or_create(&self, access: OFlag, mode: Mode) -> nix::Result<File> {
+        let mut access = access | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        if self.links == Links::Refused {
+            access |= OFlag::O_NOFOLLOW;
+        }
+        // Opening and creating are two steps: with O_CREAT the kernel may refuse root another user's file in a sticky
+        // directory (fs.protected_regular), such as a log that was handed over.
+        let create = match self.links {
+            Links::Followed => OFlag::O_CREAT,
+            Links::Refused => OFlag::O_CREAT | OFlag::O_EXCL,
+        };
+        for _ in 0..ATTEMPTS {
+            match openat(&self.dir, self.name.as_os_str(), access, Mode::empty()) {
+                Err(Errno::ENOENT) => {}
+                opened => return opened.map(File::from),
+            }
+            match openat(&self.dir, self.name.as_os_str(), access | create, mode) {
+                Err(Errno::EEXIST) => {}
+                created => return created.map(File::from),
+            }
+        }
+        Err(Errno::EEXIST)
+    }
+
+    /// Whether this file is what is here: not once it was moved, removed or replaced. A link is looked at itself.
+    pub fn holds(&self, file: &File) -> bool {
+        match (file.metadata(), directory::look(&self.dir, &self.name)) {
+            (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.st_dev, found.st_ino),
+            _ => false,
+        }
+    }
+
+    /// Removes what is here.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
+    }
 }
 
 /// The error, and what to do about it.
@@ -88,10 +168,9 @@ mod tests {
 
     use super::*;
 
-    fn options() -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        options
+    fn open_with(path: &Path, links: Links) -> io::Result<File> {
+        let mode = Mode::from_bits_truncate(0o640);
+        Place::with(path, links)?.open(OFlag::O_WRONLY | OFlag::O_APPEND, mode)
     }
 
     /// H3.
@@ -101,50 +180,76 @@ mod tests {
         let (target, link, name) = (dir.path().join("target"), dir.path().join("link"), dir.path().join("name"));
         fs::write(&target, "").unwrap();
         symlink(&target, &link).unwrap();
-        open_with(&link, &mut options(), Links::Followed).unwrap();
-        let refused = open_with(&link, &mut options(), Links::Refused).unwrap_err();
+        open_with(&link, Links::Followed).unwrap();
+        let refused = open_with(&link, Links::Refused).unwrap_err();
         assert!(refused.to_string().contains("symbolic link"), "{refused}");
 
-        open_with(&target, &mut options(), Links::Refused).unwrap();
+        open_with(&target, Links::Refused).unwrap();
         fs::hard_link(&target, &name).unwrap();
-        open_with(&name, &mut options(), Links::Followed).unwrap();
-        let refused = open_with(&name, &mut options(), Links::Refused).unwrap_err();
+        open_with(&name, Links::Followed).unwrap();
+        let refused = open_with(&name, Links::Refused).unwrap_err();
         assert!(refused.to_string().contains("several names"), "{refused}");
     }
 
     #[test]
-    fn a_dangling_link_creates_nothing() {
+    fn a_dangling_link_creates_nothing_where_it_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (target, link) = (dir.path().join("target"), dir.path().join("link"));
         symlink(&target, &link).unwrap();
-        open_with(&link, &mut options(), Links::Refused).unwrap_err();
+        open_with(&link, Links::Refused).unwrap_err();
         assert!(!target.exists());
+        open_with(&link, Links::Followed).unwrap();
+        assert!(target.exists());
     }
 
     #[test]
     fn a_fifo_without_reader_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
-        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let error = open(&fifo, &mut options()).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(Errno::ENXIO as i32));
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        for links in [Links::Followed, Links::Refused] {
+            let error = open_with(&fifo, links).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(Errno::ENXIO as i32));
+        }
     }
 
     #[test]
-    fn a_directory_is_refused() {
+    fn what_is_no_file_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), &mut options()).unwrap_err();
+        for links in [Links::Followed, Links::Refused] {
+            let error = open_with(dir.path(), links).unwrap_err();
+            assert!(error.to_string().contains("name a file"), "{error}");
+            let error = open_with(&dir.path().join("none/file"), links).unwrap_err();
+            assert!(error.to_string().contains("create its directory"), "{error}");
+        }
     }
 
     #[test]
-    fn knows_whether_the_path_still_leads_to_it() {
+    fn knows_whether_the_place_still_holds_it_and_removes_what_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let file = open(&path, &mut options()).unwrap();
-        assert!(is_still_at(&file, &path));
+        let place = Place::of(&path).unwrap();
+        let file = place.open(OFlag::O_RDWR, Mode::S_IRWXU).unwrap();
+        assert!(place.holds(&file));
         fs::rename(&path, dir.path().join("moved")).unwrap();
-        assert!(!is_still_at(&file, &path));
+        assert!(!place.holds(&file));
         fs::write(&path, "another").unwrap();
-        assert!(!is_still_at(&file, &path));
+        assert!(!place.holds(&file));
+        place.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_is_still_the_place() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("run")).unwrap();
+        let place = Place::of(&dir.path().join("run/file")).unwrap();
+        let file = place.open(OFlag::O_RDWR, Mode::S_IRWXU).unwrap();
+        fs::rename(dir.path().join("run"), dir.path().join("moved")).unwrap();
+        fs::create_dir(dir.path().join("run")).unwrap();
+        fs::write(dir.path().join("run/file"), "another one's").unwrap();
+        assert!(place.holds(&file));
+        place.remove().unwrap();
+        assert!(dir.path().join("run/file").exists() && !dir.path().join("moved/file").exists());
     }
 }

@@ -36,6 +36,10 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
         "pid-file-emptied",
         "after -u, where that user may not remove the pid file, it is emptied; there it stays with its pid",
     ),
+    (
+        "pid-file-roots",
+        "after -u the pid file stays root's, so that root's tools can believe it; there the run user may write to it",
+    ),
     ("plugin-files", "functions are native libraries, NAME.so; there they are NAME.php"),
     (
         "spawn-splay",

@@ -93,7 +93,7 @@ fn in_the_background() {
     watchdog.kill_all(None);
 }
 
-/// `-u`, where the tests run as root: manager and workers are that user's, and log and pid file too.
+/// `-u`, where the tests run as root: manager and workers are that user's, and the log too. The pid file stays root's.
 #[test]
 fn another_user() {
     on_purpose("user-groups");
@@ -124,8 +124,10 @@ fn another_user() {
             assert_eq!(field("NoNewPrivs"), ["1"], "of {pid}");
         }
     }
-    for file in ["gm.pid", "gm.log"] {
-        assert_eq!(fs::metadata(subject.path(file)).unwrap().uid(), nobody.uid.as_raw(), "{file}");
+    on_purpose("pid-file-roots");
+    let root = if ours() { 0 } else { nobody.uid.as_raw() };
+    for (file, owner) in [("gm.pid", root), ("gm.log", nobody.uid.as_raw())] {
+        assert_eq!(fs::metadata(subject.path(file)).unwrap().uid(), owner, "{file}");
     }
     if ours() {
         usable_after_the_drop(&gearmand, &subject);

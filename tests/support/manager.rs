@@ -22,6 +22,8 @@ use super::watchdog::{MARK, Watchdog};
 pub struct Setup {
     dir: TempDir,
     program: PathBuf,
+    config: PathBuf,
+    state_dir: bool,
     servers: Vec<String>,
     ini: String,
     call: Vec<String>,
@@ -39,8 +41,29 @@ impl Setup {
         let servers = servers.iter().map(|server| (*server).to_owned()).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
         let (ini, log) = (String::new(), dir.path().join("gm.log").display().to_string());
+        let config = dir.path().join("gm.ini");
         let call = everyday_call(dir.path());
-        Self { dir, program, servers, ini, call, log, args: vec!["-vvvv".into()], env: Vec::new() }
+        let (state_dir, args, env) = (true, vec!["-vvvv".into()], Vec::new());
+        Self { dir, program, config, state_dir, servers, ini, call, log, args, env }
+    }
+
+    /// Another path for `gm.ini`, below the directory of it all, where its own directory is.
+    pub fn config(mut self, path: &str) -> Self {
+        self.config = self.dir.path().join(path);
+        self.call[1] = self.config.display().to_string();
+        self
+    }
+
+    /// Another place for the pid file, below the directory of it all.
+    pub fn pid_file(mut self, path: &str) -> Self {
+        self.call[3] = self.dir.path().join(path).display().to_string();
+        self
+    }
+
+    /// Without the line that says where the state is.
+    pub fn usual_place(mut self) -> Self {
+        self.state_dir = false;
+        self
     }
 
     /// Lines for the ini file. The first ones go to `[GearmanManager]`, which has the directories and servers already;
@@ -153,13 +176,13 @@ impl Setup {
     pub fn prepared(self) -> Manager {
         let path = self.dir.path();
         let text = format!(
-            "[GearmanManager]\nhost = {}\nworker_dir = {}\nstate_dir = {}\n{}",
+            "[GearmanManager]\nhost = {}\nworker_dir = {}\n{}{}",
             self.servers.join(","),
             path.join("workers").display(),
-            path.join("state").display(),
+            if self.state_dir { format!("state_dir = {}\n", path.join("state").display()) } else { String::new() },
             self.ini,
         );
-        fs::write(path.join("gm.ini"), text).unwrap();
+        fs::write(&self.config, text).unwrap();
         let watchdog = Watchdog::over(&path.display().to_string());
         Manager {
             process: None,
@@ -167,6 +190,7 @@ impl Setup {
             mark: 0,
             watchdog,
             program: self.program,
+            config: self.config,
             call: self.call,
             log: self.log,
             args: self.args,
@@ -186,6 +210,7 @@ pub struct Manager {
     mark: usize,
     watchdog: Watchdog,
     program: PathBuf,
+    config: PathBuf,
     call: Vec<String>,
     log: String,
     args: Vec<String>,
@@ -352,7 +377,7 @@ impl Manager {
 
     fn verb(&self, verb: &str, args: &[&str]) -> Command {
         let mut command = self.gm_native();
-        command.arg(verb).arg("-c").arg(self.dir().join("gm.ini")).args(args);
+        command.arg(verb).arg("-c").arg(&self.config).args(args);
         command
     }
 

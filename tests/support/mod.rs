@@ -7,6 +7,7 @@
 //! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
 //! - [`plugins`]: the libraries it is given, built when they are first needed.
 //! - [`hand_worker::HandWorker`], [`hand_server::HandServer`]: a worker and a job server that the test plays itself.
+//! - [`machine::fresh`]: a machine on which no manager has run before.
 //! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
 //!
 //! Whatever is started must be started by the test's own thread: the kernel ends it when that thread ends, also when
@@ -21,6 +22,7 @@ pub mod events;
 pub mod gearmand;
 pub mod hand_server;
 pub mod hand_worker;
+pub mod machine;
 pub mod manager;
 pub mod mortal;
 pub mod plugins;

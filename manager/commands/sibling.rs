@@ -1,0 +1,164 @@
+//! A manager that was started with the same configuration by another path, and so has another name.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::configuration::same_file;
+use crate::config::Identity;
+use crate::logging::escape;
+use crate::system::lock::LockSeen;
+
+/// A manager that runs beside ours.
+#[derive(Debug)]
+pub struct Sibling {
+    /// Where its state is.
+    pub state_dir: PathBuf,
+    pid: Option<u32>,
+    identity: Identity,
+}
+
+impl Sibling {
+    /// Finds the manager that has its state beside ours and was started with the very file that we are, or without one
+    /// for the very worker directories. Where a link has been changed since, the file is what it leads to now: that is
+    /// what such a manager reads next.
+    pub fn find(state_dir: &Path, identity: &Identity) -> Option<Self> {
+        let beside = std::fs::read_dir(state_dir.parent()?).ok()?;
+        beside.flatten().find_map(|entry| {
+            let dir = entry.path();
+            if dir == state_dir {
+                return None;
+            }
+            let lock = LockSeen::look(&dir)?;
+            let theirs = Identity::recorded(&lock.record, &entry.file_name())?;
+            (same(&theirs, identity) && lock.is_held()).then_some(Self {
+                state_dir: dir,
+                pid: lock.pid,
+                identity: theirs,
+            })
+        })
+    }
+
+    /// Why a second one is not started.
+    pub fn refusal(&self) -> String {
+        let who = self.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        let what = match &self.identity {
+            Identity::Config(path) => format!("with the same configuration, as {}", shown(path)),
+            Identity::WorkerDirs(dirs) => {
+                let dirs: Vec<String> = dirs.iter().map(|dir| shown(dir)).collect();
+                format!("for the same worker directories, as {}", dirs.join(", "))
+            }
+        };
+        let state_dir = shown(&self.state_dir);
+        format!(
+            "another gm-native{who} runs {what}, and state directory {state_dir}; stop it, or give this one a state \
+             directory of its own with --state-dir DIR"
+        )
+    }
+}
+
+/// A path that another process has told us.
+fn shown(path: &Path) -> String {
+    escape(path.as_os_str().as_bytes()).into_owned()
+}
+
+fn same(a: &Identity, b: &Identity) -> bool {
+    match (a, b) {
+        (Identity::Config(a), Identity::Config(b)) => same_file(a, b),
+        (Identity::WorkerDirs(a), Identity::WorkerDirs(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_file(a, b))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::system::lock::StateLock;
+
+    /// A directory with two releases, a link to the first, and a place for state.
+    struct Scene(tempfile::TempDir);
+
+    impl Scene {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for release in ["1", "2"] {
+                fs::create_dir_all(dir.path().join("releases").join(release)).unwrap();
+                fs::write(dir.path().join("releases").join(release).join("gm.ini"), "").unwrap();
+            }
+            let scene = Self(dir);
+            scene.swap("1");
+            scene
+        }
+
+        fn swap(&self, release: &str) {
+            let _ = fs::remove_file(self.0.path().join("current"));
+            symlink(self.0.path().join("releases").join(release), self.0.path().join("current")).unwrap();
+        }
+
+        fn config(&self, path: &str) -> Identity {
+            Identity::Config(self.0.path().join(path))
+        }
+
+        fn state(&self, identity: &Identity) -> PathBuf {
+            self.0.path().join("state").join(identity.instance())
+        }
+
+        /// A manager that runs.
+        fn lock(&self, identity: &Identity) -> StateLock {
+            fs::create_dir_all(self.state(identity)).unwrap();
+            StateLock::take(&self.state(identity), &identity.record()).unwrap()
+        }
+
+        fn find(&self, identity: &Identity) -> Option<Sibling> {
+            Sibling::find(&self.state(identity), identity)
+        }
+    }
+
+    /// H10.
+    #[test]
+    fn the_same_file_by_another_path_is_the_same_manager() {
+        let scene = Scene::new();
+        let (first, second) = (scene.config("releases/1/gm.ini"), scene.config("releases/2/gm.ini"));
+        let (current, dotted) = (scene.config("current/gm.ini"), scene.config("releases/../releases/1/gm.ini"));
+        assert!(scene.find(&first).is_none(), "there is no place for state yet");
+        let lock = scene.lock(&current);
+        for same in [&first, &dotted] {
+            let found = scene.find(same).unwrap();
+            assert_eq!((found.pid, &found.state_dir), (Some(std::process::id()), &scene.state(&current)));
+            let pid = format!("another gm-native (pid {})", std::process::id());
+            assert!(found.refusal().starts_with(&pid), "{}", found.refusal());
+        }
+        assert!(scene.find(&second).is_none());
+        assert!(scene.find(&current).is_none(), "its own lock is another matter");
+        // What it would read next is what counts.
+        scene.swap("2");
+        assert!(scene.find(&first).is_none() && scene.find(&second).is_some());
+        drop(lock);
+        assert!(scene.find(&second).is_none(), "it runs no more");
+    }
+
+    #[test]
+    fn the_same_directories_by_another_path_are_the_same_manager() {
+        let scene = Scene::new();
+        let at = |names: &[&str]| Identity::WorkerDirs(names.iter().map(|name| scene.0.path().join(name)).collect());
+        let _lock = scene.lock(&at(&["current", "releases/2"]));
+        assert!(scene.find(&at(&["releases/1", "releases/2"])).is_some());
+        for other in [&["releases/1"][..], &["releases/2", "releases/1"], &["releases/1", "releases/2", "state"]] {
+            assert!(scene.find(&at(other)).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_anothers_name_stops_nobody() {
+        let scene = Scene::new();
+        let (current, first) = (scene.config("current/gm.ini"), scene.config("releases/1/gm.ini"));
+        let other = scene.0.path().join("state/other-12345678");
+        fs::create_dir_all(&other).unwrap();
+        let _lock = StateLock::take(&other, &current.record()).unwrap();
+        assert!(scene.find(&first).is_none());
+    }
+}

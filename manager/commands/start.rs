@@ -1,0 +1,141 @@
+//! What a manager opens before it is itself: with root's rights where it was started as root, which it then drops.
+
+use std::path::Path;
+
+use super::configuration::Configuration;
+use super::run::{check_directories, said_by};
+use crate::config::Config;
+use crate::control::Feed;
+use crate::logging::{Level, Logger, OpenError};
+use crate::plugins::marks::Marks;
+use crate::plugins::store::Store;
+use crate::supervisor::effects::{Tools, log_target};
+use crate::supervisor::{Reread, Setup};
+use crate::system::daemonize::Announce;
+use crate::system::errors::reason;
+use crate::system::lock::{StateLock, StateLockError};
+use crate::system::pid_file::PidFile;
+use crate::system::private_dir::Refusal;
+use crate::system::privileges::RunUser;
+use crate::system::service::Service;
+use crate::system::spawn::Program;
+use crate::system::{directory, private_dir};
+
+/// What has to be held as long as the manager runs.
+pub(super) struct Prepared {
+    pub(super) setup: Box<dyn FnOnce(Announce) -> Setup>,
+    _pid_file: Option<PidFile>,
+    _lock: StateLock,
+}
+
+/// Opens everything that may need root, tries what the user it is to run as needs, and drops root.
+pub(super) fn prepare(
+    configuration: Configuration,
+    user: Option<&RunUser>,
+    service: Service,
+) -> Result<Prepared, String> {
+    let mut logger = Logger::early();
+    open_log(&mut logger, &configuration.config, user)?;
+    let pid_file = open_pid_file(&mut logger, &configuration.config, user)?;
+    let lock = open_state(&configuration, user)?;
+    let Configuration { origin, config, warnings, identity, state_dir, usual_place: _, control } = configuration;
+    if let Some(user) = user {
+        user.drop_privileges().map_err(|error| error.to_string())?;
+    }
+    let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
+    let (marks, note) = Marks::open(&state_dir);
+    notes.iter().chain(&note).for_each(|note| logger.say(Level::Warn, note));
+    let program = Program::open()
+        .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
+    // Processes that plugins leave behind become ours, so that they are reaped.
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
+    let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let tools = Tools { config, logger, feed: Feed::new(), program, store, marks };
+    let reread: Reread = Box::new(move || {
+        let read = origin.read_again()?;
+        check_directories(&read.config)?;
+        Ok((read.config, read.warnings))
+    });
+    let instance = identity.instance();
+    let setup =
+        move |announce| Setup { tools, warnings, announce, service, instance, state_dir, control, foreground, reread };
+    Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
+}
+
+/// Does something with the rights of the user the manager is to run as, if there is one.
+fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, String> {
+    match user {
+        Some(user) => user.try_out(act).map_err(|error| error.to_string()),
+        None => Ok(act()),
+    }
+}
+
+/// Opens the log, as the user the manager is to run as where that may; else root does, and hands it over.
+fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<(), String> {
+    let target = log_target(&config.log);
+    let failed = |error: OpenError| said_by(config, "log_file", &error);
+    if let Some(user) = user {
+        if as_user(Some(user), || logger.open(&target, config.verbose))?.is_ok() {
+            return Ok(());
+        }
+        logger.open(&target, config.verbose).map_err(failed)?;
+        let handed = logger.hand_over(user.uid(), user.gid());
+        return handed
+            .map_err(|error| format!("the log cannot be given to the user {}: {}", user.name(), reason(&error)));
+    }
+    logger.open(&target, config.verbose).map_err(failed)
+}
+
+/// Takes the pid file, and says where it is not safe from the user the manager is to run as.
+fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<Option<PidFile>, String> {
+    let Some(path) = config.pid_file.as_deref() else { return Ok(None) };
+    let file = PidFile::create(path).map_err(|error| said_by(config, "pid_file", &error))?;
+    if let Some(user) = user.filter(|user| !user.uid().is_root())
+        && let Some(dir) = as_user(Some(user), || directory::replaceable_in(path))?
+    {
+        let (path, dir, name) = (path.display(), dir.display(), user.name());
+        logger.say(
+            Level::Warn,
+            &format!(
+                "pid file {path}: user {name} (-u) may write to {dir}, and so put a file there with which root kills \
+                 another process; name one in a directory that only root may write, such as /run"
+            ),
+        );
+    }
+    Ok(Some(file))
+}
+
+/// Makes the state directory and locks it, as the user the manager is to run as, so that what that one may not do is
+/// found here.
+fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<StateLock, String> {
+    let Configuration { config, identity, state_dir, .. } = configuration;
+    let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
+    alone()?;
+    private_dir::state(state_dir, user).map_err(|refusal| {
+        let or = if matches!(refusal, Refusal::Failed(_) | Refusal::NoDirectory) { ";" } else { ", or" };
+        let text =
+            format!("the state directory {} {refusal}{or} name another with --state-dir DIR", state_dir.display());
+        said_by(config, "state_dir", &text)
+    })?;
+    let record = identity.record();
+    let taken = as_user(user, || StateLock::take(state_dir, &record).map_err(|error| why(state_dir, user, error)))?;
+    let lock = taken.map_err(|text| said_by(config, "state_dir", &text))?;
+    // Of two that start at once each may have looked before the other was there.
+    alone()?;
+    Ok(lock)
+}
+
+/// Why the state directory could not be locked, as its user sees it.
+fn why(state_dir: &Path, user: Option<&RunUser>, error: StateLockError) -> String {
+    match (user, directory::closed_on_the_way(state_dir)) {
+        (Some(user), Some(closed)) => format!(
+            "user {:?} (-u) cannot reach the state directory {}: {} is closed to it; chmod o+x that, or name another \
+             with --state-dir DIR",
+            user.name(),
+            state_dir.display(),
+            closed.display()
+        ),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,321 @@
+//! A directory that is one user's alone: the state directory, and what is in it.
+//!
+//! Owner and mode are looked at and changed through the directory's descriptor: what is at its path may be another one
+//! a moment later.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, User, fchown, geteuid};
+
+use super::directory;
+use super::errors::reason;
+use super::privileges::RunUser;
+
+/// What a state directory has in it once a manager has used it.
+const OURS: [&str; 4] = ["lock", "store", "control.sock", "versions.json"];
+
+/// What is in every directory, or in that of a new file system.
+const IN_ANY: [&str; 3] = [".", "..", "lost+found"];
+
+/// Why a directory is not used, without naming it.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The system refused, or a link is in the way.
+    Failed(io::Error),
+    /// A link or a file is in its place.
+    NoDirectory,
+    /// It is another user's, who could put anything in the place of what is there.
+    Foreign {
+        /// Whose it is.
+        owner: Uid,
+        /// Whose it has to be.
+        keeper: Uid,
+    },
+    /// It is root's, a manager without `-u` has used it, and what is in there is root's too.
+    Roots {
+        /// Whose it has to be.
+        keeper: Uid,
+    },
+    /// Somebody's files are in there: it is not made private.
+    Shared {
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno.into())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "cannot be made or used: {}", reason(error)),
+            Self::NoDirectory => f.write_str("is no directory but a link or a file"),
+            Self::Foreign { owner, keeper } if keeper.is_root() => {
+                let name = name(*owner);
+                write!(
+                    f,
+                    "belongs to uid {owner}, not to uid {keeper}, as after a start with -u {name}: start with -u {name}, \
+                     or chown it and all that is in it"
+                )
+            }
+            Self::Foreign { owner, keeper } => {
+                write!(f, "belongs to uid {owner}, not to uid {keeper}: chown it and all that is in it")
+            }
+            Self::Roots { keeper } => {
+                let name = name(*keeper);
+                write!(
+                    f,
+                    "belongs to uid 0, not to uid {keeper}, as after a start without -u: chown -R {name} it, or start \
+                     without -u"
+                )
+            }
+            Self::Shared { mode } => write!(
+                f,
+                "is open to others (mode {mode:04o}) and has files that are not gm-native's, so it is left as it is: chmod \
+                 700 and chown it"
+            ),
+        }
+    }
+}
+
+/// A user's name for a message; the id where it has none.
+fn name(uid: Uid) -> String {
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// Makes the state directory, or sees that it can be one: the user's the manager runs as, for that user only. What is
+/// missing above it is made too.
+///
+/// # Errors
+///
+/// See [`Refusal`]. A directory that is refused is left as it was.
+pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, Refusal> {
+    let (parent, name) = directory::split(path)?;
+    let parent = directory::make(parent)?;
+    let keeper = user.map_or_else(geteuid, RunUser::uid);
+    settle(&parent, name, keeper, user.map(RunUser::gid), holds)
+}
+
+/// Makes a directory in the state directory, or sees that it is one, ours alone. What is above it has to be there.
+///
+/// # Errors
+///
+/// See [`Refusal`].
+pub fn inside(path: &Path) -> Result<OwnedFd, Refusal> {
+    let (parent, name) = directory::of(path)?;
+    settle(&parent, name, geteuid(), None, |_| Ok(Holds::Ours))
+}
+
+fn settle(
+    parent: &OwnedFd,
+    name: &OsStr,
+    keeper: Uid,
+    group: Option<Gid>,
+    holds: impl FnOnce(&OwnedFd) -> io::Result<Holds>,
+) -> Result<OwnedFd, Refusal> {
+    match mkdirat(parent, name, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let dir = openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ELOOP | Errno::ENOTDIR => Refusal::NoDirectory,
+        errno => errno.into(),
+    })?;
+    let stat = fstat(&dir)?;
+    let found = Found { owner: Uid::from_raw(stat.st_uid), mode: stat.st_mode & 0o7777, holds: holds(&dir)? };
+    let changes = changes(&found, geteuid(), keeper)?;
+    if changes.mode {
+        fchmod(&dir, Mode::S_IRWXU)?;
+    }
+    if changes.owner {
+        fchown(&dir, Some(keeper), group)?;
+    }
+    Ok(dir)
+}
+
+/// What is in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    Ours,
+    Others,
+}
+
+fn holds(dir: &OwnedFd) -> io::Result<Holds> {
+    let mut listing = Dir::openat(dir.as_fd(), ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut all = Holds::Nothing;
+    for entry in listing.iter() {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if OURS.iter().any(|ours| *ours == name) {
+            return Ok(Holds::Ours);
+        }
+        if !IN_ANY.iter().any(|any| *any == name) {
+            all = Holds::Others;
+        }
+    }
+    Ok(all)
+}
+
+/// A directory as it was found.
+struct Found {
+    owner: Uid,
+    mode: u32,
+    holds: Holds,
+}
+
+/// What has to be changed about it.
+#[derive(Debug, PartialEq, Eq)]
+struct Changes {
+    owner: bool,
+    mode: bool,
+}
+
+/// What makes a directory that was found its keeper's alone, if anything may.
+fn changes(found: &Found, us: Uid, keeper: Uid) -> Result<Changes, Refusal> {
+    let owner = found.owner != keeper;
+    if owner && found.owner != us {
+        return Err(Refusal::Foreign { owner: found.owner, keeper });
+    }
+    if owner && found.holds == Holds::Ours {
+        return Err(Refusal::Roots { keeper });
+    }
+    let mode = found.mode & 0o077 != 0;
+    if (owner || mode) && found.holds == Holds::Others {
+        return Err(Refusal::Shared { mode: found.mode });
+    }
+    Ok(Changes { owner, mode })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    #[test]
+    fn who_gets_a_directory_that_is_there() {
+        let (root, user, third) = (0, 1000, 1001);
+        let (nothing, ours, others) = (Holds::Nothing, Holds::Ours, Holds::Others);
+        // Who we are, who keeps it; owner, mode and content of what was found; the changes of owner and mode.
+        let cases = [
+            (root, root, (root, 0o700, others), Ok((false, false))),
+            (root, root, (root, 0o755, nothing), Ok((false, true))),
+            (root, root, (root, 0o777, ours), Ok((false, true))),
+            (root, root, (root, 0o755, others), Err("is open to others (mode 0755)")),
+            (root, root, (user, 0o700, nothing), Err("belongs to uid 1000, not to uid 0")),
+            (root, user, (user, 0o700, ours), Ok((false, false))),
+            (root, user, (user, 0o750, ours), Ok((false, true))),
+            (root, user, (root, 0o700, nothing), Ok((true, false))),
+            (root, user, (root, 0o755, nothing), Ok((true, true))),
+            (root, user, (root, 0o700, ours), Err("belongs to uid 0, not to uid 1000, as after a start without -u")),
+            (root, user, (root, 0o700, others), Err("has files that are not gm-native's")),
+            (root, user, (third, 0o700, nothing), Err("belongs to uid 1001, not to uid 1000")),
+            (user, user, (user, 0o755, nothing), Ok((false, true))),
+            (user, user, (root, 0o777, nothing), Err("belongs to uid 0, not to uid 1000")),
+        ];
+        for (us, keeper, (owner, mode, holds), expected) in cases {
+            let found = Found { owner: Uid::from_raw(owner), mode, holds };
+            let case = format!("{us} for {keeper}: {owner} {mode:o} {holds:?}");
+            match (changes(&found, Uid::from_raw(us), Uid::from_raw(keeper)), expected) {
+                (Ok(changes), Ok((owner, mode))) => assert_eq!(changes, Changes { owner, mode }, "{case}"),
+                (Err(refusal), Err(text)) => assert!(refusal.to_string().contains(text), "{case}: {refusal}"),
+                (changes, expected) => panic!("{case}: {changes:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_without_u_after_one_with_it_is_told_of_u() {
+        let refusal = Refusal::Foreign { owner: Uid::from_raw(65534), keeper: Uid::from_raw(0) };
+        assert!(refusal.to_string().contains("start with -u nobody"), "{refusal}");
+    }
+
+    #[test]
+    fn made_for_its_owner_only_below_directories_for_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("var/lib/gm");
+        state(&path, None).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(path.parent().unwrap()), if geteuid().is_root() { 0o755 } else { 0o700 });
+        state(&path, None).unwrap();
+    }
+
+    /// H3.
+    #[test]
+    fn a_link_is_no_directory_and_what_it_leads_to_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::create_dir(&target).unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(0o755)).unwrap();
+        symlink(&target, &link).unwrap();
+        for refused in [state(&link, None), inside(&link)] {
+            assert!(matches!(refused, Err(Refusal::NoDirectory)), "{refused:?}");
+        }
+        assert_eq!(target.metadata().unwrap().mode() & 0o777, 0o755);
+    }
+
+    #[test]
+    fn what_is_refused_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("shared");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        fs::write(path.join("somebodys"), "").unwrap();
+        assert!(matches!(state(&path, None), Err(Refusal::Shared { mode: 0o755 })));
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o755);
+        fs::create_dir(path.join("store")).unwrap();
+        state(&path, None).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_new_file_system_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(dir.path().join("lost+found")).unwrap();
+        state(dir.path(), None).unwrap();
+    }
+
+    #[test]
+    fn given_to_the_user_the_manager_runs_as() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let user = RunUser::lookup("nobody").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/state");
+        state(&path, Some(&user)).unwrap();
+        let owner = |path: &Path| path.metadata().unwrap().uid();
+        assert_eq!((owner(&path), owner(&dir.path().join("a"))), (user.uid().as_raw(), 0));
+        state(&path, Some(&user)).unwrap();
+        assert!(matches!(state(&path, None), Err(Refusal::Foreign { .. })));
+        chown(&path, Some(0), None).unwrap();
+        fs::write(path.join("lock"), "").unwrap();
+        assert!(matches!(state(&path, Some(&user)), Err(Refusal::Roots { .. })));
+        assert_eq!(owner(&path), 0, "left as it was");
+    }
+}
