@@ -19,6 +19,7 @@ use crate::plugins::probe::ROLE;
 use crate::plugins::refusal::Refusal;
 use crate::plugins::report::{Found, ProbeOrder, encode};
 use crate::plugins::text::Shown;
+use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::Program;
 
@@ -119,7 +120,7 @@ async fn probe(program: &Program, order: ProbeOrder, patience: Duration) -> io::
     let mut inquiry = Inquiry::new(order, patience);
     let mut child = Child::start(program, ROLE, Vec::new())?;
     child.tell(&order_bytes)?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::from(clock::after(patience));
     loop {
         let enough = tokio::select! {
             seen = child.next() => match seen? {

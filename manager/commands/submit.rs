@@ -19,6 +19,7 @@ use crate::gearman::ServerError;
 use crate::gearman::client::{Client, News};
 use crate::gearman::packet::{Priority, Submission};
 use crate::logging::escape;
+use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
 use output::Output;
 
@@ -91,7 +92,7 @@ impl<'a> Order<'a> {
             function: args.function.as_bytes(),
             unique: args.unique.as_deref().unwrap_or_default().as_bytes(),
             workload: workload(args.data.as_deref()).map_err(usage)?,
-            deadline: timeout.map(|timeout| (Instant::now() + timeout, timeout)),
+            deadline: timeout.map(|timeout| (clock::after(timeout), timeout)),
         })
     }
 
@@ -108,7 +109,7 @@ impl<'a> Order<'a> {
         let job = self.submit(&mut client)?;
         let named = || format!("job {} of {}", escape(&job), escape(self.function));
         loop {
-            let until = self.deadline.map_or_else(|| Instant::now() + LONG, |(at, _)| at);
+            let until = self.deadline.map_or_else(|| clock::after(LONG), |(at, _)| at);
             let event = client.next_event(until).map_err(|error| {
                 Failure::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
             })?;
@@ -156,7 +157,7 @@ impl<'a> Order<'a> {
     /// How long to wait for one of so many answers; `None` when the time is over.
     fn patience(&self, answers: u32) -> Option<Duration> {
         let Some((at, _)) = self.deadline else { return Some(PATIENCE) };
-        let left = at.saturating_duration_since(Instant::now()) / answers;
+        let left = at.saturating_duration_since(Instant::now()).checked_div(answers).unwrap_or_default();
         // In whole milliseconds, to be read in a sentence; a socket cannot wait for less.
         let millis = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         (millis > 0).then(|| PATIENCE.min(Duration::from_millis(millis)))

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::messages::{ErrorCode, Refusal, Request, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, socket};
+use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
 
 /// The longest reply taken: that of ten thousand workers has about 4 MB.
@@ -101,7 +102,7 @@ impl Client {
     ///
     /// Nobody is there, this user may not connect, or the manager is too busy to take a connection in time.
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
-        let until = Instant::now() + timeout;
+        let until = clock::after(timeout);
         match socket::connect_to(path, timeout) {
             Ok(stream) => {
                 let stream = BufReader::new(Timed { stream, until: Some(until) });
@@ -174,7 +175,7 @@ impl Client {
 
     /// One request and the content of its answer.
     fn ask(&mut self, request: Request) -> Result<Value, ClientError> {
-        self.stream.get_mut().until = Some(Instant::now() + self.timeout);
+        self.stream.get_mut().until = Some(clock::after(self.timeout));
         let sent = self.stream.get_mut().stream.write_all(request.to_line().as_bytes());
         // A manager that refuses us may be gone before we have asked, and its reason is there to be read.
         if let Err(error) = sent

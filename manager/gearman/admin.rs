@@ -6,12 +6,13 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::dial::{Dialled, ServerError};
+use crate::system::clock;
 
 /// A longer answer is not read: a listing has a line per function or connection.
 const MAX_ANSWER: usize = 64 << 20;
@@ -97,7 +98,7 @@ fn ask(
     timeout: Duration,
     is_whole: fn(&[u8]) -> bool,
 ) -> Result<Vec<u8>, ServerError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = clock::after(timeout);
     let mut dialled = Dialled::connect(server, timeout)?;
     let asked = (&dialled.stream).write_all(format!("{question}\n").as_bytes());
     asked.map_err(|error| dialled.broken(question, timeout, error))?;

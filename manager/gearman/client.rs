@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::dial::{Dialled, ServerError};
 use super::packet::{ArgumentError, Decoder, FromServer, JobStatus, Magic, Submission, encode};
+use crate::system::clock;
 
 #[cfg(test)]
 mod tests;
@@ -192,7 +193,7 @@ impl Client {
         question: &'static str,
         pick: impl FnMut(FromServer<'_>) -> Option<T>,
     ) -> Result<T, ServerError> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = clock::after(self.timeout);
         self.receive(deadline, question, pick)?.ok_or_else(|| {
             let server = self.dialled.server.clone();
             ServerError::Deadline { server, question, waited: self.timeout }

@@ -5,6 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::packet::{ArgumentError, PacketError};
+use crate::system::clock;
 use crate::system::errors::reason;
 
 /// Why a job server did not do what was asked. Each sentence names the server.
@@ -106,7 +107,7 @@ impl Dialled {
     pub(super) fn connect(server: &str, timeout: Duration) -> Result<Self, ServerError> {
         let lookup = |source| ServerError::Lookup { server: server.to_owned(), source };
         let addresses = server.to_socket_addrs().map_err(lookup)?;
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::after(timeout);
         let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
         for address in addresses {
             let Some(left) = left_until(deadline) else { break };

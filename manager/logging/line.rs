@@ -49,7 +49,7 @@ impl<Tz: TimeZone> Dates<Tz> {
             self.text.clear();
             let Some(utc) = chrono::DateTime::from_timestamp(second, 0) else { return };
             let offset = self.zone.offset_from_utc_datetime(&utc.naive_utc()).fix();
-            let local = utc.naive_utc() + offset;
+            let Some(local) = utc.naive_utc().checked_add_offset(offset) else { return };
             let _ = write!(self.text, "[{}", local.format("%Y-%m-%d %H:%M:%S"));
         }
         let _ = write!(out, "{}.{:06}] ", self.text, since.subsec_micros());

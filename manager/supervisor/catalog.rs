@@ -110,7 +110,12 @@ impl Catalog {
     pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
         let (emptied, single) = self.emptied_by(scan);
-        self.tell(scan, &emptied, &single.iter().map(|dir| (dir, patience * REFILL)).collect(), &mut out.events);
+        self.tell(
+            scan,
+            &emptied,
+            &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect(),
+            &mut out.events,
+        );
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());

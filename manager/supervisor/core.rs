@@ -79,7 +79,7 @@ impl Worker {
 
     /// The key whose limit it has come to. A reload has every worker retire, at any age.
     pub fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
-        let old = now >= self.retires && now >= self.born + config.max_worker_lifetime;
+        let old = now >= self.retires && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.runs {
             Runs::Many if self.outgrown => Some("max_memory"),
             Runs::Many => old.then_some("max_worker_lifetime"),
@@ -206,7 +206,7 @@ impl Core {
             Input::Reload(config) => self.reload(*config, now),
             Input::Timer => {}
         }
-        self.complete_start();
+        self.complete_start(now);
         self.tick(now);
         self.reconcile(now);
         // Before the canaries: they wait for it, and nothing need happen after it.
@@ -278,7 +278,7 @@ impl Core {
 
     /// Plans anew once everything is known; each of its warnings is told once for as long as it holds.
     fn replan(&mut self, now: Duration) {
-        if self.phase == Phase::Starting && !self.is_complete() {
+        if self.phase == Phase::Starting && !self.is_complete(now) {
             return;
         }
         if self.phase == Phase::Starting {
@@ -333,7 +333,7 @@ impl Core {
         let wait = self.config.graceful_shutdown_wait_time;
         match &mut self.phase {
             Phase::Starting | Phase::Running => {
-                let deadline = now + wait;
+                let deadline = now.saturating_add(wait);
                 self.phase = Phase::Draining { since: now, deadline, signals: 1 };
                 let workers = self.workers.len();
                 self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait) });

@@ -36,7 +36,7 @@ pub struct Deaths(BTreeMap<JobKey, (u32, Duration)>);
 impl Deaths {
     /// Counts one more. Returns how many there were in that job by now.
     pub fn count(&mut self, job: JobKey, now: Duration) -> u32 {
-        self.0.retain(|_, (_, at)| now < *at + FORGOTTEN);
+        self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
             oldest.map(|key| self.0.remove(&key));

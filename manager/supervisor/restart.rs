@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::system::clock;
+
 /// Deaths inside jobs of one function that are restarted at once.
 const FREE_DEATHS: u32 = 5;
 const JOB_FIRST: Duration = Duration::from_millis(100);
@@ -45,7 +47,7 @@ impl Backoff {
     /// A worker died outside a job. `born` is when it was started: those that were
     /// under way when an earlier failure was counted belong to that one. `chance` is from 0 to 1.
     pub fn failed_outside(&mut self, at: Outside, now: Duration, born: Duration, bounds: Bounds, chance: f64) {
-        if self.outside > 0 && now >= self.outside_at + self.delay + bounds.healthy_after {
+        if self.outside > 0 && now >= self.healthy_at(bounds.healthy_after) {
             self.outside = 0;
         }
         if self.outside > 0 && born < self.outside_at {
@@ -56,7 +58,7 @@ impl Backoff {
         let free = if at == Outside::Idle { FREE_IDLE } else { 0 };
         let times = self.outside.checked_sub(free + 1);
         self.delay = times.map_or(Duration::ZERO, |times| doubled(START_FIRST, times, bounds.longest, chance));
-        self.until = now + self.delay;
+        self.until = now.saturating_add(self.delay);
     }
 
     /// A worker died in a job of this function. `done` counts the function's finished jobs: one more than at the last
@@ -65,7 +67,7 @@ impl Backoff {
         self.inside = if done > self.done_before { 1 } else { self.inside + 1 };
         self.done_before = done;
         if let Some(beyond) = self.inside.checked_sub(FREE_DEATHS + 1) {
-            self.until = self.until.max(now + doubled(JOB_FIRST, beyond, JOB_LONGEST, chance));
+            self.until = self.until.max(now.saturating_add(doubled(JOB_FIRST, beyond, JOB_LONGEST, chance)));
         }
     }
 
@@ -81,7 +83,12 @@ impl Backoff {
 
     /// Whether starts are to go one at a time until one has outlived the last wait.
     pub fn is_on_trial(&self, now: Duration, healthy_after: Duration) -> bool {
-        self.outside > 0 && now < self.outside_at + self.delay + healthy_after
+        self.outside > 0 && now < self.healthy_at(healthy_after)
+    }
+
+    /// When it has been without a failure for long enough to start over.
+    fn healthy_at(&self, healthy_after: Duration) -> Duration {
+        self.outside_at.saturating_add(self.delay).saturating_add(healthy_after)
     }
 
     /// How long a start has to live before others may follow it.
@@ -97,7 +104,8 @@ impl Backoff {
 
 /// `first` doubled `times`, at most `longest`, less up to a quarter so that functions do not march in step.
 fn doubled(first: Duration, times: u32, longest: Duration, chance: f64) -> Duration {
-    (first * 2_u32.pow(times.min(20))).min(longest).mul_f64(1.0 - chance / 4.0)
+    let longest = first.saturating_mul(2_u32.pow(times.min(20))).min(longest);
+    clock::fraction(longest, 1.0 - chance / 4.0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The monotonic clock, as the one number that every process of this machine shares.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -8,4 +8,45 @@ use nix::time::{ClockId, clock_gettime};
 pub fn now() -> Duration {
     // The call can fail only for a clock that does not exist.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// A moment that never comes, for times from now that no clock can count.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The moment that much later; where it lies beyond what an [`Instant`] can say, one that never comes.
+pub fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    // The second cannot fail: an Instant counts seconds in 63 bits.
+    now.checked_add(wait).or_else(|| now.checked_add(FAR)).unwrap_or(now)
+}
+
+/// A part of a time, from 0 for none of it to 1 for all.
+pub fn fraction(whole: Duration, part: f64) -> Duration {
+    Duration::try_from_secs_f64(whole.as_secs_f64() * part).unwrap_or(whole).min(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDLESS: Duration = Duration::MAX;
+
+    #[test]
+    fn a_moment_without_end_never_comes() {
+        let now = Instant::now();
+        assert!(after(ENDLESS) > now + FAR / 2);
+        assert!(after(Duration::ZERO) < now + FAR / 2);
+    }
+
+    #[test]
+    fn a_fraction_is_never_more_than_the_whole() {
+        for (whole, part, expected) in [
+            (Duration::from_secs(4), 0.5, Duration::from_secs(2)),
+            (Duration::from_secs(4), 0.0, Duration::ZERO),
+            (Duration::from_secs(4), 1.0, Duration::from_secs(4)),
+            (ENDLESS, 1.0, ENDLESS),
+        ] {
+            assert_eq!(fraction(whole, part), expected, "{part} of {whole:?}");
+        }
+    }
 }

@@ -96,7 +96,7 @@ pub fn signal_rest(child: Pid, signal: Signal) {
 
 fn cpu(usage: &libc::rusage) -> Duration {
     let micros = |t: libc::timeval| Duration::from_micros((t.tv_sec * 1_000_000 + t.tv_usec).max(0) as u64);
-    micros(usage.ru_utime) + micros(usage.ru_stime)
+    micros(usage.ru_utime).saturating_add(micros(usage.ru_stime))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ impl Service {
     /// We live: to be called by the loop that must not hang, and nobody else.
     pub fn watchdog(&mut self, now: Duration) {
         if let Some(interval) = self.interval {
-            self.due = now + interval;
+            self.due = now.saturating_add(interval);
             self.send(&[NotifyState::Watchdog]);
         }
     }

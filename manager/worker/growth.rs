@@ -34,7 +34,7 @@ impl Growth {
         if self.statm.is_none() || now < self.next {
             return None;
         }
-        self.next = now + PAUSE;
+        self.next = now.saturating_add(PAUSE);
         let bytes = self.resident()?;
         self.beyond(bytes).map(|bytes| Word::Outgrown { bytes })
     }

@@ -34,7 +34,7 @@ impl Worker {
     /// Goes on taking leave; true once nothing is left to wait for.
     pub(super) fn take_leave(&mut self, now: Duration) -> bool {
         let Some(since) = self.leaving else { return false };
-        let late = now >= since + self.limits.stop_timeout;
+        let late = now >= since.saturating_add(self.limits.stop_timeout);
         for server in 0..self.sessions.len() {
             self.take_leave_of(server, now, late);
         }
@@ -75,7 +75,7 @@ impl Worker {
 
     /// When the servers' time for their last answers is over. A job that ran meanwhile does not count against them.
     pub(super) fn leave_due(&self) -> Option<Duration> {
-        self.leaving.map(|since| since + self.limits.stop_timeout)
+        self.leaving.map(|since| since.saturating_add(self.limits.stop_timeout))
     }
 
     /// A job has just ended: the deadline of the last answers starts anew.

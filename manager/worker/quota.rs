@@ -27,7 +27,7 @@ pub struct Turn {
 impl Quota {
     /// Asks for a line. `None`: it is counted instead.
     pub fn ask(&mut self, now: Duration) -> Option<Turn> {
-        if now >= self.began + PERIOD {
+        if now >= self.began.saturating_add(PERIOD) {
             self.said = 0;
         }
         if self.said == 0 {

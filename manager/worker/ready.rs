@@ -42,14 +42,14 @@ impl Step {
 
     /// Whether to say now that it is over; true once. `settled`: nothing more is to be waited for.
     fn ends(&mut self, now: Duration, settled: bool) -> bool {
-        let ends = !self.over && self.began.is_some_and(|began| settled || now >= began + MOMENT);
+        let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(MOMENT));
         self.over |= ends;
         ends
     }
 
     /// When nothing is waited for any more, where something still is.
     pub fn next_due(&self) -> Option<Duration> {
-        self.began.filter(|_| !self.over).map(|began| began + MOMENT)
+        self.began.filter(|_| !self.over).map(|began| began.saturating_add(MOMENT))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::system::clock;
+
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that is lost sooner counts as a failed attempt: a server that answers the greeting and then talks
@@ -43,16 +45,16 @@ impl Retry {
     /// sibling, so that thousands do not come back at once; then 100 ms doubling to 30 s, each less up to a half.
     pub fn failed(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
-            self.brief = if now < since + STEADY { self.brief.saturating_add(1) } else { 0 };
+            self.brief = if now < since.saturating_add(STEADY) { self.brief.saturating_add(1) } else { 0 };
             self.failures = self.brief.saturating_sub(1);
         }
         let most = match self.failures {
             0 => Duration::from_millis(u64::from(self.siblings.max(1))),
-            n => (FIRST * 2_u32.pow((n - 1).min(16))).min(LONGEST),
+            n => FIRST.saturating_mul(2_u32.pow((n - 1).min(16))).min(LONGEST),
         };
         let least = if self.failures == 0 { 0.0 } else { 0.5 };
         self.failures = self.failures.saturating_add(1);
-        self.at = now + most.mul_f64(least + (1.0 - least) * self.random.f64());
+        self.at = now.saturating_add(clock::fraction(most, least + (1.0 - least) * self.random.f64()));
     }
 
     /// The server answers: if that lasts, the next loss starts from the beginning.

@@ -174,7 +174,7 @@ impl Session {
         self.next_address = self.next_address.wrapping_add(1);
         match open(address) {
             Ok(socket) => {
-                self.link = Link::Connecting { socket, deadline: now + limits.connect_timeout };
+                self.link = Link::Connecting { socket, deadline: now.saturating_add(limits.connect_timeout) };
                 Connecting::Underway
             }
             Err(error) => self.failed(now, format!("cannot connect to {address}: {}", describe(&error))),

@@ -257,7 +257,7 @@ impl Talk {
         self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
         if self.rounds > IDLE_ROUNDS {
             let doublings = (self.rounds - IDLE_ROUNDS - 1).min(10);
-            self.pause_until = now + (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+            self.pause_until = now.saturating_add(FIRST_PAUSE.saturating_mul(2_u32.pow(doublings)).min(LONGEST_PAUSE));
         }
         self.asleep = false;
         Next::Nothing
@@ -274,11 +274,11 @@ impl Talk {
         if !self.greeted {
             return Due::Nothing;
         }
-        if self.grab.is_some_and(|since| now >= since + GRAB_PATIENCE) && !self.behind {
+        if self.grab.is_some_and(|since| now >= since.saturating_add(GRAB_PATIENCE)) && !self.behind {
             self.behind = true;
             return if self.echo.is_none() { Due::Echo } else { Due::Nothing };
         }
-        if interval.is_zero() || now < self.proved + interval || self.echo.is_some() {
+        if interval.is_zero() || now < self.proved.saturating_add(interval) || self.echo.is_some() {
             return Due::Nothing;
         }
         if quiet {
@@ -295,13 +295,15 @@ impl Talk {
             (_, Some(grab)) if self.heard <= grab || !self.answers_echo => grab.max(self.heard),
             _ => return None,
         };
-        Some(silent_since + timeout)
+        Some(silent_since.saturating_add(timeout))
     }
 
     /// When [`Talk::due`] should be called next; `None` for not before something is heard or sent.
     pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
-        let proof = (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved + interval);
-        let patience = self.grab.filter(|_| self.greeted && !self.behind).map(|since| since + GRAB_PATIENCE);
+        let proof =
+            (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved.saturating_add(interval));
+        let patience =
+            self.grab.filter(|_| self.greeted && !self.behind).map(|since| since.saturating_add(GRAB_PATIENCE));
         let pause =
             (self.registered && !self.leaving && self.grab.is_none() && !self.asleep).then_some(self.pause_until);
         [self.mute_at(timeout), proof, patience, pause].into_iter().flatten().min()

@@ -14,6 +14,7 @@ use super::depinfo;
 use super::manager::{self, Start};
 use super::sources::Sources;
 use crate::logging::{Level, Logger};
+use crate::system::clock;
 use crate::system::errors::reason;
 
 /// How long a source must be quiet before it is built: an editor writes more than once.
@@ -104,7 +105,7 @@ impl Session {
             match news {
                 News::Stop(number) => self.stop(number),
                 News::Child => self.child_ended(&mut sources)?,
-                News::Changed(index) => self.due[index] = Some(Instant::now() + SETTLE),
+                News::Changed(index) => self.due[index] = Some(clock::after(SETTLE).into()),
                 News::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
                 News::Due => {}
             }

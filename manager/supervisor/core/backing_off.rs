@@ -56,7 +56,7 @@ impl Core {
 
     fn tell_waiting(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
         if let Some(until) = backoff.waits_until(now).filter(|_| changed) {
-            let seconds = seconds(until - now);
+            let seconds = seconds(until.saturating_sub(now));
             self.tell(Event::BackingOff { function, seconds, failures: backoff.failures() });
         }
     }
@@ -80,7 +80,7 @@ impl Core {
     /// How long the function is still to be left out, for status.
     pub fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
         let until = self.functions_failing.get(function)?.waits_until(now)?;
-        Some(until - now)
+        Some(until.saturating_sub(now))
     }
 
     /// How many workers of the group may start now.
@@ -113,7 +113,8 @@ impl Core {
             None => worker.key == *key,
         };
         let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
-        let proven = |worker: &&Worker| matches!(worker.life, Life::Serving { since } if now >= since + trial);
+        let proven =
+            |worker: &&Worker| matches!(worker.life, Life::Serving { since } if now >= since.saturating_add(trial));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
             (false, true) => usize::MAX,
@@ -126,7 +127,7 @@ impl Core {
         let moment = self.config.connect_timeout;
         let counts = |worker: &&Worker| match worker.life {
             Life::Starting { .. } => true,
-            Life::Loaded { since } => now < since + moment,
+            Life::Loaded { since } => now < since.saturating_add(moment),
             _ => false,
         };
         self.workers.values().filter(counts).count()
@@ -137,8 +138,8 @@ impl Core {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
         let longest_trial = failing.clone().map(Backoff::trial).max().unwrap_or_default();
         let trials = self.workers.values().filter_map(move |worker| match worker.life {
-            Life::Serving { since } if !longest_trial.is_zero() => Some(since + longest_trial),
-            Life::Loaded { since } => Some(since + self.config.connect_timeout),
+            Life::Serving { since } if !longest_trial.is_zero() => Some(since.saturating_add(longest_trial)),
+            Life::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
             _ => None,
         });
         let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();

@@ -52,7 +52,7 @@ impl Core {
         let Self { config, workers, .. } = self;
         for worker in workers.values_mut().filter(|worker| worker.life.is_at_work() && worker.look.is_none()) {
             let names = worker.functions.iter().map(|(name, _)| name.as_str());
-            worker.look = config.least(names, Config::timeout).map(|timeout| now + timeout);
+            worker.look = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
         }
     }
 
@@ -75,14 +75,14 @@ impl Core {
         let Some((function, _)) = worker.functions.get(job.function) else { return };
         let Some(timeout) = self.config.timeout(function).filter(|_| worker.life.is_at_work()) else { return };
         if job.ran < timeout {
-            worker.look = Some(now + (timeout - job.ran));
+            worker.look = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
             return;
         }
         worker.overdue = Some(job.number);
         let (function, pid) = (function.clone(), worker.pid.unwrap_or_default());
         let grace = self.config.timeout_grace(&function);
         self.tell(overdue(pid, function, job, timeout, grace));
-        self.happens(seen.worker, Happening::Overdue(now + grace), now);
+        self.happens(seen.worker, Happening::Overdue(now.saturating_add(grace)), now);
         self.canary_is_late(seen.worker, job, now);
     }
 
@@ -91,7 +91,7 @@ impl Core {
     fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.life.is_at_work()) else { return };
         let names = worker.names();
-        let bound = |name: &String| Some(self.config.timeout(name)? + self.config.timeout_grace(name));
+        let bound = |name: &String| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
         let pid = worker.pid.unwrap_or_default();
         let text = format!(
@@ -99,7 +99,7 @@ impl Core {
             several(&names)
         );
         self.tell(Event::Trouble { text });
-        self.happens(id, Happening::Overdue(now + bound), now);
+        self.happens(id, Happening::Overdue(now.saturating_add(bound)), now);
     }
 
     /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.

@@ -13,6 +13,7 @@ use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
+use crate::system::clock;
 use crate::system::reap::End;
 
 /// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
@@ -168,7 +169,7 @@ impl Core {
             Life::Serving { since } => Some(now.saturating_sub(since)),
             _ => None,
         });
-        let next = served.min().map(|served| now + (served / 4).clamp(LOOK[0], LOOK[1]));
+        let next = served.min().map(|served| now.saturating_add(clock::fraction(served, 0.25).clamp(LOOK[0], LOOK[1])));
         let set = self.rollouts.look.filter(|at| *at > now);
         self.rollouts.look = next.map(|next| set.map_or(next, |set| set.min(next)));
     }

@@ -7,18 +7,26 @@ use super::{Action, Core, Phase, group_key};
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::Life;
 
-/// What the job servers are given to answer a loaded worker, before the start is told without them.
+/// What name servers are given to answer before workers are started without them, and job servers to answer a loaded
+/// worker before the start is told without them.
 const MOMENT: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Whether the first scan, its probes and the look-ups are over.
-    pub(super) fn is_complete(&self) -> bool {
-        self.catalog.is_settled() && self.servers.iter().all(|server| !server.resolving)
+    /// Whether the first scan and its probes are over, and the look-ups, which had their moment: a name server that does
+    /// not answer holds up no worker of other job servers, and addresses can follow later.
+    pub(super) fn is_complete(&self, now: Duration) -> bool {
+        self.catalog.is_settled() && self.resolved_by().is_none_or(|by| now >= by)
+    }
+
+    /// When look-ups that are under way are waited for no longer.
+    fn resolved_by(&self) -> Option<Duration> {
+        self.servers.iter().any(|server| server.resolving).then(|| self.started.saturating_add(MOMENT))
     }
 
     /// Plans for the first time, once everything is known, whichever answer was the last one.
-    pub(super) fn complete_start(&mut self) {
-        if self.phase == Phase::Starting && self.is_complete() {
+    pub(super) fn complete_start(&mut self, now: Duration) {
+        if self.phase == Phase::Starting && self.is_complete(now) {
+            self.phase = Phase::Running;
             self.replan(self.started);
         }
     }
@@ -45,7 +53,7 @@ impl Core {
             let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
             return self.fail(reason);
         }
-        let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < *since + MOMENT);
+        let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < since.saturating_add(MOMENT));
         let answers = !self.servers.iter().all(Server::is_down);
         if loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting)) {
             return;
@@ -109,10 +117,13 @@ impl Core {
         })
     }
 
-    /// When the start is told although a job server has not answered.
+    /// When the start goes on although a job server's name or itself has not answered.
     pub(super) fn startup_due(&self) -> Option<Duration> {
+        if self.phase == Phase::Starting {
+            return self.resolved_by();
+        }
         let waiting = self.workers.values().filter_map(|worker| match worker.life {
-            Life::Loaded { since } => Some(since + MOMENT),
+            Life::Loaded { since } => Some(since.saturating_add(MOMENT)),
             _ => None,
         });
         waiting.max().filter(|_| !self.announced)

@@ -10,6 +10,7 @@ use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::life::{Happening, Life, Step, Why};
 use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::restart::Outside;
+use crate::system::clock;
 use crate::worker::orders::Word;
 
 impl Core {
@@ -22,18 +23,18 @@ impl Core {
             .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
         let servers: Vec<usize> = self.used_servers().collect();
-        let splay = self.config.worker_restart_splay.mul_f64(self.random.f64());
+        let splay = clock::fraction(self.config.worker_restart_splay, self.random.f64());
         self.workers.insert(
             worker,
             Worker {
                 key: key.clone(),
                 functions: functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect(),
-                life: Life::Starting { deadline: now + self.start_timeout(wanted) },
+                life: Life::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
                 stage: Stage::Begins,
                 born: now,
                 pid: None,
                 generation,
-                retires: now + self.config.max_worker_lifetime + splay,
+                retires: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
                 runs: Runs::default(),
                 outgrown: false,
                 look: None,
@@ -43,7 +44,7 @@ impl Core {
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
-        self.spawn_after = if pause.is_zero() { self.spawn_after } else { now + pause };
+        self.spawn_after = if pause.is_zero() { self.spawn_after } else { now.saturating_add(pause) };
         let siblings = self.plan.groups.iter().map(|group| group.count).sum();
         let dedicated = *key != Key::All;
         let servers =
@@ -72,8 +73,8 @@ impl Core {
             let is_new = now >= self.refused.until;
             if is_new {
                 let longest = self.config.backoff_max.max(SPAWN_PAUSE);
-                self.refused.pause = (self.refused.pause * 2).clamp(SPAWN_PAUSE, longest);
-                self.refused.until = now + self.refused.pause;
+                self.refused.pause = self.refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
+                self.refused.until = now.saturating_add(self.refused.pause);
             }
             self.spawn_after = self.spawn_after.max(self.refused.until);
             if !is_new {

@@ -40,6 +40,23 @@ fn a_job_server_that_is_mute_to_some_workers_only_is_said_so_once() {
     assert_eq!(stage.told(any), 2, "once more, since all had been answered meanwhile");
 }
 
+/// M20.
+#[test]
+fn a_name_that_is_not_answered_for_holds_up_no_worker_of_other_servers() {
+    let mut stage = Stage::new("[GearmanManager]\nhost = 127.0.0.1, somewhere\n");
+    stage.input(scan(&[("f", 1)])).input(found("f", 1));
+    assert_eq!(stage.started.len(), 0, "a name that is answered for soon is waited for");
+    let due = stage.core.next_due(stage.now).unwrap();
+    assert_eq!(due, stage.now + Duration::from_secs(1));
+    stage.later(Duration::from_secs(1));
+    let servers = |start: &Start| start.servers.iter().map(|(_, addresses)| addresses.len()).collect::<Vec<_>>();
+    assert_eq!(stage.started.iter().map(servers).collect::<Vec<_>>(), [[1, 0]]);
+    stage.serves(1).did();
+    let address = "127.0.0.2:4730".parse().unwrap();
+    stage.input(Input::Resolved { server: 1, result: Ok(vec![address]) });
+    assert_eq!(stage.did(), ["Addresses(WorkerId(1), 1, [127.0.0.2:4730])"]);
+}
+
 const PRIORITIES: &str = "[GearmanManager]\ncount = 4\n[slow]\npriority = -5\n[urgent]\npriority = 5\n";
 
 fn asked(stage: &mut Stage) -> usize {
