@@ -1,6 +1,7 @@
 //! A child process of a command, and its company: the command stays with it from its start to its end.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -8,11 +9,17 @@ use std::time::Duration;
 use nix::sys::signal::{Signal as Number, kill, killpg};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::yield_now;
 
 use crate::system::channel::{self, Channel, MAX_MESSAGE, Received};
 use crate::system::ears::{ChildId, Ear, Ears};
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn::{self, Program};
+
+/// Messages taken at a time.
+const TURN: usize = 64;
+/// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
+const LAST_MESSAGES: usize = 4096;
 
 /// A child that was started.
 pub struct Child {
@@ -76,12 +83,15 @@ impl Child {
                 return Ok(seen);
             }
             tokio::select! {
+                biased;
                 _ = self.ended.recv() => self.reap(),
                 _ = self.interrupted.recv() => return Ok(Seen::Asked),
                 _ = self.terminated.recv() => return Ok(Seen::Asked),
-                heard = self.ears.hear() => {
-                    heard?;
-                    self.hear();
+                () = poll_fn(|context| self.ears.poll(context)) => {
+                    // A real one: a child that goes on and on must not keep signals and timers from their turn.
+                    yield_now().await;
+                    while self.ears.next_ear().is_some() {}
+                    self.hear(TURN);
                 }
             }
         }
@@ -99,8 +109,9 @@ impl Child {
         let _ = killpg(self.pid, Number::SIGKILL);
     }
 
-    fn hear(&mut self) {
-        loop {
+    /// Takes so many messages at most.
+    fn hear(&mut self, most: usize) {
+        for _ in 0..most {
             match self.channel.try_receive(&mut self.buffer) {
                 Ok(Received::Message(length, _)) => self.seen.push_back(Seen::Said(self.buffer[..length].to_vec())),
                 Ok(Received::Nothing) => return,
@@ -114,7 +125,8 @@ impl Child {
         while let Some(reaped) = reap::next() {
             if reaped.pid == self.pid.as_raw() {
                 self.kill();
-                self.hear();
+                self.channel.take_no_more();
+                self.hear(LAST_MESSAGES);
                 self.seen.push_back(Seen::Ended(reaped));
             }
         }

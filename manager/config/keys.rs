@@ -254,7 +254,8 @@ pub static KEYS: &[Key] = &[
         .global(plain!(backoff_max, SOME_SECONDS)),
     Key::new("healthy_after", "60", "a worker that lived so long ends the pauses")
         .global(plain!(healthy_after, SECONDS)),
-    Key::new("connect_timeout", "5", "for a connection to a job server").global(plain!(connect_timeout, SOME_SECONDS)),
+    Key::new("connect_timeout", "5", "for a connection to a job server; looking its name up may take twice as long")
+        .global(plain!(connect_timeout, SOME_SECONDS)),
     Key::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
         .global(plain!(echo_interval, SECONDS)),
     Key::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::messages::{ErrorCode, Refusal, Reply, Request, ok_line};
@@ -32,7 +33,10 @@ pub(super) async fn serve(mut stream: UnixStream, service: Service) {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     // An error says that the client is gone or stuck: nobody is left to tell.
-    while let Ok(Then::NextRequest) = exchange(&mut reader, &mut writer, &service).await {}
+    while let Ok(Then::NextRequest) = exchange(&mut reader, &mut writer, &service).await {
+        // A client with ever more requests lets the manager's loop and other clients have their turn.
+        yield_now().await;
+    }
 }
 
 /// One request and what is said to it.

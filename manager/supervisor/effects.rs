@@ -1,9 +1,10 @@
 //! What the core decides, done; and what children say, heard. Nothing here decides anything.
 //!
 //! Everything runs on the manager's one thread. No call waits for a child: orders are sent without waiting, children
-//! are read when they have spoken, and what a dead one left to read is read when it was reaped.
+//! are read when they have spoken, a bounded amount at a time, and what a dead one left to read when it was reaped.
 
 mod children;
+mod hearing;
 mod lookups;
 mod probes;
 mod reload;
@@ -36,6 +37,7 @@ use crate::system::ears::{ChildId, Ears};
 use crate::system::errors::reason;
 use crate::system::spawn::Program;
 use children::{Child, Copies};
+use hearing::Hearing;
 use probes::Probes;
 pub use reload::log_target;
 use versions::Known;
@@ -82,6 +84,9 @@ pub struct Effects {
     pids: BTreeMap<i32, ChildId>,
     workers: BTreeMap<WorkerId, ChildId>,
     next_child: u64,
+    hearing: Hearing,
+    /// Children may have ended and not been taken in yet.
+    reaping: bool,
     probes: Probes,
     hand_backs: HandBacks,
     /// Connections of workers that are gone and not yet decided about.
@@ -159,6 +164,8 @@ impl Effects {
             pids: BTreeMap::new(),
             workers: BTreeMap::new(),
             next_child: 0,
+            hearing: Hearing::default(),
+            reaping: false,
             probes: Probes::default(),
             hand_backs: HandBacks::default(),
             orphaned: BTreeMap::new(),
@@ -239,6 +246,7 @@ impl Effects {
 
     /// Kills what is left and waits for the ends of connections that are under way.
     pub async fn finish(mut self) -> Logger {
+        self.hear_all_the_dead();
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.hand_backs.finish().await;

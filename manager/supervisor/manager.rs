@@ -1,31 +1,33 @@
 //! The loop itself: one thread, one runtime, one place where anything happens.
 
 mod reload;
+mod turn;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
 
 use super::core::{Core, Input};
-use super::effects::{After, Effects, Found, Tools};
+use super::effects::{After, Effects, Tools};
 use super::event::Event;
 use crate::control::{Incoming, Listener, Reply, Request, Server};
 use crate::logging::Logger;
 use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
 use crate::system::daemonize::Announce;
-use crate::system::ears::{ChildId, Ear};
 use crate::system::errors::reason;
 use crate::system::service::Service;
 use crate::version;
 use reload::Reloads;
 pub use reload::Reread;
+use turn::{Caught, News, Signals, Sources};
 
 /// Requests of commands that wait for the loop.
 const REQUESTS: usize = 16;
+/// What children get of each turn, of the loop: so everything else is served soon, however much they have to say.
+const TURN: Duration = Duration::from_millis(10);
 
 /// What a manager is made of.
 pub struct Setup {
@@ -60,82 +62,29 @@ pub struct Manager {
     /// When the core wants to be woken, as of the last time it was asked something. Not worked out anew at each turn: a
     /// moment that has just passed would be taken for one that was dealt with.
     due: Option<Duration>,
-    rescan: Option<Instant>,
+    rescan: Option<Duration>,
     reloads: Reloads,
     /// Where changes of the worker directories come in.
     notices: Option<Notices>,
     /// When what is being written is looked at.
-    settle: Option<Instant>,
+    settle: Option<Duration>,
     end: Option<u8>,
-}
-
-/// One turn's news.
-enum News {
-    Signal(Caught),
-    Children(Vec<(ChildId, Ear)>),
-    Found(Found),
-    Noticed(Notice),
-    Settled,
-    Control(Incoming),
-    Watchdog,
-    Due,
-    Rescan,
-    Reload,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Caught {
-    Terminate,
-    Interrupt,
-    HangUp,
-    User1,
-    Child,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-    user1: Signal,
-    child: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-            user1: signal(SignalKind::user_defined1())?,
-            child: signal(SignalKind::child())?,
-        })
-    }
-
-    async fn next(&mut self) -> Caught {
-        tokio::select! {
-            _ = self.child.recv() => Caught::Child,
-            _ = self.terminate.recv() => Caught::Terminate,
-            _ = self.interrupt.recv() => Caught::Interrupt,
-            _ = self.hang_up.recv() => Caught::HangUp,
-            _ = self.user1.recv() => Caught::User1,
-        }
-    }
 }
 
 impl Manager {
     /// Runs to the end; returns the exit code. To be called inside the runtime and a `LocalSet`, on the main thread.
     pub async fn run(setup: Setup) -> u8 {
-        let (results, mut found) = mpsc::unbounded_channel();
-        let (requests, mut incoming) = mpsc::channel(REQUESTS);
+        let (results, found) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::channel(REQUESTS);
         let Setup { mut tools, warnings, announce, service, instance, state_dir, control, foreground, reread } = setup;
         let feed = tools.feed.clone();
         let opened = Listener::bind(&control)
             .map_err(|error| error.to_string())
-            .and_then(|listener| Server::start(listener, feed, requests).map_err(|error| error.to_string()))
+            .and_then(|listener| Server::start(listener, feed, sender).map_err(|error| error.to_string()))
             .and_then(|server| {
                 Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?))
             });
-        let (server, mut signals) = match opened {
+        let (server, signals) = match opened {
             Ok(both) => both,
             Err(error) => return give_up(&mut tools.logger, announce, 1, &error),
         };
@@ -147,6 +96,7 @@ impl Manager {
                 return 1;
             }
         };
+        let mut sources = Sources { signals, found, requests };
         effects.watch();
         let notices = effects.notices();
         let reloads = Reloads::new(reread);
@@ -159,20 +109,11 @@ impl Manager {
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
         while manager.end.is_none() {
-            let news = tokio::select! {
-                biased;
-                caught = signals.next() => News::Signal(caught),
-                () = until(manager.service.watchdog_due()) => News::Watchdog,
-                heard = manager.effects.ears.hear() => News::Children(heard.unwrap_or_default()),
-                Some(result) = found.recv() => News::Found(result),
-                notice = noticed(manager.notices.as_ref()) => News::Noticed(notice),
-                Some(request) = incoming.recv() => News::Control(request),
-                () = until(manager.next_due()) => News::Due,
-                () = until_instant(manager.settle) => News::Settled,
-                () = until_instant(manager.rescan) => News::Rescan,
-                () = until_instant(manager.reloads.due()) => News::Reload,
-            };
+            let due = manager.next_due();
+            let news = sources.next(&mut manager.effects.ears, manager.notices.as_ref(), due).await;
             manager.take(news);
+            // A real one: else the runtime would look for signals and timers only when there is nothing left to do.
+            yield_now().await;
         }
         let code = manager.end.unwrap_or_default();
         let mut logger = manager.effects.finish().await;
@@ -193,41 +134,84 @@ impl Manager {
 
     fn rescan_later(&mut self) {
         let interval = self.effects.config.rescan_interval;
-        self.rescan = (!interval.is_zero()).then(|| Instant::now() + interval);
+        self.rescan = (!interval.is_zero()).then(|| clock::now().saturating_add(interval));
     }
 
+    /// One turn. What is short and rare comes first; what children say takes a bounded time.
     fn take(&mut self, news: News) {
-        match news {
-            News::Signal(caught) => self.caught(caught),
-            News::Children(heard) => heard.into_iter().for_each(|(child, ear)| self.effects.hear(child, ear)),
-            News::Found(found) => {
-                let input = self.effects.found(found);
-                self.input(input);
-            }
+        news.caught.into_iter().for_each(|caught| self.caught(caught));
+        if self.effects.is_reaping() {
+            self.reap();
+        }
+        self.take_due(clock::now());
+        if let Some(request) = news.request {
+            self.answer(request);
+        }
+        if let Some(found) = news.found {
+            let input = self.effects.found(found);
+            self.input(input);
+        }
+        match news.notice {
             // What is complete is looked at now; what is being written, when it has been quiet for a while.
-            News::Noticed(Notice::Complete) => self.changed(),
-            News::Noticed(Notice::Writing) => self.settle = Some(Instant::now() + self.effects.config.settle_time),
-            News::Settled => self.changed(),
-            News::Control(request) => self.answer(request),
-            News::Watchdog => self.service.watchdog(clock::now()),
-            News::Due => {
-                self.effects.tick();
-                for counted in self.effects.count(self.core.canaries()) {
-                    self.input(Input::Counted(counted));
-                }
-                for seen in self.effects.see(self.core.to_look_at(clock::now())) {
-                    self.input(Input::Seen(seen));
-                }
-                self.input(Input::Timer);
+            Some(Notice::Complete) => self.changed(),
+            Some(Notice::Writing) => {
+                self.settle = Some(clock::now().saturating_add(self.effects.config.settle_time));
             }
-            News::Reload => self.reload(),
-            News::Rescan => {
-                self.rescan_later();
-                self.effects.logger.retry();
-                self.input(Input::Rescan);
-            }
+            None => {}
         }
         self.rest();
+        self.hear();
+    }
+
+    /// Whatever its time has come for.
+    fn take_due(&mut self, now: Duration) {
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| now >= at);
+        if is_due(self.service.watchdog_due()) {
+            self.service.watchdog(now);
+        }
+        if is_due(self.due) || is_due(self.effects.next_due()) {
+            self.effects.tick();
+            for counted in self.effects.count(self.core.canaries()) {
+                self.input(Input::Counted(counted));
+            }
+            for seen in self.effects.see(self.core.to_look_at(clock::now())) {
+                self.input(Input::Seen(seen));
+            }
+            self.input(Input::Timer);
+        }
+        if is_due(self.settle) {
+            self.changed();
+        }
+        if is_due(self.rescan) {
+            self.rescan_later();
+            self.effects.logger.retry();
+            self.input(Input::Rescan);
+        }
+        if is_due(self.reloads.due()) {
+            self.reload();
+        }
+    }
+
+    /// Takes in children that have ended, for a bounded time; the rest of them at the next turn.
+    fn reap(&mut self) {
+        let until = clock::now().saturating_add(TURN);
+        while self.effects.reap() && clock::now() < until {
+            self.rest();
+        }
+    }
+
+    /// Takes in what children say, for a bounded time: one after the other has its turn.
+    fn hear(&mut self) {
+        let until = clock::now().saturating_add(TURN);
+        self.effects.listen_again(clock::now());
+        self.effects.hear_the_dead();
+        while let Some(heard) = self.effects.hear() {
+            self.rest();
+            self.effects.heard(&heard, clock::now());
+            if clock::now() >= until {
+                break;
+            }
+        }
     }
 
     /// Whatever effects have found out meanwhile goes to the core, until there is nothing left.
@@ -293,7 +277,7 @@ impl Manager {
 
     fn caught(&mut self, caught: Caught) {
         match caught {
-            Caught::Child => self.effects.reap(),
+            Caught::Child => self.effects.children_ended(),
             Caught::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
             Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
@@ -342,8 +326,14 @@ impl Manager {
         }
     }
 
+    /// When the next turn is due although nothing happens; at once where the last one has left work over.
     fn next_due(&self) -> Option<Duration> {
-        [self.due, self.effects.next_due()].into_iter().flatten().min()
+        if self.effects.has_work_left() {
+            return Some(Duration::ZERO);
+        }
+        let own = [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due()];
+        let effects = [self.effects.next_due(), self.effects.listens_again_at()];
+        own.into_iter().chain(effects).flatten().min()
     }
 }
 
@@ -352,25 +342,4 @@ fn give_up(logger: &mut Logger, announce: Announce, code: u8, text: &str) -> u8 
     logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));
     code
-}
-
-async fn noticed(notices: Option<&Notices>) -> Notice {
-    match notices {
-        Some(notices) => notices.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until(due: Option<Duration>) {
-    match due {
-        Some(due) => sleep_until(Instant::now() + due.saturating_sub(clock::now())).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn until_instant(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,13 +1,19 @@
 //! What a plugin prints, cut into lines of bounded length.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
+use crate::system::ears::unread;
+
 /// A line is cut here, in bytes.
 const CUT: usize = 256;
-/// Bytes read from one pipe in one turn of the loop, so that a plugin that prints without end holds up nobody.
-const TURN: usize = 64 * 1024;
+/// What is read of one pipe in one turn: bytes, and lines. Lines cost far more than bytes.
+const BYTES: usize = 64 * 1024;
+const LINES: usize = 256;
+/// Bytes read at a time: as many lines of one letter may lie in half of them, and are then given beyond [`LINES`].
+const PIECE: usize = 2048;
 
 /// The reading end of a child's standard output or error.
 pub struct Output {
@@ -15,12 +21,14 @@ pub struct Output {
     lines: Lines,
 }
 
-/// Whether there may be more to read.
-#[derive(Debug, PartialEq, Eq)]
-pub enum More {
-    /// Perhaps.
-    Yes,
-    /// Every copy of the writing end is closed.
+/// What is left of a pipe after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing for now.
+    Nothing,
+    /// Perhaps more: it said all that it may in one turn.
+    More,
+    /// Nothing for ever: every copy of the writing end is closed.
     End,
 }
 
@@ -36,29 +44,63 @@ impl Output {
     }
 
     /// Reads what is there, at most a turn's worth, and gives `each` every whole line.
-    pub fn read(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> More {
-        let mut total = 0;
-        while total < TURN {
-            match nix::unistd::read(&self.fd, buffer) {
+    pub fn read(&mut self, each: impl FnMut(&[u8])) -> Left {
+        self.read_some(BYTES, each).1
+    }
+
+    /// Reads at most a turn's worth and `most` bytes; returns how many it were.
+    fn read_some(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> (usize, Left) {
+        let (mut bytes, lines) = (0, Cell::new(0));
+        let mut each = |line: &[u8]| {
+            lines.set(lines.get() + 1);
+            each(line);
+        };
+        let mut buffer = [0; PIECE];
+        while bytes < most.min(BYTES) {
+            let room = PIECE.min(most - bytes);
+            match nix::unistd::read(&self.fd, &mut buffer[..room]) {
                 Ok(0) => {
                     self.lines.flush(&mut each);
-                    return More::End;
+                    return (bytes, Left::End);
                 }
                 Ok(length) => {
-                    total += length;
+                    bytes += length;
                     self.lines.push(&buffer[..length], &mut each);
                 }
                 Err(Errno::EINTR) => {}
-                Err(_) => return More::Yes,
+                Err(_) => return (bytes, Left::Nothing),
+            }
+            if lines.get() >= LINES {
+                break;
             }
         }
-        More::Yes
+        (bytes, Left::More)
+    }
+}
+
+/// What a process that is gone had printed and nobody has read yet. What its children, which may live on, print from now
+/// on is not waited for.
+pub struct LastWords {
+    output: Output,
+    unread: usize,
+}
+
+impl LastWords {
+    /// Whatever lies in the pipe now.
+    pub fn new(output: Output) -> Self {
+        let unread = unread(output.fd());
+        Self { output, unread }
     }
 
-    /// The process is gone: what it printed last may have no line end.
-    pub fn finish(&mut self, buffer: &mut [u8], mut each: impl FnMut(&[u8])) {
-        self.read(buffer, &mut each);
-        self.lines.flush(&mut each);
+    /// Reads at most a turn's worth; true where something is left. The last line may have no line end.
+    pub fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
+        let (bytes, left) = self.output.read_some(self.unread, &mut each);
+        self.unread -= bytes;
+        let is_left = left == Left::More && self.unread > 0;
+        if !is_left {
+            self.output.lines.flush(&mut each);
+        }
+        is_left
     }
 }
 
@@ -104,7 +146,11 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
     use super::*;
+    use crate::system::ears::output_pipe;
 
     fn lines(pieces: &[&[u8]]) -> Vec<String> {
         let mut out = Vec::new();
@@ -126,5 +172,45 @@ mod tests {
         let endless = vec![b'x'; 100_000];
         let expected = format!("{}...(truncated)", "x".repeat(CUT));
         assert_eq!(lines(&[&endless, &endless, b"\nnext\n"]), [expected.as_str(), "next"]);
+    }
+
+    fn pipe() -> (Output, File) {
+        let (read, write) = output_pipe().unwrap();
+        (Output::new(read), File::from(write))
+    }
+
+    #[test]
+    fn a_turn_is_bounded_in_lines_and_in_bytes() {
+        let (mut output, mut writer) = pipe();
+        for (text, most) in
+            [("a\n".repeat(30_000), LINES + PIECE / 2), ("\n".repeat(60_000), 0), ("x".repeat(60_000), 0)]
+        {
+            writer.write_all(text.as_bytes()).unwrap();
+            let mut lines = 0;
+            let left = output.read(|_| lines += 1);
+            assert!(lines <= most, "{lines}");
+            assert_eq!(left, if lines > 0 { Left::More } else { Left::Nothing });
+            while output.read(|_| lines += 1) == Left::More {}
+            assert_eq!(lines, if most > 0 { 30_000 } else { 0 });
+        }
+        drop(writer);
+        assert_eq!(output.read(|line| assert_eq!(line.len(), CUT + 14)), Left::End);
+    }
+
+    #[test]
+    fn last_words_are_those_that_were_said_by_then() {
+        let (output, mut writer) = pipe();
+        writer.write_all(&b"a\n".repeat(1000)).unwrap();
+        writer.write_all(b"the last").unwrap();
+        let mut last = LastWords::new(output);
+        let mut said = Vec::new();
+        loop {
+            // A grandchild that goes on writing is not heard.
+            writer.write_all(b"too late\n").unwrap();
+            if !last.read(|line| said.push(line.to_vec())) {
+                break;
+            }
+        }
+        assert_eq!((said.len(), said.last().unwrap().as_slice()), (1001, b"the last".as_slice()));
     }
 }

@@ -12,8 +12,8 @@ use crate::worker::orders;
 /// The hidden argument that makes the program look a name up.
 pub const ROLE: &str = "--gm-native-resolve";
 
-/// How long a look-up may take.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the order may take to come, and the answer to be read.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a look-up found: addresses, or a sentence.
 pub type Answer = Result<Vec<SocketAddr>, String>;

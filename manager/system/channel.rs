@@ -3,21 +3,24 @@
 //!
 //! `SOCK_SEQPACKET` keeps the messages apart, so neither side can be left in the middle of one by the other's death.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown, socketpair,
 };
+
+use super::ears::unread;
 
 /// The longest message, in bytes. What is longer (a worker's orders) goes in a memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// How long a sender goes on trying where the kernel holds too many descriptors in flight (ETOOMANYREFS).
-const IN_FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a sender goes on trying where the kernel has no room for a reason that it cannot be waited for.
+const BRIEF_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One end of the socketpair.
 #[derive(Debug)]
@@ -82,8 +85,11 @@ impl Channel {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait_writable(started, patience)?,
-                // Too many descriptors of this user wait in sockets: nothing to poll for, so look again shortly.
-                Err(Errno::ETOOMANYREFS) if started.elapsed() < IN_FLIGHT_PATIENCE => {
+                // Too many descriptors of this user wait in sockets, or there is no memory: nothing to poll for, so look
+                // again shortly.
+                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM)
+                    if started.elapsed() < patience.min(BRIEF_PATIENCE) =>
+                {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 Err(error) => return Err(error.into()),
@@ -131,50 +137,82 @@ impl Channel {
         }
     }
 
+    /// Nothing that is sent from now on arrives; what was sent before does, and then the end.
+    pub fn take_no_more(&self) {
+        // An error means that the other end is gone already.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
+    }
+
     /// Takes the next message, if there is one; never waits. `buffer` should hold [`MAX_MESSAGE`] bytes.
     ///
     /// # Errors
     /// `InvalidData` for a message longer than the buffer; the system's otherwise.
     pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = nix::cmsg_space!([RawFd; 1]);
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, truncated, fd) = {
-            let mut parts = [IoSliceMut::new(buffer)];
-            let got = loop {
-                match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                    Err(Errno::EINTR) => {}
-                    other => break other,
-                }
-            };
-            match got {
-                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
-                Err(error) => return Err(error.into()),
-                Ok(message) => {
-                    (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC), carried_fd(message.cmsgs()))
-                }
+        let got = loop {
+            match receive_once(self.0.as_fd(), buffer) {
+                Err(Errno::EINTR) => {}
+                other => break other,
             }
         };
-        match (length, truncated) {
-            (0, _) => Ok(Received::Closed),
-            (_, true) => Err(io::Error::new(io::ErrorKind::InvalidData, "a message was longer than 64 KiB")),
-            (length, false) => Ok(Received::Message(length, fd)),
+        match got {
+            Err(Errno::EAGAIN) => Ok(Received::Nothing),
+            Err(Errno::ECONNRESET) => Ok(Received::Closed),
+            Err(error) => Err(error.into()),
+            Ok((0, None)) if self.is_at_its_end() => Ok(Received::Closed),
+            Ok((length, _)) if length > buffer.len() => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "a message was longer than 64 KiB"))
+            }
+            Ok((length, fd)) => Ok(Received::Message(length, fd)),
         }
+    }
+
+    /// Whether nothing was received since nothing comes any more: a message may be empty, too.
+    fn is_at_its_end(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+        let ended = matches!(nix::poll::poll(&mut fds, PollTimeout::ZERO), Ok(1..));
+        ended && unread(&self.0) == 0
     }
 }
 
-/// The descriptor that came with a message. Others, which no honest sender adds, are closed.
-fn carried_fd(messages: nix::Result<nix::sys::socket::CmsgIterator<'_>>) -> Option<OwnedFd> {
+/// Room for one descriptor and the header before it, aligned as that has to be.
+type Control = [u64; 3];
+
+/// Receives a message: its whole length, which may be more than the buffer holds, and the descriptor that came with it.
+/// Others, which no honest sender adds, are closed. nix tells of none of them where there were more than expected, or
+/// than this process may open, although the kernel has opened some.
+fn receive_once(from: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut control = Control::default();
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr is a valid one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | libc::MSG_TRUNC;
+    // SAFETY: what the message points to, buffer and control, outlives the call and may be written to.
+    let length = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut message, flags) };
+    let length = usize::try_from(length).map_err(|_| Errno::last())?;
     let mut found = None;
-    for message in messages.ok()? {
-        if let ControlMessageOwned::ScmRights(fds) = message {
-            for fd in fds {
-                // SAFETY: the kernel has just made this descriptor for us and nobody else knows its number.
-                found.get_or_insert(unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: the kernel has filled in the control part; the macros stay within what it says it wrote.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: not null, so it points to a header within the control part.
+    while let Some(known) = unsafe { header.as_ref() } {
+        if (known.cmsg_level, known.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: plain arithmetic on a length.
+            let bytes = known.cmsg_len.saturating_sub(unsafe { libc::CMSG_LEN(0) } as usize);
+            // SAFETY: descriptors follow the header, as many as its length says.
+            let first = unsafe { libc::CMSG_DATA(header) }.cast::<RawFd>();
+            for at in 0..bytes / size_of::<RawFd>() {
+                // SAFETY: within that length; the kernel has just opened it for us, and nobody else knows its number.
+                let fd = unsafe { OwnedFd::from_raw_fd(first.add(at).read_unaligned()) };
+                found.get_or_insert(fd);
             }
         }
+        // SAFETY: as for the first one.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
     }
-    found
+    Ok((length, found))
 }
 
 impl AsFd for Channel {
@@ -231,5 +269,58 @@ mod tests {
         let (a, b) = pair().unwrap();
         a.send(&[1; 100], PATIENCE).unwrap();
         assert_eq!(b.try_receive(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// Descriptors of this process; other tests open and close some meanwhile.
+    fn points_to(target: &str) -> usize {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        links.filter(|link| std::fs::read_link(link.path()).is_ok_and(|to| to.to_string_lossy() == target)).count()
+    }
+
+    #[test]
+    fn of_more_descriptors_than_expected_none_stays_open() {
+        let (a, b) = pair().unwrap();
+        let memfd = nix::sys::memfd::memfd_create(c"gm-native-many", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap();
+        let target = "/memfd:gm-native-many (deleted)";
+        for count in [2, 3, 100, 253] {
+            let many = vec![memfd.as_raw_fd(); count];
+            let parts = [IoSlice::new(b"many")];
+            let flags = MsgFlags::empty();
+            sendmsg::<()>(a.0.as_raw_fd(), &parts, &[ControlMessage::ScmRights(&many)], flags, None).unwrap();
+            let Received::Message(4, Some(one)) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("no descriptor") };
+            assert_eq!(points_to(target), 2, "of {count}: ours, and the one that came");
+            drop(one);
+            // Nor of those that come with a message that is refused.
+            let parts = [IoSlice::new(&[0; 100])];
+            sendmsg::<()>(a.0.as_raw_fd(), &parts, &[ControlMessage::ScmRights(&many)], flags, None).unwrap();
+            b.try_receive(&mut [0; 16]).unwrap_err();
+            assert_eq!(points_to(target), 1, "of {count} with a message too long");
+        }
+    }
+
+    #[test]
+    fn an_empty_message_is_not_the_end() {
+        let (a, b) = pair().unwrap();
+        a.send(b"", PATIENCE).unwrap();
+        a.send(b"more", PATIENCE).unwrap();
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Message(0, None)));
+        a.send(b"", PATIENCE).unwrap();
+        a.send(b"last", PATIENCE).unwrap();
+        drop(a);
+        for expected in [4, 0, 4] {
+            let Received::Message(length, None) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("the end") };
+            assert_eq!(length, expected);
+        }
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn what_was_sent_arrives_and_nothing_after_it() {
+        let (a, b) = pair().unwrap();
+        a.send(b"before", PATIENCE).unwrap();
+        b.take_no_more();
+        assert!(a.send(b"after", PATIENCE).is_err());
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Message(6, None)));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Closed));
     }
 }

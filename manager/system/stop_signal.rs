@@ -125,6 +125,11 @@ pub fn orphaned() {
     }
 }
 
+/// Nobody can tell us anything any more, although the manager is there: stop after the job in hand.
+pub fn leave() {
+    STOP.store(true, Relaxed);
+}
+
 impl AsFd for StopSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -9,14 +9,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::logging::excerpt;
 use crate::system::channel::{Channel, MAX_MESSAGE, Received};
+use crate::system::errors::reason;
 use crate::system::{clock, stop_signal};
 use crate::worker::orders::{self, JobName, Order, Word};
 
 /// A busy worker looks for orders at most this often.
 pub const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// What must be said waits this long for a manager that does not read: it may be stopped, or very busy.
+/// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -65,15 +68,31 @@ pub fn get() -> Option<&'static Line> {
 impl Line {
     /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
     pub fn say(&self, word: &Word) {
-        if self.channel.send(&orders::encode(word), PATIENCE).is_err() {
-            stop_signal::orphaned();
-        }
+        self.deliver(word, None);
     }
 
-    /// Says something together with a copy of a descriptor.
+    /// Says something together with a copy of a descriptor; without it where too many are under way.
     pub fn say_with(&self, word: &Word, fd: BorrowedFd<'_>) {
-        if self.channel.send_fd(&orders::encode(word), fd, PATIENCE).is_err() {
-            stop_signal::orphaned();
+        self.deliver(word, Some(fd));
+    }
+
+    fn deliver(&self, word: &Word, mut fd: Option<BorrowedFd<'_>>) {
+        let message = orders::encode(word);
+        loop {
+            let sent = match fd {
+                Some(fd) => self.channel.send_fd(&message, fd, PATIENCE),
+                None => self.channel.send(&message, PATIENCE),
+            };
+            let Err(error) = sent else { return };
+            match after_failure(&error) {
+                After::Again => {}
+                After::WithoutDescriptor if fd.is_some() => fd = None,
+                After::Orphaned => return stop_signal::orphaned(),
+                After::Leave => return stop_signal::leave(),
+                After::WithoutDescriptor | After::Lost => {
+                    return self.log(1, None, &format!("the manager could not be told something: {}", reason(&error)));
+                }
+            }
         }
     }
 
@@ -143,7 +162,13 @@ impl Line {
                 }
                 Ok(Received::Nothing) => return,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => inbox.buffer.resize(MAX_MESSAGE, 0),
-                Ok(Received::Closed) | Err(_) => return stop_signal::orphaned(),
+                Ok(Received::Closed) => return stop_signal::orphaned(),
+                Err(error) => match after_failure(&error) {
+                    After::Orphaned => return stop_signal::orphaned(),
+                    After::Leave => return stop_signal::leave(),
+                    // There will be another look.
+                    After::Again | After::WithoutDescriptor | After::Lost => return,
+                },
             }
         }
     }
@@ -200,6 +225,33 @@ impl AsFd for Line {
     }
 }
 
+/// What follows from an error of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The manager is there and does not read: it is stopped, or very busy.
+    Again,
+    /// The kernel holds too many descriptors that are under way.
+    WithoutDescriptor,
+    /// The manager is gone.
+    Orphaned,
+    /// The descriptor is no channel any more: a plugin has closed it. No order can be heard, so another worker is to
+    /// take this one's place.
+    Leave,
+    /// This one cannot be said.
+    Lost,
+}
+
+/// Only the end of the channel means that the manager is gone.
+fn after_failure(error: &io::Error) -> After {
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
+        (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => After::Orphaned,
+        (io::ErrorKind::TimedOut, _) | (_, Some(Errno::ENOBUFS | Errno::ENOMEM)) => After::Again,
+        (_, Some(Errno::ETOOMANYREFS)) => After::WithoutDescriptor,
+        (_, Some(Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN | Errno::EDESTADDRREQ)) => After::Leave,
+        _ => After::Lost,
+    }
+}
+
 /// Which plugin records a verbosity lets through: errors and warnings always, information with the jobs (-vvv), the
 /// rest at -vvvv and -vvvvv.
 pub fn highest_wanted(verbosity: u8) -> u8 {
@@ -223,12 +275,53 @@ fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::channel;
 
     #[test]
     fn long_lines_are_cut_between_characters() {
         assert_eq!(cut("short", 256), "short");
         assert_eq!(cut("ab\u{e9}", 3), "ab...(truncated)");
         assert_eq!(cut(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(256)));
+    }
+
+    #[test]
+    fn only_the_end_of_the_channel_means_that_the_manager_is_gone() {
+        let of = |errno: Errno| after_failure(&io::Error::from(errno));
+        for (errno, expected) in [
+            (Errno::EPIPE, After::Orphaned),
+            (Errno::ECONNRESET, After::Orphaned),
+            (Errno::ENOBUFS, After::Again),
+            (Errno::ENOMEM, After::Again),
+            (Errno::ETOOMANYREFS, After::WithoutDescriptor),
+            (Errno::EMSGSIZE, After::Lost),
+            (Errno::EPERM, After::Lost),
+            (Errno::EBADF, After::Leave),
+            (Errno::ENOTSOCK, After::Leave),
+        ] {
+            assert_eq!(of(errno), expected, "{errno}");
+        }
+        assert_eq!(after_failure(&io::ErrorKind::TimedOut.into()), After::Again);
+    }
+
+    /// What the kernel says of each, so that the table above is about the right errors.
+    #[test]
+    fn a_channel_fails_as_the_table_has_it() {
+        let patience = Duration::from_millis(1);
+        let (a, b) = channel::pair().unwrap();
+        let full = loop {
+            if let Err(error) = a.send(&[0; 4096], patience) {
+                break error;
+            }
+        };
+        let too_large = channel::pair().unwrap().0.send(&vec![0; 1 << 24], patience).unwrap_err();
+        drop(b);
+        let gone = a.send(b"word", patience).unwrap_err();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let no_channel = Channel::from_fd(file.into()).send(b"word", patience).unwrap_err();
+        assert_eq!(
+            [full, too_large, gone, no_channel].each_ref().map(after_failure),
+            [After::Again, After::Lost, After::Orphaned, After::Leave]
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod deaths;
 mod disk;
 mod drain;
 mod failing_calls;
+mod fairness;
 mod floods;
 mod forks;
 mod half_sent;

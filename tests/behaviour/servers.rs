@@ -1,14 +1,19 @@
 //! Job servers that come, go, stop and were never there.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::scene::{
-    Job, acting, background, library, lines, of, path, served, touch, wait_busy, wait_done, wait_serving, workers,
+    Job, acting, background, library, lines, may_mount, of, path, served, touch, wait_busy, wait_done, wait_serving,
+    workers,
 };
 use crate::support::gearmand::{Gearmand, unused_server};
 use crate::support::hand_server::HandServer;
@@ -201,6 +206,59 @@ fn one_whose_name_does_not_resolve_is_named_and_does_no_harm() {
     let reason = event["reason"].as_str().unwrap();
     assert!(reason.contains("nowhere.invalid"), "{reason}");
     assert_eq!(said(&manager, "server_down", "nowhere.invalid:4730"), 1);
+}
+
+/// gm-native where names are looked up in this file of hosts, and then with this name server.
+fn with_names(dir: &Path, hosts: &str, name_server: &str) -> PathBuf {
+    let files = [
+        ("hosts", format!("{hosts}\n")),
+        ("resolv.conf", format!("nameserver {name_server}\n")),
+        ("nsswitch.conf", "hosts: files dns\n".into()),
+    ];
+    let mut mounts = String::new();
+    for (name, text) in files {
+        let file = dir.join(name);
+        fs::write(&file, text).unwrap();
+        mounts += &format!("mount --bind {} /etc/{name} && ", file.display());
+    }
+    let program = dir.join("gm-native");
+    let real = env!("CARGO_BIN_EXE_gm-native");
+    let script = format!("#!/bin/sh\nexec unshare -m sh -c '{mounts}exec \"$0\" \"$@\"' {real} \"$@\"\n");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    program
+}
+
+/// M20: a name server that takes questions and answers none, at the start and later.
+#[test]
+fn one_whose_name_is_never_answered_for_is_named_and_does_no_harm() {
+    let address = format!("127.53.{}.{}", std::process::id() >> 8 & 255, std::process::id() & 255);
+    let Ok(name_server) = UdpSocket::bind((address.as_str(), 53)) else {
+        eprintln!("skipped: needs the right to be a name server");
+        return;
+    };
+    if !may_mount() {
+        eprintln!("skipped: needs root and mount namespaces");
+        return;
+    }
+    let gearmand = Gearmand::start();
+    let known: SocketAddr = gearmand.server().parse().unwrap();
+    let setup = Setup::new(&["unanswered.test:4730", &format!("known.test:{}", known.port())])
+        .plugin("act", &crate::scene::library());
+    let program = with_names(setup.dir(), &format!("{} known.test", known.ip()), &address);
+    let manager = setup.ini("connect_timeout = 250ms\nrescan_interval = 100ms").program(program).start();
+    wait_serving(&manager, "act");
+    assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+    let event = manager.wait_event("server_down", |event| event["server"] == "unanswered.test:4730");
+    assert!(event["reason"].as_str().unwrap().contains("could not be looked up within 0.5 s"), "{event}");
+    // It is asked again and again, each time by another process.
+    let mut askers = BTreeSet::new();
+    name_server.set_read_timeout(Some(DEADLINE)).unwrap();
+    while askers.len() < 4 {
+        askers.insert(name_server.recv_from(&mut [0; 512]).expect("nobody asks any more").1);
+    }
+    assert_eq!(Job::act(&gearmand, "", "say still here").result(), b"still here");
+    assert_eq!(said(&manager, "server_down", "unanswered.test:4730"), 1);
 }
 
 /// A worker that finds no server at start is loaded all the same, and serves when one comes.

@@ -1,28 +1,24 @@
 //! Child processes of every kind: started, listened to, reaped.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::Effects;
+use super::hearing::Voice;
 use super::lookups::LookUp;
 use super::probes::Probe;
-use crate::logging::{Level, escape};
-use crate::supervisor::output::{More, Output};
+use crate::supervisor::output::Output;
 use crate::supervisor::reconcile::WorkerId;
-use crate::system::channel::{self, Channel, Received};
+use crate::system::channel::{self, Channel};
 use crate::system::ears::{ChildId, Ear, output_pipe};
-use crate::system::errors::reason;
 use crate::system::page::PageView;
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn;
 use crate::worker::quota::Quota;
-
-/// Messages of one child taken in one turn of the loop, so that none holds up the others.
-const TURN: usize = 64;
 
 /// One child process.
 pub struct Child {
@@ -63,7 +59,18 @@ impl Child {
         match &self.kind {
             Kind::Worker(_) => None,
             Kind::Probe(probe) => probe.deadline(),
-            Kind::LookUp(look_up) => Some(look_up.deadline),
+            Kind::LookUp(look_up) => look_up.deadline(),
+        }
+    }
+}
+
+impl Child {
+    /// What one of its ears is; `None` where that is over.
+    pub fn fd(&self, ear: Ear) -> Option<BorrowedFd<'_>> {
+        match ear {
+            Ear::Channel => Some(self.channel.as_fd()),
+            Ear::Out => self.out.as_ref().map(|output| output.fd().as_fd()),
+            Ear::Err => self.err.as_ref().map(|output| output.fd().as_fd()),
         }
     }
 }
@@ -103,108 +110,41 @@ impl Effects {
         self.kill(id);
     }
 
-    /// Takes in what a child has to say.
-    pub fn hear(&mut self, id: ChildId, ear: Ear) {
-        match ear {
-            Ear::Channel => self.hear_channel(id, TURN),
-            Ear::Out | Ear::Err => self.hear_output(id, ear),
-        }
+    /// A signal said that children have ended.
+    pub fn children_ended(&mut self) {
+        self.reaping = true;
     }
 
-    /// Takes at most `most` messages. A channel that is closed, or abused, is listened to no more; the end of the process
-    /// is another matter.
-    fn hear_channel(&mut self, id: ChildId, most: usize) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for _ in 0..most {
-            let Some(child) = self.children.get_mut(&id) else { break };
-            match child.channel.try_receive(&mut buffer) {
-                Ok(Received::Message(length, fd)) => self.message(id, &buffer[..length], fd),
-                Ok(Received::Nothing) => break,
-                Ok(Received::Closed) => {
-                    self.ears.forget(&child.channel);
-                    break;
-                }
-                Err(error) => {
-                    self.ears.forget(&child.channel);
-                    let pid = child.pid;
-                    self.trouble(format!(
-                        "worker {pid}: what it says cannot be read: {}; it is killed",
-                        reason(&error)
-                    ));
-                    self.kill(id);
-                    break;
-                }
-            }
-        }
-        self.buffer = buffer;
+    /// Whether there may be children that have ended and were not taken in yet.
+    pub fn is_reaping(&self) -> bool {
+        self.reaping
     }
 
-    fn message(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
-        match self.children.get_mut(&id).map(|child| &mut child.kind) {
-            Some(Kind::Worker(_)) => self.worker_said(id, message, fd),
-            Some(Kind::Probe(probe)) => {
-                let enough = probe.said(message);
-                if enough {
-                    self.kill(id);
-                }
-            }
-            Some(Kind::LookUp(look_up)) => look_up.said(message),
-            None => {}
-        }
-    }
-
-    fn hear_output(&mut self, id: ChildId, ear: Ear) {
-        let Some(child) = self.children.get_mut(&id) else { return };
-        let output = if ear == Ear::Out { &mut child.out } else { &mut child.err };
-        let Some(mut taken) = output.take() else { return };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let more = taken.read(&mut buffer, |line| self.printed(id, ear, line));
-        self.buffer = buffer;
-        match (more, self.children.get_mut(&id)) {
-            (More::Yes, Some(child)) => *(if ear == Ear::Out { &mut child.out } else { &mut child.err }) = Some(taken),
-            _ => self.ears.forget(taken.fd()),
-        }
-    }
-
-    /// What a plugin prints: errors are shown always, since they are often the last thing a process says.
-    fn printed(&mut self, id: ChildId, ear: Ear, line: &[u8]) {
-        let Some(child) = self.children.get(&id) else { return };
-        let pid = child.pid.as_raw();
-        let what = match &child.kind {
-            Kind::Worker(worker) => crate::supervisor::event::several(&worker.functions),
-            Kind::Probe(probe) => format!("{} (probe)", probe.function()),
-            Kind::LookUp(_) => "name look-up".into(),
+    /// Takes in the next child that has ended; false where there is none.
+    pub fn reap(&mut self) -> bool {
+        let Some(reaped) = reap::next() else {
+            self.reaping = false;
+            return false;
         };
-        let (level, name) = if ear == Ear::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
-        self.log(level, pid, &format!("{what}: {name}: {}", escape(line)));
-    }
-
-    /// Takes in every child that has ended.
-    pub fn reap(&mut self) {
-        while let Some(reaped) = reap::next() {
-            match self.pids.remove(&reaped.pid) {
-                Some(id) => self.ended(id, &reaped),
-                None => self.adopted += 1,
-            }
+        match self.pids.remove(&reaped.pid) {
+            Some(id) => self.ended(id, &reaped),
+            None => self.adopted += 1,
         }
+        true
     }
 
     /// A child is gone: everything it said is heard first, then its end is judged.
     fn ended(&mut self, id: ChildId, reaped: &Reaped) {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
-        self.hear_channel(id, usize::MAX);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for ear in [Ear::Out, Ear::Err] {
-            let Some(child) = self.children.get_mut(&id) else { break };
-            let output = if ear == Ear::Out { child.out.take() } else { child.err.take() };
-            if let Some(mut output) = output {
+        self.hear_last_messages(id);
+        let Some(mut child) = self.children.remove(&id) else { return };
+        self.ears.forget(&child.channel);
+        for (ear, output) in [(Ear::Out, child.out.take()), (Ear::Err, child.err.take())] {
+            if let Some(output) = output {
                 self.ears.forget(output.fd());
-                output.finish(&mut buffer, |line| self.printed(id, ear, line));
+                self.hear_last_words(Voice::of(&child, ear), output);
             }
         }
-        self.buffer = buffer;
-        let Some(child) = self.children.remove(&id) else { return };
-        self.ears.forget(&child.channel);
         match child.kind {
             Kind::Worker(worker) => self.worker_ended(worker, reaped),
             Kind::Probe(probe) => self.probe_ended(*probe, reaped),

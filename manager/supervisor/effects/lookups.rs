@@ -10,7 +10,7 @@ use super::{Effects, Found};
 use crate::config::HostPort;
 use crate::gearman::admin;
 use crate::supervisor::core::Input;
-use crate::supervisor::resolve::{Answer, DEADLINE, ROLE};
+use crate::supervisor::resolve::{Answer, ROLE};
 use crate::system::clock;
 use crate::system::errors::reason;
 use crate::worker::orders;
@@ -22,11 +22,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct LookUp {
     server: usize,
     answer: Answer,
-    /// When it is killed.
-    pub deadline: Duration,
+    /// When it is killed; `None` once it was.
+    deadline: Option<Duration>,
+    patience: Duration,
 }
 
 impl LookUp {
+    /// When it is to be killed.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
     /// Keeps the answer.
     pub fn said(&mut self, message: &[u8]) {
         if let Ok(answer) = orders::decode(message) {
@@ -36,15 +42,16 @@ impl LookUp {
 
     /// Its time is up.
     pub fn times_out(&mut self) {
-        self.deadline = Duration::MAX;
-        self.answer = Err(format!("its name could not be looked up within {} s", DEADLINE.as_secs()));
+        self.deadline = None;
+        self.answer = Err(format!("its name could not be looked up within {} s", self.patience.as_secs_f32()));
     }
 }
 
 impl Effects {
     pub(super) fn look_up(&mut self, server: usize, host: &HostPort) {
         let answer = Err(format!("the name {} could not be looked up: the look-up ended without an answer", host.host));
-        let look_up = LookUp { server, answer, deadline: clock::now() + DEADLINE };
+        let patience = self.config.connect_timeout.saturating_mul(2);
+        let look_up = LookUp { server, answer, deadline: Some(clock::now().saturating_add(patience)), patience };
         let started = self.spawn(ROLE, Vec::new(), Kind::LookUp(look_up)).and_then(|id| {
             let order = orders::encode(&(&host.host, host.port));
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&order, Duration::ZERO))

@@ -113,7 +113,8 @@ impl Effects {
         };
         let patience = self.config.probe_timeout;
         let inquiry = Inquiry::new(order.clone(), patience);
-        let probe = Probe { candidate: candidate.clone(), inquiry, deadline: clock::now().saturating_add(patience), again };
+        let probe =
+            Probe { candidate: candidate.clone(), inquiry, deadline: clock::now().saturating_add(patience), again };
         let started = encode(&order).map_err(std::io::Error::other).and_then(|bytes| {
             let id = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe)))?;
             Ok((id, bytes))

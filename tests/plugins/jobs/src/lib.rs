@@ -3,6 +3,7 @@
 //! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
 
+mod floods;
 mod forking;
 mod hostile;
 mod parting;
@@ -61,6 +62,9 @@ unsafe extern "C" {
 /// | `status DONE OF`, `statuses N` | progress, once or N times |
 /// | `data N` | N bytes of data; its output says whether they were sent |
 /// | `flow N` | a thread sends data, N bytes at a time, for as long as it may |
+/// | `pour WHAT PATH` | `short`, `long`, `empty` lines, `log` records, `words` or `descriptors` to the manager, until there is such a file |
+/// | `descriptors N` | so many messages to the manager, each with 200 descriptors |
+/// | `heir WHAT PATH` | leaves processes in no group of ours that pour so, and aborts |
 /// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that said |
 /// | `child PATH` | the same, in the worker's group |
 #[function]
@@ -87,6 +91,25 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         }
         "print" => println!("{rest}"),
         "log" => log.info(rest),
+        "pour" => {
+            let (what, until) = rest.split_once(' ').ok_or("pour WHAT PATH")?;
+            floods::pour(what, until, log)?;
+        }
+        "descriptors" => floods::descriptors(rest.parse()?)?,
+        "heir" => {
+            let (what, until) = rest.split_once(' ').ok_or("heir WHAT PATH")?;
+            for _ in 0..4 {
+                // SAFETY: the worker has one thread, so the child may do what it likes.
+                unsafe {
+                    if fork() == 0 {
+                        setsid();
+                        let _ = floods::pour(what, until, log);
+                        _exit(0);
+                    }
+                }
+            }
+            std::process::abort();
+        }
         "note" => {
             let mut file = OpenOptions::new().append(true).create(true).open(rest)?;
             file.write_all(format!("{}\n", job.unique()).as_bytes())?;

@@ -1,0 +1,210 @@
+//! What children say and print, heard: from each a bounded amount at a time, so that none holds up another or the loop.
+//!
+//! Who has said all that it may is not listened to for as long as it took to hear it: its pipe fills up, and *it* waits.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::Effects;
+use super::children::{Child, Kind};
+use crate::logging::{Level, Logger, escape};
+use crate::supervisor::event::several;
+use crate::supervisor::output::{LastWords, Left, Output};
+use crate::system::channel::Received;
+use crate::system::clock;
+use crate::system::ears::{ChildId, Ear};
+use crate::system::errors::reason;
+
+/// Messages of one child taken in one turn, of those that are mere log lines.
+const MESSAGES: usize = 256;
+/// Messages of one child taken in one turn, of those that the core has to think about.
+const INPUTS: usize = 16;
+/// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
+const LAST_MESSAGES: usize = 4096;
+/// The shortest rest: what a timer can tell apart.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// Pipes of children that are gone which are read to their end. Of any more, what was not read in time is lost.
+const LAST_WORDS: usize = 256;
+/// How long what is left in them may hold up the manager's end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Who is not listened to for now, and what the dead have left.
+#[derive(Default)]
+pub(super) struct Hearing {
+    resting: BTreeSet<(Duration, ChildId, Ear)>,
+    last_words: VecDeque<(Voice, LastWords)>,
+}
+
+/// A child that has been heard.
+pub struct Heard {
+    child: ChildId,
+    ear: Ear,
+    began: Duration,
+    left: Left,
+}
+
+/// How a line that was printed is logged. Errors are shown always, since they are often the last thing a process says.
+pub(super) struct Voice {
+    level: Level,
+    pid: u32,
+    name: String,
+}
+
+impl Voice {
+    pub(super) fn of(child: &Child, ear: Ear) -> Self {
+        let what = match &child.kind {
+            Kind::Worker(worker) => several(&worker.functions),
+            Kind::Probe(probe) => format!("{} (probe)", probe.function()),
+            Kind::LookUp(_) => "name look-up".into(),
+        };
+        let (level, stream) = if ear == Ear::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
+        Self { level, pid: u32::try_from(child.pid.as_raw()).unwrap_or_default(), name: format!("{what}: {stream}") }
+    }
+
+    fn log(&self, logger: &mut Logger, line: &[u8]) {
+        if logger.enabled(self.level) {
+            logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
+        }
+    }
+}
+
+impl Effects {
+    /// Takes in what the next child has to say that has something to say, at most a turn's worth.
+    pub fn hear(&mut self) -> Option<Heard> {
+        let began = clock::now();
+        let (child, ear) = self.ears.next_ear()?;
+        let left = match ear {
+            Ear::Channel => self.hear_channel(child, MESSAGES, INPUTS),
+            Ear::Out | Ear::Err => self.hear_output(child, ear),
+        };
+        Some(Heard { child, ear, began, left })
+    }
+
+    /// After everything that followed from it: who had more to say rests for as long as that took.
+    pub fn heard(&mut self, heard: &Heard, now: Duration) {
+        let Heard { child: id, ear, began, left } = *heard;
+        let Some(child) = self.children.get(&id) else { return };
+        let Some(fd) = child.fd(ear).filter(|_| left == Left::More) else { return };
+        self.ears.rest(&fd, id, ear);
+        let rest = now.saturating_sub(began).max(SHORTEST_REST);
+        self.hearing.resting.insert((now.saturating_add(rest), id, ear));
+    }
+
+    /// Listens again to those who have rested.
+    pub fn listen_again(&mut self, now: Duration) {
+        while let Some((_, id, ear)) = self.hearing.resting.first().copied().filter(|(until, ..)| now >= *until) {
+            self.hearing.resting.pop_first();
+            if let Some(fd) = self.children.get(&id).and_then(|child| child.fd(ear)) {
+                self.ears.listen_again(&fd, id, ear);
+            }
+        }
+    }
+
+    /// When [`Effects::listen_again`] is due.
+    pub fn listens_again_at(&self) -> Option<Duration> {
+        self.hearing.resting.first().map(|(until, ..)| *until)
+    }
+
+    /// Whether a turn has left something that need not be waited for.
+    pub fn has_work_left(&self) -> bool {
+        self.reaping || self.ears.has_next_ear() || !self.hearing.last_words.is_empty()
+    }
+
+    /// Takes in so many messages at most, and so many inputs for the core.
+    fn hear_channel(&mut self, id: ChildId, messages: usize, inputs: usize) -> Left {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = Left::More;
+        for _ in 0..messages {
+            left = self.hear_message(id, &mut buffer);
+            if left != Left::More || self.inputs.len() >= inputs {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        left
+    }
+
+    /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of the
+    /// process is another matter.
+    fn hear_message(&mut self, id: ChildId, buffer: &mut [u8]) -> Left {
+        let Some(child) = self.children.get(&id) else { return Left::End };
+        match child.channel.try_receive(buffer) {
+            Ok(Received::Message(length, fd)) => {
+                self.message(id, &buffer[..length], fd);
+                Left::More
+            }
+            Ok(Received::Nothing) => Left::Nothing,
+            Ok(Received::Closed) => {
+                self.ears.forget(&child.channel);
+                Left::End
+            }
+            Err(error) => {
+                self.ears.forget(&child.channel);
+                let pid = child.pid;
+                let text = format!("process {pid}: what it says cannot be read: {}; it is killed", reason(&error));
+                self.trouble(text);
+                self.kill(id);
+                Left::End
+            }
+        }
+    }
+
+    fn message(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
+        match self.children.get_mut(&id).map(|child| &mut child.kind) {
+            Some(Kind::Worker(_)) => self.worker_said(id, message, fd),
+            Some(Kind::Probe(probe)) => {
+                let enough = probe.said(message);
+                if enough {
+                    self.kill(id);
+                }
+            }
+            Some(Kind::LookUp(look_up)) => look_up.said(message),
+            None => {}
+        }
+    }
+
+    fn hear_output(&mut self, id: ChildId, ear: Ear) -> Left {
+        let Some(child) = self.children.get_mut(&id) else { return Left::End };
+        let voice = Voice::of(child, ear);
+        let output = if ear == Ear::Out { &mut child.out } else { &mut child.err };
+        let Some(open) = output else { return Left::End };
+        let left = open.read(|line| voice.log(&mut self.logger, line));
+        if left == Left::End {
+            self.ears.forget(open.fd());
+            *output = None;
+        }
+        left
+    }
+
+    /// Whatever a child that is gone had said by then, and no more: its own children may still hold the channel.
+    pub(super) fn hear_last_messages(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get(&id) {
+            child.channel.take_no_more();
+        }
+        self.hear_channel(id, LAST_MESSAGES, usize::MAX);
+    }
+
+    /// What a child that is gone had printed: at once where it is little, else in later turns.
+    pub(super) fn hear_last_words(&mut self, voice: Voice, output: Output) {
+        let mut words = LastWords::new(output);
+        if words.read(|line| voice.log(&mut self.logger, line)) && self.hearing.last_words.len() < LAST_WORDS {
+            self.hearing.last_words.push_back((voice, words));
+        }
+    }
+
+    /// Some of what the dead have left; false where that was all.
+    pub fn hear_the_dead(&mut self) -> bool {
+        let Some((voice, mut words)) = self.hearing.last_words.pop_front() else { return false };
+        if words.read(|line| voice.log(&mut self.logger, line)) {
+            self.hearing.last_words.push_back((voice, words));
+        }
+        true
+    }
+
+    /// At the manager's end nobody will read it later.
+    pub(super) fn hear_all_the_dead(&mut self) {
+        let until = clock::now().saturating_add(FAREWELL);
+        while clock::now() < until && self.hear_the_dead() {}
+    }
+}

@@ -1,0 +1,131 @@
+//! What happens in one turn of the loop: from each source that has something, once.
+//!
+//! So whoever has much to say holds up nobody: not children that print without end, nor a client that asks without end.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::Incoming;
+use crate::plugins::watch::{Notice, Notices};
+use crate::supervisor::effects::Found;
+use crate::system::clock;
+use crate::system::ears::Ears;
+
+/// A signal to the manager.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Caught {
+    Child,
+    Terminate,
+    Interrupt,
+    HangUp,
+    User1,
+}
+
+/// Where signals come in, in the order in which they are dealt with.
+pub(super) struct Signals([(Caught, Signal); 5]);
+
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        let kind = |caught| match caught {
+            Caught::Child => SignalKind::child(),
+            Caught::Terminate => SignalKind::terminate(),
+            Caught::Interrupt => SignalKind::interrupt(),
+            Caught::HangUp => SignalKind::hangup(),
+            Caught::User1 => SignalKind::user_defined1(),
+        };
+        let listen = |caught| Ok::<_, std::io::Error>((caught, signal(kind(caught))?));
+        Ok(Self([
+            listen(Caught::Child)?,
+            listen(Caught::Terminate)?,
+            listen(Caught::Interrupt)?,
+            listen(Caught::HangUp)?,
+            listen(Caught::User1)?,
+        ]))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Vec<Caught> {
+        let caught = |(caught, signal): &mut (Caught, Signal)| match signal.poll_recv(context) {
+            Poll::Ready(Some(())) => Some(*caught),
+            _ => None,
+        };
+        self.0.iter_mut().filter_map(caught).collect()
+    }
+}
+
+/// Whatever the loop waits for, but for children and time.
+pub(super) struct Sources {
+    pub signals: Signals,
+    pub found: mpsc::UnboundedReceiver<Found>,
+    pub requests: mpsc::Receiver<Incoming>,
+}
+
+/// One turn's news.
+#[derive(Default)]
+pub(super) struct News {
+    pub caught: Vec<Caught>,
+    /// Whether children have something to say.
+    pub children: bool,
+    pub request: Option<Incoming>,
+    pub found: Option<Found>,
+    pub notice: Option<Notice>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.caught.is_empty()
+            && !self.children
+            && self.request.is_none()
+            && self.found.is_none()
+            && self.notice.is_none()
+    }
+}
+
+impl Sources {
+    /// Waits until something happens or `due` has come, which is now where there is work left over. Cancel safe.
+    pub async fn next(&mut self, ears: &mut Ears, notices: Option<&Notices>, due: Option<Duration>) -> News {
+        let mut noticed = pin!(noticed(notices));
+        let mut time = pin!(until(due));
+        poll_fn(|context| {
+            let news = News {
+                caught: self.signals.poll(context),
+                children: ears.poll(context).is_ready(),
+                request: ready(self.requests.poll_recv(context)).flatten(),
+                found: ready(self.found.poll_recv(context)).flatten(),
+                notice: ready(noticed.as_mut().poll(context)),
+            };
+            match time.as_mut().poll(context) {
+                Poll::Pending if news.is_empty() => Poll::Pending,
+                _ => Poll::Ready(news),
+            }
+        })
+        .await
+    }
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+async fn noticed(notices: Option<&Notices>) -> Notice {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Duration>) {
+    match due.map(|due| due.saturating_sub(clock::now())) {
+        Some(Duration::ZERO) => {}
+        Some(left) => sleep_until(Instant::from_std(clock::after(left))).await,
+        None => std::future::pending().await,
+    }
+}
