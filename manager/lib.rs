@@ -19,6 +19,9 @@
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.
 
+// Times do not overflow: clippy.toml says which arithmetic is no matter of that.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
 pub mod cli;
 pub mod commands;
 pub mod config;

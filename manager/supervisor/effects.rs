@@ -300,8 +300,8 @@ impl Effects {
     }
 
     fn scan_later(&mut self) {
-        self.scan_at = Some(clock::now() + self.scan_pause);
-        self.scan_pause = (self.scan_pause * 2).min(SCAN_PAUSE[1]);
+        self.scan_at = Some(clock::now().saturating_add(self.scan_pause));
+        self.scan_pause = self.scan_pause.saturating_mul(2).min(SCAN_PAUSE[1]);
     }
 
     /// Takes in what was found out beside the loop.

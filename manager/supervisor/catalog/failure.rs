@@ -37,8 +37,8 @@ impl Retry {
     /// After a failure, `before` being the retry that it came of.
     pub fn after(before: Option<Retry>, lasts: Lasts, now: Duration) -> Option<Self> {
         let (_, longest) = LONGEST.iter().find(|(what, _)| *what == lasts)?;
-        let wait = before.map_or(FIRST, |before| before.wait * 2).min(*longest);
-        Some(Self { at: Some(now + wait), wait })
+        let wait = before.map_or(FIRST, |before| before.wait.saturating_mul(2)).min(*longest);
+        Some(Self { at: Some(now.saturating_add(wait)), wait })
     }
 
     /// When it is due, unless it is under way.

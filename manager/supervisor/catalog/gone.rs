@@ -32,7 +32,7 @@ impl Absent {
         let unclear = !scan.failed_dirs.is_empty() || (scan.candidates.is_empty() && self.0.len() > 1);
         for (function, at) in &mut self.0 {
             let in_place = scan.obstacles.iter().any(|obstacle| obstacle.function.as_str() == function);
-            *at = if unclear || in_place { None } else { Some(at.unwrap_or(now + wait)) };
+            *at = if unclear || in_place { None } else { Some(at.unwrap_or(now.saturating_add(wait))) };
         }
         self.0.extract_if(.., |_, at| at.is_some_and(|at| now >= at)).map(|(function, _)| function).collect()
     }
@@ -61,11 +61,11 @@ impl Catalog {
                 || unseen.contains(&dir)
                 || scan.not_taken.iter().any(|(path, _)| *path == entry.candidate.path);
             let refills = self.emptied.contains(dir);
-            let wait = if refills || single.contains(dir) { patience * REFILL } else { patience };
+            let wait = if refills || single.contains(dir) { patience.saturating_mul(REFILL) } else { patience };
             entry.goes = match entry.goes {
                 _ if is_there => None,
                 Some(at) if !(refills && filled.contains(dir)) => Some(at),
-                _ => Some(now + wait),
+                _ => Some(now.saturating_add(wait)),
             };
         }
         let gone = self.entries.extract_if(.., |_, entry| entry.goes.is_some_and(|at| now >= at));
@@ -75,7 +75,7 @@ impl Catalog {
         let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
         let is_there = |function: &str| entries.contains_key(function);
-        out.gone.extend(self.absent.scanned(scan, is_there, patience * REFILL, now));
+        out.gone.extend(self.absent.scanned(scan, is_there, patience.saturating_mul(REFILL), now));
         out.gone.iter().for_each(|function| self.memory.forget(function));
         out.look_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.look_at()).min();
     }
