@@ -22,11 +22,13 @@ use std::process::ExitCode;
 use crate::cli::{Cli, Command};
 use crate::plugins::probe;
 use crate::supervisor::resolve;
+use crate::system::tunables;
 use crate::worker;
 use output::Format;
 
 /// Takes over where the program was started by a manager, as one of its children; such a child never comes back.
 pub fn be_a_child(first_argument: Option<&OsStr>) {
+    tunables::restore();
     match first_argument.and_then(OsStr::to_str) {
         Some(worker::ROLE) => worker::main(),
         Some(probe::ROLE) => probe::main(),

@@ -27,3 +27,4 @@ pub mod service;
 pub mod spawn;
 pub mod stop_signal;
 pub mod title;
+pub mod tunables;

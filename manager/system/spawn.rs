@@ -61,7 +61,7 @@ impl Program {
         Ok(Self { path, descriptors: (soft, hard), _exe: exe })
     }
 
-    /// Starts a child, which leads a process group of its own and is killed when this process ends, unless it asks for
+    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process group of its own and is killed when this process ends, unless it asks for
     /// another signal then. It is to be reaped with [`super::reap`].
     ///
     /// # Errors
@@ -69,6 +69,7 @@ impl Program {
     pub fn spawn(&self, child: Child<'_>) -> io::Result<Pid> {
         let mut command = Command::new(&self.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
+        command.envs(super::tunables::for_children());
         command.stdin(Stdio::null()).stdout(child.output.0).stderr(child.output.1);
         let mut inherited: Vec<OwnedFd> = vec![child.channel];
         inherited.extend(child.extra);

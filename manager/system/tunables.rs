@@ -1,0 +1,71 @@
+//! Room for static TLS in the processes that load libraries: glibc keeps 512 bytes for libraries that are loaded while a
+//! program runs and want it, which one allocator uses up, and the next library "cannot allocate memory in static TLS
+//! block". The room is set when a program starts, so children are started with more of it (glibc's GLIBC_TUNABLES).
+//! They put the variable back before they load anything: what a plugin starts never sees ours.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// glibc's variable.
+const VARIABLE: &str = "GLIBC_TUNABLES";
+/// What the variable was before, for the child to put back; empty where there was none.
+const BEFORE: &str = "GM_NATIVE_GLIBC_TUNABLES_BEFORE";
+/// The tunable, and the bytes a child gets.
+const NAME: &str = "glibc.rtld.optional_static_tls";
+const BYTES: u32 = 16384;
+
+/// The variables a child is started with beside those that it inherits.
+pub fn for_children() -> Vec<(&'static str, OsString)> {
+    let before = std::env::var_os(VARIABLE);
+    let with = with_room(before.as_deref());
+    with.map_or_else(Vec::new, |with| vec![(VARIABLE, with), (BEFORE, before.unwrap_or_default())])
+}
+
+/// The variable's value with our tunable at its end; `None` where somebody has set that tunable, which then holds.
+fn with_room(before: Option<&OsStr>) -> Option<OsString> {
+    let mut bytes = before.map_or(&[][..], OsStr::as_bytes).to_vec();
+    let is_ours = |setting: &[u8]| setting.split(|byte| *byte == b'=').next() == Some(NAME.as_bytes());
+    if bytes.split(|byte| *byte == b':').any(is_ours) {
+        return None;
+    }
+    if !bytes.is_empty() {
+        bytes.push(b':');
+    }
+    bytes.extend_from_slice(format!("{NAME}={BYTES}").as_bytes());
+    Some(OsString::from_vec(bytes))
+}
+
+/// Puts back what the manager changed for this process. To be called first of all, while it has one thread.
+pub fn restore() {
+    let Some(before) = std::env::var_os(BEFORE) else { return };
+    // SAFETY: there is one thread (the caller's duty), so nobody reads the environment meanwhile.
+    unsafe {
+        std::env::remove_var(BEFORE);
+        match before.is_empty() {
+            true => std::env::remove_var(VARIABLE),
+            false => std::env::set_var(VARIABLE, before),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tunable_is_appended_unless_somebody_has_set_it() {
+        for (before, with) in [
+            (None, Some("glibc.rtld.optional_static_tls=16384")),
+            (Some(""), Some("glibc.rtld.optional_static_tls=16384")),
+            (Some("glibc.malloc.check=3"), Some("glibc.malloc.check=3:glibc.rtld.optional_static_tls=16384")),
+            (
+                Some("glibc.rtld.optional_static_tls_of_another=1"),
+                Some("glibc.rtld.optional_static_tls_of_another=1:glibc.rtld.optional_static_tls=16384"),
+            ),
+            (Some("glibc.rtld.optional_static_tls=600"), None),
+            (Some("glibc.malloc.check=3:glibc.rtld.optional_static_tls=0x1000:x=1"), None),
+        ] {
+            assert_eq!(with_room(before.map(OsStr::new)).as_deref(), with.map(OsStr::new), "{before:?}");
+        }
+    }
+}
