@@ -51,18 +51,31 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Plans the workers for the functions in `found` (in any order, repeats do not count).
-pub fn plan(config: &Config, found: &[String]) -> Plan {
+/// Which workers serve a function that would otherwise be one of the all-functions workers'. It always gets as many as
+/// the configuration gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Workers of its own, in place of the all-functions workers: it does not start beside the other functions.
+    Isolated,
+    /// Those, and the all-functions workers as well: it is tried beside the other functions again.
+    Rejoining,
+}
+
+/// Plans the workers for the functions in `found` (in any order, repeats do not count), but for those in `placements` as
+/// these say.
+pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Placement>) -> Plan {
     let mut plan = Plan { warnings: missing(config, found), ..Plan::default() };
     let mut shared = Vec::new();
     let mut dedicated = Vec::new();
     for name in found.iter().collect::<BTreeSet<_>>() {
         match workers(config, name) {
             Err(reason) => plan.left_out.push((name.clone(), reason)),
-            Ok(Workers { dedicated: count, shares }) => {
-                if shares {
+            Ok(Workers { dedicated: own, shares }) => {
+                let placement = placements.get(name).filter(|_| shares);
+                if shares && placement != Some(&Placement::Isolated) {
                     shared.push(name.clone());
                 }
+                let count = placement.map_or(own, |_| own.saturating_add(config.count));
                 dedicated.push(Group { functions: vec![name.clone()], dedicated: true, count });
             }
         }
@@ -187,7 +200,7 @@ mod tests {
     }
 
     fn of(ini: &str, found: &str) -> Plan {
-        plan(&config(ini), &names(found))
+        plan(&config(ini), &names(found), &BTreeMap::new())
     }
 
     fn names(list: &str) -> Vec<String> {
@@ -263,6 +276,27 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_fit_beside_the_others_has_as_many_workers_of_its_own() {
+        use Placement::{Isolated, Rejoining};
+        for (ini, placement, expected, planned) in [
+            ("count = 1", Isolated, "1*b+c 1*a!", 1),
+            ("count = 3", Isolated, "3*b+c 3*a!", 3),
+            ("count = 3\n[a]\ncount = 5", Isolated, "3*b+c 5*a!", 5),
+            ("count = 3\ndedicated_count = 1", Isolated, "3*b+c 4*a! 1*b! 1*c!", 4),
+            ("count = 2", Rejoining, "2*a+b+c 2*a!", 4),
+            // Nothing is shared: it has its own workers anyway.
+            ("count = 0", Isolated, "1*a! 1*b! 1*c!", 1),
+            ("count = 2\n[a]\ndedicated_only = 1\ndedicated_count = 1", Isolated, "2*b+c 1*a!", 1),
+        ] {
+            let placements = BTreeMap::from([("a".to_owned(), placement)]);
+            let plan = plan(&config(&format!("[GearmanManager]\n{ini}")), &names("a b c"), &placements);
+            assert_eq!((shown(&plan).as_str(), plan.planned("a")), (expected, planned), "{ini}");
+        }
+        let alone = BTreeMap::from([("a".to_owned(), Isolated)]);
+        assert_eq!(shown(&plan(&config("[GearmanManager]\ncount = 2"), &names("a"), &alone)), "2*a!");
+    }
+
+    #[test]
     fn include_and_exclude() {
         use LeftOut::{Excluded, NotIncluded};
         let left = |plan: &Plan| plan.left_out.clone();
@@ -304,7 +338,7 @@ mod tests {
         let own = FunctionConfig { dedicated_only: true, dedicated_count: Some(0), ..FunctionConfig::default() };
         let mut config = Config { count: u32::MAX, dedicated_count: Some(u32::MAX), ..Config::default() };
         config.functions.insert("a".into(), own);
-        let plan = plan(&config, &names("a b"));
+        let plan = plan(&config, &names("a b"), &BTreeMap::new());
         assert_eq!(plan.left_out, [("a".into(), LeftOut::NoDedicatedCount)]);
         assert_eq!((plan.planned("b"), plan.workers()), (u32::MAX, u32::MAX));
     }

@@ -19,7 +19,7 @@ const SECTIONS: [Section; 4] = [
     (
         "EXIT STATUS",
         &[
-            ("0", "Done. With -d: the workers are loaded."),
+            ("0", "Done. With -d: the manager is up; functions that are not served are named."),
             ("1", "It failed, or could not start. status --check: something is wrong."),
             ("2", "Wrong usage or configuration; nothing was started."),
             ("3", "A command found no manager, submit no job server."),

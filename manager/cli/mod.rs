@@ -166,7 +166,7 @@ pub struct ManagerOptions {
     #[arg(short = 'x', long, value_name = "SEC", allow_negative_numbers = true)]
     pub max_worker_lifetime: Option<OsString>,
 
-    /// Stop the start where a library cannot be taken, instead of leaving it out
+    /// Stop the start where a library cannot be taken or served, instead of leaving it out
     #[arg(long)]
     pub strict: bool,
 

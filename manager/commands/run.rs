@@ -4,6 +4,7 @@
 //! detaches; then, still as root, it opens log, pid file and state ([`super::start`]); then it drops root; and only then
 //! it makes its socket and starts anything.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -155,7 +156,7 @@ fn dump(configuration: &Configuration) -> ExitCode {
     let config = &configuration.config;
     let found: Vec<String> = scan::scan(&config.worker_dirs).candidates.into_keys().map(String::from).collect();
     let mut text = config.dump();
-    text.extend_from_slice(plan(config, &found).to_string().as_bytes());
+    text.extend_from_slice(plan(config, &found, &BTreeMap::new()).to_string().as_bytes());
     configuration.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     super::output::finish(&String::from_utf8_lossy(&text), 0)
 }

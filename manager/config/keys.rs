@@ -280,7 +280,7 @@ pub static KEYS: &[Key] = &[
     Key::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
     Key::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
         .global(plain!(metrics_listen, LISTEN)),
-    Key::new("strict", "0", "a library that cannot be taken stops the start instead of being left out")
+    Key::new("strict", "0", "a library that cannot be taken, or a function that cannot be served, stops the start instead of being left out")
         .global(plain!(strict, SWITCH)),
     Key::new("strict_permissions", "0", "refuse libraries others could change, also where the manager is not root")
         .global(plain!(strict_permissions, SWITCH)),

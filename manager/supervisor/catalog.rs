@@ -421,6 +421,16 @@ impl Catalog {
         self.scanned && self.entries.values().all(|entry| !entry.probing)
     }
 
+    /// Whether the worker directories were read.
+    pub fn was_scanned(&self) -> bool {
+        self.scanned
+    }
+
+    /// Functions whose files are being looked at.
+    pub fn probing(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function.as_str())
+    }
+
     /// Whether the function's file is being looked at.
     pub fn is_probing(&self, function: &str) -> bool {
         self.entries.get(function).is_some_and(|entry| entry.probing)

@@ -5,6 +5,7 @@
 
 mod backing_off;
 mod deaths;
+mod isolation;
 mod jobs;
 mod messages;
 mod reload;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::plan::{Plan, plan};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::Scan;
+use isolation::Isolated;
 pub use jobs::Answer;
 pub use messages::{Action, Input, Obituary, Seen, Start};
 pub use rollouts::Counted;
@@ -50,6 +52,8 @@ pub(super) struct Worker {
     pub key: Key,
     /// Name and hash of what it serves.
     pub functions: Vec<(String, String)>,
+    /// In which order it loads them: places in `functions`.
+    pub load_order: Vec<usize>,
     pub life: Life,
     pub stage: Stage,
     pub born: Duration,
@@ -120,6 +124,8 @@ pub struct Core {
     random: fastrand::Rng,
     phase: Phase,
     started: Duration,
+    /// When it was planned for the first time.
+    planned_at: Duration,
     announced: bool,
     catalog: Catalog,
     plan: Plan,
@@ -132,6 +138,10 @@ pub struct Core {
     failures: BTreeMap<String, String>,
     /// Functions of which a version asked not to be started again: its hash.
     given_up: BTreeMap<String, String>,
+    /// Functions that failed to start in an all-functions worker.
+    isolated: BTreeMap<String, Isolated>,
+    /// Versions that an all-functions worker has loaded: name and hash.
+    established: BTreeSet<(String, String)>,
     spawn_after: Duration,
     refused: Refused,
     servers: Vec<Server>,
@@ -157,6 +167,7 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             phase: Phase::Starting,
             started: now,
+            planned_at: now,
             announced: false,
             catalog: Catalog::new(memory),
             plan: Plan::default(),
@@ -167,6 +178,8 @@ impl Core {
             last_failure: None,
             failures: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            isolated: BTreeMap::new(),
+            established: BTreeSet::new(),
             spawn_after: Duration::ZERO,
             refused: Refused::default(),
             servers,
@@ -208,6 +221,7 @@ impl Core {
         }
         self.complete_start(now);
         self.tick(now);
+        self.advance_isolation(now);
         self.reconcile(now);
         // Before the canaries: they wait for it, and nothing need happen after it.
         self.startup(now);
@@ -278,13 +292,12 @@ impl Core {
 
     /// Plans anew once everything is known; each of its warnings is told once for as long as it holds.
     fn replan(&mut self, now: Duration) {
-        if self.phase == Phase::Starting && !self.is_complete(now) {
+        if self.phase == Phase::Starting {
+            // When everything is known, or the time is up: see `complete_start`.
             return;
         }
-        if self.phase == Phase::Starting {
-            self.phase = Phase::Running;
-        }
-        self.plan = plan(&self.config, &self.catalog.functions());
+        self.reconsider_isolation();
+        self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
         let warnings: BTreeSet<String> = self.plan.warnings.iter().cloned().collect();
         let news: Vec<String> = warnings.difference(&self.warned).cloned().collect();
         news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
@@ -309,6 +322,7 @@ impl Core {
         self.functions_failing.remove(function);
         self.failures.remove(function);
         self.given_up.remove(function);
+        self.rejoin(function);
         self.do_next(Action::Forgive { function: function.to_owned() });
         self.do_next(Action::Pin { function: function.to_owned(), pin: None });
         if let Some(candidate) = self.catalog.retry(function) {
@@ -392,49 +406,41 @@ impl Core {
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
         let wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
-        let members: Vec<Member> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.key == *key)
-            .map(|(id, worker)| {
-                let fresh = self.is_fresh(worker, &wanted, &all, now);
-                Member { id: *id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some() }
+        let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key);
+        let of_group: Vec<(WorkerId, &Worker, bool)> =
+            of_group.map(|(id, worker)| (*id, worker, self.is_fresh(worker, &wanted, &all, now))).collect();
+        let old = of_group.iter().filter(|(_, _, fresh)| !fresh).map(|(id, worker, _)| (*id, *worker));
+        let kept = self.kept(key, &wanted, old.collect());
+        let members: Vec<Member> = of_group
+            .into_iter()
+            .map(|(id, worker, fresh)| {
+                let kept = kept.contains(&id);
+                Member { id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some(), kept }
             })
             .collect();
         let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
         let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
-        let surge = surges.min().unwrap_or_default();
-        if group.is_none() && self.is_awaited(key) {
-            return;
-        }
+        // Where there is no such group, a canary may have one all the same.
+        let surge = surges.min().unwrap_or(1);
         let decision = decide(&members, Want { count, surge, room });
         for (id, why) in decision.dismiss {
             self.happens(id, Happening::Dismiss(why, None), now);
         }
-        for id in decision.admit {
+        for id in decision.admit.into_iter().filter(|id| self.may_admit(*id)).collect::<Vec<_>>() {
             self.happens(id, Happening::Admit, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
     }
 
-    /// Whether workers that the plan no longer has are there for others that do not all serve yet: a function has gone
-    /// over from workers of its own to those for all, or back. Not where it is a mutex.
-    fn is_awaited(&self, key: &Key) -> bool {
-        let members: Vec<&Worker> = self.workers.values().filter(|worker| worker.key == *key).collect();
-        let theirs = |name: &String| members.iter().any(|worker| worker.functions.iter().any(|(own, _)| own == name));
-        self.plan.groups.iter().filter(|group| group.functions.iter().any(theirs)).any(|group| {
-            let is_mutex = group.functions.iter().any(|name| self.config.rollout_surge(name).of(group.count) == 0);
-            let serving = self.workers.values().filter(|w| w.key == group_key(group) && w.life.is_serving());
-            !is_mutex && serving.count() < group.count as usize
-        })
-    }
-
     /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs
-    /// off may go on being served where it works.
+    /// off, or is isolated, may go on being served where it works.
     fn is_fresh(&self, worker: &Worker, wanted: &[String], all: &[String], now: Duration) -> bool {
         let current = |name: &str, hash: &str| self.catalog.version(name).is_some_and(|version| version.hash == hash);
         let has = |wanted: &String| worker.functions.iter().any(|(name, hash)| name == wanted && current(name, hash));
-        let known = |(name, hash): &(String, String)| all.contains(name) && current(name, hash);
+        let bears = worker.key == Key::All && worker.life.is_loaded();
+        let isolated = |name: &str, hash: &str| bears && self.is_isolated(name, hash);
+        let known =
+            |(name, hash): &(String, String)| current(name, hash) && (all.contains(name) || isolated(name, hash));
         now < worker.retires && wanted.iter().all(has) && worker.functions.iter().all(known)
     }
 

@@ -227,6 +227,18 @@ pub enum Event {
         /// One sentence.
         reason: String,
     },
+    /// A function starts alone and fails beside the others: it gets workers of its own.
+    FunctionIsolated {
+        /// Which.
+        function: String,
+        /// What happens beside the others.
+        reason: String,
+    },
+    /// A function that had workers of its own works beside the others again.
+    FunctionRejoined {
+        /// Which.
+        function: String,
+    },
     /// A library's `new()` ended its process with the exit code that asks not to be started again.
     GivenUp {
         /// The worker's process.
@@ -352,8 +364,9 @@ impl Event {
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::FunctionRejoined { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
-            Self::DirectoryEmptied { .. } => Level::Warn,
+            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } => Level::Warn,
             Self::ServerMute { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,

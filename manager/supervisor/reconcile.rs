@@ -33,6 +33,9 @@ pub struct Member {
     pub fresh: bool,
     /// How many jobs it has left.
     pub runs: Runs,
+    /// Whether it stays beside those that the plan wants, since it serves what none of its group could now, and nothing
+    /// else does.
+    pub kept: bool,
     /// Whether it tries a new version, beside those that the plan wants. Whoever watches it starts and dismisses it.
     pub canary: bool,
 }
@@ -76,13 +79,16 @@ struct Sorted<'a> {
     useless: Vec<&'a Member>,
     /// Trying a new version, with runs left.
     canaries: Vec<&'a Member>,
+    /// At work beside the others.
+    kept: u32,
     /// Told to leave, and perhaps still in a job.
     leaving: u32,
 }
 
 fn sorted(members: &[Member]) -> Sorted<'_> {
     let (mut heirs, mut good, mut tiring, mut stale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut spent, mut useless, mut canaries, mut leaving) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut spent, mut useless, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut kept, mut leaving) = (0, 0);
     for member in members {
         let serving = member.life.is_serving();
         match (member.fresh, member.runs) {
@@ -91,6 +97,7 @@ fn sorted(members: &[Member]) -> Sorted<'_> {
             (_, Runs::None) if member.canary => {}
             _ if member.canary => canaries.push(member),
             (_, Runs::None) => spent.push(member),
+            _ if member.kept => kept += 1,
             (false, _) if !serving => useless.push(member),
             (false, _) => stale.push(member),
             (true, _) if !member.life.is_admitted() => heirs.push(member),
@@ -98,7 +105,7 @@ fn sorted(members: &[Member]) -> Sorted<'_> {
             (true, Runs::Many) => good.push(member),
         }
     }
-    Sorted { heirs, good, tiring, stale, spent, useless, canaries, leaving }
+    Sorted { heirs, good, tiring, stale, spent, useless, canaries, kept, leaving }
 }
 
 /// Compares.
@@ -139,7 +146,7 @@ fn admits(sorted: &Sorted<'_>, want: Want) -> Vec<WorkerId> {
     let admitted = |members: &[&Member]| members.iter().filter(|m| m.life.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
     let at_work = (sorted.good.len() + sorted.tiring.len()) as u32 + stale;
-    let beside = admitted(&sorted.useless) + admitted(&sorted.canaries) + sorted.leaving;
+    let beside = admitted(&sorted.useless) + admitted(&sorted.canaries) + sorted.kept + sorted.leaving;
     let canaries = ready(&sorted.canaries).count();
     let free = match want.surge {
         0 => want.count.saturating_sub(at_work + beside) as usize,
@@ -153,7 +160,7 @@ fn ready<'a>(members: &'a [&Member]) -> impl Iterator<Item = WorkerId> + 'a {
 }
 
 fn dismissals(sorted: &Sorted<'_>, want: Want, seats: u32) -> Vec<(WorkerId, Why)> {
-    let Sorted { heirs, good, tiring, stale, spent, useless, canaries, leaving } = sorted;
+    let Sorted { heirs, good, tiring, stale, spent, useless, canaries, leaving, kept: _ } = sorted;
     let serving = |members: &[&Member]| members.iter().filter(|m| m.life.is_serving()).count() as u32;
     let still = serving(good) + serving(tiring) + stale.len() as u32;
     let mut dismiss: Vec<(WorkerId, Why)> = useless.iter().map(|m| (m.id, Why::Surplus)).collect();

@@ -23,6 +23,7 @@ mod titles;
 mod trace;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -93,10 +94,10 @@ fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopS
     Ok((page, stop))
 }
 
-/// Loads every function in turn; the first that fails ends the worker, and says which.
+/// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
 fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
-    let mut functions = Vec::with_capacity(orders.functions.len());
-    for (index, order) in orders.functions.iter().enumerate() {
+    let mut functions = BTreeMap::new();
+    for (index, order) in orders.load_order.iter().filter_map(|index| Some((*index, orders.functions.get(*index)?))) {
         line.say(&Word::Loading { function: index });
         let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
@@ -104,12 +105,12 @@ fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
             Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)
         });
         match made {
-            Ok(function) => functions.push(function),
+            Ok(function) => drop(functions.insert(index, function)),
             Err(reason) => {
                 line.say(&Word::CannotServe { function: index, reason });
                 exit::now(CANNOT_SERVE);
             }
         }
     }
-    functions
+    functions.into_values().collect()
 }

@@ -17,6 +17,8 @@ pub struct Orders {
     pub manager: i32,
     /// What to serve, in the order of CAN_DO.
     pub functions: Vec<FunctionOrder>,
+    /// In which order their libraries are loaded and their objects made: places in `functions`, each once.
+    pub load_order: Vec<usize>,
     /// The job servers, all of which are served.
     pub servers: Vec<ServerOrder>,
     /// How it is to be called: what `gearadmin --workers` shows, less the process id that the worker adds.

@@ -77,3 +77,58 @@ fn who_asks_not_to_be_started_again_waits_for_another_library() {
     gearmand.wait_workers("NewGivesUp", 1);
     assert_eq!(gearman(&gearmand, &["-f", "NewGivesUp"], b"").out(), "mended");
 }
+
+/// The everyday call, for a shared or dedicated plan.
+fn daemon(gearmand: &Gearmand, ini: &str, bad: &[&str], args: &[&str]) -> Manager {
+    let mut setup = Setup::new(&[&gearmand.server()]).plugin("reverse_string", &example("reverse_string"));
+    for name in bad {
+        setup = setup.plugin(name, &library());
+    }
+    setup.ini(ini).args(&["-d"]).args(args).prepared()
+}
+
+/// M18: whoever waits for the start is told in time, with every function that is not served and why.
+#[test]
+fn the_caller_of_a_start_is_told_which_functions_are_not_served() {
+    let bad = [
+        ("NewFails", "its new() failed: no database"),
+        ("NewExits", "exited with code 3 in its new()"),
+        ("NewHangs", "not ready within start_timeout: it was in its new()"),
+        ("NewGivesUp", "exited with code 125"),
+    ];
+    for ini in ["count = 0\nstart_timeout = 2", "count = 2\nstart_timeout = 2"] {
+        let gearmand = Gearmand::start();
+        let manager = daemon(&gearmand, ini, &bad.map(|(name, _)| name), &[]);
+        let told = manager.run_to_end();
+        assert_eq!(told.code(), Some(0), "{told:?}");
+        for (name, why) in bad {
+            let line =
+                told.err().lines().find(|line| line.starts_with(&format!("{name} is not served: "))).map(str::to_owned);
+            let line = line.unwrap_or_else(|| panic!("{ini}: nothing of {name}: {}", told.err()));
+            // One that came after one that hangs may not have had its turn yet.
+            assert!(
+                line.contains(why) || line.contains("starting") || line.contains("its worker is in"),
+                "{ini}: {line}"
+            );
+        }
+        assert_eq!(manager.status()["state"], "running");
+        gearmand.wait_workers("reverse_string", if ini.starts_with("count = 2") { 2 } else { 1 });
+        for (name, why) in bad {
+            wait_note(&manager, name, why);
+        }
+        assert_eq!(gearman(&gearmand, &["-f", "reverse_string"], b"abc").out(), "cba");
+    }
+}
+
+#[test]
+fn a_strict_start_fails_where_a_function_is_not_served() {
+    let gearmand = Gearmand::start();
+    for ini in ["count = 0", "count = 1"] {
+        let mut manager = daemon(&gearmand, ini, &["NewFails"], &["--strict"]);
+        let told = manager.run_to_end();
+        assert_eq!(told.code(), Some(1), "{told:?}");
+        let sentence = "strict is set, and not every function can be served: NewFails is not served: its new() failed: no database";
+        assert!(told.err().contains(sentence), "{told:?}");
+        manager.wait_gone();
+    }
+}

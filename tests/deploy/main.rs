@@ -18,3 +18,4 @@ mod passing;
 mod removed;
 mod scene;
 mod seeing;
+mod together;

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::scene::{acting, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
+use crate::support::plugins;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// Half of it is long enough for a loaded machine to be seen a few times in a test.
@@ -134,4 +135,15 @@ fn in_the_background_the_manager_names_itself() {
     systemd.wait("STATUS=1 functions, 1 of 1 workers ready", 1);
     assert_not_inherited(&manager);
     assert_eq!(systemd.place("WATCHDOG=1"), None);
+}
+
+/// Also where one of the planned functions never comes.
+#[test]
+fn ready_does_not_wait_for_a_function_that_fails() {
+    let gearmand = Gearmand::start();
+    let systemd = Systemd::on_a_path();
+    let setup = acting(&[&gearmand]).plugin("NewHangs", &plugins::example("gm_test_author"));
+    let manager = systemd.starts(setup.ini("count = 2\nstart_timeout = 1")).start();
+    assert_eq!(systemd.wait("READY=1", 1), "READY=1\n");
+    wait_serving(&manager, "act");
 }

@@ -93,7 +93,7 @@ impl Core {
         if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
             return 0;
         }
-        let mut room = CONNECTING.saturating_sub(self.connecting(now));
+        let mut room = CONNECTING.saturating_sub(self.connecting(now)).min(self.isolation_room(key));
         if !self.config.worker_initial_spawn_splay.is_zero() {
             room = room.min(1);
         }

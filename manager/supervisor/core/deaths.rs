@@ -40,7 +40,11 @@ impl Core {
         let death = death(&worker, obituary, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
-        if by_us || worker.dies_leaving(obituary) || self.canary_died(&worker, obituary, &how, now) {
+        if by_us
+            || worker.dies_leaving(obituary)
+            || self.fails_beside_others(&worker, obituary, &how, now)
+            || self.canary_died(&worker, obituary, &how, now)
+        {
             return;
         }
         self.last_failure = Some(line);
@@ -52,6 +56,19 @@ impl Core {
             self.failures.insert(function.clone(), format!("a worker {how}"));
         }
         self.blame_for(&worker, obituary, now);
+    }
+
+    /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside, or
+    /// has asked not to be started again.
+    fn fails_beside_others(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
+        let Some(failed) = worker.at_start().cloned() else { return false };
+        let ends = [End::Signal(nix::libc::SIGKILL), End::Exit(DO_NOT_START_ME_AGAIN)];
+        let fails = !(worker.trial.is_some() && ends.contains(&obituary.end))
+            && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
+        if fails {
+            self.failures.insert(failed.0, format!("a worker {how}"));
+        }
+        fails
     }
 
     fn blame_for(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) {
@@ -98,8 +115,11 @@ impl Core {
         if !self.canary_hangs(&worker, &reason, now) {
             let who = worker.at_start().map_or_else(|| several(&worker.names()), |(function, _)| function.clone());
             self.last_failure = Some(format!("{who}: {reason}"));
-            self.failures.insert(who, reason);
-            self.died_at_start(&worker, now);
+            self.failures.insert(who, reason.clone());
+            let failed = worker.at_start().cloned();
+            if !failed.is_some_and(|failed| self.is_isolated_by(&worker, &failed, &reason, now)) {
+                self.died_at_start(&worker, now);
+            }
         }
         self.workers.insert(id, worker);
     }

@@ -227,6 +227,8 @@ pub struct Start {
     pub worker: WorkerId,
     /// What it serves: name, version; in the order of CAN_DO.
     pub functions: Vec<(String, Version)>,
+    /// In which order they are loaded: places in `functions`, each once.
+    pub load_order: Vec<usize>,
     /// Whether it is one of those that do all functions.
     pub dedicated: bool,
     /// Counts the starts.

@@ -20,6 +20,7 @@ impl Core {
         self.groups_failing.clear();
         self.failures.clear();
         self.given_up.clear();
+        self.rejoin_all();
         self.heavy.clear();
         self.workers.values_mut().for_each(|worker| worker.retires = now);
         self.watch_anew();

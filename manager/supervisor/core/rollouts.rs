@@ -103,9 +103,10 @@ impl Core {
         for (function, hash) in self.catalog.pending() {
             let own = Key::Only(function.to_owned());
             let planned = |key: &Key| self.plan.groups.iter().any(|group| group_key(group) == *key);
-            let key = if planned(&own) { own } else { Key::All };
+            let alone = self.is_isolated(function, hash);
+            let key = if planned(&own) || alone { own } else { Key::All };
             let shared = self.plan.groups.iter().any(|group| group.functions.iter().any(|name| name == function));
-            if planned(&key) && shared && !self.is_backing_off(function, now) {
+            if (planned(&key) || alone) && shared && !self.is_backing_off(function, now) {
                 wanted.entry(key).or_default().push((function.to_owned(), hash.to_owned()));
             }
         }
@@ -118,8 +119,10 @@ impl Core {
     }
 
     fn start_canary(&mut self, key: &Key, trial: Trial, now: Duration) {
-        let Some(group) = self.plan.groups.iter().find(|group| group_key(group) == *key) else { return };
-        let all = group.functions.clone();
+        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
+        // One that fails beside the others is tried alone, where nobody else of its kind is.
+        let all =
+            group.map_or_else(|| trial.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
         let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
         let may_start = |name: &String| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
@@ -216,6 +219,8 @@ impl Core {
             self.rollouts.rolling.retain(|(name, ..)| name != function);
             self.rollouts.rolling.push((function.clone(), hash.clone(), now));
         }
+        // What fails beside the old version may not beside the new one.
+        self.replan(now);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.trial = None;
         }
@@ -227,6 +232,7 @@ impl Core {
             return;
         }
         self.catalog.reject(function, hash, reason);
+        self.reconsider_isolation();
         self.rollouts.told.remove(function);
         self.rollouts.kills.remove(function);
         let serving = self.catalog.version(function).map(|version| version.hash.clone()).unwrap_or_default();
@@ -241,15 +247,8 @@ impl Core {
     }
 
     /// A canary said that it cannot serve a function: true where that is one it tries, and its version given up.
-    pub(super) fn canary_cannot_serve(
-        &mut self,
-        worker: &WorkerId,
-        function: &str,
-        reason: &str,
-        now: Duration,
-    ) -> bool {
-        let trial = self.workers.get(worker).and_then(|worker| worker.trial.as_ref());
-        let tried = trial.and_then(|trial| trial.iter().find(|(name, _)| name == function)).cloned();
+    pub(super) fn canary_cannot_serve(&mut self, worker: &Worker, function: &str, reason: &str, now: Duration) -> bool {
+        let tried = worker.trial.iter().flatten().find(|(name, _)| name == function).cloned();
         if let Some(tried) = &tried {
             self.reject(tried, reason, now);
         }

@@ -1,9 +1,11 @@
-//! The start: complete when every planned worker is loaded, and told to whoever waits for it.
+//! The start: complete when every planned worker is loaded or is known not to come, and told to whoever waits for it,
+//! with what is not served and why; in any case when the time of a start is over.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::servers::Server;
-use super::{Action, Core, Phase, group_key};
+use super::{Action, Core, Phase, Worker, group_key};
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::Life;
 
@@ -23,12 +25,41 @@ impl Core {
         self.servers.iter().any(|server| server.resolving).then(|| self.started.saturating_add(MOMENT))
     }
 
-    /// Plans for the first time, once everything is known, whichever answer was the last one.
+    /// Plans for the first time, once everything is known, whichever answer was the last one; or with what is known by
+    /// then, where a directory, a library or a name takes its time.
     pub(super) fn complete_start(&mut self, now: Duration) {
-        if self.phase == Phase::Starting && self.is_complete(now) {
+        if self.phase == Phase::Starting && (self.is_complete(now) || now >= self.start_deadline()) {
             self.phase = Phase::Running;
+            self.planned_at = now;
             self.replan(self.started);
         }
+    }
+
+    /// When the start is told, whatever is missing.
+    fn start_deadline(&self) -> Duration {
+        match self.phase {
+            Phase::Starting => self.started.saturating_add(self.config.start_timeout),
+            _ => {
+                let functions: Vec<String> = self.planned_functions().into_iter().map(str::to_owned).collect();
+                self.planned_at.saturating_add(self.start_timeout(&functions))
+            }
+        }
+    }
+
+    /// Whether it is told now whatever is missing. What has only just started, in place of one that hung, is given a
+    /// moment.
+    fn is_late(&self, now: Duration) -> bool {
+        let deadline = self.start_deadline();
+        let just_started = self.starting().any(|worker| now < worker.born.saturating_add(MOMENT));
+        now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started)
+    }
+
+    fn starting(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values().filter(|worker| matches!(worker.life, Life::Starting { .. }))
+    }
+
+    fn planned_functions(&self) -> BTreeSet<&str> {
+        self.plan.groups.iter().flat_map(|group| group.functions.iter().map(String::as_str)).collect()
     }
 
     /// Tells once how the start went.
@@ -36,39 +67,72 @@ impl Core {
         if self.announced || !self.is_running() {
             return;
         }
+        let late = self.is_late(now);
         let refused: Vec<String> =
             self.catalog.refused().map(|(name, path, reason)| format!("{name}: {path}: {reason}")).collect();
         if !refused.is_empty() && self.config.strict {
             return self.fail(format!("strict is set, and not every library can be used: {}", refused.join("; ")));
         }
-        if self.plan.groups.is_empty() {
+        if self.plan.groups.is_empty() && self.catalog.is_settled() {
             return self.nothing_to_serve(&refused);
         }
-        if !self.is_loaded(now) {
+        if !late && !self.is_loaded(now) {
             return;
         }
         let loaded: Vec<Life> =
             self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
-        if loaded.is_empty() {
+        // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
+        // be said.
+        let may_come = self.is_refused(now) || !self.catalog.is_settled() || self.starting().next().is_some();
+        if loaded.is_empty() && !(late && may_come) {
+            if may_come {
+                return;
+            }
             let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
             return self.fail(reason);
         }
         let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < since.saturating_add(MOMENT));
         let answers = !self.servers.iter().all(Server::is_down);
-        if loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting)) {
+        let on_their_way =
+            loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting));
+        if on_their_way && !late {
             return;
         }
+        let unserved = self.unserved(now);
+        if !unserved.is_empty() && self.config.strict {
+            return self.fail(format!("strict is set, and not every function can be served: {}", unserved.join("; ")));
+        }
+        self.announce(loaded.len(), refused, unserved, now);
+    }
+
+    fn announce(&mut self, workers: usize, mut notes: Vec<String>, unserved: Vec<String>, now: Duration) {
         self.announced = true;
-        let functions = self.plan.groups.iter().flat_map(|group| &group.functions);
-        let functions = functions.collect::<std::collections::BTreeSet<_>>().len();
+        let functions = self.planned_functions().len();
         let seconds = seconds(now.saturating_sub(self.started));
-        self.tell(Event::Started { workers: loaded.len(), functions, seconds });
-        let mut notes = refused;
+        self.tell(Event::Started { workers, functions, seconds });
+        notes.extend(unserved);
         let down = self.servers.iter().filter(|server| server.workers() == 0);
         notes.extend(
             down.map(|server| format!("job server {} does not answer yet; it is tried again and again", server.name)),
         );
         self.do_next(Action::Announce((!notes.is_empty()).then(|| notes.join("\n"))));
+    }
+
+    /// A sentence for every function that no worker has loaded, and for what is not known yet.
+    fn unserved(&self, now: Duration) -> Vec<String> {
+        let is_loaded = |name: &str| {
+            let mut loaded = self.workers.values().filter(|worker| worker.life.is_loaded());
+            loaded.any(|worker| worker.functions.iter().any(|(own, _)| own == name))
+        };
+        let planned = self.planned_functions().into_iter().filter(|name| !is_loaded(name));
+        let planned = planned.map(|name| format!("{name} is not served: {}", self.why_unserved(name, now)));
+        let unknown = match self.catalog.was_scanned() {
+            true => None,
+            false => Some("the worker directories are still being read".to_owned()),
+        };
+        let probing = self.catalog.probing().filter(|name| self.catalog.version(name).is_none());
+        let probing = probing.map(|name| format!("{name} is not served: its library is still being looked at"));
+        planned.chain(probing).chain(unknown).collect()
     }
 
     fn nothing_to_serve(&mut self, refused: &[String]) {
@@ -111,21 +175,24 @@ impl Core {
             let wanted: Vec<String> =
                 group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
             let failing = self.groups_failing.contains_key(&key)
-                || group.functions.iter().any(|name| self.functions_failing.contains_key(name));
+                || group.functions.iter().any(|name| self.functions_failing.contains_key(name))
+                || self.is_refused(now);
             let waits = wanted.is_empty() || (failing && self.room(&key, &wanted, now) == 0);
-            loaded >= group.count as usize || (starting == 0 && waits)
+            // One that is being tried alone has one worker for now.
+            let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
+            loaded >= count || (starting == 0 && waits)
         })
     }
 
-    /// When the start goes on although a job server's name or itself has not answered.
-    pub(super) fn startup_due(&self) -> Option<Duration> {
-        if self.phase == Phase::Starting {
-            return self.resolved_by();
-        }
+    /// When the start goes on although a job server's name or itself has not answered, or a worker has not loaded.
+    pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
+        let resolved = self.resolved_by().filter(|_| self.phase == Phase::Starting);
         let waiting = self.workers.values().filter_map(|worker| match worker.life {
             Life::Loaded { since } => Some(since.saturating_add(MOMENT)),
             _ => None,
         });
-        waiting.max().filter(|_| !self.announced)
+        let deadline = self.start_deadline();
+        let due = resolved.into_iter().chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
+        due.filter(|_| !self.announced)
     }
 }

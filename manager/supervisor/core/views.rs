@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Core, Phase};
+use super::{Core, Phase, Stage};
+use crate::supervisor::life::Life;
 use crate::supervisor::reconcile::WorkerId;
 
 /// A function for status.
@@ -86,10 +87,32 @@ impl Core {
                     .or(self.catalog.next(&name).map(|next| format!("version {} is being tried", next.hash)))
                     .or(self.failures.get(&name).filter(|_| failing).cloned())
                     .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
-                    .or(left_out.map(|(_, reason)| format!("left out: {reason}"))),
+                    .or(self.isolation_note(&name))
+                    .or(left_out.map(|(_, reason)| format!("left out: {reason}")))
+                    .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now))),
                 name,
             }
         })
+    }
+
+    /// Why no worker serves a function that is planned: what is wrong, or how far the one that will has come.
+    pub(super) fn why_unserved(&self, function: &str, now: Duration) -> String {
+        let its = |worker: &&super::Worker| worker.functions.iter().any(|(name, _)| name == function);
+        let live = self.workers.values().filter(its).filter(|worker| worker.life.is_live());
+        let nearest = live.max_by_key(|worker| worker.life.is_loaded());
+        let failure = self.failures.get(function).cloned();
+        match nearest {
+            Some(worker) if worker.life.is_loaded() => match worker.life {
+                Life::Loaded { .. } => "its worker is loaded, and no job server has answered it yet".into(),
+                _ => "its worker is about to take jobs".into(),
+            },
+            Some(worker) => failure.map_or_else(
+                || worker.how_far(function),
+                |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
+            ),
+            None if self.is_refused(now) => self.refused.reason.clone(),
+            None => failure.or_else(|| self.last_failure.clone()).unwrap_or_else(|| "it waits for a worker".into()),
+        }
     }
 
     /// What a stored version is to its function.
@@ -142,5 +165,22 @@ impl Core {
     /// Files that are refused: function, path, reason.
     pub fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
         self.catalog.refused()
+    }
+}
+
+impl super::Worker {
+    /// How far its start has come, seen from one of its functions.
+    fn how_far(&self, function: &str) -> String {
+        let (does, index) = match self.stage {
+            Stage::Begins | Stage::Over => return "its worker is starting".into(),
+            Stage::Loading(index) => ("loading", index),
+            Stage::Making(index) => ("in the new() of", index),
+        };
+        match self.functions.get(index) {
+            Some((at, _)) if at == function && does == "loading" => "its library is being loaded".into(),
+            Some((at, _)) if at == function => "its worker is in its new()".into(),
+            Some((other, _)) => format!("its worker is starting, and is {does} {other}"),
+            None => "its worker is starting".into(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::isolation::load_order;
 use super::rollouts::Trial;
 use super::{Action, Core, Input, Key, Phase, Stage, Start, Worker};
 use crate::config::Config;
@@ -22,13 +23,16 @@ impl Core {
             .into_iter()
             .filter_map(|name| self.version_for(&name, trial.as_ref()).cloned().map(|version| (name, version)))
             .collect();
+        let named: Vec<_> = functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
+        let load_order = load_order(&named, &self.established, trial.as_deref().unwrap_or_default());
         let servers: Vec<usize> = self.used_servers().collect();
         let splay = clock::fraction(self.config.worker_restart_splay, self.random.f64());
         self.workers.insert(
             worker,
             Worker {
                 key: key.clone(),
-                functions: functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect(),
+                functions: named,
+                load_order: load_order.clone(),
                 life: Life::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
                 stage: Stage::Begins,
                 born: now,
@@ -49,11 +53,11 @@ impl Core {
         let dedicated = *key != Key::All;
         let servers =
             servers.iter().map(|n| &self.servers[*n]).map(|s| (s.name.clone(), s.addresses.clone())).collect();
-        self.do_next(Action::Start(Start { worker, functions, dedicated, generation, siblings, servers }));
+        self.do_next(Action::Start(Start { worker, functions, load_order, dedicated, generation, siblings, servers }));
     }
 
     /// The longest of the functions' times to start: they are loaded one after the other.
-    fn start_timeout(&self, functions: &[String]) -> Duration {
+    pub(super) fn start_timeout(&self, functions: &[String]) -> Duration {
         functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
     }
 
@@ -80,9 +84,15 @@ impl Core {
             if !is_new {
                 return;
             }
+            self.refused.reason = format!("no process could be started: {reason}");
             self.last_failure = Some(format!("no worker could be started: {reason}"));
             self.tell(Event::SpawnFailed { functions: worker.names(), reason });
         }
+    }
+
+    /// Whether the system has just refused a process.
+    pub(super) fn is_refused(&self, now: Duration) -> bool {
+        now < self.refused.until
     }
 
     /// A worker said something. Words about sockets are taken in elsewhere.
@@ -93,6 +103,7 @@ impl Core {
             Word::Loaded => {
                 self.reaches(id, Stage::Over);
                 self.happens(id, Happening::Loaded, now);
+                self.has_loaded(id, now);
             }
             Word::Ready => self.happens(id, Happening::Ready, now),
             Word::Serving => self.serves(id, now),
@@ -205,14 +216,20 @@ impl Core {
             return;
         };
         let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
-        let Some((function, _)) = worker.functions.get(function).cloned() else { return };
+        let Some(failed) = worker.functions.get(function).cloned() else { return };
+        let function = failed.0.clone();
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
         self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
         self.happens(id, Happening::CannotServe, now);
-        if !self.canary_cannot_serve(&id, &function, &reason, now) {
+        // Taken out, so that it can be looked at while others are changed.
+        let Some(worker) = self.workers.remove(&id) else { return };
+        if !self.is_isolated_by(&worker, &failed, &reason, now)
+            && !self.canary_cannot_serve(&worker, &function, &reason, now)
+        {
             self.blame(&function, Outside::Start, born, now);
         }
+        self.workers.insert(id, worker);
     }
 }
 
@@ -226,6 +243,8 @@ pub(super) struct Refused {
     until: Duration,
     /// How long that was from the last time; zero once a process was made.
     pause: Duration,
+    /// What the system said then.
+    pub(super) reason: String,
 }
 
 impl Input {

@@ -87,6 +87,7 @@ impl Effects {
         Orders {
             manager: std::process::id() as i32,
             functions: functions.collect(),
+            load_order: start.load_order.clone(),
             servers: start
                 .servers
                 .iter()

@@ -80,6 +80,14 @@ impl Event {
             Self::CannotServe { pid, function, reason } => {
                 format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
             }
+            Self::FunctionIsolated { function, reason } => format!(
+                "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: \
+                 {}",
+                escape(reason)
+            ),
+            Self::FunctionRejoined { function } => {
+                format!("{function}: starts beside the other functions again, and needs no workers of its own any more")
+            }
             Self::GivenUp { pid, function, version } => format!(
                 "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
                  another one is, as soon as it is there"

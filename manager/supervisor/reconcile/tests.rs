@@ -4,7 +4,7 @@ use super::*;
 
 /// `S` serving and fresh, `s` starting and fresh, `c` connecting, `r` ready, `g` going; `F` serving with few runs left,
 /// `N` with none; `O`, `o`, `G` serving, starting and going, but old; `L` leaving; `K`, `k`, `q` a canary that serves,
-/// is ready, starts.
+/// is ready, starts; `B` serves beside all others what nobody else does.
 fn members(text: &str) -> Vec<Member> {
     let life = |c| match c {
         's' | 'o' | 'q' => at("starting"),
@@ -22,9 +22,10 @@ fn members(text: &str) -> Vec<Member> {
     let member = |(n, c): (usize, char)| Member {
         id: WorkerId(n as u64),
         life: life(c),
-        fresh: !matches!(c, 'O' | 'o' | 'G'),
+        fresh: !matches!(c, 'O' | 'o' | 'G' | 'B'),
         runs: runs(c),
         canary: matches!(c, 'K' | 'k' | 'q'),
+        kept: c == 'B',
     };
     text.chars().enumerate().map(member).collect()
 }
@@ -83,6 +84,11 @@ fn what_is_compared_with_what_should_be() {
         ("no surge: and waits while more than it is missing", "OSgrk", 3, 0, 0, vec![], vec![(3, Replaced)]),
         ("no surge: its place is free again", "SL", 2, 0, 1, vec![], vec![]),
         ("no surge: an old one that is just going has a place", "Gr", 1, 0, 0, vec![], vec![(0, Surplus)]),
+        ("what only an old one serves goes on beside the others", "BS", 1, 1, 0, vec![], vec![]),
+        ("who does is nobody's predecessor", "BB", 2, 1, 2, vec![], vec![]),
+        ("and takes nobody's place", "Br", 1, 1, 0, vec![1], vec![]),
+        ("also where none is wanted", "B", 0, 1, 0, vec![], vec![]),
+        ("no surge: it is at work", "Br", 1, 0, 0, vec![], vec![]),
         ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
     ] {
         let dismiss = dismiss.into_iter().map(|(id, why)| (WorkerId(id), why)).collect();
@@ -142,7 +148,7 @@ impl Walk {
 
     fn starts(&mut self, canary: bool) {
         let id = WorkerId(self.next);
-        self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many, canary });
+        self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many, canary, kept: false });
         self.next += 1;
     }
 

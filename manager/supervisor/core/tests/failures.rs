@@ -13,14 +13,22 @@ fn a_library_that_fails_in_new_is_tried_again_and_again_while_the_others_work() 
         stage.says(id, Word::CannotServe { function, reason: "its new() failed: no database".into() });
         stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
     }
-    assert_eq!(stage.did(), ["start good", "start good"], "without the one that fails");
+    assert_eq!(stage.did(), ["kill 2", "start good", "start good"], "without the one that fails");
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "both starts were one failure");
     stage.serves(3).serves(4);
     assert!(stage.did().pop().unwrap().starts_with("announce"), "what can be served is served");
     stage.later(Duration::from_secs(1));
-    assert_eq!(stage.did(), ["start bad+good"], "one at a time, beside the workers that serve");
+    assert_eq!(stage.did(), ["start bad"], "alone, at nobody's expense");
     stage.serves(5);
-    assert_eq!(stage.did(), ["go 5", "leave 3"]);
+    assert_eq!(stage.did(), ["go 5"]);
+    stage.later(Duration::from_secs(1));
+    assert_eq!(stage.did(), ["start bad+good"], "it works, so it goes back to the others");
+    stage.serves(6);
+    assert_eq!(stage.did(), ["go 6", "leave 3"]);
+    stage.leaves(3);
+    assert_eq!(stage.did(), ["start bad+good"]);
+    stage.serves(7);
+    assert_eq!(stage.did(), ["go 7", "leave 4", "leave 5"], "and when they all serve it its own has nothing to do");
 }
 
 #[test]

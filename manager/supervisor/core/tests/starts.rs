@@ -126,12 +126,12 @@ fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
         dies_starting(&mut stage, 1, word(bad), end);
         assert_eq!(stage.did(), ["start good"], "{expected}");
         assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
-        assert_eq!(note(&stage, "good"), None);
+        assert_eq!(note(&stage, "good").as_deref(), Some("its worker is starting"));
         let line = stage.events.iter().find(|event| matches!(event, Event::WorkerDied(_))).unwrap().line();
         assert!(line.starts_with(told), "{line}");
         stage.serves(2).did();
         stage.later(Duration::from_secs(1));
-        assert_eq!(stage.did(), ["start bad+good"], "{expected}: tried again");
+        assert_eq!(stage.did(), ["start bad"], "{expected}: tried again, alone");
     }
 }
 
@@ -176,7 +176,12 @@ fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
         stage.serves(2);
         assert_eq!(stage.did(), ["go 2"]);
         way(&mut stage);
-        assert_eq!(stage.did(), ["announce None"]);
+        let told = stage.did().pop().unwrap();
+        assert!(told.starts_with("announce Some(\"bad is not served: "), "{told}");
+        assert!(
+            ["no database", "exited with code 3 in its new()", "125"].iter().any(|why| told.contains(why)),
+            "{told}"
+        );
     }
 }
 
@@ -268,8 +273,9 @@ fn why_a_function_waits_is_shown_also_where_it_was_a_job() {
     let mut stage = Stage::new("[GearmanManager]\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
     for id in 1..=6 {
+        stage.serves(id);
         assert_eq!(note(&stage, "a"), None);
-        stage.serves(id).dies_in_job(id, 0);
+        stage.dies_in_job(id, 0);
     }
     assert_eq!(note(&stage, "a").as_deref(), Some("a worker killed by SIGKILL in job H:a:1"));
 }
@@ -285,4 +291,73 @@ fn the_version_before_goes_on() {
     assert_eq!(stage.did(), [""; 0]);
     assert_eq!(stage.ids(), [1, 2, 3, 4]);
     assert!(note(&stage, "a").unwrap().contains("125"));
+}
+
+/// M18: whatever does not come, the start is told in time, with every function that is not served and why.
+#[test]
+fn the_start_is_told_in_time_and_names_what_is_not_served() {
+    let timeout = Duration::from_secs(3);
+    let fails: fn(&mut Stage, u64) = |stage, id| {
+        let place = place_of(stage, id as usize - 1, "bad");
+        stage.says(id, Word::CannotServe { function: place, reason: "no database".into() });
+        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+    };
+    let hangs: fn(&mut Stage, u64) = |stage, id| {
+        let place = place_of(stage, id as usize - 1, "bad");
+        stage.says(id, Word::Making { function: place });
+    };
+    let refused: fn(&mut Stage, u64) = |stage, id| {
+        drop(stage.core.handle(Input::SpawnFailed { worker: WorkerId(id), reason: "EAGAIN".into() }, stage.now))
+    };
+    for (ini, bad, word) in [
+        ("count = 0", fails, "no database"),
+        ("count = 0", hangs, "not ready within start_timeout: it was in its new()"),
+        ("count = 0", refused, "no process could be started: EAGAIN"),
+        ("count = 2", fails, "no database"),
+        ("count = 2", hangs, "not ready within start_timeout: it was in its new()"),
+    ] {
+        for strict in [false, true] {
+            let ini = format!("[GearmanManager]\nstart_timeout = 3\nstrict = {}\n{ini}", u8::from(strict));
+            let mut stage = Stage::new(&ini);
+            stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1));
+            let (begun, mut done, mut told) = (stage.now, 0, None);
+            while told.is_none() {
+                while done < stage.started.len() {
+                    done += 1;
+                    match stage.started[done - 1].functions.iter().any(|(name, _)| name == "bad") {
+                        true => bad(&mut stage, done as u64),
+                        false => drop(stage.serves(done as u64)),
+                    }
+                }
+                told = stage.did().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"));
+                let due = stage.core.next_due(stage.now).unwrap_or(stage.now + timeout);
+                let step = if told.is_none() { due.saturating_sub(stage.now) } else { Duration::ZERO };
+                stage.later(step);
+                assert!(stage.now - begun <= timeout + Duration::from_secs(1), "{ini}: too late");
+            }
+            let told = told.unwrap();
+            assert!(told.starts_with(if strict { "fail 1: strict is set" } else { "announce Some" }), "{ini}: {told}");
+            assert!(told.contains(&format!("bad is not served: {word}")), "{ini}: {told}");
+            assert!(!told.contains("good"), "{ini}: {told}");
+        }
+    }
+}
+
+/// A directory, a library or a name that takes its time holds up nobody for longer than a start may take.
+#[test]
+fn what_is_not_known_in_time_is_named_and_comes_later() {
+    let mut unread = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
+    unread.later(Duration::from_secs(3)).later(Duration::from_secs(4));
+    let told = unread.did().pop().unwrap();
+    assert!(told.contains("the worker directories are still being read"), "{told}");
+
+    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).did();
+    stage.later(Duration::from_secs(3));
+    assert_eq!(stage.did(), ["start good"]);
+    stage.serves(1);
+    let told = stage.did().pop().unwrap();
+    assert!(told.contains("bad is not served: its library is still being looked at"), "{told}");
+    stage.input(found("bad", 1));
+    assert!(stage.did().contains(&"start bad".to_owned()));
 }

@@ -1,0 +1,372 @@
+//! Functions that do not start beside others in one process: a library that needs more static TLS than is left, one that
+//! needs another version of a library that is loaded already, or a `new()` that takes what another has taken.
+//!
+//! A function that fails to start in an all-functions worker is started alone, while the others go on without it. Once
+//! it starts alone it is tried beside the others again: where it fails there, it is the company that it does not bear,
+//! and it gets workers of its own, until it or one of the others is another. So no failure of one function is ever
+//! tried at the expense of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Core, Key, Worker};
+use crate::plan::{Group, Placement};
+use crate::supervisor::event::Event;
+use crate::supervisor::life::Life;
+use crate::supervisor::reconcile::{Runs, WorkerId};
+
+/// A version of a function, by name and hash.
+type Named = (String, String);
+
+/// A function that failed to start in an all-functions worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Isolated {
+    /// Hash of the version that failed.
+    version: String,
+    reason: String,
+    /// What was loaded before it in that worker.
+    beside: Vec<Named>,
+    state: Isolation,
+    /// Whether it was told that it has workers of its own.
+    told: bool,
+}
+
+/// How much is known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    /// Whether it starts alone is being found out.
+    Alone,
+    /// It does: now it is tried beside the others again.
+    Rejoining,
+    /// It starts alone and fails beside the others.
+    Confirmed,
+}
+
+impl Core {
+    /// Where functions are served that the all-functions workers cannot have.
+    pub(super) fn placements(&self) -> BTreeMap<String, Placement> {
+        let current = self.isolated.iter().filter(|(name, isolated)| self.is_current(name, &isolated.version));
+        let placement = |state| match state {
+            Isolation::Alone | Isolation::Confirmed => Placement::Isolated,
+            Isolation::Rejoining => Placement::Rejoining,
+        };
+        current.map(|(name, isolated)| (name.clone(), placement(isolated.state))).collect()
+    }
+
+    fn is_current(&self, name: &str, hash: &str) -> bool {
+        self.catalog.version(name).is_some_and(|version| version.hash == hash)
+    }
+
+    /// A function failed to start in this worker, which is taken out. True where that was beside others: it says nothing
+    /// yet of how it does alone, which is found out next.
+    pub(super) fn is_isolated_by(&mut self, worker: &Worker, failed: &Named, reason: &str, now: Duration) -> bool {
+        let (name, hash) = failed;
+        let beside: Vec<Named> = worker.loaded_before(name).cloned().collect();
+        let is_tried = worker.trial.iter().flatten().any(|tried| tried == failed);
+        if is_tried {
+            // A new version that fails alone is bad. Where two must never be at work, there is no place to try it in.
+            if beside.is_empty() || self.is_mutex(name) {
+                return false;
+            }
+        } else if !self.may_be_isolated(worker, failed) {
+            return false;
+        }
+        self.established.remove(failed);
+        let before = self.isolated.get(name).filter(|isolated| isolated.version == *hash);
+        let state = match before.map(|isolated| isolated.state) {
+            _ if beside.is_empty() => Isolation::Alone,
+            Some(Isolation::Rejoining | Isolation::Confirmed) => Isolation::Confirmed,
+            _ if self.starts_alone(name, hash) => Isolation::Confirmed,
+            Some(Isolation::Alone) | None => Isolation::Alone,
+        };
+        let (told, is_alone) = (before.is_some_and(|isolated| isolated.told), beside.is_empty());
+        let isolated = Isolated { version: hash.clone(), reason: reason.to_owned(), beside, state, told };
+        self.isolated.insert(name.clone(), isolated);
+        self.tell_isolated(name);
+        self.replan(now);
+        !is_alone
+    }
+
+    /// Whether the function is to be kept away from the all-functions workers: it failed in one of them, or alone while
+    /// they are to have it, too. Not where it is all they have.
+    fn may_be_isolated(&self, worker: &Worker, (name, hash): &Named) -> bool {
+        match worker.key {
+            Key::All => worker.functions.len() > 1,
+            Key::Only(_) => {
+                let all = self.plan.groups.iter().find(|group| !group.dedicated);
+                let is_shared = all.is_some_and(|all| all.functions.len() > 1 && all.functions.contains(name));
+                is_shared && !self.starts_alone(name, hash)
+            }
+        }
+    }
+
+    fn tell_isolated(&mut self, name: &str) {
+        let Some(isolated) = self.isolated.get_mut(name).filter(|isolated| isolated.state == Isolation::Confirmed)
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut isolated.told, true) {
+            let (function, reason) = (name.to_owned(), isolated.reason.clone());
+            self.tell(Event::FunctionIsolated { function, reason });
+        }
+    }
+
+    /// Whether a worker of this version alone has loaded it, and is there.
+    fn starts_alone(&self, name: &str, hash: &str) -> bool {
+        self.alone(name, hash).any(|worker| worker.life.is_loaded())
+    }
+
+    fn alone<'a>(&'a self, name: &'a str, hash: &'a str) -> impl Iterator<Item = &'a Worker> {
+        let is_alone = move |worker: &&Worker| {
+            worker.life.is_live() && matches!(worker.functions.as_slice(), [(n, h)] if n == name && h == hash)
+        };
+        self.workers.values().filter(is_alone)
+    }
+
+    /// A worker has loaded all its functions: those of an all-functions worker bear each other.
+    pub(super) fn has_loaded(&mut self, id: WorkerId, now: Duration) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == Key::All) else { return };
+        let functions = worker.functions.clone();
+        self.established.extend(functions.iter().cloned());
+        let rejoined = |(name, hash): &&Named| {
+            let isolated = self.isolated.get(name).filter(|isolated| isolated.version == *hash);
+            isolated.is_some_and(|isolated| isolated.state == Isolation::Rejoining)
+        };
+        let rejoined: Vec<String> = functions.iter().filter(rejoined).map(|(name, _)| name.clone()).collect();
+        for function in &rejoined {
+            if self.isolated.remove(function).is_some_and(|isolated| isolated.told) {
+                self.tell(Event::FunctionRejoined { function: function.clone() });
+            }
+        }
+        if !rejoined.is_empty() {
+            self.replan(now);
+        }
+    }
+
+    /// Functions whose workers of their own have come up, or gone, since.
+    pub(super) fn advance_isolation(&mut self, now: Duration) {
+        let others_settled = self.isolated.is_empty() || self.others_have_settled(now);
+        let changed = |(name, isolated): (&String, &Isolated)| {
+            let proven = self.is_proven_alone(name, &isolated.version, now);
+            let state = match isolated.state {
+                Isolation::Alone if proven && others_settled => Isolation::Rejoining,
+                Isolation::Rejoining if !proven => Isolation::Alone,
+                _ => return None,
+            };
+            self.is_current(name, &isolated.version).then(|| (name.clone(), state))
+        };
+        let changes: Vec<(String, Isolation)> = self.isolated.iter().filter_map(changed).collect();
+        for (name, state) in &changes {
+            if let Some(isolated) = self.isolated.get_mut(name) {
+                isolated.state = *state;
+            }
+        }
+        if !changes.is_empty() {
+            self.replan(now);
+        }
+    }
+
+    /// Whether the all-functions workers are where they will stay: what is tried beside them takes nothing from them then.
+    fn others_have_settled(&self, now: Duration) -> bool {
+        let all = || self.workers.values().filter(|worker| worker.key == Key::All && worker.trial.is_none());
+        let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
+        let enough = all().filter(|worker| worker.life.is_serving()).count() >= planned;
+        all().all(|worker| match worker.life {
+            Life::Starting { .. } | Life::Going => false,
+            Life::Ready => enough,
+            Life::Loaded { since } => now >= since.saturating_add(self.config.connect_timeout),
+            Life::Serving { .. } | Life::Leaving { .. } | Life::Dying { .. } => true,
+        })
+    }
+
+    /// Whether a group is that of a function of which it is being found out whether it needs one.
+    pub(super) fn is_being_isolated(&self, key: &Key) -> bool {
+        let Key::Only(function) = key else { return false };
+        self.isolated.get(function).is_some_and(|isolated| isolated.state != Isolation::Confirmed)
+    }
+
+    /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
+    fn is_proven_alone(&self, name: &str, hash: &str, now: Duration) -> bool {
+        let healthy_after = self.config.healthy_after;
+        let trial = self.functions_failing.get(name).filter(|backoff| backoff.is_on_trial(now, healthy_after));
+        self.alone(name, hash).filter(|worker| worker.trial.is_none()).any(|worker| match (trial, worker.life) {
+            (None, life) => life.is_loaded(),
+            (Some(backoff), Life::Serving { since }) => now >= since.saturating_add(backoff.trial()),
+            (Some(_), _) => false,
+        })
+    }
+
+    /// The configuration or a library has changed: what has workers of its own may do without them now.
+    pub(super) fn reconsider_isolation(&mut self) {
+        let Self { isolated, catalog, established, .. } = self;
+        let is = |name: &str, hash: &str| catalog.version(name).is_some_and(|version| version.hash == hash);
+        let tried = |name: &str, hash: &str| catalog.next(name).is_some_and(|next| next.hash == hash);
+        established.retain(|(name, hash)| is(name, hash) || tried(name, hash));
+        isolated.retain(|name, isolated| is(name, &isolated.version) || tried(name, &isolated.version));
+        for isolated in isolated.values_mut().filter(|isolated| isolated.state == Isolation::Confirmed) {
+            if !isolated.beside.iter().all(|(name, hash)| is(name, hash)) {
+                isolated.state = Isolation::Rejoining;
+            }
+        }
+    }
+
+    /// What failed before says nothing any more: what starts alone is tried beside the others again.
+    pub(super) fn rejoin_all(&mut self) {
+        self.isolated.retain(|_, isolated| isolated.state != Isolation::Alone);
+        self.isolated.values_mut().for_each(|isolated| isolated.state = Isolation::Rejoining);
+    }
+
+    /// As [`rejoin_all`](Self::rejoin_all), for one function.
+    pub(super) fn rejoin(&mut self, function: &str) {
+        if self.isolated.get(function).is_some_and(|isolated| isolated.state == Isolation::Alone) {
+            self.isolated.remove(function);
+        } else if let Some(isolated) = self.isolated.get_mut(function) {
+            isolated.state = Isolation::Rejoining;
+        }
+    }
+
+    /// Whether this version failed to start in an all-functions worker, and has a worker of its own or is to have one.
+    pub(super) fn is_isolated(&self, function: &str, hash: &str) -> bool {
+        self.isolated.get(function).is_some_and(|isolated| isolated.version == hash)
+    }
+
+    /// How many workers of its own may start for a function of which that is being found out: one, and not while the
+    /// others start, which must find what they need. While it is tried beside the others, those it has anyway.
+    pub(super) fn isolation_room(&self, key: &Key) -> usize {
+        let Key::Only(function) = key else { return usize::MAX };
+        let Some(isolated) = self.isolated.get(function) else { return usize::MAX };
+        let live = self.alone(function, &isolated.version).count();
+        match isolated.state {
+            Isolation::Confirmed => usize::MAX,
+            Isolation::Alone => {
+                let starts = |worker: &Worker| worker.key == Key::All && matches!(worker.life, Life::Starting { .. });
+                usize::from(live == 0 && !self.workers.values().any(starts))
+            }
+            Isolation::Rejoining => {
+                let planned = self.plan.groups.iter().filter(|group| group.functions.contains(function));
+                let (own, all): (Vec<_>, Vec<_>) = planned.partition(|group| group.dedicated);
+                let count = |groups: Vec<&Group>| groups.iter().map(|group| group.count as usize).sum::<usize>();
+                count(own).saturating_sub(count(all)).max(1).saturating_sub(live)
+            }
+        }
+    }
+
+    /// The workers of a group that have to stay although they are old: they serve what no new one of their group could
+    /// (it is not among the `wanted`), and nothing else serves enough of.
+    pub(super) fn kept(&self, key: &Key, wanted: &[String], old: Vec<(WorkerId, &Worker)>) -> BTreeSet<WorkerId> {
+        let old: Vec<(WorkerId, &Worker)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
+        let names = |worker: &'_ Worker| worker.names().into_iter().filter(|name| !wanted.contains(name));
+        let missed: BTreeSet<String> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
+        // So many more serve each of them than are planned to: so many may go.
+        let mut spare: BTreeMap<String, usize> = BTreeMap::new();
+        for name in missed.into_iter().filter(|name| self.plan.planned(name) > 0) {
+            let beyond = self.covering(&name, key).saturating_sub(self.plan.planned(&name) as usize);
+            spare.insert(name, beyond);
+        }
+        let mut kept = BTreeSet::new();
+        for (id, worker) in old {
+            let needed: Vec<String> = names(worker).filter(|name| spare.contains_key(name)).collect();
+            if needed.iter().any(|name| spare.get(name) == Some(&0)) {
+                kept.insert(id);
+                continue;
+            }
+            for name in needed {
+                spare.entry(name).and_modify(|beyond| *beyond -= 1);
+            }
+        }
+        kept
+    }
+
+    /// Workers that serve a function. Where two must never do so at once, also those of other groups that are ready to.
+    fn covering(&self, function: &str, key: &Key) -> usize {
+        let mutex = self.is_mutex(function);
+        let covers = |worker: &&Worker| {
+            let is_ready = mutex && worker.key != *key && matches!(worker.life, Life::Ready) && worker.trial.is_none();
+            worker.serves(function) && (is_counted(worker) || is_ready)
+        };
+        self.workers.values().filter(covers).count()
+    }
+
+    /// Whether no worker more than planned may serve the function at any time.
+    fn is_mutex(&self, function: &str) -> bool {
+        let groups = self.plan.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));
+        let surge = groups.map(|group| self.config.rollout_surge(function).of(group.count)).max();
+        surge == Some(0)
+    }
+
+    /// Whether the worker may go to work beside those of other groups.
+    pub(super) fn may_admit(&self, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get(&id) else { return false };
+        worker.functions.iter().filter(|(name, _)| self.is_mutex(name)).all(|(name, _)| {
+            let is_at_work = |other: &&Worker| {
+                other.key != worker.key && other.serves(name) && (other.life.is_admitted() || !other.life.is_live())
+            };
+            self.workers.values().filter(is_at_work).count() < self.plan.planned(name) as usize
+        })
+    }
+
+    /// What there is to say of where a function is served.
+    pub(super) fn isolation_note(&self, function: &str) -> Option<String> {
+        let isolated = self.isolated.get(function).filter(|isolated| self.is_current(function, &isolated.version))?;
+        let reason = &isolated.reason;
+        Some(match isolated.state {
+            Isolation::Alone => format!("it is tried in a worker of its own, since it failed beside others: {reason}"),
+            Isolation::Rejoining => format!("it is tried beside the others again, where it failed before: {reason}"),
+            Isolation::Confirmed => format!("it has workers of its own, since it fails beside the others: {reason}"),
+        })
+    }
+}
+
+/// Whether it takes jobs and may go on doing so.
+fn is_counted(worker: &Worker) -> bool {
+    worker.life.is_serving() && worker.trial.is_none() && worker.runs != Runs::None
+}
+
+impl Worker {
+    fn serves(&self, function: &str) -> bool {
+        self.functions.iter().any(|(name, _)| name == function)
+    }
+
+    /// What was loaded before this function.
+    fn loaded_before<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Named> {
+        let order = self.load_order.iter().filter_map(|place| self.functions.get(*place));
+        order.take_while(move |(before, _)| before != name)
+    }
+}
+
+/// In which order a worker loads its functions (places in `functions`): those first that are known to bear each other, in
+/// the same order every time, so that a failure is always that of the one that is new; what is only tried is last.
+pub(super) fn load_order(functions: &[Named], established: &BTreeSet<Named>, tried: &[Named]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..functions.len()).collect();
+    order.sort_by_key(|place| {
+        let function = &functions[*place];
+        (tried.contains(function), !established.contains(function), &function.0)
+    });
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_is_loaded_after_what_works() {
+        let named = |text: &str| -> Vec<Named> {
+            text.split_whitespace().map(|name| (name.trim_end_matches('\'').to_owned(), name.to_owned())).collect()
+        };
+        for (functions, established, tried, expected) in [
+            ("c b a", "", "", "a b c"),
+            ("c a b", "", "", "a b c"),
+            ("c b a", "c", "", "c a b"),
+            ("d c b a", "d c", "", "c d a b"),
+            ("a' b c", "a b c", "", "b c a'"),
+            ("a' b c", "a b", "a'", "b c a'"),
+            ("a' b c", "a' b", "a'", "b c a'"),
+        ] {
+            let all = named(functions);
+            let order = load_order(&all, &named(established).into_iter().collect(), &named(tried));
+            let order: Vec<&str> = order.into_iter().map(|place| all[place].1.as_str()).collect();
+            assert_eq!(order.join(" "), expected, "{functions}, of which {established} are established");
+        }
+    }
+}
