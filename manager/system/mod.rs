@@ -28,3 +28,4 @@ pub mod spawn;
 pub mod stop_signal;
 pub mod title;
 pub mod tunables;
+pub mod unsent;

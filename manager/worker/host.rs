@@ -14,6 +14,7 @@ use gm_plugin_api::abi::{Host, RSlice, RStr};
 
 use crate::gearman::packet::{ArgumentError, encode};
 use crate::system::fork;
+use crate::worker::journal::job_name;
 use crate::worker::line;
 use crate::worker::orders::JobName;
 use crate::worker::sender::{Sender, lock, send_part};
@@ -132,10 +133,7 @@ fn say(job: u64, level: u8, text: &str) {
 /// What a log line calls the job, where it is still in hand.
 fn name_of(job: u64) -> Option<JobName> {
     let current = current();
-    (job != 0 && current.number == job).then(|| JobName {
-        function: current.function.clone(),
-        handle: String::from_utf8_lossy(&current.handle).into_owned(),
-    })
+    (job != 0 && current.number == job).then(|| job_name(&current.function, &current.handle))
 }
 
 extern "C" fn stopping(_job: u64) -> bool {

@@ -5,6 +5,7 @@ use gm_plugin_api::abi::{RString, RVec, RawFail};
 use crate::gearman::packet::{ArgumentError, Assigned, encode};
 use crate::system::clock;
 use crate::system::page::{JobEnd, JobStart, PageWriter};
+use crate::worker::line::cut;
 use crate::worker::plugin::{Function, Outcome, explain};
 
 /// A job that ran, or could not be run.
@@ -69,14 +70,25 @@ fn failure(message: String) -> RawFail {
     }
 }
 
-/// A result that no packet may carry is a failure, in those words.
+/// A result, or an exception, that no packet may carry is a failure, in those words.
 pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
+    let room = room(max_packet, overhead);
+    let beyond = |what, length| {
+        Err(failure(format!("its {what} of {length} bytes is larger than max_packet, {max_packet} bytes")))
+    };
     match outcome {
-        Ok(result) if (result.len() + overhead) as u64 > max_packet => {
-            Err(failure(format!("its result of {} bytes is larger than max_packet, {max_packet} bytes", result.len())))
+        Ok(result) if result.len() > room => beyond("result", result.len()),
+        Err(fail) if fail.kind == RawFail::EXCEPTION && fail.payload.len() > room => {
+            beyond("exception", fail.payload.len())
         }
         other => other,
     }
+}
+
+/// Bytes that fit into a packet beside its arguments.
+fn room(max_packet: u64, overhead: usize) -> usize {
+    let most = usize::try_from(max_packet.min(u64::from(u32::MAX))).unwrap_or(usize::MAX);
+    most.saturating_sub(overhead)
 }
 
 /// Whether the job found no object to run on, and the next one would not either.
@@ -84,13 +96,21 @@ pub fn is_unmade(outcome: &Outcome) -> bool {
     matches!(outcome, Err(fail) if fail.kind == RawFail::UNMADE)
 }
 
-/// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned.
+/// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned. Of an outcome that is
+/// [`within`] the bounds.
 ///
-/// A failure is a warning with the reason, then the failure ([`encode::failure`]). An exception goes out only where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception does not end a job.
+/// A failure is a warning with the reason, cut where no packet may carry it, then the failure ([`encode::failure`]). An
+/// exception goes out only where the plugin asks for one, and a WORK_FAIL after it for servers on which an exception
+/// does not end a job.
 ///
 /// # Errors
 /// A handle no packet can carry; a server cannot send one.
-pub fn answer<'a>(outcome: &'a Outcome, handle: &[u8], head: &mut Vec<u8>) -> Result<&'a [u8], ArgumentError> {
+pub fn answer<'a>(
+    outcome: &'a Outcome,
+    handle: &[u8],
+    max_packet: u64,
+    head: &mut Vec<u8>,
+) -> Result<&'a [u8], ArgumentError> {
     match outcome {
         Ok(result) => {
             encode::work_complete_head(head, handle, result.len())?;
@@ -103,7 +123,9 @@ pub fn answer<'a>(outcome: &'a Outcome, handle: &[u8], head: &mut Vec<u8>) -> Re
             Ok(&[])
         }
         Err(fail) => {
-            encode::failure(head, handle, &explain(fail))?;
+            // Its NUL, and the newline.
+            let text = cut(&explain(fail), room(max_packet, handle.len() + 2));
+            encode::failure(head, handle, &text)?;
             Ok(&[])
         }
     }
@@ -115,7 +137,7 @@ mod tests {
 
     fn packets(outcome: &Outcome) -> (Vec<u8>, Vec<u8>) {
         let mut head = Vec::new();
-        let data = answer(outcome, b"H:a:1", &mut head).unwrap().to_vec();
+        let data = answer(outcome, b"H:a:1", 100, &mut head).unwrap().to_vec();
         (head, data)
     }
 
@@ -153,5 +175,32 @@ mod tests {
         let Err(fail) = within(Ok(vec![0; 100].into()), 100, 6) else { panic!("let through") };
         assert_eq!(fail.message.as_str(), "its result of 100 bytes is larger than max_packet, 100 bytes");
         assert!(within(Ok(vec![0; 94].into()), 100, 6).is_ok());
+    }
+
+    #[test]
+    fn an_exception_beyond_max_packet_is_a_failure() {
+        let exception =
+            |length| RawFail { kind: RawFail::EXCEPTION, payload: vec![b'e'; length].into(), ..failure("x".into()) };
+        let Err(fail) = within(Err(exception(95)), 100, 6) else { panic!("a result") };
+        assert_eq!(fail.kind, RawFail::FAIL);
+        assert_eq!(fail.message.as_str(), "its exception of 95 bytes is larger than max_packet, 100 bytes");
+        let Err(fail) = within(Err(exception(94)), 100, 6) else { panic!("a result") };
+        assert_eq!(fail.kind, RawFail::EXCEPTION);
+        // More than a header can say, whatever may be configured.
+        assert_eq!(room(1 << 40, 6), u32::MAX as usize - 6);
+    }
+
+    #[test]
+    fn a_reason_beyond_max_packet_is_cut_to_fit() {
+        for (length, max_packet) in [(92, 100), (93, 100), (94, 100), (5_000, 100), (5_000, 30), (5_000, 3)] {
+            let mut head = Vec::new();
+            let outcome = Err(failure("\u{e9}".repeat(length / 2) + &"x".repeat(length % 2)));
+            answer(&outcome, b"H:a:1", max_packet, &mut head).unwrap();
+            let warned = u32::from_be_bytes(head[8..12].try_into().unwrap()) as usize;
+            assert!(warned <= max_packet.max(7) as usize, "{length} bytes, at most {max_packet}: {warned}");
+            assert!(head.ends_with(b"\0REQ\0\0\0\x0e\0\0\0\x05H:a:1"));
+            let text = std::str::from_utf8(&head[18..12 + warned]).unwrap();
+            assert_eq!(text.contains("...(truncated)"), length > 93 && max_packet >= 30, "{text}");
+        }
     }
 }

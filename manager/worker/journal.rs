@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::system::clock;
 use crate::system::page::JobEnd;
+use crate::worker::line::cut;
 use crate::worker::orders::JobName;
 use crate::worker::plugin::{Outcome, explain};
 use crate::worker::quota::{PERIOD, Turn};
@@ -12,6 +13,8 @@ use crate::worker::serve::Worker;
 /// Levels of what a worker itself logs of its jobs, as in [`Word::Log`](crate::worker::orders::Word::Log).
 const WORKER: u8 = 3;
 pub(super) const DEBUG: u8 = 4;
+/// A job's handle is cut here, in bytes.
+const HANDLE_CUT: usize = 2048;
 
 impl Worker {
     /// Logs something about what a server answers, unless too much of that was logged lately.
@@ -61,5 +64,7 @@ impl Worker {
 }
 
 pub(super) fn job_name(function: &str, handle: &[u8]) -> JobName {
-    JobName { function: function.to_owned(), handle: String::from_utf8_lossy(handle).into_owned() }
+    // What a server calls a job may be longer than any line, or message.
+    let handle = cut(&String::from_utf8_lossy(handle), HANDLE_CUT);
+    JobName { function: function.to_owned(), handle }
 }

@@ -46,6 +46,7 @@ impl Worker {
         let unsent = connection.sender().has_pending();
         match connection.talk.farewell() {
             Farewell::Done if !unsent => self.part(server, now),
+            _ if late && connection.takes_bytes() => self.leave_later(now),
             _ if late => {
                 let seconds = self.limits.stop_timeout.as_secs_f32();
                 let name = &self.sessions[server].name;
@@ -56,6 +57,7 @@ impl Worker {
             Farewell::Ask => self.send_grab(server, now),
             Farewell::Echo => {
                 connection.talk.said_farewell(now);
+                connection.takes_bytes();
                 let mut packet = Vec::with_capacity(32);
                 // An ECHO of a few bytes always fits a packet.
                 let _ = encode::echo_req(&mut packet, b"farewell");

@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// A plugin's log line, a workload and a result are cut here, in bytes.
 const LOG_CUT: usize = 256;
+/// Why a function cannot be served is cut here, in bytes: escaped as JSON, six for one, it has to fit a message.
+pub const REASON_CUT: usize = 8 * 1024;
+/// Where something is missing.
+const TRUNCATED: &str = "...(truncated)";
 /// What a child that came back says; a job whose name makes it longer is left out.
 const CAME_BACK_ROOM: usize = 4096;
 
@@ -113,7 +117,7 @@ impl Line {
 
     /// Sends a log line. A manager that does not read costs a second once; after that, lines are counted until it does.
     pub fn log(&self, level: u8, job: Option<JobName>, text: &str) {
-        self.send_log(&Word::Log { level, job, text: cut(text, LOG_CUT) });
+        self.send_log(&Word::Log { level, job, text: cut_long(text, LOG_CUT) });
     }
 
     /// Logs the beginning of a workload or a result, at -vvvv: `name` and up to 256 bytes.
@@ -196,7 +200,7 @@ impl Line {
 
     /// [`Line::log`] for a forked child: takes no lock, and what cannot be sent is lost.
     pub fn log_in_child(&self, level: u8, text: &str) {
-        let text = format!("process {}: {}", std::process::id(), cut(text, LOG_CUT));
+        let text = format!("process {}: {}", std::process::id(), cut_long(text, LOG_CUT));
         self.send_in_child(&orders::encode(&Word::Log { level, job: None, text }));
     }
 
@@ -264,12 +268,22 @@ pub fn highest_wanted(verbosity: u8) -> u8 {
 }
 
 /// At most `most` bytes of `text`, whole characters, and a word where something is missing.
-fn cut(text: &str, most: usize) -> String {
+fn cut_long(text: &str, most: usize) -> String {
+    if text.len() <= most { text.to_owned() } else { format!("{}{TRUNCATED}", start(text, most)) }
+}
+
+/// `text` in at most `most` bytes, the word included that says so where something is missing.
+pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
-    let end = (0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    format!("{}...(truncated)", &text[..end])
+    let word = if TRUNCATED.len() <= most { TRUNCATED } else { "" };
+    format!("{}{word}", start(text, most - word.len()))
+}
+
+/// The whole characters among the first `most` bytes.
+fn start(text: &str, most: usize) -> &str {
+    &text[..(0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)]
 }
 
 #[cfg(test)]
@@ -279,9 +293,17 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_between_characters() {
-        assert_eq!(cut("short", 256), "short");
-        assert_eq!(cut("ab\u{e9}", 3), "ab...(truncated)");
-        assert_eq!(cut(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(256)));
+        assert_eq!(cut_long("short", 256), "short");
+        assert_eq!(cut_long("ab\u{e9}", 3), "ab...(truncated)");
+        assert_eq!(cut_long(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(256)));
+        assert_eq!(cut(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(242)));
+        assert_eq!(["abc\u{e9}", "abcde"].map(|text| cut(text, 4)), ["abc", "abcd"]);
+    }
+
+    #[test]
+    fn the_longest_reason_fits_a_message() {
+        let reason = cut(&"\u{1}".repeat(1 << 20), REASON_CUT);
+        assert!(orders::encode(&Word::CannotServe { function: usize::MAX, reason }).len() < MAX_MESSAGE);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod runs;
 pub mod sender;
 mod serve;
 pub mod session;
+mod spin_guard;
 pub mod talk;
 mod titles;
 mod trace;
@@ -107,7 +108,7 @@ fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
         match made {
             Ok(function) => drop(functions.insert(index, function)),
             Err(reason) => {
-                line.say(&Word::CannotServe { function: index, reason });
+                line.say(&Word::CannotServe { function: index, reason: line::cut(&reason, line::REASON_CUT) });
                 exit::now(CANNOT_SERVE);
             }
         }

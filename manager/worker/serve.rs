@@ -28,8 +28,12 @@ use crate::worker::{CANNOT_SERVE, host};
 
 /// A job server is asked again and again for this long, then the next one has its turn.
 const TURN: Duration = Duration::from_millis(10);
-/// A job longer than this makes silence of the other servers prove nothing.
+/// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
 const LONG: Duration = Duration::from_millis(100);
+/// After a job longer than this, orders are read before the next one is asked for; after shorter ones now and then.
+const SHORT: Duration = Duration::from_millis(1);
+/// A result beyond this size may take long to send, and orders may come meanwhile: the next job is asked for after it.
+const LARGE: usize = 1 << 20;
 
 /// A worker at work.
 pub struct Worker {
@@ -216,9 +220,10 @@ impl Worker {
     pub(super) fn send_grab(&mut self, server: usize, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
         let grab = grab_packet(connection.talk.uses_old_grab());
+        let first = if connection.talk.asks_twice() { &encode::PRE_SLEEP[..] } else { &[] };
         connection.talk.asked(now);
-        let sent = connection.sender().send([grab]);
-        trace::sent(self.line, &self.sessions[server].name, grab);
+        let sent = connection.sender().send([first, grab]);
+        [first, grab].iter().for_each(|packet| trace::sent(self.line, &self.sessions[server].name, packet));
         self.check(server, sent);
     }
 
@@ -303,7 +308,11 @@ impl Worker {
             self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
         }
         // A stop that came during the job must be known before the next one is asked for.
-        self.line.look(now);
+        if Duration::from_nanos(end.run_ns) > SHORT {
+            self.line.look_now(now)
+        } else {
+            self.line.look(now)
+        }
         let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
         if !left_page_alone {
             self.page.recover();
@@ -312,7 +321,7 @@ impl Worker {
         self.is_broken |= job::is_unmade(&outcome) || !left_page_alone;
         let mut head = std::mem::take(&mut self.head);
         head.clear();
-        match job::answer(&outcome, &self.handle, &mut head) {
+        match job::answer(&outcome, &self.handle, self.limits.max_packet, &mut head) {
             Ok(result) => {
                 end.bytes_out = result.len() as u64;
                 self.send_answer(server, &head, result, now);
@@ -334,10 +343,9 @@ impl Worker {
     }
 
     fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
-        let again = self.asks_again(server, now);
+        let again = result.len() <= LARGE && self.asks_again(server, now);
         let Some(connection) = self.sessions[server].connection() else { return };
         let grab = if again {
-            connection.talk.asked(now);
             grab_packet(connection.talk.uses_old_grab())
         } else {
             connection.talk.farewell_again();
@@ -347,10 +355,28 @@ impl Worker {
         let mut sender = sender::lock(&sender);
         let sent = sender.send_answer([head, result, grab], || self.wait_for_room(server));
         drop(sender);
+        self.was_sent(server, again, now);
         for part in [head, grab] {
             trace::sent(self.line, &self.sessions[server].name, part);
         }
         self.check(server, sent);
+    }
+
+    /// An answer was sent, with a GRAB or without one, from `began` on: that may have taken long.
+    fn was_sent(&mut self, server: usize, asked: bool, began: Duration) {
+        let now = clock::now();
+        let took = now.saturating_sub(began);
+        if took > LONG {
+            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
+        }
+        let Some(connection) = self.sessions[server].connection() else { return };
+        connection.was_sent_more();
+        if asked {
+            connection.talk.asked(now);
+        }
+        if took > LONG {
+            connection.talk.was_slow(took);
+        }
     }
 
     /// Whether the server that gave a job is asked for the next one too.

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use crate::gearman::packet::{Decoder, Magic, encode};
 use crate::system::errors::reason;
 use crate::system::page::PageWriter;
+use crate::system::unsent::unacknowledged;
 use crate::worker::line::LOOK_EVERY;
 use crate::worker::orders::{Limits, ServerOrder};
 use crate::worker::quota::{Quota, Turn};
@@ -58,6 +59,8 @@ pub struct Connection {
     /// The sending side.
     pub sender: Arc<Mutex<Sender>>,
     socket: Arc<Socket>,
+    /// How much was still on its way when that was looked at last.
+    on_its_way: Option<usize>,
 }
 
 /// What an attempt to connect came to.
@@ -217,6 +220,7 @@ impl Session {
             decoder: Decoder::new(Magic::Response, max_packet),
             sender: Arc::new(Mutex::new(sender)),
             socket,
+            on_its_way: None,
         }));
         self.connection().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -246,6 +250,19 @@ impl Connection {
     /// only that end lets it be taken.
     pub fn may_read(&self) -> bool {
         self.decoder.is_partial() || self.decoder.pending() < UNTAKEN
+    }
+
+    /// Whether the server has taken some of what is on its way to it since this was asked last: it lives, and what it
+    /// owes an answer to may not even have reached it.
+    pub fn takes_bytes(&mut self) -> bool {
+        let left = unacknowledged(self.socket.as_fd());
+        let before = self.on_its_way.replace(left);
+        before.map_or(left > 0, |before| left < before)
+    }
+
+    /// More was sent, however much: what was seen before says nothing about that.
+    pub fn was_sent_more(&mut self) {
+        self.on_its_way = None;
     }
 
     /// How long silence is borne: the greeting is part of connecting.

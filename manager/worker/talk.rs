@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
+use super::spin_guard::{AfterNoJob, SpinGuard};
+
 /// An unanswered GRAB holds up the other job servers no longer than this.
 pub const GRAB_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A wake-up this soon after falling asleep says that the server had sent it already, or believes in work it will not
-/// give (an epoch job beside a low-priority one, on gearmand 1.1).
-const AT_ONCE: Duration = Duration::from_millis(2);
-const IDLE_ROUNDS: u32 = 3;
+/// A GRAB that was refused is sent again after this time, then twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -77,21 +76,47 @@ pub enum Farewell {
     Done,
 }
 
+/// The GRAB of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grab {
+    /// None is out.
+    None,
+    /// Sent then. `behind`: so long ago that the other servers do not wait for its answer.
+    Out { since: Duration, behind: bool },
+    /// An ERROR came. What else was sent may have caused it, so the answer is waited for until then.
+    Doubted { until: Duration },
+}
+
+impl Grab {
+    fn sent(since: Duration) -> Self {
+        Self::Out { since, behind: false }
+    }
+
+    /// Since when an answer is owed.
+    fn since(self) -> Option<Duration> {
+        if let Self::Out { since, .. } = self { Some(since) } else { None }
+    }
+}
+
 /// The state of the conversation.
 #[derive(Debug, Clone)]
 pub struct Talk {
     greeted: bool,
     registered: bool,
     old_grab: bool,
+    /// A GRAB of this form has been answered.
+    grab_works: bool,
+    /// GRABs in a row to which the answer was ERROR.
+    refusals: u32,
     answers_echo: bool,
-    grab: Option<Duration>,
-    behind: bool,
+    grab: Grab,
     asleep: bool,
     /// A NOOP came and no GRAB was sent since.
     woken: bool,
-    fell_asleep: Duration,
-    rounds: u32,
+    spin: SpinGuard,
     pause_until: Duration,
+    /// How long the server took to take what was sent last: what it owes may take as long again.
+    slack: Duration,
     /// When the oldest ECHO without an answer was sent, and how many there are.
     echo: Option<Duration>,
     echoes: u32,
@@ -110,14 +135,15 @@ impl Talk {
             greeted: false,
             registered: false,
             old_grab: false,
+            grab_works: false,
+            refusals: 0,
             answers_echo: false,
-            grab: Some(now),
-            behind: false,
+            grab: Grab::sent(now),
             asleep: false,
             woken: false,
-            fell_asleep: Duration::ZERO,
-            rounds: 0,
+            spin: SpinGuard::default(),
             pause_until: Duration::ZERO,
+            slack: Duration::ZERO,
             echo: Some(now),
             echoes: 1,
             heard: now,
@@ -136,7 +162,13 @@ impl Talk {
     /// A GRAB is out that may bring a job, and not so long that the other servers should not wait for it. The greeting's
     /// brings none, and a server that is mute to it must not hold up the others.
     pub fn is_awaited(&self) -> bool {
-        self.grab.is_some() && self.greeted && !self.behind
+        let may_bring_one = match self.grab {
+            Grab::None => false,
+            Grab::Out { behind, .. } => !behind,
+            // For a moment. A server that refuses again and again holds up nobody.
+            Grab::Doubted { .. } => self.refusals <= 1,
+        };
+        may_bring_one && self.greeted
     }
 
     /// Whether functions are still to be registered.
@@ -158,15 +190,29 @@ impl Talk {
 
     /// Whether a GRAB may be sent now.
     pub fn may_ask(&self, now: Duration) -> bool {
-        self.registered && !self.leaving && self.grab.is_none() && !self.asleep && now >= self.pause_until
+        self.is_free() && now >= self.pause_until
+    }
+
+    fn is_free(&self) -> bool {
+        self.registered && !self.leaving && self.grab == Grab::None && !self.asleep
+    }
+
+    /// Whether the next GRAB goes out with a PRE_SLEEP in front ([`SpinGuard`]).
+    pub fn asks_twice(&self) -> bool {
+        self.spin.asks_twice()
     }
 
     /// A GRAB was sent.
     pub fn asked(&mut self, now: Duration) {
-        self.grab = Some(now);
-        self.behind = false;
+        self.spin.asked();
+        self.grab = Grab::sent(now);
         self.asleep = false;
         self.woken = false;
+    }
+
+    /// What was sent last took so long to be sent.
+    pub fn was_slow(&mut self, took: Duration) {
+        self.slack = took;
     }
 
     /// Whether the server knows only the old form of GRAB (the Perl server).
@@ -188,20 +234,25 @@ impl Talk {
 
     /// The worker was busy elsewhere and read nothing: silence meanwhile proves nothing.
     pub fn was_busy(&mut self, now: Duration) {
-        for since in [&mut self.grab, &mut self.echo].into_iter().flatten() {
+        if let Grab::Out { since, .. } = &mut self.grab {
             *since = now;
         }
+        self.echo = self.echo.map(|_| now);
     }
 
     /// Takes in a packet.
     pub fn hear(&mut self, heard: Heard<'_>, now: Duration) -> Next {
         match heard {
             Heard::Noop => self.woken(now),
-            Heard::NoJob if self.grab.is_none() => Next::Nothing,
+            Heard::NoJob if self.grab == Grab::None => {
+                // The greeting's GRAB was understood, and the ERROR was about something else.
+                self.old_grab &= self.grab_works;
+                Next::Nothing
+            }
             Heard::NoJob => {
                 self.answered();
                 if self.greeted {
-                    self.falls_asleep(now)
+                    self.no_job(now)
                 } else {
                     self.greeted = true;
                     Next::Greeted
@@ -210,11 +261,12 @@ impl Talk {
             Heard::Assigned => {
                 self.answered();
                 self.asleep = false;
-                self.rounds = 0;
+                self.spin.job();
                 self.greeted = true;
                 Next::Run
             }
             Heard::Echo => {
+                self.slack = Duration::ZERO;
                 self.echoes = self.echoes.saturating_sub(1);
                 self.echo = self.echo.filter(|_| self.echoes > 0);
                 self.answers_echo = true;
@@ -222,44 +274,65 @@ impl Talk {
             }
             // Before any job was taken an error can only be about the GRAB that went with the greeting.
             Heard::Error(_) if !self.greeted => {
-                self.answered();
+                self.grab = Grab::None;
                 self.old_grab = true;
                 self.greeted = true;
                 Next::Greeted
             }
             Heard::Error(TOO_LATE) => Next::Superseded,
-            Heard::Error(_) => Next::Complain,
+            Heard::Error(_) => {
+                self.doubt(now);
+                Next::Complain
+            }
             Heard::Other => Next::Nothing,
         }
     }
 
     fn answered(&mut self) {
-        self.grab = None;
-        self.behind = false;
+        self.grab = Grab::None;
+        self.grab_works = true;
+        self.refusals = 0;
+        self.slack = Duration::ZERO;
     }
 
-    fn falls_asleep(&mut self, now: Duration) -> Next {
+    /// The GRAB that is out may have been refused.
+    fn doubt(&mut self, now: Duration) {
+        if let Grab::Out { .. } = self.grab {
+            self.refusals = self.refusals.saturating_add(1);
+            let pause = FIRST_PAUSE.saturating_mul(2_u32.pow((self.refusals - 1).min(10))).min(LONGEST_PAUSE);
+            self.grab = Grab::Doubted { until: now.saturating_add(pause) };
+        }
+    }
+
+    /// It was: another one may go out, in the other form where this one has never been understood.
+    fn refused(&mut self) {
+        self.grab = Grab::None;
+        self.old_grab ^= !self.grab_works;
+    }
+
+    fn no_job(&mut self, now: Duration) -> Next {
         if self.leaving {
             return Next::Nothing;
         }
-        self.asleep = true;
-        self.fell_asleep = now;
-        Next::Sleep
+        match self.spin.no_job(now) {
+            AfterNoJob::Sleep => {
+                self.asleep = true;
+                return Next::Sleep;
+            }
+            AfterNoJob::AskTwice => {}
+            AfterNoJob::Pause(pause) => self.pause_until = now.saturating_add(pause),
+        }
+        Next::Nothing
     }
 
     fn woken(&mut self, now: Duration) -> Next {
         self.woken = true;
-        // One more while awake says nothing new: it must not end a pause, or two NOOPs at a time would spin.
-        if !self.asleep {
-            return Next::Nothing;
+        if std::mem::take(&mut self.asleep) {
+            self.spin.woken(now);
+        } else {
+            // It says nothing new, and must not end a pause: or two NOOPs at a time would spin.
+            self.spin.noop();
         }
-        let at_once = now.saturating_sub(self.fell_asleep) < AT_ONCE;
-        self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
-        if self.rounds > IDLE_ROUNDS {
-            let doublings = (self.rounds - IDLE_ROUNDS - 1).min(10);
-            self.pause_until = now.saturating_add(FIRST_PAUSE.saturating_mul(2_u32.pow(doublings)).min(LONGEST_PAUSE));
-        }
-        self.asleep = false;
         Next::Nothing
     }
 
@@ -274,9 +347,13 @@ impl Talk {
         if !self.greeted {
             return Due::Nothing;
         }
-        if self.grab.is_some_and(|since| now >= since.saturating_add(GRAB_PATIENCE)) && !self.behind {
-            self.behind = true;
-            return if self.echo.is_none() { Due::Echo } else { Due::Nothing };
+        match self.grab {
+            Grab::Out { since, behind: false } if now >= since.saturating_add(GRAB_PATIENCE) => {
+                self.grab = Grab::Out { since, behind: true };
+                return if self.echo.is_none() { Due::Echo } else { Due::Nothing };
+            }
+            Grab::Doubted { until } if now >= until => self.refused(),
+            _ => {}
         }
         if interval.is_zero() || now < self.proved.saturating_add(interval) || self.echo.is_some() {
             return Due::Nothing;
@@ -290,23 +367,25 @@ impl Talk {
 
     /// When the server counts as mute: it owes an answer, and for so long nothing came, not even a part of a packet.
     fn mute_at(&self, timeout: Duration) -> Option<Duration> {
-        let silent_since = match (self.echo, self.grab) {
+        let silent_since = match (self.echo, self.grab.since()) {
             (Some(echo), _) if self.answers_echo || !self.greeted => echo.max(self.heard),
             (_, Some(grab)) if self.heard <= grab || !self.answers_echo => grab.max(self.heard),
             _ => return None,
         };
-        Some(silent_since.saturating_add(timeout))
+        Some(silent_since.saturating_add(self.slack).saturating_add(timeout))
     }
 
     /// When [`Talk::due`] should be called next; `None` for not before something is heard or sent.
     pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
         let proof =
             (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved.saturating_add(interval));
-        let patience =
-            self.grab.filter(|_| self.greeted && !self.behind).map(|since| since.saturating_add(GRAB_PATIENCE));
-        let pause =
-            (self.registered && !self.leaving && self.grab.is_none() && !self.asleep).then_some(self.pause_until);
-        [self.mute_at(timeout), proof, patience, pause].into_iter().flatten().min()
+        let grab = match self.grab {
+            Grab::Out { since, behind: false } if self.greeted => Some(since.saturating_add(GRAB_PATIENCE)),
+            Grab::Doubted { until } => Some(until),
+            Grab::None if self.is_free() => Some(self.pause_until),
+            _ => None,
+        };
+        [self.mute_at(timeout), proof, grab].into_iter().flatten().min()
     }
 
     /// The worker is to leave: no PRE_SLEEP from now on, and no GRAB but where [`Talk::farewell`] says so.
@@ -322,7 +401,13 @@ impl Talk {
 
     /// The next step of taking leave. `Done` where there is nothing to prove.
     pub fn farewell(&self) -> Farewell {
-        if self.grab.is_some() && self.greeted {
+        let awaited = match self.grab {
+            Grab::None => false,
+            Grab::Out { .. } => self.greeted,
+            // A job that comes all the same comes before the answer to the last ECHO.
+            Grab::Doubted { .. } => !self.answers_echo,
+        };
+        if awaited {
             Farewell::Wait
         } else if self.registered && !self.spent && (self.asleep || self.woken) {
             Farewell::Ask

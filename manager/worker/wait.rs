@@ -130,6 +130,7 @@ impl Worker {
             match connection.talk.due(now, limits.echo_interval, patience, quiet) {
                 Due::Nothing => {}
                 Due::Echo => self.send_echo(server, now),
+                Due::Lost if connection.talk.is_greeted() && connection.takes_bytes() => connection.talk.was_busy(now),
                 Due::Lost => {
                     let greeted = connection.talk.is_greeted();
                     let reason = mute(greeted, patience);
@@ -142,6 +143,7 @@ impl Worker {
     fn send_echo(&mut self, server: usize, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
         connection.talk.echo_sent(now);
+        connection.takes_bytes();
         let mut packet = Vec::with_capacity(32);
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packet, b"alive?");

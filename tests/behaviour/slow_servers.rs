@@ -121,3 +121,41 @@ fn what_comes_while_a_result_is_being_sent_is_read() {
     assert_eq!(other.next_end(), (b"H:other:1".to_vec(), Some(b"done".to_vec())));
     assert_eq!(slow.next_end(), (b"H:other:1".to_vec(), Some(b"done".to_vec())));
 }
+
+/// S18: over the same connection, although a GRAB comes behind it and nothing is heard for longer than an answer may take.
+#[test]
+fn a_result_that_is_taken_slowly_is_no_silence() {
+    let server = HandServer::listen();
+    let manager = played(&[&server], "echo_timeout = 400ms\necho_interval = 100ms");
+    let mut peer = server.accept_worker();
+    // More than the kernel holds, and less.
+    for (handle, size, pace) in [(&b"H:slow:1"[..], 12_000_000, 100_000), (b"H:slow:2", 1_000_000, 16_000)] {
+        peer.assign(handle, b"act", format!("size {size}").as_bytes());
+        peer.pace = Some((pace, Duration::from_millis(25)));
+        peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == size));
+        peer.pace = None;
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    }
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S18: nor does a stop cut it, however little time there is for the last ECHO.
+#[test]
+fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
+    const SIZE: usize = 1_500_000;
+    let server = HandServer::listen();
+    let mut manager = played(&[&server], "stop_timeout = 200ms");
+    let mut peer = server.accept_worker();
+    let gate = crate::scene::path(&manager, "gate");
+    peer.assign(b"H:slow:1", b"act", format!("wait {gate}\nsize {SIZE}").as_bytes());
+    crate::scene::wait_busy(&manager, "H:slow:1");
+    manager.signal(nix::sys::signal::Signal::SIGTERM);
+    manager.wait_event("worker_leaving", |_| true);
+    crate::scene::touch(&gate);
+    peer.pace = Some((32_000, Duration::from_millis(25)));
+    peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
+    peer.pace = None;
+    // The ECHO that proves it.
+    peer.skip_to(|packet| matches!(packet, Request::EchoReq(_)));
+    assert!(manager.wait_exit().success());
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use gm_native::gearman::packet::{ArgumentError, Decoder, Magic, Packet};
 
@@ -11,6 +12,8 @@ use super::wait::DEADLINE;
 pub struct Wire {
     /// For what the methods do not do.
     pub stream: TcpStream,
+    /// Reads at most so many bytes, and pauses before each read.
+    pub pace: Option<(usize, Duration)>,
     decoder: Decoder,
 }
 
@@ -21,7 +24,7 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self { stream, decoder: Decoder::new(coming, 1 << 30) }
+        Self { stream, pace: None, decoder: Decoder::new(coming, 1 << 30) }
     }
 
     /// Writes bytes as they are.
@@ -57,7 +60,13 @@ impl Wire {
             if let Some(packet) = self.decoder.next().unwrap() {
                 return Some(see(packet));
             }
-            let count = self.stream.read(self.decoder.space()).ok().filter(|count| *count > 0)?;
+            let mut space = self.decoder.space();
+            if let Some((most, pause)) = self.pace {
+                std::thread::sleep(pause);
+                let most = most.min(space.len());
+                space = &mut space[..most];
+            }
+            let count = self.stream.read(space).ok().filter(|count| *count > 0)?;
             self.decoder.advance(count);
         }
     }

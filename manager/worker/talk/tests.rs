@@ -95,6 +95,120 @@ fn a_sleeper_asks_only_after_a_noop() {
     assert!(talk.may_ask(ms(100)));
 }
 
+/// S17: what else was sent may have caused an ERROR, so the answer is waited for a little; then the GRAB was refused.
+#[test]
+fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
+    let mut talk = registered();
+    let (mut now, mut pauses) = (ms(2), Vec::new());
+    for refusal in 1..=9 {
+        talk.asked(now);
+        assert_eq!(talk.hear(Heard::Error(b"server_error"), now), Next::Complain);
+        assert!(!talk.may_ask(now), "its answer may come yet");
+        assert_eq!(talk.is_awaited(), refusal == 1, "others do not wait again and again");
+        let until = talk.next_due(Duration::ZERO, TIMEOUT).unwrap();
+        pauses.push((until - now).as_millis());
+        assert_eq!(talk.due(until - ms(1), Duration::ZERO, TIMEOUT, true), Due::Nothing);
+        assert!(!talk.may_ask(until - ms(1)));
+        assert_eq!(talk.due(until, Duration::ZERO, TIMEOUT, true), Due::Nothing);
+        assert!(talk.may_ask(until) && !talk.uses_old_grab(), "this form has been answered before");
+        now = until;
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+    for answer in [Heard::NoJob, Heard::Assigned] {
+        let mut talk = talk.clone();
+        talk.asked(now);
+        talk.hear(answer, now);
+        talk.hear(Heard::Noop, now);
+        talk.asked(now);
+        talk.hear(Heard::Error(b"server_error"), now);
+        assert_eq!(talk.next_due(Duration::ZERO, TIMEOUT), Some(now + ms(10)), "an answer ends the row");
+    }
+}
+
+/// S17: a refused warning comes before the answer to the GRAB that was sent with it.
+#[test]
+fn an_error_about_something_else_leaves_the_grab_alone() {
+    for (answer, next) in [(Heard::Assigned, Next::Run), (Heard::NoJob, Next::Sleep)] {
+        let mut talk = registered();
+        talk.asked(ms(2));
+        talk.hear(Heard::Error(b"unknown_command"), ms(3));
+        assert_eq!(talk.hear(answer, ms(3)), next);
+        assert!(!talk.is_awaited());
+    }
+    let mut late = registered();
+    late.asked(ms(2));
+    assert_eq!(late.hear(Heard::Error(b"JOB_NOT_FOUND"), ms(3)), Next::Superseded);
+    assert!(late.is_awaited(), "a result came too late: that is no answer to a GRAB");
+    let mut idle = asleep();
+    assert_eq!(idle.hear(Heard::Error(b"server_error"), ms(3)), Next::Complain);
+    assert!(!idle.may_ask(ms(60_000)), "no GRAB was out");
+}
+
+/// S17: in answer to the greeting. Which of its packets the server does not know comes out in time.
+#[test]
+fn the_form_of_grab_that_a_server_knows_is_found() {
+    let mut talk = Talk::greeting(ms(0));
+    talk.hear(Heard::Error(b"server_error"), ms(1));
+    assert!(talk.uses_old_grab());
+    let mut other_packet = talk.clone();
+    other_packet.hear(Heard::NoJob, ms(1));
+    assert!(!other_packet.uses_old_grab(), "it was the id that it does not know");
+    talk.registered(ms(2));
+    for old in [false, true, false] {
+        let now = ms(10_000);
+        talk.asked(now);
+        talk.hear(Heard::Error(b"server_error"), now);
+        talk.due(now + LONGEST_PAUSE, Duration::ZERO, TIMEOUT, true);
+        assert_eq!(talk.uses_old_grab(), old);
+    }
+}
+
+/// S17: a stop does not wait for what will not come.
+#[test]
+fn a_refused_grab_does_not_hold_up_a_leave() {
+    for last in [false, true] {
+        let mut talk = asleep();
+        if last {
+            talk.leave();
+            assert_eq!(talk.farewell(), Farewell::Ask);
+        }
+        talk.asked(ms(50));
+        talk.hear(Heard::Error(b"server_error"), ms(51));
+        talk.leave();
+        assert_eq!(talk.farewell(), Farewell::Echo);
+        talk.said_farewell(ms(52));
+        talk.hear(Heard::Echo, ms(53));
+        assert_eq!(talk.farewell(), Farewell::Done);
+    }
+    let mut without_echo = Talk::greeting(ms(0));
+    without_echo.hear(Heard::NoJob, ms(1));
+    without_echo.registered(ms(2));
+    without_echo.asked(ms(3));
+    without_echo.hear(Heard::Error(b"server_error"), ms(4));
+    without_echo.leave();
+    assert_eq!(without_echo.farewell(), Farewell::Wait, "a job may come, and nothing would tell that none does");
+    assert_eq!(without_echo.next_due(Duration::ZERO, TIMEOUT), Some(ms(14)));
+    without_echo.due(ms(14), Duration::ZERO, TIMEOUT, false);
+    assert_eq!(without_echo.farewell(), Farewell::Done);
+}
+
+/// S18: a server that took long over a result may take as long again over what came behind it.
+#[test]
+fn who_was_slow_to_take_is_given_time_to_answer() {
+    let mut talk = registered();
+    talk.asked(ms(20_000));
+    talk.was_slow(ms(15_000));
+    assert_eq!(talk.next_due(INTERVAL, TIMEOUT), Some(ms(21_000)), "others wait no longer for that");
+    assert_eq!(talk.due(ms(44_999), Duration::ZERO, TIMEOUT, false), Due::Echo);
+    assert_eq!(talk.due(ms(44_999), Duration::ZERO, TIMEOUT, false), Due::Nothing);
+    assert_eq!(talk.due(ms(45_000), Duration::ZERO, TIMEOUT, false), Due::Lost);
+    talk.hear(Heard::NoJob, ms(44_000));
+    talk.hear(Heard::Noop, ms(50_000));
+    talk.asked(ms(50_000));
+    talk.due(ms(51_000), Duration::ZERO, TIMEOUT, false);
+    assert_eq!(talk.due(ms(60_000), Duration::ZERO, TIMEOUT, false), Due::Lost, "once");
+}
+
 /// S8, S14: also where two wake-ups come at a time.
 #[test]
 fn endless_wake_ups_without_work_are_slowed_down_and_a_job_ends_that() {
@@ -105,22 +219,45 @@ fn are_slowed_down(at_a_time: u32) {
     let mut talk = asleep();
     let mut now = ms(10);
     let mut pauses = Vec::new();
-    for _ in 0..12 {
+    for round in 0..16 {
+        // The server believes in work whenever somebody falls asleep.
+        let falls_asleep = talk.asks_twice();
         talk.asked(now);
-        talk.hear(Heard::NoJob, now);
-        for _ in 0..at_a_time {
-            talk.hear(Heard::Noop, now);
+        if falls_asleep {
+            (0..at_a_time).for_each(|_| assert_eq!(talk.hear(Heard::Noop, now), Next::Nothing));
+        }
+        if talk.hear(Heard::NoJob, now) == Next::Sleep {
+            assert!(round <= 3, "round {round}");
+            (0..at_a_time).for_each(|_| assert_eq!(talk.hear(Heard::Noop, now), Next::Nothing));
         }
         let pause = talk.next_due(Duration::ZERO, TIMEOUT).unwrap().saturating_sub(now);
         pauses.push(pause.as_millis());
         now += pause;
         assert!(talk.may_ask(now));
     }
-    assert_eq!(pauses[..5], [0, 0, 0, 10, 20]);
-    assert_eq!(*pauses.last().unwrap(), 1000);
+    assert_eq!(pauses, [0, 0, 0, 0, 0, 0, 10, 20, 40, 50, 50, 50, 50, 50, 50, 50]);
     talk.asked(now);
     talk.hear(Heard::Assigned, now);
-    assert!(talk.may_ask(now));
+    assert!(talk.may_ask(now) && !talk.asks_twice());
+}
+
+/// S20: who is woken for each job of a stream, and comes too late for it, asks at once all the same.
+#[test]
+fn a_crowd_that_is_woken_for_each_job_does_not_pause() {
+    let mut talk = asleep();
+    let (mut now, mut twice) = (ms(10), 0);
+    for round in 0..10_000 {
+        now += Duration::from_micros(500);
+        talk.hear(Heard::Noop, now);
+        assert!(talk.may_ask(now), "round {round}");
+        talk.asked(now);
+        while talk.hear(Heard::NoJob, now) != Next::Sleep {
+            assert!(talk.asks_twice() && talk.may_ask(now), "round {round}");
+            talk.asked(now);
+            twice += 1;
+        }
+    }
+    assert!(twice <= 10_000 / 3, "{twice} questions more");
 }
 
 #[test]

@@ -16,6 +16,11 @@ const SIGINT: i32 = 2;
 const SIG_IGN: usize = 1;
 const SIG_BLOCK: i32 = 0;
 const LC_ALL: i32 = 6;
+const MSG_PEEK: i32 = 2;
+const MSG_DONTWAIT: i32 = 0x40;
+const SOL_SOCKET: i32 = 1;
+const SO_TYPE: i32 = 3;
+const SOCK_SEQPACKET: i32 = 5;
 /// What a worker writes at its page's begin, in bytes: the header's words up to the handle.
 const HANDLE: usize = 48;
 
@@ -34,6 +39,8 @@ unsafe extern "C" {
     fn getpgid(process: i32) -> i32;
     fn setresuid(real: u32, effective: u32, saved: u32) -> i32;
     fn close(fd: i32) -> i32;
+    fn recv(socket: i32, to: *mut u8, length: usize, flags: i32) -> isize;
+    fn getsockopt(socket: i32, level: i32, option: i32, value: *mut i32, size: *mut u32) -> i32;
     fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
 }
 
@@ -76,6 +83,17 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
             let sent = job.data(vec![b'd'; rest.parse()?]);
             output = sent.to_string().into();
         }
+        "warn" => output = job.warning(vec![b'w'; rest.parse()?]).to_string().into(),
+        "huge" => {
+            let (kind, length) = rest.split_once(' ').ok_or("huge KIND N")?;
+            let much = "x".repeat(length.parse()?);
+            match kind {
+                "exception" => return Err(Failure::exception(much)),
+                "panic" => panic!("{much}"),
+                _ => return Err(much.into()),
+            }
+        }
+        "unheard" => unheard(job),
         "flow" => {
             let (reporter, data) = (job.reporter(), vec![b'd'; rest.parse()?]);
             std::thread::spawn(move || while reporter.data(&data) {});
@@ -89,6 +107,24 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
         _ => return Ok(None),
     }
     Ok(Some(output))
+}
+
+/// Until an order waits that the worker has not read, although it has just looked for one.
+fn unheard(job: &Job) {
+    let waits = |channel: RawFd| {
+        let mut byte = 0;
+        // SAFETY: one byte is read into one byte, and stays unread for whoever reads next.
+        unsafe { recv(channel, &raw mut byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 }
+    };
+    while !(3..20).filter(|fd| is_channel(*fd)).any(waits) {
+        job.stopping();
+    }
+}
+
+fn is_channel(fd: RawFd) -> bool {
+    let (mut kind, mut size) = (0, 4);
+    // SAFETY: the option is one int.
+    unsafe { getsockopt(fd, SOL_SOCKET, SO_TYPE, &raw mut kind, &raw mut size) == 0 && kind == SOCK_SEQPACKET }
 }
 
 fn deaf() {

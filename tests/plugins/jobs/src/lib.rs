@@ -61,6 +61,9 @@ unsafe extern "C" {
 /// | `forge HANDLE` | the worker's page names another job |
 /// | `status DONE OF`, `statuses N` | progress, once or N times |
 /// | `data N` | N bytes of data; its output says whether they were sent |
+/// | `warn N` | a warning of N bytes; its output says whether it was sent |
+/// | `huge KIND N` | the job ends by an `exception`, a `panic` or a `fail` with N bytes |
+/// | `unheard` | until an order waits that the worker has not read, although it has just looked |
 /// | `flow N` | a thread sends data, N bytes at a time, for as long as it may |
 /// | `pour WHAT PATH` | `short`, `long`, `empty` lines, `log` records, `words` or `descriptors` to the manager, until there is such a file |
 /// | `descriptors N` | so many messages to the manager, each with 200 descriptors |

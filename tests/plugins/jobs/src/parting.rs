@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use gm_plugin_api::{Context, Failure, Job, Log, function};
 
 /// Answers with its worker's process id. When it is dropped it does what `setting.how` says, `hang` or `panic`; with
-/// `static` it leaves that to destructors of the thread and of the process.
+/// `refuse N` there is none, for a reason of N bytes; with `static` it leaves that to destructors of the thread and of the process.
 struct Parting(String);
 
 thread_local! {
@@ -29,6 +29,9 @@ extern "C" fn hang() {
 impl Parting {
     fn new(cx: &Context) -> Result<Self, Failure> {
         let how = cx.required("how")?;
+        if let Some(length) = how.strip_prefix("refuse ") {
+            return Err("no ".repeat(length.parse::<usize>()? / 3).into());
+        }
         if how == "static" {
             LAST.set(Some(Hangs));
             // SAFETY: the function stays: no library is ever unloaded.

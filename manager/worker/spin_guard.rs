@@ -1,0 +1,110 @@
+//! Wake-ups without work: gearmand 1.1 answers PRE_SLEEP with NOOP, and the GRAB after it with NO_JOB, for as long as it
+//! has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
+//!
+//! A crowd of sleepers that are all woken for each job looks the same to those that come too late, and must not pause.
+//! So whoever is woken at once a few times asks in a way that tells the two apart: PRE_SLEEP and GRAB in one write. A
+//! server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
+
+use std::time::Duration;
+
+/// A wake-up this soon after falling asleep says that the server had sent it already.
+const AT_ONCE: Duration = Duration::from_millis(2);
+/// So many of them in a row are no reason for a question.
+const ROUNDS: u32 = 3;
+/// So many false wake-ups in a row are no chance.
+const PROOFS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// A job that comes during a pause may wait for its end.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What to do after NO_JOB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterNoJob {
+    /// Send PRE_SLEEP.
+    Sleep,
+    /// Ask again, with PRE_SLEEP in front.
+    AskTwice,
+    /// Ask again after so long.
+    Pause(Duration),
+}
+
+/// The guard of one connection.
+#[derive(Debug, Clone, Default)]
+pub struct SpinGuard {
+    fell_asleep: Duration,
+    /// Wake-ups at once, in a row.
+    rounds: u32,
+    /// The question that is out, where it is the one that tells.
+    question: Option<Question>,
+    /// False wake-ups in a row.
+    proofs: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// To be asked next.
+    Due,
+    /// Asked; nothing came yet.
+    Asked,
+    /// NOOP came.
+    Woken,
+}
+
+impl SpinGuard {
+    /// Whether the next GRAB goes out with a PRE_SLEEP in front.
+    pub fn asks_twice(&self) -> bool {
+        self.question == Some(Question::Due)
+    }
+
+    /// A GRAB was sent.
+    pub fn asked(&mut self) {
+        self.question = self.question.map(|_| Question::Asked);
+    }
+
+    /// NOOP came while asleep.
+    pub fn woken(&mut self, now: Duration) {
+        let at_once = now.saturating_sub(self.fell_asleep) < AT_ONCE;
+        self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
+    }
+
+    /// NOOP came while awake.
+    pub fn noop(&mut self) {
+        self.question =
+            self.question.map(|question| if question == Question::Asked { Question::Woken } else { question });
+    }
+
+    /// A job came.
+    pub fn job(&mut self) {
+        *self = Self::default();
+    }
+
+    /// NO_JOB came.
+    pub fn no_job(&mut self, now: Duration) -> AfterNoJob {
+        match self.question.take() {
+            None if self.rounds >= ROUNDS => self.ask_twice(),
+            Some(Question::Woken) if self.proofs + 1 < PROOFS => {
+                self.proofs += 1;
+                self.ask_twice()
+            }
+            Some(Question::Woken) => {
+                let doublings = (self.proofs + 1 - PROOFS).min(10);
+                self.proofs = self.proofs.saturating_add(1);
+                self.question = Some(Question::Due);
+                AfterNoJob::Pause(FIRST_PAUSE.saturating_mul(2_u32.pow(doublings)).min(LONGEST_PAUSE))
+            }
+            None => {
+                self.fell_asleep = now;
+                AfterNoJob::Sleep
+            }
+            Some(Question::Due | Question::Asked) => {
+                *self = Self { fell_asleep: now, ..Self::default() };
+                AfterNoJob::Sleep
+            }
+        }
+    }
+
+    fn ask_twice(&mut self) -> AfterNoJob {
+        self.question = Some(Question::Due);
+        AfterNoJob::AskTwice
+    }
+}

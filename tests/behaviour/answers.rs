@@ -1,0 +1,193 @@
+//! Answers beyond what a packet or a message can carry, orders and refusals that come at the wrong moment: a job is always
+//! answered, with a sentence, and a worker never waits for what does not come.
+
+use std::time::Duration;
+
+use gm_native::gearman::packet::{Request, answer};
+use nix::sys::signal::Signal;
+
+use crate::scene::{Job, acting, background, library, lines, path, served, touch, wait_busy, wait_done, wait_serving};
+use crate::support::gearmand::Gearmand;
+use crate::support::hand_server::{HandServer, Peer};
+use crate::support::manager::{Manager, Setup};
+use crate::support::wait::wait_for;
+
+fn played(ini: &str) -> (HandServer, Manager) {
+    let server = HandServer::listen();
+    let manager = Setup::new(&[&server.server()]).plugin("act", &library()).ini(ini).start();
+    (server, manager)
+}
+
+fn refuse(peer: &mut Peer) {
+    peer.encode(|buf| answer::error(buf, b"server_error", b"not now"));
+}
+
+#[test]
+fn what_is_larger_than_max_packet_is_said_instead() {
+    let (gearmand, manager) = served("max_packet = 64K");
+    let told = |what, length| format!("its {what} of {length} bytes is larger than max_packet, 65536 bytes\n");
+    assert_eq!(Job::act(&gearmand, "", "size 70000").failure(), told("result", 70_000));
+    assert_eq!(Job::act(&gearmand, "", "huge exception 70000").failure(), told("exception", 70_000));
+    for kind in ["fail", "panic"] {
+        let reason = Job::act(&gearmand, "", &format!("huge {kind} 70000")).failure();
+        assert!(reason.len() < 65_536 && reason.ends_with("xxx...(truncated)\n"), "{kind}: {} bytes", reason.len());
+    }
+    // Data and warnings are refused to the job, which goes on; the log says so.
+    for (step, what) in [("data", "data"), ("warn", "a warning")] {
+        assert_eq!(Job::act(&gearmand, "", &format!("{step} 70000")).result(), b"false");
+        let line = manager.wait_log(&format!("{what} of 70000 bytes is larger than max_packet, 65536 bytes"));
+        assert!(line.contains("act H:"), "{line}");
+    }
+    assert_eq!(Job::act(&gearmand, "", "data 60000").news().len(), 2);
+}
+
+/// A reason that no message to the manager can carry.
+#[test]
+fn a_refusal_of_any_length_arrives() {
+    let gearmand = Gearmand::start();
+    let manager =
+        acting(&[&gearmand]).plugin("parting", &library()).ini("[parting]\nsetting.how = refuse 200000").start();
+    let said = manager.wait_event("cannot_serve", |event| event["function"] == "parting");
+    let reason = said["reason"].as_str().unwrap();
+    assert!(reason.contains("its new() failed: no no no") && reason.ends_with("...(truncated)"), "{reason}");
+    wait_serving(&manager, "act");
+    assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+}
+
+/// While one thread waits for a job server that does not read, others log, and report in vain.
+#[test]
+fn a_thread_that_waits_for_room_holds_up_no_other() {
+    let (server, manager) = played("");
+    let mut peer = server.accept_worker();
+    let gate = path(&manager, "gate");
+    let steps = format!("flow 30000000\ntake 50\nlog still here\nstatuses 3\nlog and here\nwait {gate}\nsay done");
+    peer.assign(b"H:x:1", b"act", steps.as_bytes());
+    manager.wait_log("still here");
+    manager.wait_log("and here");
+    touch(&gate);
+    // What was begun comes whole, and the answer behind it.
+    peer.skip_to(|packet| matches!(packet, Request::WorkData { data, .. } if data.len() == 30_000_000));
+    assert_eq!(peer.next_end(), (b"H:x:1".to_vec(), Some(b"done".to_vec())));
+}
+
+/// S17.
+#[test]
+fn a_grab_that_is_refused_is_asked_again() {
+    let (server, manager) = played("");
+    let mut peer = server.accept_worker();
+    for refusal in 0..6 {
+        refuse(&mut peer);
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        if refusal == 2 {
+            peer.assign(b"H:x:1", b"act", b"say between");
+            assert_eq!(peer.next_end().0, b"H:x:1");
+            peer.skip_to(|packet| packet == Request::GrabJobUniq);
+        }
+    }
+    peer.send(&answer::NO_JOB);
+    peer.skip_to(|packet| packet == Request::PreSleep);
+    // One that was sent after waking, too.
+    peer.send(&answer::NOOP);
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    refuse(&mut peer);
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    manager.wait_log("answered with the error server_error: not now");
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S17: others are served meanwhile.
+#[test]
+fn a_server_that_refuses_every_grab_holds_up_nobody() {
+    let (refusing, gearmand) = (HandServer::listen(), Gearmand::start());
+    let setup = Setup::new(&[&refusing.server(), &gearmand.server()]).plugin("act", &library());
+    let manager = setup.start();
+    let mut peer = refusing.accept_worker();
+    for number in 0..10 {
+        refuse(&mut peer);
+        let number = number.to_string();
+        assert_eq!(Job::act(&gearmand, "", &format!("say {number}")).result(), number.into_bytes());
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    }
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
+/// S17: in answer to the greeting, and then to either form of GRAB.
+#[test]
+fn a_greeting_that_is_refused_is_an_answer() {
+    let (server, _manager) = played("");
+    let mut peer = server.accept();
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    refuse(&mut peer);
+    peer.skip_to(|packet| matches!(packet, Request::CanDo { .. }));
+    for form in [Request::GrabJob, Request::GrabJobUniq, Request::GrabJob] {
+        peer.skip_to(|packet| packet == form);
+        refuse(&mut peer);
+    }
+    peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    peer.assign(b"H:x:1", b"act", b"say here");
+    assert_eq!(peer.next_end(), (b"H:x:1".to_vec(), Some(b"here".to_vec())));
+}
+
+/// S17: a stop, when the GRAB was refused before it, and when that is the answer to the last one.
+#[test]
+fn a_stop_does_not_wait_for_a_grab_that_is_refused() {
+    for before in [true, false] {
+        let (server, mut manager) = played("stop_timeout = 1h\ngraceful_shutdown_wait_time = 1h");
+        let mut peer = server.accept_worker();
+        if before {
+            manager.signal(Signal::SIGTERM);
+            manager.wait_event("worker_leaving", |_| true);
+            refuse(&mut peer);
+        } else {
+            peer.send(&answer::NO_JOB);
+            peer.skip_to(|packet| packet == Request::PreSleep);
+            manager.signal(Signal::SIGTERM);
+            peer.skip_to(|packet| packet == Request::GrabJobUniq);
+            refuse(&mut peer);
+        }
+        peer.skip_to(|packet| packet == Request::EchoReq(b"farewell"));
+        assert!(manager.wait_exit().success(), "refused before the stop: {before}");
+    }
+}
+
+/// S20: by the worker's own words. Whoever is woken for each job of a stream, and comes too late for it, is woken at once
+/// for the next all the same.
+#[test]
+fn a_crowd_that_is_woken_for_every_job_does_not_pause() {
+    const JOBS: usize = 600;
+    let (gearmand, manager) = served("count = 16");
+    gearmand.wait_workers("act", 16);
+    let notes = path(&manager, "notes");
+    for number in 0..JOBS {
+        background(&gearmand, &number.to_string(), &format!("note {notes}"));
+    }
+    wait_done(&gearmand);
+    assert_eq!(lines(&notes).len(), JOBS);
+    // All of them at a time.
+    let gate = path(&manager, "gate");
+    for number in 0..16 {
+        background(&gearmand, &number.to_string(), &format!("wait {gate}"));
+    }
+    let status = wait_for("all workers to be at work", Duration::from_secs(5), || {
+        gearmand.status("act").filter(|status| status.running == 16)
+    });
+    assert_eq!(status.total, 16);
+    touch(&gate);
+    wait_done(&gearmand);
+}
+
+/// An order that was written before a job of more than a millisecond ended is obeyed: no other job is begun.
+#[test]
+fn an_order_that_comes_at_the_end_of_a_job_is_obeyed() {
+    let gearmand = Gearmand::start();
+    let mut manager = acting(&[&gearmand]).start();
+    wait_serving(&manager, "act");
+    let next = path(&manager, "next");
+    let job = Job::act(&gearmand, "", "unheard\nsay done");
+    wait_busy(&manager, &job.handle);
+    background(&gearmand, "next", &format!("note {next}"));
+    manager.signal(Signal::SIGTERM);
+    assert_eq!(job.result(), b"done");
+    assert!(manager.wait_exit().success());
+    assert_eq!(lines(&next).len(), 0, "another job was begun");
+}
