@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::catalog::{Catalog, Failure, Memory, Version};
 use super::event::{Event, seconds};
 use super::fate::Deaths;
+use super::lethal::LethalJobs;
 use super::life::{Happening, Life, Why};
 use super::reconcile::{Member, Runs, Want, WorkerId, decide};
 use super::restart::Backoff;
@@ -56,6 +57,8 @@ pub(super) struct Worker {
     pub load_order: Vec<usize>,
     pub life: Life,
     pub stage: Stage,
+    /// Whether it has taken jobs, whatever it does now.
+    pub has_served: bool,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,
@@ -149,6 +152,8 @@ pub struct Core {
     rollouts: Rollouts,
     /// Workers that jobs have cost.
     deaths: Deaths,
+    /// Which versions jobs have killed.
+    lethal: LethalJobs,
     /// Functions of workers that were said to take more than max_memory from their start.
     heavy: BTreeSet<Vec<String>>,
     /// When the worker directories are looked at once more, since a file is missing.
@@ -186,6 +191,7 @@ impl Core {
             warned: BTreeSet::new(),
             rollouts: Rollouts::default(),
             deaths: Deaths::default(),
+            lethal: LethalJobs::default(),
             heavy: BTreeSet::new(),
             look_at: None,
             actions: Vec::new(),

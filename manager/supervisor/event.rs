@@ -165,6 +165,19 @@ pub enum Event {
         /// The version that goes on being served.
         serving: String,
     },
+    /// A job cost the worker that tries a new version, and had killed another version before: the new one is tried on.
+    CanaryAcquitted {
+        /// The function.
+        function: String,
+        /// The new version.
+        version: String,
+        /// The job's handle.
+        handle: String,
+        /// The job's unique id.
+        unique: String,
+        /// The version that the job had killed.
+        killed: String,
+    },
     /// A new version is not tried to the end: something else is asked for meanwhile.
     RolloutWithdrawn {
         /// The function.
@@ -284,6 +297,19 @@ pub enum Event {
         /// What was not as it should be at its very end.
         note: Option<String>,
     },
+    /// A worker left by itself before it had done a job: that counts as a failed start.
+    LeftEarly {
+        /// Its process.
+        #[serde(skip)]
+        pid: i32,
+        /// What it was to serve.
+        functions: Vec<String>,
+        /// The function at which its start was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        function: Option<String>,
+        /// Whether it had taken jobs.
+        served: bool,
+    },
     /// A worker is gone that should not be.
     WorkerDied(Death),
     /// A worker is killed by the manager.
@@ -364,9 +390,9 @@ impl Event {
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
-            Self::FunctionRejoined { .. } => Level::Info,
+            Self::FunctionRejoined { .. } | Self::CanaryAcquitted { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
-            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } => Level::Warn,
+            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::LeftEarly { .. } => Level::Warn,
             Self::ServerMute { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
@@ -391,6 +417,7 @@ impl Event {
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
+            Self::LeftEarly { pid, .. } => Some(*pid),
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }

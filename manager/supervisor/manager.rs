@@ -129,6 +129,8 @@ impl Manager {
             state_dir: state_dir.display().to_string(),
         });
         warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
+        // A program that became this one by exec may have left children, whose ends nobody will tell of again.
+        while self.effects.reap() {}
         self.rescan_later();
     }
 

@@ -11,6 +11,7 @@ pub mod event;
 pub mod fate;
 pub mod hand_back;
 pub mod judge;
+pub mod lethal;
 pub mod life;
 mod manager;
 pub mod output;

@@ -21,7 +21,7 @@ impl Worker {
         self.leaving = Some(now);
         self.page.doing(Doing::Leaving);
         self.titles.leaving();
-        self.line.say(&Word::Leaving);
+        self.line.say(&Word::Leaving { jobs: self.jobs });
         for session in &mut self.sessions {
             match session.connection() {
                 Some(connection) => connection.talk.leave(),

@@ -34,7 +34,7 @@ use crate::system::errors::reason;
 use crate::system::page::PageWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{exit, fork, handlers, memory};
+use crate::system::{clock, exit, fork, handlers, memory};
 use orders::{Orders, Word};
 use plugin::Function;
 
@@ -95,6 +95,18 @@ fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopS
     Ok((page, stop))
 }
 
+/// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
+/// worker to leave would leave again and again, and the others with it.
+fn may_go_on(line: &line::Line) -> Result<(), String> {
+    line.look_now(clock::now());
+    match stop_signal::asked() {
+        true => {
+            Err("its worker was asked to stop (SIGTERM or SIGINT) or lost its descriptors while its new() ran".into())
+        }
+        false => Ok(()),
+    }
+}
+
 /// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
 fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
     let mut functions = BTreeMap::new();
@@ -103,7 +115,8 @@ fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
         let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
             line.say(&Word::Making { function: index });
-            Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)
+            let made = Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)?;
+            may_go_on(line).map(|()| made)
         });
         match made {
             Ok(function) => drop(functions.insert(index, function)),

@@ -191,7 +191,10 @@ pub enum Word {
         job: Option<JobName>,
     },
     /// It takes no more jobs.
-    Leaving,
+    Leaving {
+        /// How many it has taken.
+        jobs: u64,
+    },
     /// All job servers have been taken leave of; the process ends next.
     Left,
 }

@@ -51,7 +51,7 @@ pub struct Worker {
     pub(super) functions: Vec<Function>,
     id: String,
     connections: u32,
-    jobs: u64,
+    pub(super) jobs: u64,
     runs: Runs,
     growth: Growth,
     /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the

@@ -1,9 +1,16 @@
 //! Who is to blame for the end of a worker, and who is not.
 
-use nix::sys::signal::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
-use crate::scene::{Job, acting, lines, path, served, touch, wait_busy, wait_serving};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::scene::{Job, acting, library, lines, path, served, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
+use crate::support::manager::Manager;
+use crate::support::wait::{DEADLINE, wait_for};
 
 /// M21: whoever is told to leave while its job runs, and then crashes by itself, died in its job.
 #[test]
@@ -42,4 +49,111 @@ fn a_poison_job_does_not_escape_counting_in_workers_that_leave() {
     let told = job.failure();
     assert!(told.contains("worker killed by SIGABRT") && told.contains("2 workers were lost in this job"), "{told}");
     assert_eq!(lines(&notes), ["u1"; 2]);
+}
+
+/// Workers that were started with a function.
+fn starts_with(manager: &Manager, function: &str) -> usize {
+    let serves = |event: &&Value| event["functions"].as_array().is_some_and(|all| all.contains(&function.into()));
+    manager.events().iter().filter(|event| event["event"] == "worker_started").filter(serves).count()
+}
+
+/// Ended children of a process that it has not taken note of.
+fn zombies(parent: Pid) -> usize {
+    let stat = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("stat")).ok();
+    let is_one = |stat: &String| {
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after.trim_start().starts_with(&format!("Z {parent} "))
+    };
+    fs::read_dir("/proc").unwrap().filter_map(|entry| stat(entry.unwrap())).filter(is_one).count()
+}
+
+#[track_caller]
+fn wait_no_zombie(parent: Pid) {
+    wait_for("the last zombie to be reaped", DEADLINE, || (zombies(parent) == 0).then_some(()));
+}
+
+/// P24: the others in the same workers do not notice.
+#[test]
+fn a_new_that_makes_its_worker_leave_has_failed_to_start() {
+    for how in ["term", "group", "exit0", "descriptors", "channel"] {
+        let gearmand = Gearmand::start();
+        let setup = acting(&[&gearmand]).plugin("starting", &library());
+        let setup = setup.ini(&format!("count = 2\ndedicated_count = 0\n[starting]\nsetting.how = {how}"));
+        let manager = setup.start();
+        let third = manager.wait_event("backing_off", |event| event["failures"] == 3);
+        assert_eq!(third["function"], "starting", "{how}");
+        // Two beside the others, then one at a time.
+        assert!(starts_with(&manager, "starting") <= 8, "{how}: {}", starts_with(&manager, "starting"));
+        wait_serving(&manager, "act");
+        assert_eq!(Job::act(&gearmand, "", "say alive").result(), b"alive", "{how}");
+        wait_no_zombie(manager.pid());
+    }
+}
+
+/// P24: from a thread, by which time nobody can say whose it was.
+#[test]
+fn a_worker_that_leaves_soon_after_its_start_is_started_ever_more_slowly() {
+    for how in ["later term", "later exit0"] {
+        let gearmand = Gearmand::start();
+        let setup = acting(&[&gearmand]).plugin("starting", &library());
+        let setup = setup.ini(&format!("dedicated_count = 2\nbackoff_max = 1\n[starting]\nsetting.how = {how}"));
+        let manager = setup.start();
+        let fifth = manager.wait_event("backing_off", |event| event["failures"].as_u64() >= Some(5));
+        assert_eq!(fifth["function"], "starting", "{how}");
+        // Up to three more at once, each with a sibling that was already under way.
+        assert!(starts_with(&manager, "starting") <= 10, "{how}: {}", starts_with(&manager, "starting"));
+        wait_serving(&manager, "act");
+        wait_no_zombie(manager.pid());
+    }
+}
+
+/// Whoever starts the manager may have blocked signals, and may have left it a child that has ended.
+#[test]
+fn what_a_manager_inherits_leaves_no_zombie() {
+    let gearmand = Gearmand::start();
+    let setup = acting(&[&gearmand]);
+    let script = setup.dir().join("start");
+    let program = env!("CARGO_BIN_EXE_gm-native");
+    let text =
+        format!("#!/bin/sh\ntrue &\nsleep 0.1 &\nexec env --block-signal=CHLD --block-signal=TERM {program} \"$@\"\n");
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut manager = setup.program(script).start();
+    wait_serving(&manager, "act");
+    for _ in 0..3 {
+        Job::act(&gearmand, "", "first /dev/null say x\nsay y").result();
+    }
+    wait_no_zombie(manager.pid());
+    manager.mark();
+    manager.signal(Signal::SIGTERM);
+    manager.wait_event("draining", |_| true);
+}
+
+/// Its caller submits it again and again, and it kills whatever takes it.
+#[test]
+fn a_job_that_is_known_to_kill_the_old_version_does_not_stop_the_new_one() {
+    let gearmand = Gearmand::start();
+    let setup = acting(&[&gearmand]).ini("on_crash = fail\ncanary_seconds = 1h\ncanary_jobs = 1000\n");
+    let mut manager = setup.start();
+    wait_serving(&manager, "act");
+    assert!(Job::act(&gearmand, "poison", "abort").failure().contains("SIGABRT"));
+    let new = manager.dir().join("new.so");
+    let bytes = fs::read(library()).unwrap();
+    fs::write(&new, [bytes.as_slice(), b"another version"].concat()).unwrap();
+    manager.mark();
+    manager.install("act", &new);
+    manager.wait_event("rollout_started", |_| true);
+    let killed = || manager.events().iter().any(|event| event["event"] == "canary_acquitted");
+    wait_for("the job to reach the canary", DEADLINE, || {
+        // One that is done in between, so that nobody has to wait.
+        Job::act(&gearmand, "", "say alive").result();
+        assert!(Job::act(&gearmand, "poison", "abort").failure().contains("SIGABRT"));
+        killed().then_some(())
+    });
+    assert!(!manager.events().iter().any(|event| event["event"] == "rollout_stopped"));
+    manager.wait_log("is tried on: job ");
+    manager.wait_status("another canary", |status| {
+        let note = crate::scene::of(status, "functions", "name", "act")?["note"].as_str()?.to_owned();
+        (note.contains("is being tried") && crate::scene::serving(&manager).len() == 2).then_some(())
+    });
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use nix::libc;
+
 use super::jobs::Decided;
 use super::{Action, Core, Obituary, Stage, Worker};
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
 use crate::supervisor::fate::Fate;
 use crate::supervisor::judge::Verdict;
-use crate::supervisor::life::{Life, Why};
+use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::restart::Outside;
 use crate::system::reap::End;
@@ -31,6 +33,10 @@ impl Core {
             _ => {}
         }
         if obituary.verdict == Verdict::Left {
+            // Whoever could say that it left was judged then.
+            if worker.life.is_live() {
+                self.leaves_early(&worker, obituary.jobs, now);
+            }
             return self.tell(left(&worker, obituary));
         }
         let by_us = worker.ended_by_us(obituary.end).is_some();
@@ -40,19 +46,22 @@ impl Core {
         let death = death(&worker, obituary, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.tell(Event::WorkerDied(death));
-        if by_us
-            || worker.dies_leaving(obituary)
-            || self.fails_beside_others(&worker, obituary, &how, now)
-            || self.canary_died(&worker, obituary, &how, now)
-        {
+        if by_us || worker.dies_leaving(obituary) || self.fails_beside_others(&worker, obituary, &how, now) {
+            return;
+        }
+        let lost = match &obituary.verdict {
+            Verdict::InJob(lost) | Verdict::Answering(lost) => Some(lost),
+            _ => None,
+        };
+        let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
+        let by_kill = obituary.end == End::Signal(libc::SIGKILL);
+        if let Some(event) = lost.and_then(|lost| self.acquits(&worker, lost, obituary.server, now)) {
+            self.tell(event);
+        } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
             return;
         }
         self.last_failure = Some(line);
-        let in_job = match &obituary.verdict {
-            Verdict::InJob(lost) => worker.functions.get(lost.function),
-            _ => None,
-        };
-        if let Some((function, _)) = worker.at_start().or(in_job) {
+        if let Some((function, _)) = worker.at_start().or(in_job).or(worker.only()) {
             self.failures.insert(function.clone(), format!("a worker {how}"));
         }
         self.blame_for(&worker, obituary, now);
@@ -62,13 +71,61 @@ impl Core {
     /// has asked not to be started again.
     fn fails_beside_others(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
         let Some(failed) = worker.at_start().cloned() else { return false };
-        let ends = [End::Signal(nix::libc::SIGKILL), End::Exit(DO_NOT_START_ME_AGAIN)];
+        let ends = [End::Signal(libc::SIGKILL), End::Exit(DO_NOT_START_ME_AGAIN)];
         let fails = !(worker.trial.is_some() && ends.contains(&obituary.end))
             && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
         if fails {
             self.failures.insert(failed.0, format!("a worker {how}"));
         }
         fails
+    }
+
+    /// A worker says that it takes no more jobs. Where nobody has told it to, that is judged now: its successor starts
+    /// before it has gone.
+    pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
+        let by_itself = self.workers.get(&id).is_some_and(|worker| worker.life.is_live());
+        self.happens(id, Happening::Leaves, now);
+        // Taken out, so that it can be looked at while others are changed.
+        if let Some(worker) = self.workers.remove(&id) {
+            if by_itself {
+                self.leaves_early(&worker, jobs, now);
+            }
+            self.workers.insert(id, worker);
+        }
+    }
+
+    /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
+    /// service manager sends SIGTERM to every process.
+    fn leaves_early(&mut self, worker: &Worker, jobs: u64, now: Duration) {
+        if self.is_draining() || (worker.has_served && jobs > 0) {
+            return;
+        }
+        let event = Event::LeftEarly {
+            pid: worker.pid.unwrap_or_default(),
+            functions: worker.names(),
+            function: worker.at_start().map(|(function, _)| function.clone()),
+            served: worker.has_served,
+        };
+        let (line, how) = (event.line(), "left by itself before it had done a job");
+        self.tell(event);
+        let failed = worker.at_start().cloned();
+        if let Some(failed) =
+            failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
+        {
+            self.failures.insert(failed.0, format!("a worker {how}"));
+            return;
+        }
+        if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
+            return;
+        }
+        self.last_failure = Some(line);
+        if let Some((function, _)) = worker.at_start().or(worker.only()) {
+            self.failures.insert(function.clone(), format!("a worker {how}"));
+        }
+        match worker.stage {
+            Stage::Over => self.died_outside_job(worker, worker.outside(), now),
+            _ => self.died_at_start(worker, now),
+        }
     }
 
     fn blame_for(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) {
@@ -84,7 +141,7 @@ impl Core {
             }
             // It has done work: what ended it says nothing against starting another.
             Verdict::OutsideJob if obituary.jobs > 0 => {}
-            Verdict::OutsideJob => self.died_outside_job(worker, Outside::Idle, now),
+            Verdict::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
             // At a job, but nobody can say at which: its back-off must not depend on what the page says.
             Verdict::Unknown => match worker.functions.as_slice() {
                 [(function, _)] => self.died_in_job(&function.clone(), obituary.done, now),
@@ -136,10 +193,20 @@ impl Core {
 }
 
 impl Worker {
+    /// What its death outside a job counts as.
+    fn outside(&self) -> Outside {
+        if self.has_served { Outside::Idle } else { Outside::Start }
+    }
+
+    /// Its function, where it has only one.
+    fn only(&self) -> Option<&(String, String)> {
+        self.functions.first().filter(|_| self.functions.len() == 1)
+    }
+
     /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
     fn dies_leaving(&self, obituary: &Obituary) -> bool {
         let told = matches!(self.life, Life::Leaving { why, .. } if why != Why::ByItself);
-        told && matches!(obituary.verdict, Verdict::OutsideJob | Verdict::Answering(_))
+        told && obituary.verdict == Verdict::OutsideJob
     }
 
     /// The function at which its start is, and its version.
@@ -167,7 +234,7 @@ fn left(worker: &Worker, obituary: &Obituary) -> Event {
 
 fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
     let (at, of) = at(worker, &obituary.verdict, obituary.end, decided);
-    let only = (worker.functions.len() == 1).then(|| worker.functions[0].1.clone());
+    let only = worker.only().map(|(_, version)| version.clone());
     Death {
         pid: worker.pid.unwrap_or_default(),
         functions: worker.names(),

@@ -12,6 +12,7 @@ use crate::config::{Config, JobFate};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::fate::{Fate, JobKey, fate};
 use crate::supervisor::judge::{JobInHand, Verdict};
+use crate::supervisor::lethal::JobId;
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::End;
@@ -83,7 +84,7 @@ impl Core {
         let grace = self.config.timeout_grace(&function);
         self.tell(overdue(pid, function, job, timeout, grace));
         self.happens(seen.worker, Happening::Overdue(now.saturating_add(grace)), now);
-        self.canary_is_late(seen.worker, job, now);
+        self.canary_is_late(seen, job, now);
     }
 
     /// A plugin has written over its worker's page, so that nobody can say how long its job has run: it leaves, and the
@@ -132,6 +133,11 @@ impl Core {
             _ => return (back, None),
         };
         let Some((key, wish)) = self.blamed(worker, lost, obituary) else { return (back, None) };
+        if let (Some((_, version)), Some(job)) =
+            (worker.functions.get(lost.function), worker.job(lost, obituary.server))
+        {
+            self.lethal.killed(job, version, now);
+        }
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.deaths.count(key.clone(), now);
         let fate = fate(wish, deaths, max_attempts, lost.half_sent);
@@ -193,6 +199,12 @@ impl Worker {
             (Life::Leaving { why: why @ Why::JobTimeout, .. }, End::Signal(libc::SIGTERM)) => Some(why),
             _ => None,
         }
+    }
+
+    /// The name of its job, whose server is counted as in its orders.
+    pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<JobId> {
+        let (function, _) = self.functions.get(job.function)?;
+        JobId::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
     }
 
     /// Whether this is the job that was past its timeout.

@@ -131,6 +131,8 @@ pub struct Seen {
     pub worker: WorkerId,
     /// Its job, where it runs one.
     pub job: Option<JobInHand>,
+    /// The job's server, counted as in the worker's orders, where that is known.
+    pub server: Option<usize>,
     /// The page holds what no worker writes: it may be at any job, or none.
     pub overwritten: bool,
 }

@@ -6,20 +6,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Action, Core, Key, Obituary, Worker, group_key};
+use super::{Action, Core, Key, Seen, Worker, group_key};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::event::{Event, seconds};
-use crate::supervisor::judge::{JobInHand, Verdict};
+use crate::supervisor::judge::JobInHand;
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::{Runs, WorkerId};
 use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
 use crate::system::clock;
-use crate::system::reap::End;
 
 /// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
-/// Canaries of one version that may be killed from outside: SIGKILL is not the library's doing, unless it always comes.
+/// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is not
+/// the library's doing, unless it always comes.
 const KILLS: u32 = 3;
 
 /// A worker that tries new versions: names and hashes of these.
@@ -255,17 +255,21 @@ impl Core {
         tried.is_some()
     }
 
-    /// A canary did not come up in time, or died: whose fault is that? True where it is dealt with here.
-    pub(super) fn canary_died(&mut self, worker: &Worker, obituary: &Obituary, how: &str, now: Duration) -> bool {
-        let in_job = match &obituary.verdict {
-            Verdict::InJob(lost) | Verdict::Answering(lost) => worker.functions.get(lost.function),
-            _ => None,
-        };
-        let suspects = worker.suspects(worker.at_start().or(in_job));
+    /// A canary died, `at` a function or nobody knows where: whose fault is that? True where it is dealt with here.
+    /// `from_outside`: somebody else may have done that to it.
+    pub(super) fn canary_died(
+        &mut self,
+        worker: &Worker,
+        at: Option<&(String, String)>,
+        from_outside: bool,
+        how: &str,
+        now: Duration,
+    ) -> bool {
+        let suspects = worker.suspects(at);
         if suspects.is_empty() {
             return false;
         }
-        if obituary.end == End::Signal(nix::libc::SIGKILL) && self.is_forgiven(&suspects) {
+        if from_outside && self.is_forgiven(&suspects) {
             return true;
         }
         self.blame_trial(&worker.key, &suspects, how, now);
@@ -282,13 +286,34 @@ impl Core {
     }
 
     /// A canary's job is past its timeout: that speaks against a version it tries as a crash in the job would.
-    pub(super) fn canary_is_late(&mut self, id: WorkerId, job: &JobInHand, now: Duration) {
-        let Some(worker) = self.workers.get(&id) else { return };
+    pub(super) fn canary_is_late(&mut self, seen: &Seen, job: &JobInHand, now: Duration) {
+        let Some(worker) = self.workers.get(&seen.worker) else { return };
         let (key, suspects) = (worker.key.clone(), worker.suspects(worker.functions.get(job.function)));
-        if !suspects.is_empty() {
-            let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
-            self.blame_trial(&key, &suspects, &reason, now);
+        if suspects.is_empty() {
+            return;
         }
+        if let Some(event) = self.acquits(worker, job, seen.server, now) {
+            return self.tell(event);
+        }
+        let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
+        self.blame_trial(&key, &suspects, &reason, now);
+    }
+
+    /// A job cost a canary: what is told where that says nothing about the version it tries, since the job had killed
+    /// another one before.
+    pub(super) fn acquits(
+        &self,
+        canary: &Worker,
+        job: &JobInHand,
+        server: Option<usize>,
+        now: Duration,
+    ) -> Option<Event> {
+        let tried = canary.functions.get(job.function)?;
+        let is_new = !canary.suspects(Some(tried)).is_empty();
+        let (function, version) = tried.clone();
+        let killed = self.lethal.other_victim(&canary.job(job, server).filter(|_| is_new)?, &version, now)?.to_owned();
+        let handle = String::from_utf8_lossy(&job.handle).into_owned();
+        Some(Event::CanaryAcquitted { function, version, handle, unique: job.unique.clone(), killed })
     }
 
     /// One suspect is given up; of several each is tried alone.

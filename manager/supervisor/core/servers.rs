@@ -151,6 +151,7 @@ impl Core {
         if was_last {
             // It may come back as another one, which gives the same handles to other jobs.
             self.deaths.forget_server(place);
+            self.lethal.forget_server(place);
         }
     }
 

@@ -35,6 +35,7 @@ impl Core {
                 load_order: load_order.clone(),
                 life: Life::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
                 stage: Stage::Begins,
+                has_served: false,
                 born: now,
                 pid: None,
                 generation,
@@ -111,7 +112,7 @@ impl Core {
             Word::NoRuns => self.has_left(id, Runs::None),
             Word::Outgrown { bytes } => self.outgrew(id, bytes, now),
             Word::Heavy { bytes } => self.is_heavy(id, bytes),
-            Word::Leaving => self.happens(id, Happening::Leaves, now),
+            Word::Leaving { jobs } => self.leaves(id, jobs, now),
             Word::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             Word::ServerUp { server } => self.server_up(id, server),
             Word::ServerDown { server, reason } => self.server_down(id, server, reason),
@@ -166,6 +167,7 @@ impl Core {
         let before = worker.life;
         let (life, step) = before.step(happening, now);
         worker.life = life;
+        worker.has_served |= life.is_serving();
         let pid = worker.pid;
         let limit = worker.limit(&self.config, now);
         let left_by_itself = matches!(life, Life::Leaving { why: Why::ByItself, .. }) && before.is_live();

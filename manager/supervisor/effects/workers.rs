@@ -206,7 +206,7 @@ impl Effects {
         let mut jobs = 0;
         for (index, (function, version)) in worker.versions.iter().enumerate() {
             let counters = worker.page.counters(index);
-            jobs += counters.done.saturating_add(counters.failed);
+            jobs = counters.done.saturating_add(counters.failed).saturating_add(jobs);
             self.past.entry(function.clone()).or_default().add(version, counters);
         }
         let lost = match &verdict {
@@ -250,7 +250,8 @@ impl Effects {
         // A job whose function has returned is not late, however slowly the job server takes the result.
         let job = page.job.filter(|_| page.doing == Doing::Running);
         let job = job.map(|job| JobInHand::of(&job, page.sending, now));
-        Some(Seen { worker: id, job, overwritten: page.overwritten })
+        let server = job.as_ref().and_then(|job| worker.copies.get(&job.connection)).map(|(server, _)| *server);
+        Some(Seen { worker: id, job, server, overwritten: page.overwritten })
     }
 
     /// What canaries have done, and the old versions everywhere else.

@@ -64,6 +64,12 @@ impl Event {
             Self::RolloutFinished { function, version, seconds } => {
                 format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
             }
+            Self::CanaryAcquitted { function, version, handle, unique, killed } => format!(
+                "{function}: version {version} is tried on: job {} (unique {}), which cost its first worker, had killed \
+                 version {killed}, too",
+                escape(handle),
+                escape(unique),
+            ),
             Self::RolledBack { function, version } => {
                 format!("{function}: version {version} is served on request, until the file in worker_dir changes")
             }
@@ -115,6 +121,14 @@ impl Event {
                 escape(handle),
                 escape(unique),
             ),
+            Self::LeftEarly { pid, functions, function, served } => {
+                let who = function.clone().unwrap_or_else(|| several(functions));
+                let when = if *served { "without a job done" } else { "before it served" };
+                format!(
+                    "{who}: worker {pid} left by itself {when}, which counts as a failed start: SIGTERM or SIGINT came \
+                     (from the library, or from outside), or the library closed the worker's descriptors"
+                )
+            }
             Self::WorkerDied(death) => death.line(),
             Self::WorkerKilled { pid, why } => format!("worker {pid} is killed: {}", words(*why)),
             Self::BackingOff { function, seconds, failures } => {

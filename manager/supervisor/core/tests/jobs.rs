@@ -39,11 +39,11 @@ impl Stage {
     }
 
     fn sees(&mut self, id: u64, job: Option<JobInHand>) -> &mut Self {
-        self.input(Input::Seen(Seen { worker: WorkerId(id), job, overwritten: false }))
+        self.input(Input::Seen(Seen { worker: WorkerId(id), job, server: Some(0), overwritten: false }))
     }
 
     fn sees_nonsense(&mut self, id: u64) -> &mut Self {
-        self.input(Input::Seen(Seen { worker: WorkerId(id), job: None, overwritten: true }))
+        self.input(Input::Seen(Seen { worker: WorkerId(id), job: None, server: None, overwritten: true }))
     }
 
     fn deaths(&self) -> Vec<Death> {
@@ -376,4 +376,24 @@ fn deaths_while_the_answer_is_sent_have_their_back_off() {
         }
         assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1);
     }
+}
+
+/// A timeout speaks against a canary as a crash does, and is excused as one.
+#[test]
+fn a_job_that_was_too_long_for_the_old_version_says_nothing_about_the_canary() {
+    let mut stage = one(&format!("{INI}on_timeout = retry\n"));
+    stage.until_look();
+    stage.sees(1, job(7, TIMEOUT)).serves(2);
+    stage.now += GRACE;
+    stage.sees(1, job(7, TIMEOUT + GRACE)).dies_in_job(1, 3);
+    stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(3);
+    stage.now += TIMEOUT;
+    stage.sees(3, job(1, TIMEOUT));
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(stage.told(|event| matches!(event, Event::CanaryAcquitted { .. })), 1);
+    stage.now += GRACE;
+    stage.did();
+    stage.sees(3, job(1, TIMEOUT + GRACE)).dies_in_job(3, 3);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert!(stage.core.workers.values().any(|worker| worker.trial.is_some()), "it is tried on");
 }

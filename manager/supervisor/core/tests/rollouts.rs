@@ -172,3 +172,55 @@ fn a_removed_library_drains_its_workers() {
     stage.leaves(1).leaves(2);
     assert_eq!(stage.ids(), [3, 4]);
 }
+
+/// A job that kills whatever takes it says nothing about the canary it kills; one that kills the new version only does.
+#[test]
+fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
+    let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
+    let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryAcquitted { .. }));
+    for (name, ini) in [
+        ("handed back", "[GearmanManager]\ndedicated_count = 2\n"),
+        ("submitted again", "[GearmanManager]\ndedicated_count = 2\non_crash = fail\n"),
+    ] {
+        let mut stage = Stage::new(ini);
+        stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1).serves(2);
+        stage.dies_in_job(1, 0).serves(3);
+        stage.input(scan(&[("a", 2)])).input(found("a", 2)).did();
+        stage.serves(4).did();
+        stage.ends_in_job(4, End::Signal(11), 0);
+        assert_eq!((rejected(&stage), acquitted(&stage)), (0, 1), "{name}");
+        assert!(stage.did().contains(&"start a".to_owned()), "{name}: another canary");
+        stage.serves(5).counts(5, 20, 0);
+        assert!(stage.did().contains(&"good a a-2".to_owned()), "{name}");
+    }
+    let mut first = two_functions();
+    first.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
+    first.ends_in_job(5, End::Signal(11), 0);
+    assert_eq!((rejected(&first), acquitted(&first)), (1, 0));
+    // The same job, after the old version has died of it, too, and the new one is tried again.
+    first.dies_in_job(1, 0).input(Input::Retry { function: "a".into() });
+    first.input(Input::Probed { function: "a".into(), identity: identity(2), result: Ok(version("a", 2)) });
+    let canary = *first.ids().last().unwrap();
+    first.serves(canary).ends_in_job(canary, End::Signal(11), 0);
+    assert_eq!((rejected(&first), acquitted(&first)), (1, 1));
+}
+
+/// What a job does to a version that is tried again is no excuse for that version.
+#[test]
+fn a_job_that_has_killed_the_same_version_only_still_speaks_against_it() {
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
+    stage.dies_in_job(5, 0);
+    let back = Version { hash: "a-1".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    stage.input(Input::Rollback { function: "a".into(), version: back });
+    stage.input(scan(&[("a", 3), ("b", 1)])).input(Input::Probed {
+        function: "a".into(),
+        identity: identity(3),
+        result: Ok(version("a", 2)),
+    });
+    stage.input(Input::Retry { function: "a".into() });
+    stage.input(Input::Probed { function: "a".into(), identity: identity(3), result: Ok(version("a", 2)) });
+    let canary = stage.core.workers.iter().find(|(_, worker)| worker.trial.is_some()).map(|(id, _)| id.0).unwrap();
+    stage.serves(canary).ends_in_job(canary, End::Signal(11), 0);
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+}

@@ -361,3 +361,97 @@ fn what_is_not_known_in_time_is_named_and_comes_later() {
     stage.input(found("bad", 1));
     assert!(stage.did().contains(&"start bad".to_owned()));
 }
+
+/// A worker's farewell that nobody has asked for.
+fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
+    stage.says(id, Word::Leaving { jobs }).ends(id, obituary(End::Exit(0), Verdict::Left, jobs));
+}
+
+/// P24: whether it says so or its channel is closed, and wherever it was.
+#[test]
+fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
+    type Way = (&'static str, fn(&mut Stage));
+    let ways: [Way; 4] = [
+        ("without a word, since its channel is closed", |stage| {
+            stage.says(1, Word::Making { function: 0 }).ends(1, obituary(End::Exit(0), Verdict::Left, 0));
+        }),
+        ("when it is loaded", |stage| {
+            stage.says(1, Word::Making { function: 0 }).says(1, Word::Loaded);
+            says_farewell(stage, 1, 0);
+        }),
+        ("when it is ready", |stage| {
+            stage.says(1, Word::Loaded).says(1, Word::Ready);
+            says_farewell(stage, 1, 0);
+        }),
+        ("with an exit", |stage| {
+            stage.says(1, Word::Loaded).says(1, Word::Ready).ends(1, obituary(End::Exit(0), Verdict::OutsideJob, 0));
+        }),
+    ];
+    for (name, leave) in ways {
+        let mut stage = Stage::new("[GearmanManager]\n");
+        stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(2).did();
+        leave(&mut stage);
+        assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "{name}");
+        let warned = |event: &Event| matches!(event, Event::LeftEarly { served: false, .. } | Event::WorkerDied(_));
+        assert_eq!(stage.told(warned), 1, "{name}");
+        assert!(note(&stage, "bad").is_some(), "{name}");
+        assert!(!stage.did().iter().any(|did| did.starts_with("start")), "{name}: not at once");
+        stage.later(Duration::from_millis(500));
+        assert_eq!(stage.did(), ["start bad"], "{name}");
+    }
+}
+
+/// One may be an operator's: only those that go on are put down to the library.
+#[test]
+fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
+    let mut stage = two_functions();
+    for (number, waits) in [0, 0, 0, 500, 1000, 2000].into_iter().enumerate() {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(1)).did();
+        says_farewell(&mut stage, id, 0);
+        if waits > 0 {
+            assert_eq!(stage.did(), [""; 0], "{number}");
+            stage.later(Duration::from_millis(waits));
+        }
+        assert_eq!(stage.did(), ["start a"], "{number}");
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started);
+    }
+    assert_eq!(stage.told(|event| matches!(event, Event::LeftEarly { served: true, .. })), 6);
+    let mut busy = two_functions();
+    for _ in 0..20 {
+        let id = *busy.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        says_farewell(&mut busy, id, 1);
+        assert_eq!(busy.did(), ["start a"], "it had done a job");
+        let started = *busy.ids().last().unwrap();
+        busy.serves(started).did();
+    }
+    assert_eq!(busy.told(|event| matches!(event, Event::LeftEarly { .. } | Event::BackingOff { .. })), 0);
+}
+
+/// A service manager may send SIGTERM to every process at once.
+#[test]
+fn who_leaves_by_itself_during_a_stop_has_left() {
+    let mut stage = two_functions();
+    stage.input(Input::Stop { by: "SIGTERM" }).says(1, Word::Leaving { jobs: 0 });
+    stage.ends(1, obituary(End::Exit(0), Verdict::Left, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerLeft { .. })), 1);
+    assert_eq!(stage.told(|event| matches!(event, Event::LeftEarly { .. })), 0);
+}
+
+/// A canary whose new version leaves by itself is not started for ever; one that somebody sent away is.
+#[test]
+fn a_canary_that_leaves_by_itself_is_given_up_after_a_few_times() {
+    let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    stage.says(5, Word::Making { function: 0 }).ends(5, obituary(End::Exit(0), Verdict::Left, 0));
+    assert_eq!(rejected(&stage), 1, "in its new(), its channel closed");
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    for (id, expected) in [(5, 0), (6, 0), (7, 1)] {
+        stage.serves(id);
+        says_farewell(&mut stage, id, 0);
+        assert_eq!(rejected(&stage), expected);
+    }
+}

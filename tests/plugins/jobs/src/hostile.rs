@@ -167,7 +167,7 @@ fn regroup() -> Result<(), Failure> {
     }
 }
 
-fn close_those(right: impl Fn(RawFd) -> bool) {
+pub fn close_those(right: impl Fn(RawFd) -> bool) {
     for fd in (3..1024).filter(|fd| right(*fd)) {
         // SAFETY: none: they belong to the worker, which is the point.
         unsafe { close(fd) };

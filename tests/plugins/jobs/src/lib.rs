@@ -7,6 +7,7 @@ mod floods;
 mod forking;
 mod hostile;
 mod parting;
+mod starting;
 
 use std::fs::OpenOptions;
 use std::io::Write;
