@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::config::{Config, FunctionConfig};
+use crate::config::{Config, FunctionConfig, Origin, nearest};
 
 /// Workers for every function that has a library and is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Plan {
     pub groups: Vec<Group>,
     /// Functions that were found and get no worker, by name, and why.
     pub left_out: Vec<(String, LeftOut)>,
-    /// What the operator probably did not mean: one sentence each.
-    pub warnings: Vec<String>,
+    /// Functions that the configuration names and that were not found, by name.
+    pub missing: Vec<Missing>,
 }
 
 /// Workers that are alike.
@@ -28,6 +28,31 @@ pub struct Group {
     pub dedicated: bool,
     /// How many there are, at least one.
     pub count: u32,
+}
+
+/// A function that the configuration names and no worker directory holds: probably a slip of the pen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub function: String,
+    /// Where it is named first.
+    origin: Origin,
+    /// By what it is named.
+    places: Vec<String>,
+    /// The function that was probably meant.
+    near: Option<String>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Missing { function, origin, places, near } = self;
+        if *origin != Origin::Default {
+            write!(f, "{origin}: ")?;
+        }
+        let places = places.join(" and ");
+        write!(f, "{function} is named by {places}, but no worker directory holds a library of that name")?;
+        near.iter().try_for_each(|near| write!(f, "; did you mean {near}?"))
+    }
 }
 
 /// Why a function that was found gets no worker.
@@ -64,7 +89,7 @@ pub enum Placement {
 /// Plans the workers for the functions in `found` (in any order, repeats do not count), but for those in `placements` as
 /// these say.
 pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Placement>) -> Plan {
-    let mut plan = Plan { warnings: missing(config, found), ..Plan::default() };
+    let mut plan = Plan { missing: missing(config, found), ..Plan::default() };
     let mut shared = Vec::new();
     let mut dedicated = Vec::new();
     for name in found.iter().collect::<BTreeSet<_>>() {
@@ -120,23 +145,22 @@ fn workers(config: &Config, name: &str) -> Result<Workers, LeftOut> {
     Ok(Workers { dedicated: least.max(with_dedicated) - all, shares: true })
 }
 
-/// A sentence for every function the configuration names and nobody found.
-fn missing(config: &Config, found: &[String]) -> Vec<String> {
+/// Every function the configuration names and nobody found.
+fn missing(config: &Config, found: &[String]) -> Vec<Missing> {
     let is_there = |name: &str| found.iter().any(|found| found == name);
-    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, (Origin, Vec<String>)> = BTreeMap::new();
     for name in config.functions.keys() {
-        places.entry(name).or_default().push(format!("section [{name}]"));
+        places.insert(name, (config.origins.section(name), vec![format!("section [{name}]")]));
     }
     for name in &config.include {
-        places.entry(name).or_default().push("include".to_owned());
+        let place = places.entry(name).or_insert_with(|| (config.origins.of(None, "include"), Vec::new()));
+        place.1.push("include".to_owned());
     }
     let wanted = |name: &str| !config.exclude.iter().any(|excluded| excluded == name);
     let missing = places.into_iter().filter(|(name, _)| !is_there(name) && wanted(name));
+    let near = |name: &str| nearest(name, found.iter().map(String::as_str)).map(str::to_owned);
     missing
-        .map(|(name, places)| {
-            let places = places.join(" and ");
-            format!("{name} is named by {places}, but no worker directory holds a library of that name")
-        })
+        .map(|(name, (origin, places))| Missing { function: name.to_owned(), origin, places, near: near(name) })
         .collect()
 }
 
@@ -175,7 +199,7 @@ impl fmt::Display for Plan {
         for (function, reason) in &self.left_out {
             writeln!(f, ";   left out: {function}, since {reason}")?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, ";   warning: {warning}"))
+        self.missing.iter().try_for_each(|missing| writeln!(f, ";   warning: {missing}"))
     }
 }
 
@@ -222,7 +246,7 @@ mod tests {
         assert_eq!(shown(&plan), "10*fetch_url+reverse_string 5*Sum! 5*fetch_url! 1*reverse_string!");
         assert_eq!(plan.workers(), 21);
         assert_eq!(["Sum", "fetch_url", "reverse_string", "else"].map(|name| plan.planned(name)), [5, 15, 11, 0]);
-        assert_eq!((plan.left_out, plan.warnings), (vec![], vec![]));
+        assert_eq!((plan.left_out, plan.missing), (vec![], vec![]));
     }
 
     #[test]
@@ -321,13 +345,17 @@ mod tests {
 
     #[test]
     fn what_is_named_but_not_there_is_a_warning() {
-        let ini = "[GearmanManager]\ninclude = a,b,gone\nexclude = old\n[gone]\n[b]\n[old]\n[lost]";
-        let plan = of(ini, "a b");
+        let ini = "[GearmanManager]\ninclude = b,resize,gone,also\nexclude = old\n[gone]\n[b]\n[old]\n[Re-size]";
+        let plan = of(ini, "resize b");
+        let told: Vec<String> = plan.missing.iter().map(Missing::to_string).collect();
         assert_eq!(
-            plan.warnings,
+            told,
             [
-                "gone is named by section [gone] and include, but no worker directory holds a library of that name",
-                "lost is named by section [lost], but no worker directory holds a library of that name",
+                "gm.ini:7: Re-size is named by section [Re-size], but no worker directory holds a library of that name; \
+                 did you mean resize?",
+                "gm.ini:2: also is named by include, but no worker directory holds a library of that name",
+                "gm.ini:4: gone is named by section [gone] and include, but no worker directory holds a library of that \
+                 name",
             ]
         );
         assert_eq!(of("[GearmanManager]\ncount = 3", ""), Plan::default());
@@ -352,7 +380,7 @@ mod tests {
              ;   2 x a, b\n\
              ;   1 x a only\n\
              ;   left out: c, since exclude names it\n\
-             ;   warning: x is named by section [x], but no worker directory holds a library of that name\n"
+             ;   warning: gm.ini:6: x is named by section [x], but no worker directory holds a library of that name\n"
         );
     }
 

@@ -29,6 +29,7 @@ pub struct Child {
     ended: Signal,
     interrupted: Signal,
     terminated: Signal,
+    quit: Signal,
     buffer: Vec<u8>,
     seen: VecDeque<Seen>,
 }
@@ -38,7 +39,7 @@ pub struct Child {
 pub enum Seen {
     /// It says something.
     Said(Vec<u8>),
-    /// The user wants an end: Ctrl-C, or TERM.
+    /// The user wants an end: Ctrl-C, TERM, or QUIT.
     Asked,
     /// It is gone. Everything it said was seen before.
     Ended(Reaped),
@@ -52,9 +53,9 @@ impl Child {
     /// The system's: no more processes or descriptors, or no `/proc`.
     pub fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
         // Before the child is there: none of its signals is missed.
-        let [ended, interrupted, terminated] =
-            [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        let (ended, interrupted, terminated) = (ended?, interrupted?, terminated?);
+        let [ended, interrupted, terminated, quit] =
+            [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);
+        let (ended, interrupted, terminated, quit) = (ended?, interrupted?, terminated?, quit?);
         let (ours, theirs) = channel::pair()?;
         let ears = Ears::new()?;
         ears.listen(&ours, ChildId(0), Ear::Channel)?;
@@ -62,7 +63,7 @@ impl Child {
         let child = spawn::Child { role, channel: theirs.into_fd(), extra, output: (output()?, output()?) };
         let pid = program.spawn(child)?;
         let (buffer, seen) = (vec![0; MAX_MESSAGE], VecDeque::new());
-        Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, buffer, seen })
+        Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, quit, buffer, seen })
     }
 
     /// Tells it something; it has not begun to read, so this must fit the socket's buffer.
@@ -87,6 +88,7 @@ impl Child {
                 _ = self.ended.recv() => self.reap(),
                 _ = self.interrupted.recv() => return Ok(Seen::Asked),
                 _ = self.terminated.recv() => return Ok(Seen::Asked),
+                _ = self.quit.recv() => return Ok(Seen::Asked),
                 () = poll_fn(|context| self.ears.poll(context)) => {
                     // A real one: a child that goes on and on must not keep signals and timers from their turn.
                     yield_now().await;

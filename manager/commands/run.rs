@@ -154,10 +154,16 @@ pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> St
 /// `-Z`: the effective configuration and the plan, nothing started.
 fn dump(configuration: &Configuration) -> ExitCode {
     let config = &configuration.config;
-    let found: Vec<String> = scan::scan(&config.worker_dirs).candidates.into_keys().map(String::from).collect();
+    let scan = scan::scan(&config.worker_dirs);
+    let found: Vec<String> = scan.candidates.into_keys().map(String::from).collect();
+    let plan = plan(config, &found, &BTreeMap::new());
     let mut text = config.dump();
-    text.extend_from_slice(plan(config, &found, &BTreeMap::new()).to_string().as_bytes());
-    configuration.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+    text.extend_from_slice(plan.to_string().as_bytes());
+    let of_files =
+        scan.failed_dirs.into_iter().map(|(_, why)| why).chain(scan.warnings.iter().map(ToString::to_string));
+    let missing = plan.missing.iter().map(ToString::to_string);
+    let warnings = configuration.warnings.iter().cloned().chain(of_files).chain(missing);
+    warnings.for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     super::output::finish(&String::from_utf8_lossy(&text), 0)
 }
 

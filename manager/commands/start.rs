@@ -38,10 +38,11 @@ pub(super) fn prepare(
     open_log(&mut logger, &configuration.config, user)?;
     let pid_file = open_pid_file(&mut logger, &configuration.config, user)?;
     let lock = open_state(&configuration, user)?;
-    let Configuration { origin, config, warnings, identity, state_dir, usual_place: _, control } = configuration;
+    let Configuration { origin, config, mut warnings, identity, state_dir, usual_place: _, control } = configuration;
     if let Some(user) = user {
         user.drop_privileges().map_err(|error| error.to_string())?;
     }
+    warnings.extend(logger.cannot_be_made_anew().map(|log| said_by(&config, "log_file", &not_anew(log))));
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
     let (marks, note) = Marks::open(&state_dir);
     notes.iter().chain(&note).for_each(|note| logger.say(Level::Warn, note));
@@ -63,6 +64,15 @@ pub(super) fn prepare(
     Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
 }
 
+/// What is said of a log in a directory that the manager's user may not write.
+fn not_anew(log: &Path) -> String {
+    format!(
+        "the log {} cannot be made anew by the user the manager runs as, who may not write its directory: when it is \
+         moved away, logrotate has to make the new one (create MODE USER GROUP) or to empty it (copytruncate)",
+        log.display()
+    )
+}
+
 /// Does something with the rights of the user the manager is to run as, if there is one.
 fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, String> {
     match user {
@@ -73,7 +83,7 @@ fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, Stri
 
 /// Opens the log, as the user the manager is to run as where that may; else root does, and hands it over.
 fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<(), String> {
-    let target = log_target(&config.log);
+    let target = log_target(config).map_err(|text| said_by(config, "log_file", &text))?;
     let failed = |error: OpenError| said_by(config, "log_file", &error);
     if let Some(user) = user {
         if as_user(Some(user), || logger.open(&target, config.verbose))?.is_ok() {

@@ -73,6 +73,8 @@ impl Config {
     /// Where `newer` wants the log of a manager that stays as it is, in the background or not: the default hangs on that.
     fn log_of(&self, newer: &Config) -> LogTarget {
         match (newer.origins.is_set(None, "log_file"), self.daemon) {
+            // What the check forbids for a manager that daemonizes holds for one that has.
+            (true, true) if matches!(newer.log, LogTarget::Stdout | LogTarget::Stream(_)) => self.log.clone(),
             (true, _) => newer.log.clone(),
             (false, true) => LogTarget::Syslog,
             (false, false) => LogTarget::Stdout,

@@ -2,10 +2,14 @@
 
 use std::fmt::Display;
 
-use super::choice::LogTarget;
+use super::choice::{LOG_TARGET, LogTarget};
 use super::error::{Findings, Origin};
 use super::model::{Config, DEFAULT_LIFETIME};
 use super::text::{from_path, quoted};
+
+/// What is said of a stream as the log of a manager in the background; follows what names it.
+pub const NO_STREAM: &str = "is a stream of whoever starts the manager, which one in the background (-d, daemon) lets \
+                             go of; write a file or syslog, or do not daemonize";
 
 /// A priority outside is taken as the nearest inside.
 const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
@@ -14,7 +18,7 @@ const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
 pub(super) fn check(config: &mut Config, findings: &mut Findings) {
     lifetime(config, findings);
     limits(config);
-    log(config);
+    log(config, findings);
     dedicated(config, findings);
     priorities(config, findings);
     memory(config, findings);
@@ -52,9 +56,13 @@ fn limits(config: &mut Config) {
     config.max_memory_hard = config.max_memory_hard.filter(|bytes| *bytes != 0);
 }
 
-fn log(config: &mut Config) {
+fn log(config: &mut Config, findings: &mut Findings) {
     if config.daemon && !config.origins.is_set(None, "log_file") {
         config.log = LogTarget::Syslog;
+    }
+    if config.daemon && matches!(config.log, LogTarget::Stream(_) | LogTarget::Stdout) {
+        let text = format!("log_file = {} {NO_STREAM}", (LOG_TARGET.show)(&config.log));
+        findings.error(config.origins.of(None, "log_file"), text);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Values that are one of a few: where the log goes, how much a rollout adds, what becomes of a job.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::text::{from_path, is_foreign, quoted, to_path};
-use super::value::{Form, NONE, is_unset};
+use super::value::{Form, NONE, is_unset, number};
 
 /// Where log lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,19 +14,39 @@ pub enum LogTarget {
     Stdout,
     /// The local syslog socket.
     Syslog,
+    /// A stream that was open when the manager was started, by its number.
+    Stream(i32),
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// The number of the stream that a path names: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`. Opening such a path would be
+/// another thing: a file that is written from its beginning, or, after root was dropped, none at all.
+pub fn stream(path: &Path) -> Option<i32> {
+    let path: PathBuf = path.components().collect();
+    match path.to_str()? {
+        "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        "/dev/stdin" => Some(0),
+        path => {
+            let number = ["/dev/fd/", "/proc/self/fd/"].iter().find_map(|place| path.strip_prefix(place))?;
+            number.parse().ok().filter(|_| number.bytes().all(|byte| byte.is_ascii_digit()))
+        }
+    }
 }
 
 pub(super) const LOG_TARGET: Form<LogTarget> = Form {
     read: |text| match text {
         "syslog" => Ok(LogTarget::Syslog),
         "stdout" => Ok(LogTarget::Stdout),
-        path => (PATH.read)(path).map(LogTarget::File),
+        path => (PATH.read)(path).map(|path| stream(&path).map_or(LogTarget::File(path), LogTarget::Stream)),
     },
     show: |target| match target {
         LogTarget::Syslog => "syslog".into(),
         LogTarget::Stdout => "stdout".into(),
+        LogTarget::Stream(1) => "/dev/stdout".into(),
+        LogTarget::Stream(2) => "/dev/stderr".into(),
+        LogTarget::Stream(number) => format!("/dev/fd/{number}"),
         LogTarget::File(path) => from_path(path),
     },
     example: "/var/log/gm.log",
@@ -86,7 +106,7 @@ pub(super) const SURGE: Form<RolloutSurge> = Form {
 fn surge(text: &str) -> Result<RolloutSurge, String> {
     let read = match text.strip_suffix('%') {
         Some(percent) => percent.trim_end().parse().ok().filter(|percent| *percent <= 100).map(RolloutSurge::Percent),
-        None => text.parse().ok().map(RolloutSurge::Count),
+        None => number(text).parse().ok().map(RolloutSurge::Count),
     };
     read.ok_or_else(|| format!("{} is neither a number of workers nor a percentage up to 100%", quoted(text)))
 }
@@ -142,9 +162,18 @@ mod tests {
             ("syslog", LogTarget::Syslog),
             ("stdout", LogTarget::Stdout),
             ("./syslog", LogTarget::File("./syslog".into())),
+            ("/dev/stdout", LogTarget::Stream(1)),
+            ("/dev/stderr", LogTarget::Stream(2)),
+            ("/dev/fd/7", LogTarget::Stream(7)),
+            ("/dev/fd/+7", LogTarget::File("/dev/fd/+7".into())),
+            ("/dev/fd/", LogTarget::File("/dev/fd/".into())),
+            ("/dev/full", LogTarget::File("/dev/full".into())),
         ] {
             assert_eq!((LOG_TARGET.read)(text), Ok(target.clone()));
             assert_eq!((LOG_TARGET.show)(&target), text);
+        }
+        for (text, number) in [("/dev//stdout", 1), ("/dev/fd/2", 2), ("/proc/self/fd/12", 12), ("/dev/./stderr", 2)] {
+            assert_eq!((LOG_TARGET.read)(text), Ok(LogTarget::Stream(number)), "{text}");
         }
     }
 

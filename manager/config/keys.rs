@@ -4,7 +4,7 @@
 use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT, USER};
 use super::function::FunctionConfig;
 use super::host::HOSTS;
-use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL};
+use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL, items};
 use super::model::Config;
 use super::value::{
     AT_LEAST_ONE, COUNT, JOBS, LIMIT, MICROSECONDS, NONE, PACKET, PRIORITY, SECONDS, SIZE, SIZE_LIMIT, SOME_SECONDS,
@@ -23,6 +23,8 @@ pub struct Key {
     pub list: bool,
     /// Whether a reload cannot apply it.
     pub needs_restart: bool,
+    /// Whether 0 is no time at all, where somebody who writes `none` means one without end.
+    pub(super) ends_at_zero: bool,
     /// How the manager's section has it.
     pub(super) global: Option<Field<Config>>,
     /// How a function's section has it.
@@ -50,9 +52,30 @@ pub(super) struct Field<T: 'static> {
     pub example: &'static str,
 }
 
+impl<T: Default> Field<T> {
+    /// What is wrong with a text: of each item of a list, not only of the first.
+    pub fn problems(&self, list: bool, text: &str) -> Vec<String> {
+        let problem = |text: &str| (self.set)(&mut T::default(), text).err();
+        let items: Vec<&str> = if list { items(text).collect() } else { Vec::new() };
+        match items.is_empty() {
+            true => problem(text).into_iter().collect(),
+            false => items.into_iter().filter_map(problem).collect(),
+        }
+    }
+}
+
 impl Key {
     const fn new(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
-        Key { name, default, meaning, list: false, needs_restart: false, global: None, function: None }
+        Key {
+            name,
+            default,
+            meaning,
+            list: false,
+            needs_restart: false,
+            ends_at_zero: false,
+            global: None,
+            function: None,
+        }
     }
 
     const fn global(self, field: Field<Config>) -> Key {
@@ -69,6 +92,10 @@ impl Key {
 
     const fn needs_restart(self) -> Key {
         Key { needs_restart: true, ..self }
+    }
+
+    const fn ends_at_zero(self) -> Key {
+        Key { ends_at_zero: true, ..self }
     }
 
     /// Where it may stand.
@@ -209,7 +236,8 @@ pub static KEYS: &[Key] = &[
         .function(own!(timeout, LIMIT)),
     Key::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
         .global(plain!(timeout_grace, SECONDS))
-        .function(own!(timeout_grace, SECONDS)),
+        .function(own!(timeout_grace, SECONDS))
+        .ends_at_zero(),
     Key::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
         .global(plain!(on_timeout, FATE))
         .function(own!(on_timeout, FATE)),
@@ -247,9 +275,11 @@ pub static KEYS: &[Key] = &[
         .function(own!(start_timeout, SOME_SECONDS)),
     Key::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
     Key::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
-        .global(plain!(stop_timeout, SECONDS)),
+        .global(plain!(stop_timeout, SECONDS))
+        .ends_at_zero(),
     Key::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL")
-        .global(plain!(graceful_shutdown_wait_time, SECONDS)),
+        .global(plain!(graceful_shutdown_wait_time, SECONDS))
+        .ends_at_zero(),
     Key::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
         .global(plain!(backoff_max, SOME_SECONDS)),
     Key::new("healthy_after", "60", "a worker that lived so long ends the pauses")

@@ -36,7 +36,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use changes::Change;
-pub use choice::{JobFate, LogTarget, RolloutSurge};
+pub use check::NO_STREAM;
+pub use choice::{JobFate, LogTarget, RolloutSurge, stream};
 pub use error::{ConfigErrors, Finding, Origin, Warning};
 pub use function::{FunctionConfig, Settings};
 pub use host::{DEFAULT_PORT, HostPort};
@@ -46,6 +47,7 @@ pub use literal::Environment;
 pub use model::Config;
 pub use origins::Origins;
 pub use overrides::Overrides;
+pub use read::nearest;
 pub use secret::{MASK, SECRET_WORDS, is_secret, shown};
 pub use text::{decode, encode};
 

@@ -9,6 +9,8 @@ use super::error::Origin;
 pub struct Origins {
     /// By function (`None`: the manager's section) and key, a setting with its `setting.`.
     places: BTreeMap<(Option<String>, String), Origin>,
+    /// Where the section of a function begins.
+    sections: BTreeMap<String, Origin>,
 }
 
 impl Origins {
@@ -21,6 +23,15 @@ impl Origins {
     /// Whether anybody set the key.
     pub fn is_set(&self, function: Option<&str>, key: &str) -> bool {
         self.of(function, key) != Origin::Default
+    }
+
+    /// Where a function's section begins.
+    pub fn section(&self, function: &str) -> Origin {
+        self.sections.get(function).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn set_section(&mut self, function: &str, origin: Origin) {
+        self.sections.insert(function.to_owned(), origin);
     }
 
     pub(super) fn set(&mut self, function: Option<&str>, key: &str, origin: Origin) {

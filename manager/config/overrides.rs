@@ -35,15 +35,16 @@ impl Overrides {
                 continue;
             };
             // As of a shell variable that is not set: `-u "$RUN_AS"` must not run as root. Only a prefix may be none.
-            let given = match text.is_empty() && key.name != "prefix" {
-                true => Err("nothing is given".to_owned()),
-                false => (field.set)(config, text),
+            let problems = match text.is_empty() && key.name != "prefix" {
+                true => vec!["nothing is given".to_owned()],
+                false => field.problems(key.list, text),
             };
-            match given {
-                Ok(()) => config.origins.set(None, key.name, origin),
-                Err(problem) => {
-                    findings.error(origin, format!("{name}: {problem}; write for example {option} {}", field.example));
-                }
+            if problems.is_empty() && (field.set)(config, text).is_ok() {
+                config.origins.set(None, key.name, origin.clone());
+            }
+            for problem in problems {
+                let text = format!("{name}: {problem}; write for example {option} {}", field.example);
+                findings.error(origin.clone(), text);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::ini::{Document, MANAGER, Section};
 use super::keys::{self, Field, KEYS, Key};
 use super::model::Config;
 use super::text::quoted;
+use super::value::number;
 
 /// What the plugin is given, in a function's section.
 pub(super) const SETTING: &str = "setting.";
@@ -24,8 +25,25 @@ struct Assignment<'a> {
     section: &'a Section,
     key: &'a str,
     list: bool,
-    value: String,
-    line: usize,
+    /// Each with its line; one, but in a list.
+    values: Vec<(&'a str, usize)>,
+}
+
+impl Assignment<'_> {
+    /// The whole of it.
+    fn value(&self) -> String {
+        self.values.iter().map(|(value, _)| *value).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where it begins.
+    fn line(&self) -> usize {
+        self.values.first().map_or(0, |(_, line)| *line)
+    }
+
+    /// What is said of a line of it.
+    fn origin(&self, file: &Arc<Path>, line: usize) -> Origin {
+        Origin::Line { file: file.clone(), line }
+    }
 }
 
 /// Puts a document into `config`, or says what is wrong with it.
@@ -34,6 +52,7 @@ pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, 
         let Section::Function(name) = section else { continue };
         // An empty section names a function, too: a plan warns where there is no library for it.
         config.functions.entry(name.clone()).or_default();
+        config.origins.set_section(name, Origin::Line { file: file.clone(), line: *line });
         // A misspelt [GearmanManager] would pass in silence: a function has a count, too.
         if strsim::jaro_winkler(&name.to_ascii_lowercase(), &MANAGER.to_ascii_lowercase()) >= MISSPELT {
             let text = format!("[{name}] is taken as a function; did you mean [{MANAGER}]?");
@@ -41,10 +60,9 @@ pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, 
         }
     }
     for assignment in gather(document, file, findings) {
-        let origin = Origin::Line { file: file.clone(), line: assignment.line };
         match assignment.section {
-            Section::Manager => take_global(config, &assignment, origin, findings),
-            Section::Function(function) => take_function(config, function, &assignment, origin, findings),
+            Section::Manager => take_global(config, &assignment, file, findings),
+            Section::Function(function) => take_function(config, function, &assignment, file, findings),
         }
     }
 }
@@ -56,30 +74,30 @@ fn gather<'a>(document: &'a Document, file: &Arc<Path>, findings: &mut Findings)
         let (section, key, line) = (&entry.section, entry.key.as_str(), entry.line);
         if let Some(before) = known.get_mut(&(section, key)) {
             if entry.list && before.list {
-                before.value.push(',');
-                before.value.push_str(&entry.value);
+                before.values.push((&entry.value, line));
                 continue;
             }
             let text = format!(
                 "{key} in [{}] stands on line {} and again on line {line}; the last counts, remove the other",
                 section.name(),
-                before.line
+                before.line()
             );
             findings.warn(Origin::Line { file: file.clone(), line }, text);
         }
-        let assignment = Assignment { section, key, list: entry.list, value: entry.value.clone(), line };
+        let assignment = Assignment { section, key, list: entry.list, values: vec![(&entry.value, line)] };
         known.insert((section, key), assignment);
     }
     let mut assignments: Vec<_> = known.into_values().collect();
-    assignments.sort_by_key(|assignment| assignment.line);
+    assignments.sort_by_key(Assignment::line);
     assignments
 }
 
-fn take_global(config: &mut Config, assignment: &Assignment<'_>, origin: Origin, findings: &mut Findings) {
+fn take_global(config: &mut Config, assignment: &Assignment<'_>, file: &Arc<Path>, findings: &mut Findings) {
+    let origin = assignment.origin(file, assignment.line());
     let Some((key, field)) = keys::global(assignment.key) else {
         return findings.warn(origin, unknown(assignment.section, assignment.key));
     };
-    if take(config, key, field, assignment, &origin, findings) {
+    if take(config, key, field, assignment, file, findings) {
         config.origins.set(None, key.name, origin);
     }
 }
@@ -88,51 +106,70 @@ fn take_function(
     config: &mut Config,
     function: &str,
     assignment: &Assignment<'_>,
-    origin: Origin,
+    file: &Arc<Path>,
     findings: &mut Findings,
 ) {
+    let origin = assignment.origin(file, assignment.line());
     let own = config.functions.entry(function.to_owned()).or_default();
     if let Some(name) = assignment.key.strip_prefix(SETTING) {
         if name.is_empty() || assignment.list {
             let text = format!("{} in [{function}] is no setting; write {SETTING}NAME = value", assignment.key);
             return findings.error(origin, text);
         }
-        own.settings.insert(name.to_owned(), assignment.value.clone());
+        own.settings.insert(name.to_owned(), assignment.value());
         return config.origins.set(Some(function), assignment.key, origin);
     }
     let Some((key, field)) = keys::function(assignment.key) else {
         return findings.warn(origin, unknown(assignment.section, assignment.key));
     };
-    if take(own, key, field, assignment, &origin, findings) {
+    if take(own, key, field, assignment, file, findings) {
         config.origins.set(Some(function), key.name, origin);
     }
 }
 
-/// Sets one field; whether that was done. An empty value leaves the default, as PHP's `empty()` tests do.
-fn take<T>(
+/// Sets one field; whether that was done. What is wrong is said of each item, with its line. An empty value leaves the
+/// default, as PHP's `empty()` tests do.
+fn take<T: Default>(
     to: &mut T,
     key: &Key,
     field: &Field<T>,
     assignment: &Assignment<'_>,
-    origin: &Origin,
+    file: &Arc<Path>,
     findings: &mut Findings,
 ) -> bool {
     let (name, section) = (key.name, assignment.section.name());
-    if assignment.list && !key.list {
-        findings.error(origin.clone(), format!("{name} in [{section}] is no list; write {name} = {}", field.example));
+    let value = assignment.value();
+    let mut wrong = false;
+    for (part, line) in &assignment.values {
+        let problems = match assignment.list && !key.list {
+            true => vec![format!("{name} in [{section}] is no list; write {name} = {}", field.example)],
+            // What is empty is nothing, or the default.
+            false if part.is_empty() => Vec::new(),
+            false => {
+                let problems = field.problems(key.list, part).into_iter();
+                let advice = format!("write for example {name} = {}", field.example);
+                problems.map(|problem| format!("{name} in [{section}]: {problem}; {advice}")).collect()
+            }
+        };
+        wrong |= !problems.is_empty();
+        problems.into_iter().for_each(|problem| findings.error(assignment.origin(file, *line), problem));
+    }
+    if wrong {
         return false;
     }
-    match (field.set)(to, &assignment.value) {
-        Ok(()) => true,
-        Err(_) if assignment.value.is_empty() => {
+    let origin = assignment.origin(file, assignment.line());
+    match (field.set)(to, &value) {
+        Ok(()) => {
+            if key.ends_at_zero && number(&value) == "0" && value != "0" {
+                let text = format!("{name} = {value} in [{section}] is 0, no time at all; write 87600h for a long one");
+                findings.warn(origin, text);
+            }
+            true
+        }
+        Err(_) => {
             let text =
                 format!("{name} in [{section}] is empty, so its default holds; remove the line or write a value");
-            findings.warn(origin.clone(), text);
-            false
-        }
-        Err(problem) => {
-            let text = format!("{name} in [{section}]: {problem}; write for example {name} = {}", field.example);
-            findings.error(origin.clone(), text);
+            findings.warn(origin, text);
             false
         }
     }
@@ -158,8 +195,10 @@ fn unknown(section: &Section, name: &str) -> String {
     format!("unknown key {} in [{}] is ignored; {advice}", quoted(name), section.name())
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    let scored = known.map(|known| (strsim::jaro_winkler(&name, known), known));
+/// The known name that a misspelt one is most like, if it is like any.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+    let name = plain(name);
+    let scored = known.map(|known| (strsim::jaro_winkler(&name, &plain(known)), known));
     scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }

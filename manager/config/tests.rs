@@ -172,6 +172,60 @@ fn wrong_values() {
     }
 }
 
+/// Each wrong item of a list, with the line it stands on.
+#[test]
+fn every_wrong_item_of_a_list_is_told_with_its_line() {
+    let ini = "[GearmanManager]\nhost[] = a:0\nhost[] = b\nhost[] = c:x, d, ::1\nhost[] =\nhost[] = [e]\n\
+               count[] = 1\ncount[] = 2\n";
+    let places: Vec<String> = errors(ini).iter().map(|line| line.split(';').next().unwrap().to_owned()).collect();
+    assert_eq!(
+        places,
+        [
+            "gm.ini:2: host in [GearmanManager]: the port \"0\" of \"a:0\" is not from 1 to 65535",
+            "gm.ini:4: host in [GearmanManager]: the port \"x\" of \"c:x\" is not from 1 to 65535",
+            "gm.ini:4: host in [GearmanManager]: \"::1\" is an IPv6 address without its brackets ([::1])",
+            "gm.ini:6: host in [GearmanManager]: \"e\" is no IPv6 address",
+            "gm.ini:7: count in [GearmanManager] is no list",
+            "gm.ini:8: count in [GearmanManager] is no list",
+        ]
+    );
+    assert_eq!(errors("[GearmanManager]\nhost = a:0,b:0\n").len(), 2, "in one line, too");
+    let told = load_bytes(b"[GearmanManager]\n", &[("host", "-h", "a:0,b,c:0")]).expect_err("two are wrong");
+    assert_eq!(told.0.iter().map(|error| error.origin.to_string()).collect::<Vec<_>>(), ["option -h", "option -h"]);
+}
+
+/// PHP reads the words as numbers before the original sees them; ours does whatever the quotes.
+#[test]
+fn words_are_numbers_as_in_php() {
+    let config = read(
+        "[GearmanManager]\ncount = on\ndedicated_count = \"TRUE\"\nmax_runs_per_worker = 'Off'\nverbose = Yes\n\
+         worker_restart_splay = none\nrollout_surge = on\nprefetch = yes\n\
+         [f]\ncount = true\ndedicated_count = false\ntimeout = no\npriority = On\nmax_attempts = yes\n",
+    );
+    assert_eq!((config.count, config.dedicated_count, config.max_runs, config.verbose), (1, Some(1), 0, 1));
+    assert_eq!((config.worker_restart_splay, config.prefetch), (Duration::ZERO, 1));
+    assert_eq!(config.rollout_surge, RolloutSurge::Count(1));
+    let own = &config.functions["f"];
+    assert_eq!((own.count, own.dedicated_count, own.timeout), (Some(1), None, Some(Duration::ZERO)));
+    assert_eq!((own.priority, own.max_attempts), (1, Some(1)));
+}
+
+/// Where 0 is no time at all, `none` is taken as the original takes it, and not in silence.
+#[test]
+fn a_duration_without_end_is_told_how_a_long_one_is_written() {
+    for key in ["graceful_shutdown_wait_time", "stop_timeout", "timeout_grace"] {
+        let (_, told) = warnings(&format!("[GearmanManager]\n{key} = none\n"));
+        assert!(told.len() == 1 && told[0].contains("is 0") && told[0].contains("87600h"), "{told:?}");
+        assert_eq!(warnings(&format!("[GearmanManager]\n{key} = 0\n")).1, [""; 0]);
+    }
+    for (key, value) in
+        [("start_timeout", "0"), ("connect_timeout", "none"), ("max_worker_lifetime", "never"), ("stop_timeout", "-1")]
+    {
+        let told = errors(&format!("[GearmanManager]\n{key} = {value}\n"));
+        assert!(told.len() == 1 && told[0].contains("for a long one write 87600h"), "{told:?}");
+    }
+}
+
 #[test]
 fn unknown_keys_are_said_with_what_was_meant() {
     let (_, said) = warnings(
@@ -281,6 +335,18 @@ fn the_log_goes_to_syslog_only_when_nobody_says_and_it_daemonizes() {
         ("daemon = 1\nlog_file = x", LogTarget::File("x".into())),
     ] {
         assert_eq!(read(&format!("[GearmanManager]\n{lines}")).log, log, "{lines}");
+    }
+}
+
+/// In the background there is nobody left who opened it.
+#[test]
+fn a_stream_is_no_log_of_a_manager_in_the_background() {
+    for stream in ["/dev/stdout", "/dev/stderr", "/dev/fd/5", "/proc/self/fd/1", "stdout"] {
+        let told = errors(&format!("[GearmanManager]\nlog_file = {stream}\ndaemon = 1\n"));
+        assert!(told.len() == 1 && told[0].starts_with("gm.ini:2: log_file = "), "{told:?}");
+        let config = read(&format!("[GearmanManager]\nlog_file = {stream}\n"));
+        let (running, _) = load_bytes(b"[GearmanManager]\nlog_file = gm.log\ndaemon = 1\n", &[]).unwrap();
+        assert_eq!(running.with_changes_of(config).log, LogTarget::File("gm.log".into()), "nor by a reload");
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) const MICROSECONDS: Form<Duration> = Form {
 
 /// A limit in seconds; 0 and `none` are no limit.
 pub(super) const LIMIT: Form<Duration> = Form {
-    read: |text| if is_unset(text) { Ok(Duration::ZERO) } else { duration(text, SECOND) },
+    read: limit,
     show: |value| if value.is_zero() { NONE.into() } else { show_duration(*value, SECOND) },
     example: "30",
 };
@@ -93,11 +93,20 @@ pub(super) const NONE: &str = "none";
 
 /// What PHP reads as nothing.
 pub(super) fn is_unset(text: &str) -> bool {
-    ["", "0", NONE, "off", "no", "false", "null"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    text.is_empty() || number(text) == "0"
+}
+
+/// Words that PHP's ini reader takes for 1 and for nothing, also where a number is asked for; so `count = on` is 1.
+const WORDS: [(&[&str], &str); 2] = [(&["on", "yes", "true"], "1"), (&["off", "no", "none", "false", "null"], "0")];
+
+/// The number that a word stands for; any other text as it is.
+pub(super) fn number(text: &str) -> &str {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    WORDS.iter().find(|(words, _)| is(words)).map_or(text, |(_, number)| number)
 }
 
 fn whole(text: &str, min: u64, max: u64) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+    let number = number(text).parse().ok().filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| match max {
         u64::MAX if min == 0 => format!("{} is not a whole number", quoted(text)),
         _ => format!("{} is not a whole number from {min} to {max}", quoted(text)),
@@ -110,12 +119,10 @@ fn small(text: &str, min: u64, max: u64) -> Result<u32, String> {
 }
 
 fn switch(text: &str) -> Result<bool, String> {
-    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    match text.parse::<u64>() {
+    match number(text).parse::<u64>() {
         // PHP takes every number but 0 as yes.
         Ok(number) => Ok(number != 0),
-        Err(_) if is(&["on", "yes", "true"]) => Ok(true),
-        Err(_) if is_unset(text) => Ok(false),
+        Err(_) if text.is_empty() => Ok(false),
         Err(_) => Err(format!("{} is neither yes nor no (on, yes, true, 1; off, no, false, 0)", quoted(text))),
     }
 }
@@ -124,12 +131,13 @@ fn verbosity(text: &str) -> Result<u8, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte == b'v') {
         return Ok(u8::try_from(text.len()).unwrap_or(u8::MAX).min(5));
     }
-    let number = if is_unset(text) { Some(0) } else { text.parse().ok().filter(|level| *level <= 5) };
-    number.ok_or_else(|| format!("{} is neither a number from 0 to 5 nor v, vv, vvv, vvvv or vvvvv", quoted(text)))
+    let level = if text.is_empty() { Some(0) } else { number(text).parse().ok().filter(|level| *level <= 5) };
+    level.ok_or_else(|| format!("{} is neither a number from 0 to 5 nor v, vv, vvv, vvvv or vvvvv", quoted(text)))
 }
 
 fn priority(text: &str) -> Result<i8, String> {
-    let number: i64 = text.parse().map_err(|_| format!("{} is not a whole number from -5 to 5", quoted(text)))?;
+    let number: i64 =
+        number(text).parse().map_err(|_| format!("{} is not a whole number from -5 to 5", quoted(text)))?;
     Ok(i8::try_from(number).unwrap_or(if number < 0 { i8::MIN } else { i8::MAX }))
 }
 
@@ -139,8 +147,18 @@ const SECOND: u64 = 1_000_000;
 const DURATION_UNITS: [(&str, u64); 5] =
     [("h", 3600 * SECOND), ("m", 60 * SECOND), ("s", SECOND), ("ms", 1000), ("us", MICROSECOND)];
 
+/// What to write where a limit is to be so far away that it is none.
+const LONG: &str = "87600h";
+
+/// What people write for a duration that never ends.
+const ENDLESS: [&str; 8] = ["-1", "inf", "infinite", "infinity", "endless", "never", "forever", "unlimited"];
+
 /// A number with a unit, or a plain one in units of `plain` microseconds. A fraction is taken: `1.5s`.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
+    if is_endless(text) {
+        return Err(format!("{} cannot be had, there is an end to each; for a long one write {LONG}", quoted(text)));
+    }
+    let text = number(text);
     let (number, unit) = split_unit(text);
     let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, unit)| *unit);
     let unit = unit.or_else(|| text.ends_with(|c: char| c.is_ascii_digit()).then_some(plain));
@@ -152,10 +170,26 @@ fn duration(text: &str, plain: u64) -> Result<Duration, String> {
     })
 }
 
+fn is_endless(text: &str) -> bool {
+    ENDLESS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 fn some_duration(text: &str) -> Result<Duration, String> {
     match duration(text, SECOND)? {
-        Duration::ZERO => Err(format!("{} is too short; it must be longer than 0", quoted(text))),
+        Duration::ZERO => Err(format!(
+            "{} is too short; it must be longer than 0 and has an end: for a long one write {LONG}",
+            quoted(text)
+        )),
         some => Ok(some),
+    }
+}
+
+/// A limit, which may be none.
+fn limit(text: &str) -> Result<Duration, String> {
+    match text {
+        _ if is_unset(text) => Ok(Duration::ZERO),
+        _ if is_endless(text) => Err(format!("{} is written {NONE}", quoted(text))),
+        _ => duration(text, SECOND),
     }
 }
 
@@ -173,6 +207,7 @@ fn show_duration(value: Duration, plain: u64) -> String {
 const SIZE_UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
 fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let text = number(text);
     let (number, unit) = split_unit(text);
     let unit = match SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
         Some((_, unit)) => Some(*unit),
@@ -203,11 +238,17 @@ fn split_unit(text: &str) -> (&str, &str) {
     (number.trim_end(), unit)
 }
 
+/// Digits, perhaps with a fraction.
+fn is_decimal(number: &str) -> bool {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole) && digits(fraction)
+}
+
 /// `number` (digits, perhaps with a fraction) times `unit`, in integers: no rounding but down to one.
 fn scaled(number: &str, unit: u64) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+    if !is_decimal(number) || fraction.len() > 9 {
         return None;
     }
     let parts = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -260,6 +301,36 @@ mod tests {
         refuses(&SWITCH, &[("maybe", "neither yes nor no"), ("-1", "neither yes nor no")]);
     }
 
+    /// `parse_ini_file` reads these words as 1 and as nothing whatever the key is.
+    #[test]
+    fn php_booleans_are_numbers() {
+        for (words, expected) in [
+            (["on", "Yes", "TRUE", "yes"], 1_u32),
+            (["off", "No", "NONE", "false"], 0),
+            (["null", "OFF", "nO", "False"], 0),
+        ] {
+            for word in words {
+                let number = u64::from(expected);
+                assert_eq!((WORKERS.read)(word), Ok(expected), "{word}");
+                assert_eq!((COUNT.read)(word), Ok(expected), "{word}");
+                assert_eq!((JOBS.read)(word), Ok(number), "{word}");
+                assert_eq!((SIZE.read)(word), Ok(number), "{word}");
+                assert_eq!((SIZE_LIMIT.read)(word), Ok(number), "{word}");
+                assert_eq!((SECONDS.read)(word), Ok(Duration::from_secs(number)), "{word}");
+                assert_eq!((LIMIT.read)(word), Ok(Duration::from_secs(number)), "{word}");
+                assert_eq!((MICROSECONDS.read)(word), Ok(Duration::from_micros(number)), "{word}");
+                assert_eq!((PRIORITY.read)(word).map(i64::from), Ok(i64::from(expected)), "{word}");
+                assert_eq!((VERBOSITY.read)(word).map(u32::from), Ok(expected), "{word}");
+            }
+        }
+        for one in ["on", "yes", "true"] {
+            assert_eq!((AT_LEAST_ONE.read)(one), Ok(1));
+            assert_eq!((WINDOW.read)(one), Ok(1));
+        }
+        refuses(&AT_LEAST_ONE, &[("off", "\"off\" is not a whole number from 1")]);
+        refuses(&WORKERS, &[("onn", "\"onn\" is not"), ("o n", "is not")]);
+    }
+
     #[test]
     fn levels() {
         reads(&VERBOSITY, &[("0", 0), ("5", 5), ("v", 1), ("vvvvv", 5), ("vvvvvv", 5), ("off", 0), ("", 0)]);
@@ -292,11 +363,19 @@ mod tests {
         reads(&LIMIT, &[("none", millis(0)), ("0", millis(0)), ("", millis(0)), ("2", millis(2_000))]);
         refuses(
             &SECONDS,
-            &[("", "is not a duration"), ("5x", "us, ms, s, m or h"), ("-1", "is not"), ("1.", "is not")],
+            &[("", "is not a duration"), ("5x", "us, ms, s, m or h"), ("-2", "is not"), ("1.", "is not")],
         );
         refuses(&SECONDS, &[("s", "is not"), (".5", "is not"), ("1e3", "is not")]);
+        refuses(&SECONDS, &[("s", "is not"), (".5", "is not"), ("1e3", "is not")]);
         refuses(&MICROSECONDS, &[("x", "a number of microseconds")]);
-        refuses(&SOME_SECONDS, &[("0", "too short"), ("0ms", "too short")]);
+        for nothing in ["0", "0ms", "none", "OFF", "false"] {
+            refuses(&SOME_SECONDS, &[(nothing, "too short"), (nothing, "for a long one write 87600h")]);
+        }
+        for endless in ["-1", "never", "Infinity", "unlimited"] {
+            refuses(&SECONDS, &[(endless, "for a long one write 87600h")]);
+            refuses(&LIMIT, &[(endless, "is written none")]);
+        }
+        assert!((SECONDS.read)(LONG).is_ok());
         assert_eq!((SECONDS.show)(&millis(3_600_000)), "3600");
         assert_eq!((SECONDS.show)(&millis(50)), "50ms");
         assert_eq!((MICROSECONDS.show)(&millis(500)), "500000");

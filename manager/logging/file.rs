@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid, fchown};
+use nix::unistd::{AccessFlags, Gid, Uid, access, fchown};
 
 use super::sink::Output;
 use super::whole::Whole;
@@ -55,6 +55,13 @@ impl LogFile {
             fchown(file, Some(uid), Some(gid))?;
         }
         Ok(())
+    }
+
+    /// Whether this user may make a file where the log is. A device or FIFO never has to be made.
+    pub(super) fn can_be_made_anew(&self) -> bool {
+        let plain = self.file.as_ref().is_ok_and(|file| file.metadata().is_ok_and(|found| found.is_file()));
+        let above = self.path.parent().unwrap_or(Path::new("/"));
+        !plain || access(above, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
     }
 
     /// Makes the file again, its directory too, where it was removed: what is written to a file without a name is lost.

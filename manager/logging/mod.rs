@@ -21,6 +21,7 @@ mod target;
 mod whole;
 
 use std::io::Write;
+use std::path::Path;
 use std::time::SystemTime;
 
 use chrono::Local;
@@ -37,6 +38,17 @@ pub use target::{OpenError, Target};
 
 /// So many lines are kept until the log is open. Reading the config makes a handful; more is a loop.
 const EARLY_LINES: usize = 1000;
+
+/// What became of the wish to open the log anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// It was.
+    Anew,
+    /// There is nothing to open: the log is this stream.
+    Stays(String),
+    /// It was not: why, in a sentence.
+    Failed(String),
+}
 
 /// The manager's log.
 #[derive(Debug)]
@@ -119,26 +131,39 @@ impl Logger {
     }
 
     /// Opens the target anew: the file that is at the path now (logrotate has moved the old one away), or the syslog
-    /// socket. Where that fails the log says so and goes on with what is open.
-    pub fn reopen(&mut self) {
-        let failed = match (&mut self.sink, &self.target) {
-            (Some(Sink::File(lines)), Some(target)) => {
-                let reopened = lines.output().output.reopen();
-                reopened
-                    .err()
-                    .map(|error| format!("cannot reopen {target}: {}; the open one is written on", reason(&error)))
-            }
-            // Without syslogd the next line says what is wrong, as for any line.
-            (Some(Sink::Syslog(syslog)), _) => {
-                let _ = syslog.connect();
-                None
+    /// socket. Where that fails the log goes on with what is open.
+    pub fn reopen(&mut self) -> Reopened {
+        let reopened = match (&mut self.sink, &self.target) {
+            (Some(Sink::File(lines)), Some(target)) => match lines.output().output.reopen() {
+                Ok(()) => Reopened::Anew,
+                Err(error) => {
+                    Reopened::Failed(format!("cannot reopen {target}: {}; the open one is written on", reason(&error)))
+                }
+            },
+            (Some(Sink::Syslog(syslog)), Some(target)) => match syslog.connect() {
+                Ok(()) => Reopened::Anew,
+                Err(error) => Reopened::Failed(format!(
+                    "{target} does not answer: {}; log lines are lost until it does",
+                    reason(&error)
+                )),
+            },
+            (Some(Sink::Stdout(_)), Some(target)) => Reopened::Stays(target.to_string()),
+            _ => Reopened::Stays("not open".into()),
+        };
+        self.retry();
+        reopened
+    }
+
+    /// The log file, where it is one that this user could not make anew in its directory, as after logrotate has moved
+    /// it away.
+    pub fn cannot_be_made_anew(&self) -> Option<&Path> {
+        match (&self.sink, &self.target) {
+            (Some(Sink::File(lines)), Some(Target::File(path))) => {
+                let file = &lines.output().output;
+                (!file.can_be_made_anew()).then_some(path.as_path())
             }
             _ => None,
-        };
-        if let Some(text) = failed {
-            self.say(Level::Error, &text);
         }
-        self.retry();
     }
 
     /// Gives the log file to the user the manager is going to run as, so that it can be opened again after that.

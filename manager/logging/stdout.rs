@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::patience::Patience;
 use super::sink::Output;
 use super::whole::Whole;
+use crate::system::streams;
 
 /// The process's standard output, written without the buffer of `std::io::stdout`, which would cut lines.
 #[derive(Debug)]
@@ -25,6 +26,11 @@ impl Stdout {
     /// Takes a copy of descriptor 1.
     pub(super) fn open() -> io::Result<Self> {
         Self::on(io::stdout().as_fd().try_clone_to_owned()?)
+    }
+
+    /// Takes a copy of a descriptor that whoever started us has opened.
+    pub(super) fn inherited(number: i32) -> io::Result<Self> {
+        Self::on(streams::inherited(number)?)
     }
 
     fn on(descriptor: OwnedFd) -> io::Result<Self> {

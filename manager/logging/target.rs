@@ -9,6 +9,7 @@ use super::sink::{Coloured, Dated, Lines, Sink};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
 use crate::system::errors::reason;
+use crate::system::streams::Stream;
 
 /// The socket local programs log to.
 const SYSLOG_SOCKET: &str = "/dev/log";
@@ -18,6 +19,8 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 pub enum Target {
     /// Standard output: dated and coloured on a terminal, plain elsewhere.
     Stdout,
+    /// A stream that was open when we were started, by its number; as [`Target::Stdout`] otherwise.
+    Stream(i32),
     /// A file that is appended to.
     File(PathBuf),
     /// The local syslog daemon at this socket; see [`Target::syslog`].
@@ -48,6 +51,7 @@ impl Target {
         let absolute = |path| std::path::absolute(path).map_err(|source| OpenError { target: self.clone(), source });
         Ok(match self {
             Self::Stdout => Self::Stdout,
+            Self::Stream(number) => Self::Stream(*number),
             Self::File(path) => Self::File(absolute(path)?),
             Self::Syslog(path) => Self::Syslog(absolute(path)?),
         })
@@ -56,8 +60,12 @@ impl Target {
     pub(super) fn open(&self) -> Result<Sink, OpenError> {
         let failed = |source| OpenError { target: self.clone(), source };
         Ok(match self {
-            Self::Stdout => {
-                let stdout = Stdout::open().map_err(failed)?;
+            Self::Stdout | Self::Stream(_) => {
+                let stdout = match self {
+                    Self::Stream(number) => Stdout::inherited(*number),
+                    _ => Stdout::open(),
+                };
+                let stdout = stdout.map_err(failed)?;
                 let (dated, coloured) = match stdout.is_terminal() {
                     true => (Dated::Yes, colours(|name| std::env::var(name).ok())),
                     false => (Dated::No, Coloured::No),
@@ -74,6 +82,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdout => f.write_str("standard output"),
+            Self::Stream(number) => write!(f, "{}", Stream(*number)),
             Self::File(path) => write!(f, "log file {}", path.display()),
             Self::Syslog(path) => write!(f, "the syslog daemon at {}", path.display()),
         }

@@ -442,6 +442,11 @@ impl Catalog {
         usable.map(|(function, _)| function.clone()).collect()
     }
 
+    /// Whether there is a file for a function, also one that is not served.
+    pub fn holds(&self, function: &str) -> bool {
+        self.entries.contains_key(function)
+    }
+
     /// The version of a function, where it has one.
     pub fn version(&self, function: &str) -> Option<&Version> {
         self.entries.get(function)?.version.as_ref()

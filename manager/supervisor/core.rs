@@ -148,7 +148,10 @@ pub struct Core {
     spawn_after: Duration,
     refused: Refused,
     servers: Vec<Server>,
+    /// Functions without a library that were warned of.
     warned: BTreeSet<String>,
+    /// A scan was asked for and has not come back: a library may have come meanwhile.
+    scanning: bool,
     rollouts: Rollouts,
     /// Workers that jobs have cost.
     deaths: Deaths,
@@ -189,6 +192,7 @@ impl Core {
             refused: Refused::default(),
             servers,
             warned: BTreeSet::new(),
+            scanning: true,
             rollouts: Rollouts::default(),
             deaths: Deaths::default(),
             lethal: LethalJobs::default(),
@@ -261,7 +265,13 @@ impl Core {
         self.actions.push(Action::Tell(event));
     }
 
+    fn scan(&mut self) {
+        self.scanning = true;
+        self.do_next(Action::Scan);
+    }
+
     fn scanned(&mut self, scan: Scan, now: Duration) {
+        self.scanning = false;
         let before = self.catalog.functions();
         let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
         self.look_at = scanned.look_at;
@@ -273,6 +283,7 @@ impl Core {
             self.given_up.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }
+        self.warn_of_missing();
     }
 
     fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, Failure>, now: Duration) {
@@ -304,12 +315,22 @@ impl Core {
         }
         self.reconsider_isolation();
         self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
-        let warnings: BTreeSet<String> = self.plan.warnings.iter().cloned().collect();
-        let news: Vec<String> = warnings.difference(&self.warned).cloned().collect();
-        news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
-        self.warned = warnings;
+        self.warn_of_missing();
         self.ask_versions();
         self.spawn_after = self.spawn_after.min(now);
+    }
+
+    /// Warns of sections without a library, once for as long as one is missing. A file that is there and not (yet) served
+    /// has lines of its own.
+    fn warn_of_missing(&mut self) {
+        if self.scanning || self.phase == Phase::Starting {
+            return;
+        }
+        let missing: Vec<_> = self.plan.missing.iter().filter(|one| !self.catalog.holds(&one.function)).collect();
+        let news: Vec<String> =
+            missing.iter().filter(|one| !self.warned.contains(&one.function)).map(ToString::to_string).collect();
+        self.warned = missing.into_iter().map(|one| one.function.clone()).collect();
+        news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
     }
 
     fn rescan(&mut self) {
@@ -319,7 +340,7 @@ impl Core {
 
     fn changed(&mut self) {
         if matches!(self.phase, Phase::Starting | Phase::Running) && self.config.auto_update {
-            self.do_next(Action::Scan);
+            self.scan();
         }
     }
 
@@ -385,7 +406,7 @@ impl Core {
     /// Whose time is up.
     fn tick(&mut self, now: Duration) {
         if self.look_at.take_if(|at| now >= *at).is_some() {
-            self.do_next(Action::Scan);
+            self.scan();
         }
         if matches!(self.phase, Phase::Starting | Phase::Running) {
             self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));

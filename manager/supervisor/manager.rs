@@ -13,7 +13,7 @@ use super::core::{Core, Input};
 use super::effects::{After, Effects, Tools};
 use super::event::Event;
 use crate::control::{Incoming, Listener, Reply, Request, Server};
-use crate::logging::Logger;
+use crate::logging::{Logger, Reopened};
 use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
 use crate::system::daemonize::Announce;
@@ -281,6 +281,7 @@ impl Manager {
         match caught {
             Caught::Child => self.effects.children_ended(),
             Caught::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
+            Caught::Quit => self.input(Input::Stop { by: "SIGQUIT" }),
             Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
             Caught::HangUp => self.hangs_up(),
@@ -289,8 +290,14 @@ impl Manager {
     }
 
     fn reopen(&mut self) {
-        self.effects.logger.reopen();
-        self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() });
+        match self.effects.logger.reopen() {
+            Reopened::Anew => self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() }),
+            Reopened::Stays(what) => {
+                let text = format!("SIGUSR1: there is no log to open anew, it is {what}");
+                self.effects.tell(&Event::Reloaded { text });
+            }
+            Reopened::Failed(why) => self.effects.trouble(format!("SIGUSR1: {why}")),
+        }
     }
 
     fn answer(&mut self, incoming: Incoming) {

@@ -26,6 +26,7 @@ pub mod reexec;
 pub mod service;
 pub mod spawn;
 pub mod stop_signal;
+pub mod streams;
 pub mod title;
 pub mod tunables;
 pub mod unsent;

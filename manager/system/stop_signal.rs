@@ -1,4 +1,4 @@
-//! How a worker hears that it should leave, other than by an order: TERM or INT from an operator, or the manager's death.
+//! How a worker hears that it should leave, other than by an order: TERM, INT or QUIT from an operator, or the manager's death.
 //!
 //! The handler sets a flag and writes to an eventfd, so that a worker asleep in poll wakes up without a race.
 
@@ -74,7 +74,7 @@ impl StopSignal {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         WAKE.store(wake.as_fd().as_raw_fd(), Relaxed);
         // No SA_RESTART: a blocking receive must come back and look at the flag.
-        for signal in [libc::SIGTERM, libc::SIGINT] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
             handlers::set(signal, on_signal, 0)?;
         }
         Ok(Self(wake))

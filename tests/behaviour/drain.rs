@@ -16,7 +16,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 
 #[test]
 fn a_stop_lets_the_running_job_finish_and_begins_no_other() {
-    for (signal, size) in [(Signal::SIGTERM, 5), (Signal::SIGINT, 5_000_000)] {
+    for (signal, size) in [(Signal::SIGTERM, 5), (Signal::SIGQUIT, 5), (Signal::SIGINT, 5_000_000)] {
         let (gearmand, mut manager) = served("count = 2");
         let (gate, notes) = (path(&manager, "gate"), path(&manager, "notes"));
         let workload = format!("wait {gate}\nsize {size}");

@@ -40,5 +40,7 @@ mod reload;
 mod reports;
 mod scene;
 mod servers;
+mod signals;
 mod slow_servers;
+mod streams;
 mod timeouts;

@@ -235,9 +235,9 @@ fn a_user_without_access_is_told_before_anything_starts() {
     let mut manager = acting(&[&gearmand]).args(&["-u", "nobody"]).prepared();
     let allow = |path: &std::path::Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let (dir, worker_dir, ini) = (manager.dir().to_owned(), manager.worker_dir(), manager.dir().join("gm.ini"));
-    let refused = |named: &std::path::Path| {
+    let refused = |named: &std::path::Path, count: usize| {
         let told = manager.run_to_end();
-        assert_eq!((told.code(), told.err().lines().count()), (Some(2), 1), "{told:?}");
+        assert_eq!((told.code(), told.err().lines().count()), (Some(2), count), "{told:?}");
         let sentence = told.err();
         assert!(sentence.contains(named.to_str().unwrap()), "{sentence}");
         assert!(sentence.contains("user \"nobody\" (-u)") && sentence.contains("Permission denied"), "{sentence}");
@@ -245,15 +245,16 @@ fn a_user_without_access_is_told_before_anything_starts() {
     };
     allow(&ini, 0o644);
     allow(&dir, 0o700);
-    refused(&worker_dir);
+    // All at once: the file in it, too.
+    refused(&worker_dir, 2);
     allow(&dir, 0o755);
     for mode in [0o700, 0o744, 0o711] {
         allow(&worker_dir, mode);
-        refused(&worker_dir);
+        refused(&worker_dir, 1);
     }
     allow(&worker_dir, 0o755);
     allow(&ini, 0o600);
-    refused(&ini);
+    refused(&ini, 1);
     allow(&ini, 0o644);
     manager.start_again();
     let before = workers(&manager);

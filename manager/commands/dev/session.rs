@@ -46,6 +46,7 @@ enum News {
 struct Signals {
     child: Signal,
     interrupt: Signal,
+    quit: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
@@ -55,6 +56,7 @@ impl Signals {
         Ok(Self {
             child: signal(SignalKind::child())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
         })
@@ -64,6 +66,7 @@ impl Signals {
         tokio::select! {
             _ = self.child.recv() => News::Child,
             _ = self.interrupt.recv() => News::Stop(Number::SIGINT),
+            _ = self.quit.recv() => News::Stop(Number::SIGQUIT),
             _ = self.terminate.recv() => News::Stop(Number::SIGTERM),
             // The terminal is gone; to a manager without one, HUP would be a reload.
             _ = self.hang_up.recv() => News::Stop(Number::SIGTERM),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, Phase};
+use super::{Core, Phase};
 use crate::config::Config;
 use crate::supervisor::life::{Happening, Why};
 
@@ -30,7 +30,7 @@ impl Core {
         for id in canaries {
             self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
         }
-        self.do_next(Action::Scan);
+        self.scan();
         self.replan(now);
     }
 }

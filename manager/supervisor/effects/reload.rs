@@ -1,10 +1,14 @@
 //! Another configuration, put into effect.
 
 use super::Effects;
-use crate::config::{Config, LogTarget};
+use std::path::Path;
+
+use crate::config::{Config, LogTarget, NO_STREAM, stream};
 use crate::logging::Target;
-use crate::system::errors::reason;
 use crate::worker::orders::Order;
+
+/// Links that are followed to find a stream.
+const MOST_LINKS: usize = 8;
 
 impl Effects {
     /// Goes over to another configuration. Workers that are there only hear of its verbosity; the others will have been
@@ -12,9 +16,9 @@ impl Effects {
     pub fn reconfigure(&mut self, mut config: Config) -> Config {
         if config.log == self.config.log {
             self.logger.set_verbosity(config.verbose);
-        } else if let Err(error) = self.logger.open(&log_target(&config.log), config.verbose) {
+        } else if let Err(error) = self.open_log(&config) {
             self.logger.set_verbosity(config.verbose);
-            self.trouble(format!("{}; the log goes on where it is", reason(&error)));
+            self.trouble(format!("{error}; the log goes on where it is"));
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {
@@ -30,13 +34,39 @@ impl Effects {
         }
         self.config.clone()
     }
+
+    fn open_log(&mut self, config: &Config) -> Result<(), String> {
+        let target = log_target(config)?;
+        self.logger.open(&target, config.verbose).map_err(|error| error.to_string())
+    }
 }
 
 /// Where a configuration wants its log.
-pub fn log_target(log: &LogTarget) -> Target {
-    match log {
+///
+/// # Errors
+/// It leads to a stream that a manager in the background has not.
+pub fn log_target(config: &Config) -> Result<Target, String> {
+    Ok(match &config.log {
         LogTarget::Stdout => Target::Stdout,
         LogTarget::Syslog => Target::syslog(),
-        LogTarget::File(path) => Target::File(path.clone()),
+        LogTarget::Stream(number) => Target::Stream(*number),
+        LogTarget::File(path) => match linked_stream(path) {
+            Some(_) if config.daemon => return Err(format!("log_file {} {NO_STREAM}", path.display())),
+            Some(number) => Target::Stream(number),
+            None => Target::File(path.clone()),
+        },
+    })
+}
+
+/// The stream that a link leads to: images of containers have `gm.log -> /dev/stdout`. Nothing is opened through it.
+fn linked_stream(path: &Path) -> Option<i32> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let to = std::fs::read_link(&path).ok()?;
+        path = path.parent()?.join(to);
+        if let Some(number) = stream(&path) {
+            return Some(number);
+        }
     }
+    None
 }

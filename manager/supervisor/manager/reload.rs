@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Manager;
 use crate::config::{Change, Config};
+use crate::logging::Reopened;
 use crate::supervisor::core::Input;
 use crate::supervisor::event::Event;
 use crate::system::clock;
@@ -19,11 +20,13 @@ pub(super) struct Reloads {
     reread: Reread,
     last: Option<Duration>,
     due: Option<Duration>,
+    /// What became of the log at the last signal.
+    log: &'static str,
 }
 
 impl Reloads {
     pub fn new(reread: Reread) -> Self {
-        Self { reread, last: None, due: None }
+        Self { reread, last: None, due: None, log: "" }
     }
 
     /// When one that was put off is due.
@@ -47,11 +50,19 @@ impl Reloads {
 impl Manager {
     /// The log is opened anew at each signal, since logrotate may have moved it; the rest is coalesced.
     pub(super) fn hangs_up(&mut self) {
-        self.effects.logger.reopen();
+        let log = match self.effects.logger.reopen() {
+            Reopened::Anew => "the log was opened anew",
+            Reopened::Stays(_) => "there is no log to open anew",
+            Reopened::Failed(why) => {
+                self.effects.trouble(format!("SIGHUP: {why}"));
+                "the log could not be opened anew"
+            }
+        };
         if self.core.is_draining() {
-            let text = "SIGHUP: the log was opened anew; nothing else is read, since the manager is stopping".into();
+            let text = format!("SIGHUP: {log}; nothing else is read, since the manager is stopping");
             return self.effects.tell(&Event::Reloaded { text });
         }
+        self.reloads.log = log;
         if self.reloads.may_be_now(clock::now()) {
             self.reload();
         }
@@ -63,8 +74,10 @@ impl Manager {
         match self.reloads.read(clock::now()) {
             Err(reason) => self.effects.tell(&Event::ReloadFailed { reason }),
             Ok((config, warnings)) => {
-                let changes = old.changes(&config);
+                let mut changes = old.changes(&config);
                 let config = self.effects.reconfigure(old.with_changes_of(config));
+                // One that could not be opened has been told of, and is none.
+                changes.retain(|change| change.function.is_some() || change.key != "log_file" || config.log != old.log);
                 warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
                 self.tell_changes(&changes);
                 self.notices = self.effects.notices();
@@ -79,9 +92,8 @@ impl Manager {
         let (later, now): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.needs_restart);
         let now: Vec<String> = now.iter().map(ToString::to_string).collect();
         let what = if now.is_empty() { "nothing in it has changed".into() } else { now.join("; ") };
-        let text = format!(
-            "SIGHUP: the log was opened anew, the configuration read again: {what}; every worker is replaced in its turn"
-        );
+        let log = self.reloads.log;
+        let text = format!("SIGHUP: {log}, the configuration read again: {what}; every worker is replaced in its turn");
         self.effects.tell(&Event::Reloaded { text });
         for change in later {
             let text = format!("{change}: the old value holds until the manager is stopped and started");

@@ -24,12 +24,13 @@ pub(super) enum Caught {
     Child,
     Terminate,
     Interrupt,
+    Quit,
     HangUp,
     User1,
 }
 
 /// Where signals come in, in the order in which they are dealt with.
-pub(super) struct Signals([(Caught, Signal); 5]);
+pub(super) struct Signals([(Caught, Signal); 6]);
 
 impl Signals {
     /// Whoever started the manager may have blocked them: it would hear neither of a child's end nor of its own.
@@ -39,6 +40,7 @@ impl Signals {
             Caught::Child => SignalKind::child(),
             Caught::Terminate => SignalKind::terminate(),
             Caught::Interrupt => SignalKind::interrupt(),
+            Caught::Quit => SignalKind::quit(),
             Caught::HangUp => SignalKind::hangup(),
             Caught::User1 => SignalKind::user_defined1(),
         };
@@ -47,6 +49,7 @@ impl Signals {
             listen(Caught::Child)?,
             listen(Caught::Terminate)?,
             listen(Caught::Interrupt)?,
+            listen(Caught::Quit)?,
             listen(Caught::HangUp)?,
             listen(Caught::User1)?,
         ]))

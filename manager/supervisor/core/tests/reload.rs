@@ -162,3 +162,32 @@ fn what_a_directory_held_that_is_no_longer_named_goes() {
     assert_eq!(stage.told(|event| matches!(event, Event::FunctionGone { .. })), 2);
     assert_eq!(stage.told(|event| matches!(event, Event::DirectoryEmptied { .. })), 0);
 }
+
+fn warned(stage: &mut Stage) -> Vec<String> {
+    let warned = stage.events.iter().filter(|event| matches!(event, Event::ConfigWarning { .. })).map(Event::line);
+    let warned = warned.map(|line| line.split(", but").next().unwrap_or_default().to_owned()).collect();
+    stage.events.clear();
+    warned
+}
+
+/// A section without a library is told once for as long as there is none, whatever is reloaded or deployed meanwhile;
+/// never while the directories are being read, or where there is a file.
+#[test]
+fn a_section_without_a_library_is_told_once_per_change() {
+    let mut stage = Stage::new("[GearmanManager]\n[a]\n[b]\n");
+    stage.input(scan(&[("a", 1)]));
+    assert_eq!(warned(&mut stage), [""; 0], "not all is known");
+    stage.input(found("a", 1)).serves(1);
+    assert_eq!(warned(&mut stage), ["gm.ini:3: b is named by section [b]"]);
+    stage.input(Input::Rescan).input(scan(&[("a", 1)]));
+    reads_again(&mut stage, "[GearmanManager]\n\n[a]\n[b]\n[c]\n");
+    assert_eq!(warned(&mut stage), [""; 0], "the directories are being read");
+    stage.input(scan(&[("a", 1)]));
+    assert_eq!(warned(&mut stage), ["gm.ini:5: c is named by section [c]"], "b was told, if on another line");
+    stage.input(scan(&[("a", 1), ("b", 2), ("c", 3)]));
+    let refused = Input::Probed { function: "b".into(), identity: identity(2), result: Err("is no library".into()) };
+    stage.input(refused).input(found("c", 3));
+    assert_eq!(warned(&mut stage), [""; 0], "there are files");
+    stage.input(scan(&[("a", 1)])).later(Duration::from_secs(60)).input(scan(&[("a", 1)]));
+    assert_eq!(warned(&mut stage), ["gm.ini:4: b is named by section [b]", "gm.ini:5: c is named by section [c]"]);
+}
