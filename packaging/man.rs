@@ -31,7 +31,7 @@ const SECTIONS: [Section; 4] = [
         "SIGNALS",
         &[
             (
-                "TERM, INT",
+                "TERM, INT, QUIT",
                 "Stop: no new jobs, running ones are finished. What is left graceful_shutdown_wait_time after the \
                  first of them is killed; the fifth kills at once.",
             ),

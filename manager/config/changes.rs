@@ -74,7 +74,7 @@ impl Config {
     fn log_of(&self, newer: &Config) -> LogTarget {
         match (newer.origins.is_set(None, "log_file"), self.daemon) {
             // What the check forbids for a manager that daemonizes holds for one that has.
-            (true, true) if matches!(newer.log, LogTarget::Stdout | LogTarget::Stream(_)) => self.log.clone(),
+            (true, true) if matches!(newer.log, LogTarget::Stream(_)) => self.log.clone(),
             (true, _) => newer.log.clone(),
             (false, true) => LogTarget::Syslog,
             (false, false) => LogTarget::Stdout,

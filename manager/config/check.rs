@@ -60,7 +60,7 @@ fn log(config: &mut Config, findings: &mut Findings) {
     if config.daemon && !config.origins.is_set(None, "log_file") {
         config.log = LogTarget::Syslog;
     }
-    if config.daemon && matches!(config.log, LogTarget::Stream(_) | LogTarget::Stdout) {
+    if config.daemon && matches!(config.log, LogTarget::Stream(_)) {
         let text = format!("log_file = {} {NO_STREAM}", (LOG_TARGET.show)(&config.log));
         findings.error(config.origins.of(None, "log_file"), text);
     }

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::messages::{ErrorCode, Refusal, Request, StatusReply, VersionStatus};
-use super::{EventLine, PROTOCOL, socket};
+use super::{EventLine, PROTOCOL, socket, whose};
 use crate::system::clock;
-use crate::system::errors::{reason, reason_at};
+use crate::system::errors::reason_at;
 
 /// The longest reply taken: that of ten thousand workers has about 4 MB.
 const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
@@ -28,18 +28,25 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody is there.
-    #[error("no manager answers at {}: {}; is one running with this config?", path.display(), reason_at(path, .source))]
+    #[error(
+        "no manager answers at {}: {}; {}",
+        path.display(),
+        reason_at(path, .source),
+        elsewhere.as_deref().unwrap_or("is one running with this config?")
+    )]
     NoManager {
         /// The control socket.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+        /// Where another user's manager answers, and how to ask it.
+        elsewhere: Option<String>,
     },
     /// This user may not connect.
-    #[error("cannot connect to the manager at {}: {}; ask as the user it runs as, or as root", path.display(), reason(.source))]
+    #[error("{text}")]
     NotAllowed {
-        /// The control socket.
-        path: PathBuf,
+        /// Whose manager it is, and how to ask it.
+        text: String,
         /// The system's reason.
         source: io::Error,
     },
@@ -217,8 +224,8 @@ fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
     let path = path.to_owned();
     match source.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Deadline { path, timeout },
-        ErrorKind::PermissionDenied => ClientError::NotAllowed { path, source },
-        _ => ClientError::NoManager { path, source },
+        ErrorKind::PermissionDenied => ClientError::NotAllowed { text: whose::not_allowed(&path), source },
+        _ => ClientError::NoManager { elsewhere: whose::elsewhere(&path), path, source },
     }
 }
 

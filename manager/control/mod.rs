@@ -22,6 +22,7 @@ mod feed;
 mod messages;
 mod server;
 mod socket;
+mod whose;
 
 use std::time::Duration;
 

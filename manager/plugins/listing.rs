@@ -1,5 +1,6 @@
 //! Reading one worker directory: names and what they stand for. Nothing in it is opened.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, FileType, Metadata};
 use std::io::{self, ErrorKind};
@@ -7,6 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::identity::Identity;
+use super::name;
 use super::refusal::passes;
 use super::scan::{Listing, Reason, Unread, What};
 use super::text::Shown;
@@ -16,7 +18,38 @@ use crate::system::errors::{dangling, reason};
 /// file system does: for a thread of its own, not for the manager's.
 pub fn read(dir: &Path) -> Listing {
     let read = entries(dir).map_err(|e| Unread { text: failure(dir, &e), passes: passes(&e) });
-    Listing { dir: dir.to_owned(), read }
+    let below = read.as_ref().map(|(real, entries)| below(real, entries)).unwrap_or_default();
+    Listing { dir: dir.to_owned(), read, below }
+}
+
+/// So many entries of subdirectories are looked at: worker_dir may be the root of anything.
+const MOST_BELOW: usize = 1000;
+
+/// Libraries by name in the subdirectories, the nearer ones first; links and hidden directories are not entered.
+fn below(real: &Path, entries: &[(OsString, What)]) -> Vec<PathBuf> {
+    let directory = |what: &What| *what == What::Not(Reason::Directory);
+    let dirs = entries.iter().filter(|(_, what)| directory(what)).map(|(name, _)| real.join(name));
+    let mut to_read: VecDeque<PathBuf> = dirs.filter(|path| may_be_entered(path)).collect();
+    let (mut libraries, mut left) = (Vec::new(), MOST_BELOW);
+    while let Some(dir) = to_read.pop_front() {
+        // One that cannot be read is none of ours.
+        let Ok(found) = fs::read_dir(&dir) else { continue };
+        for entry in found.flatten().take(left) {
+            left -= 1;
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && may_be_entered(&entry.path()) {
+                to_read.push_back(entry.path());
+            } else if !kind.is_dir() && name::function_of(&entry.file_name()).is_ok() {
+                libraries.push(entry.path());
+            }
+        }
+    }
+    libraries
+}
+
+fn may_be_entered(dir: &Path) -> bool {
+    let hidden = dir.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && dir.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
 fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, What)>)> {

@@ -101,6 +101,15 @@ pub enum Warning {
         /// What decided.
         rule: Rule,
     },
+    /// Libraries in a subdirectory, of functions that no worker directory holds.
+    Below {
+        /// The worker directory as configured.
+        dir: PathBuf,
+        /// The first of them, below the directory's real path.
+        libraries: Vec<PathBuf>,
+        /// So many more there are.
+        more: usize,
+    },
     /// One directory under two names.
     SameDirectory {
         /// As configured.
@@ -129,6 +138,16 @@ impl fmt::Display for Warning {
                 };
                 write!(f, "{function}: {} is served, not {}: {why}", Shown(taken), Shown(passed_over))
             }
+            Warning::Below { dir, libraries, more } => {
+                let shown: Vec<String> = libraries.iter().map(|path| Shown(path).to_string()).collect();
+                let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
+                let (dir, shown) = (Shown(dir), shown.join(", "));
+                write!(
+                    f,
+                    "worker_dir {dir}: subdirectories are not read: move libraries up, or name their directory in \
+                     worker_dir; not served: {shown}{more}"
+                )
+            }
             Warning::SameDirectory { dir, real } => {
                 write!(f, "worker_dir {} is {} again; it is read once", Shown(dir), Shown(real))
             }
@@ -152,7 +171,12 @@ pub struct Listing {
     pub dir: PathBuf,
     /// Its real path and what lies in it; or why it could not be read.
     pub read: Result<(PathBuf, Vec<(OsString, What)>), Unread>,
+    /// Libraries in its subdirectories.
+    pub below: Vec<PathBuf>,
 }
+
+/// So many libraries of subdirectories are named.
+const NAMED: usize = 5;
 
 /// Why a directory could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +196,9 @@ pub fn scan(dirs: &[PathBuf]) -> Scan {
 pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
     let mut scan = Scan::default();
     let mut seen: Vec<PathBuf> = Vec::new();
-    for Listing { dir, read } in listings {
+    let mut below = Vec::new();
+    for Listing { dir, read, below: lower } in listings {
+        below.push((dir.clone(), lower));
         match read {
             Err(Unread { text, passes }) => {
                 scan.failed_dirs.push((dir, text));
@@ -186,6 +212,7 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
             }
         }
     }
+    below.into_iter().for_each(|(dir, libraries)| scan.name_below(dir, libraries));
     // A directory comes in no order; two scans of the same files must not look like a change.
     scan.not_taken.sort_by(|a, b| a.0.cmp(&b.0));
     scan
@@ -227,6 +254,21 @@ impl Scan {
             }
         }
         own.into_values().collect()
+    }
+
+    /// Warns of libraries in subdirectories whose function nothing else serves.
+    fn name_below(&mut self, dir: PathBuf, mut libraries: Vec<PathBuf>) {
+        let served = |path: &PathBuf| {
+            let function = path.file_name().map(name::function_of);
+            function.is_none_or(|named| named.is_ok_and(|(function, _)| self.candidates.contains_key(&function)))
+        };
+        libraries.retain(|path| !served(path));
+        libraries.sort();
+        if !libraries.is_empty() {
+            let more = libraries.len().saturating_sub(NAMED);
+            libraries.truncate(NAMED);
+            self.warnings.push(Warning::Below { dir, libraries, more });
+        }
     }
 
     /// Lays a later directory's functions over the earlier ones'.

@@ -10,7 +10,7 @@ fn identity(ino: u64) -> Identity {
 
 fn listing(dir: &str, entries: Vec<(&str, What)>) -> Listing {
     let entries = entries.into_iter().map(|(name, what)| (OsString::from(name), what)).collect();
-    Listing { dir: dir.into(), read: Ok((Path::new("/real").join(dir), entries)) }
+    Listing { dir: dir.into(), read: Ok((Path::new("/real").join(dir), entries)), below: Vec::new() }
 }
 
 /// A scan as lines, which is what a case table can show.
@@ -26,7 +26,11 @@ fn lines(scan: &Scan) -> Vec<String> {
 #[test]
 fn cases() {
     let file = |ino| What::File(identity(ino));
-    let gone = |dir: &str| Listing { dir: dir.into(), read: Err(Unread { text: "is gone".into(), passes: false }) };
+    let gone = |dir: &str| Listing {
+        dir: dir.into(),
+        read: Err(Unread { text: "is gone".into(), passes: false }),
+        below: Vec::new(),
+    };
     let cases: Vec<(&str, Vec<Listing>, Vec<&str>)> = vec![
         ("nothing", vec![], vec![]),
         ("an empty directory", vec![listing("a", vec![])], vec![]),
@@ -78,7 +82,11 @@ fn cases() {
             "one directory under two names",
             vec![
                 listing("a", vec![("x.so", file(1))]),
-                Listing { dir: "link".into(), read: Ok(("/real/a".into(), vec![("x.so".into(), file(1))])) },
+                Listing {
+                    dir: "link".into(),
+                    read: Ok(("/real/a".into(), vec![("x.so".into(), file(1))])),
+                    below: Vec::new(),
+                },
             ],
             vec!["+ x /real/a/x.so 1", "! worker_dir link is /real/a again; it is read once"],
         ),
@@ -160,4 +168,36 @@ fn a_swapped_link_is_followed_anew() {
     symlink("v2", tmp.path().join("next")).unwrap();
     fs::rename(tmp.path().join("next"), &current).unwrap();
     assert_eq!(names(scan(&[current])), ["two"]);
+}
+
+/// What lies only below is named: not what a worker directory has too, not through links, not in hidden directories.
+#[test]
+fn libraries_in_subdirectories_are_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let root = tmp.path().canonicalize().unwrap();
+    let dir = root.join("workers");
+    for sub in ["one/two", ".git", "many"] {
+        fs::create_dir_all(dir.join(sub)).unwrap();
+    }
+    for file in ["top.so", "one/top.so", "one/libdeep.so", "one/two/deeper.so", ".git/x.so", "one/note.txt"] {
+        fs::write(dir.join(file), "").unwrap();
+    }
+    symlink("one", dir.join("link")).unwrap();
+    symlink(".", dir.join("one/loop")).unwrap();
+    let told = |dir: &Path| {
+        let warnings = scan(&[dir.to_owned()]).warnings;
+        warnings.iter().map(|warning| warning.to_string().replace(root.to_str().unwrap(), "R")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&dir),
+        [
+            "worker_dir R/workers: subdirectories are not read: move libraries up, or name their directory in worker_dir; \
+          not served: R/workers/one/libdeep.so, R/workers/one/two/deeper.so"
+        ]
+    );
+    (0..7).for_each(|n| fs::write(dir.join(format!("many/f{n}.so")), "").unwrap());
+    assert!(told(&dir)[0].ends_with("many/f4.so and 4 more"), "{:?}", told(&dir));
+    (0..2000).for_each(|n| fs::write(dir.join(format!("one/two/x{n}")), "").unwrap());
+    assert_eq!(told(&dir).len(), 1, "however much there is");
+    assert_eq!(told(&dir.join("one/two")), [""; 0]);
 }

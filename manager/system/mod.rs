@@ -15,6 +15,7 @@ pub mod handlers;
 pub mod limits;
 pub mod lock;
 pub mod memory;
+pub mod owner;
 pub mod page;
 pub mod pid_file;
 pub mod plain_file;

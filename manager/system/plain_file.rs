@@ -17,6 +17,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::directory;
 use super::errors::reason_at;
+use super::owner::{named, owner};
 
 /// A name that comes and goes at every moment is not waited for.
 const ATTEMPTS: u32 = 100;
@@ -74,6 +75,7 @@ impl Place {
         let path = target.unwrap_or_else(|| path.to_owned());
         let (dir, name) = directory::of(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => and(&path, &error, "create its directory, or name another file"),
+            ErrorKind::PermissionDenied => denied(&path, error),
             _ => error,
         })?;
         let name = name.to_owned();
@@ -97,6 +99,7 @@ impl Place {
             Errno::EISDIR => and(&self.path, &errno.into(), "name a file"),
             // It would have been created: what is missing is above it.
             Errno::ENOENT => and(&self.path, &errno.into(), "create its directory, or name another file"),
+            Errno::EACCES => denied(&self.path, errno.into()),
             errno => errno.into(),
         })?;
         check(&file.metadata()?, self.links)?;
@@ -142,6 +145,14 @@ impl Place {
     /// What the system says.
     pub fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
+    }
+}
+
+/// The error, and whose it is.
+fn denied(path: &Path, error: io::Error) -> io::Error {
+    match owner(path) {
+        Some(owner) => and(path, &error, &format!("it, or its directory, belongs to {}", named(owner))),
+        None => error,
     }
 }
 

@@ -54,3 +54,32 @@ fn a_dangling_link_is_named_with_its_target() {
     manager.wait_log("new.so is a link to gone, which does not exist");
     fs::remove_file(manager.worker_dir().join("new.so")).unwrap();
 }
+
+/// What the configuration names and the directories do not hold, and the other way round: by `-Z`, and in the log, once.
+#[test]
+fn what_is_named_and_what_is_there_do_not_match() {
+    let ini = "[ack]\ncount = 2\n[nothing_like_it]";
+    let dir = setup().ini(ini);
+    let below = dir.dir().join("workers/old");
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("libreverse.so"), "").unwrap();
+    let manager = dir.start();
+    let told = gm_native(manager.dir(), &["-c", "gm.ini", "-Z"]).err();
+    let sentences = [
+        "gm.ini:5: ack is named by section [ack], but no worker directory holds a library of that name; did you mean act?",
+        "gm.ini:7: nothing_like_it is named by section [nothing_like_it], but no worker directory holds",
+        "subdirectories are not read: move libraries up, or name their directory in worker_dir; not served: ",
+    ];
+    for sentence in sentences {
+        assert!(told.lines().any(|line| line.starts_with("gm-native: warning: ") && line.contains(sentence)), "{told}");
+        manager.wait_log(sentence);
+    }
+    manager.signal(nix::sys::signal::Signal::SIGHUP);
+    manager.wait_event("reloaded", |_| true);
+    fs::write(below.join("another"), "").unwrap();
+    manager.install("third", &library());
+    manager.wait_event("library_refused", |event| event["function"] == "third");
+    for sentence in sentences {
+        assert_eq!(manager.log().matches(sentence).count(), 1, "{sentence}");
+    }
+}

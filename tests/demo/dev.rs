@@ -171,7 +171,7 @@ fn beside_libraries_and_after_dependencies() {
     word("Goodbye");
     dev.wait_log("greet: every worker has version");
     assert_eq!(greeted(), "Goodbye, world!");
-    dev.signal(Signal::SIGINT);
+    dev.signal(Signal::SIGQUIT);
     assert_eq!(dev.wait().code(), Some(0));
     let served = fs::read_dir(place.path("workers")).unwrap().count();
     assert_eq!(served, 1, "what is built does not go where production may look");

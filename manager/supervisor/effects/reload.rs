@@ -16,9 +16,9 @@ impl Effects {
     pub fn reconfigure(&mut self, mut config: Config) -> Config {
         if config.log == self.config.log {
             self.logger.set_verbosity(config.verbose);
-        } else if let Err(error) = self.open_log(&config) {
+        } else if let Err(why) = self.open_log(&config) {
             self.logger.set_verbosity(config.verbose);
-            self.trouble(format!("{error}; the log goes on where it is"));
+            self.trouble(format!("{why}; the log goes on where it is"));
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {

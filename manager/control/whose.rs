@@ -1,0 +1,130 @@
+//! Whose manager a command has met, or has not: what it says where another user's is meant.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Uid, geteuid};
+
+use super::SOCKET_NAME;
+use crate::system::owner::{for_sudo, named, owner};
+
+/// Where the kernel lists the unix sockets of this machine, with the paths they are bound to.
+const SOCKETS: &str = "/proc/net/unix";
+
+/// What a command says that may not talk to the manager whose control socket this is.
+pub(super) fn not_allowed(socket: &Path) -> String {
+    let us = geteuid();
+    match owner(socket) {
+        Some(owner) if owner != us => format!(
+            "the manager at {} belongs to {}, and this is {}: only that user and root may ask it; {}",
+            socket.display(),
+            named(owner),
+            named(us),
+            as_user(owner)
+        ),
+        _ => format!(
+            "{} cannot be reached by {}: its directory, or one above, is closed to that user; ask as root (sudo \
+             gm-native ...)",
+            socket.display(),
+            named(us)
+        ),
+    }
+}
+
+/// What a command says beside that no manager answers at `socket`: where a manager of the same configuration runs that
+/// another user has started, if there is one. The state of each user's is in a place of its own.
+pub(super) fn elsewhere(socket: &Path) -> Option<String> {
+    let tail = tail(socket)?;
+    let found = listening(&fs::read(SOCKETS).ok()?, tail).into_iter().find(|path| path != socket)?;
+    let us = geteuid();
+    let owner = owner(&found);
+    let whose = owner.map_or_else(|| "another user".into(), named);
+    let how = match owner {
+        // It keeps its state where it was told to, or where the user it was started by would.
+        _ if us.is_root() => by_path(&found),
+        Some(owner) if owner == us => by_path(&found),
+        Some(owner) => as_user_at(owner, &found),
+        None => as_user_at(Uid::from_raw(0), &found),
+    };
+    Some(format!("a manager of {whose} with this configuration answers at {}: {how}", found.display()))
+}
+
+fn by_path(socket: &Path) -> String {
+    format!("ask it with --control {}", socket.display())
+}
+
+fn as_user_at(owner: Uid, socket: &Path) -> String {
+    format!("{} and --control {}", as_user(owner), socket.display())
+}
+
+fn as_user(owner: Uid) -> String {
+    match owner.is_root() {
+        true => "ask as root (sudo gm-native ...)".into(),
+        false => format!("ask as that user (sudo -u {} gm-native ...) or as root", for_sudo(owner)),
+    }
+}
+
+/// The end of a socket's path that is the same whoever has started the manager: `gm-native/INSTANCE/control.sock`. None
+/// for a path that somebody has chosen, which is the same for all.
+fn tail(socket: &Path) -> Option<&Path> {
+    let instance = socket.parent()?;
+    let above = instance.parent()?;
+    let usual = socket.file_name()? == SOCKET_NAME && above.file_name()? == "gm-native";
+    usual.then(|| socket.strip_prefix(above.parent().unwrap_or(Path::new(""))).ok()).flatten()
+}
+
+/// The sockets in the kernel's list that listen at a path with this end. A path with a space in it is whole, too: it is
+/// the last in its line.
+fn listening(list: &[u8], tail: &Path) -> Vec<PathBuf> {
+    let list = String::from_utf8_lossy(list);
+    list.lines().filter_map(bound).filter(|path| path.ends_with(tail)).collect()
+}
+
+/// The path a line of that list has, where it is one of a socket that listens:
+/// `Num RefCount Protocol Flags Type St Inode Path`, of whose flags __SO_ACCEPTCON marks those.
+fn bound(line: &str) -> Option<PathBuf> {
+    let mut rest = line;
+    let mut flags = "";
+    for field in 0..7 {
+        rest = rest.trim_start();
+        let (word, after) = rest.split_once(' ')?;
+        if field == 3 {
+            flags = word;
+        }
+        rest = after;
+    }
+    let listens = u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & (1 << 16) != 0);
+    (listens && rest.starts_with('/')).then(|| PathBuf::from(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_that_listen_are_found_by_the_end_of_their_paths() {
+        let list = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 23 /var/lib/gm-native/gm-1/control.sock\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 24 /home/a/.local/state/gm-native/gm-1/control.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 25 /home/b c/state/gm-native/gm-1/control.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 26 /var/lib/gm-native/gm-2/control.sock\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 27\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 28 @/gm-native/gm-1/other\n";
+        let found = listening(list, Path::new("gm-native/gm-1/control.sock"));
+        let expected =
+            ["/var/lib/gm-native/gm-1/control.sock", "/home/b c/state/gm-native/gm-1/control.sock"].map(PathBuf::from);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn only_a_place_of_a_users_own_is_looked_for_elsewhere() {
+        for (socket, expected) in [
+            ("/var/lib/gm-native/gm-1/control.sock", Some("gm-native/gm-1/control.sock")),
+            ("/home/a/.local/state/gm-native/gm-1/control.sock", Some("gm-native/gm-1/control.sock")),
+            ("/srv/state/control.sock", None),
+            ("/run/gm.sock", None),
+        ] {
+            assert_eq!(tail(Path::new(socket)), expected.map(Path::new), "{socket}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Who owns a file, and how people call them.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{Uid, User};
+
+/// Who owns what is at a path, or, where it cannot be looked at, the first directory above it that can.
+pub fn owner(path: &Path) -> Option<Uid> {
+    let found = path.ancestors().find_map(|part| match part.symlink_metadata() {
+        Ok(found) => Some(Some(found.uid())),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+        Err(_) => Some(None),
+    });
+    found.flatten().map(Uid::from_raw)
+}
+
+/// A user in a sentence. May block as long as the machine's user database does.
+pub fn named(uid: Uid) -> String {
+    match User::from_uid(uid) {
+        Ok(Some(user)) => format!("user {} (uid {uid})", user.name),
+        _ => format!("uid {uid}"),
+    }
+}
+
+/// A user as the argument of `sudo -u`.
+pub fn for_sudo(uid: Uid) -> String {
+    User::from_uid(uid).ok().flatten().map_or_else(|| format!("'#{uid}'"), |user| user.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_named() {
+        assert_eq!(named(Uid::from_raw(0)), "user root (uid 0)");
+        assert_eq!(named(Uid::from_raw(4_000_000_000)), "uid 4000000000");
+        assert_eq!(for_sudo(Uid::from_raw(4_000_000_000)), "'#4000000000'");
+        assert_eq!(owner(Path::new("/proc/1")), Some(Uid::from_raw(0)));
+        assert_eq!(owner(Path::new("/nowhere/at/all")), None);
+    }
+}

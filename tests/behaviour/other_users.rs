@@ -1,0 +1,121 @@
+//! Commands that mean another user's manager: they say whose it is, and how to ask it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::User;
+use tempfile::TempDir;
+
+use crate::scene::library;
+use crate::support::mortal::Mortal;
+use crate::support::program::{Finished, run};
+use crate::support::wait::{DEADLINE, wait_for};
+
+/// A configuration that everybody may read, with a program that everybody may run.
+struct Place(TempDir);
+
+impl Place {
+    fn new(ini: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(at("workers")).unwrap();
+        fs::copy(library(), at("workers/act.so")).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_gm-native"), at("gm-native")).unwrap();
+        let ini = ini.replace("DIR", dir.path().to_str().unwrap());
+        let text = format!("[GearmanManager]\nhost = 127.0.0.1:1\nworker_dir = {}\n{ini}\n", at("workers").display());
+        fs::write(at("gm.ini"), text).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The program as a user, whose state is in a directory of its own.
+    fn as_user(&self, name: &str, args: &[&str]) -> Command {
+        let user = User::from_name(name).unwrap().unwrap();
+        let state = self.path().join(format!("state-of-{name}"));
+        let _ = fs::create_dir(&state);
+        chown(&state, Some(user.uid.as_raw()), None).unwrap();
+        let mut command = Command::new(self.path().join("gm-native"));
+        command.args(["-c", self.path().join("gm.ini").to_str().unwrap()]).args(args);
+        command.current_dir(self.path()).env("XDG_STATE_HOME", state);
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        command
+    }
+
+    fn ask(&self, name: &str, args: &[&str]) -> Finished {
+        run(&mut self.as_user(name, args), b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"))
+    }
+
+    /// A manager of that user, once it answers that user.
+    fn manager_of(&self, name: &str) -> Mortal {
+        let manager = Mortal::start("gm-native", &mut self.as_user(name, &[]));
+        wait_for("the manager to answer", DEADLINE, || self.ask(name, &["status"]).status.success().then_some(()));
+        manager
+    }
+}
+
+/// What a command told that may not, or cannot, ask.
+#[track_caller]
+fn told(finished: &Finished, code: i32, parts: &[&str]) -> String {
+    let sentence = finished.err();
+    assert_eq!((finished.code(), sentence.lines().count()), (Some(code), 1), "{finished:?}");
+    for part in parts {
+        assert!(sentence.contains(part), "there is no {part:?} in {sentence}");
+    }
+    sentence
+}
+
+/// H13: root's default place and a user's are not the same, and each finds the other's manager in words.
+#[test]
+fn a_manager_that_another_user_has_started_is_named() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let place = Place::new("");
+    let _manager = place.manager_of("nobody");
+    let sentence =
+        told(&place.ask("root", &["status"]), 3, &["a manager of user nobody (uid 65534)", "ask it with --control /"]);
+    let (_, socket) = sentence.trim_end().rsplit_once("--control ").unwrap();
+    let answer = place.ask("root", &["--control", socket, "status"]);
+    assert_eq!(answer.code(), Some(0), "root may ask it: {answer:?}");
+    told(&place.ask("daemon", &["status"]), 3, &["of user nobody (uid 65534)", "sudo -u nobody gm-native ...", socket]);
+    told(
+        &place.ask("daemon", &["--control", socket, "events"]),
+        4,
+        &["belongs to user nobody (uid 65534), and this is user daemon (uid 1)", "sudo -u nobody"],
+    );
+}
+
+/// H13: where the configuration names the place it is the same for all, and closed.
+#[test]
+fn a_place_of_root_is_said_to_be_roots() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    for (ini, owner, code) in [
+        ("state_dir = DIR/state", "root (uid 0)", 4),
+        ("state_dir = DIR/state\ncontrol = DIR/gm.sock", "root (uid 0)", 4),
+        ("state_dir = DIR/state\nuser = daemon", "daemon (uid 1)", 4),
+    ] {
+        let place = Place::new(ini);
+        let _manager = place.manager_of("root");
+        for verb in ["status", "versions", "events"] {
+            let finished = place.ask("nobody", &[verb]);
+            let belongs = format!("belongs to user {owner}, and this is user nobody (uid 65534)");
+            let sentence = told(&finished, code, &[&belongs, "sudo "]);
+            assert!(!sentence.to_lowercase().contains("permission denied"), "{sentence}");
+        }
+    }
+    let place = Place::new("state_dir = DIR/state\npid_file = DIR/run/gm.pid\nlog_file = DIR/run/gm.log");
+    fs::create_dir(place.path().join("run")).unwrap();
+    let _manager = place.manager_of("root");
+    told(&place.ask("nobody", &[]), 1, &["gm.log", "it, or its directory, belongs to user root (uid 0)"]);
+}
