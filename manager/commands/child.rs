@@ -19,7 +19,7 @@ use crate::system::spawn::{self, Program};
 /// Messages taken at a time.
 const TURN: usize = 64;
 /// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
-const LAST_MESSAGES: usize = 4096;
+const LAST_MESSAGES: usize = 1024;
 
 /// A child that was started.
 pub struct Child {

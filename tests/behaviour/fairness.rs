@@ -17,16 +17,15 @@ use crate::support::wait::{DEADLINE, wait_for};
 /// What `pour` can say.
 const FLOODS: [&str; 6] = ["short", "long", "empty", "log", "words", "descriptors"];
 
-/// A manager with a worker that pours each of these, and one that does not.
-fn pouring(floods: &[&str], ini: &str) -> (Gearmand, Manager, Vec<Job>, Vec<Pid>) {
+/// A manager with a worker for each of these floods, and one more; the jobs that pour.
+fn pouring(floods: &[&str], ini: &str) -> (Gearmand, Manager, Vec<Job>) {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini(&format!("count = {}\nmax_runs = 0\n{ini}", floods.len() + 1)).start();
     wait_serving(&manager, "act");
     let never = path(&manager, "never");
     let pour = |what: &&str| Job::act(&gearmand, what, &format!("pour {what} {never}"));
-    let jobs: Vec<Job> = floods.iter().map(pour).collect();
-    let busy = jobs.iter().map(|job| wait_busy(&manager, &job.handle)).collect();
-    (gearmand, manager, jobs, busy)
+    let jobs = floods.iter().map(pour).collect();
+    (gearmand, manager, jobs)
 }
 
 /// Kills a worker, and waits until that was noticed.
@@ -38,7 +37,8 @@ fn is_reaped(manager: &Manager, worker: Pid) {
 /// P19: commands are answered, children that die are taken in, new libraries are served, and a stop stops.
 #[test]
 fn workers_that_say_all_they_can_hold_up_nobody() {
-    let (gearmand, mut manager, _jobs, busy) = pouring(&FLOODS, "graceful_shutdown_wait_time = 500ms");
+    let (gearmand, mut manager, jobs) = pouring(&FLOODS, "graceful_shutdown_wait_time = 500ms");
+    let busy: Vec<Pid> = jobs.iter().map(|job| wait_busy(&manager, &job.handle)).collect();
     let idle = workers(&manager).into_iter().find(|worker| !busy.contains(worker)).unwrap();
     is_reaped(&manager, idle);
     manager.install("reverse_string", &example("reverse_string"));
@@ -54,7 +54,7 @@ fn workers_that_say_all_they_can_hold_up_nobody() {
 /// P19: a job that says all it can has its timeout as any other.
 #[test]
 fn jobs_that_say_all_they_can_are_timed_out() {
-    let (_gearmand, _manager, jobs, _busy) = pouring(&FLOODS, "timeout = 1s\ntimeout_grace = 100ms");
+    let (_gearmand, _manager, jobs) = pouring(&FLOODS, "timeout = 1s\ntimeout_grace = 100ms");
     for job in jobs {
         let told = job.failure();
         assert!(told.starts_with("timed out"), "{told}");

@@ -21,10 +21,10 @@ const MESSAGES: usize = 256;
 /// Messages of one child taken in one turn, of those that the core has to think about.
 const INPUTS: usize = 16;
 /// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
-const LAST_MESSAGES: usize = 4096;
+const LAST_MESSAGES: usize = 1024;
 /// The shortest rest: what a timer can tell apart.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
-/// Pipes of children that are gone which are read to their end. Of any more, what was not read in time is lost.
+/// Pipes of children that are gone which are read to their end at a time. Of any more, what was not read yet is lost.
 const LAST_WORDS: usize = 256;
 /// How long what is left in them may hold up the manager's end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -188,8 +188,14 @@ impl Effects {
     /// What a child that is gone had printed: at once where it is little, else in later turns.
     pub(super) fn hear_last_words(&mut self, voice: Voice, output: Output) {
         let mut words = LastWords::new(output);
-        if words.read(|line| voice.log(&mut self.logger, line)) && self.hearing.last_words.len() < LAST_WORDS {
+        if !words.read(|line| voice.log(&mut self.logger, line)) {
+            return;
+        }
+        if self.hearing.last_words.len() < LAST_WORDS {
             self.hearing.last_words.push_back((voice, words));
+        } else {
+            let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
+            voice.log(&mut self.logger, text);
         }
     }
 
