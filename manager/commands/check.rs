@@ -96,20 +96,23 @@ impl Checker<'_> {
             Ok(function) => function,
             Err(reason) => return wrong(reason.to_string()),
         };
-        let copy = self.scratch.0.join("copy");
+        // Its own directory: what lies beside the library is copied to beside the copy.
+        let place = self.scratch.0.join("probe");
+        std::fs::create_dir(&place)?;
+        let copy = place.join("copy");
         let order = ProbeOrder {
             nonce: nonce(),
             candidate: file.into(),
             function: function.clone(),
             prefix: self.prefix.into(),
-            copy_to: copy.clone(),
+            copy_to: copy,
             max_size: self.config.max_plugin_size,
             // Who owns a build directory says nothing about who will own worker_dir.
             trust: None,
         };
         let checked = probe(self.program, order, self.config.probe_timeout).await;
         // What a refusal left is gone already, and the directory goes in the end.
-        let _ = std::fs::remove_file(copy);
+        let _ = std::fs::remove_dir_all(place);
         Ok(checked?.map(|found| (function, found)).map_err(|refusal| Reason::from(&refusal)))
     }
 }

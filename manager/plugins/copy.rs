@@ -1,8 +1,8 @@
 //! Copying a candidate into the store, and hashing it on the way. Runs in the probe: it may hang, the manager does not.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::libc;
@@ -46,12 +46,19 @@ impl Copy<'_> {
     /// Whatever keeps the candidate from being opened, trusted, read or stored.
     pub fn make(&self) -> Result<Copied, Refusal> {
         refuse_noexec(self.to)?;
-        let source = open(self.from)?;
+        self.of(&open(self.from)?)
+    }
+
+    /// As [`Copy::make`], of a file that is open.
+    ///
+    /// # Errors
+    /// As [`Copy::make`].
+    pub(super) fn of(&self, source: &File) -> Result<Copied, Refusal> {
         let before = source.metadata().map_err(cannot_read)?;
         if let Some(trust) = self.trust {
             trust.check(self.from, &before)?;
         }
-        let copied = self.bytes(&source, before.len()).and_then(|(hash, file)| {
+        let copied = self.bytes(source, before.len()).and_then(|(hash, file)| {
             let source_now = Identity::of(&source.metadata().map_err(cannot_read)?);
             if source_now != Identity::of(&before) {
                 return Err(Refusal::Changing);
@@ -98,11 +105,28 @@ impl Copy<'_> {
     }
 
     fn store_failed(&self, error: &io::Error) -> Refusal {
-        let dir = Shown(self.to.parent().unwrap_or(self.to)).to_string();
-        let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        let error = reason(error);
-        if full { Refusal::StoreFull { dir, error } } else { Refusal::StoreFailed { dir, error } }
+        cannot_store(self.to.parent().unwrap_or(self.to), error)
     }
+}
+
+/// Makes the directory for a copy, where it is not there.
+///
+/// # Errors
+/// It cannot be made; the refusal names the directory above it.
+pub(super) fn make_place(dir: &Path) -> Result<(), Refusal> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(cannot_store(dir.parent().unwrap_or(dir), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cannot_store(dir: &Path, error: &io::Error) -> Refusal {
+    let dir = Shown(dir).to_string();
+    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    let error = reason(error);
+    if full { Refusal::StoreFull { dir, error } } else { Refusal::StoreFailed { dir, error } }
 }
 
 /// Opens a regular file, without waiting: a FIFO without a writer would block for ever.
@@ -119,8 +143,13 @@ pub(super) fn open(path: &Path) -> Result<File, Refusal> {
             _ => Refusal::cannot_open(reason(&e), &e),
         },
     })?;
-    let found = opened.metadata().map_err(cannot_read)?.file_type();
-    if found.is_file() { Ok(opened) } else { Err(Refusal::NotAFile(kind(found).into())) }
+    must_be_a_file(&opened).map(|_| opened)
+}
+
+/// What is known of an opened file, if it is one.
+pub(super) fn must_be_a_file(opened: &File) -> Result<Metadata, Refusal> {
+    let meta = opened.metadata().map_err(cannot_read)?;
+    if meta.is_file() { Ok(meta) } else { Err(Refusal::NotAFile(kind(meta.file_type()).into())) }
 }
 
 fn kind(kind: fs::FileType) -> &'static str {

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::siblings::Sibling;
 
 /// SHA-256 of a file's content. Shown and kept as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +20,25 @@ impl ContentHash {
         let mut digits = [0; 12];
         digits.copy_from_slice(&self.to_string().as_bytes()[..12]);
         ShortHash(digits)
+    }
+
+    /// Of a plugin together with the libraries beside it. Without any it is the plugin's own.
+    pub fn with_siblings(self, siblings: &[Sibling]) -> Self {
+        if siblings.is_empty() {
+            return self;
+        }
+        let mut siblings: Vec<&Sibling> = siblings.iter().collect();
+        siblings.sort();
+        let mut hasher = Hasher::default();
+        hasher.add(b"gm-native plugin with siblings\0");
+        hasher.add(&self.0);
+        for sibling in siblings {
+            // No path has a NUL, and every hash is as long as the others.
+            hasher.add(sibling.path.as_os_str().as_bytes());
+            hasher.add(b"\0");
+            hasher.add(&sibling.hash.0);
+        }
+        hasher.finish()
     }
 
     /// Of everything that can still be read. Blocks as long as the reader does.
@@ -119,6 +141,25 @@ impl fmt::Debug for ShortHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn siblings_are_a_part_of_it_whatever_their_order() {
+        let plugin = ContentHash::of_reader(&b"plugin"[..]).unwrap();
+        let sibling = |path: &str, content: &str| Sibling {
+            path: path.into(),
+            hash: ContentHash::of_reader(content.as_bytes()).unwrap(),
+        };
+        let (a, b) = (sibling("a", "1"), sibling("b", "2"));
+        let hash = |siblings: &[&Sibling]| {
+            plugin.with_siblings(&siblings.iter().map(|sibling| (*sibling).clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(hash(&[]), plugin, "as sha256sum has it");
+        assert_eq!(hash(&[&a, &b]), hash(&[&b, &a]));
+        let all =
+            [hash(&[]), hash(&[&a]), hash(&[&a, &b]), hash(&[&sibling("a", "2")]), hash(&[&sibling("lib/a", "1")])];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
 
     #[test]
     fn hashes_as_text() {

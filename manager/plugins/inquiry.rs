@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use super::report::{Found, MAX_WORDS, ProbeOrder, is_report};
-use super::verdict::{Ended, judge_probe};
+use super::siblings::Beside;
+use super::verdict::{Ended, judge_probe, looked_beside};
 use crate::system::reap::End;
 
 /// Messages of a probe that are kept: one more than it has to say is a lie, and a judgement needs no second one.
@@ -57,6 +58,11 @@ impl Inquiry {
     /// Whether its end was already called for.
     pub fn is_over(&self) -> bool {
         self.stopped.is_some()
+    }
+
+    /// Where the library has others looked for; `None` where the probe did not come so far.
+    pub fn looked_beside(&self) -> Option<Vec<Beside>> {
+        looked_beside(&self.order.nonce, &self.messages)
     }
 
     /// Judges it once it is gone.

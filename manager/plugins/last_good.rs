@@ -10,7 +10,7 @@ use super::hash::ContentHash;
 use super::identity::Identity;
 use super::name::FunctionName;
 use super::state_file;
-use super::store::Stored;
+use super::store::{Stored, StoredSibling};
 
 const FORMAT: u32 = 1;
 
@@ -26,6 +26,9 @@ struct Good {
     hash: ContentHash,
     /// Of the stored file when it was last hashed: saves hashing it again at every start.
     identity: Identity,
+    /// The libraries beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    siblings: Vec<StoredSibling>,
 }
 
 impl LastGood {
@@ -40,9 +43,9 @@ impl LastGood {
         self.good.iter().map(|(function, good)| (function, &good.hash))
     }
 
-    /// The version of a function and the stored file's identity as it was remembered.
-    pub(super) fn get(&self, function: &FunctionName) -> Option<(ContentHash, Identity)> {
-        self.good.get(function).map(|good| (good.hash, good.identity))
+    /// The version of a function, and identity and siblings of the stored file as they were remembered.
+    pub(super) fn get(&self, function: &FunctionName) -> Option<(ContentHash, Identity, &[StoredSibling])> {
+        self.good.get(function).map(|good| (good.hash, good.identity, good.siblings.as_slice()))
     }
 
     /// Remembers a version, on disk at once. Blocks as long as the disk does (an fsync).
@@ -50,7 +53,7 @@ impl LastGood {
     /// # Errors
     /// The system's, when it could not be written: the old file stays, memory has the new one.
     pub fn set(&mut self, stored: &Stored) -> io::Result<()> {
-        let good = Good { hash: stored.hash, identity: stored.identity };
+        let good = Good { hash: stored.hash, identity: stored.identity, siblings: stored.siblings.clone() };
         if self.good.get(&stored.function) == Some(&good) {
             return Ok(());
         }

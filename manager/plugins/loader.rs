@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use gm_plugin_api::abi::{
     C_MAGIC, Entry, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC, PluginRef, RResult, RVec, RawContext, RawFail, RawJob,
     RawState, compare_layouts,
 };
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
+use nix::libc;
 
 use crate::system::fork;
 
@@ -89,6 +91,18 @@ pub enum LoadError {
 pub fn is_in_the_program(symbol: &str) -> bool {
     // SAFETY: only the address is looked up, and is not used.
     unsafe { Library::this().get::<*const ()>(symbol.as_bytes()) }.is_ok()
+}
+
+/// Whether a library of that name is loaded: then the loader looks for no other.
+pub fn is_loaded(name: &OsStr) -> bool {
+    // SAFETY: nothing is loaded, so no code runs. It is not closed, since somebody uses it.
+    unsafe { Library::open(Some(name), RTLD_LAZY | libc::RTLD_NOLOAD) }.map(ManuallyDrop::new).is_ok()
+}
+
+/// Whether the system has a library of that name in its own places. It is loaded then.
+pub fn is_installed(name: &OsStr) -> bool {
+    // SAFETY: as in `open`; the library asked for is one that a plugin needs.
+    unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) }.map(ManuallyDrop::new).is_ok()
 }
 
 const ADVICE: &str = "rebuild it with the gm-plugin-api of this release";

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! worker_dir -> listing -> name, scan -> candidate      (a thread of its own: names and stat, nothing is opened)
-//! candidate  -> probe: copy -> elf -> loader -> report  (a process of its own, with a deadline)
+//! candidate  -> probe: copy -> elf -> siblings -> loader -> report  (a process of its own, with a deadline)
 //! report     -> verdict -> store                        (manager: a rename; last_good remembers, garbage forgets)
 //! ```
 //!
 //! Whatever is wrong with a candidate is one variant of [`refusal::Refusal`], and one sentence. `name`, `scan::decide`,
 //! `elf`, `loader_words`, `verdict` and `garbage` are pure.
 
+mod beneath;
 pub mod copy;
 pub mod elf;
 pub mod garbage;
@@ -27,6 +28,7 @@ pub mod probe;
 pub mod refusal;
 pub mod report;
 pub mod scan;
+pub mod siblings;
 pub mod state_file;
 pub mod store;
 pub mod text;

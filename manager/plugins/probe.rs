@@ -6,15 +6,15 @@ use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gm_plugin_api::abi::{C_MAGIC, ENTRY_SIZE, INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
 
-use super::copy::{self, Copy};
-use super::elf::{self, EntryKind, Expect, Facts, Machine};
+use super::copy::{self, Copy, make_place};
+use super::elf::{self, EntryKind, Expect, Facts, Links, Machine};
 use super::glibc::GlibcVersion;
 use super::hash::ContentHash;
 use super::identity::Identity;
@@ -23,6 +23,7 @@ use super::loader_words;
 use super::name::FunctionName;
 use super::refusal::{Refusal, passes};
 use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
+use super::siblings::{Search, Sibling};
 use super::text::{clipped, escaped};
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::{CHANNEL_FD, inherited};
@@ -53,44 +54,105 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    let loading = || say(&channel, &ProbeWord::Loading { nonce: order.nonce.clone() });
-    let report = run(&order, loading);
+    let report = run(&order, |word| say(&channel, &word));
     if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
 }
 
-/// Obeys one order: copy, pre-check, load, layout check. `loading` is called before the first code of the library runs;
-/// where it fails nothing is loaded. On a refusal no copy is left.
-pub fn run(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> ProbeReport {
-    let result = look(order, loading);
+/// Obeys one order: copy, pre-check, load, layout check. What is to be said before the report is said by `tell`: where
+/// it cannot be said that loading begins, nothing is loaded. On a refusal no copy is left.
+pub fn run(order: &ProbeOrder, tell: impl FnMut(ProbeWord) -> io::Result<()>) -> ProbeReport {
+    let mut copies = Copies::default();
+    let result = look(order, &mut copies, tell);
     if result.is_err() {
-        // Best effort: the manager removes it too.
-        let _ = fs::remove_file(&order.copy_to);
+        // Best effort: the manager removes them too.
+        copies.0.iter().for_each(|copy| drop(fs::remove_file(copy)));
     }
     ProbeReport { nonce: order.nonce.clone(), result }
 }
 
-fn look(order: &ProbeOrder, loading: impl FnOnce() -> io::Result<()>) -> Result<Found, Refusal> {
-    // Of our own descriptors none may be open when the library runs: it may close what is not its own.
-    let (hash, source, facts) = inspect(order)?;
+/// The copies that were made.
+#[derive(Default)]
+struct Copies(Vec<PathBuf>);
+
+fn look(
+    order: &ProbeOrder,
+    copies: &mut Copies,
+    mut tell: impl FnMut(ProbeWord) -> io::Result<()>,
+) -> Result<Found, Refusal> {
+    let (hash, source, facts) = inspect(order, copies)?;
     runs_into_no_entry(&facts)?;
-    loading().map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(&e)) })?;
+    let mut search = Search::new(parent(&order.candidate), source, order.trust);
+    // Of our own descriptors none may be open when the library runs: it may close what is not its own.
+    let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
+    if !search.looked.is_empty() {
+        // What the manager does not hear of it does not watch.
+        let _ = tell(ProbeWord::Beside { nonce: order.nonce.clone(), beside: search.looked.clone() });
+    }
+    let siblings = siblings?;
+    tell(ProbeWord::Loading { nonce: order.nonce.clone() })
+        .map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(&e)) })?;
     let symbol = format!("{}{}", order.prefix, order.function);
-    let loaded = loader::load(&order.copy_to, &symbol).map_err(|e| refused(e, &order.copy_to, &symbol))?;
-    Ok(found(hash, source, facts, &loaded))
+    let loaded = loader::load(&order.copy_to, &symbol)
+        .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
+    Ok(Found { siblings: siblings.clone(), ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
 }
 
-/// All that can be known before it is loaded.
-fn inspect(order: &ProbeOrder) -> Result<(ContentHash, Identity, Facts), Refusal> {
+/// All that can be known of the file itself before it is loaded.
+fn inspect(order: &ProbeOrder, copies: &mut Copies) -> Result<(ContentHash, Identity, Facts), Refusal> {
     let copy = Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, trust: order.trust };
+    make_place(parent(&order.copy_to))?;
+    copies.0.push(order.copy_to.clone());
     let copied = copy.make()?;
-    let facts = check(&copied.file, &expect(&order.prefix, &order.function))?;
+    let facts = check(&copied.file, |data| elf::check(data, &expect(&order.prefix, &order.function)))?;
     Ok((copied.hash, copied.source, facts))
 }
 
+/// Copies what the library needs from beside it to beside its copy, and checks it there.
+fn take_siblings(
+    order: &ProbeOrder,
+    size: u64,
+    links: &Links,
+    search: &mut Search<'_>,
+    copies: &mut Copies,
+) -> Result<Vec<Sibling>, Refusal> {
+    let (from, to) = (parent(&order.candidate), parent(&order.copy_to));
+    let (mut siblings, mut total, max) = (Vec::new(), size, order.max_size);
+    let mut too_large = None;
+    let taken = search.run(links, loader::is_loaded, |path, file| {
+        let size = file.metadata().map_or(0, |meta| meta.len());
+        total = total.saturating_add(size);
+        if total > max {
+            too_large = Some(Refusal::TooLargeTogether { size: total, max });
+            return Err(Refusal::TooLarge { size, max });
+        }
+        let to = to.join(path);
+        copies.0.push(to.clone());
+        let place = parent(&order.copy_to);
+        let mut dirs: Vec<&Path> = parent(&to).ancestors().take_while(|dir| *dir != place).collect();
+        dirs.reverse();
+        dirs.into_iter().try_for_each(make_place)?;
+        // Who may own it was asked when it was opened.
+        let copied = Copy { from: &from.join(path), to: &to, max_size: max, trust: None }.of(file)?;
+        siblings.push(Sibling { path: path.to_owned(), hash: copied.hash });
+        check(&copied.file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
+    });
+    match too_large {
+        Some(refusal) => Err(refusal),
+        None => taken.map(|()| siblings),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
 /// The pre-check. A disk that fails is no damage of the file's.
-fn check(file: &File, expect: &Expect<'_>) -> Result<Facts, Refusal> {
+fn check<T>(
+    file: &File,
+    check: impl for<'a> FnOnce(&'a ReadCache<&'a Noting<'a>>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let noting = Noting { file, failed: Cell::new(None) };
-    let checked = elf::check(&ReadCache::new(&noting), expect);
+    let checked = check(&ReadCache::new(&noting));
     match noting.failed.take() {
         Some(error) => Err(Refusal::CannotRead(reason(&error))),
         None => checked,
@@ -139,11 +201,23 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
     // Here nobody has seen it before, so it cannot have vanished.
     fs::metadata(path).map_err(|error| Refusal::cannot_open(reason_at(path, &error), &error))?;
     let file = copy::open(path)?;
-    let facts = check(&file, &expect(prefix, function))?;
+    let facts = check(&file, |data| elf::check(data, &expect(prefix, function)))?;
     runs_into_no_entry(&facts)?;
+    let identity = file.metadata().map(|meta| Identity::of(&meta));
     drop(file);
+    // A name without a directory is one in the current one.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let identity = identity.map_err(|error| Refusal::CannotRead(reason(&error)))?;
+    let mut search = Search::new(dir, identity, None);
+    search.run(&facts.links, loader::is_loaded, |_, file| {
+        check(file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
+    })?;
+    // Here the loader would find it, and in the store it would not.
+    if let Some(refusal) = search.unreachable(loader::is_installed) {
+        return Err(refusal);
+    }
     let symbol = format!("{prefix}{function}");
-    loader::load(path, &symbol).map_err(|error| refused(error, path, &symbol))
+    loader::load(path, &symbol).map_err(|error| search.explain(refused(error, path, &symbol)))
 }
 
 /// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`:
@@ -161,6 +235,7 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> 
     let (major, minor) = loaded.interface();
     Found {
         hash,
+        siblings: Vec::new(),
         source,
         name: text(loaded.name()),
         functions: facts.functions,
@@ -184,7 +259,7 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Refusal {
             loader_words::refusal(&words, &loaded_from.to_string_lossy())
         }
         LoadError::NoEntry { .. } => {
-            Refusal::NoEntry { symbol, hint: "although its symbol table has it: build it again".into() }
+            Refusal::NoEntry { symbol, hint: "although its symbol table has it: build it again".into(), others: 1 }
         }
         LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol, what: "something else".into() },
         LoadError::ForC { .. } => Refusal::LaterEntry { symbol },

@@ -161,6 +161,82 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
+    /// A library beside the plugin is there and wrong.
+    #[error("needs {library} beside it, and {path} {reason}")]
+    Sibling {
+        /// As the plugin names it.
+        library: String,
+        /// The file.
+        path: String,
+        /// What is wrong with that one.
+        reason: Box<Refusal>,
+    },
+    /// It would be loaded from wherever the link leads.
+    #[error(
+        "needs {library} beside it, and {path} is a link out of that directory, to {to}; copy the library itself there"
+    )]
+    SiblingEscapes {
+        /// As the plugin names it.
+        library: String,
+        /// The file.
+        path: String,
+        /// Where a link on the way leads.
+        to: String,
+    },
+    /// The loader would find it, and the store would not have it.
+    #[error(
+        "needs {library} and finds it at {path}, out of its own directory: only what lies in that directory or below it \
+         is taken into the store with it; copy {library} there, and link with -Wl,-rpath,'$ORIGIN'"
+    )]
+    SiblingOutside {
+        /// As the plugin names it.
+        library: String,
+        /// Where it is.
+        path: String,
+    },
+    /// Looked for beside the plugin, and not there.
+    #[error(
+        "needs {library}, which is neither {places}, where it looks, nor installed on this machine; copy it there, or \
+         install it"
+    )]
+    NoSibling {
+        /// As the loader names it.
+        library: String,
+        /// Where it was looked for.
+        places: String,
+        /// The loader's words.
+        detail: String,
+    },
+    /// It lies beside the plugin, and no search path says so.
+    #[error(
+        "needs {library}, which this machine does not have; {path} is not looked at: link with -Wl,-rpath,'$ORIGIN', or \
+         install it"
+    )]
+    NotLookedFor {
+        /// As the loader names it.
+        library: String,
+        /// The file that is there.
+        path: String,
+        /// The loader's words.
+        detail: String,
+    },
+    /// A chain without an end.
+    #[error("needs more than {most} libraries beside it; link some of them into others")]
+    TooManySiblings {
+        /// How many may be.
+        most: usize,
+    },
+    /// The plugin and all its siblings.
+    #[error(
+        "has {size} bytes with the libraries beside it, more than max_plugin_size allows ({max}); strip them, or raise \
+         max_plugin_size"
+    )]
+    TooLargeTogether {
+        /// Bytes found.
+        size: u64,
+        /// Bytes allowed.
+        max: u64,
+    },
     /// A library is there, but too old.
     #[error("needs version {version} of {library}, which is older here; install a newer one, or build on this system")]
     MissingVersion {
@@ -188,6 +264,8 @@ pub enum Refusal {
         symbol: String,
         /// What it exports instead, and what to do.
         hint: String,
+        /// How many other entries it has.
+        others: usize,
     },
     /// A function, a thread-local, another size, other bytes.
     #[error(
@@ -332,14 +410,37 @@ impl Refusal {
     /// Whether the same file may be good at another time.
     pub fn lasts(&self) -> Lasts {
         use Refusal::{
-            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied,
+            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied, Sibling,
             StoreFailed, StoreFull,
         };
         match self {
             StoreFull { .. } | StoreFailed { .. } | NoExec { .. } => Lasts::NoRoom,
             CannotOpenNow(_) | CannotRead(_) | Changing | NotLoadableNow { .. } => Lasts::Passing,
             Hung { .. } | CopyHung { .. } | Killed | ProbeDied { .. } => Lasts::Passing,
+            Sibling { reason, .. } => reason.lasts(),
             _ => Lasts::Wrong,
+        }
+    }
+
+    /// Whether it is a library like any other, of which somebody may have need that is one with a function.
+    pub fn is_no_plugin(&self) -> bool {
+        match self {
+            Refusal::NoEntry { others, .. } => *others == 0,
+            // What a C library calls like itself is a function of its own, of the C kind.
+            Refusal::RustDylib | Refusal::NotAnEntry { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The same with the store itself named, where a probe could name only the place that it had in it.
+    pub fn in_store(self, store: &Path) -> Self {
+        let dir = Shown(store).to_string();
+        match self {
+            Refusal::StoreFull { error, .. } => Refusal::StoreFull { dir, error },
+            Refusal::StoreFailed { error, .. } => Refusal::StoreFailed { dir, error },
+            Refusal::NoExec { .. } => Refusal::NoExec { dir },
+            Refusal::Sibling { reason, .. } if reason.lasts() == Lasts::NoRoom => reason.in_store(store),
+            other => other,
         }
     }
 
@@ -355,7 +456,12 @@ impl Refusal {
 
     /// What else is known, for the debug log: the loader's own words, or the interface's mismatch report.
     pub fn detail(&self) -> Option<&str> {
+        if let Refusal::Sibling { reason, .. } = self {
+            return reason.detail();
+        }
         let (Refusal::MissingLibrary { detail, .. }
+        | Refusal::NoSibling { detail, .. }
+        | Refusal::NotLookedFor { detail, .. }
         | Refusal::MissingVersion { detail, .. }
         | Refusal::MissingSymbol { detail, .. }
         | Refusal::NotLoadable { detail, .. }
@@ -387,40 +493,5 @@ pub(super) fn passes(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_pass() {
-        for (code, expected) in [
-            (libc::EMFILE, true),
-            (libc::ENFILE, true),
-            (libc::EIO, true),
-            (libc::ENOMEM, true),
-            (libc::ESTALE, true),
-            (libc::ETIMEDOUT, true),
-            (libc::EACCES, false),
-            (libc::ELOOP, false),
-            (libc::ENOENT, false),
-        ] {
-            let error = io::Error::from_raw_os_error(code);
-            assert_eq!(passes(&error), expected, "{error}");
-            let expected = if expected { Lasts::Passing } else { Lasts::Wrong };
-            assert_eq!(Refusal::cannot_open(String::new(), &error).lasts(), expected, "{error}");
-        }
-        for (refusal, expected) in [
-            (Refusal::Killed, Lasts::Passing),
-            (Refusal::Hung { seconds: 10 }, Lasts::Passing),
-            (Refusal::CopyHung { seconds: 10 }, Lasts::Passing),
-            (Refusal::ProbeDied { how: "exited with code 101".into() }, Lasts::Passing),
-            (Refusal::CannotRead("Input/output error".into()), Lasts::Passing),
-            (Refusal::NoExec { dir: "/s".into() }, Lasts::NoRoom),
-            (Refusal::Crashed { signal: "SIGSEGV".into() }, Lasts::Wrong),
-            (Refusal::Exited { code: 1 }, Lasts::Wrong),
-            (Refusal::Empty, Lasts::Wrong),
-            (Refusal::Vanished, Lasts::Wrong),
-        ] {
-            assert_eq!(refusal.lasts(), expected, "{refusal}");
-        }
-    }
-}
+#[path = "refusal_tests.rs"]
+mod tests;

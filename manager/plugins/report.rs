@@ -14,9 +14,11 @@ use super::identity::Identity;
 use super::name::FunctionName;
 use super::permissions::Trust;
 use super::refusal::Refusal;
+use super::siblings::{Beside, Sibling};
 
-/// Most messages a probe sends: that it begins to load, and its report. Who sends more is not heard out.
-pub const MAX_WORDS: usize = 2;
+/// Most messages a probe sends: what it found beside the library, that it begins to load, and its report. Who sends more
+/// is not heard out.
+pub const MAX_WORDS: usize = 3;
 
 /// Longest message in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -45,6 +47,13 @@ pub struct ProbeOrder {
 /// Probe to manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeWord {
+    /// Where the library has other libraries looked for. Not sent where there is no such place.
+    Beside {
+        /// The order's.
+        nonce: String,
+        /// Each place once.
+        beside: Vec<Beside>,
+    },
     /// From here on the library's own code runs: what ends the probe now is its doing.
     Loading {
         /// The order's.
@@ -66,8 +75,10 @@ pub struct ProbeReport {
 /// A library that loads here and fits the interface. Its copy lies where the order said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// Of the copy.
+    /// Of the copy and its siblings.
     pub hash: ContentHash,
+    /// The libraries beside it that lie beside the copy now.
+    pub siblings: Vec<Sibling>,
     /// The candidate as it was copied.
     pub source: Identity,
     /// The function's name as the library has it.
@@ -137,7 +148,7 @@ pub fn is_report(message: &[u8]) -> bool {
 }
 
 /// Paths as they are: serde's own form takes only UTF-8.
-mod path {
+pub(super) mod path {
     use std::path::Path;
 
     use super::{Deserialize, OsString, PathBuf, Serialize};

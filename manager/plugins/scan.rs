@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::identity::Identity;
 use super::listing;
 use super::name::{self, FunctionName, NotTaken, Spelling};
+use super::siblings::Beside;
 use super::text::Shown;
 
 /// A file that is to be probed.
@@ -51,6 +52,8 @@ pub struct Scan {
     pub failed_dirs: Vec<(PathBuf, String)>,
     /// Whether something could not be looked at for a reason that may pass without any change there.
     pub look_again: bool,
+    /// What is in the places where libraries have others looked for, as far as that was asked.
+    pub beside: BTreeMap<PathBuf, Option<Identity>>,
 }
 
 /// Why a file is no candidate. The text follows the file's path.
@@ -105,10 +108,8 @@ pub enum Warning {
     Below {
         /// The worker directory as configured.
         dir: PathBuf,
-        /// The first of them, below the directory's real path.
+        /// They, below the directory's real path.
         libraries: Vec<PathBuf>,
-        /// So many more there are.
-        more: usize,
     },
     /// One directory under two names.
     SameDirectory {
@@ -138,9 +139,10 @@ impl fmt::Display for Warning {
                 };
                 write!(f, "{function}: {} is served, not {}: {why}", Shown(taken), Shown(passed_over))
             }
-            Warning::Below { dir, libraries, more } => {
-                let shown: Vec<String> = libraries.iter().map(|path| Shown(path).to_string()).collect();
-                let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
+            Warning::Below { dir, libraries } => {
+                let shown: Vec<String> = libraries.iter().take(NAMED).map(|path| Shown(path).to_string()).collect();
+                let more = libraries.len().saturating_sub(NAMED);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 let (dir, shown) = (Shown(dir), shown.join(", "));
                 write!(
                     f,
@@ -190,6 +192,12 @@ pub struct Unread {
 /// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
 pub fn scan(dirs: &[PathBuf]) -> Scan {
     decide(dirs.iter().map(|dir| listing::read(dir)))
+}
+
+/// As [`scan`], with a look at the places where libraries have others looked for.
+pub fn scan_with(dirs: &[PathBuf], beside: &[PathBuf]) -> Scan {
+    let beside = beside.iter().map(|path| Beside::look(path.clone())).map(|beside| (beside.path, beside.identity));
+    Scan { beside: beside.collect(), ..scan(dirs) }
 }
 
 /// The functions in the listings. A later directory wins over an earlier one, in a directory the exact name.
@@ -265,9 +273,7 @@ impl Scan {
         libraries.retain(|path| !served(path));
         libraries.sort();
         if !libraries.is_empty() {
-            let more = libraries.len().saturating_sub(NAMED);
-            libraries.truncate(NAMED);
-            self.warnings.push(Warning::Below { dir, libraries, more });
+            self.warnings.push(Warning::Below { dir, libraries });
         }
     }
 

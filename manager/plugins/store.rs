@@ -1,4 +1,5 @@
-//! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed.
+//! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed, and
+//! beside it the libraries that it brings along.
 //!
 //! Workers never load from worker_dir: to write over a mapped library is to crash whoever maps it, or to change its
 //! code in silence. A function's version is its content; two functions of one file are two files here.
@@ -10,12 +11,15 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
 use super::garbage::{VersionOnDisk, garbage};
 use super::hash::{ContentHash, ShortHash};
 use super::identity::Identity;
 use super::last_good::LastGood;
 use super::name::FunctionName;
+use super::siblings::{Sibling, is_below};
+use super::state_file;
 use super::text::Shown;
 use crate::system::errors::reason;
 use crate::system::private_dir;
@@ -29,6 +33,17 @@ pub struct Stored {
     pub hash: ContentHash,
     /// What workers load.
     pub path: PathBuf,
+    /// The file when its content was last known.
+    pub identity: Identity,
+    /// The libraries beside it.
+    pub siblings: Vec<StoredSibling>,
+}
+
+/// A library beside a stored version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSibling {
+    /// Which.
+    pub sibling: Sibling,
     /// The file when its content was last known.
     pub identity: Identity,
 }
@@ -56,6 +71,10 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreEr
     move |error| StoreError { doing, path: path.to_owned(), error }
 }
 
+/// Beside versions with siblings: which files are these. No function has a library of that name.
+const SIBLINGS: &str = "siblings.json";
+const FORMAT: u32 = 1;
+
 /// Where copies are made before they are judged.
 const INCOMING: &str = "incoming";
 
@@ -72,7 +91,7 @@ impl Store {
         private_dir(&incoming)?;
         let mut warnings = Vec::new();
         for entry in fs::read_dir(&incoming).map_err(failed("cannot read", &incoming))?.flatten() {
-            if let Err(e) = fs::remove_file(entry.path()) {
+            if let Err(e) = remove_all(&entry.path()) {
                 warnings.push(format!(
                     "cannot remove {}, left by an earlier run: {}",
                     Shown(&entry.path()),
@@ -85,15 +104,24 @@ impl Store {
         Ok((Store { dir, known: BTreeMap::new(), last_good }, warnings))
     }
 
-    /// A name for a copy that a probe is to make. `unique` must be one among the probes of this manager. Where somebody
-    /// has removed the directory while we run it is made again.
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A name for a copy that a probe is to make, in a directory that it has for itself and what it needs beside it.
+    /// `unique` must be one among the probes of this manager. Where somebody has removed the directory while we run it is
+    /// made again.
     pub fn incoming(&self, unique: &str) -> PathBuf {
         let incoming = self.dir.join(INCOMING);
         if !incoming.exists() {
             // What keeps it from being made the copy will say.
             let _ = private_dir(&self.dir).and_then(|()| private_dir(&incoming));
         }
-        incoming.join(unique)
+        let own = incoming.join(unique);
+        // As above.
+        let _ = private_dir(&own);
+        own.join(unique)
     }
 
     /// Removes what a probe left. Whether there was anything does not matter.
@@ -101,8 +129,9 @@ impl Store {
     /// # Errors
     /// It is still there.
     pub fn discard(&self, copy: &Path) -> Result<(), StoreError> {
-        match fs::remove_file(copy) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("cannot remove", copy)(e)),
+        let own = copy.parent().unwrap_or(copy);
+        match remove_all(own) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(failed("cannot remove", own)(e)),
             _ => Ok(()),
         }
     }
@@ -113,18 +142,34 @@ impl Store {
     /// # Errors
     /// The copy is not what a probe leaves, or could not be moved; it is removed then.
     pub fn adopt(&mut self, copy: &Path, hash: ContentHash, function: &FunctionName) -> Result<Stored, StoreError> {
+        self.adopt_with(copy, hash, &[], function)
+    }
+
+    /// As [`Store::adopt`], with the libraries beside it.
+    ///
+    /// # Errors
+    /// As [`Store::adopt`].
+    pub fn adopt_with(
+        &mut self,
+        copy: &Path,
+        hash: ContentHash,
+        siblings: &[Sibling],
+        function: &FunctionName,
+    ) -> Result<Stored, StoreError> {
         let key = (function.clone(), hash);
         if let Some(known) = self.known.get(&key).filter(|known| self.unchanged(known)).cloned() {
             self.discard(copy)?;
             return Ok(known);
         }
         let path = self.path(function, hash.short());
-        let moved = self.move_in(copy, &path);
-        if moved.is_err() {
-            // The first error is the one to report.
-            let _ = self.discard(copy);
-        }
-        let stored = Stored { function: function.clone(), hash, path, identity: Identity::of(&moved?) };
+        let moved = self.move_siblings(copy, &path, siblings).and_then(|siblings| {
+            // Last: where it is there, it is whole.
+            Ok((self.move_in(copy, &path)?, siblings))
+        });
+        // The first error is the one to report, and of what is in place nothing is left here.
+        let _ = self.discard(copy);
+        let (meta, siblings) = moved?;
+        let stored = Stored { function: function.clone(), hash, path, identity: Identity::of(&meta), siblings };
         self.known.insert(key, stored.clone());
         Ok(stored)
     }
@@ -143,20 +188,50 @@ impl Store {
         fs::symlink_metadata(path).map_err(failed("cannot look at", path))
     }
 
+    fn move_siblings(&self, copy: &Path, path: &Path, siblings: &[Sibling]) -> Result<Vec<StoredSibling>, StoreError> {
+        let (from, to) = (copy.parent().unwrap_or(copy), path.parent().unwrap_or(path));
+        let mut stored = Vec::new();
+        for sibling in siblings {
+            let (from, to) = (from.join(&sibling.path), to.join(&sibling.path));
+            if !is_below(&sibling.path) || to == path {
+                let error = io::Error::other("the probe names a library that can be none beside it");
+                return Err(failed("cannot store", &from)(error));
+            }
+            let mut dirs: Vec<&Path> = to.ancestors().skip(1).take_while(|dir| **dir != self.dir).collect();
+            dirs.reverse();
+            dirs.into_iter().try_for_each(private_dir)?;
+            let meta = self.move_in(&from, &to)?;
+            stored.push(StoredSibling { sibling: sibling.clone(), identity: Identity::of(&meta) });
+        }
+        if !siblings.is_empty() {
+            let file = to.join(SIBLINGS);
+            state_file::write(&file, FORMAT, &siblings).map_err(failed("cannot write", &file))?;
+        }
+        Ok(stored)
+    }
+
+    /// The siblings of the versions in a directory of the store.
+    fn siblings(dir: &Path) -> Vec<Sibling> {
+        state_file::read::<Vec<Sibling>>(&dir.join(SIBLINGS), FORMAT).content
+    }
+
     fn path(&self, function: &FunctionName, hash: ShortHash) -> PathBuf {
         self.dir.join(hash.to_string()).join(format!("{function}.so"))
     }
 
-    /// Whether a stored file is the one whose content is known. One `lstat`.
+    /// Whether the stored files are those whose content is known. One `lstat` each.
     pub fn unchanged(&self, stored: &Stored) -> bool {
-        fs::symlink_metadata(&stored.path).is_ok_and(|meta| Identity::of(&meta) == stored.identity)
+        let is = |path: &Path, identity| fs::symlink_metadata(path).is_ok_and(|meta| Identity::of(&meta) == identity);
+        is(&stored.path, stored.identity)
+            && stored.siblings.iter().all(|one| is(&stored.path.with_file_name(&one.sibling.path), one.identity))
     }
 
     /// The last good version of a function as it was remembered. Not looked at yet: see [`Store::unchanged`] and
     /// [`verify`].
     pub fn last_good(&self, function: &FunctionName) -> Option<Stored> {
-        let (hash, identity) = self.last_good.get(function)?;
-        Some(Stored { function: function.clone(), hash, path: self.path(function, hash.short()), identity })
+        let (hash, identity, siblings) = self.last_good.get(function)?;
+        let (path, siblings) = (self.path(function, hash.short()), siblings.to_vec());
+        Some(Stored { function: function.clone(), hash, path, identity, siblings })
     }
 
     /// Accepts what [`verify`] found.
@@ -170,13 +245,13 @@ impl Store {
     /// There is none, it cannot be read, or it is not what its place says.
     pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<Stored, StoreError> {
         let path = self.path(function, hash);
-        let file = File::open(&path).map_err(failed("cannot use", &path))?;
-        let meta = file.metadata().map_err(failed("cannot look at", &path))?;
-        let content = ContentHash::of_reader(&file).map_err(failed("cannot read", &path))?;
+        let siblings = Self::siblings(path.parent().unwrap_or(&path));
+        let paths: Vec<PathBuf> = siblings.into_iter().map(|sibling| sibling.path).collect();
+        let (content, identity, siblings) = hashed(&path, &paths)?;
         if content.short() != hash {
             return Err(failed("cannot use", &path)(io::Error::other("it was changed after it was stored")));
         }
-        let stored = Stored { function: function.clone(), hash: content, path, identity: Identity::of(&meta) };
+        let stored = Stored { function: function.clone(), hash: content, path, identity, siblings };
         self.verified(stored.clone());
         Ok(stored)
     }
@@ -186,23 +261,28 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn versions(&self) -> Result<Vec<VersionOnDisk>, StoreError> {
-        let mut versions = Vec::new();
-        for dir in fs::read_dir(&self.dir).map_err(failed("cannot read", &self.dir))?.flatten() {
-            let Some(hash) = dir.file_name().to_str().and_then(ShortHash::from_name) else { continue };
-            for file in fs::read_dir(dir.path()).into_iter().flatten().flatten() {
-                let name = file.file_name();
-                let function = name.to_str().and_then(|name| FunctionName::new(name.strip_suffix(".so")?).ok());
-                let (Some(function), Ok(meta)) = (function, file.metadata()) else { continue };
-                versions.push(VersionOnDisk {
-                    function,
-                    hash,
-                    stored: (meta.mtime(), meta.mtime_nsec()),
-                    size: meta.len(),
-                });
-            }
-        }
+        let dirs = fs::read_dir(&self.dir).map_err(failed("cannot read", &self.dir))?.flatten();
+        let hashes = dirs.filter_map(|dir| ShortHash::from_name(dir.file_name().to_str()?));
+        let mut versions: Vec<VersionOnDisk> = hashes.flat_map(|hash| self.versions_of(hash)).collect();
         versions.sort_by(|a, b| a.function.cmp(&b.function).then_with(|| b.stored.cmp(&a.stored)));
         Ok(versions)
+    }
+
+    /// The functions that have a version of this content.
+    fn versions_of(&self, hash: ShortHash) -> Vec<VersionOnDisk> {
+        let dir = self.dir.join(hash.to_string());
+        let siblings = Self::siblings(&dir);
+        let beside = siblings.iter().filter_map(|one| fs::metadata(dir.join(&one.path)).ok());
+        let beside: u64 = beside.map(|meta| meta.len()).sum();
+        let version = |file: fs::DirEntry| {
+            let name = file.file_name();
+            let function = FunctionName::new(name.to_str()?.strip_suffix(".so")?).ok()?;
+            let meta = file.metadata().ok()?;
+            let is_sibling = siblings.iter().any(|sibling| sibling.path == Path::new(&name));
+            let stored = (meta.mtime(), meta.mtime_nsec());
+            (!is_sibling).then(|| VersionOnDisk { function, hash, stored, size: meta.len() + beside })
+        };
+        fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(version).collect()
     }
 
     /// Removes the versions that nobody needs: not in `keep` (in use, pinned), not a last good one, and older than the
@@ -230,10 +310,15 @@ impl Store {
     /// It is still there.
     pub fn remove(&mut self, function: &FunctionName, hash: ShortHash) -> Result<(), StoreError> {
         let path = self.path(function, hash);
-        self.discard(&path)?;
-        self.known.retain(|_, known| known.path != path);
-        // Fails where another function has a version of this content.
-        let _ = fs::remove_dir(self.dir.join(hash.to_string()));
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed("cannot remove", &path)(e)),
+            _ => self.known.retain(|_, known| known.path != path),
+        }
+        // Where no other function has a version of this content, nobody needs what lies beside it.
+        if self.versions_of(hash).is_empty() {
+            let dir = self.dir.join(hash.to_string());
+            remove_all(&dir).or_else(not_there).map_err(failed("cannot remove", &dir))?;
+        }
         Ok(())
     }
 }
@@ -243,18 +328,47 @@ impl Store {
 /// # Errors
 /// Gone, unreadable, or of another content: it must not be loaded.
 pub fn verify(stored: &Stored) -> Result<Stored, StoreError> {
-    let wrong = |what: &str| failed("cannot use", &stored.path)(io::Error::other(what));
-    let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).to_owned();
-    let file: File = options.open(&stored.path).map_err(failed("cannot use", &stored.path))?;
-    let meta = file.metadata().map_err(failed("cannot look at", &stored.path))?;
-    if !meta.is_file() {
-        return Err(wrong("it is not a file"));
-    }
-    let hash = ContentHash::of_reader(&file).map_err(failed("cannot read", &stored.path))?;
+    let paths: Vec<PathBuf> = stored.siblings.iter().map(|one| one.sibling.path.clone()).collect();
+    let (hash, identity, siblings) = hashed(&stored.path, &paths)?;
     if hash != stored.hash {
-        return Err(wrong("its content was changed in the store"));
+        let with = if siblings.is_empty() { "" } else { ", or that of a library beside it," };
+        let what = format!("its content{with} was changed in the store");
+        return Err(failed("cannot use", &stored.path)(io::Error::other(what)));
     }
-    Ok(Stored { identity: Identity::of(&meta), ..stored.clone() })
+    Ok(Stored { identity, siblings, ..stored.clone() })
+}
+
+/// Hash and identity of a stored library and the libraries beside it, as they are now.
+fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, Identity, Vec<StoredSibling>), StoreError> {
+    let (own, identity) = content(path)?;
+    let mut siblings = Vec::new();
+    for name in beside {
+        let (hash, identity) = content(&path.with_file_name(name))?;
+        siblings.push(StoredSibling { sibling: Sibling { path: name.clone(), hash }, identity });
+    }
+    let all: Vec<Sibling> = siblings.iter().map(|one| one.sibling.clone()).collect();
+    Ok((own.with_siblings(&all), identity, siblings))
+}
+
+/// What is in a file of the store. A link that was planted there is not followed, a FIFO not waited for.
+fn content(path: &Path) -> Result<(ContentHash, Identity), StoreError> {
+    let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).to_owned();
+    let file: File = options.open(path).map_err(failed("cannot use", path))?;
+    let meta = file.metadata().map_err(failed("cannot look at", path))?;
+    if !meta.is_file() {
+        return Err(failed("cannot use", path)(io::Error::other("it is not a file")));
+    }
+    Ok((ContentHash::of_reader(&file).map_err(failed("cannot read", path))?, Identity::of(&meta)))
+}
+
+/// Removes a directory and what is in it, or a file. No link is followed.
+fn remove_all(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// What is gone need not be removed.
+fn not_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Makes a directory that is nobody else's, or sees that it is one.

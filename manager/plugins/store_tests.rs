@@ -211,3 +211,90 @@ fn a_store_that_is_somebody_elses_is_refused() {
     open(tmp.path());
     assert_eq!(fs::metadata(tmp.path().join("store")).unwrap().mode() & 0o7777, 0o700);
 }
+
+/// A probe's copy of a plugin with libraries beside it.
+fn copy_with(store: &Store, content: &str, beside: &[(&str, &str)]) -> (PathBuf, ContentHash, Vec<Sibling>) {
+    let (path, hash) = copy(store, "1", content);
+    let siblings: Vec<Sibling> = beside
+        .iter()
+        .map(|(name, content)| {
+            let at = path.with_file_name(name);
+            fs::create_dir_all(at.parent().unwrap()).unwrap();
+            fs::write(&at, content).unwrap();
+            fs::set_permissions(&at, fs::Permissions::from_mode(0o500)).unwrap();
+            Sibling { path: name.into(), hash: ContentHash::of_reader(content.as_bytes()).unwrap() }
+        })
+        .collect();
+    (path, hash.with_siblings(&siblings), siblings)
+}
+
+fn adopt_with(store: &mut Store, function: &str, content: &str, beside: &[(&str, &str)]) -> Stored {
+    let (path, hash, siblings) = copy_with(store, content, beside);
+    store.adopt_with(&path, hash, &siblings, &name(function)).unwrap()
+}
+
+const BESIDE: &[(&str, &str)] = &[("libb.so", "b"), ("lib/c.so.1", "c")];
+
+#[test]
+fn siblings_are_stored_and_known_with_their_version() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let stored = adopt_with(&mut store, "x", "one", BESIDE);
+    let at = |name: &str| stored.path.with_file_name(name);
+    assert_eq!(fs::read_to_string(at("libb.so")).unwrap(), "b");
+    assert_eq!(fs::read_to_string(at("lib/c.so.1")).unwrap(), "c");
+    assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
+    assert!(store.unchanged(&stored));
+    let versions = store.versions().unwrap();
+    assert_eq!(versions.len(), 1, "a sibling is no function: {versions:?}");
+    assert_eq!(versions[0].size, 5);
+    // Known by another manager from its hash alone, and as the last good one.
+    store.last_good.set(&stored).unwrap();
+    let mut again = open(tmp.path());
+    assert_eq!(again.last_good(&name("x")), Some(stored.clone()));
+    assert_eq!(again.stored(&name("x"), stored.hash.short()).unwrap(), stored);
+    // As much as the plugin itself.
+    let changes: [fn(&Path); 3] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+            fs::write(path, "x").unwrap();
+        },
+        |path| {
+            fs::remove_file(path).unwrap();
+            symlink("/dev/null", path).unwrap();
+        },
+    ];
+    for change in changes {
+        for name in ["libb.so", "lib/c.so.1"] {
+            change(&at(name));
+            assert!(!store.unchanged(&stored) && verify(&stored).is_err(), "{name}");
+            let anew = adopt_with(&mut store, "x", "one", BESIDE);
+            assert!(anew.hash == stored.hash && store.unchanged(&anew) && verify(&anew).is_ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn siblings_stay_as_long_as_a_function_has_their_version() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut store = open(tmp.path());
+    let x = adopt_with(&mut store, "x", "one", BESIDE);
+    let y = adopt_with(&mut store, "y", "one", BESIDE);
+    store.remove(&x.function, x.hash.short()).unwrap();
+    assert!(verify(&y).is_ok(), "the same files, for another function");
+    store.remove(&y.function, y.hash.short()).unwrap();
+    assert!(!y.path.parent().unwrap().exists());
+}
+
+#[test]
+fn a_sibling_is_stored_beside_its_plugin_and_nowhere_else() {
+    for path in ["../b.so", "/tmp/b.so", "lib/../../b.so", "x.so", ""] {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut store = open(tmp.path());
+        let (copy, hash, mut siblings) = copy_with(&store, "one", &[("libb.so", "b")]);
+        siblings[0].path = path.into();
+        assert!(store.adopt_with(&copy, hash, &siblings, &name("x")).is_err(), "{path}");
+        assert_eq!(store.versions().unwrap(), []);
+    }
+}

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use super::probe::EXIT_UNHEARD;
 use super::refusal::Refusal;
 use super::report::{Found, ProbeWord, decode};
+use super::siblings::Beside;
 
 /// How a probe ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,23 @@ pub fn judge_probe(nonce: &str, ended: Ended, messages: &[Vec<u8>]) -> Result<Fo
     let mut loading = false;
     for message in messages {
         match decode(message) {
+            Ok(ProbeWord::Beside { nonce: theirs, .. }) if theirs == nonce => {}
             Ok(ProbeWord::Loading { nonce: theirs }) if theirs == nonce => loading = true,
             Ok(ProbeWord::Report(report)) if report.nonce == nonce => return report.result,
             _ => return Err(Refusal::Meddled { what: "wrote to".into() }),
         }
     }
     Err(if loading { in_the_library(ended) } else { before_the_library(ended) })
+}
+
+/// Where the library has others looked for, as far as the probe came: `None` where it did not come so far.
+pub fn looked_beside(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<Beside>> {
+    messages.iter().find_map(|message| match decode(message).ok()? {
+        ProbeWord::Beside { nonce: theirs, beside } if theirs == nonce => Some(beside),
+        // It comes before this.
+        ProbeWord::Loading { nonce: theirs } if theirs == nonce => Some(Vec::new()),
+        _ => None,
+    })
 }
 
 fn in_the_library(ended: Ended) -> Refusal {
@@ -84,6 +96,7 @@ mod tests {
     fn found() -> Found {
         Found {
             hash: ContentHash::of_reader(&b""[..]).unwrap(),
+            siblings: Vec::new(),
             source: Identity { dev: 1, ino: 1, size: 0, mtime: (0, 0), ctime: (0, 0) },
             name: "x".into(),
             functions: vec!["x".into()],
@@ -99,6 +112,30 @@ mod tests {
 
     fn report(nonce: &str, result: Result<Found, Refusal>) -> Vec<u8> {
         encode(&ProbeWord::Report(Box::new(ProbeReport { nonce: nonce.into(), result }))).unwrap()
+    }
+
+    #[test]
+    fn where_a_library_has_others_looked_for_is_known_once_that_was_read() {
+        let found_there = vec![Beside { path: "/w/b.so".into(), identity: None }];
+        let beside = |nonce: &str| {
+            let beside = found_there.clone();
+            encode(&ProbeWord::Beside { nonce: nonce.into(), beside }).unwrap()
+        };
+        let loading = encode(&ProbeWord::Loading { nonce: "n".into() }).unwrap();
+        let refused = report("n", Err(Refusal::Vanished));
+        for (what, messages, expected) in [
+            ("nothing was said", vec![], None),
+            ("refused before", vec![refused.clone()], None),
+            ("nowhere", vec![loading.clone()], Some(vec![])),
+            ("there", vec![beside("n"), loading], Some(found_there.clone())),
+            ("there, and refused for it", vec![beside("n"), refused], Some(found_there.clone())),
+            ("by somebody else", vec![beside("m")], None),
+        ] {
+            assert_eq!(looked_beside("n", &messages), expected, "{what}");
+        }
+        let good = report("n", Ok(found()));
+        assert!(judge_probe("n", Ended::Exited(0), &[beside("n"), good.clone()]).is_ok());
+        assert!(judge_probe("n", Ended::Exited(0), &[beside("m"), good]).is_err());
     }
 
     #[test]

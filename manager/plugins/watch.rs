@@ -91,13 +91,13 @@ impl Watch {
         Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, Notices(shared)))
     }
 
-    /// Arms the watcher for the directories as they lie now. To be called before they are read, so that no change falls
+    /// Arms the watcher for the directories as they lie now, and for files elsewhere. To be called before they are read, so that no change falls
     /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
-    pub fn follow(&mut self, dirs: &[PathBuf]) -> Vec<String> {
+    pub fn follow(&mut self, dirs: &[PathBuf], files: &[PathBuf]) -> Vec<String> {
         let Some(watcher) = self.watcher.take() else { return vec![NO_THREAD.into()] };
         let mut watcher = ManuallyDrop::new(watcher);
         // Should it have got none after all: it panics when it is used, and again when it is dropped.
-        match catch_unwind(AssertUnwindSafe(|| self.arm(&mut watcher, dirs))) {
+        match catch_unwind(AssertUnwindSafe(|| self.arm(&mut watcher, dirs, files))) {
             Ok(failures) => {
                 self.watcher = Some(ManuallyDrop::into_inner(watcher));
                 failures
@@ -108,11 +108,11 @@ impl Watch {
 
     /// A name may be swapped after it was looked at and before its directory is watched: then the way is another by
     /// now, and is followed once more.
-    fn arm(&mut self, watcher: &mut INotifyWatcher, dirs: &[PathBuf]) -> Vec<String> {
-        let mut wanted = places(dirs);
+    fn arm(&mut self, watcher: &mut INotifyWatcher, dirs: &[PathBuf], files: &[PathBuf]) -> Vec<String> {
+        let mut wanted = places(dirs, files);
         for _ in 0..SWAPS {
             let failures = self.arm_places(watcher, &wanted);
-            let now = places(dirs);
+            let now = places(dirs, files);
             if now == wanted {
                 return failures;
             }
@@ -209,12 +209,13 @@ fn matters(paths: &[PathBuf], places: &Places) -> bool {
         })
 }
 
-/// The directories to watch: each worker directory's real one whole; on the way to it, and from a link in a library's
-/// place to its file, those that hold a name which can be swapped, and those that are only passed through.
-fn places(dirs: &[PathBuf]) -> Places {
+/// The directories to watch: each worker directory's real one whole; on the way to it, to each of the files, and from a
+/// link in a library's place to its file, those that hold a name which can be swapped, and those that are only passed through.
+fn places(dirs: &[PathBuf], files: &[PathBuf]) -> Places {
     let mut places = Places::new();
     let reals: Vec<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
-    for path in dirs.iter().cloned().chain(reals.iter().flat_map(|real| linked_libraries(real))) {
+    let links = reals.iter().flat_map(|real| linked_libraries(real));
+    for path in dirs.iter().chain(files).cloned().chain(links) {
         let Way { names, passed } = way(&path);
         for dir in passed {
             places.entry(dir).or_insert_with(|| Some(BTreeSet::new()));

@@ -54,7 +54,11 @@ fn on_the_way_every_link_and_the_last_name_matter() {
     std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
     assert!(!names_on_the_way(&root.join("loop")).is_empty(), "a link to itself ends");
     let (gone, dir) = (root.join("gone"), root.join("gone/by/workers"));
-    assert_eq!(places(std::slice::from_ref(&dir)).get(&root), Some(&Some(BTreeSet::from([gone]))), "it may come back");
+    assert_eq!(
+        places(std::slice::from_ref(&dir), &[]).get(&root),
+        Some(&Some(BTreeSet::from([gone]))),
+        "it may come back"
+    );
 }
 
 async fn noticed(notices: &Notices, what: &str) {
@@ -73,7 +77,7 @@ async fn swaps_renames_and_directories_made_again_are_noticed() {
     let dirs = [root.join("current"), root.join("plain")];
     fs::create_dir(root.join("plain")).unwrap();
     let (mut watch, notices) = Watch::new().unwrap();
-    assert_eq!(watch.follow(&dirs), [""; 0]);
+    assert_eq!(watch.follow(&dirs, &[]), [""; 0]);
 
     fs::write(root.join("plain/.a"), "x").unwrap();
     noticed(&notices, "a closed file").await;
@@ -82,17 +86,17 @@ async fn swaps_renames_and_directories_made_again_are_noticed() {
     std::os::unix::fs::symlink("releases/2", root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
     noticed(&notices, "a swapped link").await;
-    watch.follow(&dirs);
+    watch.follow(&dirs, &[]);
     fs::write(root.join("releases/2/b.so"), "x").unwrap();
     noticed(&notices, "a file behind the new link").await;
     fs::remove_dir_all(root.join("plain")).unwrap();
     noticed(&notices, "a removed directory").await;
-    watch.follow(&dirs);
+    watch.follow(&dirs, &[]);
     fs::create_dir(root.join("plain")).unwrap();
     fs::rename(root.join("plain"), root.join("other")).unwrap();
     fs::rename(root.join("other"), root.join("plain")).unwrap();
     noticed(&notices, "a directory made again").await;
-    watch.follow(&dirs);
+    watch.follow(&dirs, &[]);
     fs::write(root.join("plain/c.so"), "x").unwrap();
     noticed(&notices, "a file in it").await;
 }
@@ -106,7 +110,7 @@ async fn a_directory_made_again_at_once_is_not_lost() {
     let workers = root.join("workers");
     fs::create_dir(&workers).unwrap();
     let (mut watch, notices) = Watch::new().unwrap();
-    watch.follow(std::slice::from_ref(&workers));
+    watch.follow(std::slice::from_ref(&workers), &[]);
     for round in 0..20 {
         fs::remove_dir_all(&workers).unwrap();
         fs::create_dir(&workers).unwrap();
@@ -117,7 +121,7 @@ async fn a_directory_made_again_at_once_is_not_lost() {
         let mut seen = 0;
         while let Ok(notice) = tokio::time::timeout(Duration::from_millis(100), notices.next()).await {
             seen += usize::from(notice == Notice::Complete);
-            watch.follow(std::slice::from_ref(&workers));
+            watch.follow(std::slice::from_ref(&workers), &[]);
         }
         assert!(seen > 0, "round {round}: made again");
         fs::write(&mark, "").unwrap();
@@ -133,7 +137,7 @@ async fn reading_and_neighbours_are_not_noticed() {
     fs::create_dir(root.join("w")).unwrap();
     fs::write(root.join("w/a.so"), "x").unwrap();
     let (mut watch, notices) = Watch::new().unwrap();
-    watch.follow(&[root.join("w")]);
+    watch.follow(&[root.join("w")], &[]);
     fs::read(root.join("w/a.so")).unwrap();
     fs::write(root.join("neighbour"), "x").unwrap();
     fs::read_dir(root.join("w")).unwrap().for_each(drop);
@@ -193,7 +197,7 @@ async fn what_a_library_that_is_a_link_leads_through_is_watched() {
             std::os::unix::fs::symlink(target, root.join(link)).unwrap();
         }
         let (mut watch, notices) = Watch::new().unwrap();
-        assert_eq!(watch.follow(&[root.join("w")]), [""; 0], "{what}");
+        assert_eq!(watch.follow(&[root.join("w")], &[]), [""; 0], "{what}");
         change(&root);
         // A directory that was made is no more than a reason to look again soon.
         let notice = tokio::time::timeout(Duration::from_secs(20), notices.next()).await;
@@ -210,7 +214,7 @@ fn neighbours_of_a_linked_library_do_not_matter() {
     fs::create_dir_all(root.join("target/debug")).unwrap();
     std::os::unix::fs::symlink("../target/debug/liba.so", root.join("w/a.so")).unwrap();
     std::os::unix::fs::symlink("../target", root.join("w/notes")).unwrap();
-    let places = places(&[root.join("w")]);
+    let places = places(&[root.join("w")], &[]);
     assert!(matters(&[root.join("target/debug/liba.so")], &places));
     assert!(matters(&[root.join("target/debug")], &places), "it may be swapped");
     assert!(!matters(&[root.join("target/debug/liba.d")], &places));

@@ -2,6 +2,7 @@
 
 mod failure;
 mod gone;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,9 +11,11 @@ use std::time::Duration;
 use super::event::{Event, seconds};
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Obstacle, Scan};
+use crate::plugins::siblings::Beside;
 pub use failure::Failure;
 use failure::Retry;
 use gone::{Absent, REFILL};
+use telling::{Telling, has_changed};
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,12 @@ struct Entry {
     /// What the file holds, where it was good enough to be stored.
     content: Option<Version>,
     refused: Option<String>,
+    /// What is to be told of that, unless somebody has need of the file as it is.
+    untold: Option<Event>,
+    /// It is perhaps there for others.
+    is_help: bool,
+    /// Where the file has other libraries looked for.
+    beside: Vec<Beside>,
     /// It was refused for a reason that may pass.
     retry: Option<Retry>,
     /// Its file is missing: when it is gone if it does not come back.
@@ -66,7 +75,7 @@ pub struct Catalog {
     memory: Memory,
     absent: Absent,
     scanned: bool,
-    told: BTreeSet<String>,
+    telling: Telling,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
     /// Directories that the configuration named and names no more: what they held goes.
@@ -110,12 +119,7 @@ impl Catalog {
     pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
         let mut out = Scanned::default();
         let (emptied, single) = self.emptied_by(scan);
-        self.tell(
-            scan,
-            &emptied,
-            &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect(),
-            &mut out.events,
-        );
+        self.see(scan, &emptied, &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
@@ -123,12 +127,14 @@ impl Catalog {
             out.events.extend(self.in_the_way(obstacle, now));
         }
         for (name, candidate) in &scan.candidates {
-            if self.is_news(name.as_str(), candidate) {
+            if self.is_news(name.as_str(), candidate, &scan.beside) {
                 out.probe.push(candidate.clone());
             }
         }
         self.missing(scan, &emptied, &single, patience, now, &mut out);
         self.scanned = true;
+        let told = self.tell();
+        out.events.splice(0..0, told);
         out
     }
 
@@ -144,7 +150,8 @@ impl Catalog {
     /// either: it is given longer to come back than one that is missing beside others.
     fn emptied_by(&self, scan: &Scan) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
-        self.entries.values().for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
+        let for_itself = self.entries.values().filter(|entry| !self.is_for_others(entry));
+        for_itself.for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
         // Something in the place of a file is no removal.
         let is_place = |path: &PathBuf| self.entries.values().any(|entry| entry.candidate.path == *path);
         held.retain(|dir, _| {
@@ -186,12 +193,17 @@ impl Catalog {
         Some(Event::LibraryRefused { function: function.to_string(), path, reason, serving, again: None })
     }
 
-    /// Whether the file has to be probed; remembers it as being probed then.
-    fn is_news(&mut self, function: &str, candidate: &Candidate) -> bool {
+    /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
+    fn is_news(&mut self, function: &str, candidate: &Candidate, beside: &BTreeMap<PathBuf, Option<Identity>>) -> bool {
         match self.entries.get_mut(function) {
             Some(entry) if entry.candidate.identity == candidate.identity => {
                 entry.candidate = candidate.clone();
-                false
+                let changed = has_changed(&mut entry.beside, beside);
+                if changed {
+                    entry.probing = true;
+                    entry.retry = None;
+                }
+                changed
             }
             Some(entry) => {
                 entry.candidate = candidate.clone();
@@ -204,32 +216,6 @@ impl Catalog {
                 true
             }
         }
-    }
-
-    /// What a scan saw beside libraries, each said once for as long as it is seen.
-    fn tell(
-        &mut self,
-        scan: &Scan,
-        emptied: &BTreeSet<PathBuf>,
-        single: &BTreeMap<&PathBuf, Duration>,
-        events: &mut Vec<Event>,
-    ) {
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let files = scan.not_taken.iter().map(|(file, reason)| {
-            let reason = reason.to_string();
-            Event::FileNotTaken { path: path(file), reason }
-        });
-        let warnings = scan.warnings.iter().map(|warning| Event::FileWarning { text: warning.to_string() });
-        let dirs = scan.failed_dirs.iter();
-        let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
-        let single = single.iter().map(|(dir, wait)| (*dir, Some(seconds(*wait))));
-        let emptied = emptied.iter().map(|dir| (dir, None)).chain(single);
-        let emptied = emptied.map(|(dir, seconds)| Event::DirectoryEmptied { path: path(dir), seconds });
-        let seen: Vec<(String, Event)> =
-            files.chain(warnings).chain(dirs).chain(emptied).map(|event| (event.line(), event)).collect();
-        let now: BTreeSet<String> = seen.iter().map(|(line, _)| line.clone()).collect();
-        events.extend(seen.into_iter().filter(|(line, _)| !self.told.contains(line)).map(|(_, event)| event));
-        self.told = now;
     }
 
     /// Takes in what a probe found. A refusal never takes away the version that is served; a good file for a function
@@ -246,18 +232,21 @@ impl Catalog {
             return Probed::default();
         };
         entry.probing = false;
-        match result {
+        let mut probed = match result {
             Err(failure) => self.refuse(function, failure, now),
             Ok(version) => self.found(function, version, now),
-        }
+        };
+        probed.events.extend(self.tell());
+        probed
     }
 
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
     /// taken again found as it was is not told again.
     fn refuse(&mut self, function: &str, failure: Failure, now: Duration) -> Probed {
         let fallback = self.memory.last_good.get(function).cloned();
+        let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
         let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
-        let Failure { reason, lasts } = failure;
+        let Failure { reason, lasts, is_no_plugin } = failure;
         let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
         entry.retry = Retry::after(entry.retry, lasts, now);
         entry.refused = Some(reason.clone());
@@ -270,7 +259,11 @@ impl Catalog {
         let path = entry.candidate.path.to_string_lossy().into_owned();
         let again = entry.retry.map(|retry| seconds(retry.wait()));
         let refused = Event::LibraryRefused { function: function.to_owned(), path, reason, serving, again };
-        let events = if is_told { Vec::new() } else { vec![refused] };
+        // Nobody complains of a library that another needs, and that may still turn out.
+        let is_help = (is_no_plugin || is_needed) && entry.version.is_none();
+        entry.is_help = is_help;
+        entry.untold = (is_help && !is_told).then(|| refused.clone());
+        let events = if is_told || is_help { Vec::new() } else { vec![refused] };
         Probed { events, news, ..Probed::default() }
     }
 
@@ -292,7 +285,7 @@ impl Catalog {
             );
             return Probed { unpinned, ..self.refuse(function, text.into(), now) };
         }
-        (entry.refused, entry.retry) = (None, None);
+        (entry.refused, entry.retry, entry.untold, entry.is_help) = (None, None, None, false);
         if entry.version.is_none() {
             // What was good before is served while the new file is tried, also over a restart.
             entry.version = last_good;
@@ -457,9 +450,10 @@ impl Catalog {
         self.entries.get(function).map_or(Duration::ZERO, |entry| entry.changed)
     }
 
-    /// Files that were refused: function, path and reason.
+    /// Files that were refused, but for those that are there for others: function, path and reason.
     pub fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
-        self.entries.iter().filter_map(|(function, entry)| {
+        let for_itself = self.entries.iter().filter(|(_, entry)| !self.is_for_others(entry));
+        for_itself.filter_map(|(function, entry)| {
             let path = entry.candidate.path.to_string_lossy().into_owned();
             entry.refused.as_deref().map(|reason| (function.as_str(), path, reason))
         })
@@ -477,6 +471,9 @@ impl Entry {
             next: None,
             content: None,
             refused: None,
+            untold: None,
+            is_help: false,
+            beside: Vec::new(),
             retry: None,
             goes: None,
         }

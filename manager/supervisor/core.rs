@@ -207,6 +207,9 @@ impl Core {
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
+            Input::LooksBeside { function, identity, beside } => {
+                self.catalog.looks_beside(&function, &identity, beside)
+            }
             Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
             Input::Resolved { server, result } => self.resolved(server, result),
             Input::Version { server, version } => self.is_version(server, version.as_ref()),

@@ -283,11 +283,13 @@ impl Effects {
         }
         let (dirs, results) = (self.config.worker_dirs.clone(), self.results.clone());
         let watch = self.watch.as_ref().map(|(watch, _)| Arc::clone(watch));
+        let beside = self.probes.beside();
         let look = move || {
-            let follow = |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs);
+            let follow =
+                |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs, &beside);
             let unwatched = watch.as_ref().map(follow).unwrap_or_default();
             // The receiver is gone only when the manager ends.
-            let _ = results.send(Found::Files(Scanned { scan: scan::scan(&dirs), unwatched }));
+            let _ = results.send(Found::Files(Scanned { scan: scan::scan_with(&dirs, &beside), unwatched }));
         };
         if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
             self.scanning = false;

@@ -10,6 +10,7 @@ mod corpus;
 mod support;
 
 mod bad;
+mod beside;
 mod broken;
 mod control;
 mod disk;

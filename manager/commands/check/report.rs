@@ -1,6 +1,7 @@
 //! What `check` prints of a file. Pure.
 
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::commands::output::Format;
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
 use crate::plugins::report::Found;
-use crate::plugins::text::Shown;
+use crate::plugins::text::{Shown, clipped};
 
 /// One file, for people or as a line of JSON.
 pub fn render(file: &Path, checked: &Checked, format: Format) -> String {
@@ -45,6 +46,7 @@ enum What<'a> {
         version: String,
         sha256: String,
         needs: &'a [String],
+        beside: Vec<String>,
         glibc: Option<&'a str>,
         warning: Option<&'static str>,
     },
@@ -68,6 +70,7 @@ fn json(file: &Path, checked: &Checked) -> String {
             version: found.hash.short().to_string(),
             sha256: found.hash.to_string(),
             needs: &found.needed,
+            beside: beside(found),
             glibc: found.glibc.as_deref(),
             warning: found.warning(),
         },
@@ -75,6 +78,11 @@ fn json(file: &Path, checked: &Checked) -> String {
     };
     let line = Line { file: file.to_string_lossy().into_owned(), usable: checked.is_ok(), what };
     format!("{}\n", serde_json::to_string(&line).unwrap_or_default())
+}
+
+/// The libraries that are stored with it.
+fn beside(found: &Found) -> Vec<String> {
+    found.siblings.iter().map(|sibling| clipped(sibling.path.as_os_str().as_bytes(), 200)).collect()
 }
 
 /// The form in one word, and in a few more.
@@ -105,8 +113,10 @@ fn text(file: &Path, function: &FunctionName, found: &Found) -> String {
         ("glibc", glibc),
     ];
     let mut out = format!("{} serves {function}\n", Shown(file));
+    let beside = beside(found);
+    let beside = (!beside.is_empty()).then(|| ("beside", format!("{}: stored with it", beside.join(", "))));
     let warning = found.warning().map(|text| ("warning", format!("it {text}")));
-    for (name, value) in rows.into_iter().chain(warning) {
+    for (name, value) in rows.into_iter().chain(beside).chain(warning) {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {name:<11}{value}");
     }
@@ -122,6 +132,7 @@ mod tests {
     fn found() -> Found {
         Found {
             hash: ContentHash::of_reader(&b"abc"[..]).unwrap(),
+            siblings: Vec::new(),
             source: Identity { dev: 1, ino: 1, size: 4321, mtime: (0, 0), ctime: (0, 0) },
             name: "Sum".into(),
             functions: vec!["Avg".into(), "Sum".into()],

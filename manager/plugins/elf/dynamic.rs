@@ -1,5 +1,8 @@
 //! The dynamic segment: what the loader goes by.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
 use object::elf;
 use object::read::elf::{Dyn as _, ProgramHeader as _};
 use object::read::{ReadRef, StringTable};
@@ -11,7 +14,22 @@ use crate::plugins::text::clipped;
 
 /// What is wanted of it.
 pub(super) struct Dynamic {
+    /// In words that are fit for a log line.
     pub needed: Vec<String>,
+    pub links: Links,
+}
+
+/// What a library has the loader look for, and where, to the letter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Links {
+    /// The libraries it needs, in its order.
+    pub needed: Vec<OsString>,
+    /// What it is called by others.
+    pub soname: Option<OsString>,
+    /// Where to look, for it and for what it needs: the older kind, separated by colons.
+    pub rpath: Option<OsString>,
+    /// Where to look for what it needs itself.
+    pub runpath: Option<OsString>,
 }
 
 /// Most libraries have five; a damaged one may claim any number, and all must fit into one message.
@@ -56,11 +74,19 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment])
     }
     let needed = entries.iter().filter(|(tag, _)| *tag == elf::DT_NEEDED).take(MAX_NEEDED);
     let strings = strings(file, segments, value(elf::DT_STRTAB), value(elf::DT_STRSZ))?;
-    let needed = needed.map(|&(_, at)| {
-        let name = u32::try_from(at).ok().and_then(|at| strings.get(at).ok());
-        name.map(|name| clipped(name, 100)).ok_or_else(|| damaged("the name of a library it needs lies nowhere"))
-    });
-    Ok(Dynamic { needed: needed.collect::<Result<_, _>>()? })
+    let text = |at: u64| u32::try_from(at).ok().and_then(|at| strings.get(at).ok());
+    let names = needed.map(|&(_, at)| text(at).ok_or_else(|| damaged("the name of a library it needs lies nowhere")));
+    let names: Vec<&[u8]> = names.collect::<Result<_, _>>()?;
+    let exact = |tag| value(tag).and_then(text).map(|text| OsStr::from_bytes(text).to_owned());
+    Ok(Dynamic {
+        needed: names.iter().map(|name| clipped(name, 100)).collect(),
+        links: Links {
+            needed: names.iter().map(|name| OsStr::from_bytes(name).to_owned()).collect(),
+            soname: exact(elf::DT_SONAME),
+            rpath: exact(elf::DT_RPATH),
+            runpath: exact(elf::DT_RUNPATH),
+        },
+    })
 }
 
 fn strings<'d, R: ReadRef<'d>>(

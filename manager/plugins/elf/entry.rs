@@ -51,7 +51,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     let symbol = format!("{}{}", expect.prefix, expect.function);
     let mut exported = table.iter().filter(|symbol| look.is_exported(symbol));
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
-        None => Err(Refusal::NoEntry { symbol, hint: look.hint() }),
+        None => Err(Refusal::NoEntry { symbol, hint: look.hint(), others: look.entries().len() }),
         Some(found) => match look.at(found) {
             Ok((EntryKind { size: None, .. }, _)) => Err(Refusal::LaterEntry { symbol }),
             Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {

@@ -17,6 +17,7 @@ use object::elf::FileHeader64;
 use object::read::ReadRef;
 use object::{Endianness, read::elf::SectionTable};
 
+pub use dynamic::Links;
 pub use entry::EntryKind;
 pub use machine::Machine;
 
@@ -49,6 +50,8 @@ pub struct Facts {
     pub functions: Vec<String>,
     /// The shared libraries it asks for, in its order.
     pub needed: Vec<String>,
+    /// Where it has the loader look for them.
+    pub links: Links,
     /// The newest glibc that any of its symbols asks for.
     pub glibc: Option<GlibcVersion>,
     /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike.
@@ -61,16 +64,51 @@ pub struct Facts {
 /// # Errors
 /// The first reason found why the library cannot be served.
 pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &Expect<'_>) -> Result<Facts, Refusal> {
-    let header = header::check(data, &expect.machine)?;
+    let Whole { file, sections, segments, dynamic, glibc } = whole(data, &expect.machine, expect.glibc, true)?;
+    let entries = entry::check(&file, &sections, segments, expect)?;
+    let (needed, links) = (dynamic.needed, dynamic.links);
+    Ok(Facts { functions: entries.functions, needed, links, glibc, called: entries.called })
+}
+
+/// Checks a library that is no plugin, but needed by one, in the same way: all but the entry.
+///
+/// # Errors
+/// The first reason found why it cannot be loaded.
+pub fn check_needed<'d, R: ReadRef<'d>>(
+    data: R,
+    machine: &Machine,
+    glibc: Option<GlibcVersion>,
+) -> Result<Links, Refusal> {
+    whole(data, machine, glibc, false).map(|whole| whole.dynamic.links)
+}
+
+/// A file that the loader can map.
+struct Whole<'d, R: ReadRef<'d>> {
+    file: File<R>,
+    sections: Sections<'d, R>,
+    segments: &'d [segments::Segment],
+    dynamic: dynamic::Dynamic,
+    glibc: Option<GlibcVersion>,
+}
+
+fn whole<'d, R: ReadRef<'d>>(
+    data: R,
+    machine: &Machine,
+    ours: Option<GlibcVersion>,
+    is_plugin: bool,
+) -> Result<Whole<'d, R>, Refusal> {
+    let header = header::check(data, machine)?;
     let file = File { data, endian: header.endian, size: header.size };
     let sections = sections::check(&file, header.elf)?;
     let segments = segments::check(&file, header.elf)?;
-    sections::kind(&file, &sections)?;
+    if is_plugin {
+        sections::not_for_the_compiler(&file, &sections)?;
+    }
+    sections::symbols(&file, &sections)?;
     let dynamic = dynamic::check(&file, segments)?;
-    let glibc = versions::check(&file, &sections, &dynamic.needed, expect)?;
+    let glibc = versions::check(&file, &sections, &dynamic.needed, machine, ours)?;
     segments::stack(&file, segments)?;
-    let entries = entry::check(&file, &sections, segments, expect)?;
-    Ok(Facts { functions: entries.functions, needed: dynamic.needed, glibc, called: entries.called })
+    Ok(Whole { file, sections, segments, dynamic, glibc })
 }
 
 /// The bytes and how to read them.

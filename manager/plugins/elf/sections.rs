@@ -32,12 +32,20 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<
     Ok(sections)
 }
 
-/// What its sections give away: a file of debug information, or a Rust library for the compiler.
-pub(super) fn kind<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Refusal> {
-    let named = |name: &[u8]| sections.section_by_name(file.endian, name).map(|(_, section)| section);
-    if named(b".rustc").is_some() {
-        return Err(Refusal::RustDylib);
+/// A Rust library for the compiler, to which others can be linked, is no plugin.
+pub(super) fn not_for_the_compiler<'d, R: ReadRef<'d>>(
+    file: &File<R>,
+    sections: &Sections<'d, R>,
+) -> Result<(), Refusal> {
+    match sections.section_by_name(file.endian, b".rustc") {
+        Some(_) => Err(Refusal::RustDylib),
+        None => Ok(()),
     }
+}
+
+/// What its sections give away: a file of debug information.
+pub(super) fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Refusal> {
+    let named = |name: &[u8]| sections.section_by_name(file.endian, name).map(|(_, section)| section);
     if sections.iter().all(|section| section.sh_type(file.endian) != elf::SHT_DYNSYM) {
         let stripped = named(b".dynsym").or(named(b".dynamic"));
         return Err(match stripped {

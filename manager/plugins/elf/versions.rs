@@ -4,7 +4,7 @@ use object::elf;
 use object::read::ReadRef;
 use object::read::elf::Sym as _;
 
-use super::{Expect, File, Sections, unreadable};
+use super::{File, Machine, Sections, unreadable};
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::refusal::Refusal;
 use crate::plugins::text::clipped;
@@ -17,15 +17,16 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
     needed: &[String],
-    expect: &Expect<'_>,
+    machine: &Machine,
+    ours: Option<GlibcVersion>,
 ) -> Result<Option<GlibcVersion>, Refusal> {
     if let Some(library) = needed.iter().find(|name| name.starts_with("libc.musl-") || *name == "libc.so") {
-        let (library, target) = (library.clone(), expect.machine.target.to_owned());
+        let (library, target) = (library.clone(), machine.target.to_owned());
         return Err(Refusal::Musl { library, target });
     }
     let wanted = wanted(file, sections)?;
     let newest = wanted.iter().map(|(_, version)| *version).max();
-    let (Some(ours), Some(needed)) = (expect.glibc, newest) else { return Ok(newest) };
+    let (Some(ours), Some(needed)) = (ours, newest) else { return Ok(newest) };
     if needed <= ours {
         return Ok(newest);
     }

@@ -17,11 +17,13 @@ pub struct Failure {
     pub reason: String,
     /// Whether the same file may be good at another time.
     pub lasts: Lasts,
+    /// It is a library, and none with a function: others may have need of it.
+    pub is_no_plugin: bool,
 }
 
 impl<T: Into<String>> From<T> for Failure {
     fn from(reason: T) -> Self {
-        Self { reason: reason.into(), lasts: Lasts::Wrong }
+        Self { reason: reason.into(), lasts: Lasts::Wrong, is_no_plugin: false }
     }
 }
 

@@ -69,8 +69,13 @@ impl Catalog {
             };
         }
         let gone = self.entries.extract_if(.., |_, entry| entry.goes.is_some_and(|at| now >= at));
-        out.gone.extend(gone.map(|(function, _)| function));
-        out.events.extend(out.gone.iter().map(|function| Event::FunctionGone { function: function.clone() }));
+        for (function, entry) in gone {
+            // What was never a function's does not go as one.
+            if entry.version.is_some() || !entry.is_help {
+                out.events.push(Event::FunctionGone { function: function.clone() });
+            }
+            out.gone.push(function);
+        }
         let entries = &self.entries;
         let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));

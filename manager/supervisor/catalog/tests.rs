@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::plugins::name::FunctionName;
-use crate::plugins::scan::Reason;
+use crate::plugins::refusal::Lasts;
+use crate::plugins::scan::{Reason, Warning};
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -274,4 +275,78 @@ fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
     assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");
     assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".to_owned()], 1));
     assert_eq!(probed_names(&catalog.look(scan(&[("a", 1)]))), ["a"], "the same file again");
+}
+
+/// A plugin `a` that looks for `libb.so` and `lib/c.so.1`, and found the first, which is number 5.
+fn beside() -> Vec<Beside> {
+    let place = |path: &str, identity| Beside { path: path.into(), identity };
+    vec![place("/w/libb.so", Some(identity(5))), place("/w/lib/c.so.1", None)]
+}
+
+fn places(b: u64, c: Option<u64>) -> BTreeMap<PathBuf, Option<Identity>> {
+    [("/w/libb.so".into(), Some(identity(b))), ("/w/lib/c.so.1".into(), c.map(identity))].into()
+}
+
+#[test]
+fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
+    let mut catalog = serving();
+    catalog.looks_beside("a", &identity(1), beside());
+    let look = |catalog: &mut Catalog, beside| {
+        let out = catalog.scanned(&Scan { beside, ..scan(&[("a", 1)]) }, PATIENCE, Duration::ZERO);
+        probed_names(&out).len()
+    };
+    assert_eq!(look(&mut catalog, BTreeMap::new()), 0, "a scan that did not look there");
+    assert_eq!(look(&mut catalog, places(5, None)), 0);
+    assert_eq!((look(&mut catalog, places(6, None)), look(&mut catalog, places(6, None))), (1, 0), "changed, once");
+    assert!(!catalog.is_settled());
+    catalog.probed("a", &identity(1), Ok(version("v2")), Duration::ZERO);
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")], "a deploy like any other");
+    assert_eq!(look(&mut catalog, places(6, Some(1))), 1, "one that would be found before");
+    catalog.looks_beside("a", &identity(9), Vec::new());
+    assert_eq!(look(&mut catalog, places(7, Some(1))), 1, "the probe of another file says nothing of this one");
+}
+
+/// Whether `a` is probed before or after what it needs.
+#[test]
+fn nobody_complains_of_what_another_library_needs() {
+    let no_plugin = || Failure { reason: "exports nothing".into(), lasts: Lasts::Wrong, is_no_plugin: true };
+    for needed in [true, false] {
+        for plugin_first in [true, false] {
+            let mut catalog = Catalog::default();
+            let mut files = scan(&[("a", 1)]);
+            let function = FunctionName::new("b").unwrap();
+            let path = PathBuf::from("/w/libb.so");
+            let candidate = Candidate { function: function.clone(), dir: "/w".into(), path, identity: identity(5) };
+            files.candidates.insert(function, candidate);
+            let libraries = vec![PathBuf::from("/w/lib/c.so.1")];
+            files.warnings = vec![Warning::Below { dir: "/w".into(), libraries }];
+            files.not_taken = vec![("/w/lib".into(), Reason::Directory), ("/w/fifo.so".into(), Reason::Fifo)];
+            let mut told = catalog.scanned(&files, PATIENCE, Duration::ZERO).events;
+            assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
+            let plugin = |catalog: &mut Catalog| {
+                catalog.looks_beside("a", &identity(1), if needed { beside() } else { Vec::new() });
+                catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO).events
+            };
+            if plugin_first {
+                told.extend(plugin(&mut catalog));
+            }
+            told.extend(catalog.probed("b", &identity(5), Err(no_plugin()), Duration::ZERO).events);
+            if !plugin_first {
+                assert_eq!(told.len(), 1, "not yet: {told:?}");
+                told.extend(plugin(&mut catalog));
+            }
+            let complaints = told.iter().filter(|event| match event {
+                Event::LibraryRefused { function, .. } => function == "b",
+                Event::FileNotTaken { path, .. } => path == "/w/lib",
+                Event::FileWarning { text } => text.contains("/w/lib/c.so.1"),
+                _ => false,
+            });
+            assert_eq!(complaints.count(), if needed { 0 } else { 3 }, "{needed} {plugin_first}");
+            assert_eq!(catalog.refused().count(), usize::from(!needed));
+            // Taken away together they are one function that goes, not a directory that was emptied.
+            let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+            let single = matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(_), .. }]);
+            assert_eq!(single, needed, "{out:?}");
+        }
+    }
 }

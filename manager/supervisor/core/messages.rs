@@ -8,6 +8,7 @@ use crate::config::{Config, HostPort};
 use crate::gearman::admin::Version as ServerVersion;
 use crate::plugins::identity::Identity;
 use crate::plugins::scan::{Candidate, Scan};
+use crate::plugins::siblings::Beside;
 use crate::supervisor::catalog::{Failure, Version};
 use crate::supervisor::event::Event;
 use crate::supervisor::judge::{JobInHand, Verdict};
@@ -20,6 +21,15 @@ use crate::worker::orders::Word;
 pub enum Input {
     /// The worker directories were read.
     Scanned(Scan),
+    /// Where a library has others looked for, as its probe found.
+    LooksBeside {
+        /// Its function.
+        function: String,
+        /// The file as it was found.
+        identity: Identity,
+        /// The places, and what was there.
+        beside: Vec<Beside>,
+    },
     /// A probe is over.
     Probed {
         /// Its function.

@@ -1,6 +1,7 @@
 //! Probes: a few at a time, each with a deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Effects;
@@ -12,6 +13,7 @@ use crate::plugins::probe::ROLE;
 use crate::plugins::refusal::{Lasts, Refusal};
 use crate::plugins::report::{Found, ProbeOrder, encode};
 use crate::plugins::scan::Candidate;
+use crate::plugins::siblings::Beside;
 use crate::supervisor::catalog::{Failure, Version};
 use crate::supervisor::core::Input;
 use crate::system::clock;
@@ -31,9 +33,21 @@ pub struct Probes {
     again: VecDeque<Candidate>,
     running_again: usize,
     count: u64,
+    /// Where libraries have others looked for, by function.
+    beside: BTreeMap<FunctionName, BTreeSet<PathBuf>>,
 }
 
 impl Probes {
+    /// All places where libraries have others looked for.
+    pub(super) fn beside(&self) -> Vec<PathBuf> {
+        self.beside.values().flatten().collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// Of a function that is no more nothing is looked for.
+    pub(super) fn forget(&mut self, function: &FunctionName) {
+        self.beside.remove(function);
+    }
+
     /// How many are under way.
     fn lane(&mut self, again: bool) -> &mut usize {
         if again { &mut self.running_again } else { &mut self.running }
@@ -126,7 +140,7 @@ impl Effects {
             }
             Err(error) => {
                 let reason = format!("no process could be started to look at it: {}", reason(&error));
-                self.probed(&candidate, Err(Failure { reason, lasts: Lasts::Passing }));
+                self.probed(&candidate, Err(Failure { reason, lasts: Lasts::Passing, is_no_plugin: false }));
             }
         }
     }
@@ -144,9 +158,26 @@ impl Effects {
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
         *self.probes.lane(probe.again) -= 1;
+        if let Some(beside) = probe.inquiry.looked_beside() {
+            self.looks_beside(&probe.candidate, beside);
+        }
         let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
         self.probed(&probe.candidate, result);
         self.next_probes();
+    }
+
+    /// Where the library has others looked for. What is new among it is watched from the next scan on, which sees what
+    /// has changed there since the probe.
+    fn looks_beside(&mut self, candidate: &Candidate, beside: Vec<Beside>) {
+        let paths: BTreeSet<PathBuf> = beside.iter().map(|beside| beside.path.clone()).collect();
+        let known = self.probes.beside();
+        let is_new = paths.iter().any(|path| !known.contains(path));
+        self.probes.beside.insert(candidate.function.clone(), paths);
+        let (function, identity) = (candidate.function.to_string(), candidate.identity);
+        self.inputs.push_back(Input::LooksBeside { function, identity, beside });
+        if is_new && self.config.auto_update {
+            self.scan();
+        }
     }
 
     /// Takes a good copy into the store; removes a bad one.
@@ -158,11 +189,14 @@ impl Effects {
                 if let Err(error) = self.store.discard(copy) {
                     self.trouble(error.to_string());
                 }
-                return Err(Failure { reason: refusal.to_string(), lasts: refusal.lasts() });
+                let refusal = refusal.in_store(self.store.dir());
+                let (reason, lasts) = (refusal.to_string(), refusal.lasts());
+                return Err(Failure { reason, lasts, is_no_plugin: refusal.is_no_plugin() });
             }
         };
-        let stored = self.store.adopt(copy, found.hash, &probe.candidate.function);
-        let stored = stored.map_err(|error| Failure { reason: reason(&error), lasts: Lasts::NoRoom })?;
+        let stored = self.store.adopt_with(copy, found.hash, &found.siblings, &probe.candidate.function);
+        let stored =
+            stored.map_err(|error| Failure { reason: reason(&error), lasts: Lasts::NoRoom, is_no_plugin: false })?;
         let warning = found.warning().map(|text| format!("its library {text}"));
         Ok(self.known.add(stored, found.version, warning))
     }

@@ -1,0 +1,190 @@
+use std::cell::RefCell;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::*;
+
+fn links(needed: &[&str], rpath: Option<&str>, runpath: Option<&str>) -> Links {
+    Links {
+        needed: needed.iter().map(OsString::from).collect(),
+        soname: None,
+        rpath: rpath.map(OsString::from),
+        runpath: runpath.map(OsString::from),
+    }
+}
+
+#[test]
+fn elements_of_a_search_path() {
+    use Place::{Beside, Elsewhere, Outside};
+    let cases: &[(&str, &str, Option<Place>)] = &[
+        ("$ORIGIN", "", Some(Beside("".into()))),
+        ("${ORIGIN}", "", Some(Beside("".into()))),
+        ("$ORIGIN/", "", Some(Beside("".into()))),
+        ("$ORIGIN/lib", "", Some(Beside("lib".into()))),
+        ("${ORIGIN}/./lib//deep", "", Some(Beside("lib/deep".into()))),
+        ("$ORIGIN", "lib", Some(Beside("lib".into()))),
+        ("$ORIGIN/..", "lib", Some(Beside("".into()))),
+        ("$ORIGIN/../other", "lib", Some(Beside("other".into()))),
+        ("$ORIGIN/..", "", Some(Outside("..".into()))),
+        ("$ORIGIN/../workers", "", Some(Outside("../workers".into()))),
+        ("$ORIGIN/../../lib", "lib", Some(Outside("lib/../../lib".into()))),
+        ("/opt/lib", "", Some(Elsewhere("/opt/lib".into()))),
+        ("$ORIGINAL/lib", "", None),
+        ("$ORIGIN/$LIB", "", None),
+        ("$LIB", "", None),
+        ("lib", "", None),
+        ("", "", None),
+    ];
+    for (element, origin, expected) in cases {
+        assert_eq!(expand(element.as_bytes(), Path::new(origin)), *expected, "{element} from {origin:?}");
+    }
+}
+
+#[test]
+fn rpath_holds_for_what_is_loaded_by_way_of_it_and_runpath_does_not() {
+    let objects = |plugin, sibling| {
+        vec![
+            Object { origin: "".into(), links: plugin, asked_by: None },
+            Object { origin: "lib".into(), links: sibling, asked_by: Some(0) },
+        ]
+    };
+    let beside = |paths: &[&str]| paths.iter().map(|path| Place::Beside(path.into())).collect::<Vec<_>>();
+    for (plugin, sibling, expected) in [
+        (links(&[], Some("$ORIGIN"), None), links(&[], None, None), &["y"][..]),
+        (links(&[], Some("$ORIGIN"), None), links(&[], Some("$ORIGIN"), None), &["lib/y", "y"]),
+        (links(&[], Some("$ORIGIN"), None), links(&[], None, Some("$ORIGIN/deep")), &["lib/deep/y"]),
+        (links(&[], None, Some("$ORIGIN")), links(&[], None, None), &[]),
+        (links(&[], Some("$ORIGIN"), Some("$ORIGIN")), links(&[], None, None), &[]),
+    ] {
+        assert_eq!(places(&objects(plugin, sibling), 1, OsStr::new("y")), beside(expected));
+    }
+    let by_path = objects(links(&[], None, None), links(&[], None, None));
+    assert_eq!(places(&by_path, 0, OsStr::new("$ORIGIN/sub/y")), beside(&["sub/y"]));
+    assert_eq!(places(&by_path, 0, OsStr::new("sub/y")), []);
+}
+
+/// What is found, in order, each file's content being the names it needs, with `$ORIGIN` as its RUNPATH; or what is
+/// said.
+fn found(dir: &Path, plugin: &Links) -> Result<Vec<String>, String> {
+    let taken = RefCell::new(Vec::new());
+    let itself = Beside::look(dir.join("plugin.so")).identity.unwrap();
+    let mut search = Search::new(dir, itself, None);
+    let run = search.run(
+        plugin,
+        |name| name == "libc.so.6",
+        |path, file| {
+            taken.borrow_mut().push(path.display().to_string());
+            let text = std::io::read_to_string(file).unwrap();
+            if text == "bad" {
+                return Err(Refusal::Empty);
+            }
+            let needed: Vec<&str> = text.split_whitespace().collect();
+            Ok(links(&needed, None, Some("$ORIGIN")))
+        },
+    );
+    let root = dir.to_str().unwrap();
+    run.map(|()| taken.into_inner()).map_err(|refusal| refusal.to_string().replace(root, "DIR"))
+}
+
+#[test]
+fn what_is_beside_is_found_as_the_loader_would() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap().join("w");
+    fs::create_dir_all(dir.join("lib")).unwrap();
+    for (path, needs) in [
+        ("plugin.so", ""),
+        ("a.so", "b.so c.so"),
+        ("b.so", "a.so plugin.so"),
+        ("c.so.1.2", ""),
+        ("libc.so.6", ""),
+        ("lib/a.so", "d.so"),
+        ("lib/d.so", ""),
+        ("wrong.so", "bad"),
+        ("../out.so", ""),
+    ] {
+        fs::write(dir.join(path), needs).unwrap();
+    }
+    symlink("c.so.1.2", dir.join("c.so")).unwrap();
+    symlink("../out.so", dir.join("out.so")).unwrap();
+    let origin = Some("$ORIGIN");
+    for (needed, runpath, expected) in [
+        (&["a.so", "libc.so.6"][..], origin, Ok(&["a.so", "b.so", "c.so"][..])),
+        (&["a.so"], Some("$ORIGIN/lib:$ORIGIN"), Ok(&["lib/a.so", "lib/d.so"])),
+        (&["a.so"], None, Ok(&[])),
+        (&["nowhere.so"], origin, Ok(&[])),
+        (
+            &["wrong.so"],
+            origin,
+            Err(
+                "needs wrong.so beside it, and DIR/wrong.so is empty; copy it again, best to another name that is then \
+                 renamed to this one",
+            ),
+        ),
+        (
+            &["out.so"],
+            origin,
+            Err(
+                "needs out.so beside it, and DIR/out.so is a link out of that directory, to ../out.so; copy the library \
+                 itself there",
+            ),
+        ),
+        (&["lib"], origin, Err("needs lib beside it, and DIR/lib is a directory, not a file")),
+    ] {
+        let expected = expected.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
+        assert_eq!(found(&dir, &links(needed, None, runpath)), expected.map_err(str::to_owned), "{needed:?}");
+    }
+}
+
+#[test]
+fn who_may_own_a_sibling_is_the_plugins_own_rule() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap();
+    fs::write(dir.join("a.so"), "").unwrap();
+    fs::write(dir.join("plugin.so"), "").unwrap();
+    fs::set_permissions(dir.join("a.so"), fs::Permissions::from_mode(0o666)).unwrap();
+    let trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
+    let mut search = Search::new(&dir, Beside::look(dir.join("plugin.so")).identity.unwrap(), trust);
+    let plugin = links(&["a.so"], None, Some("$ORIGIN"));
+    let refused = search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap_err().to_string();
+    assert!(refused.contains("a.so cannot be trusted: ") && refused.contains("writable by everybody"), "{refused}");
+}
+
+#[test]
+fn what_the_loader_misses_is_explained() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap().join("w");
+    fs::create_dir(&dir).unwrap();
+    for path in ["plugin.so", "beside.so", "../above.so"] {
+        fs::write(dir.join(path), "").unwrap();
+    }
+    let mut search = Search::new(&dir, Beside::look(dir.join("plugin.so")).identity.unwrap(), None);
+    let plugin = links(&["gone.so", "above.so"], None, Some("$ORIGIN:$ORIGIN/lib:$ORIGIN/.."));
+    search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap();
+    let said = |library: &str| {
+        let missing = Refusal::MissingLibrary { library: library.into(), detail: String::new() };
+        search.explain(missing).to_string().replace(dir.parent().unwrap().to_str().unwrap(), "")
+    };
+    for (library, expected) in [
+        (
+            "gone.so",
+            "needs gone.so, which is neither /w/gone.so or /w/lib/gone.so, where it looks, nor installed on this \
+             machine; copy it there, or install it",
+        ),
+        (
+            "above.so",
+            "needs above.so and finds it at /w/../above.so, out of its own directory: only what lies in that directory \
+             or below it is taken into the store with it; copy above.so there, and link with -Wl,-rpath,'$ORIGIN'",
+        ),
+        (
+            "beside.so",
+            "needs beside.so, which this machine does not have; /w/beside.so is not looked at: link with \
+             -Wl,-rpath,'$ORIGIN', or install it",
+        ),
+        ("other.so", "needs other.so, which this machine does not have; install it, or link it statically"),
+    ] {
+        assert_eq!(said(library), expected);
+    }
+    assert!(search.unreachable(|_| true).is_none());
+    assert!(search.unreachable(|_| false).is_some());
+    let looked: Vec<_> = search.looked.iter().map(|beside| beside.path.strip_prefix(&dir).unwrap()).collect();
+    assert_eq!(looked, ["gone.so", "lib/gone.so", "above.so", "lib/above.so"].map(Path::new), "all of it is watched");
+}

@@ -1,0 +1,137 @@
+//! What is told of files: each thing once for as long as it is so, and nothing of libraries that others need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Catalog, Entry};
+use crate::plugins::identity::Identity;
+use crate::plugins::name::NotTaken;
+use crate::plugins::scan::{Reason, Scan, Warning};
+use crate::plugins::siblings::Beside;
+use crate::supervisor::event::{Event, seconds};
+
+/// Something that a scan saw.
+#[derive(Debug)]
+struct Seen {
+    event: Event,
+    /// The file or directory that is nothing to tell of where a library needs it, or something in it.
+    perhaps_needed: Option<PathBuf>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    seen: Vec<Seen>,
+    /// Lines that were told.
+    told: BTreeSet<String>,
+    /// Libraries in subdirectories, by worker directory.
+    below: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// What was told of these.
+    told_below: BTreeSet<String>,
+}
+
+impl Catalog {
+    /// Takes in what a scan saw beside libraries.
+    pub(super) fn see(&mut self, scan: &Scan, emptied: &BTreeSet<PathBuf>, single: &BTreeMap<&PathBuf, Duration>) {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let plain = |event| Seen { event, perhaps_needed: None };
+        let files = scan.not_taken.iter().map(|(file, reason)| {
+            let event = Event::FileNotTaken { path: path(file), reason: reason.to_string() };
+            let perhaps_needed = matches!(
+                reason,
+                Reason::Name(NotTaken::Versioned(_) | NotTaken::NoLibrary) | Reason::Directory | Reason::PassedOver(_)
+            );
+            Seen { event, perhaps_needed: perhaps_needed.then(|| file.clone()) }
+        });
+        let warnings = scan.warnings.iter().filter_map(|warning| {
+            let perhaps_needed = match warning {
+                Warning::TwoFiles { passed_over, .. } => Some(passed_over.clone()),
+                Warning::SameDirectory { .. } => None,
+                Warning::Below { .. } => return None,
+            };
+            Some(Seen { event: Event::FileWarning { text: warning.to_string() }, perhaps_needed })
+        });
+        let below = scan.warnings.iter().filter_map(|warning| match warning {
+            Warning::Below { dir, libraries } => Some((dir.clone(), libraries.clone())),
+            _ => None,
+        });
+        self.telling.below = below.collect();
+        let dirs = scan.failed_dirs.iter();
+        let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
+        let single = single.iter().map(|(dir, wait)| (*dir, Some(seconds(*wait))));
+        let emptied = emptied.iter().map(|dir| (dir, None)).chain(single);
+        let emptied = emptied.map(|(dir, seconds)| Event::DirectoryEmptied { path: path(dir), seconds });
+        self.telling.seen = files.chain(warnings).chain(dirs.chain(emptied).map(plain)).collect();
+        let now: BTreeSet<String> = self.telling.seen.iter().map(|seen| seen.event.line()).collect();
+        self.telling.told.retain(|line| now.contains(line));
+    }
+
+    /// What is to be told now. What a library may turn out to need waits for the probes that are under way.
+    pub(super) fn tell(&mut self) -> Vec<Event> {
+        let is_settled = self.is_settled();
+        let mut events = Vec::new();
+        let seen = std::mem::take(&mut self.telling.seen);
+        for seen in &seen {
+            let tell = match &seen.perhaps_needed {
+                None => true,
+                Some(path) => is_settled && !self.is_needed(path),
+            };
+            if tell && self.telling.told.insert(seen.event.line()) {
+                events.push(seen.event.clone());
+            }
+        }
+        self.telling.seen = seen;
+        if is_settled {
+            events.extend(self.tell_below());
+            let untold = self
+                .entries
+                .values_mut()
+                .filter_map(|entry| Some((entry.candidate.path.clone(), entry.untold.take()?)));
+            let untold: Vec<(PathBuf, Event)> = untold.collect();
+            events.extend(untold.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
+        }
+        events
+    }
+
+    /// Libraries in subdirectories that nothing needs, for as long as they are the same.
+    fn tell_below(&mut self) -> Vec<Event> {
+        let warning = |(dir, libraries): &(PathBuf, Vec<PathBuf>)| {
+            let libraries: Vec<PathBuf> = libraries.iter().filter(|path| !self.is_needed(path)).cloned().collect();
+            let dir = dir.clone();
+            (!libraries.is_empty()).then(|| Warning::Below { dir, libraries }.to_string())
+        };
+        let now: BTreeSet<String> = self.telling.below.iter().filter_map(warning).collect();
+        let told = std::mem::replace(&mut self.telling.told_below, now.clone());
+        now.difference(&told).map(|text| Event::FileWarning { text: text.clone() }).collect()
+    }
+
+    /// Whether a library has another looked for at this path, or below it.
+    pub(super) fn is_needed(&self, path: &Path) -> bool {
+        self.entries.values().flat_map(|entry| &entry.beside).any(|beside| beside.path.starts_with(path))
+    }
+
+    /// Whether a file is nothing but a library that another one needs.
+    pub(super) fn is_for_others(&self, entry: &Entry) -> bool {
+        entry.version.is_none() && self.is_needed(&entry.candidate.path)
+    }
+
+    /// Where the library that a function's file holds has others looked for, and what was there.
+    pub fn looks_beside(&mut self, function: &str, identity: &Identity, beside: Vec<Beside>) {
+        if let Some(entry) = self.entries.get_mut(function).filter(|entry| entry.candidate.identity == *identity) {
+            entry.beside = beside;
+        }
+    }
+}
+
+/// Whether something is there now that was not when a library was probed, or is another; it is as it is now then.
+pub(super) fn has_changed(beside: &mut [Beside], now: &BTreeMap<PathBuf, Option<Identity>>) -> bool {
+    let mut changed = false;
+    for one in beside {
+        if let Some(identity) = now.get(&one.path).filter(|identity| **identity != one.identity) {
+            one.identity = *identity;
+            changed = true;
+        }
+    }
+    changed
+}

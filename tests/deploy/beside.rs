@@ -1,0 +1,253 @@
+//! Libraries that a plugin has the loader look for beside itself: part of its version in everything.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::corpus;
+use crate::scene::{QUICK, ask, of, put, said, strict_gearmand, version, wait_all};
+use crate::support::build::{self, alone, build_dir, fingerprint};
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::{Manager, Setup};
+use crate::support::program::{Finished, run};
+use crate::support::wait::{DEADLINE, wait_for};
+
+const SOURCE: &str = "use gm_plugin_api::{Job, JobResult, Log, function};
+unsafe extern \"C\" { fn helper() -> i32; }
+#[function]
+fn beside(_: &Job, _: &mut Log) -> JobResult { Ok(unsafe { helper() }.to_string().into_bytes().into()) }
+";
+
+/// Where the plugin has the loader look. Replaced in the finished library by others of the same length.
+const RUNPATH: &str = "$ORIGIN:${ORIGIN}/lib";
+
+/// `libdeep.so`, which says this number.
+fn deep(number: u8) -> Vec<u8> {
+    fs::read(deep_at(number)).unwrap()
+}
+
+fn deep_at(number: u8) -> PathBuf {
+    let source = format!("int deep(void) {{ return {number}; }}\n");
+    build::c("libdeep.so", &source, &["-shared", "-fPIC", "-Wl,-soname,libdeep.so"])
+}
+
+/// `libhelper.so.1`, which says ten times this number more than `libdeep.so`, and needs that beside itself.
+fn helper(number: u8) -> Vec<u8> {
+    fs::read(helper_at(number)).unwrap()
+}
+
+fn helper_at(number: u8) -> PathBuf {
+    let source = format!("int deep(void);\nint helper(void) {{ return {number} * 10 + deep(); }}\n");
+    let needs = deep_at(1).display().to_string();
+    let args = ["-shared", "-fPIC", "-Wl,-soname,libhelper.so.1", "-Wl,-rpath,$ORIGIN", &needs];
+    build::c("libhelper.so.1", &source, &args)
+}
+
+/// The plugin, which looks for `libhelper.so.1` along this path.
+fn plugin(runpath: &str) -> Vec<u8> {
+    // Not within what is built alone: it is built so itself.
+    let (api, helper) = (corpus::api(), helper_at(1));
+    let key = fingerprint((SOURCE, fs::metadata(&api).unwrap().modified().unwrap()));
+    let dir = build_dir().join(format!("beside-{key}"));
+    let done = dir.join("beside.so");
+    alone(|| {
+        if done.exists() {
+            return;
+        }
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("source.rs"), SOURCE).unwrap();
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "beside", "-o"]);
+        rustc.args([&dir.join("part"), &dir.join("source.rs")]).arg("-L").arg(dependencies(&api));
+        rustc.arg("--extern").arg(format!("gm_plugin_api={}", api.display()));
+        rustc.arg("-C").arg(format!("link-arg={}", helper.display()));
+        rustc.arg("-C").arg(format!("link-arg=-Wl,--enable-new-dtags,-rpath,{RUNPATH}"));
+        build::command(&mut rustc);
+        fs::rename(dir.join("part"), &done).unwrap();
+    });
+    let mut bytes = fs::read(&done).unwrap();
+    let at = bytes.windows(RUNPATH.len()).position(|window| window == RUNPATH.as_bytes()).unwrap();
+    let padded = format!("{runpath:/<width$}", width = RUNPATH.len());
+    assert_eq!(padded.len(), RUNPATH.len());
+    bytes[at..at + padded.len()].copy_from_slice(padded.as_bytes());
+    bytes
+}
+
+fn dependencies(api: &Path) -> String {
+    format!("dependency={}", api.parent().unwrap().display())
+}
+
+/// Puts a file somewhere in worker_dir, in one step.
+fn place(manager: &Manager, name: &str, bytes: &[u8]) {
+    let at = manager.worker_dir().join(name);
+    fs::create_dir_all(at.parent().unwrap()).unwrap();
+    fs::write(manager.dir().join("part"), bytes).unwrap();
+    fs::rename(manager.dir().join("part"), at).unwrap();
+}
+
+#[track_caller]
+fn wait_answer(gearmand: &Gearmand, manager: &Manager, answer: &str) {
+    manager.wait_status("the function to be served", |status| {
+        let about = of(status, "functions", "name", "beside")?;
+        (about["workers_ready"] != 0).then_some(())
+    });
+    wait_for(&format!("the answer {answer}"), DEADLINE, || (ask(gearmand, "beside") == answer).then_some(()));
+}
+
+/// A manager that serves `f00`, and `beside` from `workers/beside.so`, `lib/libhelper.so.1`, `lib/libdeep.so`.
+fn served() -> (Gearmand, Manager) {
+    let gearmand = strict_gearmand();
+    let manager = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("count = 1").start();
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
+    // As libraries are installed: the name it is needed by is a link.
+    place(&manager, "lib/libdeep.so", &deep(1));
+    place(&manager, "lib/libhelper.so.1.0", &helper(1));
+    symlink("libhelper.so.1.0", manager.worker_dir().join("lib/libhelper.so.1")).unwrap();
+    put(&manager, "beside", &plugin(RUNPATH));
+    wait_answer(&gearmand, &manager, "11");
+    (gearmand, manager)
+}
+
+fn current(manager: &Manager) -> String {
+    let status = manager.status();
+    of(&status, "functions", "name", "beside").unwrap()["version"].as_str().unwrap().to_owned()
+}
+
+fn command(args: &[&str], file: &Path) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
+    run(command.arg(args[0]).arg(file).args(&args[1..]), b"", DEADLINE).unwrap()
+}
+
+#[test]
+fn they_are_stored_hashed_watched_and_rolled_back_with_it() {
+    let (gearmand, mut manager) = served();
+    let file = manager.worker_dir().join("beside.so");
+    let first = current(&manager);
+    let checked = command(&["check", "--json"], &file);
+    let checked: serde_json::Value = serde_json::from_str(&checked.out()).unwrap();
+    assert_eq!((checked["version"].as_str(), &checked["beside"][0]), (Some(&*first), &"lib/libhelper.so.1".into()));
+    assert_eq!(command(&["call"], &file).out(), "11");
+    let stored = manager.dir().join("state/store").join(&first);
+    for name in ["beside.so", "lib/libhelper.so.1", "lib/libdeep.so"] {
+        assert!(stored.join(name).is_file(), "{name}");
+    }
+
+    // A changed one is a deploy, also one that only another needs, and a whole new set.
+    place(&manager, "lib/libdeep.so", &deep(2));
+    wait_answer(&gearmand, &manager, "12");
+    place(&manager, "lib/libhelper.so.1.0", &helper(2));
+    wait_answer(&gearmand, &manager, "22");
+    // One that would be found before.
+    place(&manager, "libdeep.so", &deep(7));
+    place(&manager, "libhelper.so.1", &helper(3));
+    wait_answer(&gearmand, &manager, "37");
+    let newest = current(&manager);
+    manager.command("rollback", &["beside", &first]).success();
+    wait_answer(&gearmand, &manager, "11");
+    manager.command("retry", &["beside"]).success();
+    wait_answer(&gearmand, &manager, "37");
+    let listed = manager.command("versions", &[]).out();
+    assert!(!listed.contains("helper") && !listed.contains("deep"), "{listed}");
+    assert_eq!(manager.status()["refused"], serde_json::json!([]));
+
+    // Changed in the store: seen before it is loaded, and made again.
+    let stored = manager.dir().join("state/store").join(&newest).join("libdeep.so");
+    fs::set_permissions(&stored, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&stored, "rubbish").unwrap();
+    let status = manager.status();
+    let pids = status["workers"].as_array().unwrap().iter().map(|worker| worker["pid"].as_i64().unwrap());
+    pids.for_each(|pid| kill(Pid::from_raw(pid as i32), Signal::SIGKILL).unwrap());
+    manager.wait_log("was changed in the store");
+    wait_answer(&gearmand, &manager, "37");
+    assert_eq!(fs::read(&stored).unwrap(), deep(7));
+
+    // The next manager has the last good version with all of it, and when it goes, all of it goes.
+    manager.signal(Signal::SIGTERM);
+    manager.wait_exit();
+    fs::write(manager.worker_dir().join("libdeep.so"), &deep(8)[..500]).unwrap();
+    manager.start_again();
+    let event = manager.wait_event("library_refused", |event| event["function"] == "beside");
+    assert_eq!(event["serving"], *newest, "{event}");
+    wait_answer(&gearmand, &manager, "37");
+    manager.remove("beside");
+    manager.wait_event("function_gone", |event| event["function"] == "beside");
+    let store = manager.dir().join("state/store");
+    wait_for("its versions to be gone", DEADLINE, || {
+        let left = fs::read_dir(&store).unwrap().flatten().filter(|dir| dir.path().join("beside.so").exists());
+        (left.count() == 0 && !stored.parent().unwrap().exists()).then_some(())
+    });
+    assert_eq!(ask(&gearmand, "f00"), "v1");
+}
+
+/// Nobody complains of what has no function, wherever it lies.
+#[test]
+fn what_others_need_is_no_function_that_is_complained_of() {
+    for place_of_it in ["", "lib/"] {
+        let gearmand = strict_gearmand();
+        let mut manager = Setup::new(&[&gearmand.server()]).ini(QUICK).args(&["--strict"]).prepared();
+        // One has the name of a function's library, the other a version.
+        let needed = ["libdeep.so", "libhelper.so.1"].map(|name| format!("{place_of_it}{name}"));
+        place(&manager, &needed[0], &deep(1));
+        place(&manager, &needed[1], &helper(1));
+        place(&manager, "beside.so", &plugin(RUNPATH));
+        manager.start_again();
+        wait_answer(&gearmand, &manager, "11");
+        let about =
+            |line: &&str| line.contains("libdeep.so") || line.contains("libhelper.so") || line.contains("/lib ");
+        assert_eq!(manager.log().lines().find(about), None);
+        assert_eq!(manager.status()["refused"], serde_json::json!([]));
+        // All go together: the only function of the directory was removed, not several.
+        needed.iter().for_each(|name| fs::remove_file(manager.worker_dir().join(name)).unwrap());
+        manager.remove("beside");
+        manager.wait_event("function_gone", |event| event["function"] == "beside");
+        assert_eq!(said(&manager, "function_gone", "deep"), 0);
+    }
+}
+
+/// `check`, `call` and the manager say the same, and what is mended is served.
+#[test]
+fn one_that_is_missing_or_wrong_has_a_true_sentence() {
+    let gearmand = strict_gearmand();
+    let manager = Setup::new(&[&gearmand.server()]).ini(QUICK).start();
+    let workers = manager.worker_dir();
+    let at = |name: &str| workers.join(name).display().to_string();
+    let remove = |name: &str| fs::remove_file(workers.join(name)).unwrap();
+    let refused = |words: &str| {
+        manager.wait_event("library_refused", |event| {
+            event["function"] == "beside" && event["reason"].as_str().unwrap().contains(words)
+        });
+        for verb in ["check", "call"] {
+            let told = command(&[verb], &workers.join("beside.so"));
+            let said = told.out() + &told.err();
+            assert!(told.code() == Some(1) && said.contains(words), "{verb} does not say {words:?}: {said}");
+        }
+    };
+    place(&manager, "libdeep.so", &deep(1));
+    put(&manager, "beside", &plugin(RUNPATH));
+    refused(&format!("needs libhelper.so.1, which is neither {} or ", at("libhelper.so.1")));
+    place(&manager, "libhelper.so.1", &helper(1)[..1000]);
+    refused(&format!("needs libhelper.so.1 beside it, and {} was cut short", at("libhelper.so.1")));
+    place(&manager, "libhelper.so.1", b"a text\n");
+    refused(&format!("{} is text, not a library", at("libhelper.so.1")));
+    remove("libhelper.so.1");
+    place(&manager, "../elsewhere/libhelper.so.1", &helper(1));
+    symlink("../elsewhere/libhelper.so.1", workers.join("libhelper.so.1")).unwrap();
+    refused("is a link out of that directory, to ../elsewhere/libhelper.so.1");
+    remove("libhelper.so.1");
+    put(&manager, "beside", &plugin("$ORIGIN/../elsewhere"));
+    refused("/../elsewhere/libhelper.so.1, out of its own directory");
+    put(&manager, "beside", &plugin("/nowhere/at/all"));
+    place(&manager, "libhelper.so.1", &helper(1));
+    refused(&format!("{} is not looked at: link with -Wl,-rpath,'$ORIGIN'", at("libhelper.so.1")));
+    put(&manager, "beside", &plugin(RUNPATH));
+    wait_answer(&gearmand, &manager, "11");
+    // What breaks later leaves the version that is served alone.
+    place(&manager, "libdeep.so", b"a text\n");
+    refused(&format!("needs libdeep.so beside it, and {} is text", at("libdeep.so")));
+    assert_eq!(ask(&gearmand, "beside"), "11");
+}
