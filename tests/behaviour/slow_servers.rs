@@ -16,7 +16,8 @@ fn played(servers: &[&HandServer], ini: &str) -> Manager {
 
 /// A packet with a job whose workload is so long, and which returns those bytes or a word.
 fn job(handle: &[u8], length: usize, returned: bool) -> (Vec<u8>, Vec<u8>) {
-    let text: Vec<u8> = (0..length).map(|n| b'a' + (n % 23) as u8).collect();
+    let mut text = b"abcdefghijklmnopqrstuvw".repeat(length.div_ceil(23));
+    text.truncate(length);
     let (last, result) = if returned { (&b""[..], text.clone()) } else { (&b"\nsay done"[..], b"done".to_vec()) };
     let workload = [b"say ", text.as_slice(), last].concat();
     let mut packet = Vec::new();
@@ -46,7 +47,8 @@ fn comes_slowly(peer: &mut Peer, length: usize, pieces: usize, pause: u64) {
 #[test]
 fn a_workload_that_comes_with_pauses_is_received() {
     let server = HandServer::listen();
-    let manager = played(&[&server], "");
+    // Long enough for a test that has no processor for a while.
+    let manager = played(&[&server], "echo_timeout = 60");
     let mut peer = server.accept_worker();
     for (length, pieces, pause) in
         [(100_000, 20, 12), (100_000, 2, 1_000), (70_000, 3, 25), (5_000_000, 10, 30), (100_000_000, 4, 30)]
@@ -60,9 +62,9 @@ fn a_workload_that_comes_with_pauses_is_received() {
 #[test]
 fn bytes_that_come_are_a_sign_of_life() {
     let server = HandServer::listen();
-    let manager = played(&[&server], "echo_timeout = 500ms\necho_interval = 100ms");
+    let manager = played(&[&server], "echo_timeout = 1\necho_interval = 100ms");
     let mut peer = server.accept_worker();
-    comes_slowly(&mut peer, 160_000, 50, 50);
+    comes_slowly(&mut peer, 160_000, 50, 60);
     assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
 }
 
@@ -126,10 +128,10 @@ fn what_comes_while_a_result_is_being_sent_is_read() {
 #[test]
 fn a_result_that_is_taken_slowly_is_no_silence() {
     let server = HandServer::listen();
-    let manager = played(&[&server], "echo_timeout = 400ms\necho_interval = 100ms");
+    let manager = played(&[&server], "echo_timeout = 1500ms\necho_interval = 100ms");
     let mut peer = server.accept_worker();
     // More than the kernel holds, and less.
-    for (handle, size, pace) in [(&b"H:slow:1"[..], 12_000_000, 100_000), (b"H:slow:2", 1_000_000, 16_000)] {
+    for (handle, size, pace) in [(&b"H:slow:1"[..], 12_000_000, 100_000), (b"H:slow:2", 1_000_000, 10_000)] {
         peer.assign(handle, b"act", format!("size {size}").as_bytes());
         peer.pace = Some((pace, Duration::from_millis(25)));
         peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == size));
@@ -156,6 +158,7 @@ fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
     peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     peer.pace = None;
     // The ECHO that proves it.
-    peer.skip_to(|packet| matches!(packet, Request::EchoReq(_)));
+    peer.skip_to(|packet| packet == Request::EchoReq(b"farewell"));
     assert!(manager.wait_exit().success());
+    assert!(!manager.log().contains("no answer to the last ECHO"), "{}", manager.log());
 }
