@@ -290,14 +290,15 @@ impl Manager {
     }
 
     fn reopen(&mut self) {
-        match self.effects.logger.reopen() {
-            Reopened::Anew => self.effects.tell(&Event::Reloaded { text: "SIGUSR1: the log was opened anew".into() }),
-            Reopened::Stays(what) => {
-                let text = format!("SIGUSR1: there is no log to open anew, it is {what}");
-                self.effects.tell(&Event::Reloaded { text });
+        let text = match self.effects.logger.reopen() {
+            Reopened::Anew => "SIGUSR1: the log was opened anew".into(),
+            Reopened::Stays(what) => format!("SIGUSR1: there is no log to open anew, it is {what}"),
+            Reopened::Failed(why) => {
+                self.effects.trouble(format!("SIGUSR1: {why}"));
+                "SIGUSR1: the log could not be opened anew".into()
             }
-            Reopened::Failed(why) => self.effects.trouble(format!("SIGUSR1: {why}")),
-        }
+        };
+        self.effects.tell(&Event::Reloaded { text });
     }
 
     fn answer(&mut self, incoming: Incoming) {

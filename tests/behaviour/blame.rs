@@ -1,13 +1,12 @@
 //! Who is to blame for the end of a worker, and who is not.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{Job, acting, library, lines, path, served, touch, wait_busy, wait_serving};
+use crate::scene::{Job, acting, library, lines, make_script, path, served, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -116,8 +115,7 @@ fn what_a_manager_inherits_leaves_no_zombie() {
     let program = env!("CARGO_BIN_EXE_gm-native");
     let text =
         format!("#!/bin/sh\ntrue &\nsleep 0.1 &\nexec env --block-signal=CHLD --block-signal=TERM {program} \"$@\"\n");
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    make_script(&script, &text);
     let mut manager = setup.program(script).start();
     wait_serving(&manager, "act");
     for _ in 0..3 {

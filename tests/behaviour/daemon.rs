@@ -1,12 +1,12 @@
 //! The everyday call, `gm-native -c gm.ini -P gm.pid -d`, and where its log goes.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::scene::{Job, acting, lines, path, workers};
+use crate::scene::{Job, acting, lines, make_script, path, workers};
 use crate::support::callers::gearman;
 use crate::support::gearmand::{Gearmand, unused_server};
 use crate::support::manager::Setup;
@@ -45,8 +45,7 @@ fn nothing_of_its_callers_stays_open() {
     let setup = acting(&[&gearmand]);
     let (held, program) = (setup.dir().join("held"), setup.dir().join("gm-native"));
     let script = format!("#!/bin/sh\nexec 9>'{}' '{}' \"$@\"\n", held.display(), env!("CARGO_BIN_EXE_gm-native"));
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    make_script(&program, &script);
     let manager = setup.program(program).daemonize();
     assert!(held.exists());
     for process in manager.processes() {

@@ -1,13 +1,11 @@
 //! M14: a system call of the manager's that fails once, wherever it is made: no panic and no hang, but one clear line and
 //! the documented exit code, or service.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, acting};
+use crate::scene::{Job, acting, make_script};
 use crate::support::gearmand::Gearmand;
 use crate::support::mortal::Mortal;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -56,8 +54,7 @@ fn one(call: &str, error: &str, place: u32) {
         "#!/bin/sh\nexec strace -D -qq -o trace -e trace={call} -e inject={call}:error={error}:when={place} {} \"$@\"\n",
         env!("CARGO_BIN_EXE_gm-native"),
     );
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    make_script(&wrapper, &script);
     let mut traced = Command::new(&wrapper);
     let mut process = Mortal::start("traced", traced.args(["-c", "gm.ini"]).current_dir(manager.dir()));
     let ended = wait_for(&format!("{name}: an end or service"), DEADLINE, || {

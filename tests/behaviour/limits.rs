@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, chown, geteuid};
 
-use crate::scene::{Job, acting, served, serving, wait_serving, workers};
+use crate::scene::{Job, acting, make_script, served, serving, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::program::run;
@@ -116,8 +116,7 @@ fn a_limit_that_is_too_low_for_all_is_named() {
     let setup = acting(&[&gearmand]).ini("count = 60");
     let script = setup.dir().join("limited");
     let text = format!("#!/bin/sh\nulimit -n {LIMIT}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
-    std::fs::write(&script, text).unwrap();
-    run(Command::new("chmod").arg("755").arg(&script), b"", DEADLINE).unwrap().success();
+    make_script(&script, &text);
     let manager = setup.program(script).start();
     let event = manager.wait_event("spawn_failed", |_| true);
     for word in ["Too many open files", &format!("(now {LIMIT})"), "LimitNOFILE"] {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, acting, lines, may_mount, path, served, wait_serving};
+use crate::scene::{Job, acting, lines, make_script, may_mount, path, served, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -107,14 +106,13 @@ fn a_disk_with_room_again_gets_the_count() {
     let setup = acting(&[&gearmand]);
     let (dir, program) = (setup.dir().join("logs"), setup.dir().join("gm-native"));
     fs::create_dir(&dir).unwrap();
-    let script = format!(
+    let text = format!(
         "#!/bin/sh\nexec unshare -m sh -c 'mount -t tmpfs -o size=256k gm-native-test \"$0\" && exec \"$@\"' '{}' '{}' \
          \"$@\"\n",
         dir.display(),
         env!("CARGO_BIN_EXE_gm-native"),
     );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    make_script(&program, &text);
     let manager = setup.program(program).log(dir.join("own.log").to_str().unwrap()).start();
     wait_serving(&manager, "act");
     let seen = format!("/proc/{}/root{}", manager.pid(), dir.display());

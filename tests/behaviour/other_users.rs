@@ -24,7 +24,10 @@ impl Place {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(at("workers")).unwrap();
         fs::copy(library(), at("workers/act.so")).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_gm-native"), at("gm-native")).unwrap();
+        // By another process: while this one writes it, a child of another test holds it open for writing, too, and what is
+        // open for writing cannot be executed.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_gm-native")).arg(at("gm-native")).status().unwrap();
+        assert!(copied.success());
         let ini = ini.replace("DIR", dir.path().to_str().unwrap());
         let text = format!("[GearmanManager]\nhost = 127.0.0.1:1\nworker_dir = {}\n{ini}\n", at("workers").display());
         fs::write(at("gm.ini"), text).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 
-use crate::scene::{Job, acting, library, wait_serving};
+use crate::scene::{Job, acting, library, make_script, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::machine;
 use crate::support::manager::{Manager, Setup};
@@ -59,8 +59,7 @@ pub fn usual_place() -> PathBuf {
 fn closed_umask(setup: Setup) -> Setup {
     let program = setup.dir().join("gm-native");
     let script = format!("#!/bin/sh\numask 077\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
-    fs::write(&program, script).unwrap();
-    chmod(&program, 0o755);
+    make_script(&program, &script);
     setup.program(program)
 }
 

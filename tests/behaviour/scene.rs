@@ -174,3 +174,12 @@ pub fn may_mount() -> bool {
     let tried = Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "gm-native-test", "/mnt"]).output();
     tried.is_ok_and(|tried| tried.status.success())
 }
+
+/// Makes a program of a script. It is written by another process: while this one writes it, a child of another test holds
+/// it open for writing, too, and what is open for writing cannot be executed.
+#[track_caller]
+pub fn make_script(path: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(path).arg(text);
+    assert!(writer.status().unwrap().success());
+}

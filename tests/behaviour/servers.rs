@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use gm_native::gearman::packet::{Request, answer};
@@ -12,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use crate::scene::{
-    Job, acting, background, library, lines, may_mount, of, path, served, touch, wait_busy, wait_done, wait_serving,
-    workers,
+    Job, acting, background, library, lines, make_script, may_mount, of, path, served, touch, wait_busy, wait_done,
+    wait_serving, workers,
 };
 use crate::support::gearmand::{Gearmand, unused_server};
 use crate::support::hand_server::HandServer;
@@ -224,8 +223,7 @@ fn with_names(dir: &Path, hosts: &str, name_server: &str) -> PathBuf {
     let program = dir.join("gm-native");
     let real = env!("CARGO_BIN_EXE_gm-native");
     let script = format!("#!/bin/sh\nexec unshare -m sh -c '{mounts}exec \"$0\" \"$@\"' {real} \"$@\"\n");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    make_script(&program, &script);
     program
 }
 

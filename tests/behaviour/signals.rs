@@ -1,12 +1,11 @@
 //! Who gets a signal beside the manager, and a manager with nobody above it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, path, served, touch, wait_busy, wait_serving, workers};
+use crate::scene::{Job, acting, make_script, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -48,11 +47,10 @@ fn the_first_process_of_a_namespace_stops_and_leaves_no_zombie() {
         let program = setup.dir().join("gm-native");
         let ours = env!("CARGO_BIN_EXE_gm-native");
         // Commands are not to be the first of a namespace each.
-        let script = format!(
+        let text = format!(
             "#!/bin/sh\ncase $1 in -c) exec unshare --pid --fork --mount-proc '{ours}' \"$@\";; esac\nexec '{ours}' \"$@\"\n"
         );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        make_script(&program, &text);
         let mut manager = setup.program(program).start();
         wait_serving(&manager, "act");
         let first = children(manager.pid())[0];

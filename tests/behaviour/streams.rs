@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
-use crate::scene::{acting, library, path, wait_serving};
+use crate::scene::{acting, library, make_script, path, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 
@@ -18,8 +18,7 @@ fn redirected(setup: Setup, how: &str) -> Setup {
     let dir = setup.dir().display().to_string();
     let script =
         format!("#!/bin/sh\ncase $1 in -c) cd '{dir}' && exec '{ours}' \"$@\" {how};; esac\nexec '{ours}' \"$@\"\n");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    make_script(&program, &script);
     setup.program(program)
 }
 
@@ -110,7 +109,7 @@ fn a_log_that_could_not_be_opened_anew_is_not_said_to_be() {
     manager.signal(Signal::SIGHUP);
     manager.wait_event("trouble", |event| text(event).starts_with("SIGHUP: cannot reopen log file"));
     manager.wait_event("trouble", |event| text(event).ends_with("the log goes on where it is"));
-    let told = manager.wait_event("reloaded", |_| true);
+    let told = manager.wait_event("reloaded", |event| text(event).starts_with("SIGHUP"));
     assert!(text(&told).starts_with("SIGHUP: the log could not be opened anew, the configuration"), "{told}");
     assert!(!text(&told).contains("log_file"), "{told}");
     fs::remove_dir(&log).unwrap();
