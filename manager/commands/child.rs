@@ -60,7 +60,8 @@ impl Child {
         let ears = Ears::new()?;
         ears.listen(&ours, ChildId(0), Ear::Channel)?;
         let output = || io::stderr().as_fd().try_clone_to_owned();
-        let child = spawn::Child { role, channel: theirs.into_fd(), extra, output: (output()?, output()?) };
+        let child =
+            spawn::Child { role, channel: theirs.into_fd(), extra, output: (output()?, output()?), outlives_us: false };
         let pid = program.spawn(child)?;
         let (buffer, seen) = (vec![0; MAX_MESSAGE], VecDeque::new());
         Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, quit, buffer, seen })

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::plugins::probe;
-use crate::supervisor::resolve;
+use crate::supervisor::{guardian, resolve};
 use crate::system::tunables;
 use crate::worker;
 use output::Format;
@@ -33,6 +33,7 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
         Some(worker::ROLE) => worker::main(),
         Some(probe::ROLE) => probe::main(),
         Some(resolve::ROLE) => resolve::main(),
+        Some(guardian::ROLE) => guardian::main(),
         Some(call::ROLE) => call::main(),
         Some(dev::ROLE) => dev::main(),
         _ => {}

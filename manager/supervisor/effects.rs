@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Action, Input};
 use super::event::Event;
+use super::guardian::Guardian;
 use super::hand_back::HandBacks;
 use super::reconcile::WorkerId;
 use crate::config::Config;
@@ -35,6 +36,7 @@ use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
 use crate::system::ears::{ChildId, Ears};
 use crate::system::errors::reason;
+use crate::system::limits::explained;
 use crate::system::spawn::Program;
 use children::{Child, Copies};
 use hearing::Hearing;
@@ -88,6 +90,7 @@ pub struct Effects {
     /// Children may have ended and not been taken in yet.
     reaping: bool,
     probes: Probes,
+    guardian: Guardian,
     hand_backs: HandBacks,
     /// Connections of workers that are gone and not yet decided about.
     orphaned: BTreeMap<WorkerId, Copies>,
@@ -144,6 +147,7 @@ impl Effects {
     /// The system's, out of descriptors.
     pub fn new(tools: Tools, results: mpsc::UnboundedSender<Found>) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+        let guardian = Guardian::new(tools.config.graceful_shutdown_wait_time)?;
         Ok(Self {
             config: tools.config,
             logger: tools.logger,
@@ -167,6 +171,7 @@ impl Effects {
             hearing: Hearing::default(),
             reaping: false,
             probes: Probes::default(),
+            guardian,
             hand_backs: HandBacks::default(),
             orphaned: BTreeMap::new(),
             past: BTreeMap::new(),
@@ -230,7 +235,7 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.children.values().filter_map(Child::deadline).chain(self.scan_at).min()
+        self.children.values().filter_map(Child::deadline).chain(self.scan_at).chain(self.guardian.due()).min()
     }
 
     /// Ends children whose time is up, and reads worker_dir again where that could not be done.
@@ -239,6 +244,7 @@ impl Effects {
         let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
         let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.times_out(id));
+        self.provide_guardian();
         if self.scan_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
@@ -249,8 +255,20 @@ impl Effects {
         self.hear_all_the_dead();
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
+        self.guardian.finish();
         self.hand_backs.finish().await;
         self.logger
+    }
+
+    /// Starts a guardian where there is none. The work does not wait for one.
+    pub fn provide_guardian(&mut self) {
+        if let Err(error) = self.guardian.start(&self.program, clock::now()) {
+            self.trouble(format!(
+                "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
+                 a crash of the manager)",
+                explained(error)
+            ));
+        }
     }
 
     /// Starts to watch the worker directories, where that is wanted and can be had.

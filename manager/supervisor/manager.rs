@@ -97,6 +97,7 @@ impl Manager {
             }
         };
         let mut sources = Sources { signals, found, requests };
+        effects.provide_guardian();
         effects.watch();
         let notices = effects.notices();
         let reloads = Reloads::new(reread);

@@ -9,6 +9,7 @@ pub mod core;
 pub mod effects;
 pub mod event;
 pub mod fate;
+pub mod guardian;
 pub mod hand_back;
 pub mod judge;
 pub mod lethal;

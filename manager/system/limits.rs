@@ -5,10 +5,20 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::errors::reason;
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, rlim_t};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 /// Descriptors that workers leave to commands, probes, look-ups and the log.
 const SPARE: rlim_t = 32;
+
+/// Raises the soft limit of descriptors to the hard one. Returns what both were.
+///
+/// # Errors
+/// None is known to happen.
+pub fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok((soft, hard))
+}
 
 /// Refuses where few descriptors are left, as the kernel does where there is none. The kernel always gives the lowest
 /// number that is free, so the newest one tells how many are taken; `coming` are known to be needed beside those.

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod channel;
+pub mod child_table;
 pub mod clock;
 pub mod daemonize;
 pub mod directory;
@@ -21,6 +22,7 @@ pub mod pid_file;
 pub mod plain_file;
 pub mod private_dir;
 pub mod privileges;
+pub mod process;
 pub mod reap;
 #[cfg(test)]
 pub mod reexec;

@@ -13,9 +13,11 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid, setpgid};
+
+use super::limits;
 
 /// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`Child::extra`] follow from here on.
 pub const CHANNEL_FD: RawFd = 3;
@@ -44,6 +46,8 @@ pub struct Child<'a> {
     pub extra: Vec<OwnedFd>,
     /// Where its standard output and error go.
     pub output: (OwnedFd, OwnedFd),
+    /// The death of this process is not to be its own.
+    pub outlives_us: bool,
 }
 
 impl Program {
@@ -55,14 +59,14 @@ impl Program {
     pub fn open() -> io::Result<Self> {
         // Lifted too: a child finds its descriptors on low numbers, which must not be that of its own program.
         let exe = File::from(lift(&File::open("/proc/self/exe")?.into())?);
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        let descriptors = limits::lift_descriptors()?;
         let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
-        Ok(Self { path, descriptors: (soft, hard), _exe: exe })
+        Ok(Self { path, descriptors, _exe: exe })
     }
 
-    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process group of its own and is killed when this process ends, unless it asks for
-    /// another signal then. It is to be reaped with [`super::reap`].
+    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process group
+    /// of its own and is killed when this process ends, unless it outlives us or asks for another signal then. It is to be
+    /// reaped with [`super::reap`].
     ///
     /// # Errors
     /// The system's: no more processes, memory or descriptors.
@@ -78,10 +82,13 @@ impl Program {
         let numbers: Vec<RawFd> = lifted.iter().map(AsRawFd::as_raw_fd).collect();
         let (soft, hard) = self.descriptors;
         let parent = getpid();
+        let outlives_us = child.outlives_us;
         // SAFETY: what runs between fork and exec is only system calls on plain numbers: no allocation, no lock.
         unsafe {
             command.pre_exec(move || {
-                set_pdeathsig(Signal::SIGKILL)?;
+                if !outlives_us {
+                    set_pdeathsig(Signal::SIGKILL)?;
+                }
                 if getppid() != parent {
                     // It ended before the kernel was told.
                     return Err(io::ErrorKind::NotFound.into());

@@ -30,6 +30,7 @@ mod lying_servers;
 mod managers;
 mod memory;
 mod messages;
+mod orphans;
 mod other_users;
 mod page;
 mod partings;

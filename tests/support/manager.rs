@@ -261,6 +261,15 @@ impl Manager {
         self.watchdog.marked()
     }
 
+    /// The process that waits for the manager's death, while there is one.
+    pub fn guardian(&self) -> Option<Pid> {
+        let is_one = |pid: &Pid| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.starts_with(b"gm-native: guardian of manager ")
+        };
+        self.processes().into_iter().find(is_one)
+    }
+
     /// Writes `gm.ini` anew: what every manager under test has there, and these lines.
     #[track_caller]
     pub fn configure(&self, text: &str) {

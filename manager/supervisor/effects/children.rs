@@ -14,6 +14,8 @@ use super::probes::Probe;
 use crate::supervisor::output::Output;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel};
+use crate::system::child_table::Patience;
+use crate::system::clock;
 use crate::system::ears::{ChildId, Ear, output_pipe};
 use crate::system::page::PageView;
 use crate::system::reap::{self, Reaped};
@@ -53,6 +55,16 @@ pub struct Worker {
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
 pub type Copies = BTreeMap<u32, (usize, OwnedFd)>;
 
+impl Kind {
+    /// How long it may go on without the manager.
+    fn patience(&self) -> Patience {
+        match self {
+            Self::Worker(_) => Patience::Grace,
+            Self::Probe(_) | Self::LookUp(_) => Patience::None,
+        }
+    }
+}
+
 impl Child {
     /// When it is to be ended; workers are the core's business.
     pub fn deadline(&self) -> Option<Duration> {
@@ -86,8 +98,10 @@ impl Effects {
         self.ears.listen(&ours, id, Ear::Channel)?;
         self.ears.listen(&out, id, Ear::Out)?;
         self.ears.listen(&err, id, Ear::Err)?;
-        let child = spawn::Child { role, channel: theirs.into_fd(), extra, output: (child_out, child_err) };
+        let child =
+            spawn::Child { role, channel: theirs.into_fd(), extra, output: (child_out, child_err), outlives_us: false };
         let pid = self.program.spawn(child)?;
+        self.guardian.guard(pid, kind.patience());
         let (out, err) = (Some(Output::new(out)), Some(Output::new(err)));
         self.children.insert(id, Child { pid, channel: ours, out, err, kind });
         self.pids.insert(pid.as_raw(), id);
@@ -126,8 +140,13 @@ impl Effects {
             self.reaping = false;
             return false;
         };
+        self.guardian.release(reaped.pid);
         match self.pids.remove(&reaped.pid) {
             Some(id) => self.ended(id, &reaped),
+            None if self.guardian.ended(reaped.pid, clock::now()) => self.trouble(format!(
+                "the guardian (pid {}), which ends workers that outlive a crash of the manager, {}; another is started",
+                reaped.pid, reaped.end
+            )),
             None => self.adopted += 1,
         }
         true

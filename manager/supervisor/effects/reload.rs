@@ -26,6 +26,7 @@ impl Effects {
             let all: Vec<_> = self.workers.keys().copied().collect();
             all.into_iter().for_each(|id| self.order(id, &order));
         }
+        self.guardian.set_grace(config.graceful_shutdown_wait_time);
         let (was, is) = (self.config.auto_update, config.auto_update);
         self.config = config;
         if was != is {

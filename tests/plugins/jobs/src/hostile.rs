@@ -49,6 +49,15 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
     let mut output = Vec::new();
     match verb {
         "deaf" => deaf(),
+        // SAFETY: a plain system call; the set is as large as glibc's.
+        "blockall" => drop(unsafe { sigprocmask(SIG_BLOCK, [u64::MAX; 16].as_ptr(), std::ptr::null_mut()) }),
+        "secede" => {
+            regroup()?;
+            // SAFETY: a plain system call.
+            if unsafe { setsid() } < 0 {
+                return Err(format!("setsid: {}", std::io::Error::last_os_error()).into());
+            }
+        }
         "wander" => wander()?,
         "regroup" => regroup()?,
         // SAFETY: a plain system call; the process has one thread.

@@ -54,6 +54,8 @@ unsafe extern "C" {
 /// | `chatter` | a thread of its own sends data as fast as it can, to the job's end |
 /// | `wake` | writes to every eventfd of this process |
 /// | `deaf` | SIGTERM and SIGINT are ignored and blocked from now on |
+/// | `blockall` | every signal is blocked from now on |
+/// | `secede` | this process leads a session of its own, and its group is another |
 /// | `wander` | directory, umask, environment and locale change, and `setsid` is tried |
 /// | `regroup` | this process joins the manager's process group |
 /// | `become UID` | this process is another user's |

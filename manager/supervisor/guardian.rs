@@ -1,0 +1,187 @@
+//! The guardian: a process that sleeps for as long as its manager lives, and ends what is left of the manager's children
+//! when it has died without doing so itself. An orphan leaves by itself once its job is done; a guardian is for one that
+//! never returns from a plugin and hears no signal.
+//!
+//! It has neither runtime nor log. It learns of the death by the end of its channel, which a manager that is only stopped
+//! keeps open, and of the children from a table in shared memory.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, chdir, setsid};
+
+use crate::system::channel::{self, Channel, Received};
+use crate::system::child_table::{ChildList, ChildTable, Patience};
+use crate::system::process::Process;
+use crate::system::spawn::{self, CHANNEL_FD, EXTRA_FD, Program, inherited};
+use crate::system::{clock, exit, limits, memory, reap, title};
+
+/// The hidden argument that makes the program a guardian.
+pub const ROLE: &str = "--gm-native-guardian";
+
+/// Before another one is started for one that is gone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The manager's side: the guardian there is, and the children it is to know of.
+pub struct Guardian {
+    table: ChildTable,
+    state: State,
+}
+
+enum State {
+    /// It sleeps at the other end of this.
+    Running { pid: Pid, _channel: Channel },
+    /// There is none: one is to be started then.
+    Missing { retry_at: Duration },
+}
+
+impl Guardian {
+    /// None yet; one is due at once.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors or memory.
+    pub fn new(grace: Duration) -> io::Result<Self> {
+        Ok(Self { table: ChildTable::new(grace)?, state: State::Missing { retry_at: Duration::ZERO } })
+    }
+
+    /// When [`Guardian::start`] is due.
+    pub fn due(&self) -> Option<Duration> {
+        match self.state {
+            State::Running { .. } => None,
+            State::Missing { retry_at } => Some(retry_at),
+        }
+    }
+
+    /// Starts one, where there is none and it is time to.
+    ///
+    /// # Errors
+    /// The system's. It is tried again later.
+    pub fn start(&mut self, program: &Program, now: Duration) -> io::Result<()> {
+        if self.due().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        self.state = State::Missing { retry_at: now.saturating_add(PAUSE) };
+        let (ours, theirs) = channel::pair()?;
+        let nowhere = || std::fs::File::options().write(true).open("/dev/null").map(OwnedFd::from);
+        let child = spawn::Child {
+            role: ROLE,
+            channel: theirs.into_fd(),
+            extra: vec![self.table.share()?],
+            output: (nowhere()?, nowhere()?),
+            outlives_us: true,
+        };
+        self.state = State::Running { pid: program.spawn(child)?, _channel: ours };
+        Ok(())
+    }
+
+    /// Whether it was the guardian that has ended. Then another one is due.
+    pub fn ended(&mut self, pid: i32, now: Duration) -> bool {
+        let ours = matches!(self.state, State::Running { pid: own, .. } if own.as_raw() == pid);
+        if ours {
+            self.state = State::Missing { retry_at: now.saturating_add(PAUSE) };
+        }
+        ours
+    }
+
+    /// A child was started.
+    pub fn guard(&mut self, pid: Pid, patience: Patience) {
+        self.table.add(pid.as_raw(), patience);
+    }
+
+    /// A child was reaped.
+    pub fn release(&mut self, pid: i32) {
+        self.table.remove(pid);
+    }
+
+    /// How long orphans may go on from now on.
+    pub fn set_grace(&self, grace: Duration) {
+        self.table.set_grace(grace);
+    }
+
+    /// The manager ends, and has ended its children: nothing is left to guard. Whoever sees the manager's end sees no
+    /// guardian any more.
+    pub fn finish(&mut self) {
+        if let State::Running { pid, .. } = self.state {
+            reap::signal(pid, Signal::SIGKILL);
+            // It sleeps, so that is at once; an error means that it was reaped.
+            let _ = waitpid(pid, None);
+        }
+    }
+}
+
+/// The guardian's whole life.
+pub fn main() -> ! {
+    let (Some(channel), Some(table)) = (inherited(CHANNEL_FD), inherited(EXTRA_FD)) else {
+        eprintln!("gm-native: {ROLE} is how a manager provides for its own death; it does nothing by hand");
+        exit::now(2);
+    };
+    let Ok(list) = prepare(&table) else { exit::now(1) };
+    memory::give_back();
+    wait_for_end(&Channel::from_fd(channel));
+    end(&list);
+    exit::now(0)
+}
+
+/// No signal but KILL ends it: what is sent to the manager's session or control group is not for it.
+fn prepare(table: &OwnedFd) -> io::Result<ChildList> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+    title::set(&format!("gm-native: guardian of manager {}", nix::unistd::getppid()));
+    title::set_short("gm-guardian");
+    // It leads a group already, which forbids it; and it keeps no directory in use.
+    let _ = setsid();
+    let _ = chdir("/");
+    let _ = limits::lift_descriptors();
+    ChildList::map(table)
+}
+
+fn wait_for_end(channel: &Channel) {
+    loop {
+        match channel.try_receive(&mut [0; 1]) {
+            Ok(Received::Closed) => return,
+            // Nobody says anything here.
+            Ok(Received::Message(..)) | Err(_) => {}
+            Ok(Received::Nothing) => {
+                // An error leaves the next look to say what is the matter.
+                let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            }
+        }
+    }
+}
+
+/// Ends the children that are left, each when its patience is over, and returns when nobody is left.
+fn end(list: &ChildList) {
+    let deadline = clock::now().saturating_add(list.grace());
+    let mut left = Vec::new();
+    for child in list.children() {
+        let Some(process) = Process::find(child.pid, child.started) else { continue };
+        match child.patience {
+            Patience::None => process.kill(),
+            Patience::Grace => left.push(process),
+        }
+    }
+    loop {
+        left.retain(|process| !process.has_ended());
+        let now = clock::now();
+        if left.is_empty() || now >= deadline {
+            return left.iter().for_each(Process::kill);
+        }
+        let mut watched: Vec<PollFd<'_>> =
+            left.iter().filter_map(Process::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut watched, timeout(deadline.saturating_sub(now))) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Out of memory: the deadline is what counts.
+            Err(_) => std::thread::sleep(PAUSE.min(deadline.saturating_sub(now))),
+        }
+    }
+}
+
+/// Rounded up, so that it is over when poll returns.
+fn timeout(left: Duration) -> PollTimeout {
+    let rounded = left.saturating_add(Duration::from_millis(1));
+    PollTimeout::try_from(rounded).unwrap_or(PollTimeout::MAX)
+}

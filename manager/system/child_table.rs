@@ -1,0 +1,229 @@
+//! The list of a manager's children that its guardian reads when the manager is gone. Nothing is said between the two
+//! and nobody wakes up: the manager writes to memory they share, and how many children there are costs a few stores.
+//!
+//! A child is named by its process id and the moment it was started, as the kernel counts: a number alone may be
+//! another's by the time it is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::time::Duration;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::process::started;
+
+/// Children there is room for: more than a manager can be told to start. Of memory only the places that were ever used
+/// are taken.
+const PLACES: usize = 1 << 17;
+
+/// How long a child may go on without its manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Patience {
+    /// For the manager's grace: it has a job to finish.
+    Grace = 0,
+    /// Not at all.
+    None = 1,
+}
+
+#[repr(C)]
+struct Header {
+    grace_ms: AtomicU64,
+    /// Places that were ever used: none behind them is.
+    used: AtomicU64,
+}
+
+/// A free place has the process id 0.
+#[repr(C)]
+struct Place {
+    pid: AtomicU32,
+    patience: AtomicU32,
+    started: AtomicU64,
+}
+
+const SIZE: usize = size_of::<Header>() + PLACES * size_of::<Place>();
+
+/// The shared memory, mapped.
+struct Mapping(NonNull<u8>);
+
+// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(fd: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
+        let size = NonZeroUsize::new(SIZE).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a fresh shared mapping of a file of that size, which both ends of it never change.
+        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
+        Ok(Self(start.cast()))
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping starts page-aligned, is larger than a header, and any bytes are one.
+        unsafe { self.0.cast::<Header>().as_ref() }
+    }
+
+    fn places(&self) -> &[Place] {
+        // SAFETY: behind the header there are that many places, aligned to eight as the header's size is; any bytes are
+        // places, and they are atomics.
+        unsafe { std::slice::from_raw_parts(self.0.add(size_of::<Header>()).cast::<Place>().as_ptr(), PLACES) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
+        let _ = unsafe { munmap(self.0.cast(), SIZE) };
+    }
+}
+
+/// The manager's side.
+pub struct ChildTable {
+    fd: OwnedFd,
+    mapping: Mapping,
+    places: BTreeMap<i32, usize>,
+    free: BTreeSet<usize>,
+}
+
+impl ChildTable {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors or memory.
+    pub fn new(grace: Duration) -> io::Result<Self> {
+        let fd = memfd_create(c"gm-native-children", MFdFlags::MFD_CLOEXEC)?;
+        nix::unistd::ftruncate(&fd, i64::try_from(SIZE).unwrap_or(i64::MAX))?;
+        let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        let table = Self { fd, mapping, places: BTreeMap::new(), free: BTreeSet::new() };
+        table.set_grace(grace);
+        Ok(table)
+    }
+
+    /// A copy of the descriptor, for a guardian.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// How long children may go on without the manager.
+    pub fn set_grace(&self, grace: Duration) {
+        self.mapping.header().grace_ms.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Takes in a child that was not reaped yet. One too many, or one of which /proc says nothing, is left out.
+    pub fn add(&mut self, pid: i32, patience: Patience) {
+        let place = self.free.first().copied().unwrap_or(self.places.len());
+        let (Some(slot), Some(started)) = (self.mapping.places().get(place), started(pid)) else { return };
+        self.free.remove(&place);
+        slot.patience.store(patience as u32, Relaxed);
+        slot.started.store(started, Relaxed);
+        slot.pid.store(pid.cast_unsigned(), Release);
+        let used = &self.mapping.header().used;
+        used.store(used.load(Relaxed).max(place as u64 + 1), Release);
+        self.places.insert(pid, place);
+    }
+
+    /// Takes a child out that was reaped; nothing happens where it is not in.
+    pub fn remove(&mut self, pid: i32) {
+        if let Some(place) = self.places.remove(&pid) {
+            self.mapping.places()[place].pid.store(0, Release);
+            self.free.insert(place);
+        }
+    }
+}
+
+/// A child as it stands in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its process id.
+    pub pid: i32,
+    /// When it was started, in the kernel's clock ticks.
+    pub started: u64,
+    /// How long it may go on.
+    pub patience: Patience,
+}
+
+/// The guardian's side.
+pub struct ChildList(Mapping);
+
+impl ChildList {
+    /// Maps an inherited table.
+    ///
+    /// # Errors
+    /// The system's, where `fd` is none.
+    pub fn map(fd: &OwnedFd) -> io::Result<Self> {
+        let size = nix::sys::stat::fstat(fd)?.st_size;
+        if usize::try_from(size).unwrap_or(0) < SIZE {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the table is too small"));
+        }
+        Ok(Self(Mapping::new(fd, ProtFlags::PROT_READ)?))
+    }
+
+    /// How long children may go on.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.0.header().grace_ms.load(Relaxed))
+    }
+
+    /// Everybody in it, to be called when nobody writes any more.
+    pub fn children(&self) -> Vec<Listed> {
+        let used = usize::try_from(self.0.header().used.load(Acquire)).unwrap_or(PLACES).min(PLACES);
+        let listed = |place: &Place| {
+            let pid = place.pid.load(Acquire).cast_signed();
+            let patience = if place.patience.load(Relaxed) == 0 { Patience::Grace } else { Patience::None };
+            (pid > 0).then(|| Listed { pid, started: place.started.load(Relaxed), patience })
+        };
+        self.0.places()[..used].iter().filter_map(listed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_come_and_go_and_their_places_are_used_again() {
+        let mut table = ChildTable::new(Duration::from_secs(3)).unwrap();
+        let list = ChildList::map(&table.share().unwrap()).unwrap();
+        let mut sleepers: Vec<_> =
+            (0..3).map(|_| std::process::Command::new("sleep").arg("60").spawn().unwrap()).collect();
+        let pids: Vec<i32> = sleepers.iter().map(|sleeper| sleeper.id().cast_signed()).collect();
+        let listed = |pids: &[i32]| {
+            let children = list.children();
+            assert!(children.iter().all(|child| Some(child.started) == started(child.pid)));
+            assert_eq!(children.iter().map(|child| child.pid).collect::<Vec<_>>(), pids);
+            children
+        };
+        assert_eq!((list.grace(), listed(&[]).len()), (Duration::from_secs(3), 0));
+        table.add(pids[0], Patience::Grace);
+        table.add(pids[1], Patience::None);
+        assert_eq!(
+            listed(&pids[..2]).iter().map(|child| child.patience).collect::<Vec<_>>(),
+            [Patience::Grace, Patience::None]
+        );
+        table.remove(pids[0]);
+        table.remove(pids[0]);
+        table.add(pids[2], Patience::Grace);
+        listed(&[pids[2], pids[1]]);
+        table.set_grace(Duration::MAX);
+        assert_eq!(list.grace(), Duration::from_millis(u64::MAX));
+        // Nothing is known of a process that is gone.
+        sleepers[0].kill().unwrap();
+        sleepers[0].wait().unwrap();
+        table.add(pids[0], Patience::Grace);
+        listed(&[pids[2], pids[1]]);
+        for sleeper in &mut sleepers[1..] {
+            sleeper.kill().unwrap();
+            sleeper.wait().unwrap();
+        }
+    }
+}
