@@ -87,6 +87,14 @@ fn split(how: &str) -> Result<i32, Failure> {
     Ok(child)
 }
 
+/// Makes a process that goes on where this one does, when that has ended: what a worker leaves behind is killed with it.
+fn split_and_wait() -> Result<(), Failure> {
+    match split("fork")? {
+        0 => Ok(()),
+        _ => ended().map(drop),
+    }
+}
+
 /// Waits for the end of the process that was forked last, and says how it was.
 fn ended() -> Result<String, Failure> {
     let child = FORKED.get().ok_or("nothing was forked")?;
@@ -128,7 +136,7 @@ impl Forking {
     fn new(cx: &Context) -> Result<Self, Failure> {
         let place = cx.required("where")?;
         match place {
-            "new" => drop(split("fork")?),
+            "new" => split_and_wait()?,
             "thread" => drop(std::thread::spawn(|| split("fork").is_ok()).join()),
             _ => {}
         }
@@ -143,7 +151,7 @@ impl Forking {
 impl Drop for Forking {
     fn drop(&mut self) {
         if self.0 == "drop" {
-            let _ = split("fork");
+            let _ = split_and_wait();
         }
     }
 }
