@@ -154,12 +154,14 @@ impl Job {
     }
 }
 
-/// Waits until so many processes of the manager's are there: no probe, no canary.
+/// Waits until so many processes of the manager's are there beside its guardian: no probe, no canary.
 #[track_caller]
 pub fn wait_quiet(manager: &Manager, workers: usize) {
     wait_for("probes and other workers to be gone", DEADLINE, || {
         let own = fs::read_to_string(format!("/proc/{0}/task/{0}/children", manager.pid())).ok()?;
-        (own.split_whitespace().count() == workers).then_some(())
+        let guardian = manager.guardian().map(|guardian| guardian.to_string());
+        let others = own.split_whitespace().filter(|child| guardian.as_deref() != Some(*child));
+        (others.count() == workers).then_some(())
     });
 }
 
