@@ -277,7 +277,8 @@ pub static KEYS: &[Key] = &[
     Key::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
         .global(plain!(stop_timeout, SECONDS))
         .ends_at_zero(),
-    Key::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL; also how long a job may go on when the manager was killed")
+    Key::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL; also how long a job may go on when \
+         the manager was killed")
         .global(plain!(graceful_shutdown_wait_time, SECONDS))
         .ends_at_zero(),
     Key::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
