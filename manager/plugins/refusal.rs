@@ -196,8 +196,8 @@ pub enum Refusal {
     },
     /// Looked for beside the plugin, and not there.
     #[error(
-        "needs {library}, which is neither {places}, where it looks, nor installed on this machine; copy it there, or \
-         install it"
+        "needs {library}, which is neither installed on this machine nor at {places}, where it looks; copy it there, \
+         or install it"
     )]
     NoSibling {
         /// As the loader names it.

@@ -166,8 +166,8 @@ fn what_the_loader_misses_is_explained() {
     for (library, expected) in [
         (
             "gone.so",
-            "needs gone.so, which is neither /w/gone.so or /w/lib/gone.so, where it looks, nor installed on this \
-             machine; copy it there, or install it",
+            "needs gone.so, which is neither installed on this machine nor at /w/gone.so or /w/lib/gone.so, where it \
+             looks; copy it there, or install it",
         ),
         (
             "above.so",

@@ -214,6 +214,9 @@ fn what_others_need_is_no_function_that_is_complained_of() {
 fn one_that_is_missing_or_wrong_has_a_true_sentence() {
     let gearmand = strict_gearmand();
     let manager = Setup::new(&[&gearmand.server()]).ini(QUICK).start();
+    // A start that finds nothing it can serve is none.
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
     let workers = manager.worker_dir();
     let at = |name: &str| workers.join(name).display().to_string();
     let remove = |name: &str| fs::remove_file(workers.join(name)).unwrap();
@@ -229,7 +232,10 @@ fn one_that_is_missing_or_wrong_has_a_true_sentence() {
     };
     place(&manager, "libdeep.so", &deep(1));
     put(&manager, "beside", &plugin(RUNPATH));
-    refused(&format!("needs libhelper.so.1, which is neither {} or ", at("libhelper.so.1")));
+    refused(&format!(
+        "needs libhelper.so.1, which is neither installed on this machine nor at {} or ",
+        at("libhelper.so.1")
+    ));
     place(&manager, "libhelper.so.1", &helper(1)[..1000]);
     refused(&format!("needs libhelper.so.1 beside it, and {} was cut short", at("libhelper.so.1")));
     place(&manager, "libhelper.so.1", b"a text\n");
