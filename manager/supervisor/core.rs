@@ -11,6 +11,7 @@ mod messages;
 mod reload;
 mod rollouts;
 mod servers;
+mod slow;
 mod startup;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ pub use messages::{Action, Input, Obituary, Seen, Start};
 pub use rollouts::Counted;
 use rollouts::{Rollouts, Trial};
 pub use servers::Server;
+use slow::stand_ins_make_room;
 pub use views::{FunctionView, WorkerView};
 use workers::Refused;
 
@@ -57,6 +59,10 @@ pub(super) struct Worker {
     pub load_order: Vec<usize>,
     pub life: Life,
     pub stage: Stage,
+    /// When it came to that stage.
+    pub reached: Duration,
+    /// When it was told to connect.
+    pub connects: Option<Duration>,
     /// Whether it has taken jobs, whatever it does now.
     pub has_served: bool,
     pub born: Duration,
@@ -145,8 +151,12 @@ pub struct Core {
     isolated: BTreeMap<String, Isolated>,
     /// Versions that an all-functions worker has loaded: name and hash.
     established: BTreeSet<(String, String)>,
+    /// Workers started in this turn of the loop.
+    starts: u32,
+    /// Where starts are to be spread: when the next one is due.
     spawn_after: Duration,
-    refused: Refused,
+    /// Groups for which the system refused a process.
+    refused: BTreeMap<Key, Refused>,
     servers: Vec<Server>,
     /// Functions without a library that were warned of.
     warned: BTreeSet<String>,
@@ -188,8 +198,9 @@ impl Core {
             given_up: BTreeMap::new(),
             isolated: BTreeMap::new(),
             established: BTreeSet::new(),
+            starts: 0,
             spawn_after: Duration::ZERO,
-            refused: Refused::default(),
+            refused: BTreeMap::new(),
             servers,
             warned: BTreeSet::new(),
             scanning: true,
@@ -205,6 +216,7 @@ impl Core {
 
     /// Takes in what happened; returns what is to be done, in order.
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
+        self.starts = 0;
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
             Input::LooksBeside { function, identity, beside } => {
@@ -215,6 +227,7 @@ impl Core {
             Input::Version { server, version } => self.is_version(server, version.as_ref()),
             Input::Spawned { worker, pid } => self.spawned(worker, pid),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
+            Input::LibraryLost { worker, function } => self.library_lost(worker, &function, now),
             Input::Said { worker, word } => self.said(worker, word, now),
             Input::Ended { worker, obituary } => self.ended(worker, &obituary, now),
             Input::Stop { by } => self.stop(by, now),
@@ -222,11 +235,6 @@ impl Core {
             Input::Changed => self.changed(),
             Input::Counted(counted) => self.counted(&counted, now),
             Input::Seen(seen) => self.seen(&seen, now),
-            Input::Damaged { function } => {
-                if let Some(candidate) = self.catalog.probe_again(&function) {
-                    self.do_next(Action::Probe(candidate));
-                }
-            }
             Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Reload(config) => self.reload(*config, now),
@@ -236,6 +244,7 @@ impl Core {
         self.tick(now);
         self.advance_isolation(now);
         self.reconcile(now);
+        self.let_connect(now);
         // Before the canaries: they wait for it, and nothing need happen after it.
         self.startup(now);
         self.reconcile_canaries(now);
@@ -254,10 +263,10 @@ impl Core {
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
         let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
-        let all = all.chain(self.startup_due()).chain(self.canary_due()).chain(self.look_at);
+        let all = all.chain(self.startup_due()).chain(self.canary_due(now)).chain(self.look_at);
         let all = all.chain(self.catalog.retry_due()).filter(|at| *at > now);
-        // A look that is due is not over before it was taken.
-        all.chain(self.look_due()).min()
+        // A look that is due is not over before it was taken, nor are starts before they were made.
+        all.chain(self.look_due()).chain(self.more_starts(now)).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {
@@ -435,10 +444,18 @@ impl Core {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
-        let wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
-        let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key);
+        let mut wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
+        let slow = self.slow_functions(key, &wanted, now);
+        wanted.retain(|name| !slow.contains(name));
+        // Whoever is at a slow start is counted upon when it is over, and not before.
+        let counts = |worker: &Worker| worker.trial.is_some() || !self.is_slow(worker, now) || slow.is_empty();
+        let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key && counts(worker));
+        let of_group: Vec<(WorkerId, &Worker)> = of_group.map(|(id, worker)| (*id, worker)).collect();
+        let make_room = stand_ins_make_room(&of_group, &slow, count);
+        let is_fresh =
+            |worker: &Worker| self.is_fresh(worker, &wanted, &all, now) && !(make_room && worker.stands_in(&slow));
         let of_group: Vec<(WorkerId, &Worker, bool)> =
-            of_group.map(|(id, worker)| (*id, worker, self.is_fresh(worker, &wanted, &all, now))).collect();
+            of_group.into_iter().map(|(id, worker)| (id, worker, is_fresh(worker))).collect();
         let old = of_group.iter().filter(|(_, _, fresh)| !fresh).map(|(id, worker, _)| (*id, *worker));
         let kept = self.kept(key, &wanted, old.collect());
         let members: Vec<Member> = of_group
@@ -448,7 +465,12 @@ impl Core {
                 Member { id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some(), kept }
             })
             .collect();
-        let room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
+        let mut room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
+        if !slow.is_empty() && !members.iter().any(Member::may_go) {
+            // Nobody can be replaced by one that does without what is slow: only places that are free are filled.
+            let live = members.iter().filter(|member| member.is_of_plan()).count();
+            room = room.min(count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX)));
+        }
         let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
         // Where there is no such group, a canary may have one all the same.
         let surge = surges.min().unwrap_or(1);

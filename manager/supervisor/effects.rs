@@ -191,6 +191,7 @@ impl Effects {
             Action::Resolve { server, host } => self.look_up(server, &host),
             Action::AskVersion { server, addresses } => self.ask_version(server, addresses),
             Action::Start(start) => self.start(&start),
+            Action::Connect(id) => self.order(id, &crate::worker::orders::Order::Connect),
             Action::Go(id) => self.order(id, &crate::worker::orders::Order::Go),
             Action::Leave(id) => self.order(id, &crate::worker::orders::Order::Leave),
             Action::Addresses(id, server, addresses) => {

@@ -40,6 +40,18 @@ pub struct Member {
     pub canary: bool,
 }
 
+impl Member {
+    /// Whether it fills a place of the plan.
+    pub fn is_of_plan(&self) -> bool {
+        self.life.is_live() && !self.canary && self.runs != Runs::None
+    }
+
+    /// Whether it serves and is to be replaced.
+    pub fn may_go(&self) -> bool {
+        self.life.is_serving() && !self.fresh && !self.kept && !self.canary
+    }
+}
+
 /// What the group should be.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {

@@ -1,7 +1,6 @@
 //! The system's limits that starting a process can run into: which one it was, and where it is set.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 
 use super::errors::reason;
 use nix::errno::Errno;
@@ -20,16 +19,14 @@ pub fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
     Ok((soft, hard))
 }
 
-/// Refuses where few descriptors are left, as the kernel does where there is none. The kernel always gives the lowest
-/// number that is free, so the newest one tells how many are taken; `coming` are known to be needed beside those.
+/// Refuses where few descriptors would be left beside those that are taken, or will be, as the kernel does where there is
+/// none.
 ///
 /// # Errors
 /// `EMFILE`.
-pub fn leave_spare(newest: &impl AsFd, coming: usize) -> io::Result<()> {
+pub fn leave_spare(taken: usize) -> io::Result<()> {
     let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let number = rlim_t::try_from(newest.as_fd().as_raw_fd()).unwrap_or_default();
-    let coming = rlim_t::try_from(coming).unwrap_or(rlim_t::MAX);
-    let needed = number.saturating_add(coming).saturating_add(SPARE);
+    let needed = rlim_t::try_from(taken).unwrap_or(rlim_t::MAX).saturating_add(SPARE);
     if needed >= most { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 

@@ -85,6 +85,8 @@ pub struct Limits {
 /// What a worker is told later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Order {
+    /// Connect to the job servers: not too many workers do so at the same time.
+    Connect,
     /// Register the functions and take jobs.
     Go,
     /// Take no more jobs, finish the one in hand, leave.

@@ -47,6 +47,8 @@ pub struct Worker {
     /// From the order to go until it serves.
     pub(super) registration: Step,
     pub(super) leaving: Option<Duration>,
+    /// Whether it was told to connect.
+    pub(super) may_connect: bool,
     pub(super) titles: Titles,
     pub(super) functions: Vec<Function>,
     id: String,
@@ -68,7 +70,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker whose functions are loaded; it connects when [`Worker::run`].
+    /// A worker whose functions are loaded; it connects when it is told to.
     pub fn new(
         orders: Orders,
         functions: Vec<Function>,
@@ -84,7 +86,7 @@ impl Worker {
         let (growth, heavy) = Growth::watch(orders.limits.max_memory);
         heavy.into_iter().for_each(|word| line.say(&word));
         host::limit_packets(orders.limits.max_packet);
-        let mut worker = Self {
+        Self {
             growth,
             line,
             stop,
@@ -95,6 +97,7 @@ impl Worker {
             readiness: Step::default(),
             registration: Step::default(),
             leaving: None,
+            may_connect: false,
             titles,
             functions,
             id: id.chars().take(120).collect(),
@@ -106,9 +109,7 @@ impl Worker {
             read_meanwhile: false,
             handle: Vec::new(),
             head: Vec::new(),
-        };
-        worker.connect(clock::now());
-        worker
+        }
     }
 
     /// Serves until told to leave and every server has what it should. Returns what is to be dropped, and how long that
@@ -139,6 +140,10 @@ impl Worker {
         self.line.look(clock::now());
         while let Some(order) = self.line.next_order() {
             match order {
+                Order::Connect => {
+                    self.may_connect = true;
+                    self.connect(clock::now());
+                }
                 Order::Go => self.go(),
                 Order::Leave => self.leave(clock::now()),
                 Order::Verbosity(verbosity) => {
@@ -403,7 +408,7 @@ impl Worker {
     /// Starts attempts to connect that are due, and takes made connections into use.
     pub(super) fn connect(&mut self, now: Duration) {
         use crate::worker::session::Connecting;
-        if self.leaving.is_some() {
+        if self.leaving.is_some() || !self.may_connect {
             return;
         }
         for server in 0..self.sessions.len() {

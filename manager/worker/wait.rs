@@ -115,7 +115,8 @@ impl Worker {
 
     /// The earliest moment at which something has to be done although nothing is heard.
     fn next_due(&self) -> Option<Duration> {
-        let sessions = self.sessions.iter().filter(|session| self.leaving.is_none() || Self::is_connected(session));
+        let connects = self.leaving.is_none() && self.may_connect;
+        let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
         let sessions = sessions.filter_map(|session| session.next_due(&self.limits));
         sessions.chain(self.readiness.next_due()).chain(self.registration.next_due()).chain(self.leave_due()).min()
     }

@@ -24,6 +24,7 @@ mod floods;
 mod forks;
 mod half_sent;
 mod hostile;
+mod independence;
 mod limits;
 mod logs;
 mod lying_servers;

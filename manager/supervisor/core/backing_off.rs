@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Core, Key, Worker};
+use super::{Action, Core, Key, Worker};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::life::Life;
 use crate::supervisor::restart::{Backoff, Bounds, Outside};
 
 /// Workers that connect at the same time: more would overrun a job server's default backlog.
 const CONNECTING: usize = 16;
+/// Whoever takes longer is in no backlog any more, and holds nobody up.
+const CONNECTS_FOR: Duration = Duration::from_millis(200);
+/// Workers of one group that load at the same time. Each group has as many: what is slow in one is no matter to others.
+const LOADING: usize = 16;
+/// Workers that are started in one turn of the loop, so that nothing else waits for them.
+const STARTS: u32 = 16;
 
 impl Core {
     fn bounds(&self) -> Bounds {
@@ -85,7 +91,8 @@ impl Core {
 
     /// How many workers of the group may start now.
     pub(super) fn room(&self, key: &Key, wanted: &[String], now: Duration) -> u32 {
-        if now < self.spawn_after {
+        let spread = !self.config.worker_initial_spawn_splay.is_zero();
+        if self.is_refused(key, now) || (now < self.spawn_after && !self.has_failed(key, now)) {
             return 0;
         }
         let healthy_after = self.config.healthy_after;
@@ -93,8 +100,10 @@ impl Core {
         if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
             return 0;
         }
-        let mut room = CONNECTING.saturating_sub(self.connecting(now)).min(self.isolation_room(key));
-        if !self.config.worker_initial_spawn_splay.is_zero() {
+        let of_group = self.workers.values().filter(|worker| worker.key == *key);
+        let loading = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
+        let mut room = LOADING.saturating_sub(loading).min(self.isolation_room(key));
+        if spread {
             room = room.min(1);
         }
         let trials = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
@@ -103,7 +112,16 @@ impl Core {
                 room = room.min(self.trial_room(key, name, backoff.trial(), now));
             }
         }
-        u32::try_from(room).unwrap_or(u32::MAX)
+        u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
+    }
+
+    /// Whether the group, or one of its functions, has failed of late.
+    pub(super) fn has_failed(&self, key: &Key, now: Duration) -> bool {
+        let healthy_after = self.config.healthy_after;
+        let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);
+        let names = group.map_or(&[][..], |group| &group.functions);
+        let functions = names.iter().filter_map(|name| self.functions_failing.get(name));
+        functions.chain(self.groups_failing.get(key)).any(|backoff| backoff.is_on_trial(now, healthy_after))
     }
 
     /// One at a time, until one with the function has outlived the last wait.
@@ -122,27 +140,56 @@ impl Core {
         }
     }
 
-    /// Workers that load, or have just begun to look for a job server.
+    /// Lets loaded workers connect, the oldest first, as far as there is room.
+    pub(super) fn let_connect(&mut self, now: Duration) {
+        let room = CONNECTING.saturating_sub(self.connecting(now));
+        let next = self.workers.iter().filter(|(_, worker)| worker.waits_to_connect()).take(room).map(|(id, _)| *id);
+        for id in next.collect::<Vec<_>>() {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.connects = Some(now);
+                self.do_next(Action::Connect(id));
+            }
+        }
+    }
+
+    /// Workers that have just begun to look for a job server.
     fn connecting(&self, now: Duration) -> usize {
-        let moment = self.config.connect_timeout;
-        let counts = |worker: &&Worker| match worker.life {
-            Life::Starting { .. } => true,
-            Life::Loaded { since } => now < since.saturating_add(moment),
-            _ => false,
-        };
-        self.workers.values().filter(counts).count()
+        let is_new = |since: Duration| now < since.saturating_add(CONNECTS_FOR);
+        let connects =
+            |worker: &&Worker| worker.connects.is_some_and(is_new) && matches!(worker.life, Life::Loaded { .. });
+        self.workers.values().filter(connects).count()
+    }
+
+    /// At once, where more may be to start than one turn of the loop is given.
+    pub(super) fn more_starts(&self, now: Duration) -> Option<Duration> {
+        (self.starts >= STARTS).then_some(now)
     }
 
     /// When a wait, or a trial, is over.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
         let longest_trial = failing.clone().map(Backoff::trial).max().unwrap_or_default();
+        let queue = self.workers.values().any(Worker::waits_to_connect);
         let trials = self.workers.values().filter_map(move |worker| match worker.life {
             Life::Serving { since } if !longest_trial.is_zero() => Some(since.saturating_add(longest_trial)),
-            Life::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
+            // Whoever waits to connect, or for the others to have settled, waits for that.
+            Life::Loaded { since } => {
+                let connected = worker.connects.map(|since| since.saturating_add(CONNECTS_FOR));
+                let settled = since.saturating_add(self.config.connect_timeout);
+                Some(connected.filter(|at| queue && *at > now).unwrap_or(settled))
+            }
+            Life::Starting { .. } => worker.slow_at(),
             _ => None,
         });
+        let refused = self.refused.values().map(|refused| refused.until);
         let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
-        waits.into_iter().chain(trials.filter(move |at| *at > now))
+        waits.into_iter().chain(trials.chain(refused).filter(move |at| *at > now))
+    }
+}
+
+impl Worker {
+    /// Whether it is loaded, and was not told to connect yet.
+    fn waits_to_connect(&self) -> bool {
+        self.connects.is_none() && matches!(self.life, Life::Loaded { .. })
     }
 }

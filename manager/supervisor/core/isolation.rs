@@ -323,7 +323,7 @@ fn is_counted(worker: &Worker) -> bool {
 }
 
 impl Worker {
-    fn serves(&self, function: &str) -> bool {
+    pub(super) fn serves(&self, function: &str) -> bool {
         self.functions.iter().any(|(name, _)| name == function)
     }
 

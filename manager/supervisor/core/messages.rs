@@ -67,6 +67,13 @@ pub enum Input {
         /// What the system said.
         reason: String,
     },
+    /// A worker was not started, since a stored library it needs is gone or was changed.
+    LibraryLost {
+        /// Which worker.
+        worker: WorkerId,
+        /// The library's function.
+        function: String,
+    },
     /// A worker said something.
     Said {
         /// Which worker.
@@ -94,11 +101,6 @@ pub enum Input {
     Counted(Counted),
     /// What a worker is at.
     Seen(Seen),
-    /// A stored library was changed or truncated on disk.
-    Damaged {
-        /// Its function.
-        function: String,
-    },
     /// A version that was given up is to be tried again.
     Retry {
         /// Its function.
@@ -172,6 +174,8 @@ pub enum Action {
     },
     /// Start a worker.
     Start(Start),
+    /// Order a worker to connect.
+    Connect(WorkerId),
     /// Order a worker to go.
     Go(WorkerId),
     /// Order a worker to leave.

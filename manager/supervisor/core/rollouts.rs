@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::slow::SLOW;
 use super::{Action, Core, Key, Seen, Worker, group_key};
 use crate::supervisor::catalog::Version;
 use crate::supervisor::event::{Event, seconds};
@@ -18,6 +19,8 @@ use crate::system::clock;
 /// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
+/// A canary waits so long for a probe of another file, where none comes to its end.
+const READ: Duration = Duration::from_secs(2);
 /// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is not
 /// the library's doing, unless it always comes.
 const KILLS: u32 = 3;
@@ -37,6 +40,10 @@ pub(super) struct Rollouts {
     /// Promoted versions that old workers still stand beside: name, hash, since when.
     rolling: Vec<(String, String, Duration)>,
     look: Option<Duration>,
+    /// Versions whose start has held up a canary, and until when that is remembered.
+    slow: BTreeMap<(String, String), Duration>,
+    /// Groups of which files are being probed: of which functions, and since when these.
+    reading: BTreeMap<Key, (Vec<String>, Duration)>,
 }
 
 /// Counters of a canary's new versions, in the order of its trial.
@@ -55,6 +62,8 @@ impl Core {
             return;
         }
         self.withdraw_rollouts();
+        self.find_slow_canaries(now);
+        self.watch_reading(now);
         let wanted = self.wanted_trials(now);
         let there: Vec<(WorkerId, Key, Trial)> = self
             .workers
@@ -62,21 +71,59 @@ impl Core {
             .filter(|(_, worker)| worker.life.is_live())
             .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.trial.clone()?)))
             .collect();
-        for (id, key, trial) in &there {
-            let right = wanted.get(key).is_some_and(|wanted| match self.is_being_read(key) {
-                true => trial.iter().all(|tried| wanted.contains(tried)),
-                false => wanted == trial,
-            });
-            if !right {
-                self.happens(*id, Happening::Dismiss(Why::Surplus, None), now);
+        let is_wanted = |key: &Key, trial: &Trial| {
+            let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
+            match self.is_being_read(key, now) {
+                true => of_key.any(|wanted| trial.iter().all(|tried| wanted.contains(tried))),
+                false => of_key.any(|wanted| wanted == trial),
             }
+        };
+        let (right, wrong): (Vec<_>, Vec<_>) =
+            there.into_iter().partition(|(id, key, trial)| is_wanted(key, trial) && !self.is_held_up(*id, now));
+        for (id, ..) in wrong {
+            self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
         }
         for (key, trial) in wanted {
-            if !self.is_being_read(&key) && !there.iter().any(|(_, of, has)| *of == key && *has == trial) {
+            if !self.is_being_read(&key, now) && !right.iter().any(|(_, of, has)| *of == key && *has == trial) {
                 self.start_canary(&key, trial, now);
             }
         }
         self.look_later(now);
+    }
+
+    /// Remembers what holds up a canary by a slow start: a new version is tried apart from the others then, and what is
+    /// served already is left out of canaries for a while.
+    fn find_slow_canaries(&mut self, now: Duration) {
+        self.rollouts.slow.retain(|_, until| now < *until);
+        let slow = self.workers.values().filter(|worker| worker.trial.is_some() && self.is_slow(worker, now));
+        for (function, hash) in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
+            let until = now.saturating_add(self.config.start_timeout(&function).max(SLOW).saturating_mul(2));
+            self.rollouts.slow.entry((function, hash)).or_insert(until);
+        }
+    }
+
+    fn is_slow_version(&self, function: &str, hash: &str) -> bool {
+        self.rollouts.slow.contains_key(&(function.to_owned(), hash.to_owned()))
+    }
+
+    /// Whether a canary is at the slow start of something that it does not try.
+    fn is_held_up(&self, id: WorkerId, now: Duration) -> bool {
+        let worker = self.workers.get(&id).filter(|worker| self.is_slow(worker, now));
+        worker.is_some_and(|worker| worker.suspects(worker.at_start()).is_empty())
+    }
+
+    /// Since when no probe of each group's files has come to its end.
+    fn watch_reading(&mut self, now: Duration) {
+        let mut before = std::mem::take(&mut self.rollouts.reading);
+        for group in &self.plan.groups {
+            let read: Vec<String> =
+                group.functions.iter().filter(|name| self.catalog.is_probing(name)).cloned().collect();
+            let key = group_key(group);
+            let same = before.remove(&key).filter(|(were_read, _)| *were_read == read);
+            if !read.is_empty() {
+                self.rollouts.reading.insert(key, same.unwrap_or((read, now)));
+            }
+        }
     }
 
     /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said
@@ -91,15 +138,17 @@ impl Core {
         }
     }
 
-    /// Whether a file of the group's is being probed: what is copied together is tried together, by one canary.
-    fn is_being_read(&self, key: &Key) -> bool {
-        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
-        group.is_some_and(|group| group.functions.iter().any(|name| self.catalog.is_probing(name)))
+    /// Whether files of the group's are being probed, and it goes on: what is copied together is tried together, by one
+    /// canary; a probe that takes long is not waited for.
+    fn is_being_read(&self, key: &Key, now: Duration) -> bool {
+        self.rollouts.reading.get(key).is_some_and(|(_, since)| now < since.saturating_add(READ))
     }
 
-    /// For each group the new versions its canary is to try. A function with workers of its own is tried there.
-    fn wanted_trials(&self, now: Duration) -> BTreeMap<Key, Trial> {
+    /// For each group the new versions that a canary is to try together. A function with workers of its own is tried
+    /// there, and what is slow to start by a canary of its own.
+    fn wanted_trials(&self, now: Duration) -> Vec<(Key, Trial)> {
         let mut wanted: BTreeMap<Key, Trial> = BTreeMap::new();
+        let mut slow: Vec<(Key, Trial)> = Vec::new();
         for (function, hash) in self.catalog.pending() {
             let own = Key::Only(function.to_owned());
             let planned = |key: &Key| self.plan.groups.iter().any(|group| group_key(group) == *key);
@@ -107,7 +156,11 @@ impl Core {
             let key = if planned(&own) || alone { own } else { Key::All };
             let shared = self.plan.groups.iter().any(|group| group.functions.iter().any(|name| name == function));
             if (planned(&key) || alone) && shared && !self.is_backing_off(function, now) {
-                wanted.entry(key).or_default().push((function.to_owned(), hash.to_owned()));
+                let tried = (function.to_owned(), hash.to_owned());
+                match self.is_slow_version(function, hash) {
+                    true => slow.push((key, vec![tried])),
+                    false => wanted.entry(key).or_default().push(tried),
+                }
             }
         }
         for key in &self.rollouts.solo {
@@ -115,7 +168,7 @@ impl Core {
                 trial.truncate(1);
             }
         }
-        wanted
+        wanted.into_iter().chain(slow).collect()
     }
 
     fn start_canary(&mut self, key: &Key, trial: Trial, now: Duration) {
@@ -123,11 +176,16 @@ impl Core {
         // One that fails beside the others is tried alone, where nobody else of its kind is.
         let all =
             group.map_or_else(|| trial.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
+        let slow = self.slow_functions(key, &all, now);
         let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
         let may_start = |name: &String| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
             true => !self.is_backing_off(name, now),
-            false => self.may_start(name, now),
+            // What is slow to start holds up nothing that is to be tried.
+            false => {
+                let version = self.catalog.version(name).map_or("", |version| &version.hash);
+                self.may_start(name, now) && !slow.contains(name) && !self.is_slow_version(name, version)
+            }
         };
         let functions: Vec<String> = all.into_iter().filter(may_start).collect();
         if self.room(key, &functions, now) == 0 {
@@ -162,8 +220,9 @@ impl Core {
     }
 
     /// When canaries are to be counted next.
-    pub(super) fn canary_due(&self) -> Option<Duration> {
-        self.rollouts.look
+    pub(super) fn canary_due(&self, now: Duration) -> Option<Duration> {
+        let read = self.rollouts.reading.values().map(|(_, since)| since.saturating_add(READ));
+        read.chain(self.rollouts.look).filter(|at| *at > now).min()
     }
 
     fn look_later(&mut self, now: Duration) {
@@ -346,7 +405,7 @@ impl Core {
         for (function, version, since) in over {
             self.tell(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
-        let pending: Vec<Key> = self.wanted_trials(now).into_keys().collect();
+        let pending: Vec<Key> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
         self.rollouts.solo.retain(|key| pending.contains(key));
     }
 }

@@ -83,7 +83,7 @@ impl Core {
             self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
         // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
         // be said.
-        let may_come = self.is_refused(now) || !self.catalog.is_settled() || self.starting().next().is_some();
+        let may_come = self.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
         if loaded.is_empty() && !(late && may_come) {
             if may_come {
                 return;
@@ -171,16 +171,18 @@ impl Core {
             let key = group_key(group);
             let of_group = self.workers.values().filter(|worker| worker.key == key);
             let loaded = of_group.clone().filter(|worker| worker.life.is_loaded()).count();
-            let starting = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
+            let starting = of_group.clone().filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
             let wanted: Vec<String> =
                 group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
             let failing = self.groups_failing.contains_key(&key)
                 || group.functions.iter().any(|name| self.functions_failing.contains_key(name))
-                || self.is_refused(now);
+                || self.is_refused(&key, now);
             let waits = wanted.is_empty() || (failing && self.room(&key, &wanted, now) == 0);
             // One that is being tried alone has one worker for now.
             let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
-            loaded >= count || (starting == 0 && waits)
+            // What is only slow is waited for, although others stand in meanwhile.
+            let slow = of_group.clone().any(|worker| worker.trial.is_none() && self.is_slow(worker, now));
+            (loaded >= count && !slow) || (starting == 0 && waits)
         })
     }
 

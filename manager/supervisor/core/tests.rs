@@ -1,6 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
 mod failures;
+mod independence;
 mod isolation;
 mod jobs;
 mod memory;
@@ -24,6 +25,8 @@ struct Stage {
     now: Duration,
     started: Vec<Start>,
     log: Vec<String>,
+    /// Workers that were told to connect.
+    connecting: Vec<u64>,
     remembered: Vec<String>,
     events: Vec<Event>,
 }
@@ -62,8 +65,15 @@ impl Stage {
         let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
         let now = Duration::from_secs(1000);
         let (core, first) = Core::new(config, Memory::default(), 7, now);
-        let mut stage =
-            Self { core, now, started: Vec::new(), log: Vec::new(), remembered: Vec::new(), events: Vec::new() };
+        let mut stage = Self {
+            core,
+            now,
+            started: Vec::new(),
+            log: Vec::new(),
+            connecting: Vec::new(),
+            remembered: Vec::new(),
+            events: Vec::new(),
+        };
         stage.take(first);
         stage
     }
@@ -79,6 +89,7 @@ impl Stage {
                 Action::Forget { function } => self.log.push(format!("forget {function}")),
                 Action::ProbeAgain(candidate) => self.log.push(format!("probe again {}", candidate.function)),
                 Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
+                Action::Connect(id) => self.connecting.push(id.0),
                 Action::Go(id) => self.log.push(format!("go {}", id.0)),
                 Action::Leave(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
@@ -260,7 +271,7 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
     stage.did();
     let looked_at =
-        |stage: &Stage, ms| assert_eq!(stage.core.canary_due(), Some(stage.now + Duration::from_millis(ms)));
+        |stage: &Stage, ms| assert_eq!(stage.core.canary_due(stage.now), Some(stage.now + Duration::from_millis(ms)));
     looked_at(&stage, 5);
     stage.now += Duration::from_millis(40);
     stage.counts(5, 0, 0);

@@ -110,7 +110,7 @@ impl Core {
                 || worker.how_far(function),
                 |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
             ),
-            None if self.is_refused(now) => self.refused.reason.clone(),
+            None if self.refusal(now).is_some() => self.refusal(now).unwrap_or_default().to_owned(),
             None => failure.or_else(|| self.last_failure.clone()).unwrap_or_else(|| "it waits for a worker".into()),
         }
     }

@@ -18,6 +18,7 @@ impl Core {
     /// Starts a worker of a group, with what of it may be served now.
     pub(super) fn start(&mut self, key: &Key, wanted: &[String], trial: Option<Trial>, now: Duration) {
         self.next_worker += 1;
+        self.starts += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
@@ -35,6 +36,8 @@ impl Core {
                 load_order: load_order.clone(),
                 life: Life::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
                 stage: Stage::Begins,
+                reached: now,
+                connects: None,
                 has_served: false,
                 born: now,
                 pid: None,
@@ -49,7 +52,10 @@ impl Core {
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
-        self.spawn_after = if pause.is_zero() { self.spawn_after } else { now.saturating_add(pause) };
+        // What is tried again keeps to its own back-off, and takes nobody's turn.
+        if !pause.is_zero() && !self.has_failed(key, now) {
+            self.spawn_after = now.saturating_add(pause);
+        }
         let siblings = self.plan.groups.iter().map(|group| group.count).sum();
         let dedicated = *key != Key::All;
         let servers =
@@ -63,46 +69,63 @@ impl Core {
     }
 
     pub(super) fn spawned(&mut self, id: WorkerId, pid: i32) {
-        self.refused.pause = Duration::ZERO;
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.pid = Some(pid);
+            self.refused.remove(&worker.key);
             let event = Event::WorkerStarted { pid, functions: worker.names(), generation: worker.generation };
             self.tell(event);
         }
     }
 
-    /// No process could be made: the system's doing, so every group waits, not this one alone; and longer each time, as
-    /// a limit that is too low stays so. Starts that were decided on together fail together, which is said once.
+    /// No process could be made: its group waits, longer each time, as a limit that is too low stays so. Not the others:
+    /// what this one lacked they may have. Starts that were decided on together fail together, which is said once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
-        if let Some(worker) = self.workers.remove(&id) {
-            let is_new = now >= self.refused.until;
-            if is_new {
-                let longest = self.config.backoff_max.max(SPAWN_PAUSE);
-                self.refused.pause = self.refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
-                self.refused.until = now.saturating_add(self.refused.pause);
-            }
-            self.spawn_after = self.spawn_after.max(self.refused.until);
-            if !is_new {
-                return;
-            }
-            self.refused.reason = format!("no process could be started: {reason}");
-            self.last_failure = Some(format!("no worker could be started: {reason}"));
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let is_told = self.refusal(now).is_some();
+        let longest = self.config.backoff_max.max(SPAWN_PAUSE);
+        let refused = self.refused.entry(worker.key.clone()).or_default();
+        if now < refused.until {
+            return;
+        }
+        refused.pause = refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
+        refused.until = now.saturating_add(refused.pause);
+        refused.reason = format!("no process could be started: {reason}");
+        self.last_failure = Some(format!("no worker could be started: {reason}"));
+        if !is_told {
             self.tell(Event::SpawnFailed { functions: worker.names(), reason });
         }
     }
 
-    /// Whether the system has just refused a process.
-    pub(super) fn is_refused(&self, now: Duration) -> bool {
-        now < self.refused.until
+    /// Why the system has just refused a process, where it has.
+    pub(super) fn refusal(&self, now: Duration) -> Option<&str> {
+        self.refused.values().find(|refused| now < refused.until).map(|refused| refused.reason.as_str())
+    }
+
+    /// Whether the system has just refused the group a process.
+    pub(super) fn is_refused(&self, key: &Key, now: Duration) -> bool {
+        self.refused.get(key).is_some_and(|refused| now < refused.until)
+    }
+
+    /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits. The
+    /// others of the group go on without it.
+    pub(super) fn library_lost(&mut self, id: WorkerId, function: &str, now: Duration) {
+        if let Some(candidate) = self.catalog.probe_again(function) {
+            self.do_next(Action::Probe(candidate));
+        }
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let reason = "its stored library is gone, or was changed; it is made again from worker_dir";
+        self.last_failure = Some(format!("{function}: {reason}"));
+        self.failures.insert(function.to_owned(), reason.into());
+        self.blame(function, Outside::Start, worker.born, now);
     }
 
     /// A worker said something. Words about sockets are taken in elsewhere.
     pub(super) fn said(&mut self, id: WorkerId, word: Word, now: Duration) {
         match word {
-            Word::Loading { function } => self.reaches(id, Stage::Loading(function)),
-            Word::Making { function } => self.reaches(id, Stage::Making(function)),
+            Word::Loading { function } => self.reaches(id, Stage::Loading(function), now),
+            Word::Making { function } => self.reaches(id, Stage::Making(function), now),
             Word::Loaded => {
-                self.reaches(id, Stage::Over);
+                self.reaches(id, Stage::Over, now);
                 self.happens(id, Happening::Loaded, now);
                 self.has_loaded(id, now);
             }
@@ -155,9 +178,9 @@ impl Core {
         }
     }
 
-    fn reaches(&mut self, id: WorkerId, stage: Stage) {
+    fn reaches(&mut self, id: WorkerId, stage: Stage, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.stage = stage;
+            (worker.stage, worker.reached) = (stage, now);
         }
     }
 
@@ -238,15 +261,15 @@ impl Core {
 /// How long nothing is started after the system refused a process for the first time.
 const SPAWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is remembered of processes that the system refused.
+/// What is remembered of processes that the system refused a group, until it gives one.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     /// Nothing is started until then.
-    until: Duration,
-    /// How long that was from the last time; zero once a process was made.
+    pub(super) until: Duration,
+    /// How long that was from the last time.
     pause: Duration,
     /// What the system said then.
-    pub(super) reason: String,
+    reason: String,
 }
 
 impl Input {
@@ -254,6 +277,7 @@ impl Input {
     pub fn worker(&self) -> Option<WorkerId> {
         match self {
             Self::Spawned { worker, .. } | Self::SpawnFailed { worker, .. } => Some(*worker),
+            Self::LibraryLost { worker, .. } => Some(*worker),
             Self::Said { worker, .. } | Self::Ended { worker, .. } => Some(*worker),
             _ => None,
         }

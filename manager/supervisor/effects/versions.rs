@@ -8,7 +8,7 @@ use crate::plugins::hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::plugins::store::{Stored, verify};
 use crate::supervisor::catalog::{Memory, Version};
-use crate::supervisor::core::{Action, Core, Input};
+use crate::supervisor::core::{Action, Core};
 use crate::system::errors::reason;
 
 /// The stored libraries that are known, by function and hash.
@@ -135,14 +135,10 @@ impl Effects {
         })
     }
 
-    /// Whether the stored library is still the one that was checked. One that was changed is made again from
-    /// worker_dir.
+    /// Whether the stored library is still the one that was checked.
     pub(super) fn is_intact(&mut self, function: &str, version: &Version) -> bool {
-        let Some(stored) = self.known.get(function, &version.hash) else {
-            // Nobody had need of it for a while, and then somebody had.
-            self.inputs.push_back(Input::Damaged { function: function.to_owned() });
-            return false;
-        };
+        // Nobody had need of it for a while, and then somebody had.
+        let Some(stored) = self.known.get(function, &version.hash) else { return false };
         if self.store.unchanged(stored) {
             return true;
         }
@@ -158,7 +154,6 @@ impl Effects {
                     version.hash,
                     reason(&error)
                 ));
-                self.inputs.push_back(Input::Damaged { function: function.to_owned() });
                 false
             }
         }

@@ -25,12 +25,19 @@ use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
 
+/// Descriptors the manager holds of each child: its channel and its output.
+const EACH: usize = 3;
+/// Descriptors the manager has for itself, about: log, lock, pid file, control socket, what it waits with.
+const OWN: usize = 24;
 /// Copies of sockets a worker may have handed over: one for each server, and some that are just ending.
 const COPIES: usize = 1024;
 
 impl Effects {
     pub(super) fn start(&mut self, start: &Start) {
         let worker = start.worker;
+        if let Some((function, _)) = start.functions.iter().find(|(name, version)| !self.is_intact(name, version)) {
+            return self.inputs.push_back(Input::LibraryLost { worker, function: function.clone() });
+        }
         match self.try_start(start) {
             Ok(pid) => self.inputs.push_back(Input::Spawned { worker, pid }),
             Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: explained(error).to_string() }),
@@ -38,13 +45,8 @@ impl Effects {
     }
 
     fn try_start(&mut self, start: &Start) -> io::Result<i32> {
-        for (function, version) in &start.functions {
-            if !self.is_intact(function, version) {
-                return Err(io::Error::other(format!("the stored library of {function} is gone, or was changed")));
-            }
-        }
         let orders = file_holding(&orders::encode(&self.orders(start)))?;
-        limits::leave_spare(&orders, self.copies_to_come(start.servers.len()))?;
+        limits::leave_spare(self.descriptors_with(start.servers.len()))?;
         let (page_fd, page) = page::create(start.functions.len())?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
@@ -61,13 +63,15 @@ impl Effects {
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
     }
 
-    /// Copies of connections that the workers there are, and one more, have not sent yet.
-    fn copies_to_come(&self, servers: usize) -> usize {
-        let missing = |child: &super::children::Child| match &child.kind {
-            Kind::Worker(worker) => servers.saturating_sub(worker.copies.len()),
-            _ => 0,
+    /// Descriptors that are taken when one more worker has started and all have sent copies of their connections. Counted,
+    /// since numbers tell nothing: what is closed leaves gaps.
+    fn descriptors_with(&self, servers: usize) -> usize {
+        let of_child = |child: &super::children::Child| match &child.kind {
+            Kind::Worker(worker) => EACH.saturating_add(servers.max(worker.copies.len())),
+            _ => EACH,
         };
-        self.children.values().map(missing).sum::<usize>() + servers
+        let children = self.children.values().map(of_child).sum::<usize>();
+        children.saturating_add(EACH).saturating_add(servers).saturating_add(OWN)
     }
 
     fn orders(&self, start: &Start) -> Orders {
@@ -121,7 +125,7 @@ impl Effects {
             // What it cannot be told in words it is told by a signal: to leave, or, where it would wait for ever, to end.
             match order {
                 Order::Leave => self.terminate_worker(id),
-                Order::Go => self.kill_worker(id),
+                Order::Connect | Order::Go => self.kill_worker(id),
                 Order::Verbosity(_) | Order::Addresses { .. } => {}
             }
         }
