@@ -136,7 +136,9 @@ fn no_files(dir: &Path) -> Vec<Case> {
         }
     });
     add("device", "is a device, not a file", &|path| symlink("/dev/null", path).unwrap());
-    add("dangling", "vanished before it could be read", &|path| symlink("nowhere", path).unwrap());
+    add("dangling", "cannot be opened: it is a link to nowhere, which does not exist", &|path| {
+        symlink("nowhere", path).unwrap();
+    });
     add("loop", "cannot be opened: Too many levels of symbolic links", &|path| {
         symlink("loop.so", path).unwrap();
     });
