@@ -12,7 +12,7 @@ mod starting;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gm_plugin_api::{Failure, Job, JobResult, Log, Output, function};
 
@@ -32,6 +32,7 @@ unsafe extern "C" {
 /// | `say TEXT` | nothing; its output is TEXT |
 /// | `size N` | nothing; its output are N bytes, each the low byte of its place |
 /// | `pid` | nothing; its output is the worker's process id |
+/// | `when` | nothing; its output is the worker's process id and the time in nanoseconds |
 /// | `fail TEXT`, `exception TEXT`, `panic TEXT` | the job ends so |
 /// | `talk` | progress, data and a warning |
 /// | `print TEXT`, `log TEXT` | one line to standard output, or to the log |
@@ -88,6 +89,10 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         "say" => return Ok(rest.into()),
         "size" => return Ok(pattern(rest.parse()?)),
         "pid" => return Ok(std::process::id().to_string().into()),
+        "when" => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+            return Ok(format!("{} {now}", std::process::id()).into());
+        }
         "fail" => return Err(rest.into()),
         "exception" => return Err(Failure::exception(rest)),
         "panic" => panic!("{rest}"),
