@@ -118,16 +118,14 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
     Ok(Some(output))
 }
 
-/// Until an order waits that the worker has not read, although it has just looked for one.
+/// Until an order waits that the worker has not read, although it has just looked for one; or it came just before.
 fn unheard(job: &Job) {
     let waits = |channel: RawFd| {
         let mut byte = 0;
         // SAFETY: one byte is read into one byte, and stays unread for whoever reads next.
         unsafe { recv(channel, &raw mut byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 }
     };
-    while !(3..20).filter(|fd| is_channel(*fd)).any(waits) {
-        job.stopping();
-    }
+    while !(3..20).filter(|fd| is_channel(*fd)).any(waits) && !job.stopping() {}
 }
 
 fn is_channel(fd: RawFd) -> bool {

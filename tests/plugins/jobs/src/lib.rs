@@ -22,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 unsafe extern "C" {
     fn fork() -> i32;
     fn setsid() -> i32;
+    fn getpgid(process: i32) -> i32;
     fn _exit(code: i32) -> !;
 }
 
@@ -110,14 +111,7 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         "heir" => {
             let (what, until) = rest.split_once(' ').ok_or("heir WHAT PATH")?;
             for _ in 0..4 {
-                // SAFETY: the worker has one thread, so the child may do what it likes.
-                unsafe {
-                    if fork() == 0 {
-                        setsid();
-                        let _ = floods::pour(what, until, log);
-                        _exit(0);
-                    }
-                }
+                leave_behind(true, || drop(floods::pour(what, until, log)));
             }
             std::process::abort();
         }
@@ -169,6 +163,24 @@ fn wait(mut until: impl FnMut() -> bool) {
     }
 }
 
+/// Leaves a process behind that does something. One that secedes has left this one's group when this returns: before, it
+/// would be killed with that.
+fn leave_behind(secedes: bool, does: impl FnOnce()) {
+    // SAFETY: the worker has one thread, so the child may do what it likes.
+    let child = unsafe { fork() };
+    if child == 0 {
+        if secedes {
+            // SAFETY: it changes this process's group and nothing else.
+            unsafe { setsid() };
+        }
+        does();
+        // SAFETY: it ends the process, and touches nothing of it.
+        unsafe { _exit(0) };
+    }
+    // SAFETY: it only asks.
+    wait(|| !secedes || unsafe { getpgid(child) } == child);
+}
+
 /// Steps after which this process is not what it was.
 fn end(verb: &str, rest: &str) -> Result<(), Failure> {
     match verb {
@@ -178,16 +190,7 @@ fn end(verb: &str, rest: &str) -> Result<(), Failure> {
         "exit" => std::process::exit(rest.parse()?),
         // SAFETY: it ends the process, and touches nothing of it.
         "_exit" => unsafe { _exit(rest.parse()?) },
-        // SAFETY: the worker has one thread, so the child may do what it likes.
-        "fork" | "child" => unsafe {
-            if fork() == 0 {
-                if verb == "fork" {
-                    setsid();
-                }
-                wait(|| Path::new(rest).exists());
-                _exit(0);
-            }
-        },
+        "fork" | "child" => leave_behind(verb == "fork", || wait(|| Path::new(rest).exists())),
         _ => return Err(format!("no such step: {verb}").into()),
     }
     Ok(())
