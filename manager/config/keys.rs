@@ -300,7 +300,7 @@ pub static KEYS: &[Key] = &[
     .global(plain!(rescan_interval, SECONDS)),
     Key::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
         .global(plain!(settle_time, SECONDS)),
-    Key::new("max_packet", "256M", "the largest workload or result").global(plain!(max_packet, PACKET)),
+    Key::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
     Key::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
     Key::new("crash_workload_max", "64K", "the largest workload kept when the worker that had it dies")
         .global(plain!(crash_workload_max, SIZE)),

@@ -55,9 +55,22 @@ pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageW
 /// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
 fn refuse(job: &Assigned<'_>) -> Finished {
     let name = String::from_utf8_lossy(job.function);
-    let outcome = Err(failure(format!("this worker does not serve the function {name}")));
+    refused(format!("this worker does not serve the function {name}"))
+}
+
+fn refused(reason: String) -> Finished {
+    let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
     Finished { outcome, end, left_page_alone: true }
+}
+
+/// A job whose workload is larger than a packet may be: its caller is told, or every worker would meet it in turn. It says
+/// nothing about the function. With what the log says.
+pub fn refuse_long(job: &Assigned<'_>, missing: usize, max_packet: u64) -> (Finished, String) {
+    let length = job.workload.len().saturating_add(missing);
+    let reason = format!("its workload of {length} bytes is larger than max_packet, {max_packet} bytes");
+    let text = format!("a job for {} is refused: {reason}", String::from_utf8_lossy(job.function));
+    (refused(reason), text)
 }
 
 fn failure(message: String) -> RawFail {

@@ -36,18 +36,21 @@ impl Worker {
         let Some(since) = self.leaving else { return false };
         let late = now >= since.saturating_add(self.limits.stop_timeout);
         for server in 0..self.sessions.len() {
-            self.take_leave_of(server, now, late);
+            self.take_leave_of(server, now, late.then_some(since));
         }
         self.sessions.iter_mut().all(|session| session.connection().is_none())
     }
 
-    fn take_leave_of(&mut self, server: usize, now: Duration, late: bool) {
+    /// `late`: since when its last answers are waited for, where that is too long.
+    fn take_leave_of(&mut self, server: usize, now: Duration, late: Option<Duration>) {
         let Some(connection) = self.sessions[server].connection() else { return };
         let unsent = connection.sender().has_pending();
         match connection.talk.farewell() {
             Farewell::Done if !unsent => self.part(server, now),
-            _ if late && connection.takes_bytes() => self.leave_later(now),
-            _ if late => {
+            _ if late.is_some_and(|since| connection.is_receiving(since) || connection.takes_bytes()) => {
+                self.leave_later(now);
+            }
+            _ if late.is_some() => {
                 let seconds = self.limits.stop_timeout.as_secs_f32();
                 let name = &self.sessions[server].name;
                 let text = format!("job server {name}: no answer to the last ECHO within {seconds} s");

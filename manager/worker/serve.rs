@@ -62,6 +62,8 @@ pub struct Worker {
     /// Which server was asked last, and since when it has its turn.
     asked: usize,
     turn: Duration,
+    /// When everything was polled last.
+    pub(super) polled: Duration,
     /// Something was read that was not looked at yet.
     pub(super) read_meanwhile: bool,
     /// Buffers kept from job to job.
@@ -106,6 +108,7 @@ impl Worker {
             is_broken: false,
             asked: 0,
             turn: Duration::ZERO,
+            polled: Duration::ZERO,
             read_meanwhile: false,
             handle: Vec::new(),
             head: Vec::new(),
@@ -240,12 +243,14 @@ impl Worker {
             let session = &mut sessions[server];
             let traced = trace::is_wanted(line).then(|| session.name.clone());
             let Some(connection) = session.connection() else { return };
+            let mut missing = 0;
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
                 Ok(Some(packet)) => {
                     if let Some(server) = &traced {
                         trace::received(line, server, &packet);
                     }
+                    missing = packet.missing;
                     FromServer::parse(packet)
                 }
                 Err(error) => Err(error),
@@ -276,6 +281,12 @@ impl Worker {
                     *jobs += 1;
                     handle.clear();
                     handle.extend_from_slice(job.handle);
+                    if missing > 0 {
+                        let (finished, text) = job::refuse_long(&job, missing, self.limits.max_packet);
+                        self.note(server, &text);
+                        self.answer(server, finished);
+                        continue;
+                    }
                     let known = functions.iter().position(|f| f.name.as_bytes() == job.function);
                     if let Some(function) = known {
                         titles.running(function);

@@ -217,7 +217,7 @@ impl Session {
         self.link = Link::Up(Box::new(Connection {
             number,
             talk: Talk::greeting(now),
-            decoder: Decoder::new(Magic::Response, max_packet),
+            decoder: Decoder::new(Magic::Response, max_packet).cutting_jobs(),
             sender: Arc::new(Mutex::new(sender)),
             socket,
             on_its_way: None,
@@ -258,6 +258,11 @@ impl Connection {
         let left = unacknowledged(self.socket.as_fd());
         let before = self.on_its_way.replace(left);
         before.map_or(left > 0, |before| left < before)
+    }
+
+    /// Whether a packet is arriving, a job perhaps, of which some has come since then.
+    pub fn is_receiving(&self, since: Duration) -> bool {
+        self.decoder.is_partial() && self.decoder.pending() > 0 && self.talk.has_heard_since(since)
     }
 
     /// More was sent, however much: what was seen before says nothing about that.

@@ -232,6 +232,11 @@ impl Talk {
         self.heard = now;
     }
 
+    /// Whether bytes have come since then.
+    pub fn has_heard_since(&self, then: Duration) -> bool {
+        self.heard > then
+    }
+
     /// The worker was busy elsewhere and read nothing: silence meanwhile proves nothing.
     pub fn was_busy(&mut self, now: Duration) {
         if let Grab::Out { since, .. } = &mut self.grab {
@@ -268,6 +273,9 @@ impl Talk {
             Heard::Echo => {
                 self.slack = Duration::ZERO;
                 self.echoes = self.echoes.saturating_sub(1);
+                if self.grab_is_lost() {
+                    self.refused();
+                }
                 self.echo = self.echo.filter(|_| self.echoes > 0);
                 self.answers_echo = true;
                 Next::Nothing
@@ -293,6 +301,12 @@ impl Talk {
         self.grab_works = true;
         self.refusals = 0;
         self.slack = Duration::ZERO;
+    }
+
+    /// An ECHO that was sent behind the GRAB is answered, and the GRAB is not: it never will be.
+    fn grab_is_lost(&self) -> bool {
+        let Grab::Out { since, behind: true } = self.grab else { return false };
+        self.greeted && self.echoes == 0 && self.echo.is_some_and(|sent| sent > since)
     }
 
     /// The GRAB that is out may have been refused.

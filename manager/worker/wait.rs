@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::gearman::packet::encode;
 use crate::system::clock;
 use crate::system::errors::reason;
+use crate::worker::line::LOOK_EVERY;
 use crate::worker::serve::Worker;
 use crate::worker::session::describe;
 use crate::worker::talk::Due;
@@ -19,15 +20,18 @@ use crate::worker::trace;
 const ROOM_LOOK: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, for as long as
-    /// orders need not be looked for: so a job costs two system calls.
+    /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, and polls everything
+    /// now and then: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
         if std::mem::take(&mut self.read_meanwhile) {
             // While a result was being sent: whole packets may lie there, of which no poll would tell.
             return;
         }
         let now = clock::now();
-        if self.leaving.is_none() && !self.line.look_is_due(now) && self.read_awaited(now) {
+        // Not by when orders were looked for last: that is also done after a job, and then nothing else would ever be
+        // polled while one server has job after job.
+        let is_due = now.saturating_sub(self.polled) >= LOOK_EVERY;
+        if self.leaving.is_none() && !is_due && self.read_awaited(now) {
             return;
         }
         self.poll_all();
@@ -76,13 +80,13 @@ impl Worker {
                 Err(Errno::EINTR) => return,
                 Err(error) => return self.line.log(1, None, &format!("poll failed: {}", reason(&error))),
             }
+            self.polled = clock::now();
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
             if listens {
-                let now = clock::now();
                 if happened(&watched[0]).is_empty() {
-                    self.line.looked(now)
+                    self.line.looked(self.polled)
                 } else {
-                    self.line.look_now(now)
+                    self.line.look_now(self.polled)
                 }
                 if !happened(&watched[1]).is_empty() {
                     self.stop.settle();

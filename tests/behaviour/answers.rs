@@ -99,6 +99,24 @@ fn a_grab_that_is_refused_is_asked_again() {
     assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
 }
 
+/// S17: even where that is what a server says of a result, or nothing at all.
+#[test]
+fn a_grab_that_is_not_answered_is_asked_again() {
+    let (server, manager) = played("echo_interval = 0");
+    let mut peer = server.accept_worker();
+    for says in [&b"JOB_NOT_FOUND\0no"[..], b""] {
+        if !says.is_empty() {
+            let length = u32::try_from(says.len()).unwrap().to_be_bytes();
+            peer.send(&[b"\0RES\0\0\0\x13", &length[..], says].concat());
+        }
+        // It is answered on the way.
+        peer.skip_to(|packet| packet == Request::GrabJobUniq);
+    }
+    peer.assign(b"H:x:1", b"act", b"say here");
+    assert_eq!(peer.next_end(), (b"H:x:1".to_vec(), Some(b"here".to_vec())));
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
+}
+
 /// S17: others are served meanwhile.
 #[test]
 fn a_server_that_refuses_every_grab_holds_up_nobody() {
@@ -194,4 +212,20 @@ fn an_order_that_comes_at_the_end_of_a_job_is_obeyed() {
     assert_eq!(job.result(), b"done");
     assert!(manager.wait_exit().success());
     assert_eq!(lines(&next).len(), 0, "another job was begun");
+}
+
+/// P12: the other way round. Its caller is told, at once, and no worker loses its connection for it.
+#[test]
+fn a_workload_beyond_max_packet_fails_its_job() {
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).ini("count = 2\nmax_packet = 1M").start();
+    wait_serving(&manager, "act");
+    let long = format!("say {}", "x".repeat(2_000_000));
+    for _ in 0..3 {
+        let told = Job::act(&gearmand, "", &long).failure();
+        assert_eq!(told.trim_end(), "its workload of 2000004 bytes is larger than max_packet, 1048576 bytes");
+        assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+    }
+    manager.wait_log("its workload of 2000004 bytes is larger than max_packet");
+    assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
 }

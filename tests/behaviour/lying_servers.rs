@@ -64,7 +64,7 @@ fn what_is_no_packet_ends_the_connection_and_nothing_else() {
     for (bytes, sentence) in [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a packet began with \"HTTP\" instead of"),
         (request, "REQ\" instead of"),
-        (header(b"\0RES", 31, u32::MAX), "claims 4294967295 bytes, more than max_packet allows"),
+        (header(b"\0RES", 17, u32::MAX), "claims 4294967295 bytes, more than max_packet allows"),
         (header(b"\0RES", 4_000_000, 0), "is of type 4000000, which the Gearman protocol does not have"),
         (header(b"\0RES", 30, 0), "a GRAB_JOB_UNIQ packet came as a response"),
         (short, "a JOB_ASSIGN_UNIQ packet has 2 of its 4 arguments"),

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use gm_native::gearman::packet::{Request, answer};
+use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -49,6 +49,29 @@ fn two_at_once_are_both_served() {
     let mut done: Vec<usize> = lines(&notes).iter().map(|line| line.parse().unwrap()).collect();
     done.sort_unstable();
     assert_eq!(done, (0..200).collect::<Vec<_>>());
+}
+
+/// A server that has job after job, short ones or long ones, does not keep its workers from hearing of another's, nor from
+/// noticing that another has come back.
+#[test]
+fn one_that_is_busy_all_the_time_does_not_hide_another() {
+    const JOBS: usize = 3_000;
+    for steps in ["take 3", "take 15"] {
+        let (busy, mut other) = (Gearmand::start(), Gearmand::start());
+        let manager = acting(&[&busy, &other]).start();
+        wait_serving(&manager, "act");
+        let mut client = busy.client();
+        for _ in 0..JOBS {
+            client.submit(Submission::Background(Priority::Normal), b"act", b"", steps.as_bytes()).unwrap();
+        }
+        assert_eq!(Job::act(&other, "", "say here").result(), b"here");
+        other.kill();
+        let server = other.server();
+        wait_said(&manager, "server_down", &server, 1);
+        other.restart_same_port();
+        assert_eq!(Job::act(&other, "", "say again").result(), b"again");
+        assert!(busy.status("act").unwrap().total > 0, "{steps}: it was not busy all the time");
+    }
 }
 
 /// S1.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use gm_native::gearman::packet::{Assigned, Request, answer};
 
+use nix::sys::signal::Signal;
+
 use crate::scene::library;
 use crate::support::hand_server::{HandServer, Peer};
 use crate::support::manager::{Manager, Setup};
@@ -161,4 +163,21 @@ fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
     peer.skip_to(|packet| packet == Request::EchoReq(b"farewell"));
     assert!(manager.wait_exit().success());
     assert!(!manager.log().contains("no answer to the last ECHO"), "{}", manager.log());
+}
+
+/// S11, S16: whoever has to leave meanwhile waits for it: a server would count it as one more attempt.
+#[test]
+fn a_workload_that_comes_slowly_is_not_cut_by_a_deploy() {
+    let server = HandServer::listen();
+    let manager = played(&[&server], "stop_timeout = 2");
+    let mut peer = server.accept_worker();
+    let (packet, result) = job(b"H:slow:1", 2_000_000, true);
+    let (first, rest) = packet.split_at(1_000_000);
+    peer.send(first);
+    manager.signal(Signal::SIGHUP);
+    let _heir = server.accept_worker();
+    manager.wait_event("worker_leaving", |_| true);
+    // For longer than its last answers are waited for.
+    send_slowly(&mut peer, rest, 10, Duration::from_millis(300));
+    assert!(peer.next_end() == (b"H:slow:1".to_vec(), Some(result)));
 }

@@ -6,6 +6,8 @@ use super::{HEADER_LEN, Kind, Magic, PacketError};
 const USUAL: usize = 16 * 1024;
 /// With less room than this at its end the buffer is worth tidying before the next read.
 const WORTH_READING: usize = 4 * 1024;
+/// What is kept of a job that is too long: more than its handle, function and unique id take.
+const KEPT: usize = 8 * 1024;
 
 /// A whole packet, borrowed from its [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +16,18 @@ pub struct Packet<'a> {
     pub kind: Kind,
     /// What follows the header.
     pub body: &'a [u8],
+    /// How many bytes more it had, which were thrown away ([`Decoder::cutting_jobs`]).
+    pub missing: usize,
 }
 
 /// A header that was found good.
 #[derive(Clone, Copy)]
 struct Header {
     kind: Kind,
+    /// Of the body, as far as it is kept.
     len: usize,
+    /// What comes behind that and is not kept.
+    missing: usize,
 }
 
 /// Turns bytes into packets, without reading them itself.
@@ -31,6 +38,7 @@ struct Header {
 pub struct Decoder {
     magic: Magic,
     max_packet: usize,
+    cuts_jobs: bool,
     buffer: Vec<u8>,
     /// Where the first byte not yet handed out is.
     start: usize,
@@ -38,13 +46,23 @@ pub struct Decoder {
     end: usize,
     /// The header at `start`, once checked.
     header: Option<Header>,
+    /// Bytes of the packet at `start` that came and were not kept.
+    dropped: usize,
 }
 
 impl Decoder {
     /// A decoder for packets of one direction, whose bodies are at most `max_packet` bytes long.
     #[must_use]
     pub fn new(magic: Magic, max_packet: usize) -> Self {
-        Self { magic, max_packet, buffer: Vec::new(), start: 0, end: 0, header: None }
+        let (buffer, header) = (Vec::new(), None);
+        Self { magic, max_packet, cuts_jobs: false, buffer, start: 0, end: 0, header, dropped: 0 }
+    }
+
+    /// A job beyond the limit is no error, and is handed out without the end of its workload: so whoever submitted it can
+    /// be told. To end the connection would give it to the next worker, and so on.
+    #[must_use]
+    pub fn cutting_jobs(self) -> Self {
+        Self { cuts_jobs: true, ..self }
     }
 
     /// Room to read into, never empty. Call [`next`](Self::next) to its end first: what was not taken stays in memory.
@@ -68,6 +86,19 @@ impl Decoder {
     /// Says that the first `count` bytes of [`space`](Self::space) were filled.
     pub fn advance(&mut self, count: usize) {
         self.end = (self.end + count).min(self.buffer.len());
+        self.drop_missing();
+    }
+
+    /// Throws away what came of the packet at the front and is not kept.
+    fn drop_missing(&mut self) {
+        let Some(Ok(header)) = self.front().filter(|_| self.cuts_jobs) else { return };
+        let kept = self.start + HEADER_LEN + header.len;
+        let count = self.end.saturating_sub(kept).min(header.missing - self.dropped);
+        if count > 0 {
+            self.buffer.copy_within(kept + count..self.end, kept);
+            self.end -= count;
+            self.dropped += count;
+        }
     }
 
     /// The next whole packet; `None` when more bytes are needed first.
@@ -82,14 +113,15 @@ impl Decoder {
         }
         let Some(front) = self.front() else { return Ok(None) };
         let header = *self.header.insert(front?);
-        let whole = HEADER_LEN + header.len;
-        if self.end - self.start < whole {
+        self.drop_missing();
+        if self.lacks_some(header) {
             return Ok(None);
         }
+        let whole = HEADER_LEN + header.len;
         let body = self.start + HEADER_LEN..self.start + whole;
         self.start += whole;
-        self.header = None;
-        Ok(Some(Packet { kind: header.kind, body: &self.buffer[body] }))
+        (self.header, self.dropped) = (None, 0);
+        Ok(Some(Packet { kind: header.kind, body: &self.buffer[body], missing: header.missing }))
     }
 
     /// Bytes that came and were not handed out: not zero at the end of a connection means that a packet was cut short.
@@ -103,9 +135,13 @@ impl Decoder {
     pub fn is_partial(&self) -> bool {
         match self.front() {
             None => true,
-            Some(Ok(header)) => self.pending() < HEADER_LEN + header.len,
+            Some(Ok(header)) => self.lacks_some(header),
             Some(Err(_)) => false,
         }
+    }
+
+    fn lacks_some(&self, header: Header) -> bool {
+        self.pending() < HEADER_LEN + header.len || self.dropped < header.missing
     }
 
     /// The header at the front, once its bytes are there.
@@ -129,7 +165,11 @@ impl Decoder {
         }
         let claimed = u32::from_be_bytes([l0, l1, l2, l3]);
         match usize::try_from(claimed) {
-            Ok(len) if len <= max => Ok(Header { kind, len }),
+            Ok(len) if len <= max => Ok(Header { kind, len, missing: 0 }),
+            Ok(len) if self.cuts_jobs && kind.is_job() => {
+                let kept = len.min(KEPT);
+                Ok(Header { kind, len: kept, missing: len - kept })
+            }
             _ => Err(PacketError::TooLong { kind, claimed, max }),
         }
     }

@@ -130,6 +130,11 @@ impl Kind {
             Way::Response => matches!(magic, Magic::Response),
         }
     }
+
+    /// Whether it gives a worker a job.
+    pub(super) const fn is_job(self) -> bool {
+        matches!(self, Self::JobAssign | Self::JobAssignUniq | Self::JobAssignAll)
+    }
 }
 
 impl fmt::Display for Kind {

@@ -144,6 +144,31 @@ fn an_error_about_something_else_leaves_the_grab_alone() {
     assert!(!idle.may_ask(ms(60_000)), "no GRAB was out");
 }
 
+/// S17: whatever was said instead of an answer. What is sent behind it is answered behind it.
+#[test]
+fn a_grab_that_is_never_answered_is_sent_again() {
+    let mut talk = registered();
+    talk.hear(Heard::Echo, ms(2));
+    talk.asked(ms(10));
+    assert_eq!(talk.hear(Heard::Error(b"JOB_NOT_FOUND"), ms(11)), Next::Superseded);
+    assert_eq!(talk.due(ms(1010), Duration::ZERO, TIMEOUT, true), Due::Echo);
+    talk.echo_sent(ms(1010));
+    let mut answered = talk.clone();
+    assert_eq!(answered.hear(Heard::NoJob, ms(1020)), Next::Sleep);
+    answered.hear(Heard::Echo, ms(1021));
+    assert!(!answered.may_ask(ms(1021)), "it is asleep");
+    talk.hear(Heard::Echo, ms(1020));
+    assert!(talk.may_ask(ms(1020)) && !talk.uses_old_grab());
+    // An ECHO that was sent before the GRAB says nothing of it.
+    let mut before = registered();
+    before.hear(Heard::Echo, ms(2));
+    before.echo_sent(ms(5));
+    before.asked(ms(10));
+    assert_eq!(before.due(ms(1010), Duration::ZERO, TIMEOUT, true), Due::Nothing);
+    before.hear(Heard::Echo, ms(1020));
+    assert!(!before.may_ask(ms(1020)));
+}
+
 /// S17: in answer to the greeting. Which of its packets the server does not know comes out in time.
 #[test]
 fn the_form_of_grab_that_a_server_knows_is_found() {

@@ -89,6 +89,48 @@ fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
     }
 }
 
+/// A job that is too long comes without its end, wherever the stream is cut, and what follows is not lost.
+#[test]
+fn a_job_that_is_too_long_is_cut_where_that_is_wanted() {
+    const MAX: usize = 20_000;
+    let long = vec![b'w'; MAX];
+    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &long };
+    let short = Assigned { workload: b"work", ..job };
+    let mut stream = Vec::new();
+    answer::job_assign_uniq(&mut stream, &short).unwrap();
+    for (handle, workload) in [(b"H:a:1", &long[..]), (b"H:a:2", &long[..]), (b"H:a:3", b"work")] {
+        answer::job_assign_uniq(&mut stream, &Assigned { handle, workload, ..job }).unwrap();
+    }
+    stream.extend(answer::NOOP);
+    for piece in [1, 7, 100, 4096, 8191, 30_000, stream.len()] {
+        let mut decoder = Decoder::new(Magic::Response, MAX).cutting_jobs();
+        let mut seen = Vec::new();
+        for bytes in stream.chunks(piece) {
+            feed(&mut decoder, bytes, usize::MAX);
+            while let Some(packet) = decoder.next().unwrap() {
+                let missing = packet.missing;
+                match FromServer::parse(packet).unwrap() {
+                    FromServer::JobAssignUniq(job) => {
+                        seen.push((job.handle.to_vec(), job.workload.len() + missing, missing > 0));
+                    }
+                    other => assert_eq!(other, FromServer::Noop),
+                }
+            }
+        }
+        let expected = [("H:a:1", 4, false), ("H:a:1", MAX, true), ("H:a:2", MAX, true), ("H:a:3", 4, false)];
+        let expected = expected.map(|(handle, length, cut)| (handle.as_bytes().to_vec(), length, cut));
+        assert_eq!((seen.as_slice(), decoder.pending()), (&expected[..], 0), "pieces of {piece}");
+    }
+    // Nothing of it is kept while nobody takes what came, nor is memory taken for what is claimed.
+    let mut decoder = Decoder::new(Magic::Response, MAX).cutting_jobs();
+    feed(&mut decoder, &header(b"\0RES", 31, u32::MAX), usize::MAX);
+    (0..1000).for_each(|_| feed(&mut decoder, &[b'w'; 10_000], usize::MAX));
+    assert!(decoder.is_partial() && decoder.pending() < MAX && decoder.memory() < 2 * MAX, "{}", decoder.memory());
+    let mut other = Decoder::new(Magic::Response, MAX).cutting_jobs();
+    feed(&mut other, &header(b"\0RES", 17, u32::MAX), usize::MAX);
+    assert!(matches!(other.next(), Err(PacketError::TooLong { .. })), "only jobs are answered");
+}
+
 #[test]
 fn the_sentences_are_plain_text() {
     let magic = PacketError::Magic { expected: Magic::Response, found: *b"\x1b[2J" };

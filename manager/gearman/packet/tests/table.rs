@@ -294,7 +294,7 @@ fn missing_arguments_are_errors() {
     for &(kind, expected) in least {
         for found in 1..=expected {
             let body = vec!["1"; found].join("\0");
-            let packet = Packet { kind, body: body.as_bytes() };
+            let packet = Packet { kind, body: body.as_bytes(), missing: 0 };
             let wanted = (found < expected).then_some(PacketError::MissingArguments { kind, found, expected });
             if kind.travels_as(Magic::Request) {
                 assert_eq!(Request::parse(packet).err(), wanted);
@@ -309,7 +309,7 @@ fn missing_arguments_are_errors() {
 #[test]
 fn a_view_refuses_what_travels_the_other_way() {
     for &kind in Kind::ALL {
-        let packet = Packet { kind, body: b"1\x001\x001\x001\x001\x001\x001\x001" };
+        let packet = Packet { kind, body: b"1\x001\x001\x001\x001\x001\x001\x001", missing: 0 };
         let (request, response) = (Request::parse(packet), FromServer::parse(packet));
         assert_eq!(request.is_ok(), kind.travels_as(Magic::Request), "{kind}: {request:?}");
         assert_eq!(response.is_ok(), kind.travels_as(Magic::Response), "{kind}: {response:?}");
@@ -320,7 +320,7 @@ fn a_view_refuses_what_travels_the_other_way() {
 fn odd_numbers_and_names_are_read_as_gearmand_reads_them() {
     let progress = |done: &str, of: &str| {
         let body = format!("h\0{done}\0{of}");
-        let packet = Packet { kind: Kind::WorkStatus, body: body.as_bytes() };
+        let packet = Packet { kind: Kind::WorkStatus, body: body.as_bytes(), missing: 0 };
         match FromServer::parse(packet).unwrap() {
             FromServer::WorkStatus { done, of, .. } => (done, of),
             other => panic!("{other:?}"),
@@ -330,6 +330,6 @@ fn odd_numbers_and_names_are_read_as_gearmand_reads_them() {
     assert_eq!(progress("50.5", "100\0"), (50, 100));
     assert_eq!(progress("99999999999999999999999", "-1"), (u64::MAX, 0));
 
-    let fail = Packet { kind: Kind::WorkFail, body: b"H:a:1\0" };
+    let fail = Packet { kind: Kind::WorkFail, body: b"H:a:1\0", missing: 0 };
     assert_eq!(FromServer::parse(fail), Ok(FromServer::WorkFail { handle: b"H:a:1" }));
 }
