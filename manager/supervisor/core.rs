@@ -65,6 +65,8 @@ pub(super) struct Worker {
     pub connects: Option<Duration>,
     /// Whether it has taken jobs, whatever it does now.
     pub has_served: bool,
+    /// Jobs it had taken when it said so last: when it took no more.
+    pub jobs: u64,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,

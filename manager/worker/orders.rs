@@ -192,7 +192,7 @@ pub enum Word {
         /// The job in which it was forked, where it was in one.
         job: Option<JobName>,
     },
-    /// It takes no more jobs.
+    /// It takes no more jobs. Said once more with the first job that comes all the same.
     Leaving {
         /// How many it has taken.
         jobs: u64,

@@ -239,7 +239,7 @@ impl Worker {
     fn take_packets(&mut self, server: usize) {
         loop {
             let now = clock::now();
-            let Self { line, sessions, functions, page, jobs, titles, handle, .. } = self;
+            let Self { line, sessions, functions, page, jobs, titles, handle, leaving, .. } = self;
             let session = &mut sessions[server];
             let traced = trace::is_wanted(line).then(|| session.name.clone());
             let Some(connection) = session.connection() else { return };
@@ -279,6 +279,9 @@ impl Worker {
                 Next::Run => {
                     let Some(job) = assigned(&packet) else { continue };
                     *jobs += 1;
+                    if *jobs == 1 && leaving.is_some() {
+                        line.say(&Word::Leaving { jobs: *jobs });
+                    }
                     handle.clear();
                     handle.extend_from_slice(job.handle);
                     if missing > 0 {

@@ -100,6 +100,11 @@ impl Core {
         if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
             return 0;
         }
+        // Its end, which is near since it can have no job, tells how long the next one waits.
+        let fails = |worker: &Worker| worker.key == *key && !worker.has_served && worker.may_have_failed();
+        if self.workers.values().any(fails) {
+            return 0;
+        }
         let of_group = self.workers.values().filter(|worker| worker.key == *key);
         let loading = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
         let mut room = LOADING.saturating_sub(loading).min(self.isolation_room(key));
@@ -124,12 +129,16 @@ impl Core {
         functions.chain(self.groups_failing.get(key)).any(|backoff| backoff.is_on_trial(now, healthy_after))
     }
 
-    /// One at a time, until one with the function has outlived the last wait.
+    /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
+    /// long the next waits.
     fn trial_room(&self, key: &Key, function: Option<&String>, trial: Duration, now: Duration) -> usize {
         let of_it = |worker: &&Worker| match function {
             Some(function) => worker.functions.iter().any(|(name, _)| name == function),
             None => worker.key == *key,
         };
+        if self.workers.values().filter(of_it).any(Worker::may_have_failed) {
+            return 0;
+        }
         let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
         let proven =
             |worker: &&Worker| matches!(worker.life, Life::Serving { since } if now >= since.saturating_add(trial));

@@ -33,9 +33,8 @@ impl Core {
             _ => {}
         }
         if obituary.verdict == Verdict::Left {
-            // Whoever could say that it left was judged then.
-            if worker.life.is_live() {
-                self.leaves_early(&worker, obituary.jobs, now);
+            if worker.leaves_by_itself() {
+                self.leaves_early(&worker, obituary.jobs.max(worker.jobs), now);
             }
             return self.tell(left(&worker, obituary));
         }
@@ -80,18 +79,13 @@ impl Core {
         fails
     }
 
-    /// A worker says that it takes no more jobs. Where nobody has told it to, that is judged now: its successor starts
-    /// before it has gone.
+    /// A worker says that it takes no more jobs. A last one may come all the same, so what that says of it is judged at
+    /// its end.
     pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
-        let by_itself = self.workers.get(&id).is_some_and(|worker| worker.life.is_live());
-        self.happens(id, Happening::Leaves, now);
-        // Taken out, so that it can be looked at while others are changed.
-        if let Some(worker) = self.workers.remove(&id) {
-            if by_itself {
-                self.leaves_early(&worker, jobs, now);
-            }
-            self.workers.insert(id, worker);
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.jobs = jobs;
         }
+        self.happens(id, Happening::Leaves, now);
     }
 
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
@@ -201,6 +195,16 @@ impl Worker {
     /// Its function, where it has only one.
     fn only(&self) -> Option<&(String, String)> {
         self.functions.first().filter(|_| self.functions.len() == 1)
+    }
+
+    /// Whether nobody has told it to leave, and it does, or did without a word.
+    fn leaves_by_itself(&self) -> bool {
+        self.life.is_live() || matches!(self.life, Life::Leaving { why: Why::ByItself, .. })
+    }
+
+    /// Whether its end will tell that it has failed to start, unless a last job comes.
+    pub(super) fn may_have_failed(&self) -> bool {
+        !self.life.is_live() && self.leaves_by_itself() && (!self.has_served || self.jobs == 0)
     }
 
     /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.

@@ -68,7 +68,7 @@ impl Core {
         let there: Vec<(WorkerId, Key, Trial)> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.life.is_live())
+            .filter(|(_, worker)| worker.life.is_live() || worker.may_have_failed())
             .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.trial.clone()?)))
             .collect();
         let is_wanted = |key: &Key, trial: &Trial| {

@@ -39,6 +39,7 @@ impl Core {
                 reached: now,
                 connects: None,
                 has_served: false,
+                jobs: 0,
                 born: now,
                 pid: None,
                 generation,

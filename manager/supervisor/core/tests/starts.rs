@@ -429,6 +429,31 @@ fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
     assert_eq!(busy.told(|event| matches!(event, Event::LeftEarly { .. } | Event::BackingOff { .. })), 0);
 }
 
+/// An order to leave may come just when a first job does.
+#[test]
+fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
+    let blamed = |event: &Event| matches!(event, Event::LeftEarly { .. } | Event::BackingOff { .. });
+    let mut stage = two_functions();
+    for number in 0..20 {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(1)).did();
+        stage.says(id, Word::Leaving { jobs: 0 });
+        assert_eq!(stage.did(), ["start a"], "{number}: its successor is ready when it goes");
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started).ends(id, obituary(End::Exit(0), Verdict::Left, 1)).did();
+    }
+    assert_eq!(stage.told(blamed), 0);
+    // Where others have failed before, its end is waited for, unless it has a job, which may take long.
+    says_farewell(&mut stage, 1, 0);
+    let id = *stage.ids().last().unwrap();
+    stage.serves(id).later(Duration::from_millis(1)).did();
+    stage.says(id, Word::Leaving { jobs: 0 });
+    assert_eq!(stage.did(), [""; 0]);
+    stage.says(id, Word::Leaving { jobs: 1 });
+    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.told(blamed), 1);
+}
+
 /// A service manager may send SIGTERM to every process at once.
 #[test]
 fn who_leaves_by_itself_during_a_stop_has_left() {
