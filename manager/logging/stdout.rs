@@ -1,10 +1,13 @@
 //! Standard output: a terminal, a pipe to a service manager, a file.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::patience::Patience;
@@ -12,13 +15,13 @@ use super::sink::Output;
 use super::whole::Whole;
 use crate::system::streams;
 
+/// Between two attempts where the descriptor is said to have room, but not enough for what is to be written.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// The process's standard output, written without the buffer of `std::io::stdout`, which would cut lines.
 #[derive(Debug)]
 pub(super) struct Stdout {
-    file: File,
-    /// A pipe or terminal can be stuck, a file cannot.
-    may_stick: bool,
-    patience: Patience,
+    stream: Stream,
     whole: Whole,
 }
 
@@ -34,38 +37,90 @@ impl Stdout {
     }
 
     fn on(descriptor: OwnedFd) -> io::Result<Self> {
-        let file = File::from(descriptor);
-        let may_stick = !file.metadata()?.is_file();
-        Ok(Self { file, may_stick, patience: Patience::default(), whole: Whole::default() })
+        Ok(Self { stream: Stream::on(descriptor)?, whole: Whole::default() })
     }
 
     pub(super) fn is_terminal(&self) -> bool {
-        self.file.is_terminal()
-    }
-
-    /// Waits until a line can be written. The descriptor is shared with whoever started us, so it is asked and not made
-    /// non-blocking; room for one line is room for `PIPE_BUF` (4096) bytes, and only a longer one can still wait.
-    fn wait(&mut self) -> io::Result<()> {
-        let now = Instant::now();
-        let timeout = PollTimeout::try_from(self.patience.left(now)).unwrap_or(PollTimeout::ZERO);
-        let ready = poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)], timeout)?;
-        if ready == 0 {
-            if timeout != PollTimeout::ZERO {
-                self.patience.exhaust(Instant::now());
-            }
-            return Err(io::Error::new(ErrorKind::WouldBlock, "nobody reads it"));
-        }
-        Ok(())
+        self.stream.file.is_terminal()
     }
 }
 
 impl Output for Stdout {
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.may_stick {
-            self.wait()?;
-        }
-        self.whole.write(&mut self.file, line)
+        self.whole.write(&mut self.stream, line)
     }
+}
+
+/// A descriptor whose reader may be stuck: it is waited for with patience.
+#[derive(Debug)]
+struct Stream {
+    file: File,
+    /// A pipe or terminal can be stuck, a file cannot.
+    may_stick: bool,
+    patience: Patience,
+}
+
+impl Stream {
+    fn on(descriptor: OwnedFd) -> io::Result<Self> {
+        let file = File::from(descriptor);
+        let may_stick = !file.metadata()?.is_file();
+        Ok(Self { file: unblocked(file)?, may_stick, patience: Patience::default() })
+    }
+
+    /// Waits until there is some room.
+    fn wait(&self, until: Instant) -> io::Result<()> {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)], timeout)? {
+            0 => Err(io::Error::new(ErrorKind::WouldBlock, "nobody reads it")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes some of it, as soon as there is room.
+    fn write_until(&mut self, bytes: &[u8], until: Instant) -> io::Result<usize> {
+        loop {
+            self.wait(until)?;
+            match self.file.write(bytes) {
+                // A terminal needs room for more than a byte to take a line end.
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => thread::sleep(PAUSE),
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.may_stick {
+            return self.file.write(bytes);
+        }
+        let began = Instant::now();
+        let patience = self.patience.left(began);
+        self.write_until(bytes, began.checked_add(patience).unwrap_or(began)).inspect_err(|error| {
+            if error.kind() == ErrorKind::WouldBlock && !patience.is_zero() {
+                self.patience.exhaust(Instant::now());
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same terminal or pipe, opened anew so that no write to it waits: one that has room for a few bytes only would hold
+/// up a whole line for as long as nobody reads. The descriptor itself is shared with whoever started us, and is left as it
+/// is. Where it cannot be opened (a socket, or another user's terminal), it is used: nearly always what has room at all
+/// has room for a line, too.
+fn unblocked(file: File) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    if !kind.is_fifo() && !kind.is_char_device() {
+        return Ok(file);
+    }
+    let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(File::options().write(true).custom_flags(flags).open(path).unwrap_or(file))
 }
 
 #[cfg(test)]
@@ -99,6 +154,47 @@ mod tests {
         let mut again = [0; 6];
         reader.read_exact(&mut again).unwrap();
         assert_eq!(&again, b"again\n");
+    }
+
+    /// A terminal with a little room takes a part of a line, and would wait with the rest.
+    #[test]
+    fn a_terminal_nobody_reads_does_not_hold_up() {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let shared = terminal.slave.try_clone().unwrap();
+        let mut stdout = Stdout::on(terminal.slave).unwrap();
+        assert!(stdout.is_terminal());
+        let line = [b"x".repeat(99), b"\n".to_vec()].concat();
+        while stdout.write_line(&line).is_ok() {}
+        for _ in 0..20 {
+            stdout.write_line(&line).unwrap_err();
+        }
+        let flags = nix::fcntl::fcntl(&shared, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK), "others have it as it was");
+
+        // It is read again: what comes next is a line of its own.
+        let mut reader = File::from(terminal.master);
+        let reading = thread::spawn(move || {
+            let (mut text, mut part) = (String::new(), [0; 4096]);
+            while !text.contains("again") {
+                let length = reader.read(&mut part).unwrap();
+                text.push_str(&String::from_utf8_lossy(&part[..length]));
+            }
+            text
+        });
+        while stdout.write_line(b"again\n").is_err() {}
+        let text = reading.join().unwrap();
+        assert!(text.ends_with("\nagain\r\n") || text.ends_with("\nagain"), "{text:?}");
+    }
+
+    /// A line that is longer than what a pipe takes at once.
+    #[test]
+    fn a_pipe_with_room_for_a_part_of_a_line_does_not_hold_up() {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut stdout = Stdout::on(write).unwrap();
+        let line = [b"x".repeat(9_999), b"\n".to_vec()].concat();
+        while stdout.write_line(&line).is_ok() {}
+        stdout.write_line(&line).unwrap_err();
+        drop(read);
     }
 
     #[test]
