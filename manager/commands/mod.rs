@@ -19,6 +19,8 @@ pub mod versions;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
+use nix::sys::signal::SigSet;
+
 use crate::cli::{Cli, Command};
 use crate::plugins::probe;
 use crate::supervisor::{guardian, resolve};
@@ -42,6 +44,9 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
 
 /// Does what the command line says.
 pub fn run(cli: &Cli) -> ExitCode {
+    // Whoever started us may have blocked signals: we would hear neither of a child's end nor of our own, and what we
+    // start would inherit that. Every signal there is can be unblocked.
+    let _ = SigSet::all().thread_unblock();
     let format = |json| if json { Format::Json } else { Format::Text };
     match &cli.command {
         None => run::run(cli),

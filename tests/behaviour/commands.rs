@@ -179,3 +179,20 @@ fn help_and_version_are_printed() {
         assert!(help.contains(part), "no {part} in\n{help}");
     }
 }
+
+/// Whoever starts a command may have blocked signals: its child's end is seen all the same, as is the user's wish to stop.
+#[test]
+fn commands_hear_signals_that_whoever_started_them_has_blocked() {
+    let library = crate::scene::library();
+    for (verb, data, told) in [("check", None, "serves act"), ("call", Some("say done"), "done")] {
+        let mut command = Command::new("env");
+        command.args(["--block-signal=CHLD", "--block-signal=TERM", env!("CARGO_BIN_EXE_gm-native"), verb]);
+        // Of the functions in it, the one that its file is named for.
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("act.so");
+        std::fs::copy(&library, &file).unwrap();
+        let finished = run(command.arg(&file).args(data), b"", DEADLINE);
+        let finished = finished.unwrap_or_else(|hung| panic!("{verb} hung: {hung:?}"));
+        assert!(finished.code() == Some(0) && finished.out().contains(told), "{finished:?}");
+    }
+}

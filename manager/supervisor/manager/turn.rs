@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -33,9 +32,7 @@ pub(super) enum Caught {
 pub(super) struct Signals([(Caught, Signal); 6]);
 
 impl Signals {
-    /// Whoever started the manager may have blocked them: it would hear neither of a child's end nor of its own.
     pub fn listen() -> std::io::Result<Self> {
-        SigSet::all().thread_unblock()?;
         let kind = |caught| match caught {
             Caught::Child => SignalKind::child(),
             Caught::Terminate => SignalKind::terminate(),
