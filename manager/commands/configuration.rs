@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 
@@ -129,9 +129,21 @@ fn working_directory() -> std::io::Result<PathBuf> {
     }
 }
 
-/// Without `.` and `//`. `..` and links are kept, since what is above a link is not what stands before it.
+/// Without `.` and `//`, and without `..` behind a directory, which need not be on the way for ever: it may be an old
+/// release. Links are kept, and a `..` behind one, since what is above a link is not what stands before it.
 fn absolute(here: &Path, path: &Path) -> PathBuf {
-    here.join(path).components().collect()
+    let mut at = PathBuf::new();
+    for part in here.join(path).components() {
+        let leads_back = part == Component::ParentDir
+            && at.file_name().is_some()
+            && at.symlink_metadata().is_ok_and(|found| found.is_dir());
+        if leads_back {
+            at.pop();
+        } else {
+            at.push(part);
+        }
+    }
+    at
 }
 
 /// Whether two paths lead to one file or directory.
@@ -142,7 +154,7 @@ pub(super) fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Makes paths absolute, and says what the manager is called and where its state and socket are.
 fn located(mut origin: Origin, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
-    config.resolve_paths(&origin.here);
+    config.resolve_paths(|path| absolute(&origin.here, path));
     let (identity, usual) = origin.found.take().unwrap_or_else(|| {
         let identity = origin.file().map_or_else(|| Identity::WorkerDirs(config.worker_dirs.clone()), Identity::Config);
         let usual = default_state_dir(&identity.instance());
@@ -205,6 +217,25 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// H10: a release that is on the way only to come back from it may be removed.
+    #[test]
+    fn what_need_not_be_on_the_way_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("releases/1")).unwrap();
+        std::os::unix::fs::symlink("releases/1", root.join("current")).unwrap();
+        for (path, expected) in [
+            ("releases/1/../../current/gm.ini", "current/gm.ini"),
+            ("./releases/.././/gm.ini", "gm.ini"),
+            ("current/../gm.ini", "current/../gm.ini"),
+            ("current/../../gm.ini", "current/../../gm.ini"),
+            ("gone/../gm.ini", "gone/../gm.ini"),
+        ] {
+            assert_eq!(absolute(&root, Path::new(path)), root.join(expected), "{path}");
+        }
+        assert_eq!(absolute(&root, Path::new("/../gm.ini")), Path::new("/../gm.ini"));
+    }
 
     /// A configuration may be deployed by a link that is changed: that names no other manager.
     #[test]

@@ -15,8 +15,8 @@ use crate::config::{Config, Finding};
 use crate::plan::plan;
 use crate::plugins::scan;
 use crate::supervisor::Manager;
-use crate::system::daemonize::{Announce, close_inherited, daemonize};
-use crate::system::errors::{dangling, reason, reason_at};
+use crate::system::daemonize::{Announce, close_inherited, daemonize, keep_own_rights};
+use crate::system::errors::{dangling, reason, reason_at, shown};
 use crate::system::privileges::RunUser;
 use crate::system::service::Service;
 
@@ -58,6 +58,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
     if configuration.config.daemon {
         close_inherited();
     }
+    keep_own_rights();
     // Before there is a thread or a child, and by the process that the service manager has started.
     let service = Service::from_env();
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
@@ -129,12 +130,10 @@ fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)>
 pub(super) fn check_directories(config: &Config) -> Result<(), String> {
     let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
     if missing.len() == config.worker_dirs.len() {
-        let dirs: Vec<String> = missing.iter().map(|dir| missing_directory(dir)).collect();
-        let text = format!(
-            "worker_dir {}: create it and copy libraries there, or name another with -w DIR",
-            dirs.join(" and ")
-        );
-        return Err(said_by(config, "worker_dir", &text));
+        let advice = "create it and copy libraries there, or name another with -w DIR";
+        let sentence =
+            |dir: &&PathBuf| said_by(config, "worker_dir", &format!("worker_dir {}: {advice}", missing_directory(dir)));
+        return Err(missing.iter().map(sentence).collect::<Vec<_>>().join("\n"));
     }
     Ok(())
 }
@@ -155,12 +154,14 @@ pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> St
 fn dump(configuration: &Configuration) -> ExitCode {
     let config = &configuration.config;
     let scan = scan::scan(&config.worker_dirs);
-    let found: Vec<String> = scan.candidates.into_keys().map(String::from).collect();
+    let found: Vec<String> = scan.candidates.keys().map(ToString::to_string).collect();
     let plan = plan(config, &found, &BTreeMap::new());
     let mut text = config.dump();
     text.extend_from_slice(plan.to_string().as_bytes());
     let of_files =
-        scan.failed_dirs.into_iter().map(|(_, why)| why).chain(scan.warnings.iter().map(ToString::to_string));
+        scan.failed_dirs.iter().map(|(_, why)| why.clone()).chain(scan.warnings.iter().map(ToString::to_string));
+    let missed = scan.missed().map(|obstacle| format!("{} {}", shown(&obstacle.path), obstacle.reason));
+    let of_files = of_files.chain(missed);
     let missing = plan.missing.iter().map(ToString::to_string);
     let warnings = configuration.warnings.iter().cloned().chain(of_files).chain(missing);
     warnings.for_each(|warning| eprintln!("gm-native: warning: {warning}"));
@@ -177,7 +178,7 @@ fn serve(prepared: Prepared, announce: Announce) -> u8 {
         }
     };
     let local = tokio::task::LocalSet::new();
-    let code = local.block_on(&runtime, Manager::run((prepared.setup)(announce)));
+    let code = local.block_on(&runtime, Manager::run(prepared(announce)));
     // A scan of a directory that hangs must not hold up the end.
     runtime.shutdown_background();
     code

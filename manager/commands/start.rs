@@ -10,10 +10,10 @@ use crate::logging::{Level, Logger, OpenError};
 use crate::plugins::marks::Marks;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{Tools, log_target};
-use crate::supervisor::{Reread, Setup};
+use crate::supervisor::{Held, Reread, Setup};
 use crate::system::daemonize::Announce;
 use crate::system::errors::reason;
-use crate::system::lock::{StateLock, StateLockError};
+use crate::system::lock::{LockSeen, StateLock, StateLockError};
 use crate::system::pid_file::PidFile;
 use crate::system::private_dir::Refusal;
 use crate::system::privileges::RunUser;
@@ -21,12 +21,8 @@ use crate::system::service::Service;
 use crate::system::spawn::Program;
 use crate::system::{directory, private_dir};
 
-/// What has to be held as long as the manager runs.
-pub(super) struct Prepared {
-    pub(super) setup: Box<dyn FnOnce(Announce) -> Setup>,
-    _pid_file: Option<PidFile>,
-    _lock: StateLock,
-}
+/// A manager that lacks only whom to tell that it serves.
+pub(super) type Prepared = Box<dyn FnOnce(Announce) -> Setup>;
 
 /// Opens everything that may need root, tries what the user it is to run as needs, and drops root.
 pub(super) fn prepare(
@@ -59,9 +55,18 @@ pub(super) fn prepare(
         Ok((read.config, read.warnings))
     });
     let instance = identity.instance();
-    let setup =
-        move |announce| Setup { tools, warnings, announce, service, instance, state_dir, control, foreground, reread };
-    Ok(Prepared { setup: Box::new(setup), _pid_file: pid_file, _lock: lock })
+    let held = Held { pid_file, lock };
+    Ok(Box::new(move |announce| Setup {
+        tools,
+        warnings,
+        announce,
+        service,
+        instance,
+        held,
+        control,
+        foreground,
+        reread,
+    }))
 }
 
 /// What is said of a log in a directory that the manager's user may not write.
@@ -122,8 +127,16 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     let Configuration { config, identity, state_dir, .. } = configuration;
     let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
     alone()?;
+    // Whoever's it is: what is said of the directory would be to no purpose.
+    if let Some(seen) = LockSeen::look(state_dir).filter(LockSeen::is_held) {
+        return Err(said_by(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
+    }
     private_dir::state(state_dir, user).map_err(|refusal| {
-        let or = if matches!(refusal, Refusal::Failed(_) | Refusal::NoDirectory) { ";" } else { ", or" };
+        let or = if matches!(refusal, Refusal::Failed(_) | Refusal::NoDirectory | Refusal::Link { .. }) {
+            ";"
+        } else {
+            ", or"
+        };
         let text =
             format!("the state directory {} {refusal}{or} name another with --state-dir DIR", state_dir.display());
         said_by(config, "state_dir", &text)

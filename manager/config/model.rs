@@ -194,9 +194,8 @@ impl Config {
         self.dedicated_count.unwrap_or(u32::from(self.count == 0))
     }
 
-    /// Makes every path absolute; needed before the working directory becomes `/`. `.` is taken out, `..` is left,
-    /// since what is above a symlink is not what stands before it.
-    pub fn resolve_paths(&mut self, cwd: &Path) {
+    /// Makes every path absolute; needed before the working directory becomes `/`.
+    pub fn resolve_paths(&mut self, absolute: impl Fn(&Path) -> PathBuf) {
         let mut paths: Vec<&mut PathBuf> = self.worker_dirs.iter_mut().collect();
         paths.extend(self.pid_file.as_mut());
         paths.extend(self.state_dir.as_mut());
@@ -205,7 +204,7 @@ impl Config {
             paths.push(path);
         }
         for path in paths {
-            *path = cwd.join(&*path).components().collect();
+            *path = absolute(path);
         }
     }
 }
@@ -224,7 +223,7 @@ mod tests {
             control: Some("/run/gm.sock".into()),
             ..Config::default()
         };
-        config.resolve_paths(Path::new("/srv/app"));
+        config.resolve_paths(|path| Path::new("/srv/app").join(path).components().collect());
         let texts: Vec<_> = config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
         assert_eq!(texts, ["/srv/app/workers", "/opt/w", "/srv/app/../other"]);
         assert_eq!(config.pid_file.as_deref(), Some(Path::new("/srv/app/gm.pid")));
@@ -233,7 +232,7 @@ mod tests {
         assert_eq!(config.control.as_deref(), Some(Path::new("/run/gm.sock")));
 
         let once = config.clone();
-        config.resolve_paths(Path::new("/elsewhere"));
+        config.resolve_paths(|path| Path::new("/elsewhere").join(path));
         assert_eq!(config, once);
     }
 

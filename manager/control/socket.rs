@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::system::errors::reason;
+use crate::system::errors::reason_at;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{
@@ -51,7 +51,7 @@ pub enum BindError {
         path: PathBuf,
     },
     /// The system refused.
-    #[error("cannot bind control socket {}: {}", path.display(), reason(.source))]
+    #[error("cannot bind control socket {}: {}", path.display(), reason_at(path, .source))]
     Failed {
         /// The socket.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::Target;
+use crate::system::errors::reason;
 
 /// How many lines were lost since a target last worked, and where and why the first of them was. By the time they are
 /// told, a reload may have changed the target.
@@ -14,10 +15,10 @@ pub(super) struct Lost {
 
 impl Lost {
     /// Counts one more. Of an outage the first reason is the one to know.
-    pub(super) fn count(&mut self, target: Option<&Target>, reason: impl Display) {
+    pub(super) fn count(&mut self, target: Option<&Target>, error: impl Display) {
         if self.lines == 0 {
             let target = target.map_or_else(|| "the log".into(), ToString::to_string);
-            self.reason = format!("{target}: {reason}");
+            self.reason = format!("{target}: {}", reason(&error));
         }
         self.lines += 1;
     }
@@ -42,7 +43,7 @@ mod tests {
         let mut lost = Lost::default();
         assert_eq!(lost.sentence(), None);
         let target = Target::File("/var/log/gm.log".into());
-        lost.count(Some(&target), "No space left on device");
+        lost.count(Some(&target), std::io::Error::from(nix::errno::Errno::ENOSPC));
         let told = "1 log line was lost: log file /var/log/gm.log: No space left on device";
         assert_eq!(lost.sentence().unwrap(), told);
         lost.count(Some(&Target::Stdout), "Input/output error");

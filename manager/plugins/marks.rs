@@ -88,6 +88,14 @@ impl Marks {
         self.write()
     }
 
+    /// Writes what there is to a new state directory.
+    ///
+    /// # Errors
+    /// As [`Marks::set_bad`].
+    pub fn save(&self) -> io::Result<()> {
+        if self.content.bad.is_empty() && self.content.pinned.is_empty() { Ok(()) } else { self.write() }
+    }
+
     fn write(&self) -> io::Result<()> {
         state_file::write(&self.file, FORMAT, &self.content)
     }

@@ -227,6 +227,11 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
 }
 
 impl Scan {
+    /// What has the name of a function's library and is none, where nothing else serves that function.
+    pub fn missed(&self) -> impl Iterator<Item = &Obstacle> {
+        self.obstacles.iter().filter(|obstacle| !self.candidates.contains_key(&obstacle.function))
+    }
+
     /// One directory's functions; the rest of its files go to `not_taken`.
     fn directory(&mut self, dir: &Path, real: &Path, entries: Vec<(OsString, What)>) -> Vec<Candidate> {
         let mut taken = Vec::new();

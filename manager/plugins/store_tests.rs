@@ -203,7 +203,10 @@ fn a_store_that_is_somebody_elses_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     symlink("/tmp", tmp.path().join("store")).unwrap();
     let error = Store::open(tmp.path()).unwrap_err().to_string();
-    assert_eq!(error, format!("cannot use {}/store: it is not a directory", tmp.path().display()));
+    assert_eq!(
+        error,
+        format!("cannot use {}/store: it is a link to /tmp, which is not followed", tmp.path().display())
+    );
 
     let tmp = tempfile::tempdir().unwrap();
     fs::create_dir(tmp.path().join("store")).unwrap();

@@ -149,11 +149,19 @@ impl Watch {
                     "{} cannot be watched: {}; changes in it are seen at the next re-scan only (raise \
                      fs.inotify.max_user_watches where that is the limit)",
                     dir.display(),
-                    reason(&error)
+                    words(&error)
                 )),
             }
         }
         failures
+    }
+}
+
+/// What it says, without the paths in the notation of a program.
+fn words(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => reason(error),
+        _ => reason(error),
     }
 }
 

@@ -123,7 +123,7 @@ impl Catalog {
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
-        for obstacle in scan.obstacles.iter().filter(|o| !scan.candidates.contains_key(&o.function)) {
+        for obstacle in scan.missed() {
             out.events.extend(self.in_the_way(obstacle, now));
         }
         for (name, candidate) in &scan.candidates {

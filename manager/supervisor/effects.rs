@@ -234,6 +234,13 @@ impl Effects {
         self.tell(&Event::Trouble { text });
     }
 
+    /// The state directory is a new one: what was remembered of versions is written there.
+    pub fn remember_again(&mut self) {
+        if let Err(error) = self.marks.save() {
+            self.trouble(format!("what is known of versions cannot be written: {}", reason(&error)));
+        }
+    }
+
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
         self.children.values().filter_map(Child::deadline).chain(self.scan_at).chain(self.guardian.due()).min()

@@ -47,6 +47,9 @@ pub enum Event {
     },
     /// A file in worker_dir whose name or kind is not that of a library.
     FileNotTaken {
+        /// Whether by its name it would be the library of a function that is not there.
+        #[serde(skip)]
+        is_missed: bool,
         /// Where.
         path: String,
         /// Why; follows the path.
@@ -402,6 +405,7 @@ impl Event {
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
             Self::Reloaded { .. } | Self::WorkerOutgrown { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
+            Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
             Self::WorkerLeaving { .. } | Self::WorkerLeft { .. } => Level::Proc,
         }

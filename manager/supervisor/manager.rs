@@ -1,5 +1,6 @@
 //! The loop itself: one thread, one runtime, one place where anything happens.
 
+mod places;
 mod reload;
 mod turn;
 
@@ -12,7 +13,7 @@ use tokio::task::yield_now;
 use super::core::{Core, Input};
 use super::effects::{After, Effects, Tools};
 use super::event::Event;
-use crate::control::{Incoming, Listener, Reply, Request, Server};
+use crate::control::{Incoming, Reply, Request};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watch::{Notice, Notices};
 use crate::system::clock;
@@ -20,6 +21,8 @@ use crate::system::daemonize::Announce;
 use crate::system::errors::reason;
 use crate::system::service::Service;
 use crate::version;
+pub use places::Held;
+use places::{Control, Places};
 use reload::Reloads;
 pub use reload::Reread;
 use turn::{Caught, News, Signals, Sources};
@@ -41,8 +44,8 @@ pub struct Setup {
     pub service: Service,
     /// What it is called.
     pub instance: String,
-    /// Where its state is.
-    pub state_dir: PathBuf,
+    /// What it holds already.
+    pub held: Held,
     /// Where commands find it.
     pub control: PathBuf,
     /// Whether a terminal's hang-up is a stop.
@@ -64,6 +67,7 @@ pub struct Manager {
     due: Option<Duration>,
     rescan: Option<Duration>,
     reloads: Reloads,
+    places: Places,
     /// Where changes of the worker directories come in.
     notices: Option<Notices>,
     /// When what is being written is looked at.
@@ -76,15 +80,12 @@ impl Manager {
     pub async fn run(setup: Setup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let Setup { mut tools, warnings, announce, service, instance, state_dir, control, foreground, reread } = setup;
-        let feed = tools.feed.clone();
-        let opened = Listener::bind(&control)
-            .map_err(|error| error.to_string())
-            .and_then(|listener| Server::start(listener, feed, sender).map_err(|error| error.to_string()))
-            .and_then(|server| {
-                Ok((server, Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?))
-            });
-        let (server, signals) = match opened {
+        let Setup { mut tools, warnings, announce, service, instance, held, control, foreground, reread } = setup;
+        let opened = Control::open(control, tools.feed.clone(), sender).and_then(|control| {
+            let signals = Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
+            Ok((Places::new(held, control), signals))
+        });
+        let (places, signals) = match opened {
             Ok(both) => both,
             Err(error) => return give_up(&mut tools.logger, announce, 1, &error),
         };
@@ -104,9 +105,22 @@ impl Manager {
         let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
-        let mut manager =
-            Self { core, effects, announce, service, instance, foreground, due, rescan, reloads, notices, settle, end };
-        manager.begin(&state_dir, warnings);
+        let mut manager = Self {
+            core,
+            effects,
+            announce,
+            service,
+            instance,
+            foreground,
+            due,
+            rescan,
+            reloads,
+            places,
+            notices,
+            settle,
+            end,
+        };
+        manager.begin(warnings);
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
         while manager.end.is_none() {
@@ -117,17 +131,20 @@ impl Manager {
             yield_now().await;
         }
         let code = manager.end.unwrap_or_default();
+        let Places { held, control, .. } = manager.places;
         let mut logger = manager.effects.finish().await;
-        server.close().await;
+        control.close().await;
         logger.retry();
+        // Not before there is nothing left of it.
+        drop(held);
         code
     }
 
-    fn begin(&mut self, state_dir: &std::path::Path, warnings: Vec<String>) {
+    fn begin(&mut self, warnings: Vec<String>) {
         self.effects.tell(&Event::Starting {
             version: version::WITH_REVISION.into(),
             instance: self.instance.clone(),
-            state_dir: state_dir.display().to_string(),
+            state_dir: self.places.held.lock.dir().display().to_string(),
         });
         warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
         // A program that became this one by exec may have left children, whose ends nobody will tell of again.
@@ -188,6 +205,7 @@ impl Manager {
         if is_due(self.rescan) {
             self.rescan_later();
             self.effects.logger.retry();
+            self.keep_places();
             self.input(Input::Rescan);
         }
         if is_due(self.reloads.due()) {
@@ -300,6 +318,7 @@ impl Manager {
             }
         };
         self.effects.tell(&Event::Reloaded { text });
+        self.keep_places();
     }
 
     fn answer(&mut self, incoming: Incoming) {

@@ -21,4 +21,4 @@ pub mod resolve;
 pub mod restart;
 pub mod rollout;
 
-pub use manager::{Manager, Reread, Setup};
+pub use manager::{Held, Manager, Reread, Setup};

@@ -83,6 +83,12 @@ pub fn daemonize() -> io::Result<Announce> {
     }
 }
 
+/// Takes an owner's own rights out of the umask: under 0177 or 0777 a process may not enter the directories it makes.
+pub fn keep_own_rights() {
+    let callers = umask(Mode::empty());
+    umask(callers & !Mode::S_IRWXU);
+}
+
 /// Leaves the terminal's session, and by a second fork the leadership of the new one: a leader gets the next terminal
 /// it opens as its controlling one.
 fn detach() -> io::Result<()> {

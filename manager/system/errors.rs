@@ -79,7 +79,7 @@ fn leads_somewhere(link: &Path) -> bool {
 }
 
 /// A path as text, control characters escaped.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let printable = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     path.display().to_string().chars().map(printable).collect()
 }

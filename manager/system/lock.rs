@@ -4,8 +4,8 @@
 //! stops nobody. What the file says is for people and for messages; that it is held decides.
 
 use std::fs::{File, TryLockError};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
@@ -13,6 +13,7 @@ use nix::sys::stat::Mode;
 
 use super::errors::reason;
 use super::plain_file::Place;
+use super::private_dir;
 
 /// The lock's name in the state directory.
 const STATE_LOCK: &str = "lock";
@@ -45,6 +46,15 @@ pub(super) struct LockedFile {
     pub(super) place: Place,
 }
 
+/// What a look after something that has to be at its path has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is where it was.
+    InPlace,
+    /// Somebody had removed or replaced it: there is a new one.
+    MadeAgain,
+}
+
 /// Whether a file that was locked will do, or is to be removed and made anew.
 pub(super) enum Suits {
     Yes,
@@ -71,6 +81,16 @@ impl LockedFile {
             }
         }
         Err(NotLocked::Failed(io::Error::other("it is being replaced again and again")))
+    }
+
+    /// Whether a path still leads to this file: not once somebody has removed or replaced it. Where it may not be looked
+    /// at, a file that has a name is believed to be where it was.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let Ok(open) = self.file.metadata() else { return true };
+        match path.metadata() {
+            Ok(found) => (open.dev(), open.ino()) == (found.dev(), found.ino()),
+            Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) && open.nlink() > 0,
+        }
     }
 
     /// Writes this process's pid, and what else people or another manager may want to know.
@@ -144,7 +164,9 @@ pub(super) fn holder(pid: Option<u32>) -> String {
 /// may tidy away, it has only this purpose.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: LockedFile,
+    file: LockedFile,
+    dir: PathBuf,
+    record: Vec<u8>,
 }
 
 /// The state directory could not be locked.
@@ -177,12 +199,41 @@ impl StateLock {
     /// A manager runs on it, or the lock file cannot be opened, locked or written.
     pub fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
         let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(Suits::Yes));
-        let written =
-            locked.and_then(|locked| locked.write(record).map(|()| Self { _file: locked }).map_err(NotLocked::Failed));
-        written.map_err(|error| match error {
+        let written = locked.and_then(|file| file.write(record).map(|()| file).map_err(NotLocked::Failed));
+        let file = written.map_err(|error| match error {
             NotLocked::Held(pid) => StateLockError::Held { dir: dir.to_owned(), pid },
             NotLocked::Failed(source) => StateLockError::Failed { dir: dir.to_owned(), source },
-        })
+        })?;
+        Ok(Self { file, dir: dir.to_owned(), record: record.to_owned() })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes the directory and the lock again where somebody has removed one of them: without them a second manager
+    /// could start on them, and nothing new could be stored.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: it cannot be made, or another manager has it by now.
+    pub fn renew(&mut self) -> Result<Kept, String> {
+        if self.file.is_at(&self.dir.join(STATE_LOCK)) {
+            return Ok(Kept::InPlace);
+        }
+        let dir = self.dir.display();
+        private_dir::state(&self.dir, None).map_err(|refusal| {
+            let uid = nix::unistd::geteuid();
+            format!(
+                "the state directory {dir} was removed or replaced, and {refusal}; make it, mode 0700, for uid {uid}, or \
+                 stop and start the manager"
+            )
+        })?;
+        let taken = Self::take(&self.dir, &self.record);
+        *self = taken
+            .map_err(|error| format!("the state directory {dir}, or its lock, was removed: {}", reason(&error)))?;
+        Ok(Kept::MadeAgain)
     }
 }
 
@@ -299,9 +350,40 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lock = StateLock::take(dir.path(), b"").unwrap();
         // As a child has between fork and exec.
-        let _copy = lock._file.file.try_clone().unwrap();
+        let _copy = lock.file.file.try_clone().unwrap();
         drop(lock);
         StateLock::take(dir.path(), b"").unwrap();
+    }
+
+    /// M5: else a second manager could start on what is there then.
+    #[test]
+    fn removed_it_is_made_again_with_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let made = || drop(private_dir::state(&state, None).unwrap());
+        made();
+        let mut lock = StateLock::take(&state, b"config /etc/gm.ini\n").unwrap();
+        assert_eq!(lock.renew(), Ok(Kept::InPlace));
+        let file = || fs::remove_file(state.join("lock")).unwrap();
+        let all = || fs::remove_dir_all(&state).unwrap();
+        let moved = || fs::rename(&state, dir.path().join("moved")).unwrap();
+        for remove in [&file as &dyn Fn(), &all, &moved] {
+            remove();
+            assert_eq!(lock.renew(), Ok(Kept::MadeAgain));
+            assert_eq!(lock.renew(), Ok(Kept::InPlace));
+            assert!(StateLock::take(&state, b"").is_err());
+            assert_eq!(LockSeen::look(&state).unwrap().record, b"config /etc/gm.ini\n");
+        }
+        all();
+        made();
+        let other = StateLock::take(&state, b"").unwrap();
+        let told = lock.renew().unwrap_err();
+        assert!(told.contains("another gm-native (pid "), "{told}");
+        drop(other);
+        all();
+        fs::write(&state, "in the way").unwrap();
+        let told = lock.renew().unwrap_err();
+        assert!(told.contains("was removed or replaced, and is no directory"), "{told}");
     }
 
     #[test]

@@ -11,13 +11,19 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, fchown, geteuid};
 
+use super::directory;
 use super::errors::reason;
-use super::lock::{LockedFile, NotLocked, Suits, holder};
+use super::lock::{Kept, LockedFile, NotLocked, Suits, holder};
 
 /// A pid file that holds this process's pid. Dropping it empties and removes the file; a process that ends without
 /// dropping it leaves a stale one, which stops nobody.
 #[derive(Debug)]
-pub struct PidFile(LockedFile);
+pub struct PidFile {
+    file: LockedFile,
+    path: PathBuf,
+    /// Whether root made it.
+    is_roots: bool,
+}
 
 /// The pid file could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -49,25 +55,57 @@ impl PidFile {
     /// A manager runs with this file; it cannot be opened, locked or written; as root also where the path is a link.
     pub fn create(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError::Failed { path: path.to_owned(), source };
-        let file = LockedFile::take(path, suits).map(Self).map_err(|error| match error {
+        let file = LockedFile::take(path, suits).map_err(|error| match error {
             NotLocked::Held(pid) => PidFileError::Held { path: path.to_owned(), pid },
             NotLocked::Failed(source) => failed(source),
         })?;
+        let file = Self { file, path: std::path::absolute(path).map_err(failed)?, is_roots: geteuid().is_root() };
         // One that cannot be written goes again.
-        file.0.write(b"").map_err(failed)?;
+        file.file.write(b"").map_err(failed)?;
         Ok(file)
     }
 
-    /// Whether the path still leads to this file. It does not once somebody has removed or replaced it.
-    pub fn is_in_place(&self) -> bool {
-        self.0.place.holds(&self.0.file)
+    /// Makes the file again, its directory too, where somebody has removed or replaced it. One that root has made only
+    /// root makes again: root's tools would not believe another.
+    ///
+    /// # Errors
+    ///
+    /// A sentence: it was removed, and why there is no other.
+    pub fn renew(&mut self) -> Result<Kept, String> {
+        if self.file.is_at(&self.path) {
+            return Ok(Kept::InPlace);
+        }
+        let path = self.path.display();
+        if self.is_roots && !geteuid().is_root() {
+            return Err(format!(
+                "pid file {path} was removed or replaced; only root may make it again: stop the manager by its pid, {}, \
+                 and start it",
+                std::process::id()
+            ));
+        }
+        let cannot = |text: &str| format!("pid file {path} was removed or replaced, and cannot be made again: {text}");
+        if let Some(dir) = self.path.parent() {
+            directory::make(dir).map_err(|error| cannot(&reason(&error)))?;
+        }
+        let made = Self::create(&self.path);
+        *self = made.map_err(|error| cannot(&error.to_string()))?;
+        Ok(Kept::MadeAgain)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn is_in_place(&self) -> bool {
+        self.file.place.holds(&self.file.file)
     }
 
     /// Empties the file, wherever it is by now, and removes it where we may: its directory may be root's, and we root no
     /// longer. A file that somebody else put in its place is left alone.
     fn remove(&self) -> io::Result<()> {
-        let emptied = self.0.file.set_len(0);
-        if self.is_in_place() && self.0.place.remove().is_ok() {
+        let emptied = self.file.file.set_len(0);
+        if self.is_in_place() && self.file.place.remove().is_ok() {
             return Ok(());
         }
         emptied
@@ -261,10 +299,62 @@ mod tests {
             let theirs = File::options().write(true).open(&path).unwrap();
             let file = PidFile::create(&path).unwrap();
             assert!(file.is_in_place());
-            assert_ne!(file.0.place.holds(&theirs), replaced, "{uid} {mode:o}");
+            assert_ne!(file.file.place.holds(&theirs), replaced, "{uid} {mode:o}");
             let found = path.metadata().unwrap();
             assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o644), "{uid} {mode:o}");
         }
+    }
+
+    /// M5.
+    #[test]
+    fn removed_or_replaced_it_is_made_again_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/gm.pid");
+        fs::create_dir(dir.path().join("run")).unwrap();
+        let mut file = PidFile::create(&path).unwrap();
+        assert_eq!(file.renew(), Ok(Kept::InPlace));
+        let away = || fs::rename(&path, dir.path().join("away")).unwrap();
+        let replace = || fs::rename(dir.path().join("away"), &path).unwrap();
+        for remove in [&away as &dyn Fn(), &|| fs::remove_dir_all(dir.path().join("run")).unwrap(), &replace] {
+            if !dir.path().join("away").exists() {
+                fs::write(dir.path().join("away"), "17\n").unwrap();
+            }
+            remove();
+            assert_eq!(file.renew(), Ok(Kept::MadeAgain));
+            assert_eq!(file.renew(), Ok(Kept::InPlace));
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+            PidFile::create(&path).unwrap_err();
+        }
+        fs::remove_file(&path).unwrap();
+        let other = PidFile::create(&path).unwrap();
+        let told = file.renew().unwrap_err();
+        assert!(told.contains("was removed or replaced") && told.contains("holds pid file"), "{told}");
+        drop(file);
+        assert!(other.is_in_place());
+    }
+
+    /// M5, H11: the run user makes none for root's tools to believe.
+    #[test]
+    fn one_that_root_has_made_only_root_makes_again() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        if reexec::is_child() {
+            let path = PathBuf::from(std::env::var_os("GM_TEST_PATH").unwrap());
+            let mut file = PidFile::create(&path).unwrap();
+            RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
+            assert_eq!(file.renew(), Ok(Kept::InPlace));
+            fs::remove_file(&path).unwrap();
+            let told = file.renew().unwrap_err();
+            assert!(told.contains("only root may make it again"), "{told}");
+            assert!(!path.exists());
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        chown(dir.path(), Some(RunUser::lookup("nobody").unwrap().uid().as_raw()), None).unwrap();
+        let name = "system::pid_file::tests::one_that_root_has_made_only_root_makes_again";
+        reexec::passes(reexec::child(name).env("GM_TEST_PATH", dir.path().join("gm.pid")));
     }
 
     #[test]

@@ -150,7 +150,8 @@ impl Place {
 
 /// The error, and whose it is.
 fn denied(path: &Path, error: io::Error) -> io::Error {
-    match owner(path) {
+    // One that is to be made is its directory's.
+    match owner(path).or_else(|| owner(path.parent()?)) {
         Some(owner) => and(path, &error, &format!("it, or its directory, belongs to {}", named(owner))),
         None => error,
     }

@@ -8,16 +8,16 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, User, fchown, geteuid};
 
 use super::directory;
-use super::errors::reason;
+use super::errors::{reason, shown};
 use super::privileges::RunUser;
 
 /// What a state directory has in it once a manager has used it.
@@ -31,8 +31,13 @@ const IN_ANY: [&str; 3] = [".", "..", "lost+found"];
 pub enum Refusal {
     /// The system refused, or a link is in the way.
     Failed(io::Error),
-    /// A link or a file is in its place.
+    /// A file is in its place.
     NoDirectory,
+    /// A link is in its place.
+    Link {
+        /// Where it leads.
+        to: PathBuf,
+    },
     /// It is another user's, who could put anything in the place of what is there.
     Foreign {
         /// Whose it is.
@@ -68,7 +73,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write!(f, "cannot be made or used: {}", reason(error)),
-            Self::NoDirectory => f.write_str("is no directory but a link or a file"),
+            Self::NoDirectory => f.write_str("is no directory"),
+            Self::Link { to } => {
+                let to = shown(to);
+                write!(f, "is a link to {to}, which is not followed")
+            }
             Self::Foreign { owner, keeper } if keeper.is_root() => {
                 let name = name(*owner);
                 write!(
@@ -137,10 +146,7 @@ fn settle(
         Err(errno) => return Err(errno.into()),
     }
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let dir = openat(parent, name, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::ELOOP | Errno::ENOTDIR => Refusal::NoDirectory,
-        errno => errno.into(),
-    })?;
+    let dir = openat(parent, name, flags, Mode::empty()).map_err(|errno| not_opened(parent, name, errno, keeper))?;
     let stat = fstat(&dir)?;
     let found = Found { owner: Uid::from_raw(stat.st_uid), mode: stat.st_mode & 0o7777, holds: holds(&dir)? };
     let changes = changes(&found, geteuid(), keeper)?;
@@ -151,6 +157,21 @@ fn settle(
         fchown(&dir, Some(keeper), group)?;
     }
     Ok(dir)
+}
+
+/// Why what is there could not be opened as a directory.
+fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> Refusal {
+    match errno {
+        Errno::ELOOP | Errno::ENOTDIR => match readlinkat(parent, name) {
+            Ok(to) => Refusal::Link { to: to.into() },
+            Err(_) => Refusal::NoDirectory,
+        },
+        Errno::EACCES => match directory::look(parent, name).map(|found| Uid::from_raw(found.st_uid)) {
+            Ok(owner) if owner != keeper => Refusal::Foreign { owner, keeper },
+            _ => errno.into(),
+        },
+        errno => errno.into(),
+    }
 }
 
 /// What is in a directory.
@@ -200,10 +221,12 @@ fn changes(found: &Found, us: Uid, keeper: Uid) -> Result<Changes, Refusal> {
     if owner && found.holds == Holds::Ours {
         return Err(Refusal::Roots { keeper });
     }
-    let mode = found.mode & 0o077 != 0;
-    if (owner || mode) && found.holds == Holds::Others {
+    let open = found.mode & 0o077 != 0;
+    if (owner || open) && found.holds == Holds::Others {
         return Err(Refusal::Shared { mode: found.mode });
     }
+    // Nor closed to its keeper, as one that was made under an odd umask.
+    let mode = open || found.mode & 0o700 != 0o700;
     Ok(Changes { owner, mode })
 }
 
@@ -222,6 +245,7 @@ mod tests {
         let cases = [
             (root, root, (root, 0o700, others), Ok((false, false))),
             (root, root, (root, 0o755, nothing), Ok((false, true))),
+            (root, root, (root, 0o600, ours), Ok((false, true))),
             (root, root, (root, 0o777, ours), Ok((false, true))),
             (root, root, (root, 0o755, others), Err("is open to others (mode 0755)")),
             (root, root, (user, 0o700, nothing), Err("belongs to uid 1000, not to uid 0")),
@@ -263,6 +287,22 @@ mod tests {
         state(&path, None).unwrap();
     }
 
+    /// H13: closed to us it is somebody's.
+    #[test]
+    fn one_that_is_closed_to_us_is_said_to_be_anothers() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = dir.path().join("state");
+        state(&path, None).unwrap();
+        let nobody = RunUser::lookup("nobody").unwrap();
+        let told = nobody.try_out(|| state(&path, None).unwrap_err().to_string()).unwrap();
+        assert!(told.starts_with(&format!("belongs to uid 0, not to uid {}", nobody.uid())), "{told}");
+    }
+
     /// H3.
     #[test]
     fn a_link_is_no_directory_and_what_it_leads_to_stays_as_it_is() {
@@ -272,8 +312,11 @@ mod tests {
         fs::set_permissions(&target, Permissions::from_mode(0o755)).unwrap();
         symlink(&target, &link).unwrap();
         for refused in [state(&link, None), inside(&link)] {
-            assert!(matches!(refused, Err(Refusal::NoDirectory)), "{refused:?}");
+            let told = format!("is a link to {}, which is not followed", target.display());
+            assert_eq!(refused.unwrap_err().to_string(), told);
         }
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(matches!(state(&dir.path().join("file"), None), Err(Refusal::NoDirectory)));
         assert_eq!(target.metadata().unwrap().mode() & 0o777, 0o755);
     }
 

@@ -93,6 +93,7 @@ fn a_full_disk_stops_no_work() {
         lines(&log).into_iter().find(|line| line.contains(" log lines were lost: "))
     });
     assert!(lost.contains(" WARN ") && lost.contains("log file /dev/full: No space left on device"), "{lost}");
+    assert!(!lost.contains("os error"), "{lost}");
 }
 
 /// The same file goes on, with a count and without a torn line, once there is room again.

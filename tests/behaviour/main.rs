@@ -40,6 +40,7 @@ mod pid_file;
 mod places;
 mod releases;
 mod reload;
+mod removed;
 mod reports;
 mod scene;
 mod servers;

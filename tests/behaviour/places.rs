@@ -55,10 +55,10 @@ pub fn usual_place() -> PathBuf {
     only
 }
 
-/// Runs everything with an umask under which nobody may read what root makes.
+/// Runs everything with an umask under which not even its owner may use what is made.
 fn closed_umask(setup: Setup) -> Setup {
     let program = setup.dir().join("gm-native");
-    let script = format!("#!/bin/sh\numask 077\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
+    let script = format!("#!/bin/sh\numask 0777\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
     make_script(&program, &script);
     setup.program(program)
 }

@@ -158,3 +158,16 @@ fn without_a_file_the_worker_directories_are_the_manager() {
         }
     });
 }
+
+/// H10: a release that is on the way to the configuration only to come back from it may be removed, as old ones are.
+#[test]
+fn a_release_that_the_way_does_not_need_may_go() {
+    machine::fresh(|| {
+        let gearmand = Gearmand::start();
+        let manager = released(&gearmand);
+        let here = manager.dir().join("releases/1");
+        // Not by its being the same file: the plan names the place.
+        let plan = from(&here, Some(&here), &["-Z", "-c", "../../current/gm.ini"]);
+        assert!(plan.out().contains(usual_place().to_str().unwrap()), "{plan:?}");
+    });
+}

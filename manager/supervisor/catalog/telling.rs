@@ -37,7 +37,11 @@ impl Catalog {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let plain = |event| Seen { event, perhaps_needed: None };
         let files = scan.not_taken.iter().map(|(file, reason)| {
-            let event = Event::FileNotTaken { path: path(file), reason: reason.to_string() };
+            // Of a function that is known more is told.
+            let missed =
+                |function: &str| !self.entries.contains_key(function) && !self.memory.last_good.contains_key(function);
+            let is_missed = scan.missed().any(|one| one.path == *file && missed(one.function.as_str()));
+            let event = Event::FileNotTaken { is_missed, path: path(file), reason: reason.to_string() };
             let perhaps_needed = matches!(
                 reason,
                 Reason::Name(NotTaken::Versioned(_) | NotTaken::NoLibrary) | Reason::Directory | Reason::PassedOver(_)

@@ -22,7 +22,7 @@ impl Event {
                 let reasons: Vec<&str> = reason.lines().collect();
                 format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
             }
-            Self::FileNotTaken { path, reason } => format!("{} {reason}", escape(path)),
+            Self::FileNotTaken { path, reason, .. } => format!("{} {reason}", escape(path)),
             Self::DirectoryFailed { path, reason } => {
                 format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))
             }

@@ -70,6 +70,7 @@ impl Manager {
 
     pub(super) fn reload(&mut self) {
         self.service.reloading();
+        self.keep_places();
         let old = self.effects.config.clone();
         match self.reloads.read(clock::now()) {
             Err(reason) => self.effects.tell(&Event::ReloadFailed { reason }),
