@@ -67,6 +67,8 @@ pub(super) struct Worker {
     pub has_served: bool,
     /// Jobs it had taken when it said so last: when it took no more.
     pub jobs: u64,
+    /// When it first said so.
+    pub left: Option<Duration>,
     pub born: Duration,
     pub pid: Option<i32>,
     pub generation: u64,

@@ -84,6 +84,7 @@ impl Core {
     pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.jobs = jobs;
+            worker.left.get_or_insert(now);
         }
         self.happens(id, Happening::Leaves, now);
     }
@@ -116,9 +117,11 @@ impl Core {
         if let Some((function, _)) = worker.at_start().or(worker.only()) {
             self.failures.insert(function.clone(), format!("a worker {how}"));
         }
+        // Its successor may have been started by now, and is to count as well.
+        let left = worker.left.unwrap_or(now);
         match worker.stage {
-            Stage::Over => self.died_outside_job(worker, worker.outside(), now),
-            _ => self.died_at_start(worker, now),
+            Stage::Over => self.died_outside_job(worker, worker.outside(), left),
+            _ => self.died_at_start(worker, left),
         }
     }
 

@@ -40,6 +40,7 @@ impl Core {
                 connects: None,
                 has_served: false,
                 jobs: 0,
+                left: None,
                 born: now,
                 pid: None,
                 generation,

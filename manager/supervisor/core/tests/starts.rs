@@ -454,6 +454,22 @@ fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
     assert_eq!(stage.told(blamed), 1);
 }
 
+/// However long its last words take: each one counts, so that the fourth has to wait.
+#[test]
+fn a_successor_that_was_started_before_the_end_counts_as_well() {
+    let mut stage = two_functions();
+    let mut left = Vec::new();
+    while stage.told(|event| matches!(event, Event::BackingOff { .. })) == 0 {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(50)).says(id, Word::Leaving { jobs: 0 });
+        left.push(id);
+        stage.later(Duration::from_millis(5)).ends(id, obituary(End::Exit(0), Verdict::Left, 0));
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started);
+    }
+    assert_eq!(left.len(), 4, "{left:?}");
+}
+
 /// A service manager may send SIGTERM to every process at once.
 #[test]
 fn who_leaves_by_itself_during_a_stop_has_left() {
