@@ -22,6 +22,8 @@ use gm_plugin_api::abi::{
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use nix::libc;
 
+use super::hash::ContentHash;
+use super::siblings::Sibling;
 use crate::system::fork;
 
 /// Why a library cannot be used: one sentence each, with what to do about it.
@@ -35,6 +37,17 @@ pub enum LoadError {
         path: PathBuf,
         /// The loader's refusal.
         source: libloading::Error,
+    },
+    /// The loader gave it another library in the place of one that it brings along.
+    #[error(
+        "{path} brings {library} along, and another library of that name is loaded in this process already: build both \
+         with the same one, or give them different sonames"
+    )]
+    NotItsOwn {
+        /// The file.
+        path: PathBuf,
+        /// The library beside it.
+        library: PathBuf,
     },
     /// No such symbol.
     #[error(
@@ -93,10 +106,33 @@ pub fn is_in_the_program(symbol: &str) -> bool {
     unsafe { Library::this().get::<*const ()>(symbol.as_bytes()) }.is_ok()
 }
 
-/// Whether a library of that name is loaded: then the loader looks for no other.
+/// Whether a library of that name is loaded: then the loader looks for no other. Of a path: whether that very file is.
 pub fn is_loaded(name: &OsStr) -> bool {
     // SAFETY: nothing is loaded, so no code runs. It is not closed, since somebody uses it.
     unsafe { Library::open(Some(name), RTLD_LAZY | libc::RTLD_NOLOAD) }.map(ManuallyDrop::new).is_ok()
+}
+
+/// Libraries that functions of this process bring along. Of one name the loader has one for all of them, whichever came
+/// first, and says nothing.
+#[derive(Debug, Default)]
+pub struct Brought(Vec<(PathBuf, ContentHash)>);
+
+impl Brought {
+    /// Sees that the library, which was loaded, has got what it brings along, or the same from another one.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::NotItsOwn`], for the first that it has not got.
+    pub fn add(&mut self, path: &Path, siblings: &[Sibling]) -> Result<(), LoadError> {
+        for Sibling { path: name, hash } in siblings {
+            self.0.push((path.with_file_name(name), *hash));
+            let mut same = self.0.iter().filter(|(_, other)| other == hash);
+            if !same.any(|(path, _)| is_loaded(path.as_os_str())) {
+                return Err(LoadError::NotItsOwn { path: path.into(), library: name.into() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether the system has a library of that name in its own places. It is loaded then.

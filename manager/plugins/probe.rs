@@ -88,12 +88,14 @@ fn look(
         // What the manager does not hear of it does not watch.
         let _ = tell(ProbeWord::Beside { nonce: order.nonce.clone(), beside: search.looked.clone() });
     }
-    let siblings = siblings?;
+    let mut siblings = siblings?;
     tell(ProbeWord::Loading { nonce: order.nonce.clone() })
         .map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(&e)) })?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let loaded = loader::load(&order.copy_to, &symbol)
         .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
+    // Where the environment says so (LD_LIBRARY_PATH) the loader takes others.
+    siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
     Ok(Found { siblings: siblings.clone(), ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
 }
 
@@ -257,6 +259,10 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Refusal {
             // libloading's own text is "dlopen failed".
             let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
             loader_words::refusal(&words, &loaded_from.to_string_lossy())
+        }
+        // What was looked for alone has what it brings along.
+        LoadError::NotItsOwn { .. } => {
+            Refusal::NotLoadable { reason: clipped(error.to_string().as_bytes(), 300), detail: String::new() }
         }
         LoadError::NoEntry { .. } => {
             Refusal::NoEntry { symbol, hint: "although its symbol table has it: build it again".into(), others: 1 }

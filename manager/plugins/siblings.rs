@@ -47,7 +47,12 @@ pub struct Beside {
 impl Beside {
     /// As it is now.
     pub fn look(path: PathBuf) -> Self {
-        let file = fs::metadata(&path).ok().filter(fs::Metadata::is_file);
+        let found = fs::metadata(&path).ok();
+        Self::of(path, found)
+    }
+
+    fn of(path: PathBuf, found: Option<fs::Metadata>) -> Self {
+        let file = found.filter(fs::Metadata::is_file);
         Self { identity: file.map(|meta| Identity::of(&meta)), path }
     }
 }
@@ -164,7 +169,11 @@ impl<'a> Search<'a> {
         let whole = self.dir.join(path);
         let dir = File::open(self.dir).map_err(|error| self.wrong(name, path, cannot_open(&error)))?;
         let opened = beneath::open(&dir, path);
-        self.looked.push(Beside::look(whole.clone()));
+        self.looked.push(match &opened {
+            // What is copied, not what may have taken its place by now: that is a change.
+            Beneath::Opened(file) => Beside::of(whole.clone(), file.metadata().ok()),
+            _ => Beside::look(whole.clone()),
+        });
         let file = match opened {
             Beneath::Opened(file) => file,
             Beneath::Missing => return Ok(None),

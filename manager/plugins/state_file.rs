@@ -49,6 +49,18 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> Found<T>
     Found { content: T::default(), warning }
 }
 
+/// As [`read`], and a file that cannot be used stays where it is.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn read_only<T: DeserializeOwned + Default>(path: &Path, format: u32) -> Result<T, String> {
+    match bytes(path) {
+        Ok(bytes) => parse(&bytes, format),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(T::default()),
+        Err(e) => Err(reason(&e)),
+    }
+}
+
 /// Writes the whole file: a temporary one beside it, fsync, rename. Blocks as long as the disk does; the old content
 /// stays where this fails.
 pub fn write<T: Serialize>(path: &Path, format: u32, content: &T) -> io::Result<()> {

@@ -193,8 +193,8 @@ impl Store {
         let mut stored = Vec::new();
         for sibling in siblings {
             let (from, to) = (from.join(&sibling.path), to.join(&sibling.path));
-            if !is_below(&sibling.path) || to == path {
-                let error = io::Error::other("the probe names a library that can be none beside it");
+            if !is_below(&sibling.path) || to == path || sibling.path.starts_with(SIBLINGS) {
+                let error = io::Error::other("a library beside a plugin must not have that name");
                 return Err(failed("cannot store", &from)(error));
             }
             let mut dirs: Vec<&Path> = to.ancestors().skip(1).take_while(|dir| **dir != self.dir).collect();
@@ -210,9 +210,17 @@ impl Store {
         Ok(stored)
     }
 
-    /// The siblings of the versions in a directory of the store.
-    fn siblings(dir: &Path) -> Vec<Sibling> {
-        state_file::read::<Vec<Sibling>>(&dir.join(SIBLINGS), FORMAT).content
+    /// The siblings of the versions in a directory of the store; `None` where the list of them is damaged.
+    fn siblings(dir: &Path) -> Option<Vec<Sibling>> {
+        let listed = state_file::read_only::<Vec<Sibling>>(&dir.join(SIBLINGS), FORMAT);
+        listed.ok().filter(|siblings| siblings.iter().all(|sibling| is_below(&sibling.path)))
+    }
+
+    /// Whether this manager or an earlier one knows a version.
+    fn is_known(&self, function: &FunctionName, hash: ShortHash) -> bool {
+        let mut good = self.last_good.iter();
+        good.any(|(name, good)| name == function && good.short() == hash)
+            || self.known.keys().any(|(name, known)| name == function && known.short() == hash)
     }
 
     fn path(&self, function: &FunctionName, hash: ShortHash) -> PathBuf {
@@ -246,7 +254,8 @@ impl Store {
     pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<Stored, StoreError> {
         let path = self.path(function, hash);
         let siblings = Self::siblings(path.parent().unwrap_or(&path));
-        let paths: Vec<PathBuf> = siblings.into_iter().map(|sibling| sibling.path).collect();
+        let damaged = || failed("cannot use", &path)(io::Error::other(format!("{SIBLINGS} beside it is damaged")));
+        let paths: Vec<PathBuf> = siblings.ok_or_else(damaged)?.into_iter().map(|sibling| sibling.path).collect();
         let (content, identity, siblings) = hashed(&path, &paths)?;
         if content.short() != hash {
             return Err(failed("cannot use", &path)(io::Error::other("it was changed after it was stored")));
@@ -271,14 +280,19 @@ impl Store {
     /// The functions that have a version of this content.
     fn versions_of(&self, hash: ShortHash) -> Vec<VersionOnDisk> {
         let dir = self.dir.join(hash.to_string());
-        let siblings = Self::siblings(&dir);
+        let listed = Self::siblings(&dir);
+        let siblings = listed.as_deref().unwrap_or_default();
         let beside = siblings.iter().filter_map(|one| fs::metadata(dir.join(&one.path)).ok());
         let beside: u64 = beside.map(|meta| meta.len()).sum();
         let version = |file: fs::DirEntry| {
             let name = file.file_name();
             let function = FunctionName::new(name.to_str()?.strip_suffix(".so")?).ok()?;
             let meta = file.metadata().ok()?;
-            let is_sibling = siblings.iter().any(|sibling| sibling.path == Path::new(&name));
+            // Where nobody can tell any more, what is not known for a version is none: another may need it.
+            let is_sibling = match listed {
+                Some(_) => siblings.iter().any(|sibling| sibling.path == Path::new(&name)),
+                None => !self.is_known(&function, hash),
+            };
             let stored = (meta.mtime(), meta.mtime_nsec());
             (!is_sibling).then(|| VersionOnDisk { function, hash, stored, size: meta.len() + beside })
         };

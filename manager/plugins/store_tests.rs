@@ -290,9 +290,35 @@ fn siblings_stay_as_long_as_a_function_has_their_version() {
     assert!(!y.path.parent().unwrap().exists());
 }
 
+/// Nobody takes a sibling for a version that may go, and where the list is false nothing outside is touched.
+#[test]
+fn a_damaged_list_of_siblings_takes_none_of_them_away() {
+    let hostile = r#"{"format": 1, "content": [{"path": "/etc/passwd", "hash": "HASH"}]}"#;
+    for list in ["{\"format\": 1, \"con", hostile] {
+        let tmp = tempfile::tempdir().unwrap();
+        let mut store = open(tmp.path());
+        let stored = adopt_with(&mut store, "x", "one", BESIDE);
+        store.last_good.set(&stored).unwrap();
+        let list = list.replace("HASH", &stored.hash.to_string());
+        fs::write(stored.path.with_file_name("siblings.json"), list).unwrap();
+        let mut again = open(tmp.path());
+        for store in [&mut store, &mut again] {
+            let functions = |store: &Store| store.versions().unwrap().into_iter().map(|one| one.function).collect();
+            let twice: [Vec<FunctionName>; 2] = [functions(store), functions(store)];
+            assert_eq!(twice, [[name("x")], [name("x")]]);
+            assert_eq!(store.collect(&[], 0).unwrap(), []);
+            assert!(verify(&stored).is_ok());
+            let error = store.stored(&name("x"), stored.hash.short()).unwrap_err().to_string();
+            assert!(error.contains("siblings.json beside it is damaged"), "{error}");
+        }
+        again.remove(&stored.function, stored.hash.short()).unwrap();
+        assert!(!stored.path.parent().unwrap().exists());
+    }
+}
+
 #[test]
 fn a_sibling_is_stored_beside_its_plugin_and_nowhere_else() {
-    for path in ["../b.so", "/tmp/b.so", "lib/../../b.so", "x.so", ""] {
+    for path in ["../b.so", "/tmp/b.so", "lib/../../b.so", "x.so", "siblings.json", "siblings.json/b.so", ""] {
         let tmp = tempfile::tempdir().unwrap();
         let mut store = open(tmp.path());
         let (copy, hash, mut siblings) = copy_with(&store, "one", &[("libb.so", "b")]);

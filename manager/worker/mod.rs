@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::plugins::loader;
+use crate::plugins::loader::{self, Brought};
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::page::PageWriter;
@@ -110,9 +110,12 @@ fn may_go_on(line: &line::Line) -> Result<(), String> {
 /// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
 fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
     let mut functions = BTreeMap::new();
+    let mut brought = Brought::default();
     for (index, order) in orders.load_order.iter().filter_map(|index| Some((*index, orders.functions.get(*index)?))) {
         line.say(&Word::Loading { function: index });
-        let loaded = loader::load(&order.library, &order.symbol).map_err(|error| error.to_string());
+        let loaded = loader::load(&order.library, &order.symbol)
+            .and_then(|loaded| brought.add(&order.library, &order.beside).map(|()| loaded));
+        let loaded = loaded.map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
             line.say(&Word::Making { function: index });
             let made = Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)?;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plugins::siblings::Sibling;
+
 /// Everything a worker is told before it loads anything; too long for a message, so it comes in a memfd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Orders {
@@ -44,6 +46,8 @@ pub struct FunctionOrder {
     pub symbol: String,
     /// Its library in the store.
     pub library: PathBuf,
+    /// The libraries that it brings along.
+    pub beside: Vec<Sibling>,
     /// First 12 hexadecimal digits of the library's hash.
     pub version: String,
     /// The `setting.*` keys of its section.

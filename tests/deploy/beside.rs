@@ -19,7 +19,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 const SOURCE: &str = "use gm_plugin_api::{Job, JobResult, Log, function};
 unsafe extern \"C\" { fn helper() -> i32; }
 #[function]
-fn beside(_: &Job, _: &mut Log) -> JobResult { Ok(unsafe { helper() }.to_string().into_bytes().into()) }
+fn NAME(_: &Job, _: &mut Log) -> JobResult { Ok(unsafe { helper() }.to_string().into_bytes().into()) }
 ";
 
 /// Where the plugin has the loader look. Replaced in the finished library by others of the same length.
@@ -49,9 +49,14 @@ fn helper_at(number: u8) -> PathBuf {
 
 /// The plugin, which looks for `libhelper.so.1` along this path.
 fn plugin(runpath: &str) -> Vec<u8> {
+    plugin_of("beside", runpath)
+}
+
+/// The same with another function.
+fn plugin_of(function: &str, runpath: &str) -> Vec<u8> {
     // Not within what is built alone: it is built so itself.
     let (api, helper) = (corpus::api(), helper_at(1));
-    let key = fingerprint((SOURCE, fs::metadata(&api).unwrap().modified().unwrap()));
+    let key = fingerprint((function, SOURCE, fs::metadata(&api).unwrap().modified().unwrap()));
     let dir = build_dir().join(format!("beside-{key}"));
     let done = dir.join("beside.so");
     alone(|| {
@@ -59,9 +64,9 @@ fn plugin(runpath: &str) -> Vec<u8> {
             return;
         }
         fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("source.rs"), SOURCE).unwrap();
+        fs::write(dir.join("source.rs"), SOURCE.replace("NAME", function)).unwrap();
         let mut rustc = Command::new("rustc");
-        rustc.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "beside", "-o"]);
+        rustc.args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", function, "-o"]);
         rustc.args([&dir.join("part"), &dir.join("source.rs")]).arg("-L").arg(dependencies(&api));
         rustc.arg("--extern").arg(format!("gm_plugin_api={}", api.display()));
         rustc.arg("-C").arg(format!("link-arg={}", helper.display()));
@@ -182,6 +187,43 @@ fn they_are_stored_hashed_watched_and_rolled_back_with_it() {
         (left.count() == 0 && !stored.parent().unwrap().exists()).then_some(())
     });
     assert_eq!(ask(&gearmand, "f00"), "v1");
+}
+
+/// In one process the loader has one library of a name for all: never another version's than the function was tried with.
+#[test]
+fn each_has_its_own_version_of_a_library_that_several_bring_along() {
+    let gearmand = strict_gearmand();
+    let mut manager = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("count = 1").prepared();
+    for (name, bytes) in [("libdeep.so", deep(1)), ("libhelper.so.1", helper(1))] {
+        place(&manager, name, &bytes);
+        place(&manager, &format!("lib/{name}"), &bytes);
+    }
+    place(&manager, "beside.so", &plugin("$ORIGIN"));
+    place(&manager, "nearby.so", &plugin_of("nearby", "$ORIGIN/lib"));
+    manager.start_again();
+    let answers = |expected: [&str; 2]| {
+        for (function, answer) in ["beside", "nearby"].into_iter().zip(expected) {
+            let is_it = || (ask(&gearmand, function) == answer).then_some(());
+            wait_for(&format!("{answer} from {function}"), DEADLINE, is_it);
+        }
+    };
+    let workers = |count| {
+        manager.wait_status(&format!("{count} workers"), |status| {
+            (status["workers"].as_array()?.len() == count).then_some(())
+        });
+    };
+    answers(["11", "11"]);
+    // The same in two places is no reason to be kept apart.
+    workers(1);
+    assert!(!manager.log().contains("brings"), "{}", manager.log());
+    place(&manager, "lib/libhelper.so.1", &helper(2));
+    answers(["11", "21"]);
+    manager.wait_log("brings lib/libhelper.so.1 along, and another library of that name is loaded");
+    workers(2);
+    answers(["11", "21"]);
+    place(&manager, "libhelper.so.1", &helper(2));
+    answers(["21", "21"]);
+    workers(1);
 }
 
 /// Nobody complains of what has no function, wherever it lies.

@@ -6,6 +6,7 @@ use super::Effects;
 use crate::control::VersionStatus;
 use crate::plugins::hash::ShortHash;
 use crate::plugins::name::FunctionName;
+use crate::plugins::siblings::Sibling;
 use crate::plugins::store::{Stored, verify};
 use crate::supervisor::catalog::{Memory, Version};
 use crate::supervisor::core::{Action, Core};
@@ -27,6 +28,12 @@ impl Known {
         self.condemned.remove(&(function.clone(), hash.clone()));
         self.stored.insert((function, hash), stored);
         version
+    }
+
+    /// The libraries that a version brings along.
+    pub(super) fn beside(&self, function: &str, hash: &str) -> Vec<Sibling> {
+        let siblings = self.get(function, hash).map(|stored| stored.siblings.as_slice()).unwrap_or_default();
+        siblings.iter().map(|stored| stored.sibling.clone()).collect()
     }
 
     fn get(&self, function: &str, hash: &str) -> Option<&Stored> {
