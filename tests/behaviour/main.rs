@@ -1,6 +1,6 @@
 //! What gm-native does, seen from outside: the real job server, real clients, real libraries, real signals.
 //!
-//! The rows of the fault tables that are tested here are named in the comments (P1, S9 and so on).
+//! The rows of the tables in docs/reliability.md that are tested here are named in the comments (P1, S9 and so on).
 
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 

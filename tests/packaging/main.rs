@@ -1,4 +1,4 @@
-//! What is installed beside the program, and what it says to a service manager.
+//! What is installed beside the program, what it says to a service manager, and what the documents claim.
 
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
@@ -6,6 +6,7 @@
 mod support;
 
 mod documents;
+mod faults;
 mod install;
 mod rotation;
 #[path = "../behaviour/scene.rs"]
