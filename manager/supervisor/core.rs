@@ -137,6 +137,8 @@ pub struct Core {
     random: fastrand::Rng,
     phase: Phase,
     started: Duration,
+    /// When the first scan or the latest probe came to its end.
+    read_at: Duration,
     /// When it was planned for the first time.
     planned_at: Duration,
     announced: bool,
@@ -189,6 +191,7 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             phase: Phase::Starting,
             started: now,
+            read_at: now,
             planned_at: now,
             announced: false,
             catalog: Catalog::new(memory),
@@ -288,6 +291,9 @@ impl Core {
 
     fn scanned(&mut self, scan: Scan, now: Duration) {
         self.scanning = false;
+        if !self.catalog.was_scanned() {
+            self.read_at = now;
+        }
         let before = self.catalog.functions();
         let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
         self.look_at = scanned.look_at;
@@ -303,6 +309,7 @@ impl Core {
     }
 
     fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, Failure>, now: Duration) {
+        self.read_at = now;
         if result.is_ok() && !self.catalog.knows(function) {
             // Removed while it was probed: what the store took in is nobody's.
             return self.do_next(Action::Forget { function: function.to_owned() });

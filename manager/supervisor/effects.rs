@@ -243,16 +243,18 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        self.children.values().filter_map(Child::deadline).chain(self.scan_at).chain(self.guardian.due()).min()
+        let deadlines = self.children.values().filter_map(Child::deadline);
+        deadlines.chain(self.scan_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
-    /// Ends children whose time is up, and reads worker_dir again where that could not be done.
+    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that could not be done.
     pub fn tick(&mut self) {
         let now = clock::now();
         let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
         let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
         late.into_iter().for_each(|id| self.times_out(id));
         self.provide_guardian();
+        self.next_probes();
         if self.scan_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }

@@ -19,8 +19,8 @@ use crate::system::clock;
 /// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
-/// A canary waits so long for a probe of another file, where none comes to its end.
-const READ: Duration = Duration::from_secs(2);
+/// A canary, and the first plan, wait so long for a probe of another file, where none comes to its end.
+pub(super) const READ: Duration = Duration::from_secs(2);
 /// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is not
 /// the library's doing, unless it always comes.
 const KILLS: u32 = 3;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::rollouts::READ;
 use super::servers::Server;
 use super::{Action, Core, Phase, Worker, group_key};
 use crate::supervisor::event::{Event, seconds};
@@ -14,10 +15,19 @@ use crate::supervisor::life::Life;
 const MOMENT: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Whether the first scan and its probes are over, and the look-ups, which had their moment: a name server that does
-    /// not answer holds up no worker of other job servers, and addresses can follow later.
+    /// Whether the first scan and its probes are over, and the look-ups, which had their moment: neither a library that
+    /// does not return from a constructor nor a name server that does not answer holds up the workers of others. What
+    /// comes later follows then.
     pub(super) fn is_complete(&self, now: Duration) -> bool {
-        self.catalog.is_settled() && self.resolved_by().is_none_or(|by| now >= by)
+        let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| now >= by);
+        read && self.resolved_by().is_none_or(|by| now >= by)
+    }
+
+    /// When probes that are under way are waited for no longer. With `strict` one that fails ends the start, so that
+    /// nothing is to be served before.
+    fn read_by(&self) -> Option<Duration> {
+        let may_go_on = self.catalog.was_scanned() && !self.config.strict;
+        may_go_on.then(|| self.read_at.saturating_add(READ))
     }
 
     /// When look-ups that are under way are waited for no longer.
@@ -76,7 +86,8 @@ impl Core {
         if self.plan.groups.is_empty() && self.catalog.is_settled() {
             return self.nothing_to_serve(&refused);
         }
-        if !late && !self.is_loaded(now) {
+        let is_known = self.catalog.is_settled() && self.is_loaded(now);
+        if !late && !is_known {
             return;
         }
         let loaded: Vec<Life> =
@@ -188,13 +199,14 @@ impl Core {
 
     /// When the start goes on although a job server's name or itself has not answered, or a worker has not loaded.
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
-        let resolved = self.resolved_by().filter(|_| self.phase == Phase::Starting);
+        let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
+        let awaited = awaited.filter(|_| self.phase == Phase::Starting);
         let waiting = self.workers.values().filter_map(|worker| match worker.life {
             Life::Loaded { since } => Some(since.saturating_add(MOMENT)),
             _ => None,
         });
         let deadline = self.start_deadline();
-        let due = resolved.into_iter().chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
+        let due = awaited.chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
         due.filter(|_| !self.announced)
     }
 }

@@ -21,17 +21,21 @@ use crate::system::ears::ChildId;
 use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
-/// Probes under way at the same time.
+/// Probes that are under way at the same time and have not taken long.
 const AT_ONCE: usize = 4;
+/// The same, of files that have not changed since they failed.
+const AGAIN_AT_ONCE: usize = 1;
+/// A probe that takes longer holds up nobody but itself: the next one begins beside it.
+const SLOW: Duration = Duration::from_secs(1);
+/// Probes of a kind that are under way in any case: constructors that spin must not take the whole machine.
+const MOST: usize = 64;
 
 /// Files that wait for their probe.
 #[derive(Default)]
 pub struct Probes {
     waiting: VecDeque<Candidate>,
-    running: usize,
-    /// Files that have not changed since they failed: one at a time beside the others, which they must not hold up.
+    /// Files that have not changed since they failed: beside the others, which they must not hold up.
     again: VecDeque<Candidate>,
-    running_again: usize,
     count: u64,
     /// Where libraries have others looked for, by function.
     beside: BTreeMap<FunctionName, BTreeSet<PathBuf>>,
@@ -48,9 +52,8 @@ impl Probes {
         self.beside.remove(function);
     }
 
-    /// How many are under way.
-    fn lane(&mut self, again: bool) -> &mut usize {
-        if again { &mut self.running_again } else { &mut self.running }
+    fn lane(&mut self, again: bool) -> &mut VecDeque<Candidate> {
+        if again { &mut self.again } else { &mut self.waiting }
     }
 }
 
@@ -59,6 +62,8 @@ pub struct Probe {
     candidate: Candidate,
     inquiry: Inquiry,
     deadline: Duration,
+    /// When it will have taken long; `None` once it has.
+    slow_at: Option<Duration>,
     /// Of a file that has not changed since it failed.
     again: bool,
 }
@@ -99,17 +104,39 @@ impl Effects {
         self.next_probes();
     }
 
-    fn next_probes(&mut self) {
-        while self.probes.running < AT_ONCE
-            && let Some(candidate) = self.probes.waiting.pop_front()
-        {
-            self.start_probe(candidate, false);
+    /// Begins the probes there is room for.
+    pub(super) fn next_probes(&mut self) {
+        let now = clock::now();
+        let under_way = self.children.values_mut().filter_map(|child| match &mut child.kind {
+            Kind::Probe(probe) => Some(probe),
+            Kind::Worker(_) | Kind::LookUp(_) => None,
+        });
+        under_way.for_each(|probe| probe.slow_at = probe.slow_at.filter(|at| now < *at));
+        for (again, at_once) in [(false, AT_ONCE), (true, AGAIN_AT_ONCE)] {
+            while self.has_room_for_probe(again, at_once)
+                && let Some(candidate) = self.probes.lane(again).pop_front()
+            {
+                self.start_probe(candidate, again);
+            }
         }
-        while self.probes.running_again == 0
-            && let Some(candidate) = self.probes.again.pop_front()
-        {
-            self.start_probe(candidate, true);
-        }
+    }
+
+    fn has_room_for_probe(&self, again: bool, at_once: usize) -> bool {
+        let of_kind = || self.under_way().filter(|probe| probe.again == again);
+        of_kind().filter(|probe| probe.slow_at.is_some()).count() < at_once && of_kind().count() < MOST
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = &Probe> {
+        self.children.values().filter_map(|child| match &child.kind {
+            Kind::Probe(probe) => Some(&**probe),
+            Kind::Worker(_) | Kind::LookUp(_) => None,
+        })
+    }
+
+    /// When one that is under way will have taken long, where others wait for that.
+    pub(super) fn probe_room_due(&self) -> Option<Duration> {
+        let waits = !self.probes.waiting.is_empty() || !self.probes.again.is_empty();
+        self.under_way().filter(|_| waits).filter_map(|probe| probe.slow_at).min()
     }
 
     fn start_probe(&mut self, candidate: Candidate, again: bool) {
@@ -127,17 +154,15 @@ impl Effects {
         };
         let patience = self.config.probe_timeout;
         let inquiry = Inquiry::new(order.clone(), patience);
-        let probe =
-            Probe { candidate: candidate.clone(), inquiry, deadline: clock::now().saturating_add(patience), again };
+        let now = clock::now();
+        let (deadline, slow_at) = (now.saturating_add(patience), Some(now.saturating_add(SLOW)));
+        let probe = Probe { candidate: candidate.clone(), inquiry, deadline, slow_at, again };
         let started = encode(&order).map_err(std::io::Error::other).and_then(|bytes| {
             let id = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe)))?;
             Ok((id, bytes))
         });
         match started {
-            Ok((id, bytes)) => {
-                *self.probes.lane(again) += 1;
-                self.order_probe(id, &bytes);
-            }
+            Ok((id, bytes)) => self.order_probe(id, &bytes),
             Err(error) => {
                 let reason = format!("no process could be started to look at it: {}", reason(&error));
                 self.probed(&candidate, Err(Failure { reason, lasts: Lasts::Passing, is_no_plugin: false }));
@@ -157,7 +182,6 @@ impl Effects {
     }
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
-        *self.probes.lane(probe.again) -= 1;
         if let Some(beside) = probe.inquiry.looked_beside() {
             self.looks_beside(&probe.candidate, beside);
         }

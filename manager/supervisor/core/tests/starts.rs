@@ -353,13 +353,42 @@ fn what_is_not_known_in_time_is_named_and_comes_later() {
 
     let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).did();
-    stage.later(Duration::from_secs(3));
+    stage.later(Duration::from_secs(2));
     assert_eq!(stage.did(), ["start good"]);
     stage.serves(1);
+    assert_eq!(stage.did(), ["go 1"], "not told before the other one is known");
+    stage.later(Duration::from_secs(3));
     let told = stage.did().pop().unwrap();
     assert!(told.contains("bad is not served: its library is still being looked at"), "{told}");
     stage.input(found("bad", 1));
     assert!(stage.did().contains(&"start bad".to_owned()));
+}
+
+/// M17: one library is still being looked at when no other probe has come to its end for a while.
+#[test]
+fn what_is_looked_at_for_long_holds_up_no_start() {
+    let known = |ini: &str| {
+        let mut stage = Stage::new(ini);
+        stage.later(Duration::from_secs(1)).input(scan(&[("a", 1), ("b", 1), ("bad", 1)]));
+        stage.later(Duration::from_millis(1500)).input(found("a", 1));
+        stage.later(Duration::from_millis(1500)).input(found("b", 1)).did();
+        stage
+    };
+    let mut stage = known("[GearmanManager]\ncount = 1\ndedicated_count = 0\n");
+    assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(2)));
+    stage.later(Duration::from_millis(1999));
+    assert_eq!(stage.did(), [""; 0], "others come");
+    stage.later(Duration::from_millis(1));
+    assert_eq!(stage.did().len(), 1, "one worker for both");
+    stage.serves(1);
+    assert_eq!(stage.did(), ["go 1"]);
+    stage.input(Input::Probed { function: "bad".into(), identity: identity(1), result: Err("hangs".into()) });
+    assert!(stage.did().pop().unwrap().contains("bad: /w/bad.so: hangs"));
+
+    // Where that ends the start, nothing is served before.
+    let mut strict = known("[GearmanManager]\nstrict = 1\n");
+    strict.later(Duration::from_secs(10));
+    assert_eq!(strict.did(), [""; 0]);
 }
 
 /// A worker's farewell that nobody has asked for.
