@@ -1,7 +1,7 @@
 //! The manager: everything up to its loop, in the order that being root and going to the background ask for.
 //!
 //! Configuration, user and directories are checked while a mistake can still be said on the terminal; then the process
-//! detaches; then, still as root, it opens log, pid file and state ([`super::start`]); then it drops root; and only then
+//! detaches; then, still as root, it opens log, pid file and state (`commands/start.rs`); then it drops root; and only then
 //! it makes its socket and starts anything.
 
 use std::collections::BTreeMap;

@@ -247,7 +247,8 @@ impl Effects {
         deadlines.chain(self.scan_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
-    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that could not be done.
+    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
+    /// could not be done.
     pub fn tick(&mut self) {
         let now = clock::now();
         let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));

@@ -197,7 +197,7 @@ impl Talk {
         self.registered && !self.leaving && self.grab == Grab::None && !self.asleep
     }
 
-    /// Whether the next GRAB goes out with a PRE_SLEEP in front ([`SpinGuard`]).
+    /// Whether the next GRAB goes out with a PRE_SLEEP in front (`SpinGuard`).
     pub fn asks_twice(&self) -> bool {
         self.spin.asks_twice()
     }

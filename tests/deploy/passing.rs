@@ -68,3 +68,21 @@ fn a_file_that_is_wrong_is_not_looked_at_again() {
     let event = manager.wait_event("library_refused", |event| event["function"] == "f01");
     assert!(event["again"].is_null(), "{event}");
 }
+
+/// M17: more libraries hang in a constructor than are looked at at once, and all of them stand before the good one.
+#[test]
+fn libraries_that_hang_while_they_are_looked_at_hold_up_no_other_one() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(&INI.replace("probe_timeout = 2s", "probe_timeout = 1h"));
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(&hindrance, "").unwrap();
+    for name in ["f00", "f01", "f02", "f03", "f04"] {
+        fs::write(setup.dir().join(format!("workers/{name}.so")), stamped("v1", "slow")).unwrap();
+    }
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    put(&manager, "stamped", &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+}
