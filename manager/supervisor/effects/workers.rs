@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use gm_plugin_api::abi::level;
 use nix::sys::signal::Signal;
 
 use super::Effects;
@@ -170,7 +171,7 @@ impl Effects {
             (Word::ForkCameBack { child, job }, _) => {
                 if let Some(turn) = worker.forks.ask(clock::now()) {
                     let text = fork_came_back(child, turn.left_out);
-                    self.plugin_logged(id, 2, job, &text);
+                    self.plugin_logged(id, level::WARN, job, &text);
                 }
             }
             (Word::Dropped { lines }, _) => {
@@ -187,10 +188,10 @@ impl Effects {
         let Some(child) = self.children.get(&id) else { return };
         let Kind::Worker(worker) = &child.kind else { return };
         let level = match level {
-            1 => Level::Error,
-            2 => Level::Warn,
-            0 | 3 => Level::Worker,
-            4 => Level::Debug,
+            level::ERROR => Level::Error,
+            level::WARN => Level::Warn,
+            0 | level::INFO => Level::Worker,
+            level::DEBUG => Level::Debug,
             _ => Level::Crazy,
         };
         if !self.logger.enabled(level) {
