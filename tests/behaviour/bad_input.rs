@@ -230,15 +230,16 @@ fn files_whose_names_are_no_librarys_are_passed_over_aloud() {
     manager.start_again();
     wait_serving(&manager, "act");
     let dir = workers.display();
-    for (name, reason) in [
-        ("README", ""),
-        ("directory.so", "is a directory"),
-        ("fifo.so", "is a FIFO"),
-        ("dangling.so", "/nowhere, which does not exist"),
-        ("new\\nline.so", ""),
+    // What has the name of a function's library is missed.
+    for (name, level, reason) in [
+        ("README", " PROC ", ""),
+        ("directory.so", " WARN ", "is a directory"),
+        ("fifo.so", " WARN ", "is a FIFO"),
+        ("dangling.so", " WARN ", "/nowhere, which does not exist"),
+        ("new\\nline.so", " PROC ", ""),
     ] {
         let line = manager.wait_log(&format!("{dir}/{name} "));
-        assert!(line.contains(" PROC ") && line.contains(reason), "{line}");
+        assert!(line.contains(level) && line.contains(reason), "{line}");
     }
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
 }
