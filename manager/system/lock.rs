@@ -268,6 +268,7 @@ impl LockSeen {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
     use nix::sys::signal::{Signal, kill};
@@ -402,7 +403,9 @@ mod tests {
             let dir = PathBuf::from(std::env::var_os("GM_TEST_DIR").unwrap());
             std::mem::forget(StateLock::take(&dir, b"").unwrap());
             // Lives as long as the test's end of our stdin does.
-            let worker = Command::new("cat").stdin(Stdio::inherit()).spawn().unwrap();
+            let mut worker = Command::new("cat").stdin(Stdio::inherit()).stdout(Stdio::piped()).spawn().unwrap();
+            // `spawn` is back a moment before the kernel closes what exec closes: an echo says that this is over.
+            worker.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
             fs::write(path(&dir), worker.id().to_string()).unwrap();
             kill(Pid::this(), Signal::SIGKILL).unwrap();
         }
@@ -410,7 +413,8 @@ mod tests {
         let mut holder = reexec::child("system::lock::tests::gone_with_a_killed_holder_though_its_children_live");
         holder.stdin(Stdio::piped()).stdout(Stdio::null()).env("GM_TEST_DIR", dir.path());
         let mut holder = holder.spawn().unwrap();
-        let stdin = holder.stdin.take();
+        let mut stdin = holder.stdin.take().unwrap();
+        stdin.write_all(b"x").unwrap();
         holder.wait().unwrap();
         let worker: i32 = fs::read_to_string(path(dir.path())).unwrap().parse().unwrap();
         kill(Pid::from_raw(worker), None).unwrap();
