@@ -290,13 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_closed_to_a_user_and_what_is_open_to_it() {
-        if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
-        if !reexec::is_child() {
-            let name = "system::directory::tests::what_is_closed_to_a_user_and_what_is_open_to_it";
-            reexec::passes(&mut reexec::child(name));
+        if !reexec::is_root_child("system::directory::tests::what_is_closed_to_a_user_and_what_is_open_to_it") {
             return;
         }
         let user = RunUser::lookup("nobody").unwrap();

@@ -291,14 +291,7 @@ mod tests {
     /// H13: closed to us it is somebody's.
     #[test]
     fn one_that_is_closed_to_us_is_said_to_be_anothers() {
-        if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
-        // The rights are the process's: other tests must not lose theirs meanwhile.
-        if !reexec::is_child() {
-            let name = "system::private_dir::tests::one_that_is_closed_to_us_is_said_to_be_anothers";
-            reexec::passes(&mut reexec::child(name));
+        if !reexec::is_root_child("system::private_dir::tests::one_that_is_closed_to_us_is_said_to_be_anothers") {
             return;
         }
         let dir = tempfile::tempdir().unwrap();

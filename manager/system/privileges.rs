@@ -211,12 +211,7 @@ mod tests {
 
     #[test]
     fn root_becomes_nobody_for_good() {
-        if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
-        if !reexec::is_child() {
-            reexec::passes(&mut reexec::child("system::privileges::tests::root_becomes_nobody_for_good"));
+        if !reexec::is_root_child("system::privileges::tests::root_becomes_nobody_for_good") {
             return;
         }
         let user = RunUser::lookup("nobody").unwrap();
@@ -238,13 +233,7 @@ mod tests {
 
     #[test]
     fn root_tries_what_nobody_may_do_and_comes_back() {
-        if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
-        if !reexec::is_child() {
-            let name = "system::privileges::tests::root_tries_what_nobody_may_do_and_comes_back";
-            reexec::passes(&mut reexec::child(name));
+        if !reexec::is_root_child("system::privileges::tests::root_tries_what_nobody_may_do_and_comes_back") {
             return;
         }
         let all = || ["Uid", "Gid", "Groups", "CapEff"].map(status);
@@ -258,12 +247,7 @@ mod tests {
 
     #[test]
     fn a_way_back_is_found() {
-        if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
-        }
-        if !reexec::is_child() {
-            reexec::passes(&mut reexec::child("system::privileges::tests::a_way_back_is_found"));
+        if !reexec::is_root_child("system::privileges::tests::a_way_back_is_found") {
             return;
         }
         // Only the effective id is another's: the saved one is root still.

@@ -17,6 +17,19 @@ pub fn child(test: &str) -> Command {
     command
 }
 
+/// For a test that gives up root's rights, which are the process's: other tests must not lose theirs meanwhile. True in the
+/// child, which goes on; its parent has seen it pass, and without root there is none.
+pub fn is_root_child(test: &str) -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return false;
+    }
+    if !is_child() {
+        passes(&mut child(test));
+    }
+    is_child()
+}
+
 /// Runs the child and expects its test to pass.
 pub fn passes(command: &mut Command) -> Output {
     let output = command.output().unwrap();
