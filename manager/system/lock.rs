@@ -1,14 +1,19 @@
 //! Files that are locked while a manager runs, and that say which one.
 //!
-//! The lock is the kernel's (`flock`): it goes with the process however that ends, so what a dead manager left behind
-//! stops nobody. What the file says is for people and for messages; that it is held decides.
+//! The lock is the kernel's: it goes with the process however that ends, so what a dead manager left behind stops nobody.
+//! What the file says is for people and for messages; that it is held decides.
+//!
+//! It is a *write* lock (`F_OFD_SETLK`), which only who may write the file can hold. Anybody who may read a pid file could
+//! hold its `flock`, and a read lock: the first is not asked for, and a file with the second is replaced.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
+use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::errors::reason;
@@ -67,9 +72,19 @@ impl LockedFile {
     pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<Suits>) -> Result<Self, NotLocked> {
         for _ in 0..ATTEMPTS {
             let place = Place::of(path)?;
-            // Not truncated on opening: before it is locked the content is another's.
-            let file = place.open(OFlag::O_RDWR, Mode::from_bits_truncate(0o644))?;
-            let Some(file) = lock(file)? else { continue };
+            // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we make
+            // before we have locked it.
+            let file = place.open(OFlag::O_RDWR, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            match lock(&file)? {
+                Locked::Ours => {}
+                Locked::Held => return Err(NotLocked::Held(Content::of(&file).pid)),
+                // No manager: whoever may read it keeps us from it. What is there by now may be another's.
+                Locked::ByReaders if place.holds(&file) => {
+                    place.remove().map_err(|error| locked_by_readers(&error))?;
+                    continue;
+                }
+                Locked::ByReaders => continue,
+            }
             // Its last holder may have removed it between our open and our lock: then a third process could lock a new
             // file at this path while we hold one that has no name.
             if !place.holds(&file) {
@@ -104,33 +119,50 @@ impl LockedFile {
 impl Drop for LockedFile {
     fn drop(&mut self) {
         // Closing is not enough at once: a child between fork and exec has a copy of the descriptor.
-        let _ = self.file.unlock();
+        let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
     }
 }
 
-/// Locks a file that is open; `None` where somebody only looks whether it is locked.
-fn lock(file: File) -> Result<Option<File>, NotLocked> {
+/// What an attempt to lock a file came to.
+enum Locked {
+    Ours,
+    /// By who may write it: a manager.
+    Held,
+    /// By who may only read it.
+    ByReaders,
+}
+
+/// Tries to lock a file that is open for writing.
+fn lock(file: &File) -> Result<Locked, NotLocked> {
     if !file.metadata()?.is_file() {
         return Err(NotLocked::Failed(io::Error::other("it is no regular file")));
     }
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => match is_locked(&file)? {
-            true => Err(NotLocked::Held(Content::of(&file).pid)),
-            false => Ok(None),
-        },
-        Err(TryLockError::Error(error)) => Err(NotLocked::Failed(error)),
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
+        Ok(_) => Ok(Locked::Ours),
+        Err(Errno::EAGAIN | Errno::EACCES) if is_locked(file)? => Ok(Locked::Held),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(Locked::ByReaders),
+        Err(error) => Err(NotLocked::Failed(error.into())),
     }
 }
 
-/// Whether a manager holds the lock of a file that is open. Looking takes a lock of its own for a moment, which stops
-/// nobody who looks here, too.
+/// Whether a manager holds the lock of a file that is open: whether a read lock would have to wait. None is taken.
 fn is_locked(file: &File) -> io::Result<bool> {
-    match file.try_lock_shared() {
-        Ok(()) => file.unlock().map(|()| false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+    let mut found = whole_file(libc::F_RDLCK);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
+    Ok(i32::from(found.l_type) != libc::F_UNLCK)
+}
+
+/// A lock of this kind on all of a file, however long it is.
+fn whole_file(kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+fn locked_by_readers(error: &io::Error) -> io::Error {
+    let reason = reason(error);
+    io::Error::new(
+        error.kind(),
+        format!("somebody who may only read it has locked it, and it cannot be replaced: {reason}"),
+    )
 }
 
 /// What a lock file says.
@@ -317,12 +349,14 @@ mod tests {
         drop(lock);
         let seen = LockSeen::look(dir.path()).unwrap();
         assert!(!seen.is_held());
-        // Whoever looks at this moment keeps nobody out for good, and is taken for no manager.
-        seen.file.try_lock_shared().unwrap();
-        let error = StateLock::take(dir.path(), b"").unwrap_err();
-        assert!(matches!(error, StateLockError::Failed { .. }), "{error}");
-        seen.file.unlock().unwrap();
-        StateLock::take(dir.path(), b"").unwrap();
+        // Who may only read it keeps nobody out, whatever he locks, and is taken for no manager.
+        seen.file.try_lock().unwrap();
+        fcntl(&seen.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_RDLCK))).unwrap();
+        assert!(!seen.is_held());
+        let lock = StateLock::take(dir.path(), b"").unwrap();
+        assert!(LockSeen::look(dir.path()).unwrap().is_held());
+        StateLock::take(dir.path(), b"").unwrap_err();
+        drop(lock);
     }
 
     #[test]

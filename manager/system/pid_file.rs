@@ -113,12 +113,15 @@ impl PidFile {
 }
 
 /// Whether root can take a stale file over: one that only root may write, and never could anybody else, who would have
-/// it open still. Everybody else takes what there is.
+/// it open still. Everybody else takes what there is. From now on everybody may read it.
 fn suits(file: &File) -> io::Result<Suits> {
+    let found = file.metadata()?;
     if !geteuid().is_root() {
+        if found.uid() == geteuid().as_raw() {
+            fchmod(file, Mode::from_bits_truncate(0o644))?;
+        }
         return Ok(Suits::Yes);
     }
-    let found = file.metadata()?;
     if found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Ok(Suits::No);
     }
@@ -141,7 +144,12 @@ impl Drop for PidFile {
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+    use std::process::Stdio;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
 
     use super::*;
     use crate::system::privileges::RunUser;
@@ -281,6 +289,72 @@ mod tests {
         chown(&theirs, Some(RunUser::lookup("nobody").unwrap().uid().as_raw()), None).unwrap();
         reexec::passes(reexec::child(name).env("GM_TEST_PATH", theirs.join("gm.pid")));
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+    }
+
+    /// M7: who may only read the file cannot keep a manager from it, before its start, during it or after its end.
+    #[test]
+    fn another_user_cannot_lock_it() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return;
+        }
+        if reexec::is_child() {
+            let path = PathBuf::from(std::env::var_os("GM_TEST_PATH").unwrap());
+            RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
+            let file = File::open(&path).unwrap();
+            let lock = |kind: i32| libc::flock {
+                l_type: kind as i16,
+                l_whence: libc::SEEK_SET as i16,
+                l_start: 0,
+                l_len: 0,
+                l_pid: 0,
+            };
+            fcntl(&file, FcntlArg::F_OFD_SETLK(&lock(libc::F_WRLCK))).unwrap_err();
+            // What another user can have: a flock of either kind, and a read lock where nobody writes.
+            file.try_lock().unwrap();
+            let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock(libc::F_RDLCK)));
+            fs::write(std::env::var_os("GM_TEST_SEEN").unwrap(), "").unwrap();
+            // Lives as long as the test's end of our stdin does.
+            let _ = io::Read::read(&mut io::stdin(), &mut [0]);
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::set_permissions(&theirs, Permissions::from_mode(0o777)).unwrap();
+        let path = dir.path().join("gm.pid");
+        let name = "system::pid_file::tests::another_user_cannot_lock_it";
+        let locked = |number: u32| {
+            let seen = theirs.join(number.to_string());
+            let mut child = reexec::child(name);
+            child.env("GM_TEST_PATH", &path).env("GM_TEST_SEEN", &seen).stdin(Stdio::piped());
+            let child = child.spawn().unwrap();
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !seen.exists() {
+                assert!(Instant::now() < deadline, "no lock");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            child
+        };
+        fs::write(&path, "1\n").unwrap();
+        let mut strangers = vec![locked(0)];
+        let file = PidFile::create(&path).unwrap();
+        assert!(file.is_in_place());
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+        strangers.push(locked(1));
+        assert!(matches!(PidFile::create(&path), Err(PidFileError::Held { pid: Some(_), .. })));
+        drop(file);
+        fs::write(&path, "").unwrap();
+        strangers.push(locked(2));
+        let file = PidFile::create(&path).unwrap();
+        let found = path.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (0, 0, 0o644));
+        drop(file);
+        for mut stranger in strangers {
+            drop(stranger.stdin.take());
+            assert!(stranger.wait().unwrap().success());
+        }
     }
 
     /// H11: whoever may write the file may still have it open, so it is not used again.
