@@ -66,6 +66,8 @@ pub struct Probe {
     slow_at: Option<Duration>,
     /// Of a file that has not changed since it failed.
     again: bool,
+    /// A newer one of the function was asked for, or the function is no more: what it finds is of no interest.
+    superseded: bool,
 }
 
 impl Probe {
@@ -92,16 +94,33 @@ impl Probe {
 
 impl Effects {
     pub(super) fn probe(&mut self, candidate: Candidate) {
-        // Only the newest state of a file is of interest.
-        self.probes.waiting.retain(|waiting| waiting.function != candidate.function);
-        self.probes.again.retain(|waiting| waiting.function != candidate.function);
+        self.supersede_probes(&candidate.function);
         self.probes.waiting.push_back(candidate);
         self.next_probes();
     }
 
     pub(super) fn probe_again(&mut self, candidate: Candidate) {
+        self.supersede_probes(&candidate.function);
         self.probes.again.push_back(candidate);
         self.next_probes();
+    }
+
+    /// Only the newest state of a file, and of the libraries beside it, is of interest. Of two probes that are under way
+    /// the older one may end last, with the same file and an older library beside it.
+    pub(super) fn supersede_probes(&mut self, function: &FunctionName) {
+        self.probes.waiting.retain(|waiting| waiting.function != *function);
+        self.probes.again.retain(|waiting| waiting.function != *function);
+        let mut under_way = Vec::new();
+        for (id, child) in &mut self.children {
+            if let Kind::Probe(probe) = &mut child.kind
+                && probe.candidate.function == *function
+                && !std::mem::replace(&mut probe.superseded, true)
+            {
+                probe.inquiry.stop();
+                under_way.push(*id);
+            }
+        }
+        under_way.into_iter().for_each(|id| self.kill(id));
     }
 
     /// Begins the probes there is room for.
@@ -156,7 +175,7 @@ impl Effects {
         let inquiry = Inquiry::new(order.clone(), patience);
         let now = clock::now();
         let (deadline, slow_at) = (now.saturating_add(patience), Some(now.saturating_add(SLOW)));
-        let probe = Probe { candidate: candidate.clone(), inquiry, deadline, slow_at, again };
+        let probe = Probe { candidate: candidate.clone(), inquiry, deadline, slow_at, again, superseded: false };
         let started = encode(&order).map_err(std::io::Error::other).and_then(|bytes| {
             let id = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe)))?;
             Ok((id, bytes))
@@ -182,12 +201,22 @@ impl Effects {
     }
 
     pub(super) fn probe_ended(&mut self, probe: Probe, reaped: &Reaped) {
-        if let Some(beside) = probe.inquiry.looked_beside() {
-            self.looks_beside(&probe.candidate, beside);
+        if probe.superseded {
+            self.discard(&probe);
+        } else {
+            if let Some(beside) = probe.inquiry.looked_beside() {
+                self.looks_beside(&probe.candidate, beside);
+            }
+            let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
+            self.probed(&probe.candidate, result);
         }
-        let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
-        self.probed(&probe.candidate, result);
         self.next_probes();
+    }
+
+    fn discard(&mut self, probe: &Probe) {
+        if let Err(error) = self.store.discard(&probe.inquiry.order().copy_to) {
+            self.trouble(error.to_string());
+        }
     }
 
     /// Where the library has others looked for. What is new among it is watched from the next scan on, which sees what
@@ -210,9 +239,7 @@ impl Effects {
         let found = match result {
             Ok(found) => found,
             Err(refusal) => {
-                if let Err(error) = self.store.discard(copy) {
-                    self.trouble(error.to_string());
-                }
+                self.discard(probe);
                 let refusal = refusal.in_store(self.store.dir());
                 let (reason, lasts) = (refusal.to_string(), refusal.lasts());
                 return Err(Failure { reason, lasts, is_no_plugin: refusal.is_no_plugin() });

@@ -101,6 +101,7 @@ impl Effects {
     /// A function is no more, and so are its libraries, each as soon as no worker has it.
     fn forget(&mut self, function: &str) -> std::io::Result<()> {
         let name = FunctionName::new(function).map_err(std::io::Error::other)?;
+        self.supersede_probes(&name);
         self.probes.forget(&name);
         let written = self.store.last_good.forget(&name).and(self.marks.forget(function));
         let kept = self.store.versions().map_err(std::io::Error::other)?;
