@@ -18,6 +18,7 @@ pub mod hash;
 pub mod identity;
 pub mod inquiry;
 pub mod last_good;
+mod lasts;
 mod listing;
 pub mod loader;
 pub mod loader_words;

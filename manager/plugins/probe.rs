@@ -22,7 +22,7 @@ use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
 use super::name::FunctionName;
 use super::refusal::{Refusal, passes};
-use super::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
+use super::report::{self, Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
 use super::siblings::{Search, Sibling};
 use super::text::{clipped, escaped};
 use crate::system::errors::{reason, reason_at};
@@ -54,8 +54,9 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    let report = run(&order, |word| say(&channel, &word));
-    if say(&channel, &ProbeWord::Report(Box::new(report))).is_ok() { 0 } else { EXIT_UNHEARD }
+    let report = run(&order, |word| say(&channel, &encode(&word).map_err(io::Error::other)?));
+    let told = report::last_word(report).map_err(io::Error::other).and_then(|bytes| say(&channel, &bytes));
+    if told.is_ok() { 0 } else { EXIT_UNHEARD }
 }
 
 /// Obeys one order: copy, pre-check, load, layout check. What is to be said before the report is said by `tell`: where
@@ -84,19 +85,22 @@ fn look(
     let mut search = Search::new(parent(&order.candidate), source, order.trust);
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
-    if !search.looked.is_empty() {
-        // What the manager does not hear of it does not watch.
-        let _ = tell(ProbeWord::Beside { nonce: order.nonce.clone(), beside: search.looked.clone() });
+    // What the manager does not hear of it does not watch.
+    for part in report::parts(&order.nonce, &search.looked)? {
+        tell(part).map_err(|error| unheard(&error))?;
     }
     let mut siblings = siblings?;
-    tell(ProbeWord::Loading { nonce: order.nonce.clone() })
-        .map_err(|e| Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(&e)) })?;
+    tell(ProbeWord::Loading { nonce: order.nonce.clone() }).map_err(|error| unheard(&error))?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let loaded = loader::load(&order.copy_to, &symbol)
         .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
     // Where the environment says so (LD_LIBRARY_PATH) the loader takes others.
     siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
     Ok(Found { siblings: siblings.clone(), ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
+}
+
+fn unheard(error: &io::Error) -> Refusal {
+    Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(error)) }
 }
 
 /// All that can be known of the file itself before it is loaded.
@@ -297,10 +301,9 @@ fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Err
     }
 }
 
-fn say(channel: &impl AsFd, word: &ProbeWord) -> io::Result<()> {
-    let bytes = encode(word).map_err(io::Error::other)?;
+fn say(channel: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     loop {
-        match send(channel.as_fd().as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL) {
+        match send(channel.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),

@@ -5,10 +5,10 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use nix::libc;
-
 use serde::{Deserialize, Serialize};
 
+pub use super::lasts::Lasts;
+pub(super) use super::lasts::passes;
 use super::text::Shown;
 
 /// Why a candidate does not become a version. Texts inside are fit for a log line (escaped) and bounded.
@@ -220,6 +220,29 @@ pub enum Refusal {
         /// The loader's words.
         detail: String,
     },
+    /// Where it is looked for from the store is another place.
+    #[error(
+        "needs {library} and has it looked for in {element}, which leads elsewhere once the library lies in the store: \
+         name a directory beside it, as with -Wl,-rpath,'$ORIGIN'"
+    )]
+    SiblingUnsteady {
+        /// As the plugin names it.
+        library: String,
+        /// Of its search path.
+        element: String,
+    },
+    /// In the store it has the name of its function.
+    #[error(
+        "is needed by itself or by a library beside it as {library}, a name that it does not keep in the store: give it \
+         that name with -Wl,-soname,{library}"
+    )]
+    NeededByItself {
+        /// As it is needed.
+        library: String,
+    },
+    /// All of them are watched.
+    #[error("has libraries looked for in too many places, or under names that are too long: shorten its RUNPATH")]
+    TooManyPlaces,
     /// A chain without an end.
     #[error("needs more than {most} libraries beside it; link some of them into others")]
     TooManySiblings {
@@ -395,33 +418,7 @@ pub enum Refusal {
     },
 }
 
-/// Whether the same file may be good at another time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lasts {
-    /// The file is wrong until it changes.
-    Wrong,
-    /// What was in the way may pass: no memory, processes or descriptors, a deadline on a busy machine, a failing disk.
-    Passing,
-    /// The store has no room for it, or cannot be written to.
-    NoRoom,
-}
-
 impl Refusal {
-    /// Whether the same file may be good at another time.
-    pub fn lasts(&self) -> Lasts {
-        use Refusal::{
-            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied, Sibling,
-            StoreFailed, StoreFull,
-        };
-        match self {
-            StoreFull { .. } | StoreFailed { .. } | NoExec { .. } => Lasts::NoRoom,
-            CannotOpenNow(_) | CannotRead(_) | Changing | NotLoadableNow { .. } => Lasts::Passing,
-            Hung { .. } | CopyHung { .. } | Killed | ProbeDied { .. } => Lasts::Passing,
-            Sibling { reason, .. } => reason.lasts(),
-            _ => Lasts::Wrong,
-        }
-    }
-
     /// Whether it is a library like any other, of which somebody may have need that is one with a function.
     pub fn is_no_plugin(&self) -> bool {
         match self {
@@ -472,24 +469,6 @@ impl Refusal {
         };
         (!detail.is_empty()).then_some(detail)
     }
-}
-
-/// Whether an error on looking at a path may pass by itself. Those that say something of the path do not: it has to be
-/// changed, and then it is looked at again.
-pub(super) fn passes(error: &io::Error) -> bool {
-    const OF_THE_PATH: &[i32] = &[
-        libc::ENOENT,
-        libc::ENOTDIR,
-        libc::EACCES,
-        libc::EPERM,
-        libc::ELOOP,
-        libc::ENAMETOOLONG,
-        libc::EINVAL,
-        libc::ENXIO,
-        libc::ENODEV,
-        libc::EOVERFLOW,
-    ];
-    error.raw_os_error().is_some_and(|code| !OF_THE_PATH.contains(&code))
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use nix::libc;
+
 use super::*;
 
 fn sibling(reason: Refusal) -> Refusal {

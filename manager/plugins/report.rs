@@ -16,9 +16,12 @@ use super::permissions::Trust;
 use super::refusal::Refusal;
 use super::siblings::{Beside, Sibling};
 
+/// Most messages with what was looked for beside the library.
+const MAX_PARTS: usize = 8;
+
 /// Most messages a probe sends: what it found beside the library, that it begins to load, and its report. Who sends more
 /// is not heard out.
-pub const MAX_WORDS: usize = 3;
+pub const MAX_WORDS: usize = MAX_PARTS + 2;
 
 /// Longest message in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -47,7 +50,8 @@ pub struct ProbeOrder {
 /// Probe to manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeWord {
-    /// Where the library has other libraries looked for. Not sent where there is no such place.
+    /// Where the library has other libraries looked for, in as many messages as it takes. Not sent where there is no
+    /// such place.
     Beside {
         /// The order's.
         nonce: String,
@@ -142,23 +146,70 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadMessage> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
+/// Where a library has others looked for, in messages that can be sent.
+///
+/// # Errors
+/// [`Refusal::TooManyPlaces`], where more messages would be needed than are heard.
+pub(super) fn parts(nonce: &str, looked: &[Beside]) -> Result<Vec<ProbeWord>, Refusal> {
+    // Each goes with the nonce and a few names.
+    let room = MAX_MESSAGE - 1024;
+    let mut parts: Vec<Vec<Beside>> = Vec::new();
+    let mut left = 0;
+    for one in looked {
+        let size = serde_json::to_vec(one).map_or(usize::MAX, |bytes| bytes.len().saturating_add(1));
+        if size > room {
+            return Err(Refusal::TooManyPlaces);
+        }
+        if size > left {
+            parts.push(Vec::new());
+            left = room;
+        }
+        left -= size;
+        parts.last_mut().into_iter().for_each(|part| part.push(one.clone()));
+    }
+    if parts.len() > MAX_PARTS {
+        return Err(Refusal::TooManyPlaces);
+    }
+    Ok(parts.into_iter().map(|beside| ProbeWord::Beside { nonce: nonce.to_owned(), beside }).collect())
+}
+
+/// The bytes of the last word. Where the names in it are too long for a message, that is what there is to report.
+pub(super) fn last_word(report: ProbeReport) -> Result<Vec<u8>, BadMessage> {
+    let nonce = report.nonce.clone();
+    encode(&ProbeWord::Report(Box::new(report)))
+        .or_else(|_| encode(&ProbeWord::Report(Box::new(ProbeReport { nonce, result: Err(Refusal::TooManyPlaces) }))))
+}
+
 /// Whether the message is a probe's last word.
 pub fn is_report(message: &[u8]) -> bool {
     matches!(decode(message), Ok(ProbeWord::Report(_)))
 }
 
-/// Paths as they are: serde's own form takes only UTF-8.
+/// Paths as they are: as text where they are text, else as bytes.
 pub(super) mod path {
     use std::path::Path;
 
     use super::{Deserialize, OsString, PathBuf, Serialize};
 
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Bytes(OsString),
+    }
+
     pub fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        path.as_os_str().serialize(serializer)
+        match path.to_str() {
+            Some(text) => text.serialize(serializer),
+            None => path.as_os_str().serialize(serializer),
+        }
     }
 
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        Ok(OsString::deserialize(deserializer)?.into())
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Text(text) => text.into(),
+            Either::Bytes(bytes) => bytes.into(),
+        })
     }
 }
 
@@ -181,6 +232,43 @@ mod tests {
             trust: Some(Trust { run_uid: 33 }),
         };
         assert_eq!(decode::<ProbeOrder>(&encode(&order).unwrap()).unwrap(), order);
+    }
+
+    #[test]
+    fn paths_of_any_bytes_survive_and_those_of_earlier_managers_are_read() {
+        let beside = |path: &[u8]| Beside { path: OsStr::from_bytes(path).into(), identity: None };
+        for path in [&b"/w/x.so"[..], b"/w/\xff\n\".so", "/w/\u{e4}\n".as_bytes(), b""] {
+            assert_eq!(decode::<Beside>(&encode(&beside(path)).unwrap()).unwrap(), beside(path));
+        }
+        let earlier = br#"{"path":{"Unix":[47,119,47,120]},"identity":null}"#;
+        assert_eq!(decode::<Beside>(earlier).unwrap(), beside(b"/w/x"));
+    }
+
+    #[test]
+    fn what_one_message_cannot_carry_takes_several_or_is_refused() {
+        let looked = |count: usize, length: usize| -> Vec<Beside> {
+            let path = |number| format!("/{number:0length$}").into();
+            (0..count).map(|number| Beside { path: path(number), identity: None }).collect()
+        };
+        for (count, length, fits) in [(0, 1, 0), (1, 4000, 1), (1000, 20, 1), (1000, 300, 6), (1000, 4000, usize::MAX)]
+        {
+            let looked = looked(count, length);
+            match parts("n", &looked) {
+                Ok(parts) => {
+                    assert_eq!(parts.len(), fits);
+                    let together = parts.into_iter().flat_map(|part| match decode(&encode(&part).unwrap()).unwrap() {
+                        ProbeWord::Beside { beside, .. } => beside,
+                        other => panic!("{other:?}"),
+                    });
+                    assert_eq!(together.collect::<Vec<_>>(), looked);
+                }
+                Err(refusal) => assert_eq!((refusal, fits), (Refusal::TooManyPlaces, usize::MAX)),
+            }
+        }
+        let long = ProbeReport { nonce: "n".into(), result: Err(Refusal::NotAFile("x".repeat(MAX_MESSAGE))) };
+        let expected = ProbeReport { nonce: "n".into(), result: Err(Refusal::TooManyPlaces) };
+        let word: ProbeWord = decode(&last_word(long).unwrap()).unwrap();
+        assert_eq!(word, ProbeWord::Report(Box::new(expected)));
     }
 
     #[test]

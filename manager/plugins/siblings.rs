@@ -6,23 +6,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::{ErrorKind, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
 use super::beneath::{self, Beneath};
-use super::copy::must_be_a_file;
-use super::elf::Links;
+use super::copy::{self, must_be_a_file};
+use super::elf::{self, Links, Machine};
 use super::hash::ContentHash;
 use super::identity::Identity;
 use super::permissions::Trust;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, passes};
 use super::text::{Shown, clipped};
 use crate::system::errors::reason;
 
 /// More libraries than anybody brings along; a damaged one may claim any number.
 const MOST: usize = 64;
+
+/// More places than anybody has something looked for in.
+const MOST_PLACES: usize = 1024;
 
 /// A library that belongs to a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +87,17 @@ enum Place {
     Outside(PathBuf),
     /// Nowhere near it.
     Elsewhere(PathBuf),
+    /// Where this element of a search path leads, which is another place from the store: `$LIB`, `$PLATFORM`, what
+    /// depends on the directory that a process is in, and what goes through a directory and out of it again.
+    Unsteady(OsString),
+}
+
+/// What the loader makes of one place.
+enum Look {
+    Found(File),
+    Next,
+    /// It looks no further along the search path.
+    Over,
 }
 
 /// The search for a plugin's siblings.
@@ -96,12 +112,27 @@ pub(super) struct Search<'a> {
     missed: BTreeMap<OsString, Vec<PathBuf>>,
     /// Names and where they are out of reach.
     outside: BTreeMap<OsString, PathBuf>,
+    /// Names and what is wrong with the first file that the loader passes over.
+    passed_over: BTreeMap<OsString, Refusal>,
+    /// Names and the first element of a search path that leads nowhere from the store.
+    unsteady: BTreeMap<OsString, OsString>,
+    places: usize,
 }
 
 impl<'a> Search<'a> {
     /// For the plugin in this directory.
     pub fn new(dir: &'a Path, plugin: Identity, trust: Option<Trust>) -> Self {
-        Self { dir, plugin, trust, looked: Vec::new(), missed: BTreeMap::new(), outside: BTreeMap::new() }
+        Self {
+            dir,
+            plugin,
+            trust,
+            looked: Vec::new(),
+            missed: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            passed_over: BTreeMap::new(),
+            unsteady: BTreeMap::new(),
+            places: 0,
+        }
     }
 
     /// Has every sibling taken, each once, with its path from the plugin's directory on; `take` says what it needs
@@ -124,9 +155,12 @@ impl<'a> Search<'a> {
                 if places.is_empty() || known.contains(&name) || is_loaded(&name) {
                     continue;
                 }
-                let Some((path, file)) = self.find(&name, places)? else { continue };
+                let found = self.find(&name, places)?;
+                // Also what is not beside it: whoever needs it later gets what the first one got.
+                known.insert(name.clone());
+                let Some((path, file)) = found else { continue };
                 let links = take(&path, &file).map_err(|reason| self.wrong(&name, &path, reason))?;
-                known.extend(links.soname.iter().cloned().chain([name]));
+                known.extend(links.soname.iter().cloned());
                 let origin = path.parent().unwrap_or(Path::new("")).to_owned();
                 objects.push(Object { origin, links, asked_by: Some(next) });
                 if objects.len() > MOST {
@@ -141,53 +175,93 @@ impl<'a> Search<'a> {
     /// The first place that has it, as the loader goes through them.
     fn find(&mut self, name: &OsStr, places: Vec<Place>) -> Result<Option<(PathBuf, File)>, Refusal> {
         for place in places {
+            self.places += 1;
+            if self.places > MOST_PLACES {
+                return Err(Refusal::TooManyPlaces);
+            }
             match place {
-                Place::Elsewhere(path) if path.exists() => return Ok(None),
-                Place::Elsewhere(_) => {}
+                Place::Elsewhere(path) => {
+                    if copy::open(&path).is_ok_and(|file| other_machine(&file).is_none()) {
+                        return Ok(None);
+                    }
+                }
                 Place::Outside(path) => {
                     let path = self.dir.join(path);
                     if path.exists() {
                         self.outside.entry(name.to_owned()).or_insert(path);
                     }
                 }
-                Place::Beside(path) => {
-                    if let Some(file) = self.open(name, &path)? {
-                        let is_itself = file.metadata().is_ok_and(|meta| {
-                            let found = Identity::of(&meta);
-                            (found.dev, found.ino) == (self.plugin.dev, self.plugin.ino)
-                        });
-                        return Ok((!is_itself).then_some((path, file)));
-                    }
-                    self.missed.entry(name.to_owned()).or_default().push(self.dir.join(&path));
-                }
+                Place::Unsteady(element) => drop(self.unsteady.entry(name.to_owned()).or_insert(element)),
+                Place::Beside(path) => match self.look(name, &path)? {
+                    Look::Found(file) => return Ok(Some((path, file))),
+                    Look::Next => {}
+                    Look::Over => return Ok(None),
+                },
             }
         }
         Ok(None)
     }
 
-    fn open(&mut self, name: &OsStr, path: &Path) -> Result<Option<File>, Refusal> {
+    fn look(&mut self, name: &OsStr, path: &Path) -> Result<Look, Refusal> {
         let whole = self.dir.join(path);
         let dir = File::open(self.dir).map_err(|error| self.wrong(name, path, cannot_open(&error)))?;
         let opened = beneath::open(&dir, path);
-        self.looked.push(match &opened {
+        self.note(match &opened {
             // What is copied, not what may have taken its place by now: that is a change.
             Beneath::Opened(file) => Beside::of(whole.clone(), file.metadata().ok()),
             _ => Beside::look(whole.clone()),
         });
-        let file = match opened {
-            Beneath::Opened(file) => file,
-            Beneath::Missing => return Ok(None),
-            Beneath::Failed(error) => return Err(self.wrong(name, path, cannot_open(&error))),
-            Beneath::Escapes(to) => {
-                let (path, to) = (Shown(&whole).to_string(), Shown(&to).to_string());
-                return Err(Refusal::SiblingEscapes { library: shown(name), path, to });
+        match opened {
+            Beneath::Opened(file) => self.opened(name, path, file),
+            Beneath::Failed(error) if passes(&error) || error.kind() == ErrorKind::IsADirectory => {
+                Err(self.wrong(name, path, cannot_open(&error)))
             }
-        };
+            Beneath::Failed(error) => {
+                self.passes_over(name, path, cannot_open(&error));
+                let goes_on = error.kind() == ErrorKind::PermissionDenied || !parent_is_there(&whole);
+                Ok(if goes_on { Look::Next } else { Look::Over })
+            }
+            // Where there is nothing at the end of the link there is nothing to be loaded from elsewhere.
+            Beneath::Escapes(to) if whole.exists() => {
+                let (path, to) = (Shown(&whole).to_string(), Shown(&to).to_string());
+                Err(Refusal::SiblingEscapes { library: shown(name), path, to })
+            }
+            Beneath::Missing | Beneath::Escapes(_) => {
+                self.missed.entry(name.to_owned()).or_default().push(whole);
+                Ok(Look::Next)
+            }
+        }
+    }
+
+    fn opened(&mut self, name: &OsStr, path: &Path, file: File) -> Result<Look, Refusal> {
+        let whole = self.dir.join(path);
         let checked = must_be_a_file(&file).and_then(|meta| match self.trust {
-            Some(trust) => trust.check(&whole, &meta),
-            None => Ok(()),
+            Some(trust) => trust.check(&whole, &meta).map(|()| meta),
+            None => Ok(meta),
         });
-        checked.map(|()| Some(file)).map_err(|reason| self.wrong(name, path, reason))
+        let found = checked.map(|meta| Identity::of(&meta)).map_err(|reason| self.wrong(name, path, reason))?;
+        if (found.dev, found.ino) == (self.plugin.dev, self.plugin.ino) {
+            // Its soname was known; in the store it has no other name.
+            return Err(Refusal::NeededByItself { library: shown(name) });
+        }
+        match other_machine(&file) {
+            Some(reason) => {
+                self.passes_over(name, path, reason);
+                Ok(Look::Next)
+            }
+            None => Ok(Look::Found(file)),
+        }
+    }
+
+    fn note(&mut self, beside: Beside) {
+        if self.looked.iter().all(|known| known.path != beside.path) {
+            self.looked.push(beside);
+        }
+    }
+
+    fn passes_over(&mut self, name: &OsStr, path: &Path, reason: Refusal) {
+        let refusal = self.wrong(name, path, reason);
+        self.passed_over.entry(name.to_owned()).or_insert(refusal);
     }
 
     fn wrong(&self, name: &OsStr, path: &Path, reason: Refusal) -> Refusal {
@@ -198,15 +272,20 @@ impl<'a> Search<'a> {
     /// What to say where the loader has not found a library, which knows nothing of directories of ours.
     pub fn explain(&self, refusal: Refusal) -> Refusal {
         let Refusal::MissingLibrary { library, detail } = refusal else { return refusal };
-        let name = OsStr::new(&library);
-        if let Some(path) = self.outside.get(name) {
+        if let Some((name, path)) = called(&self.outside, &library) {
             return out_of_reach(name, path);
         }
-        if let Some(places) = self.missed.get(name) {
-            let places: Vec<String> = places.iter().map(|path| Shown(path).to_string()).collect();
-            return Refusal::NoSibling { library, places: places.join(" or "), detail };
+        if let Some((_, refusal)) = called(&self.passed_over, &library) {
+            return refusal.clone();
         }
-        let beside = self.dir.join(name);
+        if let Some((name, element)) = called(&self.unsteady, &library) {
+            return unsteady(name, element);
+        }
+        if let Some((_, places)) = called(&self.missed, &library) {
+            let places: Vec<String> = places.iter().map(|path| Shown(path).to_string()).collect();
+            return Refusal::NoSibling { library, places: clipped(places.join(" or ").as_bytes(), 2048), detail };
+        }
+        let beside = self.dir.join(&library);
         if beside.is_file() {
             return Refusal::NotLookedFor { library, path: Shown(&beside).to_string(), detail };
         }
@@ -215,9 +294,34 @@ impl<'a> Search<'a> {
 
     /// Something that lies out of reach, which the loader would take from there, and which is not on the system either.
     pub fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Refusal> {
-        let name = self.outside.iter().find(|(name, _)| !is_installed(name));
-        name.map(|(name, path)| out_of_reach(name, path))
+        let outside = self.outside.iter().find(|(name, _)| !is_installed(name));
+        let outside = outside.map(|(name, path)| out_of_reach(name, path));
+        outside.or_else(|| {
+            let found = self.unsteady.iter().find(|(name, _)| !is_installed(name));
+            found.map(|(name, element)| unsteady(name, element))
+        })
     }
+}
+
+/// What is known of a library that the loader calls so; its words are text, whatever the name is.
+fn called<'a, T>(known: &'a BTreeMap<OsString, T>, library: &str) -> Option<(&'a OsString, &'a T)> {
+    known.iter().find(|(name, _)| shown(OsStr::new(&*name.to_string_lossy())) == library)
+}
+
+fn unsteady(name: &OsStr, element: &OsStr) -> Refusal {
+    Refusal::SiblingUnsteady { library: shown(name), element: shown(element) }
+}
+
+/// Why the loader passes over a file that it can open: it is built for another machine, and there may be one for this.
+fn other_machine(file: &File) -> Option<Refusal> {
+    let refusal = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
+    // Whoever copies it begins where it begins.
+    let _ = { file }.rewind();
+    refusal
+}
+
+fn parent_is_there(path: &Path) -> bool {
+    path.parent().is_some_and(Path::is_dir)
 }
 
 fn out_of_reach(name: &OsStr, path: &Path) -> Refusal {
@@ -236,7 +340,7 @@ fn cannot_open(error: &std::io::Error) -> Refusal {
 fn places(objects: &[Object], at: usize, name: &OsStr) -> Vec<Place> {
     let object = &objects[at];
     if name.as_bytes().contains(&b'/') {
-        return expand(name.as_bytes(), &object.origin).into_iter().collect();
+        return vec![expand(name.as_bytes(), &object.origin)];
     }
     // RPATH holds for all that is loaded by way of it; not so RUNPATH, and what has one looks at no RPATH.
     let paths: Vec<(&Path, &OsString)> = match &object.links.runpath {
@@ -247,43 +351,49 @@ fn places(objects: &[Object], at: usize, name: &OsStr) -> Vec<Place> {
             .filter_map(|object| Some((object.origin.as_path(), object.links.rpath.as_ref()?)))
             .collect(),
     };
-    let elements = paths.iter().flat_map(|(origin, path)| {
-        path.as_bytes().split(|byte| *byte == b':').filter_map(|element| expand(element, origin))
-    });
+    let elements = paths
+        .iter()
+        .flat_map(|(origin, path)| path.as_bytes().split(|byte| *byte == b':').map(|element| expand(element, origin)));
     let with_name = |place| match place {
         Place::Beside(dir) => Place::Beside(dir.join(name)),
         Place::Outside(dir) => Place::Outside(dir.join(name)),
         Place::Elsewhere(dir) => Place::Elsewhere(dir.join(name)),
+        Place::Unsteady(element) => Place::Unsteady(element),
     };
-    elements.map(with_name).collect()
+    elements.map(with_name).take(MOST_PLACES + 1).collect()
 }
 
-/// One element of a search path. `None` where only the loader knows: `$LIB`, `$PLATFORM`, and what depends on the
-/// directory a process is in.
-fn expand(element: &[u8], origin: &Path) -> Option<Place> {
+/// One element of a search path, or a library that is needed by its path.
+fn expand(element: &[u8], origin: &Path) -> Place {
+    let unsteady = || Place::Unsteady(OsStr::from_bytes(element).to_owned());
     let rest = [&b"$ORIGIN"[..], b"${ORIGIN}"].iter().find_map(|token| element.strip_prefix(*token));
     let (rest, is_relative) = match rest {
         Some(rest) => (rest, rest.is_empty() || rest.starts_with(b"/")),
         None => (element, false),
     };
-    if rest.contains(&b'$') {
-        return None;
+    let path = Path::new(OsStr::from_bytes(rest));
+    if rest.contains(&b'$') || !is_relative && !path.is_absolute() {
+        return unsteady();
     }
     if !is_relative {
-        let path = Path::new(OsStr::from_bytes(rest));
-        return path.is_absolute().then(|| Place::Elsewhere(path.to_owned()));
+        return Place::Elsewhere(path.to_owned());
     }
-    let rest = PathBuf::from(OsStr::from_bytes(rest.trim_ascii_start()).to_owned());
-    let rest: PathBuf = rest.components().filter(|component| *component != Component::RootDir).collect();
+    let rest: PathBuf = path.components().filter(|component| *component != Component::RootDir).collect();
     let mut below = origin.to_owned();
+    let mut entered = 0_usize;
     for component in rest.components() {
         match component {
-            Component::Normal(name) => below.push(name),
-            Component::ParentDir if !below.pop() => return Some(Place::Outside(origin.join(&rest))),
+            Component::Normal(name) => {
+                below.push(name);
+                entered += 1;
+            }
+            // The store has directories only where something lies in them.
+            Component::ParentDir if entered > 0 => return unsteady(),
+            Component::ParentDir if !below.pop() => return Place::Outside(origin.join(&rest)),
             _ => {}
         }
     }
-    Some(Place::Beside(below))
+    Place::Beside(below)
 }
 
 #[cfg(test)]

@@ -33,9 +33,16 @@ fn elements_of_a_search_path() {
         ("$LIB", "", None),
         ("lib", "", None),
         ("", "", None),
+        // The store has no `lib` there.
+        ("$ORIGIN/lib/../deps", "", None),
+        ("$ORIGIN/../lib/../deps", "lib", None),
+        ("$ORIGIN-lib", "", None),
+        ("${ORIGIN}lib", "", None),
+        ("$PLATFORM/$ORIGIN", "", None),
     ];
     for (element, origin, expected) in cases {
-        assert_eq!(expand(element.as_bytes(), Path::new(origin)), *expected, "{element} from {origin:?}");
+        let expected = expected.clone().unwrap_or_else(|| Place::Unsteady(element.into()));
+        assert_eq!(expand(element.as_bytes(), Path::new(origin)), expected, "{element} from {origin:?}");
     }
 }
 
@@ -59,7 +66,15 @@ fn rpath_holds_for_what_is_loaded_by_way_of_it_and_runpath_does_not() {
     }
     let by_path = objects(links(&[], None, None), links(&[], None, None));
     assert_eq!(places(&by_path, 0, OsStr::new("$ORIGIN/sub/y")), beside(&["sub/y"]));
-    assert_eq!(places(&by_path, 0, OsStr::new("sub/y")), []);
+    assert_eq!(places(&by_path, 0, OsStr::new("sub/y")), [Place::Unsteady("sub/y".into())]);
+}
+
+/// The header of a library of 32 bits.
+fn foreign() -> Vec<u8> {
+    let mut header = vec![0; 64];
+    header[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
+    header[16..20].copy_from_slice(&[3, 0, 40, 0]);
+    header
 }
 
 /// What is found, in order, each file's content being the names it needs, with `$ORIGIN` as its RUNPATH; or what is
@@ -100,15 +115,35 @@ fn what_is_beside_is_found_as_the_loader_would() {
         ("lib/d.so", ""),
         ("wrong.so", "bad"),
         ("../out.so", ""),
+        ("lib/round.so", ""),
     ] {
         fs::write(dir.join(path), needs).unwrap();
     }
+    fs::create_dir(dir.join("foreign")).unwrap();
+    fs::create_dir(dir.join("../empty")).unwrap();
+    fs::write(dir.join("foreign/a.so"), foreign()).unwrap();
+    fs::write(dir.join("foreign/d.so"), foreign()).unwrap();
+    symlink("round.so", dir.join("round.so")).unwrap();
+    symlink("../empty", dir.join("out")).unwrap();
     symlink("c.so.1.2", dir.join("c.so")).unwrap();
     symlink("../out.so", dir.join("out.so")).unwrap();
     let origin = Some("$ORIGIN");
+    let itself = "is needed by itself or by a library beside it as plugin.so, a name that it does not keep in the store: \
+                  give it that name with -Wl,-soname,plugin.so";
+    let without_soname = Links { needed: vec!["b.so".into()], runpath: origin.map(Into::into), ..Links::default() };
+    assert_eq!(found(&dir, &without_soname), Err(itself.to_owned()));
     for (needed, runpath, expected) in [
         (&["a.so", "libc.so.6"][..], origin, Ok(&["a.so", "b.so", "c.so"][..])),
         (&["a.so"], Some("$ORIGIN/lib:$ORIGIN"), Ok(&["lib/a.so", "lib/d.so"])),
+        // Nothing, a file in the way, and another machine's: the loader goes on.
+        (
+            &["d.so"],
+            Some("$ORIGIN/none:$ORIGIN/plugin.so/x:$ORIGIN/foreign:$ORIGIN/out:$ORIGIN/lib"),
+            Ok(&["lib/d.so"]),
+        ),
+        (&["a.so"], Some("$ORIGIN/plugin.so:$ORIGIN/foreign:$ORIGIN/lib"), Ok(&["lib/a.so", "lib/d.so"])),
+        // Through links that go round it looks no further.
+        (&["round.so"], Some("$ORIGIN:$ORIGIN/lib"), Ok(&[])),
         (&["a.so"], None, Ok(&[])),
         (&["nowhere.so"], origin, Ok(&[])),
         (
@@ -130,8 +165,29 @@ fn what_is_beside_is_found_as_the_loader_would() {
         (&["lib"], origin, Err("needs lib beside it, and DIR/lib is a directory, not a file")),
     ] {
         let expected = expected.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
-        assert_eq!(found(&dir, &links(needed, None, runpath)), expected.map_err(str::to_owned), "{needed:?}");
+        let plugin = Links { soname: Some("plugin.so".into()), ..links(needed, None, runpath) };
+        assert_eq!(found(&dir, &plugin), expected.map_err(str::to_owned), "{needed:?}");
     }
+}
+
+/// A link out of the directory to a library; a search path that names more places than anybody has.
+#[test]
+fn what_the_loader_would_take_and_the_store_cannot_have() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().canonicalize().unwrap().join("w");
+    fs::create_dir(&dir).unwrap();
+    fs::create_dir(dir.join("../other")).unwrap();
+    for path in ["plugin.so", "a.so", "../other/a.so"] {
+        fs::write(dir.join(path), "").unwrap();
+    }
+    symlink("../other", dir.join("out")).unwrap();
+    let said = found(&dir, &links(&["a.so"], None, Some("$ORIGIN/out:$ORIGIN"))).unwrap_err();
+    assert!(said.contains("DIR/out/a.so is a link out of that directory, to ../other"), "{said}");
+    let many: String = (0..2000).map(|number| format!("$ORIGIN/{number}:")).collect();
+    let said = found(&dir, &links(&["a.so"], None, Some(&many))).unwrap_err();
+    assert_eq!(said, Refusal::TooManyPlaces.to_string());
+    let few: String = (0..900).map(|number| format!("$ORIGIN/{number}:")).collect();
+    assert_eq!(found(&dir, &links(&["a.so"], None, Some(&format!("{few}:$ORIGIN")))), Ok(vec!["a.so".to_owned()]));
 }
 
 #[test]
@@ -157,7 +213,14 @@ fn what_the_loader_misses_is_explained() {
         fs::write(dir.join(path), "").unwrap();
     }
     let mut search = Search::new(&dir, Beside::look(dir.join("plugin.so")).identity.unwrap(), None);
+    fs::create_dir(dir.join("foreign")).unwrap();
+    fs::write(dir.join("foreign/foreign.so"), foreign()).unwrap();
     let plugin = links(&["gone.so", "above.so"], None, Some("$ORIGIN:$ORIGIN/lib:$ORIGIN/.."));
+    search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap();
+    let looked: Vec<_> = search.looked.iter().map(|beside| beside.path.strip_prefix(&dir).unwrap()).collect();
+    assert_eq!(looked, ["gone.so", "lib/gone.so", "above.so", "lib/above.so"].map(Path::new), "all of it is watched");
+    let mut plugin = links(&["foreign.so", "unsteady.so"], None, Some("$ORIGIN/foreign:$ORIGIN/$LIB"));
+    plugin.needed.push(OsStr::from_bytes(b"l\xffine\n.so").to_owned());
     search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap();
     let said = |library: &str| {
         let missing = Refusal::MissingLibrary { library: library.into(), detail: String::new() };
@@ -179,12 +242,25 @@ fn what_the_loader_misses_is_explained() {
             "needs beside.so, which this machine does not have; /w/beside.so is not looked at: link with \
              -Wl,-rpath,'$ORIGIN', or install it",
         ),
+        (
+            "foreign.so",
+            "needs foreign.so beside it, and /w/foreign/foreign.so is built for 32-bit ARM, this machine is x86_64; build it \
+             with --target x86_64-unknown-linux-gnu",
+        ),
+        (
+            "unsteady.so",
+            "needs unsteady.so and has it looked for in $ORIGIN/$LIB, which leads elsewhere once the library lies in \
+             the store: name a directory beside it, as with -Wl,-rpath,'$ORIGIN'",
+        ),
+        (
+            "l\u{fffd}ine\\n.so",
+            "needs l\\xffine\\n.so and has it looked for in $ORIGIN/$LIB, which leads elsewhere once the library lies \
+             in the store: name a directory beside it, as with -Wl,-rpath,'$ORIGIN'",
+        ),
         ("other.so", "needs other.so, which this machine does not have; install it, or link it statically"),
     ] {
         assert_eq!(said(library), expected);
     }
     assert!(search.unreachable(|_| true).is_none());
     assert!(search.unreachable(|_| false).is_some());
-    let looked: Vec<_> = search.looked.iter().map(|beside| beside.path.strip_prefix(&dir).unwrap()).collect();
-    assert_eq!(looked, ["gone.so", "lib/gone.so", "above.so", "lib/above.so"].map(Path::new), "all of it is watched");
 }

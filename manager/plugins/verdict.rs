@@ -46,12 +46,18 @@ pub fn judge_probe(nonce: &str, ended: Ended, messages: &[Vec<u8>]) -> Result<Fo
 
 /// Where the library has others looked for, as far as the probe came: `None` where it did not come so far.
 pub fn looked_beside(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<Beside>> {
-    messages.iter().find_map(|message| match decode(message).ok()? {
-        ProbeWord::Beside { nonce: theirs, beside } if theirs == nonce => Some(beside),
-        // It comes before this.
-        ProbeWord::Loading { nonce: theirs } if theirs == nonce => Some(Vec::new()),
-        _ => None,
-    })
+    let mut looked: Option<Vec<Beside>> = None;
+    for message in messages {
+        match decode(message) {
+            Ok(ProbeWord::Beside { nonce: theirs, beside }) if theirs == nonce => {
+                looked.get_or_insert_default().extend(beside);
+            }
+            // It comes after all of it.
+            Ok(ProbeWord::Loading { nonce: theirs }) if theirs == nonce => return Some(looked.unwrap_or_default()),
+            _ => break,
+        }
+    }
+    looked
 }
 
 fn in_the_library(ended: Ended) -> Refusal {
@@ -127,8 +133,14 @@ mod tests {
             ("nothing was said", vec![], None),
             ("refused before", vec![refused.clone()], None),
             ("nowhere", vec![loading.clone()], Some(vec![])),
-            ("there", vec![beside("n"), loading], Some(found_there.clone())),
+            ("there", vec![beside("n"), loading.clone()], Some(found_there.clone())),
             ("there, and refused for it", vec![beside("n"), refused], Some(found_there.clone())),
+            (
+                "there and there",
+                vec![beside("n"), beside("n"), loading.clone()],
+                Some([&found_there[..], &found_there].concat()),
+            ),
+            ("there, then somebody meddled", vec![beside("n"), b"ok".to_vec()], Some(found_there.clone())),
             ("by somebody else", vec![beside("m")], None),
         ] {
             assert_eq!(looked_beside("n", &messages), expected, "{what}");

@@ -23,24 +23,24 @@ fn NAME(_: &Job, _: &mut Log) -> JobResult { Ok(unsafe { helper() }.to_string().
 ";
 
 /// Where the plugin has the loader look. Replaced in the finished library by others of the same length.
-const RUNPATH: &str = "$ORIGIN:${ORIGIN}/lib";
+pub const RUNPATH: &str = "$ORIGIN:${ORIGIN}/lib///////////////////////////";
 
 /// `libdeep.so`, which says this number.
-fn deep(number: u8) -> Vec<u8> {
+pub fn deep(number: u8) -> Vec<u8> {
     fs::read(deep_at(number)).unwrap()
 }
 
-fn deep_at(number: u8) -> PathBuf {
+pub fn deep_at(number: u8) -> PathBuf {
     let source = format!("int deep(void) {{ return {number}; }}\n");
     build::c("libdeep.so", &source, &["-shared", "-fPIC", "-Wl,-soname,libdeep.so"])
 }
 
 /// `libhelper.so.1`, which says ten times this number more than `libdeep.so`, and needs that beside itself.
-fn helper(number: u8) -> Vec<u8> {
+pub fn helper(number: u8) -> Vec<u8> {
     fs::read(helper_at(number)).unwrap()
 }
 
-fn helper_at(number: u8) -> PathBuf {
+pub fn helper_at(number: u8) -> PathBuf {
     let source = format!("int deep(void);\nint helper(void) {{ return {number} * 10 + deep(); }}\n");
     let needs = deep_at(1).display().to_string();
     let args = ["-shared", "-fPIC", "-Wl,-soname,libhelper.so.1", "-Wl,-rpath,$ORIGIN", &needs];
@@ -48,15 +48,20 @@ fn helper_at(number: u8) -> PathBuf {
 }
 
 /// The plugin, which looks for `libhelper.so.1` along this path.
-fn plugin(runpath: &str) -> Vec<u8> {
+pub fn plugin(runpath: &str) -> Vec<u8> {
     plugin_of("beside", runpath)
 }
 
 /// The same with another function.
-fn plugin_of(function: &str, runpath: &str) -> Vec<u8> {
+pub fn plugin_of(function: &str, runpath: &str) -> Vec<u8> {
+    plugin_with(function, runpath, &[])
+}
+
+/// The same, linked with more.
+pub fn plugin_with(function: &str, runpath: &str, link: &[&str]) -> Vec<u8> {
     // Not within what is built alone: it is built so itself.
     let (api, helper) = (corpus::api(), helper_at(1));
-    let key = fingerprint((function, SOURCE, fs::metadata(&api).unwrap().modified().unwrap()));
+    let key = fingerprint((function, SOURCE, RUNPATH, link, fs::metadata(&api).unwrap().modified().unwrap()));
     let dir = build_dir().join(format!("beside-{key}"));
     let done = dir.join("beside.so");
     alone(|| {
@@ -71,6 +76,7 @@ fn plugin_of(function: &str, runpath: &str) -> Vec<u8> {
         rustc.arg("--extern").arg(format!("gm_plugin_api={}", api.display()));
         rustc.arg("-C").arg(format!("link-arg={}", helper.display()));
         rustc.arg("-C").arg(format!("link-arg=-Wl,--enable-new-dtags,-rpath,{RUNPATH}"));
+        rustc.args(link.iter().map(|arg| format!("-Clink-arg={arg}")));
         build::command(&mut rustc);
         fs::rename(dir.join("part"), &done).unwrap();
     });
@@ -87,7 +93,7 @@ fn dependencies(api: &Path) -> String {
 }
 
 /// Puts a file somewhere in worker_dir, in one step.
-fn place(manager: &Manager, name: &str, bytes: &[u8]) {
+pub fn place(manager: &Manager, name: &str, bytes: &[u8]) {
     let at = manager.worker_dir().join(name);
     fs::create_dir_all(at.parent().unwrap()).unwrap();
     fs::write(manager.dir().join("part"), bytes).unwrap();
@@ -95,7 +101,7 @@ fn place(manager: &Manager, name: &str, bytes: &[u8]) {
 }
 
 #[track_caller]
-fn wait_answer(gearmand: &Gearmand, manager: &Manager, answer: &str) {
+pub fn wait_answer(gearmand: &Gearmand, manager: &Manager, answer: &str) {
     manager.wait_status("the function to be served", |status| {
         let about = of(status, "functions", "name", "beside")?;
         (about["workers_ready"] != 0).then_some(())
@@ -118,12 +124,12 @@ fn served() -> (Gearmand, Manager) {
     (gearmand, manager)
 }
 
-fn current(manager: &Manager) -> String {
+pub fn current(manager: &Manager) -> String {
     let status = manager.status();
     of(&status, "functions", "name", "beside").unwrap()["version"].as_str().unwrap().to_owned()
 }
 
-fn command(args: &[&str], file: &Path) -> Finished {
+pub fn command(args: &[&str], file: &Path) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
     run(command.arg(args[0]).arg(file).args(&args[1..]), b"", DEADLINE).unwrap()
 }

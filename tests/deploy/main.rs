@@ -15,6 +15,7 @@ mod broken;
 mod control;
 mod disk;
 mod load;
+mod odd_siblings;
 mod passing;
 mod removed;
 mod scene;

@@ -82,6 +82,11 @@ pub fn check_needed<'d, R: ReadRef<'d>>(
     whole(data, machine, glibc, false).map(|whole| whole.dynamic.links)
 }
 
+/// Whether a file is built for another machine: what else it is was not looked at.
+pub fn other_machine<'d, R: ReadRef<'d>>(data: R, machine: &Machine) -> Option<Refusal> {
+    header::check(data, machine).err().filter(|refusal| matches!(refusal, Refusal::OtherMachine { .. }))
+}
+
 /// A file that the loader can map.
 struct Whole<'d, R: ReadRef<'d>> {
     file: File<R>,
