@@ -5,6 +5,7 @@
 
 mod backing_off;
 mod deaths;
+mod heard;
 mod isolation;
 mod jobs;
 mod messages;
@@ -137,6 +138,8 @@ pub struct Core {
     random: fastrand::Rng,
     phase: Phase,
     started: Duration,
+    /// Until then everybody was heard of whom something was due: as of this moment deadlines of children are judged.
+    heard: Duration,
     /// When the first scan or the latest probe came to its end.
     read_at: Duration,
     /// When it was planned for the first time.
@@ -191,6 +194,7 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             phase: Phase::Starting,
             started: now,
+            heard: now,
             read_at: now,
             planned_at: now,
             announced: false,
@@ -232,7 +236,7 @@ impl Core {
             Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
             Input::Resolved { server, result } => self.resolved(server, result),
             Input::Version { server, version } => self.is_version(server, version.as_ref()),
-            Input::Spawned { worker, pid } => self.spawned(worker, pid),
+            Input::Spawned { worker, pid } => self.spawned(worker, pid, now),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
             Input::LibraryLost { worker, function } => self.library_lost(worker, &function, now),
             Input::Said { worker, word } => self.said(worker, word, now),
@@ -245,7 +249,7 @@ impl Core {
             Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Reload(config) => self.reload(*config, now),
-            Input::Timer => {}
+            Input::Timer { heard } => self.heard = self.heard.max(heard),
         }
         self.complete_start(now);
         self.tick(now);
@@ -264,16 +268,16 @@ impl Core {
     /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
     /// then is dealt with as far as it can be, and waits for something else to happen.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
-        let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
         if !matches!(self.phase, Phase::Starting | Phase::Running) {
+            let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
             return lives.chain(self.look_due()).min();
         }
         let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
-        let all = lives.chain(retires).chain(self.waits(now)).chain([self.spawn_after]);
-        let all = all.chain(self.startup_due()).chain(self.canary_due(now)).chain(self.look_at);
-        let all = all.chain(self.catalog.retry_due()).filter(|at| *at > now);
-        // A look that is due is not over before it was taken, nor are starts before they were made.
-        all.chain(self.look_due()).chain(self.more_starts(now)).min()
+        let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
+        let all = all.chain(self.look_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
+        // A deadline that has come is not over before its worker was heard, nor a look before it was taken, nor are starts
+        // before they were made.
+        all.chain(self.deadlines_due()).chain(self.look_due()).chain(self.more_starts(now)).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {
@@ -434,7 +438,7 @@ impl Core {
         if matches!(self.phase, Phase::Starting | Phase::Running) {
             self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));
         }
-        let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| now >= at));
+        let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| self.heard >= at));
         let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.happens(id, Happening::Tick, now));
     }
@@ -456,10 +460,10 @@ impl Core {
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
         let mut wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
-        let slow = self.slow_functions(key, &wanted, now);
+        let slow = self.slow_functions(key, &wanted);
         wanted.retain(|name| !slow.contains(name));
         // Whoever is at a slow start is counted upon when it is over, and not before.
-        let counts = |worker: &Worker| worker.trial.is_some() || !self.is_slow(worker, now) || slow.is_empty();
+        let counts = |worker: &Worker| worker.trial.is_some() || !self.is_slow(worker) || slow.is_empty();
         let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key && counts(worker));
         let of_group: Vec<(WorkerId, &Worker)> = of_group.map(|(id, worker)| (*id, worker)).collect();
         let make_room = stand_ins_make_room(&of_group, &slow, count);

@@ -249,11 +249,15 @@ impl Effects {
 
     /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
     /// could not be done.
-    pub fn tick(&mut self) {
-        let now = clock::now();
-        let late = self.children.iter().filter(|(_, child)| child.deadline().is_some_and(|at| now >= at));
-        let late: Vec<ChildId> = late.map(|(id, _)| *id).collect();
-        late.into_iter().for_each(|id| self.times_out(id));
+    pub fn tick(&mut self, now: Duration) {
+        let is_late = |child: &Child| child.deadline().is_some_and(|at| now >= at);
+        let late: Vec<ChildId> = self.children.iter().filter(|(_, child)| is_late(child)).map(|(id, _)| *id).collect();
+        for id in late {
+            self.catch_up(id);
+            if self.children.get(&id).is_some_and(is_late) {
+                self.times_out(id);
+            }
+        }
         self.provide_guardian();
         self.next_probes();
         if self.scan_at.take_if(|at| now >= *at).is_some() {

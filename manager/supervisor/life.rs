@@ -73,6 +73,8 @@ pub enum Life {
 /// What happens to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happening {
+    /// Its start has come a step further: it has until the deadline for the next one.
+    Advances(Duration),
     /// It says that its libraries are loaded.
     Loaded,
     /// It says that a job server has answered.
@@ -119,12 +121,13 @@ impl Life {
     pub fn step(self, happening: Happening, now: Duration) -> (Self, Step) {
         use Happening as H;
         match (self, happening) {
+            (Self::Starting { .. }, H::Advances(deadline)) => (Self::Starting { deadline }, Step::Nothing),
             (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Step::Nothing),
             (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Step::Nothing),
             (Self::Ready, H::Admit) => (Self::Going, Step::Go),
             (Self::Going, H::Serving) => (Self::Serving { since: now }, Step::Nothing),
             // A word out of order is a plugin's doing, or came late: it changes nothing.
-            (life, H::Loaded | H::Ready | H::Admit | H::Serving) => (life, Step::Nothing),
+            (life, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (life, Step::Nothing),
 
             (Self::Leaving { .. } | Self::Dying { .. }, H::Leaves) => (self, Step::Nothing),
             (_, H::Leaves) => (Self::Leaving { why: Why::ByItself, deadline: None }, Step::Nothing),
@@ -246,7 +249,22 @@ mod tests {
         let nothing = |state: Life| (state, Step::Nothing);
         let killed = |why| (Dying { why }, Step::Kill(why));
         let states = [starting, late, loaded, Ready, Going, serving, leaving, overdue, timed_out, dying];
-        let rows: [(H, [(Life, Step); 10]); 11] = [
+        let rows: [(H, [(Life, Step); 10]); 12] = [
+            (
+                H::Advances(LATER),
+                [
+                    nothing(starting),
+                    nothing(starting),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Going),
+                    nothing(serving),
+                    nothing(leaving),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(dying),
+                ],
+            ),
             (
                 H::Loaded,
                 [

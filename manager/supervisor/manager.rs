@@ -163,13 +163,13 @@ impl Manager {
         if self.effects.is_reaping() {
             self.reap();
         }
-        self.take_due(clock::now());
-        if let Some(request) = news.request {
-            self.answer(request);
-        }
         if let Some(found) = news.found {
             let input = self.effects.found(found);
             self.input(input);
+        }
+        self.take_due(clock::now());
+        if let Some(request) = news.request {
+            self.answer(request);
         }
         match news.notice {
             // What is complete is looked at now; what is being written, when it has been quiet for a while.
@@ -190,14 +190,7 @@ impl Manager {
             self.service.watchdog(now);
         }
         if is_due(self.due) || is_due(self.effects.next_due()) {
-            self.effects.tick();
-            for counted in self.effects.count(self.core.canaries()) {
-                self.input(Input::Counted(counted));
-            }
-            for seen in self.effects.see(self.core.to_look_at(clock::now())) {
-                self.input(Input::Seen(seen));
-            }
-            self.input(Input::Timer);
+            self.judge(now);
         }
         if is_due(self.settle) {
             self.changed();
@@ -210,6 +203,23 @@ impl Manager {
         }
         if is_due(self.reloads.due()) {
             self.reload();
+        }
+    }
+
+    /// Whoever's time is over by `now`: first everything is read that they have said by now, or how they have ended.
+    fn judge(&mut self, now: Duration) {
+        self.effects.tick(now);
+        self.effects.catch_up_with(&self.core.to_hear(now));
+        let canaries: Vec<_> = self.core.canaries().into_iter().map(|(worker, _)| worker).collect();
+        self.effects.reap_those(&canaries);
+        self.effects.reap_those(&self.core.to_look_at(now));
+        self.rest();
+        self.input(Input::Timer { heard: now });
+        for counted in self.effects.count(self.core.canaries()) {
+            self.input(Input::Counted(counted));
+        }
+        for seen in self.effects.see(self.core.to_look_at(now)) {
+            self.input(Input::Seen(seen));
         }
     }
 

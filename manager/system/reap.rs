@@ -61,12 +61,21 @@ pub struct Reaped {
 
 /// The next child that has ended, if any; never waits. Call it until it says `None`: one SIGCHLD may stand for many.
 pub fn next() -> Option<Reaped> {
+    wait_for(-1)
+}
+
+/// This child, where it has ended; never waits.
+pub fn this(child: Pid) -> Option<Reaped> {
+    wait_for(child.as_raw())
+}
+
+fn wait_for(which: libc::pid_t) -> Option<Reaped> {
     loop {
         let mut status = 0;
         // SAFETY: an all-zero rusage is a valid one.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: both pointers are to live, writable values of the right types.
-        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        let pid = unsafe { libc::wait4(which, &raw mut status, libc::WNOHANG, &raw mut usage) };
         match pid {
             1.. => {
                 if let Some(end) = End::from_status(status) {

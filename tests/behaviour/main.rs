@@ -46,5 +46,6 @@ mod scene;
 mod servers;
 mod signals;
 mod slow_servers;
+mod stopped;
 mod streams;
 mod timeouts;

@@ -114,7 +114,7 @@ impl Core {
         let trials = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
         for (backoff, name) in trials.chain(group.map(|backoff| (backoff, None))) {
             if backoff.is_on_trial(now, healthy_after) {
-                room = room.min(self.trial_room(key, name, backoff.trial(), now));
+                room = room.min(self.trial_room(key, name, backoff.trial()));
             }
         }
         u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
@@ -131,7 +131,7 @@ impl Core {
 
     /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
     /// long the next waits.
-    fn trial_room(&self, key: &Key, function: Option<&String>, trial: Duration, now: Duration) -> usize {
+    fn trial_room(&self, key: &Key, function: Option<&String>, trial: Duration) -> usize {
         let of_it = |worker: &&Worker| match function {
             Some(function) => worker.functions.iter().any(|(name, _)| name == function),
             None => worker.key == *key,
@@ -140,8 +140,7 @@ impl Core {
             return 0;
         }
         let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
-        let proven =
-            |worker: &&Worker| matches!(worker.life, Life::Serving { since } if now >= since.saturating_add(trial));
+        let proven = |worker: &&Worker| matches!(worker.life, Life::Serving { since } if self.heard >= since.saturating_add(trial));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
             (false, true) => usize::MAX,
@@ -174,25 +173,16 @@ impl Core {
         (self.starts >= STARTS).then_some(now)
     }
 
-    /// When a wait, or a trial, is over.
+    /// When a wait is over.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
-        let longest_trial = failing.clone().map(Backoff::trial).max().unwrap_or_default();
         let queue = self.workers.values().any(Worker::waits_to_connect);
-        let trials = self.workers.values().filter_map(move |worker| match worker.life {
-            Life::Serving { since } if !longest_trial.is_zero() => Some(since.saturating_add(longest_trial)),
-            // Whoever waits to connect, or for the others to have settled, waits for that.
-            Life::Loaded { since } => {
-                let connected = worker.connects.map(|since| since.saturating_add(CONNECTS_FOR));
-                let settled = since.saturating_add(self.config.connect_timeout);
-                Some(connected.filter(|at| queue && *at > now).unwrap_or(settled))
-            }
-            Life::Starting { .. } => worker.slow_at(),
-            _ => None,
-        });
+        let connected = self.workers.values().filter(|worker| matches!(worker.life, Life::Loaded { .. }));
+        let connected = connected.filter_map(|worker| Some(worker.connects?.saturating_add(CONNECTS_FOR)));
+        let connected = connected.filter(move |_| queue);
         let refused = self.refused.values().map(|refused| refused.until);
         let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
-        waits.into_iter().chain(trials.chain(refused).filter(move |at| *at > now))
+        waits.into_iter().chain(connected.chain(refused).filter(move |at| *at > now))
     }
 }
 

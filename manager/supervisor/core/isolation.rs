@@ -145,7 +145,7 @@ impl Core {
 
     /// Functions whose workers of their own have come up, or gone, since.
     pub(super) fn advance_isolation(&mut self, now: Duration) {
-        let others_settled = self.isolated.is_empty() || self.others_have_settled(now);
+        let others_settled = self.isolated.is_empty() || self.others_have_settled();
         let changed = |(name, isolated): (&String, &Isolated)| {
             let proven = self.is_proven_alone(name, &isolated.version, now);
             let state = match isolated.state {
@@ -167,14 +167,14 @@ impl Core {
     }
 
     /// Whether the all-functions workers are where they will stay: what is tried beside them takes nothing from them then.
-    fn others_have_settled(&self, now: Duration) -> bool {
+    fn others_have_settled(&self) -> bool {
         let all = || self.workers.values().filter(|worker| worker.key == Key::All && worker.trial.is_none());
         let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
         let enough = all().filter(|worker| worker.life.is_serving()).count() >= planned;
         all().all(|worker| match worker.life {
             Life::Starting { .. } | Life::Going => false,
             Life::Ready => enough,
-            Life::Loaded { since } => now >= since.saturating_add(self.config.connect_timeout),
+            Life::Loaded { since } => self.heard >= since.saturating_add(self.config.connect_timeout),
             Life::Serving { .. } | Life::Leaving { .. } | Life::Dying { .. } => true,
         })
     }
@@ -191,7 +191,7 @@ impl Core {
         let trial = self.functions_failing.get(name).filter(|backoff| backoff.is_on_trial(now, healthy_after));
         self.alone(name, hash).filter(|worker| worker.trial.is_none()).any(|worker| match (trial, worker.life) {
             (None, life) => life.is_loaded(),
-            (Some(backoff), Life::Serving { since }) => now >= since.saturating_add(backoff.trial()),
+            (Some(backoff), Life::Serving { since }) => self.heard >= since.saturating_add(backoff.trial()),
             (Some(_), _) => false,
         })
     }

@@ -1,6 +1,7 @@
 //! What the core is told, and what it tells: the whole of its connection to the world.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::jobs::Answer;
 use super::rollouts::Counted;
@@ -116,7 +117,10 @@ pub enum Input {
     /// The configuration was read again. Effects have it already.
     Reload(Box<Config>),
     /// Something due may have become due.
-    Timer,
+    Timer {
+        /// By then everybody had been heard whom [`Core::to_hear`](super::Core::to_hear) named.
+        heard: Duration,
+    },
 }
 
 /// What is known of a worker that ended.

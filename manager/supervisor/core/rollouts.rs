@@ -73,18 +73,18 @@ impl Core {
             .collect();
         let is_wanted = |key: &Key, trial: &Trial| {
             let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
-            match self.is_being_read(key, now) {
+            match self.is_being_read(key) {
                 true => of_key.any(|wanted| trial.iter().all(|tried| wanted.contains(tried))),
                 false => of_key.any(|wanted| wanted == trial),
             }
         };
         let (right, wrong): (Vec<_>, Vec<_>) =
-            there.into_iter().partition(|(id, key, trial)| is_wanted(key, trial) && !self.is_held_up(*id, now));
+            there.into_iter().partition(|(id, key, trial)| is_wanted(key, trial) && !self.is_held_up(*id));
         for (id, ..) in wrong {
             self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
         }
         for (key, trial) in wanted {
-            if !self.is_being_read(&key, now) && !right.iter().any(|(_, of, has)| *of == key && *has == trial) {
+            if !self.is_being_read(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == trial) {
                 self.start_canary(&key, trial, now);
             }
         }
@@ -95,7 +95,7 @@ impl Core {
     /// served already is left out of canaries for a while.
     fn find_slow_canaries(&mut self, now: Duration) {
         self.rollouts.slow.retain(|_, until| now < *until);
-        let slow = self.workers.values().filter(|worker| worker.trial.is_some() && self.is_slow(worker, now));
+        let slow = self.workers.values().filter(|worker| worker.trial.is_some() && self.is_slow(worker));
         for (function, hash) in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
             let until = now.saturating_add(self.config.start_timeout(&function).max(SLOW).saturating_mul(2));
             self.rollouts.slow.entry((function, hash)).or_insert(until);
@@ -107,8 +107,8 @@ impl Core {
     }
 
     /// Whether a canary is at the slow start of something that it does not try.
-    fn is_held_up(&self, id: WorkerId, now: Duration) -> bool {
-        let worker = self.workers.get(&id).filter(|worker| self.is_slow(worker, now));
+    fn is_held_up(&self, id: WorkerId) -> bool {
+        let worker = self.workers.get(&id).filter(|worker| self.is_slow(worker));
         worker.is_some_and(|worker| worker.suspects(worker.at_start()).is_empty())
     }
 
@@ -140,8 +140,8 @@ impl Core {
 
     /// Whether files of the group's are being probed, and it goes on: what is copied together is tried together, by one
     /// canary; a probe that takes long is not waited for.
-    fn is_being_read(&self, key: &Key, now: Duration) -> bool {
-        self.rollouts.reading.get(key).is_some_and(|(_, since)| now < since.saturating_add(READ))
+    fn is_being_read(&self, key: &Key) -> bool {
+        self.rollouts.reading.get(key).is_some_and(|(_, since)| self.heard < since.saturating_add(READ))
     }
 
     /// For each group the new versions that a canary is to try together. A function with workers of its own is tried
@@ -176,7 +176,7 @@ impl Core {
         // One that fails beside the others is tried alone, where nobody else of its kind is.
         let all =
             group.map_or_else(|| trial.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
-        let slow = self.slow_functions(key, &all, now);
+        let slow = self.slow_functions(key, &all);
         let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
         let may_start = |name: &String| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
@@ -221,8 +221,12 @@ impl Core {
 
     /// When canaries are to be counted next.
     pub(super) fn canary_due(&self, now: Duration) -> Option<Duration> {
-        let read = self.rollouts.reading.values().map(|(_, since)| since.saturating_add(READ));
-        read.chain(self.rollouts.look).filter(|at| *at > now).min()
+        self.rollouts.look.filter(|at| *at > now)
+    }
+
+    /// When probes of a group's files are waited for no longer.
+    pub(super) fn reading_due(&self) -> impl Iterator<Item = Duration> {
+        self.rollouts.reading.values().map(|(_, since)| since.saturating_add(READ))
     }
 
     fn look_later(&mut self, now: Duration) {
@@ -244,7 +248,7 @@ impl Core {
             return;
         }
         // One that may run no more jobs will not show more.
-        let served = if worker.runs == Runs::None { Duration::MAX } else { now.saturating_sub(since) };
+        let served = if worker.runs == Runs::None { Duration::MAX } else { self.heard.saturating_sub(since) };
         let watches = trial.iter().map(|(function, _)| Watch {
             seconds: self.config.canary_seconds(function),
             jobs: self.config.canary_jobs(function),

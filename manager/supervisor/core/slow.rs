@@ -12,14 +12,14 @@ pub(super) const SLOW: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Whether the start of a worker has been at one function for long: at its library, or in its `new()`.
-    pub(super) fn is_slow(&self, worker: &Worker, now: Duration) -> bool {
-        worker.slow_at().is_some_and(|at| now >= at)
+    pub(super) fn is_slow(&self, worker: &Worker) -> bool {
+        worker.slow_at().is_some_and(|at| self.heard >= at)
     }
 
     /// Functions of a group at whose start a worker of the plan's has been for long. None where nobody else is held up.
-    pub(super) fn slow_functions(&self, key: &Key, wanted: &[String], now: Duration) -> Vec<String> {
+    pub(super) fn slow_functions(&self, key: &Key, wanted: &[String]) -> Vec<String> {
         let of_group = self.workers.values().filter(|worker| worker.key == *key && worker.trial.is_none());
-        let slow = of_group.filter(|worker| self.is_slow(worker, now)).filter_map(Worker::at_start);
+        let slow = of_group.filter(|worker| self.is_slow(worker)).filter_map(Worker::at_start);
         let slow: Vec<String> = slow.map(|(name, _)| name.clone()).collect();
         if wanted.iter().all(|name| slow.contains(name)) { Vec::new() } else { slow }
     }

@@ -18,9 +18,9 @@ impl Core {
     /// Whether the first scan and its probes are over, and the look-ups, which had their moment: neither a library that
     /// does not return from a constructor nor a name server that does not answer holds up the workers of others. What
     /// comes later follows then.
-    pub(super) fn is_complete(&self, now: Duration) -> bool {
-        let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| now >= by);
-        read && self.resolved_by().is_none_or(|by| now >= by)
+    fn is_complete(&self) -> bool {
+        let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| self.heard >= by);
+        read && self.resolved_by().is_none_or(|by| self.heard >= by)
     }
 
     /// When probes that are under way are waited for no longer. With `strict` one that fails ends the start, so that
@@ -38,7 +38,7 @@ impl Core {
     /// Plans for the first time, once everything is known, whichever answer was the last one; or with what is known by
     /// then, where a directory, a library or a name takes its time.
     pub(super) fn complete_start(&mut self, now: Duration) {
-        if self.phase == Phase::Starting && (self.is_complete(now) || now >= self.start_deadline()) {
+        if self.phase == Phase::Starting && (self.is_complete() || self.heard >= self.start_deadline()) {
             self.phase = Phase::Running;
             self.planned_at = now;
             self.replan(self.started);
@@ -58,7 +58,8 @@ impl Core {
 
     /// Whether it is told now whatever is missing. What has only just started, in place of one that hung, is given a
     /// moment.
-    fn is_late(&self, now: Duration) -> bool {
+    fn is_late(&self) -> bool {
+        let now = self.heard;
         let deadline = self.start_deadline();
         let just_started = self.starting().any(|worker| now < worker.born.saturating_add(MOMENT));
         now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started)
@@ -77,7 +78,7 @@ impl Core {
         if self.announced || !self.is_running() {
             return;
         }
-        let late = self.is_late(now);
+        let late = self.is_late();
         let refused: Vec<String> =
             self.catalog.refused().map(|(name, path, reason)| format!("{name}: {path}: {reason}")).collect();
         if !refused.is_empty() && self.config.strict {
@@ -102,7 +103,8 @@ impl Core {
             let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
             return self.fail(reason);
         }
-        let connecting = |life: &Life| matches!(life, Life::Loaded { since } if now < since.saturating_add(MOMENT));
+        let connecting =
+            |life: &Life| matches!(life, Life::Loaded { since } if self.heard < since.saturating_add(MOMENT));
         let answers = !self.servers.iter().all(Server::is_down);
         let on_their_way =
             loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting));
@@ -192,7 +194,7 @@ impl Core {
             // One that is being tried alone has one worker for now.
             let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
             // What is only slow is waited for, although others stand in meanwhile.
-            let slow = of_group.clone().any(|worker| worker.trial.is_none() && self.is_slow(worker, now));
+            let slow = of_group.clone().any(|worker| worker.trial.is_none() && self.is_slow(worker));
             (loaded >= count && !slow) || (starting == 0 && waits)
         })
     }

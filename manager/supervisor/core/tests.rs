@@ -1,6 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
 mod failures;
+mod heard;
 mod independence;
 mod isolation;
 mod jobs;
@@ -117,7 +118,7 @@ impl Stage {
 
     fn later(&mut self, time: Duration) -> &mut Self {
         self.now += time;
-        self.input(Input::Timer)
+        self.input(Input::Timer { heard: self.now })
     }
 
     fn says(&mut self, id: u64, word: Word) -> &mut Self {
@@ -276,12 +277,10 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     stage.now += Duration::from_millis(40);
     stage.counts(5, 0, 0);
     looked_at(&stage, 10);
-    stage.now += Duration::from_millis(4_959);
-    stage.counts(5, 0, 0);
+    stage.later(Duration::from_millis(4_959)).counts(5, 0, 0);
     looked_at(&stage, 50);
     assert_eq!(stage.did(), [""; 0]);
-    stage.now += Duration::from_millis(1);
-    stage.counts(5, 0, 0);
+    stage.later(Duration::from_millis(1)).counts(5, 0, 0);
     assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
 }
 

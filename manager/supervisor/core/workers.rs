@@ -70,12 +70,16 @@ impl Core {
         functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
     }
 
-    pub(super) fn spawned(&mut self, id: WorkerId, pid: i32) {
+    pub(super) fn spawned(&mut self, id: WorkerId, pid: i32, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.pid = Some(pid);
             self.refused.remove(&worker.key);
-            let event = Event::WorkerStarted { pid, functions: worker.names(), generation: worker.generation };
+            let names = worker.names();
+            let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
             self.tell(event);
+            // What went by between the decision and the process was not the worker's.
+            let deadline = now.saturating_add(self.start_timeout(&names));
+            self.happens(id, Happening::Advances(deadline), now);
         }
     }
 

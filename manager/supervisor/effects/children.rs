@@ -136,20 +136,48 @@ impl Effects {
 
     /// Takes in the next child that has ended; false where there is none.
     pub fn reap(&mut self) -> bool {
-        let Some(reaped) = reap::next() else {
-            self.reaping = false;
-            return false;
-        };
+        let reaped = reap::next();
+        self.reaping = reaped.is_some();
+        reaped.inspect(|reaped| self.reaped(reaped)).is_some()
+    }
+
+    /// Takes in all that a child has said by now, or its end: whatever is judged next is judged on that.
+    pub(super) fn catch_up(&mut self, id: ChildId) {
+        if !self.reap_one(id) {
+            self.hear_all_messages(id);
+        }
+    }
+
+    /// Takes in the end of a child, where it has come.
+    fn reap_one(&mut self, id: ChildId) -> bool {
+        let reaped = self.children.get(&id).and_then(|child| reap::this(child.pid));
+        reaped.inspect(|reaped| self.reaped(reaped)).is_some()
+    }
+
+    /// Takes in all that workers have said by now, and their ends.
+    pub fn catch_up_with(&mut self, workers: &[WorkerId]) {
+        let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
+        children.into_iter().for_each(|id| self.catch_up(id));
+    }
+
+    /// Takes in the ends of those who have ended: what stands on their pages is at nobody's work any more.
+    pub fn reap_those(&mut self, workers: &[WorkerId]) {
+        let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
+        for id in children {
+            self.reap_one(id);
+        }
+    }
+
+    fn reaped(&mut self, reaped: &Reaped) {
         self.guardian.release(reaped.pid);
         match self.pids.remove(&reaped.pid) {
-            Some(id) => self.ended(id, &reaped),
+            Some(id) => self.ended(id, reaped),
             None if self.guardian.ended(reaped.pid, clock::now()) => self.trouble(format!(
                 "the guardian (pid {}), which ends workers that outlive a crash of the manager, {}; another is started",
                 reaped.pid, reaped.end
             )),
             None => self.adopted += 1,
         }
-        true
     }
 
     /// A child is gone: everything it said is heard first, then its end is judged.

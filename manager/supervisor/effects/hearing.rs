@@ -182,6 +182,11 @@ impl Effects {
         if let Some(child) = self.children.get(&id) {
             child.channel.take_no_more();
         }
+        self.hear_all_messages(id);
+    }
+
+    /// Whatever lies in its channel, at most.
+    pub(super) fn hear_all_messages(&mut self, id: ChildId) {
         self.hear_channel(id, LAST_MESSAGES, usize::MAX);
     }
 

@@ -21,7 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A look-up that is under way.
 pub struct LookUp {
     server: usize,
-    answer: Answer,
+    /// `None`: it has said nothing.
+    answer: Option<Answer>,
+    host: String,
     /// When it is killed; `None` once it was.
     deadline: Option<Duration>,
     patience: Duration,
@@ -36,22 +38,23 @@ impl LookUp {
     /// Keeps the answer.
     pub fn said(&mut self, message: &[u8]) {
         if let Ok(answer) = orders::decode(message) {
-            self.answer = answer;
+            self.answer = Some(answer);
         }
     }
 
-    /// Its time is up.
+    /// Its time is up. An answer that has come by now counts.
     pub fn times_out(&mut self) {
         self.deadline = None;
-        self.answer = Err(format!("its name could not be looked up within {} s", self.patience.as_secs_f32()));
+        let patience = self.patience.as_secs_f32();
+        self.answer.get_or_insert_with(|| Err(format!("its name could not be looked up within {patience} s")));
     }
 }
 
 impl Effects {
     pub(super) fn look_up(&mut self, server: usize, host: &HostPort) {
-        let answer = Err(format!("the name {} could not be looked up: the look-up ended without an answer", host.host));
         let patience = self.config.connect_timeout.saturating_mul(2);
-        let look_up = LookUp { server, answer, deadline: Some(clock::now().saturating_add(patience)), patience };
+        let deadline = Some(clock::now().saturating_add(patience));
+        let look_up = LookUp { server, answer: None, host: host.host.clone(), deadline, patience };
         let started = self.spawn(ROLE, Vec::new(), Kind::LookUp(look_up)).and_then(|id| {
             let order = orders::encode(&(&host.host, host.port));
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&order, Duration::ZERO))
@@ -80,6 +83,8 @@ impl Effects {
     }
 
     pub(super) fn look_up_ended(&mut self, look_up: LookUp) {
-        self.inputs.push_back(Input::Resolved { server: look_up.server, result: look_up.answer });
+        let LookUp { server, answer, host, .. } = look_up;
+        let silent = || Err(format!("the name {host} could not be looked up: the look-up ended without an answer"));
+        self.inputs.push_back(Input::Resolved { server, result: answer.unwrap_or_else(silent) });
     }
 }

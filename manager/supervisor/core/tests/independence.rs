@@ -12,7 +12,7 @@ impl Stage {
     /// Everything that can be started now.
     fn settles(&mut self) -> &mut Self {
         while self.core.next_due(self.now) == Some(self.now) {
-            self.input(Input::Timer);
+            self.input(Input::Timer { heard: self.now });
         }
         self
     }
@@ -282,10 +282,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
             stage.settles();
             let core = &stage.core;
             let good = |worker: &&Worker| {
-                worker.life.is_live()
-                    && worker.serves("good")
-                    && !core.is_slow(worker, stage.now)
-                    && worker.trial.is_none()
+                worker.life.is_live() && worker.serves("good") && !core.is_slow(worker) && worker.trial.is_none()
             };
             let there = core.workers.values().filter(good).count();
             assert!(there >= 3, "seed {seed}, step {step}: {there} workers for good: {:?}", core.workers);

@@ -139,7 +139,7 @@ fn a_job_that_ends_within_its_grace_costs_nothing_and_the_next_one_is_not_taken_
         stage.until_look();
         stage.sees(1, next);
         assert_eq!(stage.did(), Vec::<String>::new(), "no kill");
-        stage.input(Input::Timer).leaves(1);
+        stage.later(Duration::ZERO).leaves(1);
         assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 0);
     }
 }
@@ -218,7 +218,7 @@ fn what_is_handed_back_without_counting() {
     let mut stopped = one(on_crash);
     stopped.input(Input::Stop { by: "SIGTERM" });
     stopped.now += Duration::from_secs(3600);
-    stopped.input(Input::Timer).dies_in_job(1, 3);
+    stopped.later(Duration::ZERO).dies_in_job(1, 3);
     assert_eq!(stopped.fates(), [(Fate::HandedBack, None)]);
 }
 
@@ -310,7 +310,7 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
         id = stage.ids().into_iter().max().unwrap();
         stage.serves(id);
         stage.core.workers.get_mut(&WorkerId(id)).unwrap().retires = stage.now;
-        stage.input(Input::Timer);
+        stage.later(Duration::ZERO);
         let successor = stage.ids().into_iter().max().unwrap();
         assert!(successor > id || version > 6, "a successor of {id}");
         stage.serves(successor);
