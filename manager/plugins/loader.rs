@@ -7,10 +7,12 @@
 //! Wherever the library's code returns, a process that it has forked goes no further.
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use abi_stable::StableAbi;
@@ -48,6 +50,19 @@ pub enum LoadError {
         path: PathBuf,
         /// The library beside it.
         library: PathBuf,
+    },
+    /// The loader gave it a library that another function brings along, or has from elsewhere.
+    #[error(
+        "{path} needs {library}, and another library of that name is loaded in this process already, from {instead}: build \
+         both with the same one, or give them different sonames"
+    )]
+    AnothersLibrary {
+        /// The file.
+        path: PathBuf,
+        /// What it was tried with.
+        library: PathBuf,
+        /// What is in its place.
+        instead: PathBuf,
     },
     /// No such symbol.
     #[error(
@@ -118,12 +133,37 @@ pub fn is_loaded(name: &OsStr) -> bool {
 pub struct Brought(Vec<(PathBuf, ContentHash)>);
 
 impl Brought {
+    /// As [`load`]; sees that the library has got what it brings along, and what it was tried with `elsewhere`.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub fn load(
+        &mut self,
+        path: &Path,
+        symbol: &str,
+        siblings: &[Sibling],
+        elsewhere: &[String],
+    ) -> Result<Loaded, LoadError> {
+        let before = if elsewhere.is_empty() { BTreeSet::new() } else { objects() };
+        let loaded = load(path, symbol)?;
+        self.add(path, siblings)?;
+        for library in elsewhere.iter().map(Path::new).filter(|library| !is_loaded(library.as_os_str())) {
+            // It may also have moved since then, or the library needs it no more.
+            if let Some(instead) = before.iter().find(|other| other.file_name() == library.file_name()) {
+                let (path, library, instead) = (path.into(), library.into(), instead.clone());
+                return Err(LoadError::AnothersLibrary { path, library, instead });
+            }
+        }
+        Ok(loaded)
+    }
+
     /// Sees that the library, which was loaded, has got what it brings along, or the same from another one.
     ///
     /// # Errors
     ///
     /// [`LoadError::NotItsOwn`], for the first that it has not got.
-    pub fn add(&mut self, path: &Path, siblings: &[Sibling]) -> Result<(), LoadError> {
+    fn add(&mut self, path: &Path, siblings: &[Sibling]) -> Result<(), LoadError> {
         for Sibling { path: name, hash } in siblings {
             self.0.push((path.with_file_name(name), *hash));
             let mut same = self.0.iter().filter(|(_, other)| other == hash);
@@ -133,6 +173,24 @@ impl Brought {
         }
         Ok(())
     }
+}
+
+/// All libraries that are loaded in this process, as the loader calls them.
+pub fn objects() -> BTreeSet<PathBuf> {
+    unsafe extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the loader passes on a description that is valid during the call, and the set that is lent below.
+        let (info, found) = unsafe { (&*info, &mut *found.cast::<BTreeSet<PathBuf>>()) };
+        if !info.dlpi_name.is_null() {
+            // SAFETY: a name of the loader's ends with a NUL.
+            let name = unsafe { CStr::from_ptr(info.dlpi_name) };
+            found.insert(OsStr::from_bytes(name.to_bytes()).into());
+        }
+        0
+    }
+    let mut found = BTreeSet::new();
+    // SAFETY: the callback takes the set for what it is, and nobody else has it meanwhile.
+    unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut found).cast()) };
+    found
 }
 
 /// Whether the system has a library of that name in its own places. It is loaded then.

@@ -2,6 +2,7 @@
 //! wrong with it goes wrong here: it may hang, crash, exit or lie, and the manager reads a message or an exit status.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -40,6 +41,9 @@ pub const EXIT_NO_ORDER: i32 = 122;
 
 /// Longest mismatch report that is kept: 200 lines are usual. Escaping may make several bytes of one.
 const MAX_DETAIL: usize = 8 * 1024;
+
+/// Most libraries from elsewhere that are remembered: all must fit into one message.
+const MAX_ELSEWHERE: usize = 128;
 
 /// The entries this manager can load, and the one it can name.
 pub const KINDS: &[EntryKind] =
@@ -92,11 +96,20 @@ fn look(
     let mut siblings = siblings?;
     tell(ProbeWord::Loading { nonce: order.nonce.clone() }).map_err(|error| unheard(&error))?;
     let symbol = format!("{}{}", order.prefix, order.function);
+    let before = loader::objects();
     let loaded = loader::load(&order.copy_to, &symbol)
         .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
+    let elsewhere = elsewhere(&before, parent(&order.copy_to));
     // Where the environment says so (LD_LIBRARY_PATH) the loader takes others.
     siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
-    Ok(Found { siblings: siblings.clone(), ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
+    Ok(Found { siblings: siblings.clone(), elsewhere, ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
+}
+
+/// What else was loaded with it, from places that are not ours.
+fn elsewhere(before: &BTreeSet<PathBuf>, place: &Path) -> Vec<String> {
+    let now = loader::objects();
+    let foreign = now.difference(before).filter(|path| path.is_absolute() && !path.starts_with(place));
+    foreign.filter_map(|path| path.to_str()).map(ToOwned::to_owned).take(MAX_ELSEWHERE).collect()
 }
 
 fn unheard(error: &io::Error) -> Refusal {
@@ -242,6 +255,7 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> 
     Found {
         hash,
         siblings: Vec::new(),
+        elsewhere: Vec::new(),
         source,
         name: text(loaded.name()),
         functions: facts.functions,
@@ -265,7 +279,7 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Refusal {
             loader_words::refusal(&words, &loaded_from.to_string_lossy())
         }
         // What was looked for alone has what it brings along.
-        LoadError::NotItsOwn { .. } => {
+        LoadError::NotItsOwn { .. } | LoadError::AnothersLibrary { .. } => {
             Refusal::NotLoadable { reason: clipped(error.to_string().as_bytes(), 300), detail: String::new() }
         }
         LoadError::NoEntry { .. } => {

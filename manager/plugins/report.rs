@@ -83,6 +83,8 @@ pub struct Found {
     pub hash: ContentHash,
     /// The libraries beside it that lie beside the copy now.
     pub siblings: Vec<Sibling>,
+    /// The libraries that were loaded with it from elsewhere, where this program does not have them loaded anyway.
+    pub elsewhere: Vec<String>,
     /// The candidate as it was copied.
     pub source: Identity,
     /// The function's name as the library has it.

@@ -103,6 +103,7 @@ mod tests {
         Found {
             hash: ContentHash::of_reader(&b""[..]).unwrap(),
             siblings: Vec::new(),
+            elsewhere: Vec::new(),
             source: Identity { dev: 1, ino: 1, size: 0, mtime: (0, 0), ctime: (0, 0) },
             name: "x".into(),
             functions: vec!["x".into()],

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::plugins::loader::{self, Brought};
+use crate::plugins::loader::Brought;
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::page::PageWriter;
@@ -113,8 +113,7 @@ fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
     let mut brought = Brought::default();
     for (index, order) in orders.load_order.iter().filter_map(|index| Some((*index, orders.functions.get(*index)?))) {
         line.say(&Word::Loading { function: index });
-        let loaded = loader::load(&order.library, &order.symbol)
-            .and_then(|loaded| brought.add(&order.library, &order.beside).map(|()| loaded));
+        let loaded = brought.load(&order.library, &order.symbol, &order.beside, &order.elsewhere);
         let loaded = loaded.map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
             line.say(&Word::Making { function: index });

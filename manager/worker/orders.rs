@@ -48,6 +48,8 @@ pub struct FunctionOrder {
     pub library: PathBuf,
     /// The libraries that it brings along.
     pub beside: Vec<Sibling>,
+    /// The libraries that were loaded with it from elsewhere when it was looked at, where that is known.
+    pub elsewhere: Vec<String>,
     /// First 12 hexadecimal digits of the library's hash.
     pub version: String,
     /// The `setting.*` keys of its section.

@@ -111,6 +111,38 @@ fn what_the_loader_finds_is_found_and_what_the_store_cannot_have_is_said() {
     assert_eq!((ask(&gearmand, "beside"), ask(&gearmand, "f00")), ("16".into(), "v1".into()));
 }
 
+/// In one process the loader has one library of a name for all: who wants the system's must not get what another function
+/// brings along, nor the other way round.
+#[test]
+fn who_wants_another_library_of_one_name_gets_it() {
+    // One name is loaded before the other's, one after it.
+    for (surge, other) in [("25%", "nearby"), ("0", "nearby"), ("25%", "abroad"), ("0", "abroad")] {
+        let gearmand = strict_gearmand();
+        let ini = format!("{QUICK}\ncount = 1\nrollout_surge = {surge}");
+        let mut manager = Setup::new(&[&gearmand.server()]).ini(&ini).prepared();
+        let system = manager.dir().join("sys").display().to_string();
+        for (name, bytes) in [("libdeep.so", deep(1)), ("libhelper.so.1", helper(2))] {
+            place(&manager, &format!("../sys/{name}"), &bytes);
+        }
+        place(&manager, "libdeep.so", &deep(1));
+        place(&manager, "libhelper.so.1", &helper(1));
+        place(&manager, "beside.so", &plugin("$ORIGIN"));
+        place(&manager, &format!("{other}.so"), &plugin_with(other, &system, &[]));
+        manager.start_again();
+        let answers = |expected: &str| {
+            wait_for("each function's own answer", DEADLINE, || {
+                (ask(&gearmand, other) == "21" && ask(&gearmand, "beside") == expected).then_some(())
+            });
+        };
+        answers("11");
+        manager.wait_log("another library of that name is loaded");
+        place(&manager, "libhelper.so.1", &helper(3));
+        answers("31");
+        manager.wait_status("two workers", |status| (status["workers"].as_array()?.len() == 2).then_some(()));
+        answers("31");
+    }
+}
+
 /// Names that are no text, and as long as names can be.
 #[test]
 fn names_of_any_bytes_are_followed() {

@@ -132,6 +132,7 @@ mod tests {
     fn found() -> Found {
         Found {
             hash: ContentHash::of_reader(&b"abc"[..]).unwrap(),
+            elsewhere: Vec::new(),
             siblings: Vec::new(),
             source: Identity { dev: 1, ino: 1, size: 4321, mtime: (0, 0), ctime: (0, 0) },
             name: "Sum".into(),

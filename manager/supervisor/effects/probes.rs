@@ -249,6 +249,7 @@ impl Effects {
         let stored =
             stored.map_err(|error| Failure { reason: reason(&error), lasts: Lasts::NoRoom, is_no_plugin: false })?;
         let warning = found.warning().map(|text| format!("its library {text}"));
+        self.known.add_elsewhere(&stored, found.elsewhere);
         Ok(self.known.add(stored, found.version, warning))
     }
 

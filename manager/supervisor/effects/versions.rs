@@ -16,6 +16,8 @@ use crate::system::errors::reason;
 #[derive(Default)]
 pub struct Known {
     stored: BTreeMap<(String, String), Stored>,
+    /// What was loaded with them from elsewhere; of those that no probe of this manager's saw nothing is known.
+    elsewhere: BTreeMap<(String, String), Vec<String>>,
     /// Versions of functions that are no more, which go as soon as no worker has them.
     condemned: BTreeSet<(String, String)>,
 }
@@ -28,6 +30,22 @@ impl Known {
         self.condemned.remove(&(function.clone(), hash.clone()));
         self.stored.insert((function, hash), stored);
         version
+    }
+
+    /// Remembers what was loaded with a library from elsewhere.
+    pub(super) fn add_elsewhere(&mut self, stored: &Stored, elsewhere: Vec<String>) {
+        let key = (stored.function.to_string(), stored.hash.short().to_string());
+        self.elsewhere.insert(key, elsewhere);
+    }
+
+    /// The libraries that were loaded with a version from elsewhere, where that is known.
+    pub(super) fn elsewhere(&self, function: &str, hash: &str) -> Vec<String> {
+        self.elsewhere.get(&(function.to_owned(), hash.to_owned())).cloned().unwrap_or_default()
+    }
+
+    fn remove(&mut self, key: &(String, String)) {
+        self.stored.remove(key);
+        self.elsewhere.remove(key);
     }
 
     /// The libraries that a version brings along.
@@ -93,7 +111,7 @@ impl Effects {
         let spare = usize::try_from(self.config.keep_versions).unwrap_or(usize::MAX);
         let removed = self.store.collect(&keep, spare).map_err(std::io::Error::other)?;
         for gone in removed {
-            self.known.stored.remove(&(gone.function.to_string(), gone.hash.to_string()));
+            self.known.remove(&(gone.function.to_string(), gone.hash.to_string()));
         }
         Ok(())
     }
@@ -126,7 +144,7 @@ impl Effects {
             {
                 self.trouble(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
             }
-            self.known.stored.remove(&(function, hash));
+            self.known.remove(&(function, hash));
         }
     }
 

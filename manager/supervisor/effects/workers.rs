@@ -82,6 +82,7 @@ impl Effects {
             symbol: format!("{}{name}", config.prefix),
             library: version.library.clone(),
             beside: self.known.beside(name, &version.hash),
+            elsewhere: self.known.elsewhere(name, &version.hash),
             version: version.hash.clone(),
             settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),
         });
