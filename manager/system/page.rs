@@ -74,16 +74,16 @@ struct Header {
     doing: AtomicU32,
     function: AtomicU32,
     connection: AtomicU32,
-    /// How many connections are between a packet's first byte and its last, beside those named below.
+    /// How many connections are between a packet's first byte and its last, beside those named in `sending`.
     crowd: AtomicU32,
-    /// Which connections are; 0 is none.
-    sending: [AtomicU32; SENDING_WORDS],
     job: AtomicU64,
     started_ns: AtomicU64,
     handle_len: AtomicU32,
     unique_len: AtomicU32,
     handle: [AtomicU64; HANDLE_WORDS],
     unique: [AtomicU64; UNIQUE_WORDS],
+    /// Which connections are; 0 is none.
+    sending: [AtomicU32; SENDING_WORDS],
 }
 
 impl Header {
