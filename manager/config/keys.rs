@@ -270,7 +270,7 @@ pub static KEYS: &[Key] = &[
         .function(own!(canary_jobs, JOBS)),
     Key::new("keep_versions", "3", "earlier versions of a library kept for a way back, beside those in use")
         .global(plain!(keep_versions, AT_LEAST_ONE)),
-    Key::new("start_timeout", "30", "from the start of a worker to its being ready")
+    Key::new("start_timeout", "30", "for each function of a worker to start: loading its library, and its `new()`")
         .global(plain!(start_timeout, SOME_SECONDS))
         .function(own!(start_timeout, SOME_SECONDS)),
     Key::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),

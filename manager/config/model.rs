@@ -70,7 +70,7 @@ pub struct Config {
     pub echo_interval: Duration,
     /// Silence after which a connection is given up.
     pub echo_timeout: Duration,
-    /// From a worker's start to its ready.
+    /// For each function of a worker to start.
     pub start_timeout: Duration,
     /// For the check of one library.
     pub probe_timeout: Duration,

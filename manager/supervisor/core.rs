@@ -62,6 +62,8 @@ pub(super) struct Worker {
     pub stage: Stage,
     /// When it came to that stage.
     pub reached: Duration,
+    /// How many places of `load_order` its start has come to.
+    pub begun: usize,
     /// When it was told to connect.
     pub connects: Option<Duration>,
     /// Whether it has taken jobs, whatever it does now.
@@ -144,6 +146,8 @@ pub struct Core {
     read_at: Duration,
     /// When it was planned for the first time.
     planned_at: Duration,
+    /// How long a strict start is given beyond the usual: while functions start one after the other, each in time.
+    start_extended_to: Duration,
     announced: bool,
     catalog: Catalog,
     plan: Plan,
@@ -197,6 +201,7 @@ impl Core {
             heard: now,
             read_at: now,
             planned_at: now,
+            start_extended_to: Duration::ZERO,
             announced: false,
             catalog: Catalog::new(memory),
             plan: Plan::default(),

@@ -216,6 +216,15 @@ impl Worker {
         told && obituary.verdict == Verdict::OutsideJob
     }
 
+    /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
+    /// plugin that forges these words would never be late.
+    pub(super) fn begins_next(&mut self) -> Option<String> {
+        let (Stage::Loading(index) | Stage::Making(index)) = self.stage else { return None };
+        let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.begun)?;
+        self.begun = place + 1;
+        Some(self.functions.get(index)?.0.clone())
+    }
+
     /// The function at which its start is, and its version.
     pub(super) fn at_start(&self) -> Option<&(String, String)> {
         match self.stage {
@@ -247,7 +256,6 @@ fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
         functions: worker.names(),
         end: obituary.end.to_string(),
         at,
-        cut_another: obituary.cut_another,
         version: of.or(only),
         generation: worker.generation,
         jobs: obituary.jobs,

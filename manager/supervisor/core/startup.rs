@@ -9,6 +9,7 @@ use super::servers::Server;
 use super::{Action, Core, Phase, Worker, group_key};
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::life::Life;
+use crate::supervisor::reconcile::WorkerId;
 
 /// What name servers are given to answer before workers are started without them, and job servers to answer a loaded
 /// worker before the start is told without them.
@@ -51,8 +52,20 @@ impl Core {
             Phase::Starting => self.started.saturating_add(self.config.start_timeout),
             _ => {
                 let functions: Vec<String> = self.planned_functions().into_iter().map(str::to_owned).collect();
-                self.planned_at.saturating_add(self.start_timeout(&functions))
+                self.planned_at.saturating_add(self.start_timeout(&functions)).max(self.start_extended_to)
             }
+        }
+    }
+
+    /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given as
+    /// long as the function is: many that are slow, one after the other, are no fault.
+    pub(super) fn start_advances(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.announced) else { return };
+        if let Life::Starting { deadline } = worker.life
+            && worker.begun > 1
+            && worker.born < self.start_deadline()
+        {
+            self.start_extended_to = self.start_extended_to.max(deadline);
         }
     }
 

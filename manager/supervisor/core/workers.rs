@@ -37,6 +37,7 @@ impl Core {
                 life: Life::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
                 stage: Stage::Begins,
                 reached: now,
+                begun: 0,
                 connects: None,
                 has_served: false,
                 jobs: 0,
@@ -65,7 +66,7 @@ impl Core {
         self.do_next(Action::Start(Start { worker, functions, load_order, dedicated, generation, siblings, servers }));
     }
 
-    /// The longest of the functions' times to start: they are loaded one after the other.
+    /// The longest of the functions' times to start: until the first of them is reached, any may be the slow one.
     pub(super) fn start_timeout(&self, functions: &[String]) -> Duration {
         functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
     }
@@ -184,9 +185,15 @@ impl Core {
         }
     }
 
+    /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout` from
+    /// the moment it is reached.
     fn reaches(&mut self, id: WorkerId, stage: Stage, now: Duration) {
-        if let Some(worker) = self.workers.get_mut(&id) {
-            (worker.stage, worker.reached) = (stage, now);
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        (worker.stage, worker.reached) = (stage, now);
+        if let Some(function) = worker.begins_next() {
+            let deadline = now.saturating_add(self.config.start_timeout(&function));
+            self.happens(id, Happening::Advances(deadline), now);
+            self.start_advances(id);
         }
     }
 
