@@ -445,6 +445,7 @@ mod tests {
             functions: vec!["reverse_string".into()],
             end: "killed by SIGSEGV".into(),
             at,
+            cut_another: false,
             version: Some("3f2a91c04d11".into()),
             generation: 7,
             jobs: 812,

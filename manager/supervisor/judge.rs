@@ -83,7 +83,7 @@ mod tests {
             handle: Some(b"H:a:1".to_vec()),
             unique: None,
         });
-        Snapshot { doing, sending, job, overwritten: false }
+        Snapshot { doing, sending, sending_elsewhere: false, job, overwritten: false }
     }
 
     fn overwritten(doing: Doing) -> Snapshot {

@@ -19,6 +19,8 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 const HANDLE_WORDS: usize = 32;
 const UNIQUE_WORDS: usize = 16;
+/// Connections in the middle of a packet that are told apart.
+const SENDING_WORDS: usize = 16;
 /// More connections than any worker has in the middle of a packet.
 const MOST_SENDING: u32 = 1 << 16;
 /// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
@@ -72,14 +74,31 @@ struct Header {
     doing: AtomicU32,
     function: AtomicU32,
     connection: AtomicU32,
-    /// How many connections are between a packet's first byte and its last.
-    sending: AtomicU32,
+    /// How many connections are between a packet's first byte and its last, beside those named in `sending`.
+    crowd: AtomicU32,
     job: AtomicU64,
     started_ns: AtomicU64,
     handle_len: AtomicU32,
     unique_len: AtomicU32,
     handle: [AtomicU64; HANDLE_WORDS],
     unique: [AtomicU64; UNIQUE_WORDS],
+    /// Which connections are; 0 is none.
+    sending: [AtomicU32; SENDING_WORDS],
+}
+
+impl Header {
+    /// Whether a packet may be half on the wire of this connection, or of any; and whether of another one.
+    fn senders(&self, connection: Option<u32>) -> (bool, bool) {
+        let crowded = self.crowd.load(Acquire) > 0;
+        let (mut own, mut other) = (crowded, crowded && connection.is_some());
+        for number in self.sending.iter().map(|word| word.load(Acquire)).filter(|&number| number != 0) {
+            match connection {
+                Some(connection) if connection != number => other = true,
+                _ => own = true,
+            }
+        }
+        (own, other)
+    }
 }
 
 #[repr(C)]
@@ -249,7 +268,7 @@ impl PageWriter {
         self.doing(Doing::Answering);
     }
 
-    /// A job has run and its answer is with the job server.
+    /// A job has run, and its answer is with the job server, or waits for room ([`Doing::Answering`] then).
     pub fn end(&self, job: &JobEnd, next: Doing) {
         if let Some(block) = self.mapping.block(job.function) {
             add(if job.succeeded { &block.done } else { &block.failed }, 1);
@@ -261,21 +280,36 @@ impl PageWriter {
         self.doing(next);
     }
 
-    /// A packet may be half on the wire for as long as what is returned is kept: nobody else may send there.
-    pub fn sending(self: &Arc<Self>) -> Sending {
-        self.mapping.header().sending.fetch_add(1, AcqRel);
-        Sending(Arc::clone(self))
+    /// A packet may be half on the wire of this connection for as long as what is returned is kept: nobody else may send
+    /// there. The connection's number is not 0.
+    pub fn sending(self: &Arc<Self>, connection: u32) -> Sending {
+        let header = self.mapping.header();
+        let takes = |word: &AtomicU32| word.compare_exchange(0, connection, AcqRel, Relaxed).is_ok();
+        let word = header.sending.iter().position(takes);
+        if word.is_none() {
+            header.crowd.fetch_add(1, AcqRel);
+        }
+        Sending { page: Arc::clone(self), word }
     }
 }
 
-/// One connection between a packet's first byte and its last. Counted, as connections overlap; and the count goes down
-/// however the sending ends, or it would forbid to answer for every later job of this worker.
+/// One connection between a packet's first byte and its last. Each has a word of its own, as connections overlap: an
+/// answer may wait for room on one while a job of another runs. However the sending ends the word is cleared, or it would
+/// forbid to answer for every later job of that connection.
 #[derive(Debug)]
-pub struct Sending(Arc<PageWriter>);
+pub struct Sending {
+    page: Arc<PageWriter>,
+    /// Which word; none where all were taken.
+    word: Option<usize>,
+}
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.mapping.header().sending.fetch_sub(1, AcqRel);
+        let header = self.page.mapping.header();
+        match self.word.and_then(|word| header.sending.get(word)) {
+            Some(word) => word.store(0, Release),
+            None => drop(header.crowd.fetch_sub(1, AcqRel)),
+        }
     }
 }
 
@@ -326,8 +360,10 @@ pub struct PageView(Mapping);
 pub struct Snapshot {
     /// What the worker was doing.
     pub doing: Doing,
-    /// Whether a packet may have been half on the wire.
+    /// Whether a packet may have been half on the wire of the job's connection; where no job is told of, of any.
     pub sending: bool,
+    /// Whether one may have been on that of another: the answer to a job before, most likely.
+    pub sending_elsewhere: bool,
     /// The job in hand, where the worker had one and said so in full.
     pub job: Option<JobSeen>,
     /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
@@ -370,7 +406,7 @@ impl PageView {
     /// Looks at the page. A job is reported only where its words were not being written meanwhile.
     pub fn read(&self) -> Snapshot {
         let header = self.0.header();
-        let no_worker_writes = |word, sending| !Doing::is_word(word) || sending > MOST_SENDING;
+        let no_worker_writes = |word| !Doing::is_word(word) || header.crowd.load(Acquire) > MOST_SENDING;
         for _ in 0..8 {
             let before = header.sequence.load(Acquire);
             let word = header.doing.load(Relaxed);
@@ -378,16 +414,16 @@ impl PageView {
             let job = doing.has_job().then(|| self.job(header)).flatten();
             fence(Acquire);
             if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
-                let sending = header.sending.load(Acquire);
                 let stray = doing.has_job() && job.is_none();
-                let overwritten = no_worker_writes(word, sending) || stray;
-                return Snapshot { doing, sending: sending != 0, job, overwritten };
+                let overwritten = no_worker_writes(word) || stray;
+                let (sending, sending_elsewhere) = header.senders(job.as_ref().map(|job| job.connection));
+                return Snapshot { doing, sending, sending_elsewhere, job, overwritten };
             }
         }
         // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
-        let (word, sending) = (header.doing.load(Relaxed), header.sending.load(Acquire));
-        let overwritten = no_worker_writes(word, sending);
-        Snapshot { doing: Doing::Running, sending: sending != 0, job: None, overwritten }
+        let overwritten = no_worker_writes(header.doing.load(Relaxed));
+        let (sending, sending_elsewhere) = header.senders(None);
+        Snapshot { doing: Doing::Running, sending, sending_elsewhere, job: None, overwritten }
     }
 
     fn job(&self, header: &Header) -> Option<JobSeen> {
@@ -416,98 +452,4 @@ impl PageView {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(handle: &[u8]) -> JobStart<'_> {
-        JobStart { function: 1, number: 7, connection: 3, handle, unique: b"u", started_ns: 5 }
-    }
-
-    #[test]
-    fn the_manager_sees_the_job_in_hand_and_what_was_done() {
-        let (fd, view) = create(2).unwrap();
-        let page = Arc::new(PageWriter::map(&fd, 2).unwrap());
-        assert_eq!(view.read(), Snapshot { doing: Doing::Starting, sending: false, job: None, overwritten: false });
-        page.begin(&job(b"H:host:12"));
-        let seen = view.read().job.unwrap();
-        assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
-        assert_eq!(seen.handle.unwrap(), b"H:host:12");
-        assert_eq!(seen.unique.unwrap(), b"u");
-        assert!(!view.read().sending);
-        let two = [page.sending(), page.sending()].map(Some);
-        assert_eq!((view.read().sending, view.read().doing), (true, Doing::Running));
-        for sending in two {
-            assert!(view.read().sending);
-            drop(sending);
-        }
-        assert!(!view.read().sending);
-        page.returned();
-        assert_eq!((view.read().doing, view.read().job.map(|job| job.number)), (Doing::Answering, Some(7)));
-        page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
-        assert_eq!(view.read(), Snapshot { doing: Doing::Idle, sending: false, job: None, overwritten: false });
-        assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
-        assert_eq!(view.counters(0), Counters::default());
-        // A job for a function the worker does not have is counted nowhere.
-        let stray = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 0 };
-        page.end(&stray, Doing::Idle);
-        assert_eq!([2, 99, usize::MAX].map(|function| view.counters(function)), [Counters::default(); 3]);
-    }
-
-    #[test]
-    fn who_writes_over_the_page_is_found_out_by_both_sides() {
-        let (fd, view) = create(2).unwrap();
-        let page = Arc::new(PageWriter::map(&fd, 2).unwrap());
-        page.begin(&job(b"H:host:12"));
-        drop(page.sending());
-        assert!(page.is_intact(7) && !view.read().overwritten);
-        page.end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, Doing::Idle);
-        page.begin(&job(b"H:host:13"));
-        let mut random = fastrand::Rng::with_seed(8);
-        let bytes: Vec<u8> = (0..page_size(2)).map(|_| random.u8(..)).collect();
-        std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
-        assert!(!page.is_intact(7) && view.read().overwritten);
-        page.recover();
-        page.doing(Doing::Left);
-        let seen = view.read();
-        assert_eq!((seen.doing, seen.overwritten), (Doing::Left, true));
-        assert_eq!([0, 1].map(|function| view.counters(function)), [Counters::default(); 2]);
-    }
-
-    #[test]
-    fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
-        let (fd, view) = create(2).unwrap();
-        let page = PageWriter::map(&fd, 2).unwrap();
-        page.begin(&job(&[b'h'; 256]));
-        assert_eq!(view.read().job.unwrap().handle.unwrap().len(), 256);
-        page.begin(&job(&[b'h'; 257]));
-        assert_eq!(view.read().job.unwrap().handle, None);
-    }
-
-    #[test]
-    fn a_page_of_random_bytes_is_read_without_harm() {
-        let (fd, view) = create(3).unwrap();
-        let file = std::fs::File::from(fd);
-        let mut random = fastrand::Rng::with_seed(7);
-        for _ in 0..2000 {
-            let bytes: Vec<u8> = (0..page_size(3)).map(|_| random.u8(..)).collect();
-            std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
-            let seen = view.read();
-            assert!(seen.job.is_none_or(|job| job.function < 3));
-            view.counters(2);
-        }
-    }
-
-    #[test]
-    fn its_size_is_sealed() {
-        let (fd, _view) = create(1).unwrap();
-        assert!(nix::unistd::ftruncate(&fd, 0).is_err());
-        assert!(nix::unistd::ftruncate(&fd, 1 << 20).is_err());
-    }
-
-    #[test]
-    fn run_times_fall_into_powers_of_two() {
-        for (ns, expected) in [(0, 0), (999, 0), (1000, 1), (2000, 2), (4_000_000, 12), (u64::MAX, BUCKETS - 1)] {
-            assert_eq!(bucket(ns), expected, "{ns} ns");
-        }
-    }
-}
+mod tests;

@@ -104,12 +104,7 @@ fn room(max_packet: u64, overhead: usize) -> usize {
     most.saturating_sub(overhead)
 }
 
-/// Whether the job found no object to run on, and the next one would not either.
-pub fn is_unmade(outcome: &Outcome) -> bool {
-    matches!(outcome, Err(fail) if fail.kind == RawFail::UNMADE)
-}
-
-/// Puts the packets that answer a job into `head`, but for a result's bytes, which are returned. Of an outcome that is
+/// Puts the packets that answer a job into `head`, but for a result's bytes, which come behind. Of an outcome that is
 /// [`within`] the bounds.
 ///
 /// A failure is a warning with the reason, cut where no packet may carry it, then the failure ([`encode::failure`]). An
@@ -118,28 +113,18 @@ pub fn is_unmade(outcome: &Outcome) -> bool {
 ///
 /// # Errors
 /// A handle no packet can carry; a server cannot send one.
-pub fn answer<'a>(
-    outcome: &'a Outcome,
-    handle: &[u8],
-    max_packet: u64,
-    head: &mut Vec<u8>,
-) -> Result<&'a [u8], ArgumentError> {
+pub fn answer(outcome: &Outcome, handle: &[u8], max_packet: u64, head: &mut Vec<u8>) -> Result<(), ArgumentError> {
     match outcome {
-        Ok(result) => {
-            encode::work_complete_head(head, handle, result.len())?;
-            Ok(result)
-        }
+        Ok(result) => encode::work_complete_head(head, handle, result.len()),
         Err(fail) if fail.kind == RawFail::EXCEPTION => {
             encode::work_exception_head(head, handle, fail.payload.len())?;
             head.extend_from_slice(&fail.payload);
-            encode::work_fail(head, handle)?;
-            Ok(&[])
+            encode::work_fail(head, handle)
         }
         Err(fail) => {
             // Its NUL, and the newline.
             let text = cut(&explain(fail), room(max_packet, handle.len() + 2));
-            encode::failure(head, handle, &text)?;
-            Ok(&[])
+            encode::failure(head, handle, &text)
         }
     }
 }
@@ -148,31 +133,28 @@ pub fn answer<'a>(
 mod tests {
     use super::*;
 
-    fn packets(outcome: &Outcome) -> (Vec<u8>, Vec<u8>) {
+    fn packets(outcome: &Outcome) -> Vec<u8> {
         let mut head = Vec::new();
-        let data = answer(outcome, b"H:a:1", 100, &mut head).unwrap().to_vec();
-        (head, data)
+        answer(outcome, b"H:a:1", 100, &mut head).unwrap();
+        head
     }
 
     #[test]
     fn a_result_always_has_its_nul_and_is_not_copied() {
-        let (head, data) = packets(&Ok(RVec::new()));
-        assert_eq!((head.as_slice(), data.len()), (b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0".as_slice(), 0));
-        let (head, data) = packets(&Ok(b"abc".to_vec().into()));
-        assert_eq!(head, b"\0REQ\0\0\0\x0d\0\0\0\x09H:a:1\0");
-        assert_eq!(data, b"abc");
+        assert_eq!(packets(&Ok(RVec::new())), b"\0REQ\0\0\0\x0d\0\0\0\x06H:a:1\0");
+        assert_eq!(packets(&Ok(b"abc".to_vec().into())), b"\0REQ\0\0\0\x0d\0\0\0\x09H:a:1\0");
     }
 
     #[test]
     fn a_failure_is_a_warning_and_a_fail_without_nul() {
-        let (head, _) = packets(&Err(failure("no such row".into())));
+        let head = packets(&Err(failure("no such row".into())));
         assert_eq!(head, b"\0REQ\0\0\0\x1d\0\0\0\x12H:a:1\0no such row\n\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
     }
 
     #[test]
     fn an_exception_goes_out_when_asked_for_and_ends_with_a_fail() {
         let fail = RawFail { kind: RawFail::EXCEPTION, payload: b"{}".to_vec().into(), ..failure("x".into()) };
-        let (head, _) = packets(&Err(fail));
+        let head = packets(&Err(fail));
         assert_eq!(head, b"\0REQ\0\0\0\x19\0\0\0\x08H:a:1\0{}\0REQ\0\0\0\x0e\0\0\0\x05H:a:1");
     }
 

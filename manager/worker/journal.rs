@@ -31,24 +31,28 @@ impl Worker {
         self.line.log(2, None, &format!("job server {about}: {text}"));
     }
 
-    /// One line for each job at -vvv, and its result at -vvvv.
+    /// The result of a job at -vvvv, before it is sent: what then waits for room is the sender's.
+    pub(super) fn log_result(&self, end: &JobEnd, outcome: &Outcome) {
+        if self.line.wants(DEBUG)
+            && let (Some(function), Ok(result)) = (self.functions.get(end.function), outcome)
+        {
+            self.line.log_bytes(job_name(&function.name, &self.handle), "result", result);
+        }
+    }
+
+    /// One line for each job at -vvv.
     pub(super) fn log_job(&self, end: &JobEnd, outcome: &Outcome) {
         if !self.line.wants(WORKER) {
             return;
         }
         let Some(function) = self.functions.get(end.function) else { return };
-        let job = || job_name(&function.name, &self.handle);
+        let job = job_name(&function.name, &self.handle);
         let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
         let text = match outcome {
-            Ok(result) => {
-                if self.line.wants(DEBUG) {
-                    self.line.log_bytes(job(), "result", result);
-                }
-                format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out)
-            }
+            Ok(_) => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),
             Err(fail) => format!("failed after {seconds:.6} s: {}", explain(fail)),
         };
-        self.line.log(0, Some(job()), &text);
+        self.line.log(0, Some(job), &text);
     }
 
     /// Who writes over the page may have written over anything: another worker goes on.

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use crate::gearman::packet::encode;
-use crate::system::page::Doing;
 use crate::worker::orders::Word;
 use crate::worker::serve::Worker;
 use crate::worker::session::Session;
@@ -19,7 +18,7 @@ impl Worker {
             return;
         }
         self.leaving = Some(now);
-        self.page.doing(Doing::Leaving);
+        self.page.doing(self.resting());
         self.titles.leaving();
         self.line.say(&Word::Leaving { jobs: self.jobs });
         for session in &mut self.sessions {
@@ -44,6 +43,10 @@ impl Worker {
     /// `late`: since when its last answers are waited for, where that is too long.
     fn take_leave_of(&mut self, server: usize, now: Duration, late: Option<Duration>) {
         let Some(connection) = self.sessions[server].connection() else { return };
+        if connection.answer.is_some() {
+            // Waited for like a job that runs: whoever is to be rid of this worker sooner kills it.
+            return;
+        }
         let unsent = connection.sender().has_pending();
         match connection.talk.farewell() {
             Farewell::Done if !unsent => self.part(server, now),
@@ -72,15 +75,23 @@ impl Worker {
         }
     }
 
-    fn part(&mut self, server: usize, now: Duration) {
+    /// Ends a connection, and an answer that waited there for room.
+    pub(super) fn part(&mut self, server: usize, now: Duration) {
+        let was_answering = self.sessions[server].is_answering();
         if let Some(number) = self.sessions[server].lose(now) {
             self.line.say(&Word::Disconnection { number });
         }
+        if was_answering {
+            self.page.doing(self.resting());
+        }
     }
 
-    /// When the servers' time for their last answers is over. A job that ran meanwhile does not count against them.
+    /// When the servers' time for their last answers is over. A job that ran meanwhile does not count against them, nor
+    /// does an answer that is under way.
     pub(super) fn leave_due(&self) -> Option<Duration> {
-        self.leaving.map(|since| since.saturating_add(self.limits.stop_timeout))
+        let owes = |session: &Session| Self::is_connected(session) && !session.is_answering();
+        let since = self.leaving.filter(|_| self.sessions.iter().any(owes))?;
+        Some(since.saturating_add(self.limits.stop_timeout))
     }
 
     /// A job has just ended: the deadline of the last answers starts anew.

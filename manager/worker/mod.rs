@@ -1,8 +1,10 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
 //! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
-//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and `host`, [`sender`] sends the answer.
+//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and `host`, `answer` and [`sender`] send what it
+//! came to, and [`pending`] keeps what has no room yet.
 
+mod answer;
 mod growth;
 mod host;
 pub mod job;
@@ -10,6 +12,7 @@ mod journal;
 mod leave;
 pub mod line;
 pub mod orders;
+pub mod pending;
 pub mod plugin;
 pub mod quota;
 mod ready;

@@ -9,17 +9,20 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use gm_plugin_api::abi::RVec;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::Socket;
 
 use crate::system::page::{PageWriter, Sending};
+use crate::worker::pending::{Part, Queue};
 
 /// What is sent to one job server.
 pub struct Sender {
     socket: Arc<Socket>,
     page: Arc<PageWriter>,
+    connection: u32,
     /// What had no room yet.
     pending: Option<Pending>,
     /// Bytes of whole packets taken over so far, sent or pending.
@@ -30,15 +33,23 @@ pub struct Sender {
 
 /// Whole packets, the first of which may have been sent in part.
 struct Pending {
-    bytes: Vec<u8>,
-    sent: usize,
+    queue: Queue,
     sending: Sending,
 }
 
+/// How far an answer got at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The socket has taken it, and the GRAB goes with it.
+    Whole,
+    /// The rest of it is pending, and the GRAB was not sent: nobody waits for a job behind an answer that may take long.
+    Pending,
+}
+
 impl Sender {
-    /// The sending side of a connected socket.
-    pub fn new(socket: Arc<Socket>, page: Arc<PageWriter>) -> Self {
-        Self { socket, page, pending: None, accepted: 0, broken: false }
+    /// The sending side of a connected socket; `connection` is its number on the page.
+    pub fn new(socket: Arc<Socket>, page: Arc<PageWriter>, connection: u32) -> Self {
+        Self { socket, page, connection, pending: None, accepted: 0, broken: false }
     }
 
     /// Whether something waits for the socket to have room.
@@ -46,17 +57,18 @@ impl Sender {
         self.pending.is_some()
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends what waits, as far as there is room. Returns how many bytes that were.
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn flush(&mut self) -> io::Result<()> {
-        let Some(mut pending) = self.pending.take() else { return Ok(()) };
-        pending.sent += self.push(&[IoSlice::new(&pending.bytes[pending.sent..])])?;
-        if pending.sent < pending.bytes.len() {
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let Some(mut pending) = self.pending.take() else { return Ok(0) };
+        let sent = self.push(&pending.queue.slices())?;
+        pending.queue.advance(sent);
+        if pending.queue.left() > 0 {
             self.pending = Some(pending);
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Sends whole packets; never waits: what the socket has no room for is sent by a later [`Sender::flush`].
@@ -66,45 +78,61 @@ impl Sender {
     pub fn send<const N: usize>(&mut self, packets: [&[u8]; N]) -> io::Result<()> {
         self.accepted += packets.iter().map(|packet| packet.len() as u64).sum::<u64>();
         if let Some(pending) = &mut self.pending {
-            packets.iter().for_each(|packet| pending.bytes.extend_from_slice(packet));
-            return self.flush();
+            packets.iter().for_each(|packet| pending.queue.extend(packet));
+            return self.flush().map(drop);
         }
-        let sending = self.page.sending();
+        let sending = self.page.sending(self.connection);
         let mut sent = self.push(&packets.map(IoSlice::new))?;
-        let mut bytes = Vec::new();
+        let mut queue = Queue::default();
         for packet in packets {
             let taken = sent.min(packet.len());
-            bytes.extend_from_slice(&packet[taken..]);
+            queue.extend(&packet[taken..]);
             sent -= taken;
         }
-        if !bytes.is_empty() {
-            self.pending = Some(Pending { bytes, sent: 0, sending });
-        }
+        self.keep(queue, sending);
         Ok(())
     }
 
-    /// Sends a job's answer, its data from where it lies. Waits for room through `wait`, which is to return when the
-    /// socket may have some, and whose error ends the attempt.
+    /// Sends a job's answer, its data from where it lies, and `grab` behind it; never waits. Where the socket has no room
+    /// for all of the answer, the rest of it is kept as it is (`head` is taken) for a later [`Sender::flush`].
     ///
     /// # Errors
-    /// The connection is gone, or `wait` gave up.
-    pub fn send_answer(&mut self, packets: [&[u8]; 3], mut wait: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-        let (before, at, _sending) = match self.pending.take() {
-            Some(Pending { bytes, sent, sending }) => (bytes, sent, sending),
-            None => (Vec::new(), 0, self.page.sending()),
-        };
-        self.accepted += packets.iter().map(|packet| packet.len() as u64).sum::<u64>();
-        let mut parts = [&before[at..], packets[0], packets[1], packets[2]].map(IoSlice::new);
-        let mut left = parts.as_mut_slice();
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            let sent = self.push(left)?;
-            IoSlice::advance_slices(&mut left, sent);
-            if sent == 0 {
-                self.broken_by(wait())?;
+    /// The connection is gone.
+    pub fn send_answer(&mut self, head: &mut Vec<u8>, data: RVec<u8>, grab: &[u8]) -> io::Result<Answered> {
+        self.flush()?;
+        let length = head.len() + data.len();
+        let (sending, sent) = match self.pending.take() {
+            Some(Pending { mut queue, sending }) => {
+                queue.push(Part::Bytes(std::mem::take(head)));
+                queue.push(Part::Data(data));
+                self.accepted += length as u64;
+                self.pending = Some(Pending { queue, sending });
+                return Ok(Answered::Pending);
             }
+            None => {
+                let sending = self.page.sending(self.connection);
+                (sending, self.push(&[head.as_slice(), &data, grab].map(IoSlice::new))?)
+            }
+        };
+        let mut queue = Queue::default();
+        self.accepted += length as u64;
+        if sent < length {
+            queue.push(Part::Bytes(std::mem::take(head)));
+            queue.push(Part::Data(data));
+            queue.advance(sent);
+            self.keep(queue, sending);
+            return Ok(Answered::Pending);
         }
-        Ok(())
+        self.accepted += grab.len() as u64;
+        queue.extend(&grab[sent - length..]);
+        self.keep(queue, sending);
+        Ok(Answered::Whole)
+    }
+
+    fn keep(&mut self, queue: Queue, sending: Sending) {
+        if queue.left() > 0 {
+            self.pending = Some(Pending { queue, sending });
+        }
     }
 
     /// Sends a progress report, or drops it while older bytes wait: the next one says more anyway.
@@ -130,7 +158,7 @@ impl Sender {
 
     /// How many of the accepted bytes were sent.
     fn sent(&self) -> u64 {
-        self.accepted - self.pending.as_ref().map_or(0, |pending| (pending.bytes.len() - pending.sent) as u64)
+        self.accepted - self.pending.as_ref().map_or(0, |pending| pending.queue.left() as u64)
     }
 }
 

@@ -4,36 +4,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gm_plugin_api::abi::RawFail;
-
 use crate::gearman::packet::{Assigned, FromServer, encode};
+use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
-use crate::system::{clock, exit};
 use crate::worker::growth::Growth;
-use crate::worker::job::{self, Assignment, Finished};
+use crate::worker::host;
+use crate::worker::job::{self, Assignment};
 use crate::worker::journal::{DEBUG, job_name};
 use crate::worker::line::Line;
 use crate::worker::orders::{Limits, Order, Orders, Word};
-use crate::worker::plugin::{Function, explain};
+use crate::worker::plugin::Function;
 use crate::worker::ready::Step;
 use crate::worker::runs::Runs;
-use crate::worker::sender;
 use crate::worker::session::{Session, describe};
 use crate::worker::talk::{Heard, Next, Talk};
 use crate::worker::titles::Titles;
 use crate::worker::trace;
-use crate::worker::{CANNOT_SERVE, host};
 
 /// A job server is asked again and again for this long, then the next one has its turn.
-const TURN: Duration = Duration::from_millis(10);
-/// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
-const LONG: Duration = Duration::from_millis(100);
-/// After a job longer than this, orders are read before the next one is asked for; after shorter ones now and then.
-const SHORT: Duration = Duration::from_millis(1);
-/// A result beyond this size may take long to send, and orders may come meanwhile: the next job is asked for after it.
-const LARGE: usize = 1 << 20;
+pub(super) const TURN: Duration = Duration::from_millis(10);
 
 /// A worker at work.
 pub struct Worker {
@@ -54,21 +45,26 @@ pub struct Worker {
     id: String,
     connections: u32,
     pub(super) jobs: u64,
-    runs: Runs,
-    growth: Growth,
+    pub(super) runs: Runs,
+    pub(super) growth: Growth,
     /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the
     /// job in hand is answered.
-    is_broken: bool,
+    pub(super) is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
-    asked: usize,
-    turn: Duration,
+    pub(super) asked: usize,
+    pub(super) turn: Duration,
     /// When everything was polled last.
     pub(super) polled: Duration,
-    /// Something was read that was not looked at yet.
-    pub(super) read_meanwhile: bool,
+    /// Nobody was asked for a job although somebody could be; until when, where that is because answers wait for room.
+    pub(super) asks_nobody: bool,
+    pub(super) held_until: Option<Duration>,
+    /// The job whose words the page has: the last one that began there.
+    pub(super) on_page: u64,
+    /// Its function has returned, and its answer is not even made.
+    pub(super) is_answering: bool,
     /// Buffers kept from job to job.
     pub(super) handle: Vec<u8>,
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
 }
 
 impl Worker {
@@ -109,7 +105,10 @@ impl Worker {
             asked: 0,
             turn: Duration::ZERO,
             polled: Duration::ZERO,
-            read_meanwhile: false,
+            asks_nobody: false,
+            held_until: None,
+            on_page: 0,
+            is_answering: false,
             handle: Vec::new(),
             head: Vec::new(),
         }
@@ -167,7 +166,7 @@ impl Worker {
 
     fn go(&mut self) {
         if self.leaving.is_none() && self.registration.begins(clock::now()) {
-            self.page.doing(Doing::Idle);
+            self.page.doing(self.resting());
             self.titles.idle();
             (0..self.sessions.len()).for_each(|server| self.register(server));
         }
@@ -209,14 +208,22 @@ impl Worker {
     /// Asks the next server for a job, unless an answer is awaited.
     fn ask(&mut self) {
         let awaited = self.sessions.iter().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()));
-        if awaited || !self.registration.is_over() || self.leaving.is_some() || self.runs.are_over(self.jobs) {
+        self.held_until = None;
+        self.asks_nobody =
+            awaited || !self.registration.is_over() || self.leaving.is_some() || self.runs.are_over(self.jobs);
+        if self.asks_nobody {
             return;
         }
         let now = clock::now();
+        self.held_until = self.held_until(now);
+        if self.held_until.is_some() {
+            self.asks_nobody = true;
+            return;
+        }
         let skip = usize::from(now.saturating_sub(self.turn) >= TURN);
         let count = self.sessions.len();
         let mut order = (0..count).map(|step| (self.asked + skip + step) % count);
-        let next = order.find(|&server| self.sessions[server].talk().is_some_and(|talk| talk.may_ask(now)));
+        let next = order.find(|&server| self.sessions[server].may_ask(now));
         if let Some(server) = next {
             if server != self.asked || skip == 1 {
                 (self.asked, self.turn) = (server, now);
@@ -242,7 +249,8 @@ impl Worker {
             let Self { line, sessions, functions, page, jobs, titles, handle, leaving, .. } = self;
             let session = &mut sessions[server];
             let traced = trace::is_wanted(line).then(|| session.name.clone());
-            let Some(connection) = session.connection() else { return };
+            // What comes behind an answer that is under way can wait: a job may be among it.
+            let Some(connection) = session.connection().filter(|c| c.answer.is_none()) else { return };
             let mut missing = 0;
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
@@ -311,114 +319,6 @@ impl Worker {
         }
     }
 
-    /// Sends what a job came to and, in the same write, asks for the next one.
-    fn answer(&mut self, server: usize, finished: Finished) {
-        let Finished { outcome, mut end, left_page_alone } = finished;
-        if let Err(fail) = &outcome
-            && fail.kind == RawFail::UNMADE
-        {
-            // The job was never begun: without an answer its server gives it to a worker that has an object.
-            self.line.log(1, None, &format!("{}; the worker ends, its job goes to another", explain(fail)));
-            self.page.doing(Doing::Idle);
-            exit::now(CANNOT_SERVE);
-        }
-        let now = clock::now();
-        if Duration::from_nanos(end.run_ns) > LONG {
-            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
-        }
-        // A stop that came during the job must be known before the next one is asked for.
-        if Duration::from_nanos(end.run_ns) > SHORT {
-            self.line.look_now(now)
-        } else {
-            self.line.look(now)
-        }
-        let outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
-        if !left_page_alone {
-            self.page.recover();
-            self.say_overwritten(&end);
-        }
-        self.is_broken |= job::is_unmade(&outcome) || !left_page_alone;
-        let mut head = std::mem::take(&mut self.head);
-        head.clear();
-        match job::answer(&outcome, &self.handle, self.limits.max_packet, &mut head) {
-            Ok(result) => {
-                end.bytes_out = result.len() as u64;
-                self.send_answer(server, &head, result, now);
-            }
-            Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
-        }
-        end.succeeded = outcome.is_ok();
-        let leaving = self.leaving.is_some();
-        self.leave_later(clock::now());
-        self.page.end(&end, if leaving { Doing::Leaving } else { Doing::Idle });
-        self.titles.idle();
-        self.log_job(&end, &outcome);
-        self.head = head;
-        self.counts_runs(Duration::from_nanos(end.run_ns));
-        self.growth.news(now).into_iter().for_each(|word| self.line.say(&word));
-        if self.is_broken {
-            self.leave(clock::now());
-        }
-    }
-
-    fn send_answer(&mut self, server: usize, head: &[u8], result: &[u8], now: Duration) {
-        let again = result.len() <= LARGE && self.asks_again(server, now);
-        let Some(connection) = self.sessions[server].connection() else { return };
-        let grab = if again {
-            grab_packet(connection.talk.uses_old_grab())
-        } else {
-            connection.talk.farewell_again();
-            &[]
-        };
-        let sender = Arc::clone(&connection.sender);
-        let mut sender = sender::lock(&sender);
-        let sent = sender.send_answer([head, result, grab], || self.wait_for_room(server));
-        drop(sender);
-        self.was_sent(server, again, now);
-        for part in [head, grab] {
-            trace::sent(self.line, &self.sessions[server].name, part);
-        }
-        self.check(server, sent);
-    }
-
-    /// An answer was sent, with a GRAB or without one, from `began` on: that may have taken long.
-    fn was_sent(&mut self, server: usize, asked: bool, began: Duration) {
-        let now = clock::now();
-        let took = now.saturating_sub(began);
-        if took > LONG {
-            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
-        }
-        let Some(connection) = self.sessions[server].connection() else { return };
-        connection.was_sent_more();
-        if asked {
-            connection.talk.asked(now);
-        }
-        if took > LONG {
-            connection.talk.was_slow(took);
-        }
-    }
-
-    /// Whether the server that gave a job is asked for the next one too.
-    fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        let over = self.is_broken || self.runs.are_over(self.jobs);
-        if !self.registration.is_over() || over || self.leaving.is_some() || self.line.is_stopping() {
-            return false;
-        }
-        let others = self.sessions.iter().enumerate().filter(|(other, _)| *other != server);
-        let mut talks = others.filter_map(|(_, session)| session.talk());
-        if talks.clone().any(|talk| talk.is_awaited()) {
-            return false;
-        }
-        if server == self.asked && now.saturating_sub(self.turn) < TURN {
-            return true;
-        }
-        let somebody_waits = talks.any(|talk| talk.may_ask(now));
-        if !somebody_waits {
-            (self.asked, self.turn) = (server, now);
-        }
-        !somebody_waits
-    }
-
     /// Starts attempts to connect that are due, and takes made connections into use.
     pub(super) fn connect(&mut self, now: Duration) {
         use crate::worker::session::Connecting;
@@ -466,9 +366,7 @@ impl Worker {
 
     /// Gives a connection up, and says so where that is news.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
-        if let Some(number) = self.sessions[server].lose(clock::now()) {
-            self.line.say(&Word::Disconnection { number });
-        }
+        self.part(server, clock::now());
         self.say_down(server, reason.to_owned());
     }
 
@@ -479,7 +377,7 @@ impl Worker {
     }
 }
 
-fn grab_packet(old: bool) -> &'static [u8] {
+pub(super) fn grab_packet(old: bool) -> &'static [u8] {
     if old { &encode::GRAB_JOB } else { &encode::GRAB_JOB_UNIQ }
 }
 

@@ -16,6 +16,7 @@ use crate::system::page::PageWriter;
 use crate::system::unsent::unacknowledged;
 use crate::worker::line::LOOK_EVERY;
 use crate::worker::orders::{Limits, ServerOrder};
+use crate::worker::pending::PendingAnswer;
 use crate::worker::quota::{Quota, Turn};
 use crate::worker::retry::Retry;
 use crate::worker::sender::{self, Sender};
@@ -58,6 +59,8 @@ pub struct Connection {
     pub decoder: Decoder,
     /// The sending side.
     pub sender: Arc<Mutex<Sender>>,
+    /// The answer that waits there for room. No other job is taken from this connection meanwhile.
+    pub answer: Option<PendingAnswer>,
     socket: Arc<Socket>,
     /// How much was still on its way when that was looked at last.
     on_its_way: Option<usize>,
@@ -115,23 +118,39 @@ impl Session {
         self.connection_ref().map(|connection| &connection.talk)
     }
 
+    /// Whether an answer waits for room in the connection.
+    pub fn is_answering(&self) -> bool {
+        self.connection_ref().is_some_and(|connection| connection.answer.is_some())
+    }
+
     /// What poll should watch: the descriptor, and whether for room to write.
     pub fn watched(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
         match &self.link {
             Link::Down => None,
             Link::Connecting { socket, .. } => Some((socket.as_fd(), false, true)),
             Link::Up(connection) => {
-                Some((connection.socket.as_fd(), connection.may_read(), connection.sender().has_pending()))
+                let writes = connection.answer.is_some() || connection.sender().has_pending();
+                Some((connection.socket.as_fd(), connection.may_read(), writes))
             }
         }
     }
 
-    /// When something has to be done although nothing is heard.
-    pub fn next_due(&self, limits: &Limits) -> Option<Duration> {
+    /// Whether it may be asked for a job now.
+    pub fn may_ask(&self, now: Duration) -> bool {
+        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.talk.may_ask(now))
+    }
+
+    /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
+    pub fn next_due(&self, limits: &Limits, asks: bool) -> Option<Duration> {
         match &self.link {
             Link::Down => (!self.addresses.is_empty()).then(|| self.retry.at()),
             Link::Connecting { deadline, .. } => Some(*deadline),
-            Link::Up(connection) => connection.talk.next_due(limits.echo_interval, connection.patience(limits)),
+            Link::Up(connection) if connection.answer.is_some() => None,
+            Link::Up(connection) => {
+                let asks = connection.talk.ask_due().filter(|_| asks);
+                let answers = connection.talk.next_due(limits.echo_interval, connection.patience(limits));
+                asks.into_iter().chain(answers).min()
+            }
         }
     }
 
@@ -207,7 +226,7 @@ impl Session {
         };
         tune(&socket)?;
         let socket = Arc::new(socket);
-        let mut sender = Sender::new(Arc::clone(&socket), Arc::clone(page));
+        let mut sender = Sender::new(Arc::clone(&socket), Arc::clone(page), number);
         let mut greeting = Vec::with_capacity(160);
         let encoded = encode::set_client_id(&mut greeting, id.as_bytes());
         encoded.and_then(|()| encode::echo_req(&mut greeting, b"greeting")).map_err(io::Error::other)?;
@@ -219,6 +238,7 @@ impl Session {
             talk: Talk::greeting(now),
             decoder: Decoder::new(Magic::Response, max_packet).cutting_jobs(),
             sender: Arc::new(Mutex::new(sender)),
+            answer: None,
             socket,
             on_its_way: None,
         }));

@@ -389,6 +389,11 @@ impl Talk {
         Some(silent_since.saturating_add(self.slack).saturating_add(timeout))
     }
 
+    /// When a GRAB may be sent, where nothing but a pause forbids it.
+    pub fn ask_due(&self) -> Option<Duration> {
+        self.is_free().then_some(self.pause_until)
+    }
+
     /// When [`Talk::due`] should be called next; `None` for not before something is heard or sent.
     pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
         let proof =
@@ -396,7 +401,6 @@ impl Talk {
         let grab = match self.grab {
             Grab::Out { since, behind: false } if self.greeted => Some(since.saturating_add(GRAB_PATIENCE)),
             Grab::Doubted { until } => Some(until),
-            Grab::None if self.is_free() => Some(self.pause_until),
             _ => None,
         };
         [self.mute_at(timeout), proof, grab].into_iter().flatten().min()

@@ -1,6 +1,5 @@
 //! Where a worker waits: in a receive while one answer is awaited, else in poll over everything.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,26 +11,20 @@ use crate::system::clock;
 use crate::system::errors::reason;
 use crate::worker::line::LOOK_EVERY;
 use crate::worker::serve::Worker;
-use crate::worker::session::describe;
+use crate::worker::session::{Session, describe};
 use crate::worker::talk::Due;
 use crate::worker::trace;
-
-/// While a result waits for room in one connection the others are looked at this often at least.
-const ROOM_LOOK: Duration = Duration::from_secs(1);
 
 impl Worker {
     /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, and polls everything
     /// now and then: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
-        if std::mem::take(&mut self.read_meanwhile) {
-            // While a result was being sent: whole packets may lie there, of which no poll would tell.
-            return;
-        }
         let now = clock::now();
         // Not by when orders were looked for last: that is also done after a job, and then nothing else would ever be
         // polled while one server has job after job.
         let is_due = now.saturating_sub(self.polled) >= LOOK_EVERY;
-        if self.leaving.is_none() && !is_due && self.read_awaited(now) {
+        let answers = self.sessions.iter().any(Session::is_answering);
+        if self.leaving.is_none() && !is_due && !answers && self.read_awaited(now) {
             return;
         }
         self.poll_all();
@@ -42,7 +35,7 @@ impl Worker {
 
     /// Waits a little for the one answer that is out. False where there is none, or it did not come.
     fn read_awaited(&mut self, now: Duration) -> bool {
-        let awaited = |s: &crate::worker::session::Session| s.talk().is_some_and(|talk| talk.is_awaited());
+        let awaited = |s: &Session| s.talk().is_some_and(|talk| talk.is_awaited());
         let Some(server) = self.sessions.iter().position(awaited) else { return false };
         let Some(connection) = self.sessions[server].connection() else { return false };
         match connection.read_soon(now) {
@@ -103,10 +96,8 @@ impl Worker {
         if flags.is_empty() {
             return;
         }
-        let Some(connection) = self.sessions[server].connection() else { return };
         if flags.contains(PollFlags::POLLOUT) {
-            let flushed = connection.sender().flush();
-            self.check(server, flushed);
+            self.flush(server);
         }
         let readable = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
         if flags.intersects(readable)
@@ -121,8 +112,9 @@ impl Worker {
     fn next_due(&self) -> Option<Duration> {
         let connects = self.leaving.is_none() && self.may_connect;
         let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
-        let sessions = sessions.filter_map(|session| session.next_due(&self.limits));
-        sessions.chain(self.readiness.next_due()).chain(self.registration.next_due()).chain(self.leave_due()).min()
+        let sessions = sessions.filter_map(|session| session.next_due(&self.limits, !self.asks_nobody));
+        let own = [self.readiness.next_due(), self.registration.next_due(), self.leave_due(), self.held_until];
+        sessions.chain(own.into_iter().flatten()).min()
     }
 
     /// Proves connections that were silent for long, and gives up those that are mute.
@@ -130,7 +122,9 @@ impl Worker {
         let limits = self.limits.clone();
         let quiet = self.leaving.is_none() && !self.sessions.iter().any(|s| s.talk().is_some_and(|t| t.is_awaited()));
         for server in 0..self.sessions.len() {
-            let Some(connection) = self.sessions[server].connection() else { continue };
+            // Nothing is owed before an answer that is under way, and whether that gets on is the kernel's to say.
+            let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
+            let Some(connection) = connection else { continue };
             let patience = connection.patience(&limits);
             match connection.talk.due(now, limits.echo_interval, patience, quiet) {
                 Due::Nothing => {}
@@ -155,47 +149,6 @@ impl Worker {
         let sent = connection.sender().send([&packet]);
         trace::sent(self.line, &self.sessions[server].name, &packet);
         self.check(server, sent);
-    }
-
-    /// Waits until the connection of a half-sent result may have room. Reads meanwhile what servers send, this one
-    /// included: one that waits in turn until it is read would never have room.
-    pub(super) fn wait_for_room(&mut self, server: usize) -> io::Result<()> {
-        let events = self.poll_for_room(server)?;
-        self.read_meanwhile |= !events.is_empty();
-        for (other, flags) in events {
-            if other != server {
-                self.serve_socket(other, flags);
-            } else if let Some(connection) = self.sessions[server].connection() {
-                // Its loss is found once, by whoever sends.
-                connection.read_now(clock::now())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Which servers have sent something, once one has, or the one that is sent to may have room.
-    fn poll_for_room(&self, server: usize) -> io::Result<Vec<(usize, PollFlags)>> {
-        let Some(connection) = self.sessions[server].connection_ref() else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let mut own = PollFlags::POLLOUT;
-        own.set(PollFlags::POLLIN, connection.may_read());
-        let (mut watched, mut servers) = (vec![PollFd::new(connection.socket(), own)], vec![server]);
-        for (other, session) in self.sessions.iter().enumerate().filter(|(other, _)| *other != server) {
-            let Some(connection) = session.connection_ref().filter(|connection| connection.may_read()) else {
-                continue;
-            };
-            watched.push(PollFd::new(connection.socket(), PollFlags::POLLIN));
-            servers.push(other);
-        }
-        match poll(&mut watched, PollTimeout::try_from(ROOM_LOOK).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        }
-        let readable = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
-        let came = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty()) & readable;
-        Ok(servers.into_iter().zip(watched.iter().map(came)).filter(|(_, flags)| !flags.is_empty()).collect())
     }
 }
 

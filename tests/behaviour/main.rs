@@ -45,6 +45,7 @@ mod reports;
 mod scene;
 mod servers;
 mod signals;
+mod slow_answers;
 mod slow_servers;
 mod slow_starts;
 mod stopped;

@@ -1,6 +1,7 @@
 //! M2: a manager that stands still, and afterwards judges nobody by the time that went by meanwhile.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -70,16 +71,21 @@ fn a_probe_that_came_in_time_counts() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini("probe_timeout = 1").start();
     wait_serving(&manager, "act");
-    let gate = path(&manager, "gate");
+    let [gate, loading] = ["gate", "loading"].map(|name| path(&manager, name));
     let entry = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/plugins/entry.h");
     let source = format!(
-        "#include <unistd.h>\n#include \"{entry}\"\nENTRY(waits);\n\
-         AT_LOAD wait(void) {{ while (access(\"{gate}\", F_OK)) usleep(1000); }}\n"
+        "#include <fcntl.h>\n#include <unistd.h>\n#include \"{entry}\"\nENTRY(waits);\n\
+         AT_LOAD wait(void) {{\n\
+           close(open(\"{loading}\", O_CREAT | O_WRONLY, 0600));\n\
+           while (access(\"{gate}\", F_OK)) usleep(1000);\n\
+         }}\n"
     );
     let before = manager.processes();
     manager.install("waits", &plugins::c("waits", &source));
     let probe =
         wait_for("the probe", DEADLINE, || manager.processes().into_iter().find(|process| !before.contains(process)));
+    // Only then has it been told by the manager what to load.
+    wait_for("the library to be loaded", DEADLINE, || Path::new(&loading).exists().then_some(()));
     manager.signal(Signal::SIGSTOP);
     touch(&gate);
     goes_on_after(&manager, "the probe", || has_ended(probe));

@@ -67,7 +67,7 @@ impl Peer {
 
     /// Passes over packets until one is `wanted`. Echo requests are answered on the way.
     #[track_caller]
-    pub fn skip_to(&mut self, wanted: impl Fn(Request<'_>) -> bool) {
+    pub fn skip_to(&mut self, mut wanted: impl FnMut(Request<'_>) -> bool) {
         loop {
             let (found, echo) = self.next(|request| match request {
                 Request::EchoReq(data) => (wanted(request), Some(data.to_vec())),

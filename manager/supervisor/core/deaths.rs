@@ -256,6 +256,7 @@ fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
         functions: worker.names(),
         end: obituary.end.to_string(),
         at,
+        cut_another: obituary.cut_another,
         version: of.or(only),
         generation: worker.generation,
         jobs: obituary.jobs,

@@ -132,6 +132,8 @@ pub struct Obituary {
     pub server: Option<usize>,
     /// What its page says of it.
     pub verdict: Verdict,
+    /// The answer to a job before may have been half sent, to another job server.
+    pub cut_another: bool,
     /// Jobs it had run.
     pub jobs: u64,
     /// The most memory it had, in KiB.

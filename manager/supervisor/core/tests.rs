@@ -56,7 +56,7 @@ fn found(name: &str, ino: u64) -> Input {
 }
 
 fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
-    Obituary { end, server: Some(0), verdict, jobs: done, peak_kib: 2048, done }
+    Obituary { end, server: Some(0), verdict, cut_another: false, jobs: done, peak_kib: 2048, done }
 }
 
 const KILLED: End = End::Signal(9);

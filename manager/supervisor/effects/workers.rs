@@ -227,7 +227,14 @@ impl Effects {
         let function = worker.functions.get(function).filter(|_| known).cloned();
         let done = function.map_or(0, |function| self.counters(&function).done);
         self.orphaned.insert(worker.id, worker.copies);
-        let obituary = Obituary { end: reaped.end, server, verdict, jobs, peak_kib: reaped.peak_kib, done };
+        let cut_another = match &verdict {
+            Verdict::InJob(_) | Verdict::Answering(_) => seen.sending_elsewhere,
+            // No job's, so any is that of one before.
+            Verdict::OutsideJob => seen.sending && jobs > 0,
+            Verdict::Left | Verdict::Unknown => false,
+        };
+        let obituary =
+            Obituary { end: reaped.end, server, verdict, cut_another, jobs, peak_kib: reaped.peak_kib, done };
         self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
         self.remove_condemned();
     }

@@ -19,6 +19,8 @@ pub struct Death {
     /// What it was at.
     #[serde(flatten)]
     pub at: DeathAt,
+    /// The answer to a job before was being sent to another job server: that job may be done, or be handed back.
+    pub cut_another: bool,
     /// The library version of the job's function, or of the only one.
     pub version: Option<String>,
     /// Counts the starts of workers.
@@ -108,6 +110,16 @@ impl Death {
     }
 
     pub(super) fn line(&self) -> String {
+        let another = if self.cut_another {
+            "; the answer to a job before was being sent to another job server: a whole one arrives, else that job is \
+             handed back"
+        } else {
+            ""
+        };
+        self.own_line() + another
+    }
+
+    fn own_line(&self) -> String {
         let Self { pid, functions, end, generation, jobs, peak_mib, .. } = self;
         let version = self.version.as_ref().map_or(String::new(), |version| format!("version {version}, "));
         let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB");

@@ -255,7 +255,7 @@ fn are_slowed_down(at_a_time: u32) {
             assert!(round <= 3, "round {round}");
             (0..at_a_time).for_each(|_| assert_eq!(talk.hear(Heard::Noop, now), Next::Nothing));
         }
-        let pause = talk.next_due(Duration::ZERO, TIMEOUT).unwrap().saturating_sub(now);
+        let pause = talk.ask_due().unwrap().saturating_sub(now);
         pauses.push(pause.as_millis());
         now += pause;
         assert!(talk.may_ask(now));

@@ -1,0 +1,213 @@
+//! A job's answer: sent with the request for the next job, and kept where its server does not take it at once.
+//!
+//! Nothing waits here. What the socket has no room for becomes pending output of that connection ([`super::pending`]), and
+//! the worker goes on with its other servers.
+
+use std::time::Duration;
+
+use gm_plugin_api::abi::{RVec, RawFail};
+
+use crate::system::errors::reason;
+use crate::system::page::Doing;
+use crate::system::{clock, exit};
+use crate::worker::job::{self, Finished};
+use crate::worker::pending::PendingAnswer;
+use crate::worker::plugin::explain;
+use crate::worker::sender::Answered;
+use crate::worker::serve::{TURN, Worker, grab_packet};
+use crate::worker::session::{Session, describe};
+use crate::worker::{CANNOT_SERVE, trace};
+
+/// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
+const LONG: Duration = Duration::from_millis(100);
+/// After a job longer than this, orders are read before the next one is asked for; after shorter ones now and then.
+const SHORT: Duration = Duration::from_millis(1);
+/// A result beyond this size may take long to send, and orders may come meanwhile: the next job is asked for after it.
+const LARGE: usize = 1 << 20;
+
+impl Worker {
+    /// Sends what a job came to and, in the same write, asks for the next one.
+    pub(super) fn answer(&mut self, server: usize, finished: Finished) {
+        let Finished { outcome, mut end, left_page_alone } = finished;
+        let began = end.function != usize::MAX;
+        if began {
+            self.on_page = self.jobs;
+        }
+        self.is_answering = began;
+        if let Err(fail) = &outcome
+            && fail.kind == RawFail::UNMADE
+        {
+            return self.was_unmade(server, &explain(fail));
+        }
+        let now = clock::now();
+        if Duration::from_nanos(end.run_ns) > LONG {
+            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
+        }
+        // A stop that came during the job must be known before the next one is asked for.
+        if Duration::from_nanos(end.run_ns) > SHORT {
+            self.line.look_now(now)
+        } else {
+            self.line.look(now)
+        }
+        let mut outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
+        if !left_page_alone {
+            self.page.recover();
+            self.say_overwritten(&end);
+        }
+        self.is_broken |= !left_page_alone;
+        self.give_turns();
+        end.succeeded = outcome.is_ok();
+        end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
+        self.log_result(&end, &outcome);
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        match job::answer(&outcome, &self.handle, self.limits.max_packet, &mut head) {
+            Ok(()) => {
+                let result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
+                self.send_answer(server, &mut head, result, began.then_some(self.jobs), now);
+            }
+            Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
+        }
+        self.leave_later(clock::now());
+        self.is_answering = false;
+        self.page.end(&end, self.resting());
+        self.titles.idle();
+        self.log_job(&end, &outcome);
+        self.head = head;
+        self.counts_runs(Duration::from_nanos(end.run_ns));
+        self.growth.news(now).into_iter().for_each(|word| self.line.say(&word));
+        if self.is_broken {
+            self.leave(clock::now());
+        }
+    }
+
+    /// The job was never begun: without an answer its server gives it to a worker that has an object.
+    fn was_unmade(&mut self, server: usize, why: &str) {
+        self.line.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
+        if !self.sessions.iter().any(Session::is_answering) {
+            self.page.doing(Doing::Idle);
+            exit::now(CANNOT_SERVE);
+        }
+        // Jobs of other servers are done, and their answers under way.
+        let now = clock::now();
+        self.is_answering = false;
+        self.part(server, now);
+        self.titles.idle();
+        self.leave(now);
+    }
+
+    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, job: Option<u64>, now: Duration) {
+        let again = result.len() <= LARGE && self.asks_again(server, now);
+        let traced = trace::is_wanted(self.line).then(|| head.clone());
+        let Some(connection) = self.sessions[server].connection() else { return };
+        let grab = if again { grab_packet(connection.talk.uses_old_grab()) } else { &[] };
+        let sent = connection.sender().send_answer(head, result, grab);
+        let is_whole = matches!(sent, Ok(Answered::Whole));
+        connection.was_sent_more();
+        let sent_at = clock::now();
+        if again && is_whole {
+            connection.talk.asked(sent_at);
+        } else {
+            connection.talk.farewell_again();
+        }
+        if matches!(sent, Ok(Answered::Pending)) {
+            connection.answer = Some(PendingAnswer::new(job, sent_at));
+        }
+        let name = &self.sessions[server].name;
+        traced.iter().for_each(|head| trace::sent(self.line, name, head));
+        trace::sent(self.line, name, if is_whole { grab } else { &[] });
+        self.check(server, sent.map(drop));
+    }
+
+    /// Whether the server that gave a job is asked for the next one too.
+    fn asks_again(&mut self, server: usize, now: Duration) -> bool {
+        let over = self.is_broken || self.runs.are_over(self.jobs);
+        if !self.registration.is_over() || over || self.leaving.is_some() || self.line.is_stopping() {
+            return false;
+        }
+        let others =
+            || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);
+        if others().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()))
+            || self.held_until(now).is_some()
+        {
+            return false;
+        }
+        if server == self.asked && now.saturating_sub(self.turn) < TURN {
+            return true;
+        }
+        let somebody_waits = others().any(|session| session.may_ask(now));
+        if !somebody_waits {
+            (self.asked, self.turn) = (server, now);
+        }
+        !somebody_waits
+    }
+
+    /// Until when nobody is asked for a job since an answer that waits for room gets on; none where somebody may be.
+    pub(super) fn held_until(&self, now: Duration) -> Option<Duration> {
+        let answers = self.sessions.iter().filter_map(|session| session.connection_ref()?.answer);
+        answers.filter_map(|answer| answer.holds_until(now)).max()
+    }
+
+    /// A job is over, during which no answer could get on: those that do have their turn now.
+    fn give_turns(&mut self) {
+        for server in 0..self.sessions.len() {
+            if !self.sessions[server].is_answering() || self.flush(server) == 0 {
+                continue;
+            }
+            if let Some(answer) = self.sessions[server].connection().and_then(|connection| connection.answer.as_mut()) {
+                answer.has_its_turn(clock::now());
+            }
+        }
+    }
+
+    /// Sends what waits for room in a connection, as far as there is some. Returns how many bytes that were.
+    pub(super) fn flush(&mut self, server: usize) -> usize {
+        let Some(connection) = self.sessions[server].connection() else { return 0 };
+        let mut sender = connection.sender();
+        let (flushed, is_out) = (sender.flush(), !sender.has_pending());
+        drop(sender);
+        let now = clock::now();
+        let sent = match flushed {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.lose(server, &describe(&error));
+                return 0;
+            }
+        };
+        match &mut connection.answer {
+            Some(PendingAnswer { since, .. }) if is_out => {
+                let since = *since;
+                self.is_answered(server, since, now);
+            }
+            Some(answer) if sent > 0 => answer.moved(now),
+            _ => {}
+        }
+        sent
+    }
+
+    /// The socket has taken an answer that was sent from `since` on: what the server owes may take as long again.
+    fn is_answered(&mut self, server: usize, since: Duration, now: Duration) {
+        let Some(connection) = self.sessions[server].connection() else { return };
+        connection.answer = None;
+        connection.was_sent_more();
+        connection.talk.was_busy(now);
+        let took = now.saturating_sub(since);
+        if took > LONG {
+            connection.talk.was_slow(took);
+        }
+        self.leave_later(now);
+        self.page.doing(self.resting());
+    }
+
+    /// What the worker is doing outside the functions of plugins.
+    pub(super) fn resting(&self) -> Doing {
+        let is_of = |session: &Session| session.connection_ref()?.answer?.job;
+        match self.leaving {
+            _ if self.is_answering || self.sessions.iter().any(|session| is_of(session) == Some(self.on_page)) => {
+                Doing::Answering
+            }
+            Some(_) => Doing::Leaving,
+            None => Doing::Idle,
+        }
+    }
+}

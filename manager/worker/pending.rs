@@ -1,0 +1,183 @@
+//! What waits for room in one connection: the bytes themselves, and how long an answer among them holds up the other job
+//! servers. Pure.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use gm_plugin_api::abi::RVec;
+
+/// No other server is asked for a job for so long, while the answer gets on: a job would hold it up in turn.
+const TURN: Duration = Duration::from_secs(1);
+/// Who takes nothing for so long is not waited for.
+const STALL: Duration = Duration::from_millis(100);
+
+/// A piece of what is to be sent.
+pub enum Part {
+    /// Packets, or the beginning of one.
+    Bytes(Vec<u8>),
+    /// A result, as the plugin returned it.
+    Data(RVec<u8>),
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Data(bytes) => bytes,
+        }
+    }
+}
+
+/// Parts in their order, the first of which may have been sent to some extent. What was sent whole is given up at once.
+#[derive(Default)]
+pub struct Queue {
+    parts: VecDeque<Part>,
+    /// Of the first part.
+    sent: usize,
+    left: usize,
+}
+
+impl Queue {
+    /// Bytes that were not sent yet.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Puts a part behind the others.
+    pub fn push(&mut self, part: Part) {
+        self.left += part.bytes().len();
+        self.parts.push_back(part);
+    }
+
+    /// Puts a copy of few bytes behind the others.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.left += bytes.len();
+        match self.parts.back_mut() {
+            Some(Part::Bytes(last)) => last.extend_from_slice(bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.parts.push_back(Part::Bytes(bytes.to_vec())),
+        }
+    }
+
+    /// What is left, for one system call.
+    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut skip = self.sent;
+        let rest = |part| IoSlice::new(&Part::bytes(part)[std::mem::take(&mut skip)..]);
+        self.parts.iter().map(rest).collect()
+    }
+
+    /// So many bytes more were sent.
+    pub fn advance(&mut self, sent: usize) {
+        self.left = self.left.saturating_sub(sent);
+        self.sent += sent;
+        while let Some(first) = self.parts.front().map(|part| part.bytes().len()).filter(|length| self.sent >= *length)
+        {
+            self.parts.pop_front();
+            self.sent -= first;
+        }
+    }
+}
+
+/// An answer that its server has not taken whole yet.
+#[derive(Debug, Clone, Copy)]
+pub struct PendingAnswer {
+    /// The worker's number of its job; none of a job that never stood on the page.
+    pub job: Option<u64>,
+    /// When it was sent first.
+    pub since: Duration,
+    /// Since when the other servers wait for it.
+    turn: Duration,
+    /// When some of it was taken last.
+    moved: Duration,
+}
+
+impl PendingAnswer {
+    /// What the socket could not take of an answer.
+    pub fn new(job: Option<u64>, now: Duration) -> Self {
+        Self { job, since: now, turn: now, moved: now }
+    }
+
+    /// Some of it was taken.
+    pub fn moved(&mut self, now: Duration) {
+        self.moved = now;
+    }
+
+    /// Some of it was taken right after a job of another server, during which it could not get on: its turn.
+    pub fn has_its_turn(&mut self, now: Duration) {
+        (self.turn, self.moved) = (now, now);
+    }
+
+    /// Until when the other servers wait, unless more of it is taken; none where they do not.
+    pub fn holds_until(&self, now: Duration) -> Option<Duration> {
+        let until = self.turn.saturating_add(TURN).min(self.moved.saturating_add(STALL));
+        (until > now).then_some(until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(queue: &Queue) -> Vec<u8> {
+        queue.slices().iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_several_parts_is_told_byte_by_byte() {
+        let whole = b"before, head, the data, behind it";
+        let queue = || {
+            let mut queue = Queue::default();
+            queue.extend(b"before, ");
+            queue.extend(b"");
+            queue.push(Part::Bytes(b"head, ".to_vec()));
+            queue.push(Part::Data(b"the data".to_vec().into()));
+            queue.push(Part::Data(RVec::new()));
+            queue.extend(b", behi");
+            queue.extend(b"nd it");
+            queue
+        };
+        for first in 0..=whole.len() {
+            for second in first..=whole.len() {
+                let mut queue = queue();
+                queue.advance(first);
+                assert_eq!((text(&queue).as_slice(), queue.left()), (&whole[first..], whole.len() - first));
+                queue.advance(second - first);
+                assert_eq!((text(&queue).as_slice(), queue.left()), (&whole[second..], whole.len() - second));
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_is_not_copied_and_given_up_once_it_is_sent() {
+        let data: RVec<u8> = vec![7; 100].into();
+        let at = data.as_slice().as_ptr();
+        let mut queue = Queue::default();
+        queue.extend(b"head");
+        queue.push(Part::Data(data));
+        queue.extend(b"next");
+        queue.advance(5);
+        assert_eq!(queue.slices()[0].as_ptr(), at.wrapping_add(1));
+        queue.advance(99);
+        assert_eq!((queue.parts.len(), queue.left()), (1, 4));
+        queue.advance(4);
+        assert!(queue.parts.is_empty() && queue.sent == 0);
+    }
+
+    #[test]
+    fn others_wait_for_an_answer_that_gets_on_but_not_for_long() {
+        let ms = Duration::from_millis;
+        let mut answer = PendingAnswer::new(Some(1), ms(1_000));
+        assert_eq!(answer.holds_until(ms(1_000)), Some(ms(1_100)));
+        assert_eq!(answer.holds_until(ms(1_100)), None, "nothing is taken");
+        answer.moved(ms(1_090));
+        assert_eq!(answer.holds_until(ms(1_100)), Some(ms(1_190)));
+        answer.moved(ms(1_990));
+        assert_eq!(answer.holds_until(ms(1_995)), Some(ms(2_000)));
+        assert_eq!(answer.holds_until(ms(2_000)), None, "long enough");
+        answer.moved(ms(2_050));
+        assert_eq!(answer.holds_until(ms(2_060)), None);
+        answer.has_its_turn(ms(9_000));
+        assert_eq!(answer.holds_until(ms(9_000)), Some(ms(9_100)));
+    }
+}
