@@ -27,7 +27,8 @@ fn global_keys() -> String {
     for key in KEYS.iter().filter(|key| key.scope() != Scope::Function) {
         let marks = [(key.scope() == Scope::Both, "f"), (key.needs_restart, "r")];
         let marks: String = marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect();
-        writeln!(table, "| `{}` | {marks} | {} | {} |", key.name, default_of(key), key.meaning).unwrap();
+        let least = key.least().map(|least| format!("; at least {}", code(&least))).unwrap_or_default();
+        writeln!(table, "| `{}` | {marks} | {} | {}{least} |", key.name, default_of(key), key.meaning).unwrap();
     }
     table
 }

@@ -1,6 +1,8 @@
 //! The table of keys: the one place where a key has its name, default, meaning and check. Reading, the suggestion for
 //! an unknown key, the dump, the differences of two configurations and the tables of docs/configuration.md come from it.
 
+use std::time::Duration;
+
 use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT, USER};
 use super::function::FunctionConfig;
 use super::host::HOSTS;
@@ -8,7 +10,7 @@ use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL, items};
 use super::model::Config;
 use super::value::{
     AT_LEAST_ONE, COUNT, JOBS, LIMIT, MICROSECONDS, NONE, PACKET, PRIORITY, SECONDS, SIZE, SIZE_LIMIT, SOME_SECONDS,
-    SOME_SIZE, SWITCH, VERBOSITY, WINDOW, WORKERS, is_unset,
+    SOME_SIZE, SWITCH, VERBOSITY, WINDOW, WORKERS, is_unset, number,
 };
 
 /// One key.
@@ -25,6 +27,10 @@ pub struct Key {
     pub needs_restart: bool,
     /// Whether 0 is no time at all, where somebody who writes `none` means one without end.
     pub(super) ends_at_zero: bool,
+    /// What 0 would do that nobody means.
+    zero_warning: Option<&'static str>,
+    /// The shortest duration but 0; a shorter one would keep the manager, or a worker, busy with nothing else.
+    at_least: Option<Duration>,
     /// How the manager's section has it.
     pub(super) global: Option<Field<Config>>,
     /// How a function's section has it.
@@ -73,6 +79,8 @@ impl Key {
             list: false,
             needs_restart: false,
             ends_at_zero: false,
+            zero_warning: None,
+            at_least: None,
             global: None,
             function: None,
         }
@@ -96,6 +104,40 @@ impl Key {
 
     const fn ends_at_zero(self) -> Key {
         Key { ends_at_zero: true, ..self }
+    }
+
+    const fn warns_at_zero(self, why: &'static str) -> Key {
+        Key { zero_warning: Some(why), ..self }
+    }
+
+    const fn at_least_ms(self, millis: u64) -> Key {
+        Key { at_least: Some(Duration::from_millis(millis)), ..self }
+    }
+
+    /// The shortest duration that is taken as it is written, but 0.
+    pub fn least(&self) -> Option<String> {
+        self.at_least.map(|least| (SECONDS.show)(&least))
+    }
+
+    /// What is taken for a text that is a shorter duration than that.
+    pub(super) fn raised(&self, text: &str) -> Option<String> {
+        // What is less than a microsecond is read as none of them, and not meant as 0.
+        let is_zero = |value: Duration| value.is_zero() && !text.contains(|c: char| matches!(c, '1'..='9'));
+        let is_short = |least: &Duration| (SECONDS.read)(text).is_ok_and(|value| !is_zero(value) && value < *least);
+        self.at_least.filter(is_short).map(|least| (SECONDS.show)(&least))
+    }
+
+    /// What is to be warned of a text that is right, in this section: that something else is taken, or what it does.
+    pub(super) fn warning(&self, text: &str, place: &str) -> Option<String> {
+        let name = self.name;
+        if let Some(taken) = self.raised(text) {
+            return Some(format!("{name} = {text}{place} is too short and is taken as {taken}, the least; write that"));
+        }
+        if self.ends_at_zero && number(text) == "0" && text != "0" {
+            return Some(format!("{name} = {text}{place} is 0, no time at all; write 87600h for a long one"));
+        }
+        let why = self.zero_warning.filter(|_| (SECONDS.read)(text).is_ok_and(|value| value.is_zero()))?;
+        Some(format!("{name} = {text}{place} is no time at all: {why}"))
     }
 
     /// Where it may stand.
@@ -224,7 +266,8 @@ pub static KEYS: &[Key] = &[
     Key::new("auto_update", "1", "watch the worker directories: new code, new and removed functions")
         .global(plain!(auto_update, SWITCH)),
     Key::new("max_worker_lifetime", "3600", "how long a worker lives; checked between jobs")
-        .global(plain!(max_worker_lifetime, SECONDS)),
+        .global(plain!(max_worker_lifetime, SECONDS))
+        .at_least_ms(1000),
     Key::new("worker_restart_splay", "600", "each worker adds a random part of this to its lifetime")
         .global(plain!(worker_restart_splay, SECONDS)),
     Key::new("worker_initial_spawn_splay", "0", "pause between two starts of workers; a plain number is microseconds")
@@ -233,7 +276,8 @@ pub static KEYS: &[Key] = &[
         .global(plain!(max_runs, JOBS)),
     Key::new("timeout", "none", "how long a job may run")
         .global(optional!(timeout, LIMIT))
-        .function(own!(timeout, LIMIT)),
+        .function(own!(timeout, LIMIT))
+        .at_least_ms(1),
     Key::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
         .global(plain!(timeout_grace, SECONDS))
         .function(own!(timeout_grace, SECONDS))
@@ -282,22 +326,29 @@ pub static KEYS: &[Key] = &[
         .global(plain!(graceful_shutdown_wait_time, SECONDS))
         .ends_at_zero(),
     Key::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
-        .global(plain!(backoff_max, SOME_SECONDS)),
+        .global(plain!(backoff_max, SOME_SECONDS))
+        .at_least_ms(10),
     Key::new("healthy_after", "60", "a worker that lived so long ends the pauses")
-        .global(plain!(healthy_after, SECONDS)),
+        .global(plain!(healthy_after, SECONDS))
+        .at_least_ms(1000)
+        .warns_at_zero("each worker ends the pauses at once, so one that keeps dying is started again without any; write 60, \
+                        or 87600h for a long one"),
     Key::new("connect_timeout", "5", "for a connection to a job server; looking its name up may take twice as long")
         .global(plain!(connect_timeout, SOME_SECONDS)),
     Key::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
-        .global(plain!(echo_interval, SECONDS)),
+        .global(plain!(echo_interval, SECONDS))
+        .at_least_ms(100),
     Key::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),
     Key::new("queue_check", "30", "between two looks at the queues of the job servers; 0 is none")
-        .global(plain!(queue_check, SECONDS)),
+        .global(plain!(queue_check, SECONDS))
+        .at_least_ms(100),
     Key::new(
         "rescan_interval",
         "30",
         "between two scans of the worker directories, a net for missed events; 0 is none",
     )
-    .global(plain!(rescan_interval, SECONDS)),
+    .global(plain!(rescan_interval, SECONDS))
+        .at_least_ms(100),
     Key::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
         .global(plain!(settle_time, SECONDS)),
     Key::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),

@@ -39,8 +39,11 @@ impl Overrides {
                 true => vec!["nothing is given".to_owned()],
                 false => field.problems(key.list, text),
             };
-            if problems.is_empty() && (field.set)(config, text).is_ok() {
+            if problems.is_empty() && (field.set)(config, key.raised(text).as_ref().unwrap_or(text)).is_ok() {
                 config.origins.set(None, key.name, origin.clone());
+                if let Some(warning) = key.warning(text, "") {
+                    findings.warn(origin.clone(), warning);
+                }
             }
             for problem in problems {
                 let text = format!("{name}: {problem}; write for example {option} {}", field.example);

@@ -9,7 +9,6 @@ use super::ini::{Document, MANAGER, Section};
 use super::keys::{self, Field, KEYS, Key};
 use super::model::Config;
 use super::text::quoted;
-use super::value::number;
 
 /// What the plugin is given, in a function's section.
 pub(super) const SETTING: &str = "setting.";
@@ -158,10 +157,9 @@ fn take<T: Default>(
         return false;
     }
     let origin = assignment.origin(file, assignment.line());
-    match (field.set)(to, &value) {
+    match (field.set)(to, key.raised(&value).as_ref().unwrap_or(&value)) {
         Ok(()) => {
-            if key.ends_at_zero && number(&value) == "0" && value != "0" {
-                let text = format!("{name} = {value} in [{section}] is 0, no time at all; write 87600h for a long one");
+            if let Some(text) = key.warning(&value, &format!(" in [{section}]")) {
                 findings.warn(origin, text);
             }
             true

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod durations;
+
 type Loaded = Result<(Config, Vec<Warning>), ConfigErrors>;
 
 fn load_bytes(ini: &[u8], options: &[(&'static str, &'static str, &str)]) -> Loaded {
