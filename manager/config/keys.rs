@@ -285,7 +285,7 @@ pub static KEYS: &[Key] = &[
     Key::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
         .global(plain!(on_timeout, FATE))
         .function(own!(on_timeout, FATE)),
-    Key::new("on_crash", "retry", "a job whose worker died: `retry` hands it back, `fail` tells its caller")
+    Key::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` hands it back, `fail` tells its caller")
         .global(plain!(on_crash, FATE))
         .function(own!(on_crash, FATE)),
     Key::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")

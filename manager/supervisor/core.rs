@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::catalog::{Catalog, Failure, Memory, Version};
 use super::event::{Event, seconds};
-use super::fate::Deaths;
+use super::fate::{Deaths, JobKey};
 use super::lethal::LethalJobs;
 use super::life::{Happening, Life, Why};
 use super::reconcile::{Member, Runs, Want, WorkerId, decide};
@@ -87,6 +87,8 @@ pub(super) struct Worker {
     pub overdue: Option<u64>,
     /// The job servers it was started with, in its own order: places in [`Core::servers`].
     pub servers: Vec<usize>,
+    /// The jobs whose answers wait in it for room, by server.
+    pub waiting: BTreeMap<usize, JobKey>,
     /// The new versions it tries, where it is a canary.
     pub trial: Option<Trial>,
 }

@@ -34,6 +34,7 @@ use crate::plugins::scan::{self, Scan};
 use crate::plugins::store::Store;
 use crate::plugins::watch::{Notices, Watch};
 use crate::system::clock;
+use crate::system::deny_list::{DenyList, Name};
 use crate::system::ears::{ChildId, Ears};
 use crate::system::errors::reason;
 use crate::system::limits::explained;
@@ -92,6 +93,8 @@ pub struct Effects {
     probes: Probes,
     guardian: Guardian,
     hand_backs: HandBacks,
+    /// Jobs that no worker may run again.
+    denied: DenyList,
     /// Connections of workers that are gone and not yet decided about.
     orphaned: BTreeMap<WorkerId, Copies>,
     /// Counters of workers that are gone, by function.
@@ -173,6 +176,7 @@ impl Effects {
             probes: Probes::default(),
             guardian,
             hand_backs: HandBacks::default(),
+            denied: DenyList::new()?,
             orphaned: BTreeMap::new(),
             past: BTreeMap::new(),
             adopted: 0,
@@ -200,6 +204,12 @@ impl Effects {
             Action::Terminate(id) => self.terminate_worker(id),
             Action::Kill(id) => self.kill_worker(id),
             Action::Release { worker, answer } => self.release(worker, answer),
+            Action::Deny { server, job, reason } => {
+                let (function, unique) = (job.function.as_bytes(), job.unique.as_bytes());
+                let name = Name { server: &server, function, handle: &job.handle, unique };
+                self.denied.add(&name, &reason, clock::now());
+            }
+            Action::ForgetDenied { server } => self.denied.forget_server(&server),
             Action::Tell(event) => self.tell(&event),
             action @ (Action::MarkGood { .. }
             | Action::MarkBad { .. }

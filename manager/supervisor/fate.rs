@@ -50,11 +50,16 @@ impl Deaths {
     pub fn forget_server(&mut self, server: usize) {
         self.0.retain(|job, _| job.server != server);
     }
+}
 
-    /// The job is over.
-    pub fn forget(&mut self, job: &JobKey) {
-        self.0.remove(job);
-    }
+/// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a worker
+/// that dies while it receives one has not run it, and one that has answered owes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// In its function.
+    Running,
+    /// Its function has returned, and its answer may be out, in part or in whole, or not yet.
+    Answering,
 }
 
 /// What becomes of the job.
@@ -65,18 +70,29 @@ pub enum Fate {
     HandedBack,
     /// Its caller is told that it failed.
     Failed,
-    /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker.
+    /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker, which fails it.
     Unanswerable,
     /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
     Unclear,
 }
 
-/// Decides about a job that cost a worker, for the `deaths`th time. `half_sent`: with half a packet on the wire.
-pub fn fate(wish: JobFate, deaths: u32, max_attempts: u32, half_sent: bool) -> Fate {
-    match wish {
-        JobFate::Retry if deaths < max_attempts => Fate::HandedBack,
-        JobFate::Retry | JobFate::Fail if half_sent => Fate::Unanswerable,
-        JobFate::Retry | JobFate::Fail => Fate::Failed,
+impl Fate {
+    /// Whether nobody runs the job again. Also where its caller is told at once: its connection may be gone, and then
+    /// the server gives the job to another worker all the same.
+    pub fn denies(self) -> bool {
+        matches!(self, Self::Failed | Self::Unanswerable)
+    }
+}
+
+/// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may be
+/// half on the wire. An answer that is out in whole is the one that counts, whatever is said after it.
+pub fn fate(wish: JobFate, deaths: u32, max_attempts: u32, point: Point, half_sent: bool) -> Fate {
+    let is_over = wish == JobFate::Fail || deaths >= max_attempts;
+    match (is_over, point, half_sent) {
+        (false, Point::Running, _) => Fate::HandedBack,
+        (false, Point::Answering, _) => Fate::Unclear,
+        (true, _, false) => Fate::Failed,
+        (true, _, true) => Fate::Unanswerable,
     }
 }
 
@@ -88,21 +104,31 @@ mod tests {
         JobKey { server: 0, function: "f".into(), handle: handle.into(), unique: String::new() }
     }
 
+    /// Every cell: what is wished for, attempts left or not, in its function or after it, half a packet out or not.
     #[test]
     fn a_job_is_tried_again_until_it_has_cost_too_many_workers() {
-        use Fate::{Failed, HandedBack, Unanswerable};
+        use Fate::{Failed, HandedBack, Unanswerable, Unclear};
         use JobFate::{Fail, Retry};
-        for (wish, deaths, max_attempts, expected) in [
-            (Retry, 1, 3, HandedBack),
-            (Retry, 2, 3, HandedBack),
-            (Retry, 3, 3, Failed),
-            (Retry, 4, 3, Failed),
-            (Retry, 1, 1, Failed),
-            (Fail, 1, 3, Failed),
+        use Point::{Answering, Running};
+        for (wish, deaths, max_attempts, point, between, half) in [
+            (Retry, 1, 3, Running, HandedBack, HandedBack),
+            (Retry, 2, 3, Running, HandedBack, HandedBack),
+            (Retry, 3, 3, Running, Failed, Unanswerable),
+            (Retry, 4, 3, Running, Failed, Unanswerable),
+            (Retry, 1, 1, Running, Failed, Unanswerable),
+            (Fail, 1, 3, Running, Failed, Unanswerable),
+            (Retry, 1, 3, Answering, Unclear, Unclear),
+            (Retry, 2, 3, Answering, Unclear, Unclear),
+            (Retry, 3, 3, Answering, Failed, Unanswerable),
+            (Retry, 4, 3, Answering, Failed, Unanswerable),
+            (Retry, 1, 1, Answering, Failed, Unanswerable),
+            (Fail, 1, 3, Answering, Failed, Unanswerable),
         ] {
-            assert_eq!(fate(wish, deaths, max_attempts, false), expected, "{wish:?}, {deaths} of {max_attempts}");
-            let cut = if expected == Failed { Unanswerable } else { expected };
-            assert_eq!(fate(wish, deaths, max_attempts, true), cut, "{wish:?}, {deaths} of {max_attempts}");
+            for (half_sent, expected) in [(false, between), (true, half)] {
+                let fate = fate(wish, deaths, max_attempts, point, half_sent);
+                assert_eq!(fate, expected, "{wish:?}, {deaths} of {max_attempts}, {point:?}, {half_sent}");
+                assert_eq!(fate.denies(), wish == Fail || deaths >= max_attempts, "nobody runs it again");
+            }
         }
     }
 
@@ -134,8 +160,6 @@ mod tests {
             assert_eq!(deaths.count(other.clone(), start), 1, "{other:?}");
         }
         assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
-        deaths.forget(&job("H:1"));
-        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 1);
         assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
     }
 

@@ -14,8 +14,8 @@ pub enum Verdict {
     OutsideJob,
     /// It died in a job.
     InJob(JobInHand),
-    /// It died after the job's function had returned, while the answer was on its way: no strike against the job, which
-    /// may even be done.
+    /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may even
+    /// be done.
     Answering(JobInHand),
     /// Its page was torn or scribbled over: at a job, but nobody can say at which.
     Unknown,

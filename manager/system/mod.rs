@@ -7,6 +7,7 @@ pub mod channel;
 pub mod child_table;
 pub mod clock;
 pub mod daemonize;
+pub mod deny_list;
 pub mod directory;
 pub mod ears;
 pub mod errors;

@@ -263,7 +263,7 @@ impl PageWriter {
         self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
 
-    /// The job's function has returned: what happens from now on is not its doing.
+    /// The job's function has returned: how long the rest takes is not its doing.
     pub fn returned(&self) {
         self.doing(Doing::Answering);
     }

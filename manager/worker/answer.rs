@@ -11,11 +11,13 @@ use crate::system::errors::reason;
 use crate::system::page::Doing;
 use crate::system::{clock, exit};
 use crate::worker::job::{self, Finished};
+use crate::worker::orders::{WaitingJob, Word};
 use crate::worker::pending::PendingAnswer;
 use crate::worker::plugin::explain;
 use crate::worker::sender::Answered;
 use crate::worker::serve::{TURN, Worker, grab_packet};
 use crate::worker::session::{Session, describe};
+use crate::worker::taken::LastJob;
 use crate::worker::{CANNOT_SERVE, trace};
 
 /// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
@@ -31,7 +33,8 @@ impl Worker {
         let Finished { outcome, mut end, left_page_alone } = finished;
         let began = end.function != usize::MAX;
         if began {
-            self.on_page = self.jobs;
+            let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
+            self.last_job = Some(LastJob { number: self.jobs, connection, sent: None });
         }
         self.is_answering = began;
         if let Err(fail) = &outcome
@@ -42,6 +45,7 @@ impl Worker {
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
             self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
+            self.sessions[server].connection_ref().into_iter().for_each(|c| c.sender().job_was_long());
         }
         // A stop that came during the job must be known before the next one is asked for.
         if Duration::from_nanos(end.run_ns) > SHORT {
@@ -64,7 +68,7 @@ impl Worker {
         match job::answer(&outcome, &self.handle, self.limits.max_packet, &mut head) {
             Ok(()) => {
                 let result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
-                self.send_answer(server, &mut head, result, began.then_some(self.jobs), now);
+                self.send_answer(server, &mut head, result, end.function, now);
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
@@ -96,7 +100,7 @@ impl Worker {
         self.leave(now);
     }
 
-    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, job: Option<u64>, now: Duration) {
+    fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
         let again = result.len() <= LARGE && self.asks_again(server, now);
         let traced = trace::is_wanted(self.line).then(|| head.clone());
         let Some(connection) = self.sessions[server].connection() else { return };
@@ -111,7 +115,13 @@ impl Worker {
             connection.talk.farewell_again();
         }
         if matches!(sent, Ok(Answered::Pending)) {
-            connection.answer = Some(PendingAnswer::new(job, sent_at));
+            let began = function != usize::MAX;
+            connection.answer = Some(PendingAnswer::new(began.then_some(self.jobs), sent_at));
+            let (handle, unique) = (self.handle.clone(), self.unique.clone());
+            let job = began.then_some(WaitingJob { function, handle, unique });
+            self.line.say(&Word::AnswerWaits { server, job });
+        } else if is_whole {
+            self.is_sent(server, sent_at);
         }
         let name = &self.sessions[server].name;
         traced.iter().for_each(|head| trace::sent(self.line, name, head));
@@ -196,14 +206,28 @@ impl Worker {
             connection.talk.was_slow(took);
         }
         self.leave_later(now);
+        self.is_sent(server, now);
+        self.line.say(&Word::AnswerWaits { server, job: None });
         self.page.doing(self.resting());
+    }
+
+    /// The system has taken an answer, of the last job perhaps.
+    fn is_sent(&mut self, server: usize, now: Duration) {
+        let number = self.sessions[server].connection_ref().map(|connection| connection.number);
+        if let Some(job) = self.last_job.as_mut().filter(|job| Some(job.connection) == number) {
+            job.sent = Some(now);
+        }
     }
 
     /// What the worker is doing outside the functions of plugins.
     pub(super) fn resting(&self) -> Doing {
         let is_of = |session: &Session| session.connection_ref()?.answer?.job;
         match self.leaving {
-            _ if self.is_answering || self.sessions.iter().any(|session| is_of(session) == Some(self.on_page)) => {
+            _ if self.is_answering
+                || self
+                    .last_job
+                    .is_some_and(|job| self.sessions.iter().any(|session| is_of(session) == Some(job.number))) =>
+            {
                 Doing::Answering
             }
             Some(_) => Doing::Leaving,

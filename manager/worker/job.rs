@@ -5,7 +5,9 @@ use gm_plugin_api::abi::{RString, RVec, RawFail};
 use crate::gearman::packet::{ArgumentError, Assigned, encode};
 use crate::system::clock;
 use crate::system::page::{JobEnd, JobStart, PageWriter};
+use crate::worker::journal::job_name;
 use crate::worker::line::cut;
+use crate::worker::orders::JobName;
 use crate::worker::plugin::{Function, Outcome, explain};
 
 /// A job that ran, or could not be run.
@@ -58,7 +60,13 @@ fn refuse(job: &Assigned<'_>) -> Finished {
     refused(format!("this worker does not serve the function {name}"))
 }
 
-fn refused(reason: String) -> Finished {
+/// What log lines call a job that is not run.
+pub fn name(job: &Assigned<'_>) -> JobName {
+    job_name(&String::from_utf8_lossy(job.function), job.handle)
+}
+
+/// A job that fails without being run.
+pub fn refused(reason: String) -> Finished {
     let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
     Finished { outcome, end, left_page_alone: true }

@@ -77,11 +77,13 @@ impl Worker {
 
     /// Ends a connection, and an answer that waited there for room.
     pub(super) fn part(&mut self, server: usize, now: Duration) {
+        self.end_if_taken(server);
         let was_answering = self.sessions[server].is_answering();
         if let Some(number) = self.sessions[server].lose(now) {
             self.line.say(&Word::Disconnection { number });
         }
         if was_answering {
+            self.line.say(&Word::AnswerWaits { server, job: None });
             self.page.doing(self.resting());
         }
     }

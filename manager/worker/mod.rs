@@ -5,6 +5,7 @@
 //! came to, and [`pending`] keeps what has no room yet.
 
 mod answer;
+mod connections;
 mod growth;
 mod host;
 pub mod job;
@@ -22,6 +23,7 @@ pub mod sender;
 mod serve;
 pub mod session;
 mod spin_guard;
+mod taken;
 pub mod talk;
 mod titles;
 mod trace;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use crate::plugins::loader::Brought;
 use crate::system::channel::Channel;
+use crate::system::deny_list::DeniedJobs;
 use crate::system::errors::reason;
 use crate::system::page::PageWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
@@ -47,15 +50,19 @@ pub const ROLE: &str = "--gm-native-worker";
 /// Exit code of a worker whose plugin cannot be served; the manager has heard the reason.
 pub const CANNOT_SERVE: i32 = 4;
 
+/// Exit code of a worker whose plugin has closed, replaced or shut down its connection to the job server, so that the
+/// job in hand cannot be answered. It counts only while a job is answered: in a job a plugin exits with what it likes.
+pub const CONNECTION_TAKEN: i32 = 71;
+
 /// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
 pub fn main() -> ! {
-    let Some((channel, page, orders)) = inheritance() else {
+    let Some((channel, page, denied, orders)) = inheritance() else {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
         exit::now(2);
     };
     let line = line::open(channel, orders.verbosity);
-    let (page, stop) = match arrive(&orders, &page) {
-        Ok(both) => both,
+    let (page, denied, stop) = match arrive(&orders, &page, &denied) {
+        Ok(all) => all,
         Err(error) => {
             line.say(&Word::CannotServe {
                 function: 0,
@@ -69,7 +76,7 @@ pub fn main() -> ! {
     let functions = load(&orders, line);
     memory::give_back();
     line.say(&Word::Loaded);
-    let worker = serve::Worker::new(orders, functions, line, stop, Arc::new(page), titles);
+    let worker = serve::Worker::new(orders, functions, line, stop, Arc::new(page), denied, titles);
     let (functions, stop_timeout) = worker.run();
     stop_signal::kill_after(stop_timeout);
     drop(functions);
@@ -77,25 +84,27 @@ pub fn main() -> ! {
 }
 
 /// What the manager left on the known descriptors.
-fn inheritance() -> Option<(Channel, OwnedFd, Orders)> {
+fn inheritance() -> Option<(Channel, OwnedFd, OwnedFd, Orders)> {
     let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
     let page = inherited(EXTRA_FD)?;
     let orders = std::fs::File::from(inherited(EXTRA_FD + 1)?);
+    let denied = inherited(EXTRA_FD + 2)?;
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut &orders, &mut bytes).ok()?;
-    Some((channel, page, orders::decode(&bytes).ok()?))
+    Some((channel, page, denied, orders::decode(&bytes).ok()?))
 }
 
-fn arrive(orders: &Orders, page: &OwnedFd) -> std::io::Result<(PageWriter, StopSignal)> {
+fn arrive(orders: &Orders, page: &OwnedFd, denied: &OwnedFd) -> std::io::Result<(PageWriter, DeniedJobs, StopSignal)> {
     if let Some(most) = orders.limits.max_memory_hard {
         memory::limit(most)?;
     }
     let page = PageWriter::map(page, orders.functions.len())?;
+    let denied = DeniedJobs::map(denied)?;
     fork::watch(host::child_came_back)?;
     handlers::catch_broken_pipes()?;
     let stop = StopSignal::install()?;
     stop.outlives(orders.manager, orders.limits.grace)?;
-    Ok((page, stop))
+    Ok((page, denied, stop))
 }
 
 /// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its

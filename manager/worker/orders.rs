@@ -177,6 +177,13 @@ pub enum Word {
         /// Which server.
         server: usize,
     },
+    /// An answer waits for room in the connection to a job server, or does not any more.
+    AnswerWaits {
+        /// Which server.
+        server: usize,
+        /// Of which job; none where nothing waits any more.
+        job: Option<WaitingJob>,
+    },
     /// A line for the log.
     Log {
         /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.
@@ -205,6 +212,17 @@ pub enum Word {
     },
     /// All job servers have been taken leave of; the process ends next.
     Left,
+}
+
+/// A job that is done, whose answer waits for room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingJob {
+    /// Which function, counted as in the orders.
+    pub function: usize,
+    /// As the job server gave it.
+    pub handle: Vec<u8>,
+    /// As text.
+    pub unique: String,
 }
 
 /// Which job a line is about.

@@ -28,7 +28,18 @@ pub struct Sender {
     /// Bytes of whole packets taken over so far, sent or pending.
     accepted: u64,
     /// A send has failed, perhaps in the middle of a packet: nothing may follow.
-    broken: bool,
+    broken: Option<Broken>,
+    /// Whether nothing was sent since the job in hand began.
+    silent: bool,
+}
+
+/// A send has failed.
+#[derive(Debug, Clone, Copy)]
+struct Broken {
+    /// Whether the connection could be ended, on every copy of the socket.
+    ended: bool,
+    /// Whether this process had shut it down before.
+    by_shutdown: bool,
 }
 
 /// Whole packets, the first of which may have been sent in part.
@@ -49,7 +60,7 @@ pub enum Answered {
 impl Sender {
     /// The sending side of a connected socket; `connection` is its number on the page.
     pub fn new(socket: Arc<Socket>, page: Arc<PageWriter>, connection: u32) -> Self {
-        Self { socket, page, connection, pending: None, accepted: 0, broken: false }
+        Self { socket, page, connection, pending: None, accepted: 0, broken: None, silent: false }
     }
 
     /// Whether something waits for the socket to have room.
@@ -63,12 +74,13 @@ impl Sender {
     /// The connection is gone.
     pub fn flush(&mut self) -> io::Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
-        let sent = self.push(&pending.queue.slices())?;
-        pending.queue.advance(sent);
-        if pending.queue.left() > 0 {
+        let pushed = self.push(&pending.queue.slices());
+        pending.queue.advance(*pushed.as_ref().unwrap_or(&0));
+        // Half a packet stays one where the manager's copy of the socket is still open.
+        if pending.queue.left() > 0 && self.broken.is_none_or(|broken| !broken.ended) {
             self.pending = Some(pending);
         }
-        Ok(sent)
+        pushed
     }
 
     /// Sends whole packets; never waits: what the socket has no room for is sent by a later [`Sender::flush`].
@@ -140,18 +152,42 @@ impl Sender {
         if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
 
+    /// A job begins, whose doing it is where the connection turns out to be shut down before anything was sent.
+    pub fn job_begins(&mut self) {
+        self.silent = true;
+    }
+
+    /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once, too.
+    pub fn job_was_long(&mut self) {
+        self.silent &= matches!(self.socket.take_error(), Ok(None));
+    }
+
+    /// Whether this process has shut the connection down: a send fails at once. Where it was the server that ended it, the
+    /// first one does not: its answer, a reset, is what makes the next one fail.
+    pub fn was_shut_down(&self) -> bool {
+        self.broken.is_some_and(|broken| broken.by_shutdown)
+    }
+
     /// One system call; 0 where the socket has no room.
     fn push(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.broken {
+        if self.broken.is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.broken_by(send_some(&self.socket, parts))
+        let sent = self.broken_by(send_some(&self.socket, parts))?;
+        self.silent &= sent == 0;
+        Ok(sent)
     }
 
     /// Nothing may follow what may be half a packet, whoever sends it: the connection ends, on every copy of the socket.
     fn broken_by<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        if result.is_err() && !std::mem::replace(&mut self.broken, true) {
-            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        if let Err(error) = &result
+            && self.broken.is_none()
+        {
+            let by_shutdown = self.silent && error.kind() == io::ErrorKind::BrokenPipe;
+            let ended = self.socket.shutdown(std::net::Shutdown::Both);
+            let is_socket = |error: &io::Error| error.raw_os_error() == Some(Errno::ENOTCONN as i32);
+            let ended = ended.as_ref().err().is_none_or(is_socket);
+            self.broken = Some(Broken { ended, by_shutdown });
         }
         result
     }

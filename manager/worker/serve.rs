@@ -1,11 +1,11 @@
 //! The job loop: one GRAB out over all job servers, one job in hand.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gearman::packet::{Assigned, FromServer, encode};
 use crate::system::clock;
+use crate::system::deny_list::{DeniedJobs, Name};
 use crate::system::errors::reason;
 use crate::system::page::{Doing, PageWriter};
 use crate::system::stop_signal::StopSignal;
@@ -18,7 +18,9 @@ use crate::worker::orders::{Limits, Order, Orders, Word};
 use crate::worker::plugin::Function;
 use crate::worker::ready::Step;
 use crate::worker::runs::Runs;
-use crate::worker::session::{Session, describe};
+use crate::worker::sender;
+use crate::worker::session::Session;
+use crate::worker::taken::LastJob;
 use crate::worker::talk::{Heard, Next, Talk};
 use crate::worker::titles::Titles;
 use crate::worker::trace;
@@ -42,8 +44,8 @@ pub struct Worker {
     pub(super) may_connect: bool,
     pub(super) titles: Titles,
     pub(super) functions: Vec<Function>,
-    id: String,
-    connections: u32,
+    pub(super) id: String,
+    pub(super) connections: u32,
     pub(super) jobs: u64,
     pub(super) runs: Runs,
     pub(super) growth: Growth,
@@ -58,13 +60,16 @@ pub struct Worker {
     /// Nobody was asked for a job although somebody could be; until when, where that is because answers wait for room.
     pub(super) asks_nobody: bool,
     pub(super) held_until: Option<Duration>,
-    /// The job whose words the page has: the last one that began there.
-    pub(super) on_page: u64,
+    /// The last job that began.
+    pub(super) last_job: Option<LastJob>,
     /// Its function has returned, and its answer is not even made.
     pub(super) is_answering: bool,
     /// Buffers kept from job to job.
     pub(super) handle: Vec<u8>,
+    pub(super) unique: String,
     pub(super) head: Vec<u8>,
+    /// Jobs that nobody may run again.
+    denied: DeniedJobs,
 }
 
 impl Worker {
@@ -75,6 +80,7 @@ impl Worker {
         line: &'static Line,
         stop: StopSignal,
         page: Arc<PageWriter>,
+        denied: DeniedJobs,
         titles: Titles,
     ) -> Self {
         let pid = std::process::id();
@@ -107,10 +113,12 @@ impl Worker {
             polled: Duration::ZERO,
             asks_nobody: false,
             held_until: None,
-            on_page: 0,
+            last_job: None,
             is_answering: false,
             handle: Vec::new(),
+            unique: String::new(),
             head: Vec::new(),
+            denied,
         }
     }
 
@@ -246,11 +254,13 @@ impl Worker {
     fn take_packets(&mut self, server: usize) {
         loop {
             let now = clock::now();
-            let Self { line, sessions, functions, page, jobs, titles, handle, leaving, .. } = self;
+            let Self { line, sessions, functions, page, jobs, titles, handle, unique, leaving, denied, .. } = self;
             let session = &mut sessions[server];
             let traced = trace::is_wanted(line).then(|| session.name.clone());
             // What comes behind an answer that is under way can wait: a job may be among it.
-            let Some(connection) = session.connection().filter(|c| c.answer.is_none()) else { return };
+            let Some((server_name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
+                return;
+            };
             let mut missing = 0;
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
@@ -292,10 +302,19 @@ impl Worker {
                     }
                     handle.clear();
                     handle.extend_from_slice(job.handle);
+                    unique.clear();
+                    unique.push_str(&String::from_utf8_lossy(job.unique));
                     if missing > 0 {
                         let (finished, text) = job::refuse_long(&job, missing, self.limits.max_packet);
                         self.note(server, &text);
                         self.answer(server, finished);
+                        continue;
+                    }
+                    let name =
+                        Name { server: server_name, function: job.function, handle: job.handle, unique: job.unique };
+                    if let Some(why) = denied.reason(&name, now) {
+                        line.log(2, Some(job::name(&job)), &format!("is not run again, but fails: {why}"));
+                        self.answer(server, job::refused(why));
                         continue;
                     }
                     let known = functions.iter().position(|f| f.name.as_bytes() == job.function);
@@ -307,6 +326,7 @@ impl Worker {
                         }
                     }
                     let assignment = Assignment { job, number: *jobs, connection: connection.number };
+                    sender::lock(&connection.sender).job_begins();
                     let finished = job::run(&assignment, functions, page);
                     host::job_ends();
                     self.answer(server, finished);
@@ -316,63 +336,6 @@ impl Worker {
                     }
                 }
             }
-        }
-    }
-
-    /// Starts attempts to connect that are due, and takes made connections into use.
-    pub(super) fn connect(&mut self, now: Duration) {
-        use crate::worker::session::Connecting;
-        if self.leaving.is_some() || !self.may_connect {
-            return;
-        }
-        for server in 0..self.sessions.len() {
-            match self.sessions[server].connect(now, &self.limits) {
-                Connecting::Underway => {}
-                Connecting::Failed(reason) => self.say_down(server, reason),
-                Connecting::Made => self.establish(server, now),
-            }
-        }
-    }
-
-    fn establish(&mut self, server: usize, now: Duration) {
-        self.connections += 1;
-        let number = self.connections;
-        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.page) {
-            Ok(connection) => self.line.say_with(&Word::Connection { number, server }, connection.socket()),
-            Err(error) => self.lose(server, &describe(&error)),
-        }
-    }
-
-    fn greeted(&mut self, server: usize) {
-        let now = clock::now();
-        self.sessions[server].is_up(now);
-        self.line.say(&Word::ServerUp { server });
-        self.readiness.begins(now);
-    }
-
-    /// Loses the connection where sending or receiving failed.
-    pub(super) fn check(&mut self, server: usize, result: io::Result<()>) {
-        if let Err(error) = result {
-            self.lose(server, &describe(&error));
-        }
-    }
-
-    /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
-    /// are served meanwhile only the manager knows.
-    pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
-        self.line.say(&Word::ServerMute { server });
-        self.lose(server, reason);
-    }
-
-    /// Gives a connection up, and says so where that is news.
-    pub(super) fn lose(&mut self, server: usize, reason: &str) {
-        self.part(server, clock::now());
-        self.say_down(server, reason.to_owned());
-    }
-
-    fn say_down(&mut self, server: usize, reason: String) {
-        if self.sessions[server].says_down() {
-            self.line.say(&Word::ServerDown { server, reason });
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Connection {
     /// The answer that waits there for room. No other job is taken from this connection meanwhile.
     pub answer: Option<PendingAnswer>,
     socket: Arc<Socket>,
+    /// Which socket that is: its number may be something else's by now.
+    identity: Option<(u64, u64)>,
     /// How much was still on its way when that was looked at last.
     on_its_way: Option<usize>,
 }
@@ -101,6 +103,14 @@ impl Session {
     pub fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.link {
             Link::Up(connection) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// What the server is called, and the connection, where there is one.
+    pub fn named_connection(&mut self) -> Option<(&str, &mut Connection)> {
+        match &mut self.link {
+            Link::Up(connection) => Some((&self.name, connection)),
             _ => None,
         }
     }
@@ -239,6 +249,7 @@ impl Session {
             decoder: Decoder::new(Magic::Response, max_packet).cutting_jobs(),
             sender: Arc::new(Mutex::new(sender)),
             answer: None,
+            identity: identity(&socket),
             socket,
             on_its_way: None,
         }));
@@ -264,6 +275,11 @@ impl Connection {
     /// The socket, for poll and to hand a copy to the manager.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether something in this process has closed, replaced or shut it down.
+    pub fn is_taken(&self) -> bool {
+        identity(&self.socket) != self.identity || self.sender().was_shut_down()
     }
 
     /// Whether there is a point in reading on. A packet that is still arriving is read to its end, however long it is:
@@ -329,6 +345,10 @@ impl Connection {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         self.number
     }
+}
+
+fn identity(socket: &Socket) -> Option<(u64, u64)> {
+    nix::sys::stat::fstat(socket).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// Starts to connect, without waiting.

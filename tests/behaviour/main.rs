@@ -14,6 +14,7 @@ mod clients;
 mod clock;
 mod commands;
 mod contract;
+mod counted;
 mod daemon;
 mod deaths;
 mod disk;

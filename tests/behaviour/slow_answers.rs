@@ -68,7 +68,7 @@ fn a_server_that_is_stopped_during_an_answer_holds_up_nobody() {
 /// and is given to another worker; the one in hand is an ordinary crash.
 #[test]
 fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
-    let Held { stopped, other, manager, job, worker, notes } = held("on_crash = fail\nmax_attempts = 1");
+    let Held { stopped, other, manager, job, worker, notes } = held("max_attempts = 1");
     let told = Job::act(&other, "", "segv").failure();
     assert!(told.starts_with("worker killed by SIGSEGV in this job"), "{told}");
     let died = death(&manager, worker);
@@ -84,7 +84,7 @@ fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
 /// half an answer.
 #[test]
 fn a_death_between_jobs_beside_an_answer_is_no_strike() {
-    let Held { stopped, other, manager, job, worker, notes } = held("on_crash = fail\nmax_attempts = 1");
+    let Held { stopped, other, manager, job, worker, notes } = held("max_attempts = 1");
     assert_eq!(Job::act(&other, "", "say hi").result(), b"hi");
     manager.wait_status("it to be idle", |status| (status["workers"][0]["state"] == "idle").then_some(()));
     kill(worker, Signal::SIGKILL).unwrap();
@@ -93,6 +93,25 @@ fn a_death_between_jobs_beside_an_answer_is_no_strike() {
     stopped.cont();
     assert_eq!(job.result().len(), MUCH);
     assert_eq!(lines(&notes), ["u", "u"]);
+}
+
+/// P6, S13: where a job may not run twice it does not for a lost answer either. Nobody can say so behind half of it, so
+/// whoever is given the job does.
+#[test]
+fn an_answer_that_is_lost_is_no_second_run_where_there_may_be_none() {
+    for in_job in [true, false] {
+        let Held { stopped, other, manager, job, worker, notes } = held("on_crash = fail");
+        if in_job {
+            Job::act(&other, "", "segv").failure();
+        } else {
+            kill(worker, Signal::SIGKILL).unwrap();
+        }
+        death(&manager, worker);
+        stopped.cont();
+        let told = job.failure();
+        assert!(told.contains("answer was sent"), "{told}");
+        assert_eq!(lines(&notes), ["u"], "{told}");
+    }
 }
 
 /// S2, S7: a job that is done is not late, however long its answer waits; one of another server is.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::jobs::Decided;
+use super::jobs::{Decided, how};
 use super::{Action, Core, Obituary, Stage, Worker};
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
-use crate::supervisor::fate::Fate;
 use crate::supervisor::judge::Verdict;
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
@@ -254,7 +253,7 @@ fn death(worker: &Worker, obituary: &Obituary, decided: Decided) -> Death {
     Death {
         pid: worker.pid.unwrap_or_default(),
         functions: worker.names(),
-        end: obituary.end.to_string(),
+        end: how(obituary),
         at,
         cut_another: obituary.cut_another,
         version: of.or(only),
@@ -282,7 +281,7 @@ fn at(worker: &Worker, verdict: &Verdict, end: End, decided: Decided) -> (DeathA
                 handle: String::from_utf8_lossy(&lost.handle).into_owned(),
                 unique: lost.unique.clone(),
                 seconds: seconds(lost.ran),
-                sending: decided.fate == Fate::Unclear,
+                sending: matches!(verdict, Verdict::Answering(_)),
                 timed_out: worker.timed_out(lost, end),
                 fate: decided.fate,
                 deaths: decided.deaths.map(|(deaths, _)| deaths),

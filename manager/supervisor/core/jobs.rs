@@ -10,12 +10,14 @@ use nix::libc;
 use super::{Action, Core, Obituary, Phase, Seen, Worker};
 use crate::config::{Config, JobFate};
 use crate::supervisor::event::{Event, seconds, several};
-use crate::supervisor::fate::{Fate, JobKey, fate};
+use crate::supervisor::fate::{Fate, JobKey, Point, fate};
 use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::lethal::JobId;
 use crate::supervisor::life::{Happening, Life, Why};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::End;
+use crate::worker::CONNECTION_TAKEN;
+use crate::worker::orders::WaitingJob;
 
 /// The answer for the job of a worker that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,19 +122,52 @@ impl Core {
 
     /// Decides what becomes of the job a dead worker had in hand, and of its connections.
     pub(super) fn settle_job(&mut self, id: WorkerId, worker: &Worker, obituary: &Obituary, now: Duration) -> Decided {
+        self.deny_waiting(worker, obituary);
         let (decided, answer) = self.decide_about_job(worker, obituary, now);
         self.do_next(Action::Release { worker: id, answer });
         decided
     }
 
-    fn decide_about_job(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) -> (Decided, Option<Answer>) {
-        let back = Decided { fate: Fate::HandedBack, deaths: None };
-        let lost = match &obituary.verdict {
-            Verdict::InJob(lost) => lost,
-            Verdict::Answering(_) => return (Decided { fate: Fate::Unclear, ..back }, None),
-            _ => return (back, None),
+    /// An answer waits for room in a worker, or does not any more.
+    pub(super) fn answer_waits(&mut self, id: WorkerId, server: usize, job: Option<WaitingJob>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let key = job.and_then(|WaitingJob { function, handle, unique }| {
+            let function = worker.functions.get(function)?.0.clone();
+            Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
+        });
+        match key {
+            Some(key) => worker.waiting.insert(server, key),
+            None => worker.waiting.remove(&server),
         };
-        let Some((key, wish)) = self.blamed(worker, lost, obituary) else { return (back, None) };
+    }
+
+    /// Jobs that are done, and whose answers are lost with their worker, count nowhere. But half of an answer is out, so
+    /// that nobody can say anything: where such a job may not run twice, whoever is given it next fails it.
+    fn deny_waiting(&mut self, worker: &Worker, obituary: &Obituary) {
+        if worker.ended_by_us(obituary.end).is_some_and(|why| why != Why::JobTimeout) {
+            return;
+        }
+        let reason = format!("worker {} before this job's answer was sent whole", how(obituary));
+        let once = |key: &&JobKey| self.config.on_crash(&key.function) == JobFate::Fail;
+        let denied: Vec<JobKey> = worker.waiting.values().filter(once).cloned().collect();
+        denied.into_iter().for_each(|key| self.deny(key, reason.clone()));
+    }
+
+    fn deny(&mut self, job: JobKey, reason: String) {
+        if let Some(server) = self.servers.get(job.server).map(|server| server.name.clone()) {
+            self.do_next(Action::Deny { server, job, reason });
+        }
+    }
+
+    fn decide_about_job(&mut self, worker: &Worker, obituary: &Obituary, now: Duration) -> (Decided, Option<Answer>) {
+        let (lost, point, uncounted) = match &obituary.verdict {
+            Verdict::InJob(lost) => (lost, Point::Running, Fate::HandedBack),
+            Verdict::Answering(lost) => (lost, Point::Answering, Fate::Unclear),
+            _ => return (Decided { fate: Fate::HandedBack, deaths: None }, None),
+        };
+        let Some((key, wish)) = self.blamed(worker, lost, obituary) else {
+            return (Decided { fate: uncounted, deaths: None }, None);
+        };
         if let (Some((_, version)), Some(job)) =
             (worker.functions.get(lost.function), worker.job(lost, obituary.server))
         {
@@ -140,14 +175,17 @@ impl Core {
         }
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.deaths.count(key.clone(), now);
-        let fate = fate(wish, deaths, max_attempts, lost.half_sent);
-        let decided = Decided { fate, deaths: Some((deaths, max_attempts)) };
-        if decided.fate != Fate::Failed {
+        let decided = Decided {
+            fate: fate(wish, deaths, max_attempts, point, lost.half_sent),
+            deaths: Some((deaths, max_attempts)),
+        };
+        if !decided.fate.denies() {
             return (decided, None);
         }
-        self.deaths.forget(&key);
         let text = self.told_to_caller(worker, lost, obituary, deaths);
-        (decided, Some(Answer { connection: lost.connection, handle: lost.handle.clone(), text }))
+        self.deny(key, text.clone());
+        let answer = Answer { connection: lost.connection, handle: lost.handle.clone(), text };
+        (decided, (decided.fate == Fate::Failed).then_some(answer))
     }
 
     /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
@@ -176,10 +214,22 @@ impl Core {
                 format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
             }
             (true, None) => format!("timed out: it ran for {ran:.3} s"),
+            (false, _) if matches!(obituary.verdict, Verdict::Answering(_)) => {
+                format!("worker {} after this job had run for {ran:.3} s, before its answer was sent", how(obituary))
+            }
             (false, _) => format!("worker {end} in this job after {ran:.3} s"),
         };
         if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
     }
+}
+
+/// How a worker ended, in words. One that found its connection gone says so by its exit code.
+pub(super) fn how(obituary: &Obituary) -> String {
+    let is_taken = obituary.end == End::Exit(CONNECTION_TAKEN) && matches!(obituary.verdict, Verdict::Answering(_));
+    if is_taken {
+        return "gave up, since the library had closed, replaced or shut down its connection to the job server,".into();
+    }
+    obituary.end.to_string()
 }
 
 impl Worker {

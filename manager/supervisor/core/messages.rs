@@ -12,6 +12,7 @@ use crate::plugins::scan::{Candidate, Scan};
 use crate::plugins::siblings::Beside;
 use crate::supervisor::catalog::{Failure, Version};
 use crate::supervisor::event::Event;
+use crate::supervisor::fate::JobKey;
 use crate::supervisor::judge::{JobInHand, Verdict};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::End;
@@ -198,6 +199,20 @@ pub enum Action {
         worker: WorkerId,
         /// For the job it had in hand.
         answer: Option<Answer>,
+    },
+    /// No worker runs this job again: whoever is given it fails it.
+    Deny {
+        /// The job server's name.
+        server: String,
+        /// Which job.
+        job: JobKey,
+        /// What its caller is told.
+        reason: String,
+    },
+    /// A job server may give its handles to other jobs by now.
+    ForgetDenied {
+        /// Its name.
+        server: String,
     },
     /// Remember that a version is good.
     MarkGood {

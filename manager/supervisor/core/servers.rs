@@ -141,7 +141,8 @@ impl Core {
     pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
         let Some(place) = self.place(id, server) else { return };
         let Some(server) = self.servers.get_mut(place) else { return };
-        let was_last = server.up.remove(&id) && server.up.is_empty();
+        let was_up = server.up.remove(&id);
+        let was_last = was_up && server.up.is_empty();
         let is_news = server.used && server.up.is_empty() && server.said != Said::Down;
         if is_news {
             server.said = Said::Down;
@@ -152,6 +153,11 @@ impl Core {
             // It may come back as another one, which gives the same handles to other jobs.
             self.deaths.forget_server(place);
             self.lethal.forget_server(place);
+        }
+        if was_up {
+            // Workers in long jobs do not see that it went. A job that is still there costs one more run at most.
+            let name = self.servers[place].name.clone();
+            self.do_next(Action::ForgetDenied { server: name });
         }
     }
 

@@ -31,6 +31,8 @@ struct Stage {
     connecting: Vec<u64>,
     remembered: Vec<String>,
     events: Vec<Event>,
+    /// Handles of jobs that nobody may run again.
+    denied: Vec<String>,
 }
 
 fn identity(ino: u64) -> Identity {
@@ -75,6 +77,7 @@ impl Stage {
             connecting: Vec::new(),
             remembered: Vec::new(),
             events: Vec::new(),
+            denied: Vec::new(),
         };
         stage.take(first);
         stage
@@ -100,6 +103,8 @@ impl Stage {
                     self.log.push(format!("good {function} {}", version.hash));
                 }
                 Action::MarkGood { .. } | Action::Forgive { .. } | Action::Release { answer: None, .. } => {}
+                Action::Deny { job, .. } => self.denied.push(String::from_utf8(job.handle).unwrap()),
+                Action::ForgetDenied { .. } => self.denied.clear(),
                 Action::Release { answer: Some(answer), .. } => self.log.push(format!("answer {}", answer.text)),
                 Action::Terminate(id) => self.log.push(format!("terminate {}", id.0)),
                 Action::MarkBad { function, hash, .. } => self.remembered.push(format!("bad {function} {hash}")),

@@ -1,5 +1,6 @@
 //! Workers: starting them, hearing what they say, and what becomes of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::isolation::load_order;
@@ -51,6 +52,7 @@ impl Core {
                 look: None,
                 overdue: None,
                 servers: servers.clone(),
+                waiting: BTreeMap::new(),
                 trial,
             },
         );
@@ -147,6 +149,7 @@ impl Core {
             Word::ServerUp { server } => self.server_up(id, server),
             Word::ServerDown { server, reason } => self.server_down(id, server, reason),
             Word::ServerMute { server } => self.server_mute(id, server),
+            Word::AnswerWaits { server, job } => self.answer_waits(id, server, job),
             Word::Left | Word::Log { .. } | Word::Dropped { .. } => {}
             Word::Connection { .. } | Word::Disconnection { .. } | Word::ForkCameBack { .. } => {}
         }

@@ -49,6 +49,7 @@ impl Effects {
         let orders = file_holding(&orders::encode(&self.orders(start)))?;
         limits::leave_spare(self.descriptors_with(start.servers.len()))?;
         let (page_fd, page) = page::create(start.functions.len())?;
+        let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
         let worker = Worker {
@@ -59,7 +60,7 @@ impl Effects {
             copies: Default::default(),
             forks: Default::default(),
         };
-        let child = self.spawn(ROLE, vec![page_fd, orders], Kind::Worker(worker))?;
+        let child = self.spawn(ROLE, vec![page_fd, orders, denied], Kind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
     }

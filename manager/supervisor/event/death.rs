@@ -83,11 +83,16 @@ impl DeathAt {
             _ => String::new(),
         };
         match fate {
-            Fate::Unclear => "its answer was being sent: a whole one arrives, else the job is handed back".into(),
+            Fate::Unclear => {
+                format!("its answer was being sent: a whole one arrives, else the job is handed back{count}")
+            }
             Fate::HandedBack => format!("handed back{count}"),
             Fate::Failed => format!("its caller is told that it failed{count}"),
             Fate::Unanswerable => {
-                format!("handed back{count}; its caller cannot be told, since half of a packet was sent")
+                format!(
+                    "handed back{count}; its caller cannot be told, since half of a packet was sent, until another worker \
+                     is given the job, and fails it"
+                )
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::supervisor::event::{Death, DeathAt};
 use crate::supervisor::fate::Fate;
+use crate::worker::orders::WaitingJob;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
@@ -127,6 +128,58 @@ fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
     stage.says(3, Word::ServerUp { server: 0 }).dies_in_job(3, 3);
     let deaths: Vec<_> = stage.fates().into_iter().map(|(_, deaths)| deaths).collect();
     assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
+    stage.serves(4).dies_in_job(4, 3).serves(5).dies_in_job(5, 3).serves(6);
+    assert_eq!(stage.denied.len(), 1);
+    stage.says(6, Word::ServerUp { server: 0 });
+    stage.says(6, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    assert!(stage.denied.is_empty(), "nor is it denied");
+}
+
+/// S10: a worker in a long job does not see that its server went. The other one's word is enough for what would fail a job
+/// that was never run; deaths go on being counted.
+#[test]
+fn whoever_loses_a_connection_ends_what_is_denied_there() {
+    let mut stage = one("[GearmanManager]\ncount = 2\non_crash = fail\n");
+    stage.serves(2).says(1, Word::ServerUp { server: 0 }).says(2, Word::ServerUp { server: 0 });
+    stage.dies_in_job(1, 3).serves(3).says(3, Word::ServerUp { server: 0 });
+    assert_eq!(stage.denied, ["H:a:1"]);
+    stage.says(3, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    assert!(stage.denied.is_empty());
+    stage.dies_in_job(3, 3);
+    assert_eq!(stage.fates(), [(Fate::Failed, Some(1)), (Fate::Failed, Some(2))]);
+}
+
+/// An answer that waits for room is lost with its worker, whatever that was at, and counts nowhere. With half of it out
+/// nobody can say more, so where the job may not run twice it is denied; not where we ended the worker for another reason.
+#[test]
+fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
+    let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";
+    let retry = "[GearmanManager]\ncount = 1\nmax_attempts = 1\n";
+    let waits = |job| Word::AnswerWaits { server: 0, job };
+    let job = || Some(WaitingJob { function: 0, handle: b"H:b:2".to_vec(), unique: "u".into() });
+    for (ini, words, denied) in [
+        (fail, vec![waits(job())], &["H:b:2"][..]),
+        (fail, vec![waits(job()), waits(None)], &[]),
+        (fail, vec![Word::AnswerWaits { server: 9, job: job() }], &[]),
+        (fail, vec![waits(job().map(|job| WaitingJob { function: 9, ..job }))], &[]),
+        (retry, vec![waits(job())], &[]),
+    ] {
+        let mut stage = one(ini);
+        for word in words.clone() {
+            stage.says(1, word);
+        }
+        stage.ends(1, obituary(KILLED, Verdict::OutsideJob, 3));
+        assert_eq!(
+            (stage.denied.iter().map(String::as_str).collect::<Vec<_>>(), stage.deaths().len()),
+            (denied.to_vec(), 1),
+            "{ini}, {words:?}"
+        );
+    }
+    let mut stopped = one(fail);
+    stopped.says(1, waits(job())).input(Input::Stop { by: "SIGTERM" });
+    stopped.now += Duration::from_secs(3600);
+    stopped.later(Duration::ZERO).ends(1, obituary(KILLED, Verdict::OutsideJob, 3));
+    assert!(stopped.denied.is_empty());
 }
 
 #[test]
@@ -176,7 +229,9 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
         stage.dies_in_job(id, 3).serves(id + 1);
     }
     let (back, failed) = (Fate::HandedBack, Fate::Failed);
-    assert_eq!(stage.fates(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (back, Some(1))]);
+    // Whoever has it after that has it since its server never got the answer.
+    assert_eq!(stage.fates(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (failed, Some(4))]);
+    assert_eq!(stage.denied, ["H:a:1"; 2], "nobody runs it again");
     let line = Event::WorkerDied(stage.deaths().remove(2)).line();
     assert!(line.ends_with("its caller is told that it failed (death 3 of 3)"), "{line}");
 }
@@ -189,7 +244,7 @@ fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
     assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
 }
 
-/// Nobody is told of a job that may be done, that nobody can name, or that a stop cut short: its server decides.
+/// Nobody is told of a job that nobody can name, or that a stop cut short: its server decides.
 #[test]
 fn what_is_handed_back_without_counting() {
     let lost = |handle: &str| JobInHand {
@@ -203,8 +258,8 @@ fn what_is_handed_back_without_counting() {
     };
     let on_crash = "[GearmanManager]\ncount = 1\non_crash = fail\n";
     for (name, verdict, fate) in [
-        ("answering", Verdict::Answering(lost("H:a:1")), Some(Fate::Unclear)),
         ("no handle", Verdict::InJob(lost("")), Some(Fate::HandedBack)),
+        ("no handle, answering", Verdict::Answering(lost("")), Some(Fate::Unclear)),
         ("a page without sense", Verdict::Unknown, None),
     ] {
         let mut stage = one(on_crash);
@@ -220,6 +275,47 @@ fn what_is_handed_back_without_counting() {
     stopped.now += Duration::from_secs(3600);
     stopped.later(Duration::ZERO).dies_in_job(1, 3);
     assert_eq!(stopped.fates(), [(Fate::HandedBack, None)]);
+    assert_eq!((unknown_server.denied.len(), stopped.denied.len()), (0, 0));
+}
+
+/// A job whose function has returned is counted as one in its function; a whole answer that was out counts before ours.
+#[test]
+fn deaths_while_a_job_is_answered_are_counted() {
+    let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";
+    let retry = "[GearmanManager]\ncount = 1\nmax_attempts = 2\n";
+    let (unclear, failed, mute) = (Fate::Unclear, Fate::Failed, Fate::Unanswerable);
+    for (ini, half_sent, expected) in [
+        (fail, false, &[(failed, Some(1))][..]),
+        (fail, true, &[(mute, Some(1))]),
+        (retry, false, &[(unclear, Some(1)), (failed, Some(2))]),
+        (retry, true, &[(unclear, Some(1)), (mute, Some(2))]),
+    ] {
+        let mut stage = one(ini);
+        let lost = JobInHand { half_sent, ..job(1, Duration::from_secs(1)).unwrap() };
+        for id in 1..=expected.len() as u64 {
+            assert!(stage.denied.is_empty(), "{ini}, {half_sent}");
+            stage.did();
+            stage.ends(id, obituary(KILLED, Verdict::Answering(lost.clone()), 3)).serves(id + 1);
+        }
+        assert_eq!((stage.fates().as_slice(), stage.denied.len()), (expected, 1), "{ini}, {half_sent}");
+        let answers: Vec<_> = stage.did().into_iter().filter(|line| line.starts_with("answer")).collect();
+        let words = "answer worker killed by SIGKILL after this job had run for 1.000 s, before its answer was sent";
+        assert_eq!(answers.len(), usize::from(!half_sent), "{ini}");
+        assert!(answers.iter().all(|answer| answer.starts_with(words)), "{answers:?}");
+    }
+}
+
+/// Why a worker gave up, which its exit code says only once its function has returned.
+#[test]
+fn a_worker_whose_connection_was_taken_is_said_to_have_given_up() {
+    let end = End::Exit(crate::worker::CONNECTION_TAKEN);
+    let words = "gave up, since the library had closed, replaced or shut down its connection to the job server,";
+    for (verdict, words) in [(Verdict::Answering as fn(_) -> _, words), (Verdict::InJob, "exited with code 71")] {
+        let mut stage = one("[GearmanManager]\ncount = 1\n");
+        stage.ends(1, obituary(end, verdict(job(1, Duration::from_secs(1)).unwrap()), 3));
+        let line = Event::WorkerDied(stage.deaths().remove(0)).line();
+        assert!(line.starts_with(&format!("a: worker 101 {words} in job H:a:1 (unique u) after")), "{line}");
+    }
 }
 
 #[test]
@@ -301,7 +397,8 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
     }
     let (back, failed) = (Fate::HandedBack, Fate::Failed);
     let expected = [(back, 1), (back, 2), (failed, 3)].map(|(fate, deaths)| (fate, Some(deaths)));
-    assert_eq!(stage.fates(), [expected, expected].concat());
+    let more = [4, 5, 6].map(|deaths| (failed, Some(deaths)));
+    assert_eq!(stage.fates(), [expected, more].concat());
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
     let mut stage = two_functions();
     let mut id = 1;
@@ -357,12 +454,13 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
         assert_eq!(answered, !half_sent, "death {id}");
         stage.serves(id + 1);
     }
+    assert_eq!(stage.denied, ["H:a:1"; 3], "from the second death on");
     let fates = [Fate::HandedBack, Fate::Unanswerable, Fate::Unanswerable, Fate::Failed];
     let counted = [1, 2, 3, 4].map(Some);
     assert_eq!(stage.fates(), fates.into_iter().zip(counted).collect::<Vec<_>>());
     let line = Event::WorkerDied(stage.deaths().remove(1)).line();
     let words = "handed back (death 2 of 2); its caller cannot be told, since half of a packet was sent";
-    assert!(line.ends_with(words), "{line}");
+    assert!(line.contains(words), "{line}");
 }
 
 /// Five in a row are free, whether they came before the function returned or after.

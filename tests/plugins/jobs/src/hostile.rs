@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::net::TcpStream;
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const SIGTERM: i32 = 15;
 const SIGINT: i32 = 2;
 const SIG_IGN: usize = 1;
 const SIG_BLOCK: i32 = 0;
+const SIGKILL: i32 = 9;
+const SHUT_RDWR: i32 = 2;
 const LC_ALL: i32 = 6;
 const MSG_PEEK: i32 = 2;
 const MSG_DONTWAIT: i32 = 0x40;
@@ -39,6 +42,9 @@ unsafe extern "C" {
     fn getpgid(process: i32) -> i32;
     fn setresuid(real: u32, effective: u32, saved: u32) -> i32;
     fn close(fd: i32) -> i32;
+    fn shutdown(fd: i32, how: i32) -> i32;
+    fn dup2(from: i32, to: i32) -> i32;
+    fn kill(process: i32, number: i32) -> i32;
     fn recv(socket: i32, to: *mut u8, length: usize, flags: i32) -> isize;
     fn getsockopt(socket: i32, level: i32, option: i32, value: *mut i32, size: *mut u32) -> i32;
     fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
@@ -68,6 +74,10 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
         "closefds" => close_those(|_| true),
         "wake" => wake()?,
         "closesockets" => close_those(is_connection),
+        "closechannel" => close_those(is_channel),
+        "shutsockets" => shut_those(is_connection),
+        "coversockets" => cover_those(is_connection, rest)?,
+        "doomed" => doomed(rest.parse()?)?,
         "scribble" => scribble(&mut rest.parse()?)?,
         "haunt" => {
             let mut seed = rest.parse()?;
@@ -179,6 +189,46 @@ pub fn close_those(right: impl Fn(RawFd) -> bool) {
         // SAFETY: none: they belong to the worker, which is the point.
         unsafe { close(fd) };
     }
+}
+
+fn shut_those(right: impl Fn(RawFd) -> bool) {
+    for fd in (3..1024).filter(|fd| right(*fd)) {
+        // SAFETY: none: as in `close_those`.
+        unsafe { shutdown(fd, SHUT_RDWR) };
+    }
+}
+
+/// Puts a file that takes nothing, or a socket that takes all and answers nothing, in their places.
+fn cover_those(right: impl Fn(RawFd) -> bool, with: &str) -> Result<(), Failure> {
+    let cover = match with {
+        "socket" => {
+            let (here, there) = UnixStream::pair()?;
+            here.set_read_timeout(Some(10 * PAUSE))?;
+            let _ = there.into_raw_fd();
+            here.into_raw_fd()
+        }
+        _ => fs::File::open(with)?.into_raw_fd(),
+    };
+    for fd in (3..1024).filter(|fd| *fd != cover && right(*fd)) {
+        // SAFETY: none: as in `close_those`.
+        unsafe { dup2(cover, fd) };
+    }
+    Ok(())
+}
+
+/// The worker dies as soon as the job's function has returned, which its page tells, and so many milliseconds later.
+fn doomed(wait: u64) -> Result<(), Failure> {
+    const RUNNING: u32 = 2;
+    let doing = page()?.0 + 8;
+    std::thread::spawn(move || {
+        // SAFETY: it stays mapped as long as the worker lives.
+        while unsafe { std::ptr::with_exposed_provenance::<u32>(doing).read_volatile() } == RUNNING {}
+        std::thread::sleep(Duration::from_millis(wait));
+        let own = std::process::id().cast_signed();
+        // SAFETY: a plain system call.
+        unsafe { kill(own, SIGKILL) };
+    });
+    Ok(())
 }
 
 fn wake() -> Result<(), Failure> {

@@ -62,6 +62,10 @@ unsafe extern "C" {
 /// | `regroup` | this process joins the manager's process group |
 /// | `become UID` | this process is another user's |
 /// | `closefds`, `closesockets` | every descriptor from 3 on, or every TCP connection, is closed |
+/// | `closechannel` | the channel to the manager is closed |
+/// | `shutsockets` | every TCP connection is shut down |
+/// | `coversockets WITH` | in place of every TCP connection there is this file, or a `socket` that takes all |
+/// | `doomed MS` | the worker is killed, so many milliseconds after the function has returned |
 /// | `scribble SEED`, `haunt SEED` | the worker's page is filled with random bytes, once or a thousand times a second |
 /// | `forge HANDLE` | the worker's page names another job |
 /// | `status DONE OF`, `statuses N` | progress, once or N times |

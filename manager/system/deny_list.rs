@@ -1,0 +1,281 @@
+//! The jobs that no worker may run again. Their last runs cost workers, and the caller of such a job may not have been
+//! told: half a packet was out, or the connection was gone. So whoever is given one fails it instead of running it.
+//!
+//! The manager writes to memory that every worker maps read-only, before it lets the job server give the job to another
+//! worker; so no worker can miss it. Where the list is empty it costs a job one load.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Jobs there is room for. Beyond, the oldest make room.
+const PLACES: usize = 1024;
+/// Words of a reason; what is longer is cut.
+const TEXT_WORDS: usize = 30;
+/// A job is on the list for this long.
+const EXPIRES: Duration = Duration::from_secs(3600);
+
+/// Names a job while its server knows it. The server is named too: two of them give the same handles.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    /// As configured, HOST:PORT.
+    pub server: &'a str,
+    /// Its function.
+    pub function: &'a [u8],
+    /// Its handle.
+    pub handle: &'a [u8],
+    /// What its client calls it: a server that was started anew begins its handles anew, clients mostly do not.
+    pub unique: &'a [u8],
+}
+
+impl Name<'_> {
+    /// 64 bits stand for a job. Both ends are the same binary, so they hash alike; 0 is a free place.
+    fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.server, self.function, self.handle, String::from_utf8_lossy(self.unique)).hash(&mut hasher);
+        hasher.finish().max(1)
+    }
+}
+
+#[repr(C)]
+struct Table {
+    /// Places that were ever used since the list was empty.
+    used: AtomicU64,
+    keys: [AtomicU64; PLACES],
+    details: [Details; PLACES],
+}
+
+#[repr(C)]
+struct Details {
+    /// On the monotonic clock that both sides share.
+    expires_ms: AtomicU64,
+    length: AtomicU64,
+    text: [AtomicU64; TEXT_WORDS],
+}
+
+/// The shared memory, mapped.
+struct Mapping(NonNull<Table>);
+
+// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(fd: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
+        let size = NonZeroUsize::new(size_of::<Table>()).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a fresh shared mapping of a file of that size, which is sealed.
+        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
+        Ok(Self(start.cast()))
+    }
+
+    fn table(&self) -> &Table {
+        // SAFETY: the mapping starts page-aligned, is as large as a table, and any bytes are one.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
+        let _ = unsafe { munmap(self.0.cast(), size_of::<Table>()) };
+    }
+}
+
+/// The manager's side.
+pub struct DenyList {
+    fd: OwnedFd,
+    mapping: Mapping,
+    /// The server of the job in each place.
+    servers: Vec<String>,
+    next: usize,
+}
+
+impl DenyList {
+    /// An empty list.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors or memory.
+    pub fn new() -> io::Result<Self> {
+        let fd = memfd_create(c"gm-native-denied", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        nix::unistd::ftruncate(&fd, i64::try_from(size_of::<Table>()).unwrap_or(i64::MAX))?;
+        let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        // Its size is fixed; and a plugin in one worker does nothing to the jobs of others (Linux 5.1).
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_FUTURE_WRITE))
+            .or_else(|_| fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)))?;
+        Ok(Self { fd, mapping, servers: Vec::new(), next: 0 })
+    }
+
+    /// A copy of the descriptor, for a worker.
+    ///
+    /// # Errors
+    /// The system's, out of descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// From now on nobody runs this job; its caller gets `reason`.
+    pub fn add(&mut self, job: &Name<'_>, reason: &str, now: Duration) {
+        let table = self.mapping.table();
+        let key = job.key();
+        let known = table.keys[..self.servers.len()].iter().position(|of| of.load(Relaxed) == key);
+        let place = known.unwrap_or(self.next);
+        // Nobody may take the old key for that of the new words.
+        table.keys[place].store(0, Relaxed);
+        fence(Release);
+        let details = &table.details[place];
+        details.expires_ms.store(millis(now.saturating_add(EXPIRES)), Relaxed);
+        let text = &reason.as_bytes()[..reason.len().min(TEXT_WORDS * 8)];
+        details.length.store(text.len() as u64, Relaxed);
+        for (word, chunk) in details.text.iter().zip(text.chunks(8)) {
+            let mut raw = [0; 8];
+            raw[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_ne_bytes(raw), Relaxed);
+        }
+        table.keys[place].store(key, Release);
+        if known.is_none() {
+            match self.servers.get_mut(place) {
+                Some(server) => job.server.clone_into(server),
+                None => self.servers.push(job.server.to_owned()),
+            }
+            self.next = (place + 1) % PLACES;
+        }
+        table.used.store(self.servers.len() as u64, Release);
+    }
+
+    /// This job server is another one by now, perhaps, and gives the same handles to other jobs.
+    pub fn forget_server(&mut self, server: &str) {
+        let table = self.mapping.table();
+        for (key, _) in table.keys.iter().zip(&self.servers).filter(|(_, of)| *of == server) {
+            key.store(0, Release);
+        }
+        if self.servers.iter().zip(&table.keys).all(|(_, key)| key.load(Relaxed) == 0) {
+            self.servers.clear();
+            self.next = 0;
+            table.used.store(0, Release);
+        }
+    }
+}
+
+/// A worker's side.
+pub struct DeniedJobs(Mapping);
+
+impl DeniedJobs {
+    /// Maps an inherited list.
+    ///
+    /// # Errors
+    /// The system's, where `fd` is none.
+    pub fn map(fd: &OwnedFd) -> io::Result<Self> {
+        let size = nix::sys::stat::fstat(fd)?.st_size;
+        if usize::try_from(size).unwrap_or(0) < size_of::<Table>() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the list of denied jobs is too small"));
+        }
+        Ok(Self(Mapping::new(fd, ProtFlags::PROT_READ)?))
+    }
+
+    /// Why a job may not be run; `None` for nearly every job.
+    pub fn reason(&self, job: &Name<'_>, now: Duration) -> Option<String> {
+        let table = self.0.table();
+        let used = table.used.load(Acquire);
+        if used == 0 {
+            return None;
+        }
+        let used = usize::try_from(used).unwrap_or(PLACES).min(PLACES);
+        let key = job.key();
+        let place = table.keys[..used].iter().position(|of| of.load(Acquire) == key)?;
+        let details = &table.details[place];
+        let length = usize::try_from(details.length.load(Relaxed)).unwrap_or(0).min(TEXT_WORDS * 8);
+        let mut text: Vec<u8> = details.text.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
+        text.truncate(length);
+        let is_over = millis(now) >= details.expires_ms.load(Relaxed);
+        fence(Acquire);
+        let is_same = table.keys[place].load(Relaxed) == key;
+        (is_same && !is_over).then(|| String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn job(handle: &str) -> Name<'_> {
+        Name { server: "a:4730", function: b"f", handle: handle.as_bytes(), unique: b"u" }
+    }
+
+    fn both() -> (DenyList, DeniedJobs) {
+        let list = DenyList::new().unwrap();
+        let denied = DeniedJobs::map(&list.share().unwrap()).unwrap();
+        (list, denied)
+    }
+
+    #[test]
+    fn only_the_job_that_was_denied_is_and_for_a_time() {
+        let (mut list, denied) = both();
+        assert_eq!(denied.reason(&job("H:1"), NOW), None);
+        list.add(&job("H:1"), "a reason", NOW);
+        assert_eq!(denied.reason(&job("H:1"), NOW).as_deref(), Some("a reason"));
+        for other in [
+            job("H:2"),
+            Name { server: "b:4730", ..job("H:1") },
+            Name { function: b"g", ..job("H:1") },
+            Name { unique: b"v", ..job("H:1") },
+        ] {
+            assert_eq!(denied.reason(&other, NOW), None, "{other:?}");
+        }
+        list.add(&job("H:1"), &"x".repeat(1000), NOW + EXPIRES / 2);
+        assert_eq!(denied.reason(&job("H:1"), NOW + EXPIRES), Some("x".repeat(TEXT_WORDS * 8)), "denied anew, and cut");
+        assert_eq!(denied.reason(&job("H:1"), NOW + EXPIRES * 2), None);
+    }
+
+    /// S10.
+    #[test]
+    fn a_server_that_went_takes_its_handles_along() {
+        let (mut list, denied) = both();
+        let elsewhere = Name { server: "b:4730", ..job("H:1") };
+        list.add(&job("H:1"), "a", NOW);
+        list.add(&elsewhere, "b", NOW);
+        list.forget_server("a:4730");
+        assert_eq!((denied.reason(&job("H:1"), NOW), denied.reason(&elsewhere, NOW)), (None, Some("b".into())));
+        list.forget_server("b:4730");
+        assert_eq!((denied.reason(&elsewhere, NOW), list.mapping.table().used.load(Relaxed)), (None, 0));
+        list.add(&job("H:2"), "c", NOW);
+        assert_eq!(denied.reason(&job("H:2"), NOW).as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn workers_read_it_and_nothing_else() {
+        let (list, _denied) = both();
+        let fd = list.share().unwrap();
+        assert!(Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE).is_err());
+        assert!(nix::unistd::write(&fd, &[0]).is_err());
+        assert!(nix::unistd::ftruncate(&fd, 0).is_err());
+    }
+
+    #[test]
+    fn the_list_is_bounded() {
+        let (mut list, denied) = both();
+        for number in 0..PLACES + 10 {
+            list.add(&job(&number.to_string()), "r", NOW);
+        }
+        assert_eq!(denied.reason(&job("9"), NOW), None, "the oldest went");
+        assert!([10, PLACES + 9].iter().all(|number| denied.reason(&job(&number.to_string()), NOW).is_some()));
+    }
+}

@@ -1,0 +1,67 @@
+//! A worker's connections: made, taken into use, given up.
+
+use std::io;
+use std::time::Duration;
+
+use crate::system::clock;
+use crate::worker::orders::Word;
+use crate::worker::serve::Worker;
+use crate::worker::session::{Connecting, describe};
+
+impl Worker {
+    /// Starts attempts to connect that are due, and takes made connections into use.
+    pub(super) fn connect(&mut self, now: Duration) {
+        if self.leaving.is_some() || !self.may_connect {
+            return;
+        }
+        for server in 0..self.sessions.len() {
+            match self.sessions[server].connect(now, &self.limits) {
+                Connecting::Underway => {}
+                Connecting::Failed(reason) => self.say_down(server, reason),
+                Connecting::Made => self.establish(server, now),
+            }
+        }
+    }
+
+    fn establish(&mut self, server: usize, now: Duration) {
+        self.connections += 1;
+        let number = self.connections;
+        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.page) {
+            Ok(connection) => self.line.say_with(&Word::Connection { number, server }, connection.socket()),
+            Err(error) => self.lose(server, &describe(&error)),
+        }
+    }
+
+    pub(super) fn greeted(&mut self, server: usize) {
+        let now = clock::now();
+        self.sessions[server].is_up(now);
+        self.line.say(&Word::ServerUp { server });
+        self.readiness.begins(now);
+    }
+
+    /// Loses the connection where sending or receiving failed.
+    pub(super) fn check(&mut self, server: usize, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.lose(server, &describe(&error));
+        }
+    }
+
+    /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
+    /// are served meanwhile only the manager knows.
+    pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
+        self.line.say(&Word::ServerMute { server });
+        self.lose(server, reason);
+    }
+
+    /// Gives a connection up, and says so where that is news.
+    pub(super) fn lose(&mut self, server: usize, reason: &str) {
+        self.part(server, clock::now());
+        self.say_down(server, reason.to_owned());
+    }
+
+    fn say_down(&mut self, server: usize, reason: String) {
+        if self.sessions[server].says_down() {
+            self.line.say(&Word::ServerDown { server, reason });
+        }
+    }
+}
