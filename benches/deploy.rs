@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
 use scene::{hash, rename_over, strict_gearmand, version, wait_all};
@@ -148,7 +148,7 @@ fn calls(server: &Gearmand, notes: &Path, number: usize, done: &Mutex<Vec<Done>>
         let end = loop {
             match client.next_event(Instant::now() + DEADLINE).unwrap().map(|event| event.news) {
                 None => break End::Lost,
-                Some(News::Complete(answer)) => break End::Answer(String::from_utf8(answer).unwrap()),
+                Some(JobEvent::Complete(answer)) => break End::Answer(String::from_utf8(answer).unwrap()),
                 Some(news) if news.is_end() => break End::Failed,
                 Some(_) => {}
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::config::{Config, FunctionConfig, Origin, nearest};
+use crate::config::{Config, FunctionConfig, ValueOrigin, nearest};
 
 /// Workers for every function that has a library and is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Plan {
     /// The all-functions workers first, then the dedicated ones by name. Never empty groups.
     pub groups: Vec<Group>,
     /// Functions that were found and get no worker, by name, and why.
-    pub left_out: Vec<(String, LeftOut)>,
+    pub excluded: Vec<(String, ExcludedFunction)>,
     /// Functions that the configuration names and that were not found, by name.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<UnknownSection>,
 }
 
 /// Workers that are alike.
@@ -32,21 +32,21 @@ pub struct Group {
 
 /// A function that the configuration names and no worker directory holds: probably a slip of the pen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct UnknownSection {
     /// Its name.
     pub function: String,
     /// Where it is named first.
-    origin: Origin,
+    origin: ValueOrigin,
     /// By what it is named.
     places: Vec<String>,
     /// The function that was probably meant.
     near: Option<String>,
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for UnknownSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Missing { function, origin, places, near } = self;
-        if *origin != Origin::Default {
+        let UnknownSection { function, origin, places, near } = self;
+        if *origin != ValueOrigin::Default {
             write!(f, "{origin}: ")?;
         }
         let places = places.join(" and ");
@@ -57,7 +57,7 @@ impl fmt::Display for Missing {
 
 /// Why a function that was found gets no worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
+pub enum ExcludedFunction {
     /// `include` does not name it.
     NotIncluded,
     /// `exclude` names it.
@@ -66,12 +66,12 @@ pub enum LeftOut {
     NoDedicatedCount,
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for ExcludedFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            LeftOut::NotIncluded => "include does not name it",
-            LeftOut::Excluded => "exclude names it",
-            LeftOut::NoDedicatedCount => "it is dedicated_only without a dedicated_count",
+            ExcludedFunction::NotIncluded => "include does not name it",
+            ExcludedFunction::Excluded => "exclude names it",
+            ExcludedFunction::NoDedicatedCount => "it is dedicated_only without a dedicated_count",
         })
     }
 }
@@ -94,8 +94,8 @@ pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Pla
     let mut dedicated = Vec::new();
     for name in found.iter().collect::<BTreeSet<_>>() {
         match workers(config, name) {
-            Err(reason) => plan.left_out.push((name.clone(), reason)),
-            Ok(Workers { dedicated: own, shares }) => {
+            Err(reason) => plan.excluded.push((name.clone(), reason)),
+            Ok(FunctionWorkers { dedicated: own, shares }) => {
                 let placement = placements.get(name).filter(|_| shares);
                 if shares && placement != Some(&Placement::Isolated) {
                     shared.push(name.clone());
@@ -116,39 +116,39 @@ pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Pla
 }
 
 /// The workers of one function.
-struct Workers {
+struct FunctionWorkers {
     /// So many do only it.
     dedicated: u32,
     /// The all-functions workers do it, too.
     shares: bool,
 }
 
-fn workers(config: &Config, name: &str) -> Result<Workers, LeftOut> {
+fn workers(config: &Config, name: &str) -> Result<FunctionWorkers, ExcludedFunction> {
     if config.exclude.iter().any(|excluded| excluded == name) {
-        return Err(LeftOut::Excluded);
+        return Err(ExcludedFunction::Excluded);
     }
     if !config.include.is_empty() && !config.include.iter().any(|included| included == name) {
-        return Err(LeftOut::NotIncluded);
+        return Err(ExcludedFunction::NotIncluded);
     }
     let nothing = FunctionConfig::default();
     let own = config.functions.get(name).unwrap_or(&nothing);
     // As in the original, 0 is unset.
     let set = |count: Option<u32>| count.filter(|count| *count != 0);
     if own.dedicated_only {
-        let dedicated = set(own.dedicated_count).ok_or(LeftOut::NoDedicatedCount)?;
-        return Ok(Workers { dedicated, shares: false });
+        let dedicated = set(own.dedicated_count).ok_or(ExcludedFunction::NoDedicatedCount)?;
+        return Ok(FunctionWorkers { dedicated, shares: false });
     }
     let all = config.count;
     let least = own.count.unwrap_or(0).max(all).max(1);
     let asked = set(own.dedicated_count).or_else(|| set(config.dedicated_count));
     let with_dedicated = asked.map_or(least, |count| all.saturating_add(count));
-    Ok(Workers { dedicated: least.max(with_dedicated) - all, shares: true })
+    Ok(FunctionWorkers { dedicated: least.max(with_dedicated) - all, shares: true })
 }
 
 /// Every function the configuration names and nobody found.
-fn missing(config: &Config, found: &[String]) -> Vec<Missing> {
+fn missing(config: &Config, found: &[String]) -> Vec<UnknownSection> {
     let is_there = |name: &str| found.iter().any(|found| found == name);
-    let mut places: BTreeMap<&str, (Origin, Vec<String>)> = BTreeMap::new();
+    let mut places: BTreeMap<&str, (ValueOrigin, Vec<String>)> = BTreeMap::new();
     for name in config.functions.keys() {
         places.insert(name, (config.origins.section(name), vec![format!("section [{name}]")]));
     }
@@ -160,7 +160,7 @@ fn missing(config: &Config, found: &[String]) -> Vec<Missing> {
     let missing = places.into_iter().filter(|(name, _)| !is_there(name) && wanted(name));
     let near = |name: &str| nearest(name, found.iter().map(String::as_str)).map(str::to_owned);
     missing
-        .map(|(name, (origin, places))| Missing { function: name.to_owned(), origin, places, near: near(name) })
+        .map(|(name, (origin, places))| UnknownSection { function: name.to_owned(), origin, places, near: near(name) })
         .collect()
 }
 
@@ -196,7 +196,7 @@ impl fmt::Display for Plan {
             let functions = functions.join(", ");
             writeln!(f, ";   {count} x {functions}{}", if *dedicated { " only" } else { "" })?;
         }
-        for (function, reason) in &self.left_out {
+        for (function, reason) in &self.excluded {
             writeln!(f, ";   left out: {function}, since {reason}")?;
         }
         self.missing.iter().try_for_each(|missing| writeln!(f, ";   warning: {missing}"))
@@ -218,7 +218,7 @@ mod tests {
 
     /// The configuration of an ini, which must be right.
     fn config(ini: &str) -> Config {
-        let source = crate::config::Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+        let source = crate::config::ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
         let (config, _) = crate::config::load(Some(source), &Default::default(), &|_| None).expect("a right ini");
         config
     }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(shown(&plan), "10*fetch_url+reverse_string 5*Sum! 5*fetch_url! 1*reverse_string!");
         assert_eq!(plan.workers(), 21);
         assert_eq!(["Sum", "fetch_url", "reverse_string", "else"].map(|name| plan.planned(name)), [5, 15, 11, 0]);
-        assert_eq!((plan.left_out, plan.missing), (vec![], vec![]));
+        assert_eq!((plan.excluded, plan.missing), (vec![], vec![]));
     }
 
     #[test]
@@ -322,9 +322,9 @@ mod tests {
 
     #[test]
     fn include_and_exclude() {
-        use LeftOut::{Excluded, NotIncluded};
-        let left = |plan: &Plan| plan.left_out.clone();
-        for (global, expected, left_out) in [
+        use ExcludedFunction::{Excluded, NotIncluded};
+        let left = |plan: &Plan| plan.excluded.clone();
+        for (global, expected, excluded) in [
             ("include = *", "2*a+b+c", vec![]),
             ("include = a, c", "2*a+c", vec![("b".to_owned(), NotIncluded)]),
             ("include[] = a\ninclude[] = b", "2*a+b", vec![("c".to_owned(), NotIncluded)]),
@@ -333,7 +333,7 @@ mod tests {
             ("include = A", "", ["a", "b", "c"].map(|name| (name.to_owned(), NotIncluded)).to_vec()),
         ] {
             let plan = of(&format!("[GearmanManager]\ncount = 2\n{global}"), "a b c");
-            assert_eq!((shown(&plan).as_str(), left(&plan)), (expected, left_out), "{global}");
+            assert_eq!((shown(&plan).as_str(), left(&plan)), (expected, excluded), "{global}");
         }
     }
 
@@ -347,7 +347,7 @@ mod tests {
     fn what_is_named_but_not_there_is_a_warning() {
         let ini = "[GearmanManager]\ninclude = b,resize,gone,also\nexclude = old\n[gone]\n[b]\n[old]\n[Re-size]";
         let plan = of(ini, "resize b");
-        let told: Vec<String> = plan.missing.iter().map(Missing::to_string).collect();
+        let told: Vec<String> = plan.missing.iter().map(UnknownSection::to_string).collect();
         assert_eq!(
             told,
             [
@@ -367,7 +367,7 @@ mod tests {
         let mut config = Config { count: u32::MAX, dedicated_count: Some(u32::MAX), ..Config::default() };
         config.functions.insert("a".into(), own);
         let plan = plan(&config, &names("a b"), &BTreeMap::new());
-        assert_eq!(plan.left_out, [("a".into(), LeftOut::NoDedicatedCount)]);
+        assert_eq!(plan.excluded, [("a".into(), ExcludedFunction::NoDedicatedCount)]);
         assert_eq!((plan.planned("b"), plan.workers()), (u32::MAX, u32::MAX));
     }
 

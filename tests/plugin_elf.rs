@@ -5,16 +5,16 @@ mod corpus;
 
 use std::fs;
 
-use gm_native::plugins::elf::{self, Expect, Facts, Machine};
+use gm_native::plugins::elf::{self, ElfFacts, ElfRequirements, Machine};
 use gm_native::plugins::glibc::GlibcVersion;
 use gm_native::plugins::name::FunctionName;
 use gm_native::plugins::probe::KINDS;
-use gm_native::plugins::refusal::Refusal;
+use gm_native::plugins::rejection::Rejection;
 
-fn check(bytes: &[u8], function: &str) -> Result<Facts, Refusal> {
+fn check(bytes: &[u8], function: &str) -> Result<ElfFacts, Rejection> {
     let function = FunctionName::new(function).unwrap();
     let glibc = GlibcVersion::running();
-    elf::check(bytes, &Expect { prefix: "", function: &function, kinds: KINDS, machine: Machine::HOST, glibc })
+    elf::check(bytes, &ElfRequirements { prefix: "", function: &function, kinds: KINDS, machine: Machine::HOST, glibc })
 }
 
 fn whole() -> Vec<u8> {
@@ -34,9 +34,9 @@ fn no_library_that_was_cut_short_passes() {
     let bytes = whole();
     for length in 0..bytes.len() {
         match check(&bytes[..length], "returns") {
-            Err(Refusal::Truncated { size, .. }) if size == length as u64 => {}
-            Err(Refusal::Empty) if length == 0 => {}
-            Err(Refusal::NotALibrary { .. }) if length < 4 => {}
+            Err(Rejection::Truncated { size, .. }) if size == length as u64 => {}
+            Err(Rejection::Empty) if length == 0 => {}
+            Err(Rejection::NotALibrary { .. }) if length < 4 => {}
             other => panic!("cut to {length} of {} bytes: {other:?}", bytes.len()),
         }
     }
@@ -51,7 +51,7 @@ fn no_plugin_of_cargos_that_was_cut_short_passes() {
     let some = std::iter::repeat_with(|| random.usize(64..bytes.len())).take(2000);
     for length in some.chain(bytes.len() - 256..bytes.len()) {
         let found = check(&bytes[..length], "reverse_string");
-        assert!(matches!(found, Err(Refusal::Truncated { .. })), "cut to {length} of {}: {found:?}", bytes.len());
+        assert!(matches!(found, Err(Rejection::Truncated { .. })), "cut to {length} of {}: {found:?}", bytes.len());
     }
 }
 
@@ -67,7 +67,7 @@ fn nothing_may_lie_outside_the_file() {
         let mut bytes = whole.clone();
         bytes[at..at + 8].copy_from_slice(&(1u64 << 40).to_ne_bytes());
         match check(&bytes, "returns") {
-            Err(Refusal::Truncated { part: found, .. }) => assert!(found.starts_with(part), "{part}: {found}"),
+            Err(Rejection::Truncated { part: found, .. }) => assert!(found.starts_with(part), "{part}: {found}"),
             other => panic!("{part}: {other:?}"),
         }
     }

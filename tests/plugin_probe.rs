@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use corpus::{Case, probe};
-use gm_native::plugins::permissions::Trust;
-use gm_native::plugins::report::Found;
+use gm_native::plugins::permissions::FilePolicy;
+use gm_native::plugins::report::LoadableLibrary;
 use gm_native::plugins::store::Store;
 
 /// The process in which libraries are loaded; see [`corpus::probe`].
@@ -47,7 +47,7 @@ fn misjudged(store: &Store, case: &Case) -> Option<String> {
 }
 
 /// What is said of a library that is served.
-fn served(found: &Found) -> &'static str {
+fn served(found: &LoadableLibrary) -> &'static str {
     found.warning().unwrap_or("is served")
 }
 
@@ -78,14 +78,14 @@ fn strict_permissions_are_judged_in_the_probe() {
     fs::copy(good, &candidate).unwrap();
     fs::set_permissions(&candidate, fs::Permissions::from_mode(0o644)).unwrap();
     let mut order = probe::order(&candidate, function, store.incoming("1"));
-    order.trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
+    order.file_policy = Some(FilePolicy { run_uid: nix::unistd::geteuid().as_raw() });
     let refusal = probe::run(&order).unwrap_err().to_string();
     let workers = workers.display();
     assert_eq!(
         refusal,
         format!("cannot be trusted: {workers} is writable by everybody (mode 0777); chmod go-w {workers}")
     );
-    order.trust = None;
+    order.file_policy = None;
     probe::run(&order).unwrap();
 }
 

@@ -25,7 +25,7 @@ pub use verbs::{
 pub struct Cli {
     /// Which manager is meant.
     #[command(flatten)]
-    pub place: Place,
+    pub place: ManagerLocation,
 
     /// How the manager runs.
     #[command(flatten)]
@@ -90,7 +90,7 @@ pub enum Command {
 
 /// Where a manager is: to run it, or to find the one that runs. They may stand before or after a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub struct Place {
+pub struct ManagerLocation {
     /// Configuration file (ini)
     #[arg(short = 'c', long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -108,9 +108,9 @@ pub struct Place {
     pub control: Option<OsString>,
 }
 
-/// Options of [`Place`] that say nothing to a command: taken, since they may stand before any, and not in its help.
+/// Options of [`ManagerLocation`] that say nothing to a command: taken, since they may stand before any, and not in its help.
 fn unlisted(ids: &[&str]) -> Vec<Arg> {
-    let place = Place::augment_args(clap::Command::new("place"));
+    let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
     place.get_arguments().filter(meant).map(|arg| arg.clone().hide(true)).collect()
 }
@@ -202,7 +202,7 @@ impl Cli {
 
     /// The options that stand for keys of the configuration: key, option as written, value.
     pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
-        let Place { config: _, worker_dir, state_dir, control } = &self.place;
+        let ManagerLocation { config: _, worker_dir, state_dir, control } = &self.place;
         let manager = &self.manager;
         let verbose = manager.verbose.saturating_add(match &self.command {
             Some(Command::Dev(args)) => args.verbose,

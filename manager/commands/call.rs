@@ -12,18 +12,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::child::{Child, Seen, runtime};
+use super::child::{HelperProcess, HelperView, runtime};
 use super::configuration;
 use super::output::fail;
 use crate::cli::{CallArgs, Cli};
+use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::{self, FunctionName};
-use crate::plugins::text::Shown;
-use crate::supervisor::judge::{JobInHand, Verdict, judge};
+use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::system::clock;
-use crate::system::page::{self, Doing, PageView};
-use crate::system::reap::End;
+use crate::system::reap::ExitStatus;
+use crate::system::scoreboard::{self, ScoreboardView, WorkerActivity};
 use crate::system::spawn::{Program, file_holding};
-use crate::worker::orders::{self, Word};
+use crate::worker::messages::{self, WorkerMessage};
 
 mod host;
 mod job;
@@ -32,7 +32,7 @@ mod latency;
 pub use job::{ROLE, main};
 
 use crate::system::errors::{reason, reason_at};
-use job::Order;
+use job::CallRequest;
 
 /// Calls. The exit code is 0 where every job was done, 1 where one was not, 2 for options that make no sense.
 pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
@@ -47,34 +47,35 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
     let repeat = order.repeat;
     let ran = Program::open().and_then(|program| {
         let runtime = runtime()?;
-        let (page_fd, page) = page::create(1)?;
-        let order = file_holding(&orders::encode(&order))?;
+        let (page_fd, scoreboard) = scoreboard::create(1)?;
+        let order = file_holding(&messages::encode(&order))?;
         let extra = vec![page_fd, order, file_holding(&workload)?, stdout()?];
-        runtime.block_on(accompany(&program, extra)).map(|ended| (ended, page))
+        runtime.block_on(accompany(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
-        Ok((ended, page)) => conclude(&args.file, repeat, &ended, &page),
-        Err(error) => fail(&format!("{}: no job could be run: {}", Shown(&args.file), reason(&error)), 1),
+        Ok((ended, scoreboard)) => conclude(&args.file, repeat, &ended, &scoreboard),
+        Err(error) => fail(&format!("{}: no job could be run: {}", DisplayPath(&args.file), reason(&error)), 1),
     }
 }
 
-fn order(cli: &Cli, args: &CallArgs) -> Result<Order, String> {
+fn order(cli: &Cli, args: &CallArgs) -> Result<CallRequest, String> {
     let (config, warnings) = configuration::load(cli)?;
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
-    let function =
-        match &args.function {
-            Some(name) => FunctionName::new(name).map_err(|error| format!("--function {}", reason(&error)))?,
-            None => name::function_of(args.file.file_name().unwrap_or_default()).map(|(name, _)| name).map_err(
-                |reason| format!("{}: its name says no function, it {reason}; --function NAME does", Shown(&args.file)),
-            )?,
-        };
+    let function = match &args.function {
+        Some(name) => FunctionName::new(name).map_err(|error| format!("--function {}", reason(&error)))?,
+        None => {
+            name::function_of(args.file.file_name().unwrap_or_default()).map(|(name, _)| name).map_err(|reason| {
+                format!("{}: its name says no function, it {reason}; --function NAME does", DisplayPath(&args.file))
+            })?
+        }
+    };
     let mut settings =
         config.functions.get(function.as_str()).map(|function| function.settings.0.clone()).unwrap_or_default();
     for text in &args.settings {
         let (name, value) = setting(text)?;
         settings.insert(name, value);
     }
-    Ok(Order {
+    Ok(CallRequest {
         function,
         prefix: args.prefix.clone().unwrap_or(config.prefix),
         library: args.file.clone().into(),
@@ -109,7 +110,9 @@ fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
         [b'@', path @ ..] => {
             let path = Path::new(OsStr::from_bytes(path));
             let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-            read.map_err(|error| format!("the workload {} cannot be read: {}", Shown(path), reason_at(path, &error)))?;
+            read.map_err(|error| {
+                format!("the workload {} cannot be read: {}", DisplayPath(path), reason_at(path, &error))
+            })?;
         }
         text => bytes.extend_from_slice(text),
     }
@@ -121,60 +124,65 @@ fn stdout() -> io::Result<OwnedFd> {
 }
 
 /// How the child ended, and how far it had come.
-struct Ended {
-    end: End,
+struct CallExit {
+    end: ExitStatus,
     /// The last it said.
-    word: Option<Word>,
+    word: Option<WorkerMessage>,
     killed: bool,
 }
 
 /// Stays with the child to its end. Ctrl-C asks it to leave; the second one kills it.
-async fn accompany(program: &Program, extra: Vec<OwnedFd>) -> io::Result<Ended> {
-    let mut child = Child::start(program, ROLE, extra)?;
+async fn accompany(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
+    let mut child = HelperProcess::start(program, ROLE, extra)?;
     let (mut word, mut asked) = (None, 0);
     loop {
         match child.next().await? {
-            Seen::Said(message) => word = orders::decode(&message).ok().or(word),
-            Seen::Asked if asked == 0 => {
+            HelperView::Said(message) => word = messages::decode(&message).ok().or(word),
+            HelperView::Asked if asked == 0 => {
                 asked = 1;
                 eprintln!("gm-native: the job is asked to stop; Ctrl-C again kills it");
                 child.ask_to_leave();
             }
-            Seen::Asked => {
+            HelperView::Asked => {
                 asked = 2;
                 child.kill();
             }
-            Seen::Ended(reaped) => return Ok(Ended { end: reaped.end, word, killed: asked == 2 }),
+            HelperView::Ended(reaped) => return Ok(CallExit { end: reaped.end, word, killed: asked == 2 }),
         }
     }
 }
 
 /// Says how it ended, unless it has said so itself.
-fn conclude(file: &Path, repeat: u64, ended: &Ended, page: &PageView) -> ExitCode {
-    let seen = page.read();
-    let verdict = judge(ended.end, &seen, clock::now());
-    if let (Doing::Left, End::Exit(code @ (0 | 1))) = (seen.doing, ended.end) {
+fn conclude(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
+    let seen = scoreboard.read();
+    let exit_cause = judge(ended.end, &seen, clock::now());
+    if let (WorkerActivity::Left, ExitStatus::Exit(code @ (0 | 1))) = (seen.activity, ended.end) {
         return ExitCode::from(code as u8);
     }
     let number = seen.job.as_ref().filter(|_| repeat > 1).map(|job| job.number);
-    let place = place(&verdict, seen.doing, ended.word.as_ref(), number);
+    let place = place(&exit_cause, seen.activity, ended.word.as_ref(), number);
     let by_us = if ended.killed { ", as you asked" } else { "" };
-    fail(&format!("{}: {} {place}{by_us}", Shown(file), ended.end), 1)
+    fail(&format!("{}: {} {place}{by_us}", DisplayPath(file), ended.end), 1)
 }
 
 /// Where in its life the child was.
-fn place(verdict: &Verdict, doing: Doing, word: Option<&Word>, number: Option<u64>) -> String {
-    match (verdict, doing, word) {
-        (Verdict::InJob(JobInHand { ran, .. }), ..) => {
+fn place(
+    exit_cause: &ExitCause,
+    activity: WorkerActivity,
+    word: Option<&WorkerMessage>,
+    number: Option<u64>,
+) -> String {
+    match (exit_cause, activity, word) {
+        (ExitCause::InJob(JobInHand { ran, .. }), ..) => {
             let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
             format!("in {which}, after {}", latency::short(*ran))
         }
-        (_, Doing::Running | Doing::Answering, _) => "in the job; its page was overwritten".into(),
-        (_, Doing::Leaving | Doing::Left, _) => "in its destructors".into(),
-        (_, Doing::Idle, _) => "between two jobs".into(),
-        (_, Doing::Starting, Some(Word::Making { .. })) => "in its new()".into(),
-        (_, Doing::Starting, Some(Word::Loading { .. })) => "while it was loaded".into(),
-        (_, Doing::Starting, _) => "before it was loaded".into(),
+        (_, WorkerActivity::Running | WorkerActivity::Answering, _) => "in the job; its page was overwritten".into(),
+        (_, WorkerActivity::Leaving | WorkerActivity::Left, _) => "in its destructors".into(),
+        (_, WorkerActivity::Idle, _) => "between two jobs".into(),
+        (_, WorkerActivity::Starting, Some(WorkerMessage::Making { .. })) => "in its new()".into(),
+        (_, WorkerActivity::Starting, Some(WorkerMessage::Loading { .. })) => "while it was loaded".into(),
+        (_, WorkerActivity::Starting, _) => "before it was loaded".into(),
     }
 }
 
@@ -224,19 +232,19 @@ mod tests {
             ran: Duration::from_millis(12),
             half_sent: false,
         };
-        let in_job = Verdict::InJob(lost);
-        let (loading, making) = (Word::Loading { function: 0 }, Word::Making { function: 0 });
-        for (verdict, doing, word, number, expected) in [
-            (&in_job, Doing::Running, Some(&making), None, "in the job, after 12.0 ms"),
-            (&in_job, Doing::Running, Some(&making), Some(7), "in job 7, after 12.0 ms"),
-            (&Verdict::Unknown, Doing::Running, None, None, "in the job; its page was overwritten"),
-            (&Verdict::OutsideJob, Doing::Starting, None, None, "before it was loaded"),
-            (&Verdict::OutsideJob, Doing::Starting, Some(&loading), None, "while it was loaded"),
-            (&Verdict::OutsideJob, Doing::Starting, Some(&making), None, "in its new()"),
-            (&Verdict::OutsideJob, Doing::Idle, Some(&making), None, "between two jobs"),
-            (&Verdict::OutsideJob, Doing::Leaving, Some(&making), None, "in its destructors"),
+        let in_job = ExitCause::InJob(lost);
+        let (loading, making) = (WorkerMessage::Loading { function: 0 }, WorkerMessage::Making { function: 0 });
+        for (exit_cause, activity, word, number, expected) in [
+            (&in_job, WorkerActivity::Running, Some(&making), None, "in the job, after 12.0 ms"),
+            (&in_job, WorkerActivity::Running, Some(&making), Some(7), "in job 7, after 12.0 ms"),
+            (&ExitCause::Unknown, WorkerActivity::Running, None, None, "in the job; its page was overwritten"),
+            (&ExitCause::OutsideJob, WorkerActivity::Starting, None, None, "before it was loaded"),
+            (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&loading), None, "while it was loaded"),
+            (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&making), None, "in its new()"),
+            (&ExitCause::OutsideJob, WorkerActivity::Idle, Some(&making), None, "between two jobs"),
+            (&ExitCause::OutsideJob, WorkerActivity::Leaving, Some(&making), None, "in its destructors"),
         ] {
-            assert_eq!(place(verdict, doing, word, number), expected);
+            assert_eq!(place(exit_cause, activity, word, number), expected);
         }
     }
 }

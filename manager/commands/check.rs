@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{Child, Seen, runtime};
+use super::child::{HelperProcess, HelperView, runtime};
 use super::configuration;
-use super::output::{Format, Printed, fail, print};
+use super::output::{OutputFormat, Printed, fail, print};
 use crate::cli::{CheckArgs, Cli};
 use crate::config::Config;
-use crate::plugins::inquiry::{Inquiry, nonce};
+use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::{self, FunctionName};
 use crate::plugins::probe::ROLE;
-use crate::plugins::refusal::Refusal;
-use crate::plugins::report::{Found, ProbeOrder, encode};
-use crate::plugins::text::Shown;
+use crate::plugins::probe_session::{ProbeSession, nonce};
+use crate::plugins::rejection::Rejection;
+use crate::plugins::report::{LoadableLibrary, ProbeRequest, encode};
 use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::Program;
@@ -26,7 +26,7 @@ use crate::system::spawn::Program;
 mod report;
 
 /// Checks the files, and prints what each is as soon as that is known. Exit code 0 where all can be used, else 1.
-pub fn check(cli: &Cli, args: &CheckArgs, format: Format) -> ExitCode {
+pub fn check(cli: &Cli, args: &CheckArgs, format: OutputFormat) -> ExitCode {
     let config = match configuration::load(cli) {
         Ok((config, _)) => config,
         Err(text) => return fail(&text, 2),
@@ -47,7 +47,7 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: Format) -> ExitCode {
     for file in &args.files {
         let checked = match runtime.block_on(checker.look(file, function.as_ref())) {
             Ok(checked) => checked,
-            Err(error) => return fail(&format!("{}: not looked at: {}", Shown(file), reason(&error)), 1),
+            Err(error) => return fail(&format!("{}: not looked at: {}", DisplayPath(file), reason(&error)), 1),
         };
         code |= u8::from(checked.is_err());
         match print(&report::render(file, &checked, format)) {
@@ -60,17 +60,17 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: Format) -> ExitCode {
 }
 
 /// A usable library and the function it serves; or why it is not, as what follows the file's path.
-type Checked = Result<(FunctionName, Found), Reason>;
+type Checked = Result<(FunctionName, LoadableLibrary), UnusableFile>;
 
 /// Why a file cannot be used.
-struct Reason {
+struct UnusableFile {
     sentence: String,
     detail: Option<String>,
 }
 
-impl From<&Refusal> for Reason {
-    fn from(refusal: &Refusal) -> Self {
-        Self { sentence: refusal.to_string(), detail: refusal.detail().map(Into::into) }
+impl From<&Rejection> for UnusableFile {
+    fn from(rejection: &Rejection) -> Self {
+        Self { sentence: rejection.to_string(), detail: rejection.detail().map(Into::into) }
     }
 }
 
@@ -85,7 +85,7 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Looks at one file. An error is not about the file.
     async fn look(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
-        let wrong = |sentence: String| Ok(Err(Reason { sentence, detail: None }));
+        let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
         if let Err(error) = std::fs::metadata(file) {
             return wrong(format!("cannot be opened: {}", reason_at(file, &error)));
         }
@@ -100,7 +100,7 @@ impl Checker<'_> {
         let place = self.scratch.0.join("probe");
         std::fs::create_dir(&place)?;
         let copy = place.join("copy");
-        let order = ProbeOrder {
+        let order = ProbeRequest {
             nonce: nonce(),
             candidate: file.into(),
             function: function.clone(),
@@ -108,34 +108,38 @@ impl Checker<'_> {
             copy_to: copy,
             max_size: self.config.max_plugin_size,
             // Who owns a build directory says nothing about who will own worker_dir.
-            trust: None,
+            file_policy: None,
         };
         let checked = probe(self.program, order, self.config.probe_timeout).await;
         // What a refusal left is gone already, and the directory goes in the end.
         let _ = std::fs::remove_dir_all(place);
-        Ok(checked?.map(|found| (function, found)).map_err(|refusal| Reason::from(&refusal)))
+        Ok(checked?.map(|found| (function, found)).map_err(|rejection| UnusableFile::from(&rejection)))
     }
 }
 
 /// Runs one probe to its end.
-async fn probe(program: &Program, order: ProbeOrder, patience: Duration) -> io::Result<Result<Found, Refusal>> {
+async fn probe(
+    program: &Program,
+    order: ProbeRequest,
+    patience: Duration,
+) -> io::Result<Result<LoadableLibrary, Rejection>> {
     let order_bytes = encode(&order).map_err(io::Error::other)?;
-    let mut inquiry = Inquiry::new(order, patience);
-    let mut child = Child::start(program, ROLE, Vec::new())?;
+    let mut probe_session = ProbeSession::new(order, patience);
+    let mut child = HelperProcess::start(program, ROLE, Vec::new())?;
     child.tell(&order_bytes)?;
     let deadline = Instant::from(clock::after(patience));
     loop {
         let enough = tokio::select! {
             seen = child.next() => match seen? {
-                Seen::Said(message) => inquiry.said(&message),
-                Seen::Asked => {
+                HelperView::Said(message) => probe_session.said(&message),
+                HelperView::Asked => {
                     child.kill();
                     return Err(io::Error::other("interrupted"));
                 }
-                Seen::Ended(reaped) => return Ok(inquiry.judge(reaped.end)),
+                HelperView::Ended(reaped) => return Ok(probe_session.judge(reaped.end)),
             },
-            () = sleep_until(deadline), if !inquiry.is_over() => {
-                inquiry.times_out();
+            () = sleep_until(deadline), if !probe_session.is_over() => {
+                probe_session.times_out();
                 true
             }
         };

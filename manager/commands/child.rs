@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::yield_now;
 
-use crate::system::channel::{self, Channel, MAX_MESSAGE, Received};
-use crate::system::ears::{ChildId, Ear, Ears};
+use crate::system::channel::{self, Channel, ChannelRead, MAX_MESSAGE};
+use crate::system::child_poller::{ChildFd, ChildId, ChildPoller};
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn::{self, Program};
 
@@ -22,21 +22,21 @@ const TURN: usize = 64;
 const LAST_MESSAGES: usize = 1024;
 
 /// A child that was started.
-pub struct Child {
+pub struct HelperProcess {
     pid: Pid,
     channel: Channel,
-    ears: Ears,
+    ears: ChildPoller,
     ended: Signal,
     interrupted: Signal,
     terminated: Signal,
     quit: Signal,
     buffer: Vec<u8>,
-    seen: VecDeque<Seen>,
+    seen: VecDeque<HelperView>,
 }
 
 /// What its company sees.
 #[derive(Debug)]
-pub enum Seen {
+pub enum HelperView {
     /// It says something.
     Said(Vec<u8>),
     /// The user wants an end: Ctrl-C, TERM, or QUIT.
@@ -45,7 +45,7 @@ pub enum Seen {
     Ended(Reaped),
 }
 
-impl Child {
+impl HelperProcess {
     /// Starts this program in another role. What the child prints, on standard output too, goes to this process's
     /// standard error. To be called inside a runtime, by the main thread.
     ///
@@ -57,11 +57,16 @@ impl Child {
             [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);
         let (ended, interrupted, terminated, quit) = (ended?, interrupted?, terminated?, quit?);
         let (ours, theirs) = channel::pair()?;
-        let ears = Ears::new()?;
-        ears.listen(&ours, ChildId(0), Ear::Channel)?;
+        let ears = ChildPoller::new()?;
+        ears.listen(&ours, ChildId(0), ChildFd::Channel)?;
         let output = || io::stderr().as_fd().try_clone_to_owned();
-        let child =
-            spawn::Child { role, channel: theirs.into_fd(), extra, output: (output()?, output()?), outlives_us: false };
+        let child = spawn::ChildCommand {
+            role,
+            channel: theirs.into_fd(),
+            extra,
+            output: (output()?, output()?),
+            outlives_us: false,
+        };
         let pid = program.spawn(child)?;
         let (buffer, seen) = (vec![0; MAX_MESSAGE], VecDeque::new());
         Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, quit, buffer, seen })
@@ -79,7 +84,7 @@ impl Child {
     ///
     /// # Errors
     /// The system's; none is known to happen.
-    pub async fn next(&mut self) -> io::Result<Seen> {
+    pub async fn next(&mut self) -> io::Result<HelperView> {
         loop {
             if let Some(seen) = self.seen.pop_front() {
                 return Ok(seen);
@@ -87,9 +92,9 @@ impl Child {
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => self.reap(),
-                _ = self.interrupted.recv() => return Ok(Seen::Asked),
-                _ = self.terminated.recv() => return Ok(Seen::Asked),
-                _ = self.quit.recv() => return Ok(Seen::Asked),
+                _ = self.interrupted.recv() => return Ok(HelperView::Asked),
+                _ = self.terminated.recv() => return Ok(HelperView::Asked),
+                _ = self.quit.recv() => return Ok(HelperView::Asked),
                 () = poll_fn(|context| self.ears.poll(context)) => {
                     // A real one: a child that goes on and on must not keep signals and timers from their turn.
                     yield_now().await;
@@ -116,10 +121,12 @@ impl Child {
     fn hear(&mut self, most: usize) {
         for _ in 0..most {
             match self.channel.try_receive(&mut self.buffer) {
-                Ok(Received::Message(length, _)) => self.seen.push_back(Seen::Said(self.buffer[..length].to_vec())),
-                Ok(Received::Nothing) => return,
+                Ok(ChannelRead::Message(length, _)) => {
+                    self.seen.push_back(HelperView::Said(self.buffer[..length].to_vec()))
+                }
+                Ok(ChannelRead::Nothing) => return,
                 // The end of what it says is not its end.
-                Ok(Received::Closed) | Err(_) => return self.ears.forget(&self.channel),
+                Ok(ChannelRead::Closed) | Err(_) => return self.ears.forget(&self.channel),
             }
         }
     }
@@ -130,7 +137,7 @@ impl Child {
                 self.kill();
                 self.channel.take_no_more();
                 self.hear(LAST_MESSAGES);
-                self.seen.push_back(Seen::Ended(reaped));
+                self.seen.push_back(HelperView::Ended(reaped));
             }
         }
     }

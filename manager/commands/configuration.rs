@@ -8,9 +8,9 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 
-use super::sibling::Sibling;
+use super::sibling::ParallelManager;
 use crate::cli::Cli;
-use crate::config::{self, Config, Identity, Overrides, Source};
+use crate::config::{self, Config, ConfigFile, InstanceIdentity, Overrides};
 use crate::system::errors::{reason, reason_at};
 
 /// A configuration file is at most this long: it is read whole.
@@ -18,15 +18,15 @@ const LONGEST: u64 = 16 << 20;
 
 /// Where a configuration comes from: what it takes to read it again, from whatever working directory.
 #[derive(Clone)]
-pub struct Origin {
+pub struct ConfigSource {
     path: Option<PathBuf>,
     overrides: Overrides,
     here: PathBuf,
     /// Found once: read again as another user, or with other worker directories, it would be another manager's.
-    found: Option<(Identity, Option<PathBuf>)>,
+    found: Option<(InstanceIdentity, Option<PathBuf>)>,
 }
 
-impl Origin {
+impl ConfigSource {
     /// The file's path, whatever the working directory is.
     pub fn file(&self) -> Option<PathBuf> {
         self.path.as_ref().map(|path| absolute(&self.here, path))
@@ -44,13 +44,13 @@ impl Origin {
 /// What was read.
 pub struct Configuration {
     /// Where from.
-    pub origin: Origin,
+    pub origin: ConfigSource,
     /// Checked, with absolute paths.
     pub config: Config,
     /// What somebody probably did not mean, one sentence each.
     pub warnings: Vec<String>,
     /// What tells the manager from others.
-    pub identity: Identity,
+    pub identity: InstanceIdentity,
     /// Where its state is.
     pub state_dir: PathBuf,
     /// Whether that place is this manager's own by its name, and nobody has named another.
@@ -84,9 +84,9 @@ pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
     let origin = origin(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())?;
     let path = origin.path.as_deref();
     let bytes = path.map(read_file).transpose()?;
-    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
+    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
     let (config, errors) = config::load_what_is_right(source, &origin.overrides, &environment);
-    if errors.0.iter().any(|error| matches!(error.origin, config::Origin::Option(_))) {
+    if errors.0.iter().any(|error| matches!(error.origin, config::ValueOrigin::Option(_))) {
         return Err(errors.to_string());
     }
     let warnings = errors.0.iter().map(ToString::to_string).collect();
@@ -103,19 +103,19 @@ pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
 
 impl Configuration {
     /// A manager that runs with this configuration under another name.
-    pub fn sibling(&self) -> Option<Sibling> {
-        self.usual_place.then(|| Sibling::find(&self.state_dir, &self.identity)).flatten()
+    pub fn sibling(&self) -> Option<ParallelManager> {
+        self.usual_place.then(|| ParallelManager::find(&self.state_dir, &self.identity)).flatten()
     }
 }
 
-fn origin(path: Option<&Path>, overrides: &Overrides) -> Result<Origin, String> {
+fn origin(path: Option<&Path>, overrides: &Overrides) -> Result<ConfigSource, String> {
     let here = working_directory().map_err(|error| {
         format!("the working directory cannot be found: {}; change to one that exists", reason(&error))
     })?;
-    Ok(Origin { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
+    Ok(ConfigSource { path: path.map(Path::to_owned), overrides: overrides.clone(), here, found: None })
 }
 
-fn read_from(origin: Origin) -> Result<Configuration, String> {
+fn read_from(origin: ConfigSource) -> Result<Configuration, String> {
     let (config, warnings) = load_with(origin.path.as_deref(), &origin.overrides)?;
     located(origin, config, warnings)
 }
@@ -153,16 +153,18 @@ pub(super) fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 /// Makes paths absolute, and says what the manager is called and where its state and socket are.
-fn located(mut origin: Origin, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
+fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
     config.resolve_paths(|path| absolute(&origin.here, path));
     let (identity, usual) = origin.found.take().unwrap_or_else(|| {
-        let identity = origin.file().map_or_else(|| Identity::WorkerDirs(config.worker_dirs.clone()), Identity::Config);
+        let identity = origin
+            .file()
+            .map_or_else(|| InstanceIdentity::WorkerDirs(config.worker_dirs.clone()), InstanceIdentity::Config);
         let usual = default_state_dir(&identity.instance());
         (identity, usual)
     });
-    let homeless = "there is no place for the state: HOME is not set; set it, or give --state-dir DIR";
+    let awaiting_storage = "there is no place for the state: HOME is not set; set it, or give --state-dir DIR";
     let usual_place = config.state_dir.is_none();
-    let state_dir = config.state_dir.clone().or_else(|| usual.clone()).ok_or(homeless)?;
+    let state_dir = config.state_dir.clone().or_else(|| usual.clone()).ok_or(awaiting_storage)?;
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
@@ -180,7 +182,7 @@ pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
 
 fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<String>), String> {
     let bytes = path.map(read_file).transpose()?;
-    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| Source { path, bytes });
+    let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
     let (config, warnings) = config::load(source, overrides, &environment).map_err(|errors| errors.to_string())?;
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }

@@ -29,11 +29,11 @@ use super::configuration::{self, Configuration};
 use super::output::fail;
 use crate::cli::{Cli, DevArgs};
 use crate::config::DEFAULT_PORT;
-use crate::jobserver::{Options, Server};
-use crate::logging::{Logger, Target};
-use build::{Crate, Place};
+use crate::jobserver::{Server, ServerOptions};
+use crate::logging::{LogDestination, Logger};
+use build::{Crate, InstallDirectory};
 use options::Setting;
-use session::Session;
+use session::DevSession;
 
 use crate::system::errors::reason;
 pub use manager::{ROLE, main};
@@ -42,7 +42,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 /// Why it does not start: the exit code, and what to say.
-type Refusal = (u8, String);
+type DevError = (u8, String);
 
 /// Serves until it is told to stop. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line or
 /// configuration.
@@ -54,15 +54,15 @@ pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
 }
 
 /// Everything that is open before the loop begins.
-struct Prepared {
-    session: Session,
+struct DevSetup {
+    session: DevSession,
     server: Option<Server>,
     notices: mpsc::UnboundedReceiver<String>,
     /// Removed at the end, with all that is in it.
     _home: TempDir,
 }
 
-fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
+fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
     let crates = crates.map_err(|text| (USAGE, text))?;
     let home = home()
@@ -88,15 +88,15 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<Prepared, Refusal> {
     settings.extend(added);
     let Configuration { config, state_dir, control, .. } = read(&settings)?;
     let mut logger = Logger::early();
-    logger.open(&Target::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
+    logger.open(&LogDestination::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
     let (told, notices) = mpsc::unbounded_channel();
     let server = server.map(|server| server.with_notices(move |text| drop(told.send(text.to_owned()))));
     let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
     let greeting = greeting(server.as_ref(), &servers.join(","), &state_dir, &control);
-    let manager = manager::Start { file, settings };
-    let place = Place { worker_dir, own: home.path().to_owned() };
-    let session = Session::new(logger, manager, crates, place, args.release);
-    let mut prepared = Prepared { session, server, notices, _home: home };
+    let manager = manager::ManagerOptions { file, settings };
+    let place = InstallDirectory { worker_dir, own: home.path().to_owned() };
+    let session = DevSession::new(logger, manager, crates, place, args.release);
+    let mut prepared = DevSetup { session, server, notices, _home: home };
     prepared.session.say(&greeting);
     Ok(prepared)
 }
@@ -109,7 +109,7 @@ fn home() -> std::io::Result<TempDir> {
 
 /// The embedded job server: on the usual port if nobody has it, so that clients need not be told.
 fn bind(port: Option<u16>) -> Result<Server, String> {
-    let at = |port| Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Options::default());
+    let at = |port| Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ServerOptions::default());
     let bound = match port {
         Some(port) => at(port),
         None => at(DEFAULT_PORT).or_else(|error| match error.kind() {
@@ -136,8 +136,8 @@ fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &
 }
 
 /// The loop, on the main thread: a manager's death signal follows the thread that started it.
-fn serve(prepared: Prepared) -> Result<u8, Refusal> {
-    let Prepared { mut session, server, notices, _home } = prepared;
+fn serve(prepared: DevSetup) -> Result<u8, DevError> {
+    let DevSetup { mut session, server, notices, _home } = prepared;
     let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {}", reason(&error)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {

@@ -5,22 +5,22 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use super::output::{Format, Printed, fail, fail_of, print};
-use crate::control::{Client, ClientError, DEADLINE, EventLine, Events};
+use super::output::{OutputFormat, Printed, fail, fail_of, print};
+use crate::control::{ClientError, ControlClient, DEADLINE, EventLine, Events};
 use crate::logging::escape;
 use crate::system::errors::reason;
 
 /// Prints the latest events that the manager at this control socket has kept, oldest first.
-pub fn latest(path: &Path, format: Format) -> ExitCode {
-    show(Client::connect(path, DEADLINE).and_then(Client::latest_events), format)
+pub fn latest(path: &Path, format: OutputFormat) -> ExitCode {
+    show(ControlClient::connect(path, DEADLINE).and_then(ControlClient::latest_events), format)
 }
 
 /// Prints events as they happen, until the manager ends or nobody reads any more.
-pub fn follow(path: &Path, format: Format) -> ExitCode {
-    show(Client::connect(path, DEADLINE).and_then(Client::follow_events), format)
+pub fn follow(path: &Path, format: OutputFormat) -> ExitCode {
+    show(ControlClient::connect(path, DEADLINE).and_then(ControlClient::follow_events), format)
 }
 
-fn show(events: Result<Events, ClientError>, format: Format) -> ExitCode {
+fn show(events: Result<Events, ClientError>, format: OutputFormat) -> ExitCode {
     let events = match events {
         Ok(events) => events,
         Err(error) => return fail_of(&error),
@@ -40,13 +40,13 @@ fn show(events: Result<Events, ClientError>, format: Format) -> ExitCode {
 }
 
 /// An event as a line: as the log has it, or as the JSON object it came as.
-fn render(event: &EventLine<Map<String, Value>>, format: Format) -> String {
+fn render(event: &EventLine<Map<String, Value>>, format: OutputFormat) -> String {
     match format {
-        Format::Text => {
+        OutputFormat::Text => {
             let EventLine { time, level, pid, text, .. } = event;
             format!("[{}] {pid:>5} {:<6} {}\n", escape(time), escape(level), escape(text))
         }
-        Format::Json => format!("{}\n", serde_json::to_string(event).unwrap_or_default()),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string(event).unwrap_or_default()),
     }
 }
 
@@ -69,14 +69,14 @@ mod tests {
 
     #[test]
     fn text_is_the_line_of_the_log() {
-        assert_eq!(render(&event(), Format::Text), "[2026-11-24 12:00:00.123456]  1234 PROC   worker ready\n");
+        assert_eq!(render(&event(), OutputFormat::Text), "[2026-11-24 12:00:00.123456]  1234 PROC   worker ready\n");
         let forged = EventLine { text: "a\nb\x1b[2J".into(), ..event() };
-        assert!(render(&forged, Format::Text).ends_with("PROC   a\\nb\\x1b[2J\n"));
+        assert!(render(&forged, OutputFormat::Text).ends_with("PROC   a\\nb\\x1b[2J\n"));
     }
 
     #[test]
     fn json_is_one_object_a_line() {
-        let line = render(&event(), Format::Json);
+        let line = render(&event(), OutputFormat::Json);
         assert_eq!(
             line,
             "{\"time\":\"2026-11-24 12:00:00.123456\",\"level\":\"PROC\",\"pid\":1234,\"text\":\"worker ready\",\

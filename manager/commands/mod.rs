@@ -26,7 +26,7 @@ use crate::plugins::probe;
 use crate::supervisor::{guardian, resolve};
 use crate::system::tunables;
 use crate::worker;
-use output::Format;
+use output::OutputFormat;
 
 /// Takes over where the program was started by a manager, as one of its children; such a child never comes back.
 pub fn be_a_child(first_argument: Option<&OsStr>) {
@@ -47,7 +47,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     // Whoever started us may have blocked signals: we would hear neither of a child's end nor of our own, and what we
     // start would inherit that. Every signal there is can be unblocked.
     let _ = SigSet::all().thread_unblock();
-    let format = |json| if json { Format::Json } else { Format::Text };
+    let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
         None => run::run(cli),
         Some(Command::Status(args)) => with_manager(cli, |control| match args.check {

@@ -12,7 +12,7 @@ mod files;
 mod name;
 
 use crate::system::errors::reason;
-use files::{Api, Kind, Place, files};
+use files::{ApiSource, CrateKind, CrateLocation, files};
 
 /// Makes the crate in a new directory of its name. Exit code 2 for a name that cannot be one, 1 where the directory is
 /// there or cannot be written.
@@ -21,7 +21,7 @@ pub fn new(args: &NewArgs) -> ExitCode {
     if let Err(text) = name::check(name) {
         return fail(&text, 2);
     }
-    let kind = Kind { object: args.object, json: args.json };
+    let kind = CrateKind { object: args.object, json: args.json };
     let here = std::env::current_dir().unwrap_or_default();
     match make(Path::new(name), &files(name, kind, &api(), place(&here))) {
         Ok(()) => finish(&format!("made {name}: cd {name} && cargo test; the rest is in its README.md\n"), 0),
@@ -30,21 +30,21 @@ pub fn new(args: &NewArgs) -> ExitCode {
 }
 
 /// The source tree this program was built from, while it is there: nothing fits better. Else the repository.
-fn api() -> Api {
+fn api() -> ApiSource {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin-api");
     match built_from.to_str().filter(|_| built_from.join("Cargo.toml").is_file()) {
-        Some(path) => Api::Path(path.into()),
-        None => Api::Git(env!("CARGO_PKG_REPOSITORY")),
+        Some(path) => ApiSource::Path(path.into()),
+        None => ApiSource::Git(env!("CARGO_PKG_REPOSITORY")),
     }
 }
 
 /// Whether a directory is part of somebody's workspace.
-fn place(dir: &Path) -> Place {
+fn place(dir: &Path) -> CrateLocation {
     let is_workspace = |dir: &Path| {
         let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
         manifest.lines().any(|line| line.trim_start().starts_with("[workspace"))
     };
-    if dir.ancestors().any(is_workspace) { Place::BelowWorkspace } else { Place::Alone }
+    if dir.ancestors().any(is_workspace) { CrateLocation::BelowWorkspace } else { CrateLocation::Alone }
 }
 
 fn make(dir: &Path, files: &[(&str, String)]) -> Result<(), String> {
@@ -80,10 +80,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
-        assert_eq!(place(&below), Place::Alone);
+        assert_eq!(place(&below), CrateLocation::Alone);
         fs::write(dir.path().join("a/Cargo.toml"), "[package]\n").unwrap();
-        assert_eq!(place(&below), Place::Alone);
+        assert_eq!(place(&below), CrateLocation::Alone);
         fs::write(dir.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
-        assert_eq!(place(&below), Place::BelowWorkspace);
+        assert_eq!(place(&below), CrateLocation::BelowWorkspace);
     }
 }

@@ -8,7 +8,7 @@ use crate::system::errors::reason;
 
 /// How a command prints what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people. May change with any version.
     Text,
     /// For programs: JSON, whose fields keep their meaning.

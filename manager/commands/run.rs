@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::configuration::{self, Configuration};
-use super::start::{Prepared, prepare};
+use super::start::{PreparedManager, prepare};
 use crate::cli::Cli;
-use crate::config::{Config, Finding};
+use crate::config::{Config, Diagnostic};
 use crate::plan::plan;
 use crate::plugins::scan;
 use crate::supervisor::Manager;
-use crate::system::daemonize::{Announce, close_inherited, daemonize, keep_own_rights};
+use crate::system::daemonize::{StartReport, close_inherited, daemonize, keep_own_rights};
 use crate::system::errors::{dangling, reason, reason_at, shown};
 use crate::system::privileges::RunUser;
-use crate::system::service::Service;
+use crate::system::service::ServiceManager;
 
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -60,8 +60,8 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
     }
     keep_own_rights();
     // Before there is a thread or a child, and by the process that the service manager has started.
-    let service = Service::from_env();
-    let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(Announce::foreground())) {
+    let service = ServiceManager::from_env();
+    let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(StartReport::foreground())) {
         Ok(announce) => announce,
         Err(error) => {
             eprintln!("gm-native: cannot run in the background: {}", reason(&error));
@@ -147,7 +147,7 @@ fn missing_directory(dir: &Path) -> String {
 
 /// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
 pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> String {
-    Finding { origin: config.origins.of(None, key), text: problem.to_string() }.to_string()
+    Diagnostic { origin: config.origins.of(None, key), text: problem.to_string() }.to_string()
 }
 
 /// `-Z`: the effective configuration and the plan, nothing started.
@@ -169,7 +169,7 @@ fn dump(configuration: &Configuration) -> ExitCode {
 }
 
 /// The loop, on the main thread: a worker's death signal follows the thread that started it.
-fn serve(prepared: Prepared, announce: Announce) -> u8 {
+fn serve(prepared: PreparedManager, announce: StartReport) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -4,24 +4,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::configuration::same_file;
-use crate::config::Identity;
+use crate::config::InstanceIdentity;
 use crate::logging::escape;
 use crate::system::lock::LockSeen;
 
 /// A manager that runs beside ours.
 #[derive(Debug)]
-pub struct Sibling {
+pub struct ParallelManager {
     /// Where its state is.
     pub state_dir: PathBuf,
     pid: Option<u32>,
-    identity: Identity,
+    identity: InstanceIdentity,
 }
 
-impl Sibling {
+impl ParallelManager {
     /// Finds the manager that has its state beside ours and was started with the very file that we are, or without one
     /// for the very worker directories. Where a link has been changed since, the file is what it leads to now: that is
     /// what such a manager reads next.
-    pub fn find(state_dir: &Path, identity: &Identity) -> Option<Self> {
+    pub fn find(state_dir: &Path, identity: &InstanceIdentity) -> Option<Self> {
         let beside = std::fs::read_dir(state_dir.parent()?).ok()?;
         beside.flatten().find_map(|entry| {
             let dir = entry.path();
@@ -29,7 +29,7 @@ impl Sibling {
                 return None;
             }
             let lock = LockSeen::look(&dir)?;
-            let theirs = Identity::recorded(&lock.record, &entry.file_name())?;
+            let theirs = InstanceIdentity::recorded(&lock.record, &entry.file_name())?;
             (same(&theirs, identity) && lock.is_held()).then_some(Self {
                 state_dir: dir,
                 pid: lock.pid,
@@ -42,8 +42,8 @@ impl Sibling {
     pub fn refusal(&self) -> String {
         let who = self.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
         let what = match &self.identity {
-            Identity::Config(path) => format!("with the same configuration, as {}", shown(path)),
-            Identity::WorkerDirs(dirs) => {
+            InstanceIdentity::Config(path) => format!("with the same configuration, as {}", shown(path)),
+            InstanceIdentity::WorkerDirs(dirs) => {
                 let dirs: Vec<String> = dirs.iter().map(|dir| shown(dir)).collect();
                 format!("for the same worker directories, as {}", dirs.join(", "))
             }
@@ -61,10 +61,10 @@ fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes()).into_owned()
 }
 
-fn same(a: &Identity, b: &Identity) -> bool {
+fn same(a: &InstanceIdentity, b: &InstanceIdentity) -> bool {
     match (a, b) {
-        (Identity::Config(a), Identity::Config(b)) => same_file(a, b),
-        (Identity::WorkerDirs(a), Identity::WorkerDirs(b)) => {
+        (InstanceIdentity::Config(a), InstanceIdentity::Config(b)) => same_file(a, b),
+        (InstanceIdentity::WorkerDirs(a), InstanceIdentity::WorkerDirs(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_file(a, b))
         }
         _ => false,
@@ -99,22 +99,22 @@ mod tests {
             symlink(self.0.path().join("releases").join(release), self.0.path().join("current")).unwrap();
         }
 
-        fn config(&self, path: &str) -> Identity {
-            Identity::Config(self.0.path().join(path))
+        fn config(&self, path: &str) -> InstanceIdentity {
+            InstanceIdentity::Config(self.0.path().join(path))
         }
 
-        fn state(&self, identity: &Identity) -> PathBuf {
+        fn state(&self, identity: &InstanceIdentity) -> PathBuf {
             self.0.path().join("state").join(identity.instance())
         }
 
         /// A manager that runs.
-        fn lock(&self, identity: &Identity) -> StateLock {
+        fn lock(&self, identity: &InstanceIdentity) -> StateLock {
             fs::create_dir_all(self.state(identity)).unwrap();
             StateLock::take(&self.state(identity), &identity.record()).unwrap()
         }
 
-        fn find(&self, identity: &Identity) -> Option<Sibling> {
-            Sibling::find(&self.state(identity), identity)
+        fn find(&self, identity: &InstanceIdentity) -> Option<ParallelManager> {
+            ParallelManager::find(&self.state(identity), identity)
         }
     }
 
@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn the_same_directories_by_another_path_are_the_same_manager() {
         let scene = Scene::new();
-        let at = |names: &[&str]| Identity::WorkerDirs(names.iter().map(|name| scene.0.path().join(name)).collect());
+        let at =
+            |names: &[&str]| InstanceIdentity::WorkerDirs(names.iter().map(|name| scene.0.path().join(name)).collect());
         let _lock = scene.lock(&at(&["current", "releases/2"]));
         assert!(scene.find(&at(&["releases/1", "releases/2"])).is_some());
         for other in [&["releases/1"][..], &["releases/2", "releases/1"], &["releases/1", "releases/2", "state"]] {

@@ -7,29 +7,29 @@ use super::run::{check_directories, said_by};
 use crate::config::Config;
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
-use crate::plugins::marks::Marks;
+use crate::plugins::rejected_versions::Marks;
 use crate::plugins::store::Store;
-use crate::supervisor::effects::{Tools, log_target};
-use crate::supervisor::{Held, Reread, Setup};
-use crate::system::daemonize::Announce;
+use crate::supervisor::effects::{EffectResources, log_target};
+use crate::supervisor::{ConfigReader, HeldPaths, ManagerSetup};
+use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
 use crate::system::lock::{LockSeen, StateLock, StateLockError};
 use crate::system::pid_file::PidFile;
-use crate::system::private_dir::Refusal;
+use crate::system::private_dir::DirectoryError;
 use crate::system::privileges::RunUser;
-use crate::system::service::Service;
+use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
 use crate::system::{directory, private_dir};
 
 /// A manager that lacks only whom to tell that it serves.
-pub(super) type Prepared = Box<dyn FnOnce(Announce) -> Setup>;
+pub(super) type PreparedManager = Box<dyn FnOnce(StartReport) -> ManagerSetup>;
 
 /// Opens everything that may need root, tries what the user it is to run as needs, and drops root.
 pub(super) fn prepare(
     configuration: Configuration,
     user: Option<&RunUser>,
-    service: Service,
-) -> Result<Prepared, String> {
+    service: ServiceManager,
+) -> Result<PreparedManager, String> {
     let mut logger = Logger::early();
     open_log(&mut logger, &configuration.config, user)?;
     let pid_file = open_pid_file(&mut logger, &configuration.config, user)?;
@@ -48,16 +48,16 @@ pub(super) fn prepare(
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let tools = Tools { config, logger, feed: Feed::new(), program, store, marks };
-    let reread: Reread = Box::new(move || {
+    let tools = EffectResources { config, logger, feed: Feed::new(), program, store, marks };
+    let reread: ConfigReader = Box::new(move || {
         let read = origin.read_again()?;
         check_directories(&read.config)?;
         Ok((read.config, read.warnings))
     });
     let instance = identity.instance();
-    let held = Held { pid_file, lock };
-    Ok(Box::new(move |announce| Setup {
-        tools,
+    let held = HeldPaths { pid_file, lock };
+    Ok(Box::new(move |announce| ManagerSetup {
+        resources: tools,
         warnings,
         announce,
         service,
@@ -132,11 +132,13 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
         return Err(said_by(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }
     private_dir::state(state_dir, user).map_err(|refusal| {
-        let or = if matches!(refusal, Refusal::Failed(_) | Refusal::NoDirectory | Refusal::Link { .. }) {
-            ";"
-        } else {
-            ", or"
-        };
+        let or =
+            if matches!(refusal, DirectoryError::Failed(_) | DirectoryError::NoDirectory | DirectoryError::Link { .. })
+            {
+                ";"
+            } else {
+                ", or"
+            };
         let text =
             format!("the state directory {} {refusal}{or} name another with --state-dir DIR", state_dir.display());
         said_by(config, "state_dir", &text)

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{Format, fail_of, finish};
+use super::output::{OutputFormat, fail_of, finish};
 use super::table::Table;
-use crate::control::{Client, ClientError, DEADLINE, FunctionStatus, ManagerState, StatusReply, WorkerStatus};
+use crate::control::{ClientError, ControlClient, DEADLINE, FunctionStatus, ManagerState, StatusReply, WorkerStatus};
 use crate::logging::escape;
 
 /// Prints the status of the manager at this control socket.
-pub fn show(path: &Path, format: Format) -> ExitCode {
+pub fn show(path: &Path, format: OutputFormat) -> ExitCode {
     match ask(path) {
         Ok(status) => finish(&render(&status, format), 0),
         Err(error) => fail_of(&error),
@@ -18,22 +18,22 @@ pub fn show(path: &Path, format: Format) -> ExitCode {
 
 /// Exit code 0 when the manager runs and every function has all the workers the plan wants, else 1; prints what is
 /// missing, or with JSON the whole status.
-pub fn check(path: &Path, format: Format) -> ExitCode {
+pub fn check(path: &Path, format: OutputFormat) -> ExitCode {
     let status = match ask(path) {
         Ok(status) => status,
         Err(error) => return fail_of(&error),
     };
     let missing = missing(&status);
     let text = match format {
-        Format::Json => render(&status, format),
-        Format::Text if missing.is_empty() => format!("ok: {}\n", in_short(&status)),
-        Format::Text => missing.iter().map(|text| format!("{text}\n")).collect(),
+        OutputFormat::Json => render(&status, format),
+        OutputFormat::Text if missing.is_empty() => format!("ok: {}\n", in_short(&status)),
+        OutputFormat::Text => missing.iter().map(|text| format!("{text}\n")).collect(),
     };
     finish(&text, u8::from(!missing.is_empty()))
 }
 
 fn ask(path: &Path) -> Result<StatusReply, ClientError> {
-    Client::connect(path, DEADLINE)?.status()
+    ControlClient::connect(path, DEADLINE)?.status()
 }
 
 /// What keeps the manager from being well, a sentence each.
@@ -56,10 +56,10 @@ fn in_short(status: &StatusReply) -> String {
     format!("{} functions, {} workers", status.functions.len(), status.workers.len())
 }
 
-fn render(status: &StatusReply, format: Format) -> String {
+fn render(status: &StatusReply, format: OutputFormat) -> String {
     match format {
-        Format::Text => text(status),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(status).unwrap_or_default()),
+        OutputFormat::Text => text(status),
+        OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(status).unwrap_or_default()),
     }
 }
 

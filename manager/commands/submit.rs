@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use super::configuration;
 use super::output::{fail, finish};
 use crate::cli::{Cli, SubmitArgs};
-use crate::config::{self, HostPort, Overrides};
+use crate::config::{self, JobServerAddress, Overrides};
 use crate::gearman::ServerError;
-use crate::gearman::client::{Client, News};
+use crate::gearman::client::{Client, JobEvent};
 use crate::gearman::packet::{Priority, Submission};
 use crate::logging::escape;
 use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
-use output::Output;
+use output::JobOutput;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -38,8 +38,8 @@ const LONG: Duration = Duration::from_secs(3600);
 const MAX_PACKET: usize = u32::MAX as usize;
 
 /// A job to be done, and by whom.
-struct Order<'a> {
-    servers: Vec<HostPort>,
+struct SubmitRequest<'a> {
+    servers: Vec<JobServerAddress>,
     how: Submission,
     function: &'a [u8],
     unique: &'a [u8],
@@ -49,12 +49,12 @@ struct Order<'a> {
 }
 
 /// Why there is no result: the exit code, and a sentence.
-struct Failure {
+struct SubmitError {
     code: u8,
     text: String,
 }
 
-impl Failure {
+impl SubmitError {
     fn new(code: u8, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
@@ -62,19 +62,19 @@ impl Failure {
 
 /// Does what `gm-native submit` was asked.
 pub fn run(cli: &Cli, args: &SubmitArgs) -> ExitCode {
-    let done = Order::read(cli, args).and_then(|order| match order.how {
+    let done = SubmitRequest::read(cli, args).and_then(|order| match order.how {
         Submission::Foreground(_) => order.wait_for().map(|()| ExitCode::SUCCESS),
         _ => order.leave().map(|handle| finish(&format!("{}\n", escape(&handle)), 0)),
     });
     match done {
         Ok(code) => code,
-        Err(Failure { code, text }) => fail(&text.replace('\n', "\ngm-native: "), code),
+        Err(SubmitError { code, text }) => fail(&text.replace('\n', "\ngm-native: "), code),
     }
 }
 
-impl<'a> Order<'a> {
-    fn read(cli: &Cli, args: &'a SubmitArgs) -> Result<Self, Failure> {
-        let usage = |text: String| Failure::new(USAGE, text);
+impl<'a> SubmitRequest<'a> {
+    fn read(cli: &Cli, args: &'a SubmitArgs) -> Result<Self, SubmitError> {
+        let usage = |text: String| SubmitError::new(USAGE, text);
         let (config, _) = configuration::load(cli).map_err(usage)?;
         // A job server takes it, and nobody can serve it.
         if args.function.is_empty() {
@@ -97,21 +97,21 @@ impl<'a> Order<'a> {
     }
 
     /// Has a job done in the background: its handle.
-    fn leave(&self) -> Result<Vec<u8>, Failure> {
+    fn leave(&self) -> Result<Vec<u8>, SubmitError> {
         let mut client = self.reach()?;
         self.submit(&mut client)
     }
 
     /// Has a job done and prints what comes of it.
-    fn wait_for(&self) -> Result<(), Failure> {
-        let mut output = Output::new();
+    fn wait_for(&self) -> Result<(), SubmitError> {
+        let mut output = JobOutput::new();
         let mut client = self.reach()?;
         let job = self.submit(&mut client)?;
         let named = || format!("job {} of {}", escape(&job), escape(self.function));
         loop {
             let until = self.deadline.map_or_else(|| clock::after(LONG), |(at, _)| at);
             let event = client.next_event(until).map_err(|error| {
-                Failure::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
+                SubmitError::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
             })?;
             let news = match event {
                 Some(event) if event.handle == job => event.news,
@@ -120,14 +120,14 @@ impl<'a> Order<'a> {
                 None => continue,
             };
             let shown = match news {
-                News::Status { done, of } => output.progress(done, of),
-                News::Data(data) => output.data(&data),
-                News::Warning(text) => output.warning(&text),
-                News::Complete(data) => return output.data(&data).map_err(unwritten),
-                News::Fail => return Err(Failure::new(FAILED, format!("the {} failed", named()))),
-                News::Exception(text) => {
+                JobEvent::Status { done, of } => output.progress(done, of),
+                JobEvent::Data(data) => output.data(&data),
+                JobEvent::Warning(text) => output.warning(&text),
+                JobEvent::Complete(data) => return output.data(&data).map_err(unwritten),
+                JobEvent::Fail => return Err(SubmitError::new(FAILED, format!("the {} failed", named()))),
+                JobEvent::Exception(text) => {
                     let _ = output.warning(&text);
-                    return Err(Failure::new(FAILED, format!("the {} failed with an exception", named())));
+                    return Err(SubmitError::new(FAILED, format!("the {} failed with an exception", named())));
                 }
             };
             shown.map_err(unwritten)?;
@@ -135,7 +135,7 @@ impl<'a> Order<'a> {
     }
 
     /// A connection to the first job server that serves; of each that does not it is said why.
-    fn reach(&self) -> Result<Client, Failure> {
+    fn reach(&self) -> Result<Client, SubmitError> {
         for (index, server) in self.servers.iter().enumerate() {
             // A server that says nothing leaves the others their part of the time.
             let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
@@ -150,7 +150,7 @@ impl<'a> Order<'a> {
         }
         match self.is_over() {
             true => Err(self.too_late("no job server answered")),
-            false => Err(Failure::new(NO_SERVER, "no job server can be reached; -h HOST[:PORT] names another one")),
+            false => Err(SubmitError::new(NO_SERVER, "no job server can be reached; -h HOST[:PORT] names another one")),
         }
     }
 
@@ -168,26 +168,26 @@ impl<'a> Order<'a> {
     }
 
     /// Submits the job: its handle. It is not tried again elsewhere, since a server that broke off may have taken it.
-    fn submit(&self, client: &mut Client) -> Result<Vec<u8>, Failure> {
+    fn submit(&self, client: &mut Client) -> Result<Vec<u8>, SubmitError> {
         let late = || self.too_late("the job was not taken");
         client
             .set_timeout(self.patience(1).ok_or_else(late)?)
-            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+            .map_err(|error| SubmitError::new(FAILED, error.to_string()))?;
         client.submit(self.how, self.function, self.unique, &self.workload).map_err(|error| match error {
-            ServerError::Argument { .. } => Failure::new(USAGE, error.to_string()),
+            ServerError::Argument { .. } => SubmitError::new(USAGE, error.to_string()),
             ServerError::Deadline { .. } if self.is_over() => late(),
-            _ => Failure::new(FAILED, error.to_string()),
+            _ => SubmitError::new(FAILED, error.to_string()),
         })
     }
 
-    fn too_late(&self, what: &str) -> Failure {
+    fn too_late(&self, what: &str) -> SubmitError {
         let timeout = self.deadline.map_or(0.0, |(_, timeout)| timeout.as_secs_f64());
-        Failure::new(DEADLINE, format!("{what} within {timeout} s"))
+        SubmitError::new(DEADLINE, format!("{what} within {timeout} s"))
     }
 }
 
-fn unwritten(error: io::Error) -> Failure {
-    Failure::new(FAILED, format!("cannot write to standard output: {}", reason(&error)))
+fn unwritten(error: io::Error) -> SubmitError {
+    SubmitError::new(FAILED, format!("cannot write to standard output: {}", reason(&error)))
 }
 
 /// Read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{Format, fail_of, finish};
+use super::output::{OutputFormat, fail_of, finish};
 use super::table::Table;
 use crate::cli::{RetryArgs, RollbackArgs};
-use crate::control::{Client, ClientError, DEADLINE, VersionStatus};
+use crate::control::{ClientError, ControlClient, DEADLINE, VersionStatus};
 use crate::logging::escape;
 
 /// Prints the stored versions of the functions of the manager at this control socket.
-pub fn list(path: &Path, format: Format) -> ExitCode {
-    let versions = Client::connect(path, DEADLINE).and_then(|mut client| client.versions());
+pub fn list(path: &Path, format: OutputFormat) -> ExitCode {
+    let versions = ControlClient::connect(path, DEADLINE).and_then(|mut client| client.versions());
     match (versions, format) {
-        (Ok(versions), Format::Text) => finish(&table(&versions), 0),
-        (Ok(versions), Format::Json) => {
+        (Ok(versions), OutputFormat::Text) => finish(&table(&versions), 0),
+        (Ok(versions), OutputFormat::Json) => {
             finish(&format!("{}\n", serde_json::to_string_pretty(&versions).unwrap_or_default()), 0)
         }
         (Err(error), _) => fail_of(&error),
@@ -38,13 +38,13 @@ fn table(versions: &[VersionStatus]) -> String {
 
 /// Asks for an earlier version to be served.
 pub fn roll_back(path: &Path, args: &RollbackArgs) -> ExitCode {
-    say(Client::connect(path, DEADLINE)
+    say(ControlClient::connect(path, DEADLINE)
         .and_then(|mut client| client.roll_back(args.function.clone(), args.hash.clone())))
 }
 
 /// Asks for a version that was given up to be tried again.
 pub fn retry(path: &Path, args: &RetryArgs) -> ExitCode {
-    say(Client::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
+    say(ControlClient::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
 }
 
 fn say(answer: Result<String, ClientError>) -> ExitCode {

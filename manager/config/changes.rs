@@ -14,7 +14,7 @@ use super::text::quoted;
 
 /// One key whose value is another now. Secrets are masked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct ConfigChange {
     /// The function whose section it is; `None`: the manager's.
     pub function: Option<String>,
     /// The key, a setting with its `setting.`.
@@ -27,7 +27,7 @@ pub struct Change {
     pub needs_restart: bool,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ConfigChange {
     /// `count in [Sum]: "3" is now "5"`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: &Option<String>| value.as_ref().map_or_else(|| "unset".to_owned(), |value| quoted(value));
@@ -39,7 +39,7 @@ impl fmt::Display for Change {
 
 impl Config {
     /// What is another value in `newer`, in the order of the table, the manager's section first.
-    pub fn changes(&self, newer: &Config) -> Vec<Change> {
+    pub fn changes(&self, newer: &Config) -> Vec<ConfigChange> {
         let newer = &Config { log: self.log_of(newer), ..newer.clone() };
         let mut changes = Vec::new();
         for key in KEYS {
@@ -82,7 +82,7 @@ impl Config {
     }
 }
 
-fn between(changes: &mut Vec<Change>, name: &str, before: &FunctionConfig, after: &FunctionConfig) {
+fn between(changes: &mut Vec<ConfigChange>, name: &str, before: &FunctionConfig, after: &FunctionConfig) {
     for key in KEYS {
         let Some(field) = &key.function else { continue };
         push(changes, Some(name), key.name, (field.show)(before), (field.show)(after), key.needs_restart);
@@ -93,7 +93,7 @@ fn between(changes: &mut Vec<Change>, name: &str, before: &FunctionConfig, after
         if before.settings.get(setting) != after.settings.get(setting) {
             let masked =
                 |own: &FunctionConfig| own.settings.get(setting).map(|value| shown(setting, value).into_owned());
-            changes.push(Change {
+            changes.push(ConfigChange {
                 function: Some(name.to_owned()),
                 key: format!("{SETTING}{setting}"),
                 before: masked(before),
@@ -105,7 +105,7 @@ fn between(changes: &mut Vec<Change>, name: &str, before: &FunctionConfig, after
 }
 
 fn push(
-    changes: &mut Vec<Change>,
+    changes: &mut Vec<ConfigChange>,
     function: Option<&str>,
     key: &str,
     before: Option<String>,
@@ -113,7 +113,7 @@ fn push(
     needs_restart: bool,
 ) {
     if before != after {
-        changes.push(Change {
+        changes.push(ConfigChange {
             function: function.map(str::to_owned),
             key: key.to_owned(),
             before,

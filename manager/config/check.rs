@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::choice::{LOG_TARGET, LogTarget};
-use super::error::{Findings, Origin};
+use super::error::{Diagnostics, ValueOrigin};
 use super::model::{Config, DEFAULT_LIFETIME};
 use super::text::{from_path, quoted};
 
@@ -15,37 +15,37 @@ pub const NO_STREAM: &str = "is a stream of whoever starts the manager, which on
 const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
 
 /// Checks and completes what was read.
-pub(super) fn check(config: &mut Config, findings: &mut Findings) {
-    lifetime(config, findings);
+pub(super) fn check(config: &mut Config, diagnostics: &mut Diagnostics) {
+    lifetime(config, diagnostics);
     limits(config);
-    log(config, findings);
-    dedicated(config, findings);
-    priorities(config, findings);
-    memory(config, findings);
-    files(config, findings);
+    log(config, diagnostics);
+    dedicated(config, diagnostics);
+    priorities(config, diagnostics);
+    memory(config, diagnostics);
+    files(config, diagnostics);
 
     let origin = config.origins.of(None, "host");
-    once(&mut config.hosts, "host", |host| quoted(&host.to_string()), &origin, findings);
+    once(&mut config.hosts, "host", |host| quoted(&host.to_string()), &origin, diagnostics);
     let origin = config.origins.of(None, "worker_dir");
-    once(&mut config.worker_dirs, "worker_dir", |dir| quoted(&from_path(dir)), &origin, findings);
+    once(&mut config.worker_dirs, "worker_dir", |dir| quoted(&from_path(dir)), &origin, diagnostics);
 }
 
 /// 0 is "unset" in the original, and a worker that lives no time at all would be started for ever.
-fn lifetime(config: &mut Config, findings: &mut Findings) {
+fn lifetime(config: &mut Config, diagnostics: &mut Diagnostics) {
     if config.max_worker_lifetime.is_zero() {
         config.max_worker_lifetime = DEFAULT_LIFETIME;
         let text = "max_worker_lifetime = 0 is taken as 3600, as it always was; write 87600h for no end";
-        findings.warn(config.origins.of(None, "max_worker_lifetime"), text.into());
+        diagnostics.warn(config.origins.of(None, "max_worker_lifetime"), text.into());
     }
 }
 
 /// The log would be cut at each start, and the pid not be found in it.
-fn files(config: &Config, findings: &mut Findings) {
+fn files(config: &Config, diagnostics: &mut Diagnostics) {
     if let (Some(pid), LogTarget::File(log)) = (&config.pid_file, &config.log)
         && pid == log
     {
         let text = format!("pid_file {} is the log_file, too; write another path", quoted(&from_path(pid)));
-        findings.error(config.origins.of(None, "pid_file"), text);
+        diagnostics.error(config.origins.of(None, "pid_file"), text);
     }
 }
 
@@ -56,53 +56,54 @@ fn limits(config: &mut Config) {
     config.max_memory_hard = config.max_memory_hard.filter(|bytes| *bytes != 0);
 }
 
-fn log(config: &mut Config, findings: &mut Findings) {
+fn log(config: &mut Config, diagnostics: &mut Diagnostics) {
     if config.daemon && !config.origins.is_set(None, "log_file") {
         config.log = LogTarget::Syslog;
     }
     if config.daemon && matches!(config.log, LogTarget::Stream(_)) {
         let text = format!("log_file = {} {NO_STREAM}", (LOG_TARGET.show)(&config.log));
-        findings.error(config.origins.of(None, "log_file"), text);
+        diagnostics.error(config.origins.of(None, "log_file"), text);
     }
 }
 
-fn dedicated(config: &Config, findings: &mut Findings) {
+fn dedicated(config: &Config, diagnostics: &mut Diagnostics) {
     for (name, own) in config.functions.iter().filter(|(_, own)| own.dedicated_only) {
         if own.dedicated_count.is_none() {
             let text = format!("dedicated_only in [{name}] needs a dedicated_count there; write dedicated_count = 1");
-            findings.error(config.origins.of(Some(name), "dedicated_only"), text);
+            diagnostics.error(config.origins.of(Some(name), "dedicated_only"), text);
         }
         if own.count.is_some() {
             let text = format!("count in [{name}] has no effect beside dedicated_only; write dedicated_count instead");
-            findings.warn(config.origins.of(Some(name), "count"), text);
+            diagnostics.warn(config.origins.of(Some(name), "count"), text);
         }
     }
 }
 
-fn priorities(config: &mut Config, findings: &mut Findings) {
+fn priorities(config: &mut Config, diagnostics: &mut Diagnostics) {
     for (name, own) in &mut config.functions {
         let taken = own.priority.clamp(*PRIORITIES.start(), *PRIORITIES.end());
         if taken != own.priority {
             let text = format!("priority in [{name}] is not from -5 to 5 and is taken as {taken}; write that");
-            findings.warn(config.origins.of(Some(name), "priority"), text);
+            diagnostics.warn(config.origins.of(Some(name), "priority"), text);
             own.priority = taken;
         }
     }
 }
 
 /// The soft limit replaces a worker in time only where it is below the hard one.
-fn memory(config: &Config, findings: &mut Findings) {
+fn memory(config: &Config, diagnostics: &mut Diagnostics) {
     let crossed = |soft: Option<u64>, hard: Option<u64>| soft.zip(hard).is_some_and(|(soft, hard)| soft > hard);
     const ADVICE: &str = "is less than max_memory; write a larger one, or a smaller max_memory";
     if crossed(config.max_memory, config.max_memory_hard) {
-        findings.error(config.origins.of(None, "max_memory_hard"), format!("max_memory_hard {ADVICE}"));
+        diagnostics.error(config.origins.of(None, "max_memory_hard"), format!("max_memory_hard {ADVICE}"));
         return;
     }
     for name in config.functions.keys() {
         if crossed(config.max_memory(name), config.max_memory_hard(name)) {
-            let own = |key: &str| Some(config.origins.of(Some(name), key)).filter(|origin| *origin != Origin::Default);
+            let own =
+                |key: &str| Some(config.origins.of(Some(name), key)).filter(|origin| *origin != ValueOrigin::Default);
             let origin = own("max_memory_hard").or_else(|| own("max_memory")).unwrap_or_default();
-            findings.error(origin, format!("max_memory_hard of [{name}] {ADVICE}"));
+            diagnostics.error(origin, format!("max_memory_hard of [{name}] {ADVICE}"));
         }
     }
 }
@@ -112,13 +113,13 @@ fn once<T: PartialEq + Clone>(
     items: &mut Vec<T>,
     key: &str,
     show: impl Fn(&T) -> String,
-    origin: &Origin,
-    findings: &mut Findings,
+    origin: &ValueOrigin,
+    diagnostics: &mut Diagnostics,
 ) {
     let mut kept: Vec<T> = Vec::with_capacity(items.len());
     for item in items.drain(..) {
         match kept.contains(&item) {
-            true => findings.warn(origin.clone(), twice(key, show(&item))),
+            true => diagnostics.warn(origin.clone(), twice(key, show(&item))),
             false => kept.push(item),
         }
     }

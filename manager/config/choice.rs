@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::text::{from_path, is_foreign, quoted, to_path};
-use super::value::{Form, NONE, is_unset, number};
+use super::value::{NONE, ValueForm, is_unset, number};
 
 /// Where log lines go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn stream(path: &Path) -> Option<i32> {
     }
 }
 
-pub(super) const LOG_TARGET: Form<LogTarget> = Form {
+pub(super) const LOG_TARGET: ValueForm<LogTarget> = ValueForm {
     read: |text| match text {
         "syslog" => Ok(LogTarget::Syslog),
         "stdout" => Ok(LogTarget::Stdout),
@@ -52,14 +52,14 @@ pub(super) const LOG_TARGET: Form<LogTarget> = Form {
     example: "/var/log/gm.log",
 };
 
-pub(super) const PATH: Form<PathBuf> = Form {
+pub(super) const PATH: ValueForm<PathBuf> = ValueForm {
     read: |text| if text.is_empty() { Err("the path is empty".into()) } else { Ok(to_path(text)) },
     show: |path| from_path(path),
     example: "/run/gm.pid",
 };
 
 /// Any text: the prefix, the user.
-pub(super) const TEXT: Form<String> = Form {
+pub(super) const TEXT: ValueForm<String> = ValueForm {
     read: |text| match is_foreign(text) || text.contains(char::is_control) {
         true => Err(format!("{} is not plain UTF-8", quoted(text))),
         false => Ok(text.to_owned()),
@@ -69,7 +69,7 @@ pub(super) const TEXT: Form<String> = Form {
 };
 
 /// The name of a user.
-pub(super) const USER: Form<String> = Form { example: "www-data", ..TEXT };
+pub(super) const USER: ValueForm<String> = ValueForm { example: "www-data", ..TEXT };
 
 /// How many workers more than planned a rollout may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl RolloutSurge {
     }
 }
 
-pub(super) const SURGE: Form<RolloutSurge> = Form {
+pub(super) const SURGE: ValueForm<RolloutSurge> = ValueForm {
     read: surge,
     show: |surge| match surge {
         RolloutSurge::Percent(percent) => format!("{percent}%"),
@@ -113,29 +113,29 @@ fn surge(text: &str) -> Result<RolloutSurge, String> {
 
 /// What becomes of a job whose worker died, or that ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobFate {
+pub enum LostJobPolicy {
     /// It is handed back to the job server, at most `max_attempts` times.
     Retry,
     /// Its caller is told.
     Fail,
 }
 
-pub(super) const FATE: Form<JobFate> = Form {
+pub(super) const FATE: ValueForm<LostJobPolicy> = ValueForm {
     read: |text| match text {
-        "retry" => Ok(JobFate::Retry),
-        "fail" => Ok(JobFate::Fail),
+        "retry" => Ok(LostJobPolicy::Retry),
+        "fail" => Ok(LostJobPolicy::Fail),
         _ => Err(format!("{} is neither retry nor fail", quoted(text))),
     },
-    show: |fate| match fate {
-        JobFate::Retry => "retry".into(),
-        JobFate::Fail => "fail".into(),
+    show: |disposition| match disposition {
+        LostJobPolicy::Retry => "retry".into(),
+        LostJobPolicy::Fail => "fail".into(),
     },
     example: "retry",
 };
 
 /// `ADDRESS:PORT`, or a port of the loopback address; `off` is nothing.
-pub(super) const LISTEN: Form<Option<String>> =
-    Form { read: listen, show: |address| address.clone().unwrap_or_else(|| NONE.into()), example: "9100" };
+pub(super) const LISTEN: ValueForm<Option<String>> =
+    ValueForm { read: listen, show: |address| address.clone().unwrap_or_else(|| NONE.into()), example: "9100" };
 
 fn listen(text: &str) -> Result<Option<String>, String> {
     if is_unset(text) {
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn fates_and_texts() {
-        assert_eq!((FATE.read)("retry"), Ok(JobFate::Retry));
-        assert_eq!((FATE.read)("fail"), Ok(JobFate::Fail));
+        assert_eq!((FATE.read)("retry"), Ok(LostJobPolicy::Retry));
+        assert_eq!((FATE.read)("fail"), Ok(LostJobPolicy::Fail));
         assert!((FATE.read)("Retry").is_err_and(|text| text.contains("neither retry nor fail")));
         assert!((TEXT.read)("a\u{1b}").is_err());
         assert!((PATH.read)("").is_err());

@@ -17,15 +17,15 @@ fn code(text: &str) -> String {
 }
 
 /// A default that is words has its own backquotes or none.
-fn default_of(key: &Key) -> String {
+fn default_of(key: &ConfigKey) -> String {
     let in_words = key.default.contains(' ');
     if in_words { key.default.to_owned() } else { code(key.default) }
 }
 
 fn global_keys() -> String {
     let mut table = String::from("| key | | default | meaning |\n|---|---|---|---|\n");
-    for key in KEYS.iter().filter(|key| key.scope() != Scope::Function) {
-        let marks = [(key.scope() == Scope::Both, "f"), (key.needs_restart, "r")];
+    for key in KEYS.iter().filter(|key| key.scope() != KeyScope::Function) {
+        let marks = [(key.scope() == KeyScope::Both, "f"), (key.needs_restart, "r")];
         let marks: String = marks.into_iter().filter_map(|(is, mark)| is.then_some(mark)).collect();
         let least = key.least().map(|least| format!("; at least {}", code(&least))).unwrap_or_default();
         writeln!(table, "| `{}` | {marks} | {} | {}{least} |", key.name, default_of(key), key.meaning).unwrap();
@@ -35,10 +35,10 @@ fn global_keys() -> String {
 
 fn function_keys() -> String {
     let mut table = String::from("| key | default | meaning |\n|---|---|---|\n");
-    for key in KEYS.iter().filter(|key| key.scope() == Scope::Function) {
+    for key in KEYS.iter().filter(|key| key.scope() == KeyScope::Function) {
         writeln!(table, "| `{}` | {} | {} |", key.name, default_of(key), key.meaning).unwrap();
     }
-    let both = KEYS.iter().filter(|key| key.scope() == Scope::Both).map(|key| code(key.name)).collect::<Vec<_>>();
+    let both = KEYS.iter().filter(|key| key.scope() == KeyScope::Both).map(|key| code(key.name)).collect::<Vec<_>>();
     writeln!(table, "| {} | as in `[GearmanManager]` | as there, for this function |", both.join(", ")).unwrap();
     table
 }
@@ -90,7 +90,7 @@ fn the_examples_are_right() {
     let examples: Vec<&str> = PAGE.split("```ini\n").skip(1).filter_map(|part| part.split("```").next()).collect();
     assert_eq!(examples.len(), 2);
     for example in examples {
-        let source = Source { path: Path::new("docs"), bytes: example.as_bytes() };
+        let source = ConfigFile { path: Path::new("docs"), bytes: example.as_bytes() };
         let (_, warnings) =
             load(Some(source), &Overrides::default(), &|_| None).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(warnings, [], "{example}");

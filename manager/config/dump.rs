@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::error::Origin;
+use super::error::ValueOrigin;
 use super::function::FunctionConfig;
 use super::ini::MANAGER;
 use super::keys::KEYS;
@@ -41,7 +41,7 @@ fn own_lines(text: &mut String, name: &str, own: &FunctionConfig, origins: &Orig
         let Some(field) = &key.function else { continue };
         let origin = origins.of(Some(name), key.name);
         let value = (field.show)(own)
-            .filter(|value| origin != Origin::Default || (field.show)(&unsaid).as_ref() != Some(value));
+            .filter(|value| origin != ValueOrigin::Default || (field.show)(&unsaid).as_ref() != Some(value));
         if let Some(value) = value {
             line(text, key.name, &value, &origin);
         }
@@ -52,7 +52,7 @@ fn own_lines(text: &mut String, name: &str, own: &FunctionConfig, origins: &Orig
     }
 }
 
-fn line(text: &mut String, key: &str, value: &str, origin: &Origin) {
+fn line(text: &mut String, key: &str, value: &str, origin: &ValueOrigin) {
     let assignment = format!("{key} = {}", written(value));
     let _ = writeln!(text, "{assignment:COLUMN$} ; {origin}");
 }

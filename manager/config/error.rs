@@ -9,7 +9,7 @@ const SHOWN: usize = 50;
 
 /// Where a value, an error or a warning comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Nobody set it.
     #[default]
     Default,
@@ -26,45 +26,45 @@ pub enum Origin {
     Option(&'static str),
 }
 
-impl Origin {
+impl ValueOrigin {
     /// Sorts findings: the file, its lines, the options, the rest. Options stay as they were given.
     fn place(&self) -> (u8, usize) {
         match self {
-            Origin::File(_) => (0, 0),
-            Origin::Line { line, .. } => (0, *line),
-            Origin::Option(_) => (1, 0),
-            Origin::Default => (2, 0),
+            ValueOrigin::File(_) => (0, 0),
+            ValueOrigin::Line { line, .. } => (0, *line),
+            ValueOrigin::Option(_) => (1, 0),
+            ValueOrigin::Default => (2, 0),
         }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Line { file, line } => write!(f, "{}:{line}", file.display()),
-            Origin::File(file) => write!(f, "{}", file.display()),
-            Origin::Option(option) => write!(f, "option {option}"),
+            ValueOrigin::Default => f.write_str("default"),
+            ValueOrigin::Line { file, line } => write!(f, "{}:{line}", file.display()),
+            ValueOrigin::File(file) => write!(f, "{}", file.display()),
+            ValueOrigin::Option(option) => write!(f, "option {option}"),
         }
     }
 }
 
 /// One thing that is wrong (an error) or odd (a warning): where, what, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Diagnostic {
     /// Where it is.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// What was found and what to write instead: one sentence, no value that may be a secret.
     pub text: String,
 }
 
 /// What does not stop the manager, but should be read.
-pub type Warning = Finding;
+pub type Warning = Diagnostic;
 
-impl fmt::Display for Finding {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Origin::Default => f.write_str(&self.text),
+            ValueOrigin::Default => f.write_str(&self.text),
             origin => write!(f, "{origin}: {}", self.text),
         }
     }
@@ -72,7 +72,7 @@ impl fmt::Display for Finding {
 
 /// Every error of a configuration, in the order of its lines, then of the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<Finding>);
+pub struct ConfigErrors(pub Vec<Diagnostic>);
 
 impl fmt::Display for ConfigErrors {
     /// One sentence per line, without a newline at the end.
@@ -92,24 +92,24 @@ impl std::error::Error for ConfigErrors {}
 
 /// What has been found so far: reading goes on after an error, so that all are told at once.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub errors: Vec<Finding>,
+pub(super) struct Diagnostics {
+    pub errors: Vec<Diagnostic>,
     pub warnings: Vec<Warning>,
 }
 
-impl Findings {
-    pub(super) fn error(&mut self, origin: Origin, text: String) {
-        self.errors.push(Finding { origin, text });
+impl Diagnostics {
+    pub(super) fn error(&mut self, origin: ValueOrigin, text: String) {
+        self.errors.push(Diagnostic { origin, text });
     }
 
-    pub(super) fn warn(&mut self, origin: Origin, text: String) {
-        self.warnings.push(Finding { origin, text });
+    pub(super) fn warn(&mut self, origin: ValueOrigin, text: String) {
+        self.warnings.push(Diagnostic { origin, text });
     }
 
     /// Puts both lists into the order an operator reads: the file from its top, then the options.
     pub(super) fn sort(&mut self) {
-        self.errors.sort_by_key(|finding| finding.origin.place());
-        self.warnings.sort_by_key(|finding| finding.origin.place());
+        self.errors.sort_by_key(|diagnostic| diagnostic.origin.place());
+        self.warnings.sort_by_key(|diagnostic| diagnostic.origin.place());
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn one_sentence_per_line_and_an_end() {
         let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
-        let at = |line| Finding { origin: Origin::Line { file: file.clone(), line }, text: "is wrong".into() };
+        let at = |line| Diagnostic { origin: ValueOrigin::Line { file: file.clone(), line }, text: "is wrong".into() };
         let errors = ConfigErrors((1..=SHOWN + 2).map(at).collect());
         let text = errors.to_string();
         assert_eq!(text.lines().count(), SHOWN + 1);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_finding_names_its_option() {
-        let finding = Finding { origin: Origin::Option("-D"), text: "count is wrong".into() };
-        assert_eq!(finding.to_string(), "option -D: count is wrong");
+        let diagnostic = Diagnostic { origin: ValueOrigin::Option("-D"), text: "count is wrong".into() };
+        assert_eq!(diagnostic.to_string(), "option -D: count is wrong");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::choice::{JobFate, RolloutSurge};
+use super::choice::{LostJobPolicy, RolloutSurge};
 use super::model::Config;
 use super::secret::shown;
 use super::text::encode;
@@ -32,9 +32,9 @@ pub struct FunctionConfig {
     /// Overrides the global key.
     pub canary_jobs: Option<u64>,
     /// Overrides the global key.
-    pub on_crash: Option<JobFate>,
+    pub on_crash: Option<LostJobPolicy>,
     /// Overrides the global key.
-    pub on_timeout: Option<JobFate>,
+    pub on_timeout: Option<LostJobPolicy>,
     /// Overrides the global key.
     pub max_attempts: Option<u32>,
     /// Overrides the global key.
@@ -48,21 +48,21 @@ pub struct FunctionConfig {
     /// Overrides the global key.
     pub prefetch_hold: Option<Duration>,
     /// What `setting.NAME` hands to the plugin.
-    pub settings: Settings,
+    pub settings: PluginSettings,
 }
 
 /// The settings of a plugin by name, without `setting.`. Printed with [`fmt::Debug`], secrets are masked.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings(pub BTreeMap<String, String>);
+pub struct PluginSettings(pub BTreeMap<String, String>);
 
-impl Settings {
+impl PluginSettings {
     /// The exact bytes of a setting, also where the ini was not UTF-8 (there the text has stand-ins).
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         self.0.get(name).map(|value| encode(value))
     }
 }
 
-impl Deref for Settings {
+impl Deref for PluginSettings {
     type Target = BTreeMap<String, String>;
 
     fn deref(&self) -> &Self::Target {
@@ -70,13 +70,13 @@ impl Deref for Settings {
     }
 }
 
-impl DerefMut for Settings {
+impl DerefMut for PluginSettings {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.0
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for PluginSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
     }
@@ -101,8 +101,8 @@ per_function! {
     rollout_surge: RolloutSurge,
     canary_seconds: Duration,
     canary_jobs: u64,
-    on_crash: JobFate,
-    on_timeout: JobFate,
+    on_crash: LostJobPolicy,
+    on_timeout: LostJobPolicy,
     max_attempts: u32,
     timeout_grace: Duration,
     prefetch: u32,
@@ -162,7 +162,7 @@ mod tests {
             timeout: Some(Duration::from_secs(30)),
             prefetch: Some(8),
             priority: 3,
-            on_crash: Some(JobFate::Fail),
+            on_crash: Some(LostJobPolicy::Fail),
             ..FunctionConfig::default()
         };
         let config = config(own);
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(config.timeout("g"), Some(Duration::from_secs(300)));
         assert_eq!((config.prefetch("f"), config.prefetch("g")), (8, 1));
         assert_eq!((config.priority("f"), config.priority("g")), (3, 0));
-        assert_eq!((config.on_crash("f"), config.on_crash("g")), (JobFate::Fail, JobFate::Retry));
+        assert_eq!((config.on_crash("f"), config.on_crash("g")), (LostJobPolicy::Fail, LostJobPolicy::Retry));
         assert_eq!(config.start_timeout("f"), Duration::from_secs(30));
     }
 
@@ -190,7 +190,7 @@ mod tests {
     /// H5.
     #[test]
     fn secrets_are_masked_when_printed() {
-        let settings = Settings(BTreeMap::from([
+        let settings = PluginSettings(BTreeMap::from([
             ("db_password".to_owned(), "hunter2".to_owned()),
             ("size".to_owned(), "64".to_owned()),
         ]));

@@ -6,21 +6,21 @@ use std::net::Ipv6Addr;
 use super::list;
 use super::secret::shown;
 use super::text::quoted;
-use super::value::Form;
+use super::value::ValueForm;
 
 /// Gearman's port.
 pub const DEFAULT_PORT: u16 = 4730;
 
 /// A job server: a name or an address, and a port. Names are resolved later, by a child.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPort {
+pub struct JobServerAddress {
     /// A name, an IPv4 address, or an IPv6 address without its brackets.
     pub host: String,
     /// The port, never 0.
     pub port: u16,
 }
 
-impl fmt::Display for HostPort {
+impl fmt::Display for JobServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {
             true => write!(f, "[{}]:{}", self.host, self.port),
@@ -30,16 +30,16 @@ impl fmt::Display for HostPort {
 }
 
 /// A comma list of servers.
-pub(super) const HOSTS: Form<Vec<HostPort>> =
-    Form { read: hosts, show: |hosts| list::join(hosts), example: "10.0.0.1:4730,10.0.0.2" };
+pub(super) const HOSTS: ValueForm<Vec<JobServerAddress>> =
+    ValueForm { read: hosts, show: |hosts| list::join(hosts), example: "10.0.0.1:4730,10.0.0.2" };
 
-fn hosts(text: &str) -> Result<Vec<HostPort>, String> {
-    let hosts: Vec<HostPort> = list::items(text).map(host).collect::<Result<_, _>>()?;
+fn hosts(text: &str) -> Result<Vec<JobServerAddress>, String> {
+    let hosts: Vec<JobServerAddress> = list::items(text).map(host).collect::<Result<_, _>>()?;
     if hosts.is_empty() { Err("no host is named".into()) } else { Ok(hosts) }
 }
 
 /// `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
-fn host(text: &str) -> Result<HostPort, String> {
+fn host(text: &str) -> Result<JobServerAddress, String> {
     if text.contains("://") {
         return Err(format!("{} is a URL, not HOST:PORT", quoted(&shown("host", text))));
     }
@@ -54,7 +54,7 @@ fn host(text: &str) -> Result<HostPort, String> {
             _ => return Err(format!("the port {} of {} is not from 1 to 65535", quoted(port), quoted(text))),
         },
     };
-    Ok(HostPort { host: host.to_owned(), port })
+    Ok(JobServerAddress { host: host.to_owned(), port })
 }
 
 fn named(text: &str) -> Result<(&str, Option<&str>), String> {
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!((HOSTS.read)(shown).as_ref(), Ok(&hosts), "{shown}");
         }
         let hosts = (HOSTS.read)("[::1]:99").expect("an address");
-        assert_eq!(hosts, [HostPort { host: "::1".into(), port: 99 }]);
+        assert_eq!(hosts, [JobServerAddress { host: "::1".into(), port: 99 }]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Findings, Origin};
+use super::error::{Diagnostics, ValueOrigin};
 use super::keys::KEYS;
 use super::literal::{self, Environment};
 use super::text::{decode, is_foreign, quoted};
@@ -43,7 +43,7 @@ impl Section {
 
 /// One `key = value` line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct IniEntry {
     pub section: Section,
     pub key: String,
     /// Written as `key[] = value`.
@@ -56,35 +56,36 @@ pub(super) struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Document {
     pub sections: Vec<(Section, usize)>,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IniEntry>,
 }
 
 /// What one line is.
 #[derive(Debug, PartialEq, Eq)]
-enum Line<'a> {
+enum IniLine<'a> {
     Nothing,
     Section(&'a str),
     Entry { key: &'a str, list: bool, value: &'a str },
 }
 
 /// Reads the file. Lines that are wrong are reported and left out, the others are taken.
-pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], env: Environment, findings: &mut Findings) -> Document {
+pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], env: Environment, diagnostics: &mut Diagnostics) -> Document {
     if let Some(problem) = no_text(bytes) {
-        findings.error(Origin::File(file.clone()), problem.into());
+        diagnostics.error(ValueOrigin::File(file.clone()), problem.into());
         return Document::default();
     }
     let text = decode(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
     let mut document = Document::default();
     for (index, line) in text.split('\n').enumerate() {
-        let origin = Origin::Line { file: file.clone(), line: index + 1 };
-        let taken = classify(line).and_then(|line| document.take(line, index + 1, env, &origin, findings));
+        let origin = ValueOrigin::Line { file: file.clone(), line: index + 1 };
+        let taken = classify(line).and_then(|line| document.take(line, index + 1, env, &origin, diagnostics));
         if let Err(problem) = taken {
-            findings.error(origin, problem);
+            diagnostics.error(origin, problem);
         }
     }
-    if document.sections.is_empty() && findings.errors.is_empty() {
+    if document.sections.is_empty() && diagnostics.errors.is_empty() {
         // A file cut to nothing by a full disk must not pass for a wish to run with the defaults.
-        findings.error(Origin::File(file.clone()), format!("no configuration found: write at least [{MANAGER}]"));
+        diagnostics
+            .error(ValueOrigin::File(file.clone()), format!("no configuration found: write at least [{MANAGER}]"));
     }
     document
 }
@@ -97,10 +98,10 @@ fn no_text(bytes: &[u8]) -> Option<&'static str> {
     bytes.contains(&0).then_some("the file holds NUL bytes, so it is no ini; name the text file")
 }
 
-fn classify(line: &str) -> Result<Line<'_>, String> {
+fn classify(line: &str) -> Result<IniLine<'_>, String> {
     let line = line.trim();
     if line.is_empty() || is_comment(line) {
-        return Ok(Line::Nothing);
+        return Ok(IniLine::Nothing);
     }
     if let Some(c) = line.chars().find(|c| c.is_ascii_control() && *c != '\t') {
         return Err(match c {
@@ -119,7 +120,7 @@ pub(super) fn is_comment(text: &str) -> bool {
 }
 
 /// `rest` is what follows the opening bracket.
-fn section(rest: &str) -> Result<Line<'_>, String> {
+fn section(rest: &str) -> Result<IniLine<'_>, String> {
     let Some((name, after)) = rest.split_once(']') else {
         return Err(format!("the section is not closed; write [{}]", quoted_bare(first_word(rest))));
     };
@@ -131,13 +132,13 @@ fn section(rest: &str) -> Result<Line<'_>, String> {
         return Err(format!("{} is no name of a section; write it in UTF-8, without brackets", quoted(name)));
     }
     match after.trim() {
-        "" => Ok(Line::Section(name)),
-        after if is_comment(after) => Ok(Line::Section(name)),
+        "" => Ok(IniLine::Section(name)),
+        after if is_comment(after) => Ok(IniLine::Section(name)),
         _ => Err(format!("text follows [{}]; write it on the next line", quoted_bare(name))),
     }
 }
 
-fn entry(line: &str) -> Result<Line<'_>, String> {
+fn entry(line: &str) -> Result<IniLine<'_>, String> {
     let Some((key, value)) = line.split_once('=') else {
         // Nothing of it but the name of a key: it may be a line of a secret that was written over several.
         let word = first_word(line).trim_end_matches(':');
@@ -156,7 +157,7 @@ fn entry(line: &str) -> Result<Line<'_>, String> {
     if name.contains(['[', ']']) || is_foreign(name) {
         return Err(format!("{} is no name of a key; a list is written key[] = value", quoted(name)));
     }
-    Ok(Line::Entry { key: name, list, value: value.trim() })
+    Ok(IniLine::Entry { key: name, list, value: value.trim() })
 }
 
 fn first_word(text: &str) -> &str {
@@ -172,15 +173,15 @@ impl Document {
     /// Adds a line; `Err` says what is wrong with it.
     fn take(
         &mut self,
-        line: Line<'_>,
+        line: IniLine<'_>,
         number: usize,
         env: Environment,
-        origin: &Origin,
-        findings: &mut Findings,
+        origin: &ValueOrigin,
+        diagnostics: &mut Diagnostics,
     ) -> Result<(), String> {
         match line {
-            Line::Nothing => Ok(()),
-            Line::Section(name) => {
+            IniLine::Nothing => Ok(()),
+            IniLine::Section(name) => {
                 let section = Section::named(name);
                 let before = self.sections.iter().find(|(known, _)| *known == section).map(|(_, line)| *line);
                 self.sections.push((section, number));
@@ -190,15 +191,15 @@ impl Document {
                     Some(before) => Err(format!("[{name}] was begun on line {before} already; move these keys there")),
                 }
             }
-            Line::Entry { key, list, value } => {
+            IniLine::Entry { key, list, value } => {
                 let Some((section, _)) = self.sections.last() else {
                     return Err(format!("{key} stands before any section; write [{MANAGER}] above it"));
                 };
                 let section = section.clone();
                 let value =
-                    literal::read(value, env, &mut |note| findings.warn(origin.clone(), format!("{key}: {note}")))
+                    literal::read(value, env, &mut |note| diagnostics.warn(origin.clone(), format!("{key}: {note}")))
                         .map_err(|problem| format!("{key}: {problem}"))?;
-                self.entries.push(Entry { section, key: key.to_owned(), list, value, line: number });
+                self.entries.push(IniEntry { section, key: key.to_owned(), list, value, line: number });
                 Ok(())
             }
         }
@@ -209,39 +210,39 @@ impl Document {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> (Document, Findings) {
-        let mut findings = Findings::default();
+    fn read(bytes: &[u8]) -> (Document, Diagnostics) {
+        let mut diagnostics = Diagnostics::default();
         let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
-        let document = parse(&file, bytes, &|_| None, &mut findings);
-        (document, findings)
+        let document = parse(&file, bytes, &|_| None, &mut diagnostics);
+        (document, diagnostics)
     }
 
     /// `line` of the file, `error` a part of its sentence.
     fn refused(bytes: &[u8], line: usize, error: &str) {
-        let (_, findings) = read(bytes);
-        let text = ConfigText(&findings.errors).to_string();
-        assert!(findings.errors.len() == 1, "one error for {bytes:?}, not {text}");
+        let (_, diagnostics) = read(bytes);
+        let text = ConfigText(&diagnostics.errors).to_string();
+        assert!(diagnostics.errors.len() == 1, "one error for {bytes:?}, not {text}");
         let place = format!("gm.ini:{line}: ");
         assert!(text.starts_with(&place) && text.contains(error), "{place}...{error}... for {bytes:?}, not {text}");
     }
 
-    struct ConfigText<'a>(&'a [super::super::error::Finding]);
+    struct ConfigText<'a>(&'a [super::super::error::Diagnostic]);
     impl std::fmt::Display for ConfigText<'_> {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.0.iter().try_for_each(|finding| write!(f, "{finding}"))
+            self.0.iter().try_for_each(|diagnostic| write!(f, "{diagnostic}"))
         }
     }
 
     #[test]
     fn takes_what_an_ini_is() {
-        let (document, findings) = read(
+        let (document, diagnostics) = read(
             b"\xef\xbb\xbf; a comment\r\n  # another\r\n\r\n [ gearmanMANAGER ] ; the manager\r\n\
                    count=3\r\n\thost[] = a\n[f g]\nx=",
         );
-        assert!(findings.errors.is_empty() && findings.warnings.is_empty(), "{findings:?}");
+        assert!(diagnostics.errors.is_empty() && diagnostics.warnings.is_empty(), "{diagnostics:?}");
         let function = Section::Function("f g".into());
         assert_eq!(document.sections, [(Section::Manager, 4), (function.clone(), 7)]);
-        let entry = |section: &Section, key: &str, list, value: &str, line| Entry {
+        let entry = |section: &Section, key: &str, list, value: &str, line| IniEntry {
             section: section.clone(),
             key: key.into(),
             list,
@@ -286,21 +287,21 @@ mod tests {
     #[test]
     fn what_is_no_text_or_says_nothing_is_one_error() {
         for bytes in [&b"\x7fELF\0\0\n\n\n"[..], b"\xff\xfea\0", b"", b"\n; only a comment\n"] {
-            let (document, findings) = read(bytes);
+            let (document, diagnostics) = read(bytes);
             assert_eq!(document, Document::default());
-            assert_eq!(findings.errors.len(), 1, "{bytes:?}");
-            assert!(matches!(findings.errors[0].origin, Origin::File(_)));
+            assert_eq!(diagnostics.errors.len(), 1, "{bytes:?}");
+            assert!(matches!(diagnostics.errors[0].origin, ValueOrigin::File(_)));
         }
     }
 
     #[test]
     fn a_secret_in_a_broken_line_is_not_repeated() {
-        let (_, findings) = read(
+        let (_, diagnostics) = read(
             b"[f]\nsetting.password = \"hunter2\nsetting.key = 'x' hunter2\npass hunter2\n\
                    setting.pem = \"-----BEGIN\nhunter2\n-----END\"",
         );
-        assert_eq!(findings.errors.len(), 6);
-        assert!(!ConfigText(&findings.errors).to_string().contains("hunter2"));
+        assert_eq!(diagnostics.errors.len(), 6);
+        assert!(!ConfigText(&diagnostics.errors).to_string().contains("hunter2"));
     }
 
     /// Any bytes end as entries or errors, and every line that is neither nothing nor wrong is there once.
@@ -313,19 +314,19 @@ mod tests {
             let lines: Vec<String> = (0..rng.usize(0..8))
                 .map(|_| (0..rng.usize(0..4)).map(|_| parts[rng.usize(..parts.len())]).collect())
                 .collect();
-            let (document, findings) = read(lines.join("\n").as_bytes());
+            let (document, diagnostics) = read(lines.join("\n").as_bytes());
             for (index, line) in lines.iter().enumerate() {
                 let number = index + 1;
                 let entries = document.entries.iter().filter(|entry| entry.line == number).count();
-                let errors = findings
+                let errors = diagnostics
                     .errors
                     .iter()
-                    .filter(|error| matches!(error.origin, Origin::Line { line, .. } if line == number))
+                    .filter(|error| matches!(error.origin, ValueOrigin::Line { line, .. } if line == number))
                     .count();
                 let expected = match classify(line) {
-                    Ok(Line::Nothing) => entries + errors == 0,
-                    Ok(Line::Section(_)) => entries == 0,
-                    Ok(Line::Entry { .. }) => entries + errors == 1,
+                    Ok(IniLine::Nothing) => entries + errors == 0,
+                    Ok(IniLine::Section(_)) => entries == 0,
+                    Ok(IniLine::Entry { .. }) => entries + errors == 1,
                     Err(_) => entries == 0 && errors == 1,
                 };
                 assert!(expected, "{lines:?} line {number}: {entries} entries, {errors} errors");

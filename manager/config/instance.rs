@@ -16,7 +16,7 @@ const LONGEST_STEM: usize = 32;
 /// What tells the managers of one machine apart: the path of the configuration file as it was given, or without one the
 /// worker directories. Absolute, and links are kept: where releases are swapped by a link the manager stays the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
+pub enum InstanceIdentity {
     /// Of a manager with a configuration file.
     Config(PathBuf),
     /// Of a manager without one.
@@ -27,7 +27,7 @@ pub enum Identity {
 const CONFIG: &[u8] = b"config ";
 const WORKER_DIR: &[u8] = b"worker_dir ";
 
-impl Identity {
+impl InstanceIdentity {
     /// The manager's name: stem of the configuration file and 8 hex digits of the hash of its path, or of the worker
     /// directories.
     pub fn instance(&self) -> String {
@@ -122,13 +122,13 @@ pub fn default_control(state_dir: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn dirs(dirs: &[&str]) -> Identity {
-        Identity::WorkerDirs(dirs.iter().map(PathBuf::from).collect())
+    fn dirs(dirs: &[&str]) -> InstanceIdentity {
+        InstanceIdentity::WorkerDirs(dirs.iter().map(PathBuf::from).collect())
     }
 
     #[test]
     fn an_instance_is_its_file() {
-        let of = |path: &str| Identity::Config(path.into()).instance();
+        let of = |path: &str| InstanceIdentity::Config(path.into()).instance();
         assert_eq!(of("/etc/gm.ini"), "gm-98f6e95a");
         assert_ne!(of("/etc/gm.ini"), of("/srv/gm.ini"));
         for (path, stem) in [
@@ -155,14 +155,16 @@ mod tests {
     #[test]
     fn a_record_says_whose_it_is_and_nothing_else() {
         let bytes = PathBuf::from(OsStr::from_bytes(b"/srv/caf\xe9\nx.ini"));
-        for identity in [Identity::Config("/etc/gm.ini".into()), Identity::Config(bytes), dirs(&["/w", "/x y"])] {
+        for identity in
+            [InstanceIdentity::Config("/etc/gm.ini".into()), InstanceIdentity::Config(bytes), dirs(&["/w", "/x y"])]
+        {
             let name = identity.instance();
-            assert_eq!(Identity::recorded(&identity.record(), name.as_ref()), Some(identity.clone()));
-            assert_eq!(Identity::recorded(&identity.record(), "gm-00000000".as_ref()), None);
+            assert_eq!(InstanceIdentity::recorded(&identity.record(), name.as_ref()), Some(identity.clone()));
+            assert_eq!(InstanceIdentity::recorded(&identity.record(), "gm-00000000".as_ref()), None);
         }
         let name = dirs(&["/w"]).instance();
         for record in ["", "\n", "config", "config \n", "worker_dir /w", "worker_dir /w\nconfig /w\n", "\u{0}\n"] {
-            assert_eq!(Identity::recorded(record.as_bytes(), name.as_ref()), None, "{record:?}");
+            assert_eq!(InstanceIdentity::recorded(record.as_bytes(), name.as_ref()), None, "{record:?}");
         }
     }
 

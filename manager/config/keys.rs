@@ -14,7 +14,7 @@ use super::value::{
 };
 
 /// One key.
-pub struct Key {
+pub struct ConfigKey {
     /// Its name in an ini.
     pub name: &'static str,
     /// What holds where nobody sets it: a value that could be written, or words.
@@ -32,14 +32,14 @@ pub struct Key {
     /// The shortest duration but 0; a shorter one would keep the manager, or a worker, busy with nothing else.
     at_least: Option<Duration>,
     /// How the manager's section has it.
-    pub(super) global: Option<Field<Config>>,
+    pub(super) global: Option<KeyField<Config>>,
     /// How a function's section has it.
-    pub(super) function: Option<Field<FunctionConfig>>,
+    pub(super) function: Option<KeyField<FunctionConfig>>,
 }
 
 /// The sections a key may stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum KeyScope {
     /// Only in `[GearmanManager]`.
     Global,
     /// Only in a function's section.
@@ -49,7 +49,7 @@ pub enum Scope {
 }
 
 /// How a key reaches its field.
-pub(super) struct Field<T: 'static> {
+pub(super) struct KeyField<T: 'static> {
     /// Sets it from a text; the error is why the text is no value of it.
     pub set: fn(&mut T, &str) -> Result<(), String>,
     /// Its text, as an ini would have it; `None` where a function says nothing.
@@ -58,7 +58,7 @@ pub(super) struct Field<T: 'static> {
     pub example: &'static str,
 }
 
-impl<T: Default> Field<T> {
+impl<T: Default> KeyField<T> {
     /// What is wrong with a text: of each item of a list, not only of the first.
     pub fn problems(&self, list: bool, text: &str) -> Vec<String> {
         let problem = |text: &str| (self.set)(&mut T::default(), text).err();
@@ -70,9 +70,9 @@ impl<T: Default> Field<T> {
     }
 }
 
-impl Key {
-    const fn new(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
-        Key {
+impl ConfigKey {
+    const fn new(name: &'static str, default: &'static str, meaning: &'static str) -> ConfigKey {
+        ConfigKey {
             name,
             default,
             meaning,
@@ -86,32 +86,32 @@ impl Key {
         }
     }
 
-    const fn global(self, field: Field<Config>) -> Key {
-        Key { global: Some(field), ..self }
+    const fn global(self, field: KeyField<Config>) -> ConfigKey {
+        ConfigKey { global: Some(field), ..self }
     }
 
-    const fn function(self, field: Field<FunctionConfig>) -> Key {
-        Key { function: Some(field), ..self }
+    const fn function(self, field: KeyField<FunctionConfig>) -> ConfigKey {
+        ConfigKey { function: Some(field), ..self }
     }
 
-    const fn list(self) -> Key {
-        Key { list: true, ..self }
+    const fn list(self) -> ConfigKey {
+        ConfigKey { list: true, ..self }
     }
 
-    const fn needs_restart(self) -> Key {
-        Key { needs_restart: true, ..self }
+    const fn needs_restart(self) -> ConfigKey {
+        ConfigKey { needs_restart: true, ..self }
     }
 
-    const fn ends_at_zero(self) -> Key {
-        Key { ends_at_zero: true, ..self }
+    const fn ends_at_zero(self) -> ConfigKey {
+        ConfigKey { ends_at_zero: true, ..self }
     }
 
-    const fn warns_at_zero(self, why: &'static str) -> Key {
-        Key { zero_warning: Some(why), ..self }
+    const fn warns_at_zero(self, why: &'static str) -> ConfigKey {
+        ConfigKey { zero_warning: Some(why), ..self }
     }
 
-    const fn at_least_ms(self, millis: u64) -> Key {
-        Key { at_least: Some(Duration::from_millis(millis)), ..self }
+    const fn at_least_ms(self, millis: u64) -> ConfigKey {
+        ConfigKey { at_least: Some(Duration::from_millis(millis)), ..self }
     }
 
     /// The shortest duration that is taken as it is written, but 0.
@@ -141,29 +141,29 @@ impl Key {
     }
 
     /// Where it may stand.
-    pub fn scope(&self) -> Scope {
+    pub fn scope(&self) -> KeyScope {
         match (&self.global, &self.function) {
-            (Some(_), Some(_)) => Scope::Both,
-            (Some(_), None) => Scope::Global,
-            (None, _) => Scope::Function,
+            (Some(_), Some(_)) => KeyScope::Both,
+            (Some(_), None) => KeyScope::Global,
+            (None, _) => KeyScope::Function,
         }
     }
 }
 
 /// The key of that name in the manager's section.
-pub(super) fn global(name: &str) -> Option<(&'static Key, &'static Field<Config>)> {
+pub(super) fn global(name: &str) -> Option<(&'static ConfigKey, &'static KeyField<Config>)> {
     KEYS.iter().filter(|key| key.name == name).find_map(|key| Some((key, key.global.as_ref()?)))
 }
 
 /// The key of that name in a function's section.
-pub(super) fn function(name: &str) -> Option<(&'static Key, &'static Field<FunctionConfig>)> {
+pub(super) fn function(name: &str) -> Option<(&'static ConfigKey, &'static KeyField<FunctionConfig>)> {
     KEYS.iter().filter(|key| key.name == name).find_map(|key| Some((key, key.function.as_ref()?)))
 }
 
 /// A field that always has a value.
 macro_rules! plain {
     ($field:ident, $form:expr) => {
-        Field {
+        KeyField {
             set: |to, text| {
                 to.$field = ($form.read)(text)?;
                 Ok(())
@@ -177,7 +177,7 @@ macro_rules! plain {
 /// A global field that may be unset: `none`, 0 and nothing unset it.
 macro_rules! optional {
     ($field:ident, $form:expr) => {
-        Field {
+        KeyField {
             set: |to, text| {
                 to.$field = if is_unset(text) { None } else { Some(($form.read)(text)?) };
                 Ok(())
@@ -191,7 +191,7 @@ macro_rules! optional {
 /// A function's field that overrides the global one.
 macro_rules! own {
     ($field:ident, $form:expr) => {
-        Field {
+        KeyField {
             set: |to, text| {
                 to.$field = Some(($form.read)(text)?);
                 Ok(())
@@ -205,7 +205,7 @@ macro_rules! own {
 /// A function's number of workers: 0 is unset, as in the original.
 macro_rules! own_workers {
     ($field:ident) => {
-        Field {
+        KeyField {
             set: |to, text| {
                 to.$field = Some((WORKERS.read)(text)?).filter(|count| *count != 0);
                 Ok(())
@@ -217,166 +217,166 @@ macro_rules! own_workers {
 }
 
 /// Every key, in the order of the documentation.
-pub static KEYS: &[Key] = &[
-    Key::new(
-        "worker_dir",
-        "./workers",
-        "directories the libraries are in; of two with the same function the later one wins",
-    )
-    .global(plain!(worker_dirs, DIRECTORIES))
-    .list(),
-    Key::new("include", "*", "functions to register; `*` is all").global(plain!(include, NAMES_OR_ALL)).list(),
-    Key::new("exclude", "", "functions to leave out, also those in `include`").global(plain!(exclude, NAMES)).list(),
-    Key::new("count", "0", "workers that do all functions but the `dedicated_only` ones")
-        .global(plain!(count, WORKERS)),
-    Key::new("count", "0", "at least so many workers know the function, dedicated or not")
-        .function(own_workers!(count)),
-    Key::new(
-        "dedicated_count",
-        "1 where `count` is 0, else 0",
-        "workers for each function that do only it, where its section does not say",
-    )
-    .global(Field {
-        set: |to, text| {
-            to.dedicated_count = Some((WORKERS.read)(text)?).filter(|count| *count != 0);
-            Ok(())
-        },
-        show: |from| Some(from.default_dedicated_count().to_string()),
-        example: WORKERS.example,
-    }),
-    Key::new("dedicated_count", "as in `[GearmanManager]`", "workers that do only this function")
-        .function(own_workers!(dedicated_count)),
-    Key::new("dedicated_only", "0", "the all-functions workers leave it out; needs a `dedicated_count`")
-        .function(plain!(dedicated_only, SWITCH)),
-    Key::new(
-        "priority",
-        "0",
-        "-5 to 5: which of a worker's functions is served first, the highest; gearmand 1.1.x only, 2.x takes turns",
-    )
-    .function(plain!(priority, PRIORITY)),
-    Key::new(
-        "host",
-        "127.0.0.1",
-        "job servers, HOST[:PORT] each; port 4730 where none is given; `[::1]:4730` for IPv6",
-    )
-    .global(plain!(hosts, HOSTS))
-    .list(),
-    Key::new("prefix", "", "the entry symbol of a library is this and the function's name")
-        .global(plain!(prefix, TEXT)),
-    Key::new("auto_update", "1", "watch the worker directories: new code, new and removed functions")
-        .global(plain!(auto_update, SWITCH)),
-    Key::new("max_worker_lifetime", "3600", "how long a worker lives; checked between jobs")
-        .global(plain!(max_worker_lifetime, SECONDS))
-        .at_least_ms(1000),
-    Key::new("worker_restart_splay", "600", "each worker adds a random part of this to its lifetime")
-        .global(plain!(worker_restart_splay, SECONDS)),
-    Key::new("worker_initial_spawn_splay", "0", "pause between two starts of workers; a plain number is microseconds")
-        .global(plain!(worker_initial_spawn_splay, MICROSECONDS)),
-    Key::new("max_runs_per_worker", "0", "jobs after which a worker is replaced; 0 is no limit")
-        .global(plain!(max_runs, JOBS)),
-    Key::new("timeout", "none", "how long a job may run")
-        .global(optional!(timeout, LIMIT))
-        .function(own!(timeout, LIMIT))
-        .at_least_ms(1),
-    Key::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
-        .global(plain!(timeout_grace, SECONDS))
-        .function(own!(timeout_grace, SECONDS))
-        .ends_at_zero(),
-    Key::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
-        .global(plain!(on_timeout, FATE))
-        .function(own!(on_timeout, FATE)),
-    Key::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` hands it back, `fail` tells its caller")
-        .global(plain!(on_crash, FATE))
-        .function(own!(on_crash, FATE)),
-    Key::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")
-        .global(plain!(max_attempts, AT_LEAST_ONE))
-        .function(own!(max_attempts, AT_LEAST_ONE)),
-    Key::new("max_memory", "none", "memory above which a worker is replaced between two jobs")
-        .global(optional!(max_memory, SIZE_LIMIT))
-        .function(own!(max_memory, SIZE_LIMIT)),
-    Key::new("max_memory_hard", "none", "memory a worker can never get more of; it dies in the job that asks for it")
-        .global(optional!(max_memory_hard, SIZE_LIMIT))
-        .function(own!(max_memory_hard, SIZE_LIMIT)),
-    Key::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024")
-        .global(plain!(prefetch, WINDOW))
-        .function(own!(prefetch, WINDOW)),
-    Key::new("prefetch_hold", "1ms", "how long a held job may wait for those before it")
-        .global(plain!(prefetch_hold, SECONDS))
-        .function(own!(prefetch_hold, SECONDS)),
-    Key::new("rollout_surge", "25%", "workers a rollout may add, a number or a share of the planned ones, rounded up")
-        .global(plain!(rollout_surge, SURGE))
-        .function(own!(rollout_surge, SURGE)),
-    Key::new("canary_seconds", "5", "how long the first worker of a new version is watched before the others follow")
-        .global(plain!(canary_seconds, SECONDS))
-        .function(own!(canary_seconds, SECONDS)),
-    Key::new("canary_jobs", "20", "jobs of that worker that end the watch earlier")
-        .global(plain!(canary_jobs, JOBS))
-        .function(own!(canary_jobs, JOBS)),
-    Key::new("keep_versions", "3", "earlier versions of a library kept for a way back, beside those in use")
-        .global(plain!(keep_versions, AT_LEAST_ONE)),
-    Key::new("start_timeout", "30", "for each function of a worker to start: loading its library, and its `new()`")
-        .global(plain!(start_timeout, SOME_SECONDS))
-        .function(own!(start_timeout, SOME_SECONDS)),
-    Key::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
-    Key::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
-        .global(plain!(stop_timeout, SECONDS))
-        .ends_at_zero(),
-    Key::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL; also how long a job may go on when \
-         the manager was killed")
-        .global(plain!(graceful_shutdown_wait_time, SECONDS))
-        .ends_at_zero(),
-    Key::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
-        .global(plain!(backoff_max, SOME_SECONDS))
-        .at_least_ms(10),
-    Key::new("healthy_after", "60", "a worker that lived so long ends the pauses")
-        .global(plain!(healthy_after, SECONDS))
-        .at_least_ms(1000)
-        .warns_at_zero("each worker ends the pauses at once, so one that keeps dying is started again without any; write 60, \
-                        or 87600h for a long one"),
-    Key::new("connect_timeout", "5", "for a connection to a job server; looking its name up may take twice as long")
-        .global(plain!(connect_timeout, SOME_SECONDS)),
-    Key::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
-        .global(plain!(echo_interval, SECONDS))
-        .at_least_ms(100),
-    Key::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),
-    Key::new("queue_check", "30", "between two looks at the queues of the job servers; 0 is none")
-        .global(plain!(queue_check, SECONDS))
-        .at_least_ms(100),
-    Key::new(
-        "rescan_interval",
-        "30",
-        "between two scans of the worker directories, a net for missed events; 0 is none",
-    )
-    .global(plain!(rescan_interval, SECONDS))
-        .at_least_ms(100),
-    Key::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
-        .global(plain!(settle_time, SECONDS)),
-    Key::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
-    Key::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
-    Key::new("crash_workload_max", "64K", "the largest workload kept when the worker that had it dies")
-        .global(plain!(crash_workload_max, SIZE)),
-    Key::new("crash_keep", "100", "crash reports kept").global(plain!(crash_keep, COUNT)),
-    Key::new("quarantine_keep", "1000", "workloads kept in quarantine").global(plain!(quarantine_keep, COUNT)),
-    Key::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
-        .global(plain!(log, LOG_TARGET)),
-    Key::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
-    Key::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
-        .global(plain!(metrics_listen, LISTEN)),
-    Key::new("strict", "0", "a library that cannot be taken, or a function that cannot be served, stops the start instead of being left out")
-        .global(plain!(strict, SWITCH)),
-    Key::new("strict_permissions", "0", "refuse libraries others could change, also where the manager is not root")
-        .global(plain!(strict_permissions, SWITCH)),
-    Key::new("pid_file", "none", "file for the pid of the manager; locked")
-        .global(optional!(pid_file, PATH))
-        .needs_restart(),
-    Key::new("user", "none", "user to run as; needs root").global(optional!(user, USER)).needs_restart(),
-    Key::new("daemon", "0", "detach from the terminal").global(plain!(daemon, SWITCH)).needs_restart(),
-    Key::new("state_dir", "see Places", "directory for stored libraries, crash reports and the lock")
-        .global(optional!(state_dir, PATH))
-        .needs_restart(),
-    Key::new("control", "`control.sock` in the state directory", "socket the commands talk to the manager on")
-        .global(optional!(control, PATH))
-        .needs_restart(),
+pub static KEYS: &[ConfigKey] = &[
+ConfigKey::new(
+"worker_dir",
+"./workers",
+"directories the libraries are in; of two with the same function the later one wins",
+)
+.global(plain!(worker_dirs, DIRECTORIES))
+.list(),
+ConfigKey::new("include", "*", "functions to register; `*` is all").global(plain!(include, NAMES_OR_ALL)).list(),
+ConfigKey::new("exclude", "", "functions to leave out, also those in `include`").global(plain!(exclude, NAMES)).list(),
+ConfigKey::new("count", "0", "workers that do all functions but the `dedicated_only` ones")
+.global(plain!(count, WORKERS)),
+ConfigKey::new("count", "0", "at least so many workers know the function, dedicated or not")
+.function(own_workers!(count)),
+ConfigKey::new(
+"dedicated_count",
+"1 where `count` is 0, else 0",
+"workers for each function that do only it, where its section does not say",
+)
+.global(KeyField {
+set: |to, text| {
+to.dedicated_count = Some((WORKERS.read)(text)?).filter(|count| *count != 0);
+Ok(())
+},
+show: |from| Some(from.default_dedicated_count().to_string()),
+example: WORKERS.example,
+}),
+ConfigKey::new("dedicated_count", "as in `[GearmanManager]`", "workers that do only this function")
+.function(own_workers!(dedicated_count)),
+ConfigKey::new("dedicated_only", "0", "the all-functions workers leave it out; needs a `dedicated_count`")
+.function(plain!(dedicated_only, SWITCH)),
+ConfigKey::new(
+"priority",
+"0",
+"-5 to 5: which of a worker's functions is served first, the highest; gearmand 1.1.x only, 2.x takes turns",
+)
+.function(plain!(priority, PRIORITY)),
+ConfigKey::new(
+"host",
+"127.0.0.1",
+"job servers, HOST[:PORT] each; port 4730 where none is given; `[::1]:4730` for IPv6",
+)
+.global(plain!(hosts, HOSTS))
+.list(),
+ConfigKey::new("prefix", "", "the entry symbol of a library is this and the function's name")
+.global(plain!(prefix, TEXT)),
+ConfigKey::new("auto_update", "1", "watch the worker directories: new code, new and removed functions")
+.global(plain!(auto_update, SWITCH)),
+ConfigKey::new("max_worker_lifetime", "3600", "how long a worker lives; checked between jobs")
+.global(plain!(max_worker_lifetime, SECONDS))
+.at_least_ms(1000),
+ConfigKey::new("worker_restart_splay", "600", "each worker adds a random part of this to its lifetime")
+.global(plain!(worker_restart_splay, SECONDS)),
+ConfigKey::new("worker_initial_spawn_splay", "0", "pause between two starts of workers; a plain number is microseconds")
+.global(plain!(worker_initial_spawn_splay, MICROSECONDS)),
+ConfigKey::new("max_runs_per_worker", "0", "jobs after which a worker is replaced; 0 is no limit")
+.global(plain!(max_runs, JOBS)),
+ConfigKey::new("timeout", "none", "how long a job may run")
+.global(optional!(timeout, LIMIT))
+.function(own!(timeout, LIMIT))
+.at_least_ms(1),
+ConfigKey::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
+.global(plain!(timeout_grace, SECONDS))
+.function(own!(timeout_grace, SECONDS))
+.ends_at_zero(),
+ConfigKey::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
+.global(plain!(on_timeout, FATE))
+.function(own!(on_timeout, FATE)),
+ConfigKey::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` hands it back, `fail` tells its caller")
+.global(plain!(on_crash, FATE))
+.function(own!(on_crash, FATE)),
+ConfigKey::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")
+.global(plain!(max_attempts, AT_LEAST_ONE))
+.function(own!(max_attempts, AT_LEAST_ONE)),
+ConfigKey::new("max_memory", "none", "memory above which a worker is replaced between two jobs")
+.global(optional!(max_memory, SIZE_LIMIT))
+.function(own!(max_memory, SIZE_LIMIT)),
+ConfigKey::new("max_memory_hard", "none", "memory a worker can never get more of; it dies in the job that asks for it")
+.global(optional!(max_memory_hard, SIZE_LIMIT))
+.function(own!(max_memory_hard, SIZE_LIMIT)),
+ConfigKey::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024")
+.global(plain!(prefetch, WINDOW))
+.function(own!(prefetch, WINDOW)),
+ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for those before it")
+.global(plain!(prefetch_hold, SECONDS))
+.function(own!(prefetch_hold, SECONDS)),
+ConfigKey::new("rollout_surge", "25%", "workers a rollout may add, a number or a share of the planned ones, rounded up")
+.global(plain!(rollout_surge, SURGE))
+.function(own!(rollout_surge, SURGE)),
+ConfigKey::new("canary_seconds", "5", "how long the first worker of a new version is watched before the others follow")
+.global(plain!(canary_seconds, SECONDS))
+.function(own!(canary_seconds, SECONDS)),
+ConfigKey::new("canary_jobs", "20", "jobs of that worker that end the watch earlier")
+.global(plain!(canary_jobs, JOBS))
+.function(own!(canary_jobs, JOBS)),
+ConfigKey::new("keep_versions", "3", "earlier versions of a library kept for a way back, beside those in use")
+.global(plain!(keep_versions, AT_LEAST_ONE)),
+ConfigKey::new("start_timeout", "30", "for each function of a worker to start: loading its library, and its `new()`")
+.global(plain!(start_timeout, SOME_SECONDS))
+.function(own!(start_timeout, SOME_SECONDS)),
+ConfigKey::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
+ConfigKey::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
+.global(plain!(stop_timeout, SECONDS))
+.ends_at_zero(),
+ConfigKey::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL; also how long a job may go on when \
+the manager was killed")
+.global(plain!(graceful_shutdown_wait_time, SECONDS))
+.ends_at_zero(),
+ConfigKey::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
+.global(plain!(backoff_max, SOME_SECONDS))
+.at_least_ms(10),
+ConfigKey::new("healthy_after", "60", "a worker that lived so long ends the pauses")
+.global(plain!(healthy_after, SECONDS))
+.at_least_ms(1000)
+.warns_at_zero("each worker ends the pauses at once, so one that keeps dying is started again without any; write 60, \
+or 87600h for a long one"),
+ConfigKey::new("connect_timeout", "5", "for a connection to a job server; looking its name up may take twice as long")
+.global(plain!(connect_timeout, SOME_SECONDS)),
+ConfigKey::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
+.global(plain!(echo_interval, SECONDS))
+.at_least_ms(100),
+ConfigKey::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),
+ConfigKey::new("queue_check", "30", "between two looks at the queues of the job servers; 0 is none")
+.global(plain!(queue_check, SECONDS))
+.at_least_ms(100),
+ConfigKey::new(
+"rescan_interval",
+"30",
+"between two scans of the worker directories, a net for missed events; 0 is none",
+)
+.global(plain!(rescan_interval, SECONDS))
+.at_least_ms(100),
+ConfigKey::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
+.global(plain!(settle_time, SECONDS)),
+ConfigKey::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
+ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
+ConfigKey::new("crash_workload_max", "64K", "the largest workload kept when the worker that had it dies")
+.global(plain!(crash_workload_max, SIZE)),
+ConfigKey::new("crash_keep", "100", "crash reports kept").global(plain!(crash_keep, COUNT)),
+ConfigKey::new("quarantine_keep", "1000", "workloads kept in quarantine").global(plain!(quarantine_keep, COUNT)),
+ConfigKey::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
+.global(plain!(log, LOG_TARGET)),
+ConfigKey::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
+ConfigKey::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
+.global(plain!(metrics_listen, LISTEN)),
+ConfigKey::new("strict", "0", "a library that cannot be taken, or a function that cannot be served, stops the start instead of being left out")
+.global(plain!(strict, SWITCH)),
+ConfigKey::new("strict_permissions", "0", "refuse libraries others could change, also where the manager is not root")
+.global(plain!(strict_permissions, SWITCH)),
+ConfigKey::new("pid_file", "none", "file for the pid of the manager; locked")
+.global(optional!(pid_file, PATH))
+.needs_restart(),
+ConfigKey::new("user", "none", "user to run as; needs root").global(optional!(user, USER)).needs_restart(),
+ConfigKey::new("daemon", "0", "detach from the terminal").global(plain!(daemon, SWITCH)).needs_restart(),
+ConfigKey::new("state_dir", "see Places", "directory for stored libraries, crash reports and the lock")
+.global(optional!(state_dir, PATH))
+.needs_restart(),
+ConfigKey::new("control", "`control.sock` in the state directory", "socket the commands talk to the manager on")
+.global(optional!(control, PATH))
+.needs_restart(),
 ];
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::text::{from_path, to_path};
-use super::value::Form;
+use super::value::ValueForm;
 
 /// The items of a comma list, trimmed; empty ones are left out.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -17,7 +17,7 @@ pub(super) fn join<T: Display>(items: &[T]) -> String {
 }
 
 /// Directories. A comma in the name of one cannot be written, as in the original.
-pub(super) const DIRECTORIES: Form<Vec<PathBuf>> = Form {
+pub(super) const DIRECTORIES: ValueForm<Vec<PathBuf>> = ValueForm {
     read: directories,
     show: |dirs| join(&dirs.iter().map(|dir| from_path(dir)).collect::<Vec<_>>()),
     example: "./workers,/opt/workers",
@@ -29,14 +29,14 @@ fn directories(text: &str) -> Result<Vec<PathBuf>, String> {
 }
 
 /// Names of functions.
-pub(super) const NAMES: Form<Vec<String>> = Form {
+pub(super) const NAMES: ValueForm<Vec<String>> = ValueForm {
     read: |text| Ok(items(text).map(str::to_owned).collect()),
     show: |names| join(names),
     example: "reverse_string,fetch_url",
 };
 
 /// Names of functions, or `*` for all of them, which is the empty list.
-pub(super) const NAMES_OR_ALL: Form<Vec<String>> = Form {
+pub(super) const NAMES_OR_ALL: ValueForm<Vec<String>> = ValueForm {
     read: |text| if items(text).any(|item| item == "*") { Ok(Vec::new()) } else { (NAMES.read)(text) },
     show: |names| if names.is_empty() { "*".into() } else { join(names) },
     example: "*",

@@ -35,14 +35,14 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use changes::Change;
+pub use changes::ConfigChange;
 pub use check::NO_STREAM;
-pub use choice::{JobFate, LogTarget, RolloutSurge, stream};
-pub use error::{ConfigErrors, Finding, Origin, Warning};
-pub use function::{FunctionConfig, Settings};
-pub use host::{DEFAULT_PORT, HostPort};
-pub use instance::{Identity, default_control, default_state_dir, logical_directory};
-pub use keys::{KEYS, Key, Scope};
+pub use choice::{LogTarget, LostJobPolicy, RolloutSurge, stream};
+pub use error::{ConfigErrors, Diagnostic, ValueOrigin, Warning};
+pub use function::{FunctionConfig, PluginSettings};
+pub use host::{DEFAULT_PORT, JobServerAddress};
+pub use instance::{InstanceIdentity, default_control, default_state_dir, logical_directory};
+pub use keys::{ConfigKey, KEYS, KeyScope};
 pub use literal::Environment;
 pub use model::Config;
 pub use origins::Origins;
@@ -53,7 +53,7 @@ pub use text::{decode, encode};
 
 /// A configuration file that was read.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub struct ConfigFile<'a> {
     /// Its path as the operator wrote it, for messages.
     pub path: &'a Path,
     /// What is in it.
@@ -68,40 +68,44 @@ pub struct Source<'a> {
 ///
 /// Everything that is wrong, in the file and in the options; nothing is taken then.
 pub fn load(
-    source: Option<Source<'_>>,
+    source: Option<ConfigFile<'_>>,
     options: &Overrides,
     env: Environment,
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-    let (config, findings) = read_all(source, options, env);
-    match findings.errors.is_empty() {
-        true => Ok((config, findings.warnings)),
-        false => Err(ConfigErrors(findings.errors)),
+    let (config, diagnostics) = read_all(source, options, env);
+    match diagnostics.errors.is_empty() {
+        true => Ok((config, diagnostics.warnings)),
+        false => Err(ConfigErrors(diagnostics.errors)),
     }
 }
 
 /// As [`load`], but takes what is right where something is wrong, for who has to find a manager that was started before
 /// the file was broken. The errors come with it.
-pub fn load_what_is_right(source: Option<Source<'_>>, options: &Overrides, env: Environment) -> (Config, ConfigErrors) {
-    let (config, findings) = read_all(source, options, env);
-    (config, ConfigErrors(findings.errors))
+pub fn load_what_is_right(
+    source: Option<ConfigFile<'_>>,
+    options: &Overrides,
+    env: Environment,
+) -> (Config, ConfigErrors) {
+    let (config, diagnostics) = read_all(source, options, env);
+    (config, ConfigErrors(diagnostics.errors))
 }
 
-fn read_all(source: Option<Source<'_>>, options: &Overrides, env: Environment) -> (Config, error::Findings) {
-    let mut findings = error::Findings::default();
+fn read_all(source: Option<ConfigFile<'_>>, options: &Overrides, env: Environment) -> (Config, error::Diagnostics) {
+    let mut diagnostics = error::Diagnostics::default();
     let mut config = Config::default();
-    if let Some(Source { path, bytes }) = source {
+    if let Some(ConfigFile { path, bytes }) = source {
         let file: Arc<Path> = Arc::from(path);
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("php")) {
-            findings.error(Origin::File(file), PHP.into());
+            diagnostics.error(ValueOrigin::File(file), PHP.into());
         } else {
-            let document = ini::parse(&file, bytes, env, &mut findings);
-            read::apply(&mut config, &file, &document, &mut findings);
+            let document = ini::parse(&file, bytes, env, &mut diagnostics);
+            read::apply(&mut config, &file, &document, &mut diagnostics);
         }
     }
-    options.apply(&mut config, &mut findings);
-    check::check(&mut config, &mut findings);
-    findings.sort();
-    (config, findings)
+    options.apply(&mut config, &mut diagnostics);
+    check::check(&mut config, &mut diagnostics);
+    diagnostics.sort();
+    (config, diagnostics)
 }
 
 /// What is said of a configuration written in PHP.

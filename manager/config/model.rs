@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::choice::{JobFate, LogTarget, RolloutSurge};
+use super::choice::{LogTarget, LostJobPolicy, RolloutSurge};
 use super::function::FunctionConfig;
-use super::host::{DEFAULT_PORT, HostPort};
+use super::host::{DEFAULT_PORT, JobServerAddress};
 use super::origins::Origins;
 
 /// What the manager runs with. What each key means is told once, in the table ([`super::KEYS`]).
@@ -15,7 +15,7 @@ pub struct Config {
     /// Directories of libraries, as written until [`Config::resolve_paths`]. The later one wins.
     pub worker_dirs: Vec<PathBuf>,
     /// Job servers, at least one, each once.
-    pub hosts: Vec<HostPort>,
+    pub hosts: Vec<JobServerAddress>,
     /// Workers that do all functions.
     pub count: u32,
     /// Workers for each function that do only it; `None` is [`Config::default_dedicated_count`].
@@ -93,9 +93,9 @@ pub struct Config {
     /// Versions kept in the store, the running one included.
     pub keep_versions: u32,
     /// What becomes of a job whose worker died.
-    pub on_crash: JobFate,
+    pub on_crash: LostJobPolicy,
     /// What becomes of a job that ran out of time.
-    pub on_timeout: JobFate,
+    pub on_timeout: LostJobPolicy,
     /// Deaths after which a job's caller is told.
     pub max_attempts: u32,
     /// From SIGTERM to SIGKILL of a job past its time.
@@ -128,7 +128,7 @@ impl Default for Config {
         let seconds = Duration::from_secs;
         Config {
             worker_dirs: vec![PathBuf::from("./workers")],
-            hosts: vec![HostPort { host: "127.0.0.1".into(), port: DEFAULT_PORT }],
+            hosts: vec![JobServerAddress { host: "127.0.0.1".into(), port: DEFAULT_PORT }],
             count: 0,
             dedicated_count: None,
             include: Vec::new(),
@@ -167,8 +167,8 @@ impl Default for Config {
             canary_seconds: seconds(5),
             canary_jobs: 20,
             keep_versions: 3,
-            on_crash: JobFate::Retry,
-            on_timeout: JobFate::Fail,
+            on_crash: LostJobPolicy::Retry,
+            on_timeout: LostJobPolicy::Fail,
             max_attempts: 3,
             timeout_grace: seconds(5),
             max_memory: None,

@@ -2,39 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Origin;
+use super::error::ValueOrigin;
 
 /// The origins of all values that were set; what is not here is a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     /// By function (`None`: the manager's section) and key, a setting with its `setting.`.
-    places: BTreeMap<(Option<String>, String), Origin>,
+    places: BTreeMap<(Option<String>, String), ValueOrigin>,
     /// Where the section of a function begins.
-    sections: BTreeMap<String, Origin>,
+    sections: BTreeMap<String, ValueOrigin>,
 }
 
 impl Origins {
     /// Where the value of a key came from; `function` is `None` for the manager's own keys.
-    pub fn of(&self, function: Option<&str>, key: &str) -> Origin {
+    pub fn of(&self, function: Option<&str>, key: &str) -> ValueOrigin {
         let place = (function.map(str::to_owned), key.to_owned());
         self.places.get(&place).cloned().unwrap_or_default()
     }
 
     /// Whether anybody set the key.
     pub fn is_set(&self, function: Option<&str>, key: &str) -> bool {
-        self.of(function, key) != Origin::Default
+        self.of(function, key) != ValueOrigin::Default
     }
 
     /// Where a function's section begins.
-    pub fn section(&self, function: &str) -> Origin {
+    pub fn section(&self, function: &str) -> ValueOrigin {
         self.sections.get(function).cloned().unwrap_or_default()
     }
 
-    pub(super) fn set_section(&mut self, function: &str, origin: Origin) {
+    pub(super) fn set_section(&mut self, function: &str, origin: ValueOrigin) {
         self.sections.insert(function.to_owned(), origin);
     }
 
-    pub(super) fn set(&mut self, function: Option<&str>, key: &str, origin: Origin) {
+    pub(super) fn set(&mut self, function: Option<&str>, key: &str, origin: ValueOrigin) {
         self.places.insert((function.map(str::to_owned), key.to_owned()), origin);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::error::{Findings, Origin};
+use super::error::{Diagnostics, ValueOrigin};
 use super::keys;
 use super::model::Config;
 use super::text::from_os;
@@ -27,11 +27,11 @@ impl FromIterator<(&'static str, &'static str, OsString)> for Overrides {
 }
 
 impl Overrides {
-    pub(super) fn apply(&self, config: &mut Config, findings: &mut Findings) {
+    pub(super) fn apply(&self, config: &mut Config, diagnostics: &mut Diagnostics) {
         for Override { key: name, option, text } in &self.0 {
-            let origin = Origin::Option(option);
+            let origin = ValueOrigin::Option(option);
             let Some((key, field)) = keys::global(name) else {
-                findings.error(origin, format!("there is no key {name} for it"));
+                diagnostics.error(origin, format!("there is no key {name} for it"));
                 continue;
             };
             // As of a shell variable that is not set: `-u "$RUN_AS"` must not run as root. Only a prefix may be none.
@@ -42,12 +42,12 @@ impl Overrides {
             if problems.is_empty() && (field.set)(config, key.raised(text).as_ref().unwrap_or(text)).is_ok() {
                 config.origins.set(None, key.name, origin.clone());
                 if let Some(warning) = key.warning(text, "") {
-                    findings.warn(origin.clone(), warning);
+                    diagnostics.warn(origin.clone(), warning);
                 }
             }
             for problem in problems {
                 let text = format!("{name}: {problem}; write for example {option} {}", field.example);
-                findings.error(origin.clone(), text);
+                diagnostics.error(origin.clone(), text);
             }
         }
     }

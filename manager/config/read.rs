@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Findings, Origin};
+use super::error::{Diagnostics, ValueOrigin};
 use super::ini::{Document, MANAGER, Section};
-use super::keys::{self, Field, KEYS, Key};
+use super::keys::{self, ConfigKey, KEYS, KeyField};
 use super::model::Config;
 use super::text::quoted;
 
@@ -20,7 +20,7 @@ const ALIKE: f64 = 0.8;
 const MISSPELT: f64 = 0.93;
 
 /// The value a key has in the end, from one line or from all the lines of its list.
-struct Assignment<'a> {
+struct KeyAssignment<'a> {
     section: &'a Section,
     key: &'a str,
     list: bool,
@@ -28,7 +28,7 @@ struct Assignment<'a> {
     values: Vec<(&'a str, usize)>,
 }
 
-impl Assignment<'_> {
+impl KeyAssignment<'_> {
     /// The whole of it.
     fn value(&self) -> String {
         self.values.iter().map(|(value, _)| *value).collect::<Vec<_>>().join(",")
@@ -40,35 +40,35 @@ impl Assignment<'_> {
     }
 
     /// What is said of a line of it.
-    fn origin(&self, file: &Arc<Path>, line: usize) -> Origin {
-        Origin::Line { file: file.clone(), line }
+    fn origin(&self, file: &Arc<Path>, line: usize) -> ValueOrigin {
+        ValueOrigin::Line { file: file.clone(), line }
     }
 }
 
 /// Puts a document into `config`, or says what is wrong with it.
-pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, findings: &mut Findings) {
+pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, diagnostics: &mut Diagnostics) {
     for (section, line) in &document.sections {
         let Section::Function(name) = section else { continue };
         // An empty section names a function, too: a plan warns where there is no library for it.
         config.functions.entry(name.clone()).or_default();
-        config.origins.set_section(name, Origin::Line { file: file.clone(), line: *line });
+        config.origins.set_section(name, ValueOrigin::Line { file: file.clone(), line: *line });
         // A misspelt [GearmanManager] would pass in silence: a function has a count, too.
         if strsim::jaro_winkler(&name.to_ascii_lowercase(), &MANAGER.to_ascii_lowercase()) >= MISSPELT {
             let text = format!("[{name}] is taken as a function; did you mean [{MANAGER}]?");
-            findings.warn(Origin::Line { file: file.clone(), line: *line }, text);
+            diagnostics.warn(ValueOrigin::Line { file: file.clone(), line: *line }, text);
         }
     }
-    for assignment in gather(document, file, findings) {
+    for assignment in gather(document, file, diagnostics) {
         match assignment.section {
-            Section::Manager => take_global(config, &assignment, file, findings),
-            Section::Function(function) => take_function(config, function, &assignment, file, findings),
+            Section::Manager => take_global(config, &assignment, file, diagnostics),
+            Section::Function(function) => take_function(config, function, &assignment, file, diagnostics),
         }
     }
 }
 
 /// Folds repeated lines: items of a list add up, of anything else the last counts, and that is said.
-fn gather<'a>(document: &'a Document, file: &Arc<Path>, findings: &mut Findings) -> Vec<Assignment<'a>> {
-    let mut known: BTreeMap<(&Section, &str), Assignment<'a>> = BTreeMap::new();
+fn gather<'a>(document: &'a Document, file: &Arc<Path>, diagnostics: &mut Diagnostics) -> Vec<KeyAssignment<'a>> {
+    let mut known: BTreeMap<(&Section, &str), KeyAssignment<'a>> = BTreeMap::new();
     for entry in &document.entries {
         let (section, key, line) = (&entry.section, entry.key.as_str(), entry.line);
         if let Some(before) = known.get_mut(&(section, key)) {
@@ -81,22 +81,22 @@ fn gather<'a>(document: &'a Document, file: &Arc<Path>, findings: &mut Findings)
                 section.name(),
                 before.line()
             );
-            findings.warn(Origin::Line { file: file.clone(), line }, text);
+            diagnostics.warn(ValueOrigin::Line { file: file.clone(), line }, text);
         }
-        let assignment = Assignment { section, key, list: entry.list, values: vec![(&entry.value, line)] };
+        let assignment = KeyAssignment { section, key, list: entry.list, values: vec![(&entry.value, line)] };
         known.insert((section, key), assignment);
     }
     let mut assignments: Vec<_> = known.into_values().collect();
-    assignments.sort_by_key(Assignment::line);
+    assignments.sort_by_key(KeyAssignment::line);
     assignments
 }
 
-fn take_global(config: &mut Config, assignment: &Assignment<'_>, file: &Arc<Path>, findings: &mut Findings) {
+fn take_global(config: &mut Config, assignment: &KeyAssignment<'_>, file: &Arc<Path>, diagnostics: &mut Diagnostics) {
     let origin = assignment.origin(file, assignment.line());
     let Some((key, field)) = keys::global(assignment.key) else {
-        return findings.warn(origin, unknown(assignment.section, assignment.key));
+        return diagnostics.warn(origin, unknown(assignment.section, assignment.key));
     };
-    if take(config, key, field, assignment, file, findings) {
+    if take(config, key, field, assignment, file, diagnostics) {
         config.origins.set(None, key.name, origin);
     }
 }
@@ -104,24 +104,24 @@ fn take_global(config: &mut Config, assignment: &Assignment<'_>, file: &Arc<Path
 fn take_function(
     config: &mut Config,
     function: &str,
-    assignment: &Assignment<'_>,
+    assignment: &KeyAssignment<'_>,
     file: &Arc<Path>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) {
     let origin = assignment.origin(file, assignment.line());
     let own = config.functions.entry(function.to_owned()).or_default();
     if let Some(name) = assignment.key.strip_prefix(SETTING) {
         if name.is_empty() || assignment.list {
             let text = format!("{} in [{function}] is no setting; write {SETTING}NAME = value", assignment.key);
-            return findings.error(origin, text);
+            return diagnostics.error(origin, text);
         }
         own.settings.insert(name.to_owned(), assignment.value());
         return config.origins.set(Some(function), assignment.key, origin);
     }
     let Some((key, field)) = keys::function(assignment.key) else {
-        return findings.warn(origin, unknown(assignment.section, assignment.key));
+        return diagnostics.warn(origin, unknown(assignment.section, assignment.key));
     };
-    if take(own, key, field, assignment, file, findings) {
+    if take(own, key, field, assignment, file, diagnostics) {
         config.origins.set(Some(function), key.name, origin);
     }
 }
@@ -130,11 +130,11 @@ fn take_function(
 /// default, as PHP's `empty()` tests do.
 fn take<T: Default>(
     to: &mut T,
-    key: &Key,
-    field: &Field<T>,
-    assignment: &Assignment<'_>,
+    key: &ConfigKey,
+    field: &KeyField<T>,
+    assignment: &KeyAssignment<'_>,
     file: &Arc<Path>,
-    findings: &mut Findings,
+    diagnostics: &mut Diagnostics,
 ) -> bool {
     let (name, section) = (key.name, assignment.section.name());
     let value = assignment.value();
@@ -151,7 +151,7 @@ fn take<T: Default>(
             }
         };
         wrong |= !problems.is_empty();
-        problems.into_iter().for_each(|problem| findings.error(assignment.origin(file, *line), problem));
+        problems.into_iter().for_each(|problem| diagnostics.error(assignment.origin(file, *line), problem));
     }
     if wrong {
         return false;
@@ -160,14 +160,14 @@ fn take<T: Default>(
     match (field.set)(to, key.raised(&value).as_ref().unwrap_or(&value)) {
         Ok(()) => {
             if let Some(text) = key.warning(&value, &format!(" in [{section}]")) {
-                findings.warn(origin, text);
+                diagnostics.warn(origin, text);
             }
             true
         }
         Err(_) => {
             let text =
                 format!("{name} in [{section}] is empty, so its default holds; remove the line or write a value");
-            findings.warn(origin, text);
+            diagnostics.warn(origin, text);
             false
         }
     }
@@ -175,7 +175,7 @@ fn take<T: Default>(
 
 /// What is said of a key the section does not know: where it belongs, or what was probably meant.
 fn unknown(section: &Section, name: &str) -> String {
-    let here = |key: &Key| match section {
+    let here = |key: &ConfigKey| match section {
         Section::Manager => key.global.is_some(),
         Section::Function(_) => key.function.is_some(),
     };

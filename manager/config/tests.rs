@@ -13,7 +13,7 @@ type Loaded = Result<(Config, Vec<Warning>), ConfigErrors>;
 fn load_bytes(ini: &[u8], options: &[(&'static str, &'static str, &str)]) -> Loaded {
     let options = options.iter().map(|(key, option, value)| (*key, *option, OsString::from(value))).collect();
     let env = |name: &str| (name == "QUEUE").then(|| "queue:4731".to_owned());
-    load(Some(Source { path: Path::new("gm.ini"), bytes: ini }), &options, &env)
+    load(Some(ConfigFile { path: Path::new("gm.ini"), bytes: ini }), &options, &env)
 }
 
 /// An ini without warnings.
@@ -68,7 +68,7 @@ fn every_key_of_the_original() {
     assert_eq!(config.max_worker_lifetime, Duration::from_secs(60));
     assert_eq!(config.worker_restart_splay, Duration::ZERO);
     assert_eq!(config.worker_initial_spawn_splay, Duration::from_millis(500));
-    assert_eq!(config.hosts.iter().map(HostPort::to_string).collect::<Vec<_>>(), ["a:4730", "b:1"]);
+    assert_eq!(config.hosts.iter().map(JobServerAddress::to_string).collect::<Vec<_>>(), ["a:4730", "b:1"]);
     assert_eq!(
         (config.timeout, config.timeout("f")),
         (Some(Duration::from_secs(300)), Some(Duration::from_millis(250)))
@@ -84,7 +84,7 @@ fn every_key_of_the_original() {
 #[test]
 fn what_php_does_with_lists_and_repeats() {
     let config = read("[GearmanManager]\nhost[] = a\nhost[] = \" b:1 , c\"\nworker_dir[] = /x\nworker_dir[]=/y");
-    assert_eq!(config.hosts.iter().map(HostPort::to_string).collect::<Vec<_>>(), ["a:4730", "b:1", "c:4730"]);
+    assert_eq!(config.hosts.iter().map(JobServerAddress::to_string).collect::<Vec<_>>(), ["a:4730", "b:1", "c:4730"]);
     assert_eq!(config.worker_dirs.len(), 2);
 
     let (config, said) =
@@ -354,7 +354,7 @@ fn a_stream_is_no_log_of_a_manager_in_the_background() {
 
 #[test]
 fn a_php_configuration_is_told_how_to_become_an_ini() {
-    let source = Source { path: Path::new("etc/config.PHP"), bytes: b"<?php $gearman_config = array();" };
+    let source = ConfigFile { path: Path::new("etc/config.PHP"), bytes: b"<?php $gearman_config = array();" };
     let errors = load(Some(source), &Overrides::default(), &|_| None).expect_err("an error").to_string();
     assert!(errors.starts_with("etc/config.PHP: a configuration in PHP is not run; write it as an ini"), "{errors}");
     assert!(errors.contains("[GearmanManager]") && errors.lines().count() == 1, "{errors}");
@@ -402,7 +402,7 @@ fn the_dump_says_where_each_value_is_from() {
         assert!(lines.iter().any(|found| found == line), "{line} in\n{dump}");
     }
     assert!(!dump.contains("hunter2"));
-    let of_manager = KEYS.iter().filter(|key| key.scope() != Scope::Function).count();
+    let of_manager = KEYS.iter().filter(|key| key.scope() != KeyScope::Function).count();
     assert_eq!(lines.iter().filter(|line| line.contains(" ; ")).count(), of_manager + 3, "{dump}");
 }
 
@@ -428,7 +428,7 @@ fn the_dump_is_an_ini() {
 #[test]
 fn a_log_that_nobody_moved_stays_where_it_is() {
     let (front, back) = (read("[GearmanManager]"), read("[GearmanManager]\ndaemon = 1"));
-    let changes: Vec<String> = front.changes(&back).iter().map(Change::to_string).collect();
+    let changes: Vec<String> = front.changes(&back).iter().map(ConfigChange::to_string).collect();
     assert_eq!(changes, ["daemon in [GearmanManager]: \"0\" is now \"1\" (needs a restart)"]);
     assert_eq!(front.with_changes_of(back.clone()).log, LogTarget::Stdout);
     assert_eq!(back.with_changes_of(front).log, LogTarget::Syslog);
@@ -441,7 +441,7 @@ fn what_needs_a_restart_is_what_a_reload_leaves_alone() {
     let values = flagged.iter().map(|name| format!("{name} = {}\n", if *name == "daemon" { "1" } else { "/other" }));
     let newer = read(&format!("[GearmanManager]\n{}", values.collect::<String>()));
     let old = Config::default();
-    let waits = |changes: Vec<Change>| -> Vec<String> {
+    let waits = |changes: Vec<ConfigChange>| -> Vec<String> {
         changes.into_iter().filter(|change| change.needs_restart).map(|change| change.key).collect()
     };
     assert_eq!(waits(old.changes(&newer)), flagged);
@@ -454,7 +454,7 @@ fn changes_are_named_and_masked() {
     let old =
         read("[GearmanManager]\ncount = 1\nuser = a\n[f]\ntimeout = 5\nsetting.api_key = old\n[gone]\npriority = 1");
     let new = read("[GearmanManager]\ncount = 2\nuser = b\n[f]\nsetting.api_key = new\nsetting.size = 1");
-    let changes: Vec<String> = old.changes(&new).iter().map(Change::to_string).collect();
+    let changes: Vec<String> = old.changes(&new).iter().map(ConfigChange::to_string).collect();
     assert_eq!(
         changes,
         [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::text::quoted;
 
 /// How values of one kind are written.
-pub(super) struct Form<T: 'static> {
+pub(super) struct ValueForm<T: 'static> {
     /// The value of a text, or why it has none: "`"ten"` is not ...".
     pub read: fn(&str) -> Result<T, String>,
     /// The text of a value.
@@ -20,73 +20,75 @@ pub(super) struct Form<T: 'static> {
 const MOST_WORKERS: u64 = 100_000;
 
 /// A number of workers; 0 is none, or unset.
-pub(super) const WORKERS: Form<u32> =
-    Form { read: |text| small(text, 0, MOST_WORKERS), show: u32::to_string, example: "10" };
+pub(super) const WORKERS: ValueForm<u32> =
+    ValueForm { read: |text| small(text, 0, MOST_WORKERS), show: u32::to_string, example: "10" };
 
 /// How many of something, 0 included.
-pub(super) const COUNT: Form<u32> =
-    Form { read: |text| small(text, 0, u32::MAX.into()), show: u32::to_string, example: "100" };
+pub(super) const COUNT: ValueForm<u32> =
+    ValueForm { read: |text| small(text, 0, u32::MAX.into()), show: u32::to_string, example: "100" };
 
 /// How many of something, at least one.
-pub(super) const AT_LEAST_ONE: Form<u32> =
-    Form { read: |text| small(text, 1, u32::MAX.into()), show: u32::to_string, example: "3" };
+pub(super) const AT_LEAST_ONE: ValueForm<u32> =
+    ValueForm { read: |text| small(text, 1, u32::MAX.into()), show: u32::to_string, example: "3" };
 
 /// Jobs a worker may hold.
-pub(super) const WINDOW: Form<u32> = Form { read: |text| small(text, 1, 1024), show: u32::to_string, example: "8" };
+pub(super) const WINDOW: ValueForm<u32> =
+    ValueForm { read: |text| small(text, 1, 1024), show: u32::to_string, example: "8" };
 
 /// How many jobs, 0 included.
-pub(super) const JOBS: Form<u64> =
-    Form { read: |text| whole(text, 0, u64::MAX), show: u64::to_string, example: "1000" };
+pub(super) const JOBS: ValueForm<u64> =
+    ValueForm { read: |text| whole(text, 0, u64::MAX), show: u64::to_string, example: "1000" };
 
 /// A duration in seconds, 0 included.
-pub(super) const SECONDS: Form<Duration> =
-    Form { read: |text| duration(text, SECOND), show: |value| show_duration(*value, SECOND), example: "30" };
+pub(super) const SECONDS: ValueForm<Duration> =
+    ValueForm { read: |text| duration(text, SECOND), show: |value| show_duration(*value, SECOND), example: "30" };
 
 /// A duration in seconds that cannot be 0.
-pub(super) const SOME_SECONDS: Form<Duration> =
-    Form { read: some_duration, show: |value| show_duration(*value, SECOND), example: "30" };
+pub(super) const SOME_SECONDS: ValueForm<Duration> =
+    ValueForm { read: some_duration, show: |value| show_duration(*value, SECOND), example: "30" };
 
 /// A duration a plain number of which is microseconds.
-pub(super) const MICROSECONDS: Form<Duration> = Form {
+pub(super) const MICROSECONDS: ValueForm<Duration> = ValueForm {
     read: |text| duration(text, MICROSECOND),
     show: |value| show_duration(*value, MICROSECOND),
     example: "50ms",
 };
 
 /// A limit in seconds; 0 and `none` are no limit.
-pub(super) const LIMIT: Form<Duration> = Form {
+pub(super) const LIMIT: ValueForm<Duration> = ValueForm {
     read: limit,
     show: |value| if value.is_zero() { NONE.into() } else { show_duration(*value, SECOND) },
     example: "30",
 };
 
 /// A size in bytes, 0 included.
-pub(super) const SIZE: Form<u64> =
-    Form { read: |text| size(text, 0, u64::MAX), show: |value| show_size(*value), example: "64K" };
+pub(super) const SIZE: ValueForm<u64> =
+    ValueForm { read: |text| size(text, 0, u64::MAX), show: |value| show_size(*value), example: "64K" };
 
 /// A size in bytes that cannot be 0.
-pub(super) const SOME_SIZE: Form<u64> =
-    Form { read: |text| size(text, 1, u64::MAX), show: |value| show_size(*value), example: "1G" };
+pub(super) const SOME_SIZE: ValueForm<u64> =
+    ValueForm { read: |text| size(text, 1, u64::MAX), show: |value| show_size(*value), example: "1G" };
 
 /// The size of a packet: Gearman's header has 32 bits for it, and a worker needs room for names and handles.
-pub(super) const PACKET: Form<u64> =
-    Form { read: |text| size(text, 4096, u32::MAX.into()), show: |value| show_size(*value), example: "256M" };
+pub(super) const PACKET: ValueForm<u64> =
+    ValueForm { read: |text| size(text, 4096, u32::MAX.into()), show: |value| show_size(*value), example: "256M" };
 
 /// A limit in bytes; 0 and `none` are no limit.
-pub(super) const SIZE_LIMIT: Form<u64> = Form {
+pub(super) const SIZE_LIMIT: ValueForm<u64> = ValueForm {
     read: |text| if is_unset(text) { Ok(0) } else { size(text, 0, u64::MAX) },
     show: |value| if *value == 0 { NONE.into() } else { show_size(*value) },
     example: "512M",
 };
 
 /// Yes or no.
-pub(super) const SWITCH: Form<bool> = Form { read: switch, show: |value| u8::from(*value).to_string(), example: "1" };
+pub(super) const SWITCH: ValueForm<bool> =
+    ValueForm { read: switch, show: |value| u8::from(*value).to_string(), example: "1" };
 
 /// `0` to `5`, or as many `v`.
-pub(super) const VERBOSITY: Form<u8> = Form { read: verbosity, show: u8::to_string, example: "vv" };
+pub(super) const VERBOSITY: ValueForm<u8> = ValueForm { read: verbosity, show: u8::to_string, example: "vv" };
 
 /// Any number; what is out of the range is taken as the nearest, with a warning, when all is read.
-pub(super) const PRIORITY: Form<i8> = Form { read: priority, show: i8::to_string, example: "5" };
+pub(super) const PRIORITY: ValueForm<i8> = ValueForm { read: priority, show: i8::to_string, example: "5" };
 
 /// The word for what is not set.
 pub(super) const NONE: &str = "none";
@@ -263,7 +265,7 @@ mod tests {
     use std::fmt::Debug;
 
     /// Each text is read as its value; the values are shown so that they are read again.
-    fn reads<T: Debug + PartialEq>(form: &Form<T>, cases: &[(&str, T)]) {
+    fn reads<T: Debug + PartialEq>(form: &ValueForm<T>, cases: &[(&str, T)]) {
         for (text, value) in cases {
             let read = (form.read)(text);
             assert_eq!(read.as_ref(), Ok(value), "{text}");
@@ -272,7 +274,7 @@ mod tests {
         assert!((form.read)(form.example).is_ok(), "the example {}", form.example);
     }
 
-    fn refuses<T: Debug>(form: &Form<T>, cases: &[(&str, &str)]) {
+    fn refuses<T: Debug>(form: &ValueForm<T>, cases: &[(&str, &str)]) {
         for (text, error) in cases {
             let read = (form.read)(text);
             assert!(read.as_ref().is_err_and(|found| found.contains(error)), "{text}: {read:?}, not {error}");

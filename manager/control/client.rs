@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ErrorCode, Refusal, Request, StatusReply, VersionStatus};
+use super::messages::{ControlRequest, ErrorCode, RequestError, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, socket, whose};
 use crate::system::clock;
 use crate::system::errors::reason_at;
@@ -18,10 +18,10 @@ const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
 
 /// A connection to a manager.
 #[derive(Debug)]
-pub struct Client {
+pub struct ControlClient {
     path: PathBuf,
     timeout: Duration,
-    stream: BufReader<Timed>,
+    stream: BufReader<DeadlineStream>,
 }
 
 /// Why a manager did not answer as asked.
@@ -56,7 +56,7 @@ pub enum ClientError {
         /// The control socket.
         path: PathBuf,
         /// What it said.
-        refusal: Refusal,
+        refusal: RequestError,
     },
     /// The manager did not answer in time.
     #[error("the manager at {} did not answer within {timeout:?}; it may be stopped or overloaded", path.display())]
@@ -95,14 +95,14 @@ impl ClientError {
 
 /// Any line of a manager's.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct ReplyLine {
     v: u32,
     ok: Option<Value>,
-    error: Option<Refusal>,
+    error: Option<RequestError>,
     event: Option<EventLine<Map<String, Value>>>,
 }
 
-impl Client {
+impl ControlClient {
     /// Connects to the manager whose control socket this is. `timeout` is for this and for each answer. Blocks.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Client {
         let until = clock::after(timeout);
         match socket::connect_to(path, timeout) {
             Ok(stream) => {
-                let stream = BufReader::new(Timed { stream, until: Some(until) });
+                let stream = BufReader::new(DeadlineStream { stream, until: Some(until) });
                 Ok(Self { path: path.to_owned(), timeout, stream })
             }
             Err(source) => Err(failed(path, timeout, source)),
@@ -125,7 +125,7 @@ impl Client {
     ///
     /// The manager refuses, goes, answers nonsense or too late.
     pub fn status(&mut self) -> Result<StatusReply, ClientError> {
-        let content = self.ask(Request::Status)?;
+        let content = self.ask(ControlRequest::Status)?;
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
@@ -133,9 +133,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::status`].
+    /// As for [`ControlClient::status`].
     pub fn versions(&mut self) -> Result<Vec<VersionStatus>, ClientError> {
-        let content = self.ask(Request::Versions)?;
+        let content = self.ask(ControlRequest::Versions)?;
         Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
@@ -143,9 +143,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::status`].
+    /// As for [`ControlClient::status`].
     pub fn roll_back(&mut self, function: String, hash: Option<String>) -> Result<String, ClientError> {
-        let content = self.ask(Request::Rollback { function, hash })?;
+        let content = self.ask(ControlRequest::Rollback { function, hash })?;
         String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
@@ -153,9 +153,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::status`].
+    /// As for [`ControlClient::status`].
     pub fn retry(&mut self, function: String) -> Result<String, ClientError> {
-        let content = self.ask(Request::Retry { function })?;
+        let content = self.ask(ControlRequest::Retry { function })?;
         String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
@@ -163,9 +163,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::status`].
+    /// As for [`ControlClient::status`].
     pub fn latest_events(mut self) -> Result<Events, ClientError> {
-        self.ask(Request::Events { follow: false })?;
+        self.ask(ControlRequest::Events { follow: false })?;
         Ok(Events(self))
     }
 
@@ -173,15 +173,15 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As for [`Client::status`].
+    /// As for [`ControlClient::status`].
     pub fn follow_events(mut self) -> Result<Events, ClientError> {
-        self.ask(Request::Events { follow: true })?;
+        self.ask(ControlRequest::Events { follow: true })?;
         self.stream.get_mut().until = None;
         Ok(Events(self))
     }
 
     /// One request and the content of its answer.
-    fn ask(&mut self, request: Request) -> Result<Value, ClientError> {
+    fn ask(&mut self, request: ControlRequest) -> Result<Value, ClientError> {
         self.stream.get_mut().until = Some(clock::after(self.timeout));
         let sent = self.stream.get_mut().stream.write_all(request.to_line().as_bytes());
         // A manager that refuses us may be gone before we have asked, and its reason is there to be read.
@@ -191,26 +191,26 @@ impl Client {
             return Err(failed(&self.path, self.timeout, error));
         }
         match self.line()? {
-            Some(Line { ok: Some(content), .. }) => Ok(content),
+            Some(ReplyLine { ok: Some(content), .. }) => Ok(content),
             Some(_) => Err(self.protocol("it is neither ok nor error".into())),
             None => Err(failed(&self.path, self.timeout, ErrorKind::UnexpectedEof.into())),
         }
     }
 
     /// The next line, where it is no error; none at the end.
-    fn line(&mut self) -> Result<Option<Line>, ClientError> {
+    fn line(&mut self) -> Result<Option<ReplyLine>, ClientError> {
         let mut line = Vec::new();
         let read = self.stream.by_ref().take(LONGEST_REPLY).read_until(b'\n', &mut line);
         read.map_err(|error| failed(&self.path, self.timeout, error))?;
         if line.is_empty() {
             return Ok(None);
         }
-        let line: Line = serde_json::from_slice(&line).map_err(|error| self.protocol(error.to_string()))?;
+        let line: ReplyLine = serde_json::from_slice(&line).map_err(|error| self.protocol(error.to_string()))?;
         match line {
-            Line { v, .. } if v != PROTOCOL => {
+            ReplyLine { v, .. } if v != PROTOCOL => {
                 Err(self.protocol(format!("it speaks version {v} of the control protocol, this command {PROTOCOL}")))
             }
-            Line { error: Some(refusal), .. } => Err(ClientError::Refused { path: self.path.clone(), refusal }),
+            ReplyLine { error: Some(refusal), .. } => Err(ClientError::Refused { path: self.path.clone(), refusal }),
             line => Ok(Some(line)),
         }
     }
@@ -231,7 +231,7 @@ fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
 
 /// A manager's events, in order, until it ends or the connection does.
 #[derive(Debug)]
-pub struct Events(Client);
+pub struct Events(ControlClient);
 
 impl Iterator for Events {
     type Item = Result<EventLine<Map<String, Value>>, ClientError>;
@@ -240,7 +240,7 @@ impl Iterator for Events {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.0.line() {
-                Ok(Some(Line { event: Some(event), .. })) => return Some(Ok(event)),
+                Ok(Some(ReplyLine { event: Some(event), .. })) => return Some(Ok(event)),
                 // A kind of line of a later manager.
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
@@ -254,12 +254,12 @@ impl Iterator for Events {
 
 /// A stream whose reads end at a moment, not after a time each: a manager that sends a byte a second is late as well.
 #[derive(Debug)]
-struct Timed {
+struct DeadlineStream {
     stream: UnixStream,
     until: Option<Instant>,
 }
 
-impl Read for Timed {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {

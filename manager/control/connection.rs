@@ -11,29 +11,29 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::messages::{ErrorCode, Refusal, Reply, Request, ok_line};
-use super::{DEADLINE, Feed, Incoming, MAX_REQUEST};
+use super::messages::{ControlRequest, ErrorCode, Reply, RequestError, ok_line};
+use super::{DEADLINE, Feed, MAX_REQUEST, PendingRequest};
 
 /// What a connection needs of the manager.
 #[derive(Clone, Debug)]
-pub(super) struct Service {
-    pub(super) requests: mpsc::Sender<Incoming>,
+pub(super) struct ControlService {
+    pub(super) requests: mpsc::Sender<PendingRequest>,
     pub(super) feed: Feed,
 }
 
 /// What comes after a request was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum AfterRequest {
     NextRequest,
     Close,
 }
 
 /// Serves a client that may ask, until it goes, stops asking or stops reading.
-pub(super) async fn serve(mut stream: UnixStream, service: Service) {
+pub(super) async fn serve(mut stream: UnixStream, service: ControlService) {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     // An error says that the client is gone or stuck: nobody is left to tell.
-    while let Ok(Then::NextRequest) = exchange(&mut reader, &mut writer, &service).await {
+    while let Ok(AfterRequest::NextRequest) = exchange(&mut reader, &mut writer, &service).await {
         // A client with ever more requests lets the manager's loop and other clients have their turn.
         yield_now().await;
     }
@@ -43,39 +43,39 @@ pub(super) async fn serve(mut stream: UnixStream, service: Service) {
 async fn exchange(
     reader: &mut BufReader<ReadHalf<'_>>,
     writer: &mut WriteHalf<'_>,
-    service: &Service,
-) -> io::Result<Then> {
+    service: &ControlService,
+) -> io::Result<AfterRequest> {
     let request = match timeout(DEADLINE, read_line(reader)).await {
         Ok(line) => line?,
         Err(_) => {
             let text = format!("no request arrived within {} s", DEADLINE.as_secs());
-            write(writer, &Refusal::new(ErrorCode::Deadline, text).to_line()).await?;
-            return Ok(Then::Close);
+            write(writer, &RequestError::new(ErrorCode::Deadline, text).to_line()).await?;
+            return Ok(AfterRequest::Close);
         }
     };
     match request {
-        Incomplete::End => Ok(Then::Close),
-        Incomplete::TooLong => {
+        RequestBuffer::End => Ok(AfterRequest::Close),
+        RequestBuffer::TooLong => {
             let text = format!("the request is longer than {MAX_REQUEST} bytes");
-            write(writer, &Refusal::new(ErrorCode::TooLong, text).to_line()).await?;
-            Ok(Then::Close)
+            write(writer, &RequestError::new(ErrorCode::TooLong, text).to_line()).await?;
+            Ok(AfterRequest::Close)
         }
-        Incomplete::Line(line) => match Request::parse(&line) {
-            Ok(Request::Events { follow: true }) => follow(reader, writer, &service.feed).await,
-            Ok(Request::Events { follow: false }) => {
+        RequestBuffer::Line(line) => match ControlRequest::parse(&line) {
+            Ok(ControlRequest::Events { follow: true }) => follow(reader, writer, &service.feed).await,
+            Ok(ControlRequest::Events { follow: false }) => {
                 write(writer, &ok_line(&json!({ "following": false }))).await?;
                 for line in service.feed.latest() {
                     write(writer, &line).await?;
                 }
-                Ok(Then::Close)
+                Ok(AfterRequest::Close)
             }
             Ok(request) => {
                 write(writer, &ask(service, request).await.to_line()).await?;
-                Ok(Then::NextRequest)
+                Ok(AfterRequest::NextRequest)
             }
             Err(refusal) => {
                 write(writer, &refusal.to_line()).await?;
-                Ok(Then::NextRequest)
+                Ok(AfterRequest::NextRequest)
             }
         },
     }
@@ -83,61 +83,65 @@ async fn exchange(
 
 /// A request as far as it came.
 #[derive(Debug, PartialEq, Eq)]
-enum Incomplete {
+enum RequestBuffer {
     /// A line without its end, which a client that shut down its side may have left out.
     Line(Vec<u8>),
     TooLong,
     End,
 }
 
-async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Incomplete> {
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<RequestBuffer> {
     let mut line = Vec::new();
     // One more than allowed tells a line that is too long from one that just fits.
     reader.take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut line).await?;
     Ok(match line.last() {
-        None => Incomplete::End,
-        _ if line.len() > MAX_REQUEST => Incomplete::TooLong,
-        _ => Incomplete::Line(line),
+        None => RequestBuffer::End,
+        _ if line.len() > MAX_REQUEST => RequestBuffer::TooLong,
+        _ => RequestBuffer::Line(line),
     })
 }
 
 /// Hands a request to the manager's loop and waits for the answer.
-async fn ask(service: &Service, request: Request) -> Reply {
+async fn ask(service: &ControlService, request: ControlRequest) -> Reply {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        service.requests.send(Incoming { request, reply }).await.ok()?;
+        service.requests.send(PendingRequest { request, reply }).await.ok()?;
         answer.await.ok()
     };
     match timeout(DEADLINE, asked).await {
         Ok(Some(reply)) => reply,
-        Ok(None) => Reply::Refused(Refusal::new(ErrorCode::Stopping, "the manager is just ending")),
+        Ok(None) => Reply::Refused(RequestError::new(ErrorCode::Stopping, "the manager is just ending")),
         Err(_) => {
             let text = format!("the manager made no answer within {} s", DEADLINE.as_secs());
-            Reply::Refused(Refusal::new(ErrorCode::Deadline, text))
+            Reply::Refused(RequestError::new(ErrorCode::Deadline, text))
         }
     }
 }
 
 /// Sends events until the feed ends, the client goes or says anything more, or it reads too slowly.
-async fn follow(reader: &mut BufReader<ReadHalf<'_>>, writer: &mut WriteHalf<'_>, feed: &Feed) -> io::Result<Then> {
+async fn follow(
+    reader: &mut BufReader<ReadHalf<'_>>,
+    writer: &mut WriteHalf<'_>,
+    feed: &Feed,
+) -> io::Result<AfterRequest> {
     let Some(mut events) = feed.follow() else {
-        write(writer, &Refusal::new(ErrorCode::Stopping, "the manager is just ending").to_line()).await?;
-        return Ok(Then::Close);
+        write(writer, &RequestError::new(ErrorCode::Stopping, "the manager is just ending").to_line()).await?;
+        return Ok(AfterRequest::Close);
     };
     write(writer, &ok_line(&json!({ "following": true }))).await?;
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
             // Only the client's end, or a fault of its, arrives here.
-            _ = reader.fill_buf() => return Ok(Then::Close),
+            _ = reader.fill_buf() => return Ok(AfterRequest::Close),
         };
         match event {
             Ok(line) => write(writer, &line).await?,
-            Err(RecvError::Closed) => return Ok(Then::Close),
+            Err(RecvError::Closed) => return Ok(AfterRequest::Close),
             Err(RecvError::Lagged(lost)) => {
                 let text = format!("events came faster than they were read and {lost} were lost; follow again");
-                write(writer, &Refusal::new(ErrorCode::SlowReader, text).to_line()).await?;
-                return Ok(Then::Close);
+                write(writer, &RequestError::new(ErrorCode::SlowReader, text).to_line()).await?;
+                return Ok(AfterRequest::Close);
             }
         }
     }

@@ -35,10 +35,10 @@ pub struct EventLine<E> {
 
 /// Carries events to all followers, each as fast as it reads. Clones are the same feed; all of one thread.
 #[derive(Clone, Debug)]
-pub struct Feed(Rc<RefCell<Inner>>);
+pub struct Feed(Rc<RefCell<FeedState>>);
 
 #[derive(Debug)]
-struct Inner {
+struct FeedState {
     /// None once the feed is closed.
     sender: Option<broadcast::Sender<Arc<str>>>,
     kept: VecDeque<Arc<str>>,
@@ -53,7 +53,7 @@ impl Default for Feed {
 impl Feed {
     /// A feed without followers.
     pub fn new() -> Self {
-        let inner = Inner { sender: Some(broadcast::Sender::new(BEHIND)), kept: VecDeque::new() };
+        let inner = FeedState { sender: Some(broadcast::Sender::new(BEHIND)), kept: VecDeque::new() };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -65,7 +65,7 @@ impl Feed {
             event: &'a EventLine<E>,
         }
         let line: Arc<str> = line(&Line { v: PROTOCOL, event }).into();
-        let Inner { sender, kept } = &mut *self.0.borrow_mut();
+        let FeedState { sender, kept } = &mut *self.0.borrow_mut();
         if kept.len() == KEPT {
             kept.pop_front();
         }

@@ -9,7 +9,7 @@ use crate::system::errors::reason;
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     /// What the manager is doing now; answered with a [`StatusReply`].
     Status,
     /// What the supervisor decided: the latest events, or with `follow` those to come.
@@ -35,7 +35,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl ControlRequest {
     /// The request as a line with its line end.
     pub(super) fn to_line(&self) -> String {
         let mut message = json!(self);
@@ -48,19 +48,19 @@ impl Request {
     /// # Errors
     ///
     /// It is no JSON object, of another version, or unknown.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, Refusal> {
-        let bad = |text: String| Refusal { code: ErrorCode::BadRequest, text };
+    pub(super) fn parse(line: &[u8]) -> Result<Self, RequestError> {
+        let bad = |text: String| RequestError { code: ErrorCode::BadRequest, text };
         let message: Value =
             serde_json::from_slice(line).map_err(|error| bad(format!("no JSON: {}", reason(&error))))?;
         match message.get("v").and_then(Value::as_u64) {
             Some(version) if version == u64::from(PROTOCOL) => {}
-            Some(version) => return Err(Refusal::version(version)),
+            Some(version) => return Err(RequestError::version(version)),
             None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
         }
         let known = ["status", "events", "versions", "rollback", "retry"];
         match message.get("request").and_then(Value::as_str) {
             None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
-            Some(name) if !known.contains(&name) => Err(Refusal {
+            Some(name) if !known.contains(&name) => Err(RequestError {
                 code: ErrorCode::UnknownRequest,
                 text: format!("this manager does not know the request {name:?}, only {}", known.join(", ")),
             }),
@@ -70,26 +70,26 @@ impl Request {
 }
 
 fn example() -> String {
-    Request::Status.to_line().trim_end().to_owned()
+    ControlRequest::Status.to_line().trim_end().to_owned()
 }
 
 /// The manager's answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// To [`Request::Status`].
+    /// To [`ControlRequest::Status`].
     Status(Box<StatusReply>),
-    /// To [`Request::Versions`].
+    /// To [`ControlRequest::Versions`].
     Versions(Vec<VersionStatus>),
     /// It is done, or on its way: in a sentence.
     Done(String),
     /// The request was understood and is not followed.
-    Refused(Refusal),
+    Refused(RequestError),
 }
 
 impl Reply {
     /// A request that makes no sense to this manager now.
     pub fn refused(text: String) -> Self {
-        Self::Refused(Refusal { code: ErrorCode::Refused, text })
+        Self::Refused(RequestError { code: ErrorCode::Refused, text })
     }
 
     /// The reply as a line with its line end.
@@ -125,14 +125,14 @@ pub(super) fn line(message: &impl Serialize) -> String {
 
 /// Why a request is not answered as asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RequestError {
     /// For programs.
     pub code: ErrorCode,
     /// For people: one sentence without full stop.
     pub text: String,
 }
 
-impl Refusal {
+impl RequestError {
     pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into() }
     }
@@ -146,13 +146,13 @@ impl Refusal {
         #[derive(Serialize)]
         struct Line<'a> {
             v: u32,
-            error: &'a Refusal,
+            error: &'a RequestError,
         }
         line(&Line { v: PROTOCOL, error: self })
     }
 }
 
-/// The kinds of [`Refusal`].
+/// The kinds of [`RequestError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
@@ -376,14 +376,14 @@ mod tests {
     #[test]
     fn requests_as_documented() {
         let cases = [
-            (r#"{"v":1,"request":"status"}"#, Request::Status),
-            (r#"{"v":1,"request":"events","follow":true}"#, Request::Events { follow: true }),
-            (r#"{"v":1,"request":"events"}"#, Request::Events { follow: false }),
-            (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, Request::Status),
+            (r#"{"v":1,"request":"status"}"#, ControlRequest::Status),
+            (r#"{"v":1,"request":"events","follow":true}"#, ControlRequest::Events { follow: true }),
+            (r#"{"v":1,"request":"events"}"#, ControlRequest::Events { follow: false }),
+            (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, ControlRequest::Status),
         ];
         for (line, request) in cases {
-            assert_eq!(Request::parse(line.as_bytes()).as_ref(), Ok(&request), "{line}");
-            assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));
+            assert_eq!(ControlRequest::parse(line.as_bytes()).as_ref(), Ok(&request), "{line}");
+            assert_eq!(ControlRequest::parse(request.to_line().as_bytes()), Ok(request));
         }
     }
 
@@ -406,17 +406,17 @@ mod tests {
             (br#"{"v":1,"request":"dance"}"#, ErrorCode::UnknownRequest, r#""dance", only status, events"#),
         ];
         for (line, code, text) in cases {
-            let refusal = Request::parse(line).unwrap_err();
+            let refusal = ControlRequest::parse(line).unwrap_err();
             assert_eq!(refusal.code, code);
             assert!(refusal.text.contains(text), "{} has no {text}", refusal.text);
         }
         let deep = [b"[".repeat(60_000), b"]".repeat(60_000)].concat();
-        assert_eq!(Request::parse(&deep).unwrap_err().code, ErrorCode::BadRequest);
+        assert_eq!(ControlRequest::parse(&deep).unwrap_err().code, ErrorCode::BadRequest);
     }
 
     #[test]
     fn replies_as_documented() {
-        let refusal = Refusal::new(ErrorCode::TooLong, "too long");
+        let refusal = RequestError::new(ErrorCode::TooLong, "too long");
         assert_eq!(
             Reply::Refused(refusal).to_line(),
             "{\"v\":1,\"error\":{\"code\":\"too_long\",\"text\":\"too long\"}}\n"

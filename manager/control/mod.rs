@@ -11,8 +11,8 @@
 //! <- {"v":1,"error":{"code":"unknown_request","text":"..."}}
 //! ```
 //!
-//! [`Server`] runs on the manager's runtime and hands requests to its loop as [`Incoming`]; [`Feed`] carries events to
-//! followers; [`Client`] is blocking, for commands. Nothing a client does or leaves undone holds the manager up.
+//! [`ControlServer`] runs on the manager's runtime and hands requests to its loop as [`PendingRequest`]; [`Feed`] carries events to
+//! followers; [`ControlClient`] is blocking, for commands. Nothing a client does or leaves undone holds the manager up.
 //!
 //! Invariant: only root and the user the manager runs as get more than one refusal from it.
 
@@ -26,14 +26,14 @@ mod whose;
 
 use std::time::Duration;
 
-pub use client::{Client, ClientError, Events};
+pub use client::{ClientError, ControlClient, Events};
 pub use feed::{EventLine, Feed};
 pub use messages::{
-    ErrorCode, FunctionStatus, JobServerStatus, ManagerState, Refusal, RefusedFile, Reply, Request, StatusReply,
-    VersionStatus, WorkerStatus,
+    ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, ManagerState, RefusedFile, Reply, RequestError,
+    StatusReply, VersionStatus, WorkerStatus,
 };
-pub use server::{Incoming, Server};
-pub use socket::{BindError, Listener};
+pub use server::{ControlServer, PendingRequest};
+pub use socket::{BindError, ControlListener};
 
 #[cfg(test)]
 pub(crate) use messages::sample_status;

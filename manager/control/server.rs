@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::connection::{Service, serve};
-use super::messages::{ErrorCode, Refusal, Reply, Request};
+use super::connection::{ControlService, serve};
+use super::messages::{ControlRequest, ErrorCode, Reply, RequestError};
 use super::socket::SocketFile;
-use super::{Feed, Listener, MAX_CONNECTIONS};
+use super::{ControlListener, Feed, MAX_CONNECTIONS};
 use crate::system::errors::reason;
 
 /// How long clients may take to read what is left when the manager ends.
@@ -23,41 +23,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request on its way to the manager's loop. Dropping it tells the client that the manager is ending.
 #[derive(Debug)]
-pub struct Incoming {
-    /// What is asked for; never [`Request::Events`], which the [`Feed`] answers.
-    pub request: Request,
+pub struct PendingRequest {
+    /// What is asked for; never [`ControlRequest::Events`], which the [`Feed`] answers.
+    pub request: ControlRequest,
     /// Where the answer goes. The client may be gone by then.
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// The control socket's tasks. Dropping it ends them at once and removes the socket; [`Server::close`] lets clients
+/// The control socket's tasks. Dropping it ends them at once and removes the socket; [`ControlServer::close`] lets clients
 /// read what is left.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     file: SocketFile,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     feed: Feed,
 }
 
-impl Server {
+impl ControlServer {
     /// Starts to serve, on the runtime of the thread it is called on; needs a `LocalSet`. The loop that gets `requests`
     /// may be as slow as it likes: a client waits at most [`super::DEADLINE`].
     ///
     /// # Errors
     ///
     /// The runtime cannot take the socket.
-    pub fn start(listener: Listener, feed: Feed, requests: mpsc::Sender<Incoming>) -> io::Result<Self> {
-        let Listener { listener, file } = listener;
+    pub fn start(listener: ControlListener, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> io::Result<Self> {
+        let ControlListener { listener, file } = listener;
         let listener = UnixListener::from_std(listener)?;
         let (stop, stopped) = oneshot::channel();
-        let service = Service { requests, feed: feed.clone() };
+        let service = ControlService { requests, feed: feed.clone() };
         let task = tokio::task::spawn_local(accept(listener, service, stopped));
         Ok(Self { file, stop: Some(stop), task, feed })
     }
 
     /// Whether clients still find the socket; they do not once somebody has removed it or the state directory. A new
-    /// [`Listener`] at the same path makes up for it.
+    /// [`ControlListener`] at the same path makes up for it.
     pub fn is_in_place(&self) -> bool {
         self.file.is_in_place()
     }
@@ -73,14 +73,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Takes connections until it is stopped, then waits for those that are there.
-async fn accept(listener: UnixListener, service: Service, mut stopped: oneshot::Receiver<()>) {
+async fn accept(listener: UnixListener, service: ControlService, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -102,8 +102,8 @@ async fn accept(listener: UnixListener, service: Service, mut stopped: oneshot::
 }
 
 /// Whether one more connection, from this peer, is taken.
-fn admit(stream: &UnixStream, connections: usize) -> Result<(), Refusal> {
-    let forbidden = |text: String| Refusal::new(ErrorCode::Forbidden, text);
+fn admit(stream: &UnixStream, connections: usize) -> Result<(), RequestError> {
+    let forbidden = |text: String| RequestError::new(ErrorCode::Forbidden, text);
     let own = geteuid().as_raw();
     let peer =
         stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {}", reason(&error))))?.uid();
@@ -111,7 +111,10 @@ fn admit(stream: &UnixStream, connections: usize) -> Result<(), Refusal> {
         return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
     }
     if connections >= MAX_CONNECTIONS {
-        return Err(Refusal::new(ErrorCode::Busy, format!("{MAX_CONNECTIONS} connections are open; ask again later")));
+        return Err(RequestError::new(
+            ErrorCode::Busy,
+            format!("{MAX_CONNECTIONS} connections are open; ask again later"),
+        ));
     }
     Ok(())
 }
@@ -121,7 +124,7 @@ fn may_ask(peer: u32, own: u32) -> bool {
 }
 
 /// One line, if it can be had without waiting: a fresh socket has room for it.
-fn refuse(stream: &UnixStream, refusal: &Refusal) {
+fn refuse(stream: &UnixStream, refusal: &RequestError) {
     let _ = stream.try_write(refusal.to_line().as_bytes());
 }
 

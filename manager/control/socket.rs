@@ -28,7 +28,7 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// A bound control socket that listens. Dropping it removes the file, if it is still ours.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ControlListener {
     pub(super) listener: UnixListener,
     pub(super) file: SocketFile,
 }
@@ -64,7 +64,7 @@ fn listener(pid: Option<i32>) -> String {
     pid.map_or_else(|| "another process".into(), |pid| format!("another process (pid {pid})"))
 }
 
-impl Listener {
+impl ControlListener {
     /// Binds the socket, mode 0600 from its first moment on, in place of one at which nobody answers. May wait a second
     /// for a process there that is stopped.
     ///
@@ -182,7 +182,7 @@ mod tests {
     fn only_its_owner_may_connect_and_the_file_goes_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let listener = Listener::bind(&path).unwrap();
+        let listener = ControlListener::bind(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(listener.file.is_in_place());
         connect_to(&path, PROBE).unwrap();
@@ -196,19 +196,19 @@ mod tests {
         let long = dir.path().join("d".repeat(100)).join("e".repeat(200));
         fs::create_dir_all(&long).unwrap();
         let path = long.join("control.sock");
-        let listener = Listener::bind(&path).unwrap();
+        let listener = ControlListener::bind(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         connect_to(&path, PROBE).unwrap();
         drop(listener);
         assert!(!path.exists());
-        let error = Listener::bind(&long.join("n".repeat(108))).unwrap_err();
+        let error = ControlListener::bind(&long.join("n".repeat(108))).unwrap_err();
         assert!(error.to_string().contains("File name too long"), "{error}");
         // About where the address ends.
         let base = dir.path().join("d".repeat(60));
         fs::create_dir(&base).unwrap();
         for length in LONGEST - 2..LONGEST + 3 {
             let path = base.join("x".repeat(length - base.as_os_str().len() - 1));
-            let _listener = Listener::bind(&path).unwrap();
+            let _listener = ControlListener::bind(&path).unwrap();
             connect_to(&path, PROBE).unwrap();
         }
     }
@@ -219,7 +219,7 @@ mod tests {
         let path = dir.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let _listener = Listener::bind(&path).unwrap();
+        let _listener = ControlListener::bind(&path).unwrap();
         connect_to(&path, PROBE).unwrap();
     }
 
@@ -227,8 +227,8 @@ mod tests {
     fn one_that_answers_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let _listener = Listener::bind(&path).unwrap();
-        let error = Listener::bind(&path).unwrap_err();
+        let _listener = ControlListener::bind(&path).unwrap();
+        let error = ControlListener::bind(&path).unwrap_err();
         let pid = std::process::id() as i32;
         assert!(matches!(error, BindError::InUse { pid: Some(found), .. } if found == pid), "{error}");
         assert!(path.exists());
@@ -240,12 +240,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listener::bind(&path), Err(BindError::InTheWay { .. })));
+        assert!(matches!(ControlListener::bind(&path), Err(BindError::InTheWay { .. })));
         fs::remove_file(&path).unwrap();
         // A planted link is not followed, whether it leads to something or nowhere.
         let elsewhere = dir.path().join("elsewhere");
         symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(Listener::bind(&path), Err(BindError::InTheWay { .. })));
+        assert!(matches!(ControlListener::bind(&path), Err(BindError::InTheWay { .. })));
         assert!(!elsewhere.exists());
     }
 
@@ -253,17 +253,17 @@ mod tests {
     fn another_ones_socket_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
-        let first = Listener::bind(&path).unwrap();
+        let first = ControlListener::bind(&path).unwrap();
         fs::remove_file(&path).unwrap();
         assert!(!first.file.is_in_place());
-        let second = Listener::bind(&path).unwrap();
+        let second = ControlListener::bind(&path).unwrap();
         drop(first);
         assert!(second.file.is_in_place());
     }
 
     #[test]
     fn a_missing_directory_is_named() {
-        let error = Listener::bind(Path::new("/nonexistent/control.sock")).unwrap_err();
+        let error = ControlListener::bind(Path::new("/nonexistent/control.sock")).unwrap_err();
         assert!(error.to_string().starts_with("cannot bind control socket /nonexistent/control.sock"), "{error}");
     }
 }

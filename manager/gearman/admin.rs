@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::dial::{Dialled, ServerError};
+use super::dial::{ServerError, ServerStream};
 use crate::system::clock;
 
 /// A longer answer is not read: a listing has a line per function or connection.
@@ -21,7 +21,7 @@ const MAX_VERSION: u64 = 256;
 
 /// A function, as `status` lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionStatus {
+pub struct AdminFunctionStatus {
     /// Its name; bytes that are not UTF-8 are replaced.
     pub function: String,
     /// Jobs queued or running, with those for a later time and those whose client has gone.
@@ -34,7 +34,7 @@ pub struct FunctionStatus {
 
 /// A connection, as `workers` lists it. Clients are listed too, without functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connection {
+pub struct AdminConnection {
     /// The server's descriptor for it.
     pub descriptor: u64,
     /// Its peer's address.
@@ -47,7 +47,7 @@ pub struct Connection {
 
 /// A server's version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
+pub struct ServerVersion {
     /// As the server says it, with any suffix, such as `1.1.20+ds`.
     pub text: String,
     /// The number before the first dot, where there is one.
@@ -61,7 +61,7 @@ pub struct Version {
 /// # Errors
 ///
 /// As [`ServerError`] lists.
-pub fn status(server: &str, timeout: Duration) -> Result<Vec<FunctionStatus>, ServerError> {
+pub fn status(server: &str, timeout: Duration) -> Result<Vec<AdminFunctionStatus>, ServerError> {
     Ok(listing(&ask(server, "status", timeout, is_whole_listing)?, function_status))
 }
 
@@ -70,7 +70,7 @@ pub fn status(server: &str, timeout: Duration) -> Result<Vec<FunctionStatus>, Se
 /// # Errors
 ///
 /// As [`ServerError`] lists.
-pub fn workers(server: &str, timeout: Duration) -> Result<Vec<Connection>, ServerError> {
+pub fn workers(server: &str, timeout: Duration) -> Result<Vec<AdminConnection>, ServerError> {
     Ok(listing(&ask(server, "workers", timeout, is_whole_listing)?, connection))
 }
 
@@ -80,7 +80,7 @@ pub fn workers(server: &str, timeout: Duration) -> Result<Vec<Connection>, Serve
 /// # Errors
 ///
 /// The system's; `InvalidData` where the answer is no version. Some servers, such as geard, never answer.
-pub async fn version_at(address: SocketAddr) -> io::Result<Version> {
+pub async fn version_at(address: SocketAddr) -> io::Result<ServerVersion> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"version\n").await?;
     let mut answer = Vec::new();
@@ -99,7 +99,7 @@ fn ask(
     is_whole: fn(&[u8]) -> bool,
 ) -> Result<Vec<u8>, ServerError> {
     let deadline = clock::after(timeout);
-    let mut dialled = Dialled::connect(server, timeout)?;
+    let mut dialled = ServerStream::connect(server, timeout)?;
     let asked = (&dialled.stream).write_all(format!("{question}\n").as_bytes());
     asked.map_err(|error| dialled.broken(question, timeout, error))?;
     let mut answer = Vec::new();
@@ -128,28 +128,28 @@ fn listing<T>(text: &[u8], line: fn(&str) -> Option<T>) -> Vec<T> {
 }
 
 /// `FUNCTION\tTOTAL\tRUNNING\tWORKERS`, read from its end: a name may hold a tab.
-fn function_status(line: &str) -> Option<FunctionStatus> {
+fn function_status(line: &str) -> Option<AdminFunctionStatus> {
     let mut fields = line.rsplitn(4, '\t');
     let mut number = || fields.next()?.parse().ok();
     let (workers, running, total) = (number()?, number()?, number()?);
-    Some(FunctionStatus { function: fields.next()?.to_owned(), total, running, workers })
+    Some(AdminFunctionStatus { function: fields.next()?.to_owned(), total, running, workers })
 }
 
 /// `FD IP ID : FUNCTION ...`
-fn connection(line: &str) -> Option<Connection> {
+fn connection(line: &str) -> Option<AdminConnection> {
     let mut fields = line.splitn(3, ' ');
     let (descriptor, address) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
     let (id, functions) = fields.next()?.split_once(" :")?;
     let functions = functions.split_whitespace().map(str::to_owned).collect();
-    Some(Connection { descriptor, address, id: id.to_owned(), functions })
+    Some(AdminConnection { descriptor, address, id: id.to_owned(), functions })
 }
 
 /// `OK 1.1.20+ds`, or the number alone.
-fn parse_version(answer: &str) -> Version {
+fn parse_version(answer: &str) -> ServerVersion {
     let line = answer.trim();
     let text = line.strip_prefix("OK ").unwrap_or(line).to_owned();
     let major = text.split('.').next().and_then(|number| number.parse().ok());
-    Version { text, major }
+    ServerVersion { text, major }
 }
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn status_lines() {
         let status = |function: &str, total, running, workers| {
-            Some(FunctionStatus { function: function.into(), total, running, workers })
+            Some(AdminFunctionStatus { function: function.into(), total, running, workers })
         };
         for (line, parsed) in [
             ("reverse_string\t12\t3\t4", status("reverse_string", 12, 3, 4)),
@@ -178,7 +178,7 @@ mod tests {
     fn worker_lines() {
         let connection_of = |descriptor, address: &str, id: &str, functions: &[&str]| {
             let functions = functions.iter().map(|name| (*name).to_owned()).collect();
-            Some(Connection { descriptor, address: address.into(), id: id.into(), functions })
+            Some(AdminConnection { descriptor, address: address.into(), id: id.into(), functions })
         };
         for (line, parsed) in [
             ("37 127.0.0.1 - :", connection_of(37, "127.0.0.1", "-", &[])),
@@ -200,7 +200,7 @@ mod tests {
             ("1.130\n", "1.130", Some(1)),
             ("OK unknown\n", "unknown", None),
         ] {
-            assert_eq!(parse_version(answer), Version { text: text.into(), major });
+            assert_eq!(parse_version(answer), ServerVersion { text: text.into(), major });
         }
     }
 

@@ -4,28 +4,28 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::dial::{Dialled, ServerError};
-use super::packet::{ArgumentError, Decoder, FromServer, JobStatus, Magic, Submission, encode};
+use super::dial::{ServerError, ServerStream};
+use super::packet::{ArgumentError, Decoder, JobStatus, Magic, Response, Submission, encode};
 use crate::system::clock;
 
 #[cfg(test)]
 mod tests;
 
 /// A job's handle: the server's name for it.
-pub type Handle = Vec<u8>;
+pub type JobHandle = Vec<u8>;
 
 /// Something that happened to a job this client submitted in the foreground.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct JobUpdate {
     /// Which job.
-    pub handle: Handle,
+    pub handle: JobHandle,
     /// What happened to it.
-    pub news: News,
+    pub news: JobEvent,
 }
 
 /// What can happen to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum JobEvent {
     /// Progress.
     Status {
         /// So much...
@@ -45,7 +45,7 @@ pub enum News {
     Exception(Vec<u8>),
 }
 
-impl News {
+impl JobEvent {
     /// Whether nothing more will come of the job.
     #[must_use]
     pub fn is_end(&self) -> bool {
@@ -56,12 +56,12 @@ impl News {
 /// A connection to one job server. Every call blocks, for no longer than the timeout given to
 /// [`connect`](Self::connect) without progress.
 pub struct Client {
-    dialled: Dialled,
+    dialled: ServerStream,
     timeout: Duration,
     decoder: Decoder,
     out: Vec<u8>,
     /// What came while something else was waited for.
-    events: VecDeque<Event>,
+    events: VecDeque<JobUpdate>,
 }
 
 impl Client {
@@ -72,7 +72,7 @@ impl Client {
     ///
     /// The name cannot be looked up (which blocks for as long as the resolver takes), or no address takes a connection.
     pub fn connect(server: &str, timeout: Duration, max_packet: usize) -> Result<Self, ServerError> {
-        let dialled = Dialled::connect(server, timeout)?;
+        let dialled = ServerStream::connect(server, timeout)?;
         let decoder = Decoder::new(Magic::Response, max_packet);
         Ok(Self { dialled, timeout, decoder, out: Vec::new(), events: VecDeque::new() })
     }
@@ -100,10 +100,10 @@ impl Client {
         function: &[u8],
         unique: &[u8],
         workload: &[u8],
-    ) -> Result<Handle, ServerError> {
+    ) -> Result<JobHandle, ServerError> {
         self.send(|out| encode::submit_head(out, how, function, unique, workload.len()), workload, "a job")?;
         self.answer("a job", |packet| match packet {
-            FromServer::JobCreated { handle } => Some(handle.to_vec()),
+            Response::JobCreated { handle } => Some(handle.to_vec()),
             _ => None,
         })
     }
@@ -113,7 +113,7 @@ impl Client {
     /// # Errors
     ///
     /// As [`ServerError`] lists.
-    pub fn next_event(&mut self, deadline: Instant) -> Result<Option<Event>, ServerError> {
+    pub fn next_event(&mut self, deadline: Instant) -> Result<Option<JobUpdate>, ServerError> {
         match self.events.pop_front() {
             Some(event) => Ok(Some(event)),
             None => self.receive(deadline, "a job", event),
@@ -128,7 +128,7 @@ impl Client {
     pub fn job_status(&mut self, handle: &[u8]) -> Result<JobStatus, ServerError> {
         self.send(|out| encode::get_status(out, handle), b"", "GET_STATUS")?;
         self.answer("GET_STATUS", |packet| match packet {
-            FromServer::StatusRes { handle: about, status } if about == handle => Some(status),
+            Response::StatusRes { handle: about, status } if about == handle => Some(status),
             _ => None,
         })
     }
@@ -140,7 +140,7 @@ impl Client {
     /// As [`ServerError`] lists; `Deadline` also from servers that never answer this, such as geard.
     pub fn echo(&mut self, data: &[u8]) -> Result<(), ServerError> {
         self.send(|out| encode::echo_req(out, data), b"", "ECHO_REQ")?;
-        self.answer("ECHO_REQ", |packet| (packet == FromServer::EchoRes(data)).then_some(()))
+        self.answer("ECHO_REQ", |packet| (packet == Response::EchoRes(data)).then_some(()))
     }
 
     /// Asks to be sent exceptions, which the server otherwise keeps to itself.
@@ -150,7 +150,7 @@ impl Client {
     /// As [`ServerError`] lists.
     pub fn forward_exceptions(&mut self) -> Result<(), ServerError> {
         self.send(|out| encode::option_req(out, b"exceptions"), b"", "OPTION_REQ")?;
-        self.answer("OPTION_REQ", |packet| matches!(packet, FromServer::OptionRes(_)).then_some(()))
+        self.answer("OPTION_REQ", |packet| matches!(packet, Response::OptionRes(_)).then_some(()))
     }
 
     /// Finds out that the server serves, and asks it for exceptions where it knows of them.
@@ -165,7 +165,7 @@ impl Client {
         let both =
             |out: &mut Vec<u8>| encode::option_req(out, b"exceptions").and_then(|()| encode::get_status(out, NOBODY));
         self.send(both, b"", "GET_STATUS")?;
-        let answer = self.answer("GET_STATUS", |packet| matches!(packet, FromServer::StatusRes { .. }).then_some(()));
+        let answer = self.answer("GET_STATUS", |packet| matches!(packet, Response::StatusRes { .. }).then_some(()));
         match answer {
             Err(ServerError::Refused { .. }) => Ok(()),
             answer => answer,
@@ -191,7 +191,7 @@ impl Client {
     fn answer<T>(
         &mut self,
         question: &'static str,
-        pick: impl FnMut(FromServer<'_>) -> Option<T>,
+        pick: impl FnMut(Response<'_>) -> Option<T>,
     ) -> Result<T, ServerError> {
         let deadline = clock::after(self.timeout);
         self.receive(deadline, question, pick)?.ok_or_else(|| {
@@ -205,14 +205,14 @@ impl Client {
         &mut self,
         deadline: Instant,
         question: &'static str,
-        mut pick: impl FnMut(FromServer<'_>) -> Option<T>,
+        mut pick: impl FnMut(Response<'_>) -> Option<T>,
     ) -> Result<Option<T>, ServerError> {
         loop {
             let server = &self.dialled.server;
             let unreadable = |source| ServerError::Unreadable { server: server.clone(), source };
             while let Some(packet) = self.decoder.next().map_err(unreadable)? {
-                let packet = FromServer::parse(packet).map_err(unreadable)?;
-                if let FromServer::Error { code, text } = packet {
+                let packet = Response::parse(packet).map_err(unreadable)?;
+                if let Response::Error { code, text } = packet {
                     let (code, text) = (code.escape_ascii().to_string(), text.escape_ascii().to_string());
                     return Err(ServerError::Refused { server: server.clone(), question, code, text });
                 }
@@ -228,15 +228,15 @@ impl Client {
 }
 
 /// The news in a packet, if it is news of a job.
-fn event(packet: FromServer<'_>) -> Option<Event> {
+fn event(packet: Response<'_>) -> Option<JobUpdate> {
     let (handle, news) = match packet {
-        FromServer::WorkStatus { handle, done, of } => (handle, News::Status { done, of }),
-        FromServer::WorkData { handle, data } => (handle, News::Data(data.to_vec())),
-        FromServer::WorkWarning { handle, data } => (handle, News::Warning(data.to_vec())),
-        FromServer::WorkComplete { handle, data } => (handle, News::Complete(data.to_vec())),
-        FromServer::WorkFail { handle } => (handle, News::Fail),
-        FromServer::WorkException { handle, data } => (handle, News::Exception(data.to_vec())),
+        Response::WorkStatus { handle, done, of } => (handle, JobEvent::Status { done, of }),
+        Response::WorkData { handle, data } => (handle, JobEvent::Data(data.to_vec())),
+        Response::WorkWarning { handle, data } => (handle, JobEvent::Warning(data.to_vec())),
+        Response::WorkComplete { handle, data } => (handle, JobEvent::Complete(data.to_vec())),
+        Response::WorkFail { handle } => (handle, JobEvent::Fail),
+        Response::WorkException { handle, data } => (handle, JobEvent::Exception(data.to_vec())),
         _ => return None,
     };
-    Some(Event { handle: handle.to_vec(), news })
+    Some(JobUpdate { handle: handle.to_vec(), news })
 }

@@ -96,12 +96,12 @@ pub enum ServerError {
 }
 
 /// A connection, and the name it goes by in errors.
-pub(super) struct Dialled {
+pub(super) struct ServerStream {
     pub(super) stream: TcpStream,
     pub(super) server: String,
 }
 
-impl Dialled {
+impl ServerStream {
     /// Connects to HOST:PORT, trying its addresses in turn, for at most `timeout` in all. Looking the name up comes
     /// before that and blocks for as long as the system's resolver takes.
     pub(super) fn connect(server: &str, timeout: Duration) -> Result<Self, ServerError> {

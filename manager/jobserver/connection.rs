@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::answer::Answer;
 use super::hub::{Hub, Mailbox};
-use super::input::{Input, InputError, Received};
+use super::input_buffer::{InputBuffer, InputError, ReceivedInput};
+use super::reply::ServerReply;
 use crate::system::errors::reason;
 
 /// How long a peer that broke the protocol may take to read what is said to it.
@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Why the server ended a connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum PeerFault {
     /// What came was no packet.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -29,13 +29,13 @@ pub(super) enum Fault {
 }
 
 /// How a connection ended.
-enum End {
+enum ConnectionEnd {
     /// By the peer, or by the network.
     Gone,
-    Fault(Fault),
+    Fault(PeerFault),
 }
 
-impl From<InputError> for End {
+impl From<InputError> for ConnectionEnd {
     fn from(error: InputError) -> Self {
         Self::Fault(error.into())
     }
@@ -47,9 +47,9 @@ pub(super) async fn serve(
     peer: SocketAddr,
     hub: Rc<Hub>,
     max_packet: usize,
-) -> Result<(), Fault> {
+) -> Result<(), PeerFault> {
     let (id, mailbox) = hub.open(peer);
-    let mut input = Input::new(max_packet);
+    let mut input = InputBuffer::new(max_packet);
     let end = loop {
         if let Err(end) = step(&stream, &mailbox, &mut input, |received| hub.receive(id, received)).await {
             break end;
@@ -57,9 +57,9 @@ pub(super) async fn serve(
     };
     hub.close(id);
     match end {
-        End::Gone => Ok(()),
-        End::Fault(fault) => {
-            if let Fault::Input(error) = &fault {
+        ConnectionEnd::Gone => Ok(()),
+        ConnectionEnd::Fault(fault) => {
+            if let PeerFault::Input(error) = &fault {
                 let _ = timeout(LINGER, part(&mut stream, &mailbox, error)).await;
             }
             Err(fault)
@@ -71,16 +71,16 @@ pub(super) async fn serve(
 async fn step(
     stream: &TcpStream,
     mailbox: &Mailbox,
-    input: &mut Input,
-    receive: impl FnMut(Received<'_>),
-) -> Result<(), End> {
+    input: &mut InputBuffer,
+    receive: impl FnMut(ReceivedInput<'_>),
+) -> Result<(), ConnectionEnd> {
     let interest = match mailbox.outbox.borrow().is_empty() {
         true => Interest::READABLE,
         false => Interest::READABLE | Interest::WRITABLE,
     };
     tokio::select! {
         ready = stream.ready(interest) => {
-            if ready.map_err(|_| End::Gone)?.is_readable() {
+            if ready.map_err(|_| ConnectionEnd::Gone)?.is_readable() {
                 read(stream, input, receive)?;
             }
         }
@@ -88,7 +88,7 @@ async fn step(
     }
     let mut outbox = mailbox.outbox.borrow_mut();
     if let Some(max_backlog) = outbox.too_slow() {
-        return Err(End::Fault(Fault::TooSlow(max_backlog)));
+        return Err(ConnectionEnd::Fault(PeerFault::TooSlow(max_backlog)));
     }
     // A peer that was closed may have sent a result before: only reading tells the end.
     if outbox.write_with(|slices| stream.try_write_vectored(slices)).is_err() {
@@ -98,12 +98,16 @@ async fn step(
 }
 
 /// Reads once, and takes in what came.
-fn read(stream: &TcpStream, input: &mut Input, mut receive: impl FnMut(Received<'_>)) -> Result<(), End> {
+fn read(
+    stream: &TcpStream,
+    input: &mut InputBuffer,
+    mut receive: impl FnMut(ReceivedInput<'_>),
+) -> Result<(), ConnectionEnd> {
     match stream.try_read(input.space()) {
-        Ok(0) => return Err(End::Gone),
+        Ok(0) => return Err(ConnectionEnd::Gone),
         Ok(count) => input.advance(count),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-        Err(_) => return Err(End::Gone),
+        Err(_) => return Err(ConnectionEnd::Gone),
     }
     while let Some(received) = input.next()? {
         receive(received);
@@ -115,8 +119,8 @@ fn read(stream: &TcpStream, input: &mut Input, mut receive: impl FnMut(Received<
 /// lets it read that: closing with bytes unread is a reset, which takes the words along.
 async fn part(stream: &mut TcpStream, mailbox: &Mailbox, error: &InputError) -> io::Result<()> {
     let words = match error {
-        InputError::Packet(error) => Answer::error("INVALID_PACKET", &error.to_string()),
-        InputError::LineTooLong => Answer::text(format!("ERR LINE_TOO_LONG {}\r\n", reason(&error)).into_bytes()),
+        InputError::Packet(error) => ServerReply::error("INVALID_PACKET", &error.to_string()),
+        InputError::LineTooLong => ServerReply::text(format!("ERR LINE_TOO_LONG {}\r\n", reason(&error)).into_bytes()),
     };
     mailbox.put(words);
     while !mailbox.outbox.borrow().is_empty() {

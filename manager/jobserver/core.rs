@@ -4,9 +4,9 @@
 //! of it and forgets it at its end; a worker's end puts it back into the queue.
 
 mod admin;
+mod error_reply;
 mod functions;
 mod jobs;
-mod refusal;
 mod submit;
 mod work;
 
@@ -18,12 +18,12 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::answer::Answer;
+use super::reply::ServerReply;
 use crate::gearman::packet::{Request, answer};
-use functions::{Functions, Name};
-use jobs::{JobId, Jobs};
-use refusal::Refusal;
-use work::Telling;
+use error_reply::ErrorReply;
+use functions::{FunctionQueues, QueueName};
+use jobs::{QueuedJobId, QueuedJobs};
+use work::AssignmentDetail;
 
 /// gearmand cuts a client's id here.
 const LONGEST_ID: usize = 127;
@@ -42,11 +42,11 @@ const LONGEST_HOST: usize = 40;
 pub struct ConnectionId(pub u64);
 
 /// What is to be sent, and to whom. Answers to one connection go out in this order.
-pub type Answers = Vec<(ConnectionId, Answer)>;
+pub type ServerReplies = Vec<(ConnectionId, ServerReply)>;
 
 /// How much the server takes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Jobs, and clients waiting for jobs.
     pub queued: usize,
     /// Bytes that the jobs hold.
@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// How the server presents itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct ServerIdentity {
     /// The host in its handles: `H:host:1`.
     pub host: String,
     /// What `version` says.
@@ -65,27 +65,27 @@ pub struct Identity {
 }
 
 /// The state of a job server.
-pub struct Core {
-    identity: Identity,
-    limits: Limits,
-    connections: BTreeMap<ConnectionId, Connection>,
-    functions: Functions,
-    jobs: Jobs,
+pub struct ServerCore {
+    identity: ServerIdentity,
+    limits: ServerLimits,
+    connections: BTreeMap<ConnectionId, Peer>,
+    functions: FunctionQueues,
+    jobs: QueuedJobs,
     /// How many times a client waits for a job, over all jobs.
     waiting: usize,
 }
 
 /// A peer: a worker, a client, or both.
-struct Connection {
+struct Peer {
     address: IpAddr,
     /// What it calls itself.
     id: Vec<u8>,
     /// The functions it offers, in the order it did.
-    offers: Vec<Name>,
+    offers: Vec<QueueName>,
     /// The jobs it was given, in that order.
-    running: Vec<JobId>,
+    running: Vec<QueuedJobId>,
     /// The jobs it waits for.
-    waits_for: BTreeSet<JobId>,
+    waits_for: BTreeSet<QueuedJobId>,
     sleep: Sleep,
     /// It asked for exceptions.
     exceptions: bool,
@@ -101,18 +101,19 @@ enum Sleep {
     Woken,
 }
 
-impl Core {
+impl ServerCore {
     /// A server without connections.
     #[must_use]
-    pub fn new(identity: Identity, limits: Limits) -> Self {
+    pub fn new(identity: ServerIdentity, limits: ServerLimits) -> Self {
         let host: String = identity.host.chars().filter(char::is_ascii_graphic).take(LONGEST_HOST).collect();
-        let (connections, functions, jobs) = (BTreeMap::new(), Functions::default(), Jobs::new(format!("H:{host}")));
+        let (connections, functions, jobs) =
+            (BTreeMap::new(), FunctionQueues::default(), QueuedJobs::new(format!("H:{host}")));
         Self { identity, limits, connections, functions, jobs, waiting: 0 }
     }
 
     /// A connection was made.
     pub fn opened(&mut self, id: ConnectionId, address: IpAddr) {
-        let connection = Connection {
+        let connection = Peer {
             address,
             id: b"-".to_vec(),
             offers: Vec::new(),
@@ -125,8 +126,8 @@ impl Core {
     }
 
     /// A connection ended: its jobs are queued again at once, and what only it waited for is dropped.
-    pub fn closed(&mut self, id: ConnectionId) -> Answers {
-        let mut out = Answers::new();
+    pub fn closed(&mut self, id: ConnectionId) -> ServerReplies {
+        let mut out = ServerReplies::new();
         self.take_back_all(id, &mut out);
         self.stop_waiting(id);
         self.connections.remove(&id);
@@ -134,8 +135,8 @@ impl Core {
     }
 
     /// A packet came. Nothing happens where the connection is not known.
-    pub fn handle(&mut self, from: ConnectionId, request: Request<'_>) -> Answers {
-        let mut out = Answers::new();
+    pub fn handle(&mut self, from: ConnectionId, request: Request<'_>) -> ServerReplies {
+        let mut out = ServerReplies::new();
         if !self.connections.contains_key(&from) {
             return out;
         }
@@ -146,9 +147,9 @@ impl Core {
             Request::CantDo { function } => self.take_back(from, c_string(function), &mut out),
             Request::ResetAbilities => self.take_back_all(from, &mut out),
             Request::PreSleep => self.sleep(from, &mut out),
-            Request::GrabJob => self.grab(from, Telling::Least, &mut out),
-            Request::GrabJobUniq => self.grab(from, Telling::Unique, &mut out),
-            Request::GrabJobAll => self.grab(from, Telling::All, &mut out),
+            Request::GrabJob => self.grab(from, AssignmentDetail::Least, &mut out),
+            Request::GrabJobUniq => self.grab(from, AssignmentDetail::Unique, &mut out),
+            Request::GrabJobAll => self.grab(from, AssignmentDetail::All, &mut out),
             Request::SetClientId(id) => self.set_client_id(from, c_string(id)),
             Request::WorkStatus { handle, done, of } => self.work_status(from, handle, done, of, &mut out),
             Request::WorkData { handle, data } => {
@@ -164,17 +165,17 @@ impl Core {
             Request::SubmitReduce { how, job, reducer } => self.submit(from, how, &job, reducer, &mut out),
             Request::GetStatus { handle } => self.tell_status(from, c_string(handle), &mut out),
             Request::GetStatusUnique { unique } => self.tell_status_unique(from, c_string(unique), &mut out),
-            Request::EchoReq(data) => out.push((from, Answer::packet(|buf| answer::echo_res(buf, data)))),
+            Request::EchoReq(data) => out.push((from, ServerReply::packet(|buf| answer::echo_res(buf, data)))),
             Request::OptionReq(option) => self.set_option(from, c_string(option), &mut out),
-            Request::AllYours | Request::SubmitSched { .. } => refuse(from, Refusal::NOT_EXPECTED, &mut out),
+            Request::AllYours | Request::SubmitSched { .. } => refuse(from, ErrorReply::NOT_EXPECTED, &mut out),
         }
         out
     }
 
     /// A line of the administrative protocol came; what it is answered with.
     #[must_use]
-    pub fn command(&self, line: &[u8]) -> Answer {
-        Answer::text(self.answer_command(line))
+    pub fn command(&self, line: &[u8]) -> ServerReply {
+        ServerReply::text(self.answer_command(line))
     }
 
     /// When the next job that is for later is due, in seconds since 1970: then call [`release`](Self::release).
@@ -184,8 +185,8 @@ impl Core {
     }
 
     /// Queues the jobs that are due at that time.
-    pub fn release(&mut self, now: u64) -> Answers {
-        let mut out = Answers::new();
+    pub fn release(&mut self, now: u64) -> ServerReplies {
+        let mut out = ServerReplies::new();
         while let Some(id) = self.jobs.take_due(now) {
             self.enqueue(id, &mut out);
         }
@@ -198,18 +199,18 @@ impl Core {
         }
     }
 
-    fn set_option(&mut self, from: ConnectionId, option: &[u8], out: &mut Answers) {
+    fn set_option(&mut self, from: ConnectionId, option: &[u8], out: &mut ServerReplies) {
         if !option.eq_ignore_ascii_case(b"exceptions") {
-            return refuse(from, Refusal::UNKNOWN_OPTION, out);
+            return refuse(from, ErrorReply::UNKNOWN_OPTION, out);
         }
         if let Some(connection) = self.connections.get_mut(&from) {
             connection.exceptions = true;
         }
-        out.push((from, Answer::packet(|buf| answer::option_res(buf, option))));
+        out.push((from, ServerReply::packet(|buf| answer::option_res(buf, option))));
     }
 }
 
-fn refuse(to: ConnectionId, refusal: Refusal, out: &mut Answers) {
+fn refuse(to: ConnectionId, refusal: ErrorReply, out: &mut ServerReplies) {
     out.push((to, refusal.answer()));
 }
 

@@ -9,17 +9,17 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::answer::Answer;
-use super::core::{Answers, ConnectionId, Core};
-use super::input::Received;
+use super::core::{ConnectionId, ServerCore, ServerReplies};
+use super::input_buffer::ReceivedInput;
 use super::outbox::Outbox;
+use super::reply::ServerReply;
 
 /// The clock that jobs are put off by may be set: look at it again after at most so long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// What the tasks of one server share. They run on one thread, and none of them waits while it borrows.
 pub(super) struct Hub {
-    core: RefCell<Core>,
+    core: RefCell<ServerCore>,
     mailboxes: RefCell<HashMap<ConnectionId, Rc<Mailbox>>>,
     last: Cell<u64>,
     max_backlog: usize,
@@ -34,7 +34,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn put(&self, answer: Answer) {
+    pub(super) fn put(&self, answer: ServerReply) {
         // Its task sees that the peer is too slow.
         let _ = self.outbox.borrow_mut().push(answer);
         self.bell.notify_one();
@@ -42,7 +42,7 @@ impl Mailbox {
 }
 
 impl Hub {
-    pub(super) fn new(core: Core, max_backlog: usize) -> Self {
+    pub(super) fn new(core: ServerCore, max_backlog: usize) -> Self {
         Self {
             core: RefCell::new(core),
             mailboxes: RefCell::default(),
@@ -70,10 +70,10 @@ impl Hub {
     }
 
     /// Something came.
-    pub(super) fn receive(&self, from: ConnectionId, received: Received<'_>) {
+    pub(super) fn receive(&self, from: ConnectionId, received: ReceivedInput<'_>) {
         let answers = match received {
-            Received::Request(request) => self.core.borrow_mut().handle(from, request),
-            Received::Line(line) => vec![(from, self.core.borrow().command(&line))],
+            ReceivedInput::Request(request) => self.core.borrow_mut().handle(from, request),
+            ReceivedInput::Line(line) => vec![(from, self.core.borrow().command(&line))],
         };
         self.deliver(answers);
         if self.due_in().is_some() {
@@ -105,7 +105,7 @@ impl Hub {
         self.deliver(answers);
     }
 
-    fn deliver(&self, answers: Answers) {
+    fn deliver(&self, answers: ServerReplies) {
         let mailboxes = self.mailboxes.borrow();
         for (to, answer) in answers {
             if let Some(mailbox) = mailboxes.get(&to) {

@@ -4,7 +4,7 @@
 //! connection (bytes) -> input (packets, lines) -> core (pure) -> answers -> outbox -> connection (bytes)
 //! ```
 //!
-//! [`Core`] is the server without IO and without a clock: a request goes in, answers for any number of connections come
+//! [`ServerCore`] is the server without IO and without a clock: a request goes in, answers for any number of connections come
 //! out. [`Server`] puts it on TCP. It behaves as gearmand 1.1.20 does, down to what workers have to look out for: the
 //! function offered last is served first, a sleeper is woken once until it asks again, taking an offer back queues the
 //! job in hand again. One body of tests runs against both. It differs where gearmand is no model:
@@ -18,16 +18,16 @@
 //!
 //! Invariant: nothing here survives a restart, and nothing here is reachable from another machine unless asked for.
 
-mod answer;
 mod connection;
 mod core;
 mod hub;
-mod input;
+mod input_buffer;
 mod options;
 mod outbox;
+mod reply;
 mod server;
 
-pub use answer::Answer;
-pub use core::{Answers, ConnectionId, Core, Identity, Limits};
-pub use options::{Options, Reach};
+pub use core::{ConnectionId, ServerCore, ServerIdentity, ServerLimits, ServerReplies};
+pub use options::{ListenScope, ServerOptions};
+pub use reply::ServerReply;
 pub use server::Server;

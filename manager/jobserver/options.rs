@@ -2,7 +2,7 @@
 
 /// Limits of a [`Server`](super::Server), and how it presents itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct ServerOptions {
     /// The longest packet taken, in bytes. Longer ones end their connection.
     pub max_packet: usize,
     /// How many jobs, and clients waiting for them, there may be at a time. A submission beyond is refused with an
@@ -17,12 +17,12 @@ pub struct Options {
     /// What the administrative command `version` says.
     pub version: String,
     /// From where it can be reached.
-    pub reach: Reach,
+    pub reach: ListenScope,
 }
 
 /// From where a job server can be reached. Gearman knows no passwords: who reaches it can run any function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reach {
+pub enum ListenScope {
     /// From this machine: addresses that are not loopback are refused.
     #[default]
     Loopback,
@@ -30,7 +30,7 @@ pub enum Reach {
     Anywhere,
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             max_packet: 256 << 20,
@@ -40,7 +40,7 @@ impl Default for Options {
             max_connections: 10_000,
             // Workers draw conclusions from the number: this is the server it takes after.
             version: concat!("1.1.20+gm-native-", env!("CARGO_PKG_VERSION")).to_owned(),
-            reach: Reach::default(),
+            reach: ListenScope::default(),
         }
     }
 }

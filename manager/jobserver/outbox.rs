@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use super::answer::Answer;
+use super::reply::ServerReply;
 
 /// Small packets are joined in pieces of up to this size; larger data is not copied.
 const PIECE: usize = 4096;
@@ -13,12 +13,12 @@ const PIECE: usize = 4096;
 const PIECES_A_WRITE: usize = 64;
 
 /// Bytes of one or more packets.
-enum Piece {
+enum OutboxPart {
     Own(Vec<u8>),
     Shared(Rc<[u8]>),
 }
 
-impl Piece {
+impl OutboxPart {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(bytes) => bytes,
@@ -33,7 +33,7 @@ pub(super) struct TooSlow;
 
 /// Answers on their way to a peer, in order.
 pub(super) struct Outbox {
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<OutboxPart>,
     /// How much of the first piece was written.
     written: usize,
     waiting: usize,
@@ -48,7 +48,7 @@ impl Outbox {
 
     /// Takes an answer in, unless more than the limit waits already: then all is dropped, and the peer with it. So what
     /// is kept is at most the limit and one packet.
-    pub(super) fn push(&mut self, answer: Answer) -> Result<(), TooSlow> {
+    pub(super) fn push(&mut self, answer: ServerReply) -> Result<(), TooSlow> {
         if self.too_slow || self.waiting > self.max_backlog {
             self.too_slow = true;
             self.clear();
@@ -58,7 +58,7 @@ impl Outbox {
         let (head, data) = answer.into_parts();
         self.append(head);
         match data {
-            Some(data) if data.len() > PIECE => self.pieces.push_back(Piece::Shared(data)),
+            Some(data) if data.len() > PIECE => self.pieces.push_back(OutboxPart::Shared(data)),
             Some(data) => self.append(data.to_vec()),
             None => {}
         }
@@ -67,9 +67,9 @@ impl Outbox {
 
     fn append(&mut self, bytes: Vec<u8>) {
         match self.pieces.back_mut() {
-            Some(Piece::Own(last)) if last.len() + bytes.len() <= PIECE => last.extend(bytes),
+            Some(OutboxPart::Own(last)) if last.len() + bytes.len() <= PIECE => last.extend(bytes),
             _ if bytes.is_empty() => {}
-            _ => self.pieces.push_back(Piece::Own(bytes)),
+            _ => self.pieces.push_back(OutboxPart::Own(bytes)),
         }
     }
 
@@ -129,8 +129,8 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn text(bytes: &[u8]) -> Answer {
-        Answer::text(bytes.to_vec())
+    fn text(bytes: &[u8]) -> ServerReply {
+        ServerReply::text(bytes.to_vec())
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             let mut wanted = Vec::new();
             for number in 0..20_u8 {
                 let data: Rc<[u8]> = vec![number; usize::from(number) * 700 % 9000].into();
-                let answer = Answer::with_data(&data, |buf, _| {
+                let answer = ServerReply::with_data(&data, |buf, _| {
                     buf.extend([number; 90]);
                     Ok(())
                 });

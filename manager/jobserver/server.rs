@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::sleep;
 
-use super::connection::{Fault, serve};
-use super::core::{Core, Identity, Limits};
+use super::connection::{PeerFault, serve};
+use super::core::{ServerCore, ServerIdentity, ServerLimits};
 use super::hub::Hub;
-use super::options::{Options, Reach};
+use super::options::{ListenScope, ServerOptions};
 use crate::system::errors::reason;
 
 /// Connections that may wait to be taken. A fleet of workers comes at once, and one that finds no room tries again only
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    options: Options,
+    options: ServerOptions,
     notices: Box<dyn Fn(&str) + Send>,
 }
 
@@ -40,8 +40,8 @@ impl Server {
     ///
     /// The address is not loopback and `options` do not allow that, or the system refuses it: most often another server
     /// has it. The sentence names the address.
-    pub fn bind(address: SocketAddr, options: Options) -> io::Result<Self> {
-        if options.reach == Reach::Loopback && !address.ip().to_canonical().is_loopback() {
+    pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
+        if options.reach == ListenScope::Loopback && !address.ip().to_canonical().is_loopback() {
             let text = format!(
                 "the job server for development is not bound to {address}: anybody who reaches it can run any function, \
                  so without Reach::Anywhere it takes loopback addresses only"
@@ -92,7 +92,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         self.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(self.listener)?;
-        let core = Core::new(identity(&self.options), limits(&self.options));
+        let core = ServerCore::new(identity(&self.options), limits(&self.options));
         let hub = Rc::new(Hub::new(core, self.options.max_backlog));
         let serving = async {
             tokio::select! {
@@ -115,17 +115,17 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn identity(options: &Options) -> Identity {
+fn identity(options: &ServerOptions) -> ServerIdentity {
     let host = gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Identity { host, version: options.version.clone(), pid: std::process::id() }
+    ServerIdentity { host, version: options.version.clone(), pid: std::process::id() }
 }
 
-fn limits(options: &Options) -> Limits {
-    Limits { queued: options.max_queued, held: options.max_held }
+fn limits(options: &ServerOptions) -> ServerLimits {
+    ServerLimits { queued: options.max_queued, held: options.max_held }
 }
 
 /// Takes connections, and ends them all when it is dropped.
-async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &Options, notice: &dyn Fn(&str)) {
+async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &ServerOptions, notice: &dyn Fn(&str)) {
     let mut connections: JoinSet<Option<String>> = JoinSet::new();
     loop {
         tokio::select! {
@@ -155,6 +155,6 @@ async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &Options, notice
 async fn tend(stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Option<String> {
     // Without it a small packet waits 40 ms for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let fault: Fault = serve(stream, peer, hub, max_packet).await.err()?;
+    let fault: PeerFault = serve(stream, peer, hub, max_packet).await.err()?;
     Some(format!("the connection from {peer} was closed: {fault}"))
 }

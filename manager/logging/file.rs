@@ -10,8 +10,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, Gid, Uid, access, fchown};
 
-use super::sink::Output;
-use super::whole::Whole;
+use super::line_writer::LineWriter;
+use super::sink::LogOutput;
 use crate::system::errors::reason;
 use crate::system::{directory, plain_file};
 
@@ -24,7 +24,7 @@ pub(super) struct LogFile {
     path: PathBuf,
     /// The open file, or why there is none: it was removed, and cannot be made again so far.
     file: Result<File, String>,
-    whole: Whole,
+    line_writer: LineWriter,
     looked: Instant,
     look_every: Duration,
     news: Option<String>,
@@ -35,14 +35,21 @@ impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = Ok(open(path)?);
         let path = path.to_owned();
-        Ok(Self { path, file, whole: Whole::default(), looked: Instant::now(), look_every: LOOK, news: None })
+        Ok(Self {
+            path,
+            file,
+            line_writer: LineWriter::default(),
+            looked: Instant::now(),
+            look_every: LOOK,
+            news: None,
+        })
     }
 
     /// Opens the path anew, as after logrotate has moved the file away. Where that fails, the file that is open goes on
     /// being written.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = Ok(open(&self.path)?);
-        self.whole = Whole::default();
+        self.line_writer = LineWriter::default();
         Ok(())
     }
 
@@ -81,7 +88,7 @@ impl LogFile {
     }
 }
 
-impl Output for LogFile {
+impl LogOutput for LogFile {
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
         let now = Instant::now();
         if now.saturating_duration_since(self.looked) >= self.look_every {
@@ -89,7 +96,7 @@ impl Output for LogFile {
             self.look();
         }
         match &mut self.file {
-            Ok(file) => self.whole.write(file, line),
+            Ok(file) => self.line_writer.write(file, line),
             Err(reason) => Err(io::Error::other(reason.clone())),
         }
     }

@@ -8,17 +8,17 @@
 //!                                                               `-> syslog
 //! ```
 
+mod dropped_lines;
 mod escape;
 mod file;
 mod level;
-mod line;
-mod lost;
-mod patience;
+mod line_writer;
+mod log_line;
 mod sink;
 mod stdout;
 mod syslog;
 mod target;
-mod whole;
+mod write_retry;
 
 use std::io::Write;
 use std::path::Path;
@@ -27,14 +27,14 @@ use std::time::SystemTime;
 use chrono::Local;
 use nix::unistd::{Gid, Uid};
 
-use line::{Dates, Line};
-use lost::Lost;
+use dropped_lines::DroppedLines;
+use log_line::{DateFormatter, LogLine};
 use sink::Sink;
 
 use crate::system::errors::reason;
 pub use escape::{cut, escape, excerpt};
 pub use level::Level;
-pub use target::{OpenError, Target};
+pub use target::{LogDestination, OpenError};
 
 /// So many lines are kept until the log is open. Reading the config makes a handful; more is a loop.
 const EARLY_LINES: usize = 1000;
@@ -55,10 +55,10 @@ pub enum Reopened {
 pub struct Logger {
     /// The target, once it is open.
     sink: Option<Sink>,
-    target: Option<Target>,
+    target: Option<LogDestination>,
     verbosity: u8,
     early: Vec<EarlyLine>,
-    lost: Lost,
+    dropped_lines: DroppedLines,
 }
 
 /// A line from before the log was open.
@@ -74,7 +74,7 @@ impl Logger {
     /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which
     /// of them are wanted, and where.
     pub fn early() -> Self {
-        Self { sink: None, target: None, verbosity: 0, early: Vec::new(), lost: Lost::default() }
+        Self { sink: None, target: None, verbosity: 0, early: Vec::new(), dropped_lines: DroppedLines::default() }
     }
 
     /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
@@ -85,7 +85,7 @@ impl Logger {
     /// # Errors
     ///
     /// The file cannot be opened, as root also where the path is a link. The log then stays as it was.
-    pub fn open(&mut self, target: &Target, verbosity: u8) -> Result<(), OpenError> {
+    pub fn open(&mut self, target: &LogDestination, verbosity: u8) -> Result<(), OpenError> {
         let target = target.absolute()?;
         self.sink = Some(target.open()?);
         self.target = Some(target);
@@ -121,7 +121,7 @@ impl Logger {
         } else if self.early.len() < EARLY_LINES {
             self.early.push(EarlyLine { level, at, pid, text: text.to_owned() });
         } else {
-            self.lost.count(None, "there were too many before the log was open");
+            self.dropped_lines.count(None, "there were too many before the log was open");
         }
     }
 
@@ -158,7 +158,7 @@ impl Logger {
     /// it away.
     pub fn cannot_be_made_anew(&self) -> Option<&Path> {
         match (&self.sink, &self.target) {
-            (Some(Sink::File(lines)), Some(Target::File(path))) => {
+            (Some(Sink::File(lines)), Some(LogDestination::File(path))) => {
                 let file = &lines.output().output;
                 (!file.can_be_made_anew()).then_some(path.as_path())
             }
@@ -181,12 +181,12 @@ impl Logger {
     /// Tries to say how many lines were lost, if any were. To be called at the manager's slow tick and before it ends,
     /// for a log in which nothing else happens.
     pub fn retry(&mut self) {
-        let Some(text) = self.lost.sentence() else { return };
+        let Some(text) = self.dropped_lines.sentence() else { return };
         let (at, pid) = (SystemTime::now(), std::process::id());
         if let Some(sink) = &mut self.sink
-            && sink.write(&Line { level: Level::Warn, at, pid, text: &escape(&text) }).is_ok()
+            && sink.write(&LogLine { level: Level::Warn, at, pid, text: &escape(&text) }).is_ok()
         {
-            self.lost = Lost::default();
+            self.dropped_lines = DroppedLines::default();
         }
     }
 
@@ -196,7 +196,7 @@ impl Logger {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
                 Some(format!("{target} does not answer; log lines are lost until it does"))
             }
-            _ => self.lost.sentence(),
+            _ => self.dropped_lines.sentence(),
         }
     }
 
@@ -217,7 +217,7 @@ impl Logger {
         // The count goes first, so that the log shows where lines are missing.
         self.retry();
         for text in text.trim_end_matches('\n').split('\n') {
-            self.write_line(&Line { level, at, pid, text: &escape(text) });
+            self.write_line(&LogLine { level, at, pid, text: &escape(text) });
         }
         let news = self.sink.as_mut().and_then(Sink::news);
         if let Some(text) = news {
@@ -225,11 +225,11 @@ impl Logger {
         }
     }
 
-    fn write_line(&mut self, line: &Line<'_>) {
+    fn write_line(&mut self, line: &LogLine<'_>) {
         if let Some(sink) = &mut self.sink
             && let Err(error) = sink.write(line)
         {
-            self.lost.count(self.target.as_ref(), error);
+            self.dropped_lines.count(self.target.as_ref(), error);
         }
     }
 }
@@ -237,7 +237,7 @@ impl Logger {
 /// A moment as the log writes it, `2026-11-24 12:00:00.123456`, in local time.
 pub fn date(at: SystemTime) -> String {
     let mut text = String::new();
-    Dates::new(Local).compose(at, &mut text);
+    DateFormatter::new(Local).compose(at, &mut text);
     text.trim_start_matches('[').trim_end_matches("] ").to_owned()
 }
 

@@ -7,12 +7,12 @@ use chrono::Local;
 use log::Log;
 
 use super::file::LogFile;
-use super::line::{Dates, Line};
+use super::log_line::{DateFormatter, LogLine};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
 
 /// Something that takes whole lines.
-pub(super) trait Output: Send + 'static {
+pub(super) trait LogOutput: Send + 'static {
     /// Writes one line with its line end, or none of it.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()>;
 
@@ -25,13 +25,13 @@ pub(super) trait Output: Send + 'static {
 /// The target that is open.
 #[derive(Debug)]
 pub(super) enum Sink {
-    Stdout(Lines<Stdout>),
-    File(Lines<LogFile>),
+    Stdout(LineDispatch<Stdout>),
+    File(LineDispatch<LogFile>),
     Syslog(Syslog),
 }
 
 impl Sink {
-    pub(super) fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         match self {
             Self::Stdout(lines) => lines.write(line),
             Self::File(lines) => lines.write(line),
@@ -49,24 +49,24 @@ impl Sink {
 
 /// Whether lines carry a date. On a pipe they do not: the service manager at its end stamps them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dated {
+pub(super) enum DateStamp {
     Yes,
     No,
 }
 
 /// Whether lines are coloured by their level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coloured {
+pub(super) enum LevelColor {
     Yes,
     No,
 }
 
 /// A fern dispatch in front of an output. fern writes a line in fragments, swallows errors or prints them on stderr; so
 /// what it writes to is a buffer, which becomes one line to the output when fern flushes, and keeps the error.
-pub(super) struct Lines<O> {
+pub(super) struct LineDispatch<O> {
     fern: Box<dyn Log>,
     gathered: Arc<Mutex<Gathered<O>>>,
-    dates: Option<Dates>,
+    dates: Option<DateFormatter>,
     text: String,
 }
 
@@ -76,25 +76,25 @@ pub(super) struct Gathered<O> {
     failed: Option<io::Error>,
 }
 
-impl<O: Output> Lines<O> {
-    pub(super) fn new(output: O, dated: Dated, coloured: Coloured) -> Self {
+impl<O: LogOutput> LineDispatch<O> {
+    pub(super) fn new(output: O, dated: DateStamp, coloured: LevelColor) -> Self {
         let gathered = Arc::new(Mutex::new(Gathered { output, line: Vec::new(), failed: None }));
         let writer: Box<dyn Write + Send> = Box::new(Gather(Arc::clone(&gathered)));
         let (_, fern) = fern::Dispatch::new()
             .level(log::LevelFilter::Trace)
             .format(move |out, message, record| match colour(record.level()) {
-                Some(code) if coloured == Coloured::Yes => {
+                Some(code) if coloured == LevelColor::Yes => {
                     out.finish(format_args!("\x1b[{code}m{message}\x1b[0m"));
                 }
                 _ => out.finish(*message),
             })
             .chain(writer)
             .into_log();
-        let dates = (dated == Dated::Yes).then(|| Dates::new(Local));
+        let dates = (dated == DateStamp::Yes).then(|| DateFormatter::new(Local));
         Self { fern, gathered, dates, text: String::new() }
     }
 
-    pub(super) fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         self.text.clear();
         if let Some(dates) = &mut self.dates {
             dates.compose(line.at, &mut self.text);
@@ -116,7 +116,7 @@ impl<O: Output> Lines<O> {
     }
 }
 
-impl<O> std::fmt::Debug for Lines<O> {
+impl<O> std::fmt::Debug for LineDispatch<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lines").finish_non_exhaustive()
     }
@@ -125,7 +125,7 @@ impl<O> std::fmt::Debug for Lines<O> {
 /// The writer fern owns.
 struct Gather<O>(Arc<Mutex<Gathered<O>>>);
 
-impl<O: Output> Write for Gather<O> {
+impl<O: LogOutput> Write for Gather<O> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         lock(&self.0).line.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -167,7 +167,7 @@ mod tests {
     #[derive(Default)]
     struct Calls(Vec<String>);
 
-    impl Output for Calls {
+    impl LogOutput for Calls {
         fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
             let line = String::from_utf8(line.to_vec()).unwrap();
             if line.contains("refuse") {
@@ -178,13 +178,13 @@ mod tests {
         }
     }
 
-    fn write(lines: &mut Lines<Calls>, level: Level, text: &str) -> io::Result<()> {
-        lines.write(&Line { level, at: UNIX_EPOCH, pid: 7, text })
+    fn write(lines: &mut LineDispatch<Calls>, level: Level, text: &str) -> io::Result<()> {
+        lines.write(&LogLine { level, at: UNIX_EPOCH, pid: 7, text })
     }
 
     #[test]
     fn a_line_is_one_call() {
-        let mut lines = Lines::new(Calls::default(), Dated::No, Coloured::No);
+        let mut lines = LineDispatch::new(Calls::default(), DateStamp::No, LevelColor::No);
         write(&mut lines, Level::Proc, "one {} two").unwrap();
         write(&mut lines, Level::Crazy, "packet").unwrap();
         assert_eq!(lines.output().output.0, ["    7 PROC   one {} two\n", "    7 CRAZY  packet\n"]);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_date_where_wanted() {
-        let mut lines = Lines::new(Calls::default(), Dated::Yes, Coloured::No);
+        let mut lines = LineDispatch::new(Calls::default(), DateStamp::Yes, LevelColor::No);
         write(&mut lines, Level::Info, "up").unwrap();
         let written = lines.output().output.0.concat();
         assert!(written.starts_with('[') && written.ends_with(".000000]     7 INFO   up\n"), "{written}");
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn colours_follow_the_level() {
-        let mut lines = Lines::new(Calls::default(), Dated::No, Coloured::Yes);
+        let mut lines = LineDispatch::new(Calls::default(), DateStamp::No, LevelColor::Yes);
         for level in [Level::Error, Level::Warn, Level::Info, Level::Worker] {
             write(&mut lines, level, "x").unwrap();
         }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_output_comes_back() {
-        let mut lines = Lines::new(Calls::default(), Dated::No, Coloured::No);
+        let mut lines = LineDispatch::new(Calls::default(), DateStamp::No, LevelColor::No);
         assert_eq!(write(&mut lines, Level::Info, "refuse").unwrap_err().to_string(), "refused");
         write(&mut lines, Level::Info, "taken").unwrap();
         assert_eq!(lines.output().output.0, ["    7 INFO   taken\n"]);

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::patience::Patience;
-use super::sink::Output;
-use super::whole::Whole;
+use super::line_writer::LineWriter;
+use super::sink::LogOutput;
+use super::write_retry::WriteRetry;
 use crate::system::streams;
 
 /// Between two attempts where the descriptor is said to have room, but not enough for what is to be written.
@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The process's standard output, written without the buffer of `std::io::stdout`, which would cut lines.
 #[derive(Debug)]
 pub(super) struct Stdout {
-    stream: Stream,
-    whole: Whole,
+    stream: RetryingStream,
+    line_writer: LineWriter,
 }
 
 impl Stdout {
@@ -37,7 +37,7 @@ impl Stdout {
     }
 
     fn on(descriptor: OwnedFd) -> io::Result<Self> {
-        Ok(Self { stream: Stream::on(descriptor)?, whole: Whole::default() })
+        Ok(Self { stream: RetryingStream::on(descriptor)?, line_writer: LineWriter::default() })
     }
 
     pub(super) fn is_terminal(&self) -> bool {
@@ -45,26 +45,26 @@ impl Stdout {
     }
 }
 
-impl Output for Stdout {
+impl LogOutput for Stdout {
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.whole.write(&mut self.stream, line)
+        self.line_writer.write(&mut self.stream, line)
     }
 }
 
 /// A descriptor whose reader may be stuck: it is waited for with patience.
 #[derive(Debug)]
-struct Stream {
+struct RetryingStream {
     file: File,
     /// A pipe or terminal can be stuck, a file cannot.
     may_stick: bool,
-    patience: Patience,
+    write_retry: WriteRetry,
 }
 
-impl Stream {
+impl RetryingStream {
     fn on(descriptor: OwnedFd) -> io::Result<Self> {
         let file = File::from(descriptor);
         let may_stick = !file.metadata()?.is_file();
-        Ok(Self { file: unblocked(file)?, may_stick, patience: Patience::default() })
+        Ok(Self { file: unblocked(file)?, may_stick, write_retry: WriteRetry::default() })
     }
 
     /// Waits until there is some room.
@@ -90,16 +90,16 @@ impl Stream {
     }
 }
 
-impl Write for Stream {
+impl Write for RetryingStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.may_stick {
             return self.file.write(bytes);
         }
         let began = Instant::now();
-        let patience = self.patience.left(began);
-        self.write_until(bytes, began.checked_add(patience).unwrap_or(began)).inspect_err(|error| {
-            if error.kind() == ErrorKind::WouldBlock && !patience.is_zero() {
-                self.patience.exhaust(Instant::now());
+        let write_retry = self.write_retry.left(began);
+        self.write_until(bytes, began.checked_add(write_retry).unwrap_or(began)).inspect_err(|error| {
+            if error.kind() == ErrorKind::WouldBlock && !write_retry.is_zero() {
+                self.write_retry.exhaust(Instant::now());
             }
         })
     }

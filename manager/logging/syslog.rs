@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use chrono::{DateTime, Local};
 use syslog::{Facility, LogFormat, LoggerBackend, Severity};
 
-use super::patience::Patience;
-use super::{Level, Line, cut};
+use super::write_retry::WriteRetry;
+use super::{Level, LogLine, cut};
 
 /// What stands before the pid in a line, and what `journalctl -t` is asked for.
 const TAG: &str = "gm-native";
@@ -16,22 +16,22 @@ const TAG: &str = "gm-native";
 /// rsyslog's and RFC 5424's measure of what a receiver takes; journald takes more.
 const LONGEST: usize = 8000;
 
-type Connection = syslog::Logger<LoggerBackend, Rfc3164>;
+type SyslogSocket = syslog::Logger<LoggerBackend, Rfc3164>;
 
 /// A connection to syslogd, or the wish for one: the `syslog` crate keeps a socket whose other end is gone for ever, so
 /// a line that is not taken is tried once more on a new connection, and each line looks for syslogd anew.
 pub(super) struct Syslog {
     path: PathBuf,
-    connection: Option<Connection>,
+    connection: Option<SyslogSocket>,
     /// Whether the socket waits, so that it is told only when that changes.
     waits: bool,
-    patience: Patience,
+    write_retry: WriteRetry,
 }
 
 impl Syslog {
     /// A syslogd that is not there (yet) is no error: a line tells, and [`Syslog::is_connected`].
     pub(super) fn open(path: PathBuf) -> Self {
-        let mut syslog = Self { path, connection: None, waits: false, patience: Patience::default() };
+        let mut syslog = Self { path, connection: None, waits: false, write_retry: WriteRetry::default() };
         let _ = syslog.connect();
         syslog
     }
@@ -40,7 +40,7 @@ impl Syslog {
         self.connection.is_some()
     }
 
-    pub(super) fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
+    pub(super) fn write(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         if self.connection.is_some() {
             match self.send(line) {
                 Err(error) if is_stuck(&error) => return Err(error),
@@ -62,8 +62,8 @@ impl Syslog {
     }
 
     /// Sends a line. A syslogd that does not read is waited for as long as patience allows.
-    fn send(&mut self, line: &Line<'_>) -> io::Result<()> {
-        let wait = self.patience.left(Instant::now());
+    fn send(&mut self, line: &LogLine<'_>) -> io::Result<()> {
+        let wait = self.write_retry.left(Instant::now());
         if self.waits == wait.is_zero() {
             self.set_waiting(!wait.is_zero())?;
         }
@@ -76,13 +76,13 @@ impl Syslog {
         };
         sent.map_err(plain).inspect_err(|error| {
             if is_stuck(error) && !wait.is_zero() {
-                self.patience.exhaust(Instant::now());
+                self.write_retry.exhaust(Instant::now());
             }
         })
     }
 
     fn set_waiting(&mut self, waits: bool) -> io::Result<()> {
-        let timeout = Some(self.patience.left(Instant::now())).filter(|wait| !wait.is_zero() && waits);
+        let timeout = Some(self.write_retry.left(Instant::now())).filter(|wait| !wait.is_zero() && waits);
         match self.connection.as_ref().map(|connection| &connection.backend) {
             Some(LoggerBackend::Unix(socket)) => set_socket(
                 timeout,
@@ -138,8 +138,8 @@ fn plain(error: syslog::Error) -> io::Error {
 #[derive(Clone, Debug)]
 struct Rfc3164;
 
-impl LogFormat<&Line<'_>> for Rfc3164 {
-    fn format<W: Write>(&self, to: &mut W, severity: Severity, line: &Line<'_>) -> syslog::Result<()> {
+impl LogFormat<&LogLine<'_>> for Rfc3164 {
+    fn format<W: Write>(&self, to: &mut W, severity: Severity, line: &LogLine<'_>) -> syslog::Result<()> {
         let priority = Facility::LOG_DAEMON as u8 | severity as u8;
         let date = local_date(line.at);
         let text = cut(line.text, LONGEST);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn send(syslog: &mut Syslog, level: Level, text: &str) -> io::Result<()> {
-        syslog.write(&Line { level, at: UNIX_EPOCH, pid: 1234, text })
+        syslog.write(&LogLine { level, at: UNIX_EPOCH, pid: 1234, text })
     }
 
     #[test]

@@ -5,25 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::LogFile;
-use super::sink::{Coloured, Dated, Lines, Sink};
+use super::sink::{DateStamp, LevelColor, LineDispatch, Sink};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
 use crate::system::errors::reason;
-use crate::system::streams::Stream;
+use crate::system::streams::StandardStream;
 
 /// The socket local programs log to.
 const SYSLOG_SOCKET: &str = "/dev/log";
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum LogDestination {
     /// Standard output: dated and coloured on a terminal, plain elsewhere.
     Stdout,
-    /// A stream that was open when we were started, by its number; as [`Target::Stdout`] otherwise.
+    /// A stream that was open when we were started, by its number; as [`LogDestination::Stdout`] otherwise.
     Stream(i32),
     /// A file that is appended to.
     File(PathBuf),
-    /// The local syslog daemon at this socket; see [`Target::syslog`].
+    /// The local syslog daemon at this socket; see [`LogDestination::syslog`].
     Syslog(PathBuf),
 }
 
@@ -31,11 +31,11 @@ pub enum Target {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {target}: {}", reason(.source))]
 pub struct OpenError {
-    target: Target,
+    target: LogDestination,
     source: io::Error,
 }
 
-impl Target {
+impl LogDestination {
     /// The local syslog daemon at its usual socket.
     pub fn syslog() -> Self {
         Self::Syslog(SYSLOG_SOCKET.into())
@@ -67,22 +67,24 @@ impl Target {
                 };
                 let stdout = stdout.map_err(failed)?;
                 let (dated, coloured) = match stdout.is_terminal() {
-                    true => (Dated::Yes, colours(|name| std::env::var(name).ok())),
-                    false => (Dated::No, Coloured::No),
+                    true => (DateStamp::Yes, colours(|name| std::env::var(name).ok())),
+                    false => (DateStamp::No, LevelColor::No),
                 };
-                Sink::Stdout(Lines::new(stdout, dated, coloured))
+                Sink::Stdout(LineDispatch::new(stdout, dated, coloured))
             }
-            Self::File(path) => Sink::File(Lines::new(LogFile::open(path).map_err(failed)?, Dated::Yes, Coloured::No)),
+            Self::File(path) => {
+                Sink::File(LineDispatch::new(LogFile::open(path).map_err(failed)?, DateStamp::Yes, LevelColor::No))
+            }
             Self::Syslog(path) => Sink::Syslog(Syslog::open(path.clone())),
         })
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for LogDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdout => f.write_str("standard output"),
-            Self::Stream(number) => write!(f, "{}", Stream(*number)),
+            Self::Stream(number) => write!(f, "{}", StandardStream(*number)),
             Self::File(path) => write!(f, "log file {}", path.display()),
             Self::Syslog(path) => write!(f, "the syslog daemon at {}", path.display()),
         }
@@ -90,10 +92,10 @@ impl fmt::Display for Target {
 }
 
 /// Whether a terminal is to be coloured: `NO_COLOR` (set and not empty) says no, and so does a terminal that cannot.
-fn colours(variable: impl Fn(&str) -> Option<String>) -> Coloured {
+fn colours(variable: impl Fn(&str) -> Option<String>) -> LevelColor {
     let unwanted = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
     let unable = variable("TERM").is_none_or(|value| value == "dumb");
-    if unwanted || unable { Coloured::No } else { Coloured::Yes }
+    if unwanted || unable { LevelColor::No } else { LevelColor::Yes }
 }
 
 #[cfg(test)]
@@ -102,19 +104,19 @@ mod tests {
 
     #[test]
     fn the_word_syslog_is_no_file() {
-        assert_eq!(Target::from_option(Path::new("syslog")), Target::Syslog("/dev/log".into()));
-        assert_eq!(Target::from_option(Path::new("./syslog")), Target::File("./syslog".into()));
-        assert_eq!(Target::from_option(Path::new("gm.log")), Target::File("gm.log".into()));
+        assert_eq!(LogDestination::from_option(Path::new("syslog")), LogDestination::Syslog("/dev/log".into()));
+        assert_eq!(LogDestination::from_option(Path::new("./syslog")), LogDestination::File("./syslog".into()));
+        assert_eq!(LogDestination::from_option(Path::new("gm.log")), LogDestination::File("gm.log".into()));
     }
 
     #[test]
     fn colours_where_a_terminal_has_them_and_nobody_objects() {
         let cases = [
-            (None, Some("xterm"), Coloured::Yes),
-            (Some(""), Some("xterm"), Coloured::Yes),
-            (Some("1"), Some("xterm"), Coloured::No),
-            (None, Some("dumb"), Coloured::No),
-            (None, None, Coloured::No),
+            (None, Some("xterm"), LevelColor::Yes),
+            (Some(""), Some("xterm"), LevelColor::Yes),
+            (Some("1"), Some("xterm"), LevelColor::No),
+            (None, Some("dumb"), LevelColor::No),
+            (None, None, LevelColor::No),
         ];
         for (no_color, term, expected) in cases {
             let variable = |name: &str| if name == "NO_COLOR" { no_color } else { term }.map(str::to_owned);

@@ -20,7 +20,7 @@ fn a_line_in_a_file_looks_as_documented() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 2).unwrap();
+    log.open(&LogDestination::File(path.clone()), 2).unwrap();
     log.line(Level::Proc, 1234, "worker started");
     let text = fs::read_to_string(&path).unwrap();
     let (date, rest) = text.split_at(28);
@@ -38,7 +38,7 @@ fn early_lines_come_first_and_only_those_wanted() {
     log.line(Level::Warn, 1, "gm.ini:3: unknown key");
     log.line(Level::Debug, 1, "not wanted");
     log.line(Level::Info, 1, "read gm.ini");
-    log.open(&Target::File(path.clone()), 1).unwrap();
+    log.open(&LogDestination::File(path.clone()), 1).unwrap();
     log.line(Level::Info, 1, "up");
     assert_eq!(lines(&path), ["1 WARN   gm.ini:3: unknown key", "1 INFO   read gm.ini", "1 INFO   up"]);
 }
@@ -51,7 +51,7 @@ fn early_lines_are_bounded_and_the_rest_counted() {
     for _ in 0..EARLY_LINES + 5 {
         log.line(Level::Warn, 1, "again");
     }
-    log.open(&Target::File(path.clone()), 0).unwrap();
+    log.open(&LogDestination::File(path.clone()), 0).unwrap();
     let lines = lines(&path);
     assert_eq!(lines.len(), EARLY_LINES + 1);
     assert!(lines[0].contains("5 log lines were lost"), "{}", lines[0]);
@@ -72,7 +72,7 @@ fn verbosity_decides() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 0).unwrap();
+    log.open(&LogDestination::File(path.clone()), 0).unwrap();
     for verbosity in 0..=5 {
         log.set_verbosity(verbosity);
         for level in Level::ALL {
@@ -89,7 +89,7 @@ fn each_line_of_a_message_has_the_prefix_and_nothing_can_be_forged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 3).unwrap();
+    log.open(&LogDestination::File(path.clone()), 3).unwrap();
     log.line(Level::Worker, 7, "first\nsecond\n\nfourth\n");
     let payload = b"x\n[2026-11-24 12:00:00.000000]     1 ERROR  forged\r\x1b[2J\0";
     log.line(Level::Worker, 8, &format!("job failed: {}", escape(payload)));
@@ -113,13 +113,13 @@ fn a_full_disk_drops_and_counts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File("/dev/full".into()), 1).unwrap();
+    log.open(&LogDestination::File("/dev/full".into()), 1).unwrap();
     for number in 0..3 {
         log.line(Level::Info, 1, &format!("lost {number}"));
     }
     assert!(log.trouble().unwrap().starts_with("3 log lines were lost: log file /dev/full: No space left on device"));
     // The count is the first line of a log that works.
-    log.open(&Target::File(path.clone()), 1).unwrap();
+    log.open(&LogDestination::File(path.clone()), 1).unwrap();
     log.line(Level::Info, 1, "works again");
     log.line(Level::Info, 1, "and again");
     let lines = lines(&path);
@@ -133,7 +133,7 @@ fn retry_says_what_was_lost_without_another_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut log = Logger::early();
-    log.open(&Target::Syslog(path.clone()), 1).unwrap();
+    log.open(&LogDestination::Syslog(path.clone()), 1).unwrap();
     assert!(log.trouble().unwrap().contains("does not answer"));
     log.line(Level::Info, 1, "lost");
     log.retry();
@@ -154,7 +154,7 @@ fn a_removed_directory_comes_back() {
     fs::create_dir(&logs).unwrap();
     let path = logs.join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 1).unwrap();
+    log.open(&LogDestination::File(path.clone()), 1).unwrap();
     log.line(Level::Info, 1, "before");
     fs::remove_dir_all(&logs).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -172,7 +172,7 @@ fn reopened_after_logrotate() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("gm.log"), dir.path().join("gm.log.1"));
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 1).unwrap();
+    log.open(&LogDestination::File(path.clone()), 1).unwrap();
     log.line(Level::Info, 1, "one");
     fs::rename(&path, &moved).unwrap();
     log.line(Level::Info, 1, "two");
@@ -194,9 +194,9 @@ fn a_target_that_cannot_be_opened_leaves_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");
     let mut log = Logger::early();
-    log.open(&Target::File(path.clone()), 1).unwrap();
+    log.open(&LogDestination::File(path.clone()), 1).unwrap();
     let missing = dir.path().join("missing/gm.log");
-    let error = log.open(&Target::File(missing.clone()), 5).unwrap_err();
+    let error = log.open(&LogDestination::File(missing.clone()), 5).unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot open log file {}: No such file", missing.display())));
     log.line(Level::Info, 1, "still here");
     log.line(Level::Crazy, 1, "still not wanted");

@@ -15,7 +15,7 @@ const MAX_LINKS: usize = 40;
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) enum Beneath {
+pub(super) enum OpenBeneath {
     /// It is open for reading. Not waited for: it may be a FIFO.
     Opened(File),
     /// There is nothing of that name.
@@ -28,14 +28,14 @@ pub(super) enum Beneath {
 
 /// Opens a path below a directory, every step below what the step before opened. Links are followed as long as they
 /// stay inside.
-pub(super) fn open(dir: &File, path: &Path) -> Beneath {
+pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
     let mut to_go = steps(path);
     let mut passed: Vec<OwnedFd> = Vec::new();
     let mut links = 0;
     while let Some(step) = to_go.pop() {
         if step == ".." {
             if passed.pop().is_none() {
-                return Beneath::Escapes("..".into());
+                return OpenBeneath::Escapes("..".into());
             }
             continue;
         }
@@ -44,7 +44,7 @@ pub(super) fn open(dir: &File, path: &Path) -> Beneath {
         let what = if last { OFlag::O_RDONLY | OFlag::O_NONBLOCK } else { OFlag::O_PATH | OFlag::O_DIRECTORY };
         let flags = what | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let error = match openat(at, step.as_os_str(), flags, Mode::empty()) {
-            Ok(opened) if last => return Beneath::Opened(opened.into()),
+            Ok(opened) if last => return OpenBeneath::Opened(opened.into()),
             Ok(opened) => {
                 passed.push(opened);
                 continue;
@@ -53,22 +53,22 @@ pub(super) fn open(dir: &File, path: &Path) -> Beneath {
         };
         let target = match readlinkat(at, step.as_os_str()) {
             Ok(target) if matches!(error, Errno::ELOOP | Errno::ENOTDIR) => PathBuf::from(target),
-            _ if error == Errno::ENOENT => return Beneath::Missing,
-            _ => return Beneath::Failed(error.into()),
+            _ if error == Errno::ENOENT => return OpenBeneath::Missing,
+            _ => return OpenBeneath::Failed(error.into()),
         };
         links += 1;
         if links > MAX_LINKS {
-            return Beneath::Failed(Errno::ELOOP.into());
+            return OpenBeneath::Failed(Errno::ELOOP.into());
         }
         if target.is_absolute() {
-            return Beneath::Escapes(target);
+            return OpenBeneath::Escapes(target);
         }
         if leaves(&target, passed.len()) {
-            return Beneath::Escapes(target);
+            return OpenBeneath::Escapes(target);
         }
         to_go.extend(steps(&target));
     }
-    Beneath::Failed(Errno::EISDIR.into())
+    OpenBeneath::Failed(Errno::EISDIR.into())
 }
 
 /// Whether a relative target goes above the directory from so far below it: for the message, which names the link's
@@ -133,13 +133,13 @@ mod tests {
         }
         let dir = File::open(&root).unwrap();
         let said = |path: &str| match open(&dir, Path::new(path)) {
-            Beneath::Opened(mut file) => {
+            OpenBeneath::Opened(mut file) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text).map_or_else(|e| format!("{:?}", e.kind()), |_| text)
             }
-            Beneath::Missing => "missing".into(),
-            Beneath::Escapes(to) => format!("escapes to {}", to.display()),
-            Beneath::Failed(error) => format!("{:?}", error.kind()),
+            OpenBeneath::Missing => "missing".into(),
+            OpenBeneath::Escapes(to) => format!("escapes to {}", to.display()),
+            OpenBeneath::Failed(error) => format!("{:?}", error.kind()),
         };
         for (path, expected) in [
             ("x", "x"),

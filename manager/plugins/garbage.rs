@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::hash::ShortHash;
+use super::content_hash::ShortHash;
 use super::name::FunctionName;
 
 /// A version in the store.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Device, inode, size and both times of a file. Equal means unchanged: no writer can set ctime. Different means only
 /// that its content has to be looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Identity {
+pub struct FileIdentity {
     /// Device number of the file system.
     pub dev: u64,
     /// Inode number.
@@ -21,10 +21,10 @@ pub struct Identity {
     pub ctime: (i64, i64),
 }
 
-impl Identity {
+impl FileIdentity {
     /// From a file's metadata.
     pub fn of(meta: &Metadata) -> Self {
-        Identity {
+        FileIdentity {
             dev: meta.dev(),
             ino: meta.ino(),
             size: meta.size(),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::hash::ContentHash;
-use super::identity::Identity;
+use super::content_hash::ContentHash;
+use super::identity::FileIdentity;
 use super::name::FunctionName;
 use super::state_file;
 use super::store::{Stored, StoredSibling};
@@ -25,7 +25,7 @@ pub struct LastGood {
 struct Good {
     hash: ContentHash,
     /// Of the stored file when it was last hashed: saves hashing it again at every start.
-    identity: Identity,
+    identity: FileIdentity,
     /// The libraries beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     siblings: Vec<StoredSibling>,
@@ -44,7 +44,7 @@ impl LastGood {
     }
 
     /// The version of a function, and identity and siblings of the stored file as they were remembered.
-    pub(super) fn get(&self, function: &FunctionName) -> Option<(ContentHash, Identity, &[StoredSibling])> {
+    pub(super) fn get(&self, function: &FunctionName) -> Option<(ContentHash, FileIdentity, &[StoredSibling])> {
         self.good.get(function).map(|good| (good.hash, good.identity, good.siblings.as_slice()))
     }
 

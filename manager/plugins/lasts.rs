@@ -4,7 +4,7 @@ use std::io;
 
 use nix::libc;
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
 /// Whether the same file may be good at another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub enum Lasts {
     NoRoom,
 }
 
-impl Refusal {
+impl Rejection {
     /// Whether the same file may be good at another time.
     pub fn lasts(&self) -> Lasts {
-        use Refusal::{
+        use Rejection::{
             CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied, Sibling,
             StoreFailed, StoreFull,
         };

@@ -7,17 +7,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::identity::Identity;
+use super::display_path::DisplayPath;
+use super::identity::FileIdentity;
 use super::name;
-use super::refusal::passes;
-use super::scan::{Listing, Reason, Unread, What};
-use super::text::Shown;
+use super::rejection::passes;
+use super::scan::{Listing, PathKind, SkipReason, UnreadableDirectory};
 use crate::system::errors::{dangling, reason};
 
 /// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
 /// file system does: for a thread of its own, not for the manager's.
 pub fn read(dir: &Path) -> Listing {
-    let read = entries(dir).map_err(|e| Unread { text: failure(dir, &e), passes: passes(&e) });
+    let read = entries(dir).map_err(|e| UnreadableDirectory { text: failure(dir, &e), passes: passes(&e) });
     let below = read.as_ref().map(|(real, entries)| below(real, entries)).unwrap_or_default();
     Listing { dir: dir.to_owned(), read, below }
 }
@@ -26,8 +26,8 @@ pub fn read(dir: &Path) -> Listing {
 const MOST_BELOW: usize = 1000;
 
 /// Libraries by name in the subdirectories, the nearer ones first; links and hidden directories are not entered.
-fn below(real: &Path, entries: &[(OsString, What)]) -> Vec<PathBuf> {
-    let directory = |what: &What| *what == What::Not(Reason::Directory);
+fn below(real: &Path, entries: &[(OsString, PathKind)]) -> Vec<PathBuf> {
+    let directory = |what: &PathKind| *what == PathKind::Not(SkipReason::Directory);
     let dirs = entries.iter().filter(|(_, what)| directory(what)).map(|(name, _)| real.join(name));
     let mut to_read: VecDeque<PathBuf> = dirs.filter(|path| may_be_entered(path)).collect();
     let (mut libraries, mut left) = (Vec::new(), MOST_BELOW);
@@ -52,7 +52,7 @@ fn may_be_entered(dir: &Path) -> bool {
     !hidden && dir.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
 
-fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, What)>)> {
+fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, PathKind)>)> {
     let real = fs::canonicalize(dir)?;
     let mut entries = Vec::new();
     for entry in fs::read_dir(&real)? {
@@ -66,37 +66,37 @@ fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, What)>)> {
 }
 
 /// What is there, or nothing where it vanished since it was listed.
-fn look(path: &Path) -> Option<What> {
+fn look(path: &Path) -> Option<PathKind> {
     let error = match fs::metadata(path) {
         Ok(meta) => return Some(what(&meta)),
         Err(e) => e,
     };
     if error.kind() != ErrorKind::NotFound {
-        return Some(What::Not(Reason::Unreadable { text: reason(&error), passes: passes(&error) }));
+        return Some(PathKind::Not(SkipReason::Unreadable { text: reason(&error), passes: passes(&error) }));
     }
-    dangling(path).map(|link| What::Not(Reason::Dangling(link.to)))
+    dangling(path).map(|link| PathKind::Not(SkipReason::Dangling(link.to)))
 }
 
-fn what(meta: &Metadata) -> What {
-    if meta.is_file() { What::File(Identity::of(meta)) } else { What::Not(not_a_file(meta.file_type())) }
+fn what(meta: &Metadata) -> PathKind {
+    if meta.is_file() { PathKind::File(FileIdentity::of(meta)) } else { PathKind::Not(not_a_file(meta.file_type())) }
 }
 
 /// The reason for something that is no regular file.
-pub(super) fn not_a_file(kind: FileType) -> Reason {
+pub(super) fn not_a_file(kind: FileType) -> SkipReason {
     if kind.is_dir() {
-        Reason::Directory
+        SkipReason::Directory
     } else if kind.is_fifo() {
-        Reason::Fifo
+        SkipReason::Fifo
     } else if kind.is_socket() {
-        Reason::Socket
+        SkipReason::Socket
     } else {
-        Reason::Device
+        SkipReason::Device
     }
 }
 
 fn failure(dir: &Path, error: &io::Error) -> String {
     let link = dangling(dir);
-    let (path, dir) = (dir, Shown(dir));
+    let (path, dir) = (dir, DisplayPath(dir));
     match (error.kind(), link) {
         (ErrorKind::NotFound, Some(link)) => format!("worker_dir {dir} does not exist: {}", link.sentence(path)),
         (ErrorKind::NotFound, None) => format!("worker_dir {dir} does not exist"),

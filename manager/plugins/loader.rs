@@ -24,7 +24,7 @@ use gm_plugin_api::abi::{
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL, RTLD_NOW};
 use nix::libc;
 
-use super::hash::ContentHash;
+use super::content_hash::ContentHash;
 use super::siblings::Sibling;
 use crate::system::fork;
 

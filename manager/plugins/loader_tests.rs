@@ -141,7 +141,7 @@ fn an_object_keeps_its_state_is_made_anew_and_dropped() {
 }
 
 /// The sentence for a symbol, without the path it names.
-fn refusal(symbol: &str) -> (String, LoadError) {
+fn rejection(symbol: &str) -> (String, LoadError) {
     let error = fixture(symbol).unwrap_err();
     let path = built("gm_plugin_fixtures").display().to_string();
     assert!(error.to_string().contains(&path), "{error}");
@@ -188,7 +188,7 @@ fn each_refusal_is_one_sentence() {
              this release",
         ),
     ] {
-        let (found, error) = refusal(symbol);
+        let (found, error) = rejection(symbol);
         assert!(found.starts_with(sentence), "{symbol}: {found}");
         assert_eq!(error.detail().is_some(), matches!(error, LoadError::Layout { .. }));
     }

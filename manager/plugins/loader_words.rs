@@ -3,8 +3,8 @@
 //! glibc names the right thing in the wrong sentence ("cannot open shared object file: No such file or directory"), and
 //! names the copy in the store, which nobody has heard of.
 
-use super::refusal::Refusal;
-use super::text::clipped;
+use super::display_path::clipped;
+use super::rejection::Rejection;
 
 /// Longest text of the loader's that is kept.
 const MAX_DETAIL: usize = 4096;
@@ -22,29 +22,29 @@ const PASSING: &[&str] = &[
 ];
 
 /// The refusal for an error text of `dlopen`. `copy` is the path it was given.
-pub fn refusal(text: &str, copy: &str) -> Refusal {
+pub fn rejection(text: &str, copy: &str) -> Rejection {
     let detail = clipped(text.as_bytes(), MAX_DETAIL);
     if let Some(words) = PASSING.iter().find(|words| text.ends_with(*words)) {
-        return Refusal::NotLoadableNow { reason: (*words).to_owned(), detail };
+        return Rejection::NotLoadableNow { reason: (*words).to_owned(), detail };
     }
     if let Some((library, _)) = text.split_once(": cannot open shared object file") {
         // Of the copy itself it would say so too, were it gone.
         if library != copy {
-            return Refusal::MissingLibrary { library: name(library), detail };
+            return Rejection::MissingLibrary { library: name(library), detail };
         }
     }
     if let Some((_, symbol)) = text.split_once(": undefined symbol: ") {
         let symbol = symbol.split([',', ' ']).next().unwrap_or(symbol);
-        return Refusal::MissingSymbol { symbol: name(symbol), detail };
+        return Rejection::MissingSymbol { symbol: name(symbol), detail };
     }
     if let Some((library, rest)) = text.split_once(": version `")
         && let Some((version, _)) = rest.split_once("' not found")
     {
         let library = library.rsplit('/').next().unwrap_or(library);
-        return Refusal::MissingVersion { library: name(library), version: name(version), detail };
+        return Rejection::MissingVersion { library: name(library), version: name(version), detail };
     }
     if text.contains("cannot enable executable stack") {
-        return Refusal::ExecutableStack;
+        return Rejection::ExecutableStack;
     }
     let reason = match text {
         _ if text.contains("cannot allocate memory in static TLS block") => {
@@ -59,7 +59,7 @@ pub fn refusal(text: &str, copy: &str) -> Refusal {
         }
         _ => clipped(text.replace(copy, "the library").as_bytes(), 400),
     };
-    Refusal::NotLoadable { reason, detail }
+    Rejection::NotLoadable { reason, detail }
 }
 
 fn name(text: &str) -> String {
@@ -119,9 +119,9 @@ mod tests {
             ),
         ];
         for (text, sentence) in cases {
-            let refusal = refusal(text, "/s/store/incoming/1");
-            assert_eq!(refusal.to_string(), sentence);
-            assert!(refusal.detail().is_some(), "{sentence}");
+            let rejection = rejection(text, "/s/store/incoming/1");
+            assert_eq!(rejection.to_string(), sentence);
+            assert!(rejection.detail().is_some(), "{sentence}");
         }
     }
 }

@@ -6,32 +6,32 @@
 //! report     -> verdict -> store                        (manager: a rename; last_good remembers, garbage forgets)
 //! ```
 //!
-//! Whatever is wrong with a candidate is one variant of [`refusal::Refusal`], and one sentence. `name`, `scan::decide`,
-//! `elf`, `loader_words`, `verdict` and `garbage` are pure.
+//! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`, `scan::decide`,
+//! `elf`, `loader_words`, `exit_cause` and `garbage` are pure.
 
 mod beneath;
-pub mod copy;
+pub mod content_hash;
+pub mod display_path;
 pub mod elf;
 pub mod garbage;
 pub mod glibc;
-pub mod hash;
 pub mod identity;
-pub mod inquiry;
 pub mod last_good;
 mod lasts;
+pub mod library_copy;
 mod listing;
 pub mod loader;
 pub mod loader_words;
-pub mod marks;
 pub mod name;
 pub mod permissions;
 pub mod probe;
-pub mod refusal;
+pub mod probe_result;
+pub mod probe_session;
+pub mod rejected_versions;
+pub mod rejection;
 pub mod report;
 pub mod scan;
 pub mod siblings;
 pub mod state_file;
 pub mod store;
-pub mod text;
-pub mod verdict;
-pub mod watch;
+pub mod watcher;

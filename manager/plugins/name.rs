@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::escaped;
+use super::display_path::escaped;
 
 /// Longest function name in bytes. gearmand takes 2,000; a file name ends at 255, `.so` included.
 pub const MAX_NAME: usize = 252;
@@ -90,7 +90,7 @@ pub enum Spelling {
 
 /// Why a file is left alone, judged by its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum SkippedFile {
     /// A dot in front; also rsync's, Emacs' and vim's files in progress.
     #[error("is hidden: {0}")]
     Hidden(&'static str),
@@ -168,7 +168,7 @@ const OTHER: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// Why the file is left alone; the text follows the file's name in a sentence.
-pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), NotTaken> {
+pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), SkippedFile> {
     let bytes = file_name.as_bytes();
     if let Some(reason) = unfinished(bytes) {
         return Err(reason);
@@ -183,7 +183,7 @@ pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), NotTak
 }
 
 /// Names under which somebody is still writing, whatever they end in.
-fn unfinished(name: &[u8]) -> Option<NotTaken> {
+fn unfinished(name: &[u8]) -> Option<SkippedFile> {
     if let Some(rest) = name.strip_prefix(b".") {
         let what = match rest {
             [b'#', ..] => "an editor's lock",
@@ -192,13 +192,13 @@ fn unfinished(name: &[u8]) -> Option<NotTaken> {
             _ if rest.ends_with(b".swp") || rest.ends_with(b".swo") => "an editor's swap file",
             _ => "its name begins with a dot",
         };
-        return Some(NotTaken::Hidden(what));
+        return Some(SkippedFile::Hidden(what));
     }
     if name.starts_with(b"#") && name.ends_with(b"#") {
-        return Some(NotTaken::Temporary("an editor's autosave"));
+        return Some(SkippedFile::Temporary("an editor's autosave"));
     }
     if name.starts_with(b"~") {
-        return Some(NotTaken::Temporary("a file being written"));
+        return Some(SkippedFile::Temporary("a file being written"));
     }
     None
 }
@@ -210,23 +210,23 @@ fn is_rsync(name: &[u8]) -> bool {
 }
 
 /// A name that does not end in `.so`.
-fn elsewhere(name: &[u8]) -> NotTaken {
+fn elsewhere(name: &[u8]) -> SkippedFile {
     let ending = |table: &[(&str, &'static str)]| {
         table.iter().find(|(ending, _)| name.ends_with(ending.as_bytes())).map(|&(_, what)| what)
     };
     if let Some(what) = ending(TEMPORARY) {
-        return NotTaken::Temporary(what);
+        return SkippedFile::Temporary(what);
     }
     if let Some(what) = ending(KEPT) {
-        return NotTaken::Kept(what);
+        return SkippedFile::Kept(what);
     }
     if let Some(what) = ending(OTHER) {
-        return NotTaken::Other(what);
+        return SkippedFile::Other(what);
     }
     match name.windows(4).rposition(|w| w == b".so.") {
-        Some(at) if is_version(&name[at + 4..]) => NotTaken::Versioned(escaped(&name[..at + 3])),
-        Some(_) => NotTaken::Temporary("something follows the .so"),
-        None => NotTaken::NoLibrary,
+        Some(at) if is_version(&name[at + 4..]) => SkippedFile::Versioned(escaped(&name[..at + 3])),
+        Some(_) => SkippedFile::Temporary("something follows the .so"),
+        None => SkippedFile::NoLibrary,
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
-use super::text::Shown;
+use super::display_path::DisplayPath;
+use super::rejection::Rejection;
 use crate::system::errors::reason;
 
 /// Whom libraries may belong to where permissions are strict: root, or the user the workers run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trust {
+pub struct FilePolicy {
     /// The user the workers run as.
     pub run_uid: u32,
 }
@@ -23,7 +23,7 @@ pub struct Trust {
 const MAX_LINKS: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     File,
     Directory,
     Link,
@@ -31,47 +31,47 @@ enum Kind {
 
 /// What is wrong with a thing, and what mends it.
 #[derive(Debug, PartialEq, Eq)]
-struct Problem {
+struct PermissionProblem {
     problem: String,
     remedy: &'static str,
 }
 
-impl Trust {
+impl FilePolicy {
     /// Checks an opened file, and everything that was passed on the way to it: each directory, each link.
     ///
     /// # Errors
-    /// [`Refusal::Distrusted`] names the path, owner or mode, and the remedy; [`Refusal::Changing`] if the path does
+    /// [`Rejection::Distrusted`] names the path, owner or mode, and the remedy; [`Rejection::Changing`] if the path does
     /// not lead to the opened file any more.
-    pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Refusal> {
-        self.look(Kind::File, path, opened)?;
+    pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Rejection> {
+        self.look(FileKind::File, path, opened)?;
         let reached = self.walk(path)?;
         // What was walked is what was opened; otherwise somebody swapped a name meanwhile.
         if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
-            return Err(Refusal::Changing);
+            return Err(Rejection::Changing);
         }
         Ok(())
     }
 
     /// Follows a path by hand, from the root, so that no step stays unseen.
-    fn walk(&self, path: &Path) -> Result<Metadata, Refusal> {
+    fn walk(&self, path: &Path) -> Result<Metadata, Rejection> {
         let mut to_go = steps(path);
         let mut at = PathBuf::from("/");
         let mut reached = lstat(&at)?;
         let mut links = 0;
         while let Some(step) = to_go.pop_front() {
-            self.look(Kind::Directory, &at, &reached)?;
+            self.look(FileKind::Directory, &at, &reached)?;
             let next = if step == ".." { at.parent().unwrap_or(&at).to_owned() } else { at.join(&step) };
             let meta = lstat(&next)?;
             if !meta.is_symlink() {
                 (at, reached) = (next, meta);
                 continue;
             }
-            self.look(Kind::Link, &next, &meta)?;
+            self.look(FileKind::Link, &next, &meta)?;
             links += 1;
             if links > MAX_LINKS {
-                return Err(Refusal::CannotOpen("too many links".into()));
+                return Err(Rejection::CannotOpen("too many links".into()));
             }
-            let target = fs::read_link(&next).map_err(|e| Refusal::cannot_open(reason(&e), &e))?;
+            let target = fs::read_link(&next).map_err(|e| Rejection::cannot_open(reason(&e), &e))?;
             if target.is_absolute() {
                 at = PathBuf::from("/");
                 reached = lstat(&at)?;
@@ -83,31 +83,34 @@ impl Trust {
         Ok(reached)
     }
 
-    fn look(&self, kind: Kind, path: &Path, meta: &Metadata) -> Result<(), Refusal> {
+    fn look(&self, kind: FileKind, path: &Path, meta: &Metadata) -> Result<(), Rejection> {
         match judge(kind, meta.uid(), meta.mode() & 0o7777, self.run_uid) {
             None => Ok(()),
-            Some(Problem { problem, remedy }) => {
-                let path = Shown(path).to_string();
+            Some(PermissionProblem { problem, remedy }) => {
+                let path = DisplayPath(path).to_string();
                 let remedy = format!("{remedy} {path}");
-                Err(Refusal::Distrusted { path, problem, remedy })
+                Err(Rejection::Distrusted { path, problem, remedy })
             }
         }
     }
 }
 
 /// The rule for one thing. A link's own mode means nothing: who may replace it is the directory's.
-fn judge(kind: Kind, owner: u32, mode: u32, run_uid: u32) -> Option<Problem> {
+fn judge(kind: FileKind, owner: u32, mode: u32, run_uid: u32) -> Option<PermissionProblem> {
     if owner != 0 && owner != run_uid {
         let or = if run_uid == 0 { String::new() } else { format!(" or uid {run_uid}") };
-        return Some(Problem { problem: format!("belongs to uid {owner}, not to root{or}"), remedy: "chown root" });
+        return Some(PermissionProblem {
+            problem: format!("belongs to uid {owner}, not to root{or}"),
+            remedy: "chown root",
+        });
     }
     // In a sticky directory such as /tmp nobody can rename or remove what belongs to another.
-    let sticky = kind == Kind::Directory && mode & 0o1000 != 0 && owner == 0;
-    if kind == Kind::Link || sticky || mode & 0o022 == 0 {
+    let sticky = kind == FileKind::Directory && mode & 0o1000 != 0 && owner == 0;
+    if kind == FileKind::Link || sticky || mode & 0o022 == 0 {
         return None;
     }
     let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
-    Some(Problem { problem: format!("is writable by {who} (mode {mode:04o})"), remedy: "chmod go-w" })
+    Some(PermissionProblem { problem: format!("is writable by {who} (mode {mode:04o})"), remedy: "chmod go-w" })
 }
 
 fn steps(path: &Path) -> VecDeque<OsString> {
@@ -120,8 +123,8 @@ fn steps(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-fn lstat(path: &Path) -> Result<Metadata, Refusal> {
-    fs::symlink_metadata(path).map_err(|e| Refusal::cannot_open(format!("{}: {}", Shown(path), reason(&e)), &e))
+fn lstat(path: &Path) -> Result<Metadata, Rejection> {
+    fs::symlink_metadata(path).map_err(|e| Rejection::cannot_open(format!("{}: {}", DisplayPath(path), reason(&e)), &e))
 }
 
 #[cfg(test)]
@@ -133,7 +136,7 @@ mod tests {
     /// H2.
     #[test]
     fn who_may_own_and_write() {
-        use Kind::{Directory, File, Link};
+        use FileKind::{Directory, File, Link};
         let cases = [
             (File, 0, 0o644, 33, None),
             (File, 33, 0o755, 33, None),
@@ -161,7 +164,7 @@ mod tests {
     fn the_whole_way_is_looked_at() {
         let tmp = tempfile::tempdir().unwrap();
         let root = tmp.path().canonicalize().unwrap();
-        let trust = Trust { run_uid: fs::metadata(&root).unwrap().uid() };
+        let file_policy = FilePolicy { run_uid: fs::metadata(&root).unwrap().uid() };
         let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         for dir in ["workers", "releases", "releases/7"] {
             fs::create_dir(root.join(dir)).unwrap();
@@ -174,7 +177,7 @@ mod tests {
         symlink("7/.", root.join("releases/current")).unwrap();
         let check = || {
             let path = root.join("workers/x.so");
-            trust
+            file_policy
                 .check(&path, &fs::metadata(&path).unwrap())
                 .map_err(|e| e.to_string().replace(root.to_str().unwrap(), ""))
         };
@@ -196,6 +199,6 @@ mod tests {
             chmod(&path, before & 0o7777);
         }
         let other = fs::metadata(root.join("releases")).unwrap();
-        assert_eq!(trust.check(&root.join("workers/x.so"), &other), Err(Refusal::Changing));
+        assert_eq!(file_policy.check(&root.join("workers/x.so"), &other), Err(Rejection::Changing));
     }
 }

@@ -14,18 +14,18 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use object::read::ReadCache;
 
-use super::copy::{self, Copy, make_place};
-use super::elf::{self, EntryKind, Expect, Facts, Links, Machine};
+use super::content_hash::ContentHash;
+use super::display_path::{clipped, escaped};
+use super::elf::{self, ElfFacts, ElfRequirements, EntryKind, LibraryReferences, Machine};
 use super::glibc::GlibcVersion;
-use super::hash::ContentHash;
-use super::identity::Identity;
+use super::identity::FileIdentity;
+use super::library_copy::{self, Copy, make_place};
 use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
 use super::name::FunctionName;
-use super::refusal::{Refusal, passes};
-use super::report::{self, Found, MAX_MESSAGE, ProbeOrder, ProbeReport, ProbeWord, decode, encode};
-use super::siblings::{Search, Sibling};
-use super::text::{clipped, escaped};
+use super::rejection::{Rejection, passes};
+use super::report::{self, LoadableLibrary, MAX_MESSAGE, ProbeMessage, ProbeReport, ProbeRequest, decode, encode};
+use super::siblings::{Sibling, SiblingSearch};
 use crate::system::errors::{reason, reason_at};
 use crate::system::spawn::{CHANNEL_FD, inherited};
 use crate::system::{exit, fork, handlers};
@@ -54,7 +54,7 @@ pub const KINDS: &[EntryKind] =
 /// the file systems and the library's constructors do; for a process that has a deadline and nothing to lose.
 pub fn serve(channel: impl AsFd) -> i32 {
     let mut bytes = vec![0; MAX_MESSAGE];
-    let order: ProbeOrder = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
+    let order: ProbeRequest = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
@@ -65,8 +65,8 @@ pub fn serve(channel: impl AsFd) -> i32 {
 
 /// Obeys one order: copy, pre-check, load, layout check. What is to be said before the report is said by `tell`: where
 /// it cannot be said that loading begins, nothing is loaded. On a refusal no copy is left.
-pub fn run(order: &ProbeOrder, tell: impl FnMut(ProbeWord) -> io::Result<()>) -> ProbeReport {
-    let mut copies = Copies::default();
+pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
+    let mut copies = ProbeCopies::default();
     let result = look(order, &mut copies, tell);
     if result.is_err() {
         // Best effort: the manager removes them too.
@@ -77,16 +77,16 @@ pub fn run(order: &ProbeOrder, tell: impl FnMut(ProbeWord) -> io::Result<()>) ->
 
 /// The copies that were made.
 #[derive(Default)]
-struct Copies(Vec<PathBuf>);
+struct ProbeCopies(Vec<PathBuf>);
 
 fn look(
-    order: &ProbeOrder,
-    copies: &mut Copies,
-    mut tell: impl FnMut(ProbeWord) -> io::Result<()>,
-) -> Result<Found, Refusal> {
+    order: &ProbeRequest,
+    copies: &mut ProbeCopies,
+    mut tell: impl FnMut(ProbeMessage) -> io::Result<()>,
+) -> Result<LoadableLibrary, Rejection> {
     let (hash, source, facts) = inspect(order, copies)?;
     runs_into_no_entry(&facts)?;
-    let mut search = Search::new(parent(&order.candidate), source, order.trust);
+    let mut search = SiblingSearch::new(parent(&order.candidate), source, order.file_policy);
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
     // What the manager does not hear of it does not watch.
@@ -94,7 +94,7 @@ fn look(
         tell(part).map_err(|error| unheard(&error))?;
     }
     let mut siblings = siblings?;
-    tell(ProbeWord::Loading { nonce: order.nonce.clone() }).map_err(|error| unheard(&error))?;
+    tell(ProbeMessage::Loading { nonce: order.nonce.clone() }).map_err(|error| unheard(&error))?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let before = loader::objects();
     let loaded = loader::load(&order.copy_to, &symbol)
@@ -102,7 +102,11 @@ fn look(
     let elsewhere = elsewhere(&before, parent(&order.copy_to));
     // Where the environment says so (LD_LIBRARY_PATH) the loader takes others.
     siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
-    Ok(Found { siblings: siblings.clone(), elsewhere, ..found(hash.with_siblings(&siblings), source, facts, &loaded) })
+    Ok(LoadableLibrary {
+        siblings: siblings.clone(),
+        elsewhere,
+        ..found(hash.with_siblings(&siblings), source, facts, &loaded)
+    })
 }
 
 /// What else was loaded with it, from places that are not ours.
@@ -112,13 +116,14 @@ fn elsewhere(before: &BTreeSet<PathBuf>, place: &Path) -> Vec<String> {
     foreign.filter_map(|path| path.to_str()).map(ToOwned::to_owned).take(MAX_ELSEWHERE).collect()
 }
 
-fn unheard(error: &io::Error) -> Refusal {
-    Refusal::ProbeDied { how: format!("could not reach the manager ({})", reason(error)) }
+fn unheard(error: &io::Error) -> Rejection {
+    Rejection::ProbeDied { how: format!("could not reach the manager ({})", reason(error)) }
 }
 
 /// All that can be known of the file itself before it is loaded.
-fn inspect(order: &ProbeOrder, copies: &mut Copies) -> Result<(ContentHash, Identity, Facts), Refusal> {
-    let copy = Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, trust: order.trust };
+fn inspect(order: &ProbeRequest, copies: &mut ProbeCopies) -> Result<(ContentHash, FileIdentity, ElfFacts), Rejection> {
+    let copy =
+        Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, file_policy: order.file_policy };
     make_place(parent(&order.copy_to))?;
     copies.0.push(order.copy_to.clone());
     let copied = copy.make()?;
@@ -128,12 +133,12 @@ fn inspect(order: &ProbeOrder, copies: &mut Copies) -> Result<(ContentHash, Iden
 
 /// Copies what the library needs from beside it to beside its copy, and checks it there.
 fn take_siblings(
-    order: &ProbeOrder,
+    order: &ProbeRequest,
     size: u64,
-    links: &Links,
-    search: &mut Search<'_>,
-    copies: &mut Copies,
-) -> Result<Vec<Sibling>, Refusal> {
+    links: &LibraryReferences,
+    search: &mut SiblingSearch<'_>,
+    copies: &mut ProbeCopies,
+) -> Result<Vec<Sibling>, Rejection> {
     let (from, to) = (parent(&order.candidate), parent(&order.copy_to));
     let (mut siblings, mut total, max) = (Vec::new(), size, order.max_size);
     let mut too_large = None;
@@ -141,8 +146,8 @@ fn take_siblings(
         let size = file.metadata().map_or(0, |meta| meta.len());
         total = total.saturating_add(size);
         if total > max {
-            too_large = Some(Refusal::TooLargeTogether { size: total, max });
-            return Err(Refusal::TooLarge { size, max });
+            too_large = Some(Rejection::TooLargeTogether { size: total, max });
+            return Err(Rejection::TooLarge { size, max });
         }
         let to = to.join(path);
         copies.0.push(to.clone());
@@ -151,12 +156,12 @@ fn take_siblings(
         dirs.reverse();
         dirs.into_iter().try_for_each(make_place)?;
         // Who may own it was asked when it was opened.
-        let copied = Copy { from: &from.join(path), to: &to, max_size: max, trust: None }.of(file)?;
+        let copied = Copy { from: &from.join(path), to: &to, max_size: max, file_policy: None }.of(file)?;
         siblings.push(Sibling { path: path.to_owned(), hash: copied.hash });
         check(&copied.file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
     });
     match too_large {
-        Some(refusal) => Err(refusal),
+        Some(rejection) => Err(rejection),
         None => taken.map(|()| siblings),
     }
 }
@@ -168,35 +173,35 @@ fn parent(path: &Path) -> &Path {
 /// The pre-check. A disk that fails is no damage of the file's.
 fn check<T>(
     file: &File,
-    check: impl for<'a> FnOnce(&'a ReadCache<&'a Noting<'a>>) -> Result<T, Refusal>,
-) -> Result<T, Refusal> {
-    let noting = Noting { file, failed: Cell::new(None) };
+    check: impl for<'a> FnOnce(&'a ReadCache<&'a ErrorCapturingFile<'a>>) -> Result<T, Rejection>,
+) -> Result<T, Rejection> {
+    let noting = ErrorCapturingFile { file, failed: Cell::new(None) };
     let checked = check(&ReadCache::new(&noting));
     match noting.failed.take() {
-        Some(error) => Err(Refusal::CannotRead(reason(&error))),
+        Some(error) => Err(Rejection::CannotRead(reason(&error))),
         None => checked,
     }
 }
 
 /// A file that keeps the error of a read, of which `object` says only that there was one.
-struct Noting<'a> {
+struct ErrorCapturingFile<'a> {
     file: &'a File,
     failed: Cell<Option<io::Error>>,
 }
 
-impl Read for &Noting<'_> {
+impl Read for &ErrorCapturingFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&*self.file).read(buffer).map_err(|error| self.note(error))
     }
 }
 
-impl Seek for &Noting<'_> {
+impl Seek for &ErrorCapturingFile<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         (&*self.file).seek(to).map_err(|error| self.note(error))
     }
 }
 
-impl Noting<'_> {
+impl ErrorCapturingFile<'_> {
     /// Reads that were only interrupted are repeated, and seeks to nowhere come of what the file says.
     fn note(&self, error: io::Error) -> io::Error {
         let again = io::Error::from(error.kind());
@@ -207,8 +212,8 @@ impl Noting<'_> {
     }
 }
 
-fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
-    Expect { prefix, function, kinds: KINDS, machine: Machine::HOST, glibc: GlibcVersion::running() }
+fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> ElfRequirements<'a> {
+    ElfRequirements { prefix, function, kinds: KINDS, machine: Machine::HOST, glibc: GlibcVersion::running() }
 }
 
 /// Loads a function from the very file, not from a copy, with the same checks and the same sentences: for an author's
@@ -216,24 +221,24 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> Expect<'a> {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Refusal> {
+pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Rejection> {
     // Here nobody has seen it before, so it cannot have vanished.
-    fs::metadata(path).map_err(|error| Refusal::cannot_open(reason_at(path, &error), &error))?;
-    let file = copy::open(path)?;
+    fs::metadata(path).map_err(|error| Rejection::cannot_open(reason_at(path, &error), &error))?;
+    let file = library_copy::open(path)?;
     let facts = check(&file, |data| elf::check(data, &expect(prefix, function)))?;
     runs_into_no_entry(&facts)?;
-    let identity = file.metadata().map(|meta| Identity::of(&meta));
+    let identity = file.metadata().map(|meta| FileIdentity::of(&meta));
     drop(file);
     // A name without a directory is one in the current one.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let identity = identity.map_err(|error| Refusal::CannotRead(reason(&error)))?;
-    let mut search = Search::new(dir, identity, None);
+    let identity = identity.map_err(|error| Rejection::CannotRead(reason(&error)))?;
+    let mut search = SiblingSearch::new(dir, identity, None);
     search.run(&facts.links, loader::is_loaded, |_, file| {
         check(file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
     })?;
     // Here the loader would find it, and in the store it would not.
-    if let Some(refusal) = search.unreachable(loader::is_installed) {
-        return Err(refusal);
+    if let Some(rejection) = search.unreachable(loader::is_installed) {
+        return Err(rejection);
     }
     let symbol = format!("{prefix}{function}");
     loader::load(path, &symbol).map_err(|error| search.explain(refused(error, path, &symbol)))
@@ -241,18 +246,18 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
 
 /// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`:
 /// the loader asks there first. Any other is looked for in the library itself first, where the entry is.
-fn runs_into_no_entry(facts: &Facts) -> Result<(), Refusal> {
+fn runs_into_no_entry(facts: &ElfFacts) -> Result<(), Rejection> {
     match facts.called.iter().find(|symbol| !loader::is_in_the_program(symbol)) {
         None => Ok(()),
-        Some(symbol) => Err(Refusal::CallsItsEntry { symbol: clipped(symbol.as_bytes(), 252) }),
+        Some(symbol) => Err(Rejection::CallsItsEntry { symbol: clipped(symbol.as_bytes(), 252) }),
     }
 }
 
 /// What the loader found, in words that are fit for a log line and not too many for a message.
-fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> Found {
+fn found(hash: ContentHash, source: FileIdentity, facts: ElfFacts, loaded: &Loaded) -> LoadableLibrary {
     let text = |text: &str| clipped(text.as_bytes(), 200);
     let (major, minor) = loaded.interface();
-    Found {
+    LoadableLibrary {
         hash,
         siblings: Vec::new(),
         elsewhere: Vec::new(),
@@ -270,27 +275,27 @@ fn found(hash: ContentHash, source: Identity, facts: Facts, loaded: &Loaded) -> 
 }
 
 /// The loader's error in a sentence that follows the candidate's path, which may be another than the one loaded from.
-fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Refusal {
+fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Rejection {
     let symbol = symbol.to_owned();
     match error {
         LoadError::Open { source, .. } => {
             // libloading's own text is "dlopen failed".
             let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
-            loader_words::refusal(&words, &loaded_from.to_string_lossy())
+            loader_words::rejection(&words, &loaded_from.to_string_lossy())
         }
         // What was looked for alone has what it brings along.
         LoadError::NotItsOwn { .. } | LoadError::AnothersLibrary { .. } => {
-            Refusal::NotLoadable { reason: clipped(error.to_string().as_bytes(), 300), detail: String::new() }
+            Rejection::NotLoadable { reason: clipped(error.to_string().as_bytes(), 300), detail: String::new() }
         }
         LoadError::NoEntry { .. } => {
-            Refusal::NoEntry { symbol, hint: "although its symbol table has it: build it again".into(), others: 1 }
+            Rejection::NoEntry { symbol, hint: "although its symbol table has it: build it again".into(), others: 1 }
         }
-        LoadError::NotAnEntry { .. } => Refusal::NotAnEntry { symbol, what: "something else".into() },
-        LoadError::ForC { .. } => Refusal::LaterEntry { symbol },
+        LoadError::NotAnEntry { .. } => Rejection::NotAnEntry { symbol, what: "something else".into() },
+        LoadError::ForC { .. } => Rejection::LaterEntry { symbol },
         LoadError::Interface { built, .. } => {
-            Refusal::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
+            Rejection::Interface { built: clipped(built.as_bytes(), 100), ours: ours() }
         }
-        LoadError::Layout { report, .. } => Refusal::Layout { ours: ours(), detail: cut(&report, MAX_DETAIL) },
+        LoadError::Layout { report, .. } => Rejection::Layout { ours: ours(), detail: cut(&report, MAX_DETAIL) },
     }
 }
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::hash::ContentHash;
-use super::identity::Identity;
+use super::content_hash::ContentHash;
+use super::identity::FileIdentity;
 use super::name::FunctionName;
-use super::permissions::Trust;
-use super::refusal::Refusal;
-use super::siblings::{Beside, Sibling};
+use super::permissions::FilePolicy;
+use super::rejection::Rejection;
+use super::siblings::{Sibling, SiblingPlace};
 
 /// Most messages with what was looked for beside the library.
 const MAX_PARTS: usize = 8;
@@ -28,7 +28,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Manager to probe: look at this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeOrder {
+pub struct ProbeRequest {
     /// Comes back with every word. Not to be guessed.
     pub nonce: String,
     /// The file, by an absolute path.
@@ -44,19 +44,19 @@ pub struct ProbeOrder {
     /// `max_plugin_size`, in bytes.
     pub max_size: u64,
     /// Whom the file may belong to; `None`: permissions are not strict.
-    pub trust: Option<Trust>,
+    pub file_policy: Option<FilePolicy>,
 }
 
 /// Probe to manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProbeWord {
+pub enum ProbeMessage {
     /// Where the library has other libraries looked for, in as many messages as it takes. Not sent where there is no
     /// such place.
     Beside {
         /// The order's.
         nonce: String,
         /// Each place once.
-        beside: Vec<Beside>,
+        beside: Vec<SiblingPlace>,
     },
     /// From here on the library's own code runs: what ends the probe now is its doing.
     Loading {
@@ -73,12 +73,12 @@ pub struct ProbeReport {
     /// The order's.
     pub nonce: String,
     /// A version that can be served, or why not.
-    pub result: Result<Found, Refusal>,
+    pub result: Result<LoadableLibrary, Rejection>,
 }
 
 /// A library that loads here and fits the interface. Its copy lies where the order said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct LoadableLibrary {
     /// Of the copy and its siblings.
     pub hash: ContentHash,
     /// The libraries beside it that lie beside the copy now.
@@ -86,7 +86,7 @@ pub struct Found {
     /// The libraries that were loaded with it from elsewhere, where this program does not have them loaded anyway.
     pub elsewhere: Vec<String>,
     /// The candidate as it was copied.
-    pub source: Identity,
+    pub source: FileIdentity,
     /// The function's name as the library has it.
     pub name: String,
     /// Every function it exports under the prefix, by name; of very many only the first.
@@ -107,7 +107,7 @@ pub struct Found {
     pub glibc: Option<String>,
 }
 
-impl Found {
+impl LoadableLibrary {
     /// What the author should know although it works: a sentence that follows the file's path.
     pub fn warning(&self) -> Option<&'static str> {
         (!self.unwinds).then_some(
@@ -151,16 +151,16 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadMessage> {
 /// Where a library has others looked for, in messages that can be sent.
 ///
 /// # Errors
-/// [`Refusal::TooManyPlaces`], where more messages would be needed than are heard.
-pub(super) fn parts(nonce: &str, looked: &[Beside]) -> Result<Vec<ProbeWord>, Refusal> {
+/// [`Rejection::TooManyPlaces`], where more messages would be needed than are heard.
+pub(super) fn parts(nonce: &str, looked: &[SiblingPlace]) -> Result<Vec<ProbeMessage>, Rejection> {
     // Each goes with the nonce and a few names.
     let room = MAX_MESSAGE - 1024;
-    let mut parts: Vec<Vec<Beside>> = Vec::new();
+    let mut parts: Vec<Vec<SiblingPlace>> = Vec::new();
     let mut left = 0;
     for one in looked {
         let size = serde_json::to_vec(one).map_or(usize::MAX, |bytes| bytes.len().saturating_add(1));
         if size > room {
-            return Err(Refusal::TooManyPlaces);
+            return Err(Rejection::TooManyPlaces);
         }
         if size > left {
             parts.push(Vec::new());
@@ -170,21 +170,22 @@ pub(super) fn parts(nonce: &str, looked: &[Beside]) -> Result<Vec<ProbeWord>, Re
         parts.last_mut().into_iter().for_each(|part| part.push(one.clone()));
     }
     if parts.len() > MAX_PARTS {
-        return Err(Refusal::TooManyPlaces);
+        return Err(Rejection::TooManyPlaces);
     }
-    Ok(parts.into_iter().map(|beside| ProbeWord::Beside { nonce: nonce.to_owned(), beside }).collect())
+    Ok(parts.into_iter().map(|beside| ProbeMessage::Beside { nonce: nonce.to_owned(), beside }).collect())
 }
 
 /// The bytes of the last word. Where the names in it are too long for a message, that is what there is to report.
 pub(super) fn last_word(report: ProbeReport) -> Result<Vec<u8>, BadMessage> {
     let nonce = report.nonce.clone();
-    encode(&ProbeWord::Report(Box::new(report)))
-        .or_else(|_| encode(&ProbeWord::Report(Box::new(ProbeReport { nonce, result: Err(Refusal::TooManyPlaces) }))))
+    encode(&ProbeMessage::Report(Box::new(report))).or_else(|_| {
+        encode(&ProbeMessage::Report(Box::new(ProbeReport { nonce, result: Err(Rejection::TooManyPlaces) })))
+    })
 }
 
 /// Whether the message is a probe's last word.
 pub fn is_report(message: &[u8]) -> bool {
-    matches!(decode(message), Ok(ProbeWord::Report(_)))
+    matches!(decode(message), Ok(ProbeMessage::Report(_)))
 }
 
 /// Paths as they are: as text where they are text, else as bytes.
@@ -224,33 +225,33 @@ mod tests {
 
     #[test]
     fn orders_survive_the_way() {
-        let order = ProbeOrder {
+        let order = ProbeRequest {
             nonce: "n".into(),
             candidate: OsStr::from_bytes(b"/srv/w\xffrkers/x.so").into(),
             function: FunctionName::new("x").unwrap(),
             prefix: "wk_".into(),
             copy_to: "/state/store/incoming/1".into(),
             max_size: 1 << 30,
-            trust: Some(Trust { run_uid: 33 }),
+            file_policy: Some(FilePolicy { run_uid: 33 }),
         };
-        assert_eq!(decode::<ProbeOrder>(&encode(&order).unwrap()).unwrap(), order);
+        assert_eq!(decode::<ProbeRequest>(&encode(&order).unwrap()).unwrap(), order);
     }
 
     #[test]
     fn paths_of_any_bytes_survive_and_those_of_earlier_managers_are_read() {
-        let beside = |path: &[u8]| Beside { path: OsStr::from_bytes(path).into(), identity: None };
+        let beside = |path: &[u8]| SiblingPlace { path: OsStr::from_bytes(path).into(), identity: None };
         for path in [&b"/w/x.so"[..], b"/w/\xff\n\".so", "/w/\u{e4}\n".as_bytes(), b""] {
-            assert_eq!(decode::<Beside>(&encode(&beside(path)).unwrap()).unwrap(), beside(path));
+            assert_eq!(decode::<SiblingPlace>(&encode(&beside(path)).unwrap()).unwrap(), beside(path));
         }
         let earlier = br#"{"path":{"Unix":[47,119,47,120]},"identity":null}"#;
-        assert_eq!(decode::<Beside>(earlier).unwrap(), beside(b"/w/x"));
+        assert_eq!(decode::<SiblingPlace>(earlier).unwrap(), beside(b"/w/x"));
     }
 
     #[test]
     fn what_one_message_cannot_carry_takes_several_or_is_refused() {
-        let looked = |count: usize, length: usize| -> Vec<Beside> {
+        let looked = |count: usize, length: usize| -> Vec<SiblingPlace> {
             let path = |number| format!("/{number:0length$}").into();
-            (0..count).map(|number| Beside { path: path(number), identity: None }).collect()
+            (0..count).map(|number| SiblingPlace { path: path(number), identity: None }).collect()
         };
         for (count, length, fits) in [(0, 1, 0), (1, 4000, 1), (1000, 20, 1), (1000, 300, 6), (1000, 4000, usize::MAX)]
         {
@@ -259,25 +260,25 @@ mod tests {
                 Ok(parts) => {
                     assert_eq!(parts.len(), fits);
                     let together = parts.into_iter().flat_map(|part| match decode(&encode(&part).unwrap()).unwrap() {
-                        ProbeWord::Beside { beside, .. } => beside,
+                        ProbeMessage::Beside { beside, .. } => beside,
                         other => panic!("{other:?}"),
                     });
                     assert_eq!(together.collect::<Vec<_>>(), looked);
                 }
-                Err(refusal) => assert_eq!((refusal, fits), (Refusal::TooManyPlaces, usize::MAX)),
+                Err(rejection) => assert_eq!((rejection, fits), (Rejection::TooManyPlaces, usize::MAX)),
             }
         }
-        let long = ProbeReport { nonce: "n".into(), result: Err(Refusal::NotAFile("x".repeat(MAX_MESSAGE))) };
-        let expected = ProbeReport { nonce: "n".into(), result: Err(Refusal::TooManyPlaces) };
-        let word: ProbeWord = decode(&last_word(long).unwrap()).unwrap();
-        assert_eq!(word, ProbeWord::Report(Box::new(expected)));
+        let long = ProbeReport { nonce: "n".into(), result: Err(Rejection::NotAFile("x".repeat(MAX_MESSAGE))) };
+        let expected = ProbeReport { nonce: "n".into(), result: Err(Rejection::TooManyPlaces) };
+        let word: ProbeMessage = decode(&last_word(long).unwrap()).unwrap();
+        assert_eq!(word, ProbeMessage::Report(Box::new(expected)));
     }
 
     #[test]
     fn messages_are_bounded() {
         assert!(matches!(encode(&"x".repeat(MAX_MESSAGE)), Err(BadMessage::TooLong(_))));
         assert!(matches!(decode::<String>(&vec![b' '; MAX_MESSAGE + 1]), Err(BadMessage::TooLong(_))));
-        assert!(decode::<ProbeWord>(b"ok").is_err());
-        assert!(decode::<ProbeWord>(&vec![b'['; MAX_MESSAGE]).is_err());
+        assert!(decode::<ProbeMessage>(b"ok").is_err());
+        assert!(decode::<ProbeMessage>(&vec![b'['; MAX_MESSAGE]).is_err());
     }
 }

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::identity::Identity;
+use super::display_path::DisplayPath;
+use super::identity::FileIdentity;
 use super::listing;
-use super::name::{self, FunctionName, NotTaken, Spelling};
-use super::siblings::Beside;
-use super::text::Shown;
+use super::name::{self, FunctionName, SkippedFile, Spelling};
+use super::siblings::SiblingPlace;
 
 /// A file that is to be probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Candidate {
     /// The file, below the directory's real path.
     pub path: PathBuf,
     /// The file as it was found, links followed.
-    pub identity: Identity,
+    pub identity: FileIdentity,
 }
 
 /// Something under a library's name that is no file, such as a link to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct NotAFile {
     /// The function its name stands for.
     pub function: FunctionName,
     /// The directory as configured.
@@ -34,34 +34,34 @@ pub struct Obstacle {
     /// Its path, below the directory's real one.
     pub path: PathBuf,
     /// What it is.
-    pub reason: Reason,
+    pub reason: SkipReason,
 }
 
 /// What the directories hold.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Scan {
+pub struct ScanResult {
     /// By function.
     pub candidates: BTreeMap<FunctionName, Candidate>,
     /// Every other file seen, with the reason.
-    pub not_taken: Vec<(PathBuf, Reason)>,
+    pub skipped: Vec<(PathBuf, SkipReason)>,
     /// Those of them that are in the place of a library.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<NotAFile>,
     /// What somebody should know although it works.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<ScanWarning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
     pub failed_dirs: Vec<(PathBuf, String)>,
     /// Whether something could not be looked at for a reason that may pass without any change there.
     pub look_again: bool,
     /// What is in the places where libraries have others looked for, as far as that was asked.
-    pub beside: BTreeMap<PathBuf, Option<Identity>>,
+    pub beside: BTreeMap<PathBuf, Option<FileIdentity>>,
 }
 
 /// Why a file is no candidate. The text follows the file's path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
+pub enum SkipReason {
     /// By its name.
     #[error(transparent)]
-    Name(#[from] NotTaken),
+    Name(#[from] SkippedFile),
     /// Not the place for one.
     #[error("is a directory; libraries are taken from worker_dir itself, not from below it")]
     Directory,
@@ -75,7 +75,7 @@ pub enum Reason {
     #[error("is a device, not a file")]
     Device,
     /// A link to nothing.
-    #[error("is a link to {to}, which does not exist", to = Shown(.0))]
+    #[error("is a link to {to}, which does not exist", to = DisplayPath(.0))]
     Dangling(PathBuf),
     /// `stat` failed.
     #[error("cannot be looked at: {text}")]
@@ -86,13 +86,13 @@ pub enum Reason {
         passes: bool,
     },
     /// Another file of the same function counts.
-    #[error("is passed over: {by} serves the same function", by = Shown(.0))]
+    #[error("is passed over: {by} serves the same function", by = DisplayPath(.0))]
     PassedOver(PathBuf),
 }
 
 /// Two files for one function, or a directory given twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
+pub enum ScanWarning {
     /// Only one of them is served.
     TwoFiles {
         /// The function of both.
@@ -102,7 +102,7 @@ pub enum Warning {
         /// The other.
         passed_over: PathBuf,
         /// What decided.
-        rule: Rule,
+        rule: DuplicateRule,
     },
     /// Libraries in a subdirectory, of functions that no worker directory holds.
     Below {
@@ -122,36 +122,37 @@ pub enum Warning {
 
 /// Which of two files for one function is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
+pub enum DuplicateRule {
     /// In one directory: `NAME.so` before `libNAME.so`.
     ExactName,
     /// In two: the one configured later.
     LaterDirectory,
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for ScanWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::TwoFiles { function, taken, passed_over, rule } => {
+            ScanWarning::TwoFiles { function, taken, passed_over, rule } => {
                 let why = match rule {
-                    Rule::ExactName => "the exact name wins; remove one of them",
-                    Rule::LaterDirectory => "the later worker_dir wins",
+                    DuplicateRule::ExactName => "the exact name wins; remove one of them",
+                    DuplicateRule::LaterDirectory => "the later worker_dir wins",
                 };
-                write!(f, "{function}: {} is served, not {}: {why}", Shown(taken), Shown(passed_over))
+                write!(f, "{function}: {} is served, not {}: {why}", DisplayPath(taken), DisplayPath(passed_over))
             }
-            Warning::Below { dir, libraries } => {
-                let shown: Vec<String> = libraries.iter().take(NAMED).map(|path| Shown(path).to_string()).collect();
+            ScanWarning::Below { dir, libraries } => {
+                let shown: Vec<String> =
+                    libraries.iter().take(NAMED).map(|path| DisplayPath(path).to_string()).collect();
                 let more = libraries.len().saturating_sub(NAMED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let (dir, shown) = (Shown(dir), shown.join(", "));
+                let (dir, shown) = (DisplayPath(dir), shown.join(", "));
                 write!(
                     f,
                     "worker_dir {dir}: subdirectories are not read: move libraries up, or name their directory in \
                      worker_dir; not served: {shown}{more}"
                 )
             }
-            Warning::SameDirectory { dir, real } => {
-                write!(f, "worker_dir {} is {} again; it is read once", Shown(dir), Shown(real))
+            ScanWarning::SameDirectory { dir, real } => {
+                write!(f, "worker_dir {} is {} again; it is read once", DisplayPath(dir), DisplayPath(real))
             }
         }
     }
@@ -159,11 +160,11 @@ impl fmt::Display for Warning {
 
 /// What a name in a directory stands for, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum PathKind {
     /// A regular file.
-    File(Identity),
+    File(FileIdentity),
     /// None: why it is no candidate.
-    Not(Reason),
+    Not(SkipReason),
 }
 
 /// One directory as it was read.
@@ -172,7 +173,7 @@ pub struct Listing {
     /// As configured.
     pub dir: PathBuf,
     /// Its real path and what lies in it; or why it could not be read.
-    pub read: Result<(PathBuf, Vec<(OsString, What)>), Unread>,
+    pub read: Result<(PathBuf, Vec<(OsString, PathKind)>), UnreadableDirectory>,
     /// Libraries in its subdirectories.
     pub below: Vec<PathBuf>,
 }
@@ -182,7 +183,7 @@ const NAMED: usize = 5;
 
 /// Why a directory could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadableDirectory {
     /// One sentence.
     pub text: String,
     /// Whether it may be better soon.
@@ -190,29 +191,30 @@ pub struct Unread {
 }
 
 /// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
-pub fn scan(dirs: &[PathBuf]) -> Scan {
+pub fn scan(dirs: &[PathBuf]) -> ScanResult {
     decide(dirs.iter().map(|dir| listing::read(dir)))
 }
 
 /// As [`scan`], with a look at the places where libraries have others looked for.
-pub fn scan_with(dirs: &[PathBuf], beside: &[PathBuf]) -> Scan {
-    let beside = beside.iter().map(|path| Beside::look(path.clone())).map(|beside| (beside.path, beside.identity));
-    Scan { beside: beside.collect(), ..scan(dirs) }
+pub fn scan_with(dirs: &[PathBuf], beside: &[PathBuf]) -> ScanResult {
+    let beside =
+        beside.iter().map(|path| SiblingPlace::look(path.clone())).map(|beside| (beside.path, beside.identity));
+    ScanResult { beside: beside.collect(), ..scan(dirs) }
 }
 
 /// The functions in the listings. A later directory wins over an earlier one, in a directory the exact name.
-pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
-    let mut scan = Scan::default();
+pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
+    let mut scan = ScanResult::default();
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut below = Vec::new();
     for Listing { dir, read, below: lower } in listings {
         below.push((dir.clone(), lower));
         match read {
-            Err(Unread { text, passes }) => {
+            Err(UnreadableDirectory { text, passes }) => {
                 scan.failed_dirs.push((dir, text));
                 scan.look_again |= passes;
             }
-            Ok((real, _)) if seen.contains(&real) => scan.warnings.push(Warning::SameDirectory { dir, real }),
+            Ok((real, _)) if seen.contains(&real) => scan.warnings.push(ScanWarning::SameDirectory { dir, real }),
             Ok((real, entries)) => {
                 let own = scan.directory(&dir, &real, entries);
                 scan.overlay(own);
@@ -222,18 +224,18 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> Scan {
     }
     below.into_iter().for_each(|(dir, libraries)| scan.name_below(dir, libraries));
     // A directory comes in no order; two scans of the same files must not look like a change.
-    scan.not_taken.sort_by(|a, b| a.0.cmp(&b.0));
+    scan.skipped.sort_by(|a, b| a.0.cmp(&b.0));
     scan
 }
 
-impl Scan {
+impl ScanResult {
     /// What has the name of a function's library and is none, where nothing else serves that function.
-    pub fn missed(&self) -> impl Iterator<Item = &Obstacle> {
+    pub fn missed(&self) -> impl Iterator<Item = &NotAFile> {
         self.obstacles.iter().filter(|obstacle| !self.candidates.contains_key(&obstacle.function))
     }
 
-    /// One directory's functions; the rest of its files go to `not_taken`.
-    fn directory(&mut self, dir: &Path, real: &Path, entries: Vec<(OsString, What)>) -> Vec<Candidate> {
+    /// One directory's functions; the rest of its files go to `skipped`.
+    fn directory(&mut self, dir: &Path, real: &Path, entries: Vec<(OsString, PathKind)>) -> Vec<Candidate> {
         let mut taken = Vec::new();
         for (file_name, what) in entries {
             let path = real.join(&file_name);
@@ -242,12 +244,12 @@ impl Scan {
                     taken.push((spelling, Candidate { function, dir: dir.to_owned(), path, identity }));
                 }
                 Err(reason) => {
-                    self.look_again |= matches!(reason, Reason::Unreadable { passes: true, .. });
+                    self.look_again |= matches!(reason, SkipReason::Unreadable { passes: true, .. });
                     if let Ok((function, _)) = name::function_of(&file_name) {
                         let (dir, path, reason) = (dir.to_owned(), path.clone(), reason.clone());
-                        self.obstacles.push(Obstacle { function, dir, path, reason });
+                        self.obstacles.push(NotAFile { function, dir, path, reason });
                     }
-                    self.not_taken.push((path, reason));
+                    self.skipped.push((path, reason));
                 }
             }
         }
@@ -261,8 +263,13 @@ impl Scan {
                 }
                 Slot::Occupied(slot) => {
                     let (function, taken, passed_over) = (candidate.function, slot.get().path.clone(), candidate.path);
-                    self.not_taken.push((passed_over.clone(), Reason::PassedOver(taken.clone())));
-                    self.warnings.push(Warning::TwoFiles { function, taken, passed_over, rule: Rule::ExactName });
+                    self.skipped.push((passed_over.clone(), SkipReason::PassedOver(taken.clone())));
+                    self.warnings.push(ScanWarning::TwoFiles {
+                        function,
+                        taken,
+                        passed_over,
+                        rule: DuplicateRule::ExactName,
+                    });
                 }
             }
         }
@@ -278,7 +285,7 @@ impl Scan {
         libraries.retain(|path| !served(path));
         libraries.sort();
         if !libraries.is_empty() {
-            self.warnings.push(Warning::Below { dir, libraries });
+            self.warnings.push(ScanWarning::Below { dir, libraries });
         }
     }
 
@@ -287,12 +294,12 @@ impl Scan {
         for candidate in own {
             let (function, taken) = (candidate.function.clone(), candidate.path.clone());
             if let Some(earlier) = self.candidates.insert(function.clone(), candidate) {
-                self.not_taken.push((earlier.path.clone(), Reason::PassedOver(taken.clone())));
-                self.warnings.push(Warning::TwoFiles {
+                self.skipped.push((earlier.path.clone(), SkipReason::PassedOver(taken.clone())));
+                self.warnings.push(ScanWarning::TwoFiles {
                     function,
                     taken,
                     passed_over: earlier.path,
-                    rule: Rule::LaterDirectory,
+                    rule: DuplicateRule::LaterDirectory,
                 });
             }
         }
@@ -300,13 +307,13 @@ impl Scan {
 }
 
 /// A single file: taken, or why not. What a thing is says more than its ending, except for hidden ones.
-fn classify(file_name: &OsString, what: What) -> Result<(FunctionName, Spelling, Identity), Reason> {
+fn classify(file_name: &OsString, what: PathKind) -> Result<(FunctionName, Spelling, FileIdentity), SkipReason> {
     let named = name::function_of(file_name);
     match (named, what) {
-        (Err(hidden @ NotTaken::Hidden(_)), _) => Err(hidden.into()),
-        (_, What::Not(reason)) => Err(reason),
-        (Err(reason), What::File(_)) => Err(reason.into()),
-        (Ok((function, spelling)), What::File(identity)) => Ok((function, spelling, identity)),
+        (Err(hidden @ SkippedFile::Hidden(_)), _) => Err(hidden.into()),
+        (_, PathKind::Not(reason)) => Err(reason),
+        (Err(reason), PathKind::File(_)) => Err(reason.into()),
+        (Ok((function, spelling)), PathKind::File(identity)) => Ok((function, spelling, identity)),
     }
 }
 

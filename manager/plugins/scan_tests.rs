@@ -4,31 +4,31 @@ use std::os::unix::net::UnixListener;
 
 use super::*;
 
-fn identity(ino: u64) -> Identity {
-    Identity { dev: 1, ino, size: 10, mtime: (0, 0), ctime: (0, 0) }
+fn identity(ino: u64) -> FileIdentity {
+    FileIdentity { dev: 1, ino, size: 10, mtime: (0, 0), ctime: (0, 0) }
 }
 
-fn listing(dir: &str, entries: Vec<(&str, What)>) -> Listing {
+fn listing(dir: &str, entries: Vec<(&str, PathKind)>) -> Listing {
     let entries = entries.into_iter().map(|(name, what)| (OsString::from(name), what)).collect();
     Listing { dir: dir.into(), read: Ok((Path::new("/real").join(dir), entries)), below: Vec::new() }
 }
 
 /// A scan as lines, which is what a case table can show.
-fn lines(scan: &Scan) -> Vec<String> {
+fn lines(scan: &ScanResult) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    lines.extend(scan.candidates.iter().map(|(f, c)| format!("+ {f} {} {}", Shown(&c.path), c.identity.ino)));
-    lines.extend(scan.not_taken.iter().map(|(path, reason)| format!("- {} {reason}", Shown(path))));
+    lines.extend(scan.candidates.iter().map(|(f, c)| format!("+ {f} {} {}", DisplayPath(&c.path), c.identity.ino)));
+    lines.extend(scan.skipped.iter().map(|(path, reason)| format!("- {} {reason}", DisplayPath(path))));
     lines.extend(scan.warnings.iter().map(|w| format!("! {w}")));
-    lines.extend(scan.failed_dirs.iter().map(|(dir, why)| format!("? {} {why}", Shown(dir))));
+    lines.extend(scan.failed_dirs.iter().map(|(dir, why)| format!("? {} {why}", DisplayPath(dir))));
     lines
 }
 
 #[test]
 fn cases() {
-    let file = |ino| What::File(identity(ino));
+    let file = |ino| PathKind::File(identity(ino));
     let gone = |dir: &str| Listing {
         dir: dir.into(),
-        read: Err(Unread { text: "is gone".into(), passes: false }),
+        read: Err(UnreadableDirectory { text: "is gone".into(), passes: false }),
         below: Vec::new(),
     };
     let cases: Vec<(&str, Vec<Listing>, Vec<&str>)> = vec![
@@ -62,12 +62,15 @@ fn cases() {
         ),
         (
             "a thing that is no file does not hide the file of an earlier directory",
-            vec![listing("a", vec![("x.so", file(1))]), listing("b", vec![("x.so", What::Not(Reason::Fifo))])],
+            vec![listing("a", vec![("x.so", file(1))]), listing("b", vec![("x.so", PathKind::Not(SkipReason::Fifo))])],
             vec!["+ x /real/a/x.so 1", "- /real/b/x.so is a FIFO, not a file"],
         ),
         (
             "what it is says more than its ending",
-            vec![listing("a", vec![("sub", What::Not(Reason::Directory)), (".git", What::Not(Reason::Directory))])],
+            vec![listing(
+                "a",
+                vec![("sub", PathKind::Not(SkipReason::Directory)), (".git", PathKind::Not(SkipReason::Directory))],
+            )],
             vec![
                 "- /real/a/.git is hidden: its name begins with a dot",
                 "- /real/a/sub is a directory; libraries are taken from worker_dir itself, not from below it",
@@ -103,8 +106,11 @@ fn cases() {
 
 #[test]
 fn the_order_of_a_directory_does_not_matter() {
-    let entries =
-        vec![("b", What::Not(Reason::Fifo)), ("a", What::Not(Reason::Fifo)), ("x.so", What::File(identity(1)))];
+    let entries = vec![
+        ("b", PathKind::Not(SkipReason::Fifo)),
+        ("a", PathKind::Not(SkipReason::Fifo)),
+        ("x.so", PathKind::File(identity(1))),
+    ];
     let mut backwards = entries.clone();
     backwards.reverse();
     assert_eq!(decide([listing("d", entries)]), decide([listing("d", backwards)]));
@@ -132,7 +138,7 @@ fn a_real_directory() {
     let plain = &scan.candidates[&FunctionName::new("plain").unwrap()];
     assert_eq!((&plain.path, &plain.dir, plain.identity.size), (&dir.join("plain.so"), &current, 1));
     let reasons: Vec<String> = scan
-        .not_taken
+        .skipped
         .iter()
         .map(|(path, reason)| format!("{} {reason}", path.file_name().unwrap().to_str().unwrap()))
         .collect();
@@ -163,7 +169,7 @@ fn a_swapped_link_is_followed_anew() {
     }
     let current = tmp.path().join("current");
     symlink("v1", &current).unwrap();
-    let names = |scan: Scan| scan.candidates.into_keys().map(String::from).collect::<Vec<_>>();
+    let names = |scan: ScanResult| scan.candidates.into_keys().map(String::from).collect::<Vec<_>>();
     assert_eq!(names(scan(std::slice::from_ref(&current))), ["one"]);
     symlink("v2", tmp.path().join("next")).unwrap();
     fs::rename(tmp.path().join("next"), &current).unwrap();

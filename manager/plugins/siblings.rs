@@ -13,14 +13,14 @@ use std::path::{Component, Path, PathBuf};
 use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
-use super::beneath::{self, Beneath};
-use super::copy::{self, must_be_a_file};
-use super::elf::{self, Links, Machine};
-use super::hash::ContentHash;
-use super::identity::Identity;
-use super::permissions::Trust;
-use super::refusal::{Refusal, passes};
-use super::text::{Shown, clipped};
+use super::beneath::{self, OpenBeneath};
+use super::content_hash::ContentHash;
+use super::display_path::{DisplayPath, clipped};
+use super::elf::{self, LibraryReferences, Machine};
+use super::identity::FileIdentity;
+use super::library_copy::{self, must_be_a_file};
+use super::permissions::FilePolicy;
+use super::rejection::{Rejection, passes};
 use crate::system::errors::reason;
 
 /// More libraries than anybody brings along; a damaged one may claim any number.
@@ -41,15 +41,15 @@ pub struct Sibling {
 
 /// A place where a plugin has something looked for, and what was there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beside {
+pub struct SiblingPlace {
     /// Absolute.
     #[serde(with = "super::report::path")]
     pub path: PathBuf,
     /// `None`: nothing, or no file.
-    pub identity: Option<Identity>,
+    pub identity: Option<FileIdentity>,
 }
 
-impl Beside {
+impl SiblingPlace {
     /// As it is now.
     pub fn look(path: PathBuf) -> Self {
         let found = fs::metadata(&path).ok();
@@ -58,7 +58,7 @@ impl Beside {
 
     fn of(path: PathBuf, found: Option<fs::Metadata>) -> Self {
         let file = found.filter(fs::Metadata::is_file);
-        Self { identity: file.map(|meta| Identity::of(&meta)), path }
+        Self { identity: file.map(|meta| FileIdentity::of(&meta)), path }
     }
 }
 
@@ -70,17 +70,17 @@ pub(super) fn is_below(path: &Path) -> bool {
 
 /// A library as the loader has it.
 #[derive(Debug)]
-struct Object {
+struct LibraryObject {
     /// Its directory, from the plugin's on.
     origin: PathBuf,
-    links: Links,
+    links: LibraryReferences,
     /// Who needs it: its place among the objects.
     asked_by: Option<usize>,
 }
 
 /// Where the loader looks for something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum SearchPlace {
     /// Below the plugin's directory.
     Beside(PathBuf),
     /// Beside it, but out of its directory: from there on.
@@ -93,7 +93,7 @@ enum Place {
 }
 
 /// What the loader makes of one place.
-enum Look {
+enum PlaceResult {
     Found(File),
     Next,
     /// It looks no further along the search path.
@@ -102,30 +102,30 @@ enum Look {
 
 /// The search for a plugin's siblings.
 #[derive(Debug)]
-pub(super) struct Search<'a> {
+pub(super) struct SiblingSearch<'a> {
     dir: &'a Path,
-    plugin: Identity,
-    trust: Option<Trust>,
+    plugin: FileIdentity,
+    file_policy: Option<FilePolicy>,
     /// Where something was looked for, found or not: a change there may make another version.
-    pub looked: Vec<Beside>,
+    pub looked: Vec<SiblingPlace>,
     /// Names and where they were looked for in vain.
     missed: BTreeMap<OsString, Vec<PathBuf>>,
     /// Names and where they are out of reach.
     outside: BTreeMap<OsString, PathBuf>,
     /// Names and what is wrong with the first file that the loader passes over.
-    passed_over: BTreeMap<OsString, Refusal>,
+    passed_over: BTreeMap<OsString, Rejection>,
     /// Names and the first element of a search path that leads nowhere from the store.
     unsteady: BTreeMap<OsString, OsString>,
     places: usize,
 }
 
-impl<'a> Search<'a> {
+impl<'a> SiblingSearch<'a> {
     /// For the plugin in this directory.
-    pub fn new(dir: &'a Path, plugin: Identity, trust: Option<Trust>) -> Self {
+    pub fn new(dir: &'a Path, plugin: FileIdentity, file_policy: Option<FilePolicy>) -> Self {
         Self {
             dir,
             plugin,
-            trust,
+            file_policy,
             looked: Vec::new(),
             missed: BTreeMap::new(),
             outside: BTreeMap::new(),
@@ -142,12 +142,12 @@ impl<'a> Search<'a> {
     /// One is there and cannot be used.
     pub fn run(
         &mut self,
-        plugin: &Links,
+        plugin: &LibraryReferences,
         is_loaded: impl Fn(&OsStr) -> bool,
-        mut take: impl FnMut(&Path, &File) -> Result<Links, Refusal>,
-    ) -> Result<(), Refusal> {
+        mut take: impl FnMut(&Path, &File) -> Result<LibraryReferences, Rejection>,
+    ) -> Result<(), Rejection> {
         let mut known: BTreeSet<OsString> = plugin.soname.iter().cloned().collect();
-        let mut objects = vec![Object { origin: PathBuf::new(), links: plugin.clone(), asked_by: None }];
+        let mut objects = vec![LibraryObject { origin: PathBuf::new(), links: plugin.clone(), asked_by: None }];
         let mut next = 0;
         while next < objects.len() {
             for name in objects[next].links.needed.clone() {
@@ -162,9 +162,9 @@ impl<'a> Search<'a> {
                 let links = take(&path, &file).map_err(|reason| self.wrong(&name, &path, reason))?;
                 known.extend(links.soname.iter().cloned());
                 let origin = path.parent().unwrap_or(Path::new("")).to_owned();
-                objects.push(Object { origin, links, asked_by: Some(next) });
+                objects.push(LibraryObject { origin, links, asked_by: Some(next) });
                 if objects.len() > MOST {
-                    return Err(Refusal::TooManySiblings { most: MOST });
+                    return Err(Rejection::TooManySiblings { most: MOST });
                 }
             }
             next += 1;
@@ -173,127 +173,127 @@ impl<'a> Search<'a> {
     }
 
     /// The first place that has it, as the loader goes through them.
-    fn find(&mut self, name: &OsStr, places: Vec<Place>) -> Result<Option<(PathBuf, File)>, Refusal> {
+    fn find(&mut self, name: &OsStr, places: Vec<SearchPlace>) -> Result<Option<(PathBuf, File)>, Rejection> {
         for place in places {
             self.places += 1;
             if self.places > MOST_PLACES {
-                return Err(Refusal::TooManyPlaces);
+                return Err(Rejection::TooManyPlaces);
             }
             match place {
-                Place::Elsewhere(path) => {
-                    if copy::open(&path).is_ok_and(|file| other_machine(&file).is_none()) {
+                SearchPlace::Elsewhere(path) => {
+                    if library_copy::open(&path).is_ok_and(|file| other_machine(&file).is_none()) {
                         return Ok(None);
                     }
                 }
-                Place::Outside(path) => {
+                SearchPlace::Outside(path) => {
                     let path = self.dir.join(path);
                     if path.exists() {
                         self.outside.entry(name.to_owned()).or_insert(path);
                     }
                 }
-                Place::Unsteady(element) => drop(self.unsteady.entry(name.to_owned()).or_insert(element)),
-                Place::Beside(path) => match self.look(name, &path)? {
-                    Look::Found(file) => return Ok(Some((path, file))),
-                    Look::Next => {}
-                    Look::Over => return Ok(None),
+                SearchPlace::Unsteady(element) => drop(self.unsteady.entry(name.to_owned()).or_insert(element)),
+                SearchPlace::Beside(path) => match self.look(name, &path)? {
+                    PlaceResult::Found(file) => return Ok(Some((path, file))),
+                    PlaceResult::Next => {}
+                    PlaceResult::Over => return Ok(None),
                 },
             }
         }
         Ok(None)
     }
 
-    fn look(&mut self, name: &OsStr, path: &Path) -> Result<Look, Refusal> {
+    fn look(&mut self, name: &OsStr, path: &Path) -> Result<PlaceResult, Rejection> {
         let whole = self.dir.join(path);
         let dir = File::open(self.dir).map_err(|error| self.wrong(name, path, cannot_open(&error)))?;
         let opened = beneath::open(&dir, path);
         self.note(match &opened {
             // What is copied, not what may have taken its place by now: that is a change.
-            Beneath::Opened(file) => Beside::of(whole.clone(), file.metadata().ok()),
-            _ => Beside::look(whole.clone()),
+            OpenBeneath::Opened(file) => SiblingPlace::of(whole.clone(), file.metadata().ok()),
+            _ => SiblingPlace::look(whole.clone()),
         });
         match opened {
-            Beneath::Opened(file) => self.opened(name, path, file),
-            Beneath::Failed(error) if passes(&error) || error.kind() == ErrorKind::IsADirectory => {
+            OpenBeneath::Opened(file) => self.opened(name, path, file),
+            OpenBeneath::Failed(error) if passes(&error) || error.kind() == ErrorKind::IsADirectory => {
                 Err(self.wrong(name, path, cannot_open(&error)))
             }
-            Beneath::Failed(error) => {
+            OpenBeneath::Failed(error) => {
                 self.passes_over(name, path, cannot_open(&error));
                 let goes_on = error.kind() == ErrorKind::PermissionDenied || !parent_is_there(&whole);
-                Ok(if goes_on { Look::Next } else { Look::Over })
+                Ok(if goes_on { PlaceResult::Next } else { PlaceResult::Over })
             }
             // Where there is nothing at the end of the link there is nothing to be loaded from elsewhere.
-            Beneath::Escapes(to) if whole.exists() => {
-                let (path, to) = (Shown(&whole).to_string(), Shown(&to).to_string());
-                Err(Refusal::SiblingEscapes { library: shown(name), path, to })
+            OpenBeneath::Escapes(to) if whole.exists() => {
+                let (path, to) = (DisplayPath(&whole).to_string(), DisplayPath(&to).to_string());
+                Err(Rejection::SiblingEscapes { library: shown(name), path, to })
             }
-            Beneath::Missing | Beneath::Escapes(_) => {
+            OpenBeneath::Missing | OpenBeneath::Escapes(_) => {
                 self.missed.entry(name.to_owned()).or_default().push(whole);
-                Ok(Look::Next)
+                Ok(PlaceResult::Next)
             }
         }
     }
 
-    fn opened(&mut self, name: &OsStr, path: &Path, file: File) -> Result<Look, Refusal> {
+    fn opened(&mut self, name: &OsStr, path: &Path, file: File) -> Result<PlaceResult, Rejection> {
         let whole = self.dir.join(path);
-        let checked = must_be_a_file(&file).and_then(|meta| match self.trust {
-            Some(trust) => trust.check(&whole, &meta).map(|()| meta),
+        let checked = must_be_a_file(&file).and_then(|meta| match self.file_policy {
+            Some(file_policy) => file_policy.check(&whole, &meta).map(|()| meta),
             None => Ok(meta),
         });
-        let found = checked.map(|meta| Identity::of(&meta)).map_err(|reason| self.wrong(name, path, reason))?;
+        let found = checked.map(|meta| FileIdentity::of(&meta)).map_err(|reason| self.wrong(name, path, reason))?;
         if (found.dev, found.ino) == (self.plugin.dev, self.plugin.ino) {
             // Its soname was known; in the store it has no other name.
-            return Err(Refusal::NeededByItself { library: shown(name) });
+            return Err(Rejection::NeededByItself { library: shown(name) });
         }
         match other_machine(&file) {
             Some(reason) => {
                 self.passes_over(name, path, reason);
-                Ok(Look::Next)
+                Ok(PlaceResult::Next)
             }
-            None => Ok(Look::Found(file)),
+            None => Ok(PlaceResult::Found(file)),
         }
     }
 
-    fn note(&mut self, beside: Beside) {
+    fn note(&mut self, beside: SiblingPlace) {
         if self.looked.iter().all(|known| known.path != beside.path) {
             self.looked.push(beside);
         }
     }
 
-    fn passes_over(&mut self, name: &OsStr, path: &Path, reason: Refusal) {
-        let refusal = self.wrong(name, path, reason);
-        self.passed_over.entry(name.to_owned()).or_insert(refusal);
+    fn passes_over(&mut self, name: &OsStr, path: &Path, reason: Rejection) {
+        let rejection = self.wrong(name, path, reason);
+        self.passed_over.entry(name.to_owned()).or_insert(rejection);
     }
 
-    fn wrong(&self, name: &OsStr, path: &Path, reason: Refusal) -> Refusal {
-        let path = Shown(&self.dir.join(path)).to_string();
-        Refusal::Sibling { library: shown(name), path, reason: Box::new(reason) }
+    fn wrong(&self, name: &OsStr, path: &Path, reason: Rejection) -> Rejection {
+        let path = DisplayPath(&self.dir.join(path)).to_string();
+        Rejection::Sibling { library: shown(name), path, reason: Box::new(reason) }
     }
 
     /// What to say where the loader has not found a library, which knows nothing of directories of ours.
-    pub fn explain(&self, refusal: Refusal) -> Refusal {
-        let Refusal::MissingLibrary { library, detail } = refusal else { return refusal };
+    pub fn explain(&self, rejection: Rejection) -> Rejection {
+        let Rejection::MissingLibrary { library, detail } = rejection else { return rejection };
         if let Some((name, path)) = called(&self.outside, &library) {
             return out_of_reach(name, path);
         }
-        if let Some((_, refusal)) = called(&self.passed_over, &library) {
-            return refusal.clone();
+        if let Some((_, rejection)) = called(&self.passed_over, &library) {
+            return rejection.clone();
         }
         if let Some((name, element)) = called(&self.unsteady, &library) {
             return unsteady(name, element);
         }
         if let Some((_, places)) = called(&self.missed, &library) {
-            let places: Vec<String> = places.iter().map(|path| Shown(path).to_string()).collect();
-            return Refusal::NoSibling { library, places: clipped(places.join(" or ").as_bytes(), 2048), detail };
+            let places: Vec<String> = places.iter().map(|path| DisplayPath(path).to_string()).collect();
+            return Rejection::NoSibling { library, places: clipped(places.join(" or ").as_bytes(), 2048), detail };
         }
         let beside = self.dir.join(&library);
         if beside.is_file() {
-            return Refusal::NotLookedFor { library, path: Shown(&beside).to_string(), detail };
+            return Rejection::NotLookedFor { library, path: DisplayPath(&beside).to_string(), detail };
         }
-        Refusal::MissingLibrary { library, detail }
+        Rejection::MissingLibrary { library, detail }
     }
 
     /// Something that lies out of reach, which the loader would take from there, and which is not on the system either.
-    pub fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Refusal> {
+    pub fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Rejection> {
         let outside = self.outside.iter().find(|(name, _)| !is_installed(name));
         let outside = outside.map(|(name, path)| out_of_reach(name, path));
         outside.or_else(|| {
@@ -308,36 +308,36 @@ fn called<'a, T>(known: &'a BTreeMap<OsString, T>, library: &str) -> Option<(&'a
     known.iter().find(|(name, _)| shown(OsStr::new(&*name.to_string_lossy())) == library)
 }
 
-fn unsteady(name: &OsStr, element: &OsStr) -> Refusal {
-    Refusal::SiblingUnsteady { library: shown(name), element: shown(element) }
+fn unsteady(name: &OsStr, element: &OsStr) -> Rejection {
+    Rejection::SiblingUnsteady { library: shown(name), element: shown(element) }
 }
 
 /// Why the loader passes over a file that it can open: it is built for another machine, and there may be one for this.
-fn other_machine(file: &File) -> Option<Refusal> {
-    let refusal = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
+fn other_machine(file: &File) -> Option<Rejection> {
+    let rejection = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
     // Whoever copies it begins where it begins.
     let _ = { file }.rewind();
-    refusal
+    rejection
 }
 
 fn parent_is_there(path: &Path) -> bool {
     path.parent().is_some_and(Path::is_dir)
 }
 
-fn out_of_reach(name: &OsStr, path: &Path) -> Refusal {
-    Refusal::SiblingOutside { library: shown(name), path: Shown(path).to_string() }
+fn out_of_reach(name: &OsStr, path: &Path) -> Rejection {
+    Rejection::SiblingOutside { library: shown(name), path: DisplayPath(path).to_string() }
 }
 
 fn shown(name: &OsStr) -> String {
     clipped(name.as_bytes(), 200)
 }
 
-fn cannot_open(error: &std::io::Error) -> Refusal {
-    Refusal::cannot_open(reason(error), error)
+fn cannot_open(error: &std::io::Error) -> Rejection {
+    Rejection::cannot_open(reason(error), error)
 }
 
 /// Where the loader looks for what an object needs, in its order.
-fn places(objects: &[Object], at: usize, name: &OsStr) -> Vec<Place> {
+fn places(objects: &[LibraryObject], at: usize, name: &OsStr) -> Vec<SearchPlace> {
     let object = &objects[at];
     if name.as_bytes().contains(&b'/') {
         return vec![expand(name.as_bytes(), &object.origin)];
@@ -355,17 +355,17 @@ fn places(objects: &[Object], at: usize, name: &OsStr) -> Vec<Place> {
         .iter()
         .flat_map(|(origin, path)| path.as_bytes().split(|byte| *byte == b':').map(|element| expand(element, origin)));
     let with_name = |place| match place {
-        Place::Beside(dir) => Place::Beside(dir.join(name)),
-        Place::Outside(dir) => Place::Outside(dir.join(name)),
-        Place::Elsewhere(dir) => Place::Elsewhere(dir.join(name)),
-        Place::Unsteady(element) => Place::Unsteady(element),
+        SearchPlace::Beside(dir) => SearchPlace::Beside(dir.join(name)),
+        SearchPlace::Outside(dir) => SearchPlace::Outside(dir.join(name)),
+        SearchPlace::Elsewhere(dir) => SearchPlace::Elsewhere(dir.join(name)),
+        SearchPlace::Unsteady(element) => SearchPlace::Unsteady(element),
     };
     elements.map(with_name).take(MOST_PLACES + 1).collect()
 }
 
 /// One element of a search path, or a library that is needed by its path.
-fn expand(element: &[u8], origin: &Path) -> Place {
-    let unsteady = || Place::Unsteady(OsStr::from_bytes(element).to_owned());
+fn expand(element: &[u8], origin: &Path) -> SearchPlace {
+    let unsteady = || SearchPlace::Unsteady(OsStr::from_bytes(element).to_owned());
     let rest = [&b"$ORIGIN"[..], b"${ORIGIN}"].iter().find_map(|token| element.strip_prefix(*token));
     let (rest, is_relative) = match rest {
         Some(rest) => (rest, rest.is_empty() || rest.starts_with(b"/")),
@@ -376,7 +376,7 @@ fn expand(element: &[u8], origin: &Path) -> Place {
         return unsteady();
     }
     if !is_relative {
-        return Place::Elsewhere(path.to_owned());
+        return SearchPlace::Elsewhere(path.to_owned());
     }
     let rest: PathBuf = path.components().filter(|component| *component != Component::RootDir).collect();
     let mut below = origin.to_owned();
@@ -389,11 +389,11 @@ fn expand(element: &[u8], origin: &Path) -> Place {
             }
             // The store has directories only where something lies in them.
             Component::ParentDir if entered > 0 => return unsteady(),
-            Component::ParentDir if !below.pop() => return Place::Outside(origin.join(&rest)),
+            Component::ParentDir if !below.pop() => return SearchPlace::Outside(origin.join(&rest)),
             _ => {}
         }
     }
-    Place::Beside(below)
+    SearchPlace::Beside(below)
 }
 
 #[cfg(test)]

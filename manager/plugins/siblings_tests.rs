@@ -3,8 +3,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
-fn links(needed: &[&str], rpath: Option<&str>, runpath: Option<&str>) -> Links {
-    Links {
+fn links(needed: &[&str], rpath: Option<&str>, runpath: Option<&str>) -> LibraryReferences {
+    LibraryReferences {
         needed: needed.iter().map(OsString::from).collect(),
         soname: None,
         rpath: rpath.map(OsString::from),
@@ -14,8 +14,8 @@ fn links(needed: &[&str], rpath: Option<&str>, runpath: Option<&str>) -> Links {
 
 #[test]
 fn elements_of_a_search_path() {
-    use Place::{Beside, Elsewhere, Outside};
-    let cases: &[(&str, &str, Option<Place>)] = &[
+    use SearchPlace::{Beside, Elsewhere, Outside};
+    let cases: &[(&str, &str, Option<SearchPlace>)] = &[
         ("$ORIGIN", "", Some(Beside("".into()))),
         ("${ORIGIN}", "", Some(Beside("".into()))),
         ("$ORIGIN/", "", Some(Beside("".into()))),
@@ -41,7 +41,7 @@ fn elements_of_a_search_path() {
         ("$PLATFORM/$ORIGIN", "", None),
     ];
     for (element, origin, expected) in cases {
-        let expected = expected.clone().unwrap_or_else(|| Place::Unsteady(element.into()));
+        let expected = expected.clone().unwrap_or_else(|| SearchPlace::Unsteady(element.into()));
         assert_eq!(expand(element.as_bytes(), Path::new(origin)), expected, "{element} from {origin:?}");
     }
 }
@@ -50,11 +50,11 @@ fn elements_of_a_search_path() {
 fn rpath_holds_for_what_is_loaded_by_way_of_it_and_runpath_does_not() {
     let objects = |plugin, sibling| {
         vec![
-            Object { origin: "".into(), links: plugin, asked_by: None },
-            Object { origin: "lib".into(), links: sibling, asked_by: Some(0) },
+            LibraryObject { origin: "".into(), links: plugin, asked_by: None },
+            LibraryObject { origin: "lib".into(), links: sibling, asked_by: Some(0) },
         ]
     };
-    let beside = |paths: &[&str]| paths.iter().map(|path| Place::Beside(path.into())).collect::<Vec<_>>();
+    let beside = |paths: &[&str]| paths.iter().map(|path| SearchPlace::Beside(path.into())).collect::<Vec<_>>();
     for (plugin, sibling, expected) in [
         (links(&[], Some("$ORIGIN"), None), links(&[], None, None), &["y"][..]),
         (links(&[], Some("$ORIGIN"), None), links(&[], Some("$ORIGIN"), None), &["lib/y", "y"]),
@@ -66,7 +66,7 @@ fn rpath_holds_for_what_is_loaded_by_way_of_it_and_runpath_does_not() {
     }
     let by_path = objects(links(&[], None, None), links(&[], None, None));
     assert_eq!(places(&by_path, 0, OsStr::new("$ORIGIN/sub/y")), beside(&["sub/y"]));
-    assert_eq!(places(&by_path, 0, OsStr::new("sub/y")), [Place::Unsteady("sub/y".into())]);
+    assert_eq!(places(&by_path, 0, OsStr::new("sub/y")), [SearchPlace::Unsteady("sub/y".into())]);
 }
 
 /// The header of a library of 32 bits.
@@ -79,10 +79,10 @@ fn foreign() -> Vec<u8> {
 
 /// What is found, in order, each file's content being the names it needs, with `$ORIGIN` as its RUNPATH; or what is
 /// said.
-fn found(dir: &Path, plugin: &Links) -> Result<Vec<String>, String> {
+fn found(dir: &Path, plugin: &LibraryReferences) -> Result<Vec<String>, String> {
     let taken = RefCell::new(Vec::new());
-    let itself = Beside::look(dir.join("plugin.so")).identity.unwrap();
-    let mut search = Search::new(dir, itself, None);
+    let itself = SiblingPlace::look(dir.join("plugin.so")).identity.unwrap();
+    let mut search = SiblingSearch::new(dir, itself, None);
     let run = search.run(
         plugin,
         |name| name == "libc.so.6",
@@ -90,14 +90,14 @@ fn found(dir: &Path, plugin: &Links) -> Result<Vec<String>, String> {
             taken.borrow_mut().push(path.display().to_string());
             let text = std::io::read_to_string(file).unwrap();
             if text == "bad" {
-                return Err(Refusal::Empty);
+                return Err(Rejection::Empty);
             }
             let needed: Vec<&str> = text.split_whitespace().collect();
             Ok(links(&needed, None, Some("$ORIGIN")))
         },
     );
     let root = dir.to_str().unwrap();
-    run.map(|()| taken.into_inner()).map_err(|refusal| refusal.to_string().replace(root, "DIR"))
+    run.map(|()| taken.into_inner()).map_err(|rejection| rejection.to_string().replace(root, "DIR"))
 }
 
 #[test]
@@ -130,7 +130,11 @@ fn what_is_beside_is_found_as_the_loader_would() {
     let origin = Some("$ORIGIN");
     let itself = "is needed by itself or by a library beside it as plugin.so, a name that it does not keep in the store: \
                   give it that name with -Wl,-soname,plugin.so";
-    let without_soname = Links { needed: vec!["b.so".into()], runpath: origin.map(Into::into), ..Links::default() };
+    let without_soname = LibraryReferences {
+        needed: vec!["b.so".into()],
+        runpath: origin.map(Into::into),
+        ..LibraryReferences::default()
+    };
     assert_eq!(found(&dir, &without_soname), Err(itself.to_owned()));
     for (needed, runpath, expected) in [
         (&["a.so", "libc.so.6"][..], origin, Ok(&["a.so", "b.so", "c.so"][..])),
@@ -165,7 +169,7 @@ fn what_is_beside_is_found_as_the_loader_would() {
         (&["lib"], origin, Err("needs lib beside it, and DIR/lib is a directory, not a file")),
     ] {
         let expected = expected.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
-        let plugin = Links { soname: Some("plugin.so".into()), ..links(needed, None, runpath) };
+        let plugin = LibraryReferences { soname: Some("plugin.so".into()), ..links(needed, None, runpath) };
         assert_eq!(found(&dir, &plugin), expected.map_err(str::to_owned), "{needed:?}");
     }
 }
@@ -185,7 +189,7 @@ fn what_the_loader_would_take_and_the_store_cannot_have() {
     assert!(said.contains("DIR/out/a.so is a link out of that directory, to ../other"), "{said}");
     let many: String = (0..2000).map(|number| format!("$ORIGIN/{number}:")).collect();
     let said = found(&dir, &links(&["a.so"], None, Some(&many))).unwrap_err();
-    assert_eq!(said, Refusal::TooManyPlaces.to_string());
+    assert_eq!(said, Rejection::TooManyPlaces.to_string());
     let few: String = (0..900).map(|number| format!("$ORIGIN/{number}:")).collect();
     assert_eq!(found(&dir, &links(&["a.so"], None, Some(&format!("{few}:$ORIGIN")))), Ok(vec!["a.so".to_owned()]));
 }
@@ -197,10 +201,10 @@ fn who_may_own_a_sibling_is_the_plugins_own_rule() {
     fs::write(dir.join("a.so"), "").unwrap();
     fs::write(dir.join("plugin.so"), "").unwrap();
     fs::set_permissions(dir.join("a.so"), fs::Permissions::from_mode(0o666)).unwrap();
-    let trust = Some(Trust { run_uid: nix::unistd::geteuid().as_raw() });
-    let mut search = Search::new(&dir, Beside::look(dir.join("plugin.so")).identity.unwrap(), trust);
+    let file_policy = Some(FilePolicy { run_uid: nix::unistd::geteuid().as_raw() });
+    let mut search = SiblingSearch::new(&dir, SiblingPlace::look(dir.join("plugin.so")).identity.unwrap(), file_policy);
     let plugin = links(&["a.so"], None, Some("$ORIGIN"));
-    let refused = search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap_err().to_string();
+    let refused = search.run(&plugin, |_| false, |_, _| Ok(LibraryReferences::default())).unwrap_err().to_string();
     assert!(refused.contains("a.so cannot be trusted: ") && refused.contains("writable by everybody"), "{refused}");
 }
 
@@ -212,18 +216,18 @@ fn what_the_loader_misses_is_explained() {
     for path in ["plugin.so", "beside.so", "../above.so"] {
         fs::write(dir.join(path), "").unwrap();
     }
-    let mut search = Search::new(&dir, Beside::look(dir.join("plugin.so")).identity.unwrap(), None);
+    let mut search = SiblingSearch::new(&dir, SiblingPlace::look(dir.join("plugin.so")).identity.unwrap(), None);
     fs::create_dir(dir.join("foreign")).unwrap();
     fs::write(dir.join("foreign/foreign.so"), foreign()).unwrap();
     let plugin = links(&["gone.so", "above.so"], None, Some("$ORIGIN:$ORIGIN/lib:$ORIGIN/.."));
-    search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap();
+    search.run(&plugin, |_| false, |_, _| Ok(LibraryReferences::default())).unwrap();
     let looked: Vec<_> = search.looked.iter().map(|beside| beside.path.strip_prefix(&dir).unwrap()).collect();
     assert_eq!(looked, ["gone.so", "lib/gone.so", "above.so", "lib/above.so"].map(Path::new), "all of it is watched");
     let mut plugin = links(&["foreign.so", "unsteady.so"], None, Some("$ORIGIN/foreign:$ORIGIN/$LIB"));
     plugin.needed.push(OsStr::from_bytes(b"l\xffine\n.so").to_owned());
-    search.run(&plugin, |_| false, |_, _| Ok(Links::default())).unwrap();
+    search.run(&plugin, |_| false, |_, _| Ok(LibraryReferences::default())).unwrap();
     let said = |library: &str| {
-        let missing = Refusal::MissingLibrary { library: library.into(), detail: String::new() };
+        let missing = Rejection::MissingLibrary { library: library.into(), detail: String::new() };
         search.explain(missing).to_string().replace(dir.parent().unwrap().to_str().unwrap(), "")
     };
     for (library, expected) in [

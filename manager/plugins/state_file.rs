@@ -10,7 +10,7 @@ use nix::libc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::text::Shown;
+use super::display_path::DisplayPath;
 use crate::system::errors::reason;
 
 /// No state of ours is near this; a damaged file may be.
@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// What a read found.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found<T> {
+pub struct StateRead<T> {
     /// The content, or an empty one.
     pub content: T,
     /// Why the file could not be used, and where it is now: a warning.
@@ -33,20 +33,20 @@ struct Framed<T> {
 
 /// Reads a file of this format. Missing is empty; anything but a well-formed file of the same format is moved to
 /// `NAME.unreadable` (over an older one) and is empty too.
-pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> Found<T> {
+pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> StateRead<T> {
     let why = match bytes(path).map(|bytes| parse(&bytes, format)) {
-        Ok(Ok(content)) => return Found { content, warning: None },
-        Err(e) if e.kind() == ErrorKind::NotFound => return Found { content: T::default(), warning: None },
+        Ok(Ok(content)) => return StateRead { content, warning: None },
+        Err(e) if e.kind() == ErrorKind::NotFound => return StateRead { content: T::default(), warning: None },
         Ok(Err(why)) => why,
         Err(e) => reason(&e),
     };
     let aside = with_ending(path, ".unreadable");
     let where_to = match fs::rename(path, &aside) {
-        Ok(()) => format!("set aside as {}", Shown(&aside)),
+        Ok(()) => format!("set aside as {}", DisplayPath(&aside)),
         Err(e) => format!("it could not be set aside: {}", reason(&e)),
     };
-    let warning = Some(format!("{} is not used and begun anew: {why}; {where_to}", Shown(path)));
-    Found { content: T::default(), warning }
+    let warning = Some(format!("{} is not used and begun anew: {why}; {where_to}", DisplayPath(path)));
+    StateRead { content: T::default(), warning }
 }
 
 /// As [`read`], and a file that cannot be used stays where it is.
@@ -138,10 +138,10 @@ mod tests {
     fn what_was_written_is_read() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("state.json");
-        assert_eq!(read::<Content>(&path, 1), Found { content: Content::new(), warning: None });
+        assert_eq!(read::<Content>(&path, 1), StateRead { content: Content::new(), warning: None });
         write(&path, 1, &content()).unwrap();
         write(&path, 1, &content()).unwrap();
-        assert_eq!(read::<Content>(&path, 1), Found { content: content(), warning: None });
+        assert_eq!(read::<Content>(&path, 1), StateRead { content: content(), warning: None });
         assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 1);
     }
 
@@ -166,7 +166,7 @@ mod tests {
             let warning = found.warning.unwrap();
             assert!(warning.contains("begun anew") && warning.contains("state.json.unreadable"), "{warning}");
             assert_eq!(fs::read(tmp.path().join("state.json.unreadable")).unwrap(), bytes);
-            assert_eq!(read::<Content>(&path, 1), Found { content: Content::new(), warning: None });
+            assert_eq!(read::<Content>(&path, 1), StateRead { content: Content::new(), warning: None });
             write(&path, 1, &content()).unwrap();
             assert_eq!(read::<Content>(&path, 1).content, content());
         }

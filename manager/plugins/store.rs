@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use super::content_hash::{ContentHash, ShortHash};
+use super::display_path::DisplayPath;
 use super::garbage::{VersionOnDisk, garbage};
-use super::hash::{ContentHash, ShortHash};
-use super::identity::Identity;
+use super::identity::FileIdentity;
 use super::last_good::LastGood;
 use super::name::FunctionName;
 use super::siblings::{Sibling, is_below};
 use super::state_file;
-use super::text::Shown;
 use crate::system::errors::reason;
 use crate::system::private_dir;
 
@@ -34,7 +34,7 @@ pub struct Stored {
     /// What workers load.
     pub path: PathBuf,
     /// The file when its content was last known.
-    pub identity: Identity,
+    pub identity: FileIdentity,
     /// The libraries beside it.
     pub siblings: Vec<StoredSibling>,
 }
@@ -45,7 +45,7 @@ pub struct StoredSibling {
     /// Which.
     pub sibling: Sibling,
     /// The file when its content was last known.
-    pub identity: Identity,
+    pub identity: FileIdentity,
 }
 
 /// The store of one manager.
@@ -59,7 +59,7 @@ pub struct Store {
 
 /// Something about the store failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {path}: {}", reason(.error), path = Shown(.path))]
+#[error("{doing} {path}: {}", reason(.error), path = DisplayPath(.path))]
 pub struct StoreError {
     doing: &'static str,
     path: PathBuf,
@@ -94,7 +94,7 @@ impl Store {
             if let Err(e) = remove_all(&entry.path()) {
                 warnings.push(format!(
                     "cannot remove {}, left by an earlier run: {}",
-                    Shown(&entry.path()),
+                    DisplayPath(&entry.path()),
                     reason(&e)
                 ));
             }
@@ -169,7 +169,7 @@ impl Store {
         // The first error is the one to report, and of what is in place nothing is left here.
         let _ = self.discard(copy);
         let (meta, siblings) = moved?;
-        let stored = Stored { function: function.clone(), hash, path, identity: Identity::of(&meta), siblings };
+        let stored = Stored { function: function.clone(), hash, path, identity: FileIdentity::of(&meta), siblings };
         self.known.insert(key, stored.clone());
         Ok(stored)
     }
@@ -201,7 +201,7 @@ impl Store {
             dirs.reverse();
             dirs.into_iter().try_for_each(private_dir)?;
             let meta = self.move_in(&from, &to)?;
-            stored.push(StoredSibling { sibling: sibling.clone(), identity: Identity::of(&meta) });
+            stored.push(StoredSibling { sibling: sibling.clone(), identity: FileIdentity::of(&meta) });
         }
         if !siblings.is_empty() {
             let file = to.join(SIBLINGS);
@@ -229,7 +229,8 @@ impl Store {
 
     /// Whether the stored files are those whose content is known. One `lstat` each.
     pub fn unchanged(&self, stored: &Stored) -> bool {
-        let is = |path: &Path, identity| fs::symlink_metadata(path).is_ok_and(|meta| Identity::of(&meta) == identity);
+        let is =
+            |path: &Path, identity| fs::symlink_metadata(path).is_ok_and(|meta| FileIdentity::of(&meta) == identity);
         is(&stored.path, stored.identity)
             && stored.siblings.iter().all(|one| is(&stored.path.with_file_name(&one.sibling.path), one.identity))
     }
@@ -353,7 +354,7 @@ pub fn verify(stored: &Stored) -> Result<Stored, StoreError> {
 }
 
 /// Hash and identity of a stored library and the libraries beside it, as they are now.
-fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, Identity, Vec<StoredSibling>), StoreError> {
+fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, FileIdentity, Vec<StoredSibling>), StoreError> {
     let (own, identity) = content(path)?;
     let mut siblings = Vec::new();
     for name in beside {
@@ -365,14 +366,14 @@ fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, Identity, Vec
 }
 
 /// What is in a file of the store. A link that was planted there is not followed, a FIFO not waited for.
-fn content(path: &Path) -> Result<(ContentHash, Identity), StoreError> {
+fn content(path: &Path) -> Result<(ContentHash, FileIdentity), StoreError> {
     let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).to_owned();
     let file: File = options.open(path).map_err(failed("cannot use", path))?;
     let meta = file.metadata().map_err(failed("cannot look at", path))?;
     if !meta.is_file() {
         return Err(failed("cannot use", path)(io::Error::other("it is not a file")));
     }
-    Ok((ContentHash::of_reader(&file).map_err(failed("cannot read", path))?, Identity::of(&meta)))
+    Ok((ContentHash::of_reader(&file).map_err(failed("cannot read", path))?, FileIdentity::of(&meta)))
 }
 
 /// Removes a directory and what is in it, or a file. No link is followed.
@@ -387,10 +388,12 @@ fn not_there(error: io::Error) -> io::Result<()> {
 
 /// Makes a directory that is nobody else's, or sees that it is one.
 fn private_dir(path: &Path) -> Result<(), StoreError> {
-    private_dir::inside(path).map(drop).map_err(|refusal| match refusal {
-        private_dir::Refusal::Failed(error) => failed("cannot make the directory", path)(error),
-        private_dir::Refusal::NoDirectory => failed("cannot use", path)(io::Error::other("it is not a directory")),
-        refusal => failed("cannot use", path)(io::Error::other(format!("it {refusal}"))),
+    private_dir::inside(path).map(drop).map_err(|rejection| match rejection {
+        private_dir::DirectoryError::Failed(error) => failed("cannot make the directory", path)(error),
+        private_dir::DirectoryError::NoDirectory => {
+            failed("cannot use", path)(io::Error::other("it is not a directory"))
+        }
+        rejection => failed("cannot use", path)(io::Error::other(format!("it {rejection}"))),
     })
 }
 

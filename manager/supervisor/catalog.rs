@@ -1,25 +1,25 @@
 //! Which functions there are, and in which version: what scans and probes come to. Pure.
 
-mod failure;
-mod gone;
-mod telling;
+mod absent;
+mod announcements;
+mod probe_failure;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::event::{Event, seconds};
-use crate::plugins::identity::Identity;
-use crate::plugins::scan::{Candidate, Obstacle, Scan};
-use crate::plugins::siblings::Beside;
-pub use failure::Failure;
-use failure::Retry;
-use gone::{Absent, REFILL};
-use telling::{Telling, has_changed};
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
+use crate::plugins::siblings::SiblingPlace;
+use absent::{AbsentFunctions, REFILL};
+use announcements::{Announcements, has_changed};
+pub use probe_failure::ProbeFailure;
+use probe_failure::ProbeRetry;
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
+pub struct CheckedVersion {
     /// First 12 hexadecimal digits of its hash.
     pub hash: String,
     /// Where workers load it from.
@@ -34,7 +34,7 @@ pub struct Version {
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The last good version of every function.
-    pub last_good: BTreeMap<String, Version>,
+    pub last_good: BTreeMap<String, CheckedVersion>,
     /// Versions that were given up: function and hash, and why.
     pub bad: BTreeMap<(String, String), String>,
     /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
@@ -45,25 +45,25 @@ pub struct Memory {
 
 /// One function.
 #[derive(Debug, Clone)]
-struct Entry {
+struct FunctionEntry {
     candidate: Candidate,
     probing: bool,
     /// What is served.
-    version: Option<Version>,
+    version: Option<CheckedVersion>,
     changed: Duration,
     /// What is tried by a canary, or waits for one.
-    next: Option<Version>,
+    next: Option<CheckedVersion>,
     /// What the file holds, where it was good enough to be stored.
-    content: Option<Version>,
+    content: Option<CheckedVersion>,
     refused: Option<String>,
     /// What is to be told of that, unless somebody has need of the file as it is.
     untold: Option<Event>,
     /// It is perhaps there for others.
     is_help: bool,
     /// Where the file has other libraries looked for.
-    beside: Vec<Beside>,
+    beside: Vec<SiblingPlace>,
     /// It was refused for a reason that may pass.
-    retry: Option<Retry>,
+    retry: Option<ProbeRetry>,
     /// Its file is missing: when it is gone if it does not come back.
     goes: Option<Duration>,
 }
@@ -71,11 +71,11 @@ struct Entry {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, FunctionEntry>,
     memory: Memory,
-    absent: Absent,
+    absent: AbsentFunctions,
     scanned: bool,
-    telling: Telling,
+    announcements: Announcements,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
     /// Directories that the configuration named and names no more: what they held goes.
@@ -84,20 +84,20 @@ pub struct Catalog {
 
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
-pub struct Probed {
+pub struct ProbeChanges {
     /// What to tell.
     pub events: Vec<Event>,
     /// Whether something else is to be served, or tried.
     pub news: bool,
     /// A version that is served from now on without having been tried: there was none before.
-    pub good: Option<Version>,
+    pub good: Option<CheckedVersion>,
     /// A version served on request is not any more, since the file has changed.
     pub unpinned: bool,
 }
 
 /// What a scan changed.
 #[derive(Debug, Default)]
-pub struct Scanned {
+pub struct ScanChanges {
     /// Files to probe.
     pub probe: Vec<Candidate>,
     /// What to tell.
@@ -111,13 +111,13 @@ pub struct Scanned {
 impl Catalog {
     /// A catalog of nothing, with what is remembered.
     pub fn new(memory: Memory) -> Self {
-        Self { absent: Absent::of(&memory), memory, ..Self::default() }
+        Self { absent: AbsentFunctions::of(&memory), memory, ..Self::default() }
     }
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
-    pub fn scanned(&mut self, scan: &Scan, patience: Duration, now: Duration) -> Scanned {
-        let mut out = Scanned::default();
+    pub fn scanned(&mut self, scan: &ScanResult, patience: Duration, now: Duration) -> ScanChanges {
+        let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
         self.see(scan, &emptied, &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
@@ -148,7 +148,7 @@ impl Catalog {
     /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve
     /// nothing, but the middle of a copy, or a file system that is not mounted. And those that held one, which can be
     /// either: it is given longer to come back than one that is missing beside others.
-    fn emptied_by(&self, scan: &Scan) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    fn emptied_by(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         let for_itself = self.entries.values().filter(|entry| !self.is_for_others(entry));
         for_itself.for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
@@ -166,14 +166,14 @@ impl Catalog {
     }
 
     /// Something is in the place of a function's file: refused like a bad library, said once.
-    fn in_the_way(&mut self, obstacle: &Obstacle, now: Duration) -> Option<Event> {
-        let Obstacle { function, dir, path, reason } = obstacle;
+    fn in_the_way(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
+        let NotAFile { function, dir, path, reason } = obstacle;
         let last_good = self.memory.last_good.get(function.as_str()).cloned();
         // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
-        let identity = Identity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
+        let identity = FileIdentity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
         let place = Candidate { function: function.clone(), dir: dir.clone(), path: path.clone(), identity };
         if last_good.is_some() {
-            self.entries.entry(function.to_string()).or_insert_with(|| Entry::new(place.clone()));
+            self.entries.entry(function.to_string()).or_insert_with(|| FunctionEntry::new(place.clone()));
         }
         let entry = self.entries.get_mut(function.as_str()).filter(|entry| entry.candidate.path == *path)?;
         let reason = reason.to_string();
@@ -194,7 +194,12 @@ impl Catalog {
     }
 
     /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
-    fn is_news(&mut self, function: &str, candidate: &Candidate, beside: &BTreeMap<PathBuf, Option<Identity>>) -> bool {
+    fn is_news(
+        &mut self,
+        function: &str,
+        candidate: &Candidate,
+        beside: &BTreeMap<PathBuf, Option<FileIdentity>>,
+    ) -> bool {
         match self.entries.get_mut(function) {
             Some(entry) if entry.candidate.identity == candidate.identity => {
                 entry.candidate = candidate.clone();
@@ -212,7 +217,7 @@ impl Catalog {
                 true
             }
             None => {
-                self.entries.insert(function.to_owned(), Entry::new(candidate.clone()));
+                self.entries.insert(function.to_owned(), FunctionEntry::new(candidate.clone()));
                 true
             }
         }
@@ -223,13 +228,13 @@ impl Catalog {
     pub fn probed(
         &mut self,
         function: &str,
-        identity: &Identity,
-        result: Result<Version, Failure>,
+        identity: &FileIdentity,
+        result: Result<CheckedVersion, ProbeFailure>,
         now: Duration,
-    ) -> Probed {
+    ) -> ProbeChanges {
         // A file that changed again meanwhile has a probe of its own under way.
         let Some(entry) = self.entries.get_mut(function).filter(|entry| entry.candidate.identity == *identity) else {
-            return Probed::default();
+            return ProbeChanges::default();
         };
         entry.probing = false;
         let mut probed = match result {
@@ -242,13 +247,13 @@ impl Catalog {
 
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
     /// taken again found as it was is not told again.
-    fn refuse(&mut self, function: &str, failure: Failure, now: Duration) -> Probed {
+    fn refuse(&mut self, function: &str, failure: ProbeFailure, now: Duration) -> ProbeChanges {
         let fallback = self.memory.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
-        let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
-        let Failure { reason, lasts, is_no_plugin } = failure;
+        let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
+        let ProbeFailure { reason, lasts, is_no_plugin } = failure;
         let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
-        entry.retry = Retry::after(entry.retry, lasts, now);
+        entry.retry = ProbeRetry::after(entry.retry, lasts, now);
         entry.refused = Some(reason.clone());
         entry.next = None;
         let news = entry.version.is_none() && fallback.is_some();
@@ -264,10 +269,10 @@ impl Catalog {
         entry.is_help = is_help;
         entry.untold = (is_help && !is_told).then(|| refused.clone());
         let events = if is_told || is_help { Vec::new() } else { vec![refused] };
-        Probed { events, news, ..Probed::default() }
+        ProbeChanges { events, news, ..ProbeChanges::default() }
     }
 
-    fn found(&mut self, function: &str, version: Version, now: Duration) -> Probed {
+    fn found(&mut self, function: &str, version: CheckedVersion, now: Duration) -> ProbeChanges {
         let pinned = self.memory.pinned.get(function).cloned();
         let unpinned = pinned.as_ref().is_some_and(|against| *against != version.hash);
         if unpinned {
@@ -275,7 +280,7 @@ impl Catalog {
         }
         let bad = self.memory.bad.get(&(function.to_owned(), version.hash.clone())).cloned();
         let last_good = self.memory.last_good.get(function).cloned();
-        let Some(entry) = self.entries.get_mut(function) else { return Probed::default() };
+        let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
         entry.content = Some(version.clone());
         if let Some(reason) = bad {
@@ -283,7 +288,7 @@ impl Catalog {
                 "version {} was given up before: {reason}; `gm-native retry {function}` tries it again",
                 version.hash
             );
-            return Probed { unpinned, ..self.refuse(function, text.into(), now) };
+            return ProbeChanges { unpinned, ..self.refuse(function, text.into(), now) };
         }
         (entry.refused, entry.retry, entry.untold, entry.is_help) = (None, None, None, false);
         if entry.version.is_none() {
@@ -292,7 +297,7 @@ impl Catalog {
             entry.changed = now;
         }
         if pinned.is_some() && !unpinned && entry.version.is_some() {
-            return Probed { news: !known, ..Probed::default() };
+            return ProbeChanges { news: !known, ..ProbeChanges::default() };
         }
         let old = entry.version.as_ref().map(|version| version.hash.clone());
         if old.as_ref() == Some(&version.hash) {
@@ -300,7 +305,7 @@ impl Catalog {
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return Probed { events, unpinned, news, ..Probed::default() };
+            return ProbeChanges { events, unpinned, news, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old.clone());
         let good = if old.is_none() {
@@ -310,7 +315,7 @@ impl Catalog {
             entry.next = Some(version);
             None
         };
-        Probed { events, news: true, good, unpinned }
+        ProbeChanges { events, news: true, good, unpinned }
     }
 
     /// The function's file, to be probed once more; `None` where it is being probed.
@@ -347,7 +352,7 @@ impl Catalog {
     }
 
     /// The version that is to be tried, where there is one.
-    pub fn next(&self, function: &str) -> Option<&Version> {
+    pub fn next(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.next.as_ref()
     }
 
@@ -357,7 +362,7 @@ impl Catalog {
     }
 
     /// A new version was tried and is good: it is the one that is served.
-    pub fn promote(&mut self, function: &str, now: Duration) -> Option<Version> {
+    pub fn promote(&mut self, function: &str, now: Duration) -> Option<CheckedVersion> {
         let entry = self.entries.get_mut(function)?;
         let version = entry.next.take()?;
         (entry.version, entry.changed) = (Some(version.clone()), now);
@@ -388,7 +393,7 @@ impl Catalog {
     }
 
     /// Serves an earlier version until the content of the file changes.
-    pub fn pin(&mut self, function: &str, version: Version, now: Duration) {
+    pub fn pin(&mut self, function: &str, version: CheckedVersion, now: Duration) {
         let against = self.content(function).unwrap_or_default();
         self.memory.pinned.insert(function.to_owned(), against);
         self.memory.last_good.insert(function.to_owned(), version.clone());
@@ -441,7 +446,7 @@ impl Catalog {
     }
 
     /// The version of a function, where it has one.
-    pub fn version(&self, function: &str) -> Option<&Version> {
+    pub fn version(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.version.as_ref()
     }
 
@@ -460,7 +465,7 @@ impl Catalog {
     }
 }
 
-impl Entry {
+impl FunctionEntry {
     /// A function of which nothing is known but its file, which is to be probed.
     fn new(candidate: Candidate) -> Self {
         Self {
@@ -480,7 +485,7 @@ impl Entry {
     }
 
     /// What to tell of a version that was found.
-    fn announce(&self, function: &str, version: &Version, replaces: Option<String>) -> Vec<Event> {
+    fn announce(&self, function: &str, version: &CheckedVersion, replaces: Option<String>) -> Vec<Event> {
         let warning = version.warning.clone();
         let warning = warning.map(|text| Event::LibraryWarning { function: function.to_owned(), text });
         let found = Event::FunctionFound {

@@ -4,62 +4,62 @@
 //! (`Core::reconcile`), and whether the start is complete (`Core::startup`).
 
 mod backing_off;
-mod deaths;
-mod heard;
+mod deadlines;
+mod exits;
+mod input;
 mod isolation;
-mod jobs;
-mod messages;
+mod job_servers;
+mod lost_jobs;
 mod reload;
 mod rollouts;
-mod servers;
-mod slow;
+mod slow_start;
+mod starts;
 mod startup;
 #[cfg(test)]
 mod tests;
 mod views;
-mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::catalog::{Catalog, Failure, Memory, Version};
+use super::backoff::Backoff;
+use super::catalog::{Catalog, CheckedVersion, Memory, ProbeFailure};
 use super::event::{Event, seconds};
-use super::fate::{Deaths, JobKey};
-use super::lethal::LethalJobs;
-use super::life::{Happening, Life, Why};
-use super::reconcile::{Member, Runs, Want, WorkerId, decide};
-use super::restart::Backoff;
+use super::job_disposition::{DeathCounts, JobKey};
+use super::lethal_jobs::LethalJobs;
+use super::reconcile::{GroupTarget, GroupWorker, JobAllowance, WorkerId, decide};
+use super::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::config::Config;
 use crate::plan::{Plan, plan};
-use crate::plugins::identity::Identity;
-use crate::plugins::scan::Scan;
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::scan::ScanResult;
+pub use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
-pub use jobs::Answer;
-pub use messages::{Action, Input, Obituary, Seen, Start};
-pub use rollouts::Counted;
-use rollouts::{Rollouts, Trial};
-pub use servers::Server;
-use slow::stand_ins_make_room;
+pub use job_servers::JobServerState;
+pub use lost_jobs::JobReply;
+pub use rollouts::CanaryCounts;
+use rollouts::{Canary, RolloutState};
+use slow_start::stand_ins_make_room;
+use starts::SpawnFailures;
 pub use views::{FunctionView, WorkerView};
-use workers::Refused;
 
 /// Which workers are alike: those for all functions, or those for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(super) enum GroupKey {
     All,
     Only(String),
 }
 
 /// One worker as the manager sees it.
 #[derive(Debug)]
-pub(super) struct Worker {
-    pub key: Key,
+pub(super) struct WorkerRecord {
+    pub key: GroupKey,
     /// Name and hash of what it serves.
     pub functions: Vec<(String, String)>,
     /// In which order it loads them: places in `functions`.
     pub load_order: Vec<usize>,
-    pub life: Life,
-    pub stage: Stage,
+    pub state: WorkerState,
+    pub stage: StartStage,
     /// When it came to that stage.
     pub reached: Duration,
     /// How many places of `load_order` its start has come to.
@@ -78,7 +78,7 @@ pub(super) struct Worker {
     /// When it is too old.
     pub retires: Duration,
     /// How many jobs it has left.
-    pub runs: Runs,
+    pub runs: JobAllowance,
     /// When its page is to be looked at, where a job may be past its timeout then.
     pub look: Option<Duration>,
     /// Whether it takes more memory than it may.
@@ -90,10 +90,10 @@ pub(super) struct Worker {
     /// The jobs whose answers wait in it for room, by server.
     pub waiting: BTreeMap<usize, JobKey>,
     /// The new versions it tries, where it is a canary.
-    pub trial: Option<Trial>,
+    pub canary: Option<Canary>,
 }
 
-impl Worker {
+impl WorkerRecord {
     /// The names of what it serves.
     pub fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
@@ -103,16 +103,16 @@ impl Worker {
     pub fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retires && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.runs {
-            Runs::Many if self.outgrown => Some("max_memory"),
-            Runs::Many => old.then_some("max_worker_lifetime"),
-            Runs::Few | Runs::None => Some("max_runs_per_worker"),
+            JobAllowance::Many if self.outgrown => Some("max_memory"),
+            JobAllowance::Many => old.then_some("max_worker_lifetime"),
+            JobAllowance::Few | JobAllowance::None => Some("max_runs_per_worker"),
         }
     }
 }
 
 /// How far a worker's start has come, as it says itself. Functions are counted as in its orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum StartStage {
     /// It has said nothing yet.
     Begins,
     /// It loads a function's library.
@@ -124,7 +124,7 @@ pub(super) enum Stage {
 }
 
 #[derive(Debug, PartialEq)]
-enum Phase {
+enum ManagerPhase {
     /// The first scan, its probes and the look-ups are under way.
     Starting,
     Running,
@@ -140,10 +140,10 @@ enum Phase {
 pub struct Core {
     config: Config,
     random: fastrand::Rng,
-    phase: Phase,
+    phase: ManagerPhase,
     started: Duration,
     /// Until then everybody was heard of whom something was due: as of this moment deadlines of children are judged.
-    heard: Duration,
+    read: Duration,
     /// When the first scan or the latest probe came to its end.
     read_at: Duration,
     /// When it was planned for the first time.
@@ -153,10 +153,10 @@ pub struct Core {
     announced: bool,
     catalog: Catalog,
     plan: Plan,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: BTreeMap<WorkerId, WorkerRecord>,
     next_worker: u64,
     functions_failing: BTreeMap<String, Backoff>,
-    groups_failing: BTreeMap<Key, Backoff>,
+    groups_failing: BTreeMap<GroupKey, Backoff>,
     last_failure: Option<String>,
     /// What was last said of a failing function.
     failures: BTreeMap<String, String>,
@@ -171,15 +171,15 @@ pub struct Core {
     /// Where starts are to be spread: when the next one is due.
     spawn_after: Duration,
     /// Groups for which the system refused a process.
-    refused: BTreeMap<Key, Refused>,
-    servers: Vec<Server>,
+    refused: BTreeMap<GroupKey, SpawnFailures>,
+    servers: Vec<JobServerState>,
     /// Functions without a library that were warned of.
     warned: BTreeSet<String>,
     /// A scan was asked for and has not come back: a library may have come meanwhile.
     scanning: bool,
-    rollouts: Rollouts,
+    rollouts: RolloutState,
     /// Workers that jobs have cost.
-    deaths: Deaths,
+    deaths: DeathCounts,
     /// Which versions jobs have killed.
     lethal: LethalJobs,
     /// Functions of workers that were said to take more than max_memory from their start.
@@ -192,15 +192,15 @@ pub struct Core {
 impl Core {
     /// The state at the start, and what is to be done first.
     pub fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
-        let servers: Vec<Server> = config.hosts.iter().map(Server::new).collect();
+        let servers: Vec<JobServerState> = config.hosts.iter().map(JobServerState::new).collect();
         let mut actions = vec![Action::Scan];
         actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, s)| s.look_up(n)));
         let core = Self {
             config,
             random: fastrand::Rng::with_seed(seed),
-            phase: Phase::Starting,
+            phase: ManagerPhase::Starting,
             started: now,
-            heard: now,
+            read: now,
             read_at: now,
             planned_at: now,
             start_extended_to: Duration::ZERO,
@@ -222,8 +222,8 @@ impl Core {
             servers,
             warned: BTreeSet::new(),
             scanning: true,
-            rollouts: Rollouts::default(),
-            deaths: Deaths::default(),
+            rollouts: RolloutState::default(),
+            deaths: DeathCounts::default(),
             lethal: LethalJobs::default(),
             heavy: BTreeSet::new(),
             look_at: None,
@@ -246,8 +246,8 @@ impl Core {
             Input::Spawned { worker, pid } => self.spawned(worker, pid, now),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
             Input::LibraryLost { worker, function } => self.library_lost(worker, &function, now),
-            Input::Said { worker, word } => self.said(worker, word, now),
-            Input::Ended { worker, obituary } => self.ended(worker, &obituary, now),
+            Input::Said { worker, message } => self.said(worker, message, now),
+            Input::Ended { worker, exit_report } => self.ended(worker, &exit_report, now),
             Input::Stop { by } => self.stop(by, now),
             Input::Rescan => self.rescan(),
             Input::Changed => self.changed(),
@@ -256,7 +256,7 @@ impl Core {
             Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Reload(config) => self.reload(*config, now),
-            Input::Timer { heard } => self.heard = self.heard.max(heard),
+            Input::Timer { read } => self.read = self.read.max(read),
         }
         self.complete_start(now);
         self.tick(now);
@@ -275,11 +275,11 @@ impl Core {
     /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
     /// then is dealt with as far as it can be, and waits for something else to happen.
     pub fn next_due(&self, now: Duration) -> Option<Duration> {
-        if !matches!(self.phase, Phase::Starting | Phase::Running) {
-            let lives = self.workers.values().filter_map(|worker| worker.life.deadline());
+        if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
+            let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
             return lives.chain(self.look_due()).min();
         }
-        let retires = self.workers.values().filter(|w| w.life.is_serving()).map(|worker| worker.retires);
+        let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retires);
         let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
         let all = all.chain(self.look_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // A deadline that has come is not over before its worker was heard, nor a look before it was taken, nor are starts
@@ -300,7 +300,7 @@ impl Core {
         self.do_next(Action::Scan);
     }
 
-    fn scanned(&mut self, scan: Scan, now: Duration) {
+    fn scanned(&mut self, scan: ScanResult, now: Duration) {
         self.scanning = false;
         if !self.catalog.was_scanned() {
             self.read_at = now;
@@ -319,7 +319,13 @@ impl Core {
         self.warn_of_missing();
     }
 
-    fn probed(&mut self, function: &str, identity: &Identity, result: Result<Version, Failure>, now: Duration) {
+    fn probed(
+        &mut self,
+        function: &str,
+        identity: &FileIdentity,
+        result: Result<CheckedVersion, ProbeFailure>,
+        now: Duration,
+    ) {
         self.read_at = now;
         if result.is_ok() && !self.catalog.knows(function) {
             // Removed while it was probed: what the store took in is nobody's.
@@ -343,7 +349,7 @@ impl Core {
 
     /// Plans anew once everything is known; each of its warnings is told once for as long as it holds.
     fn replan(&mut self, now: Duration) {
-        if self.phase == Phase::Starting {
+        if self.phase == ManagerPhase::Starting {
             // When everything is known, or the time is up: see `complete_start`.
             return;
         }
@@ -357,7 +363,7 @@ impl Core {
     /// Warns of sections without a library, once for as long as one is missing. A file that is there and not (yet) served
     /// has lines of its own.
     fn warn_of_missing(&mut self) {
-        if self.scanning || self.phase == Phase::Starting {
+        if self.scanning || self.phase == ManagerPhase::Starting {
             return;
         }
         let missing: Vec<_> = self.plan.missing.iter().filter(|one| !self.catalog.holds(&one.function)).collect();
@@ -373,7 +379,7 @@ impl Core {
     }
 
     fn changed(&mut self) {
-        if matches!(self.phase, Phase::Starting | Phase::Running) && self.config.auto_update {
+        if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) && self.config.auto_update {
             self.scan();
         }
     }
@@ -392,7 +398,7 @@ impl Core {
     }
 
     /// Serves an earlier version: no canary, since it was good before.
-    fn roll_back(&mut self, function: &str, version: Version, now: Duration) {
+    fn roll_back(&mut self, function: &str, version: CheckedVersion, now: Duration) {
         let from = self.catalog.content(function).unwrap_or_default();
         let hash = version.hash.clone();
         self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
@@ -407,14 +413,14 @@ impl Core {
     fn stop(&mut self, by: &'static str, now: Duration) {
         let wait = self.config.graceful_shutdown_wait_time;
         match &mut self.phase {
-            Phase::Starting | Phase::Running => {
+            ManagerPhase::Starting | ManagerPhase::Running => {
                 let deadline = now.saturating_add(wait);
-                self.phase = Phase::Draining { since: now, deadline, signals: 1 };
+                self.phase = ManagerPhase::Draining { since: now, deadline, signals: 1 };
                 let workers = self.workers.len();
                 self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait) });
                 self.stop_all(deadline, now);
             }
-            Phase::Draining { signals, deadline, .. } => {
+            ManagerPhase::Draining { signals, deadline, .. } => {
                 *signals += 1;
                 let (count, left) = (*signals, deadline.saturating_sub(now));
                 if count < SIGNALS_THAT_KILL {
@@ -427,14 +433,14 @@ impl Core {
                     self.stop_all(now, now);
                 }
             }
-            Phase::Finished => {}
+            ManagerPhase::Finished => {}
         }
     }
 
     /// The one dismissal that cuts jobs, at its deadline.
     fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.happens(id, Happening::Dismiss(Why::Stop, Some(deadline)), now));
+        all.into_iter().for_each(|id| self.happens(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
     }
 
     /// Whose time is up.
@@ -442,27 +448,27 @@ impl Core {
         if self.look_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
-        if matches!(self.phase, Phase::Starting | Phase::Running) {
+        if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             self.catalog.retries(now).into_iter().for_each(|candidate| self.do_next(Action::ProbeAgain(candidate)));
         }
-        let due = self.workers.iter().filter(|(_, worker)| worker.life.deadline().is_some_and(|at| self.heard >= at));
+        let due = self.workers.iter().filter(|(_, worker)| worker.state.deadline().is_some_and(|at| self.read >= at));
         let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|id| self.happens(id, Happening::Tick, now));
+        due.into_iter().for_each(|id| self.happens(id, Trigger::Tick, now));
     }
 
     /// What differs from the plan.
     fn reconcile(&mut self, now: Duration) {
-        if self.phase != Phase::Running {
+        if self.phase != ManagerPhase::Running {
             return;
         }
         let planned = self.plan.groups.iter().map(group_key);
-        let keys: BTreeSet<Key> = planned.chain(self.workers.values().map(|worker| worker.key.clone())).collect();
+        let keys: BTreeSet<GroupKey> = planned.chain(self.workers.values().map(|worker| worker.key.clone())).collect();
         for key in keys {
             self.reconcile_group(&key, now);
         }
     }
 
-    fn reconcile_group(&mut self, key: &Key, now: Duration) {
+    fn reconcile_group(&mut self, key: &GroupKey, now: Duration) {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
         let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
@@ -470,48 +476,49 @@ impl Core {
         let slow = self.slow_functions(key, &wanted);
         wanted.retain(|name| !slow.contains(name));
         // Whoever is at a slow start is counted upon when it is over, and not before.
-        let counts = |worker: &Worker| worker.trial.is_some() || !self.is_slow(worker) || slow.is_empty();
+        let counts = |worker: &WorkerRecord| worker.canary.is_some() || !self.is_slow(worker) || slow.is_empty();
         let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key && counts(worker));
-        let of_group: Vec<(WorkerId, &Worker)> = of_group.map(|(id, worker)| (*id, worker)).collect();
+        let of_group: Vec<(WorkerId, &WorkerRecord)> = of_group.map(|(id, worker)| (*id, worker)).collect();
         let make_room = stand_ins_make_room(&of_group, &slow, count);
-        let is_fresh =
-            |worker: &Worker| self.is_fresh(worker, &wanted, &all, now) && !(make_room && worker.stands_in(&slow));
-        let of_group: Vec<(WorkerId, &Worker, bool)> =
+        let is_fresh = |worker: &WorkerRecord| {
+            self.is_fresh(worker, &wanted, &all, now) && !(make_room && worker.stands_in(&slow))
+        };
+        let of_group: Vec<(WorkerId, &WorkerRecord, bool)> =
             of_group.into_iter().map(|(id, worker)| (id, worker, is_fresh(worker))).collect();
         let old = of_group.iter().filter(|(_, _, fresh)| !fresh).map(|(id, worker, _)| (*id, *worker));
         let kept = self.kept(key, &wanted, old.collect());
-        let members: Vec<Member> = of_group
+        let workers: Vec<GroupWorker> = of_group
             .into_iter()
             .map(|(id, worker, fresh)| {
                 let kept = kept.contains(&id);
-                Member { id, life: worker.life, fresh, runs: worker.runs, canary: worker.trial.is_some(), kept }
+                GroupWorker { id, state: worker.state, fresh, runs: worker.runs, canary: worker.canary.is_some(), kept }
             })
             .collect();
         let mut room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
-        if !slow.is_empty() && !members.iter().any(Member::may_go) {
+        if !slow.is_empty() && !workers.iter().any(GroupWorker::may_go) {
             // Nobody can be replaced by one that does without what is slow: only places that are free are filled.
-            let live = members.iter().filter(|member| member.is_of_plan()).count();
+            let live = workers.iter().filter(|worker| worker.is_of_plan()).count();
             room = room.min(count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX)));
         }
         let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
         // Where there is no such group, a canary may have one all the same.
         let surge = surges.min().unwrap_or(1);
-        let decision = decide(&members, Want { count, surge, room });
-        for (id, why) in decision.dismiss {
-            self.happens(id, Happening::Dismiss(why, None), now);
+        let decision = decide(&workers, GroupTarget { count, surge, room });
+        for (id, reason) in decision.dismiss {
+            self.happens(id, Trigger::Dismiss(reason, None), now);
         }
         for id in decision.admit.into_iter().filter(|id| self.may_admit(*id)).collect::<Vec<_>>() {
-            self.happens(id, Happening::Admit, now);
+            self.happens(id, Trigger::Admit, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
     }
 
     /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs
     /// off, or is isolated, may go on being served where it works.
-    fn is_fresh(&self, worker: &Worker, wanted: &[String], all: &[String], now: Duration) -> bool {
+    fn is_fresh(&self, worker: &WorkerRecord, wanted: &[String], all: &[String], now: Duration) -> bool {
         let current = |name: &str, hash: &str| self.catalog.version(name).is_some_and(|version| version.hash == hash);
         let has = |wanted: &String| worker.functions.iter().any(|(name, hash)| name == wanted && current(name, hash));
-        let bears = worker.key == Key::All && worker.life.is_loaded();
+        let bears = worker.key == GroupKey::All && worker.state.is_loaded();
         let isolated = |name: &str, hash: &str| bears && self.is_isolated(name, hash);
         let known =
             |(name, hash): &(String, String)| current(name, hash) && (all.contains(name) || isolated(name, hash));
@@ -520,10 +527,10 @@ impl Core {
 
     /// Whether the last worker has gone, and with it the manager's work.
     fn finish(&mut self, now: Duration) {
-        if let Phase::Draining { since, .. } = self.phase
+        if let ManagerPhase::Draining { since, .. } = self.phase
             && self.workers.is_empty()
         {
-            self.phase = Phase::Finished;
+            self.phase = ManagerPhase::Finished;
             self.tell(Event::Stopped { seconds: seconds(now.saturating_sub(since)) });
             self.do_next(Action::Finish);
         }
@@ -533,9 +540,9 @@ impl Core {
 /// As in GearmanManager: who presses Ctrl-C five times means it.
 const SIGNALS_THAT_KILL: u32 = 5;
 
-fn group_key(group: &crate::plan::Group) -> Key {
+fn group_key(group: &crate::plan::Group) -> GroupKey {
     match group.functions.as_slice() {
-        [only] if group.dedicated => Key::Only(only.clone()),
-        _ => Key::All,
+        [only] if group.dedicated => GroupKey::Only(only.clone()),
+        _ => GroupKey::All,
     }
 }

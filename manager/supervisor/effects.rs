@@ -3,8 +3,8 @@
 //! Everything runs on the manager's one thread. No call waits for a child: orders are sent without waiting, children
 //! are read when they have spoken, a bounded amount at a time, and what a dead one left to read when it was reaped.
 
+mod child_reader;
 mod children;
-mod hearing;
 mod lookups;
 mod probes;
 mod reload;
@@ -23,35 +23,35 @@ use tokio::sync::mpsc;
 use super::core::{Action, Input};
 use super::event::Event;
 use super::guardian::Guardian;
-use super::hand_back::HandBacks;
 use super::reconcile::WorkerId;
+use super::requeue::Requeues;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
-use crate::gearman::admin::Version;
+use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
-use crate::plugins::marks::Marks;
-use crate::plugins::scan::{self, Scan};
+use crate::plugins::rejected_versions::Marks;
+use crate::plugins::scan::{self, ScanResult};
 use crate::plugins::store::Store;
-use crate::plugins::watch::{Notices, Watch};
+use crate::plugins::watcher::{LibraryWatcher, WatchEvents};
+use crate::system::child_poller::{ChildId, ChildPoller};
 use crate::system::clock;
 use crate::system::deny_list::{DenyList, Name};
-use crate::system::ears::{ChildId, Ears};
 use crate::system::errors::reason;
 use crate::system::limits::explained;
 use crate::system::spawn::Program;
-use children::{Child, Copies};
-use hearing::Hearing;
+use child_reader::ChildReader;
+use children::{ManagedChild, SocketCopies};
 use probes::Probes;
 pub use reload::log_target;
 use versions::Known;
-use workers::Past;
+use workers::RetiredCounts;
 
 /// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
 const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum After {
+pub enum LoopAction {
     /// Go on.
     Nothing,
     /// Tell whoever started the manager that it serves.
@@ -67,13 +67,13 @@ pub struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
     pub(super) feed: Feed,
-    pub(super) ears: Ears,
+    pub(super) poller: ChildPoller,
     program: Program,
     store: Store,
     marks: Marks,
     known: Known,
     /// `None` where the system gives no watcher: then the slow re-scan is all there is.
-    watch: Option<(Arc<Mutex<Watch>>, Notices)>,
+    watch: Option<(Arc<Mutex<LibraryWatcher>>, WatchEvents)>,
     scanning: bool,
     scan_again: bool,
     /// When a scan is tried again that could not be made or not see everything.
@@ -83,33 +83,33 @@ pub struct Effects {
     /// Watch failures that were told.
     unwatched: Vec<String>,
     host: String,
-    children: BTreeMap<ChildId, Child>,
+    children: BTreeMap<ChildId, ManagedChild>,
     pids: BTreeMap<i32, ChildId>,
     workers: BTreeMap<WorkerId, ChildId>,
     next_child: u64,
-    hearing: Hearing,
+    child_reader: ChildReader,
     /// Children may have ended and not been taken in yet.
     reaping: bool,
     probes: Probes,
     guardian: Guardian,
-    hand_backs: HandBacks,
+    requeues: Requeues,
     /// Jobs that no worker may run again.
     denied: DenyList,
     /// Connections of workers that are gone and not yet decided about.
-    orphaned: BTreeMap<WorkerId, Copies>,
+    orphaned: BTreeMap<WorkerId, SocketCopies>,
     /// Counters of workers that are gone, by function.
-    past: BTreeMap<String, Past>,
+    past: BTreeMap<String, RetiredCounts>,
     /// Processes that were not ours and became so when their parents ended.
     adopted: u64,
     buffer: Vec<u8>,
     /// What effects have to tell the core, in order.
     inputs: VecDeque<Input>,
     /// Where what is found out beside the loop comes in.
-    results: mpsc::UnboundedSender<Found>,
+    results: mpsc::UnboundedSender<BackgroundResult>,
 }
 
 /// What effects need from outside.
-pub struct Tools {
+pub struct EffectResources {
     /// The configuration, paths made absolute.
     pub config: Config,
     /// The open log.
@@ -125,21 +125,21 @@ pub struct Tools {
 }
 
 /// What was found out beside the loop.
-pub enum Found {
+pub enum BackgroundResult {
     /// What is in the worker directories.
-    Files(Scanned),
+    Files(FinishedScan),
     /// What a job server is.
     Version {
         /// Which server.
         server: usize,
         /// Its version, where it tells.
-        version: Option<Version>,
+        version: Option<ServerVersion>,
     },
 }
 
 /// A scan that is over.
-pub struct Scanned {
-    scan: Scan,
+pub struct FinishedScan {
+    scan: ScanResult,
     unwatched: Vec<String>,
 }
 
@@ -148,17 +148,17 @@ impl Effects {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn new(tools: Tools, results: mpsc::UnboundedSender<Found>) -> std::io::Result<Self> {
+    pub fn new(resources: EffectResources, results: mpsc::UnboundedSender<BackgroundResult>) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-        let guardian = Guardian::new(tools.config.graceful_shutdown_wait_time)?;
+        let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
-            config: tools.config,
-            logger: tools.logger,
-            feed: tools.feed,
-            ears: Ears::new()?,
-            program: tools.program,
-            store: tools.store,
-            marks: tools.marks,
+            config: resources.config,
+            logger: resources.logger,
+            feed: resources.feed,
+            poller: ChildPoller::new()?,
+            program: resources.program,
+            store: resources.store,
+            marks: resources.marks,
             known: Known::default(),
             watch: None,
             scanning: false,
@@ -171,11 +171,11 @@ impl Effects {
             pids: BTreeMap::new(),
             workers: BTreeMap::new(),
             next_child: 0,
-            hearing: Hearing::default(),
+            child_reader: ChildReader::default(),
             reaping: false,
             probes: Probes::default(),
             guardian,
-            hand_backs: HandBacks::default(),
+            requeues: Requeues::default(),
             denied: DenyList::new()?,
             orphaned: BTreeMap::new(),
             past: BTreeMap::new(),
@@ -187,7 +187,7 @@ impl Effects {
     }
 
     /// Does what was decided.
-    pub fn perform(&mut self, action: Action) -> After {
+    pub fn perform(&mut self, action: Action) -> LoopAction {
         match action {
             Action::Scan => self.scan(),
             Action::Probe(candidate) => self.probe(candidate),
@@ -195,11 +195,11 @@ impl Effects {
             Action::Resolve { server, host } => self.look_up(server, &host),
             Action::AskVersion { server, addresses } => self.ask_version(server, addresses),
             Action::Start(start) => self.start(&start),
-            Action::Connect(id) => self.order(id, &crate::worker::orders::Order::Connect),
-            Action::Go(id) => self.order(id, &crate::worker::orders::Order::Go),
-            Action::Leave(id) => self.order(id, &crate::worker::orders::Order::Leave),
+            Action::Connect(id) => self.command(id, &crate::worker::messages::Command::Connect),
+            Action::Go(id) => self.command(id, &crate::worker::messages::Command::Go),
+            Action::Leave(id) => self.command(id, &crate::worker::messages::Command::Leave),
             Action::Addresses(id, server, addresses) => {
-                self.order(id, &crate::worker::orders::Order::Addresses { server, addresses });
+                self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });
             }
             Action::Terminate(id) => self.terminate_worker(id),
             Action::Kill(id) => self.kill_worker(id),
@@ -218,11 +218,11 @@ impl Effects {
             | Action::Pin { .. }) => {
                 self.remember(action);
             }
-            Action::Announce(note) => return After::Announce(note),
-            Action::Fail(code, text) => return After::Fail(code, text),
-            Action::Finish => return After::Finish,
+            Action::Announce(note) => return LoopAction::Announce(note),
+            Action::Fail(code, text) => return LoopAction::Fail(code, text),
+            Action::Finish => return LoopAction::Finish,
         }
-        After::Nothing
+        LoopAction::Nothing
     }
 
     /// The next thing the core has to hear.
@@ -253,14 +253,14 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub fn next_due(&self) -> Option<Duration> {
-        let deadlines = self.children.values().filter_map(Child::deadline);
+        let deadlines = self.children.values().filter_map(ManagedChild::deadline);
         deadlines.chain(self.scan_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
     /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
     /// could not be done.
     pub fn tick(&mut self, now: Duration) {
-        let is_late = |child: &Child| child.deadline().is_some_and(|at| now >= at);
+        let is_late = |child: &ManagedChild| child.deadline().is_some_and(|at| now >= at);
         let late: Vec<ChildId> = self.children.iter().filter(|(_, child)| is_late(child)).map(|(id, _)| *id).collect();
         for id in late {
             self.catch_up(id);
@@ -281,7 +281,7 @@ impl Effects {
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.guardian.finish();
-        self.hand_backs.finish().await;
+        self.requeues.finish().await;
         self.logger
     }
 
@@ -289,10 +289,10 @@ impl Effects {
     pub fn provide_guardian(&mut self) {
         if let Err(error) = self.guardian.start(&self.program, clock::now()) {
             self.trouble(format!(
-                "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
-                 a crash of the manager)",
-                explained(error)
-            ));
+"no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
+ a crash of the manager)",
+explained(error)
+));
         }
     }
 
@@ -301,7 +301,7 @@ impl Effects {
         if !self.config.auto_update {
             return;
         }
-        match Watch::new() {
+        match LibraryWatcher::new() {
             Ok((watch, notices)) => self.watch = Some((Arc::new(Mutex::new(watch)), notices)),
             Err(error) => self.trouble(format!(
                 "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
@@ -313,7 +313,7 @@ impl Effects {
     }
 
     /// Where the watcher's notices come out.
-    pub fn notices(&self) -> Option<Notices> {
+    pub fn notices(&self) -> Option<WatchEvents> {
         self.watch.as_ref().map(|(_, notices)| notices.clone())
     }
 
@@ -328,11 +328,13 @@ impl Effects {
         let watch = self.watch.as_ref().map(|(watch, _)| Arc::clone(watch));
         let beside = self.probes.beside();
         let look = move || {
-            let follow =
-                |watch: &Arc<Mutex<Watch>>| watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs, &beside);
+            let follow = |watch: &Arc<Mutex<LibraryWatcher>>| {
+                watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs, &beside)
+            };
             let unwatched = watch.as_ref().map(follow).unwrap_or_default();
             // The receiver is gone only when the manager ends.
-            let _ = results.send(Found::Files(Scanned { scan: scan::scan_with(&dirs, &beside), unwatched }));
+            let _ = results
+                .send(BackgroundResult::Files(FinishedScan { scan: scan::scan_with(&dirs, &beside), unwatched }));
         };
         if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
             self.scanning = false;
@@ -350,15 +352,15 @@ impl Effects {
     }
 
     /// Takes in what was found out beside the loop.
-    pub fn found(&mut self, found: Found) -> Input {
+    pub fn found(&mut self, found: BackgroundResult) -> Input {
         match found {
-            Found::Files(scanned) => self.scanned(scanned),
-            Found::Version { server, version } => Input::Version { server, version },
+            BackgroundResult::Files(scanned) => self.scanned(scanned),
+            BackgroundResult::Version { server, version } => Input::Version { server, version },
         }
     }
 
     /// Takes in a scan; starts the next one where something changed meanwhile.
-    fn scanned(&mut self, scanned: Scanned) -> Input {
+    fn scanned(&mut self, scanned: FinishedScan) -> Input {
         let news: Vec<String> =
             scanned.unwatched.iter().filter(|text| !self.unwatched.contains(text)).cloned().collect();
         news.into_iter().for_each(|text| self.trouble(text));
@@ -379,7 +381,7 @@ impl Effects {
     }
 
     /// Ends the manager's copy of a connection that its worker has given up.
-    fn hand_back(&mut self, copy: OwnedFd) {
-        self.hand_backs.end(copy, Vec::new());
+    fn requeue(&mut self, copy: OwnedFd) {
+        self.requeues.end(copy, Vec::new());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::life::Why;
+use super::worker_state::ExitReason;
 use crate::logging::Level;
 
 pub use death::{Death, DeathAt};
@@ -283,7 +283,7 @@ pub enum Event {
         #[serde(skip)]
         pid: i32,
         /// Why.
-        why: Why,
+        reason: ExitReason,
         /// The key of the configuration whose limit it has come to, where that is why it was replaced.
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<&'static str>,
@@ -321,7 +321,7 @@ pub enum Event {
         #[serde(skip)]
         pid: i32,
         /// Why.
-        why: Why,
+        reason: ExitReason,
     },
     /// A function waits before it is tried again.
     BackingOff {
@@ -399,7 +399,7 @@ impl Event {
             Self::ServerMute { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
-            Self::WorkerKilled { why: Why::Replaced | Why::Surplus, .. } => Level::Proc,
+            Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
@@ -437,7 +437,7 @@ pub fn seconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::control::EventLine;
-    use crate::supervisor::fate::Fate;
+    use crate::supervisor::job_disposition::JobDisposition;
 
     fn death(at: DeathAt) -> Event {
         Event::WorkerDied(Death {
@@ -462,7 +462,7 @@ mod tests {
             seconds: 1.204,
             sending: false,
             timed_out: false,
-            fate: Fate::HandedBack,
+            disposition: JobDisposition::Requeued,
             deaths: Some(1),
             max_attempts: Some(3),
         };
@@ -476,12 +476,12 @@ mod tests {
     /// Through what carries them to followers, which has a pid and a text for every event.
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let left = Event::WorkerLeaving { pid: 3, why: Why::LeaveTimeout, limit: None };
+        let left = Event::WorkerLeaving { pid: 3, reason: ExitReason::LeaveTimeout, limit: None };
         let sentence = |text: &str| text.to_owned();
         let [function, handle, unique] = ["f", "H", "u"].map(sentence);
         let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
         for (event, own) in [
-            (left, r#""event":"worker_leaving","why":"leave_timeout""#),
+            (left, r#""event":"worker_leaving","reason":"leave_timeout""#),
             (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
             (
                 overdue,

@@ -15,11 +15,11 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, chdir, setsid};
 
-use crate::system::channel::{self, Channel, Received};
-use crate::system::child_table::{ChildList, ChildTable, Patience};
+use crate::system::channel::{self, Channel, ChannelRead};
+use crate::system::child_table::{ChildList, ChildTable, OrphanGrace};
 use crate::system::process::Process;
 use crate::system::spawn::{self, CHANNEL_FD, EXTRA_FD, Program, inherited};
-use crate::system::{clock, exit, limits, memory, reap, title};
+use crate::system::{clock, exit, limits, memory, proctitle, reap};
 
 /// The hidden argument that makes the program a guardian.
 pub const ROLE: &str = "--gm-native-guardian";
@@ -30,10 +30,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The manager's side: the guardian there is, and the children it is to know of.
 pub struct Guardian {
     table: ChildTable,
-    state: State,
+    state: GuardianState,
 }
 
-enum State {
+enum GuardianState {
     /// It sleeps at the other end of this.
     Running { pid: Pid, _channel: Channel },
     /// There is none: one is to be started then.
@@ -46,14 +46,14 @@ impl Guardian {
     /// # Errors
     /// The system's, out of descriptors or memory.
     pub fn new(grace: Duration) -> io::Result<Self> {
-        Ok(Self { table: ChildTable::new(grace)?, state: State::Missing { retry_at: Duration::ZERO } })
+        Ok(Self { table: ChildTable::new(grace)?, state: GuardianState::Missing { retry_at: Duration::ZERO } })
     }
 
     /// When [`Guardian::start`] is due.
     pub fn due(&self) -> Option<Duration> {
         match self.state {
-            State::Running { .. } => None,
-            State::Missing { retry_at } => Some(retry_at),
+            GuardianState::Running { .. } => None,
+            GuardianState::Missing { retry_at } => Some(retry_at),
         }
     }
 
@@ -65,32 +65,32 @@ impl Guardian {
         if self.due().is_none_or(|due| now < due) {
             return Ok(());
         }
-        self.state = State::Missing { retry_at: now.saturating_add(PAUSE) };
+        self.state = GuardianState::Missing { retry_at: now.saturating_add(PAUSE) };
         let (ours, theirs) = channel::pair()?;
         let nowhere = || std::fs::File::options().write(true).open("/dev/null").map(OwnedFd::from);
-        let child = spawn::Child {
+        let child = spawn::ChildCommand {
             role: ROLE,
             channel: theirs.into_fd(),
             extra: vec![self.table.share()?],
             output: (nowhere()?, nowhere()?),
             outlives_us: true,
         };
-        self.state = State::Running { pid: program.spawn(child)?, _channel: ours };
+        self.state = GuardianState::Running { pid: program.spawn(child)?, _channel: ours };
         Ok(())
     }
 
     /// Whether it was the guardian that has ended. Then another one is due.
     pub fn ended(&mut self, pid: i32, now: Duration) -> bool {
-        let ours = matches!(self.state, State::Running { pid: own, .. } if own.as_raw() == pid);
+        let ours = matches!(self.state, GuardianState::Running { pid: own, .. } if own.as_raw() == pid);
         if ours {
-            self.state = State::Missing { retry_at: now.saturating_add(PAUSE) };
+            self.state = GuardianState::Missing { retry_at: now.saturating_add(PAUSE) };
         }
         ours
     }
 
     /// A child was started.
-    pub fn guard(&mut self, pid: Pid, patience: Patience) {
-        self.table.add(pid.as_raw(), patience);
+    pub fn guard(&mut self, pid: Pid, grace: OrphanGrace) {
+        self.table.add(pid.as_raw(), grace);
     }
 
     /// A child was reaped.
@@ -106,7 +106,7 @@ impl Guardian {
     /// The manager ends, and has ended its children: nothing is left to guard. Whoever sees the manager's end sees no
     /// guardian any more.
     pub fn finish(&mut self) {
-        if let State::Running { pid, .. } = self.state {
+        if let GuardianState::Running { pid, .. } = self.state {
             reap::signal(pid, Signal::SIGKILL);
             // It sleeps, so that is at once; an error means that it was reaped.
             let _ = waitpid(pid, None);
@@ -130,8 +130,8 @@ pub fn main() -> ! {
 /// No signal but KILL ends it: what is sent to the manager's session or control group is not for it.
 fn prepare(table: &OwnedFd) -> io::Result<ChildList> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    title::set(&format!("gm-native: guardian of manager {}", nix::unistd::getppid()));
-    title::set_short("gm-guardian");
+    proctitle::set(&format!("gm-native: guardian of manager {}", nix::unistd::getppid()));
+    proctitle::set_short("gm-guardian");
     // It leads a group already, which forbids it; and it keeps no directory in use.
     let _ = setsid();
     let _ = chdir("/");
@@ -142,10 +142,10 @@ fn prepare(table: &OwnedFd) -> io::Result<ChildList> {
 fn wait_for_end(channel: &Channel) {
     loop {
         match channel.try_receive(&mut [0; 1]) {
-            Ok(Received::Closed) => return,
+            Ok(ChannelRead::Closed) => return,
             // Nobody says anything here.
-            Ok(Received::Message(..)) | Err(_) => {}
-            Ok(Received::Nothing) => {
+            Ok(ChannelRead::Message(..)) | Err(_) => {}
+            Ok(ChannelRead::Nothing) => {
                 // An error leaves the next look to say what is the matter.
                 let _ = poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
             }
@@ -159,9 +159,9 @@ fn end(list: &ChildList) {
     let mut left = Vec::new();
     for child in list.children() {
         let Some(process) = Process::find(child.pid, child.started) else { continue };
-        match child.patience {
-            Patience::None => process.kill(),
-            Patience::Grace => left.push(process),
+        match child.grace {
+            OrphanGrace::None => process.kill(),
+            OrphanGrace::Grace => left.push(process),
         }
     }
     loop {

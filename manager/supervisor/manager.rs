@@ -1,8 +1,8 @@
 //! The loop itself: one thread, one runtime, one place where anything happens.
 
-mod places;
+mod loop_input;
+mod owned_paths;
 mod reload;
-mod turn;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::core::{Core, Input};
-use super::effects::{After, Effects, Tools};
+use super::effects::{EffectResources, Effects, LoopAction};
 use super::event::Event;
-use crate::control::{Incoming, Reply, Request};
+use crate::control::{ControlRequest, PendingRequest, Reply};
 use crate::logging::{Logger, Reopened};
-use crate::plugins::watch::{Notice, Notices};
+use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
-use crate::system::daemonize::Announce;
+use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
-use crate::system::service::Service;
+use crate::system::service::ServiceManager;
 use crate::version;
-pub use places::Held;
-use places::{Control, Places};
-use reload::Reloads;
-pub use reload::Reread;
-use turn::{Caught, News, Signals, Sources};
+use loop_input::{LoopInput, LoopSources, ManagerSignal, ManagerSignals};
+pub use owned_paths::HeldPaths;
+use owned_paths::{ControlSocket, OwnedPaths};
+pub use reload::ConfigReader;
+use reload::ReloadSchedule;
 
 /// Requests of commands that wait for the loop.
 const REQUESTS: usize = 16;
@@ -33,43 +33,43 @@ const REQUESTS: usize = 16;
 const TURN: Duration = Duration::from_millis(10);
 
 /// What a manager is made of.
-pub struct Setup {
+pub struct ManagerSetup {
     /// Configuration, log, store, program.
-    pub tools: Tools,
+    pub resources: EffectResources,
     /// What the configuration's reader warned of.
     pub warnings: Vec<String>,
     /// Whoever started it.
-    pub announce: Announce,
+    pub announce: StartReport,
     /// The service manager, if one is to be told.
-    pub service: Service,
+    pub service: ServiceManager,
     /// What it is called.
     pub instance: String,
     /// What it holds already.
-    pub held: Held,
+    pub held: HeldPaths,
     /// Where commands find it.
     pub control: PathBuf,
     /// Whether a terminal's hang-up is a stop.
     pub foreground: bool,
     /// Reads the configuration again.
-    pub reread: Reread,
+    pub reread: ConfigReader,
 }
 
 /// A manager at work.
 pub struct Manager {
     core: Core,
     effects: Effects,
-    announce: Option<Announce>,
-    service: Service,
+    announce: Option<StartReport>,
+    service: ServiceManager,
     instance: String,
     foreground: bool,
     /// When the core wants to be woken, as of the last time it was asked something. Not worked out anew at each turn: a
     /// moment that has just passed would be taken for one that was dealt with.
     due: Option<Duration>,
     rescan: Option<Duration>,
-    reloads: Reloads,
-    places: Places,
+    reloads: ReloadSchedule,
+    places: OwnedPaths,
     /// Where changes of the worker directories come in.
-    notices: Option<Notices>,
+    notices: Option<WatchEvents>,
     /// When what is being written is looked at.
     settle: Option<Duration>,
     end: Option<u8>,
@@ -77,31 +77,33 @@ pub struct Manager {
 
 impl Manager {
     /// Runs to the end; returns the exit code. To be called inside the runtime and a `LocalSet`, on the main thread.
-    pub async fn run(setup: Setup) -> u8 {
+    pub async fn run(setup: ManagerSetup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let Setup { mut tools, warnings, announce, service, instance, held, control, foreground, reread } = setup;
-        let opened = Control::open(control, tools.feed.clone(), sender).and_then(|control| {
-            let signals = Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
-            Ok((Places::new(held, control), signals))
+        let ManagerSetup { mut resources, warnings, announce, service, instance, held, control, foreground, reread } =
+            setup;
+        let opened = ControlSocket::open(control, resources.feed.clone(), sender).and_then(|control| {
+            let signals =
+                ManagerSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
+            Ok((OwnedPaths::new(held, control), signals))
         });
         let (places, signals) = match opened {
             Ok(both) => both,
-            Err(error) => return give_up(&mut tools.logger, announce, 1, &error),
+            Err(error) => return give_up(&mut resources.logger, announce, 1, &error),
         };
-        let config = tools.config.clone();
-        let mut effects = match Effects::new(tools, results) {
+        let config = resources.config.clone();
+        let mut effects = match Effects::new(resources, results) {
             Ok(effects) => effects,
             Err(error) => {
                 announce.failed(1, &format!("gm-native cannot start: {}", reason(&error)));
                 return 1;
             }
         };
-        let mut sources = Sources { signals, found, requests };
+        let mut sources = LoopSources { signals, found, requests };
         effects.provide_guardian();
         effects.watch();
         let notices = effects.notices();
-        let reloads = Reloads::new(reread);
+        let reloads = ReloadSchedule::new(reread);
         let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
@@ -125,13 +127,13 @@ impl Manager {
         manager.rest();
         while manager.end.is_none() {
             let due = manager.next_due();
-            let news = sources.next(&mut manager.effects.ears, manager.notices.as_ref(), due).await;
+            let news = sources.next(&mut manager.effects.poller, manager.notices.as_ref(), due).await;
             manager.take(news);
             // A real one: else the runtime would look for signals and timers only when there is nothing left to do.
             yield_now().await;
         }
         let code = manager.end.unwrap_or_default();
-        let Places { held, control, .. } = manager.places;
+        let OwnedPaths { held, control, .. } = manager.places;
         let mut logger = manager.effects.finish().await;
         control.close().await;
         logger.retry();
@@ -158,7 +160,7 @@ impl Manager {
     }
 
     /// One turn. What is short and rare comes first; what children say takes a bounded time.
-    fn take(&mut self, news: News) {
+    fn take(&mut self, news: LoopInput) {
         news.caught.into_iter().for_each(|caught| self.caught(caught));
         if self.effects.is_reaping() {
             self.reap();
@@ -173,14 +175,14 @@ impl Manager {
         }
         match news.notice {
             // What is complete is looked at now; what is being written, when it has been quiet for a while.
-            Some(Notice::Complete) => self.changed(),
-            Some(Notice::Writing) => {
+            Some(WatchEvent::Complete) => self.changed(),
+            Some(WatchEvent::Writing) => {
                 self.settle = Some(clock::now().saturating_add(self.effects.config.settle_time));
             }
             None => {}
         }
         self.rest();
-        self.hear();
+        self.poll();
     }
 
     /// Whatever its time has come for.
@@ -214,7 +216,7 @@ impl Manager {
         self.effects.reap_those(&canaries);
         self.effects.reap_those(&self.core.to_look_at(now));
         self.rest();
-        self.input(Input::Timer { heard: now });
+        self.input(Input::Timer { read: now });
         for counted in self.effects.count(self.core.canaries()) {
             self.input(Input::Counted(counted));
         }
@@ -232,13 +234,13 @@ impl Manager {
     }
 
     /// Takes in what children say, for a bounded time: one after the other has its turn.
-    fn hear(&mut self) {
+    fn poll(&mut self) {
         let until = clock::now().saturating_add(TURN);
         self.effects.listen_again(clock::now());
         self.effects.hear_the_dead();
-        while let Some(heard) = self.effects.hear() {
+        while let Some(read) = self.effects.poll() {
             self.rest();
-            self.effects.heard(&heard, clock::now());
+            self.effects.read(&read, clock::now());
             if clock::now() >= until {
                 break;
             }
@@ -280,8 +282,8 @@ impl Manager {
 
     fn perform(&mut self, action: super::core::Action) {
         match self.effects.perform(action) {
-            After::Nothing => {}
-            After::Announce(note) => {
+            LoopAction::Nothing => {}
+            LoopAction::Announce(note) => {
                 if let Some(announce) = self.announce.take()
                     && let Err(error) = announce.ready(note.as_deref())
                 {
@@ -291,13 +293,13 @@ impl Manager {
                     self.service.ready();
                 }
             }
-            After::Fail(code, text) => {
+            LoopAction::Fail(code, text) => {
                 self.end = Some(code);
                 if let Some(announce) = self.announce.take() {
                     give_up(&mut self.effects.logger, announce, code, &text);
                 }
             }
-            After::Finish => self.end = Some(0),
+            LoopAction::Finish => self.end = Some(0),
         }
     }
 
@@ -306,15 +308,15 @@ impl Manager {
         self.input(Input::Changed);
     }
 
-    fn caught(&mut self, caught: Caught) {
+    fn caught(&mut self, caught: ManagerSignal) {
         match caught {
-            Caught::Child => self.effects.children_ended(),
-            Caught::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
-            Caught::Quit => self.input(Input::Stop { by: "SIGQUIT" }),
-            Caught::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
-            Caught::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
-            Caught::HangUp => self.hangs_up(),
-            Caught::User1 => self.reopen(),
+            ManagerSignal::Child => self.effects.children_ended(),
+            ManagerSignal::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
+            ManagerSignal::Quit => self.input(Input::Stop { by: "SIGQUIT" }),
+            ManagerSignal::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
+            ManagerSignal::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
+            ManagerSignal::HangUp => self.hangs_up(),
+            ManagerSignal::User1 => self.reopen(),
         }
     }
 
@@ -322,8 +324,8 @@ impl Manager {
         let text = match self.effects.logger.reopen() {
             Reopened::Anew => "SIGUSR1: the log was opened anew".into(),
             Reopened::Stays(what) => format!("SIGUSR1: there is no log to open anew, it is {what}"),
-            Reopened::Failed(why) => {
-                self.effects.trouble(format!("SIGUSR1: {why}"));
+            Reopened::Failed(reason) => {
+                self.effects.trouble(format!("SIGUSR1: {reason}"));
                 "SIGUSR1: the log could not be opened anew".into()
             }
         };
@@ -331,13 +333,13 @@ impl Manager {
         self.keep_places();
     }
 
-    fn answer(&mut self, incoming: Incoming) {
+    fn answer(&mut self, incoming: PendingRequest) {
         let reply = match incoming.request {
-            Request::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
-            Request::Versions => Reply::Versions(self.effects.versions(&self.core)),
-            Request::Retry { function } => self.retry(function),
-            Request::Rollback { function, hash } => self.roll_back(function, hash.as_deref()),
-            Request::Events { .. } => return,
+            ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
+            ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
+            ControlRequest::Retry { function } => self.retry(function),
+            ControlRequest::Rollback { function, hash } => self.roll_back(function, hash.as_deref()),
+            ControlRequest::Events { .. } => return,
         };
         // The client may be gone by now.
         let _ = incoming.reply.send(reply);
@@ -378,7 +380,7 @@ impl Manager {
 }
 
 /// Says in the log and to whoever started the manager why it does not start.
-fn give_up(logger: &mut Logger, announce: Announce, code: u8, text: &str) -> u8 {
+fn give_up(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
     logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));
     code

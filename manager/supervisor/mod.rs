@@ -4,21 +4,21 @@
 //! signals, children, timer, scans, control socket -> Input -> Core::handle -> Action -> Effects::perform
 //! ```
 
+pub mod backoff;
+pub mod canary;
 pub mod catalog;
+pub mod child_output;
 pub mod core;
 pub mod effects;
 pub mod event;
-pub mod fate;
+pub mod exit_cause;
 pub mod guardian;
-pub mod hand_back;
-pub mod judge;
-pub mod lethal;
-pub mod life;
+pub mod job_disposition;
+pub mod lethal_jobs;
 mod manager;
-pub mod output;
 pub mod reconcile;
+pub mod requeue;
 pub mod resolve;
-pub mod restart;
-pub mod rollout;
+pub mod worker_state;
 
-pub use manager::{Held, Manager, Reread, Setup};
+pub use manager::{ConfigReader, HeldPaths, Manager, ManagerSetup};

@@ -3,11 +3,11 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::system::channel::{Channel, MAX_MESSAGE, Received};
+use crate::system::channel::{Channel, ChannelRead, MAX_MESSAGE};
 use crate::system::errors::reason;
 use crate::system::exit;
 use crate::system::spawn::{CHANNEL_FD, inherited};
-use crate::worker::orders;
+use crate::worker::messages;
 
 /// The hidden argument that makes the program look a name up.
 pub const ROLE: &str = "--gm-native-resolve";
@@ -16,7 +16,7 @@ pub const ROLE: &str = "--gm-native-resolve";
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a look-up found: addresses, or a sentence.
-pub type Answer = Result<Vec<SocketAddr>, String>;
+pub type ResolveResult = Result<Vec<SocketAddr>, String>;
 
 /// The child: reads a host and a port, answers, ends.
 pub fn main() -> ! {
@@ -25,12 +25,12 @@ pub fn main() -> ! {
         exit::now(2);
     };
     let mut buffer = vec![0; MAX_MESSAGE];
-    let Ok(Received::Message(length, _)) = channel.receive(&mut buffer, DEADLINE) else { exit::now(1) };
-    let Ok((host, port)) = orders::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
-    let answer: Answer = match (host.as_str(), port).to_socket_addrs() {
+    let Ok(ChannelRead::Message(length, _)) = channel.receive(&mut buffer, DEADLINE) else { exit::now(1) };
+    let Ok((host, port)) = messages::decode::<(String, u16)>(&buffer[..length]) else { exit::now(1) };
+    let answer: ResolveResult = match (host.as_str(), port).to_socket_addrs() {
         Ok(addresses) => Ok(addresses.take(64).collect()),
         Err(error) => Err(format!("the name {host} cannot be looked up: {}", reason(&error))),
     };
-    let sent = channel.send(&orders::encode(&answer), DEADLINE);
+    let sent = channel.send(&messages::encode(&answer), DEADLINE);
     exit::now(i32::from(sent.is_err()));
 }

@@ -14,7 +14,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, sendmsg, shutdown, socketpair,
 };
 
-use super::ears::unread;
+use super::child_poller::unread;
 
 /// The longest message, in bytes. What is longer (a worker's orders) goes in a memfd.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -28,7 +28,7 @@ pub struct Channel(OwnedFd);
 
 /// What a look at the channel found.
 #[derive(Debug)]
-pub enum Received {
+pub enum ChannelRead {
     /// A message of this many bytes lies in the buffer; a descriptor may have come with it.
     Message(usize, Option<OwnedFd>),
     /// Nothing has been said yet.
@@ -127,11 +127,11 @@ impl Channel {
     ///
     /// # Errors
     /// `TimedOut` where none comes in time; as [`Channel::try_receive`] otherwise.
-    pub fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<Received> {
+    pub fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<ChannelRead> {
         let started = Instant::now();
         loop {
             match self.try_receive(buffer)? {
-                Received::Nothing => self.wait_for(PollFlags::POLLIN, started, patience)?,
+                ChannelRead::Nothing => self.wait_for(PollFlags::POLLIN, started, patience)?,
                 other => return Ok(other),
             }
         }
@@ -147,7 +147,7 @@ impl Channel {
     ///
     /// # Errors
     /// `InvalidData` for a message longer than the buffer; the system's otherwise.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<ChannelRead> {
         let got = loop {
             match receive_once(self.0.as_fd(), buffer) {
                 Err(Errno::EINTR) => {}
@@ -155,14 +155,14 @@ impl Channel {
             }
         };
         match got {
-            Err(Errno::EAGAIN) => Ok(Received::Nothing),
-            Err(Errno::ECONNRESET) => Ok(Received::Closed),
+            Err(Errno::EAGAIN) => Ok(ChannelRead::Nothing),
+            Err(Errno::ECONNRESET) => Ok(ChannelRead::Closed),
             Err(error) => Err(error.into()),
-            Ok((0, None)) if self.is_at_its_end() => Ok(Received::Closed),
+            Ok((0, None)) if self.is_at_its_end() => Ok(ChannelRead::Closed),
             Ok((length, _)) if length > buffer.len() => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "a message was longer than 64 KiB"))
             }
-            Ok((length, fd)) => Ok(Received::Message(length, fd)),
+            Ok((length, fd)) => Ok(ChannelRead::Message(length, fd)),
         }
     }
 
@@ -175,20 +175,20 @@ impl Channel {
 }
 
 /// Room for one descriptor and the header before it, aligned as that has to be.
-type Control = [u64; 3];
+type ControlBuffer = [u64; 3];
 
 /// Receives a message: its whole length, which may be more than the buffer holds, and the descriptor that came with it.
 /// Others, which no honest sender adds, are closed. nix tells of none of them where there were more than expected, or
 /// than this process may open, although the kernel has opened some.
 fn receive_once(from: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
-    let mut control = Control::default();
+    let mut control = ControlBuffer::default();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr is a valid one.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>();
+    message.msg_controllen = size_of::<ControlBuffer>();
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | libc::MSG_TRUNC;
     // SAFETY: what the message points to, buffer and control, outlives the call and may be written to.
     let length = unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut message, flags) };
@@ -236,10 +236,10 @@ mod tests {
         a.send_fd(b"two", writer.as_fd(), PATIENCE).unwrap();
         drop(a);
         let mut buffer = vec![0; MAX_MESSAGE];
-        assert!(matches!(b.try_receive(&mut buffer).unwrap(), Received::Message(3, None)));
-        let Received::Message(3, Some(copy)) = b.try_receive(&mut buffer).unwrap() else { panic!("no descriptor") };
+        assert!(matches!(b.try_receive(&mut buffer).unwrap(), ChannelRead::Message(3, None)));
+        let ChannelRead::Message(3, Some(copy)) = b.try_receive(&mut buffer).unwrap() else { panic!("no descriptor") };
         assert_eq!(&buffer[..3], b"two");
-        assert!(matches!(b.try_receive(&mut buffer).unwrap(), Received::Closed));
+        assert!(matches!(b.try_receive(&mut buffer).unwrap(), ChannelRead::Closed));
         std::io::Write::write_all(&mut std::fs::File::from(copy), b"through the copy").unwrap();
         drop(writer);
         let mut text = String::new();
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn nothing_said_is_not_the_end() {
         let (_a, b) = pair().unwrap();
-        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Nothing));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Nothing));
     }
 
     #[test]
@@ -287,7 +287,9 @@ mod tests {
             let parts = [IoSlice::new(b"many")];
             let flags = MsgFlags::empty();
             sendmsg::<()>(a.0.as_raw_fd(), &parts, &[ControlMessage::ScmRights(&many)], flags, None).unwrap();
-            let Received::Message(4, Some(one)) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("no descriptor") };
+            let ChannelRead::Message(4, Some(one)) = b.try_receive(&mut [0; 16]).unwrap() else {
+                panic!("no descriptor")
+            };
             assert_eq!(points_to(target), 2, "of {count}: ours, and the one that came");
             drop(one);
             // Nor of those that come with a message that is refused.
@@ -303,15 +305,15 @@ mod tests {
         let (a, b) = pair().unwrap();
         a.send(b"", PATIENCE).unwrap();
         a.send(b"more", PATIENCE).unwrap();
-        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Message(0, None)));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Message(0, None)));
         a.send(b"", PATIENCE).unwrap();
         a.send(b"last", PATIENCE).unwrap();
         drop(a);
         for expected in [4, 0, 4] {
-            let Received::Message(length, None) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("the end") };
+            let ChannelRead::Message(length, None) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("the end") };
             assert_eq!(length, expected);
         }
-        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Closed));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Closed));
     }
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
         a.send(b"before", PATIENCE).unwrap();
         b.take_no_more();
         assert!(a.send(b"after", PATIENCE).is_err());
-        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Message(6, None)));
-        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), Received::Closed));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Message(6, None)));
+        assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Closed));
     }
 }

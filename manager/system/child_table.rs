@@ -28,7 +28,7 @@ const PLACES: usize = 1 << 17;
 /// How long a child may go on without its manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Patience {
+pub enum OrphanGrace {
     /// For the manager's grace: it has a job to finish.
     Grace = 0,
     /// Not at all.
@@ -36,7 +36,7 @@ pub enum Patience {
 }
 
 #[repr(C)]
-struct Header {
+struct TableHeader {
     grace_ms: AtomicU64,
     /// Places that were ever used: none behind them is.
     used: AtomicU64,
@@ -44,21 +44,21 @@ struct Header {
 
 /// A free place has the process id 0.
 #[repr(C)]
-struct Place {
+struct ChildSlot {
     pid: AtomicU32,
-    patience: AtomicU32,
+    grace: AtomicU32,
     started: AtomicU64,
 }
 
-const SIZE: usize = size_of::<Header>() + PLACES * size_of::<Place>();
+const SIZE: usize = size_of::<TableHeader>() + PLACES * size_of::<ChildSlot>();
 
 /// The shared memory, mapped.
-struct Mapping(NonNull<u8>);
+struct TableMapping(NonNull<u8>);
 
 // SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
-unsafe impl Send for Mapping {}
+unsafe impl Send for TableMapping {}
 
-impl Mapping {
+impl TableMapping {
     fn new(fd: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
         let size = NonZeroUsize::new(SIZE).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a fresh shared mapping of a file of that size, which both ends of it never change.
@@ -66,19 +66,19 @@ impl Mapping {
         Ok(Self(start.cast()))
     }
 
-    fn header(&self) -> &Header {
+    fn header(&self) -> &TableHeader {
         // SAFETY: the mapping starts page-aligned, is larger than a header, and any bytes are one.
-        unsafe { self.0.cast::<Header>().as_ref() }
+        unsafe { self.0.cast::<TableHeader>().as_ref() }
     }
 
-    fn places(&self) -> &[Place] {
+    fn places(&self) -> &[ChildSlot] {
         // SAFETY: behind the header there are that many places, aligned to eight as the header's size is; any bytes are
         // places, and they are atomics.
-        unsafe { std::slice::from_raw_parts(self.0.add(size_of::<Header>()).cast::<Place>().as_ptr(), PLACES) }
+        unsafe { std::slice::from_raw_parts(self.0.add(size_of::<TableHeader>()).cast::<ChildSlot>().as_ptr(), PLACES) }
     }
 }
 
-impl Drop for Mapping {
+impl Drop for TableMapping {
     fn drop(&mut self) {
         // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
         let _ = unsafe { munmap(self.0.cast(), SIZE) };
@@ -88,7 +88,7 @@ impl Drop for Mapping {
 /// The manager's side.
 pub struct ChildTable {
     fd: OwnedFd,
-    mapping: Mapping,
+    mapping: TableMapping,
     places: BTreeMap<i32, usize>,
     free: BTreeSet<usize>,
 }
@@ -101,7 +101,7 @@ impl ChildTable {
     pub fn new(grace: Duration) -> io::Result<Self> {
         let fd = memfd_create(c"gm-native-children", MFdFlags::MFD_CLOEXEC)?;
         nix::unistd::ftruncate(&fd, i64::try_from(SIZE).unwrap_or(i64::MAX))?;
-        let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        let mapping = TableMapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
         let table = Self { fd, mapping, places: BTreeMap::new(), free: BTreeSet::new() };
         table.set_grace(grace);
         Ok(table)
@@ -121,11 +121,11 @@ impl ChildTable {
     }
 
     /// Takes in a child that was not reaped yet. One too many, or one of which /proc says nothing, is left out.
-    pub fn add(&mut self, pid: i32, patience: Patience) {
+    pub fn add(&mut self, pid: i32, grace: OrphanGrace) {
         let place = self.free.first().copied().unwrap_or(self.places.len());
         let (Some(slot), Some(started)) = (self.mapping.places().get(place), started(pid)) else { return };
         self.free.remove(&place);
-        slot.patience.store(patience as u32, Relaxed);
+        slot.grace.store(grace as u32, Relaxed);
         slot.started.store(started, Relaxed);
         slot.pid.store(pid.cast_unsigned(), Release);
         let used = &self.mapping.header().used;
@@ -144,17 +144,17 @@ impl ChildTable {
 
 /// A child as it stands in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedChild {
     /// Its process id.
     pub pid: i32,
     /// When it was started, in the kernel's clock ticks.
     pub started: u64,
     /// How long it may go on.
-    pub patience: Patience,
+    pub grace: OrphanGrace,
 }
 
 /// The guardian's side.
-pub struct ChildList(Mapping);
+pub struct ChildList(TableMapping);
 
 impl ChildList {
     /// Maps an inherited table.
@@ -166,7 +166,7 @@ impl ChildList {
         if usize::try_from(size).unwrap_or(0) < SIZE {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the table is too small"));
         }
-        Ok(Self(Mapping::new(fd, ProtFlags::PROT_READ)?))
+        Ok(Self(TableMapping::new(fd, ProtFlags::PROT_READ)?))
     }
 
     /// How long children may go on.
@@ -175,12 +175,12 @@ impl ChildList {
     }
 
     /// Everybody in it, to be called when nobody writes any more.
-    pub fn children(&self) -> Vec<Listed> {
+    pub fn children(&self) -> Vec<ListedChild> {
         let used = usize::try_from(self.0.header().used.load(Acquire)).unwrap_or(PLACES).min(PLACES);
-        let listed = |place: &Place| {
+        let listed = |place: &ChildSlot| {
             let pid = place.pid.load(Acquire).cast_signed();
-            let patience = if place.patience.load(Relaxed) == 0 { Patience::Grace } else { Patience::None };
-            (pid > 0).then(|| Listed { pid, started: place.started.load(Relaxed), patience })
+            let grace = if place.grace.load(Relaxed) == 0 { OrphanGrace::Grace } else { OrphanGrace::None };
+            (pid > 0).then(|| ListedChild { pid, started: place.started.load(Relaxed), grace })
         };
         self.0.places()[..used].iter().filter_map(listed).collect()
     }
@@ -204,22 +204,22 @@ mod tests {
             children
         };
         assert_eq!((list.grace(), listed(&[]).len()), (Duration::from_secs(3), 0));
-        table.add(pids[0], Patience::Grace);
-        table.add(pids[1], Patience::None);
+        table.add(pids[0], OrphanGrace::Grace);
+        table.add(pids[1], OrphanGrace::None);
         assert_eq!(
-            listed(&pids[..2]).iter().map(|child| child.patience).collect::<Vec<_>>(),
-            [Patience::Grace, Patience::None]
+            listed(&pids[..2]).iter().map(|child| child.grace).collect::<Vec<_>>(),
+            [OrphanGrace::Grace, OrphanGrace::None]
         );
         table.remove(pids[0]);
         table.remove(pids[0]);
-        table.add(pids[2], Patience::Grace);
+        table.add(pids[2], OrphanGrace::Grace);
         listed(&[pids[2], pids[1]]);
         table.set_grace(Duration::MAX);
         assert_eq!(list.grace(), Duration::from_millis(u64::MAX));
         // Nothing is known of a process that is gone.
         sleepers[0].kill().unwrap();
         sleepers[0].wait().unwrap();
-        table.add(pids[0], Patience::Grace);
+        table.add(pids[0], OrphanGrace::Grace);
         listed(&[pids[2], pids[1]]);
         for sleeper in &mut sleepers[1..] {
             sleeper.kill().unwrap();

@@ -28,11 +28,11 @@ const FAILED: u8 = 1;
 
 /// How the manager tells whoever started it how its start ended. Dropped without a word it says that it failed.
 #[derive(Debug)]
-pub struct Announce(Option<Caller>);
+pub struct StartReport(Option<StartCaller>);
 
 /// Who waits for the outcome.
 #[derive(Debug)]
-enum Caller {
+enum StartCaller {
     /// The terminal or service manager that runs us: it sees us.
     Foreground,
     /// The process that was called with `-d`, at the other end of this pipe.
@@ -62,7 +62,7 @@ pub fn close_inherited() {
 /// # Errors
 ///
 /// No pipe or process could be made. Nothing has been started then.
-pub fn daemonize() -> io::Result<Announce> {
+pub fn daemonize() -> io::Result<StartReport> {
     let (outcome, tell) = pipe2(OFlag::O_CLOEXEC)?;
     // Lets the caller see how a manager that died without a word ended: it becomes our child, not init's.
     prctl::set_child_subreaper(true)?;
@@ -72,7 +72,7 @@ pub fn daemonize() -> io::Result<Announce> {
         exit_like(File::from(outcome), child);
     }
     drop(outcome);
-    let announce = Announce(Some(Caller::Waiting(File::from(tell))));
+    let announce = StartReport(Some(StartCaller::Waiting(File::from(tell))));
     match detach() {
         Ok(()) => Ok(announce),
         // Our caller in the new process would take an error for one of the process that was called.
@@ -137,10 +137,10 @@ fn manager_end(between: Pid) -> String {
     }
 }
 
-impl Announce {
+impl StartReport {
     /// For a manager that stays in the foreground: whoever started it sees its log and its exit code.
     pub fn foreground() -> Self {
-        Self(Some(Caller::Foreground))
+        Self(Some(StartCaller::Foreground))
     }
 
     /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of
@@ -152,12 +152,12 @@ impl Announce {
     /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
     pub fn ready(mut self, note: Option<&str>) -> io::Result<()> {
         match self.0.take() {
-            Some(Caller::Waiting(pipe)) => let_go()
+            Some(StartCaller::Waiting(pipe)) => let_go()
                 .inspect_err(|error| {
                     tell(&pipe, FAILED, &format!("cannot leave the terminal: {}", reason(&error)));
                 })
                 .map(|()| tell(&pipe, 0, note.unwrap_or_default())),
-            Some(Caller::Foreground) | None => Ok(()),
+            Some(StartCaller::Foreground) | None => Ok(()),
         }
     }
 
@@ -165,17 +165,17 @@ impl Announce {
     /// printed here. The process itself goes on, and is to end with the same code.
     pub fn failed(mut self, code: u8, text: &str) {
         match self.0.take() {
-            Some(Caller::Waiting(pipe)) => tell(&pipe, code, text),
-            Some(Caller::Foreground) | None => {
+            Some(StartCaller::Waiting(pipe)) => tell(&pipe, code, text),
+            Some(StartCaller::Foreground) | None => {
                 let _ = writeln!(io::stderr(), "{text}");
             }
         }
     }
 }
 
-impl Drop for Announce {
+impl Drop for StartReport {
     fn drop(&mut self) {
-        if let Some(Caller::Waiting(pipe)) = self.0.take() {
+        if let Some(StartCaller::Waiting(pipe)) = self.0.take() {
             tell(&pipe, FAILED, &format!("gm-native (pid {}) gave up its start without a reason", getpid()));
         }
     }

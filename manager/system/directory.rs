@@ -21,7 +21,7 @@ const MOST_LINKS: usize = 40;
 
 /// What becomes of a directory that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
+enum MissingPolicy {
     Refused,
     Made,
 }
@@ -32,7 +32,7 @@ enum Missing {
 ///
 /// What the system says; as root also a link on the way that is not root's.
 pub fn open(path: &Path) -> io::Result<OwnedFd> {
-    walk(path, Missing::Refused)
+    walk(path, MissingPolicy::Refused)
 }
 
 /// As [`open`], and makes what is missing: for all to enter where we are root, so that the user the manager runs as
@@ -42,7 +42,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// As [`open`]; a directory that cannot be made.
 pub fn make(path: &Path) -> io::Result<OwnedFd> {
-    walk(path, Missing::Made)
+    walk(path, MissingPolicy::Made)
 }
 
 /// The directory that a path's last name is in, and that name. The name itself is not looked at.
@@ -99,7 +99,7 @@ fn may_replace_in(dir: &FileStat, user: Uid, groups: &[Gid]) -> bool {
     }
 }
 
-fn walk(path: &Path, missing: Missing) -> io::Result<OwnedFd> {
+fn walk(path: &Path, missing: MissingPolicy) -> io::Result<OwnedFd> {
     let path = std::path::absolute(path)?;
     let (mut dir, mut at) = (root()?, PathBuf::from("/"));
     let mut ahead = names(&path);
@@ -110,11 +110,11 @@ fn walk(path: &Path, missing: Missing) -> io::Result<OwnedFd> {
             io::ErrorKind::NotFound if ahead.is_empty() && at.join(&name) == path => error,
             _ => said_of(&at.join(&name), &error),
         })? {
-            Step::Into(next) => {
+            NameTarget::Into(next) => {
                 dir = next;
                 at.push(&name);
             }
-            Step::Elsewhere(target) => {
+            NameTarget::Elsewhere(target) => {
                 links += 1;
                 if links > MOST_LINKS {
                     return Err(Errno::ELOOP.into());
@@ -144,26 +144,26 @@ fn names(path: &Path) -> Vec<OsString> {
 }
 
 /// Where a name leads.
-enum Step {
+enum NameTarget {
     Into(OwnedFd),
     Elsewhere(PathBuf),
 }
 
-fn step(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr, missing: Missing) -> io::Result<Step> {
+fn step(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr, missing: MissingPolicy) -> io::Result<NameTarget> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let found = match openat(dir, name, flags, Mode::empty()) {
-        Err(Errno::ENOENT) if missing == Missing::Made => return make_one(dir, name).map(Step::Into),
+        Err(Errno::ENOENT) if missing == MissingPolicy::Made => return make_one(dir, name).map(NameTarget::Into),
         found => found?,
     };
     let is = fstat(&found)?;
     match SFlag::from_bits_truncate(is.st_mode & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFDIR => Ok(Step::Into(found)),
+        SFlag::S_IFDIR => Ok(NameTarget::Into(found)),
         SFlag::S_IFLNK if geteuid().is_root() && !is_roots(&is, &fstat(dir)?) => Err(io::Error::other(
             "it is a symbolic link, which as root is followed only where it and its directory are root's; name the \
              directory it leads to",
         )),
         // Of the very link that was looked at.
-        SFlag::S_IFLNK => Ok(Step::Elsewhere(readlinkat(&found, "")?.into())),
+        SFlag::S_IFLNK => Ok(NameTarget::Elsewhere(readlinkat(&found, "")?.into())),
         _ => Err(Errno::ENOTDIR.into()),
     }
 }

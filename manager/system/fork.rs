@@ -36,22 +36,22 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// From now on this process is told apart from its children. `farewell` is what one does that came back from a plugin,
+/// From now on this process is told apart from its children. `drain_step` is what one does that came back from a plugin,
 /// before it ends; it must take no lock that another thread may have held at the fork. Once, before plugins are loaded.
 ///
 /// # Errors
 /// The system's, out of memory.
-pub fn watch(farewell: fn()) -> io::Result<()> {
+pub fn watch(drain_step: fn()) -> io::Result<()> {
     const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
     // SAFETY: a fresh private mapping, never unmapped.
-    let page =
+    let scoreboard =
         unsafe { mmap_anonymous(None, PAGE, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)? };
     // SAFETY: the mapping just made. A kernel that cannot wipe it leaves that to `in_child`, for glibc's fork alone.
-    unsafe { libc::madvise(page.as_ptr(), PAGE.get(), libc::MADV_WIPEONFORK) };
-    let mark = page.cast::<AtomicU32>().as_ptr();
+    unsafe { libc::madvise(scoreboard.as_ptr(), PAGE.get(), libc::MADV_WIPEONFORK) };
+    let mark = scoreboard.cast::<AtomicU32>().as_ptr();
     // SAFETY: the page is mapped, writable, aligned, and any bytes are an atomic.
     unsafe { &*mark }.store(1, Relaxed);
-    let _ = FAREWELL.set(farewell);
+    let _ = FAREWELL.set(drain_step);
     PID.store(std::process::id().cast_signed(), Relaxed);
     MARK.store(mark, Release);
     in_each_child(in_child)
@@ -101,8 +101,8 @@ pub fn leave_if_child() {
 
 #[cold]
 fn leave() -> ! {
-    if let Some(farewell) = FAREWELL.get() {
-        farewell();
+    if let Some(drain_step) = FAREWELL.get() {
+        drain_step();
     }
     exit::now(CAME_BACK)
 }

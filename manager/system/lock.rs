@@ -17,7 +17,7 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::errors::reason;
-use super::plain_file::Place;
+use super::plain_file::FileLocation;
 use super::private_dir;
 
 /// The lock's name in the state directory.
@@ -48,12 +48,12 @@ impl From<io::Error> for NotLocked {
 pub(super) struct LockedFile {
     pub(super) file: File,
     /// Where it was: in a directory that is open, since the working directory changes and links do too.
-    pub(super) place: Place,
+    pub(super) place: FileLocation,
 }
 
 /// What a look after something that has to be at its path has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum PathCheck {
     /// It is where it was.
     InPlace,
     /// Somebody had removed or replaced it: there is a new one.
@@ -61,7 +61,7 @@ pub enum Kept {
 }
 
 /// Whether a file that was locked will do, or is to be removed and made anew.
-pub(super) enum Suits {
+pub(super) enum LockFileCheck {
     Yes,
     No,
 }
@@ -69,15 +69,15 @@ pub(super) enum Suits {
 impl LockedFile {
     /// Creates the file where needed and locks it without waiting; one that does not suit is replaced. Descendants that
     /// exec do not hold the lock. A process that forks first must fork first: a lock is shared over a fork.
-    pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<Suits>) -> Result<Self, NotLocked> {
+    pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<LockFileCheck>) -> Result<Self, NotLocked> {
         for _ in 0..ATTEMPTS {
-            let place = Place::of(path)?;
+            let place = FileLocation::of(path)?;
             // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we make
             // before we have locked it.
             let file = place.open(OFlag::O_RDWR, Mode::S_IRUSR | Mode::S_IWUSR)?;
             match lock(&file)? {
                 Locked::Ours => {}
-                Locked::Held => return Err(NotLocked::Held(Content::of(&file).pid)),
+                Locked::Held => return Err(NotLocked::Held(LockContent::of(&file).pid)),
                 // No manager: whoever may read it keeps us from it. What is there by now may be another's.
                 Locked::ByReaders if place.holds(&file) => {
                     place.remove().map_err(|error| locked_by_readers(&error))?;
@@ -91,8 +91,8 @@ impl LockedFile {
                 continue;
             }
             match suits(&file)? {
-                Suits::Yes => return Ok(Self { file, place }),
-                Suits::No => place.remove()?,
+                LockFileCheck::Yes => return Ok(Self { file, place }),
+                LockFileCheck::No => place.remove()?,
             }
         }
         Err(NotLocked::Failed(io::Error::other("it is being replaced again and again")))
@@ -167,13 +167,13 @@ fn locked_by_readers(error: &io::Error) -> io::Error {
 
 /// What a lock file says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Content {
+struct LockContent {
     /// None where the holder has not written it yet, or somebody else wrote something else.
     pid: Option<u32>,
     more: Vec<u8>,
 }
 
-impl Content {
+impl LockContent {
     fn of(file: &File) -> Self {
         let mut bytes = vec![0; LONGEST];
         let length = file.read_at(&mut bytes, 0).unwrap_or_default();
@@ -230,7 +230,7 @@ impl StateLock {
     ///
     /// A manager runs on it, or the lock file cannot be opened, locked or written.
     pub fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
-        let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(Suits::Yes));
+        let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(LockFileCheck::Yes));
         let written = locked.and_then(|file| file.write(record).map(|()| file).map_err(NotLocked::Failed));
         let file = written.map_err(|error| match error {
             NotLocked::Held(pid) => StateLockError::Held { dir: dir.to_owned(), pid },
@@ -250,9 +250,9 @@ impl StateLock {
     /// # Errors
     ///
     /// A sentence: it cannot be made, or another manager has it by now.
-    pub fn renew(&mut self) -> Result<Kept, String> {
+    pub fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.dir.join(STATE_LOCK)) {
-            return Ok(Kept::InPlace);
+            return Ok(PathCheck::InPlace);
         }
         let dir = self.dir.display();
         private_dir::state(&self.dir, None).map_err(|refusal| {
@@ -265,7 +265,7 @@ impl StateLock {
         let taken = Self::take(&self.dir, &self.record);
         *self = taken
             .map_err(|error| format!("the state directory {dir}, or its lock, was removed: {}", reason(&error)))?;
-        Ok(Kept::MadeAgain)
+        Ok(PathCheck::MadeAgain)
     }
 }
 
@@ -287,7 +287,7 @@ impl LockSeen {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = File::from(openat(&dir, STATE_LOCK, flags, Mode::empty()).ok()?);
         file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let Content { pid, more } = Content::of(&file);
+        let LockContent { pid, more } = LockContent::of(&file);
         Some(Self { file, pid, record: more })
     }
 
@@ -398,14 +398,14 @@ mod tests {
         let made = || drop(private_dir::state(&state, None).unwrap());
         made();
         let mut lock = StateLock::take(&state, b"config /etc/gm.ini\n").unwrap();
-        assert_eq!(lock.renew(), Ok(Kept::InPlace));
+        assert_eq!(lock.renew(), Ok(PathCheck::InPlace));
         let file = || fs::remove_file(state.join("lock")).unwrap();
         let all = || fs::remove_dir_all(&state).unwrap();
         let moved = || fs::rename(&state, dir.path().join("moved")).unwrap();
         for remove in [&file as &dyn Fn(), &all, &moved] {
             remove();
-            assert_eq!(lock.renew(), Ok(Kept::MadeAgain));
-            assert_eq!(lock.renew(), Ok(Kept::InPlace));
+            assert_eq!(lock.renew(), Ok(PathCheck::MadeAgain));
+            assert_eq!(lock.renew(), Ok(PathCheck::InPlace));
             assert!(StateLock::take(&state, b"").is_err());
             assert_eq!(LockSeen::look(&state).unwrap().record, b"config /etc/gm.ini\n");
         }

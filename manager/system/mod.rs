@@ -4,12 +4,12 @@
 #![allow(unsafe_code)]
 
 pub mod channel;
+pub mod child_poller;
 pub mod child_table;
 pub mod clock;
 pub mod daemonize;
 pub mod deny_list;
 pub mod directory;
-pub mod ears;
 pub mod errors;
 pub mod exit;
 pub mod fork;
@@ -18,19 +18,19 @@ pub mod limits;
 pub mod lock;
 pub mod memory;
 pub mod owner;
-pub mod page;
 pub mod pid_file;
 pub mod plain_file;
 pub mod private_dir;
 pub mod privileges;
 pub mod process;
+pub mod proctitle;
 pub mod reap;
 #[cfg(test)]
 pub mod reexec;
+pub mod scoreboard;
 pub mod service;
 pub mod spawn;
 pub mod stop_signal;
 pub mod streams;
-pub mod title;
 pub mod tunables;
 pub mod unsent;

@@ -13,7 +13,7 @@ use nix::unistd::{Gid, fchown, geteuid};
 
 use super::directory;
 use super::errors::reason;
-use super::lock::{Kept, LockedFile, NotLocked, Suits, holder};
+use super::lock::{LockFileCheck, LockedFile, NotLocked, PathCheck, holder};
 
 /// A pid file that holds this process's pid. Dropping it empties and removes the file; a process that ends without
 /// dropping it leaves a stale one, which stops nobody.
@@ -71,9 +71,9 @@ impl PidFile {
     /// # Errors
     ///
     /// A sentence: it was removed, and why there is no other.
-    pub fn renew(&mut self) -> Result<Kept, String> {
+    pub fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.path) {
-            return Ok(Kept::InPlace);
+            return Ok(PathCheck::InPlace);
         }
         let path = self.path.display();
         if self.is_roots && !geteuid().is_root() {
@@ -89,7 +89,7 @@ impl PidFile {
         }
         let made = Self::create(&self.path);
         *self = made.map_err(|error| cannot(&error.to_string()))?;
-        Ok(Kept::MadeAgain)
+        Ok(PathCheck::MadeAgain)
     }
 
     /// Where it is.
@@ -114,23 +114,23 @@ impl PidFile {
 
 /// Whether root can take a stale file over: one that only root may write, and never could anybody else, who would have
 /// it open still. Everybody else takes what there is. From now on everybody may read it.
-fn suits(file: &File) -> io::Result<Suits> {
+fn suits(file: &File) -> io::Result<LockFileCheck> {
     let found = file.metadata()?;
     if !geteuid().is_root() {
         if found.uid() == geteuid().as_raw() {
             fchmod(file, Mode::from_bits_truncate(0o644))?;
         }
-        return Ok(Suits::Yes);
+        return Ok(LockFileCheck::Yes);
     }
     if found.uid() != 0 || found.mode() & 0o022 != 0 {
-        return Ok(Suits::No);
+        return Ok(LockFileCheck::No);
     }
     // Whatever the umask is, and whatever group the directory gives to what is in it: start-stop-daemon wants root's.
     if found.gid() != 0 {
         fchown(file, None, Some(Gid::from_raw(0)))?;
     }
     fchmod(file, Mode::from_bits_truncate(0o644))?;
-    Ok(Suits::Yes)
+    Ok(LockFileCheck::Yes)
 }
 
 impl Drop for PidFile {
@@ -386,7 +386,7 @@ mod tests {
         let path = dir.path().join("run/gm.pid");
         fs::create_dir(dir.path().join("run")).unwrap();
         let mut file = PidFile::create(&path).unwrap();
-        assert_eq!(file.renew(), Ok(Kept::InPlace));
+        assert_eq!(file.renew(), Ok(PathCheck::InPlace));
         let away = || fs::rename(&path, dir.path().join("away")).unwrap();
         let replace = || fs::rename(dir.path().join("away"), &path).unwrap();
         for remove in [&away as &dyn Fn(), &|| fs::remove_dir_all(dir.path().join("run")).unwrap(), &replace] {
@@ -394,8 +394,8 @@ mod tests {
                 fs::write(dir.path().join("away"), "17\n").unwrap();
             }
             remove();
-            assert_eq!(file.renew(), Ok(Kept::MadeAgain));
-            assert_eq!(file.renew(), Ok(Kept::InPlace));
+            assert_eq!(file.renew(), Ok(PathCheck::MadeAgain));
+            assert_eq!(file.renew(), Ok(PathCheck::InPlace));
             assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
             PidFile::create(&path).unwrap_err();
         }
@@ -418,7 +418,7 @@ mod tests {
             let path = PathBuf::from(std::env::var_os("GM_TEST_PATH").unwrap());
             let mut file = PidFile::create(&path).unwrap();
             RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
-            assert_eq!(file.renew(), Ok(Kept::InPlace));
+            assert_eq!(file.renew(), Ok(PathCheck::InPlace));
             fs::remove_file(&path).unwrap();
             let told = file.renew().unwrap_err();
             assert!(told.contains("only root may make it again"), "{told}");

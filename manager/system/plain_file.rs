@@ -24,12 +24,12 @@ const ATTEMPTS: u32 = 100;
 
 /// Whether a link at the path may lead to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Links {
+enum LinkPolicy {
     Followed,
     Refused,
 }
 
-impl Links {
+impl LinkPolicy {
     /// As root whoever may write to a directory must not choose what root opens.
     fn for_us() -> Self {
         if geteuid().is_root() { Self::Refused } else { Self::Followed }
@@ -46,32 +46,32 @@ impl Links {
 /// What the system says; as root also a link at the path, or on the way to it one that is not root's; anything that is
 /// no regular file, character device or FIFO.
 pub fn open(path: &Path, access: OFlag, mode: Mode) -> io::Result<File> {
-    Place::of(path)?.open(access, mode)
+    FileLocation::of(path)?.open(access, mode)
 }
 
 /// Where a file is, or is going to be: a name in an open directory, which stays the same directory whatever becomes of
 /// the way to it.
 #[derive(Debug)]
-pub struct Place {
+pub struct FileLocation {
     dir: OwnedFd,
     name: OsString,
     /// For messages.
     path: PathBuf,
-    links: Links,
+    links: LinkPolicy,
 }
 
-impl Place {
+impl FileLocation {
     /// The place a path leads to. Where links are followed, one at the path is followed first.
     ///
     /// # Errors
     ///
     /// Its directory cannot be opened; as root also a link on the way that is not root's.
     pub fn of(path: &Path) -> io::Result<Self> {
-        Self::with(path, Links::for_us())
+        Self::with(path, LinkPolicy::for_us())
     }
 
-    fn with(path: &Path, links: Links) -> io::Result<Self> {
-        let target = (links == Links::Followed).then(|| path.canonicalize().ok()).flatten();
+    fn with(path: &Path, links: LinkPolicy) -> io::Result<Self> {
+        let target = (links == LinkPolicy::Followed).then(|| path.canonicalize().ok()).flatten();
         let path = target.unwrap_or_else(|| path.to_owned());
         let (dir, name) = directory::of(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => and(&path, &error, "create its directory, or name another file"),
@@ -89,7 +89,7 @@ impl Place {
     /// As [`open`].
     pub fn open(&self, access: OFlag, mode: Mode) -> io::Result<File> {
         let file = self.open_or_create(access, mode).map_err(|errno| match errno {
-            Errno::ELOOP if self.links == Links::Refused => {
+            Errno::ELOOP if self.links == LinkPolicy::Refused => {
                 let to = readlinkat(&self.dir, self.name.as_os_str());
                 let to = to.map(|to| format!(" to {}", to.display())).unwrap_or_default();
                 io::Error::other(format!(
@@ -108,14 +108,14 @@ impl Place {
 
     fn open_or_create(&self, access: OFlag, mode: Mode) -> nix::Result<File> {
         let mut access = access | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        if self.links == Links::Refused {
+        if self.links == LinkPolicy::Refused {
             access |= OFlag::O_NOFOLLOW;
         }
         // Opening and creating are two steps: with O_CREAT the kernel may refuse root another user's file in a sticky
         // directory (fs.protected_regular), such as a log that was handed over.
         let create = match self.links {
-            Links::Followed => OFlag::O_CREAT,
-            Links::Refused => OFlag::O_CREAT | OFlag::O_EXCL,
+            LinkPolicy::Followed => OFlag::O_CREAT,
+            LinkPolicy::Refused => OFlag::O_CREAT | OFlag::O_EXCL,
         };
         for _ in 0..ATTEMPTS {
             match openat(&self.dir, self.name.as_os_str(), access, Mode::empty()) {
@@ -162,12 +162,12 @@ fn and(path: &Path, error: &io::Error, advice: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{}; {advice}", reason_at(path, error)))
 }
 
-fn check(found: &Metadata, links: Links) -> io::Result<()> {
+fn check(found: &Metadata, links: LinkPolicy) -> io::Result<()> {
     let kind = found.file_type();
     if !(kind.is_file() || kind.is_char_device() || kind.is_fifo()) {
         return Err(io::Error::other("it is no regular file"));
     }
-    if links == Links::Refused && kind.is_file() && found.nlink() > 1 {
+    if links == LinkPolicy::Refused && kind.is_file() && found.nlink() > 1 {
         return Err(io::Error::other("it is one file under several names (hard links), which is not used as root"));
     }
     Ok(())
@@ -180,9 +180,9 @@ mod tests {
 
     use super::*;
 
-    fn open_with(path: &Path, links: Links) -> io::Result<File> {
+    fn open_with(path: &Path, links: LinkPolicy) -> io::Result<File> {
         let mode = Mode::from_bits_truncate(0o640);
-        Place::with(path, links)?.open(OFlag::O_WRONLY | OFlag::O_APPEND, mode)
+        FileLocation::with(path, links)?.open(OFlag::O_WRONLY | OFlag::O_APPEND, mode)
     }
 
     /// H3.
@@ -192,14 +192,14 @@ mod tests {
         let (target, link, name) = (dir.path().join("target"), dir.path().join("link"), dir.path().join("name"));
         fs::write(&target, "").unwrap();
         symlink(&target, &link).unwrap();
-        open_with(&link, Links::Followed).unwrap();
-        let refused = open_with(&link, Links::Refused).unwrap_err();
+        open_with(&link, LinkPolicy::Followed).unwrap();
+        let refused = open_with(&link, LinkPolicy::Refused).unwrap_err();
         assert!(refused.to_string().contains("symbolic link"), "{refused}");
 
-        open_with(&target, Links::Refused).unwrap();
+        open_with(&target, LinkPolicy::Refused).unwrap();
         fs::hard_link(&target, &name).unwrap();
-        open_with(&name, Links::Followed).unwrap();
-        let refused = open_with(&name, Links::Refused).unwrap_err();
+        open_with(&name, LinkPolicy::Followed).unwrap();
+        let refused = open_with(&name, LinkPolicy::Refused).unwrap_err();
         assert!(refused.to_string().contains("several names"), "{refused}");
     }
 
@@ -208,9 +208,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (target, link) = (dir.path().join("target"), dir.path().join("link"));
         symlink(&target, &link).unwrap();
-        open_with(&link, Links::Refused).unwrap_err();
+        open_with(&link, LinkPolicy::Refused).unwrap_err();
         assert!(!target.exists());
-        open_with(&link, Links::Followed).unwrap();
+        open_with(&link, LinkPolicy::Followed).unwrap();
         assert!(target.exists());
     }
 
@@ -219,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
-        for links in [Links::Followed, Links::Refused] {
+        for links in [LinkPolicy::Followed, LinkPolicy::Refused] {
             let error = open_with(&fifo, links).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(Errno::ENXIO as i32));
         }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn what_is_no_file_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        for links in [Links::Followed, Links::Refused] {
+        for links in [LinkPolicy::Followed, LinkPolicy::Refused] {
             let error = open_with(dir.path(), links).unwrap_err();
             assert!(error.to_string().contains("name a file"), "{error}");
             let error = open_with(&dir.path().join("none/file"), links).unwrap_err();
@@ -240,7 +240,7 @@ mod tests {
     fn knows_whether_the_place_still_holds_it_and_removes_what_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let place = Place::of(&path).unwrap();
+        let place = FileLocation::of(&path).unwrap();
         let file = place.open(OFlag::O_RDWR, Mode::S_IRWXU).unwrap();
         assert!(place.holds(&file));
         fs::rename(&path, dir.path().join("moved")).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     fn a_directory_that_was_moved_is_still_the_place() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("run")).unwrap();
-        let place = Place::of(&dir.path().join("run/file")).unwrap();
+        let place = FileLocation::of(&dir.path().join("run/file")).unwrap();
         let file = place.open(OFlag::O_RDWR, Mode::S_IRWXU).unwrap();
         fs::rename(dir.path().join("run"), dir.path().join("moved")).unwrap();
         fs::create_dir(dir.path().join("run")).unwrap();

@@ -28,7 +28,7 @@ const IN_ANY: [&str; 3] = [".", "..", "lost+found"];
 
 /// Why a directory is not used, without naming it.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum DirectoryError {
     /// The system refused, or a link is in the way.
     Failed(io::Error),
     /// A file is in its place.
@@ -57,19 +57,19 @@ pub enum Refusal {
     },
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for DirectoryError {
     fn from(error: io::Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Errno> for Refusal {
+impl From<Errno> for DirectoryError {
     fn from(errno: Errno) -> Self {
         Self::Failed(errno.into())
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for DirectoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write!(f, "cannot be made or used: {}", reason(error)),
@@ -116,8 +116,8 @@ fn name(uid: Uid) -> String {
 ///
 /// # Errors
 ///
-/// See [`Refusal`]. A directory that is refused is left as it was.
-pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, Refusal> {
+/// See [`DirectoryError`]. A directory that is refused is left as it was.
+pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, DirectoryError> {
     let (parent, name) = directory::split(path)?;
     let parent = directory::make(parent)?;
     let keeper = user.map_or_else(geteuid, RunUser::uid);
@@ -128,10 +128,10 @@ pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, Refusal> {
 ///
 /// # Errors
 ///
-/// See [`Refusal`].
-pub fn inside(path: &Path) -> Result<OwnedFd, Refusal> {
+/// See [`DirectoryError`].
+pub fn inside(path: &Path) -> Result<OwnedFd, DirectoryError> {
     let (parent, name) = directory::of(path)?;
-    settle(&parent, name, geteuid(), None, |_| Ok(Holds::Ours))
+    settle(&parent, name, geteuid(), None, |_| Ok(DirectoryContent::Ours))
 }
 
 fn settle(
@@ -139,8 +139,8 @@ fn settle(
     name: &OsStr,
     keeper: Uid,
     group: Option<Gid>,
-    holds: impl FnOnce(&OwnedFd) -> io::Result<Holds>,
-) -> Result<OwnedFd, Refusal> {
+    holds: impl FnOnce(&OwnedFd) -> io::Result<DirectoryContent>,
+) -> Result<OwnedFd, DirectoryError> {
     match mkdirat(parent, name, Mode::S_IRWXU) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno.into()),
@@ -148,7 +148,7 @@ fn settle(
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let dir = openat(parent, name, flags, Mode::empty()).map_err(|errno| not_opened(parent, name, errno, keeper))?;
     let stat = fstat(&dir)?;
-    let found = Found { owner: Uid::from_raw(stat.st_uid), mode: stat.st_mode & 0o7777, holds: holds(&dir)? };
+    let found = DirectoryState { owner: Uid::from_raw(stat.st_uid), mode: stat.st_mode & 0o7777, holds: holds(&dir)? };
     let changes = changes(&found, geteuid(), keeper)?;
     if changes.mode {
         fchmod(&dir, Mode::S_IRWXU)?;
@@ -160,14 +160,14 @@ fn settle(
 }
 
 /// Why what is there could not be opened as a directory.
-fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> Refusal {
+fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> DirectoryError {
     match errno {
         Errno::ELOOP | Errno::ENOTDIR => match readlinkat(parent, name) {
-            Ok(to) => Refusal::Link { to: to.into() },
-            Err(_) => Refusal::NoDirectory,
+            Ok(to) => DirectoryError::Link { to: to.into() },
+            Err(_) => DirectoryError::NoDirectory,
         },
         Errno::EACCES => match directory::look(parent, name).map(|found| Uid::from_raw(found.st_uid)) {
-            Ok(owner) if owner != keeper => Refusal::Foreign { owner, keeper },
+            Ok(owner) if owner != keeper => DirectoryError::Foreign { owner, keeper },
             _ => errno.into(),
         },
         errno => errno.into(),
@@ -176,58 +176,58 @@ fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> Refu
 
 /// What is in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
+enum DirectoryContent {
     Nothing,
     Ours,
     Others,
 }
 
-fn holds(dir: &OwnedFd) -> io::Result<Holds> {
+fn holds(dir: &OwnedFd) -> io::Result<DirectoryContent> {
     let mut listing = Dir::openat(dir.as_fd(), ".", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut all = Holds::Nothing;
+    let mut all = DirectoryContent::Nothing;
     for entry in listing.iter() {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if OURS.iter().any(|ours| *ours == name) {
-            return Ok(Holds::Ours);
+            return Ok(DirectoryContent::Ours);
         }
         if !IN_ANY.iter().any(|any| *any == name) {
-            all = Holds::Others;
+            all = DirectoryContent::Others;
         }
     }
     Ok(all)
 }
 
 /// A directory as it was found.
-struct Found {
+struct DirectoryState {
     owner: Uid,
     mode: u32,
-    holds: Holds,
+    holds: DirectoryContent,
 }
 
 /// What has to be changed about it.
 #[derive(Debug, PartialEq, Eq)]
-struct Changes {
+struct DirectoryChanges {
     owner: bool,
     mode: bool,
 }
 
 /// What makes a directory that was found its keeper's alone, if anything may.
-fn changes(found: &Found, us: Uid, keeper: Uid) -> Result<Changes, Refusal> {
+fn changes(found: &DirectoryState, us: Uid, keeper: Uid) -> Result<DirectoryChanges, DirectoryError> {
     let owner = found.owner != keeper;
     if owner && found.owner != us {
-        return Err(Refusal::Foreign { owner: found.owner, keeper });
+        return Err(DirectoryError::Foreign { owner: found.owner, keeper });
     }
-    if owner && found.holds == Holds::Ours {
-        return Err(Refusal::Roots { keeper });
+    if owner && found.holds == DirectoryContent::Ours {
+        return Err(DirectoryError::Roots { keeper });
     }
     let open = found.mode & 0o077 != 0;
-    if (owner || open) && found.holds == Holds::Others {
-        return Err(Refusal::Shared { mode: found.mode });
+    if (owner || open) && found.holds == DirectoryContent::Others {
+        return Err(DirectoryError::Shared { mode: found.mode });
     }
     // Nor closed to its keeper, as one that was made under an odd umask.
     let mode = open || found.mode & 0o700 != 0o700;
-    Ok(Changes { owner, mode })
+    Ok(DirectoryChanges { owner, mode })
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn who_gets_a_directory_that_is_there() {
         let (root, user, third) = (0, 1000, 1001);
-        let (nothing, ours, others) = (Holds::Nothing, Holds::Ours, Holds::Others);
+        let (nothing, ours, others) = (DirectoryContent::Nothing, DirectoryContent::Ours, DirectoryContent::Others);
         // Who we are, who keeps it; owner, mode and content of what was found; the changes of owner and mode.
         let cases = [
             (root, root, (root, 0o700, others), Ok((false, false))),
@@ -261,10 +261,10 @@ mod tests {
             (user, user, (root, 0o777, nothing), Err("belongs to uid 0, not to uid 1000")),
         ];
         for (us, keeper, (owner, mode, holds), expected) in cases {
-            let found = Found { owner: Uid::from_raw(owner), mode, holds };
+            let found = DirectoryState { owner: Uid::from_raw(owner), mode, holds };
             let case = format!("{us} for {keeper}: {owner} {mode:o} {holds:?}");
             match (changes(&found, Uid::from_raw(us), Uid::from_raw(keeper)), expected) {
-                (Ok(changes), Ok((owner, mode))) => assert_eq!(changes, Changes { owner, mode }, "{case}"),
+                (Ok(changes), Ok((owner, mode))) => assert_eq!(changes, DirectoryChanges { owner, mode }, "{case}"),
                 (Err(refusal), Err(text)) => assert!(refusal.to_string().contains(text), "{case}: {refusal}"),
                 (changes, expected) => panic!("{case}: {changes:?}, not {expected:?}"),
             }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_start_without_u_after_one_with_it_is_told_of_u() {
-        let refusal = Refusal::Foreign { owner: Uid::from_raw(65534), keeper: Uid::from_raw(0) };
+        let refusal = DirectoryError::Foreign { owner: Uid::from_raw(65534), keeper: Uid::from_raw(0) };
         assert!(refusal.to_string().contains("start with -u nobody"), "{refusal}");
     }
 
@@ -316,7 +316,7 @@ mod tests {
             assert_eq!(refused.unwrap_err().to_string(), told);
         }
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(matches!(state(&dir.path().join("file"), None), Err(Refusal::NoDirectory)));
+        assert!(matches!(state(&dir.path().join("file"), None), Err(DirectoryError::NoDirectory)));
         assert_eq!(target.metadata().unwrap().mode() & 0o777, 0o755);
     }
 
@@ -327,7 +327,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         fs::write(path.join("somebodys"), "").unwrap();
-        assert!(matches!(state(&path, None), Err(Refusal::Shared { mode: 0o755 })));
+        assert!(matches!(state(&path, None), Err(DirectoryError::Shared { mode: 0o755 })));
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o755);
         fs::create_dir(path.join("store")).unwrap();
         state(&path, None).unwrap();
@@ -355,10 +355,10 @@ mod tests {
         let owner = |path: &Path| path.metadata().unwrap().uid();
         assert_eq!((owner(&path), owner(&dir.path().join("a"))), (user.uid().as_raw(), 0));
         state(&path, Some(&user)).unwrap();
-        assert!(matches!(state(&path, None), Err(Refusal::Foreign { .. })));
+        assert!(matches!(state(&path, None), Err(DirectoryError::Foreign { .. })));
         chown(&path, Some(0), None).unwrap();
         fs::write(path.join("lock"), "").unwrap();
-        assert!(matches!(state(&path, Some(&user)), Err(Refusal::Roots { .. })));
+        assert!(matches!(state(&path, Some(&user)), Err(DirectoryError::Roots { .. })));
         assert_eq!(owner(&path), 0, "left as it was");
     }
 }

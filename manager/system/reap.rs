@@ -10,14 +10,14 @@ use nix::unistd::Pid;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum ExitStatus {
     /// It exited with this code.
     Exit(i32),
     /// It was killed by this signal.
     Signal(i32),
 }
 
-impl End {
+impl ExitStatus {
     /// Whether it ended by itself with code 0.
     pub fn is_clean(self) -> bool {
         self == Self::Exit(0)
@@ -34,7 +34,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Exit(code) => write!(f, "exited with code {code}"),
@@ -52,7 +52,7 @@ pub struct Reaped {
     /// Its process id, free for others from now on.
     pub pid: i32,
     /// How it ended.
-    pub end: End,
+    pub end: ExitStatus,
     /// The most memory it had resident, in KiB.
     pub peak_kib: u64,
     /// Processor time it used.
@@ -78,7 +78,7 @@ fn wait_for(which: libc::pid_t) -> Option<Reaped> {
         let pid = unsafe { libc::wait4(which, &raw mut status, libc::WNOHANG, &raw mut usage) };
         match pid {
             1.. => {
-                if let Some(end) = End::from_status(status) {
+                if let Some(end) = ExitStatus::from_status(status) {
                     return Some(Reaped { pid, end, peak_kib: usage.ru_maxrss.max(0) as u64, cpu: cpu(&usage) });
                 }
             }
@@ -115,10 +115,10 @@ mod tests {
     #[test]
     fn an_end_is_said_in_words() {
         for (end, words) in [
-            (End::Exit(0), "exited with code 0"),
-            (End::Exit(3), "exited with code 3"),
-            (End::Signal(libc::SIGSEGV), "killed by SIGSEGV"),
-            (End::Signal(64), "killed by signal 64"),
+            (ExitStatus::Exit(0), "exited with code 0"),
+            (ExitStatus::Exit(3), "exited with code 3"),
+            (ExitStatus::Signal(libc::SIGSEGV), "killed by SIGSEGV"),
+            (ExitStatus::Signal(64), "killed by signal 64"),
         ] {
             assert_eq!(end.to_string(), words);
         }

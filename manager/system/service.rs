@@ -21,7 +21,7 @@ const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// Whoever started us and wants to be told; or nobody, and then every call does nothing.
 #[derive(Debug)]
-pub struct Service {
+pub struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     /// The process it has started: not ours any more after daemonizing.
     started: u32,
@@ -30,19 +30,19 @@ pub struct Service {
     /// When it is to be told next that we live, by [`clock`](super::clock). At once, at first.
     due: Duration,
     status: String,
-    phase: Phase,
+    phase: NotifyPhase,
 }
 
 /// What it has been told of our life. A reload is one only in between: READY would end a start that is not complete, or
 /// take a stop back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum NotifyPhase {
     Starting,
     Up,
     Stopping,
 }
 
-impl Service {
+impl ServiceManager {
     /// Takes what the service manager says out of the environment, so that no child inherits it: a plugin must not be
     /// able to speak for us by accident.
     ///
@@ -52,7 +52,7 @@ impl Service {
         let socket = socket.and_then(|name| Some((open().ok()?, address(&name).ok()?)));
         let started = process::id();
         let interval = interval(usec.as_deref(), pid.as_deref(), started).filter(|_| socket.is_some());
-        Self { socket, started, interval, due: Duration::ZERO, status: String::new(), phase: Phase::Starting }
+        Self { socket, started, interval, due: Duration::ZERO, status: String::new(), phase: NotifyPhase::Starting }
     }
 
     /// Whether there is somebody to tell.
@@ -62,7 +62,7 @@ impl Service {
 
     /// The start is complete. Names our process where it is not the one that was started.
     pub fn ready(&mut self) {
-        self.phase = Phase::Up;
+        self.phase = NotifyPhase::Up;
         let own = process::id();
         match own == self.started {
             true => self.send(&[NotifyState::Ready]),
@@ -72,7 +72,7 @@ impl Service {
 
     /// A reload begins; [`reloaded`](Self::reloaded) is to follow, also when it fails.
     pub fn reloading(&self) {
-        if self.phase == Phase::Up
+        if self.phase == NotifyPhase::Up
             && let Ok(now) = NotifyState::monotonic_usec_now()
         {
             self.send(&[NotifyState::Reloading, now]);
@@ -81,14 +81,14 @@ impl Service {
 
     /// A reload is over, whether or not it changed anything.
     pub fn reloaded(&self) {
-        if self.phase == Phase::Up {
+        if self.phase == NotifyPhase::Up {
             self.send(&[NotifyState::Ready]);
         }
     }
 
     /// The stop begins. Told once.
     pub fn stopping(&mut self) {
-        if std::mem::replace(&mut self.phase, Phase::Stopping) != Phase::Stopping {
+        if std::mem::replace(&mut self.phase, NotifyPhase::Stopping) != NotifyPhase::Stopping {
             self.send(&[NotifyState::Stopping]);
         }
     }
@@ -184,13 +184,20 @@ mod tests {
         assert_eq!(interval(None, Some("7".as_ref()), 7), None);
     }
 
-    fn service(socket: Option<(UnixDatagram, SocketAddr)>) -> Service {
+    fn service(socket: Option<(UnixDatagram, SocketAddr)>) -> ServiceManager {
         let (interval, due) = (None, Duration::ZERO);
-        Service { socket, started: process::id(), interval, due, status: String::new(), phase: Phase::Starting }
+        ServiceManager {
+            socket,
+            started: process::id(),
+            interval,
+            due,
+            status: String::new(),
+            phase: NotifyPhase::Starting,
+        }
     }
 
     /// All calls, in the order of a life.
-    fn live(service: &mut Service) {
+    fn live(service: &mut ServiceManager) {
         service.reloading();
         service.reloaded();
         service.ready();

@@ -19,9 +19,9 @@ use nix::unistd::{Pid, getpid, getppid, setpgid};
 
 use super::limits;
 
-/// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`Child::extra`] follow from here on.
+/// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`ChildCommand::extra`] follow from here on.
 pub const CHANNEL_FD: RawFd = 3;
-/// The first of [`Child::extra`].
+/// The first of [`ChildCommand::extra`].
 pub const EXTRA_FD: RawFd = 4;
 
 /// Room that a child's `argv[0]` leaves for the title it gives itself, in bytes.
@@ -37,7 +37,7 @@ pub struct Program {
 
 /// A child to start.
 #[derive(Debug)]
-pub struct Child<'a> {
+pub struct ChildCommand<'a> {
     /// The hidden first argument that says what it is.
     pub role: &'a str,
     /// Its end of the channel.
@@ -70,7 +70,7 @@ impl Program {
     ///
     /// # Errors
     /// The system's: no more processes, memory or descriptors.
-    pub fn spawn(&self, child: Child<'_>) -> io::Result<Pid> {
+    pub fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
         let mut command = Command::new(&self.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
         command.envs(super::tunables::for_children());

@@ -54,9 +54,9 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
 
 /// A stream as people know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(pub i32);
+pub struct StandardStream(pub i32);
 
-impl fmt::Display for Stream {
+impl fmt::Display for StandardStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             1 => f.write_str("standard output"),

@@ -8,15 +8,15 @@ use std::time::Duration;
 use gm_plugin_api::abi::{RVec, RawFail};
 
 use crate::system::errors::reason;
-use crate::system::page::Doing;
+use crate::system::scoreboard::WorkerActivity;
 use crate::system::{clock, exit};
-use crate::worker::job::{self, Finished};
-use crate::worker::orders::{WaitingJob, Word};
+use crate::worker::job::{self, FinishedJob};
+use crate::worker::messages::{WaitingJob, WorkerMessage};
 use crate::worker::pending::PendingAnswer;
 use crate::worker::plugin::explain;
 use crate::worker::sender::Answered;
 use crate::worker::serve::{TURN, Worker, grab_packet};
-use crate::worker::session::{Session, describe};
+use crate::worker::session::{ServerSession, describe};
 use crate::worker::taken::LastJob;
 use crate::worker::{CANNOT_SERVE, trace};
 
@@ -29,8 +29,8 @@ const LARGE: usize = 1 << 20;
 
 impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next one.
-    pub(super) fn answer(&mut self, server: usize, finished: Finished) {
-        let Finished { outcome, mut end, left_page_alone } = finished;
+    pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) {
+        let FinishedJob { outcome, mut end, left_page_alone } = finished;
         let began = end.function != usize::MAX;
         if began {
             let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
@@ -44,18 +44,18 @@ impl Worker {
         }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
-            self.sessions.iter_mut().filter_map(Session::connection).for_each(|c| c.talk.was_busy(now));
+            self.sessions.iter_mut().filter_map(ServerSession::connection).for_each(|c| c.protocol.was_busy(now));
             self.sessions[server].connection_ref().into_iter().for_each(|c| c.sender().job_was_long());
         }
         // A stop that came during the job must be known before the next one is asked for.
         if Duration::from_nanos(end.run_ns) > SHORT {
-            self.line.look_now(now)
+            self.manager_link.look_now(now)
         } else {
-            self.line.look(now)
+            self.manager_link.look(now)
         }
         let mut outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
         if !left_page_alone {
-            self.page.recover();
+            self.scoreboard.recover();
             self.say_overwritten(&end);
         }
         self.is_broken |= !left_page_alone;
@@ -74,12 +74,12 @@ impl Worker {
         }
         self.leave_later(clock::now());
         self.is_answering = false;
-        self.page.end(&end, self.resting());
-        self.titles.idle();
+        self.scoreboard.end(&end, self.resting());
+        self.proctitle.idle();
         self.log_job(&end, &outcome);
         self.head = head;
         self.counts_runs(Duration::from_nanos(end.run_ns));
-        self.growth.news(now).into_iter().for_each(|word| self.line.say(&word));
+        self.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.say(&message));
         if self.is_broken {
             self.leave(clock::now());
         }
@@ -87,57 +87,57 @@ impl Worker {
 
     /// The job was never begun: without an answer its server gives it to a worker that has an object.
     fn was_unmade(&mut self, server: usize, why: &str) {
-        self.line.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
-        if !self.sessions.iter().any(Session::is_answering) {
-            self.page.doing(Doing::Idle);
+        self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
+        if !self.sessions.iter().any(ServerSession::is_answering) {
+            self.scoreboard.activity(WorkerActivity::Idle);
             exit::now(CANNOT_SERVE);
         }
         // Jobs of other servers are done, and their answers under way.
         let now = clock::now();
         self.is_answering = false;
         self.part(server, now);
-        self.titles.idle();
+        self.proctitle.idle();
         self.leave(now);
     }
 
     fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
         let again = result.len() <= LARGE && self.asks_again(server, now);
-        let traced = trace::is_wanted(self.line).then(|| head.clone());
+        let traced = trace::is_wanted(self.manager_link).then(|| head.clone());
         let Some(connection) = self.sessions[server].connection() else { return };
-        let grab = if again { grab_packet(connection.talk.uses_old_grab()) } else { &[] };
+        let grab = if again { grab_packet(connection.protocol.uses_old_grab()) } else { &[] };
         let sent = connection.sender().send_answer(head, result, grab);
         let is_whole = matches!(sent, Ok(Answered::Whole));
         connection.was_sent_more();
         let sent_at = clock::now();
         if again && is_whole {
-            connection.talk.asked(sent_at);
+            connection.protocol.asked(sent_at);
         } else {
-            connection.talk.farewell_again();
+            connection.protocol.farewell_again();
         }
         if matches!(sent, Ok(Answered::Pending)) {
             let began = function != usize::MAX;
             connection.answer = Some(PendingAnswer::new(began.then_some(self.jobs), sent_at));
             let (handle, unique) = (self.handle.clone(), self.unique.clone());
             let job = began.then_some(WaitingJob { function, handle, unique });
-            self.line.say(&Word::AnswerWaits { server, job });
+            self.manager_link.say(&WorkerMessage::AnswerWaits { server, job });
         } else if is_whole {
             self.is_sent(server, sent_at);
         }
         let name = &self.sessions[server].name;
-        traced.iter().for_each(|head| trace::sent(self.line, name, head));
-        trace::sent(self.line, name, if is_whole { grab } else { &[] });
+        traced.iter().for_each(|head| trace::sent(self.manager_link, name, head));
+        trace::sent(self.manager_link, name, if is_whole { grab } else { &[] });
         self.check(server, sent.map(drop));
     }
 
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        let over = self.is_broken || self.runs.are_over(self.jobs);
-        if !self.registration.is_over() || over || self.leaving.is_some() || self.line.is_stopping() {
+        let over = self.is_broken || self.job_limit.are_over(self.jobs);
+        if !self.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
             return false;
         }
         let others =
             || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);
-        if others().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()))
+        if others().any(|session| session.protocol().is_some_and(|protocol| protocol.is_awaited()))
             || self.held_until(now).is_some()
         {
             return false;
@@ -200,15 +200,15 @@ impl Worker {
         let Some(connection) = self.sessions[server].connection() else { return };
         connection.answer = None;
         connection.was_sent_more();
-        connection.talk.was_busy(now);
+        connection.protocol.was_busy(now);
         let took = now.saturating_sub(since);
         if took > LONG {
-            connection.talk.was_slow(took);
+            connection.protocol.was_slow(took);
         }
         self.leave_later(now);
         self.is_sent(server, now);
-        self.line.say(&Word::AnswerWaits { server, job: None });
-        self.page.doing(self.resting());
+        self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
+        self.scoreboard.activity(self.resting());
     }
 
     /// The system has taken an answer, of the last job perhaps.
@@ -220,18 +220,18 @@ impl Worker {
     }
 
     /// What the worker is doing outside the functions of plugins.
-    pub(super) fn resting(&self) -> Doing {
-        let is_of = |session: &Session| session.connection_ref()?.answer?.job;
-        match self.leaving {
+    pub(super) fn resting(&self) -> WorkerActivity {
+        let is_of = |session: &ServerSession| session.connection_ref()?.answer?.job;
+        match self.draining {
             _ if self.is_answering
                 || self
                     .last_job
                     .is_some_and(|job| self.sessions.iter().any(|session| is_of(session) == Some(job.number))) =>
             {
-                Doing::Answering
+                WorkerActivity::Answering
             }
-            Some(_) => Doing::Leaving,
-            None => Doing::Idle,
+            Some(_) => WorkerActivity::Leaving,
+            None => WorkerActivity::Idle,
         }
     }
 }

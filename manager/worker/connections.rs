@@ -4,21 +4,21 @@ use std::io;
 use std::time::Duration;
 
 use crate::system::clock;
-use crate::worker::orders::Word;
+use crate::worker::messages::WorkerMessage;
 use crate::worker::serve::Worker;
-use crate::worker::session::{Connecting, describe};
+use crate::worker::session::{ConnectAttempt, describe};
 
 impl Worker {
     /// Starts attempts to connect that are due, and takes made connections into use.
     pub(super) fn connect(&mut self, now: Duration) {
-        if self.leaving.is_some() || !self.may_connect {
+        if self.draining.is_some() || !self.may_connect {
             return;
         }
         for server in 0..self.sessions.len() {
             match self.sessions[server].connect(now, &self.limits) {
-                Connecting::Underway => {}
-                Connecting::Failed(reason) => self.say_down(server, reason),
-                Connecting::Made => self.establish(server, now),
+                ConnectAttempt::Underway => {}
+                ConnectAttempt::Failed(reason) => self.say_down(server, reason),
+                ConnectAttempt::Made => self.establish(server, now),
             }
         }
     }
@@ -26,8 +26,10 @@ impl Worker {
     fn establish(&mut self, server: usize, now: Duration) {
         self.connections += 1;
         let number = self.connections;
-        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.page) {
-            Ok(connection) => self.line.say_with(&Word::Connection { number, server }, connection.socket()),
+        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.scoreboard) {
+            Ok(connection) => {
+                self.manager_link.say_with(&WorkerMessage::Connection { number, server }, connection.socket())
+            }
             Err(error) => self.lose(server, &describe(&error)),
         }
     }
@@ -35,7 +37,7 @@ impl Worker {
     pub(super) fn greeted(&mut self, server: usize) {
         let now = clock::now();
         self.sessions[server].is_up(now);
-        self.line.say(&Word::ServerUp { server });
+        self.manager_link.say(&WorkerMessage::ServerUp { server });
         self.readiness.begins(now);
     }
 
@@ -49,7 +51,7 @@ impl Worker {
     /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
     /// are served meanwhile only the manager knows.
     pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
-        self.line.say(&Word::ServerMute { server });
+        self.manager_link.say(&WorkerMessage::ServerMute { server });
         self.lose(server, reason);
     }
 
@@ -61,7 +63,7 @@ impl Worker {
 
     fn say_down(&mut self, server: usize, reason: String) {
         if self.sessions[server].says_down() {
-            self.line.say(&Word::ServerDown { server, reason });
+            self.manager_link.say(&WorkerMessage::ServerDown { server, reason });
         }
     }
 }

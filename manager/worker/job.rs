@@ -2,18 +2,18 @@
 
 use gm_plugin_api::abi::{RString, RVec, RawFail};
 
-use crate::gearman::packet::{ArgumentError, Assigned, encode};
+use crate::gearman::packet::{ArgumentError, AssignedJob, encode};
 use crate::system::clock;
-use crate::system::page::{JobEnd, JobStart, PageWriter};
-use crate::worker::journal::job_name;
-use crate::worker::line::cut;
-use crate::worker::orders::JobName;
-use crate::worker::plugin::{Function, Outcome, explain};
+use crate::system::scoreboard::{JobEnd, JobStart, ScoreboardWriter};
+use crate::worker::job_log::job_name;
+use crate::worker::manager_link::cut;
+use crate::worker::messages::JobName;
+use crate::worker::plugin::{LoadedFunction, PluginOutcome, explain};
 
 /// A job that ran, or could not be run.
-pub struct Finished {
+pub struct FinishedJob {
     /// What it came to.
-    pub outcome: Outcome,
+    pub outcome: PluginOutcome,
     /// For the page, with the result's length still to be set.
     pub end: JobEnd,
     /// Whether it has left the page alone.
@@ -23,7 +23,7 @@ pub struct Finished {
 /// Which job of which connection is to be run.
 pub struct Assignment<'a> {
     /// The job, still in the connection's buffer.
-    pub job: Assigned<'a>,
+    pub job: AssignedJob<'a>,
     /// Counts the worker's jobs from 1.
     pub number: u64,
     /// Number of the connection it came over.
@@ -31,12 +31,16 @@ pub struct Assignment<'a> {
 }
 
 /// Runs a job. What happens meanwhile can be read on the page.
-pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageWriter) -> Finished {
+pub fn run(
+    assignment: &Assignment<'_>,
+    functions: &mut [LoadedFunction],
+    scoreboard: &ScoreboardWriter,
+) -> FinishedJob {
     let Assignment { job, number, connection } = *assignment;
     let started = clock::now();
     let found = functions.iter().position(|function| function.name.as_bytes() == job.function);
     let Some(index) = found else { return refuse(&job) };
-    page.begin(&JobStart {
+    scoreboard.begin(&JobStart {
         function: index,
         number,
         connection,
@@ -45,36 +49,36 @@ pub fn run(assignment: &Assignment<'_>, functions: &mut [Function], page: &PageW
         started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
     });
     let outcome = functions[index].run(&job, number);
-    let left_page_alone = page.is_intact(number);
-    page.returned();
+    let left_page_alone = scoreboard.is_intact(number);
+    scoreboard.returned();
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
     let succeeded = outcome.is_ok();
     let bytes_in = job.workload.len() as u64;
     let end = JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns };
-    Finished { outcome, end, left_page_alone }
+    FinishedJob { outcome, end, left_page_alone }
 }
 
 /// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
-fn refuse(job: &Assigned<'_>) -> Finished {
+fn refuse(job: &AssignedJob<'_>) -> FinishedJob {
     let name = String::from_utf8_lossy(job.function);
     refused(format!("this worker does not serve the function {name}"))
 }
 
 /// What log lines call a job that is not run.
-pub fn name(job: &Assigned<'_>) -> JobName {
+pub fn name(job: &AssignedJob<'_>) -> JobName {
     job_name(&String::from_utf8_lossy(job.function), job.handle)
 }
 
 /// A job that fails without being run.
-pub fn refused(reason: String) -> Finished {
+pub fn refused(reason: String) -> FinishedJob {
     let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
-    Finished { outcome, end, left_page_alone: true }
+    FinishedJob { outcome, end, left_page_alone: true }
 }
 
 /// A job whose workload is larger than a packet may be: its caller is told, or every worker would meet it in turn. It says
 /// nothing about the function. With what the log says.
-pub fn refuse_long(job: &Assigned<'_>, missing: usize, max_packet: u64) -> (Finished, String) {
+pub fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64) -> (FinishedJob, String) {
     let length = job.workload.len().saturating_add(missing);
     let reason = format!("its workload of {length} bytes is larger than max_packet, {max_packet} bytes");
     let text = format!("a job for {} is refused: {reason}", String::from_utf8_lossy(job.function));
@@ -92,7 +96,7 @@ fn failure(message: String) -> RawFail {
 }
 
 /// A result, or an exception, that no packet may carry is a failure, in those words.
-pub fn within(outcome: Outcome, max_packet: u64, overhead: usize) -> Outcome {
+pub fn within(outcome: PluginOutcome, max_packet: u64, overhead: usize) -> PluginOutcome {
     let room = room(max_packet, overhead);
     let beyond = |what, length| {
         Err(failure(format!("its {what} of {length} bytes is larger than max_packet, {max_packet} bytes")))
@@ -121,7 +125,12 @@ fn room(max_packet: u64, overhead: usize) -> usize {
 ///
 /// # Errors
 /// A handle no packet can carry; a server cannot send one.
-pub fn answer(outcome: &Outcome, handle: &[u8], max_packet: u64, head: &mut Vec<u8>) -> Result<(), ArgumentError> {
+pub fn answer(
+    outcome: &PluginOutcome,
+    handle: &[u8],
+    max_packet: u64,
+    head: &mut Vec<u8>,
+) -> Result<(), ArgumentError> {
     match outcome {
         Ok(result) => encode::work_complete_head(head, handle, result.len()),
         Err(fail) if fail.kind == RawFail::EXCEPTION => {
@@ -141,7 +150,7 @@ pub fn answer(outcome: &Outcome, handle: &[u8], max_packet: u64, head: &mut Vec<
 mod tests {
     use super::*;
 
-    fn packets(outcome: &Outcome) -> Vec<u8> {
+    fn packets(outcome: &PluginOutcome) -> Vec<u8> {
         let mut head = Vec::new();
         answer(outcome, b"H:a:1", 100, &mut head).unwrap();
         head

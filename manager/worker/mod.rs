@@ -1,31 +1,31 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
 //! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
-//! it, [`talk`] says what it means, [`job`] runs it through [`plugin`] and `host`, `answer` and [`sender`] send what it
+//! it, [`server_connection`] says what it means, [`job`] runs it through [`plugin`] and `plugin_host`, `answer` and [`sender`] send what it
 //! came to, and [`pending`] keeps what has no room yet.
 
 mod answer;
-mod connections;
-mod growth;
-mod host;
+pub mod connections;
 pub mod job;
-mod journal;
-mod leave;
-pub mod line;
-pub mod orders;
+mod job_limit;
+mod job_log;
+pub mod log_rate_limit;
+pub mod manager_link;
+mod memory_limit;
+pub mod messages;
 pub mod pending;
 pub mod plugin;
-pub mod quota;
+mod plugin_host;
+mod proctitle;
 mod ready;
-pub mod retry;
-mod runs;
+pub mod reconnect_backoff;
 pub mod sender;
 mod serve;
+pub mod server_connection;
 pub mod session;
+pub mod shutdown;
 mod spin_guard;
 mod taken;
-pub mod talk;
-mod titles;
 mod trace;
 mod wait;
 
@@ -37,12 +37,12 @@ use crate::plugins::loader::Brought;
 use crate::system::channel::Channel;
 use crate::system::deny_list::DeniedJobs;
 use crate::system::errors::reason;
-use crate::system::page::PageWriter;
+use crate::system::scoreboard::ScoreboardWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
 use crate::system::{clock, exit, fork, handlers, memory};
-use orders::{Orders, Word};
-use plugin::Function;
+use messages::{WorkerConfig, WorkerMessage};
+use plugin::LoadedFunction;
 
 /// The hidden argument that makes the program a worker.
 pub const ROLE: &str = "--gm-native-worker";
@@ -56,27 +56,27 @@ pub const CONNECTION_TAKEN: i32 = 71;
 
 /// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
 pub fn main() -> ! {
-    let Some((channel, page, denied, orders)) = inheritance() else {
+    let Some((channel, scoreboard, denied, config)) = inheritance() else {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
         exit::now(2);
     };
-    let line = line::open(channel, orders.verbosity);
-    let (page, denied, stop) = match arrive(&orders, &page, &denied) {
+    let manager_link = manager_link::open(channel, config.verbosity);
+    let (scoreboard, denied, stop) = match arrive(&config, &scoreboard, &denied) {
         Ok(all) => all,
         Err(error) => {
-            line.say(&Word::CannotServe {
+            manager_link.say(&WorkerMessage::CannotServe {
                 function: 0,
                 reason: format!("the worker could not start: {}", reason(&error)),
             });
             exit::now(CANNOT_SERVE);
         }
     };
-    let titles = titles::Titles::new(&orders);
-    titles.starting();
-    let functions = load(&orders, line);
+    let proctitle = proctitle::ProcTitle::new(&config);
+    proctitle.starting();
+    let functions = load(&config, manager_link);
     memory::give_back();
-    line.say(&Word::Loaded);
-    let worker = serve::Worker::new(orders, functions, line, stop, Arc::new(page), denied, titles);
+    manager_link.say(&WorkerMessage::Loaded);
+    let worker = serve::Worker::new(config, functions, manager_link, stop, Arc::new(scoreboard), denied, proctitle);
     let (functions, stop_timeout) = worker.run();
     stop_signal::kill_after(stop_timeout);
     drop(functions);
@@ -84,33 +84,37 @@ pub fn main() -> ! {
 }
 
 /// What the manager left on the known descriptors.
-fn inheritance() -> Option<(Channel, OwnedFd, OwnedFd, Orders)> {
+fn inheritance() -> Option<(Channel, OwnedFd, OwnedFd, WorkerConfig)> {
     let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
-    let page = inherited(EXTRA_FD)?;
-    let orders = std::fs::File::from(inherited(EXTRA_FD + 1)?);
+    let scoreboard = inherited(EXTRA_FD)?;
+    let config = std::fs::File::from(inherited(EXTRA_FD + 1)?);
     let denied = inherited(EXTRA_FD + 2)?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut &orders, &mut bytes).ok()?;
-    Some((channel, page, denied, orders::decode(&bytes).ok()?))
+    std::io::Read::read_to_end(&mut &config, &mut bytes).ok()?;
+    Some((channel, scoreboard, denied, messages::decode(&bytes).ok()?))
 }
 
-fn arrive(orders: &Orders, page: &OwnedFd, denied: &OwnedFd) -> std::io::Result<(PageWriter, DeniedJobs, StopSignal)> {
-    if let Some(most) = orders.limits.max_memory_hard {
+fn arrive(
+    config: &WorkerConfig,
+    scoreboard: &OwnedFd,
+    denied: &OwnedFd,
+) -> std::io::Result<(ScoreboardWriter, DeniedJobs, StopSignal)> {
+    if let Some(most) = config.limits.max_memory_hard {
         memory::limit(most)?;
     }
-    let page = PageWriter::map(page, orders.functions.len())?;
+    let scoreboard = ScoreboardWriter::map(scoreboard, config.functions.len())?;
     let denied = DeniedJobs::map(denied)?;
-    fork::watch(host::child_came_back)?;
+    fork::watch(plugin_host::child_came_back)?;
     handlers::catch_broken_pipes()?;
     let stop = StopSignal::install()?;
-    stop.outlives(orders.manager, orders.limits.grace)?;
-    Ok((page, denied, stop))
+    stop.outlives(config.manager, config.limits.grace)?;
+    Ok((scoreboard, denied, stop))
 }
 
 /// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
 /// worker to leave would leave again and again, and the others with it.
-fn may_go_on(line: &line::Line) -> Result<(), String> {
-    line.look_now(clock::now());
+fn may_go_on(manager_link: &manager_link::ManagerLink) -> Result<(), String> {
+    manager_link.look_now(clock::now());
     match stop_signal::asked() {
         true => {
             Err("its worker was asked to stop (SIGTERM or SIGINT) or lost its descriptors while its new() ran".into())
@@ -120,22 +124,26 @@ fn may_go_on(line: &line::Line) -> Result<(), String> {
 }
 
 /// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
-fn load(orders: &Orders, line: &line::Line) -> Vec<Function> {
+fn load(config: &WorkerConfig, manager_link: &manager_link::ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
     let mut brought = Brought::default();
-    for (index, order) in orders.load_order.iter().filter_map(|index| Some((*index, orders.functions.get(*index)?))) {
-        line.say(&Word::Loading { function: index });
-        let loaded = brought.load(&order.library, &order.symbol, &order.beside, &order.elsewhere);
+    for (index, command) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?))) {
+        manager_link.say(&WorkerMessage::Loading { function: index });
+        let loaded = brought.load(&command.library, &command.symbol, &command.beside, &command.elsewhere);
         let loaded = loaded.map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
-            line.say(&Word::Making { function: index });
-            let made = Function::make(loaded, &order.name, &order.settings, orders.verbosity, &host::HOST)?;
-            may_go_on(line).map(|()| made)
+            manager_link.say(&WorkerMessage::Making { function: index });
+            let made =
+                LoadedFunction::make(loaded, &command.name, &command.settings, config.verbosity, &plugin_host::HOST)?;
+            may_go_on(manager_link).map(|()| made)
         });
         match made {
             Ok(function) => drop(functions.insert(index, function)),
             Err(reason) => {
-                line.say(&Word::CannotServe { function: index, reason: line::cut(&reason, line::REASON_CUT) });
+                manager_link.say(&WorkerMessage::CannotServe {
+                    function: index,
+                    reason: manager_link::cut(&reason, manager_link::REASON_CUT),
+                });
                 exit::now(CANNOT_SERVE);
             }
         }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use gm_plugin_api::abi::{Host, RSlice, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
 
-use crate::gearman::packet::Assigned;
+use crate::gearman::packet::AssignedJob;
 use crate::plugins::loader::{Instance, Loaded};
-use crate::worker::line::highest_wanted;
+use crate::worker::manager_link::highest_wanted;
 
 /// What a plugin returned.
-pub type Outcome = Result<RVec<u8>, RawFail>;
+pub type PluginOutcome = Result<RVec<u8>, RawFail>;
 
 /// One function, ready to run jobs.
-pub struct Function {
+pub struct LoadedFunction {
     /// Its name with the job servers.
     pub name: String,
     loaded: Loaded,
@@ -20,7 +20,7 @@ pub struct Function {
     host: &'static Host,
 }
 
-impl Function {
+impl LoadedFunction {
     /// Makes the object of the function `name`, with whatever its author does in `new`. `host` is what it can call.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Function {
     }
 
     /// Runs a job to its end.
-    pub fn run(&mut self, job: &Assigned<'_>, number: u64) -> Outcome {
+    pub fn run(&mut self, job: &AssignedJob<'_>, number: u64) -> PluginOutcome {
         let raw = RawJob {
             size: size_of::<RawJob<'_>>(),
             number,

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::system::clock;
-use crate::worker::orders::Word;
+use crate::worker::messages::WorkerMessage;
 use crate::worker::serve::Worker;
-use crate::worker::session::Session;
+use crate::worker::session::ServerSession;
 
 /// What job servers are given that have not done their part.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -17,12 +17,12 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
 /// came on another.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct StartupStep {
     began: Option<Duration>,
     over: bool,
 }
 
-impl Step {
+impl StartupStep {
     /// It begins. True the first time.
     pub fn begins(&mut self, now: Duration) -> bool {
         let first = self.began.is_none();
@@ -56,13 +56,15 @@ impl Step {
 impl Worker {
     /// Says that it serves, once the servers know its functions.
     pub(super) fn tell_serving(&mut self) {
-        if self.registration.is_over() || self.leaving.is_some() {
+        if self.registration.is_over() || self.draining.is_some() {
             return;
         }
-        let unknown = |session: &Session| session.talk().is_some_and(|talk| talk.is_greeted() && !talk.is_known());
+        let unknown = |session: &ServerSession| {
+            session.protocol().is_some_and(|protocol| protocol.is_greeted() && !protocol.is_known())
+        };
         let known = !self.sessions.iter().any(unknown);
         if self.registration.ends(clock::now(), known) {
-            self.line.say(&Word::Serving);
+            self.manager_link.say(&WorkerMessage::Serving);
             self.counts_runs(Duration::MAX);
         }
     }
@@ -71,10 +73,12 @@ impl Worker {
         if self.readiness.is_over() {
             return;
         }
-        let settled = |session: &Session| session.is_down() || session.talk().is_some_and(|talk| talk.is_greeted());
+        let settled = |session: &ServerSession| {
+            session.is_down() || session.protocol().is_some_and(|protocol| protocol.is_greeted())
+        };
         let settled = self.sessions.iter().all(settled);
         if self.readiness.ends(clock::now(), settled) {
-            self.line.say(&Word::Ready);
+            self.manager_link.say(&WorkerMessage::Ready);
         }
     }
 }
@@ -89,30 +93,30 @@ mod tests {
 
     #[test]
     fn ready_waits_for_one_answer_and_gives_the_others_a_moment() {
-        let mut one_of_two = Step::default();
+        let mut one_of_two = StartupStep::default();
         assert!(!one_of_two.ends(ms(5000), true), "no server has answered");
         one_of_two.begins(ms(5000));
         assert_eq!(one_of_two.next_due(), Some(ms(5200)));
         assert!(!one_of_two.ends(ms(5199), false));
         assert!(one_of_two.ends(ms(5200), false));
         assert!(!one_of_two.ends(ms(5300), true), "said once");
-        let mut all = Step::default();
+        let mut all = StartupStep::default();
         all.begins(ms(1));
         assert!(all.ends(ms(1), true));
     }
 
     #[test]
     fn serving_waits_for_what_the_servers_know_but_not_for_long() {
-        let mut none = Step::default();
+        let mut none = StartupStep::default();
         assert!(!none.ends(ms(5000), true), "not told to go");
-        let mut known = Step::default();
+        let mut known = StartupStep::default();
         assert!(known.begins(ms(1)) && !known.begins(ms(2)));
         assert!(!known.ends(ms(3), false) && !known.is_over());
         assert_eq!(known.next_due(), Some(ms(201)));
         assert!(known.ends(ms(4), true) && known.is_over());
         assert!(!known.ends(ms(5), true), "said once");
         assert_eq!(known.next_due(), None);
-        let mut mute = Step::default();
+        let mut mute = StartupStep::default();
         mute.begins(ms(1));
         assert!(!mute.ends(ms(200), false) && mute.ends(ms(201), false));
     }

@@ -15,13 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::Socket;
 
-use crate::system::page::{PageWriter, Sending};
+use crate::system::scoreboard::{ScoreboardWriter, SendingGuard};
 use crate::worker::pending::{Part, Queue};
 
 /// What is sent to one job server.
 pub struct Sender {
     socket: Arc<Socket>,
-    page: Arc<PageWriter>,
+    scoreboard: Arc<ScoreboardWriter>,
     connection: u32,
     /// What had no room yet.
     pending: Option<Pending>,
@@ -45,7 +45,7 @@ struct Broken {
 /// Whole packets, the first of which may have been sent in part.
 struct Pending {
     queue: Queue,
-    sending: Sending,
+    sending: SendingGuard,
 }
 
 /// How far an answer got at once.
@@ -59,8 +59,8 @@ pub enum Answered {
 
 impl Sender {
     /// The sending side of a connected socket; `connection` is its number on the page.
-    pub fn new(socket: Arc<Socket>, page: Arc<PageWriter>, connection: u32) -> Self {
-        Self { socket, page, connection, pending: None, accepted: 0, broken: None, silent: false }
+    pub fn new(socket: Arc<Socket>, scoreboard: Arc<ScoreboardWriter>, connection: u32) -> Self {
+        Self { socket, scoreboard, connection, pending: None, accepted: 0, broken: None, silent: false }
     }
 
     /// Whether something waits for the socket to have room.
@@ -93,7 +93,7 @@ impl Sender {
             packets.iter().for_each(|packet| pending.queue.extend(packet));
             return self.flush().map(drop);
         }
-        let sending = self.page.sending(self.connection);
+        let sending = self.scoreboard.sending(self.connection);
         let mut sent = self.push(&packets.map(IoSlice::new))?;
         let mut queue = Queue::default();
         for packet in packets {
@@ -122,7 +122,7 @@ impl Sender {
                 return Ok(Answered::Pending);
             }
             None => {
-                let sending = self.page.sending(self.connection);
+                let sending = self.scoreboard.sending(self.connection);
                 (sending, self.push(&[head.as_slice(), &data, grab].map(IoSlice::new))?)
             }
         };
@@ -141,7 +141,7 @@ impl Sender {
         Ok(Answered::Whole)
     }
 
-    fn keep(&mut self, queue: Queue, sending: Sending) {
+    fn keep(&mut self, queue: Queue, sending: SendingGuard) {
         if queue.left() > 0 {
             self.pending = Some(Pending { queue, sending });
         }

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gearman::packet::{Assigned, FromServer, encode};
+use crate::gearman::packet::{AssignedJob, Response, encode};
 use crate::system::clock;
 use crate::system::deny_list::{DeniedJobs, Name};
 use crate::system::errors::reason;
-use crate::system::page::{Doing, PageWriter};
+use crate::system::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::stop_signal::StopSignal;
-use crate::worker::growth::Growth;
-use crate::worker::host;
 use crate::worker::job::{self, Assignment};
-use crate::worker::journal::{DEBUG, job_name};
-use crate::worker::line::Line;
-use crate::worker::orders::{Limits, Order, Orders, Word};
-use crate::worker::plugin::Function;
-use crate::worker::ready::Step;
-use crate::worker::runs::Runs;
+use crate::worker::job_limit::JobLimit;
+use crate::worker::job_log::{DEBUG, job_name};
+use crate::worker::manager_link::ManagerLink;
+use crate::worker::memory_limit::MemoryLimit;
+use crate::worker::messages::{Command, WorkerConfig, WorkerLimits, WorkerMessage};
+use crate::worker::plugin::LoadedFunction;
+use crate::worker::plugin_host;
+use crate::worker::proctitle::ProcTitle;
+use crate::worker::ready::StartupStep;
 use crate::worker::sender;
-use crate::worker::session::Session;
+use crate::worker::server_connection::{Reaction, ServerConnection, ServerMessage};
+use crate::worker::session::ServerSession;
 use crate::worker::taken::LastJob;
-use crate::worker::talk::{Heard, Next, Talk};
-use crate::worker::titles::Titles;
 use crate::worker::trace;
 
 /// A job server is asked again and again for this long, then the next one has its turn.
@@ -30,25 +30,25 @@ pub(super) const TURN: Duration = Duration::from_millis(10);
 
 /// A worker at work.
 pub struct Worker {
-    pub(super) line: &'static Line,
+    pub(super) manager_link: &'static ManagerLink,
     pub(super) stop: StopSignal,
-    pub(super) page: Arc<PageWriter>,
-    pub(super) sessions: Vec<Session>,
-    pub(super) limits: Limits,
+    pub(super) scoreboard: Arc<ScoreboardWriter>,
+    pub(super) sessions: Vec<ServerSession>,
+    pub(super) limits: WorkerLimits,
     /// Until it is ready.
-    pub(super) readiness: Step,
+    pub(super) readiness: StartupStep,
     /// From the order to go until it serves.
-    pub(super) registration: Step,
-    pub(super) leaving: Option<Duration>,
+    pub(super) registration: StartupStep,
+    pub(super) draining: Option<Duration>,
     /// Whether it was told to connect.
     pub(super) may_connect: bool,
-    pub(super) titles: Titles,
-    pub(super) functions: Vec<Function>,
+    pub(super) proctitle: ProcTitle,
+    pub(super) functions: Vec<LoadedFunction>,
     pub(super) id: String,
     pub(super) connections: u32,
     pub(super) jobs: u64,
-    pub(super) runs: Runs,
-    pub(super) growth: Growth,
+    pub(super) job_limit: JobLimit,
+    pub(super) memory_limit: MemoryLimit,
     /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the
     /// job in hand is answered.
     pub(super) is_broken: bool,
@@ -75,34 +75,34 @@ pub struct Worker {
 impl Worker {
     /// A worker whose functions are loaded; it connects when it is told to.
     pub fn new(
-        orders: Orders,
-        functions: Vec<Function>,
-        line: &'static Line,
+        config: WorkerConfig,
+        functions: Vec<LoadedFunction>,
+        manager_link: &'static ManagerLink,
         stop: StopSignal,
-        page: Arc<PageWriter>,
+        scoreboard: Arc<ScoreboardWriter>,
         denied: DeniedJobs,
-        titles: Titles,
+        proctitle: ProcTitle,
     ) -> Self {
         let pid = std::process::id();
         // gearmand cuts an id at 127 bytes, and a space breaks its listing.
-        let id = format!("{}/{pid}/{}", orders.host, orders.name).replace(|c: char| c.is_ascii_whitespace(), "_");
-        let session = |(i, order)| Session::new(order, orders.siblings, u64::from(pid) << 8 | i as u64);
-        let (growth, heavy) = Growth::watch(orders.limits.max_memory);
-        heavy.into_iter().for_each(|word| line.say(&word));
-        host::limit_packets(orders.limits.max_packet);
+        let id = format!("{}/{pid}/{}", config.host, config.name).replace(|c: char| c.is_ascii_whitespace(), "_");
+        let session = |(i, command)| ServerSession::new(command, config.siblings, u64::from(pid) << 8 | i as u64);
+        let (memory_limit, heavy) = MemoryLimit::watch(config.limits.max_memory);
+        heavy.into_iter().for_each(|message| manager_link.say(&message));
+        plugin_host::limit_packets(config.limits.max_packet);
         Self {
-            growth,
-            line,
+            memory_limit,
+            manager_link,
             stop,
-            page,
-            runs: Runs::new(orders.limits.max_runs),
-            sessions: orders.servers.into_iter().enumerate().map(session).collect(),
-            limits: orders.limits,
-            readiness: Step::default(),
-            registration: Step::default(),
-            leaving: None,
+            scoreboard,
+            job_limit: JobLimit::new(config.limits.max_runs),
+            sessions: config.servers.into_iter().enumerate().map(session).collect(),
+            limits: config.limits,
+            readiness: StartupStep::default(),
+            registration: StartupStep::default(),
+            draining: None,
             may_connect: false,
-            titles,
+            proctitle,
             functions,
             id: id.chars().take(120).collect(),
             connections: 0,
@@ -124,7 +124,7 @@ impl Worker {
 
     /// Serves until told to leave and every server has what it should. Returns what is to be dropped, and how long that
     /// may take.
-    pub fn run(mut self) -> (Vec<Function>, Duration) {
+    pub fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
         loop {
             for server in 0..self.sessions.len() {
                 self.take_packets(server);
@@ -141,26 +141,26 @@ impl Worker {
             self.tell_readiness();
             self.wait();
         }
-        self.page.doing(Doing::Left);
-        self.line.say(&Word::Left);
+        self.scoreboard.activity(WorkerActivity::Left);
+        self.manager_link.say(&WorkerMessage::Left);
         (self.functions, self.limits.stop_timeout)
     }
 
     fn take_orders(&mut self) {
-        self.line.look(clock::now());
-        while let Some(order) = self.line.next_order() {
-            match order {
-                Order::Connect => {
+        self.manager_link.look(clock::now());
+        while let Some(command) = self.manager_link.next_order() {
+            match command {
+                Command::Connect => {
                     self.may_connect = true;
                     self.connect(clock::now());
                 }
-                Order::Go => self.go(),
-                Order::Leave => self.leave(clock::now()),
-                Order::Verbosity(verbosity) => {
-                    self.line.set_verbosity(verbosity);
+                Command::Go => self.go(),
+                Command::Leave => self.leave(clock::now()),
+                Command::Verbosity(verbosity) => {
+                    self.manager_link.set_verbosity(verbosity);
                     self.functions.iter().for_each(|function| function.set_verbosity(verbosity));
                 }
-                Order::Addresses { server, addresses } => {
+                Command::Addresses { server, addresses } => {
                     if let Some(session) = self.sessions.get_mut(server) {
                         session.set_addresses(addresses);
                     }
@@ -173,28 +173,31 @@ impl Worker {
     }
 
     fn go(&mut self) {
-        if self.leaving.is_none() && self.registration.begins(clock::now()) {
-            self.page.doing(self.resting());
-            self.titles.idle();
+        if self.draining.is_none() && self.registration.begins(clock::now()) {
+            self.scoreboard.activity(self.resting());
+            self.proctitle.idle();
             (0..self.sessions.len()).for_each(|server| self.register(server));
         }
     }
 
     /// Tells the manager when the jobs this worker may run come to an end, and takes no more after the last one.
     pub(super) fn counts_runs(&mut self, last: Duration) {
-        let Some(word) = self.runs.news(self.jobs, last) else { return };
-        self.line.say(&word);
-        if self.runs.are_over(self.jobs) {
-            self.sessions.iter_mut().filter_map(Session::connection).for_each(|connection| connection.talk.spent());
+        let Some(message) = self.job_limit.news(self.jobs, last) else { return };
+        self.manager_link.say(&message);
+        if self.job_limit.are_over(self.jobs) {
+            self.sessions
+                .iter_mut()
+                .filter_map(ServerSession::connection)
+                .for_each(|connection| connection.protocol.exhausted());
         }
     }
 
     /// Offers the functions where a server has answered its greeting.
     fn register(&mut self, server: usize) {
-        if !self.registration.has_begun() || self.leaving.is_some() {
+        if !self.registration.has_begun() || self.draining.is_some() {
             return;
         }
-        let Some(connection) = self.sessions[server].connection().filter(|c| c.talk.wants_registering()) else {
+        let Some(connection) = self.sessions[server].connection().filter(|c| c.protocol.wants_registering()) else {
             return;
         };
         let mut packets = Vec::new();
@@ -204,21 +207,22 @@ impl Worker {
         }
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packets, b"registered");
-        connection.talk.registered(clock::now());
-        if self.runs.are_over(self.jobs) {
-            connection.talk.spent();
+        connection.protocol.registered(clock::now());
+        if self.job_limit.are_over(self.jobs) {
+            connection.protocol.exhausted();
         }
         let sent = connection.sender().send([&packets]);
-        trace::sent(self.line, &self.sessions[server].name, &packets);
+        trace::sent(self.manager_link, &self.sessions[server].name, &packets);
         self.check(server, sent);
     }
 
     /// Asks the next server for a job, unless an answer is awaited.
     fn ask(&mut self) {
-        let awaited = self.sessions.iter().any(|session| session.talk().is_some_and(|talk| talk.is_awaited()));
+        let awaited =
+            self.sessions.iter().any(|session| session.protocol().is_some_and(|protocol| protocol.is_awaited()));
         self.held_until = None;
         self.asks_nobody =
-            awaited || !self.registration.is_over() || self.leaving.is_some() || self.runs.are_over(self.jobs);
+            awaited || !self.registration.is_over() || self.draining.is_some() || self.job_limit.are_over(self.jobs);
         if self.asks_nobody {
             return;
         }
@@ -230,8 +234,8 @@ impl Worker {
         }
         let skip = usize::from(now.saturating_sub(self.turn) >= TURN);
         let count = self.sessions.len();
-        let mut order = (0..count).map(|step| (self.asked + skip + step) % count);
-        let next = order.find(|&server| self.sessions[server].may_ask(now));
+        let mut command = (0..count).map(|step| (self.asked + skip + step) % count);
+        let next = command.find(|&server| self.sessions[server].may_ask(now));
         if let Some(server) = next {
             if server != self.asked || skip == 1 {
                 (self.asked, self.turn) = (server, now);
@@ -242,11 +246,11 @@ impl Worker {
 
     pub(super) fn send_grab(&mut self, server: usize, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
-        let grab = grab_packet(connection.talk.uses_old_grab());
-        let first = if connection.talk.asks_twice() { &encode::PRE_SLEEP[..] } else { &[] };
-        connection.talk.asked(now);
+        let grab = grab_packet(connection.protocol.uses_old_grab());
+        let first = if connection.protocol.asks_twice() { &encode::PRE_SLEEP[..] } else { &[] };
+        connection.protocol.asked(now);
         let sent = connection.sender().send([first, grab]);
-        [first, grab].iter().for_each(|packet| trace::sent(self.line, &self.sessions[server].name, packet));
+        [first, grab].iter().for_each(|packet| trace::sent(self.manager_link, &self.sessions[server].name, packet));
         self.check(server, sent);
     }
 
@@ -254,9 +258,21 @@ impl Worker {
     fn take_packets(&mut self, server: usize) {
         loop {
             let now = clock::now();
-            let Self { line, sessions, functions, page, jobs, titles, handle, unique, leaving, denied, .. } = self;
+            let Self {
+                manager_link,
+                sessions,
+                functions,
+                scoreboard,
+                jobs,
+                proctitle,
+                handle,
+                unique,
+                draining,
+                denied,
+                ..
+            } = self;
             let session = &mut sessions[server];
-            let traced = trace::is_wanted(line).then(|| session.name.clone());
+            let traced = trace::is_wanted(manager_link).then(|| session.name.clone());
             // What comes behind an answer that is under way can wait: a job may be among it.
             let Some((server_name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
                 return;
@@ -266,10 +282,10 @@ impl Worker {
                 Ok(None) => return,
                 Ok(Some(packet)) => {
                     if let Some(server) = &traced {
-                        trace::received(line, server, &packet);
+                        trace::received(manager_link, server, &packet);
                     }
                     missing = packet.missing;
-                    FromServer::parse(packet)
+                    Response::parse(packet)
                 }
                 Err(error) => Err(error),
             };
@@ -277,28 +293,28 @@ impl Worker {
                 Ok(packet) => packet,
                 Err(error) => return self.lose(server, &format!("the job server sent nonsense: {}", reason(&error))),
             };
-            let is_first = !connection.talk.is_greeted();
-            match connection.talk.hear(heard(&packet), now) {
-                Next::Nothing => {}
-                Next::Greeted => self.greeted(server),
-                Next::Sleep => {
+            let is_first = !connection.protocol.is_greeted();
+            match connection.protocol.hear(heard(&packet), now) {
+                Reaction::Nothing => {}
+                Reaction::Greeted => self.greeted(server),
+                Reaction::Sleep => {
                     let sent = connection.sender().send([&encode::PRE_SLEEP]);
-                    trace::sent(self.line, &self.sessions[server].name, &encode::PRE_SLEEP);
+                    trace::sent(self.manager_link, &self.sessions[server].name, &encode::PRE_SLEEP);
                     self.check(server, sent);
                 }
-                Next::Superseded => self.note(server, "a result came too late: the job has been given to another"),
-                Next::Complain => {
-                    if let FromServer::Error { code, text } = packet {
+                Reaction::Superseded => self.note(server, "a result came too late: the job has been given to another"),
+                Reaction::Complain => {
+                    if let Response::Error { code, text } = packet {
                         let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
                         let words = format!("answered with the error {code}: {text}");
                         self.note(server, &words);
                     }
                 }
-                Next::Run => {
+                Reaction::Run => {
                     let Some(job) = assigned(&packet) else { continue };
                     *jobs += 1;
-                    if *jobs == 1 && leaving.is_some() {
-                        line.say(&Word::Leaving { jobs: *jobs });
+                    if *jobs == 1 && draining.is_some() {
+                        manager_link.say(&WorkerMessage::Leaving { jobs: *jobs });
                     }
                     handle.clear();
                     handle.extend_from_slice(job.handle);
@@ -313,25 +329,29 @@ impl Worker {
                     let name =
                         Name { server: server_name, function: job.function, handle: job.handle, unique: job.unique };
                     if let Some(why) = denied.reason(&name, now) {
-                        line.log(2, Some(job::name(&job)), &format!("is not run again, but fails: {why}"));
+                        manager_link.log(2, Some(job::name(&job)), &format!("is not run again, but fails: {why}"));
                         self.answer(server, job::refused(why));
                         continue;
                     }
                     let known = functions.iter().position(|f| f.name.as_bytes() == job.function);
                     if let Some(function) = known {
-                        titles.running(function);
-                        host::job_begins(*jobs, &functions[function].name, job.handle, &connection.sender);
-                        if line.wants(DEBUG) {
-                            line.log_bytes(job_name(&functions[function].name, job.handle), "workload", job.workload);
+                        proctitle.running(function);
+                        plugin_host::job_begins(*jobs, &functions[function].name, job.handle, &connection.sender);
+                        if manager_link.wants(DEBUG) {
+                            manager_link.log_bytes(
+                                job_name(&functions[function].name, job.handle),
+                                "workload",
+                                job.workload,
+                            );
                         }
                     }
                     let assignment = Assignment { job, number: *jobs, connection: connection.number };
                     sender::lock(&connection.sender).job_begins();
-                    let finished = job::run(&assignment, functions, page);
-                    host::job_ends();
+                    let finished = job::run(&assignment, functions, scoreboard);
+                    plugin_host::job_ends();
                     self.answer(server, finished);
                     // A job in answer to the greeting, which asked for none before a function was offered.
-                    if is_first && self.sessions[server].talk().is_some_and(Talk::is_greeted) {
+                    if is_first && self.sessions[server].protocol().is_some_and(ServerConnection::is_greeted) {
                         self.greeted(server);
                     }
                 }
@@ -344,20 +364,20 @@ pub(super) fn grab_packet(old: bool) -> &'static [u8] {
     if old { &encode::GRAB_JOB } else { &encode::GRAB_JOB_UNIQ }
 }
 
-fn heard<'a>(packet: &FromServer<'a>) -> Heard<'a> {
+fn heard<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
     match *packet {
-        FromServer::Noop => Heard::Noop,
-        FromServer::NoJob => Heard::NoJob,
-        FromServer::JobAssign(_) | FromServer::JobAssignUniq(_) | FromServer::JobAssignAll { .. } => Heard::Assigned,
-        FromServer::EchoRes(_) => Heard::Echo,
-        FromServer::Error { code, .. } => Heard::Error(code),
-        _ => Heard::Other,
+        Response::Noop => ServerMessage::Noop,
+        Response::NoJob => ServerMessage::NoJob,
+        Response::JobAssign(_) | Response::JobAssignUniq(_) | Response::JobAssignAll { .. } => ServerMessage::Assigned,
+        Response::EchoRes(_) => ServerMessage::Echo,
+        Response::Error { code, .. } => ServerMessage::Error(code),
+        _ => ServerMessage::Other,
     }
 }
 
-fn assigned<'a>(packet: &FromServer<'a>) -> Option<Assigned<'a>> {
+fn assigned<'a>(packet: &Response<'a>) -> Option<AssignedJob<'a>> {
     match *packet {
-        FromServer::JobAssign(job) | FromServer::JobAssignUniq(job) | FromServer::JobAssignAll { job, .. } => Some(job),
+        Response::JobAssign(job) | Response::JobAssignUniq(job) | Response::JobAssignAll { job, .. } => Some(job),
         _ => None,
     }
 }

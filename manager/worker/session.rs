@@ -12,15 +12,15 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::gearman::packet::{Decoder, Magic, encode};
 use crate::system::errors::reason;
-use crate::system::page::PageWriter;
+use crate::system::scoreboard::ScoreboardWriter;
 use crate::system::unsent::unacknowledged;
-use crate::worker::line::LOOK_EVERY;
-use crate::worker::orders::{Limits, ServerOrder};
+use crate::worker::log_rate_limit::{LogPermit, LogRateLimit};
+use crate::worker::manager_link::LOOK_EVERY;
+use crate::worker::messages::{WorkerLimits, WorkerServer};
 use crate::worker::pending::PendingAnswer;
-use crate::worker::quota::{Quota, Turn};
-use crate::worker::retry::Retry;
+use crate::worker::reconnect_backoff::ReconnectBackoff;
 use crate::worker::sender::{self, Sender};
-use crate::worker::talk::Talk;
+use crate::worker::server_connection::ServerConnection;
 
 /// Data the server does not acknowledge within this time end the connection, as an unanswered keepalive does.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,31 +30,31 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const UNTAKEN: usize = 64 * 1024;
 
 /// One job server of a worker.
-pub struct Session {
+pub struct ServerSession {
     /// As configured.
     pub name: String,
     addresses: Vec<SocketAddr>,
     next_address: usize,
-    retry: Retry,
+    retry: ReconnectBackoff,
     link: Link,
     /// Whether the manager was told that this server is down.
     down_said: bool,
     /// How much is still said of what it answers.
-    quota: Quota,
+    log_rate_limit: LogRateLimit,
 }
 
 enum Link {
     Down,
     Connecting { socket: Socket, deadline: Duration },
-    Up(Box<Connection>),
+    Up(Box<OpenConnection>),
 }
 
 /// A connection that was made.
-pub struct Connection {
+pub struct OpenConnection {
     /// Counts the worker's connections from 1.
     pub number: u32,
     /// What was said and is awaited.
-    pub talk: Talk,
+    pub protocol: ServerConnection,
     /// What came and was not taken yet.
     pub decoder: Decoder,
     /// The sending side.
@@ -70,7 +70,7 @@ pub struct Connection {
 
 /// What an attempt to connect came to.
 #[derive(Debug)]
-pub enum Connecting {
+pub enum ConnectAttempt {
     /// It goes on.
     Underway,
     /// The connection is made; nothing was sent yet.
@@ -79,17 +79,17 @@ pub enum Connecting {
     Failed(String),
 }
 
-impl Session {
+impl ServerSession {
     /// A session that will connect at once.
-    pub fn new(order: ServerOrder, siblings: u32, seed: u64) -> Self {
+    pub fn new(command: WorkerServer, siblings: u32, seed: u64) -> Self {
         Self {
-            name: order.name,
-            addresses: order.addresses,
+            name: command.name,
+            addresses: command.addresses,
             next_address: 0,
-            retry: Retry::new(siblings, seed),
+            retry: ReconnectBackoff::new(siblings, seed),
             link: Link::Down,
             down_said: false,
-            quota: Quota::default(),
+            log_rate_limit: LogRateLimit::default(),
         }
     }
 
@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// The connection, where there is one.
-    pub fn connection(&mut self) -> Option<&mut Connection> {
+    pub fn connection(&mut self) -> Option<&mut OpenConnection> {
         match &mut self.link {
             Link::Up(connection) => Some(connection),
             _ => None,
@@ -108,7 +108,7 @@ impl Session {
     }
 
     /// What the server is called, and the connection, where there is one.
-    pub fn named_connection(&mut self) -> Option<(&str, &mut Connection)> {
+    pub fn named_connection(&mut self) -> Option<(&str, &mut OpenConnection)> {
         match &mut self.link {
             Link::Up(connection) => Some((&self.name, connection)),
             _ => None,
@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// The connection, to look at.
-    pub fn connection_ref(&self) -> Option<&Connection> {
+    pub fn connection_ref(&self) -> Option<&OpenConnection> {
         match &self.link {
             Link::Up(connection) => Some(connection),
             _ => None,
@@ -124,8 +124,8 @@ impl Session {
     }
 
     /// The conversation, where there is a connection.
-    pub fn talk(&self) -> Option<&Talk> {
-        self.connection_ref().map(|connection| &connection.talk)
+    pub fn protocol(&self) -> Option<&ServerConnection> {
+        self.connection_ref().map(|connection| &connection.protocol)
     }
 
     /// Whether an answer waits for room in the connection.
@@ -147,18 +147,18 @@ impl Session {
 
     /// Whether it may be asked for a job now.
     pub fn may_ask(&self, now: Duration) -> bool {
-        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.talk.may_ask(now))
+        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_ask(now))
     }
 
     /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
-    pub fn next_due(&self, limits: &Limits, asks: bool) -> Option<Duration> {
+    pub fn next_due(&self, limits: &WorkerLimits, asks: bool) -> Option<Duration> {
         match &self.link {
             Link::Down => (!self.addresses.is_empty()).then(|| self.retry.at()),
             Link::Connecting { deadline, .. } => Some(*deadline),
             Link::Up(connection) if connection.answer.is_some() => None,
             Link::Up(connection) => {
-                let asks = connection.talk.ask_due().filter(|_| asks);
-                let answers = connection.talk.next_due(limits.echo_interval, connection.patience(limits));
+                let asks = connection.protocol.ask_due().filter(|_| asks);
+                let answers = connection.protocol.next_due(limits.echo_interval, connection.patience(limits));
                 asks.into_iter().chain(answers).min()
             }
         }
@@ -175,8 +175,8 @@ impl Session {
     }
 
     /// Whether one more line may be logged of what the server answers.
-    pub fn may_note(&mut self, now: Duration) -> Option<Turn> {
-        self.quota.ask(now)
+    pub fn may_note(&mut self, now: Duration) -> Option<LogPermit> {
+        self.log_rate_limit.ask(now)
     }
 
     /// The server answers.
@@ -186,36 +186,36 @@ impl Session {
     }
 
     /// Starts an attempt where one is due, or looks how one is getting on.
-    pub fn connect(&mut self, now: Duration, limits: &Limits) -> Connecting {
+    pub fn connect(&mut self, now: Duration, limits: &WorkerLimits) -> ConnectAttempt {
         match &self.link {
             Link::Down if !self.addresses.is_empty() && now >= self.retry.at() => self.begin(now, limits),
             Link::Connecting { socket, deadline } => match (connect_error(socket), *deadline <= now) {
-                (Ok(true), _) => Connecting::Made,
-                (Ok(false), false) => Connecting::Underway,
+                (Ok(true), _) => ConnectAttempt::Made,
+                (Ok(false), false) => ConnectAttempt::Underway,
                 (Ok(false), true) => {
                     self.failed(now, format!("no connection within {} s", limits.connect_timeout.as_secs_f32()))
                 }
                 (Err(error), _) => self.failed(now, format!("cannot connect: {}", describe(&error))),
             },
-            _ => Connecting::Underway,
+            _ => ConnectAttempt::Underway,
         }
     }
 
-    fn begin(&mut self, now: Duration, limits: &Limits) -> Connecting {
+    fn begin(&mut self, now: Duration, limits: &WorkerLimits) -> ConnectAttempt {
         let address = self.addresses[self.next_address % self.addresses.len()];
         self.next_address = self.next_address.wrapping_add(1);
         match open(address) {
             Ok(socket) => {
                 self.link = Link::Connecting { socket, deadline: now.saturating_add(limits.connect_timeout) };
-                Connecting::Underway
+                ConnectAttempt::Underway
             }
             Err(error) => self.failed(now, format!("cannot connect to {address}: {}", describe(&error))),
         }
     }
 
-    fn failed(&mut self, now: Duration, reason: String) -> Connecting {
+    fn failed(&mut self, now: Duration, reason: String) -> ConnectAttempt {
         self.lose(now);
-        Connecting::Failed(reason)
+        ConnectAttempt::Failed(reason)
     }
 
     /// Takes the made connection into use and greets the server: ECHO and GRAB before any CAN_DO, so that whatever it
@@ -228,24 +228,24 @@ impl Session {
         number: u32,
         id: &str,
         now: Duration,
-        limits: &Limits,
-        page: &Arc<PageWriter>,
-    ) -> io::Result<&mut Connection> {
+        limits: &WorkerLimits,
+        scoreboard: &Arc<ScoreboardWriter>,
+    ) -> io::Result<&mut OpenConnection> {
         let Link::Connecting { socket, .. } = std::mem::replace(&mut self.link, Link::Down) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         tune(&socket)?;
         let socket = Arc::new(socket);
-        let mut sender = Sender::new(Arc::clone(&socket), Arc::clone(page), number);
+        let mut sender = Sender::new(Arc::clone(&socket), Arc::clone(scoreboard), number);
         let mut greeting = Vec::with_capacity(160);
         let encoded = encode::set_client_id(&mut greeting, id.as_bytes());
         encoded.and_then(|()| encode::echo_req(&mut greeting, b"greeting")).map_err(io::Error::other)?;
         greeting.extend_from_slice(&encode::GRAB_JOB_UNIQ);
         sender.send([&greeting])?;
         let max_packet = usize::try_from(limits.max_packet).unwrap_or(usize::MAX);
-        self.link = Link::Up(Box::new(Connection {
+        self.link = Link::Up(Box::new(OpenConnection {
             number,
-            talk: Talk::greeting(now),
+            protocol: ServerConnection::greeting(now),
             decoder: Decoder::new(Magic::Response, max_packet).cutting_jobs(),
             sender: Arc::new(Mutex::new(sender)),
             answer: None,
@@ -266,7 +266,7 @@ impl Session {
     }
 }
 
-impl Connection {
+impl OpenConnection {
     /// The sending side, for the moment.
     pub fn sender(&self) -> MutexGuard<'_, Sender> {
         sender::lock(&self.sender)
@@ -298,7 +298,7 @@ impl Connection {
 
     /// Whether a packet is arriving, a job perhaps, of which some has come since then.
     pub fn is_receiving(&self, since: Duration) -> bool {
-        self.decoder.is_partial() && self.decoder.pending() > 0 && self.talk.has_heard_since(since)
+        self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_heard_since(since)
     }
 
     /// More was sent, however much: what was seen before says nothing about that.
@@ -307,8 +307,8 @@ impl Connection {
     }
 
     /// How long silence is borne: the greeting is part of connecting.
-    pub fn patience(&self, limits: &Limits) -> Duration {
-        if self.talk.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
+    pub fn patience(&self, limits: &WorkerLimits) -> Duration {
+        if self.protocol.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
     }
 
     /// Reads what is there; never waits. `Ok(false)`: nothing was.
@@ -322,7 +322,7 @@ impl Connection {
     /// Waits a little (the receive timeout, which is how often orders are looked for) for something to read.
     ///
     /// # Errors
-    /// As [`Connection::read_now`].
+    /// As [`OpenConnection::read_now`].
     pub fn read_soon(&mut self, now: Duration) -> io::Result<bool> {
         self.receive(MsgFlags::empty(), now)
     }
@@ -332,7 +332,7 @@ impl Connection {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => {
                 self.decoder.advance(length);
-                self.talk.heard_something(now);
+                self.protocol.heard_something(now);
                 Ok(true)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),

@@ -25,17 +25,17 @@ impl Worker {
     pub(super) fn end_if_taken(&mut self, server: usize) {
         let Some(connection) = self.sessions[server].connection_ref() else { return };
         let Some(job) = self.last_job.filter(|job| job.connection == connection.number) else { return };
-        let is_confirmed = job.sent.is_some_and(|sent| connection.talk.has_heard_since(sent));
+        let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_heard_since(sent));
         if is_confirmed || !connection.is_taken() {
             return;
         }
-        self.page.returned();
+        self.scoreboard.returned();
         let handle = String::from_utf8_lossy(&self.handle);
         let text = format!(
             "job {handle} cannot be answered: the library has closed, replaced or shut down the worker's connection to \
              the job server; the worker ends"
         );
-        self.line.log(1, None, &text);
+        self.manager_link.log(1, None, &text);
         exit::now(CONNECTION_TAKEN);
     }
 }

@@ -1,33 +1,33 @@
 //! Every packet in the log, at -vvvvv.
 
-use crate::gearman::packet::{HEADER_LEN, Kind, Packet};
-use crate::worker::line::Line;
+use crate::gearman::packet::{HEADER_LEN, Packet, PacketType};
+use crate::worker::manager_link::ManagerLink;
 
-/// The level of such a line, as [`crate::worker::orders::Word::Log`] has it.
+/// The level of such a line, as [`crate::worker::orders::WorkerMessage::Log`] has it.
 const EVERYTHING: u8 = 5;
 
 /// Whether packets are logged: asked before anything is made of one.
-pub fn is_wanted(line: &Line) -> bool {
-    line.wants(EVERYTHING)
+pub fn is_wanted(manager_link: &ManagerLink) -> bool {
+    manager_link.wants(EVERYTHING)
 }
 
 /// Logs what a server has sent.
-pub fn received(line: &Line, server: &str, packet: &Packet<'_>) {
+pub fn received(manager_link: &ManagerLink, server: &str, packet: &Packet<'_>) {
     let text = format!("job server {server} sent {}", told(packet.kind, packet.body.len()));
-    line.log(EVERYTHING, None, &text);
+    manager_link.log(EVERYTHING, None, &text);
 }
 
 /// Logs what goes to a server, where that is wanted. The end of the last packet may be missing: a result is sent from
 /// where it lies.
-pub fn sent(line: &Line, server: &str, bytes: &[u8]) {
-    if is_wanted(line) {
+pub fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
+    if is_wanted(manager_link) {
         for packet in packets(bytes) {
-            line.log(EVERYTHING, None, &format!("job server {server} is sent {packet}"));
+            manager_link.log(EVERYTHING, None, &format!("job server {server} is sent {packet}"));
         }
     }
 }
 
-fn told(kind: Kind, length: usize) -> String {
+fn told(kind: PacketType, length: usize) -> String {
     format!("{}, {length} bytes", kind.name())
 }
 
@@ -35,9 +35,9 @@ fn told(kind: Kind, length: usize) -> String {
 fn packets(mut bytes: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     while let Some((header, rest)) = bytes.split_at_checked(HEADER_LEN) {
-        let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let Ok(kind) = Kind::try_from(word(4)) else { break };
-        let length = word(8) as usize;
+        let message = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let Ok(kind) = PacketType::try_from(message(4)) else { break };
+        let length = message(8) as usize;
         found.push(told(kind, length));
         bytes = rest.get(length..).unwrap_or_default();
     }

@@ -9,10 +9,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::gearman::packet::encode;
 use crate::system::clock;
 use crate::system::errors::reason;
-use crate::worker::line::LOOK_EVERY;
+use crate::worker::manager_link::LOOK_EVERY;
 use crate::worker::serve::Worker;
-use crate::worker::session::{Session, describe};
-use crate::worker::talk::Due;
+use crate::worker::server_connection::Timeout;
+use crate::worker::session::{ServerSession, describe};
 use crate::worker::trace;
 
 impl Worker {
@@ -23,8 +23,8 @@ impl Worker {
         // Not by when orders were looked for last: that is also done after a job, and then nothing else would ever be
         // polled while one server has job after job.
         let is_due = now.saturating_sub(self.polled) >= LOOK_EVERY;
-        let answers = self.sessions.iter().any(Session::is_answering);
-        if self.leaving.is_none() && !is_due && !answers && self.read_awaited(now) {
+        let answers = self.sessions.iter().any(ServerSession::is_answering);
+        if self.draining.is_none() && !is_due && !answers && self.read_awaited(now) {
             return;
         }
         self.poll_all();
@@ -35,7 +35,7 @@ impl Worker {
 
     /// Waits a little for the one answer that is out. False where there is none, or it did not come.
     fn read_awaited(&mut self, now: Duration) -> bool {
-        let awaited = |s: &Session| s.talk().is_some_and(|talk| talk.is_awaited());
+        let awaited = |s: &ServerSession| s.protocol().is_some_and(|protocol| protocol.is_awaited());
         let Some(server) = self.sessions.iter().position(awaited) else { return false };
         let Some(connection) = self.sessions[server].connection() else { return false };
         match connection.read_soon(now) {
@@ -50,11 +50,11 @@ impl Worker {
     fn poll_all(&mut self) {
         let now = clock::now();
         let timeout = self.next_due().map_or(PollTimeout::NONE, |due| timeout_until(now, due));
-        let listens = self.leaving.is_none();
+        let listens = self.draining.is_none();
         let events: Vec<(usize, PollFlags)> = {
             let mut watched = Vec::with_capacity(self.sessions.len() + 2);
             if listens {
-                watched.push(PollFd::new(self.line.as_fd(), PollFlags::POLLIN));
+                watched.push(PollFd::new(self.manager_link.as_fd(), PollFlags::POLLIN));
                 watched.push(PollFd::new(self.stop.as_fd(), PollFlags::POLLIN));
             }
             let own = watched.len();
@@ -71,15 +71,15 @@ impl Worker {
             match poll(&mut watched, timeout) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return,
-                Err(error) => return self.line.log(1, None, &format!("poll failed: {}", reason(&error))),
+                Err(error) => return self.manager_link.log(1, None, &format!("poll failed: {}", reason(&error))),
             }
             self.polled = clock::now();
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
             if listens {
                 if happened(&watched[0]).is_empty() {
-                    self.line.looked(self.polled)
+                    self.manager_link.looked(self.polled)
                 } else {
-                    self.line.look_now(self.polled)
+                    self.manager_link.look_now(self.polled)
                 }
                 if !happened(&watched[1]).is_empty() {
                     self.stop.settle();
@@ -110,7 +110,7 @@ impl Worker {
 
     /// The earliest moment at which something has to be done although nothing is heard.
     fn next_due(&self) -> Option<Duration> {
-        let connects = self.leaving.is_none() && self.may_connect;
+        let connects = self.draining.is_none() && self.may_connect;
         let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
         let sessions = sessions.filter_map(|session| session.next_due(&self.limits, !self.asks_nobody));
         let own = [self.readiness.next_due(), self.registration.next_due(), self.leave_due(), self.held_until];
@@ -120,18 +120,21 @@ impl Worker {
     /// Proves connections that were silent for long, and gives up those that are mute.
     fn tick(&mut self, now: Duration) {
         let limits = self.limits.clone();
-        let quiet = self.leaving.is_none() && !self.sessions.iter().any(|s| s.talk().is_some_and(|t| t.is_awaited()));
+        let quiet =
+            self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.is_awaited()));
         for server in 0..self.sessions.len() {
             // Nothing is owed before an answer that is under way, and whether that gets on is the kernel's to say.
             let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
             let Some(connection) = connection else { continue };
             let patience = connection.patience(&limits);
-            match connection.talk.due(now, limits.echo_interval, patience, quiet) {
-                Due::Nothing => {}
-                Due::Echo => self.send_echo(server, now),
-                Due::Lost if connection.talk.is_greeted() && connection.takes_bytes() => connection.talk.was_busy(now),
-                Due::Lost => {
-                    let greeted = connection.talk.is_greeted();
+            match connection.protocol.due(now, limits.echo_interval, patience, quiet) {
+                Timeout::Nothing => {}
+                Timeout::Echo => self.send_echo(server, now),
+                Timeout::Lost if connection.protocol.is_greeted() && connection.takes_bytes() => {
+                    connection.protocol.was_busy(now)
+                }
+                Timeout::Lost => {
+                    let greeted = connection.protocol.is_greeted();
                     let reason = mute(greeted, patience);
                     if greeted { self.lose(server, &reason) } else { self.is_mute(server, &reason) }
                 }
@@ -141,13 +144,13 @@ impl Worker {
 
     fn send_echo(&mut self, server: usize, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
-        connection.talk.echo_sent(now);
+        connection.protocol.echo_sent(now);
         connection.takes_bytes();
         let mut packet = Vec::with_capacity(32);
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packet, b"alive?");
         let sent = connection.sender().send([&packet]);
-        trace::sent(self.line, &self.sessions[server].name, &packet);
+        trace::sent(self.manager_link, &self.sessions[server].name, &packet);
         self.check(server, sent);
     }
 }

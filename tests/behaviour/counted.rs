@@ -1,7 +1,7 @@
 //! A job that costs workers is counted, wherever it makes them die: it is run as often as it may be, its caller is told
 //! once, and the log names the cause.
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::{Signal, kill};
 
@@ -94,7 +94,10 @@ fn a_worker_that_dies_just_after_the_function_returned_costs_no_second_run() {
         let notes = path(&manager, "notes");
         let job = Job::act(&gearmand, "", &format!("note {notes}\ndoomed {wait}\ntake 2\nsay done"));
         let news = job.news();
-        assert!(matches!(news.as_slice(), [News::Complete(_)] | [News::Warning(_), News::Fail]), "{news:?}");
+        assert!(
+            matches!(news.as_slice(), [JobEvent::Complete(_)] | [JobEvent::Warning(_), JobEvent::Fail]),
+            "{news:?}"
+        );
         manager.wait_event("worker_died", |_| true);
         manager.mark();
         wait_serving(&manager, "act");
@@ -111,8 +114,8 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
         let notes = path(&manager, end);
         let job = Job::act(&gearmand, end, &format!("note {notes}\nflow 50000000\ntake 20\n{end}"));
         let news = job.news();
-        let ends: Vec<_> = news.iter().filter(|news| !matches!(news, News::Data(_))).collect();
-        let [News::Warning(text), News::Fail] = ends[..] else { panic!("its caller was told {ends:?}") };
+        let ends: Vec<_> = news.iter().filter(|news| !matches!(news, JobEvent::Data(_))).collect();
+        let [JobEvent::Warning(text), JobEvent::Fail] = ends[..] else { panic!("its caller was told {ends:?}") };
         let told = String::from_utf8_lossy(text);
         assert!(told.ends_with("; 2 workers were lost in this job\n"), "{told}");
         assert_eq!(lines(&notes).len(), 2);

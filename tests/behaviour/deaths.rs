@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -99,7 +99,7 @@ fn no_job_is_lost_while_workers_are_killed_under_load() {
     let (mut done, mut killed) = (BTreeSet::new(), 0);
     while done.len() < JOBS {
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        let News::Complete(number) = event.news else { panic!("{:?}", event.news) };
+        let JobEvent::Complete(number) = event.news else { panic!("{:?}", event.news) };
         assert!(done.insert(number), "a job has two results");
         if done.len() % (JOBS / KILLED) == 0 {
             let workers = workers(&manager);
@@ -228,7 +228,7 @@ fn a_result_cut_short_is_nobodys_and_the_job_is_done_again() {
     let event = death(&manager, worker);
     assert_eq!([&event["at"], &event["sending"]], [&Value::from("job"), &Value::from(true)], "{event}");
     gearmand.cont();
-    assert_eq!(job.news(), [News::Complete(Vec::new())]);
+    assert_eq!(job.news(), [JobEvent::Complete(Vec::new())]);
 }
 
 /// S13: a result that was written whole arrives, also when its worker dies before the job server has read it.

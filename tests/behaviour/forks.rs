@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use nix::libc::SIGRTMIN;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -88,8 +88,8 @@ fn a_child_says_nothing_to_the_job_server() {
     assert!(manager.wait_log(": I am").contains("act: process "));
     let splits = format!("split fork\ninchild asks {answers}\ninchild fail no\ninparent ended\n").repeat(30);
     let mut news = Job::act(&gearmand, "", &format!("chatter\n{splits}")).news();
-    assert_eq!(news.pop(), Some(News::Complete(CAME_BACK.into())));
-    assert!(news.iter().all(|news| *news == News::Data(b"on and on".to_vec())), "{news:?}");
+    assert_eq!(news.pop(), Some(JobEvent::Complete(CAME_BACK.into())));
+    assert!(news.iter().all(|news| *news == JobEvent::Data(b"on and on".to_vec())), "{news:?}");
     assert_eq!(Job::act(&gearmand, "", "pid").result(), only_worker(&manager).to_string().into_bytes());
 }
 

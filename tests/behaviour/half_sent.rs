@@ -1,7 +1,7 @@
 //! Half a packet on the wire forbids that anybody else answers there. It forbids nothing else: what a job costs counts,
 //! and its timeout holds.
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
 use serde_json::{Value, json};
 
@@ -16,9 +16,9 @@ const MUCH: usize = 32_000_000;
 #[track_caller]
 fn told(job: Job) -> String {
     let mut news = job.news();
-    news.retain(|news| !matches!(news, News::Data(data) if data.len() == MUCH));
+    news.retain(|news| !matches!(news, JobEvent::Data(data) if data.len() == MUCH));
     match news.as_slice() {
-        [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
+        [JobEvent::Warning(text), JobEvent::Fail] => String::from_utf8(text.clone()).unwrap(),
         other => panic!("its caller was not told: {other:?}"),
     }
 }
@@ -65,7 +65,7 @@ fn a_job_whose_data_nobody_takes_has_its_timeout() {
     let mut peer = server.accept_worker();
     peer.assign(b"H:x:1", b"act", format!("data {MUCH}\nsay sent").as_bytes());
     let died = manager.wait_event("worker_died", |_| true);
-    let said = json!([died["timed_out"], died["deaths"], died["fate"]]);
+    let said = json!([died["timed_out"], died["deaths"], died["disposition"]]);
     assert_eq!(said, json!([true, 1, "unanswerable"]));
     manager.wait_log("its caller cannot be told, since half of a packet was sent");
     assert_eq!(peer.try_next(|packet| matches!(packet, Request::WorkFail { .. })), None, "nobody wrote behind it");
@@ -101,7 +101,7 @@ fn a_death_while_the_answer_is_sent_counts_and_is_not_answered() {
     peer.stream.peek(&mut [0]).unwrap();
     nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
     let died = manager.wait_event("worker_died", |_| true);
-    let said = json!([died["sending"], died["deaths"], died["fate"]]);
+    let said = json!([died["sending"], died["deaths"], died["disposition"]]);
     assert_eq!(said, json!([true, 1, "unanswerable"]));
     assert!(peer.try_next(|_| ()).is_none(), "no whole packet came, and nobody wrote behind the half");
     peer = server.accept_worker();

@@ -1,7 +1,7 @@
 //! Job servers that talk nonsense, or sense at the wrong moment: what can be read is served, the rest ends one
 //! connection with a sentence, and the worker lives.
 
-use gm_native::gearman::packet::{Assigned, Request, answer};
+use gm_native::gearman::packet::{AssignedJob, Request, answer};
 
 use crate::scene::{Job, library, workers};
 use crate::support::gearmand::Gearmand;
@@ -35,7 +35,7 @@ fn packets_in_pieces_and_together_are_understood() {
     peer.skip_to(|packet| packet == Request::GrabJobUniq);
     let job = |handle: &'static [u8], workload: &'static [u8]| {
         let mut packet = Vec::new();
-        let job = Assigned { handle, function: b"act", unique: b"u", workload };
+        let job = AssignedJob { handle, function: b"act", unique: b"u", workload };
         answer::job_assign_uniq(&mut packet, &job).unwrap();
         packet
     };
@@ -163,7 +163,7 @@ fn handles_are_whatever_the_server_calls_them() {
         while let Some(was) = peer.try_next(answered) {
             assert!(!was, "somebody answered");
         }
-        manager.wait_event("worker_died", |event| event["fate"] == "handed_back");
+        manager.wait_event("worker_died", |event| event["disposition"] == "requeued");
         peer = server.accept_worker();
         serves(&mut peer, handle, "again");
     }
@@ -179,7 +179,7 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
     let deaths = |count: usize| {
         crate::support::wait::wait_for("a death", crate::support::wait::DEADLINE, || {
             let died = manager.events().into_iter().filter(|event| event["event"] == "worker_died");
-            let died: Vec<_> = died.map(|event| event["fate"].as_str().unwrap().to_owned()).collect();
+            let died: Vec<_> = died.map(|event| event["disposition"].as_str().unwrap().to_owned()).collect();
             (died.len() == count).then_some(died)
         })
     };
@@ -195,5 +195,5 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
         peers[turn].assign(b"H:x:1", b"act", b"segv");
         fates = deaths(number + 1);
     }
-    assert_eq!(fates, ["handed_back", "handed_back", "failed"]);
+    assert_eq!(fates, ["requeued", "requeued", "failed"]);
 }

@@ -1,6 +1,6 @@
 //! P13: progress that makes no sense, that comes faster than it can be sent, or too late.
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 
 use crate::scene::{Job, lines, path, served, touch, wait_busy};
 
@@ -9,7 +9,7 @@ fn progress_is_told_as_it_was_reported() {
     let (gearmand, _manager) = served("");
     for (done, of) in [(7, 3), (0, 0), (u64::MAX, 1)] {
         let news = Job::act(&gearmand, "", &format!("status {done} {of}\nsay well")).news();
-        assert_eq!(news, [News::Status { done, of }, News::Complete(b"well".to_vec())]);
+        assert_eq!(news, [JobEvent::Status { done, of }, JobEvent::Complete(b"well".to_vec())]);
     }
 }
 
@@ -29,11 +29,11 @@ fn progress_that_comes_too_fast_is_coalesced() {
     });
     gearmand.cont();
     let mut news = job.news();
-    assert_eq!(news.pop(), Some(News::Complete(b"well".to_vec())));
+    assert_eq!(news.pop(), Some(JobEvent::Complete(b"well".to_vec())));
     let told: Vec<u64> = news
         .iter()
         .map(|news| match news {
-            News::Status { done, of: REPORTS } => *done,
+            JobEvent::Status { done, of: REPORTS } => *done,
             other => panic!("not progress: {other:?}"),
         })
         .collect();

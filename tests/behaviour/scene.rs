@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use gm_native::gearman::client::{Client, News};
+use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -118,9 +118,9 @@ impl Job {
 
     /// All that happens to it, to its end.
     #[track_caller]
-    pub fn news(mut self) -> Vec<News> {
+    pub fn news(mut self) -> Vec<JobEvent> {
         let mut all = Vec::new();
-        while !all.last().is_some_and(News::is_end) {
+        while !all.last().is_some_and(JobEvent::is_end) {
             let event = self.client.next_event(Instant::now() + DEADLINE).unwrap();
             all.push(event.unwrap_or_else(|| panic!("nothing more became of {}: {all:?}", self.handle)).news);
         }
@@ -131,7 +131,7 @@ impl Job {
     #[track_caller]
     pub fn result(self) -> Vec<u8> {
         match self.news().as_slice() {
-            [News::Complete(result)] => result.clone(),
+            [JobEvent::Complete(result)] => result.clone(),
             other => panic!("no plain result: {other:?}"),
         }
     }
@@ -140,7 +140,7 @@ impl Job {
     #[track_caller]
     pub fn failure(self) -> String {
         match self.news().as_slice() {
-            [News::Warning(text), News::Fail] => String::from_utf8(text.clone()).unwrap(),
+            [JobEvent::Warning(text), JobEvent::Fail] => String::from_utf8(text.clone()).unwrap(),
             other => panic!("no plain failure: {other:?}"),
         }
     }

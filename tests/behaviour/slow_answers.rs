@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -72,11 +72,11 @@ fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
     let told = Job::act(&other, "", "segv").failure();
     assert!(told.starts_with("worker killed by SIGSEGV in this job"), "{told}");
     let died = death(&manager, worker);
-    let said = json!([died["at"], died["sending"], died["fate"], died["deaths"], died["cut_another"]]);
+    let said = json!([died["at"], died["sending"], died["disposition"], died["deaths"], died["cut_another"]]);
     assert_eq!(said, json!(["job", false, "failed", 1, true]));
     manager.wait_log("the answer to a job before was being sent to another job server");
     stopped.cont();
-    assert_eq!(job.news().last().map(News::is_end), Some(true));
+    assert_eq!(job.news().last().map(JobEvent::is_end), Some(true));
     assert_eq!(lines(&notes), ["u", "u"], "it was not done again");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gm_native::gearman::packet::{Assigned, Request, answer};
+use gm_native::gearman::packet::{AssignedJob, Request, answer};
 
 use nix::sys::signal::Signal;
 
@@ -23,7 +23,7 @@ fn job(handle: &[u8], length: usize, returned: bool) -> (Vec<u8>, Vec<u8>) {
     let (last, result) = if returned { (&b""[..], text.clone()) } else { (&b"\nsay done"[..], b"done".to_vec()) };
     let workload = [b"say ", text.as_slice(), last].concat();
     let mut packet = Vec::new();
-    answer::job_assign_uniq(&mut packet, &Assigned { handle, function: b"act", unique: b"u", workload: &workload })
+    answer::job_assign_uniq(&mut packet, &AssignedJob { handle, function: b"act", unique: b"u", workload: &workload })
         .unwrap();
     (packet, result)
 }

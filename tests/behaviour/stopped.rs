@@ -59,7 +59,7 @@ fn a_worker_that_came_in_time_lives() {
     fs::remove_file(&gate).unwrap();
     manager.signal(Signal::SIGHUP);
     let late = manager.wait_event("worker_killed", |_| true);
-    assert!(late["why"] == "start_timeout" && pid(&late) != worker, "{late}");
+    assert!(late["reason"] == "start_timeout" && pid(&late) != worker, "{late}");
     touch(&gate);
     manager.signal(Signal::SIGTERM);
     assert_eq!(manager.wait_exit().code(), Some(0));

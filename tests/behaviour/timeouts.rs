@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 use nix::sys::signal::Signal;
 
@@ -29,7 +29,7 @@ fn a_job_past_its_timeout_is_ended_and_its_caller_told() {
     let overdue = manager.wait_event("job_overdue", |event| event["handle"] == handle.as_str());
     assert_eq!([&overdue["unique"], &overdue["function"]], ["u1", "act"], "{overdue}");
     let death = manager.wait_event("worker_died", |event| event["pid"] == before.as_raw());
-    assert_eq!([&death["end"], &death["fate"]], ["killed by SIGKILL", "failed"], "{death}");
+    assert_eq!([&death["end"], &death["disposition"]], ["killed by SIGKILL", "failed"], "{death}");
     assert!(death["seconds"].as_f64().unwrap() >= 0.5 && death["timed_out"] == true, "{death}");
     manager.wait_log(&format!("job {handle} (unique u1) has run for"));
     // It is not run by anybody else, and there is a worker again.
@@ -71,9 +71,9 @@ fn with_on_timeout_retry_another_worker_has_a_try() {
     let told = Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")).failure();
     assert!(told.starts_with("timed out") && told.ends_with("; 2 workers were lost in this job\n"), "{told}");
     assert_eq!(lines(&notes), ["second", "second", "none", "none"]);
-    manager.wait_event("worker_died", |event| event["fate"] == "failed");
-    let fates: Vec<_> = manager.events().iter().filter_map(|event| Some(event.get("fate")?.clone())).collect();
-    assert_eq!(fates, ["handed_back", "handed_back", "failed"]);
+    manager.wait_event("worker_died", |event| event["disposition"] == "failed");
+    let fates: Vec<_> = manager.events().iter().filter_map(|event| Some(event.get("disposition")?.clone())).collect();
+    assert_eq!(fates, ["requeued", "requeued", "failed"]);
 }
 
 /// P14, as far as its caller is concerned: three workers, the default, then a word; others are served all the time.
@@ -150,7 +150,7 @@ fn a_result_that_is_being_sent_is_waited_for() {
         let mut client = gearmand.client();
         client.submit(Submission::Foreground(Priority::Normal), b"parting", b"", b"").unwrap();
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("the job to be late");
-        assert!(matches!(&event.news, News::Warning(text) if text.starts_with(b"timed out")), "{:?}", event.news);
+        assert!(matches!(&event.news, JobEvent::Warning(text) if text.starts_with(b"timed out")), "{:?}", event.news);
     }
     first.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     let late: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "job_overdue").collect();

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use gm_native::plugins::name::FunctionName;
 use gm_native::plugins::probe;
-use gm_native::plugins::refusal::Refusal;
-use gm_native::plugins::report::{Found, MAX_MESSAGE, ProbeOrder, ProbeWord, decode, encode};
-use gm_native::plugins::verdict::{Ended, judge_probe};
+use gm_native::plugins::probe_result::{ProbeExit, judge_probe};
+use gm_native::plugins::rejection::Rejection;
+use gm_native::plugins::report::{LoadableLibrary, MAX_MESSAGE, ProbeMessage, ProbeRequest, decode, encode};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair};
@@ -38,25 +38,25 @@ pub fn child() {
 }
 
 /// The order for a candidate, copied to `copy_to`.
-pub fn order(candidate: &Path, function: &str, copy_to: PathBuf) -> ProbeOrder {
-    ProbeOrder {
+pub fn order(candidate: &Path, function: &str, copy_to: PathBuf) -> ProbeRequest {
+    ProbeRequest {
         nonce: format!("{:032x}", fastrand::u128(..)),
         candidate: candidate.to_owned(),
         function: FunctionName::new(function).unwrap(),
         prefix: String::new(),
         copy_to,
         max_size: 1 << 30,
-        trust: None,
+        file_policy: None,
     }
 }
 
 /// Runs a probe and judges it.
-pub fn run(order: &ProbeOrder) -> Result<Found, Refusal> {
+pub fn run(order: &ProbeRequest) -> Result<LoadableLibrary, Rejection> {
     run_by(order, Command::new(std::env::current_exe().unwrap()))
 }
 
 /// As [`run`], with the command that starts this binary given.
-pub fn run_by(order: &ProbeOrder, mut command: Command) -> Result<Found, Refusal> {
+pub fn run_by(order: &ProbeRequest, mut command: Command) -> Result<LoadableLibrary, Rejection> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     command.args(["--exact", "probe_child", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
@@ -72,7 +72,7 @@ pub fn run_by(order: &ProbeOrder, mut command: Command) -> Result<Found, Refusal
     verdict
 }
 
-fn watch(child: &mut Child, channel: &OwnedFd) -> (Ended, Vec<Vec<u8>>) {
+fn watch(child: &mut Child, channel: &OwnedFd) -> (ProbeExit, Vec<Vec<u8>>) {
     let mut messages = Vec::new();
     let mut deadline = Instant::now() + DEADLINE;
     loop {
@@ -82,17 +82,17 @@ fn watch(child: &mut Child, channel: &OwnedFd) -> (Ended, Vec<Vec<u8>>) {
         let status = child.try_wait().unwrap();
         let heard = messages.len();
         drain(channel, &mut messages);
-        if messages[heard..].iter().any(|message| matches!(decode(message), Ok(ProbeWord::Loading { .. }))) {
+        if messages[heard..].iter().any(|message| matches!(decode(message), Ok(ProbeMessage::Loading { .. }))) {
             deadline = Instant::now() + LOADING;
         }
         if let Some(status) = status {
             return (ended(status), messages);
         }
-        let reported = messages.iter().any(|message| matches!(decode(message), Ok(ProbeWord::Report(_))));
+        let reported = messages.iter().any(|message| matches!(decode(message), Ok(ProbeMessage::Report(_))));
         if reported || Instant::now() > deadline {
             child.kill().unwrap();
             child.wait().unwrap();
-            return (if reported { Ended::Stopped } else { Ended::Deadline(LOADING) }, messages);
+            return (if reported { ProbeExit::Stopped } else { ProbeExit::Deadline(LOADING) }, messages);
         }
     }
 }
@@ -108,9 +108,9 @@ fn drain(channel: &OwnedFd, messages: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn ended(status: ExitStatus) -> Ended {
+fn ended(status: ExitStatus) -> ProbeExit {
     match status.signal() {
-        Some(signal) => Ended::Signalled(signal),
-        None => Ended::Exited(status.code().unwrap()),
+        Some(signal) => ProbeExit::Signalled(signal),
+        None => ProbeExit::Exited(status.code().unwrap()),
     }
 }

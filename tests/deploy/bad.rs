@@ -11,7 +11,7 @@ use crate::scene::{
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::wait::{DEADLINE, wait_for};
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 
 /// Puts a bad version in place and lets jobs come until it is given up; returns what was told.
 #[track_caller]
@@ -111,7 +111,7 @@ fn one_that_fails_as_often_as_before_is_no_worse() {
     fs::write(setup.dir().join("workers/stamped.so"), stamped("v1", "fail")).unwrap();
     let manager = setup.start();
     wait_all(&manager, "stamped", &stamped("v1", "fail"));
-    let fail = || assert_eq!(Job::start(&gearmand, "stamped", "", "").end(), News::Fail);
+    let fail = || assert_eq!(Job::start(&gearmand, "stamped", "", "").end(), JobEvent::Fail);
     (0..5).for_each(|_| fail());
     rename_over(&manager, &stamped("v2", "fail"));
     while said(&manager, "rollout_promoted", "stamped") == 0 {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 use std::time::Instant;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
@@ -48,7 +48,7 @@ fn calls(server: &Gearmand, notes: &Path, over: &AtomicBool, number: usize) -> A
         account.submitted.push(unique.clone());
         let news = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap_or_else(|| panic!("{unique} is lost"));
         match news.news {
-            News::Complete(result) => {
+            JobEvent::Complete(result) => {
                 *account.answers.entry(String::from_utf8(result).unwrap()).or_default() += 1;
             }
             _ => account.failed.push(unique),

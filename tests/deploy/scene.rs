@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use gm_native::gearman::client::{Client, News};
+use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
-use gm_native::plugins::hash::ContentHash;
+use gm_native::plugins::content_hash::ContentHash;
 use serde_json::Value;
 
 use crate::support::gearmand::Gearmand;
@@ -135,7 +135,7 @@ impl Job {
 
     /// How it ends.
     #[track_caller]
-    pub fn end(mut self) -> News {
+    pub fn end(mut self) -> JobEvent {
         loop {
             let event = self.0.next_event(Instant::now() + DEADLINE).unwrap().expect("a job that ends");
             if event.news.is_end() {
@@ -148,7 +148,7 @@ impl Job {
     #[track_caller]
     pub fn result(self) -> Vec<u8> {
         match self.end() {
-            News::Complete(result) => result,
+            JobEvent::Complete(result) => result,
             other => panic!("no result: {other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! The administrative protocol.
 
 use gm_native::gearman::admin;
-use gm_native::gearman::packet::{Kind, encode};
+use gm_native::gearman::packet::{PacketType, encode};
 
 use crate::peer::BACKGROUND;
 use crate::support::callers::version as version_of;
@@ -19,7 +19,7 @@ on_both! {
         worker.grab();
         assert_eq!(server.status("f").unwrap(), "3 1 2");
         assert_eq!(server.status("g").unwrap(), "0 0 1");
-        worker.work(Kind::WorkFail, "#1", &[]);
+        worker.work(PacketType::WorkFail, "#1", &[]);
         worker.quiet();
         assert_eq!(server.status("f").unwrap(), "2 0 2");
         // Offered twice on one connection counts as two.

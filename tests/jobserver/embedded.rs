@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
-use gm_native::gearman::packet::{Kind, Submission, encode};
-use gm_native::jobserver::{Options, Reach, Server};
+use gm_native::gearman::packet::{PacketType, Submission, encode};
+use gm_native::jobserver::{ListenScope, Server, ServerOptions};
 
 use crate::peer::{BACKGROUND, FOREGROUND, Peer, packet};
 use crate::server::{Embedded, JobServer};
@@ -25,8 +25,9 @@ fn why(server: &Embedded) -> String {
 
 #[test]
 fn loopback_only_unless_told_otherwise() {
-    let at =
-        |address: &str| Server::bind(address.parse().unwrap(), Options::default()).map(|server| server.local_addr());
+    let at = |address: &str| {
+        Server::bind(address.parse().unwrap(), ServerOptions::default()).map(|server| server.local_addr())
+    };
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
         let error = at(address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -36,15 +37,15 @@ fn loopback_only_unless_told_otherwise() {
         let bound = at(address).unwrap();
         assert_ne!(bound.port(), 0);
     }
-    let anywhere = Options { reach: Reach::Anywhere, ..Options::default() };
+    let anywhere = ServerOptions { reach: ListenScope::Anywhere, ..ServerOptions::default() };
     let server = Server::bind("0.0.0.0:0".parse().unwrap(), anywhere).unwrap();
     assert!(server.announcement().contains("for development"));
 }
 
 #[test]
 fn an_address_in_use_is_named() {
-    let server = Embedded::start(Options::default());
-    let error = Server::bind(server.address, Options::default()).err().unwrap();
+    let server = Embedded::start(ServerOptions::default());
+    let error = Server::bind(server.address, ServerOptions::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     let sentence = format!("cannot bind the job server for development to {}: ", server.address);
     assert!(error.to_string().starts_with(&sentence), "{error}");
@@ -52,7 +53,7 @@ fn an_address_in_use_is_named() {
 
 #[test]
 fn a_stopped_server_ends_its_connections_and_forgets() {
-    let server = Embedded::start(Options::default());
+    let server = Embedded::start(ServerOptions::default());
     let address = server.address;
     let (mut client, mut worker) = (peer(&server), peer(&server));
     worker.offer(&["f"]);
@@ -60,14 +61,14 @@ fn a_stopped_server_ends_its_connections_and_forgets() {
     worker.grab();
     drop(server);
     assert_eq!((client.try_next(), worker.try_next()), (None, None));
-    let again = Embedded::start_at(address, Options::default());
+    let again = Embedded::start_at(address, ServerOptions::default());
     assert_eq!(peer(&again).submit(BACKGROUND, "f", "", b""), "JOB_CREATED #1");
     assert_eq!(peer(&again).command("status"), "f\t1\t0\t0\n.\n");
 }
 
 #[test]
 fn it_runs_beside_other_tasks_of_one_thread() {
-    let server = Server::bind("127.0.0.1:0".parse().unwrap(), Options::default()).unwrap();
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), ServerOptions::default()).unwrap();
     let address = server.local_addr();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -89,7 +90,7 @@ fn it_runs_beside_other_tasks_of_one_thread() {
 
 #[test]
 fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
-    let server = Embedded::start(Options { max_packet: 1000, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_packet: 1000, ..ServerOptions::default() });
     for (bytes, sentence) in [
         (b"\0REX\0\0\0\x10\0\0\0\0".to_vec(), r#"a packet began with "\x00REX" instead of"#),
         (b"\0REQ\xff\xff\xff\xff\0\0\0\0".to_vec(), "a packet is of type 4294967295, which"),
@@ -98,12 +99,12 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
             "a ECHO_REQ packet claims 4294967295 bytes, more than max_packet",
         ),
         (b"\0REQ\0\0\0\x10\0\0\x03\xe9".to_vec(), "a ECHO_REQ packet claims 1001 bytes, more than max_packet"),
-        (packet(Kind::Noop, &[]), "a NOOP packet came as a request, which it cannot be"),
-        (packet(Kind::SubmitJob, &[b"f", b"u"]), "a SUBMIT_JOB packet has 2 of its 3 arguments"),
-        (packet(Kind::WorkComplete, &[b"H:x:1"]), "a WORK_COMPLETE packet has 1 of its 2 arguments"),
+        (packet(PacketType::Noop, &[]), "a NOOP packet came as a request, which it cannot be"),
+        (packet(PacketType::SubmitJob, &[b"f", b"u"]), "a SUBMIT_JOB packet has 2 of its 3 arguments"),
+        (packet(PacketType::WorkComplete, &[b"H:x:1"]), "a WORK_COMPLETE packet has 1 of its 2 arguments"),
     ] {
         let mut peer = peer(&server);
-        peer.send(&[packet(Kind::EchoReq, &[b"before"]), bytes].concat());
+        peer.send(&[packet(PacketType::EchoReq, &[b"before"]), bytes].concat());
         assert_eq!(peer.next(), "ECHO_RES before");
         let said = peer.next();
         assert!(said.starts_with(r"ERROR INVALID_PACKET\x00"), "{said}");
@@ -120,7 +121,7 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
 
 #[test]
 fn a_client_that_does_not_read_is_given_up_and_its_worker_is_not() {
-    let server = Embedded::start(Options { max_backlog: 1 << 20, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let (mut client, mut worker) = (peer(&server), peer(&server));
     worker.offer(&["f"]);
     client.submit(FOREGROUND, "f", "", b"");
@@ -129,19 +130,19 @@ fn a_client_that_does_not_read_is_given_up_and_its_worker_is_not() {
     let data = vec![b'd'; 1 << 20];
     // What sockets take on their own is a few MiB.
     for _ in 0..100 {
-        worker.work(Kind::WorkData, "#1", &[&data]);
+        worker.work(PacketType::WorkData, "#1", &[&data]);
     }
     assert_eq!(why(&server), "it reads too slowly: more bytes than max_backlog allows (1048576) wait for it");
-    worker.work(Kind::WorkComplete, "#1", &[b"r"]);
+    worker.work(PacketType::WorkComplete, "#1", &[b"r"]);
     worker.quiet();
     assert_eq!(worker.grab(), "NO_JOB");
 }
 
 #[test]
 fn a_peer_that_asks_and_does_not_read_is_given_up() {
-    let server = Embedded::start(Options { max_backlog: 1 << 20, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let mut rude = peer(&server);
-    let echo = packet(Kind::EchoReq, &[&[b'e'; 1 << 20]]);
+    let echo = packet(PacketType::EchoReq, &[&[b'e'; 1 << 20]]);
     // It may be cut off while it still writes.
     while rude.stream.write_all(&echo).is_ok() {}
     assert!(why(&server).starts_with("it reads too slowly"));
@@ -150,7 +151,7 @@ fn a_peer_that_asks_and_does_not_read_is_given_up() {
 
 #[test]
 fn a_worker_that_is_given_up_loses_its_jobs() {
-    let server = Embedded::start(Options { max_backlog: 1 << 20, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let (mut client, mut slow, mut other) = (peer(&server), peer(&server), peer(&server));
     slow.offer(&["f"]);
     other.offer(&["f"]);
@@ -158,7 +159,7 @@ fn a_worker_that_is_given_up_loses_its_jobs() {
     for _ in 0..50 {
         client.submit(BACKGROUND, "f", "", &workload);
     }
-    slow.send(&packet(Kind::GrabJob, &[]).repeat(50));
+    slow.send(&packet(PacketType::GrabJob, &[]).repeat(50));
     assert!(why(&server).starts_with("it reads too slowly"));
     for _ in 0..50 {
         assert!(other.grab().starts_with("JOB_ASSIGN_UNIQ #"));
@@ -168,7 +169,7 @@ fn a_worker_that_is_given_up_loses_its_jobs() {
 
 #[test]
 fn a_full_queue_refuses_until_there_is_room() {
-    let server = Embedded::start(Options { max_queued: 3, max_held: 100, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_queued: 3, max_held: 100, ..ServerOptions::default() });
     let full = r"ERROR QUEUE_ERROR\x00Job queue is full";
     let (mut client, mut worker) = (peer(&server), peer(&server));
     assert_eq!(client.submit(BACKGROUND, "f", "", &[b'w'; 101]), full);
@@ -178,14 +179,14 @@ fn a_full_queue_refuses_until_there_is_room() {
     assert_eq!(client.submit(BACKGROUND, "f", "", b"w"), full);
     worker.offer(&["f"]);
     worker.grab();
-    worker.work(Kind::WorkComplete, "#1", &[b""]);
+    worker.work(PacketType::WorkComplete, "#1", &[b""]);
     assert_eq!(client.next(), r"WORK_COMPLETE #1\x00");
     assert_eq!(client.submit(BACKGROUND, "f", "", b"w"), "JOB_CREATED #3");
 }
 
 #[test]
 fn too_many_connections_are_closed_and_logged() {
-    let server = Embedded::start(Options { max_connections: 2, ..Options::default() });
+    let server = Embedded::start(ServerOptions { max_connections: 2, ..ServerOptions::default() });
     let mut peers = [peer(&server), peer(&server)];
     peers.iter_mut().for_each(Peer::quiet);
     assert_eq!(peer(&server).try_next(), None);
@@ -196,7 +197,7 @@ fn too_many_connections_are_closed_and_logged() {
     // A closed connection is counted until its task has ended.
     crate::support::wait::wait_for("room", crate::support::wait::DEADLINE, || {
         let mut peer = peer(&server);
-        let _ = peer.stream.write_all(&packet(Kind::EchoReq, &[b"in"]));
+        let _ = peer.stream.write_all(&packet(PacketType::EchoReq, &[b"in"]));
         (peer.try_next().as_deref() == Some("ECHO_RES in")).then_some(())
     });
 }
@@ -225,7 +226,7 @@ fn noise_leaves_nothing_behind() {
     for _ in 0..300 {
         let mut bytes = Vec::new();
         for _ in 0..random.usize(1..20) {
-            let kind = Kind::ALL[random.usize(..Kind::ALL.len())];
+            let kind = PacketType::ALL[random.usize(..PacketType::ALL.len())];
             let pieces: [&[u8]; 6] = [b"f", b"", b"H:x:1", b"1", b"-", &[0xff; 70]];
             let arguments: Vec<&[u8]> = (0..random.usize(..9)).map(|_| pieces[random.usize(..6)]).collect();
             bytes.extend(packet(kind, &arguments));
@@ -257,7 +258,7 @@ fn noise_leaves_nothing_behind() {
 /// What a worker does that drains: it needs no more than its own connection.
 #[test]
 fn many_workers_at_once() {
-    let server = Embedded::start(Options::default());
+    let server = Embedded::start(ServerOptions::default());
     let mut workers: Vec<Peer> = (0..500).map(|_| peer(&server)).collect();
     for worker in &mut workers {
         worker.encode(|buf| encode::can_do(buf, b"f"));
@@ -272,7 +273,7 @@ fn many_workers_at_once() {
         assert_eq!(worker.next(), "NOOP");
         let assigned = worker.grab();
         let handle = assigned.split([' ', '\\']).nth(1).unwrap().to_owned();
-        worker.work(Kind::WorkComplete, &handle, &[b""]);
+        worker.work(PacketType::WorkComplete, &handle, &[b""]);
         assert_eq!(client.next(), format!(r"WORK_COMPLETE {handle}\x00"));
     }
 }

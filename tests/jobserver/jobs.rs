@@ -1,6 +1,6 @@
 //! What becomes of a job, as its clients see it.
 
-use gm_native::gearman::packet::{Kind, Priority, Submission, encode};
+use gm_native::gearman::packet::{PacketType, Priority, Submission, encode};
 use nix::unistd::gethostname;
 
 use crate::peer::{BACKGROUND, FOREGROUND, packet, real};
@@ -10,12 +10,12 @@ on_both! {
         let (mut client, mut worker) = (server.peer(), server.worker(&["f"]));
         assert_eq!(client.submit(FOREGROUND, "f", "u", b"in\0put"), "JOB_CREATED #1");
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00f\x00u\x00in\x00put");
-        worker.work(Kind::WorkStatus, "#1", &[b"1", b"2"]);
-        worker.work(Kind::WorkData, "#1", &[b"some\0data"]);
-        worker.work(Kind::WorkData, "#1", &[b""]);
-        worker.work(Kind::WorkWarning, "#1", &[b"careful\n"]);
-        worker.work(Kind::WorkStatus, "#1", &[b"200", b"2"]);
-        worker.work(Kind::WorkComplete, "#1", &[b"out\0put"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"1", b"2"]);
+        worker.work(PacketType::WorkData, "#1", &[b"some\0data"]);
+        worker.work(PacketType::WorkData, "#1", &[b""]);
+        worker.work(PacketType::WorkWarning, "#1", &[b"careful\n"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"200", b"2"]);
+        worker.work(PacketType::WorkComplete, "#1", &[b"out\0put"]);
         for wanted in [
             r"WORK_STATUS #1\x001\x002",
             r"WORK_DATA #1\x00some\x00data",
@@ -36,7 +36,7 @@ on_both! {
         for number in 1..4 {
             client.encode(|buf| encode::submit(buf, BACKGROUND, b"f", b"", b""));
             let wanted = format!("H:{}:{number}", gethostname().unwrap().to_str().unwrap());
-            assert_eq!(client.next_body(), Some((Kind::JobCreated, wanted.into_bytes())));
+            assert_eq!(client.next_body(), Some((PacketType::JobCreated, wanted.into_bytes())));
         }
     }
 
@@ -44,8 +44,8 @@ on_both! {
         let (mut client, mut worker) = (server.peer(), server.worker(&["f"]));
         assert_eq!(client.submit(BACKGROUND, "f", "", b"x"), "JOB_CREATED #1");
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00f\x00\x00x");
-        worker.work(Kind::WorkWarning, "#1", &[b"w"]);
-        worker.work(Kind::WorkComplete, "#1", &[b"r"]);
+        worker.work(PacketType::WorkWarning, "#1", &[b"w"]);
+        worker.work(PacketType::WorkComplete, "#1", &[b"r"]);
         worker.quiet();
         client.quiet();
     }
@@ -54,14 +54,14 @@ on_both! {
         let (mut client, mut worker) = (server.peer(), server.worker(&["f"]));
         client.submit(FOREGROUND, "f", "", b"");
         worker.grab();
-        worker.work(Kind::WorkWarning, "#1", &[b"why\n"]);
-        worker.work(Kind::WorkFail, "#1", &[]);
+        worker.work(PacketType::WorkWarning, "#1", &[b"why\n"]);
+        worker.work(PacketType::WorkFail, "#1", &[]);
         assert_eq!(client.next(), r"WORK_WARNING #1\x00why\n");
         assert_eq!(client.next(), "WORK_FAIL #1");
         // A NUL behind the handle goes to the client as it came, which not every client survives.
         client.submit(FOREGROUND, "f", "", b"");
         worker.grab();
-        worker.work(Kind::WorkFail, "#2", &[b""]);
+        worker.work(PacketType::WorkFail, "#2", &[b""]);
         assert_eq!(client.next(), r"WORK_FAIL #2\x00");
         worker.quiet();
         client.quiet();
@@ -74,11 +74,11 @@ on_both! {
         one.submit(FOREGROUND, "f", "u", b"");
         other.submit(FOREGROUND, "f", "u", b"");
         worker.grab();
-        worker.work(Kind::WorkException, "#1", &[b"what\0now"]);
+        worker.work(PacketType::WorkException, "#1", &[b"what\0now"]);
         assert_eq!(one.next(), r"WORK_EXCEPTION #1\x00what\x00now");
         assert_eq!(other.next(), r"WORK_FAIL #1\x00");
         // The job is over.
-        worker.work(Kind::WorkFail, "#1", &[]);
+        worker.work(PacketType::WorkFail, "#1", &[]);
         assert_eq!(worker.next(), r"ERROR JOB_NOT_FOUND\x00Job given in work result not found");
         one.quiet();
         other.quiet();
@@ -112,8 +112,8 @@ on_both! {
         // While it runs, and twice for one client.
         assert_eq!(one.submit(FOREGROUND, "f", "u", b"third"), "JOB_CREATED #1");
         assert_eq!(other.submit(BACKGROUND, "f", "u", b"fourth"), "JOB_CREATED #1");
-        worker.work(Kind::WorkStatus, "#1", &[b"1", b"2"]);
-        worker.work(Kind::WorkComplete, "#1", &[b"r"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"1", b"2"]);
+        worker.work(PacketType::WorkComplete, "#1", &[b"r"]);
         for (client, times) in [(&mut one, 2), (&mut other, 1)] {
             for wanted in [r"WORK_STATUS #1\x001\x002", r"WORK_COMPLETE #1\x00r"] {
                 (0..times).for_each(|_| assert_eq!(client.next(), wanted));
@@ -154,7 +154,7 @@ on_both! {
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #2\x00f\x00u\x00shared");
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #3\x00f\x00\x00background");
         assert_eq!(worker.grab(), "NO_JOB");
-        worker.work(Kind::WorkComplete, "#2", &[b"r"]);
+        worker.work(PacketType::WorkComplete, "#2", &[b"r"]);
         assert_eq!(other.next(), r"WORK_COMPLETE #2\x00r");
     }
 
@@ -164,8 +164,8 @@ on_both! {
         worker.grab();
         drop(client);
         server.wait_connections(1);
-        worker.work(Kind::WorkStatus, "#1", &[b"1", b"2"]);
-        worker.work(Kind::WorkComplete, "#1", &[b"r"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"1", b"2"]);
+        worker.work(PacketType::WorkComplete, "#1", &[b"r"]);
         worker.quiet();
         assert_eq!(server.status("f").unwrap(), "0 0 1");
     }
@@ -179,7 +179,7 @@ on_both! {
             worker.send(&encode::GRAB_JOB_UNIQ);
             let (_, assigned) = worker.next_body().unwrap();
             assert!(assigned == [handle.as_slice(), b"f", b"u", &data].join(&0), "the workload of {size} bytes changed");
-            worker.packet(Kind::WorkComplete, &[&handle, &data]);
+            worker.packet(PacketType::WorkComplete, &[&handle, &data]);
             let (_, complete) = client.next_body().unwrap();
             assert!(complete == [handle.as_slice(), &data].join(&0), "the result of {size} bytes changed");
         }
@@ -188,7 +188,7 @@ on_both! {
     fn packets_in_pieces_and_many_in_one(server) {
         let mut worker = server.worker(&["f"]);
         let mut client = server.peer();
-        let submit = packet(Kind::SubmitJob, &[b"f", b"", b"workload"]);
+        let submit = packet(PacketType::SubmitJob, &[b"f", b"", b"workload"]);
         for byte in &submit {
             client.send(&[*byte]);
         }
@@ -198,11 +198,11 @@ on_both! {
             assert_eq!(client.next(), format!("JOB_CREATED #{number}"));
         }
         // A result and the next question in one write, as workers do.
-        let grab = packet(Kind::GrabJobUniq, &[]);
+        let grab = packet(PacketType::GrabJobUniq, &[]);
         worker.send(&grab);
         for number in 1..502 {
             assert_eq!(worker.next(), format!(r"JOB_ASSIGN_UNIQ #{number}\x00f\x00\x00workload"));
-            let complete = packet(Kind::WorkComplete, &[real(&format!("#{number}")).as_bytes(), b"r"]);
+            let complete = packet(PacketType::WorkComplete, &[real(&format!("#{number}")).as_bytes(), b"r"]);
             worker.send(&[complete, grab.clone()].concat());
             assert_eq!(client.next(), format!(r"WORK_COMPLETE #{number}\x00r"));
         }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-use gm_native::gearman::packet::{ArgumentError, Decoder, Kind, Magic, Priority, Submission, encode};
+use gm_native::gearman::packet::{ArgumentError, Decoder, Magic, PacketType, Priority, Submission, encode};
 use nix::unistd::gethostname;
 
 use crate::support::wait::DEADLINE;
@@ -42,7 +42,7 @@ impl Peer {
 
     /// Sends a packet of any type, its arguments joined by NULs.
     #[track_caller]
-    pub fn packet(&mut self, kind: Kind, arguments: &[&[u8]]) {
+    pub fn packet(&mut self, kind: PacketType, arguments: &[&[u8]]) {
         self.send(&packet(kind, arguments));
     }
 
@@ -61,7 +61,7 @@ impl Peer {
     }
 
     /// The next packet as it is.
-    pub fn next_body(&mut self) -> Option<(Kind, Vec<u8>)> {
+    pub fn next_body(&mut self) -> Option<(PacketType, Vec<u8>)> {
         loop {
             if let Some(packet) = self.decoder.next().unwrap() {
                 return Some((packet.kind, packet.body.to_vec()));
@@ -109,7 +109,7 @@ impl Peer {
 
     /// Sends a packet about the job of a handle as [`next`](Self::next) shows it.
     #[track_caller]
-    pub fn work(&mut self, kind: Kind, handle: &str, arguments: &[&[u8]]) {
+    pub fn work(&mut self, kind: PacketType, handle: &str, arguments: &[&[u8]]) {
         let handle = real(handle);
         let all: Vec<&[u8]> = std::iter::once(handle.as_bytes()).chain(arguments.iter().copied()).collect();
         self.packet(kind, &all);
@@ -141,7 +141,7 @@ pub fn real(handle: &str) -> String {
 }
 
 /// A request of any type, its arguments joined by NULs.
-pub fn packet(kind: Kind, arguments: &[&[u8]]) -> Vec<u8> {
+pub fn packet(kind: PacketType, arguments: &[&[u8]]) -> Vec<u8> {
     let body = arguments.join(&0);
     let mut bytes = Magic::Request.bytes().to_vec();
     bytes.extend((kind as u32).to_be_bytes());

@@ -1,6 +1,6 @@
 //! What a peer can ask, and what it is refused.
 
-use gm_native::gearman::packet::{Kind, encode};
+use gm_native::gearman::packet::{PacketType, encode};
 
 use crate::peer::{BACKGROUND, FOREGROUND, real};
 
@@ -9,7 +9,7 @@ on_both! {
         let mut peer = server.peer();
         for data in [&b""[..], b"x", b"a\0b\0", &[0xff; 100_000]] {
             peer.encode(|buf| encode::echo_req(buf, data));
-            assert_eq!(peer.next_body(), Some((Kind::EchoRes, data.to_vec())));
+            assert_eq!(peer.next_body(), Some((PacketType::EchoRes, data.to_vec())));
         }
     }
 
@@ -25,10 +25,10 @@ on_both! {
         assert_eq!(status(""), r"STATUS_RES \x000\x000\x000\x000");
         worker.grab();
         assert_eq!(status("#1"), r"STATUS_RES #1\x001\x001\x000\x000");
-        worker.work(Kind::WorkStatus, "#1", &[b"3", b"4"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"3", b"4"]);
         worker.quiet();
         assert_eq!(status("#1"), r"STATUS_RES #1\x001\x001\x003\x004");
-        worker.work(Kind::WorkComplete, "#1", &[b""]);
+        worker.work(PacketType::WorkComplete, "#1", &[b""]);
         worker.quiet();
         assert_eq!(status("#1"), r"STATUS_RES #1\x000\x000\x000\x000");
     }
@@ -45,7 +45,7 @@ on_both! {
         client.submit(FOREGROUND, "f", "u", b"");
         client.submit(FOREGROUND, "f", "u", b"");
         worker.grab();
-        worker.work(Kind::WorkStatus, "#1", &[b"3", b"4"]);
+        worker.work(PacketType::WorkStatus, "#1", &[b"3", b"4"]);
         for _ in 0..2 {
             client.next();
         }
@@ -56,12 +56,12 @@ on_both! {
 
     fn what_no_server_does(server) {
         let mut peer = server.peer();
-        peer.packet(Kind::OptionReq, &[b"colours"]);
+        peer.packet(PacketType::OptionReq, &[b"colours"]);
         assert_eq!(peer.next(), r"ERROR UNKNOWN_OPTION\x00Server does not recognize given option");
         let unexpected = r"ERROR INVALID_COMMAND\x00Command not expected";
-        peer.packet(Kind::AllYours, &[]);
+        peer.packet(PacketType::AllYours, &[]);
         assert_eq!(peer.next(), unexpected);
-        peer.packet(Kind::SubmitJobSched, &[b"f", b"u", b"1", b"2", b"3", b"4", b"5", b"w"]);
+        peer.packet(PacketType::SubmitJobSched, &[b"f", b"u", b"1", b"2", b"3", b"4", b"5", b"w"]);
         assert_eq!(peer.next(), unexpected);
         // The connection goes on.
         peer.quiet();

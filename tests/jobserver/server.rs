@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use gm_native::gearman::client::Client;
-use gm_native::jobserver::{Options, Server};
+use gm_native::jobserver::{Server, ServerOptions};
 use tokio::sync::oneshot;
 
 use crate::peer::Peer;
@@ -44,7 +44,7 @@ pub enum JobServer {
 
 impl JobServer {
     pub fn embedded() -> Self {
-        Self::Embedded(Embedded::start(Options::default()))
+        Self::Embedded(Embedded::start(ServerOptions::default()))
     }
 
     #[track_caller]
@@ -124,12 +124,12 @@ pub struct Embedded {
 
 impl Embedded {
     #[track_caller]
-    pub fn start(options: Options) -> Self {
+    pub fn start(options: ServerOptions) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), options)
     }
 
     #[track_caller]
-    pub fn start_at(address: SocketAddr, options: Options) -> Self {
+    pub fn start_at(address: SocketAddr, options: ServerOptions) -> Self {
         let (notice, notices) = std::sync::mpsc::channel();
         let server = Server::bind(address, options).unwrap().with_notices(move |sentence| {
             let _ = notice.send(sentence.to_owned());

@@ -186,7 +186,7 @@ fn a_mute_server_is_passed_over() {
 
 #[test]
 fn a_server_that_goes_away_is_exit_1() {
-    let server = Embedded::start(gm_native::jobserver::Options::default());
+    let server = Embedded::start(gm_native::jobserver::ServerOptions::default());
     let mut command = program(&["-h", &server.address.to_string(), "f"]);
     let mut client = Mortal::start("submit", &mut command);
     let mut worker = HandWorker::offering(&server.address.to_string(), &["f"]);

@@ -1,6 +1,6 @@
 //! How workers are given jobs, and what happens when they go.
 
-use gm_native::gearman::packet::{Kind, encode};
+use gm_native::gearman::packet::{PacketType, encode};
 
 use crate::peer::{BACKGROUND, FOREGROUND};
 
@@ -12,17 +12,17 @@ on_both! {
         for _ in 0..3 {
             client.submit(BACKGROUND, "f", "", b"w");
         }
-        client.packet(Kind::SubmitReduceJobBackground, &[b"f", b"u", b"reducer", b"", b"w"]);
+        client.packet(PacketType::SubmitReduceJobBackground, &[b"f", b"u", b"reducer", b"", b"w"]);
         assert_eq!(client.next(), "JOB_CREATED #4");
         worker.send(&encode::GRAB_JOB);
         assert_eq!(worker.next(), r"JOB_ASSIGN #1\x00f\x00w");
         worker.send(&encode::GRAB_JOB_UNIQ);
         assert_eq!(worker.next(), r"JOB_ASSIGN_UNIQ #2\x00f\x00\x00w");
-        worker.packet(Kind::GrabJobAll, &[]);
+        worker.packet(PacketType::GrabJobAll, &[]);
         assert_eq!(worker.next(), r"JOB_ASSIGN_UNIQ #3\x00f\x00\x00w");
-        worker.packet(Kind::GrabJobAll, &[]);
+        worker.packet(PacketType::GrabJobAll, &[]);
         assert_eq!(worker.next(), r"JOB_ASSIGN_ALL #4\x00f\x00u\x00reducer\x00w");
-        for kind in [Kind::GrabJob, Kind::GrabJobUniq, Kind::GrabJobAll] {
+        for kind in [PacketType::GrabJob, PacketType::GrabJobUniq, PacketType::GrabJobAll] {
             worker.packet(kind, &[]);
             assert_eq!(worker.next(), "NO_JOB");
         }
@@ -46,9 +46,9 @@ on_both! {
         client.submit(BACKGROUND, "g", "", b"");
         assert_eq!(worker.grab(), "NO_JOB");
         worker.sleep();
-        worker.packet(Kind::CanDoTimeout, &[b"g", b"60"]);
+        worker.packet(PacketType::CanDoTimeout, &[b"g", b"60"]);
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00g\x00\x00");
-        worker.work(Kind::WorkComplete, "#1", &[b""]);
+        worker.work(PacketType::WorkComplete, "#1", &[b""]);
         worker.encode(|buf| encode::cant_do(buf, b"g"));
         client.submit(BACKGROUND, "g", "", b"");
         assert_eq!(worker.grab(), "NO_JOB");
@@ -101,7 +101,7 @@ on_both! {
         for number in 1..4 {
             assert_eq!(lost.grab(), format!(r"JOB_ASSIGN_UNIQ #{number}\x00f\x00\x00"));
         }
-        lost.work(Kind::WorkStatus, "#1", &[b"1", b"2"]);
+        lost.work(PacketType::WorkStatus, "#1", &[b"1", b"2"]);
         assert_eq!(client.next(), r"WORK_STATUS #1\x001\x002");
         sleeper.grab();
         sleeper.sleep();
@@ -113,7 +113,7 @@ on_both! {
         }
         client.encode(|buf| encode::get_status(buf, crate::peer::real("#1").as_bytes()));
         assert_eq!(client.next(), r"STATUS_RES #1\x001\x001\x000\x000");
-        sleeper.work(Kind::WorkComplete, "#1", &[b"r"]);
+        sleeper.work(PacketType::WorkComplete, "#1", &[b"r"]);
         assert_eq!(client.next(), r"WORK_COMPLETE #1\x00r");
     }
 
@@ -136,7 +136,7 @@ on_both! {
         for number in 1..20 {
             client.submit(FOREGROUND, "f", "", b"");
             worker.grab();
-            worker.work(Kind::WorkComplete, &format!("#{number}"), &[&result]);
+            worker.work(PacketType::WorkComplete, &format!("#{number}"), &[&result]);
             worker.half_close();
             worker = server.worker(&["f"]);
             assert!(client.next() == format!(r"WORK_COMPLETE #{number}\x00{}", "r".repeat(1_000_000)));
@@ -151,14 +151,14 @@ on_both! {
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00g\x00\x00");
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #2\x00f\x00\x00");
         worker.encode(|buf| encode::cant_do(buf, b"g"));
-        worker.work(Kind::WorkComplete, "#1", &[b"late"]);
+        worker.work(PacketType::WorkComplete, "#1", &[b"late"]);
         assert_eq!(worker.next(), LATE);
         assert_eq!(other.grab(), r"JOB_ASSIGN_UNIQ #1\x00g\x00\x00");
         worker.send(&encode::RESET_ABILITIES);
-        worker.work(Kind::WorkComplete, "#2", &[b"late"]);
+        worker.work(PacketType::WorkComplete, "#2", &[b"late"]);
         assert_eq!(worker.next(), LATE);
         assert_eq!(other.grab(), r"JOB_ASSIGN_UNIQ #2\x00f\x00\x00");
-        other.work(Kind::WorkComplete, "#2", &[b"r"]);
+        other.work(PacketType::WorkComplete, "#2", &[b"r"]);
         assert_eq!(client.next(), r"WORK_COMPLETE #2\x00r");
         assert_eq!(server.status("f").unwrap(), "0 0 1");
         assert_eq!(worker.grab(), "NO_JOB");
@@ -169,13 +169,13 @@ on_both! {
         client.submit(FOREGROUND, "f", "", b"");
         let raises = r"ERROR JOB_NOT_FOUND\x00An exception was received for a job that does not exist";
         let says = r"ERROR JOB_NOT_FOUND\x00Job does not exist on server";
-        let words: [(Kind, &[&[u8]], &str); 6] = [
-            (Kind::WorkComplete, &[b"r"], LATE),
-            (Kind::WorkFail, &[], LATE),
-            (Kind::WorkStatus, &[b"1", b"2"], LATE),
-            (Kind::WorkException, &[b"e"], raises),
-            (Kind::WorkData, &[b"d"], says),
-            (Kind::WorkWarning, &[b"w"], says),
+        let words: [(PacketType, &[&[u8]], &str); 6] = [
+            (PacketType::WorkComplete, &[b"r"], LATE),
+            (PacketType::WorkFail, &[], LATE),
+            (PacketType::WorkStatus, &[b"1", b"2"], LATE),
+            (PacketType::WorkException, &[b"e"], raises),
+            (PacketType::WorkData, &[b"d"], says),
+            (PacketType::WorkWarning, &[b"w"], says),
         ];
         // Nobody has it, then another one, then it has ended; and one that never was.
         for round in 0..3 {
@@ -187,7 +187,7 @@ on_both! {
             }
             match round {
                 0 => assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00f\x00\x00"),
-                _ => worker.work(Kind::WorkComplete, "#1", &[b"r"]),
+                _ => worker.work(PacketType::WorkComplete, "#1", &[b"r"]),
             }
             if round == 1 {
                 assert_eq!(client.next(), r"WORK_COMPLETE #1\x00r");

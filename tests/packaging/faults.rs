@@ -138,7 +138,7 @@ fn names_that_are_wrong_are_found() {
         "no_such_suite deaths::a_job_that_ends_its_worker_is_no_success_and_is_tried_again",
         // No test, but a helper of one.
         "behaviour deaths::death",
-        "unit supervisor::restart::tests::ms",
+        "unit supervisor::backoff::tests::ms",
     ] {
         assert!(complaint(wrong).is_some(), "{wrong}");
     }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use gm_native::gearman::admin::{self, Version};
+use gm_native::gearman::admin::{self, ServerVersion};
 use serde::Deserialize;
 
 use super::build::{self, repository};
@@ -180,7 +180,7 @@ fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::
 
 /// The version of a job server (ADDRESS:PORT).
 #[track_caller]
-pub fn version(server: &str) -> Version {
+pub fn version(server: &str) -> ServerVersion {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let asked = async { tokio::time::timeout(DEADLINE, admin::version_at(server.parse().unwrap())).await };
     runtime.block_on(asked).expect("an answer in time").unwrap()

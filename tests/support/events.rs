@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use gm_native::control::{Client, EventLine};
+use gm_native::control::{ControlClient, EventLine};
 use serde_json::{Map, Value};
 
 use super::wait::{DEADLINE, wait_for};
@@ -22,9 +22,9 @@ impl Events {
     /// Follows the manager at this control socket. When this returns no later event is missed.
     #[track_caller]
     pub fn follow(control: &Path) -> Self {
-        let connect = || Client::connect(control, DEADLINE);
-        let coming = connect().and_then(Client::follow_events).unwrap();
-        let kept: Vec<_> = connect().and_then(Client::latest_events).unwrap().map_while(Result::ok).collect();
+        let connect = || ControlClient::connect(control, DEADLINE);
+        let coming = connect().and_then(ControlClient::follow_events).unwrap();
+        let kept: Vec<_> = connect().and_then(ControlClient::latest_events).unwrap().map_while(Result::ok).collect();
         let seen = Arc::new((Mutex::new(Seen::default()), Condvar::new()));
         seen.0.lock().unwrap().events = kept.iter().map(value).collect();
         let shared = Arc::clone(&seen);
@@ -49,7 +49,7 @@ impl Events {
     /// an event that was published already may still be on its way, and would be taken for a later one.
     #[track_caller]
     pub fn now(&self, control: &Path) -> usize {
-        let published = Client::connect(control, DEADLINE).and_then(Client::latest_events);
+        let published = ControlClient::connect(control, DEADLINE).and_then(ControlClient::latest_events);
         // A manager that is gone publishes nothing more.
         let last = published.ok().and_then(|events| events.map_while(Result::ok).last()).map(|event| value(&event));
         let Some(last) = last else { return self.all().len() };

@@ -103,7 +103,7 @@ impl Gearmand {
 
     /// What it says of a function: nothing if it never heard of it.
     #[track_caller]
-    pub fn status(&self, function: &str) -> Option<admin::FunctionStatus> {
+    pub fn status(&self, function: &str) -> Option<admin::AdminFunctionStatus> {
         let all = admin::status(&self.server(), DEADLINE).unwrap();
         all.into_iter().find(|status| status.function == function)
     }

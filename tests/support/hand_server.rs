@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 
-use gm_native::gearman::packet::{Assigned, Magic, Request, answer};
+use gm_native::gearman::packet::{AssignedJob, Magic, Request, answer};
 
 use super::wait::{DEADLINE, wait_for};
 use super::wire::Wire;
@@ -106,7 +106,7 @@ impl Peer {
     /// Assigns a job, asked for or not.
     #[track_caller]
     pub fn assign(&mut self, handle: &[u8], function: &[u8], workload: &[u8]) {
-        let job = Assigned { handle, function, unique: b"", workload };
+        let job = AssignedJob { handle, function, unique: b"", workload };
         self.encode(|buf| answer::job_assign_uniq(buf, &job));
     }
 }

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
 
-use gm_native::gearman::packet::{Assigned, FromServer, Magic, encode};
+use gm_native::gearman::packet::{AssignedJob, Magic, Response, encode};
 
 use super::wire::Wire;
 
@@ -48,14 +48,14 @@ impl HandWorker {
 
     /// The next packet, whatever it is, as `see` takes it.
     #[track_caller]
-    pub fn next<T>(&mut self, see: impl FnOnce(FromServer<'_>) -> T) -> T {
+    pub fn next<T>(&mut self, see: impl FnOnce(Response<'_>) -> T) -> T {
         self.try_next(see).expect("no packet came: the job server closed the connection, or said nothing")
     }
 
     /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
     #[track_caller]
-    pub fn try_next<T>(&mut self, see: impl FnOnce(FromServer<'_>) -> T) -> Option<T> {
-        self.wire.try_packet(|packet| see(FromServer::parse(packet).unwrap()))
+    pub fn try_next<T>(&mut self, see: impl FnOnce(Response<'_>) -> T) -> Option<T> {
+        self.wire.try_packet(|packet| see(Response::parse(packet).unwrap()))
     }
 
     /// Asks for a job, sleeping until there is one.
@@ -70,11 +70,11 @@ impl HandWorker {
         self.send(&encode::GRAB_JOB_UNIQ);
         loop {
             let answer = self.try_next(|packet| match packet {
-                FromServer::JobAssignUniq(job) => Grabbed::Job(job.into()),
-                FromServer::NoJob => Grabbed::Nothing,
-                FromServer::Noop => Grabbed::Woken,
+                Response::JobAssignUniq(job) => Grabbed::Job(job.into()),
+                Response::NoJob => Grabbed::Nothing,
+                Response::Noop => Grabbed::Woken,
                 // What became of the job before is not asked here.
-                FromServer::Error { .. } => Grabbed::Other,
+                Response::Error { .. } => Grabbed::Other,
                 other => panic!("not an answer to GRAB_JOB_UNIQ: {other:?}"),
             });
             match answer? {
@@ -96,7 +96,7 @@ impl HandWorker {
     #[track_caller]
     pub fn echo(&mut self) {
         self.encode(|buf| encode::echo_req(buf, b"seen?"));
-        while !self.next(|packet| matches!(packet, FromServer::EchoRes(_))) {}
+        while !self.next(|packet| matches!(packet, Response::EchoRes(_))) {}
     }
 }
 
@@ -111,8 +111,8 @@ pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut HandWork
     });
 }
 
-impl From<Assigned<'_>> for Job {
-    fn from(job: Assigned<'_>) -> Self {
+impl From<AssignedJob<'_>> for Job {
+    fn from(job: AssignedJob<'_>) -> Self {
         Self {
             handle: job.handle.to_vec(),
             function: job.function.to_vec(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use gm_native::gearman::admin;
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission, encode};
 
 use crate::support::callers::{Callback, Caller, Mode, gearman, version};
@@ -111,7 +111,7 @@ fn large_workloads_pass_whole() {
     let handle = client.submit(Submission::Foreground(Priority::Normal), b"mirror", b"", &workload).unwrap();
     let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
     assert_eq!(event.handle, handle);
-    assert!(event.news == News::Complete(backwards));
+    assert!(event.news == JobEvent::Complete(backwards));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn our_client_submits_every_way() {
     }
     for _ in 0..3 {
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
-        assert_eq!(event.news, News::Complete(b"done".to_vec()));
+        assert_eq!(event.news, JobEvent::Complete(b"done".to_vec()));
     }
     let error = client.submit(ways[0].0, b"f", &[b'u'; 65], b"").unwrap_err();
     assert!(error.to_string().starts_with(&format!("job server {} refused a job: ", gearmand.server())), "{error}");
@@ -174,7 +174,7 @@ fn our_client_is_sent_exceptions_when_it_asks() {
     client.forward_exceptions().unwrap();
     client.submit(Submission::Foreground(Priority::Normal), b"exception", b"", b"x").unwrap();
     let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
-    assert_eq!(event.news, News::Exception(b"why".to_vec()));
+    assert_eq!(event.news, JobEvent::Exception(b"why".to_vec()));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn the_admin_listings() {
         client.submit(Submission::Background(Priority::Normal), b"a", b"", b"").unwrap();
     }
     let job = worker.grab();
-    let a = admin::FunctionStatus { function: "a".into(), total: 3, running: 1, workers: 1 };
+    let a = admin::AdminFunctionStatus { function: "a".into(), total: 3, running: 1, workers: 1 };
     assert_eq!(gearmand.status("a"), Some(a));
     worker.complete(&job, b"");
 

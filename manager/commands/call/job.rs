@@ -12,21 +12,21 @@ use gm_plugin_api::abi::RawFail;
 use serde::{Deserialize, Serialize};
 
 use super::{host, latency};
-use crate::gearman::packet::Assigned;
+use crate::gearman::packet::AssignedJob;
 use crate::logging::excerpt;
+use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::FunctionName;
 use crate::plugins::probe::load_in_place;
-use crate::plugins::text::Shown;
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
-use crate::system::page::{Doing, PageWriter};
+use crate::system::proctitle;
+use crate::system::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::title;
 use crate::system::{exit, fork, handlers};
 use crate::worker::job::{self, Assignment, within};
-use crate::worker::orders::{Word, decode, encode};
-use crate::worker::plugin::{Function, explain};
+use crate::worker::messages::{WorkerMessage, decode, encode};
+use crate::worker::plugin::{LoadedFunction, explain};
 
 /// The hidden argument that makes the program such a child.
 pub const ROLE: &str = "--gm-native-call";
@@ -39,7 +39,7 @@ const SHOWN: usize = 1024;
 
 /// What the child is told.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct CallRequest {
     /// The function.
     pub function: FunctionName,
     /// What its symbol has in front of its name.
@@ -61,8 +61,8 @@ pub(super) struct Order {
 /// What the command left on the known descriptors.
 struct Inheritance {
     channel: Channel,
-    page: OwnedFd,
-    order: Order,
+    scoreboard: OwnedFd,
+    order: CallRequest,
     workload: Vec<u8>,
     result: File,
 }
@@ -73,8 +73,8 @@ pub fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how `gm-native call` runs a job; it does nothing by hand");
         exit::now(2);
     };
-    title::set_short(&format!("gm:{}", inheritance.order.function));
-    let file = Shown(Path::new(&inheritance.order.library)).to_string();
+    proctitle::set_short(&format!("gm:{}", inheritance.order.function));
+    let file = DisplayPath(Path::new(&inheritance.order.library)).to_string();
     let code = match serve(inheritance) {
         Ok(()) => 0,
         Err(text) => {
@@ -87,11 +87,11 @@ pub fn main() -> ! {
 
 fn inherit() -> Option<Inheritance> {
     let channel = Channel::from_fd(inherited(CHANNEL_FD)?);
-    let page = inherited(EXTRA_FD)?;
+    let scoreboard = inherited(EXTRA_FD)?;
     let order = read(inherited(EXTRA_FD + 1)?)?;
     let workload = read(inherited(EXTRA_FD + 2)?)?;
     let result = File::from(inherited(EXTRA_FD + 3)?);
-    Some(Inheritance { channel, page, order: decode(&order).ok()?, workload, result })
+    Some(Inheritance { channel, scoreboard, order: decode(&order).ok()?, workload, result })
 }
 
 fn read(fd: OwnedFd) -> Option<Vec<u8>> {
@@ -102,9 +102,9 @@ fn read(fd: OwnedFd) -> Option<Vec<u8>> {
 
 /// Everything. The error follows the library's path.
 fn serve(with: Inheritance) -> Result<(), String> {
-    let Inheritance { channel, page, order, workload, mut result } = with;
+    let Inheritance { channel, scoreboard, order, workload, mut result } = with;
     let starts = |error: io::Error| format!(": the process for the job could not start: {}", reason(&error));
-    let page = PageWriter::map(&page, 1).map_err(starts)?;
+    let scoreboard = ScoreboardWriter::map(&scoreboard, 1).map_err(starts)?;
     // The end of the command stays the end of this, at once: no caller waits for the job.
     let prepare = || {
         fork::watch(fork::tell_on_stderr)?;
@@ -114,45 +114,45 @@ fn serve(with: Inheritance) -> Result<(), String> {
     let stop = prepare().map_err(starts)?;
     // What the command cannot hear it will miss only where this dies.
     let say = |word| drop(channel.send(&encode(&word), Duration::ZERO));
-    say(Word::Loading { function: 0 });
+    say(WorkerMessage::Loading { function: 0 });
     let outcome = load_in_place(Path::new(&order.library), &order.prefix, &order.function)
-        .map_err(|refusal| format!(" {refusal}"))
+        .map_err(|rejection| format!(" {rejection}"))
         .and_then(|loaded| {
-            say(Word::Making { function: 0 });
-            Function::make(loaded, order.function.as_str(), &order.settings, order.verbosity, &host::HOST)
+            say(WorkerMessage::Making { function: 0 });
+            LoadedFunction::make(loaded, order.function.as_str(), &order.settings, order.verbosity, &host::HOST)
                 .map_err(|reason| format!(": {reason}"))
         })
         .and_then(|function| {
             let mut functions = [function];
-            let outcome = repeat(&order, &workload, &mut functions, &page, &stop, &mut result);
-            page.doing(Doing::Leaving);
+            let outcome = repeat(&order, &workload, &mut functions, &scoreboard, &stop, &mut result);
+            scoreboard.activity(WorkerActivity::Leaving);
             stop_signal::kill_after(order.stop_timeout);
             // What the object says at its end is said once, however many jobs there were.
             functions.iter().for_each(|function| function.set_verbosity(order.verbosity));
             drop(functions);
             outcome
         });
-    page.doing(Doing::Left);
+    scoreboard.activity(WorkerActivity::Left);
     outcome
 }
 
 /// The jobs, one after the other, until one fails or somebody asks for an end. The last one's result is written.
 fn repeat(
-    order: &Order,
+    order: &CallRequest,
     workload: &[u8],
-    functions: &mut [Function],
-    page: &PageWriter,
+    functions: &mut [LoadedFunction],
+    scoreboard: &ScoreboardWriter,
     stop: &StopSignal,
     to: &mut File,
 ) -> Result<(), String> {
-    let job = Assigned { handle: HANDLE, function: order.function.as_str().as_bytes(), unique: b"", workload };
+    let job = AssignedJob { handle: HANDLE, function: order.function.as_str().as_bytes(), unique: b"", workload };
     let mut times = Vec::new();
     let mut last = None;
     for number in 1..=order.repeat {
         host::begins(number);
-        let finished = job::run(&Assignment { job, number, connection: 0 }, functions, page);
+        let finished = job::run(&Assignment { job, number, connection: 0 }, functions, scoreboard);
         host::ends();
-        page.end(&finished.end, Doing::Idle);
+        scoreboard.end(&finished.end, WorkerActivity::Idle);
         let result = within(finished.outcome, order.max_packet, HANDLE.len() + 1);
         let result = result.map_err(|fail| failure(&fail, number, order.repeat))?;
         times.push(Duration::from_nanos(finished.end.run_ns));

@@ -6,34 +6,34 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Checked, Reason};
-use crate::commands::output::Format;
+use super::{Checked, UnusableFile};
+use crate::commands::output::OutputFormat;
+use crate::plugins::display_path::{DisplayPath, clipped};
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
-use crate::plugins::report::Found;
-use crate::plugins::text::{Shown, clipped};
+use crate::plugins::report::LoadableLibrary;
 
 /// One file, for people or as a line of JSON.
-pub fn render(file: &Path, checked: &Checked, format: Format) -> String {
+pub fn render(file: &Path, checked: &Checked, format: OutputFormat) -> String {
     match (format, checked) {
-        (Format::Json, checked) => json(file, checked),
-        (Format::Text, Ok((function, found))) => text(file, function, found),
-        (Format::Text, Err(reason)) => format!("{} {}\n", Shown(file), reason.sentence),
+        (OutputFormat::Json, checked) => json(file, checked),
+        (OutputFormat::Text, Ok((function, found))) => text(file, function, found),
+        (OutputFormat::Text, Err(reason)) => format!("{} {}\n", DisplayPath(file), reason.sentence),
     }
 }
 
 /// A line of JSON. Its fields keep their meaning.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ReportLine<'a> {
     file: String,
     usable: bool,
     #[serde(flatten)]
-    what: What<'a>,
+    what: ReportItem<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum What<'a> {
+enum ReportItem<'a> {
     Usable {
         function: &'a str,
         functions: &'a [String],
@@ -58,7 +58,7 @@ enum What<'a> {
 
 fn json(file: &Path, checked: &Checked) -> String {
     let what = match checked {
-        Ok((function, found)) => What::Usable {
+        Ok((function, found)) => ReportItem::Usable {
             function: function.as_str(),
             functions: &found.functions,
             form: form(found).0,
@@ -74,26 +74,26 @@ fn json(file: &Path, checked: &Checked) -> String {
             glibc: found.glibc.as_deref(),
             warning: found.warning(),
         },
-        Err(Reason { sentence, detail }) => What::Unusable { reason: sentence, detail: detail.as_deref() },
+        Err(UnusableFile { sentence, detail }) => ReportItem::Unusable { reason: sentence, detail: detail.as_deref() },
     };
-    let line = Line { file: file.to_string_lossy().into_owned(), usable: checked.is_ok(), what };
+    let line = ReportLine { file: file.to_string_lossy().into_owned(), usable: checked.is_ok(), what };
     format!("{}\n", serde_json::to_string(&line).unwrap_or_default())
 }
 
 /// The libraries that are stored with it.
-fn beside(found: &Found) -> Vec<String> {
+fn beside(found: &LoadableLibrary) -> Vec<String> {
     found.siblings.iter().map(|sibling| clipped(sibling.path.as_os_str().as_bytes(), 200)).collect()
 }
 
 /// The form in one word, and in a few more.
-fn form(found: &Found) -> (&'static str, &'static str) {
+fn form(found: &LoadableLibrary) -> (&'static str, &'static str) {
     match found.object {
         true => ("object", "object: made once in each worker, used from job to job"),
         false => ("function", "function: nothing is kept from job to job"),
     }
 }
 
-fn text(file: &Path, function: &FunctionName, found: &Found) -> String {
+fn text(file: &Path, function: &FunctionName, found: &LoadableLibrary) -> String {
     let known = |text: &str| if text.is_empty() { "not known".to_owned() } else { text.to_owned() };
     let glibc = match (&found.glibc, GlibcVersion::running()) {
         (Some(needed), Some(here)) => format!("{needed} or newer; here is {here}"),
@@ -112,7 +112,7 @@ fn text(file: &Path, function: &FunctionName, found: &Found) -> String {
         ("needs", if found.needed.is_empty() { "no library".into() } else { found.needed.join(", ") }),
         ("glibc", glibc),
     ];
-    let mut out = format!("{} serves {function}\n", Shown(file));
+    let mut out = format!("{} serves {function}\n", DisplayPath(file));
     let beside = beside(found);
     let beside = (!beside.is_empty()).then(|| ("beside", format!("{}: stored with it", beside.join(", "))));
     let warning = found.warning().map(|text| ("warning", format!("it {text}")));
@@ -126,15 +126,15 @@ fn text(file: &Path, function: &FunctionName, found: &Found) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::hash::ContentHash;
-    use crate::plugins::identity::Identity;
+    use crate::plugins::content_hash::ContentHash;
+    use crate::plugins::identity::FileIdentity;
 
-    fn found() -> Found {
-        Found {
+    fn found() -> LoadableLibrary {
+        LoadableLibrary {
             hash: ContentHash::of_reader(&b"abc"[..]).unwrap(),
             elsewhere: Vec::new(),
             siblings: Vec::new(),
-            source: Identity { dev: 1, ino: 1, size: 4321, mtime: (0, 0), ctime: (0, 0) },
+            source: FileIdentity { dev: 1, ino: 1, size: 4321, mtime: (0, 0), ctime: (0, 0) },
             name: "Sum".into(),
             functions: vec!["Avg".into(), "Sum".into()],
             version: "0.1.0".into(),
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_usable_library() {
         let checked = Ok((FunctionName::new("Sum").unwrap(), found()));
-        let text = render(Path::new("a\n/libSum.so"), &checked, Format::Text);
+        let text = render(Path::new("a\n/libSum.so"), &checked, OutputFormat::Text);
         assert_eq!(
             text,
             "a\\n/libSum.so serves Sum\n  functions  Avg, Sum\n  form       object: made once in each worker, used from \
@@ -160,15 +160,16 @@ mod tests {
              libc.so.6\n  glibc      any\n  warning    it is a panic = \"abort\" build: a panic in a job ends its worker \
              instead of failing the job; remove that line from its Cargo.toml profile\n"
         );
-        let line: serde_json::Value = serde_json::from_str(&render(Path::new("x.so"), &checked, Format::Json)).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(&render(Path::new("x.so"), &checked, OutputFormat::Json)).unwrap();
         assert_eq!((&line["usable"], &line["form"], &line["size"]), (&true.into(), &"object".into(), &4321.into()));
     }
 
     #[test]
     fn one_that_is_none() {
-        let checked = Err(Reason { sentence: "is empty; copy it again".into(), detail: None });
-        assert_eq!(render(Path::new("x.so"), &checked, Format::Text), "x.so is empty; copy it again\n");
+        let checked = Err(UnusableFile { sentence: "is empty; copy it again".into(), detail: None });
+        assert_eq!(render(Path::new("x.so"), &checked, OutputFormat::Text), "x.so is empty; copy it again\n");
         let json = r#"{"file":"x.so","usable":false,"reason":"is empty; copy it again","detail":null}"#;
-        assert_eq!(render(Path::new("x.so"), &checked, Format::Json).trim_end(), json);
+        assert_eq!(render(Path::new("x.so"), &checked, OutputFormat::Json).trim_end(), json);
     }
 }

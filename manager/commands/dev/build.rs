@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// Where libraries are put.
 #[derive(Debug)]
-pub struct Place {
+pub struct InstallDirectory {
     /// Where the manager looks.
     pub worker_dir: PathBuf,
     /// A directory that only this run uses.
@@ -45,7 +45,7 @@ impl Crate {
     ///
     /// # Errors
     /// cargo cannot be started; a sentence.
-    pub fn build(&self, release: bool) -> Result<Build, String> {
+    pub fn build(&self, release: bool) -> Result<RunningBuild, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let failed = |error: io::Error| {
             format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
@@ -57,13 +57,13 @@ impl Crate {
         // A make that started us has a job server that is not ours.
         command.current_dir(&self.dir).env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
         command.stdin(Stdio::null()).stdout(messages.try_clone().map_err(failed)?);
-        Ok(Build { cargo: command.spawn().map_err(failed)?, messages, began: Instant::now() })
+        Ok(RunningBuild { cargo: command.spawn().map_err(failed)?, messages, began: Instant::now() })
     }
 }
 
 /// A build that runs.
 #[derive(Debug)]
-pub struct Build {
+pub struct RunningBuild {
     cargo: Child,
     messages: File,
     began: Instant,
@@ -71,7 +71,7 @@ pub struct Build {
 
 /// A build that ended.
 #[derive(Debug)]
-pub struct Built {
+pub struct FinishedBuild {
     /// Whether it worked.
     pub status: ExitStatus,
     /// How long it took.
@@ -79,18 +79,18 @@ pub struct Built {
     messages: String,
 }
 
-impl Build {
+impl RunningBuild {
     /// How it ended, if it did.
     ///
     /// # Errors
     /// The system's; none is known to happen.
-    pub fn ended(&mut self) -> io::Result<Option<Built>> {
+    pub fn ended(&mut self) -> io::Result<Option<FinishedBuild>> {
         let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.messages.rewind()?;
         self.messages.read_to_end(&mut bytes)?;
         let messages = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Some(Built { status, took: self.began.elapsed(), messages }))
+        Ok(Some(FinishedBuild { status, took: self.began.elapsed(), messages }))
     }
 
     /// Ends it; what rustc is doing comes to nothing.
@@ -101,13 +101,13 @@ impl Build {
     }
 }
 
-impl Built {
+impl FinishedBuild {
     /// Puts the crate's libraries where the manager looks, each by a rename. Returns where they were built. Reads and
     /// writes a few megabytes, and blocks that long.
     ///
     /// # Errors
     /// It built none, or one cannot be copied; a sentence.
-    pub fn install(&self, crate_dir: &Path, place: &Place) -> Result<Vec<PathBuf>, String> {
+    pub fn install(&self, crate_dir: &Path, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
         let libraries = libraries(&self.messages, crate_dir);
         if libraries.is_empty() {
             return Err("it builds no library to load: put crate-type = [\"cdylib\", \"rlib\"] under [lib] in its \
@@ -119,7 +119,7 @@ impl Built {
     }
 }
 
-fn install(library: &Path, Place { worker_dir, own }: &Place) -> Result<(), String> {
+fn install(library: &Path, InstallDirectory { worker_dir, own }: &InstallDirectory) -> Result<(), String> {
     let name = library.file_name().unwrap_or_default();
     let mut part = OsString::from(".");
     part.push(name);
@@ -198,14 +198,14 @@ mod tests {
         fs::write(from.path().join("libf.so"), "new").unwrap();
         fs::write(to.path().join("libf.so"), "old").unwrap();
         let old = File::open(to.path().join("libf.so")).unwrap();
-        let place = Place { worker_dir: to.path().into(), own: from.path().into() };
+        let place = InstallDirectory { worker_dir: to.path().into(), own: from.path().into() };
         assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read(to.path().join("libf.so")).unwrap(), b"new");
         assert_eq!(io::read_to_string(old).unwrap(), "old", "whoever has the old file open keeps it");
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
         assert!(install(Path::new("/nowhere/libg.so"), &place).unwrap_err().contains("cannot be put into"));
         // No such directory: as good as another file system.
-        let place = Place { own: "/nowhere".into(), ..place };
+        let place = InstallDirectory { own: "/nowhere".into(), ..place };
         assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
     }

@@ -19,14 +19,14 @@ use crate::config::{KEYS, Overrides};
 pub const ROLE: &str = "--gm-native-dev-manager";
 
 /// What a manager is started with.
-pub struct Start {
+pub struct ManagerOptions {
     /// The configuration file.
     pub file: Option<PathBuf>,
     /// Keys set over it. They were checked.
     pub settings: Vec<Setting>,
 }
 
-impl Start {
+impl ManagerOptions {
     /// Starts it, to be called by the main thread. It leads a process group of its own, so that Ctrl-C reaches it once,
     /// by [`tell`], and not also from the terminal.
     ///

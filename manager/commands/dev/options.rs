@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::cli::Cli;
-use crate::config::{Config, Origin};
+use crate::config::{Config, ValueOrigin};
 
 /// What errors name as the option of a key that only `dev` sets.
 const DEV: &str = "dev";
@@ -50,8 +50,8 @@ pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Settin
 pub fn with_crates(config: &mut Config, home: &Path) -> Option<Setting> {
     let origin = config.origins.of(None, "worker_dir");
     match origin {
-        Origin::Option(_) => return None,
-        Origin::Default => config.worker_dirs.clear(),
+        ValueOrigin::Option(_) => return None,
+        ValueOrigin::Default => config.worker_dirs.clear(),
         _ => {}
     }
     config.worker_dirs.push(home.join("workers"));

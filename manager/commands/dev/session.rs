@@ -9,10 +9,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::build::{Build, Built, Crate, Place};
+use super::build::{Crate, FinishedBuild, InstallDirectory, RunningBuild};
 use super::depinfo;
-use super::manager::{self, Start};
-use super::sources::Sources;
+use super::manager::{self, ManagerOptions};
+use super::sources::SourceWatcher;
 use crate::logging::{Level, Logger};
 use crate::system::clock;
 use crate::system::errors::reason;
@@ -21,21 +21,21 @@ use crate::system::errors::reason;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Everything `dev` does but for serving jobs.
-pub struct Session {
+pub struct DevSession {
     logger: Logger,
-    start: Start,
+    start: ManagerOptions,
     crates: Vec<Crate>,
     /// When each crate is to be built, if it is.
     due: Vec<Option<Instant>>,
-    place: Place,
+    place: InstallDirectory,
     release: bool,
-    build: Option<(usize, Build)>,
+    build: Option<(usize, RunningBuild)>,
     manager: Option<Child>,
     stopping: bool,
 }
 
 /// One turn's news.
-enum News {
+enum DevInput {
     Stop(Number),
     Child,
     Changed(usize),
@@ -43,7 +43,7 @@ enum News {
     Due,
 }
 
-struct Signals {
+struct DevSignals {
     child: Signal,
     interrupt: Signal,
     quit: Signal,
@@ -51,7 +51,7 @@ struct Signals {
     hang_up: Signal,
 }
 
-impl Signals {
+impl DevSignals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
             child: signal(SignalKind::child())?,
@@ -62,20 +62,26 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> News {
+    async fn next(&mut self) -> DevInput {
         tokio::select! {
-            _ = self.child.recv() => News::Child,
-            _ = self.interrupt.recv() => News::Stop(Number::SIGINT),
-            _ = self.quit.recv() => News::Stop(Number::SIGQUIT),
-            _ = self.terminate.recv() => News::Stop(Number::SIGTERM),
+            _ = self.child.recv() => DevInput::Child,
+            _ = self.interrupt.recv() => DevInput::Stop(Number::SIGINT),
+            _ = self.quit.recv() => DevInput::Stop(Number::SIGQUIT),
+            _ = self.terminate.recv() => DevInput::Stop(Number::SIGTERM),
             // The terminal is gone; to a manager without one, HUP would be a reload.
-            _ = self.hang_up.recv() => News::Stop(Number::SIGTERM),
+            _ = self.hang_up.recv() => DevInput::Stop(Number::SIGTERM),
         }
     }
 }
 
-impl Session {
-    pub fn new(logger: Logger, start: Start, crates: Vec<Crate>, place: Place, release: bool) -> Self {
+impl DevSession {
+    pub fn new(
+        logger: Logger,
+        start: ManagerOptions,
+        crates: Vec<Crate>,
+        place: InstallDirectory,
+        release: bool,
+    ) -> Self {
         let due = vec![Some(Instant::now()); crates.len()];
         Self { logger, start, crates, due, place, release, build: None, manager: None, stopping: false }
     }
@@ -91,32 +97,32 @@ impl Session {
     /// What cannot be started; a sentence.
     pub async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child is there: none of its signals is missed.
-        let mut signals = Signals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
+        let mut signals = DevSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
         let dirs: Vec<_> = self.crates.iter().map(|one| one.dir.clone()).collect();
         let mut sources =
-            Sources::new(dirs).map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
+            SourceWatcher::new(dirs).map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
         loop {
             if let Some(code) = self.go_on(&mut sources)? {
                 return Ok(code);
             }
             let news = tokio::select! {
                 news = signals.next() => news,
-                index = sources.next() => News::Changed(index),
-                Some(text) = notices.recv() => News::Notice(text),
-                () = until(self.next_due()) => News::Due,
+                index = sources.next() => DevInput::Changed(index),
+                Some(text) = notices.recv() => DevInput::Notice(text),
+                () = until(self.next_due()) => DevInput::Due,
             };
             match news {
-                News::Stop(number) => self.stop(number),
-                News::Child => self.child_ended(&mut sources)?,
-                News::Changed(index) => self.due[index] = Some(clock::after(SETTLE).into()),
-                News::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
-                News::Due => {}
+                DevInput::Stop(number) => self.stop(number),
+                DevInput::Child => self.child_ended(&mut sources)?,
+                DevInput::Changed(index) => self.due[index] = Some(clock::after(SETTLE).into()),
+                DevInput::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
+                DevInput::Due => {}
             }
         }
     }
 
     /// Starts what is to be started next; the exit code, once there is nothing left to wait for.
-    fn go_on(&mut self, sources: &mut Sources) -> Result<Option<u8>, String> {
+    fn go_on(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
         if self.stopping {
             return if self.manager.is_none() { Ok(Some(0)) } else { self.manager_ended() };
         }
@@ -134,7 +140,7 @@ impl Session {
         self.manager_ended()
     }
 
-    fn begin(&mut self, index: usize, sources: &mut Sources) {
+    fn begin(&mut self, index: usize, sources: &mut SourceWatcher) {
         let one = &self.crates[index];
         if let Err(error) = sources.follow(index) {
             let text = format!("{} cannot be watched: {}; start dev again to build changes", one.name, reason(&error));
@@ -154,7 +160,7 @@ impl Session {
         self.due.iter().flatten().min().copied().filter(|_| self.build.is_none())
     }
 
-    fn child_ended(&mut self, sources: &mut Sources) -> Result<(), String> {
+    fn child_ended(&mut self, sources: &mut SourceWatcher) -> Result<(), String> {
         let Some((index, build)) = &mut self.build else { return Ok(()) };
         let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {}", reason(&error)))?;
         if let Some(built) = ended {
@@ -165,7 +171,7 @@ impl Session {
         Ok(())
     }
 
-    fn built(&mut self, index: usize, built: &Built, sources: &mut Sources) {
+    fn built(&mut self, index: usize, built: &FinishedBuild, sources: &mut SourceWatcher) {
         let one = &self.crates[index];
         let took = built.took.as_secs_f64();
         let installed = match built.status.success() {

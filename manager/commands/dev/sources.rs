@@ -13,13 +13,13 @@ use tokio::sync::mpsc;
 type Folders = Vec<Vec<PathBuf>>;
 
 /// Watches the folders of crates, each by its number.
-pub struct Sources {
+pub struct SourceWatcher {
     watcher: INotifyWatcher,
     folders: Arc<Mutex<Folders>>,
     changes: mpsc::UnboundedReceiver<usize>,
 }
 
-impl Sources {
+impl SourceWatcher {
     /// A watcher of nothing yet; the folders are canonical.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ mod tests {
         let root = dir.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("src/deep")).unwrap();
         fs::create_dir(root.join("target")).unwrap();
-        let mut sources = Sources::new(vec![PathBuf::from("/other"), root.clone()]).unwrap();
+        let mut sources = SourceWatcher::new(vec![PathBuf::from("/other"), root.clone()]).unwrap();
         sources.follow(1).unwrap();
         fs::write(root.join("target/x"), "").unwrap();
         fs::write(root.join("src/deep/x.rs"), "").unwrap();

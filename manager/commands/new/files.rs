@@ -4,7 +4,7 @@ use super::name::type_name;
 
 /// What kind of crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind {
+pub struct CrateKind {
     /// With state that is kept from job to job.
     pub object: bool,
     /// JSON in and out.
@@ -13,7 +13,7 @@ pub struct Kind {
 
 /// Where it gets gm-plugin-api from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Api {
+pub enum ApiSource {
     /// A source tree on this machine.
     Path(String),
     /// The project's repository.
@@ -22,7 +22,7 @@ pub enum Api {
 
 /// Where a crate is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum CrateLocation {
     /// Nothing of cargo's is above it.
     Alone,
     /// Below a workspace it is no member of; cargo then wants to be told that.
@@ -30,7 +30,7 @@ pub enum Place {
 }
 
 /// Each file's path in the crate's directory, and its content. `name` was checked.
-pub fn files(name: &str, kind: Kind, api: &Api, place: Place) -> [(&'static str, String); 4] {
+pub fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> [(&'static str, String); 4] {
     [
         ("Cargo.toml", manifest(name, kind, api, place)),
         ("src/lib.rs", source(name, kind)),
@@ -39,18 +39,20 @@ pub fn files(name: &str, kind: Kind, api: &Api, place: Place) -> [(&'static str,
     ]
 }
 
-fn manifest(name: &str, kind: Kind, api: &Api, place: Place) -> String {
+fn manifest(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> String {
     let from = match api {
-        Api::Path(path) => format!("path = {path:?}"),
-        Api::Git(url) => format!("git = {url:?}"),
+        ApiSource::Path(path) => format!("path = {path:?}"),
+        ApiSource::Git(url) => format!("git = {url:?}"),
     };
     let (features, serde) = match kind.json {
         true => (", features = [\"json\"]", "serde = { version = \"1.0\", features = [\"derive\"] }\n"),
         false => ("", ""),
     };
     let workspace = match place {
-        Place::Alone => "",
-        Place::BelowWorkspace => "\n# No member of the workspace above; take this out to make it one.\n[workspace]\n",
+        CrateLocation::Alone => "",
+        CrateLocation::BelowWorkspace => {
+            "\n# No member of the workspace above; take this out to make it one.\n[workspace]\n"
+        }
     };
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
@@ -60,12 +62,12 @@ fn manifest(name: &str, kind: Kind, api: &Api, place: Place) -> String {
     )
 }
 
-fn source(name: &str, kind: Kind) -> String {
+fn source(name: &str, kind: CrateKind) -> String {
     let template = match kind {
-        Kind { object: false, json: false } => include_str!("templates/function.rs"),
-        Kind { object: false, json: true } => include_str!("templates/function_json.rs"),
-        Kind { object: true, json: false } => include_str!("templates/object.rs"),
-        Kind { object: true, json: true } => include_str!("templates/object_json.rs"),
+        CrateKind { object: false, json: false } => include_str!("templates/function.rs"),
+        CrateKind { object: false, json: true } => include_str!("templates/function_json.rs"),
+        CrateKind { object: true, json: false } => include_str!("templates/object.rs"),
+        CrateKind { object: true, json: true } => include_str!("templates/object_json.rs"),
     };
     let of = type_name(name);
     let named = if of == name {
@@ -83,11 +85,11 @@ fn source(name: &str, kind: Kind) -> String {
     format!("{about}\n\n{allow}{code}")
 }
 
-fn readme(name: &str, kind: Kind) -> String {
+fn readme(name: &str, kind: CrateKind) -> String {
     let (workload, answer) = match kind {
-        Kind { json: false, .. } => ("a job for you", "4"),
-        Kind { object: false, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4}"#),
-        Kind { object: true, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4,"total":4}"#),
+        CrateKind { json: false, .. } => ("a job for you", "4"),
+        CrateKind { object: false, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4}"#),
+        CrateKind { object: true, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4,"total":4}"#),
     };
     include_str!("templates/README.md")
         .replace("my_repository", env!("CARGO_PKG_REPOSITORY"))
@@ -101,8 +103,8 @@ mod tests {
     use super::*;
 
     fn file(path: &str, name: &str, object: bool, json: bool) -> String {
-        let api = Api::Path("/src/plugin-api".into());
-        let files = files(name, Kind { object, json }, &api, Place::Alone);
+        let api = ApiSource::Path("/src/plugin-api".into());
+        let files = files(name, CrateKind { object, json }, &api, CrateLocation::Alone);
         files.into_iter().find(|(found, _)| *found == path).unwrap().1
     }
 
@@ -133,8 +135,8 @@ mod tests {
     fn the_manifest_says_where_the_api_is() {
         let path = file("Cargo.toml", "a", false, false);
         assert!(path.ends_with("gm-plugin-api = { path = \"/src/plugin-api\" }\n"), "{path}");
-        let kind = Kind { object: false, json: true };
-        let [(_, git), ..] = files("a", kind, &Api::Git("https://x"), Place::BelowWorkspace);
+        let kind = CrateKind { object: false, json: true };
+        let [(_, git), ..] = files("a", kind, &ApiSource::Git("https://x"), CrateLocation::BelowWorkspace);
         assert!(git.contains("gm-plugin-api = { git = \"https://x\", features = [\"json\"] }\nserde ="), "{git}");
         assert!(git.ends_with("[workspace]\n"), "{git}");
     }

@@ -4,7 +4,7 @@ use crate::control::sample_status;
 #[test]
 fn text_for_an_operator() {
     let expected = "\
-gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
+    gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
 
 FUNCTION        READY  VERSION             DONE  FAILED  NOTE
 reverse_string  2/2    3f2a91c04d11 0.1.0  1204  3
@@ -20,7 +20,7 @@ PID   STATE  GEN  DONE  AGE   FUNCTIONS       JOB
 4712  busy   7    600   1h1m  reverse_string  reverse_string H:host:12 for 1.2s
 4713  idle   7    600   1h1m  reverse_string
 ";
-    assert_eq!(render(&sample_status(), Format::Text), expected);
+    assert_eq!(render(&sample_status(), OutputFormat::Text), expected);
 }
 
 #[test]
@@ -29,14 +29,14 @@ fn nothing_from_outside_steers_the_terminal() {
     status.workers[0].handle = Some("H:\x1b[2J\n".into());
     status.functions[0].note = Some("\u{202e}\r\n".into());
     status.refused[0].reason = "line\nline".into();
-    let text = render(&status, Format::Text);
-    assert_eq!(text.lines().count(), render(&sample_status(), Format::Text).lines().count());
+    let text = render(&status, OutputFormat::Text);
+    assert_eq!(text.lines().count(), render(&sample_status(), OutputFormat::Text).lines().count());
     assert!(!text.chars().any(|c| c == '\x1b' || c == '\r' || c == '\u{202e}'), "{text}");
 }
 
 #[test]
 fn json_is_what_the_manager_said() {
-    let text = render(&sample_status(), Format::Json);
+    let text = render(&sample_status(), OutputFormat::Json);
     assert_eq!(serde_json::from_str::<StatusReply>(&text).unwrap(), sample_status());
     assert!(text.ends_with("}\n"));
 }

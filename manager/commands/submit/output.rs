@@ -29,14 +29,14 @@ impl Progress {
 }
 
 /// Standard output and standard error of one job.
-pub(super) struct Output {
+pub(super) struct JobOutput {
     progress: Progress,
     /// From the first progress on.
     bar: Option<ProgressBar>,
     nobody_reads: bool,
 }
 
-impl Output {
+impl JobOutput {
     pub(super) fn new() -> Self {
         let term = std::env::var("TERM").ok();
         let progress = Progress::on(io::stderr().is_terminal(), term.as_deref());
@@ -94,7 +94,7 @@ impl Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for JobOutput {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -16,7 +16,7 @@ fn status_of(answer: &'static [u8]) -> Result<StatusReply, ClientError> {
         reader.read_until(b'\n', &mut Vec::new()).unwrap();
         reader.get_mut().write_all(answer).unwrap();
     });
-    let status = Client::connect(&path, LONG).unwrap().status();
+    let status = ControlClient::connect(&path, LONG).unwrap().status();
     manager.join().unwrap();
     status
 }
@@ -25,11 +25,11 @@ fn status_of(answer: &'static [u8]) -> Result<StatusReply, ClientError> {
 fn nobody_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    let error = Client::connect(&path, LONG).unwrap_err();
+    let error = ControlClient::connect(&path, LONG).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert!(error.to_string().starts_with(&format!("no manager answers at {}: No such file", path.display())));
     drop(UnixListener::bind(&path).unwrap());
-    let error = Client::connect(&path, LONG).unwrap_err();
+    let error = ControlClient::connect(&path, LONG).unwrap_err();
     assert_eq!(error.exit_code(), 3, "a stale socket: {error}");
     assert_eq!(status_of(b"").unwrap_err().exit_code(), 3, "gone before it answered");
 }
@@ -40,7 +40,7 @@ fn a_mute_manager_meets_the_deadline() {
     let path = dir.path().join("control.sock");
     // Never accepts, as one that is stopped.
     let _listener = UnixListener::bind(&path).unwrap();
-    let error = Client::connect(&path, Duration::from_millis(50)).unwrap().status().unwrap_err();
+    let error = ControlClient::connect(&path, Duration::from_millis(50)).unwrap().status().unwrap_err();
     assert_eq!(error.exit_code(), 5);
     assert!(error.to_string().contains("did not answer within 50ms"), "{error}");
 }

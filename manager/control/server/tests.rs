@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::control::{Client, ClientError, EventLine, MAX_REQUEST, SOCKET_NAME, sample_status};
+use crate::control::{ClientError, ControlClient, EventLine, MAX_REQUEST, SOCKET_NAME, sample_status};
 use crate::system::privileges::RunUser;
 use crate::system::reexec;
 
@@ -49,7 +49,8 @@ fn serve_while(manager: Manager, clients: impl FnOnce(&Path, &mpsc::Sender<Order
     LocalSet::new().block_on(&runtime, async {
         let feed = Feed::new();
         let (requests, mut incoming) = mpsc::channel(MAX_CONNECTIONS);
-        let mut server = Some(Server::start(Listener::bind(&path).unwrap(), feed.clone(), requests).unwrap());
+        let mut server =
+            Some(ControlServer::start(ControlListener::bind(&path).unwrap(), feed.clone(), requests).unwrap());
         let (order, mut orders) = mpsc::channel(16);
         let (done, mut over) = oneshot::channel();
         let path = path.clone();
@@ -63,9 +64,9 @@ fn serve_while(manager: Manager, clients: impl FnOnce(&Path, &mpsc::Sender<Order
         let mut kept = Vec::new();
         loop {
             tokio::select! {
-                Some(Incoming { request, reply }) = incoming.recv() => match manager {
+                Some(PendingRequest { request, reply }) = incoming.recv() => match manager {
                     Manager::Answers => {
-                        assert_eq!(request, Request::Status);
+                        assert_eq!(request, ControlRequest::Status);
                         let _ = reply.send(Reply::Status(Box::new(sample_status())));
                     }
                     Manager::NeverAnswers | Manager::IsGone => {
@@ -108,7 +109,7 @@ fn say(stream: &mut BufReader<Stream>, text: &[u8]) -> String {
 #[test]
 fn status_again_and_again_on_one_connection() {
     serve_while(Manager::Answers, |path, _| {
-        let mut client = Client::connect(path, LONG).unwrap();
+        let mut client = ControlClient::connect(path, LONG).unwrap();
         for _ in 0..100 {
             assert_eq!(client.status().unwrap(), sample_status());
         }
@@ -151,7 +152,7 @@ fn a_request_without_end_is_cut_off() {
         // The server closes while this is being written.
         while stream.get_mut().write_all(&[b'x'; 4096]).is_ok() {}
         assert!(read_line(&mut stream).contains(r#""code":"too_long""#));
-        let _ = Client::connect(path, LONG).unwrap().status().unwrap();
+        let _ = ControlClient::connect(path, LONG).unwrap().status().unwrap();
     });
 }
 
@@ -175,7 +176,7 @@ fn a_silent_client_and_half_a_request_meet_the_deadline() {
 #[test]
 fn a_manager_that_makes_no_answer_meets_the_deadline() {
     serve_while(Manager::NeverAnswers, |path, _| {
-        let error = Client::connect(path, LONG).unwrap().status().unwrap_err();
+        let error = ControlClient::connect(path, LONG).unwrap().status().unwrap_err();
         assert_eq!(error.exit_code(), 5);
         assert!(error.to_string().contains("made no answer within 5 s"), "{error}");
     });
@@ -184,7 +185,7 @@ fn a_manager_that_makes_no_answer_meets_the_deadline() {
 #[test]
 fn a_manager_that_is_ending_says_so() {
     serve_while(Manager::IsGone, |path, _| {
-        let error = Client::connect(path, LONG).unwrap().status().unwrap_err();
+        let error = ControlClient::connect(path, LONG).unwrap().status().unwrap_err();
         assert!(error.to_string().contains("just ending"), "{error}");
     });
 }
@@ -205,7 +206,7 @@ fn connections_are_bounded_and_come_free_again() {
         assert!(say(&mut connections[0], b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         drop(connections);
         let deadline = std::time::Instant::now() + LONG;
-        while Client::connect(path, LONG).unwrap().status().is_err() {
+        while ControlClient::connect(path, LONG).unwrap().status().is_err() {
             assert!(std::time::Instant::now() < deadline, "connections do not come free");
         }
     });
@@ -214,7 +215,7 @@ fn connections_are_bounded_and_come_free_again() {
 #[test]
 fn events_as_they_come_and_the_latest() {
     serve_while(Manager::Answers, |path, order| {
-        let follow = || Client::connect(path, LONG).unwrap().follow_events().unwrap();
+        let follow = || ControlClient::connect(path, LONG).unwrap().follow_events().unwrap();
         let (mut first, mut second) = (follow(), follow());
         for pid in [7, 8] {
             order.blocking_send(Order::Publish(pid)).unwrap();
@@ -226,7 +227,7 @@ fn events_as_they_come_and_the_latest() {
                 assert_eq!(event.event["event"], "worker_ready");
             }
         }
-        let latest = Client::connect(path, LONG).unwrap().latest_events().unwrap();
+        let latest = ControlClient::connect(path, LONG).unwrap().latest_events().unwrap();
         assert_eq!(latest.map(|event| event.unwrap().pid).collect::<Vec<_>>(), [7, 8]);
         // The manager's last words arrive, then comes the end.
         order.blocking_send(Order::Publish(9)).unwrap();
@@ -246,7 +247,7 @@ fn a_follower_that_does_not_read_loses_its_place_and_holds_nobody_up() {
         for pid in 1..20_000 {
             order.blocking_send(Order::Publish(pid)).unwrap();
         }
-        assert_eq!(Client::connect(path, LONG).unwrap().status().unwrap(), sample_status());
+        assert_eq!(ControlClient::connect(path, LONG).unwrap().status().unwrap(), sample_status());
         let mut told = String::new();
         slow.read_to_string(&mut told).unwrap();
         let last = told.lines().last().unwrap();
@@ -276,7 +277,7 @@ fn a_follower_that_goes_frees_its_place() {
     serve_while(Manager::Answers, |path, _| {
         for _ in 0..MAX_CONNECTIONS * 3 {
             let deadline = std::time::Instant::now() + LONG;
-            while Client::connect(path, LONG).unwrap().follow_events().is_err() {
+            while ControlClient::connect(path, LONG).unwrap().follow_events().is_err() {
                 assert!(std::time::Instant::now() < deadline, "followers that are gone hold their places");
             }
         }
@@ -302,7 +303,7 @@ fn another_user_is_refused_with_one_line() {
         let path = PathBuf::from(std::env::var_os("GM_TEST_PATH").unwrap());
         RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
         if std::env::var_os("GM_TEST_MODE").is_some() {
-            let error = Client::connect(&path, LONG).unwrap_err();
+            let error = ControlClient::connect(&path, LONG).unwrap_err();
             assert!(matches!(error, ClientError::NotAllowed { .. }), "{error}");
             assert_eq!(error.exit_code(), 4);
             return;
@@ -311,7 +312,7 @@ fn another_user_is_refused_with_one_line() {
         let told = read_line(&mut stream);
         assert!(told.contains(r#""code":"forbidden""#) && told.contains("uid 65534 may not ask"), "{told}");
         assert_eq!(read_line(&mut stream), "");
-        let error = Client::connect(&path, LONG).unwrap().status().unwrap_err();
+        let error = ControlClient::connect(&path, LONG).unwrap().status().unwrap_err();
         assert_eq!(error.exit_code(), 4, "{error}");
         return;
     }

@@ -1,10 +1,10 @@
 //! Takes a packet's body apart: arguments end at a NUL, the last one at the packet's end.
 
-use super::{Kind, Packet, PacketError};
+use super::{Packet, PacketError, PacketType};
 
 /// The arguments of one packet, taken from front to back.
 pub(super) struct Arguments<'a> {
-    kind: Kind,
+    kind: PacketType,
     rest: &'a [u8],
     taken: usize,
     expected: usize,

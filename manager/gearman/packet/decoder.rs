@@ -1,6 +1,6 @@
 //! Cuts what comes from a peer into packets.
 
-use super::{HEADER_LEN, Kind, Magic, PacketError};
+use super::{HEADER_LEN, Magic, PacketError, PacketType};
 
 /// The buffer's size, but for packets that do not fit.
 const USUAL: usize = 16 * 1024;
@@ -13,7 +13,7 @@ const KEPT: usize = 8 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Its type.
-    pub kind: Kind,
+    pub kind: PacketType,
     /// What follows the header.
     pub body: &'a [u8],
     /// How many bytes more it had, which were thrown away ([`Decoder::cutting_jobs`]).
@@ -22,8 +22,8 @@ pub struct Packet<'a> {
 
 /// A header that was found good.
 #[derive(Clone, Copy)]
-struct Header {
-    kind: Kind,
+struct PacketHeader {
+    kind: PacketType,
     /// Of the body, as far as it is kept.
     len: usize,
     /// What comes behind that and is not kept.
@@ -45,7 +45,7 @@ pub struct Decoder {
     /// Where the next byte read goes.
     end: usize,
     /// The header at `start`, once checked.
-    header: Option<Header>,
+    header: Option<PacketHeader>,
     /// Bytes of the packet at `start` that came and were not kept.
     dropped: usize,
 }
@@ -140,35 +140,35 @@ impl Decoder {
         }
     }
 
-    fn lacks_some(&self, header: Header) -> bool {
+    fn lacks_some(&self, header: PacketHeader) -> bool {
         self.pending() < HEADER_LEN + header.len || self.dropped < header.missing
     }
 
     /// The header at the front, once its bytes are there.
-    fn front(&self) -> Option<Result<Header, PacketError>> {
+    fn front(&self) -> Option<Result<PacketHeader, PacketError>> {
         match self.header {
             Some(header) => Some(Ok(header)),
             None => self.buffer[self.start..self.end].first_chunk().map(|bytes| self.check(*bytes)),
         }
     }
 
-    fn check(&self, bytes: [u8; HEADER_LEN]) -> Result<Header, PacketError> {
+    fn check(&self, bytes: [u8; HEADER_LEN]) -> Result<PacketHeader, PacketError> {
         let [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3] = bytes;
         let (magic, max) = (self.magic, self.max_packet);
         let found = [m0, m1, m2, m3];
         if found != magic.bytes() {
             return Err(PacketError::Magic { expected: magic, found });
         }
-        let kind = Kind::try_from(u32::from_be_bytes([k0, k1, k2, k3])).map_err(PacketError::UnknownKind)?;
+        let kind = PacketType::try_from(u32::from_be_bytes([k0, k1, k2, k3])).map_err(PacketError::UnknownKind)?;
         if !kind.travels_as(magic) {
             return Err(PacketError::Direction { kind, magic });
         }
         let claimed = u32::from_be_bytes([l0, l1, l2, l3]);
         match usize::try_from(claimed) {
-            Ok(len) if len <= max => Ok(Header { kind, len, missing: 0 }),
+            Ok(len) if len <= max => Ok(PacketHeader { kind, len, missing: 0 }),
             Ok(len) if self.cuts_jobs && kind.is_job() => {
                 let kept = len.min(KEPT);
-                Ok(Header { kind, len: kept, missing: len - kept })
+                Ok(PacketHeader { kind, len: kept, missing: len - kept })
             }
             _ => Err(PacketError::TooLong { kind, claimed, max }),
         }

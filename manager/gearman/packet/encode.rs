@@ -7,76 +7,76 @@
 //! then leaves the buffer as it was.
 
 use super::write::{Decimal, arguments, head, header, with_data};
-use super::{ArgumentError, HEADER_LEN, Kind, Magic, Submission};
+use super::{ArgumentError, HEADER_LEN, Magic, PacketType, Submission};
 
 const REQUEST: Magic = Magic::Request;
 
 /// Asks for a job.
-pub const GRAB_JOB_UNIQ: [u8; HEADER_LEN] = header(REQUEST, Kind::GrabJobUniq, 0);
+pub const GRAB_JOB_UNIQ: [u8; HEADER_LEN] = header(REQUEST, PacketType::GrabJobUniq, 0);
 /// Asks for a job, of servers that do not know [`GRAB_JOB_UNIQ`].
-pub const GRAB_JOB: [u8; HEADER_LEN] = header(REQUEST, Kind::GrabJob, 0);
+pub const GRAB_JOB: [u8; HEADER_LEN] = header(REQUEST, PacketType::GrabJob, 0);
 /// Asks for a `NOOP` when a job comes.
-pub const PRE_SLEEP: [u8; HEADER_LEN] = header(REQUEST, Kind::PreSleep, 0);
+pub const PRE_SLEEP: [u8; HEADER_LEN] = header(REQUEST, PacketType::PreSleep, 0);
 /// Takes all offers back. gearmand queues the jobs in hand again: never sent while one is.
-pub const RESET_ABILITIES: [u8; HEADER_LEN] = header(REQUEST, Kind::ResetAbilities, 0);
+pub const RESET_ABILITIES: [u8; HEADER_LEN] = header(REQUEST, PacketType::ResetAbilities, 0);
 
 type Encoded = Result<(), ArgumentError>;
 
 /// Offers a function. Once per connection: gearmand counts a second time as a second worker.
 pub fn can_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::CanDo, &[("function", function)])
+    arguments(buf, REQUEST, PacketType::CanDo, &[("function", function)])
 }
 
 /// Takes an offer back. gearmand queues a job in hand again: never sent while there is one.
 pub fn cant_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::CantDo, &[("function", function)])
+    arguments(buf, REQUEST, PacketType::CantDo, &[("function", function)])
 }
 
 /// The name the worker is listed under. gearmand cuts it at 127 bytes, and a space breaks its listing.
 pub fn set_client_id(buf: &mut Vec<u8>, id: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::SetClientId, &[("client id", id)])
+    arguments(buf, REQUEST, PacketType::SetClientId, &[("client id", id)])
 }
 
 /// Asks for `data` back.
 pub fn echo_req(buf: &mut Vec<u8>, data: &[u8]) -> Encoded {
-    with_data(buf, REQUEST, Kind::EchoReq, &[], data)
+    with_data(buf, REQUEST, PacketType::EchoReq, &[], data)
 }
 
 /// Sets an option of the connection; `exceptions` is the only one there is.
 pub fn option_req(buf: &mut Vec<u8>, option: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::OptionReq, &[("option", option)])
+    arguments(buf, REQUEST, PacketType::OptionReq, &[("option", option)])
 }
 
 /// A job's progress.
 pub fn work_status(buf: &mut Vec<u8>, handle: &[u8], done: u64, of: u64) -> Encoded {
     let (done, of) = (Decimal::new(done), Decimal::new(of));
     let named = [("handle", handle), ("numerator", done.as_bytes()), ("denominator", of.as_bytes())];
-    arguments(buf, REQUEST, Kind::WorkStatus, &named)
+    arguments(buf, REQUEST, PacketType::WorkStatus, &named)
 }
 
 /// A job's result, but for the `data_len` bytes of the result itself.
 pub fn work_complete_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
-    head(buf, REQUEST, Kind::WorkComplete, &[("handle", handle)], data_len)
+    head(buf, REQUEST, PacketType::WorkComplete, &[("handle", handle)], data_len)
 }
 
 /// Data from a running job, but for the data.
 pub fn work_data_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
-    head(buf, REQUEST, Kind::WorkData, &[("handle", handle)], data_len)
+    head(buf, REQUEST, PacketType::WorkData, &[("handle", handle)], data_len)
 }
 
 /// A warning from a running job, but for its text. The `gearman` CLI prints that as it is: end it with a newline.
 pub fn work_warning_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
-    head(buf, REQUEST, Kind::WorkWarning, &[("handle", handle)], data_len)
+    head(buf, REQUEST, PacketType::WorkWarning, &[("handle", handle)], data_len)
 }
 
 /// A failure with data, but for the data. The `gearman` CLI hangs on it: only where a plugin asks for it.
 pub fn work_exception_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
-    head(buf, REQUEST, Kind::WorkException, &[("handle", handle)], data_len)
+    head(buf, REQUEST, PacketType::WorkException, &[("handle", handle)], data_len)
 }
 
 /// A failure. The handle has no NUL: with one, clients of gearmand 1.1.x do not know their job and hang.
 pub fn work_fail(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::WorkFail, &[("handle", handle)])
+    arguments(buf, REQUEST, PacketType::WorkFail, &[("handle", handle)])
 }
 
 /// A failure with its reason: a warning with the text and a newline, then the failure. Every client understands both.
@@ -106,10 +106,10 @@ pub fn submit_head(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: 
 
 /// Asks how the job of a handle is.
 pub fn get_status(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::GetStatus, &[("handle", handle)])
+    arguments(buf, REQUEST, PacketType::GetStatus, &[("handle", handle)])
 }
 
 /// Asks how the job of a unique is.
 pub fn get_status_unique(buf: &mut Vec<u8>, unique: &[u8]) -> Encoded {
-    arguments(buf, REQUEST, Kind::GetStatusUnique, &[("unique", unique)])
+    arguments(buf, REQUEST, PacketType::GetStatusUnique, &[("unique", unique)])
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a packet that came, and with arguments for one that is to go.
 
-use super::{Kind, Magic};
+use super::{Magic, PacketType};
 
 /// Bytes that are no packet. The stream cannot be read any further: close the connection.
 ///
@@ -23,7 +23,7 @@ pub enum PacketError {
     #[error("a {kind} packet came as a {magic}, which it cannot be")]
     Direction {
         /// Its type.
-        kind: Kind,
+        kind: PacketType,
         /// The direction it came in.
         magic: Magic,
     },
@@ -31,7 +31,7 @@ pub enum PacketError {
     #[error("a {kind} packet claims {claimed} bytes, more than max_packet allows ({max})")]
     TooLong {
         /// Its type.
-        kind: Kind,
+        kind: PacketType,
         /// The length in its header.
         claimed: u32,
         /// The limit.
@@ -41,7 +41,7 @@ pub enum PacketError {
     #[error("a {kind} packet has {found} of its {expected} arguments")]
     MissingArguments {
         /// Its type.
-        kind: Kind,
+        kind: PacketType,
         /// How many there are.
         found: usize,
         /// How many it must have.
@@ -56,7 +56,7 @@ pub enum ArgumentError {
     #[error("the {argument} \"{}\" of a {kind} packet contains a NUL byte, where the protocol ends it", .value.escape_ascii())]
     Nul {
         /// The packet's type.
-        kind: Kind,
+        kind: PacketType,
         /// What the argument is.
         argument: &'static str,
         /// The offending value.
@@ -66,7 +66,7 @@ pub enum ArgumentError {
     #[error("a {kind} packet of {length} bytes is longer than the protocol can say (4294967295)")]
     TooLong {
         /// The packet's type.
-        kind: Kind,
+        kind: PacketType,
         /// The length it would have; `usize::MAX` where that is not even a number.
         length: usize,
     },

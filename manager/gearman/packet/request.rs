@@ -2,7 +2,7 @@
 
 use super::arguments::{Arguments, name};
 use super::response::pair;
-use super::{Kind, Magic, Packet, PacketError};
+use super::{Magic, Packet, PacketError, PacketType};
 
 /// Which jobs of a function go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -30,22 +30,22 @@ pub enum Submission {
 impl Submission {
     /// The packet that submits so.
     #[must_use]
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> PacketType {
         match self {
-            Self::Foreground(Priority::Low) => Kind::SubmitJobLow,
-            Self::Foreground(Priority::Normal) => Kind::SubmitJob,
-            Self::Foreground(Priority::High) => Kind::SubmitJobHigh,
-            Self::Background(Priority::Low) => Kind::SubmitJobLowBg,
-            Self::Background(Priority::Normal) => Kind::SubmitJobBg,
-            Self::Background(Priority::High) => Kind::SubmitJobHighBg,
-            Self::At(_) => Kind::SubmitJobEpoch,
+            Self::Foreground(Priority::Low) => PacketType::SubmitJobLow,
+            Self::Foreground(Priority::Normal) => PacketType::SubmitJob,
+            Self::Foreground(Priority::High) => PacketType::SubmitJobHigh,
+            Self::Background(Priority::Low) => PacketType::SubmitJobLowBg,
+            Self::Background(Priority::Normal) => PacketType::SubmitJobBg,
+            Self::Background(Priority::High) => PacketType::SubmitJobHighBg,
+            Self::At(_) => PacketType::SubmitJobEpoch,
         }
     }
 }
 
 /// A job as a server is given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Submitted<'a> {
+pub struct SubmittedJob<'a> {
     /// What is to be run.
     pub function: &'a [u8],
     /// The caller's name for the job; empty where it has none.
@@ -91,11 +91,11 @@ pub enum Request<'a> {
     /// A job failed, with data that says why.
     WorkException { handle: &'a [u8], data: &'a [u8] },
     /// A new job.
-    Submit { how: Submission, job: Submitted<'a> },
+    Submit { how: Submission, job: SubmittedJob<'a> },
     /// A new job for a time of the calendar: minute, hour, day of the month, month, day of the week (Monday is 0).
-    SubmitSched { when: [&'a [u8]; 5], job: Submitted<'a> },
+    SubmitSched { when: [&'a [u8]; 5], job: SubmittedJob<'a> },
     /// A new job whose results the function `reducer` joins.
-    SubmitReduce { how: Submission, job: Submitted<'a>, reducer: &'a [u8] },
+    SubmitReduce { how: Submission, job: SubmittedJob<'a>, reducer: &'a [u8] },
     /// How is the job of this handle?
     GetStatus { handle: &'a [u8] },
     /// How is the job of this unique?
@@ -114,29 +114,29 @@ impl<'a> Request<'a> {
     /// Too few arguments, or a type that only a server sends.
     pub fn parse(packet: Packet<'a>) -> Result<Self, PacketError> {
         Ok(match packet.kind {
-            Kind::CanDo => Self::CanDo { function: name(packet.body) },
-            Kind::CanDoTimeout => {
+            PacketType::CanDo => Self::CanDo { function: name(packet.body) },
+            PacketType::CanDoTimeout => {
                 let mut arguments = Arguments::of(packet, 2);
                 Self::CanDoTimeout { function: arguments.next()?, milliseconds: arguments.last_number() }
             }
-            Kind::CantDo => Self::CantDo { function: name(packet.body) },
-            Kind::ResetAbilities => Self::ResetAbilities,
-            Kind::PreSleep => Self::PreSleep,
-            Kind::GrabJob => Self::GrabJob,
-            Kind::GrabJobUniq => Self::GrabJobUniq,
-            Kind::GrabJobAll => Self::GrabJobAll,
-            Kind::SetClientId => Self::SetClientId(name(packet.body)),
-            Kind::AllYours => Self::AllYours,
-            Kind::GetStatus => Self::GetStatus { handle: name(packet.body) },
-            Kind::GetStatusUnique => Self::GetStatusUnique { unique: name(packet.body) },
-            Kind::EchoReq => Self::EchoReq(packet.body),
-            Kind::OptionReq => Self::OptionReq(name(packet.body)),
-            Kind::WorkStatus
-            | Kind::WorkData
-            | Kind::WorkWarning
-            | Kind::WorkComplete
-            | Kind::WorkFail
-            | Kind::WorkException => work(packet)?,
+            PacketType::CantDo => Self::CantDo { function: name(packet.body) },
+            PacketType::ResetAbilities => Self::ResetAbilities,
+            PacketType::PreSleep => Self::PreSleep,
+            PacketType::GrabJob => Self::GrabJob,
+            PacketType::GrabJobUniq => Self::GrabJobUniq,
+            PacketType::GrabJobAll => Self::GrabJobAll,
+            PacketType::SetClientId => Self::SetClientId(name(packet.body)),
+            PacketType::AllYours => Self::AllYours,
+            PacketType::GetStatus => Self::GetStatus { handle: name(packet.body) },
+            PacketType::GetStatusUnique => Self::GetStatusUnique { unique: name(packet.body) },
+            PacketType::EchoReq => Self::EchoReq(packet.body),
+            PacketType::OptionReq => Self::OptionReq(name(packet.body)),
+            PacketType::WorkStatus
+            | PacketType::WorkData
+            | PacketType::WorkWarning
+            | PacketType::WorkComplete
+            | PacketType::WorkFail
+            | PacketType::WorkException => work(packet)?,
             _ => submit(packet)?,
         })
     }
@@ -145,19 +145,19 @@ impl<'a> Request<'a> {
 /// What a worker says of a job.
 fn work(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
     // No NUL, no data: a failure is its handle alone.
-    if packet.kind == Kind::WorkFail {
+    if packet.kind == PacketType::WorkFail {
         return Ok(Request::WorkFail { handle: packet.body });
     }
-    if packet.kind == Kind::WorkStatus {
+    if packet.kind == PacketType::WorkStatus {
         let mut arguments = Arguments::of(packet, 3);
         let (handle, done) = (arguments.next()?, arguments.number()?);
         return Ok(Request::WorkStatus { handle, done, of: arguments.last_number() });
     }
     let (handle, data) = pair(packet)?;
     Ok(match packet.kind {
-        Kind::WorkData => Request::WorkData { handle, data },
-        Kind::WorkWarning => Request::WorkWarning { handle, data },
-        Kind::WorkException => Request::WorkException { handle, data },
+        PacketType::WorkData => Request::WorkData { handle, data },
+        PacketType::WorkWarning => Request::WorkWarning { handle, data },
+        PacketType::WorkException => Request::WorkException { handle, data },
         _ => Request::WorkComplete { handle, data },
     })
 }
@@ -165,28 +165,28 @@ fn work(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
 /// A new job.
 fn submit(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
     let how = match packet.kind {
-        Kind::SubmitJobLow => Submission::Foreground(Priority::Low),
-        Kind::SubmitJob | Kind::SubmitReduceJob => Submission::Foreground(Priority::Normal),
-        Kind::SubmitJobHigh => Submission::Foreground(Priority::High),
-        Kind::SubmitJobLowBg => Submission::Background(Priority::Low),
-        Kind::SubmitJobBg | Kind::SubmitReduceJobBackground => Submission::Background(Priority::Normal),
-        Kind::SubmitJobHighBg => Submission::Background(Priority::High),
-        Kind::SubmitJobEpoch => return submit_epoch(packet),
-        Kind::SubmitJobSched => return submit_sched(packet),
+        PacketType::SubmitJobLow => Submission::Foreground(Priority::Low),
+        PacketType::SubmitJob | PacketType::SubmitReduceJob => Submission::Foreground(Priority::Normal),
+        PacketType::SubmitJobHigh => Submission::Foreground(Priority::High),
+        PacketType::SubmitJobLowBg => Submission::Background(Priority::Low),
+        PacketType::SubmitJobBg | PacketType::SubmitReduceJobBackground => Submission::Background(Priority::Normal),
+        PacketType::SubmitJobHighBg => Submission::Background(Priority::High),
+        PacketType::SubmitJobEpoch => return submit_epoch(packet),
+        PacketType::SubmitJobSched => return submit_sched(packet),
         kind => return Err(PacketError::Direction { kind, magic: Magic::Request }),
     };
-    if matches!(packet.kind, Kind::SubmitReduceJob | Kind::SubmitReduceJobBackground) {
+    if matches!(packet.kind, PacketType::SubmitReduceJob | PacketType::SubmitReduceJobBackground) {
         return submit_reduce(packet, how);
     }
     let mut arguments = Arguments::of(packet, 3);
     let (function, unique) = (arguments.next()?, arguments.next()?);
-    Ok(Request::Submit { how, job: Submitted { function, unique, workload: arguments.last() } })
+    Ok(Request::Submit { how, job: SubmittedJob { function, unique, workload: arguments.last() } })
 }
 
 fn submit_epoch(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
     let mut arguments = Arguments::of(packet, 4);
     let (function, unique, at) = (arguments.next()?, arguments.next()?, arguments.number()?);
-    let job = Submitted { function, unique, workload: arguments.last() };
+    let job = SubmittedJob { function, unique, workload: arguments.last() };
     Ok(Request::Submit { how: Submission::At(at), job })
 }
 
@@ -197,7 +197,7 @@ fn submit_sched(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
     for field in &mut when {
         *field = arguments.next()?;
     }
-    Ok(Request::SubmitSched { when, job: Submitted { function, unique, workload: arguments.last() } })
+    Ok(Request::SubmitSched { when, job: SubmittedJob { function, unique, workload: arguments.last() } })
 }
 
 /// gearmand and libgearman have an unused argument after the reducer, of which the PROTOCOL file says nothing.
@@ -205,5 +205,5 @@ fn submit_reduce(packet: Packet<'_>, how: Submission) -> Result<Request<'_>, Pac
     let mut arguments = Arguments::of(packet, 5);
     let (function, unique, reducer, _unused) =
         (arguments.next()?, arguments.next()?, arguments.next()?, arguments.next()?);
-    Ok(Request::SubmitReduce { how, job: Submitted { function, unique, workload: arguments.last() }, reducer })
+    Ok(Request::SubmitReduce { how, job: SubmittedJob { function, unique, workload: arguments.last() }, reducer })
 }

@@ -1,11 +1,11 @@
 //! What a job server sends, seen by a worker or a client.
 
 use super::arguments::{Arguments, name};
-use super::{Kind, Magic, Packet, PacketError};
+use super::{Magic, Packet, PacketError, PacketType};
 
 /// A job as a worker is given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Assigned<'a> {
+pub struct AssignedJob<'a> {
     /// The server's name for the job: unique on that server until it restarts, and no further.
     pub handle: &'a [u8],
     /// What is to be run.
@@ -32,17 +32,17 @@ pub struct JobStatus {
 /// A packet from a job server, its arguments by name. Borrowed, not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a field is the argument the protocol calls by that name")]
-pub enum FromServer<'a> {
+pub enum Response<'a> {
     /// There may be a job: a hint, sent to sleepers.
     Noop,
     /// No job for this worker now.
     NoJob,
     /// A job, without its unique.
-    JobAssign(Assigned<'a>),
+    JobAssign(AssignedJob<'a>),
     /// A job.
-    JobAssignUniq(Assigned<'a>),
+    JobAssignUniq(AssignedJob<'a>),
     /// A job, and the function that joins its results.
-    JobAssignAll { job: Assigned<'a>, reducer: &'a [u8] },
+    JobAssignAll { job: AssignedJob<'a>, reducer: &'a [u8] },
     /// The data of the `ECHO_REQ`.
     EchoRes(&'a [u8]),
     /// The server could not do what was asked. Only code `JOB_NOT_FOUND` means that a job was taken away.
@@ -69,7 +69,7 @@ pub enum FromServer<'a> {
     StatusResUnique { unique: &'a [u8], status: JobStatus, waiting: u64 },
 }
 
-impl<'a> FromServer<'a> {
+impl<'a> Response<'a> {
     /// Names the arguments of `packet`.
     ///
     /// # Errors
@@ -77,46 +77,46 @@ impl<'a> FromServer<'a> {
     /// Too few arguments, or a type that no server sends.
     pub fn parse(packet: Packet<'a>) -> Result<Self, PacketError> {
         Ok(match packet.kind {
-            Kind::Noop => Self::Noop,
-            Kind::NoJob => Self::NoJob,
-            Kind::JobAssign => Self::JobAssign(assigned(packet)?),
-            Kind::JobAssignUniq => Self::JobAssignUniq(assigned_uniq(packet)?),
-            Kind::JobAssignAll => assigned_all(packet)?,
-            Kind::EchoRes => Self::EchoRes(packet.body),
-            Kind::OptionRes => Self::OptionRes(name(packet.body)),
-            Kind::JobCreated => Self::JobCreated { handle: name(packet.body) },
-            Kind::Error => {
+            PacketType::Noop => Self::Noop,
+            PacketType::NoJob => Self::NoJob,
+            PacketType::JobAssign => Self::JobAssign(assigned(packet)?),
+            PacketType::JobAssignUniq => Self::JobAssignUniq(assigned_uniq(packet)?),
+            PacketType::JobAssignAll => assigned_all(packet)?,
+            PacketType::EchoRes => Self::EchoRes(packet.body),
+            PacketType::OptionRes => Self::OptionRes(name(packet.body)),
+            PacketType::JobCreated => Self::JobCreated { handle: name(packet.body) },
+            PacketType::Error => {
                 let (code, text) = pair(packet)?;
                 Self::Error { code, text }
             }
-            Kind::WorkStatus => {
+            PacketType::WorkStatus => {
                 let mut arguments = Arguments::of(packet, 3);
                 Self::WorkStatus { handle: arguments.next()?, done: arguments.number()?, of: arguments.last_number() }
             }
-            Kind::WorkData => {
+            PacketType::WorkData => {
                 let (handle, data) = pair(packet)?;
                 Self::WorkData { handle, data }
             }
-            Kind::WorkWarning => {
+            PacketType::WorkWarning => {
                 let (handle, data) = pair(packet)?;
                 Self::WorkWarning { handle, data }
             }
-            Kind::WorkComplete => {
+            PacketType::WorkComplete => {
                 let (handle, data) = pair(packet)?;
                 Self::WorkComplete { handle, data }
             }
-            Kind::WorkException => {
+            PacketType::WorkException => {
                 let (handle, data) = pair(packet)?;
                 Self::WorkException { handle, data }
             }
-            Kind::WorkFail => Self::WorkFail { handle: name(packet.body) },
-            Kind::StatusRes => {
+            PacketType::WorkFail => Self::WorkFail { handle: name(packet.body) },
+            PacketType::StatusRes => {
                 let mut arguments = Arguments::of(packet, 5);
                 let (handle, known, running) = (arguments.next()?, arguments.number()? > 0, arguments.number()? > 0);
                 let (done, of) = (arguments.number()?, arguments.last_number());
                 Self::StatusRes { handle, status: JobStatus { known, running, done, of } }
             }
-            Kind::StatusResUnique => {
+            PacketType::StatusResUnique => {
                 let mut arguments = Arguments::of(packet, 6);
                 let (unique, known, running) = (arguments.next()?, arguments.number()? > 0, arguments.number()? > 0);
                 let (done, of) = (arguments.number()?, arguments.number()?);
@@ -128,23 +128,23 @@ impl<'a> FromServer<'a> {
     }
 }
 
-fn assigned(packet: Packet<'_>) -> Result<Assigned<'_>, PacketError> {
+fn assigned(packet: Packet<'_>) -> Result<AssignedJob<'_>, PacketError> {
     let mut arguments = Arguments::of(packet, 3);
     let (handle, function) = (arguments.next()?, arguments.next()?);
-    Ok(Assigned { handle, function, unique: b"", workload: arguments.last() })
+    Ok(AssignedJob { handle, function, unique: b"", workload: arguments.last() })
 }
 
-fn assigned_uniq(packet: Packet<'_>) -> Result<Assigned<'_>, PacketError> {
+fn assigned_uniq(packet: Packet<'_>) -> Result<AssignedJob<'_>, PacketError> {
     let mut arguments = Arguments::of(packet, 4);
     let (handle, function, unique) = (arguments.next()?, arguments.next()?, arguments.next()?);
-    Ok(Assigned { handle, function, unique, workload: arguments.last() })
+    Ok(AssignedJob { handle, function, unique, workload: arguments.last() })
 }
 
-fn assigned_all(packet: Packet<'_>) -> Result<FromServer<'_>, PacketError> {
+fn assigned_all(packet: Packet<'_>) -> Result<Response<'_>, PacketError> {
     let mut arguments = Arguments::of(packet, 5);
     let (handle, function, unique) = (arguments.next()?, arguments.next()?, arguments.next()?);
     let reducer = arguments.next()?;
-    Ok(FromServer::JobAssignAll { job: Assigned { handle, function, unique, workload: arguments.last() }, reducer })
+    Ok(Response::JobAssignAll { job: AssignedJob { handle, function, unique, workload: arguments.last() }, reducer })
 }
 
 /// An argument and the rest.

@@ -1,9 +1,9 @@
 //! Appends packets to a buffer; what [`encode`](super::encode) and [`answer`](super::answer) share.
 
-use super::{ArgumentError, HEADER_LEN, Kind, Magic};
+use super::{ArgumentError, HEADER_LEN, Magic, PacketType};
 
 /// The header of a packet.
-pub(super) const fn header(magic: Magic, kind: Kind, len: u32) -> [u8; HEADER_LEN] {
+pub(super) const fn header(magic: Magic, kind: PacketType, len: u32) -> [u8; HEADER_LEN] {
     let [m0, m1, m2, m3] = magic.bytes();
     let [k0, k1, k2, k3] = (kind as u32).to_be_bytes();
     let [l0, l1, l2, l3] = len.to_be_bytes();
@@ -11,14 +11,14 @@ pub(super) const fn header(magic: Magic, kind: Kind, len: u32) -> [u8; HEADER_LE
 }
 
 /// An argument that ends at a NUL, with what it is for the error's sentence.
-pub(super) type Named<'a> = (&'static str, &'a [u8]);
+pub(super) type NamedArgument<'a> = (&'static str, &'a [u8]);
 
 /// A packet of arguments alone: a NUL between two, none after the last.
 pub(super) fn arguments(
     buf: &mut Vec<u8>,
     magic: Magic,
-    kind: Kind,
-    arguments: &[Named<'_>],
+    kind: PacketType,
+    arguments: &[NamedArgument<'_>],
 ) -> Result<(), ArgumentError> {
     let separators = arguments.len().saturating_sub(1);
     let len = length(kind, arguments, separators)?;
@@ -37,8 +37,8 @@ pub(super) fn arguments(
 pub(super) fn head(
     buf: &mut Vec<u8>,
     magic: Magic,
-    kind: Kind,
-    arguments: &[Named<'_>],
+    kind: PacketType,
+    arguments: &[NamedArgument<'_>],
     data_len: usize,
 ) -> Result<(), ArgumentError> {
     let len = length(kind, arguments, arguments.len().saturating_add(data_len))?;
@@ -54,8 +54,8 @@ pub(super) fn head(
 pub(super) fn with_data(
     buf: &mut Vec<u8>,
     magic: Magic,
-    kind: Kind,
-    arguments: &[Named<'_>],
+    kind: PacketType,
+    arguments: &[NamedArgument<'_>],
     data: &[u8],
 ) -> Result<(), ArgumentError> {
     head(buf, magic, kind, arguments, data.len())?;
@@ -64,7 +64,7 @@ pub(super) fn with_data(
 }
 
 /// Checks the arguments and adds them up with `more` bytes.
-fn length(kind: Kind, arguments: &[Named<'_>], more: usize) -> Result<u32, ArgumentError> {
+fn length(kind: PacketType, arguments: &[NamedArgument<'_>], more: usize) -> Result<u32, ArgumentError> {
     let mut length = more;
     for (argument, value) in arguments {
         if value.contains(&0) {

@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
-use super::Core;
+use super::ServerCore;
 
-impl Core {
+impl ServerCore {
     /// A listing ends in a line that is a full stop; every other answer is one line.
     pub(super) fn answer_command(&self, line: &[u8]) -> Vec<u8> {
         let word = line.trim_ascii().split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ConnectionId;
-use super::jobs::JobId;
+use super::jobs::QueuedJobId;
 use crate::gearman::packet::Priority;
 
 /// The name of a function.
-pub(super) type Name = Rc<[u8]>;
+pub(super) type QueueName = Rc<[u8]>;
 
 /// A place in a queue: high before normal before low, then first come, first served.
-pub(super) type Place = (Reverse<Priority>, u64);
+pub(super) type QueuePosition = (Reverse<Priority>, u64);
 
 /// So many names are kept. A name nobody uses any more stays listed, as gearmand has it, until there are that many.
 const MOST_NAMES: usize = 10_000;
 
 /// What is known of a function.
 #[derive(Default)]
-pub(super) struct Function {
+pub(super) struct FunctionQueue {
     /// Who offers it: a connection as often as it said so.
     pub(super) workers: Vec<ConnectionId>,
-    queue: BTreeMap<Place, JobId>,
+    queue: BTreeMap<QueuePosition, QueuedJobId>,
     /// Its jobs: queued, running, and for later.
     pub(super) total: usize,
     /// Its jobs that are with a worker.
     pub(super) running: usize,
 }
 
-impl Function {
+impl FunctionQueue {
     fn is_unused(&self) -> bool {
         self.workers.is_empty() && self.total == 0
     }
@@ -40,31 +40,31 @@ impl Function {
     }
 
     /// Takes a job out of the queue; nothing happens if it is not there.
-    pub(super) fn leave(&mut self, place: Place) {
+    pub(super) fn leave(&mut self, place: QueuePosition) {
         self.queue.remove(&place);
     }
 
     /// Takes the job that is next.
-    pub(super) fn take(&mut self) -> Option<JobId> {
+    pub(super) fn take(&mut self) -> Option<QueuedJobId> {
         self.queue.pop_first().map(|(_, id)| id)
     }
 
     #[cfg(test)]
-    pub(super) fn queue(&self) -> &BTreeMap<Place, JobId> {
+    pub(super) fn queue(&self) -> &BTreeMap<QueuePosition, QueuedJobId> {
         &self.queue
     }
 }
 
 /// All functions, by name.
 #[derive(Default)]
-pub(super) struct Functions {
-    all: BTreeMap<Name, Function>,
+pub(super) struct FunctionQueues {
+    all: BTreeMap<QueueName, FunctionQueue>,
     places: u64,
 }
 
-impl Functions {
+impl FunctionQueues {
     /// The function of that name, known from now on; `None` where there are too many.
-    pub(super) fn reach(&mut self, name: &[u8]) -> Option<Name> {
+    pub(super) fn reach(&mut self, name: &[u8]) -> Option<QueueName> {
         if let Some((known, _)) = self.all.get_key_value(name) {
             return Some(Rc::clone(known));
         }
@@ -74,21 +74,21 @@ impl Functions {
         if self.all.len() >= MOST_NAMES {
             return None;
         }
-        let name = Name::from(name);
-        self.all.insert(Rc::clone(&name), Function::default());
+        let name = QueueName::from(name);
+        self.all.insert(Rc::clone(&name), FunctionQueue::default());
         Some(name)
     }
 
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Function> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&FunctionQueue> {
         self.all.get(name)
     }
 
-    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Function> {
+    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut FunctionQueue> {
         self.all.get_mut(name)
     }
 
     /// Puts a job behind the others of its priority.
-    pub(super) fn queue(&mut self, name: &[u8], priority: Priority, id: JobId) -> Place {
+    pub(super) fn queue(&mut self, name: &[u8], priority: Priority, id: QueuedJobId) -> QueuePosition {
         self.places += 1;
         let place = (Reverse(priority), self.places);
         if let Some(function) = self.all.get_mut(name) {
@@ -98,7 +98,7 @@ impl Functions {
     }
 
     /// All of them, by name.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Function)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&QueueName, &FunctionQueue)> {
         self.all.iter()
     }
 }

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use super::ConnectionId;
-use super::functions::{Name, Place};
-use crate::gearman::packet::{Priority, Submitted};
+use super::functions::{QueueName, QueuePosition};
+use crate::gearman::packet::{Priority, SubmittedJob};
 
 /// A job's number, counted from 1: what its handle ends in.
-pub(super) type JobId = u64;
+pub(super) type QueuedJobId = u64;
 
 /// A job that is neither done nor dropped.
-pub(super) struct Job {
-    pub(super) function: Name,
+pub(super) struct QueuedJob {
+    pub(super) function: QueueName,
     /// The caller's name for it; may be empty.
     pub(super) unique: Rc<[u8]>,
     /// The function that joins its results; empty for nearly all jobs.
@@ -25,37 +25,37 @@ pub(super) struct Job {
     pub(super) background: bool,
     /// Who waits for it: a connection as often as it submitted the job.
     pub(super) waiting: Vec<ConnectionId>,
-    pub(super) state: State,
+    pub(super) state: QueuedJobState,
     pub(super) done: u64,
     pub(super) of: u64,
     /// What another submission must match to be the same job.
-    merge: Option<Merge>,
+    merge: Option<CoalesceKey>,
 }
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum QueuedJobState {
     /// Nowhere yet: it was just made, or just taken from a worker.
     Loose,
     /// Not before that time, in seconds since 1970.
     Later(u64),
     /// In its function's queue.
-    Queued(Place),
+    Queued(QueuePosition),
     /// With a worker.
     Running(ConnectionId),
 }
 
 /// By what two submissions of a function are the same job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Merge {
+pub(super) enum CoalesceKey {
     Unique(Rc<[u8]>),
     /// The unique `-` stands for the workload; this is its SHA-256.
     Workload([u8; 32]),
 }
 
-impl Merge {
+impl CoalesceKey {
     /// What a submission is known by; `None` where each is a job of its own.
-    pub(super) fn of(job: &Submitted<'_>) -> Option<Self> {
+    pub(super) fn of(job: &SubmittedJob<'_>) -> Option<Self> {
         match job.unique {
             b"" => None,
             b"-" if job.workload.is_empty() => None,
@@ -65,8 +65,8 @@ impl Merge {
     }
 }
 
-impl Job {
-    pub(super) fn new(function: Name, merge: Option<Merge>, job: &Submitted<'_>) -> Self {
+impl QueuedJob {
+    pub(super) fn new(function: QueueName, merge: Option<CoalesceKey>, job: &SubmittedJob<'_>) -> Self {
         Self {
             function,
             unique: job.unique.into(),
@@ -75,7 +75,7 @@ impl Job {
             priority: Priority::Normal,
             background: false,
             waiting: Vec::new(),
-            state: State::Loose,
+            state: QueuedJobState::Loose,
             done: 0,
             of: 0,
             merge,
@@ -93,17 +93,17 @@ impl Job {
 }
 
 /// All jobs.
-pub(super) struct Jobs {
+pub(super) struct QueuedJobs {
     /// What stands in a handle before the number and its colon.
     prefix: String,
-    last: JobId,
-    all: HashMap<JobId, Job>,
-    merges: BTreeMap<(Merge, Name), JobId>,
-    later: BTreeSet<(u64, JobId)>,
+    last: QueuedJobId,
+    all: HashMap<QueuedJobId, QueuedJob>,
+    merges: BTreeMap<(CoalesceKey, QueueName), QueuedJobId>,
+    later: BTreeSet<(u64, QueuedJobId)>,
     held: usize,
 }
 
-impl Jobs {
+impl QueuedJobs {
     pub(super) fn new(prefix: String) -> Self {
         Self { prefix, last: 0, all: HashMap::new(), merges: BTreeMap::new(), later: BTreeSet::new(), held: 0 }
     }
@@ -119,7 +119,7 @@ impl Jobs {
     }
 
     /// Takes a job in and gives it a number.
-    pub(super) fn insert(&mut self, job: Job) -> JobId {
+    pub(super) fn insert(&mut self, job: QueuedJob) -> QueuedJobId {
         self.last += 1;
         self.held += job.held();
         if let Some(merge) = &job.merge {
@@ -130,10 +130,10 @@ impl Jobs {
     }
 
     /// Forgets a job.
-    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+    pub(super) fn remove(&mut self, id: QueuedJobId) -> Option<QueuedJob> {
         let mut job = self.all.remove(&id)?;
         self.held -= job.held();
-        if let State::Later(at) = job.state {
+        if let QueuedJobState::Later(at) = job.state {
             self.later.remove(&(at, id));
         }
         if let Some(merge) = job.merge.take() {
@@ -142,21 +142,21 @@ impl Jobs {
         Some(job)
     }
 
-    pub(super) fn get(&self, id: JobId) -> Option<&Job> {
+    pub(super) fn get(&self, id: QueuedJobId) -> Option<&QueuedJob> {
         self.all.get(&id)
     }
 
-    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+    pub(super) fn get_mut(&mut self, id: QueuedJobId) -> Option<&mut QueuedJob> {
         self.all.get_mut(&id)
     }
 
     /// A job's handle.
-    pub(super) fn handle(&self, id: JobId) -> Vec<u8> {
+    pub(super) fn handle(&self, id: QueuedJobId) -> Vec<u8> {
         format!("{}:{id}", self.prefix).into_bytes()
     }
 
     /// The job of a handle.
-    pub(super) fn find(&self, handle: &[u8]) -> Option<JobId> {
+    pub(super) fn find(&self, handle: &[u8]) -> Option<QueuedJobId> {
         let number = handle.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":")?;
         let id = std::str::from_utf8(number).ok()?.parse().ok()?;
         // `+7` and `07` are numbers, but no handle ends so.
@@ -164,21 +164,21 @@ impl Jobs {
     }
 
     /// The job of that function which a submission would be the same as.
-    pub(super) fn merged(&self, merge: Merge, function: &Name) -> Option<JobId> {
+    pub(super) fn merged(&self, merge: CoalesceKey, function: &QueueName) -> Option<QueuedJobId> {
         self.merges.get(&(merge, function.clone())).copied()
     }
 
     /// A job with that unique, of any function.
-    pub(super) fn find_unique(&self, unique: &[u8]) -> Option<JobId> {
-        let wanted = Merge::Unique(unique.into());
-        let first = self.merges.range((wanted.clone(), Name::default())..).next();
+    pub(super) fn find_unique(&self, unique: &[u8]) -> Option<QueuedJobId> {
+        let wanted = CoalesceKey::Unique(unique.into());
+        let first = self.merges.range((wanted.clone(), QueueName::default())..).next();
         first.filter(|((merge, _), _)| *merge == wanted).map(|(_, id)| *id)
     }
 
     /// Puts a job off until a time.
-    pub(super) fn put_off(&mut self, id: JobId, at: u64) {
+    pub(super) fn put_off(&mut self, id: QueuedJobId, at: u64) {
         if let Some(job) = self.all.get_mut(&id) {
-            job.state = State::Later(at);
+            job.state = QueuedJobState::Later(at);
             self.later.insert((at, id));
         }
     }
@@ -189,21 +189,21 @@ impl Jobs {
     }
 
     /// A job whose time has come.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<JobId> {
+    pub(super) fn take_due(&mut self, now: u64) -> Option<QueuedJobId> {
         let (at, id) = *self.later.first()?;
         if at > now {
             return None;
         }
         self.later.pop_first();
         if let Some(job) = self.all.get_mut(&id) {
-            job.state = State::Loose;
+            job.state = QueuedJobState::Loose;
         }
         Some(id)
     }
 
     /// All of them, by number.
     #[cfg(test)]
-    pub(super) fn all(&self) -> BTreeMap<JobId, &Job> {
+    pub(super) fn all(&self) -> BTreeMap<QueuedJobId, &QueuedJob> {
         self.all.iter().map(|(id, job)| (*id, job)).collect()
     }
 }

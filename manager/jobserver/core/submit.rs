@@ -1,28 +1,28 @@
 //! What clients ask: take this job, how is that one.
 
-use super::functions::Name;
-use super::jobs::{Job, JobId, Merge, State};
-use super::refusal::Refusal;
-use super::{Answer, Answers, ConnectionId, Core, LONGEST_NAME, Sleep, refuse};
-use crate::gearman::packet::{JobStatus, Priority, Submission, Submitted, answer};
+use super::error_reply::ErrorReply;
+use super::functions::QueueName;
+use super::jobs::{CoalesceKey, QueuedJob, QueuedJobId, QueuedJobState};
+use super::{ConnectionId, LONGEST_NAME, ServerCore, ServerReplies, ServerReply, Sleep, refuse};
+use crate::gearman::packet::{JobStatus, Priority, Submission, SubmittedJob, answer};
 
 /// gearmand's limit.
 const LONGEST_UNIQUE: usize = 64;
 
-impl Core {
+impl ServerCore {
     /// Takes a job in, or joins its client to the one that is there already.
     pub(super) fn submit(
         &mut self,
         from: ConnectionId,
         how: Submission,
-        job: &Submitted<'_>,
+        job: &SubmittedJob<'_>,
         reducer: &[u8],
-        out: &mut Answers,
+        out: &mut ServerReplies,
     ) {
         match self.accept(from, how, job, reducer, out) {
             Ok(id) => {
                 let handle = self.jobs.handle(id);
-                out.push((from, Answer::packet(|buf| answer::job_created(buf, &handle))));
+                out.push((from, ServerReply::packet(|buf| answer::job_created(buf, &handle))));
             }
             Err(refusal) => refuse(from, refusal, out),
         }
@@ -32,23 +32,23 @@ impl Core {
         &mut self,
         from: ConnectionId,
         how: Submission,
-        job: &Submitted<'_>,
+        job: &SubmittedJob<'_>,
         reducer: &[u8],
-        out: &mut Answers,
-    ) -> Result<JobId, Refusal> {
+        out: &mut ServerReplies,
+    ) -> Result<QueuedJobId, ErrorReply> {
         if job.unique.len() > LONGEST_UNIQUE {
-            return Err(Refusal::UNIQUE_TOO_LONG);
+            return Err(ErrorReply::UNIQUE_TOO_LONG);
         }
         if job.function.len().max(reducer.len()) > LONGEST_NAME {
-            return Err(Refusal::NAME_TOO_LONG);
+            return Err(ErrorReply::NAME_TOO_LONG);
         }
         let waits = matches!(how, Submission::Foreground(_));
-        let function = self.functions.reach(job.function).ok_or(Refusal::TOO_MANY_NAMES)?;
-        let merge = Merge::of(job);
+        let function = self.functions.reach(job.function).ok_or(ErrorReply::TOO_MANY_NAMES)?;
+        let merge = CoalesceKey::of(job);
         let there = merge.clone().and_then(|merge| self.jobs.merged(merge, &function));
         let more = usize::from(there.is_none()) + usize::from(waits);
         if more > self.limits.queued.saturating_sub(self.jobs.count() + self.waiting) {
-            return Err(Refusal::QUEUE_FULL);
+            return Err(ErrorReply::QUEUE_FULL);
         }
         let id = match there {
             Some(id) => id,
@@ -72,19 +72,19 @@ impl Core {
     fn create(
         &mut self,
         how: Submission,
-        function: Name,
-        merge: Option<Merge>,
-        job: &Submitted<'_>,
+        function: QueueName,
+        merge: Option<CoalesceKey>,
+        job: &SubmittedJob<'_>,
         reducer: &[u8],
-    ) -> Result<JobId, Refusal> {
+    ) -> Result<QueuedJobId, ErrorReply> {
         let held = job.workload.len() + job.unique.len() + reducer.len();
         if held > self.limits.held.saturating_sub(self.jobs.held()) {
-            return Err(Refusal::QUEUE_FULL);
+            return Err(ErrorReply::QUEUE_FULL);
         }
         if let Some(function) = self.functions.get_mut(&function) {
             function.total += 1;
         }
-        let mut new = Job::new(function, merge, job);
+        let mut new = QueuedJob::new(function, merge, job);
         new.reducer = reducer.into();
         (new.priority, new.background) = match how {
             Submission::Foreground(priority) => (priority, false),
@@ -94,7 +94,7 @@ impl Core {
         Ok(self.jobs.insert(new))
     }
 
-    fn wait_for(&mut self, client: ConnectionId, id: JobId) {
+    fn wait_for(&mut self, client: ConnectionId, id: QueuedJobId) {
         let (Some(connection), Some(job)) = (self.connections.get_mut(&client), self.jobs.get_mut(id)) else { return };
         connection.waits_for.insert(id);
         job.waiting.push(client);
@@ -102,15 +102,15 @@ impl Core {
     }
 
     /// Queues a job that is with nobody, and wakes who sleeps and offers its function.
-    pub(super) fn enqueue(&mut self, id: JobId, out: &mut Answers) {
+    pub(super) fn enqueue(&mut self, id: QueuedJobId, out: &mut ServerReplies) {
         let Some(job) = self.jobs.get_mut(id) else { return };
-        job.state = State::Queued(self.functions.queue(&job.function, job.priority, id));
+        job.state = QueuedJobState::Queued(self.functions.queue(&job.function, job.priority, id));
         let workers = self.functions.get(&job.function).map_or(&[][..], |function| &function.workers);
         for worker in workers {
             let Some(connection) = self.connections.get_mut(worker) else { continue };
             if connection.sleep == Sleep::Asleep {
                 connection.sleep = Sleep::Woken;
-                out.push((*worker, Answer::noop()));
+                out.push((*worker, ServerReply::noop()));
             }
         }
     }
@@ -123,24 +123,24 @@ impl Core {
             let before = job.waiting.len();
             job.waiting.retain(|waiting| *waiting != client);
             self.waiting -= before - job.waiting.len();
-            if job.is_abandoned() && !matches!(job.state, State::Running(_)) {
+            if job.is_abandoned() && !matches!(job.state, QueuedJobState::Running(_)) {
                 self.forget(id);
             }
         }
     }
 
     /// A job has ended or is dropped. Returns who waited for it.
-    pub(super) fn forget(&mut self, id: JobId) -> Vec<ConnectionId> {
+    pub(super) fn forget(&mut self, id: QueuedJobId) -> Vec<ConnectionId> {
         let Some(job) = self.jobs.remove(id) else { return Vec::new() };
         if let Some(function) = self.functions.get_mut(&job.function) {
             function.total -= 1;
             match job.state {
-                State::Queued(place) => function.leave(place),
-                State::Running(_) => function.running -= 1,
-                State::Loose | State::Later(_) => {}
+                QueuedJobState::Queued(place) => function.leave(place),
+                QueuedJobState::Running(_) => function.running -= 1,
+                QueuedJobState::Loose | QueuedJobState::Later(_) => {}
             }
         }
-        if let State::Running(worker) = job.state
+        if let QueuedJobState::Running(worker) = job.state
             && let Some(connection) = self.connections.get_mut(&worker)
         {
             connection.running.retain(|running| *running != id);
@@ -154,23 +154,23 @@ impl Core {
         job.waiting
     }
 
-    pub(super) fn tell_status(&mut self, from: ConnectionId, handle: &[u8], out: &mut Answers) {
+    pub(super) fn tell_status(&mut self, from: ConnectionId, handle: &[u8], out: &mut ServerReplies) {
         let status = self.status_of(self.jobs.find(handle));
-        out.push((from, Answer::packet(|buf| answer::status_res(buf, handle, status))));
+        out.push((from, ServerReply::packet(|buf| answer::status_res(buf, handle, status))));
     }
 
-    pub(super) fn tell_status_unique(&mut self, from: ConnectionId, unique: &[u8], out: &mut Answers) {
+    pub(super) fn tell_status_unique(&mut self, from: ConnectionId, unique: &[u8], out: &mut ServerReplies) {
         let id = self.jobs.find_unique(unique);
         let waiting = id.and_then(|id| self.jobs.get(id)).map_or(0, |job| job.waiting.len() as u64);
         let status = self.status_of(id);
-        out.push((from, Answer::packet(|buf| answer::status_res_unique(buf, unique, status, waiting))));
+        out.push((from, ServerReply::packet(|buf| answer::status_res_unique(buf, unique, status, waiting))));
     }
 
-    fn status_of(&self, id: Option<JobId>) -> JobStatus {
+    fn status_of(&self, id: Option<QueuedJobId>) -> JobStatus {
         match id.and_then(|id| self.jobs.get(id)) {
             None => JobStatus { known: false, running: false, done: 0, of: 0 },
             Some(job) => {
-                let running = matches!(job.state, State::Running(_));
+                let running = matches!(job.state, QueuedJobState::Running(_));
                 JobStatus { known: true, running, done: job.done, of: job.of }
             }
         }

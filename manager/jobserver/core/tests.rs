@@ -3,16 +3,16 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::gearman::packet::{Priority, Submission, Submitted, encode};
+use crate::gearman::packet::{Priority, Submission, SubmittedJob, encode};
 
 const CLIENT: ConnectionId = ConnectionId(1);
 const WORKER: ConnectionId = ConnectionId(2);
 const FOREGROUND: Submission = Submission::Foreground(Priority::Normal);
 const BACKGROUND: Submission = Submission::Background(Priority::Normal);
 
-fn core(queued: usize, held: usize) -> Core {
-    let identity = Identity { host: "here".into(), version: "1.1.20+test".into(), pid: 7 };
-    let mut core = Core::new(identity, Limits { queued, held });
+fn core(queued: usize, held: usize) -> ServerCore {
+    let identity = ServerIdentity { host: "here".into(), version: "1.1.20+test".into(), pid: 7 };
+    let mut core = ServerCore::new(identity, ServerLimits { queued, held });
     for id in [CLIENT, WORKER] {
         core.opened(id, Ipv4Addr::LOCALHOST.into());
     }
@@ -20,18 +20,18 @@ fn core(queued: usize, held: usize) -> Core {
 }
 
 /// What one request is answered with, as text.
-fn ask(core: &mut Core, from: ConnectionId, request: Request<'_>) -> Vec<(u64, String)> {
+fn ask(core: &mut ServerCore, from: ConnectionId, request: Request<'_>) -> Vec<(u64, String)> {
     core.handle(from, request).into_iter().map(|(to, answer)| (to.0, shown(&answer))).collect()
 }
 
 /// The type's number and the arguments.
-fn shown(answer: &Answer) -> String {
+fn shown(answer: &ServerReply) -> String {
     let bytes = answer.to_bytes();
     format!("{} {}", bytes[7], bytes[12..].escape_ascii())
 }
 
-fn submit(core: &mut Core, how: Submission, function: &[u8], unique: &[u8], workload: &[u8]) -> String {
-    let job = Submitted { function, unique, workload };
+fn submit(core: &mut ServerCore, how: Submission, function: &[u8], unique: &[u8], workload: &[u8]) -> String {
+    let job = SubmittedJob { function, unique, workload };
     let answers = ask(core, CLIENT, Request::Submit { how, job });
     answers.into_iter().find(|(to, _)| *to == CLIENT.0).unwrap().1
 }
@@ -91,7 +91,7 @@ fn names_are_kept_until_there_are_too_many() {
     assert_eq!(ask(&mut core, WORKER, Request::CanDo { function: b"0" }), refused);
     assert_eq!(submit(&mut core, BACKGROUND, b"new", b"", b""), refused[0].1);
     ask(&mut core, WORKER, Request::CantDo { function: b"7" });
-    let listed = |core: &Core| core.command(b"status").to_bytes().split(|byte| *byte == b'\n').count() - 2;
+    let listed = |core: &ServerCore| core.command(b"status").to_bytes().split(|byte| *byte == b'\n').count() - 2;
     assert_eq!(listed(&core), 10_000);
     assert_eq!(submit(&mut core, BACKGROUND, b"new", b"", b""), "8 H:here:1");
     assert_eq!(listed(&core), 10_000);
@@ -145,8 +145,8 @@ fn handles_are_taken_literally() {
 #[test]
 fn a_long_or_odd_host_leaves_handles_short() {
     let host = format!("a b\0{}", "h".repeat(100));
-    let identity = Identity { host, version: String::new(), pid: 1 };
-    let mut core = Core::new(identity, Limits { queued: 1, held: 1 });
+    let identity = ServerIdentity { host, version: String::new(), pid: 1 };
+    let mut core = ServerCore::new(identity, ServerLimits { queued: 1, held: 1 });
     core.opened(CLIENT, Ipv4Addr::LOCALHOST.into());
     let handle = format!("8 H:ab{}:1", "h".repeat(38));
     assert_eq!(submit(&mut core, BACKGROUND, b"f", b"", b""), handle);

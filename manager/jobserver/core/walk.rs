@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 
-use super::jobs::State;
+use super::jobs::QueuedJobState;
 use super::*;
-use crate::gearman::packet::{Decoder, FromServer, Magic, Priority, Submission, Submitted};
+use crate::gearman::packet::{Decoder, Magic, Priority, Response, Submission, SubmittedJob};
 
 const FUNCTIONS: [&[u8]; 3] = [b"a", b"b", b""];
 const UNIQUES: [&[u8]; 4] = [b"", b"u", b"v", b"-"];
-const LIMITS: Limits = Limits { queued: 40, held: 2000 };
+const LIMITS: ServerLimits = ServerLimits { queued: 40, held: 2000 };
 
 /// What the peers of the walk know.
 #[derive(Default)]
@@ -26,7 +26,7 @@ struct Peers {
 }
 
 impl Peers {
-    fn open(&mut self, core: &mut Core) {
+    fn open(&mut self, core: &mut ServerCore) {
         self.last += 1;
         let id = ConnectionId(self.last);
         core.opened(id, Ipv4Addr::LOCALHOST.into());
@@ -34,7 +34,7 @@ impl Peers {
     }
 
     /// Takes in what was sent, as the peers it was sent to.
-    fn hear(&mut self, core: &Core, answers: Answers, foreground: bool) {
+    fn hear(&mut self, core: &ServerCore, answers: ServerReplies, foreground: bool) {
         for (to, answer) in answers {
             assert!(self.open.contains(&to), "an answer for a connection that is closed");
             let mut decoder = Decoder::new(Magic::Response, 1 << 20);
@@ -42,16 +42,16 @@ impl Peers {
             decoder.space()[..bytes.len()].copy_from_slice(&bytes);
             decoder.advance(bytes.len());
             let packet = decoder.next().unwrap().unwrap();
-            match FromServer::parse(packet).unwrap() {
-                FromServer::JobCreated { handle } if foreground => {
+            match Response::parse(packet).unwrap() {
+                Response::JobCreated { handle } if foreground => {
                     *self.owed.entry(to).or_default().entry(handle.to_vec()).or_default() += 1;
                 }
-                FromServer::JobAssign(job) | FromServer::JobAssignUniq(job) | FromServer::JobAssignAll { job, .. } => {
+                Response::JobAssign(job) | Response::JobAssignUniq(job) | Response::JobAssignAll { job, .. } => {
                     self.given.insert(job.handle.to_vec(), to);
                 }
-                FromServer::WorkComplete { handle, .. }
-                | FromServer::WorkFail { handle }
-                | FromServer::WorkException { handle, .. } => {
+                Response::WorkComplete { handle, .. }
+                | Response::WorkFail { handle }
+                | Response::WorkException { handle, .. } => {
                     let owed = self.owed.get_mut(&to).and_then(|owed| owed.get_mut(handle));
                     *owed.expect("an end that nobody waits for") -= 1;
                     assert!(core.jobs.find(handle).is_none(), "a job that ended is still there");
@@ -66,7 +66,7 @@ impl Peers {
     }
 }
 
-fn step(core: &mut Core, peers: &mut Peers, random: &mut Rng) {
+fn step(core: &mut ServerCore, peers: &mut Peers, random: &mut Rng) {
     if peers.open.len() < 8 && random.u8(..) < 20 || peers.open.is_empty() {
         return peers.open(core);
     }
@@ -75,7 +75,7 @@ fn step(core: &mut Core, peers: &mut Peers, random: &mut Rng) {
     let workload = vec![b'w'; random.usize(..90)];
     let unique = UNIQUES[random.usize(..UNIQUES.len())];
     let priority = [Priority::Low, Priority::Normal, Priority::High][random.usize(..3)];
-    let job = Submitted { function, unique, workload: &workload };
+    let job = SubmittedJob { function, unique, workload: &workload };
     // One's own job, or somebody else's, or one that has ended.
     let given: Vec<&Vec<u8>> = peers.given.keys().collect();
     let handle = if given.is_empty() { b"H:here:1".to_vec() } else { given[random.usize(..given.len())].clone() };
@@ -118,33 +118,33 @@ fn step(core: &mut Core, peers: &mut Peers, random: &mut Rng) {
 }
 
 /// Every table says the same of every job.
-fn check(core: &Core) {
+fn check(core: &ServerCore) {
     let jobs = core.jobs.all();
-    let held = |job: &&jobs::Job| job.workload.len() + job.unique.len() + job.reducer.len();
+    let held = |job: &&jobs::QueuedJob| job.workload.len() + job.unique.len() + job.reducer.len();
     assert_eq!(core.jobs.held(), jobs.values().map(held).sum::<usize>());
     assert_eq!(core.waiting, jobs.values().map(|job| job.waiting.len()).sum::<usize>());
     assert!(core.jobs.held() <= LIMITS.held && jobs.len() + core.waiting <= LIMITS.queued);
     for (id, job) in &jobs {
         let function = core.functions.get(&job.function).unwrap();
         match job.state {
-            State::Loose => panic!("a job is nowhere"),
-            State::Later(at) => assert!(core.next_due().is_some_and(|due| due <= at)),
-            State::Queued(place) => assert_eq!(function.queue().get(&place), Some(id)),
-            State::Running(worker) => assert!(core.connections[&worker].running.contains(id)),
+            QueuedJobState::Loose => panic!("a job is nowhere"),
+            QueuedJobState::Later(at) => assert!(core.next_due().is_some_and(|due| due <= at)),
+            QueuedJobState::Queued(place) => assert_eq!(function.queue().get(&place), Some(id)),
+            QueuedJobState::Running(worker) => assert!(core.connections[&worker].running.contains(id)),
         }
-        assert!(!job.is_abandoned() || matches!(job.state, State::Running(_)), "nobody wants job {id}");
+        assert!(!job.is_abandoned() || matches!(job.state, QueuedJobState::Running(_)), "nobody wants job {id}");
         assert!(job.waiting.iter().all(|client| core.connections[client].waits_for.contains(id)));
     }
     for (name, function) in core.functions.iter() {
         let of = jobs.values().filter(|job| job.function == *name);
-        let running = of.clone().filter(|job| matches!(job.state, State::Running(_))).count();
-        let queued = of.clone().filter(|job| matches!(job.state, State::Queued(_))).count();
+        let running = of.clone().filter(|job| matches!(job.state, QueuedJobState::Running(_))).count();
+        let queued = of.clone().filter(|job| matches!(job.state, QueuedJobState::Queued(_))).count();
         assert_eq!((function.total, function.running, function.queue().len()), (of.count(), running, queued));
         let offers = core.connections.values().flat_map(|connection| &connection.offers);
         assert_eq!(function.workers.len(), offers.filter(|offered| *offered == name).count());
     }
     for (id, connection) in &core.connections {
-        assert!(connection.running.iter().all(|job| jobs[job].state == State::Running(*id)));
+        assert!(connection.running.iter().all(|job| jobs[job].state == QueuedJobState::Running(*id)));
         assert!(connection.waits_for.iter().all(|job| jobs[job].waiting.contains(id)));
         let mut offered = connection.offers.iter().map(|name| core.functions.get(name).unwrap());
         assert!(
@@ -158,8 +158,8 @@ fn check(core: &Core) {
 fn the_tables_agree_and_every_end_is_heard_once() {
     for seed in 0..20 {
         let mut random = Rng::with_seed(seed);
-        let identity = Identity { host: "here".into(), version: String::new(), pid: 1 };
-        let (mut core, mut peers) = (Core::new(identity, LIMITS), Peers::default());
+        let identity = ServerIdentity { host: "here".into(), version: String::new(), pid: 1 };
+        let (mut core, mut peers) = (ServerCore::new(identity, LIMITS), Peers::default());
         for _ in 0..1000 {
             step(&mut core, &mut peers, &mut random);
             check(&core);
@@ -174,7 +174,7 @@ fn the_tables_agree_and_every_end_is_heard_once() {
 }
 
 /// All workers take their offers back, and one does all there is.
-fn finish(core: &mut Core, peers: &mut Peers) {
+fn finish(core: &mut ServerCore, peers: &mut Peers) {
     let answers = core.release(u64::MAX);
     peers.hear(core, answers, false);
     for worker in peers.open.clone() {

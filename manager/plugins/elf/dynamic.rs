@@ -9,19 +9,19 @@ use object::read::{ReadRef, StringTable};
 
 use super::segments::{Segment, file_offset};
 use super::{File, damaged, unreadable};
-use crate::plugins::refusal::Refusal;
-use crate::plugins::text::clipped;
+use crate::plugins::display_path::clipped;
+use crate::plugins::rejection::Rejection;
 
 /// What is wanted of it.
-pub(super) struct Dynamic {
+pub(super) struct DynamicSection {
     /// In words that are fit for a log line.
     pub needed: Vec<String>,
-    pub links: Links,
+    pub links: LibraryReferences,
 }
 
 /// What a library has the loader look for, and where, to the letter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Links {
+pub struct LibraryReferences {
     /// The libraries it needs, in its order.
     pub needed: Vec<OsString>,
     /// What it is called by others.
@@ -49,7 +49,7 @@ const TABLES: &[(elf::DynamicTag, Option<elf::DynamicTag>, &str)] = &[
     (elf::DT_VERSYM, None, "version table"),
 ];
 
-pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment]) -> Result<Dynamic, Refusal> {
+pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment]) -> Result<DynamicSection, Rejection> {
     let mut entries = None;
     for segment in segments {
         entries = entries.or(segment.dynamic(file.endian, file.data).map_err(unreadable)?);
@@ -63,7 +63,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment])
     let value = |tag| entries.iter().find(|&&(t, _)| t == tag).map(|&(_, value)| value);
 
     if value(elf::DT_FLAGS_1).is_some_and(|flags| flags & elf::DF_1_PIE.0 != 0) {
-        return Err(Refusal::NotShared { what: "a program".into(), todo: "build a cdylib".into() });
+        return Err(Rejection::NotShared { what: "a program".into(), todo: "build a cdylib".into() });
     }
     for &(tag, size, name) in TABLES {
         let size = size.and_then(value).unwrap_or(1);
@@ -78,9 +78,9 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, segments: &'d [Segment])
     let names = needed.map(|&(_, at)| text(at).ok_or_else(|| damaged("the name of a library it needs lies nowhere")));
     let names: Vec<&[u8]> = names.collect::<Result<_, _>>()?;
     let exact = |tag| value(tag).and_then(text).map(|text| OsStr::from_bytes(text).to_owned());
-    Ok(Dynamic {
+    Ok(DynamicSection {
         needed: names.iter().map(|name| clipped(name, 100)).collect(),
-        links: Links {
+        links: LibraryReferences {
             needed: names.iter().map(|name| OsStr::from_bytes(name).to_owned()).collect(),
             soname: exact(elf::DT_SONAME),
             rpath: exact(elf::DT_RPATH),
@@ -94,7 +94,7 @@ fn strings<'d, R: ReadRef<'d>>(
     segments: &[Segment],
     address: Option<u64>,
     size: Option<u64>,
-) -> Result<StringTable<'d, R>, Refusal> {
+) -> Result<StringTable<'d, R>, Rejection> {
     let (Some(address), Some(size)) = (address, size) else {
         return Err(damaged("its dynamic segment names no string table"));
     };

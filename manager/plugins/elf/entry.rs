@@ -8,9 +8,9 @@ use object::read::ReadRef;
 use object::read::elf::{Rela as _, SectionHeader as _, Sym as _, SymbolTable};
 
 use super::segments::{Segment, file_offset};
-use super::{Elf, Expect, File, Sections, unreadable};
-use crate::plugins::refusal::Refusal;
-use crate::plugins::text::clipped;
+use super::{Elf, ElfRequirements, File, Sections, unreadable};
+use crate::plugins::display_path::clipped;
+use crate::plugins::rejection::Rejection;
 
 /// One kind of entry that a manager recognises. The first bytes say which kind an entry is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,9 @@ type Symbol = Sym64<Endianness>;
 
 /// What a library that passed exports.
 pub(super) struct Entries {
-    /// See [`Facts`](super::Facts).
+    /// See [`ElfFacts`](super::ElfFacts).
     pub functions: Vec<String>,
-    /// See [`Facts`](super::Facts).
+    /// See [`ElfFacts`](super::ElfFacts).
     pub called: Vec<String>,
 }
 
@@ -44,21 +44,21 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
     segments: &[Segment],
-    expect: &Expect<'_>,
-) -> Result<Entries, Refusal> {
+    expect: &ElfRequirements<'_>,
+) -> Result<Entries, Rejection> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
     let look = Look { file, segments, table: &table, expect };
     let symbol = format!("{}{}", expect.prefix, expect.function);
     let mut exported = table.iter().filter(|symbol| look.is_exported(symbol));
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
-        None => Err(Refusal::NoEntry { symbol, hint: look.hint(), others: look.entries().len() }),
+        None => Err(Rejection::NoEntry { symbol, hint: look.hint(), others: look.entries().len() }),
         Some(found) => match look.at(found) {
-            Ok((EntryKind { size: None, .. }, _)) => Err(Refusal::LaterEntry { symbol }),
+            Ok((EntryKind { size: None, .. }, _)) => Err(Rejection::LaterEntry { symbol }),
             Ok((EntryKind { size: Some(ours), .. }, size)) if *ours != size => {
-                Err(Refusal::OtherEntry { symbol, size, ours: *ours })
+                Err(Rejection::OtherEntry { symbol, size, ours: *ours })
             }
             Ok(_) => Ok(Entries { functions: look.functions(), called: look.called(sections) }),
-            Err(what) => Err(Refusal::NotAnEntry { symbol, what }),
+            Err(what) => Err(Rejection::NotAnEntry { symbol, what }),
         },
     }
 }
@@ -67,7 +67,7 @@ struct Look<'a, 'd, R: ReadRef<'d>> {
     file: &'a File<R>,
     segments: &'a [Segment],
     table: &'a SymbolTable<'d, Elf, R>,
-    expect: &'a Expect<'a>,
+    expect: &'a ElfRequirements<'a>,
 }
 
 impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {

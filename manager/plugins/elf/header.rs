@@ -5,23 +5,23 @@ use object::read::elf::FileHeader as _;
 use object::{Endianness, elf};
 
 use super::{Elf, Machine, damaged, machine, recognise, unreadable};
-use crate::plugins::refusal::Refusal;
+use crate::plugins::rejection::Rejection;
 
 /// As much as tells what kind of file it is.
 const HEAD: u64 = 512;
 
-pub(super) struct Header<'d> {
+pub(super) struct ElfHeader<'d> {
     pub elf: &'d Elf,
     pub endian: Endianness,
     pub size: u64,
 }
 
-pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Header<'d>, Refusal> {
-    let read = |_| Refusal::CannotRead("an error of the file system".into());
+pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<ElfHeader<'d>, Rejection> {
+    let read = |_| Rejection::CannotRead("an error of the file system".into());
     let size = data.len().map_err(read)?;
     let head = data.read_bytes_at(0, size.min(HEAD)).map_err(read)?;
     if head.is_empty() {
-        return Err(Refusal::Empty);
+        return Err(Rejection::Empty);
     }
     if !head.starts_with(&elf::ELFMAG) {
         return Err(recognise::foreign(head));
@@ -33,7 +33,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Heade
     };
     if built != ours.name {
         let (ours, target) = (ours.name.to_owned(), ours.target.to_owned());
-        return Err(Refusal::OtherMachine { built, ours, target });
+        return Err(Rejection::OtherMachine { built, ours, target });
     }
     if size < size_of::<Elf>() as u64 {
         return Err(cut(size));
@@ -41,7 +41,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<Heade
     let header = Elf::parse(data).map_err(unreadable)?;
     let endian = header.endian().map_err(unreadable)?;
     kind(header.e_type(endian))?;
-    Ok(Header { elf: header, endian, size })
+    Ok(ElfHeader { elf: header, endian, size })
 }
 
 /// The system a library is for, where its header names one that is not ours.
@@ -53,11 +53,11 @@ fn system(head: &[u8]) -> Option<String> {
     }
 }
 
-fn cut(size: u64) -> Refusal {
-    Refusal::Truncated { size, part: "its header".into() }
+fn cut(size: u64) -> Rejection {
+    Rejection::Truncated { size, part: "its header".into() }
 }
 
-fn kind(kind: elf::FileType) -> Result<(), Refusal> {
+fn kind(kind: elf::FileType) -> Result<(), Rejection> {
     let (what, todo) = match kind {
         elf::ET_DYN => return Ok(()),
         elf::ET_EXEC => ("a program", "build a cdylib"),
@@ -65,5 +65,5 @@ fn kind(kind: elf::FileType) -> Result<(), Refusal> {
         elf::ET_CORE => ("a core dump", "copy the library"),
         _ => return Err(damaged(format!("it is an ELF file of unknown type {}", kind.0))),
     };
-    Err(Refusal::NotShared { what: what.into(), todo: todo.into() })
+    Err(Rejection::NotShared { what: what.into(), todo: todo.into() })
 }

@@ -17,20 +17,20 @@ use object::elf::FileHeader64;
 use object::read::ReadRef;
 use object::{Endianness, read::elf::SectionTable};
 
-pub use dynamic::Links;
+pub use dynamic::LibraryReferences;
 pub use entry::EntryKind;
 pub use machine::Machine;
 
 use super::glibc::GlibcVersion;
 use super::name::FunctionName;
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
 type Elf = FileHeader64<Endianness>;
 type Sections<'d, R> = SectionTable<'d, Elf, R>;
 
 /// What is asked of a library.
 #[derive(Debug, Clone, Copy)]
-pub struct Expect<'a> {
+pub struct ElfRequirements<'a> {
     /// What stands before the function's name in the symbol of its entry.
     pub prefix: &'a str,
     /// The function it is to serve.
@@ -45,13 +45,13 @@ pub struct Expect<'a> {
 
 /// What a library that passed says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct ElfFacts {
     /// Every function it exports under the prefix, by name; of very many only the first.
     pub functions: Vec<String>,
     /// The shared libraries it asks for, in its order.
     pub needed: Vec<String>,
     /// Where it has the loader look for them.
-    pub links: Links,
+    pub links: LibraryReferences,
     /// The newest glibc that any of its symbols asks for.
     pub glibc: Option<GlibcVersion>,
     /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike.
@@ -63,11 +63,11 @@ pub struct Facts {
 ///
 /// # Errors
 /// The first reason found why the library cannot be served.
-pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &Expect<'_>) -> Result<Facts, Refusal> {
-    let Whole { file, sections, segments, dynamic, glibc } = whole(data, &expect.machine, expect.glibc, true)?;
+pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &ElfRequirements<'_>) -> Result<ElfFacts, Rejection> {
+    let MappedElf { file, sections, segments, dynamic, glibc } = whole(data, &expect.machine, expect.glibc, true)?;
     let entries = entry::check(&file, &sections, segments, expect)?;
     let (needed, links) = (dynamic.needed, dynamic.links);
-    Ok(Facts { functions: entries.functions, needed, links, glibc, called: entries.called })
+    Ok(ElfFacts { functions: entries.functions, needed, links, glibc, called: entries.called })
 }
 
 /// Checks a library that is no plugin, but needed by one, in the same way: all but the entry.
@@ -78,21 +78,21 @@ pub fn check_needed<'d, R: ReadRef<'d>>(
     data: R,
     machine: &Machine,
     glibc: Option<GlibcVersion>,
-) -> Result<Links, Refusal> {
+) -> Result<LibraryReferences, Rejection> {
     whole(data, machine, glibc, false).map(|whole| whole.dynamic.links)
 }
 
 /// Whether a file is built for another machine: what else it is was not looked at.
-pub fn other_machine<'d, R: ReadRef<'d>>(data: R, machine: &Machine) -> Option<Refusal> {
-    header::check(data, machine).err().filter(|refusal| matches!(refusal, Refusal::OtherMachine { .. }))
+pub fn other_machine<'d, R: ReadRef<'d>>(data: R, machine: &Machine) -> Option<Rejection> {
+    header::check(data, machine).err().filter(|rejection| matches!(rejection, Rejection::OtherMachine { .. }))
 }
 
 /// A file that the loader can map.
-struct Whole<'d, R: ReadRef<'d>> {
+struct MappedElf<'d, R: ReadRef<'d>> {
     file: File<R>,
     sections: Sections<'d, R>,
     segments: &'d [segments::Segment],
-    dynamic: dynamic::Dynamic,
+    dynamic: dynamic::DynamicSection,
     glibc: Option<GlibcVersion>,
 }
 
@@ -101,7 +101,7 @@ fn whole<'d, R: ReadRef<'d>>(
     machine: &Machine,
     ours: Option<GlibcVersion>,
     is_plugin: bool,
-) -> Result<Whole<'d, R>, Refusal> {
+) -> Result<MappedElf<'d, R>, Rejection> {
     let header = header::check(data, machine)?;
     let file = File { data, endian: header.endian, size: header.size };
     let sections = sections::check(&file, header.elf)?;
@@ -113,7 +113,7 @@ fn whole<'d, R: ReadRef<'d>>(
     let dynamic = dynamic::check(&file, segments)?;
     let glibc = versions::check(&file, &sections, &dynamic.needed, machine, ours)?;
     segments::stack(&file, segments)?;
-    Ok(Whole { file, sections, segments, dynamic, glibc })
+    Ok(MappedElf { file, sections, segments, dynamic, glibc })
 }
 
 /// The bytes and how to read them.
@@ -125,20 +125,20 @@ struct File<R> {
 
 impl<'d, R: ReadRef<'d>> File<R> {
     /// Whether a range lies in the file; if not, `part` says what does not.
-    fn holds(&self, offset: u64, size: u64, part: impl FnOnce() -> String) -> Result<(), Refusal> {
+    fn holds(&self, offset: u64, size: u64, part: impl FnOnce() -> String) -> Result<(), Rejection> {
         match offset.checked_add(size) {
             Some(end) if end <= self.size => Ok(()),
-            Some(_) => Err(Refusal::Truncated { size: self.size, part: part() }),
+            Some(_) => Err(Rejection::Truncated { size: self.size, part: part() }),
             None => Err(damaged(format!("{} lies nowhere", part()))),
         }
     }
 }
 
-fn damaged(what: impl Into<String>) -> Refusal {
-    Refusal::Damaged(what.into())
+fn damaged(what: impl Into<String>) -> Rejection {
+    Rejection::Damaged(what.into())
 }
 
 /// What `object` says of bytes it cannot make sense of.
-fn unreadable(error: object::read::Error) -> Refusal {
-    Refusal::Damaged(error.to_string())
+fn unreadable(error: object::read::Error) -> Rejection {
+    Rejection::Damaged(error.to_string())
 }

@@ -1,7 +1,7 @@
 //! What a file is that is no ELF file: notes, error pages of a download, the wrong artefact.
 
-use crate::plugins::refusal::Refusal;
-use crate::plugins::text::clipped;
+use crate::plugins::display_path::clipped;
+use crate::plugins::rejection::Rejection;
 
 /// First bytes; what that is; what to do.
 const SIGNATURES: &[(&[u8], &str, &str)] = &[
@@ -27,9 +27,9 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
 ];
 
 /// The refusal for a file that begins with these bytes (not empty, not ELF).
-pub(super) fn foreign(head: &[u8]) -> Refusal {
+pub(super) fn foreign(head: &[u8]) -> Rejection {
     let (what, todo) = recognise(head);
-    Refusal::NotALibrary { what, todo: todo.into() }
+    Rejection::NotALibrary { what, todo: todo.into() }
 }
 
 fn recognise(head: &[u8]) -> (String, &'static str) {

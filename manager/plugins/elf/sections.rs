@@ -5,14 +5,14 @@ use object::read::ReadRef;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
 use super::{Elf, File, Sections, damaged, unreadable};
-use crate::plugins::refusal::Refusal;
-use crate::plugins::text::clipped;
+use crate::plugins::display_path::clipped;
+use crate::plugins::rejection::Rejection;
 
 /// The table, with every section in it inside the file.
-pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<Sections<'d, R>, Refusal> {
+pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<Sections<'d, R>, Rejection> {
     let offset = header.e_shoff(file.endian);
     if offset == 0 {
-        return Err(Refusal::NoSections);
+        return Err(Rejection::NoSections);
     }
     let table = || "its section table".to_owned();
     file.holds(offset, size_of::<elf::SectionHeader64<object::Endianness>>() as u64, table)?;
@@ -20,7 +20,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<
     file.holds(offset, u64::from(count) * u64::from(header.e_shentsize(file.endian)), table)?;
     let sections = header.sections(file.endian, file.data).map_err(unreadable)?;
     if sections.is_empty() {
-        return Err(Refusal::NoSections);
+        return Err(Rejection::NoSections);
     }
     for (index, section) in sections.enumerate() {
         let Some((offset, size)) = section.file_range(file.endian) else { continue };
@@ -36,20 +36,20 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<
 pub(super) fn not_for_the_compiler<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     match sections.section_by_name(file.endian, b".rustc") {
-        Some(_) => Err(Refusal::RustDylib),
+        Some(_) => Err(Rejection::RustDylib),
         None => Ok(()),
     }
 }
 
 /// What its sections give away: a file of debug information.
-pub(super) fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Refusal> {
+pub(super) fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Rejection> {
     let named = |name: &[u8]| sections.section_by_name(file.endian, name).map(|(_, section)| section);
     if sections.iter().all(|section| section.sh_type(file.endian) != elf::SHT_DYNSYM) {
         let stripped = named(b".dynsym").or(named(b".dynamic"));
         return Err(match stripped {
-            Some(section) if section.sh_type(file.endian) == elf::SHT_NOBITS => Refusal::DebugOnly,
+            Some(section) if section.sh_type(file.endian) == elf::SHT_NOBITS => Rejection::DebugOnly,
             _ => damaged("it has no dynamic symbol table"),
         });
     }

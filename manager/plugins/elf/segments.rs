@@ -5,12 +5,12 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 
 use super::{Elf, File, damaged, unreadable};
-use crate::plugins::refusal::Refusal;
+use crate::plugins::rejection::Rejection;
 
 pub(super) type Segment = elf::ProgramHeader64<Endianness>;
 
 /// The segments, every one inside the file.
-pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &'d Elf) -> Result<&'d [Segment], Refusal> {
+pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &'d Elf) -> Result<&'d [Segment], Rejection> {
     let endian = file.endian;
     let table = || "its segment table".to_owned();
     file.holds(header.e_phoff(endian), u64::from(header.e_phnum(endian)) * size_of::<Segment>() as u64, table)?;
@@ -29,11 +29,11 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &'d Elf) -> Resu
 }
 
 /// glibc takes a missing PT_GNU_STACK for a wish to execute the stack.
-pub(super) fn stack<R>(file: &File<R>, segments: &[Segment]) -> Result<(), Refusal> {
+pub(super) fn stack<R>(file: &File<R>, segments: &[Segment]) -> Result<(), Rejection> {
     let endian = file.endian;
     match segments.iter().find(|segment| segment.p_type(endian) == elf::PT_GNU_STACK) {
         Some(segment) if !segment.p_flags(endian).contains(elf::PF_X) => Ok(()),
-        _ => Err(Refusal::ExecutableStack),
+        _ => Err(Rejection::ExecutableStack),
     }
 }
 

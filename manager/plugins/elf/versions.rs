@@ -5,9 +5,9 @@ use object::read::ReadRef;
 use object::read::elf::Sym as _;
 
 use super::{File, Machine, Sections, unreadable};
+use crate::plugins::display_path::clipped;
 use crate::plugins::glibc::GlibcVersion;
-use crate::plugins::refusal::Refusal;
-use crate::plugins::text::clipped;
+use crate::plugins::rejection::Rejection;
 
 /// How many symbols a refusal names.
 const NAMED: usize = 3;
@@ -19,10 +19,10 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     needed: &[String],
     machine: &Machine,
     ours: Option<GlibcVersion>,
-) -> Result<Option<GlibcVersion>, Refusal> {
+) -> Result<Option<GlibcVersion>, Rejection> {
     if let Some(library) = needed.iter().find(|name| name.starts_with("libc.musl-") || *name == "libc.so") {
         let (library, target) = (library.clone(), machine.target.to_owned());
-        return Err(Refusal::Musl { library, target });
+        return Err(Rejection::Musl { library, target });
     }
     let wanted = wanted(file, sections)?;
     let newest = wanted.iter().map(|(_, version)| *version).max();
@@ -32,11 +32,14 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     }
     let too_new: Vec<u16> = wanted.iter().filter(|(_, version)| *version > ours).map(|(index, _)| *index).collect();
     let symbols = symbols(file, sections, &too_new)?;
-    Err(Refusal::NewerGlibc { needed: needed.to_string(), symbols, ours: ours.to_string() })
+    Err(Rejection::NewerGlibc { needed: needed.to_string(), symbols, ours: ours.to_string() })
 }
 
 /// Version index -> glibc, for all that must be there.
-fn wanted<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<Vec<(u16, GlibcVersion)>, Refusal> {
+fn wanted<'d, R: ReadRef<'d>>(
+    file: &File<R>,
+    sections: &Sections<'d, R>,
+) -> Result<Vec<(u16, GlibcVersion)>, Rejection> {
     let Some((mut needs, link)) = sections.gnu_verneed(file.endian, file.data).map_err(unreadable)? else {
         return Ok(Vec::new());
     };
@@ -57,7 +60,7 @@ fn wanted<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Res
 }
 
 /// ` (for a, b and 3 more)`, or nothing where no symbol carries one of the versions.
-fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>, of: &[u16]) -> Result<String, Refusal> {
+fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>, of: &[u16]) -> Result<String, Rejection> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
     let Some((versions, _)) = sections.gnu_versym(file.endian, file.data).map_err(unreadable)? else {
         return Ok(String::new());

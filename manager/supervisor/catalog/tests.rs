@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::plugins::name::FunctionName;
-use crate::plugins::refusal::Lasts;
-use crate::plugins::scan::{Reason, Warning};
+use crate::plugins::rejection::Lasts;
+use crate::plugins::scan::{ScanWarning, SkipReason};
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Catalog {
     /// As if what is missing had been missing for long.
-    fn look(&mut self, scan: Scan) -> Scanned {
+    fn look(&mut self, scan: ScanResult) -> ScanChanges {
         let mut first = self.scanned(&scan, PATIENCE, Duration::ZERO);
         let mut then = self.scanned(&scan, PATIENCE, PATIENCE * REFILL);
         first.events.append(&mut then.events);
@@ -18,24 +18,24 @@ impl Catalog {
     }
 }
 
-fn identity(ino: u64) -> Identity {
-    Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
+fn identity(ino: u64) -> FileIdentity {
+    FileIdentity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
 }
 
-fn scan(files: &[(&str, u64)]) -> Scan {
+fn scan(files: &[(&str, u64)]) -> ScanResult {
     let candidates = files.iter().map(|(name, ino)| {
         let function = FunctionName::new(name).unwrap();
         let path = PathBuf::from(format!("/w/{name}.so"));
         (function.clone(), Candidate { function, dir: "/w".into(), path, identity: identity(*ino) })
     });
-    Scan { candidates: candidates.collect(), ..Scan::default() }
+    ScanResult { candidates: candidates.collect(), ..ScanResult::default() }
 }
 
-fn version(hash: &str) -> Version {
-    Version { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
+fn version(hash: &str) -> CheckedVersion {
+    CheckedVersion { hash: hash.into(), library: "/s".into(), crate_version: "0.1.0".into(), warning: None }
 }
 
-fn probed_names(out: &Scanned) -> Vec<&str> {
+fn probed_names(out: &ScanChanges) -> Vec<&str> {
     out.probe.iter().map(|c| c.function.as_str()).collect()
 }
 
@@ -73,7 +73,7 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), Probed::default());
+    assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), ProbeChanges::default());
     assert!(!catalog.is_settled());
 }
 
@@ -83,7 +83,7 @@ fn the_same_content_in_a_new_file_is_no_new_version() {
     catalog.look(scan(&[("a", 1)]));
     assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), Probed::default());
+    assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), ProbeChanges::default());
 }
 
 #[test]
@@ -91,7 +91,8 @@ fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
     catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
-    let failed = || Scan { failed_dirs: vec![("/w".into(), "permission denied".into())], ..Scan::default() };
+    let failed =
+        || ScanResult { failed_dirs: vec![("/w".into(), "permission denied".into())], ..ScanResult::default() };
     assert_eq!(catalog.look(failed()).events.len(), 1);
     assert_eq!(catalog.look(failed()).events.len(), 0);
     assert_eq!(catalog.functions(), ["a"]);
@@ -106,7 +107,7 @@ fn serving() -> Catalog {
     catalog
 }
 
-fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> Probed {
+fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> ProbeChanges {
     catalog.look(scan(&[("a", ino)]));
     catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
 }
@@ -183,7 +184,7 @@ fn a_pinned_version_stays_until_the_file_changes() {
     assert!(!catalog.is_pinned("a"));
 }
 
-fn goes(out: &Scanned) -> Vec<String> {
+fn goes(out: &ScanChanges) -> Vec<String> {
     let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionGone { .. }));
     gone.map(Event::line).collect()
 }
@@ -238,7 +239,7 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
 #[test]
 fn a_directory_made_again_is_filled_slowly_too() {
     let mut catalog = serving();
-    let failed = Scan { failed_dirs: vec![("/w".into(), "does not exist".into())], ..Scan::default() };
+    let failed = ScanResult { failed_dirs: vec![("/w".into(), "does not exist".into())], ..ScanResult::default() };
     catalog.look(failed);
     let out = catalog.look(scan(&[]));
     assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".to_owned()]));
@@ -247,11 +248,11 @@ fn a_directory_made_again_is_filled_slowly_too() {
 }
 
 /// A link to nothing in the place of `a`.
-fn link() -> Scan {
-    let (path, reason) = (PathBuf::from("/w/a.so"), Reason::Dangling("nowhere".into()));
+fn link() -> ScanResult {
+    let (path, reason) = (PathBuf::from("/w/a.so"), SkipReason::Dangling("nowhere".into()));
     let function = FunctionName::new("a").unwrap();
-    let obstacle = Obstacle { function, dir: "/w".into(), path: path.clone(), reason: reason.clone() };
-    Scan { not_taken: vec![(path, reason)], obstacles: vec![obstacle], ..Scan::default() }
+    let obstacle = NotAFile { function, dir: "/w".into(), path: path.clone(), reason: reason.clone() };
+    ScanResult { skipped: vec![(path, reason)], obstacles: vec![obstacle], ..ScanResult::default() }
 }
 
 /// Where nothing is remembered it is a thing among others.
@@ -278,12 +279,12 @@ fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
 }
 
 /// A plugin `a` that looks for `libb.so` and `lib/c.so.1`, and found the first, which is number 5.
-fn beside() -> Vec<Beside> {
-    let place = |path: &str, identity| Beside { path: path.into(), identity };
+fn beside() -> Vec<SiblingPlace> {
+    let place = |path: &str, identity| SiblingPlace { path: path.into(), identity };
     vec![place("/w/libb.so", Some(identity(5))), place("/w/lib/c.so.1", None)]
 }
 
-fn places(b: u64, c: Option<u64>) -> BTreeMap<PathBuf, Option<Identity>> {
+fn places(b: u64, c: Option<u64>) -> BTreeMap<PathBuf, Option<FileIdentity>> {
     [("/w/libb.so".into(), Some(identity(b))), ("/w/lib/c.so.1".into(), c.map(identity))].into()
 }
 
@@ -292,7 +293,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     let mut catalog = serving();
     catalog.looks_beside("a", &identity(1), beside());
     let look = |catalog: &mut Catalog, beside| {
-        let out = catalog.scanned(&Scan { beside, ..scan(&[("a", 1)]) }, PATIENCE, Duration::ZERO);
+        let out = catalog.scanned(&ScanResult { beside, ..scan(&[("a", 1)]) }, PATIENCE, Duration::ZERO);
         probed_names(&out).len()
     };
     assert_eq!(look(&mut catalog, BTreeMap::new()), 0, "a scan that did not look there");
@@ -309,7 +310,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
 /// Whether `a` is probed before or after what it needs.
 #[test]
 fn nobody_complains_of_what_another_library_needs() {
-    let no_plugin = || Failure { reason: "exports nothing".into(), lasts: Lasts::Wrong, is_no_plugin: true };
+    let no_plugin = || ProbeFailure { reason: "exports nothing".into(), lasts: Lasts::Wrong, is_no_plugin: true };
     for needed in [true, false] {
         for plugin_first in [true, false] {
             let mut catalog = Catalog::default();
@@ -319,8 +320,8 @@ fn nobody_complains_of_what_another_library_needs() {
             let candidate = Candidate { function: function.clone(), dir: "/w".into(), path, identity: identity(5) };
             files.candidates.insert(function, candidate);
             let libraries = vec![PathBuf::from("/w/lib/c.so.1")];
-            files.warnings = vec![Warning::Below { dir: "/w".into(), libraries }];
-            files.not_taken = vec![("/w/lib".into(), Reason::Directory), ("/w/fifo.so".into(), Reason::Fifo)];
+            files.warnings = vec![ScanWarning::Below { dir: "/w".into(), libraries }];
+            files.skipped = vec![("/w/lib".into(), SkipReason::Directory), ("/w/fifo.so".into(), SkipReason::Fifo)];
             let mut told = catalog.scanned(&files, PATIENCE, Duration::ZERO).events;
             assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
             let plugin = |catalog: &mut Catalog| {

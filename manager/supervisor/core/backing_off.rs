@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, Key, Worker};
+use super::{Action, Core, GroupKey, WorkerRecord};
+use crate::supervisor::backoff::{Backoff, BackoffBounds, IdleDeath};
 use crate::supervisor::event::{Event, seconds, several};
-use crate::supervisor::life::Life;
-use crate::supervisor::restart::{Backoff, Bounds, Outside};
+use crate::supervisor::worker_state::WorkerState;
 
 /// Workers that connect at the same time: more would overrun a job server's default backlog.
 const CONNECTING: usize = 16;
@@ -17,12 +17,12 @@ const LOADING: usize = 16;
 const STARTS: u32 = 16;
 
 impl Core {
-    fn bounds(&self) -> Bounds {
-        Bounds { longest: self.config.backoff_max, healthy_after: self.config.healthy_after }
+    fn bounds(&self) -> BackoffBounds {
+        BackoffBounds { longest: self.config.backoff_max, healthy_after: self.config.healthy_after }
     }
 
     /// A failure outside a job that is known to be this function's.
-    pub(super) fn blame(&mut self, function: &str, at: Outside, born: Duration, now: Duration) {
+    pub(super) fn blame(&mut self, function: &str, at: IdleDeath, born: Duration, now: Duration) {
         let (bounds, chance) = (self.bounds(), self.random.f64());
         let backoff = self.functions_failing.entry(function.to_owned()).or_default();
         let before = backoff.clone();
@@ -33,7 +33,7 @@ impl Core {
 
     /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
     /// same time, the group is.
-    pub(super) fn died_outside_job(&mut self, worker: &Worker, at: Outside, now: Duration) {
+    pub(super) fn died_outside_job(&mut self, worker: &WorkerRecord, at: IdleDeath, now: Duration) {
         let (key, names, born) = (&worker.key, worker.names(), worker.born);
         let changed = |name: &str| self.catalog.changed(name);
         let latest = names.iter().map(|name| changed(name)).max().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Core {
     }
 
     /// How many workers of the group may start now.
-    pub(super) fn room(&self, key: &Key, wanted: &[String], now: Duration) -> u32 {
+    pub(super) fn room(&self, key: &GroupKey, wanted: &[String], now: Duration) -> u32 {
         let spread = !self.config.worker_initial_spawn_splay.is_zero();
         if self.is_refused(key, now) || (now < self.spawn_after && !self.has_failed(key, now)) {
             return 0;
@@ -101,27 +101,27 @@ impl Core {
             return 0;
         }
         // Its end, which is near since it can have no job, tells how long the next one waits.
-        let fails = |worker: &Worker| worker.key == *key && !worker.has_served && worker.may_have_failed();
+        let fails = |worker: &WorkerRecord| worker.key == *key && !worker.has_served && worker.may_have_failed();
         if self.workers.values().any(fails) {
             return 0;
         }
         let of_group = self.workers.values().filter(|worker| worker.key == *key);
-        let loading = of_group.filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
+        let loading = of_group.filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
         let mut room = LOADING.saturating_sub(loading).min(self.isolation_room(key));
         if spread {
             room = room.min(1);
         }
-        let trials = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
-        for (backoff, name) in trials.chain(group.map(|backoff| (backoff, None))) {
+        let canaries = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
+        for (backoff, name) in canaries.chain(group.map(|backoff| (backoff, None))) {
             if backoff.is_on_trial(now, healthy_after) {
-                room = room.min(self.trial_room(key, name, backoff.trial()));
+                room = room.min(self.trial_room(key, name, backoff.canary()));
             }
         }
         u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
     }
 
     /// Whether the group, or one of its functions, has failed of late.
-    pub(super) fn has_failed(&self, key: &Key, now: Duration) -> bool {
+    pub(super) fn has_failed(&self, key: &GroupKey, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
         let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);
         let names = group.map_or(&[][..], |group| &group.functions);
@@ -131,16 +131,17 @@ impl Core {
 
     /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
     /// long the next waits.
-    fn trial_room(&self, key: &Key, function: Option<&String>, trial: Duration) -> usize {
-        let of_it = |worker: &&Worker| match function {
+    fn trial_room(&self, key: &GroupKey, function: Option<&String>, canary: Duration) -> usize {
+        let of_it = |worker: &&WorkerRecord| match function {
             Some(function) => worker.functions.iter().any(|(name, _)| name == function),
             None => worker.key == *key,
         };
-        if self.workers.values().filter(of_it).any(Worker::may_have_failed) {
+        if self.workers.values().filter(of_it).any(WorkerRecord::may_have_failed) {
             return 0;
         }
-        let live: Vec<&Worker> = self.workers.values().filter(|worker| worker.life.is_live()).filter(of_it).collect();
-        let proven = |worker: &&Worker| matches!(worker.life, Life::Serving { since } if self.heard >= since.saturating_add(trial));
+        let live: Vec<&WorkerRecord> =
+            self.workers.values().filter(|worker| worker.state.is_live()).filter(of_it).collect();
+        let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.read >= since.saturating_add(canary));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
             (false, true) => usize::MAX,
@@ -163,8 +164,9 @@ impl Core {
     /// Workers that have just begun to look for a job server.
     fn connecting(&self, now: Duration) -> usize {
         let is_new = |since: Duration| now < since.saturating_add(CONNECTS_FOR);
-        let connects =
-            |worker: &&Worker| worker.connects.is_some_and(is_new) && matches!(worker.life, Life::Loaded { .. });
+        let connects = |worker: &&WorkerRecord| {
+            worker.connects.is_some_and(is_new) && matches!(worker.state, WorkerState::Loaded { .. })
+        };
         self.workers.values().filter(connects).count()
     }
 
@@ -176,8 +178,8 @@ impl Core {
     /// When a wait is over.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
-        let queue = self.workers.values().any(Worker::waits_to_connect);
-        let connected = self.workers.values().filter(|worker| matches!(worker.life, Life::Loaded { .. }));
+        let queue = self.workers.values().any(WorkerRecord::waits_to_connect);
+        let connected = self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Loaded { .. }));
         let connected = connected.filter_map(|worker| Some(worker.connects?.saturating_add(CONNECTS_FOR)));
         let connected = connected.filter(move |_| queue);
         let refused = self.refused.values().map(|refused| refused.until);
@@ -186,9 +188,9 @@ impl Core {
     }
 }
 
-impl Worker {
+impl WorkerRecord {
     /// Whether it is loaded, and was not told to connect yet.
     fn waits_to_connect(&self) -> bool {
-        self.connects.is_none() && matches!(self.life, Life::Loaded { .. })
+        self.connects.is_none() && matches!(self.state, WorkerState::Loaded { .. })
     }
 }

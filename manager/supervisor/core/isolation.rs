@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Core, Key, Worker};
+use super::{Core, GroupKey, WorkerRecord};
 use crate::plan::{Group, Placement};
 use crate::supervisor::event::Event;
-use crate::supervisor::life::Life;
-use crate::supervisor::reconcile::{Runs, WorkerId};
+use crate::supervisor::reconcile::{JobAllowance, WorkerId};
+use crate::supervisor::worker_state::WorkerState;
 
 /// A version of a function, by name and hash.
-type Named = (String, String);
+type FunctionVersion = (String, String);
 
 /// A function that failed to start in an all-functions worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) struct Isolated {
     version: String,
     reason: String,
     /// What was loaded before it in that worker.
-    beside: Vec<Named>,
+    beside: Vec<FunctionVersion>,
     state: Isolation,
     /// Whether it was told that it has workers of its own.
     told: bool,
@@ -59,10 +59,16 @@ impl Core {
 
     /// A function failed to start in this worker, which is taken out. True where that was beside others: it says nothing
     /// yet of how it does alone, which is found out next.
-    pub(super) fn is_isolated_by(&mut self, worker: &Worker, failed: &Named, reason: &str, now: Duration) -> bool {
+    pub(super) fn is_isolated_by(
+        &mut self,
+        worker: &WorkerRecord,
+        failed: &FunctionVersion,
+        reason: &str,
+        now: Duration,
+    ) -> bool {
         let (name, hash) = failed;
-        let beside: Vec<Named> = worker.loaded_before(name).cloned().collect();
-        let is_tried = worker.trial.iter().flatten().any(|tried| tried == failed);
+        let beside: Vec<FunctionVersion> = worker.loaded_before(name).cloned().collect();
+        let is_tried = worker.canary.iter().flatten().any(|tried| tried == failed);
         if is_tried {
             // A new version that fails alone is bad. Where two must never be at work, there is no place to try it in.
             if beside.is_empty() || self.is_mutex(name) {
@@ -89,10 +95,10 @@ impl Core {
 
     /// Whether the function is to be kept away from the all-functions workers: it failed in one of them, or alone while
     /// they are to have it, too. Not where it is all they have.
-    fn may_be_isolated(&self, worker: &Worker, (name, hash): &Named) -> bool {
+    fn may_be_isolated(&self, worker: &WorkerRecord, (name, hash): &FunctionVersion) -> bool {
         match worker.key {
-            Key::All => worker.functions.len() > 1,
-            Key::Only(_) => {
+            GroupKey::All => worker.functions.len() > 1,
+            GroupKey::Only(_) => {
                 let all = self.plan.groups.iter().find(|group| !group.dedicated);
                 let is_shared = all.is_some_and(|all| all.functions.len() > 1 && all.functions.contains(name));
                 is_shared && !self.starts_alone(name, hash)
@@ -113,22 +119,22 @@ impl Core {
 
     /// Whether a worker of this version alone has loaded it, and is there.
     fn starts_alone(&self, name: &str, hash: &str) -> bool {
-        self.alone(name, hash).any(|worker| worker.life.is_loaded())
+        self.alone(name, hash).any(|worker| worker.state.is_loaded())
     }
 
-    fn alone<'a>(&'a self, name: &'a str, hash: &'a str) -> impl Iterator<Item = &'a Worker> {
-        let is_alone = move |worker: &&Worker| {
-            worker.life.is_live() && matches!(worker.functions.as_slice(), [(n, h)] if n == name && h == hash)
+    fn alone<'a>(&'a self, name: &'a str, hash: &'a str) -> impl Iterator<Item = &'a WorkerRecord> {
+        let is_alone = move |worker: &&WorkerRecord| {
+            worker.state.is_live() && matches!(worker.functions.as_slice(), [(n, h)] if n == name && h == hash)
         };
         self.workers.values().filter(is_alone)
     }
 
     /// A worker has loaded all its functions: those of an all-functions worker bear each other.
     pub(super) fn has_loaded(&mut self, id: WorkerId, now: Duration) {
-        let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == Key::All) else { return };
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == GroupKey::All) else { return };
         let functions = worker.functions.clone();
         self.established.extend(functions.iter().cloned());
-        let rejoined = |(name, hash): &&Named| {
+        let rejoined = |(name, hash): &&FunctionVersion| {
             let isolated = self.isolated.get(name).filter(|isolated| isolated.version == *hash);
             isolated.is_some_and(|isolated| isolated.state == Isolation::Rejoining)
         };
@@ -168,30 +174,30 @@ impl Core {
 
     /// Whether the all-functions workers are where they will stay: what is tried beside them takes nothing from them then.
     fn others_have_settled(&self) -> bool {
-        let all = || self.workers.values().filter(|worker| worker.key == Key::All && worker.trial.is_none());
+        let all = || self.workers.values().filter(|worker| worker.key == GroupKey::All && worker.canary.is_none());
         let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
-        let enough = all().filter(|worker| worker.life.is_serving()).count() >= planned;
-        all().all(|worker| match worker.life {
-            Life::Starting { .. } | Life::Going => false,
-            Life::Ready => enough,
-            Life::Loaded { since } => self.heard >= since.saturating_add(self.config.connect_timeout),
-            Life::Serving { .. } | Life::Leaving { .. } | Life::Dying { .. } => true,
+        let enough = all().filter(|worker| worker.state.is_serving()).count() >= planned;
+        all().all(|worker| match worker.state {
+            WorkerState::Starting { .. } | WorkerState::Activating => false,
+            WorkerState::Ready => enough,
+            WorkerState::Loaded { since } => self.read >= since.saturating_add(self.config.connect_timeout),
+            WorkerState::Serving { .. } | WorkerState::Draining { .. } | WorkerState::Killed { .. } => true,
         })
     }
 
     /// Whether a group is that of a function of which it is being found out whether it needs one.
-    pub(super) fn is_being_isolated(&self, key: &Key) -> bool {
-        let Key::Only(function) = key else { return false };
+    pub(super) fn is_being_isolated(&self, key: &GroupKey) -> bool {
+        let GroupKey::Only(function) = key else { return false };
         self.isolated.get(function).is_some_and(|isolated| isolated.state != Isolation::Confirmed)
     }
 
     /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
     fn is_proven_alone(&self, name: &str, hash: &str, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
-        let trial = self.functions_failing.get(name).filter(|backoff| backoff.is_on_trial(now, healthy_after));
-        self.alone(name, hash).filter(|worker| worker.trial.is_none()).any(|worker| match (trial, worker.life) {
-            (None, life) => life.is_loaded(),
-            (Some(backoff), Life::Serving { since }) => self.heard >= since.saturating_add(backoff.trial()),
+        let canary = self.functions_failing.get(name).filter(|backoff| backoff.is_on_trial(now, healthy_after));
+        self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (canary, worker.state) {
+            (None, state) => state.is_loaded(),
+            (Some(backoff), WorkerState::Serving { since }) => self.read >= since.saturating_add(backoff.canary()),
             (Some(_), _) => false,
         })
     }
@@ -232,14 +238,16 @@ impl Core {
 
     /// How many workers of its own may start for a function of which that is being found out: one, and not while the
     /// others start, which must find what they need. While it is tried beside the others, those it has anyway.
-    pub(super) fn isolation_room(&self, key: &Key) -> usize {
-        let Key::Only(function) = key else { return usize::MAX };
+    pub(super) fn isolation_room(&self, key: &GroupKey) -> usize {
+        let GroupKey::Only(function) = key else { return usize::MAX };
         let Some(isolated) = self.isolated.get(function) else { return usize::MAX };
         let live = self.alone(function, &isolated.version).count();
         match isolated.state {
             Isolation::Confirmed => usize::MAX,
             Isolation::Alone => {
-                let starts = |worker: &Worker| worker.key == Key::All && matches!(worker.life, Life::Starting { .. });
+                let starts = |worker: &WorkerRecord| {
+                    worker.key == GroupKey::All && matches!(worker.state, WorkerState::Starting { .. })
+                };
                 usize::from(live == 0 && !self.workers.values().any(starts))
             }
             Isolation::Rejoining => {
@@ -253,9 +261,14 @@ impl Core {
 
     /// The workers of a group that have to stay although they are old: they serve what no new one of their group could
     /// (it is not among the `wanted`), and nothing else serves enough of.
-    pub(super) fn kept(&self, key: &Key, wanted: &[String], old: Vec<(WorkerId, &Worker)>) -> BTreeSet<WorkerId> {
-        let old: Vec<(WorkerId, &Worker)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
-        let names = |worker: &'_ Worker| worker.names().into_iter().filter(|name| !wanted.contains(name));
+    pub(super) fn kept(
+        &self,
+        key: &GroupKey,
+        wanted: &[String],
+        old: Vec<(WorkerId, &WorkerRecord)>,
+    ) -> BTreeSet<WorkerId> {
+        let old: Vec<(WorkerId, &WorkerRecord)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
+        let names = |worker: &'_ WorkerRecord| worker.names().into_iter().filter(|name| !wanted.contains(name));
         let missed: BTreeSet<String> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
         // So many more serve each of them than are planned to: so many may go.
         let mut spare: BTreeMap<String, usize> = BTreeMap::new();
@@ -278,10 +291,11 @@ impl Core {
     }
 
     /// Workers that serve a function. Where two must never do so at once, also those of other groups that are ready to.
-    fn covering(&self, function: &str, key: &Key) -> usize {
+    fn covering(&self, function: &str, key: &GroupKey) -> usize {
         let mutex = self.is_mutex(function);
-        let covers = |worker: &&Worker| {
-            let is_ready = mutex && worker.key != *key && matches!(worker.life, Life::Ready) && worker.trial.is_none();
+        let covers = |worker: &&WorkerRecord| {
+            let is_ready =
+                mutex && worker.key != *key && matches!(worker.state, WorkerState::Ready) && worker.canary.is_none();
             worker.serves(function) && (is_counted(worker) || is_ready)
         };
         self.workers.values().filter(covers).count()
@@ -298,8 +312,8 @@ impl Core {
     pub(super) fn may_admit(&self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
         worker.functions.iter().filter(|(name, _)| self.is_mutex(name)).all(|(name, _)| {
-            let is_at_work = |other: &&Worker| {
-                other.key != worker.key && other.serves(name) && (other.life.is_admitted() || !other.life.is_live())
+            let is_at_work = |other: &&WorkerRecord| {
+                other.key != worker.key && other.serves(name) && (other.state.is_admitted() || !other.state.is_live())
             };
             self.workers.values().filter(is_at_work).count() < self.plan.planned(name) as usize
         })
@@ -318,31 +332,35 @@ impl Core {
 }
 
 /// Whether it takes jobs and may go on doing so.
-fn is_counted(worker: &Worker) -> bool {
-    worker.life.is_serving() && worker.trial.is_none() && worker.runs != Runs::None
+fn is_counted(worker: &WorkerRecord) -> bool {
+    worker.state.is_serving() && worker.canary.is_none() && worker.runs != JobAllowance::None
 }
 
-impl Worker {
+impl WorkerRecord {
     pub(super) fn serves(&self, function: &str) -> bool {
         self.functions.iter().any(|(name, _)| name == function)
     }
 
     /// What was loaded before this function.
-    fn loaded_before<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Named> {
-        let order = self.load_order.iter().filter_map(|place| self.functions.get(*place));
-        order.take_while(move |(before, _)| before != name)
+    fn loaded_before<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FunctionVersion> {
+        let command = self.load_order.iter().filter_map(|place| self.functions.get(*place));
+        command.take_while(move |(before, _)| before != name)
     }
 }
 
 /// In which order a worker loads its functions (places in `functions`): those first that are known to bear each other, in
 /// the same order every time, so that a failure is always that of the one that is new; what is only tried is last.
-pub(super) fn load_order(functions: &[Named], established: &BTreeSet<Named>, tried: &[Named]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..functions.len()).collect();
-    order.sort_by_key(|place| {
+pub(super) fn load_order(
+    functions: &[FunctionVersion],
+    established: &BTreeSet<FunctionVersion>,
+    tried: &[FunctionVersion],
+) -> Vec<usize> {
+    let mut command: Vec<usize> = (0..functions.len()).collect();
+    command.sort_by_key(|place| {
         let function = &functions[*place];
         (tried.contains(function), !established.contains(function), &function.0)
     });
-    order
+    command
 }
 
 #[cfg(test)]
@@ -351,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_is_new_is_loaded_after_what_works() {
-        let named = |text: &str| -> Vec<Named> {
+        let named = |text: &str| -> Vec<FunctionVersion> {
             text.split_whitespace().map(|name| (name.trim_end_matches('\'').to_owned(), name.to_owned())).collect()
         };
         for (functions, established, tried, expected) in [
@@ -364,9 +382,9 @@ mod tests {
             ("a' b c", "a' b", "a'", "b c a'"),
         ] {
             let all = named(functions);
-            let order = load_order(&all, &named(established).into_iter().collect(), &named(tried));
-            let order: Vec<&str> = order.into_iter().map(|place| all[place].1.as_str()).collect();
-            assert_eq!(order.join(" "), expected, "{functions}, of which {established} are established");
+            let command = load_order(&all, &named(established).into_iter().collect(), &named(tried));
+            let command: Vec<&str> = command.into_iter().map(|place| all[place].1.as_str()).collect();
+            assert_eq!(command.join(" "), expected, "{functions}, of which {established} are established");
         }
     }
 }

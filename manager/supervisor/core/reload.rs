@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Core, Phase};
+use super::{Core, ManagerPhase};
 use crate::config::Config;
-use crate::supervisor::life::{Happening, Why};
+use crate::supervisor::worker_state::{ExitReason, Trigger};
 
 impl Core {
     /// Goes over to another configuration: every worker is replaced, as by a rollout, by one that was started with it.
     /// What failed before says nothing about how it goes now, so nothing waits and nothing is given up any more.
     pub(super) fn reload(&mut self, config: Config, now: Duration) {
-        if !matches!(self.phase, Phase::Starting | Phase::Running) {
+        if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             return;
         }
         self.config = config;
@@ -25,10 +25,10 @@ impl Core {
         self.workers.values_mut().for_each(|worker| worker.retires = now);
         self.watch_anew();
         // A canary of the old configuration would be compared with workers of the new one.
-        let canaries = self.workers.iter().filter(|(_, worker)| worker.trial.is_some() && worker.life.is_live());
+        let canaries = self.workers.iter().filter(|(_, worker)| worker.canary.is_some() && worker.state.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();
         for id in canaries {
-            self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
+            self.happens(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
         }
         self.scan();
         self.replan(now);

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::slow::SLOW;
-use super::{Action, Core, Key, Seen, Worker, group_key};
-use crate::supervisor::catalog::Version;
+use super::slow_start::SLOW;
+use super::{Action, Core, GroupKey, ScoreboardReading, WorkerRecord, group_key};
+use crate::supervisor::canary::{CanaryDecision, CanaryPolicy, JobCounts, judge};
+use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::event::{Event, seconds};
-use crate::supervisor::judge::JobInHand;
-use crate::supervisor::life::{Happening, Life, Why};
-use crate::supervisor::reconcile::{Runs, WorkerId};
-use crate::supervisor::rollout::{Judgement, Tally, Watch, judge};
+use crate::supervisor::exit_cause::JobInHand;
+use crate::supervisor::reconcile::{JobAllowance, WorkerId};
+use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::clock;
 
 /// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
@@ -26,33 +26,33 @@ pub(super) const READ: Duration = Duration::from_secs(2);
 const KILLS: u32 = 3;
 
 /// A worker that tries new versions: names and hashes of these.
-pub(super) type Trial = Vec<(String, String)>;
+pub(super) type Canary = Vec<(String, String)>;
 
 /// What is known of a rollout that is under way.
 #[derive(Debug, Default)]
-pub(super) struct Rollouts {
+pub(super) struct RolloutState {
     /// Functions whose rollout was told, with the hash.
     told: BTreeMap<String, String>,
     /// Canaries killed from outside, by function.
     kills: BTreeMap<String, u32>,
     /// Groups in which several new versions at once died without saying whose fault it was: one at a time from now on.
-    solo: Vec<Key>,
+    solo: Vec<GroupKey>,
     /// Promoted versions that old workers still stand beside: name, hash, since when.
     rolling: Vec<(String, String, Duration)>,
     look: Option<Duration>,
     /// Versions whose start has held up a canary, and until when that is remembered.
     slow: BTreeMap<(String, String), Duration>,
     /// Groups of which files are being probed: of which functions, and since when these.
-    reading: BTreeMap<Key, (Vec<String>, Duration)>,
+    reading: BTreeMap<GroupKey, (Vec<String>, Duration)>,
 }
 
 /// Counters of a canary's new versions, in the order of its trial.
 #[derive(Debug, Clone)]
-pub struct Counted {
+pub struct CanaryCounts {
     /// The canary.
     pub worker: WorkerId,
     /// One for each new version.
-    pub tallies: Vec<Tally>,
+    pub tallies: Vec<JobCounts>,
 }
 
 impl Core {
@@ -65,27 +65,27 @@ impl Core {
         self.find_slow_canaries(now);
         self.watch_reading(now);
         let wanted = self.wanted_trials(now);
-        let there: Vec<(WorkerId, Key, Trial)> = self
+        let there: Vec<(WorkerId, GroupKey, Canary)> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.life.is_live() || worker.may_have_failed())
-            .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.trial.clone()?)))
+            .filter(|(_, worker)| worker.state.is_live() || worker.may_have_failed())
+            .filter_map(|(id, worker)| Some((*id, worker.key.clone(), worker.canary.clone()?)))
             .collect();
-        let is_wanted = |key: &Key, trial: &Trial| {
+        let is_wanted = |key: &GroupKey, canary: &Canary| {
             let mut of_key = wanted.iter().filter(|(of, _)| of == key).map(|(_, wanted)| wanted);
             match self.is_being_read(key) {
-                true => of_key.any(|wanted| trial.iter().all(|tried| wanted.contains(tried))),
-                false => of_key.any(|wanted| wanted == trial),
+                true => of_key.any(|wanted| canary.iter().all(|tried| wanted.contains(tried))),
+                false => of_key.any(|wanted| wanted == canary),
             }
         };
         let (right, wrong): (Vec<_>, Vec<_>) =
-            there.into_iter().partition(|(id, key, trial)| is_wanted(key, trial) && !self.is_held_up(*id));
+            there.into_iter().partition(|(id, key, canary)| is_wanted(key, canary) && !self.is_held_up(*id));
         for (id, ..) in wrong {
-            self.happens(id, Happening::Dismiss(Why::Surplus, None), now);
+            self.happens(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
         }
-        for (key, trial) in wanted {
-            if !self.is_being_read(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == trial) {
-                self.start_canary(&key, trial, now);
+        for (key, canary) in wanted {
+            if !self.is_being_read(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == canary) {
+                self.start_canary(&key, canary, now);
             }
         }
         self.look_later(now);
@@ -95,7 +95,7 @@ impl Core {
     /// served already is left out of canaries for a while.
     fn find_slow_canaries(&mut self, now: Duration) {
         self.rollouts.slow.retain(|_, until| now < *until);
-        let slow = self.workers.values().filter(|worker| worker.trial.is_some() && self.is_slow(worker));
+        let slow = self.workers.values().filter(|worker| worker.canary.is_some() && self.is_slow(worker));
         for (function, hash) in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
             let until = now.saturating_add(self.config.start_timeout(&function).max(SLOW).saturating_mul(2));
             self.rollouts.slow.entry((function, hash)).or_insert(until);
@@ -140,20 +140,20 @@ impl Core {
 
     /// Whether files of the group's are being probed, and it goes on: what is copied together is tried together, by one
     /// canary; a probe that takes long is not waited for.
-    fn is_being_read(&self, key: &Key) -> bool {
-        self.rollouts.reading.get(key).is_some_and(|(_, since)| self.heard < since.saturating_add(READ))
+    fn is_being_read(&self, key: &GroupKey) -> bool {
+        self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(READ))
     }
 
     /// For each group the new versions that a canary is to try together. A function with workers of its own is tried
     /// there, and what is slow to start by a canary of its own.
-    fn wanted_trials(&self, now: Duration) -> Vec<(Key, Trial)> {
-        let mut wanted: BTreeMap<Key, Trial> = BTreeMap::new();
-        let mut slow: Vec<(Key, Trial)> = Vec::new();
+    fn wanted_trials(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
+        let mut wanted: BTreeMap<GroupKey, Canary> = BTreeMap::new();
+        let mut slow: Vec<(GroupKey, Canary)> = Vec::new();
         for (function, hash) in self.catalog.pending() {
-            let own = Key::Only(function.to_owned());
-            let planned = |key: &Key| self.plan.groups.iter().any(|group| group_key(group) == *key);
+            let own = GroupKey::Only(function.to_owned());
+            let planned = |key: &GroupKey| self.plan.groups.iter().any(|group| group_key(group) == *key);
             let alone = self.is_isolated(function, hash);
-            let key = if planned(&own) || alone { own } else { Key::All };
+            let key = if planned(&own) || alone { own } else { GroupKey::All };
             let shared = self.plan.groups.iter().any(|group| group.functions.iter().any(|name| name == function));
             if (planned(&key) || alone) && shared && !self.is_backing_off(function, now) {
                 let tried = (function.to_owned(), hash.to_owned());
@@ -164,20 +164,20 @@ impl Core {
             }
         }
         for key in &self.rollouts.solo {
-            if let Some(trial) = wanted.get_mut(key) {
-                trial.truncate(1);
+            if let Some(canary) = wanted.get_mut(key) {
+                canary.truncate(1);
             }
         }
         wanted.into_iter().chain(slow).collect()
     }
 
-    fn start_canary(&mut self, key: &Key, trial: Trial, now: Duration) {
+    fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         // One that fails beside the others is tried alone, where nobody else of its kind is.
-        let all =
-            group.map_or_else(|| trial.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
+        let all = group
+            .map_or_else(|| canary.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
         let slow = self.slow_functions(key, &all);
-        let tried = |name: &String| trial.iter().any(|(tried, _)| tried == name);
+        let tried = |name: &String| canary.iter().any(|(tried, _)| tried == name);
         let may_start = |name: &String| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
             true => !self.is_backing_off(name, now),
@@ -191,29 +191,29 @@ impl Core {
         if self.room(key, &functions, now) == 0 {
             return;
         }
-        for (function, hash) in &trial {
+        for (function, hash) in &canary {
             if self.rollouts.told.get(function) != Some(hash) {
                 self.rollouts.told.insert(function.clone(), hash.clone());
                 let from = self.catalog.version(function).map_or_else(String::new, |version| version.hash.clone());
                 self.tell(Event::RolloutStarted { function: function.clone(), from, to: hash.clone() });
             }
         }
-        self.start(key, &functions, Some(trial), now);
+        self.start(key, &functions, Some(canary), now);
     }
 
     /// The version a worker is to be started with: the new one where it is a canary for it.
-    pub(super) fn version_for(&self, function: &str, trial: Option<&Trial>) -> Option<&Version> {
-        let tries = trial.is_some_and(|trial| trial.iter().any(|(name, _)| name == function));
+    pub(super) fn version_for(&self, function: &str, canary: Option<&Canary>) -> Option<&CheckedVersion> {
+        let tries = canary.is_some_and(|canary| canary.iter().any(|(name, _)| name == function));
         if tries { self.catalog.next(function) } else { self.catalog.version(function) }
     }
 
     /// The canaries to be counted: each function they try, and the version that is served.
     pub fn canaries(&self) -> Vec<(WorkerId, Vec<(String, String)>)> {
-        let serving = self.workers.iter().filter(|(_, worker)| worker.life.is_serving());
+        let serving = self.workers.iter().filter(|(_, worker)| worker.state.is_serving());
         serving
             .filter_map(|(id, worker)| {
                 let served = |name: &str| self.catalog.version(name).map_or_else(String::new, |v| v.hash.clone());
-                let tried = worker.trial.as_ref()?.iter().map(|(name, _)| (name.clone(), served(name))).collect();
+                let tried = worker.canary.as_ref()?.iter().map(|(name, _)| (name.clone(), served(name))).collect();
                 Some((*id, tried))
             })
             .collect()
@@ -230,9 +230,9 @@ impl Core {
     }
 
     fn look_later(&mut self, now: Duration) {
-        let watched = self.workers.values().filter(|worker| worker.trial.is_some());
-        let served = watched.filter_map(|worker| match worker.life {
-            Life::Serving { since } => Some(now.saturating_sub(since)),
+        let watched = self.workers.values().filter(|worker| worker.canary.is_some());
+        let served = watched.filter_map(|worker| match worker.state {
+            WorkerState::Serving { since } => Some(now.saturating_sub(since)),
             _ => None,
         });
         let next = served.min().map(|served| now.saturating_add(clock::fraction(served, 0.25).clamp(LOOK[0], LOOK[1])));
@@ -241,39 +241,39 @@ impl Core {
     }
 
     /// Judges a canary by what it has done.
-    pub(super) fn counted(&mut self, counted: &Counted, now: Duration) {
+    pub(super) fn counted(&mut self, counted: &CanaryCounts, now: Duration) {
         let Some(worker) = self.workers.get(&counted.worker) else { return };
-        let (Some(trial), Life::Serving { since }) = (worker.trial.clone(), worker.life) else { return };
-        if trial.len() != counted.tallies.len() {
+        let (Some(canary), WorkerState::Serving { since }) = (worker.canary.clone(), worker.state) else { return };
+        if canary.len() != counted.tallies.len() {
             return;
         }
         // One that may run no more jobs will not show more.
-        let served = if worker.runs == Runs::None { Duration::MAX } else { self.heard.saturating_sub(since) };
-        let watches = trial.iter().map(|(function, _)| Watch {
+        let served = if worker.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
+        let watches = canary.iter().map(|(function, _)| CanaryPolicy {
             seconds: self.config.canary_seconds(function),
             jobs: self.config.canary_jobs(function),
         });
-        let tallies: Vec<(Watch, Tally)> = watches.zip(counted.tallies.iter().copied()).collect();
+        let tallies: Vec<(CanaryPolicy, JobCounts)> = watches.zip(counted.tallies.iter().copied()).collect();
         match judge(served, &tallies) {
-            Judgement::Watch => {}
-            Judgement::Promote => {
-                self.promote(counted.worker, &trial, &counted.tallies, now.saturating_sub(since), now)
+            CanaryDecision::Watch => {}
+            CanaryDecision::Promote => {
+                self.promote(counted.worker, &canary, &counted.tallies, now.saturating_sub(since), now)
             }
-            Judgement::Reject(index) => {
-                let tally = counted.tallies[index];
-                let reason = format!("{} of its first {} jobs failed", tally.failed, tally.jobs());
-                self.reject(&trial[index], &reason, now);
+            CanaryDecision::Reject(index) => {
+                let counts = counted.tallies[index];
+                let reason = format!("{} of its first {} jobs failed", counts.failed, counts.jobs());
+                self.reject(&canary[index], &reason, now);
             }
         }
     }
 
-    fn promote(&mut self, id: WorkerId, trial: &Trial, tallies: &[Tally], served: Duration, now: Duration) {
-        for ((function, hash), tally) in trial.iter().zip(tallies) {
+    fn promote(&mut self, id: WorkerId, canary: &Canary, tallies: &[JobCounts], served: Duration, now: Duration) {
+        for ((function, hash), counts) in canary.iter().zip(tallies) {
             let Some(version) = self.catalog.promote(function, now) else { continue };
             self.tell(Event::RolloutPromoted {
                 function: function.clone(),
                 version: hash.clone(),
-                jobs: tally.jobs(),
+                jobs: counts.jobs(),
                 seconds: seconds(served),
             });
             self.do_next(Action::MarkGood { function: function.clone(), version });
@@ -285,7 +285,7 @@ impl Core {
         // What fails beside the old version may not beside the new one.
         self.replan(now);
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.trial = None;
+            worker.canary = None;
         }
     }
 
@@ -310,8 +310,14 @@ impl Core {
     }
 
     /// A canary said that it cannot serve a function: true where that is one it tries, and its version given up.
-    pub(super) fn canary_cannot_serve(&mut self, worker: &Worker, function: &str, reason: &str, now: Duration) -> bool {
-        let tried = worker.trial.iter().flatten().find(|(name, _)| name == function).cloned();
+    pub(super) fn canary_cannot_serve(
+        &mut self,
+        worker: &WorkerRecord,
+        function: &str,
+        reason: &str,
+        now: Duration,
+    ) -> bool {
+        let tried = worker.canary.iter().flatten().find(|(name, _)| name == function).cloned();
         if let Some(tried) = &tried {
             self.reject(tried, reason, now);
         }
@@ -322,7 +328,7 @@ impl Core {
     /// `from_outside`: somebody else may have done that to it.
     pub(super) fn canary_died(
         &mut self,
-        worker: &Worker,
+        worker: &WorkerRecord,
         at: Option<&(String, String)>,
         from_outside: bool,
         how: &str,
@@ -340,7 +346,7 @@ impl Core {
     }
 
     /// A canary hangs while starting. True where it is dealt with here.
-    pub(super) fn canary_hangs(&mut self, worker: &Worker, how: &str, now: Duration) -> bool {
+    pub(super) fn canary_hangs(&mut self, worker: &WorkerRecord, how: &str, now: Duration) -> bool {
         let suspects = worker.suspects(worker.at_start());
         if !suspects.is_empty() {
             self.blame_trial(&worker.key, &suspects, how, now);
@@ -349,7 +355,7 @@ impl Core {
     }
 
     /// A canary's job is past its timeout: that speaks against a version it tries as a crash in the job would.
-    pub(super) fn canary_is_late(&mut self, seen: &Seen, job: &JobInHand, now: Duration) {
+    pub(super) fn canary_is_late(&mut self, seen: &ScoreboardReading, job: &JobInHand, now: Duration) {
         let Some(worker) = self.workers.get(&seen.worker) else { return };
         let (key, suspects) = (worker.key.clone(), worker.suspects(worker.functions.get(job.function)));
         if suspects.is_empty() {
@@ -366,7 +372,7 @@ impl Core {
     /// another one before.
     pub(super) fn acquits(
         &self,
-        canary: &Worker,
+        canary: &WorkerRecord,
         job: &JobInHand,
         server: Option<usize>,
         now: Duration,
@@ -380,14 +386,14 @@ impl Core {
     }
 
     /// One suspect is given up; of several each is tried alone.
-    fn blame_trial(&mut self, key: &Key, suspects: &Trial, how: &str, now: Duration) {
+    fn blame_trial(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
         match suspects.as_slice() {
             [only] => self.reject(only, how, now),
             _ => self.rollouts.solo.push(key.clone()),
         }
     }
 
-    fn is_forgiven(&mut self, suspects: &Trial) -> bool {
+    fn is_forgiven(&mut self, suspects: &Canary) -> bool {
         let counts = suspects.iter().map(|(function, _)| {
             let kills = self.rollouts.kills.entry(function.clone()).or_default();
             *kills += 1;
@@ -409,16 +415,16 @@ impl Core {
         for (function, version, since) in over {
             self.tell(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
-        let pending: Vec<Key> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
+        let pending: Vec<GroupKey> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
         self.rollouts.solo.retain(|key| pending.contains(key));
     }
 }
 
-impl Worker {
+impl WorkerRecord {
     /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none
     /// where it is no canary, or ended in code that is not new.
-    fn suspects(&self, at: Option<&(String, String)>) -> Trial {
-        let trial = self.trial.iter().flatten();
-        trial.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()
+    fn suspects(&self, at: Option<&(String, String)>) -> Canary {
+        let canary = self.canary.iter().flatten();
+        canary.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::job_servers::JobServerState;
 use super::rollouts::READ;
-use super::servers::Server;
-use super::{Action, Core, Phase, Worker, group_key};
+use super::{Action, Core, ManagerPhase, WorkerRecord, group_key};
 use crate::supervisor::event::{Event, seconds};
-use crate::supervisor::life::Life;
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::WorkerState;
 
 /// What name servers are given to answer before workers are started without them, and job servers to answer a loaded
 /// worker before the start is told without them.
@@ -20,8 +20,8 @@ impl Core {
     /// does not return from a constructor nor a name server that does not answer holds up the workers of others. What
     /// comes later follows then.
     fn is_complete(&self) -> bool {
-        let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| self.heard >= by);
-        read && self.resolved_by().is_none_or(|by| self.heard >= by)
+        let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| self.read >= by);
+        read && self.resolved_by().is_none_or(|by| self.read >= by)
     }
 
     /// When probes that are under way are waited for no longer. With `strict` one that fails ends the start, so that
@@ -39,8 +39,8 @@ impl Core {
     /// Plans for the first time, once everything is known, whichever answer was the last one; or with what is known by
     /// then, where a directory, a library or a name takes its time.
     pub(super) fn complete_start(&mut self, now: Duration) {
-        if self.phase == Phase::Starting && (self.is_complete() || self.heard >= self.start_deadline()) {
-            self.phase = Phase::Running;
+        if self.phase == ManagerPhase::Starting && (self.is_complete() || self.read >= self.start_deadline()) {
+            self.phase = ManagerPhase::Running;
             self.planned_at = now;
             self.replan(self.started);
         }
@@ -49,7 +49,7 @@ impl Core {
     /// When the start is told, whatever is missing.
     fn start_deadline(&self) -> Duration {
         match self.phase {
-            Phase::Starting => self.started.saturating_add(self.config.start_timeout),
+            ManagerPhase::Starting => self.started.saturating_add(self.config.start_timeout),
             _ => {
                 let functions: Vec<String> = self.planned_functions().into_iter().map(str::to_owned).collect();
                 self.planned_at.saturating_add(self.start_timeout(&functions)).max(self.start_extended_to)
@@ -61,7 +61,7 @@ impl Core {
     /// long as the function is: many that are slow, one after the other, are no fault.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.announced) else { return };
-        if let Life::Starting { deadline } = worker.life
+        if let WorkerState::Starting { deadline } = worker.state
             && worker.begun > 1
             && worker.born < self.start_deadline()
         {
@@ -72,14 +72,14 @@ impl Core {
     /// Whether it is told now whatever is missing. What has only just started, in place of one that hung, is given a
     /// moment.
     fn is_late(&self) -> bool {
-        let now = self.heard;
+        let now = self.read;
         let deadline = self.start_deadline();
         let just_started = self.starting().any(|worker| now < worker.born.saturating_add(MOMENT));
         now >= deadline.saturating_add(MOMENT) || (now >= deadline && !just_started)
     }
 
-    fn starting(&self) -> impl Iterator<Item = &Worker> {
-        self.workers.values().filter(|worker| matches!(worker.life, Life::Starting { .. }))
+    fn starting(&self) -> impl Iterator<Item = &WorkerRecord> {
+        self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Starting { .. }))
     }
 
     fn planned_functions(&self) -> BTreeSet<&str> {
@@ -104,11 +104,11 @@ impl Core {
         if !late && !is_known {
             return;
         }
-        let loaded: Vec<Life> =
-            self.workers.values().map(|worker| worker.life).filter(|life| life.is_loaded()).collect();
+        let loaded: Vec<WorkerState> =
+            self.workers.values().map(|worker| worker.state).filter(|state| state.is_loaded()).collect();
         // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
         // be said.
-        let may_come = self.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
+        let may_come = self.rejection(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
         if loaded.is_empty() && !(late && may_come) {
             if may_come {
                 return;
@@ -116,11 +116,10 @@ impl Core {
             let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
             return self.fail(reason);
         }
-        let connecting =
-            |life: &Life| matches!(life, Life::Loaded { since } if self.heard < since.saturating_add(MOMENT));
-        let answers = !self.servers.iter().all(Server::is_down);
-        let on_their_way =
-            loaded.iter().any(|life| matches!(life, Life::Going)) || (answers && loaded.iter().any(connecting));
+        let connecting = |state: &WorkerState| matches!(state, WorkerState::Loaded { since } if self.read < since.saturating_add(MOMENT));
+        let answers = !self.servers.iter().all(JobServerState::is_down);
+        let on_their_way = loaded.iter().any(|state| matches!(state, WorkerState::Activating))
+            || (answers && loaded.iter().any(connecting));
         if on_their_way && !late {
             return;
         }
@@ -147,7 +146,7 @@ impl Core {
     /// A sentence for every function that no worker has loaded, and for what is not known yet.
     fn unserved(&self, now: Duration) -> Vec<String> {
         let is_loaded = |name: &str| {
-            let mut loaded = self.workers.values().filter(|worker| worker.life.is_loaded());
+            let mut loaded = self.workers.values().filter(|worker| worker.state.is_loaded());
             loaded.any(|worker| worker.functions.iter().any(|(own, _)| own == name))
         };
         let planned = self.planned_functions().into_iter().filter(|name| !is_loaded(name));
@@ -164,8 +163,8 @@ impl Core {
     fn nothing_to_serve(&mut self, refused: &[String]) {
         let dirs: Vec<String> = self.config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
         let dirs = dirs.join(", ");
-        let left_out = self.plan.left_out.iter().map(|(name, reason)| format!("{name}: {reason}"));
-        let reasons: Vec<String> = refused.iter().cloned().chain(left_out).collect();
+        let excluded = self.plan.excluded.iter().map(|(name, reason)| format!("{name}: {reason}"));
+        let reasons: Vec<String> = refused.iter().cloned().chain(excluded).collect();
         if self.catalog.has_retries() {
             self.announced = true;
             let note = format!("nothing can be served yet, and it is tried again and again: {}", reasons.join("; "));
@@ -187,7 +186,7 @@ impl Core {
 
     fn fail(&mut self, reason: String) {
         self.announced = true;
-        self.phase = Phase::Finished;
+        self.phase = ManagerPhase::Finished;
         self.do_next(Action::Fail(1, reason));
     }
 
@@ -196,8 +195,9 @@ impl Core {
         self.plan.groups.iter().all(|group| {
             let key = group_key(group);
             let of_group = self.workers.values().filter(|worker| worker.key == key);
-            let loaded = of_group.clone().filter(|worker| worker.life.is_loaded()).count();
-            let starting = of_group.clone().filter(|worker| matches!(worker.life, Life::Starting { .. })).count();
+            let loaded = of_group.clone().filter(|worker| worker.state.is_loaded()).count();
+            let starting =
+                of_group.clone().filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
             let wanted: Vec<String> =
                 group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
             let failing = self.groups_failing.contains_key(&key)
@@ -207,7 +207,7 @@ impl Core {
             // One that is being tried alone has one worker for now.
             let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
             // What is only slow is waited for, although others stand in meanwhile.
-            let slow = of_group.clone().any(|worker| worker.trial.is_none() && self.is_slow(worker));
+            let slow = of_group.clone().any(|worker| worker.canary.is_none() && self.is_slow(worker));
             (loaded >= count && !slow) || (starting == 0 && waits)
         })
     }
@@ -215,9 +215,9 @@ impl Core {
     /// When the start goes on although a job server's name or itself has not answered, or a worker has not loaded.
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
         let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
-        let awaited = awaited.filter(|_| self.phase == Phase::Starting);
-        let waiting = self.workers.values().filter_map(|worker| match worker.life {
-            Life::Loaded { since } => Some(since.saturating_add(MOMENT)),
+        let awaited = awaited.filter(|_| self.phase == ManagerPhase::Starting);
+        let waiting = self.workers.values().filter_map(|worker| match worker.state {
+            WorkerState::Loaded { since } => Some(since.saturating_add(MOMENT)),
             _ => None,
         });
         let deadline = self.start_deadline();

@@ -1,7 +1,7 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
+mod deadlines;
 mod failures;
-mod heard;
 mod independence;
 mod isolation;
 mod jobs;
@@ -13,19 +13,19 @@ mod start_timeout;
 mod starts;
 
 use super::*;
-use crate::config::{Overrides, Source, load};
+use crate::config::{ConfigFile, Overrides, load};
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::Candidate;
-use crate::supervisor::judge::{JobInHand, Verdict};
-use crate::supervisor::rollout::Tally;
-use crate::system::reap::End;
-use crate::worker::orders::Word;
+use crate::supervisor::canary::JobCounts;
+use crate::supervisor::exit_cause::{ExitCause, JobInHand};
+use crate::system::reap::ExitStatus;
+use crate::worker::messages::WorkerMessage;
 
 /// A core whose workers do as they are told, unless a test says otherwise.
 struct Stage {
     core: Core,
     now: Duration,
-    started: Vec<Start>,
+    started: Vec<WorkerStart>,
     log: Vec<String>,
     /// Workers that were told to connect.
     connecting: Vec<u64>,
@@ -35,8 +35,8 @@ struct Stage {
     denied: Vec<String>,
 }
 
-fn identity(ino: u64) -> Identity {
-    Identity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
+fn identity(ino: u64) -> FileIdentity {
+    FileIdentity { dev: 1, ino, size: 2, mtime: (0, 0), ctime: (0, 0) }
 }
 
 fn candidate(name: &str, ino: u64) -> Candidate {
@@ -46,26 +46,26 @@ fn candidate(name: &str, ino: u64) -> Candidate {
 
 fn scan(files: &[(&str, u64)]) -> Input {
     let candidates = files.iter().map(|(name, ino)| (FunctionName::new(name).unwrap(), candidate(name, *ino)));
-    Input::Scanned(Scan { candidates: candidates.collect(), ..Scan::default() })
+    Input::Scanned(ScanResult { candidates: candidates.collect(), ..ScanResult::default() })
 }
 
-fn version(name: &str, ino: u64) -> Version {
-    Version { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
+fn version(name: &str, ino: u64) -> CheckedVersion {
+    CheckedVersion { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
 }
 
 fn found(name: &str, ino: u64) -> Input {
     Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version(name, ino)) }
 }
 
-fn obituary(end: End, verdict: Verdict, done: u64) -> Obituary {
-    Obituary { end, server: Some(0), verdict, cut_another: false, jobs: done, peak_kib: 2048, done }
+fn exit_report(end: ExitStatus, exit_cause: ExitCause, done: u64) -> ExitReport {
+    ExitReport { end, server: Some(0), exit_cause, cut_another: false, jobs: done, peak_kib: 2048, done }
 }
 
-const KILLED: End = End::Signal(9);
+const KILLED: ExitStatus = ExitStatus::Signal(9);
 
 impl Stage {
     fn new(ini: &str) -> Self {
-        let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+        let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
         let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
         let now = Duration::from_secs(1000);
         let (core, first) = Core::new(config, Memory::default(), 7, now);
@@ -124,39 +124,42 @@ impl Stage {
 
     fn later(&mut self, time: Duration) -> &mut Self {
         self.now += time;
-        self.input(Input::Timer { heard: self.now })
+        self.input(Input::Timer { read: self.now })
     }
 
-    fn says(&mut self, id: u64, word: Word) -> &mut Self {
-        self.input(Input::Said { worker: WorkerId(id), word })
+    fn says(&mut self, id: u64, message: WorkerMessage) -> &mut Self {
+        self.input(Input::Said { worker: WorkerId(id), message })
     }
 
     /// A worker loads, finds its job server and serves.
     fn serves(&mut self, id: u64) -> &mut Self {
         self.input(Input::Spawned { worker: WorkerId(id), pid: 100 + id as i32 });
-        self.says(id, Word::Loaded).says(id, Word::ServerUp { server: 0 }).says(id, Word::Ready).says(id, Word::Serving)
+        self.says(id, WorkerMessage::Loaded)
+            .says(id, WorkerMessage::ServerUp { server: 0 })
+            .says(id, WorkerMessage::Ready)
+            .says(id, WorkerMessage::Serving)
     }
 
-    fn ends(&mut self, id: u64, obituary: Obituary) -> &mut Self {
-        self.input(Input::Ended { worker: WorkerId(id), obituary })
+    fn ends(&mut self, id: u64, exit_report: ExitReport) -> &mut Self {
+        self.input(Input::Ended { worker: WorkerId(id), exit_report })
     }
 
     /// A canary of one new version has run so many jobs, of which some failed.
     fn counts(&mut self, id: u64, jobs: u64, failed: u64) -> &mut Self {
-        let tally = Tally { done: jobs - failed, failed, old_done: 100, old_failed: 0 };
-        let tallies = vec![tally; self.core.workers[&WorkerId(id)].trial.as_ref().map_or(0, Vec::len)];
-        self.input(Input::Counted(Counted { worker: WorkerId(id), tallies }))
+        let counts = JobCounts { done: jobs - failed, failed, old_done: 100, old_failed: 0 };
+        let tallies = vec![counts; self.core.workers[&WorkerId(id)].canary.as_ref().map_or(0, Vec::len)];
+        self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), tallies }))
     }
 
     fn leaves(&mut self, id: u64) -> &mut Self {
-        self.ends(id, obituary(End::Exit(0), Verdict::Left, 0))
+        self.ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0))
     }
 
     fn dies_in_job(&mut self, id: u64, done: u64) -> &mut Self {
         self.ends_in_job(id, KILLED, done)
     }
 
-    fn ends_in_job(&mut self, id: u64, end: End, done: u64) -> &mut Self {
+    fn ends_in_job(&mut self, id: u64, end: ExitStatus, done: u64) -> &mut Self {
         let functions = self.core.workers.get(&WorkerId(id)).map(|worker| worker.names()).unwrap_or_default();
         let lost = JobInHand {
             function: functions.iter().position(|name| name == "a").unwrap_or_default(),
@@ -167,7 +170,7 @@ impl Stage {
             ran: Duration::from_secs(1),
             half_sent: false,
         };
-        self.ends(id, obituary(end, Verdict::InJob(lost), done))
+        self.ends(id, exit_report(end, ExitCause::InJob(lost), done))
     }
 
     /// What was done since the last call.
@@ -189,7 +192,7 @@ impl Stage {
     }
 }
 
-fn names(start: &Start) -> String {
+fn names(start: &WorkerStart) -> String {
     let mut names: Vec<&str> = start.functions.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names.join("+")
@@ -226,8 +229,8 @@ fn a_start_from_scan_to_announcement() {
 #[test]
 fn a_start_without_a_job_server_is_announced_with_a_note() {
     let mut stage = Stage::new("[GearmanManager]\nhost = 127.0.0.1:4731\n");
-    stage.input(scan(&[("a", 1)])).input(found("a", 1)).says(1, Word::Loaded);
-    stage.says(1, Word::ServerDown { server: 0, reason: "connection refused".into() });
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).says(1, WorkerMessage::Loaded);
+    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "connection refused".into() });
     let note = stage.did().pop().unwrap();
     assert!(note.contains("job server 127.0.0.1:4731 does not answer yet"), "{note}");
     stage.later(Duration::from_secs(3600));
@@ -266,7 +269,7 @@ fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
     let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 30\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
     let deadline = stage.now + Duration::from_secs(30);
-    stage.input(Input::Spawned { worker: WorkerId(1), pid: 11 }).says(1, Word::Loaded);
+    stage.input(Input::Spawned { worker: WorkerId(1), pid: 11 }).says(1, WorkerMessage::Loaded);
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(1)));
     stage.later(Duration::from_secs(6));
     assert_eq!(stage.core.next_due(stage.now), Some(deadline));
@@ -416,25 +419,25 @@ fn random_walks_keep_the_invariants() {
                     stage.dies_in_job(id, random.u64(..5));
                 }
                 7 => {
-                    stage.ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+                    stage.ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
                 }
                 8 => {
                     versions += 1;
                     stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
                 }
                 9 if random.bool() => {
-                    let word = Word::Making { function: random.usize(..3) };
-                    let end = if random.bool() { End::Exit(1) } else { KILLED };
-                    stage.says(id, word).ends(id, obituary(end, Verdict::OutsideJob, 0));
+                    let message = WorkerMessage::Making { function: random.usize(..3) };
+                    let end = if random.bool() { ExitStatus::Exit(1) } else { KILLED };
+                    stage.says(id, message).ends(id, exit_report(end, ExitCause::OutsideJob, 0));
                 }
                 9 => {
-                    stage.says(id, Word::CannotServe { function: random.usize(..3), reason: "no".into() });
+                    stage.says(id, WorkerMessage::CannotServe { function: random.usize(..3), reason: "no".into() });
                 }
                 _ => {
                     stage.later(Duration::from_millis(random.u64(..5000)));
                 }
             }
-            let live = stage.core.workers.values().filter(|worker| worker.life.is_live()).count();
+            let live = stage.core.workers.values().filter(|worker| worker.state.is_live()).count();
             assert!(live <= 6 + 3 + 2, "seed {seed}: {live} workers, planned 6, a surge of one a group, canaries");
         }
         for _ in 0..200 {
@@ -445,12 +448,12 @@ fn random_walks_keep_the_invariants() {
             for id in stage.ids() {
                 stage.serves(id);
             }
-            let leaving = stage.core.workers.iter().filter(|(_, worker)| !worker.life.is_live()).map(|(id, _)| id.0);
-            for id in leaving.collect::<Vec<_>>() {
+            let draining = stage.core.workers.iter().filter(|(_, worker)| !worker.state.is_live()).map(|(id, _)| id.0);
+            for id in draining.collect::<Vec<_>>() {
                 stage.leaves(id);
             }
         }
-        let serving = stage.core.workers.values().filter(|worker| worker.life.is_serving()).count();
+        let serving = stage.core.workers.values().filter(|worker| worker.state.is_serving()).count();
         assert_eq!(serving as u32, stage.core.plan.workers(), "seed {seed}: as planned in the end");
         let served = ["a", "b"]
             .map(|name| (stage.core.serving(name), name))

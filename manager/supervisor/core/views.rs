@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Core, Phase, Stage};
-use crate::supervisor::life::Life;
+use super::{Core, ManagerPhase, StartStage};
 use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::WorkerState;
 
 /// A function for status.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct FunctionView {
 #[derive(Debug)]
 pub struct VersionState {
     /// serving, pinned, trying, bad or stored.
-    pub word: &'static str,
+    pub message: &'static str,
     /// Why it is bad.
     pub note: Option<String>,
 }
@@ -58,7 +58,7 @@ impl Core {
 
     /// Whether it takes leave.
     pub fn is_draining(&self) -> bool {
-        matches!(self.phase, Phase::Draining { .. } | Phase::Finished)
+        matches!(self.phase, ManagerPhase::Draining { .. } | ManagerPhase::Finished)
     }
 
     /// Whether the start is not complete.
@@ -73,7 +73,7 @@ impl Core {
         names.into_iter().map(move |name| {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| *function == name);
-            let left_out = self.plan.left_out.iter().find(|(function, _)| *function == name);
+            let excluded = self.plan.excluded.iter().find(|(function, _)| *function == name);
             let failing = self.is_given_up(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map_or_else(String::new, |version| version.hash.clone()),
@@ -88,7 +88,7 @@ impl Core {
                     .or(self.failures.get(&name).filter(|_| failing).cloned())
                     .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                     .or(self.isolation_note(&name))
-                    .or(left_out.map(|(_, reason)| format!("left out: {reason}")))
+                    .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
                     .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now))),
                 name,
             }
@@ -97,37 +97,37 @@ impl Core {
 
     /// Why no worker serves a function that is planned: what is wrong, or how far the one that will has come.
     pub(super) fn why_unserved(&self, function: &str, now: Duration) -> String {
-        let its = |worker: &&super::Worker| worker.functions.iter().any(|(name, _)| name == function);
-        let live = self.workers.values().filter(its).filter(|worker| worker.life.is_live());
-        let nearest = live.max_by_key(|worker| worker.life.is_loaded());
+        let its = |worker: &&super::WorkerRecord| worker.functions.iter().any(|(name, _)| name == function);
+        let live = self.workers.values().filter(its).filter(|worker| worker.state.is_live());
+        let nearest = live.max_by_key(|worker| worker.state.is_loaded());
         let failure = self.failures.get(function).cloned();
         match nearest {
-            Some(worker) if worker.life.is_loaded() => match worker.life {
-                Life::Loaded { .. } => "its worker is loaded, and no job server has answered it yet".into(),
+            Some(worker) if worker.state.is_loaded() => match worker.state {
+                WorkerState::Loaded { .. } => "its worker is loaded, and no job server has answered it yet".into(),
                 _ => "its worker is about to take jobs".into(),
             },
             Some(worker) => failure.map_or_else(
                 || worker.how_far(function),
                 |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
             ),
-            None if self.refusal(now).is_some() => self.refusal(now).unwrap_or_default().to_owned(),
+            None if self.rejection(now).is_some() => self.rejection(now).unwrap_or_default().to_owned(),
             None => failure.or_else(|| self.last_failure.clone()).unwrap_or_else(|| "it waits for a worker".into()),
         }
     }
 
     /// What a stored version is to its function.
     pub fn version_state(&self, function: &str, hash: &str) -> VersionState {
-        let is = |version: Option<&crate::supervisor::catalog::Version>| version.is_some_and(|v| v.hash == hash);
+        let is = |version: Option<&crate::supervisor::catalog::CheckedVersion>| version.is_some_and(|v| v.hash == hash);
         if is(self.catalog.version(function)) {
             let pinned = self.catalog.is_pinned(function);
-            return VersionState { word: if pinned { "pinned" } else { "serving" }, note: None };
+            return VersionState { message: if pinned { "pinned" } else { "serving" }, note: None };
         }
         if is(self.catalog.next(function)) {
-            return VersionState { word: "trying", note: None };
+            return VersionState { message: "trying", note: None };
         }
         match self.catalog.bad(function, hash) {
-            Some(reason) => VersionState { word: "bad", note: Some(reason.to_owned()) },
-            None => VersionState { word: "stored", note: None },
+            Some(reason) => VersionState { message: "bad", note: Some(reason.to_owned()) },
+            None => VersionState { message: "stored", note: None },
         }
     }
 
@@ -138,13 +138,13 @@ impl Core {
 
     /// Workers that take jobs for the function.
     pub fn serving(&self, function: &str) -> usize {
-        let serves = |worker: &&super::Worker| worker.functions.iter().any(|(name, _)| name == function);
-        self.workers.values().filter(|worker| worker.life.is_serving()).filter(serves).count()
+        let serves = |worker: &&super::WorkerRecord| worker.functions.iter().any(|(name, _)| name == function);
+        self.workers.values().filter(|worker| worker.state.is_serving()).filter(serves).count()
     }
 
     /// Functions served, workers that serve, and workers.
     pub fn counts(&self) -> (usize, usize, usize) {
-        let serving = self.workers.values().filter(|worker| worker.life.is_serving());
+        let serving = self.workers.values().filter(|worker| worker.state.is_serving());
         let functions: BTreeSet<&str> =
             serving.clone().flat_map(|worker| worker.functions.iter().map(|(name, _)| name.as_str())).collect();
         (functions.len(), serving.count(), self.workers.len())
@@ -155,7 +155,7 @@ impl Core {
         self.workers.iter().map(|(id, worker)| WorkerView {
             id: *id,
             pid: worker.pid.unwrap_or_default(),
-            state: worker.life.word(),
+            state: worker.state.message(),
             functions: worker.names(),
             generation: worker.generation,
             born: worker.born,
@@ -168,13 +168,13 @@ impl Core {
     }
 }
 
-impl super::Worker {
+impl super::WorkerRecord {
     /// How far its start has come, seen from one of its functions.
     fn how_far(&self, function: &str) -> String {
         let (does, index) = match self.stage {
-            Stage::Begins | Stage::Over => return "its worker is starting".into(),
-            Stage::Loading(index) => ("loading", index),
-            Stage::Making(index) => ("in the new() of", index),
+            StartStage::Begins | StartStage::Over => return "its worker is starting".into(),
+            StartStage::Loading(index) => ("loading", index),
+            StartStage::Making(index) => ("in the new() of", index),
         };
         match self.functions.get(index) {
             Some((at, _)) if at == function && does == "loading" => "its library is being loaded".into(),

@@ -8,102 +8,107 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::Effects;
-use super::hearing::Voice;
-use super::lookups::LookUp;
+use super::child_reader::OutputLogger;
+use super::lookups::Lookup;
 use super::probes::Probe;
-use crate::supervisor::output::Output;
+use crate::supervisor::child_output::ChildOutput;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel};
-use crate::system::child_table::Patience;
+use crate::system::child_poller::{ChildFd, ChildId, output_pipe};
+use crate::system::child_table::OrphanGrace;
 use crate::system::clock;
-use crate::system::ears::{ChildId, Ear, output_pipe};
-use crate::system::page::PageView;
 use crate::system::reap::{self, Reaped};
+use crate::system::scoreboard::ScoreboardView;
 use crate::system::spawn;
-use crate::worker::quota::Quota;
+use crate::worker::log_rate_limit::LogRateLimit;
 
 /// One child process.
-pub struct Child {
+pub struct ManagedChild {
     pub pid: Pid,
     pub channel: Channel,
-    pub out: Option<Output>,
-    pub err: Option<Output>,
-    pub kind: Kind,
+    pub out: Option<ChildOutput>,
+    pub err: Option<ChildOutput>,
+    pub kind: ChildKind,
 }
 
 /// What it is for.
-pub enum Kind {
-    Worker(Worker),
+pub enum ChildKind {
+    Worker(WorkerHandle),
     Probe(Box<Probe>),
-    LookUp(LookUp),
+    LookUp(Lookup),
 }
 
 /// What the manager holds of a worker.
-pub struct Worker {
+pub struct WorkerHandle {
     pub id: WorkerId,
-    pub page: PageView,
+    pub scoreboard: ScoreboardView,
     /// Names of its functions, in the order of its page.
     pub functions: Vec<String>,
     /// Name and hash of what it was started with.
     pub versions: Vec<(String, String)>,
     /// Copies of its job-server sockets, by the connection's number.
-    pub copies: Copies,
+    pub copies: SocketCopies,
     /// How much is still said of processes that its plugins fork and that come back.
-    pub forks: Quota,
+    pub forks: LogRateLimit,
 }
 
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
-pub type Copies = BTreeMap<u32, (usize, OwnedFd)>;
+pub type SocketCopies = BTreeMap<u32, (usize, OwnedFd)>;
 
-impl Kind {
+impl ChildKind {
     /// How long it may go on without the manager.
-    fn patience(&self) -> Patience {
+    fn patience(&self) -> OrphanGrace {
         match self {
-            Self::Worker(_) => Patience::Grace,
-            Self::Probe(_) | Self::LookUp(_) => Patience::None,
+            Self::Worker(_) => OrphanGrace::Grace,
+            Self::Probe(_) | Self::LookUp(_) => OrphanGrace::None,
         }
     }
 }
 
-impl Child {
+impl ManagedChild {
     /// When it is to be ended; workers are the core's business.
     pub fn deadline(&self) -> Option<Duration> {
         match &self.kind {
-            Kind::Worker(_) => None,
-            Kind::Probe(probe) => probe.deadline(),
-            Kind::LookUp(look_up) => look_up.deadline(),
+            ChildKind::Worker(_) => None,
+            ChildKind::Probe(probe) => probe.deadline(),
+            ChildKind::LookUp(look_up) => look_up.deadline(),
         }
     }
 }
 
-impl Child {
+impl ManagedChild {
     /// What one of its ears is; `None` where that is over.
-    pub fn fd(&self, ear: Ear) -> Option<BorrowedFd<'_>> {
-        match ear {
-            Ear::Channel => Some(self.channel.as_fd()),
-            Ear::Out => self.out.as_ref().map(|output| output.fd().as_fd()),
-            Ear::Err => self.err.as_ref().map(|output| output.fd().as_fd()),
+    pub fn fd(&self, child_fd: ChildFd) -> Option<BorrowedFd<'_>> {
+        match child_fd {
+            ChildFd::Channel => Some(self.channel.as_fd()),
+            ChildFd::Out => self.out.as_ref().map(|output| output.fd().as_fd()),
+            ChildFd::Err => self.err.as_ref().map(|output| output.fd().as_fd()),
         }
     }
 }
 
 impl Effects {
     /// Starts a child and listens to it.
-    pub(super) fn spawn(&mut self, role: &str, extra: Vec<OwnedFd>, kind: Kind) -> std::io::Result<ChildId> {
+    pub(super) fn spawn(&mut self, role: &str, extra: Vec<OwnedFd>, kind: ChildKind) -> std::io::Result<ChildId> {
         let (ours, theirs) = channel::pair()?;
         let (out, child_out) = output_pipe()?;
         let (err, child_err) = output_pipe()?;
         self.next_child += 1;
         let id = ChildId(self.next_child);
-        self.ears.listen(&ours, id, Ear::Channel)?;
-        self.ears.listen(&out, id, Ear::Out)?;
-        self.ears.listen(&err, id, Ear::Err)?;
-        let child =
-            spawn::Child { role, channel: theirs.into_fd(), extra, output: (child_out, child_err), outlives_us: false };
+        self.poller.listen(&ours, id, ChildFd::Channel)?;
+        self.poller.listen(&out, id, ChildFd::Out)?;
+        self.poller.listen(&err, id, ChildFd::Err)?;
+        let child = spawn::ChildCommand {
+            role,
+            channel: theirs.into_fd(),
+            extra,
+            output: (child_out, child_err),
+            outlives_us: false,
+        };
         let pid = self.program.spawn(child)?;
         self.guardian.guard(pid, kind.patience());
-        let (out, err) = (Some(Output::new(out)), Some(Output::new(err)));
-        self.children.insert(id, Child { pid, channel: ours, out, err, kind });
+        let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
+        self.children.insert(id, ManagedChild { pid, channel: ours, out, err, kind });
         self.pids.insert(pid.as_raw(), id);
         Ok(id)
     }
@@ -117,9 +122,9 @@ impl Effects {
 
     pub(super) fn times_out(&mut self, id: ChildId) {
         match self.children.get_mut(&id).map(|child| &mut child.kind) {
-            Some(Kind::Probe(probe)) => probe.times_out(),
-            Some(Kind::LookUp(look_up)) => look_up.times_out(),
-            Some(Kind::Worker(_)) | None => return,
+            Some(ChildKind::Probe(probe)) => probe.times_out(),
+            Some(ChildKind::LookUp(look_up)) => look_up.times_out(),
+            Some(ChildKind::Worker(_)) | None => return,
         }
         self.kill(id);
     }
@@ -185,17 +190,17 @@ impl Effects {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
         self.hear_last_messages(id);
         let Some(mut child) = self.children.remove(&id) else { return };
-        self.ears.forget(&child.channel);
-        for (ear, output) in [(Ear::Out, child.out.take()), (Ear::Err, child.err.take())] {
+        self.poller.forget(&child.channel);
+        for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {
-                self.ears.forget(output.fd());
-                self.hear_last_words(Voice::of(&child, ear), output);
+                self.poller.forget(output.fd());
+                self.hear_last_words(OutputLogger::of(&child, child_fd), output);
             }
         }
         match child.kind {
-            Kind::Worker(worker) => self.worker_ended(worker, reaped),
-            Kind::Probe(probe) => self.probe_ended(*probe, reaped),
-            Kind::LookUp(look_up) => self.look_up_ended(look_up),
+            ChildKind::Worker(worker) => self.worker_ended(worker, reaped),
+            ChildKind::Probe(probe) => self.probe_ended(*probe, reaped),
+            ChildKind::LookUp(look_up) => self.look_up_ended(look_up),
         }
     }
 }

@@ -5,31 +5,31 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::children::Kind;
-use super::{Effects, Found};
-use crate::config::HostPort;
+use super::children::ChildKind;
+use super::{BackgroundResult, Effects};
+use crate::config::JobServerAddress;
 use crate::gearman::admin;
 use crate::supervisor::core::Input;
-use crate::supervisor::resolve::{Answer, ROLE};
+use crate::supervisor::resolve::{ROLE, ResolveResult};
 use crate::system::clock;
 use crate::system::errors::reason;
-use crate::worker::orders;
+use crate::worker::messages;
 
 /// What a job server is given to tell its version, an address.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A look-up that is under way.
-pub struct LookUp {
+pub struct Lookup {
     server: usize,
     /// `None`: it has said nothing.
-    answer: Option<Answer>,
+    answer: Option<ResolveResult>,
     host: String,
     /// When it is killed; `None` once it was.
     deadline: Option<Duration>,
     patience: Duration,
 }
 
-impl LookUp {
+impl Lookup {
     /// When it is to be killed.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
@@ -37,7 +37,7 @@ impl LookUp {
 
     /// Keeps the answer.
     pub fn said(&mut self, message: &[u8]) {
-        if let Ok(answer) = orders::decode(message) {
+        if let Ok(answer) = messages::decode(message) {
             self.answer = Some(answer);
         }
     }
@@ -51,13 +51,13 @@ impl LookUp {
 }
 
 impl Effects {
-    pub(super) fn look_up(&mut self, server: usize, host: &HostPort) {
+    pub(super) fn look_up(&mut self, server: usize, host: &JobServerAddress) {
         let patience = self.config.connect_timeout.saturating_mul(2);
         let deadline = Some(clock::now().saturating_add(patience));
-        let look_up = LookUp { server, answer: None, host: host.host.clone(), deadline, patience };
-        let started = self.spawn(ROLE, Vec::new(), Kind::LookUp(look_up)).and_then(|id| {
-            let order = orders::encode(&(&host.host, host.port));
-            self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&order, Duration::ZERO))
+        let look_up = Lookup { server, answer: None, host: host.host.clone(), deadline, patience };
+        let started = self.spawn(ROLE, Vec::new(), ChildKind::LookUp(look_up)).and_then(|id| {
+            let command = messages::encode(&(&host.host, host.port));
+            self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&command, Duration::ZERO))
         });
         if let Err(error) = started {
             let result = Err(format!("no process could be started to look its name up: {}", reason(&error)));
@@ -78,12 +78,12 @@ impl Effects {
                 }
             }
             // The receiver is gone only when the manager ends.
-            let _ = results.send(Found::Version { server, version });
+            let _ = results.send(BackgroundResult::Version { server, version });
         });
     }
 
-    pub(super) fn look_up_ended(&mut self, look_up: LookUp) {
-        let LookUp { server, answer, host, .. } = look_up;
+    pub(super) fn look_up_ended(&mut self, look_up: Lookup) {
+        let Lookup { server, answer, host, .. } = look_up;
         let silent = || Err(format!("the name {host} could not be looked up: the look-up ended without an answer"));
         self.inputs.push_back(Input::Resolved { server, result: answer.unwrap_or_else(silent) });
     }

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Effects;
-use super::children::Kind;
-use crate::plugins::inquiry::{Inquiry, nonce};
+use super::children::ChildKind;
 use crate::plugins::name::FunctionName;
-use crate::plugins::permissions::Trust;
+use crate::plugins::permissions::FilePolicy;
 use crate::plugins::probe::ROLE;
-use crate::plugins::refusal::{Lasts, Refusal};
-use crate::plugins::report::{Found, ProbeOrder, encode};
+use crate::plugins::probe_session::{ProbeSession, nonce};
+use crate::plugins::rejection::{Lasts, Rejection};
+use crate::plugins::report::{LoadableLibrary, ProbeRequest, encode};
 use crate::plugins::scan::Candidate;
-use crate::plugins::siblings::Beside;
-use crate::supervisor::catalog::{Failure, Version};
+use crate::plugins::siblings::SiblingPlace;
+use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::core::Input;
+use crate::system::child_poller::ChildId;
 use crate::system::clock;
-use crate::system::ears::ChildId;
 use crate::system::errors::reason;
 use crate::system::reap::Reaped;
 
@@ -60,7 +60,7 @@ impl Probes {
 /// A probe that is under way.
 pub struct Probe {
     candidate: Candidate,
-    inquiry: Inquiry,
+    probe_session: ProbeSession,
     deadline: Duration,
     /// When it will have taken long; `None` once it has.
     slow_at: Option<Duration>,
@@ -78,17 +78,17 @@ impl Probe {
 
     /// When it is killed; `None` once it was.
     pub fn deadline(&self) -> Option<Duration> {
-        (!self.inquiry.is_over()).then_some(self.deadline)
+        (!self.probe_session.is_over()).then_some(self.deadline)
     }
 
     /// Its time is up.
     pub fn times_out(&mut self) {
-        self.inquiry.times_out();
+        self.probe_session.times_out();
     }
 
     /// Keeps what it said; true once it has said enough and is to be ended.
     pub fn said(&mut self, message: &[u8]) -> bool {
-        self.inquiry.said(message)
+        self.probe_session.said(message)
     }
 }
 
@@ -112,11 +112,11 @@ impl Effects {
         self.probes.again.retain(|waiting| waiting.function != *function);
         let mut under_way = Vec::new();
         for (id, child) in &mut self.children {
-            if let Kind::Probe(probe) = &mut child.kind
+            if let ChildKind::Probe(probe) = &mut child.kind
                 && probe.candidate.function == *function
                 && !std::mem::replace(&mut probe.superseded, true)
             {
-                probe.inquiry.stop();
+                probe.probe_session.stop();
                 under_way.push(*id);
             }
         }
@@ -127,8 +127,8 @@ impl Effects {
     pub(super) fn next_probes(&mut self) {
         let now = clock::now();
         let under_way = self.children.values_mut().filter_map(|child| match &mut child.kind {
-            Kind::Probe(probe) => Some(probe),
-            Kind::Worker(_) | Kind::LookUp(_) => None,
+            ChildKind::Probe(probe) => Some(probe),
+            ChildKind::Worker(_) | ChildKind::LookUp(_) => None,
         });
         under_way.for_each(|probe| probe.slow_at = probe.slow_at.filter(|at| now < *at));
         for (again, at_once) in [(false, AT_ONCE), (true, AGAIN_AT_ONCE)] {
@@ -147,8 +147,8 @@ impl Effects {
 
     fn under_way(&self) -> impl Iterator<Item = &Probe> {
         self.children.values().filter_map(|child| match &child.kind {
-            Kind::Probe(probe) => Some(&**probe),
-            Kind::Worker(_) | Kind::LookUp(_) => None,
+            ChildKind::Probe(probe) => Some(&**probe),
+            ChildKind::Worker(_) | ChildKind::LookUp(_) => None,
         })
     }
 
@@ -162,39 +162,39 @@ impl Effects {
         self.probes.count += 1;
         let unique = format!("{}-{}", std::process::id(), self.probes.count);
         let strict = self.config.strict_permissions || nix::unistd::geteuid().is_root();
-        let order = ProbeOrder {
+        let request = ProbeRequest {
             nonce: nonce(),
             candidate: candidate.path.clone(),
             function: candidate.function.clone(),
             prefix: self.config.prefix.clone(),
             copy_to: self.store.incoming(&unique),
             max_size: self.config.max_plugin_size,
-            trust: strict.then(|| Trust { run_uid: nix::unistd::geteuid().as_raw() }),
+            file_policy: strict.then(|| FilePolicy { run_uid: nix::unistd::geteuid().as_raw() }),
         };
         let patience = self.config.probe_timeout;
-        let inquiry = Inquiry::new(order.clone(), patience);
+        let probe_session = ProbeSession::new(request.clone(), patience);
         let now = clock::now();
         let (deadline, slow_at) = (now.saturating_add(patience), Some(now.saturating_add(SLOW)));
-        let probe = Probe { candidate: candidate.clone(), inquiry, deadline, slow_at, again, superseded: false };
-        let started = encode(&order).map_err(std::io::Error::other).and_then(|bytes| {
-            let id = self.spawn(ROLE, Vec::new(), Kind::Probe(Box::new(probe)))?;
+        let probe = Probe { candidate: candidate.clone(), probe_session, deadline, slow_at, again, superseded: false };
+        let started = encode(&request).map_err(std::io::Error::other).and_then(|bytes| {
+            let id = self.spawn(ROLE, Vec::new(), ChildKind::Probe(Box::new(probe)))?;
             Ok((id, bytes))
         });
         match started {
-            Ok((id, bytes)) => self.order_probe(id, &bytes),
+            Ok((id, bytes)) => self.send_request(id, &bytes),
             Err(error) => {
                 let reason = format!("no process could be started to look at it: {}", reason(&error));
-                self.probed(&candidate, Err(Failure { reason, lasts: Lasts::Passing, is_no_plugin: false }));
+                self.probed(&candidate, Err(ProbeFailure { reason, lasts: Lasts::Passing, is_no_plugin: false }));
             }
         }
     }
 
     /// A probe that cannot be told what to do would wait for that until its deadline.
-    fn order_probe(&mut self, id: ChildId, order: &[u8]) {
+    fn send_request(&mut self, id: ChildId, request: &[u8]) {
         let Some(child) = self.children.get_mut(&id) else { return };
-        if child.channel.send(order, Duration::ZERO).is_err() {
-            if let Kind::Probe(probe) = &mut child.kind {
-                probe.inquiry.stop();
+        if child.channel.send(request, Duration::ZERO).is_err() {
+            if let ChildKind::Probe(probe) = &mut child.kind {
+                probe.probe_session.stop();
             }
             self.kill(id);
         }
@@ -204,24 +204,24 @@ impl Effects {
         if probe.superseded {
             self.discard(&probe);
         } else {
-            if let Some(beside) = probe.inquiry.looked_beside() {
+            if let Some(beside) = probe.probe_session.looked_beside() {
                 self.looks_beside(&probe.candidate, beside);
             }
-            let result = self.adopt(&probe, probe.inquiry.judge(reaped.end));
+            let result = self.adopt(&probe, probe.probe_session.judge(reaped.end));
             self.probed(&probe.candidate, result);
         }
         self.next_probes();
     }
 
     fn discard(&mut self, probe: &Probe) {
-        if let Err(error) = self.store.discard(&probe.inquiry.order().copy_to) {
+        if let Err(error) = self.store.discard(&probe.probe_session.request().copy_to) {
             self.trouble(error.to_string());
         }
     }
 
     /// Where the library has others looked for. What is new among it is watched from the next scan on, which sees what
     /// has changed there since the probe.
-    fn looks_beside(&mut self, candidate: &Candidate, beside: Vec<Beside>) {
+    fn looks_beside(&mut self, candidate: &Candidate, beside: Vec<SiblingPlace>) {
         let paths: BTreeSet<PathBuf> = beside.iter().map(|beside| beside.path.clone()).collect();
         let known = self.probes.beside();
         let is_new = paths.iter().any(|path| !known.contains(path));
@@ -234,26 +234,33 @@ impl Effects {
     }
 
     /// Takes a good copy into the store; removes a bad one.
-    fn adopt(&mut self, probe: &Probe, result: Result<Found, Refusal>) -> Result<Version, Failure> {
-        let copy = &probe.inquiry.order().copy_to;
+    fn adopt(
+        &mut self,
+        probe: &Probe,
+        result: Result<LoadableLibrary, Rejection>,
+    ) -> Result<CheckedVersion, ProbeFailure> {
+        let copy = &probe.probe_session.request().copy_to;
         let found = match result {
             Ok(found) => found,
-            Err(refusal) => {
+            Err(rejection) => {
                 self.discard(probe);
-                let refusal = refusal.in_store(self.store.dir());
-                let (reason, lasts) = (refusal.to_string(), refusal.lasts());
-                return Err(Failure { reason, lasts, is_no_plugin: refusal.is_no_plugin() });
+                let rejection = rejection.in_store(self.store.dir());
+                let (reason, lasts) = (rejection.to_string(), rejection.lasts());
+                return Err(ProbeFailure { reason, lasts, is_no_plugin: rejection.is_no_plugin() });
             }
         };
         let stored = self.store.adopt_with(copy, found.hash, &found.siblings, &probe.candidate.function);
-        let stored =
-            stored.map_err(|error| Failure { reason: reason(&error), lasts: Lasts::NoRoom, is_no_plugin: false })?;
+        let stored = stored.map_err(|error| ProbeFailure {
+            reason: reason(&error),
+            lasts: Lasts::NoRoom,
+            is_no_plugin: false,
+        })?;
         let warning = found.warning().map(|text| format!("its library {text}"));
         self.known.add_elsewhere(&stored, found.elsewhere);
         Ok(self.known.add(stored, found.version, warning))
     }
 
-    fn probed(&mut self, candidate: &Candidate, result: Result<Version, Failure>) {
+    fn probed(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {
         let (function, identity) = (candidate.function.to_string(), candidate.identity);
         self.inputs.push_back(Input::Probed { function, identity, result });
     }

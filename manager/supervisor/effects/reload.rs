@@ -4,8 +4,8 @@ use super::Effects;
 use std::path::Path;
 
 use crate::config::{Config, LogTarget, NO_STREAM, stream};
-use crate::logging::Target;
-use crate::worker::orders::Order;
+use crate::logging::LogDestination;
+use crate::worker::messages::Command;
 
 /// Links that are followed to find a stream.
 const MOST_LINKS: usize = 8;
@@ -16,15 +16,15 @@ impl Effects {
     pub fn reconfigure(&mut self, mut config: Config) -> Config {
         if config.log == self.config.log {
             self.logger.set_verbosity(config.verbose);
-        } else if let Err(why) = self.open_log(&config) {
+        } else if let Err(reason) = self.open_log(&config) {
             self.logger.set_verbosity(config.verbose);
-            self.trouble(format!("{why}; the log goes on where it is"));
+            self.trouble(format!("{reason}; the log goes on where it is"));
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {
-            let order = Order::Verbosity(config.verbose);
+            let command = Command::Verbosity(config.verbose);
             let all: Vec<_> = self.workers.keys().copied().collect();
-            all.into_iter().for_each(|id| self.order(id, &order));
+            all.into_iter().for_each(|id| self.command(id, &command));
         }
         self.guardian.set_grace(config.graceful_shutdown_wait_time);
         let (was, is) = (self.config.auto_update, config.auto_update);
@@ -46,15 +46,15 @@ impl Effects {
 ///
 /// # Errors
 /// It leads to a stream that a manager in the background has not.
-pub fn log_target(config: &Config) -> Result<Target, String> {
+pub fn log_target(config: &Config) -> Result<LogDestination, String> {
     Ok(match &config.log {
-        LogTarget::Stdout => Target::Stdout,
-        LogTarget::Syslog => Target::syslog(),
-        LogTarget::Stream(number) => Target::Stream(*number),
+        LogTarget::Stdout => LogDestination::Stdout,
+        LogTarget::Syslog => LogDestination::syslog(),
+        LogTarget::Stream(number) => LogDestination::Stream(*number),
         LogTarget::File(path) => match linked_stream(path) {
             Some(_) if config.daemon => return Err(format!("log_file {} {NO_STREAM}", path.display())),
-            Some(number) => Target::Stream(number),
-            None => Target::File(path.clone()),
+            Some(number) => LogDestination::Stream(number),
+            None => LogDestination::File(path.clone()),
         },
     })
 }

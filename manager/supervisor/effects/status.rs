@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Effects;
-use super::children::Kind;
+use super::children::ChildKind;
 use crate::control::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
 use crate::supervisor::core::{Core, WorkerView};
 use crate::system::clock;
@@ -35,7 +35,7 @@ impl Effects {
 
     fn job_servers(&self, core: &Core) -> Vec<JobServerStatus> {
         let workers = core.worker_views().count();
-        let show = |server: &crate::supervisor::core::Server| JobServerStatus {
+        let show = |server: &crate::supervisor::core::JobServerState| JobServerStatus {
             address: server.name.clone(),
             workers_connected: server.workers(),
             workers,
@@ -61,19 +61,19 @@ impl Effects {
     fn worker(&self, view: WorkerView<'_>, now: Duration) -> WorkerStatus {
         let child = self.workers.get(&view.id).and_then(|id| self.children.get(id));
         let worker = child.and_then(|child| match &child.kind {
-            Kind::Worker(worker) => Some(worker),
+            ChildKind::Worker(worker) => Some(worker),
             _ => None,
         });
-        let page = worker.map(|worker| worker.page.read());
-        let job = page.as_ref().and_then(|page| page.job.clone());
-        let busy = page.as_ref().is_some_and(|page| page.doing.has_job());
+        let scoreboard = worker.map(|worker| worker.scoreboard.read());
+        let job = scoreboard.as_ref().and_then(|scoreboard| scoreboard.job.clone());
+        let busy = scoreboard.as_ref().is_some_and(|scoreboard| scoreboard.activity.has_job());
         let state = match (view.state, busy) {
             ("serving", true) => "busy",
             ("serving", false) => "idle",
-            (word, _) => word,
+            (message, _) => message,
         };
         let jobs = worker.map_or(0, |worker| {
-            let counters = (0..worker.functions.len()).map(|index| worker.page.counters(index));
+            let counters = (0..worker.functions.len()).map(|index| worker.scoreboard.counters(index));
             counters.fold(0_u64, |sum, c| sum.wrapping_add(c.done).wrapping_add(c.failed))
         });
         WorkerStatus {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effects;
 use crate::control::VersionStatus;
-use crate::plugins::hash::ShortHash;
+use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
 use crate::plugins::store::{Stored, verify};
-use crate::supervisor::catalog::{Memory, Version};
+use crate::supervisor::catalog::{CheckedVersion, Memory};
 use crate::supervisor::core::{Action, Core};
 use crate::system::errors::reason;
 
@@ -24,9 +24,9 @@ pub struct Known {
 
 impl Known {
     /// Remembers a stored library; what workers load is this version.
-    pub fn add(&mut self, stored: Stored, crate_version: String, warning: Option<String>) -> Version {
+    pub fn add(&mut self, stored: Stored, crate_version: String, warning: Option<String>) -> CheckedVersion {
         let (function, hash) = (stored.function.to_string(), stored.hash.short().to_string());
-        let version = Version { hash: hash.clone(), library: stored.path.clone(), crate_version, warning };
+        let version = CheckedVersion { hash: hash.clone(), library: stored.path.clone(), crate_version, warning };
         self.condemned.remove(&(function.clone(), hash.clone()));
         self.stored.insert((function, hash), stored);
         version
@@ -103,7 +103,7 @@ impl Effects {
         }
     }
 
-    fn mark_good(&mut self, function: &str, version: &Version) -> std::io::Result<()> {
+    fn mark_good(&mut self, function: &str, version: &CheckedVersion) -> std::io::Result<()> {
         let Some(stored) = self.known.get(function, &version.hash).cloned() else { return Ok(()) };
         self.store.last_good.set(&stored)?;
         let keep: Vec<_> = self.known.stored.values().filter(|stored| self.is_loaded(stored)).collect();
@@ -156,13 +156,13 @@ impl Effects {
     fn has_loaded(&self, function: &str, hash: &str) -> bool {
         let has = |served: &(String, String)| served.0 == function && served.1 == hash;
         self.children.values().any(|child| match &child.kind {
-            super::children::Kind::Worker(worker) => worker.versions.iter().any(has),
+            super::children::ChildKind::Worker(worker) => worker.versions.iter().any(has),
             _ => false,
         })
     }
 
     /// Whether the stored library is still the one that was checked.
-    pub(super) fn is_intact(&mut self, function: &str, version: &Version) -> bool {
+    pub(super) fn is_intact(&mut self, function: &str, version: &CheckedVersion) -> bool {
         // Nobody had need of it for a while, and then somebody had.
         let Some(stored) = self.known.get(function, &version.hash) else { return false };
         if self.store.unchanged(stored) {
@@ -195,7 +195,7 @@ impl Effects {
             VersionStatus {
                 stored: stored_at.map_or_else(String::new, |at| at.with_timezone(&chrono::Local).to_rfc3339()),
                 size: kept.size,
-                state: state.word.into(),
+                state: state.message.into(),
                 note: state.note,
                 function,
                 version: hash,
@@ -208,7 +208,7 @@ impl Effects {
     ///
     /// # Errors
     /// One sentence, where there is none.
-    pub fn earlier(&mut self, core: &Core, function: &str, hash: Option<&str>) -> Result<Version, String> {
+    pub fn earlier(&mut self, core: &Core, function: &str, hash: Option<&str>) -> Result<CheckedVersion, String> {
         let all: Vec<VersionStatus> =
             self.versions(core).into_iter().filter(|version| version.function == function).collect();
         let found = match hash {
@@ -222,7 +222,7 @@ impl Effects {
         })?;
         if let Some(stored) = self.known.get(function, &found.version) {
             let (library, hash) = (stored.path.clone(), found.version.clone());
-            return Ok(Version { hash, library, crate_version: String::new(), warning: None });
+            return Ok(CheckedVersion { hash, library, crate_version: String::new(), warning: None });
         }
         let name = FunctionName::new(function).map_err(|error| error.to_string())?;
         let hash = ShortHash::from_name(&found.version).ok_or("that is no hash of a version")?;

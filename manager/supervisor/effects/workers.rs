@@ -8,23 +8,25 @@ use gm_plugin_api::abi::level;
 use nix::sys::signal::Signal;
 
 use super::Effects;
-use super::children::{Kind, Worker};
+use super::children::{ChildKind, WorkerHandle};
 use crate::config::Config;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
-use crate::supervisor::core::{Answer, Counted, Input, Obituary, Seen, Start};
-use crate::supervisor::judge::{JobInHand, Verdict, judge};
+use crate::supervisor::canary::JobCounts;
+use crate::supervisor::core::{CanaryCounts, ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
+use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::reconcile::WorkerId;
-use crate::supervisor::rollout::Tally;
+use crate::system::child_poller::ChildId;
 use crate::system::clock;
-use crate::system::ears::ChildId;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
-use crate::system::page::{self, Counters, Doing};
 use crate::system::reap::{self, Reaped};
+use crate::system::scoreboard::{self, Counters, WorkerActivity};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
-use crate::worker::orders::{self, FunctionOrder, JobName, Limits, Order, Orders, ServerOrder, Word};
+use crate::worker::messages::{
+    self, Command, JobName, WorkerConfig, WorkerFunction, WorkerLimits, WorkerMessage, WorkerServer,
+};
 
 /// Descriptors the manager holds of each child: its channel and its output.
 const EACH: usize = 3;
@@ -34,7 +36,7 @@ const OWN: usize = 24;
 const COPIES: usize = 1024;
 
 impl Effects {
-    pub(super) fn start(&mut self, start: &Start) {
+    pub(super) fn start(&mut self, start: &WorkerStart) {
         let worker = start.worker;
         if let Some((function, _)) = start.functions.iter().find(|(name, version)| !self.is_intact(name, version)) {
             return self.inputs.push_back(Input::LibraryLost { worker, function: function.clone() });
@@ -45,22 +47,22 @@ impl Effects {
         }
     }
 
-    fn try_start(&mut self, start: &Start) -> io::Result<i32> {
-        let orders = file_holding(&orders::encode(&self.orders(start)))?;
+    fn try_start(&mut self, start: &WorkerStart) -> io::Result<i32> {
+        let worker_config = file_holding(&messages::encode(&self.worker_config(start)))?;
         limits::leave_spare(self.descriptors_with(start.servers.len()))?;
-        let (page_fd, page) = page::create(start.functions.len())?;
+        let (page_fd, scoreboard) = scoreboard::create(start.functions.len())?;
         let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
-        let worker = Worker {
+        let worker = WorkerHandle {
             id: start.worker,
-            page,
+            scoreboard,
             functions,
             versions,
             copies: Default::default(),
             forks: Default::default(),
         };
-        let child = self.spawn(ROLE, vec![page_fd, orders, denied], Kind::Worker(worker))?;
+        let child = self.spawn(ROLE, vec![page_fd, worker_config, denied], ChildKind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
     }
@@ -68,17 +70,17 @@ impl Effects {
     /// Descriptors that are taken when one more worker has started and all have sent copies of their connections. Counted,
     /// since numbers tell nothing: what is closed leaves gaps.
     fn descriptors_with(&self, servers: usize) -> usize {
-        let of_child = |child: &super::children::Child| match &child.kind {
-            Kind::Worker(worker) => EACH.saturating_add(servers.max(worker.copies.len())),
+        let of_child = |child: &super::children::ManagedChild| match &child.kind {
+            ChildKind::Worker(worker) => EACH.saturating_add(servers.max(worker.copies.len())),
             _ => EACH,
         };
         let children = self.children.values().map(of_child).sum::<usize>();
         children.saturating_add(EACH).saturating_add(servers).saturating_add(OWN)
     }
 
-    fn orders(&self, start: &Start) -> Orders {
+    fn worker_config(&self, start: &WorkerStart) -> WorkerConfig {
         let config = &self.config;
-        let functions = start.functions.iter().map(|(name, version)| FunctionOrder {
+        let functions = start.functions.iter().map(|(name, version)| WorkerFunction {
             name: name.clone(),
             symbol: format!("{}{name}", config.prefix),
             library: version.library.clone(),
@@ -92,21 +94,21 @@ impl Effects {
             [(name, version)] if start.dedicated => format!("{name}/{}", version.hash),
             several => format!("all-{}/generation-{}", several.len(), start.generation),
         };
-        Orders {
+        WorkerConfig {
             manager: std::process::id() as i32,
             functions: functions.collect(),
             load_order: start.load_order.clone(),
             servers: start
                 .servers
                 .iter()
-                .map(|(name, addresses)| ServerOrder { name: name.clone(), addresses: addresses.clone() })
+                .map(|(name, addresses)| WorkerServer { name: name.clone(), addresses: addresses.clone() })
                 .collect(),
             name,
             host: self.host.clone(),
             generation: start.generation,
             verbosity: config.verbose,
             siblings: start.siblings,
-            limits: Limits {
+            limits: WorkerLimits {
                 max_runs: config.max_runs,
                 max_memory: config.least(names(), Config::max_memory),
                 max_memory_hard: config.least(names(), Config::max_memory_hard),
@@ -121,16 +123,16 @@ impl Effects {
     }
 
     /// Sends an order without waiting.
-    pub(super) fn order(&mut self, id: WorkerId, order: &Order) {
+    pub(super) fn command(&mut self, id: WorkerId, command: &Command) {
         let Some(child) = self.workers.get(&id).and_then(|id| self.children.get(id)) else { return };
         let pid = child.pid;
-        if let Err(error) = child.channel.send(&orders::encode(order), Duration::ZERO) {
+        if let Err(error) = child.channel.send(&messages::encode(command), Duration::ZERO) {
             self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {}", reason(&error)));
             // What it cannot be told in words it is told by a signal: to leave, or, where it would wait for ever, to end.
-            match order {
-                Order::Leave => self.terminate_worker(id),
-                Order::Connect | Order::Go => self.kill_worker(id),
-                Order::Verbosity(_) | Order::Addresses { .. } => {}
+            match command {
+                Command::Leave => self.terminate_worker(id),
+                Command::Connect | Command::Go => self.kill_worker(id),
+                Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
         }
     }
@@ -150,45 +152,45 @@ impl Effects {
     pub(super) fn worker_said(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
         let Some(child) = self.children.get_mut(&id) else { return };
         let pid = child.pid.as_raw();
-        let Kind::Worker(worker) = &mut child.kind else { return };
+        let ChildKind::Worker(worker) = &mut child.kind else { return };
         let worker_id = worker.id;
-        let Ok(word) = orders::decode::<Word>(message) else {
+        let Ok(message) = messages::decode::<WorkerMessage>(message) else {
             let size = message.len();
             return self.log(Level::Debug, pid, &format!("worker {pid} sent {size} bytes that are no message of ours"));
         };
-        match (word, fd) {
-            (Word::Connection { number, server }, Some(socket)) => {
+        match (message, fd) {
+            (WorkerMessage::Connection { number, server }, Some(socket)) => {
                 if worker.copies.len() < COPIES
                     && let Some((_, old)) = worker.copies.insert(number, (server, socket))
                 {
-                    self.hand_back(old);
+                    self.requeue(old);
                 }
             }
-            (Word::Disconnection { number }, _) => {
+            (WorkerMessage::Disconnection { number }, _) => {
                 if let Some((_, copy)) = worker.copies.remove(&number) {
-                    self.hand_back(copy);
+                    self.requeue(copy);
                 }
             }
-            (Word::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
-            (Word::ForkCameBack { child, job }, _) => {
+            (WorkerMessage::Log { level, job, text }, _) => self.plugin_logged(id, level, job, &text),
+            (WorkerMessage::ForkCameBack { child, job }, _) => {
                 if let Some(turn) = worker.forks.ask(clock::now()) {
-                    let text = fork_came_back(child, turn.left_out);
+                    let text = fork_came_back(child, turn.excluded);
                     self.plugin_logged(id, level::WARN, job, &text);
                 }
             }
-            (Word::Dropped { lines }, _) => {
+            (WorkerMessage::Dropped { lines }, _) => {
                 let text = format!(
                     "{lines} log lines of worker {pid} were dropped, since they came faster than they could be written"
                 );
                 self.log(Level::Warn, pid, &text);
             }
-            (word, _) => self.inputs.push_back(Input::Said { worker: worker_id, word }),
+            (message, _) => self.inputs.push_back(Input::Said { worker: worker_id, message }),
         }
     }
 
     fn plugin_logged(&mut self, id: ChildId, level: u8, job: Option<JobName>, text: &str) {
         let Some(child) = self.children.get(&id) else { return };
-        let Kind::Worker(worker) = &child.kind else { return };
+        let ChildKind::Worker(worker) = &child.kind else { return };
         let level = match level {
             level::ERROR => Level::Error,
             level::WARN => Level::Warn,
@@ -207,18 +209,18 @@ impl Effects {
     }
 
     /// A worker is gone: its page is read now. Its connections end as soon as the core has decided about its job.
-    pub(super) fn worker_ended(&mut self, worker: Worker, reaped: &Reaped) {
+    pub(super) fn worker_ended(&mut self, worker: WorkerHandle, reaped: &Reaped) {
         self.workers.remove(&worker.id);
-        let seen = worker.page.read();
-        let verdict = judge(reaped.end, &seen, clock::now());
+        let seen = worker.scoreboard.read();
+        let exit_cause = judge(reaped.end, &seen, clock::now());
         let mut jobs = 0;
         for (index, (function, version)) in worker.versions.iter().enumerate() {
-            let counters = worker.page.counters(index);
+            let counters = worker.scoreboard.counters(index);
             jobs = counters.done.saturating_add(counters.failed).saturating_add(jobs);
             self.past.entry(function.clone()).or_default().add(version, counters);
         }
-        let lost = match &verdict {
-            Verdict::InJob(lost) | Verdict::Answering(lost) => Some(lost),
+        let lost = match &exit_cause {
+            ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),
             _ => None,
         };
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
@@ -228,62 +230,62 @@ impl Effects {
         let function = worker.functions.get(function).filter(|_| known).cloned();
         let done = function.map_or(0, |function| self.counters(&function).done);
         self.orphaned.insert(worker.id, worker.copies);
-        let cut_another = match &verdict {
-            Verdict::InJob(_) | Verdict::Answering(_) => seen.sending_elsewhere,
+        let cut_another = match &exit_cause {
+            ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
             // No job's, so any is that of one before.
-            Verdict::OutsideJob => seen.sending && jobs > 0,
-            Verdict::Left | Verdict::Unknown => false,
+            ExitCause::OutsideJob => seen.sending && jobs > 0,
+            ExitCause::Left | ExitCause::Unknown => false,
         };
-        let obituary =
-            Obituary { end: reaped.end, server, verdict, cut_another, jobs, peak_kib: reaped.peak_kib, done };
-        self.inputs.push_back(Input::Ended { worker: worker.id, obituary });
+        let exit_report =
+            ExitReport { end: reaped.end, server, exit_cause, cut_another, jobs, peak_kib: reaped.peak_kib, done };
+        self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
     }
 
     /// A dead worker's connections end, so that its job goes to another at once; or after the answer to its caller.
-    pub(super) fn release(&mut self, worker: WorkerId, answer: Option<Answer>) {
+    pub(super) fn release(&mut self, worker: WorkerId, answer: Option<JobReply>) {
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
                 // A handle that no packet can carry came from no server: nothing is said, and the job is handed back.
                 let _ = encode::failure(&mut last, &answer.handle, &answer.text);
             }
-            self.hand_backs.end(copy, last);
+            self.requeues.end(copy, last);
         }
     }
 
     /// What workers are at now.
-    pub fn see(&self, workers: Vec<WorkerId>) -> Vec<Seen> {
+    pub fn see(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
         workers.into_iter().filter_map(|worker| self.see_one(worker, now)).collect()
     }
 
-    fn see_one(&self, id: WorkerId, now: Duration) -> Option<Seen> {
+    fn see_one(&self, id: WorkerId, now: Duration) -> Option<ScoreboardReading> {
         let child = self.children.get(self.workers.get(&id)?)?;
-        let Kind::Worker(worker) = &child.kind else { return None };
-        let page = worker.page.read();
+        let ChildKind::Worker(worker) = &child.kind else { return None };
+        let scoreboard = worker.scoreboard.read();
         // A job whose function has returned is not late, however slowly the job server takes the result.
-        let job = page.job.filter(|_| page.doing == Doing::Running);
-        let job = job.map(|job| JobInHand::of(&job, page.sending, now));
+        let job = scoreboard.job.filter(|_| scoreboard.activity == WorkerActivity::Running);
+        let job = job.map(|job| JobInHand::of(&job, scoreboard.sending, now));
         let server = job.as_ref().and_then(|job| worker.copies.get(&job.connection)).map(|(server, _)| *server);
-        Some(Seen { worker: id, job, server, overwritten: page.overwritten })
+        Some(ScoreboardReading { worker: id, job, server, overwritten: scoreboard.overwritten })
     }
 
     /// What canaries have done, and the old versions everywhere else.
-    pub fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<Counted> {
+    pub fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<CanaryCounts> {
         canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
 
-    fn count_one(&self, worker: WorkerId, tried: &[(String, String)]) -> Option<Counted> {
+    fn count_one(&self, worker: WorkerId, tried: &[(String, String)]) -> Option<CanaryCounts> {
         let child = self.children.get(self.workers.get(&worker)?)?;
-        let Kind::Worker(canary) = &child.kind else { return None };
-        let tally = |(function, served): &(String, String)| {
+        let ChildKind::Worker(canary) = &child.kind else { return None };
+        let counts = |(function, served): &(String, String)| {
             let index = canary.functions.iter().position(|name| name == function)?;
-            let own = canary.page.counters(index);
+            let own = canary.scoreboard.counters(index);
             let old = self.counters_of(function, served);
-            Some(Tally { done: own.done, failed: own.failed, old_done: old.done, old_failed: old.failed })
+            Some(JobCounts { done: own.done, failed: own.failed, old_done: old.done, old_failed: old.failed })
         };
-        Some(Counted { worker, tallies: tried.iter().map(tally).collect::<Option<_>>()? })
+        Some(CanaryCounts { worker, tallies: tried.iter().map(counts).collect::<Option<_>>()? })
     }
 
     /// What one version of a function has done, in all workers there ever were.
@@ -302,9 +304,9 @@ impl Effects {
     /// Adds what the workers that are there have done of one function, by its name and version.
     fn with_living(&self, mut sum: Counters, counts: impl Fn(&str, &str) -> bool) -> Counters {
         for child in self.children.values() {
-            let Kind::Worker(worker) = &child.kind else { continue };
+            let ChildKind::Worker(worker) = &child.kind else { continue };
             if let Some(index) = worker.versions.iter().position(|(name, hash)| counts(name, hash)) {
-                add(&mut sum, worker.page.counters(index));
+                add(&mut sum, worker.scoreboard.counters(index));
             }
         }
         sum
@@ -312,8 +314,8 @@ impl Effects {
 }
 
 /// What is logged of a process that came back from the plugin that had forked it; follows the function or the job.
-fn fork_came_back(child: u32, left_out: u64) -> String {
-    let more = if left_out == 0 { String::new() } else { format!(" ({left_out} more before it)") };
+fn fork_came_back(child: u32, excluded: u64) -> String {
+    let more = if excluded == 0 { String::new() } else { format!(" ({excluded} more before it)") };
     format!(
         "a process that it forked (pid {child}) came back from it and was ended; its result is dropped, the worker's \
          own counts: a forked child has to exec or to _exit{more}"
@@ -325,13 +327,13 @@ const TOLD_APART: usize = 8;
 
 /// What workers that are gone had done of one function.
 #[derive(Default)]
-pub(super) struct Past {
+pub(super) struct RetiredCounts {
     all: Counters,
     /// By version, the one that ended last at the end.
     versions: Vec<(String, Counters)>,
 }
 
-impl Past {
+impl RetiredCounts {
     fn add(&mut self, version: &str, counters: Counters) {
         add(&mut self.all, counters);
         let known = self.versions.iter().position(|(hash, _)| hash == version);

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::several;
 use crate::logging::escape;
-use crate::supervisor::fate::Fate;
+use crate::supervisor::job_disposition::JobDisposition;
 
 /// What is known of a worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -64,7 +64,7 @@ pub enum DeathAt {
         /// The job was past its timeout.
         timed_out: bool,
         /// What becomes of it.
-        fate: Fate,
+        disposition: JobDisposition,
         /// Workers it has cost, this one included, where that counts.
         deaths: Option<u32>,
         /// How many it may cost.
@@ -76,19 +76,19 @@ pub enum DeathAt {
 
 impl DeathAt {
     /// What becomes of the job, in words.
-    fn fate(&self) -> String {
-        let Self::Job { fate, deaths, max_attempts, .. } = self else { return String::new() };
+    fn disposition(&self) -> String {
+        let Self::Job { disposition, deaths, max_attempts, .. } = self else { return String::new() };
         let count = match (deaths, max_attempts) {
             (Some(deaths), Some(most)) => format!(" (death {deaths} of {most})"),
             _ => String::new(),
         };
-        match fate {
-            Fate::Unclear => {
+        match disposition {
+            JobDisposition::Unclear => {
                 format!("its answer was being sent: a whole one arrives, else the job is handed back{count}")
             }
-            Fate::HandedBack => format!("handed back{count}"),
-            Fate::Failed => format!("its caller is told that it failed{count}"),
-            Fate::Unanswerable => {
+            JobDisposition::Requeued => format!("handed back{count}"),
+            JobDisposition::Failed => format!("its caller is told that it failed{count}"),
+            JobDisposition::Unanswerable => {
                 format!(
                     "handed back{count}; its caller cannot be told, since half of a packet was sent, until another worker \
                      is given the job, and fails it"
@@ -132,10 +132,10 @@ impl Death {
             DeathAt::Job { function, handle, unique, seconds, timed_out, .. } => {
                 let (handle, unique) = (escape(handle), escape(unique));
                 let late = if *timed_out { ", past its timeout" } else { "" };
-                let fate = self.at.fate();
+                let disposition = self.at.disposition();
                 format!(
                     "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s{late}; {rest}; \
-                     {fate}"
+                     {disposition}"
                 )
             }
             DeathAt::Load { function } | DeathAt::New { function } => {

@@ -2,7 +2,7 @@
 
 use super::Event;
 use crate::logging::escape;
-use crate::supervisor::life::Why;
+use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
     /// The log line. What came from outside is escaped.
@@ -101,9 +101,9 @@ impl Event {
             Self::WorkerServing { pid, functions, seconds, .. } => {
                 format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
             }
-            Self::WorkerLeaving { pid, why, limit: None } => format!("worker {pid} leaves: {}", words(*why)),
-            Self::WorkerLeaving { pid, why, limit: Some(key) } => {
-                format!("worker {pid} leaves: it has come to {key}, and {}", words(*why))
+            Self::WorkerLeaving { pid, reason, limit: None } => format!("worker {pid} leaves: {}", words(*reason)),
+            Self::WorkerLeaving { pid, reason, limit: Some(key) } => {
+                format!("worker {pid} leaves: it has come to {key}, and {}", words(*reason))
             }
             Self::WorkerLeft { pid, functions, jobs, note } => {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
@@ -130,7 +130,7 @@ impl Event {
                 )
             }
             Self::WorkerDied(death) => death.line(),
-            Self::WorkerKilled { pid, why } => format!("worker {pid} is killed: {}", words(*why)),
+            Self::WorkerKilled { pid, reason } => format!("worker {pid} is killed: {}", words(*reason)),
             Self::BackingOff { function, seconds, failures } => {
                 format!("{function}: failed {failures} times in a row; the next try is in {seconds:.1} s")
             }
@@ -161,15 +161,15 @@ pub fn several(functions: &[String]) -> String {
     }
 }
 
-fn words(why: Why) -> &'static str {
-    match why {
-        Why::Stop => "the manager stops",
-        Why::Replaced => "a newer one takes its place",
-        Why::Surplus => "it is one more than planned",
-        Why::ByItself => "it was asked to by a signal",
-        Why::StartTimeout => "it was not loaded within start_timeout",
-        Why::LeaveTimeout => "it did not leave in time",
-        Why::CannotServe => "it cannot serve its function",
-        Why::JobTimeout => "its job did not end within timeout_grace after its timeout",
+fn words(reason: ExitReason) -> &'static str {
+    match reason {
+        ExitReason::Stop => "the manager stops",
+        ExitReason::Replaced => "a newer one takes its place",
+        ExitReason::Surplus => "it is one more than planned",
+        ExitReason::ByItself => "it was asked to by a signal",
+        ExitReason::StartTimeout => "it was not loaded within start_timeout",
+        ExitReason::LeaveTimeout => "it did not leave in time",
+        ExitReason::CannotServe => "it cannot serve its function",
+        ExitReason::JobTimeout => "its job did not end within timeout_grace after its timeout",
     }
 }

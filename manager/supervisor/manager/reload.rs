@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Manager;
-use crate::config::{Change, Config};
+use crate::config::{Config, ConfigChange};
 use crate::logging::Reopened;
 use crate::supervisor::core::Input;
 use crate::supervisor::event::Event;
@@ -13,19 +13,19 @@ use crate::system::clock;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again: what it says now and its reader's warnings, or one sentence for each mistake.
-pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
+pub type ConfigReader = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
 
 /// When the configuration is read.
-pub(super) struct Reloads {
-    reread: Reread,
+pub(super) struct ReloadSchedule {
+    reread: ConfigReader,
     last: Option<Duration>,
     due: Option<Duration>,
     /// What became of the log at the last signal.
     log: &'static str,
 }
 
-impl Reloads {
-    pub fn new(reread: Reread) -> Self {
+impl ReloadSchedule {
+    pub fn new(reread: ConfigReader) -> Self {
         Self { reread, last: None, due: None, log: "" }
     }
 
@@ -53,8 +53,8 @@ impl Manager {
         let log = match self.effects.logger.reopen() {
             Reopened::Anew => "the log was opened anew",
             Reopened::Stays(_) => "there is no log to open anew",
-            Reopened::Failed(why) => {
-                self.effects.trouble(format!("SIGHUP: {why}"));
+            Reopened::Failed(reason) => {
+                self.effects.trouble(format!("SIGHUP: {reason}"));
                 "the log could not be opened anew"
             }
         };
@@ -89,8 +89,9 @@ impl Manager {
         self.service.reloaded();
     }
 
-    fn tell_changes(&mut self, changes: &[Change]) {
-        let (later, now): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.needs_restart);
+    fn tell_changes(&mut self, changes: &[ConfigChange]) {
+        let (later, now): (Vec<&ConfigChange>, Vec<&ConfigChange>) =
+            changes.iter().partition(|change| change.needs_restart);
         let now: Vec<String> = now.iter().map(ToString::to_string).collect();
         let what = if now.is_empty() { "nothing in it has changed".into() } else { now.join("; ") };
         let log = self.reloads.log;
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn fifty_signals_in_a_second_make_two_reloads() {
-        let mut reloads = Reloads::new(Box::new(|| Err("not now".into())));
+        let mut reloads = ReloadSchedule::new(Box::new(|| Err("not now".into())));
         let mut made = 0;
         let mut now = Duration::from_secs(1000);
         for _ in 0..50 {

@@ -5,8 +5,8 @@ use super::*;
 /// `S` serving and fresh, `s` starting and fresh, `c` connecting, `r` ready, `g` going; `F` serving with few runs left,
 /// `N` with none; `O`, `o`, `G` serving, starting and going, but old; `L` leaving; `K`, `k`, `q` a canary that serves,
 /// is ready, starts; `B` serves beside all others what nobody else does.
-fn members(text: &str) -> Vec<Member> {
-    let life = |c| match c {
+fn workers(text: &str) -> Vec<GroupWorker> {
+    let state = |c| match c {
         's' | 'o' | 'q' => at("starting"),
         'c' => at("connecting"),
         'r' | 'k' => at("ready"),
@@ -15,24 +15,24 @@ fn members(text: &str) -> Vec<Member> {
         _ => at("serving"),
     };
     let runs = |c| match c {
-        'F' => Runs::Few,
-        'N' => Runs::None,
-        _ => Runs::Many,
+        'F' => JobAllowance::Few,
+        'N' => JobAllowance::None,
+        _ => JobAllowance::Many,
     };
-    let member = |(n, c): (usize, char)| Member {
+    let worker = |(n, c): (usize, char)| GroupWorker {
         id: WorkerId(n as u64),
-        life: life(c),
+        state: state(c),
         fresh: !matches!(c, 'O' | 'o' | 'G' | 'B'),
         runs: runs(c),
         canary: matches!(c, 'K' | 'k' | 'q'),
         kept: c == 'B',
     };
-    text.chars().enumerate().map(member).collect()
+    text.chars().enumerate().map(worker).collect()
 }
 
 #[test]
 fn what_is_compared_with_what_should_be() {
-    use Why::{Replaced, Surplus};
+    use ExitReason::{Replaced, Surplus};
     let room = 16;
     for (name, group, count, surge, start, admit, dismiss) in [
         ("nothing there", "", 3, 1, 3, vec![], vec![]),
@@ -91,55 +91,56 @@ fn what_is_compared_with_what_should_be() {
         ("no surge: it is at work", "Br", 1, 0, 0, vec![], vec![]),
         ("none wanted", "SsO", 0, 1, 0, vec![], vec![(2, Surplus), (1, Surplus), (0, Surplus)]),
     ] {
-        let dismiss = dismiss.into_iter().map(|(id, why)| (WorkerId(id), why)).collect();
+        let dismiss = dismiss.into_iter().map(|(id, reason)| (WorkerId(id), reason)).collect();
         let admit = admit.into_iter().map(WorkerId).collect();
-        let expected = Decision { start, admit, dismiss };
-        assert_eq!(decide(&members(group), Want { count, surge, room }), expected, "{name}");
+        let expected = GroupDecision { start, admit, dismiss };
+        assert_eq!(decide(&workers(group), GroupTarget { count, surge, room }), expected, "{name}");
     }
 }
 
 #[test]
 fn no_more_start_than_there_is_room_for() {
-    assert_eq!(decide(&[], Want { count: 100, surge: 1, room: 16 }).start, 16);
-    assert_eq!(decide(&members("OO"), Want { count: 2, surge: 1, room: 0 }).start, 0);
+    assert_eq!(decide(&[], GroupTarget { count: 100, surge: 1, room: 16 }).start, 16);
+    assert_eq!(decide(&workers("OO"), GroupTarget { count: 2, surge: 1, room: 0 }).start, 0);
 }
 
 /// A group that things happen to.
 struct Walk {
-    group: Vec<Member>,
+    group: Vec<GroupWorker>,
     next: u64,
-    want: Want,
+    want: GroupTarget,
 }
 
 impl Walk {
     fn serving(&self) -> u32 {
-        self.group.iter().filter(|m| m.life.is_serving() && m.runs != Runs::None).count() as u32
+        self.group.iter().filter(|m| m.state.is_serving() && m.runs != JobAllowance::None).count() as u32
     }
 
     fn decide(&mut self, seed: u64) {
-        let Want { count, surge, .. } = self.want;
+        let GroupTarget { count, surge, .. } = self.want;
         let before = self.serving();
         let decision = decide(&self.group, self.want);
-        let of_plan = |m: &&Member| m.life.is_live() && m.runs != Runs::None && !m.canary;
+        let of_plan = |m: &&GroupWorker| m.state.is_live() && m.runs != JobAllowance::None && !m.canary;
         let live = self.group.iter().filter(of_plan).count() as u32;
         // A canary that has just been found good is one of them, on top.
         assert!(live + decision.start <= count + surge.max(1) + 1, "seed {seed}: too many");
-        let is_dismissed = |m: &Member| decision.dismiss.iter().any(|(id, _)| *id == m.id);
+        let is_dismissed = |m: &GroupWorker| decision.dismiss.iter().any(|(id, _)| *id == m.id);
         // Who was never at work is of no account.
-        self.group.retain(|m| m.life.is_admitted() || !is_dismissed(m));
-        for member in &mut self.group {
-            if decision.admit.contains(&member.id) {
-                member.life = at("going");
+        self.group.retain(|m| m.state.is_admitted() || !is_dismissed(m));
+        for worker in &mut self.group {
+            if decision.admit.contains(&worker.id) {
+                worker.state = at("going");
             }
-            if is_dismissed(member) {
-                member.life = at("leaving");
+            if is_dismissed(worker) {
+                worker.state = at("leaving");
             }
         }
         // With no surge one is missing meanwhile.
         let least = count.saturating_sub(u32::from(surge == 0));
         assert!(self.serving() >= before.min(least), "seed {seed}: dismissed below the plan");
         if surge == 0 {
-            let may_run = |m: &&Member| (m.life.is_admitted() || !m.life.is_live()) && m.runs != Runs::None;
+            let may_run =
+                |m: &&GroupWorker| (m.state.is_admitted() || !m.state.is_live()) && m.runs != JobAllowance::None;
             let running = self.group.iter().filter(may_run).count() as u32;
             assert!(running <= count, "seed {seed}: more than planned at work");
         }
@@ -148,30 +149,37 @@ impl Walk {
 
     fn starts(&mut self, canary: bool) {
         let id = WorkerId(self.next);
-        self.group.push(Member { id, life: at("starting"), fresh: true, runs: Runs::Many, canary, kept: false });
+        self.group.push(GroupWorker {
+            id,
+            state: at("starting"),
+            fresh: true,
+            runs: JobAllowance::Many,
+            canary,
+            kept: false,
+        });
         self.next += 1;
     }
 
     /// Whoever watches canaries wants one, gives one up, or finds it good.
     fn watch_canaries(&mut self, chance: u8) {
-        let canary = self.group.iter_mut().find(|member| member.canary && member.life.is_live());
+        let canary = self.group.iter_mut().find(|worker| worker.canary && worker.state.is_live());
         match (canary, chance) {
             (None, 0) => self.starts(true),
-            (Some(canary), 1) if canary.life.is_admitted() => canary.life = at("leaving"),
-            (Some(canary), 2) if canary.life.is_serving() => canary.canary = false,
+            (Some(canary), 1) if canary.state.is_admitted() => canary.state = at("leaving"),
+            (Some(canary), 2) if canary.state.is_serving() => canary.canary = false,
             _ => {}
         }
     }
 
     /// A worker dies, goes on in its life, or has fewer runs left.
     fn happens(&mut self, which: usize, chance: u8) {
-        let member = &mut self.group[which];
-        match (member.life, chance) {
-            (_, 0) | (Life::Leaving { .. }, _) => drop(self.group.remove(which)),
-            (Life::Starting { .. }, _) => member.life = at("ready"),
-            (Life::Going, _) => member.life = at("serving"),
-            (Life::Serving { .. }, 1) if member.runs == Runs::Many => member.runs = Runs::Few,
-            (Life::Serving { .. }, 2) => member.runs = Runs::None,
+        let worker = &mut self.group[which];
+        match (worker.state, chance) {
+            (_, 0) | (WorkerState::Draining { .. }, _) => drop(self.group.remove(which)),
+            (WorkerState::Starting { .. }, _) => worker.state = at("ready"),
+            (WorkerState::Activating, _) => worker.state = at("serving"),
+            (WorkerState::Serving { .. }, 1) if worker.runs == JobAllowance::Many => worker.runs = JobAllowance::Few,
+            (WorkerState::Serving { .. }, 2) => worker.runs = JobAllowance::None,
             _ => {}
         }
     }
@@ -184,8 +192,8 @@ fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
     for seed in 0..1000 {
         let mut random = fastrand::Rng::with_seed(seed);
         let count = random.u32(1..6);
-        let want = Want { count, surge: random.u32(0..3), room: 16 };
-        let mut walk = Walk { group: members(&"O".repeat(count as usize)), next: count.into(), want };
+        let want = GroupTarget { count, surge: random.u32(0..3), room: 16 };
+        let mut walk = Walk { group: workers(&"O".repeat(count as usize)), next: count.into(), want };
         for _ in 0..400 {
             walk.decide(seed);
             walk.watch_canaries(random.u8(..20));
@@ -194,15 +202,15 @@ fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
                 walk.happens(which, random.u8(..10));
             }
         }
-        walk.group.retain(|member| !member.canary);
-        for member in &mut walk.group {
-            member.runs = if member.runs == Runs::Few { Runs::None } else { member.runs };
+        walk.group.retain(|worker| !worker.canary);
+        for worker in &mut walk.group {
+            worker.runs = if worker.runs == JobAllowance::Few { JobAllowance::None } else { worker.runs };
         }
         for _ in 0..100 {
             walk.decide(seed);
             (0..walk.group.len()).rev().for_each(|which| walk.happens(which, 9));
         }
         assert_eq!(walk.group.len() as u32, count, "seed {seed}");
-        assert!(walk.group.iter().all(|m| m.fresh && m.runs == Runs::Many), "seed {seed}");
+        assert!(walk.group.iter().all(|m| m.fresh && m.runs == JobAllowance::Many), "seed {seed}");
     }
 }

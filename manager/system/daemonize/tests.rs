@@ -159,9 +159,9 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
 #[test]
 fn in_the_foreground_nothing_changes() {
     if reexec::is_child() {
-        Announce::foreground().ready(Some("said by the log")).unwrap();
-        Announce::foreground().failed(2, "said here");
-        drop(Announce::foreground());
+        StartReport::foreground().ready(Some("said by the log")).unwrap();
+        StartReport::foreground().failed(2, "said here");
+        drop(StartReport::foreground());
         publish("after", &std::env::current_dir().unwrap().display().to_string());
         std::process::exit(2);
     }

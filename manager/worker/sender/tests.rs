@@ -4,16 +4,16 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use super::*;
-use crate::system::page::{self, PageView};
+use crate::system::scoreboard::{self, ScoreboardView};
 
 /// No socket takes as much at once.
 const LARGE: usize = 8 << 20;
 
-fn connected() -> (Mutex<Sender>, UnixStream, PageView) {
+fn connected() -> (Mutex<Sender>, UnixStream, ScoreboardView) {
     let (here, there) = UnixStream::pair().unwrap();
-    let (fd, view) = page::create(1).unwrap();
-    let page = Arc::new(PageWriter::map(&fd, 1).unwrap());
-    (Mutex::new(Sender::new(Arc::new(Socket::from(here)), page, 1)), there, view)
+    let (fd, view) = scoreboard::create(1).unwrap();
+    let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 1).unwrap());
+    (Mutex::new(Sender::new(Arc::new(Socket::from(here)), scoreboard, 1)), there, view)
 }
 
 fn patience() -> Duration {

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
 use super::hang_up;
@@ -26,7 +26,7 @@ fn load(gearmand: &Gearmand, workload: &str, mut enough: impl FnMut(&str) -> boo
         }
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
         match event.news {
-            News::Complete(result) => ends |= enough(std::str::from_utf8(&result).unwrap()),
+            JobEvent::Complete(result) => ends |= enough(std::str::from_utf8(&result).unwrap()),
             other => panic!("after {done} jobs: {other:?}"),
         }
         (open, done) = (open - 1, done + 1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
 
-use gm_native::gearman::client::News;
+use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,7 +36,7 @@ fn reloads_under_load_cost_no_job_and_no_attempt() {
             submitted += 1;
         }
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        let News::Complete(result) = event.news else { panic!("{:?}", event.news) };
+        let JobEvent::Complete(result) = event.news else { panic!("{:?}", event.news) };
         assert!(open.remove(&(event.handle, result)), "the result of another job");
         if submitted % 50 == 0 {
             manager.signal(Signal::SIGHUP);

@@ -1,7 +1,8 @@
 //! Streams: several packets in one read, one in many, lies in the header, and what memory they cost.
 
 use super::super::{
-    ArgumentError, Assigned, Decoder, FromServer, HEADER_LEN, Kind, Magic, PacketError, Submission, answer, encode,
+    ArgumentError, AssignedJob, Decoder, HEADER_LEN, Magic, PacketError, PacketType, Response, Submission, answer,
+    encode,
 };
 use super::{decoder, feed};
 
@@ -35,7 +36,7 @@ fn failures_are_the_exact_bytes_that_clients_do_not_hang_on() {
 /// S5: cut at every byte.
 #[test]
 fn several_packets_in_one_read_come_in_their_order() {
-    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: b"work" };
+    let job = AssignedJob { handle: b"H:a:1", function: b"f", unique: b"u", workload: b"work" };
     let mut stream = Vec::new();
     answer::echo_res(&mut stream, b"").unwrap();
     stream.extend(answer::NOOP);
@@ -47,9 +48,8 @@ fn several_packets_in_one_read_come_in_their_order() {
         for bytes in stream.chunks(piece) {
             feed(&mut decoder, bytes, usize::MAX);
             while let Some(packet) = decoder.next().unwrap() {
-                let wanted =
-                    [FromServer::EchoRes(b""), FromServer::Noop, FromServer::JobAssignUniq(job), FromServer::NoJob];
-                assert_eq!(FromServer::parse(packet).unwrap(), wanted[seen], "pieces of {piece}");
+                let wanted = [Response::EchoRes(b""), Response::Noop, Response::JobAssignUniq(job), Response::NoJob];
+                assert_eq!(Response::parse(packet).unwrap(), wanted[seen], "pieces of {piece}");
                 seen += 1;
             }
         }
@@ -67,14 +67,14 @@ fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
         (header(b"\0RES", 5, 0), PacketError::UnknownKind(5)),
         (header(b"\0RES", 43, 0), PacketError::UnknownKind(43)),
         (header(b"\0RES", u32::MAX, 0), PacketError::UnknownKind(u32::MAX)),
-        (header(b"\0RES", 30, 0), PacketError::Direction { kind: Kind::GrabJobUniq, magic: Magic::Response }),
+        (header(b"\0RES", 30, 0), PacketError::Direction { kind: PacketType::GrabJobUniq, magic: Magic::Response }),
         (
             header(b"\0RES", 31, u32::MAX),
-            PacketError::TooLong { kind: Kind::JobAssignUniq, claimed: u32::MAX, max: 1 << 20 },
+            PacketError::TooLong { kind: PacketType::JobAssignUniq, claimed: u32::MAX, max: 1 << 20 },
         ),
         (
             header(b"\0RES", 31, (1 << 20) + 1),
-            PacketError::TooLong { kind: Kind::JobAssignUniq, claimed: (1 << 20) + 1, max: 1 << 20 },
+            PacketError::TooLong { kind: PacketType::JobAssignUniq, claimed: (1 << 20) + 1, max: 1 << 20 },
         ),
     ];
     for (bytes, error) in cases {
@@ -94,12 +94,12 @@ fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
 fn a_job_that_is_too_long_is_cut_where_that_is_wanted() {
     const MAX: usize = 20_000;
     let long = vec![b'w'; MAX];
-    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &long };
-    let short = Assigned { workload: b"work", ..job };
+    let job = AssignedJob { handle: b"H:a:1", function: b"f", unique: b"u", workload: &long };
+    let short = AssignedJob { workload: b"work", ..job };
     let mut stream = Vec::new();
     answer::job_assign_uniq(&mut stream, &short).unwrap();
     for (handle, workload) in [(b"H:a:1", &long[..]), (b"H:a:2", &long[..]), (b"H:a:3", b"work")] {
-        answer::job_assign_uniq(&mut stream, &Assigned { handle, workload, ..job }).unwrap();
+        answer::job_assign_uniq(&mut stream, &AssignedJob { handle, workload, ..job }).unwrap();
     }
     stream.extend(answer::NOOP);
     for piece in [1, 7, 100, 4096, 8191, 30_000, stream.len()] {
@@ -109,11 +109,11 @@ fn a_job_that_is_too_long_is_cut_where_that_is_wanted() {
             feed(&mut decoder, bytes, usize::MAX);
             while let Some(packet) = decoder.next().unwrap() {
                 let missing = packet.missing;
-                match FromServer::parse(packet).unwrap() {
-                    FromServer::JobAssignUniq(job) => {
+                match Response::parse(packet).unwrap() {
+                    Response::JobAssignUniq(job) => {
                         seen.push((job.handle.to_vec(), job.workload.len() + missing, missing > 0));
                     }
-                    other => assert_eq!(other, FromServer::Noop),
+                    other => assert_eq!(other, Response::Noop),
                 }
             }
         }
@@ -139,12 +139,12 @@ fn the_sentences_are_plain_text() {
         "a packet began with \"\\x1b[2J\" instead of \"\\x00RES\": the peer does not speak the Gearman protocol, \
          or lost its place in it"
     );
-    let long = PacketError::TooLong { kind: Kind::JobAssign, claimed: 4_294_967_295, max: 268_435_456 };
+    let long = PacketError::TooLong { kind: PacketType::JobAssign, claimed: 4_294_967_295, max: 268_435_456 };
     assert_eq!(
         long.to_string(),
         "a JOB_ASSIGN packet claims 4294967295 bytes, more than max_packet allows (268435456)"
     );
-    let missing = PacketError::MissingArguments { kind: Kind::JobAssignUniq, found: 2, expected: 4 };
+    let missing = PacketError::MissingArguments { kind: PacketType::JobAssignUniq, found: 2, expected: 4 };
     assert_eq!(missing.to_string(), "a JOB_ASSIGN_UNIQ packet has 2 of its 4 arguments");
 }
 
@@ -163,7 +163,7 @@ fn a_claimed_length_takes_no_memory_until_its_bytes_come() {
 #[test]
 fn a_large_packet_takes_what_it_needs_and_gives_it_back() {
     let workload: Vec<u8> = (0..700_001_u32).map(|n| n as u8).collect();
-    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &workload };
+    let job = AssignedJob { handle: b"H:a:1", function: b"f", unique: b"u", workload: &workload };
     let mut stream = Vec::new();
     answer::job_assign_uniq(&mut stream, &job).unwrap();
     for piece in [1460, 65_536, usize::MAX] {
@@ -173,7 +173,7 @@ fn a_large_packet_takes_what_it_needs_and_gives_it_back() {
             feed(&mut decoder, bytes, usize::MAX);
         }
         let packet = decoder.next().unwrap().unwrap();
-        assert_eq!(FromServer::parse(packet), Ok(FromServer::JobAssignUniq(job)));
+        assert_eq!(Response::parse(packet), Ok(Response::JobAssignUniq(job)));
         assert!(decoder.memory() < 2 * stream.len());
         assert_eq!(decoder.next(), Ok(None));
         assert_eq!(decoder.memory(), 0);
@@ -205,7 +205,7 @@ fn packets_left_untaken_are_kept() {
     let stream = answer::NOOP.repeat(10_000);
     feed(&mut decoder, &stream, usize::MAX);
     for _ in 0..10_000 {
-        assert_eq!(decoder.next().unwrap().unwrap().kind, Kind::Noop);
+        assert_eq!(decoder.next().unwrap().unwrap().kind, PacketType::Noop);
     }
     assert_eq!(decoder.next(), Ok(None));
 }
@@ -224,7 +224,7 @@ fn arguments_that_no_packet_can_carry_leave_the_buffer_as_it_was() {
     assert!(matches!(encode::submit(&mut buf, at, b"f", b"\0", b""), Err(ArgumentError::Nul { .. })));
     let length = u32::MAX as usize;
     let long = encode::work_complete_head(&mut buf, b"H", length).unwrap_err();
-    assert_eq!(long, ArgumentError::TooLong { kind: Kind::WorkComplete, length: length + 2 });
+    assert_eq!(long, ArgumentError::TooLong { kind: PacketType::WorkComplete, length: length + 2 });
     assert!(encode::work_complete_head(&mut buf, b"H", usize::MAX).is_err());
     assert_eq!(buf, b"before");
     assert!(encode::work_complete_head(&mut buf, b"H", length - 2).is_ok());
@@ -237,7 +237,7 @@ fn mangled_streams_are_read_the_same_however_they_are_cut() {
     for round in 0..500 {
         let mut stream = Vec::new();
         for _ in 0..random.usize(1..6) {
-            let kind = Kind::ALL[random.usize(..Kind::ALL.len())];
+            let kind = PacketType::ALL[random.usize(..PacketType::ALL.len())];
             let body: Vec<u8> = (0..random.usize(..40)).map(|_| b"\0\x001aH:"[random.usize(..6)]).collect();
             stream.extend(header(&kind_magic(kind).bytes(), kind as u32, body.len() as u32));
             stream.extend(body);
@@ -255,7 +255,7 @@ fn mangled_streams_are_read_the_same_however_they_are_cut() {
                 rest = later;
                 let error = loop {
                     match decoder.next() {
-                        Ok(Some(packet)) => seen.push(format!("{:?}", FromServer::parse(packet))),
+                        Ok(Some(packet)) => seen.push(format!("{:?}", Response::parse(packet))),
                         Ok(None) => break None,
                         Err(error) => break Some(error),
                     }
@@ -272,7 +272,7 @@ fn mangled_streams_are_read_the_same_however_they_are_cut() {
 }
 
 /// Mostly what a decoder of responses expects.
-fn kind_magic(kind: Kind) -> Magic {
+fn kind_magic(kind: PacketType) -> Magic {
     if kind.travels_as(Magic::Response) { Magic::Response } else { Magic::Request }
 }
 
@@ -280,7 +280,7 @@ fn kind_magic(kind: Kind) -> Magic {
 #[test]
 fn a_packet_is_partial_until_its_last_byte() {
     let mut decoder = decoder(Magic::Response);
-    let job = Assigned { handle: b"H:a:1", function: b"f", unique: b"u", workload: &[7; 100_000] };
+    let job = AssignedJob { handle: b"H:a:1", function: b"f", unique: b"u", workload: &[7; 100_000] };
     let mut stream = answer::NOOP.to_vec();
     answer::job_assign_uniq(&mut stream, &job).unwrap();
     for (at, byte) in stream.iter().enumerate() {

@@ -1,14 +1,14 @@
 //! encode -> these exact bytes -> decode, for every type the protocol has.
 
 use super::super::{
-    Assigned, FromServer, JobStatus, Kind, Magic, Packet, PacketError, Priority, Request, Submission, Submitted,
-    answer, encode,
+    AssignedJob, JobStatus, Magic, Packet, PacketError, PacketType, Priority, Request, Response, Submission,
+    SubmittedJob, answer, encode,
 };
 use super::{decoder, feed};
 
 /// One packet: what it is on the wire (after the magic), and what it says.
 struct Row<V> {
-    kind: Kind,
+    kind: PacketType,
     wire: Vec<u8>,
     view: V,
     /// What our encoder makes; `None` for packets nobody here sends.
@@ -24,7 +24,7 @@ fn wire(number: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn row<V>(number: u32, body: &[u8], view: V, encoded: Option<Vec<u8>>) -> Row<V> {
-    Row { kind: Kind::try_from(number).unwrap(), wire: wire(number, body), view, encoded }
+    Row { kind: PacketType::try_from(number).unwrap(), wire: wire(number, body), view, encoded }
 }
 
 /// What an encoder appends.
@@ -40,7 +40,7 @@ fn headed<E: std::fmt::Debug>(data: &[u8], head: impl FnOnce(&mut Vec<u8>, usize
 }
 
 fn submitted(how: Submission) -> Request<'static> {
-    Request::Submit { how, job: Submitted { function: b"f", unique: b"u1", workload: b"in\0put" } }
+    Request::Submit { how, job: SubmittedJob { function: b"f", unique: b"u1", workload: b"in\0put" } }
 }
 
 fn submitting(how: Submission) -> Option<Vec<u8>> {
@@ -107,7 +107,7 @@ fn worker_requests() -> Vec<Row<Request<'static>>> {
 
 fn client_requests() -> Vec<Row<Request<'static>>> {
     use Request as R;
-    let job = Submitted { function: b"f", unique: b"u1", workload: b"in\0put" };
+    let job = SubmittedJob { function: b"f", unique: b"u1", workload: b"in\0put" };
     let mut rows: Vec<_> = SUBMISSIONS
         .into_iter()
         .map(|(number, how)| row(number, b"f\0u1\0in\0put", submitted(how), submitting(how)))
@@ -132,11 +132,11 @@ fn client_requests() -> Vec<Row<Request<'static>>> {
     rows
 }
 
-fn responses() -> Vec<Row<FromServer<'static>>> {
-    use FromServer as F;
+fn responses() -> Vec<Row<Response<'static>>> {
+    use Response as F;
     let handle = &b"H:a:1"[..];
-    let job = Assigned { handle, function: b"f", unique: b"u1", workload: b"in\0put" };
-    let nameless = Assigned { unique: b"", ..job };
+    let job = AssignedJob { handle, function: b"f", unique: b"u1", workload: b"in\0put" };
+    let nameless = AssignedJob { unique: b"", ..job };
     let status = JobStatus { known: true, running: false, done: 3, of: 4 };
     vec![
         row(6, b"", F::Noop, Some(answer::NOOP.to_vec())),
@@ -242,27 +242,27 @@ fn every_request_is_its_bytes() {
 
 #[test]
 fn every_response_is_its_bytes() {
-    check(Magic::Response, &responses(), |packet, view| FromServer::parse(packet).map(|seen| seen == *view));
+    check(Magic::Response, &responses(), |packet, view| Response::parse(packet).map(|seen| seen == *view));
 }
 
 #[test]
 fn the_tables_have_every_type() {
     let requests = requests();
     let responses = responses();
-    for kind in Kind::ALL {
+    for kind in PacketType::ALL {
         let request = requests.iter().any(|row| row.kind == *kind);
         let response = responses.iter().any(|row| row.kind == *kind);
         assert_eq!(request, kind.travels_as(Magic::Request), "{kind} as a request");
         assert_eq!(response, kind.travels_as(Magic::Response), "{kind} as a response");
     }
-    assert_eq!(Kind::ALL.len(), 41);
+    assert_eq!(PacketType::ALL.len(), 41);
 }
 
 #[test]
 fn numbers_and_types_go_both_ways() {
     for number in 0..100 {
         let known = (1..=42).contains(&number) && number != 5;
-        match Kind::try_from(number) {
+        match PacketType::try_from(number) {
             Ok(kind) => assert!(known && kind as u32 == number),
             Err(unknown) => assert!(!known && unknown == number),
         }
@@ -272,24 +272,24 @@ fn numbers_and_types_go_both_ways() {
 /// Every prefix of a body that lacks a separator lacks an argument; nothing may panic on any of them.
 #[test]
 fn missing_arguments_are_errors() {
-    let least: &[(Kind, usize)] = &[
-        (Kind::CanDoTimeout, 2),
-        (Kind::WorkStatus, 3),
-        (Kind::WorkData, 2),
-        (Kind::WorkWarning, 2),
-        (Kind::WorkComplete, 2),
-        (Kind::WorkException, 2),
-        (Kind::SubmitJob, 3),
-        (Kind::SubmitJobHighBg, 3),
-        (Kind::SubmitJobSched, 8),
-        (Kind::SubmitJobEpoch, 4),
-        (Kind::SubmitReduceJob, 5),
-        (Kind::JobAssign, 3),
-        (Kind::JobAssignUniq, 4),
-        (Kind::JobAssignAll, 5),
-        (Kind::Error, 2),
-        (Kind::StatusRes, 5),
-        (Kind::StatusResUnique, 6),
+    let least: &[(PacketType, usize)] = &[
+        (PacketType::CanDoTimeout, 2),
+        (PacketType::WorkStatus, 3),
+        (PacketType::WorkData, 2),
+        (PacketType::WorkWarning, 2),
+        (PacketType::WorkComplete, 2),
+        (PacketType::WorkException, 2),
+        (PacketType::SubmitJob, 3),
+        (PacketType::SubmitJobHighBg, 3),
+        (PacketType::SubmitJobSched, 8),
+        (PacketType::SubmitJobEpoch, 4),
+        (PacketType::SubmitReduceJob, 5),
+        (PacketType::JobAssign, 3),
+        (PacketType::JobAssignUniq, 4),
+        (PacketType::JobAssignAll, 5),
+        (PacketType::Error, 2),
+        (PacketType::StatusRes, 5),
+        (PacketType::StatusResUnique, 6),
     ];
     for &(kind, expected) in least {
         for found in 1..=expected {
@@ -300,7 +300,7 @@ fn missing_arguments_are_errors() {
                 assert_eq!(Request::parse(packet).err(), wanted);
             }
             if kind.travels_as(Magic::Response) {
-                assert_eq!(FromServer::parse(packet).err(), wanted);
+                assert_eq!(Response::parse(packet).err(), wanted);
             }
         }
     }
@@ -308,9 +308,9 @@ fn missing_arguments_are_errors() {
 
 #[test]
 fn a_view_refuses_what_travels_the_other_way() {
-    for &kind in Kind::ALL {
+    for &kind in PacketType::ALL {
         let packet = Packet { kind, body: b"1\x001\x001\x001\x001\x001\x001\x001", missing: 0 };
-        let (request, response) = (Request::parse(packet), FromServer::parse(packet));
+        let (request, response) = (Request::parse(packet), Response::parse(packet));
         assert_eq!(request.is_ok(), kind.travels_as(Magic::Request), "{kind}: {request:?}");
         assert_eq!(response.is_ok(), kind.travels_as(Magic::Response), "{kind}: {response:?}");
     }
@@ -320,9 +320,9 @@ fn a_view_refuses_what_travels_the_other_way() {
 fn odd_numbers_and_names_are_read_as_gearmand_reads_them() {
     let progress = |done: &str, of: &str| {
         let body = format!("h\0{done}\0{of}");
-        let packet = Packet { kind: Kind::WorkStatus, body: body.as_bytes(), missing: 0 };
-        match FromServer::parse(packet).unwrap() {
-            FromServer::WorkStatus { done, of, .. } => (done, of),
+        let packet = Packet { kind: PacketType::WorkStatus, body: body.as_bytes(), missing: 0 };
+        match Response::parse(packet).unwrap() {
+            Response::WorkStatus { done, of, .. } => (done, of),
             other => panic!("{other:?}"),
         }
     };
@@ -330,6 +330,6 @@ fn odd_numbers_and_names_are_read_as_gearmand_reads_them() {
     assert_eq!(progress("50.5", "100\0"), (50, 100));
     assert_eq!(progress("99999999999999999999999", "-1"), (u64::MAX, 0));
 
-    let fail = Packet { kind: Kind::WorkFail, body: b"H:a:1\0", missing: 0 };
-    assert_eq!(FromServer::parse(fail), Ok(FromServer::WorkFail { handle: b"H:a:1" }));
+    let fail = Packet { kind: PacketType::WorkFail, body: b"H:a:1\0", missing: 0 };
+    assert_eq!(Response::parse(fail), Ok(Response::WorkFail { handle: b"H:a:1" }));
 }

@@ -10,8 +10,8 @@ fn a_library_that_fails_in_new_is_tried_again_and_again_while_the_others_work() 
     stage.later(Duration::from_millis(1));
     for id in [1, 2] {
         let function = stage.started[id as usize - 1].functions.iter().position(|(name, _)| name == "bad").unwrap();
-        stage.says(id, Word::CannotServe { function, reason: "its new() failed: no database".into() });
-        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+        stage.says(id, WorkerMessage::CannotServe { function, reason: "its new() failed: no database".into() });
+        stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     }
     assert_eq!(stage.did(), ["kill 2", "start good", "start good"], "without the one that fails");
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "both starts were one failure");
@@ -37,11 +37,11 @@ fn a_worker_killed_while_idle_is_replaced_soon_and_one_in_a_job_at_once() {
     stage.dies_in_job(1, 1);
     assert_eq!(stage.did(), ["start a"]);
     stage.serves(5).did();
-    stage.later(Duration::from_secs(100)).ends(3, obituary(KILLED, Verdict::OutsideJob, 5));
+    stage.later(Duration::from_secs(100)).ends(3, exit_report(KILLED, ExitCause::OutsideJob, 5));
     assert_eq!(stage.did(), ["start b"], "it had done work");
     for (id, starts) in [(6, 1), (7, 1), (8, 1), (9, 0)] {
         stage.serves(id).did();
-        stage.later(Duration::from_millis(1)).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+        stage.later(Duration::from_millis(1)).ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
         assert_eq!(stage.did().len(), starts, "the death of {id}, which had done nothing");
     }
     stage.later(Duration::from_millis(500));

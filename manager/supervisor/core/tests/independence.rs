@@ -12,7 +12,7 @@ impl Stage {
     /// Everything that can be started now.
     fn settles(&mut self) -> &mut Self {
         while self.core.next_due(self.now) == Some(self.now) {
-            self.input(Input::Timer { heard: self.now });
+            self.input(Input::Timer { read: self.now });
         }
         self
     }
@@ -30,7 +30,7 @@ impl Stage {
     /// A worker comes to the `new()` of a function, and stays there.
     fn is_making(&mut self, id: u64, function: &str) -> &mut Self {
         let function = self.place(id, function);
-        self.says(id, Word::Making { function })
+        self.says(id, WorkerMessage::Making { function })
     }
 
     fn newest(&self) -> u64 {
@@ -103,14 +103,14 @@ fn sixteen_workers_connect_at_once_and_who_takes_long_does_not_count() {
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).settles();
     for _ in 0..3 {
         for id in stage.ids() {
-            stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 }).says(id, Word::Loaded);
+            stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 }).says(id, WorkerMessage::Loaded);
         }
         stage.settles();
     }
     assert_eq!(stage.core.workers.len(), 60);
     assert_eq!(stage.connecting.len(), 16);
     let first = stage.connecting[0];
-    stage.says(first, Word::ServerUp { server: 0 }).says(first, Word::Ready);
+    stage.says(first, WorkerMessage::ServerUp { server: 0 }).says(first, WorkerMessage::Ready);
     assert_eq!(stage.connecting.len(), 17, "it has connected");
     let due = stage.core.next_due(stage.now).unwrap();
     assert_eq!(due, stage.now + Duration::from_millis(200));
@@ -128,10 +128,10 @@ fn starts_that_are_spread_do_not_wait_for_retries() {
         stage.later(SECOND);
         for id in stage.ids() {
             let worker = &stage.core.workers[&WorkerId(id)];
-            match (worker.names() == ["bad"], worker.life.is_serving()) {
+            match (worker.names() == ["bad"], worker.state.is_serving()) {
                 (true, _) => {
-                    stage.says(id, Word::CannotServe { function: 0, reason: "no".into() });
-                    stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+                    stage.says(id, WorkerMessage::CannotServe { function: 0, reason: "no".into() });
+                    stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
                 (false, false) => drop(stage.serves(id)),
                 (false, true) => {}
@@ -180,8 +180,8 @@ fn a_worker_is_not_replaced_by_one_that_serves_less() {
 #[test]
 fn rollouts_do_not_wait_for_what_is_slow() {
     let tried = |stage: &Stage| -> Vec<Vec<String>> {
-        let canaries = stage.core.workers.values().filter(|worker| worker.life.is_live());
-        canaries.filter_map(|w| Some(w.trial.as_ref()?.iter().map(|(name, _)| name.clone()).collect())).collect()
+        let canaries = stage.core.workers.values().filter(|worker| worker.state.is_live());
+        canaries.filter_map(|w| Some(w.canary.as_ref()?.iter().map(|(name, _)| name.clone()).collect())).collect()
     };
     let serving = || {
         let mut stage = apart("dedicated_count = 0\ncount = 1\n");
@@ -236,7 +236,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 stage.later(Duration::from_millis(random.u64(..5000)));
                 continue;
             };
-            let starts = matches!(stage.core.workers[&WorkerId(id)].life, Life::Starting { .. });
+            let starts = matches!(stage.core.workers[&WorkerId(id)].state, WorkerState::Starting { .. });
             let place = stage.place(id, "bad");
             match random.u8(..11) {
                 0 if starts => drop(stage.input(Input::LibraryLost { worker: WorkerId(id), function: "bad".into() })),
@@ -245,16 +245,18 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 }
                 2 if starts => drop(stage.is_making(id, "bad")),
                 3 if starts => {
-                    stage.says(id, Word::CannotServe { function: place, reason: "no".into() });
-                    stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+                    stage.says(id, WorkerMessage::CannotServe { function: place, reason: "no".into() });
+                    stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
-                4 if starts => drop(stage.is_making(id, "bad").ends(id, obituary(KILLED, Verdict::OutsideJob, 0))),
-                5 if starts => drop(stage.is_making(id, "bad").ends(id, obituary(End::Exit(0), Verdict::Left, 0))),
+                4 if starts => drop(stage.is_making(id, "bad").ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0))),
+                5 if starts => {
+                    _ = stage.is_making(id, "bad").ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0))
+                }
                 6 if !starts => {
                     // The job was bad's.
                     done += 1;
                     let lost = JobInHand { function: place, ..job_of_bad() };
-                    stage.ends(id, obituary(End::Signal(11), Verdict::InJob(lost), done));
+                    stage.ends(id, exit_report(ExitStatus::Signal(11), ExitCause::InJob(lost), done));
                 }
                 7 => {
                     versions += 1;
@@ -269,11 +271,11 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
             stage.settles();
             // Workers that do not serve bad come up as they should, and the others as far as to it.
             for id in stage.ids() {
-                let begins = stage.core.workers[&WorkerId(id)].stage == super::super::Stage::Begins;
+                let begins = stage.core.workers[&WorkerId(id)].stage == super::super::StartStage::Begins;
                 match serves(&stage, id, "bad") {
                     true if begins => {
                         let function = stage.place(id, "bad");
-                        stage.says(id, Word::Loading { function });
+                        stage.says(id, WorkerMessage::Loading { function });
                     }
                     true => {}
                     false => drop(stage.serves(id)),
@@ -281,8 +283,8 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
             }
             stage.settles();
             let core = &stage.core;
-            let good = |worker: &&Worker| {
-                worker.life.is_live() && worker.serves("good") && !core.is_slow(worker) && worker.trial.is_none()
+            let good = |worker: &&WorkerRecord| {
+                worker.state.is_live() && worker.serves("good") && !core.is_slow(worker) && worker.canary.is_none()
             };
             let there = core.workers.values().filter(good).count();
             assert!(there >= 3, "seed {seed}, step {step}: {there} workers for good: {:?}", core.workers);
@@ -290,7 +292,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 stage.counts(id.0, 0, 0);
             }
             for id in stage.ids() {
-                if !stage.core.workers[&WorkerId(id)].life.is_live() {
+                if !stage.core.workers[&WorkerId(id)].state.is_live() {
                     stage.leaves(id);
                 }
             }

@@ -44,7 +44,7 @@ impl Together {
                 self.keeps(&served);
             }
             let gone: Vec<u64> =
-                self.stage.core.workers.iter().filter(|(_, w)| !w.life.is_live()).map(|(id, _)| id.0).collect();
+                self.stage.core.workers.iter().filter(|(_, w)| !w.state.is_live()).map(|(id, _)| id.0).collect();
             for id in &gone {
                 self.stage.leaves(*id);
                 self.keeps(&served);
@@ -64,10 +64,14 @@ impl Together {
     }
 
     /// A worker loads what it can, in its order.
-    fn comes_up(&mut self, start: &Start) {
+    fn comes_up(&mut self, start: &WorkerStart) {
         let id = start.worker.0;
         let is_there = |stage: &Stage| {
-            stage.core.workers.get(&WorkerId(id)).is_some_and(|worker| matches!(worker.life, Life::Starting { .. }))
+            stage
+                .core
+                .workers
+                .get(&WorkerId(id))
+                .is_some_and(|worker| matches!(worker.state, WorkerState::Starting { .. }))
         };
         if !is_there(&self.stage) {
             return;
@@ -75,18 +79,18 @@ impl Together {
         let mut loaded: Vec<String> = Vec::new();
         for place in &start.load_order {
             let hash = start.functions[*place].1.hash.clone();
-            self.stage.says(id, Word::Loading { function: *place });
+            self.stage.says(id, WorkerMessage::Loading { function: *place });
             if self.clashes.refuses(&loaded, &hash) {
                 let reason = "cannot allocate memory in static TLS block".to_owned();
-                self.stage.says(id, Word::CannotServe { function: *place, reason });
-                self.stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+                self.stage.says(id, WorkerMessage::CannotServe { function: *place, reason });
+                self.stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 return;
             }
             loaded.push(hash);
         }
         self.stage.serves(id);
-        let tries = self.stage.core.workers.get(&WorkerId(id)).is_some_and(|worker| worker.trial.is_some());
-        if tries && self.stage.core.workers[&WorkerId(id)].life.is_serving() {
+        let tries = self.stage.core.workers.get(&WorkerId(id)).is_some_and(|worker| worker.canary.is_some());
+        if tries && self.stage.core.workers[&WorkerId(id)].state.is_serving() {
             self.stage.counts(id, 100, 0);
         }
     }
@@ -99,7 +103,7 @@ impl Together {
     /// The workers that serve: `2*a+b 1*c`.
     fn workers(&self) -> String {
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-        for worker in self.stage.core.workers.values().filter(|worker| worker.life.is_serving()) {
+        for worker in self.stage.core.workers.values().filter(|worker| worker.state.is_serving()) {
             let mut hashes: Vec<&str> = worker.functions.iter().map(|(_, hash)| hash.as_str()).collect();
             hashes.sort_unstable();
             *kinds.entry(hashes.join("+")).or_default() += 1;
@@ -172,7 +176,7 @@ fn nothing_that_happens_takes_a_served_function_out_of_service() {
             .map(|(id, _)| id.0)
             .collect();
         for id in all {
-            together.stage.ends(id, obituary(KILLED, Verdict::OutsideJob, 5));
+            together.stage.ends(id, exit_report(KILLED, ExitCause::OutsideJob, 5));
         }
         assert_eq!(together.served(), ["b"]);
         together.settle();
@@ -231,8 +235,8 @@ fn a_new_version_that_fails_alone_is_bad_and_the_old_one_goes_back() {
         assert_eq!(start.load_order.last(), Some(&function));
         let stopped = together.stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
         assert_eq!(stopped, 0, "beside the others it says nothing yet");
-        together.stage.says(start.worker.0, Word::CannotServe { function, reason: "no".into() });
-        together.stage.ends(start.worker.0, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+        together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason: "no".into() });
+        together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     }
     assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
     together.done = together.stage.started.len();
@@ -264,8 +268,8 @@ fn what_failed_for_another_reason_goes_back_to_the_others() {
         let start = together.stage.started[together.done].clone();
         together.done += 1;
         let function = start.functions.iter().position(|(name, _)| name == "b").unwrap();
-        together.stage.says(start.worker.0, Word::CannotServe { function, reason: "no database".into() });
-        together.stage.ends(start.worker.0, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+        together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason: "no database".into() });
+        together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     }
     together.settle();
     assert_eq!(together.workers(), "2*a-1+b-1");
@@ -287,8 +291,8 @@ fn an_old_worker_stays_for_what_only_it_can_serve() {
             match start.functions.iter().position(|(name, _)| name == "p") {
                 Some(function) => {
                     let reason = "address in use".to_owned();
-                    together.stage.says(start.worker.0, Word::CannotServe { function, reason });
-                    together.stage.ends(start.worker.0, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+                    together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason });
+                    together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
                 None => together.comes_up(&start),
             }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::supervisor::event::{Death, DeathAt};
-use crate::supervisor::fate::Fate;
-use crate::worker::orders::WaitingJob;
+use crate::supervisor::job_disposition::JobDisposition;
+use crate::worker::messages::WaitingJob;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,11 +40,11 @@ impl Stage {
     }
 
     fn sees(&mut self, id: u64, job: Option<JobInHand>) -> &mut Self {
-        self.input(Input::Seen(Seen { worker: WorkerId(id), job, server: Some(0), overwritten: false }))
+        self.input(Input::Seen(ScoreboardReading { worker: WorkerId(id), job, server: Some(0), overwritten: false }))
     }
 
     fn sees_nonsense(&mut self, id: u64) -> &mut Self {
-        self.input(Input::Seen(Seen { worker: WorkerId(id), job: None, server: None, overwritten: true }))
+        self.input(Input::Seen(ScoreboardReading { worker: WorkerId(id), job: None, server: None, overwritten: true }))
     }
 
     fn deaths(&self) -> Vec<Death> {
@@ -52,9 +52,9 @@ impl Stage {
         self.events.iter().filter_map(death).collect()
     }
 
-    fn fates(&self) -> Vec<(Fate, Option<u32>)> {
+    fn fates(&self) -> Vec<(JobDisposition, Option<u32>)> {
         let of = |death: Death| match death.at {
-            DeathAt::Job { fate, deaths, .. } => (fate, deaths),
+            DeathAt::Job { disposition, deaths, .. } => (disposition, deaths),
             other => panic!("{other:?}"),
         };
         self.deaths().into_iter().map(of).collect()
@@ -101,7 +101,7 @@ fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
     assert_eq!(stage.did(), ["kill 1"]);
     stage.dies_in_job(1, 3);
     assert_eq!(stage.did(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
-    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
     let line = Event::WorkerDied(stage.deaths().remove(0)).line();
     assert!(line.contains("past its timeout") && line.contains("its caller is told"), "{line}");
 }
@@ -109,12 +109,12 @@ fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
 #[test]
 fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
     let mut stage = one(&format!("{INI}on_timeout = retry\nmax_attempts = 2\n"));
-    for (id, fate) in [(1, Fate::HandedBack), (2, Fate::Failed)] {
+    for (id, disposition) in [(1, JobDisposition::Requeued), (2, JobDisposition::Failed)] {
         stage.until_look();
         stage.sees(id, job(7, TIMEOUT)).serves(id + 1);
         stage.now += GRACE;
         stage.sees(id, job(7, TIMEOUT + GRACE)).dies_in_job(id, 3);
-        assert_eq!(stage.fates().last(), Some(&(fate, Some(u32::try_from(id).unwrap()))));
+        assert_eq!(stage.fates().last(), Some(&(disposition, Some(u32::try_from(id).unwrap()))));
     }
 }
 
@@ -124,14 +124,14 @@ fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
     let mut stage = one(INI);
     stage.dies_in_job(1, 3).serves(2);
     stage.dies_in_job(2, 3).serves(3);
-    stage.says(3, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
-    stage.says(3, Word::ServerUp { server: 0 }).dies_in_job(3, 3);
+    stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.says(3, WorkerMessage::ServerUp { server: 0 }).dies_in_job(3, 3);
     let deaths: Vec<_> = stage.fates().into_iter().map(|(_, deaths)| deaths).collect();
     assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
     stage.serves(4).dies_in_job(4, 3).serves(5).dies_in_job(5, 3).serves(6);
     assert_eq!(stage.denied.len(), 1);
-    stage.says(6, Word::ServerUp { server: 0 });
-    stage.says(6, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.says(6, WorkerMessage::ServerUp { server: 0 });
+    stage.says(6, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty(), "nor is it denied");
 }
 
@@ -140,13 +140,13 @@ fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
 #[test]
 fn whoever_loses_a_connection_ends_what_is_denied_there() {
     let mut stage = one("[GearmanManager]\ncount = 2\non_crash = fail\n");
-    stage.serves(2).says(1, Word::ServerUp { server: 0 }).says(2, Word::ServerUp { server: 0 });
-    stage.dies_in_job(1, 3).serves(3).says(3, Word::ServerUp { server: 0 });
+    stage.serves(2).says(1, WorkerMessage::ServerUp { server: 0 }).says(2, WorkerMessage::ServerUp { server: 0 });
+    stage.dies_in_job(1, 3).serves(3).says(3, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(stage.denied, ["H:a:1"]);
-    stage.says(3, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty());
     stage.dies_in_job(3, 3);
-    assert_eq!(stage.fates(), [(Fate::Failed, Some(1)), (Fate::Failed, Some(2))]);
+    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1)), (JobDisposition::Failed, Some(2))]);
 }
 
 /// An answer that waits for room is lost with its worker, whatever that was at, and counts nowhere. With half of it out
@@ -155,12 +155,12 @@ fn whoever_loses_a_connection_ends_what_is_denied_there() {
 fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
     let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";
     let retry = "[GearmanManager]\ncount = 1\nmax_attempts = 1\n";
-    let waits = |job| Word::AnswerWaits { server: 0, job };
+    let waits = |job| WorkerMessage::AnswerWaits { server: 0, job };
     let job = || Some(WaitingJob { function: 0, handle: b"H:b:2".to_vec(), unique: "u".into() });
     for (ini, words, denied) in [
         (fail, vec![waits(job())], &["H:b:2"][..]),
         (fail, vec![waits(job()), waits(None)], &[]),
-        (fail, vec![Word::AnswerWaits { server: 9, job: job() }], &[]),
+        (fail, vec![WorkerMessage::AnswerWaits { server: 9, job: job() }], &[]),
         (fail, vec![waits(job().map(|job| WaitingJob { function: 9, ..job }))], &[]),
         (retry, vec![waits(job())], &[]),
     ] {
@@ -168,7 +168,7 @@ fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
         for word in words.clone() {
             stage.says(1, word);
         }
-        stage.ends(1, obituary(KILLED, Verdict::OutsideJob, 3));
+        stage.ends(1, exit_report(KILLED, ExitCause::OutsideJob, 3));
         assert_eq!(
             (stage.denied.iter().map(String::as_str).collect::<Vec<_>>(), stage.deaths().len()),
             (denied.to_vec(), 1),
@@ -178,7 +178,7 @@ fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
     let mut stopped = one(fail);
     stopped.says(1, waits(job())).input(Input::Stop { by: "SIGTERM" });
     stopped.now += Duration::from_secs(3600);
-    stopped.later(Duration::ZERO).ends(1, obituary(KILLED, Verdict::OutsideJob, 3));
+    stopped.later(Duration::ZERO).ends(1, exit_report(KILLED, ExitCause::OutsideJob, 3));
     assert!(stopped.denied.is_empty());
 }
 
@@ -209,13 +209,13 @@ fn a_timeout_holds_while_a_worker_leaves_too() {
     stage.sees(1, job(7, TIMEOUT + GRACE));
     assert_eq!(stage.did(), ["kill 1"]);
     stage.dies_in_job(1, 3);
-    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
 }
 
 #[test]
 fn a_new_timeout_holds_for_jobs_that_run() {
     let mut stage = one("[GearmanManager]\ncount = 1\ntimeout = 1000\n");
-    let source = Source { path: "gm.ini".as_ref(), bytes: INI.as_bytes() };
+    let source = ConfigFile { path: "gm.ini".as_ref(), bytes: INI.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
     stage.input(Input::Reload(Box::new(config)));
     assert_eq!(stage.core.look_due(), Some(stage.now + TIMEOUT));
@@ -228,7 +228,7 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
         stage.did();
         stage.dies_in_job(id, 3).serves(id + 1);
     }
-    let (back, failed) = (Fate::HandedBack, Fate::Failed);
+    let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
     // Whoever has it after that has it since its server never got the answer.
     assert_eq!(stage.fates(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (failed, Some(4))]);
     assert_eq!(stage.denied, ["H:a:1"; 2], "nobody runs it again");
@@ -239,9 +239,9 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
 #[test]
 fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
     let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
-    stage.ends_in_job(1, End::Signal(11), 3);
+    stage.ends_in_job(1, ExitStatus::Signal(11), 3);
     assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
-    assert_eq!(stage.fates(), [(Fate::Failed, Some(1))]);
+    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
 }
 
 /// Nobody is told of a job that nobody can name, or that a stop cut short: its server decides.
@@ -257,24 +257,28 @@ fn what_is_handed_back_without_counting() {
         half_sent: false,
     };
     let on_crash = "[GearmanManager]\ncount = 1\non_crash = fail\n";
-    for (name, verdict, fate) in [
-        ("no handle", Verdict::InJob(lost("")), Some(Fate::HandedBack)),
-        ("no handle, answering", Verdict::Answering(lost("")), Some(Fate::Unclear)),
-        ("a page without sense", Verdict::Unknown, None),
+    for (name, exit_cause, disposition) in [
+        ("no handle", ExitCause::InJob(lost("")), Some(JobDisposition::Requeued)),
+        ("no handle, answering", ExitCause::Answering(lost("")), Some(JobDisposition::Unclear)),
+        ("a page without sense", ExitCause::Unknown, None),
     ] {
         let mut stage = one(on_crash);
-        stage.ends(1, obituary(KILLED, verdict, 3));
+        stage.ends(1, exit_report(KILLED, exit_cause, 3));
         assert!(!stage.did().iter().any(|line| line.starts_with("answer")), "{name}");
-        assert_eq!(fate.map(|fate| (fate, None)), fate.and_then(|_| stage.fates().first().copied()), "{name}");
+        assert_eq!(
+            disposition.map(|disposition| (disposition, None)),
+            disposition.and_then(|_| stage.fates().first().copied()),
+            "{name}"
+        );
     }
     let mut unknown_server = one(on_crash);
-    unknown_server.ends(1, Obituary { server: None, ..obituary(KILLED, Verdict::InJob(lost("H:a:1")), 3) });
-    assert_eq!(unknown_server.fates(), [(Fate::HandedBack, None)]);
+    unknown_server.ends(1, ExitReport { server: None, ..exit_report(KILLED, ExitCause::InJob(lost("H:a:1")), 3) });
+    assert_eq!(unknown_server.fates(), [(JobDisposition::Requeued, None)]);
     let mut stopped = one(on_crash);
     stopped.input(Input::Stop { by: "SIGTERM" });
     stopped.now += Duration::from_secs(3600);
     stopped.later(Duration::ZERO).dies_in_job(1, 3);
-    assert_eq!(stopped.fates(), [(Fate::HandedBack, None)]);
+    assert_eq!(stopped.fates(), [(JobDisposition::Requeued, None)]);
     assert_eq!((unknown_server.denied.len(), stopped.denied.len()), (0, 0));
 }
 
@@ -283,7 +287,7 @@ fn what_is_handed_back_without_counting() {
 fn deaths_while_a_job_is_answered_are_counted() {
     let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";
     let retry = "[GearmanManager]\ncount = 1\nmax_attempts = 2\n";
-    let (unclear, failed, mute) = (Fate::Unclear, Fate::Failed, Fate::Unanswerable);
+    let (unclear, failed, mute) = (JobDisposition::Unclear, JobDisposition::Failed, JobDisposition::Unanswerable);
     for (ini, half_sent, expected) in [
         (fail, false, &[(failed, Some(1))][..]),
         (fail, true, &[(mute, Some(1))]),
@@ -295,7 +299,7 @@ fn deaths_while_a_job_is_answered_are_counted() {
         for id in 1..=expected.len() as u64 {
             assert!(stage.denied.is_empty(), "{ini}, {half_sent}");
             stage.did();
-            stage.ends(id, obituary(KILLED, Verdict::Answering(lost.clone()), 3)).serves(id + 1);
+            stage.ends(id, exit_report(KILLED, ExitCause::Answering(lost.clone()), 3)).serves(id + 1);
         }
         assert_eq!((stage.fates().as_slice(), stage.denied.len()), (expected, 1), "{ini}, {half_sent}");
         let answers: Vec<_> = stage.did().into_iter().filter(|line| line.starts_with("answer")).collect();
@@ -308,11 +312,12 @@ fn deaths_while_a_job_is_answered_are_counted() {
 /// Why a worker gave up, which its exit code says only once its function has returned.
 #[test]
 fn a_worker_whose_connection_was_taken_is_said_to_have_given_up() {
-    let end = End::Exit(crate::worker::CONNECTION_TAKEN);
+    let end = ExitStatus::Exit(crate::worker::CONNECTION_TAKEN);
     let words = "gave up, since the library had closed, replaced or shut down its connection to the job server,";
-    for (verdict, words) in [(Verdict::Answering as fn(_) -> _, words), (Verdict::InJob, "exited with code 71")] {
+    for (exit_cause, words) in [(ExitCause::Answering as fn(_) -> _, words), (ExitCause::InJob, "exited with code 71")]
+    {
         let mut stage = one("[GearmanManager]\ncount = 1\n");
-        stage.ends(1, obituary(end, verdict(job(1, Duration::from_secs(1)).unwrap()), 3));
+        stage.ends(1, exit_report(end, exit_cause(job(1, Duration::from_secs(1)).unwrap()), 3));
         let line = Event::WorkerDied(stage.deaths().remove(0)).line();
         assert!(line.starts_with(&format!("a: worker 101 {words} in job H:a:1 (unique u) after")), "{line}");
     }
@@ -339,7 +344,7 @@ fn a_canary_whose_job_is_too_long_is_given_up_at_once_and_another_is_not_tried()
 
 /// Reads the configuration again.
 fn reload(stage: &mut Stage, ini: &str) {
-    let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+    let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
     stage.input(Input::Reload(Box::new(config)));
 }
@@ -348,7 +353,7 @@ fn reload(stage: &mut Stage, ini: &str) {
 #[test]
 fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
     const FAIL: &str = "[GearmanManager]\ncount = 1\ndedicated_count = 0\non_crash = fail\nworker_restart_splay = 0\n\
-                        max_worker_lifetime = 10\nmax_runs_per_worker = 9\n";
+    max_worker_lifetime = 10\nmax_runs_per_worker = 9\n";
     type Way = (&'static str, fn(&mut Stage));
     let ways: [Way; 8] = [
         ("a reload", |stage| {
@@ -362,10 +367,14 @@ fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
             stage.later(Duration::from_secs(10)).serves(2);
         }),
         ("max_runs_per_worker", |stage| {
-            stage.says(1, Word::FewRuns).serves(2).says(1, Word::NoRuns).says(2, Word::Serving);
+            stage
+                .says(1, WorkerMessage::FewRuns)
+                .serves(2)
+                .says(1, WorkerMessage::NoRuns)
+                .says(2, WorkerMessage::Serving);
         }),
         ("max_memory", |stage| {
-            stage.says(1, Word::Outgrown { bytes: 1 << 30 }).serves(2);
+            stage.says(1, WorkerMessage::Outgrown { bytes: 1 << 30 }).serves(2);
         }),
         ("fewer are planned", |stage| reload(stage, &format!("{FAIL}exclude = a\n"))),
         ("its library is removed", |stage| {
@@ -380,8 +389,8 @@ fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
         let mut stage = one(FAIL);
         leave(&mut stage);
         assert!(stage.did().contains(&"leave 1".to_owned()), "{name}");
-        stage.ends_in_job(1, End::Signal(11), 3);
-        assert_eq!(stage.fates(), [(Fate::Failed, Some(1))], "{name}");
+        stage.ends_in_job(1, ExitStatus::Signal(11), 3);
+        assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))], "{name}");
         assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s", "{name}");
     }
 }
@@ -393,17 +402,17 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
     for id in 1..=6 {
         reload(&mut stage, "[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
         stage.serves(id + 1).did();
-        stage.ends_in_job(id, End::Exit(0), 0);
+        stage.ends_in_job(id, ExitStatus::Exit(0), 0);
     }
-    let (back, failed) = (Fate::HandedBack, Fate::Failed);
-    let expected = [(back, 1), (back, 2), (failed, 3)].map(|(fate, deaths)| (fate, Some(deaths)));
+    let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
+    let expected = [(back, 1), (back, 2), (failed, 3)].map(|(disposition, deaths)| (disposition, Some(deaths)));
     let more = [4, 5, 6].map(|deaths| (failed, Some(deaths)));
     assert_eq!(stage.fates(), [expected, more].concat());
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
     let mut stage = two_functions();
     let mut id = 1;
     for version in 2..=8 {
-        stage.ends_in_job(id, End::Signal(6), 0);
+        stage.ends_in_job(id, ExitStatus::Signal(6), 0);
         id = stage.ids().into_iter().max().unwrap();
         stage.serves(id);
         stage.core.workers.get_mut(&WorkerId(id)).unwrap().retires = stage.now;
@@ -419,13 +428,13 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
 #[test]
 fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
     let ini = |keys: &str| format!("{INI}{keys}");
-    let (segv, term) = (End::Signal(11), End::Signal(15));
+    let (segv, term) = (ExitStatus::Signal(11), ExitStatus::Signal(15));
     for (name, keys, end, expected) in [
-        ("ended at its timeout", "on_timeout = retry\non_crash = fail\n", term, Fate::HandedBack),
-        ("ended at its timeout", "on_timeout = fail\non_crash = retry\n", term, Fate::Failed),
-        ("crashed in its grace", "on_timeout = retry\non_crash = fail\n", segv, Fate::Failed),
-        ("crashed in its grace", "on_timeout = fail\non_crash = retry\n", segv, Fate::Failed),
-        ("crashed in its grace", "on_timeout = retry\non_crash = retry\n", segv, Fate::HandedBack),
+        ("ended at its timeout", "on_timeout = retry\non_crash = fail\n", term, JobDisposition::Requeued),
+        ("ended at its timeout", "on_timeout = fail\non_crash = retry\n", term, JobDisposition::Failed),
+        ("crashed in its grace", "on_timeout = retry\non_crash = fail\n", segv, JobDisposition::Failed),
+        ("crashed in its grace", "on_timeout = fail\non_crash = retry\n", segv, JobDisposition::Failed),
+        ("crashed in its grace", "on_timeout = retry\non_crash = retry\n", segv, JobDisposition::Requeued),
     ] {
         let mut stage = one(&ini(keys));
         stage.until_look();
@@ -433,7 +442,7 @@ fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
         assert_eq!(stage.fates(), [(expected, Some(1))], "{name}, {keys}");
     }
     // Killed at the deadline of a stop; and one that crashed just before.
-    for (end, expected) in [(KILLED, (Fate::HandedBack, None)), (segv, (Fate::Failed, Some(1)))] {
+    for (end, expected) in [(KILLED, (JobDisposition::Requeued, None)), (segv, (JobDisposition::Failed, Some(1)))] {
         let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
         stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
         assert!(stage.did().contains(&"kill 1".to_owned()));
@@ -449,13 +458,14 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
     let lost = |half_sent| JobInHand { half_sent, ..job(1, Duration::from_secs(1)).unwrap() };
     for (id, half_sent) in [(1, true), (2, true), (3, true), (4, false)] {
         stage.did();
-        stage.ends(id, obituary(KILLED, Verdict::InJob(lost(half_sent)), 3));
+        stage.ends(id, exit_report(KILLED, ExitCause::InJob(lost(half_sent)), 3));
         let answered = stage.did().iter().any(|line| line.starts_with("answer"));
         assert_eq!(answered, !half_sent, "death {id}");
         stage.serves(id + 1);
     }
     assert_eq!(stage.denied, ["H:a:1"; 3], "from the second death on");
-    let fates = [Fate::HandedBack, Fate::Unanswerable, Fate::Unanswerable, Fate::Failed];
+    let fates =
+        [JobDisposition::Requeued, JobDisposition::Unanswerable, JobDisposition::Unanswerable, JobDisposition::Failed];
     let counted = [1, 2, 3, 4].map(Some);
     assert_eq!(stage.fates(), fates.into_iter().zip(counted).collect::<Vec<_>>());
     let line = Event::WorkerDied(stage.deaths().remove(1)).line();
@@ -466,11 +476,11 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
 /// Five in a row are free, whether they came before the function returned or after.
 #[test]
 fn deaths_while_the_answer_is_sent_have_their_back_off() {
-    for verdict in [Verdict::InJob, Verdict::Answering] {
+    for exit_cause in [ExitCause::InJob, ExitCause::Answering] {
         let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
         for id in 1..=6 {
             assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "death {id}");
-            stage.ends(id, obituary(KILLED, verdict(job(1, Duration::from_secs(1)).unwrap()), 3)).serves(id + 1);
+            stage.ends(id, exit_report(KILLED, exit_cause(job(1, Duration::from_secs(1)).unwrap()), 3)).serves(id + 1);
         }
         assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1);
     }
@@ -493,5 +503,5 @@ fn a_job_that_was_too_long_for_the_old_version_says_nothing_about_the_canary() {
     stage.did();
     stage.sees(3, job(1, TIMEOUT + GRACE)).dies_in_job(3, 3);
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
-    assert!(stage.core.workers.values().any(|worker| worker.trial.is_some()), "it is tried on");
+    assert!(stage.core.workers.values().any(|worker| worker.canary.is_some()), "it is tried on");
 }

@@ -12,7 +12,7 @@ fn served() -> Stage {
 #[test]
 fn one_that_has_grown_is_replaced_before_it_leaves() {
     let mut stage = served();
-    stage.says(1, Word::Outgrown { bytes: 11 << 20 });
+    stage.says(1, WorkerMessage::Outgrown { bytes: 11 << 20 });
     assert_eq!(stage.did(), ["start a"]);
     assert_eq!(stage.told(|event| matches!(event, Event::WorkerOutgrown { pid: 101, mib: 11, .. })), 1);
     stage.serves(3);
@@ -23,7 +23,7 @@ fn one_that_has_grown_is_replaced_before_it_leaves() {
 #[test]
 fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
     let mut stage = served();
-    stage.says(1, Word::Heavy { bytes: (40 << 20) + 1 }).says(2, Word::Heavy { bytes: 40 << 20 });
+    stage.says(1, WorkerMessage::Heavy { bytes: (40 << 20) + 1 }).says(2, WorkerMessage::Heavy { bytes: 40 << 20 });
     assert_eq!(stage.did(), Vec::<String>::new());
     let texts: Vec<String> =
         stage.events.iter().filter(|e| matches!(e, Event::ConfigWarning { .. })).map(Event::line).collect();

@@ -11,7 +11,7 @@ fn one(ini: &str) -> Stage {
 }
 
 fn reads_again(stage: &mut Stage, ini: &str) {
-    let source = Source { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
+    let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
     stage.input(Input::Reload(Box::new(config)));
 }
@@ -40,8 +40,8 @@ fn what_cannot_be_served_with_the_new_configuration_leaves_the_old_workers_at_wo
     reads_again(&mut stage, "[a]\nsetting.dsn = wrong\n");
     assert_eq!(stage.did(), ["Scan", "start a"]);
     stage.input(Input::Spawned { worker: WorkerId(2), pid: 102 });
-    stage.says(2, Word::CannotServe { function: 0, reason: "no such database".into() });
-    stage.ends(2, obituary(End::Exit(1), Verdict::OutsideJob, 0));
+    stage.says(2, WorkerMessage::CannotServe { function: 0, reason: "no such database".into() });
+    stage.ends(2, exit_report(ExitStatus::Exit(1), ExitCause::OutsideJob, 0));
     assert_eq!(stage.ids(), [1]);
     stage.did();
     reads_again(&mut stage, "[a]\nsetting.dsn = right\n");
@@ -56,14 +56,14 @@ fn other_job_servers_are_for_new_workers_and_old_ones_go_on_speaking_of_theirs()
     reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:2,127.0.0.1:3\n");
     let names: Vec<&str> = stage.started[1].servers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["127.0.0.1:2", "127.0.0.1:3"]);
-    stage.says(1, Word::ServerUp { server: 1 });
+    stage.says(1, WorkerMessage::ServerUp { server: 1 });
     let workers = |stage: &Stage| -> Vec<(String, usize)> {
         stage.core.servers().map(|server| (server.name.clone(), server.workers())).collect()
     };
     assert_eq!(workers(&stage), [("127.0.0.1:2".into(), 1), ("127.0.0.1:3".into(), 0)]);
-    stage.says(2, Word::ServerUp { server: 1 });
+    stage.says(2, WorkerMessage::ServerUp { server: 1 });
     assert_eq!(workers(&stage), [("127.0.0.1:2".into(), 1), ("127.0.0.1:3".into(), 1)]);
-    stage.says(1, Word::ServerDown { server: 0, reason: "gone".into() });
+    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
     assert_eq!(stage.told(|event| matches!(event, Event::ServerDown { .. })), 0, "nobody asks about that one any more");
     for _ in 0..1000 {
         reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:1\n");
@@ -84,13 +84,13 @@ fn a_reload_while_stopping_changes_nothing() {
 #[test]
 fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
     let mut stage = one("[GearmanManager]\nmax_runs_per_worker = 10\n");
-    stage.says(1, Word::FewRuns);
+    stage.says(1, WorkerMessage::FewRuns);
     assert_eq!(stage.did(), ["start a"]);
-    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    stage.says(2, WorkerMessage::Loaded).says(2, WorkerMessage::Ready);
     assert_eq!(stage.did(), [""; 0], "never more at work than planned");
-    stage.says(1, Word::NoRuns);
+    stage.says(1, WorkerMessage::NoRuns);
     assert_eq!(stage.did(), ["go 2"]);
-    stage.says(2, Word::Serving);
+    stage.says(2, WorkerMessage::Serving);
     assert_eq!(stage.did(), ["leave 1"], "its function is never without a worker");
     assert_eq!(stage.left_at(Some("max_runs_per_worker")), 1);
     stage.leaves(1);
@@ -102,8 +102,12 @@ fn with_one_run_each_the_start_is_told_although_successors_wait() {
     let mut stage = Stage::new("[GearmanManager]\nmax_runs_per_worker = 1\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 });
-    stage.says(1, Word::Loaded).says(1, Word::ServerUp { server: 0 }).says(1, Word::Ready);
-    stage.says(1, Word::FewRuns).says(2, Word::Loaded).says(2, Word::Ready).says(1, Word::Serving);
+    stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::ServerUp { server: 0 }).says(1, WorkerMessage::Ready);
+    stage
+        .says(1, WorkerMessage::FewRuns)
+        .says(2, WorkerMessage::Loaded)
+        .says(2, WorkerMessage::Ready)
+        .says(1, WorkerMessage::Serving);
     assert_eq!(stage.did().last().unwrap(), "announce None");
 }
 
@@ -114,21 +118,21 @@ fn with_no_surge_two_never_take_jobs_at_once() {
         one("[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n[a]\nrollout_surge = 0\n");
     stage.later(Duration::from_secs(100));
     assert_eq!(stage.did(), ["start a"]);
-    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    stage.says(2, WorkerMessage::Loaded).says(2, WorkerMessage::Ready);
     assert_eq!(stage.did(), ["leave 1"], "its successor is ready");
     stage.leaves(1);
     assert_eq!(stage.did(), ["go 2"]);
 
     // A canary is no surplus worker here: it takes the place of the old one.
-    stage.says(2, Word::Serving).input(scan(&[("a", 2)])).input(found("a", 2));
+    stage.says(2, WorkerMessage::Serving).input(scan(&[("a", 2)])).input(found("a", 2));
     assert_eq!(stage.did(), ["probe a", "start a"]);
-    stage.says(3, Word::Loaded).says(3, Word::Ready);
+    stage.says(3, WorkerMessage::Loaded).says(3, WorkerMessage::Ready);
     assert_eq!(stage.did(), ["leave 2"]);
     stage.leaves(2);
     assert_eq!(stage.did(), ["go 3"]);
-    stage.says(3, Word::Serving).dies_in_job(3, 0).ends_in_job(3, KILLED, 0);
+    stage.says(3, WorkerMessage::Serving).dies_in_job(3, 0).ends_in_job(3, KILLED, 0);
     stage.did();
-    let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.life.is_admitted()).count();
+    let at_work = |stage: &Stage| stage.core.workers.values().filter(|worker| worker.state.is_admitted()).count();
     assert!(at_work(&stage) <= 1);
 }
 
@@ -138,7 +142,7 @@ fn a_function_s_own_surge_counts() {
         one("[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n[a]\nrollout_surge = 0\n");
     stage.later(Duration::from_secs(100));
     stage.did();
-    stage.says(2, Word::Loaded).says(2, Word::Ready);
+    stage.says(2, WorkerMessage::Loaded).says(2, WorkerMessage::Ready);
     assert_eq!(stage.did(), ["leave 1"]);
 }
 

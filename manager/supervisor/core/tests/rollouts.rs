@@ -24,13 +24,14 @@ fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_belo
 #[test]
 fn a_bad_version_is_given_up_and_nothing_else_happens() {
     let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
-    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, End::Signal(11), 0).did());
-    let dies_idle =
-        |stage: &mut Stage| drop(stage.serves(5).ends(5, obituary(End::Signal(11), Verdict::OutsideJob, 0)).did());
+    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, ExitStatus::Signal(11), 0).did());
+    let dies_idle = |stage: &mut Stage| {
+        drop(stage.serves(5).ends(5, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0)).did())
+    };
     let refuses = |stage: &mut Stage| {
         stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
-        stage.says(5, Word::CannotServe { function: 0, reason: "its new() failed: no table".into() });
-        stage.ends(5, obituary(End::Exit(4), Verdict::OutsideJob, 0)).did();
+        stage.says(5, WorkerMessage::CannotServe { function: 0, reason: "its new() failed: no table".into() });
+        stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0)).did();
     };
     let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
     type Way = (&'static str, fn(&mut Stage));
@@ -48,7 +49,7 @@ fn a_bad_version_is_given_up_and_nothing_else_happens() {
         bad(&mut stage);
         assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
         assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
-        stage.ends(5, obituary(End::Exit(0), Verdict::Left, 0)).did();
+        stage.ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0)).did();
         stage.later(Duration::from_secs(600));
         let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
         assert_eq!(
@@ -67,10 +68,10 @@ fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
     for id in 5..=6 {
         stage.did();
-        stage.serves(id).ends(id, obituary(KILLED, Verdict::OutsideJob, 0));
+        stage.serves(id).ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
         assert_eq!(stage.did().pop().unwrap(), "start a");
     }
-    stage.serves(7).ends(7, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.serves(7).ends(7, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
 
@@ -89,11 +90,11 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
         stage.input(Input::Probed { function: "a".into(), identity: identity(ino), result });
     };
     file(&mut stage, 2, 2);
-    stage.serves(5).ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
-    stage.serves(6).ends(6, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.serves(5).ends(5, exit_report(KILLED, ExitCause::OutsideJob, 0));
+    stage.serves(6).ends(6, exit_report(KILLED, ExitCause::OutsideJob, 0));
     file(&mut stage, 3, 3);
     assert_eq!((withdrawn(&stage, "a-2"), tried(&stage, "a-3")), (1, 1), "by a newer one");
-    stage.serves(8).ends(8, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.serves(8).ends(8, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0, "the kills were another's");
     file(&mut stage, 4, 1);
     assert_eq!(withdrawn(&stage, "a-3"), 1, "by what is served");
@@ -115,7 +116,7 @@ fn a_canary_that_is_not_needed_any_more_is_no_death() {
     stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
     stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
     assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
-    stage.ends(5, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.ends(5, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
 }
 
@@ -133,10 +134,10 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     assert_eq!(stage.did(), [""; 0]);
     stage.input(Input::Probed { function: "c".into(), identity: identity(2), result: Ok(version("c", 1)) });
     assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
-    stage.serves(4).ends(4, obituary(End::Signal(11), Verdict::OutsideJob, 0));
+    stage.serves(4).ends(4, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0));
     assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
-    let tried = |start: &Start| {
-        let new = |(name, version): &(String, Version)| version.hash.ends_with("-2").then(|| name.clone());
+    let tried = |start: &WorkerStart| {
+        let new = |(name, version): &(String, CheckedVersion)| version.hash.ends_with("-2").then(|| name.clone());
         start.functions.iter().filter_map(new).collect::<Vec<_>>()
     };
     assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
@@ -148,7 +149,8 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
 #[test]
 fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() {
     let mut stage = two_functions();
-    let earlier = Version { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    let earlier =
+        CheckedVersion { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
     stage.input(Input::Rollback { function: "a".into(), version: earlier });
     assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
     stage.serves(5);
@@ -187,7 +189,7 @@ fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
         stage.dies_in_job(1, 0).serves(3);
         stage.input(scan(&[("a", 2)])).input(found("a", 2)).did();
         stage.serves(4).did();
-        stage.ends_in_job(4, End::Signal(11), 0);
+        stage.ends_in_job(4, ExitStatus::Signal(11), 0);
         assert_eq!((rejected(&stage), acquitted(&stage)), (0, 1), "{name}");
         assert!(stage.did().contains(&"start a".to_owned()), "{name}: another canary");
         stage.serves(5).counts(5, 20, 0);
@@ -195,13 +197,13 @@ fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
     }
     let mut first = two_functions();
     first.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
-    first.ends_in_job(5, End::Signal(11), 0);
+    first.ends_in_job(5, ExitStatus::Signal(11), 0);
     assert_eq!((rejected(&first), acquitted(&first)), (1, 0));
     // The same job, after the old version has died of it, too, and the new one is tried again.
     first.dies_in_job(1, 0).input(Input::Retry { function: "a".into() });
     first.input(Input::Probed { function: "a".into(), identity: identity(2), result: Ok(version("a", 2)) });
     let canary = *first.ids().last().unwrap();
-    first.serves(canary).ends_in_job(canary, End::Signal(11), 0);
+    first.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
     assert_eq!((rejected(&first), acquitted(&first)), (1, 1));
 }
 
@@ -211,7 +213,7 @@ fn a_job_that_has_killed_the_same_version_only_still_speaks_against_it() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
     stage.dies_in_job(5, 0);
-    let back = Version { hash: "a-1".into(), library: "/s".into(), crate_version: String::new(), warning: None };
+    let back = CheckedVersion { hash: "a-1".into(), library: "/s".into(), crate_version: String::new(), warning: None };
     stage.input(Input::Rollback { function: "a".into(), version: back });
     stage.input(scan(&[("a", 3), ("b", 1)])).input(Input::Probed {
         function: "a".into(),
@@ -220,7 +222,7 @@ fn a_job_that_has_killed_the_same_version_only_still_speaks_against_it() {
     });
     stage.input(Input::Retry { function: "a".into() });
     stage.input(Input::Probed { function: "a".into(), identity: identity(3), result: Ok(version("a", 2)) });
-    let canary = stage.core.workers.iter().find(|(_, worker)| worker.trial.is_some()).map(|(id, _)| id.0).unwrap();
-    stage.serves(canary).ends_in_job(canary, End::Signal(11), 0);
+    let canary = stage.core.workers.iter().find(|(_, worker)| worker.canary.is_some()).map(|(id, _)| id.0).unwrap();
+    stage.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }

@@ -1,7 +1,7 @@
 //! What is said of job servers, and asked.
 
 use super::*;
-use crate::gearman::admin::Version as ServerVersion;
+use crate::gearman::admin::ServerVersion;
 
 #[test]
 fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
@@ -10,10 +10,10 @@ fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
     let up = |event: &Event| matches!(event, Event::ServerUp { .. });
     assert_eq!((stage.told(up), stage.told(down)), (1, 0));
     for id in 1..=4 {
-        stage.says(id, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+        stage.says(id, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     }
     for id in 1..=4 {
-        stage.says(id, Word::ServerUp { server: 0 });
+        stage.says(id, WorkerMessage::ServerUp { server: 0 });
     }
     assert_eq!((stage.told(up), stage.told(down)), (2, 1));
 }
@@ -25,17 +25,17 @@ fn a_job_server_that_is_mute_to_some_workers_only_is_said_so_once() {
     let any = |event: &Event| matches!(event, Event::ServerMute { .. });
     let mut stage = two_functions();
     for id in [2, 3, 4] {
-        stage.says(id, Word::ServerUp { server: 0 });
+        stage.says(id, WorkerMessage::ServerUp { server: 0 });
     }
-    stage.says(1, Word::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     for _ in 0..3 {
-        stage.says(1, Word::ServerMute { server: 0 });
+        stage.says(1, WorkerMessage::ServerMute { server: 0 });
     }
     assert_eq!((stage.told(mute), stage.told(any)), (1, 1));
-    stage.says(1, Word::ServerUp { server: 0 });
+    stage.says(1, WorkerMessage::ServerUp { server: 0 });
     for id in [1, 2, 3, 4] {
-        stage.says(id, Word::ServerDown { server: 0, reason: "mute".into() });
-        stage.says(id, Word::ServerMute { server: 0 });
+        stage.says(id, WorkerMessage::ServerDown { server: 0, reason: "mute".into() });
+        stage.says(id, WorkerMessage::ServerMute { server: 0 });
     }
     assert_eq!(stage.told(any), 2, "once more, since all had been answered meanwhile");
 }
@@ -49,7 +49,7 @@ fn a_name_that_is_not_answered_for_holds_up_no_worker_of_other_servers() {
     let due = stage.core.next_due(stage.now).unwrap();
     assert_eq!(due, stage.now + Duration::from_secs(1));
     stage.later(Duration::from_secs(1));
-    let servers = |start: &Start| start.servers.iter().map(|(_, addresses)| addresses.len()).collect::<Vec<_>>();
+    let servers = |start: &WorkerStart| start.servers.iter().map(|(_, addresses)| addresses.len()).collect::<Vec<_>>();
     assert_eq!(stage.started.iter().map(servers).collect::<Vec<_>>(), [[1, 0]]);
     stage.serves(1).did();
     let address = "127.0.0.2:4730".parse().unwrap();
@@ -83,11 +83,11 @@ fn a_job_server_is_asked_what_it_is_where_priorities_decide_and_each_time_it_com
     let three = [("plain", 1), ("slow", 2), ("urgent", 3)];
     let mut stage = served(PRIORITIES, &three);
     assert_eq!(asked(&mut stage), 1);
-    stage.says(2, Word::ServerUp { server: 0 });
+    stage.says(2, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(asked(&mut stage), 0, "it is known");
-    stage.says(1, Word::ServerDown { server: 0, reason: "gone".into() });
-    stage.says(2, Word::ServerDown { server: 0, reason: "gone".into() });
-    stage.says(2, Word::ServerUp { server: 0 });
+    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
+    stage.says(2, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
+    stage.says(2, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(asked(&mut stage), 1, "it may be another one");
     for (name, ini, functions) in [
         ("no priorities", "[GearmanManager]\ncount = 4", &three[..]),
@@ -102,7 +102,7 @@ fn a_job_server_is_asked_what_it_is_where_priorities_decide_and_each_time_it_com
 fn priorities_that_come_with_a_reload_are_asked_about() {
     let mut stage = served("[GearmanManager]\ncount = 4", &[("plain", 1), ("urgent", 2)]);
     assert_eq!(asked(&mut stage), 0);
-    let source = Source { path: "gm.ini".as_ref(), bytes: PRIORITIES.as_bytes() };
+    let source = ConfigFile { path: "gm.ini".as_ref(), bytes: PRIORITIES.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
     stage.input(Input::Reload(Box::new(config)));
     assert_eq!(asked(&mut stage), 1);

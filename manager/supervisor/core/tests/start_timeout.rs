@@ -20,7 +20,7 @@ impl Stage {
     fn comes_to(&mut self, id: u64, function: &str) -> &mut Self {
         let functions = &self.core.workers[&WorkerId(id)].functions;
         let function = functions.iter().position(|(name, _)| name == function).unwrap();
-        self.says(id, Word::Loading { function }).says(id, Word::Making { function })
+        self.says(id, WorkerMessage::Loading { function }).says(id, WorkerMessage::Making { function })
     }
 
     /// A worker starts these, one after the other, each in so long.
@@ -82,7 +82,7 @@ fn words_that_are_forged_extend_no_start() {
     let mut stage = many("start_timeout = 2\n");
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &["a", "b", "c"], HALF);
     for function in ["a", "b", "c"] {
-        stage.comes_to(1, function).says(1, Word::Making { function: 99 }).later(HALF);
+        stage.comes_to(1, function).says(1, WorkerMessage::Making { function: 99 }).later(HALF);
     }
     assert!(stage.killed().contains(&"kill 1".into()));
 }

@@ -1,11 +1,11 @@
 //! Starts that fail: who is blamed, and who is not started again.
 
 use super::*;
-use crate::plugins::refusal::Lasts;
+use crate::plugins::rejection::Lasts;
 
 /// What the death of a worker at its start is put down to.
-fn dies_starting(stage: &mut Stage, id: u64, word: Word, end: End) {
-    stage.says(id, word).ends(id, obituary(end, Verdict::OutsideJob, 0));
+fn dies_starting(stage: &mut Stage, id: u64, message: WorkerMessage, end: ExitStatus) {
+    stage.says(id, message).ends(id, exit_report(end, ExitCause::OutsideJob, 0));
 }
 
 fn note(stage: &Stage, function: &str) -> Option<String> {
@@ -44,7 +44,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     let killed = || Input::Probed {
         function: "a".into(),
         identity: identity(1),
-        result: Err(Failure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false }),
+        result: Err(ProbeFailure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false }),
     };
     let mut stage = Stage::new("[GearmanManager]\nrescan_interval = 0\n");
     stage.input(scan(&[("a", 1)])).input(killed());
@@ -76,7 +76,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
 /// A file that is gone, or a manager that leaves, has no need of it.
 #[test]
 fn nothing_is_probed_again_in_vain() {
-    let killed = Failure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false };
+    let killed = ProbeFailure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false };
     let failed = || Input::Probed { function: "a".into(), identity: identity(1), result: Err(killed.clone()) };
     let mut gone = Stage::new("[GearmanManager]\n");
     gone.input(scan(&[("a", 1), ("b", 1)])).input(found("b", 1)).input(failed());
@@ -94,36 +94,36 @@ fn nothing_is_probed_again_in_vain() {
 
 #[test]
 fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
-    for (word, end, expected, told) in [
+    for (message, end, expected, told) in [
         (
-            (|function| Word::Making { function }) as fn(usize) -> Word,
-            End::Exit(3),
+            (|function| WorkerMessage::Making { function }) as fn(usize) -> WorkerMessage,
+            ExitStatus::Exit(3),
             "a worker exited with code 3 in its new()",
             "bad: worker 0 exited with code 3 in its new()",
         ),
         (
-            |function| Word::Making { function },
+            |function| WorkerMessage::Making { function },
             KILLED,
             "a worker killed by SIGKILL in its new()",
             "bad: worker 0 killed by SIGKILL in its new()",
         ),
         (
-            |function| Word::Loading { function },
-            End::Signal(11),
+            |function| WorkerMessage::Loading { function },
+            ExitStatus::Signal(11),
             "a worker killed by SIGSEGV while its library was loaded",
             "bad: worker 0 killed by SIGSEGV while its library was loaded",
         ),
         (
             // Only new() can ask for that: a constructor that exits is refused by the probe.
-            |function| Word::Loading { function },
-            End::Exit(125),
+            |function| WorkerMessage::Loading { function },
+            ExitStatus::Exit(125),
             "a worker exited with code 125 while its library was loaded",
             "bad: worker 0 exited with code 125 while its library was loaded",
         ),
     ] {
         let mut stage = good_and_bad();
         let bad = place_of(&stage, 0, "bad");
-        dies_starting(&mut stage, 1, word(bad), end);
+        dies_starting(&mut stage, 1, message(bad), end);
         assert_eq!(stage.did(), ["start good"], "{expected}");
         assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
         assert_eq!(note(&stage, "good").as_deref(), Some("its worker is starting"));
@@ -139,7 +139,7 @@ fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
 fn before_it_loads_anything_nobody_is_blamed_alone() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(1).did();
-    stage.ends(2, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.ends(2, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert_eq!(stage.did(), ["announce None"], "the group waits");
     assert_eq!((note(&stage, "bad"), note(&stage, "good")), (None, None));
     stage.later(Duration::from_secs(1));
@@ -151,11 +151,11 @@ fn a_new_that_hangs_is_named_and_the_others_go_on() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 1\nstart_timeout = 3\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).did();
     let bad = place_of(&stage, 0, "bad");
-    stage.says(1, Word::Making { function: bad }).later(Duration::from_secs(3));
+    stage.says(1, WorkerMessage::Making { function: bad }).later(Duration::from_secs(3));
     assert_eq!(stage.did(), ["kill 1", "start good"]);
     let expected = "not ready within start_timeout: it was in its new()";
     assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
-    stage.ends(1, obituary(KILLED, Verdict::OutsideJob, 0));
+    stage.ends(1, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "blamed once");
 }
 
@@ -163,11 +163,12 @@ fn a_new_that_hangs_is_named_and_the_others_go_on() {
 #[test]
 fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
     let fails = |stage: &mut Stage| {
-        stage.says(1, Word::CannotServe { function: 0, reason: "no database".into() });
-        stage.ends(1, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+        stage.says(1, WorkerMessage::CannotServe { function: 0, reason: "no database".into() });
+        stage.ends(1, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     };
-    let dies = |stage: &mut Stage| dies_starting(stage, 1, Word::Making { function: 0 }, End::Exit(3));
-    let gives_up = |stage: &mut Stage| dies_starting(stage, 1, Word::Making { function: 0 }, End::Exit(125));
+    let dies = |stage: &mut Stage| dies_starting(stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(3));
+    let gives_up =
+        |stage: &mut Stage| dies_starting(stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
     let ways: [&dyn Fn(&mut Stage); 3] = [&fails, &dies, &gives_up];
     for way in ways {
         let mut stage = Stage::new("[GearmanManager]\n");
@@ -179,7 +180,7 @@ fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
         let told = stage.did().pop().unwrap();
         assert!(told.starts_with("announce Some(\"bad is not served: "), "{told}");
         assert!(
-            ["no database", "exited with code 3 in its new()", "125"].iter().any(|why| told.contains(why)),
+            ["no database", "exited with code 3 in its new()", "125"].iter().any(|reason| told.contains(reason)),
             "{told}"
         );
     }
@@ -189,7 +190,7 @@ fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
 fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
     let mut stage = good_and_bad();
     let bad = place_of(&stage, 0, "bad");
-    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     assert_eq!(stage.did(), ["start good"]);
     let given_up = |event: &Event| matches!(event, Event::GivenUp { function, .. } if function == "bad");
     assert_eq!(stage.told(given_up), 1);
@@ -214,10 +215,10 @@ fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
 fn a_new_version_that_asks_for_it_is_given_up_like_any_bad_one() {
     let mut stage = good_and_bad();
     let bad = place_of(&stage, 0, "bad");
-    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     stage.serves(2).input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2)).did();
     let bad = place_of(&stage, 2, "bad");
-    dies_starting(&mut stage, 3, Word::Making { function: bad }, End::Exit(125));
+    dies_starting(&mut stage, 3, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     let stopped = |event: &Event| matches!(event, Event::RolloutStopped { reason, .. } if reason == "exited with code 125 in its new()");
     assert_eq!(stage.told(stopped), 1);
     stage.did();
@@ -230,7 +231,7 @@ fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
     let mut stage = good_and_bad();
     stage.serves(1).input(scan(&[("bad", 1), ("good", 2)])).input(found("good", 2)).did();
     let bad = place_of(&stage, 1, "bad");
-    dies_starting(&mut stage, 2, Word::Making { function: bad }, End::Exit(3));
+    dies_starting(&mut stage, 2, WorkerMessage::Making { function: bad }, ExitStatus::Exit(3));
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
     assert_eq!(stage.did(), ["start good"], "tried again without the one that fails");
 }
@@ -239,9 +240,9 @@ fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
 fn a_library_taken_away_and_put_back_is_tried_again() {
     let mut stage = Stage::new("[GearmanManager]\n");
     stage.input(scan(&[("bad", 1)])).input(found("bad", 1));
-    stage.says(1, Word::Making { function: 0 });
+    stage.says(1, WorkerMessage::Making { function: 0 });
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).serves(2).did();
-    stage.ends(1, obituary(End::Exit(125), Verdict::OutsideJob, 0)).did();
+    stage.ends(1, exit_report(ExitStatus::Exit(125), ExitCause::OutsideJob, 0)).did();
     stage.later(Duration::from_secs(60));
     assert_eq!(stage.did(), [""; 0]);
     stage.input(scan(&[("good", 1)])).later(Duration::from_secs(1)).input(scan(&[("good", 1)])).did();
@@ -253,7 +254,7 @@ fn a_library_taken_away_and_put_back_is_tried_again() {
 fn a_retry_by_hand_is_tried_at_once() {
     let mut stage = good_and_bad();
     let bad = place_of(&stage, 0, "bad");
-    dies_starting(&mut stage, 1, Word::Making { function: bad }, End::Exit(125));
+    dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     stage.serves(2).did();
     stage.input(Input::Retry { function: "bad".into() });
     assert!(stage.did().contains(&"start bad+good".to_owned()));
@@ -263,7 +264,7 @@ fn a_retry_by_hand_is_tried_at_once() {
 fn a_manager_with_nothing_but_such_a_function_says_so_and_ends() {
     let mut stage = Stage::new("[GearmanManager]\n");
     stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).did();
-    dies_starting(&mut stage, 1, Word::Making { function: 0 }, End::Exit(125));
+    dies_starting(&mut stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
     let last = stage.did().pop().unwrap();
     assert!(last.starts_with("fail 1: bad: worker 0 exited with code 125 in its new()"), "{last}");
 }
@@ -286,7 +287,7 @@ fn the_version_before_goes_on() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
     assert_eq!(stage.did(), ["probe a", "start a"]);
-    dies_starting(&mut stage, 5, Word::Making { function: 0 }, End::Exit(125));
+    dies_starting(&mut stage, 5, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
     stage.later(Duration::from_secs(600));
     assert_eq!(stage.did(), [""; 0]);
     assert_eq!(stage.ids(), [1, 2, 3, 4]);
@@ -299,17 +300,17 @@ fn the_start_is_told_in_time_and_names_what_is_not_served() {
     let timeout = Duration::from_secs(3);
     let fails: fn(&mut Stage, u64) = |stage, id| {
         let place = place_of(stage, id as usize - 1, "bad");
-        stage.says(id, Word::CannotServe { function: place, reason: "no database".into() });
-        stage.ends(id, obituary(End::Exit(4), Verdict::OutsideJob, 0));
+        stage.says(id, WorkerMessage::CannotServe { function: place, reason: "no database".into() });
+        stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     };
     let hangs: fn(&mut Stage, u64) = |stage, id| {
         let place = place_of(stage, id as usize - 1, "bad");
-        stage.says(id, Word::Making { function: place });
+        stage.says(id, WorkerMessage::Making { function: place });
     };
     let refused: fn(&mut Stage, u64) = |stage, id| {
         drop(stage.core.handle(Input::SpawnFailed { worker: WorkerId(id), reason: "EAGAIN".into() }, stage.now))
     };
-    for (ini, bad, word) in [
+    for (ini, bad, message) in [
         ("count = 0", fails, "no database"),
         ("count = 0", hangs, "not ready within start_timeout: it was in its new()"),
         ("count = 0", refused, "no process could be started: EAGAIN"),
@@ -337,7 +338,7 @@ fn the_start_is_told_in_time_and_names_what_is_not_served() {
             }
             let told = told.unwrap();
             assert!(told.starts_with(if strict { "fail 1: strict is set" } else { "announce Some" }), "{ini}: {told}");
-            assert!(told.contains(&format!("bad is not served: {word}")), "{ini}: {told}");
+            assert!(told.contains(&format!("bad is not served: {message}")), "{ini}: {told}");
             assert!(!told.contains("good"), "{ini}: {told}");
         }
     }
@@ -393,7 +394,7 @@ fn what_is_looked_at_for_long_holds_up_no_start() {
 
 /// A worker's farewell that nobody has asked for.
 fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
-    stage.says(id, Word::Leaving { jobs }).ends(id, obituary(End::Exit(0), Verdict::Left, jobs));
+    stage.says(id, WorkerMessage::Leaving { jobs }).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, jobs));
 }
 
 /// P24: whether it says so or its channel is closed, and wherever it was.
@@ -402,18 +403,23 @@ fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
     type Way = (&'static str, fn(&mut Stage));
     let ways: [Way; 4] = [
         ("without a word, since its channel is closed", |stage| {
-            stage.says(1, Word::Making { function: 0 }).ends(1, obituary(End::Exit(0), Verdict::Left, 0));
+            stage
+                .says(1, WorkerMessage::Making { function: 0 })
+                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
         }),
         ("when it is loaded", |stage| {
-            stage.says(1, Word::Making { function: 0 }).says(1, Word::Loaded);
+            stage.says(1, WorkerMessage::Making { function: 0 }).says(1, WorkerMessage::Loaded);
             says_farewell(stage, 1, 0);
         }),
         ("when it is ready", |stage| {
-            stage.says(1, Word::Loaded).says(1, Word::Ready);
+            stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::Ready);
             says_farewell(stage, 1, 0);
         }),
         ("with an exit", |stage| {
-            stage.says(1, Word::Loaded).says(1, Word::Ready).ends(1, obituary(End::Exit(0), Verdict::OutsideJob, 0));
+            stage
+                .says(1, WorkerMessage::Loaded)
+                .says(1, WorkerMessage::Ready)
+                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::OutsideJob, 0));
         }),
     ];
     for (name, leave) in ways {
@@ -466,19 +472,19 @@ fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
     for number in 0..20 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
         stage.later(Duration::from_millis(1)).did();
-        stage.says(id, Word::Leaving { jobs: 0 });
+        stage.says(id, WorkerMessage::Leaving { jobs: 0 });
         assert_eq!(stage.did(), ["start a"], "{number}: its successor is ready when it goes");
         let started = *stage.ids().last().unwrap();
-        stage.serves(started).ends(id, obituary(End::Exit(0), Verdict::Left, 1)).did();
+        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 1)).did();
     }
     assert_eq!(stage.told(blamed), 0);
     // Where others have failed before, its end is waited for, unless it has a job, which may take long.
     says_farewell(&mut stage, 1, 0);
     let id = *stage.ids().last().unwrap();
     stage.serves(id).later(Duration::from_millis(1)).did();
-    stage.says(id, Word::Leaving { jobs: 0 });
+    stage.says(id, WorkerMessage::Leaving { jobs: 0 });
     assert_eq!(stage.did(), [""; 0]);
-    stage.says(id, Word::Leaving { jobs: 1 });
+    stage.says(id, WorkerMessage::Leaving { jobs: 1 });
     assert_eq!(stage.did(), ["start a"]);
     assert_eq!(stage.told(blamed), 1);
 }
@@ -490,9 +496,9 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
     let mut left = Vec::new();
     while stage.told(|event| matches!(event, Event::BackingOff { .. })) == 0 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        stage.later(Duration::from_millis(50)).says(id, Word::Leaving { jobs: 0 });
+        stage.later(Duration::from_millis(50)).says(id, WorkerMessage::Leaving { jobs: 0 });
         left.push(id);
-        stage.later(Duration::from_millis(5)).ends(id, obituary(End::Exit(0), Verdict::Left, 0));
+        stage.later(Duration::from_millis(5)).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
         let started = *stage.ids().last().unwrap();
         stage.serves(started);
     }
@@ -503,8 +509,8 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
 #[test]
 fn who_leaves_by_itself_during_a_stop_has_left() {
     let mut stage = two_functions();
-    stage.input(Input::Stop { by: "SIGTERM" }).says(1, Word::Leaving { jobs: 0 });
-    stage.ends(1, obituary(End::Exit(0), Verdict::Left, 0));
+    stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Leaving { jobs: 0 });
+    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::WorkerLeft { .. })), 1);
     assert_eq!(stage.told(|event| matches!(event, Event::LeftEarly { .. })), 0);
 }
@@ -515,7 +521,7 @@ fn a_canary_that_leaves_by_itself_is_given_up_after_a_few_times() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
-    stage.says(5, Word::Making { function: 0 }).ends(5, obituary(End::Exit(0), Verdict::Left, 0));
+    stage.says(5, WorkerMessage::Making { function: 0 }).ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
     assert_eq!(rejected(&stage), 1, "in its new(), its channel closed");
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();

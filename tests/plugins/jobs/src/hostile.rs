@@ -219,10 +219,10 @@ fn cover_those(right: impl Fn(RawFd) -> bool, with: &str) -> Result<(), Failure>
 /// The worker dies as soon as the job's function has returned, which its page tells, and so many milliseconds later.
 fn doomed(wait: u64) -> Result<(), Failure> {
     const RUNNING: u32 = 2;
-    let doing = page()?.0 + 8;
+    let activity = scoreboard()?.0 + 8;
     std::thread::spawn(move || {
         // SAFETY: it stays mapped as long as the worker lives.
-        while unsafe { std::ptr::with_exposed_provenance::<u32>(doing).read_volatile() } == RUNNING {}
+        while unsafe { std::ptr::with_exposed_provenance::<u32>(activity).read_volatile() } == RUNNING {}
         std::thread::sleep(Duration::from_millis(wait));
         let own = std::process::id().cast_signed();
         // SAFETY: a plain system call.
@@ -253,7 +253,7 @@ fn is_connection(fd: RawFd) -> bool {
 
 /// Fills the page this worker shares with its manager with random bytes.
 fn scribble(seed: &mut u64) -> Result<(), Failure> {
-    let (start, length) = page()?;
+    let (start, length) = scoreboard()?;
     let words = std::ptr::with_exposed_provenance_mut::<u64>(start);
     for at in 0..length / 8 {
         *seed ^= *seed << 13;
@@ -267,7 +267,7 @@ fn scribble(seed: &mut u64) -> Result<(), Failure> {
 
 /// Says in the page that this worker is at the job with that handle, over its first connection.
 fn forge(handle: &str) -> Result<(), Failure> {
-    let (start, length) = page()?;
+    let (start, length) = scoreboard()?;
     let bytes = std::ptr::with_exposed_provenance_mut::<u8>(start);
     let at = |place: usize, word: u32| {
         let word = word.to_ne_bytes();
@@ -284,7 +284,7 @@ fn forge(handle: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn page() -> Result<(usize, usize), Failure> {
+fn scoreboard() -> Result<(usize, usize), Failure> {
     let maps = fs::read_to_string("/proc/self/maps")?;
     let line = maps.lines().find(|line| line.contains("memfd:gm-native-page")).ok_or("no page")?;
     let (start, rest) = line.split_once('-').ok_or("a range")?;

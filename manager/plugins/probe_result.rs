@@ -1,0 +1,240 @@
+//! What became of a probe, from how it ended and what it said. Pure: the manager's side.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::probe::EXIT_UNHEARD;
+use super::rejection::Rejection;
+use super::report::{LoadableLibrary, ProbeMessage, decode};
+use super::siblings::SiblingPlace;
+
+/// How a probe ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeExit {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// By the manager, after this time without a report.
+    Deadline(Duration),
+    /// By the manager for another reason: it has its report, or is itself stopping.
+    Stopped,
+}
+
+/// glibc's loader ends the process with this when it cannot go on.
+const LOADER_GAVE_UP: i32 = 127;
+
+/// Judges a probe. `messages` are the bytes of each message it sent, in order; `nonce` is the order's.
+///
+/// A report counts however the probe ended. Without one nothing does: not exit code 0, nor what a constructor wrote.
+///
+/// # Errors
+/// The report's refusal; or what the end without a report means.
+pub fn judge_probe(nonce: &str, ended: ProbeExit, messages: &[Vec<u8>]) -> Result<LoadableLibrary, Rejection> {
+    let mut loading = false;
+    for message in messages {
+        match decode(message) {
+            Ok(ProbeMessage::Beside { nonce: theirs, .. }) if theirs == nonce => {}
+            Ok(ProbeMessage::Loading { nonce: theirs }) if theirs == nonce => loading = true,
+            Ok(ProbeMessage::Report(report)) if report.nonce == nonce => return report.result,
+            _ => return Err(Rejection::Meddled { what: "wrote to".into() }),
+        }
+    }
+    Err(if loading { in_the_library(ended) } else { before_the_library(ended) })
+}
+
+/// Where the library has others looked for, as far as the probe came: `None` where it did not come so far.
+pub fn looked_beside(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPlace>> {
+    let mut looked: Option<Vec<SiblingPlace>> = None;
+    for message in messages {
+        match decode(message) {
+            Ok(ProbeMessage::Beside { nonce: theirs, beside }) if theirs == nonce => {
+                looked.get_or_insert_default().extend(beside);
+            }
+            // It comes after all of it.
+            Ok(ProbeMessage::Loading { nonce: theirs }) if theirs == nonce => return Some(looked.unwrap_or_default()),
+            _ => break,
+        }
+    }
+    looked
+}
+
+fn in_the_library(ended: ProbeExit) -> Rejection {
+    match ended {
+        ProbeExit::Exited(EXIT_UNHEARD) => Rejection::Meddled { what: "closed".into() },
+        ProbeExit::Exited(LOADER_GAVE_UP) => Rejection::LoaderGaveUp,
+        ProbeExit::Exited(code) => Rejection::Exited { code },
+        ProbeExit::Signalled(nix::libc::SIGKILL) => Rejection::Killed,
+        ProbeExit::Signalled(signal) => Rejection::Crashed { signal: signal_name(signal) },
+        ProbeExit::Deadline(after) => Rejection::Hung { seconds: seconds(after) },
+        ProbeExit::Stopped => Rejection::ProbeDied { how: "was stopped".into() },
+    }
+}
+
+fn before_the_library(ended: ProbeExit) -> Rejection {
+    let how = match ended {
+        ProbeExit::Deadline(after) => return Rejection::CopyHung { seconds: seconds(after) },
+        ProbeExit::Signalled(nix::libc::SIGKILL) => return Rejection::Killed,
+        ProbeExit::Exited(code) => format!("exited with code {code}"),
+        ProbeExit::Signalled(signal) => format!("was ended by {}", signal_name(signal)),
+        ProbeExit::Stopped => "was stopped".into(),
+    };
+    Rejection::ProbeDied { how }
+}
+
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().into())
+}
+
+/// In a sentence, at least 1.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::content_hash::ContentHash;
+    use crate::plugins::identity::FileIdentity;
+    use crate::plugins::report::{ProbeReport, encode};
+
+    fn found() -> LoadableLibrary {
+        LoadableLibrary {
+            hash: ContentHash::of_reader(&b""[..]).unwrap(),
+            siblings: Vec::new(),
+            elsewhere: Vec::new(),
+            source: FileIdentity { dev: 1, ino: 1, size: 0, mtime: (0, 0), ctime: (0, 0) },
+            name: "x".into(),
+            functions: vec!["x".into()],
+            version: "1.0.0".into(),
+            interface: "1.0".into(),
+            compiler: String::new(),
+            unwinds: true,
+            object: false,
+            needed: vec![],
+            glibc: None,
+        }
+    }
+
+    fn report(nonce: &str, result: Result<LoadableLibrary, Rejection>) -> Vec<u8> {
+        encode(&ProbeMessage::Report(Box::new(ProbeReport { nonce: nonce.into(), result }))).unwrap()
+    }
+
+    #[test]
+    fn where_a_library_has_others_looked_for_is_known_once_that_was_read() {
+        let found_there = vec![SiblingPlace { path: "/w/b.so".into(), identity: None }];
+        let beside = |nonce: &str| {
+            let beside = found_there.clone();
+            encode(&ProbeMessage::Beside { nonce: nonce.into(), beside }).unwrap()
+        };
+        let loading = encode(&ProbeMessage::Loading { nonce: "n".into() }).unwrap();
+        let refused = report("n", Err(Rejection::Vanished));
+        for (what, messages, expected) in [
+            ("nothing was said", vec![], None),
+            ("refused before", vec![refused.clone()], None),
+            ("nowhere", vec![loading.clone()], Some(vec![])),
+            ("there", vec![beside("n"), loading.clone()], Some(found_there.clone())),
+            ("there, and refused for it", vec![beside("n"), refused], Some(found_there.clone())),
+            (
+                "there and there",
+                vec![beside("n"), beside("n"), loading.clone()],
+                Some([&found_there[..], &found_there].concat()),
+            ),
+            ("there, then somebody meddled", vec![beside("n"), b"ok".to_vec()], Some(found_there.clone())),
+            ("by somebody else", vec![beside("m")], None),
+        ] {
+            assert_eq!(looked_beside("n", &messages), expected, "{what}");
+        }
+        let good = report("n", Ok(found()));
+        assert!(judge_probe("n", ProbeExit::Exited(0), &[beside("n"), good.clone()]).is_ok());
+        assert!(judge_probe("n", ProbeExit::Exited(0), &[beside("m"), good]).is_err());
+    }
+
+    #[test]
+    fn every_end() {
+        let loading = encode(&ProbeMessage::Loading { nonce: "n".into() }).unwrap();
+        let ok = report("n", Ok(found()));
+        let (forged, refused) = (report("", Ok(found())), report("n", Err(Rejection::Empty)));
+        let closed =
+            "closed descriptors that are not its own while it was loaded; a constructor may use only what it opened";
+        let wrote = closed.replace("closed", "wrote to");
+        let empty = "is empty; copy it again, best to another name that is then renamed to this one";
+        let ten = ProbeExit::Deadline(Duration::from_secs(10));
+        let cases: Vec<(ProbeExit, Vec<&[u8]>, &str)> = vec![
+            // A report counts, however the probe ended.
+            (ProbeExit::Stopped, vec![&loading, &ok], "found"),
+            (ProbeExit::Exited(0), vec![&loading, &ok], "found"),
+            (ProbeExit::Signalled(11), vec![&loading, &ok], "found"),
+            (ten, vec![&loading, &ok], "found"),
+            (ProbeExit::Exited(0), vec![&refused], empty),
+            // Without one, success is none.
+            (
+                ProbeExit::Exited(0),
+                vec![&loading],
+                "ended the process with exit code 0 while it was loaded; a constructor must return, not exit",
+            ),
+            (
+                ProbeExit::Exited(3),
+                vec![&loading],
+                "ended the process with exit code 3 while it was loaded; a constructor must return, not exit",
+            ),
+            (ProbeExit::Exited(EXIT_UNHEARD), vec![&loading], closed),
+            (
+                ProbeExit::Exited(127),
+                vec![&loading],
+                "made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again",
+            ),
+            (
+                ProbeExit::Signalled(11),
+                vec![&loading],
+                "crashed with SIGSEGV while loading (in a constructor, or it is damaged); try it under a debugger",
+            ),
+            (
+                ProbeExit::Signalled(36),
+                vec![&loading],
+                "crashed with signal 36 while loading (in a constructor, or it is damaged); try it under a debugger",
+            ),
+            (ProbeExit::Signalled(9), vec![&loading], "was killed while it was looked at, probably for lack of memory"),
+            (
+                ten,
+                vec![&loading],
+                "was not loaded within 10 s: one of its constructors does not return; mend it, or raise \
+                 probe_timeout",
+            ),
+            // Words that are not ours.
+            (ProbeExit::Exited(0), vec![&loading, b"ok"], &wrote),
+            (ProbeExit::Exited(0), vec![&loading, b""], &wrote),
+            (ProbeExit::Exited(0), vec![&loading, &forged], &wrote),
+            (ProbeExit::Stopped, vec![&loading, &forged, &ok], &wrote),
+            // Not the library's doing.
+            (
+                ten,
+                vec![],
+                "was not copied within 10 s: its file system is slow or hangs; raise probe_timeout if it is only slow",
+            ),
+            (
+                ProbeExit::Signalled(7),
+                vec![],
+                "was not looked at: the probe was ended by SIGBUS before loading it; please report this",
+            ),
+            (
+                ProbeExit::Exited(101),
+                vec![],
+                "was not looked at: the probe exited with code 101 before loading it; please report this",
+            ),
+            (ProbeExit::Signalled(9), vec![], "was killed while it was looked at, probably for lack of memory"),
+        ];
+        for (ended, messages, expected) in cases {
+            let messages: Vec<Vec<u8>> = messages.into_iter().map(<[u8]>::to_vec).collect();
+            let exit_cause = match judge_probe("n", ended, &messages) {
+                Ok(what) => {
+                    assert_eq!(what, found());
+                    "found".into()
+                }
+                Err(rejection) => rejection.to_string(),
+            };
+            assert_eq!(exit_cause, expected, "{ended:?} after {} messages", messages.len());
+        }
+    }
+}

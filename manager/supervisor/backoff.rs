@@ -1,0 +1,186 @@
+//! How long a function that fails waits for its next try. Pure; the random numbers come from outside.
+
+use std::time::Duration;
+
+use crate::system::clock;
+
+/// Deaths inside jobs of one function that are restarted at once.
+const FREE_DEATHS: u32 = 5;
+const JOB_FIRST: Duration = Duration::from_millis(100);
+const JOB_LONGEST: Duration = Duration::from_secs(5);
+/// Deaths of serving workers outside a job that are restarted at once: one may be an operator's kill.
+const FREE_IDLE: u32 = 3;
+const START_FIRST: Duration = Duration::from_millis(500);
+
+/// The back-off of one function, or of one group of workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backoff {
+    /// Failures outside jobs since it was last healthy.
+    outside: u32,
+    outside_at: Duration,
+    /// Deaths in jobs since one was last done.
+    inside: u32,
+    done_before: u64,
+    until: Duration,
+    delay: Duration,
+}
+
+/// Where a death outside a job happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleDeath {
+    /// While starting, or in `new()`: the function is left out at once.
+    Start,
+    /// While waiting for a job.
+    Idle,
+}
+
+/// Bounds from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct BackoffBounds {
+    /// The longest wait after failures outside jobs.
+    pub longest: Duration,
+    /// A function without a failure for this long starts over.
+    pub healthy_after: Duration,
+}
+
+impl Backoff {
+    /// A worker died outside a job. `born` is when it was started: those that were
+    /// under way when an earlier failure was counted belong to that one. `chance` is from 0 to 1.
+    pub fn failed_outside(&mut self, at: IdleDeath, now: Duration, born: Duration, bounds: BackoffBounds, chance: f64) {
+        if self.outside > 0 && now >= self.healthy_at(bounds.healthy_after) {
+            self.outside = 0;
+        }
+        if self.outside > 0 && born < self.outside_at {
+            return;
+        }
+        self.outside += 1;
+        self.outside_at = now;
+        let free = if at == IdleDeath::Idle { FREE_IDLE } else { 0 };
+        let times = self.outside.checked_sub(free + 1);
+        self.delay = times.map_or(Duration::ZERO, |times| doubled(START_FIRST, times, bounds.longest, chance));
+        self.until = now.saturating_add(self.delay);
+    }
+
+    /// A worker died in a job of this function. `done` counts the function's finished jobs: one more than at the last
+    /// death means that it works.
+    pub fn died_in_job(&mut self, now: Duration, done: u64, chance: f64) {
+        self.inside = if done > self.done_before { 1 } else { self.inside + 1 };
+        self.done_before = done;
+        if let Some(beyond) = self.inside.checked_sub(FREE_DEATHS + 1) {
+            self.until = self.until.max(now.saturating_add(doubled(JOB_FIRST, beyond, JOB_LONGEST, chance)));
+        }
+    }
+
+    /// The content changed: what failed before says nothing about it.
+    pub fn forget(&mut self) {
+        *self = Self { done_before: self.done_before, ..Self::default() };
+    }
+
+    /// When it may be tried again; `None` where that is now.
+    pub fn waits_until(&self, now: Duration) -> Option<Duration> {
+        (self.until > now).then_some(self.until)
+    }
+
+    /// Whether starts are to go one at a time until one has outlived the last wait.
+    pub fn is_on_trial(&self, now: Duration, healthy_after: Duration) -> bool {
+        self.outside > 0 && now < self.healthy_at(healthy_after)
+    }
+
+    /// When it has been without a failure for long enough to start over.
+    fn healthy_at(&self, healthy_after: Duration) -> Duration {
+        self.outside_at.saturating_add(self.delay).saturating_add(healthy_after)
+    }
+
+    /// How long a start has to live before others may follow it.
+    pub fn canary(&self) -> Duration {
+        self.delay
+    }
+
+    /// How many failures were counted, of both kinds.
+    pub fn failures(&self) -> u32 {
+        self.outside + self.inside
+    }
+}
+
+/// `first` doubled `times`, at most `longest`, less up to a quarter so that functions do not march in step.
+fn doubled(first: Duration, times: u32, longest: Duration, chance: f64) -> Duration {
+    let longest = first.saturating_mul(2_u32.pow(times.min(20))).min(longest);
+    clock::fraction(longest, 1.0 - chance / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: BackoffBounds =
+        BackoffBounds { longest: Duration::from_secs(30), healthy_after: Duration::from_secs(60) };
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_function_that_dies_at_every_start_is_tried_ten_times_in_its_first_minute_then_twice_a_minute() {
+        let cases =
+            [IdleDeath::Start, IdleDeath::Idle].into_iter().flat_map(|at| [0.0, 0.5, 1.0].map(|chance| (at, chance)));
+        for (at, chance) in cases {
+            let mut backoff = Backoff::default();
+            let mut now = ms(1_000_000);
+            let mut starts = Vec::new();
+            while starts.len() < 20 {
+                starts.push((now - ms(1_000_000)).as_secs());
+                backoff.failed_outside(at, now + ms(1), now, BOUNDS, chance);
+                now = backoff.waits_until(now + ms(1)).unwrap_or(now + ms(1));
+            }
+            assert!(starts.iter().filter(|at| **at < 60).count() <= 11, "first start and ten more: {starts:?}");
+            let late: Vec<u64> = starts.iter().copied().filter(|at| *at >= 120).collect();
+            assert!(late.windows(3).all(|w| w[2] - w[0] >= 44), "{late:?}");
+        }
+    }
+
+    #[test]
+    fn workers_that_were_already_under_way_count_once() {
+        let mut backoff = Backoff::default();
+        backoff.failed_outside(IdleDeath::Start, ms(1000), ms(900), BOUNDS, 0.0);
+        let once = backoff.clone();
+        (0..9).for_each(|n| backoff.failed_outside(IdleDeath::Start, ms(1001 + n), ms(901), BOUNDS, 0.0));
+        assert_eq!(backoff, once);
+        backoff.failed_outside(IdleDeath::Start, ms(2000), ms(1500), BOUNDS, 0.0);
+        assert_eq!(backoff.waits_until(ms(2000)), Some(ms(3000)));
+    }
+
+    #[test]
+    fn a_healthy_minute_starts_over() {
+        let mut backoff = Backoff::default();
+        (0..6).for_each(|n| backoff.failed_outside(IdleDeath::Start, ms(n * 40_000), ms(n * 40_000), BOUNDS, 0.0));
+        assert!(backoff.is_on_trial(ms(201_000), BOUNDS.healthy_after));
+        let healthy = ms(200_000) + ms(16_000) + BOUNDS.healthy_after;
+        assert!(!backoff.is_on_trial(healthy, BOUNDS.healthy_after));
+        backoff.failed_outside(IdleDeath::Start, healthy, healthy, BOUNDS, 0.0);
+        assert_eq!(backoff.waits_until(healthy), Some(healthy + START_FIRST));
+    }
+
+    #[test]
+    fn deaths_in_jobs_are_free_until_the_sixth_in_a_row_and_one_job_done_resets() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u128> = (0..14)
+            .map(|_| {
+                backoff.died_in_job(ms(0), 7, 0.0);
+                backoff.waits_until(ms(0)).unwrap_or_default().as_millis()
+            })
+            .collect();
+        // The first counts as after a success, since seven jobs were done before it.
+        assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        backoff.died_in_job(ms(60_000), 8, 0.0);
+        assert_eq!(backoff.waits_until(ms(60_000)), None);
+    }
+
+    #[test]
+    fn new_content_is_tried_at_once() {
+        let mut backoff = Backoff::default();
+        backoff.failed_outside(IdleDeath::Start, ms(10), ms(1), BOUNDS, 0.0);
+        backoff.forget();
+        assert_eq!(backoff.waits_until(ms(10)), None);
+        assert_eq!(backoff.failures(), 0);
+    }
+}

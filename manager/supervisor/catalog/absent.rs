@@ -1,0 +1,153 @@
+//! Functions whose file is gone: who is waited for, how long, and when everything known of them is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Catalog, Memory, ScanChanges};
+use crate::plugins::scan::ScanResult;
+use crate::supervisor::event::Event;
+
+/// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
+/// that is missing from a directory otherwise has. So much has the only file of a directory, too.
+pub(super) const REFILL: u32 = 20;
+
+/// Functions that an earlier manager has left something of, and of which no file was seen yet: when they are forgotten,
+/// once that is known.
+#[derive(Debug, Default)]
+pub(super) struct AbsentFunctions(BTreeMap<String, Option<Duration>>);
+
+impl AbsentFunctions {
+    /// All that something is remembered of.
+    pub fn of(memory: &Memory) -> Self {
+        let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
+        let bad = memory.bad.keys().map(|(function, _)| function);
+        Self(good.chain(bad).map(|function| (function.clone(), None)).collect())
+    }
+
+    /// Those whose file has been missing for so long that it was removed while no manager ran. A directory that cannot
+    /// be read may hold any of them; one of several that are all missing says as little as an emptied directory.
+    fn scanned(
+        &mut self,
+        scan: &ScanResult,
+        is_there: impl Fn(&str) -> bool,
+        wait: Duration,
+        now: Duration,
+    ) -> Vec<String> {
+        self.0.retain(|function, _| !is_there(function));
+        let unclear = !scan.failed_dirs.is_empty() || (scan.candidates.is_empty() && self.0.len() > 1);
+        for (function, at) in &mut self.0 {
+            let in_place = scan.obstacles.iter().any(|obstacle| obstacle.function.as_str() == function);
+            *at = if unclear || in_place { None } else { Some(at.unwrap_or(now.saturating_add(wait))) };
+        }
+        self.0.extract_if(.., |_, at| at.is_some_and(|at| now >= at)).map(|(function, _)| function).collect()
+    }
+
+    fn look_at(&self) -> Option<Duration> {
+        self.0.values().flatten().min().copied()
+    }
+}
+
+impl Catalog {
+    /// Marks what is missing, and lets go of what has been for `patience`, or longer where that says less.
+    pub(super) fn missing(
+        &mut self,
+        scan: &ScanResult,
+        emptied: &BTreeSet<PathBuf>,
+        single: &BTreeSet<PathBuf>,
+        patience: Duration,
+        now: Duration,
+        out: &mut ScanChanges,
+    ) {
+        let unseen: Vec<&PathBuf> = scan.failed_dirs.iter().map(|(dir, _)| dir).chain(emptied).collect();
+        let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
+        for (function, entry) in &mut self.entries {
+            let dir = &entry.candidate.dir;
+            let is_there = scan.candidates.keys().any(|name| name.as_str() == function)
+                || unseen.contains(&dir)
+                || scan.skipped.iter().any(|(path, _)| *path == entry.candidate.path);
+            let refills = self.emptied.contains(dir);
+            let wait = if refills || single.contains(dir) { patience.saturating_mul(REFILL) } else { patience };
+            entry.goes = match entry.goes {
+                _ if is_there => None,
+                Some(at) if !(refills && filled.contains(dir)) => Some(at),
+                _ => Some(now.saturating_add(wait)),
+            };
+        }
+        let gone = self.entries.extract_if(.., |_, entry| entry.goes.is_some_and(|at| now >= at));
+        for (function, entry) in gone {
+            // What was never a function's does not go as one.
+            if entry.version.is_some() || !entry.is_help {
+                out.events.push(Event::FunctionGone { function: function.clone() });
+            }
+            out.gone.push(function);
+        }
+        let entries = &self.entries;
+        let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
+        self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
+        let is_there = |function: &str| entries.contains_key(function);
+        out.gone.extend(self.absent.scanned(scan, is_there, patience.saturating_mul(REFILL), now));
+        out.gone.iter().for_each(|function| self.memory.forget(function));
+        out.look_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.look_at()).min();
+    }
+}
+
+impl Memory {
+    /// What a function was says nothing about a file of its name that comes later.
+    fn forget(&mut self, function: &str) {
+        self.last_good.remove(function);
+        self.pinned.remove(function);
+        self.bad.retain(|(name, _), _| name != function);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::identity::FileIdentity;
+    use crate::plugins::name::FunctionName;
+    use crate::plugins::scan::{Candidate, NotAFile, SkipReason};
+
+    const WAIT: Duration = Duration::from_secs(1);
+
+    fn scan(names: &[&str]) -> ScanResult {
+        let identity = FileIdentity { dev: 1, ino: 1, size: 2, mtime: (0, 0), ctime: (0, 0) };
+        let candidates = names.iter().map(|name| {
+            let function = FunctionName::new(name).unwrap();
+            (function.clone(), Candidate { function, dir: "/w".into(), path: format!("/w/{name}.so").into(), identity })
+        });
+        ScanResult { candidates: candidates.collect(), ..ScanResult::default() }
+    }
+
+    /// What becomes of `names` whose files are not there, at once and after the wait.
+    fn forgotten(names: &[&str], scan: &ScanResult) -> [Vec<String>; 2] {
+        let stored = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut absent = AbsentFunctions::of(&Memory { stored, ..Memory::default() });
+        let is_there = |name: &str| scan.candidates.keys().any(|function| function.as_str() == name);
+        [Duration::ZERO, WAIT].map(|now| absent.scanned(scan, is_there, WAIT, now))
+    }
+
+    #[test]
+    fn what_was_removed_while_no_manager_ran_is_forgotten_unless_it_may_be_out_of_sight() {
+        let obstacle = |name| NotAFile {
+            function: FunctionName::new(name).unwrap(),
+            dir: "/w".into(),
+            path: "/w/a.so".into(),
+            reason: SkipReason::Dangling("nowhere".into()),
+        };
+        let failed = ScanResult { failed_dirs: vec![("/w2".into(), "is gone".into())], ..scan(&["b"]) };
+        let in_place = ScanResult { obstacles: vec![obstacle("a")], ..scan(&["b"]) };
+        for (what, names, scan, expected) in [
+            ("one beside others", &["a", "b"][..], scan(&["b"]), &["a"][..]),
+            ("several beside others", &["a", "b", "c"], scan(&["b"]), &["a", "c"]),
+            ("the only one", &["a"], scan(&[]), &["a"]),
+            ("all of several", &["a", "b"], scan(&[]), &[]),
+            ("a directory that cannot be read", &["a", "b"], failed, &[]),
+            ("a link to nothing", &["a", "b"], in_place, &[]),
+            ("all there", &["a", "b"], scan(&["a", "b"]), &[]),
+        ] {
+            let [at_once, later] = forgotten(names, &scan);
+            assert_eq!((at_once, later), (vec![], expected.iter().map(|name| (*name).to_owned()).collect()), "{what}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is told of files: each thing once for as long as it is so, and nothing of libraries that others need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Catalog, FunctionEntry};
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::name::SkippedFile;
+use crate::plugins::scan::{ScanResult, ScanWarning, SkipReason};
+use crate::plugins::siblings::SiblingPlace;
+use crate::supervisor::event::{Event, seconds};
+
+/// Something that a scan saw.
+#[derive(Debug)]
+struct ScanNotice {
+    event: Event,
+    /// The file or directory that is nothing to tell of where a library needs it, or something in it.
+    perhaps_needed: Option<PathBuf>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Default)]
+pub(super) struct Announcements {
+    seen: Vec<ScanNotice>,
+    /// Lines that were told.
+    told: BTreeSet<String>,
+    /// Libraries in subdirectories, by worker directory.
+    below: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// What was told of these.
+    told_below: BTreeSet<String>,
+}
+
+impl Catalog {
+    /// Takes in what a scan saw beside libraries.
+    pub(super) fn see(
+        &mut self,
+        scan: &ScanResult,
+        emptied: &BTreeSet<PathBuf>,
+        single: &BTreeMap<&PathBuf, Duration>,
+    ) {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let plain = |event| ScanNotice { event, perhaps_needed: None };
+        let files = scan.skipped.iter().map(|(file, reason)| {
+            // Of a function that is known more is told.
+            let missed =
+                |function: &str| !self.entries.contains_key(function) && !self.memory.last_good.contains_key(function);
+            let is_missed = scan.missed().any(|one| one.path == *file && missed(one.function.as_str()));
+            let event = Event::FileNotTaken { is_missed, path: path(file), reason: reason.to_string() };
+            let perhaps_needed = matches!(
+                reason,
+                SkipReason::Name(SkippedFile::Versioned(_) | SkippedFile::NoLibrary)
+                    | SkipReason::Directory
+                    | SkipReason::PassedOver(_)
+            );
+            ScanNotice { event, perhaps_needed: perhaps_needed.then(|| file.clone()) }
+        });
+        let warnings = scan.warnings.iter().filter_map(|warning| {
+            let perhaps_needed = match warning {
+                ScanWarning::TwoFiles { passed_over, .. } => Some(passed_over.clone()),
+                ScanWarning::SameDirectory { .. } => None,
+                ScanWarning::Below { .. } => return None,
+            };
+            Some(ScanNotice { event: Event::FileWarning { text: warning.to_string() }, perhaps_needed })
+        });
+        let below = scan.warnings.iter().filter_map(|warning| match warning {
+            ScanWarning::Below { dir, libraries } => Some((dir.clone(), libraries.clone())),
+            _ => None,
+        });
+        self.announcements.below = below.collect();
+        let dirs = scan.failed_dirs.iter();
+        let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
+        let single = single.iter().map(|(dir, wait)| (*dir, Some(seconds(*wait))));
+        let emptied = emptied.iter().map(|dir| (dir, None)).chain(single);
+        let emptied = emptied.map(|(dir, seconds)| Event::DirectoryEmptied { path: path(dir), seconds });
+        self.announcements.seen = files.chain(warnings).chain(dirs.chain(emptied).map(plain)).collect();
+        let now: BTreeSet<String> = self.announcements.seen.iter().map(|seen| seen.event.line()).collect();
+        self.announcements.told.retain(|line| now.contains(line));
+    }
+
+    /// What is to be told now. What a library may turn out to need waits for the probes that are under way.
+    pub(super) fn tell(&mut self) -> Vec<Event> {
+        let is_settled = self.is_settled();
+        let mut events = Vec::new();
+        let seen = std::mem::take(&mut self.announcements.seen);
+        for seen in &seen {
+            let tell = match &seen.perhaps_needed {
+                None => true,
+                Some(path) => is_settled && !self.is_needed(path),
+            };
+            if tell && self.announcements.told.insert(seen.event.line()) {
+                events.push(seen.event.clone());
+            }
+        }
+        self.announcements.seen = seen;
+        if is_settled {
+            events.extend(self.tell_below());
+            let untold = self
+                .entries
+                .values_mut()
+                .filter_map(|entry| Some((entry.candidate.path.clone(), entry.untold.take()?)));
+            let untold: Vec<(PathBuf, Event)> = untold.collect();
+            events.extend(untold.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
+        }
+        events
+    }
+
+    /// Libraries in subdirectories that nothing needs, for as long as they are the same.
+    fn tell_below(&mut self) -> Vec<Event> {
+        let warning = |(dir, libraries): &(PathBuf, Vec<PathBuf>)| {
+            let libraries: Vec<PathBuf> = libraries.iter().filter(|path| !self.is_needed(path)).cloned().collect();
+            let dir = dir.clone();
+            (!libraries.is_empty()).then(|| ScanWarning::Below { dir, libraries }.to_string())
+        };
+        let now: BTreeSet<String> = self.announcements.below.iter().filter_map(warning).collect();
+        let told = std::mem::replace(&mut self.announcements.told_below, now.clone());
+        now.difference(&told).map(|text| Event::FileWarning { text: text.clone() }).collect()
+    }
+
+    /// Whether a library has another looked for at this path, or below it.
+    pub(super) fn is_needed(&self, path: &Path) -> bool {
+        self.entries.values().flat_map(|entry| &entry.beside).any(|beside| beside.path.starts_with(path))
+    }
+
+    /// Whether a file is nothing but a library that another one needs.
+    pub(super) fn is_for_others(&self, entry: &FunctionEntry) -> bool {
+        entry.version.is_none() && self.is_needed(&entry.candidate.path)
+    }
+
+    /// Where the library that a function's file holds has others looked for, and what was there.
+    pub fn looks_beside(&mut self, function: &str, identity: &FileIdentity, beside: Vec<SiblingPlace>) {
+        if let Some(entry) = self.entries.get_mut(function).filter(|entry| entry.candidate.identity == *identity) {
+            entry.beside = beside;
+        }
+    }
+}
+
+/// Whether something is there now that was not when a library was probed, or is another; it is as it is now then.
+pub(super) fn has_changed(beside: &mut [SiblingPlace], now: &BTreeMap<PathBuf, Option<FileIdentity>>) -> bool {
+    let mut changed = false;
+    for one in beside {
+        if let Some(identity) = now.get(&one.path).filter(|identity| **identity != one.identity) {
+            one.identity = *identity;
+            changed = true;
+        }
+    }
+    changed
+}

@@ -1,0 +1,216 @@
+//! What a plugin prints, cut into lines of bounded length.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use crate::system::child_poller::unread;
+
+/// A line is cut here, in bytes.
+const CUT: usize = 256;
+/// What is read of one pipe in one turn: bytes, and lines. Lines cost far more than bytes.
+const BYTES: usize = 64 * 1024;
+const LINES: usize = 256;
+/// Bytes read at a time: as many lines of one letter may lie in half of them, and are then given beyond [`LINES`].
+const PIECE: usize = 2048;
+
+/// The reading end of a child's standard output or error.
+pub struct ChildOutput {
+    fd: OwnedFd,
+    lines: LineSplitter,
+}
+
+/// What is left of a pipe after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PipeState {
+    /// Nothing for now.
+    Nothing,
+    /// Perhaps more: it said all that it may in one turn.
+    More,
+    /// Nothing for ever: every copy of the writing end is closed.
+    End,
+}
+
+impl ChildOutput {
+    /// Reads lines from a pipe that does not block.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, lines: LineSplitter::default() }
+    }
+
+    /// The pipe.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Reads what is there, at most a turn's worth, and gives `each` every whole line.
+    pub fn read(&mut self, each: impl FnMut(&[u8])) -> PipeState {
+        self.read_some(BYTES, each).1
+    }
+
+    /// Reads at most a turn's worth and `most` bytes; returns how many it were.
+    fn read_some(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> (usize, PipeState) {
+        let (mut bytes, lines) = (0, Cell::new(0));
+        let mut each = |line: &[u8]| {
+            lines.set(lines.get() + 1);
+            each(line);
+        };
+        let mut buffer = [0; PIECE];
+        while bytes < most.min(BYTES) {
+            let room = PIECE.min(most - bytes);
+            match nix::unistd::read(&self.fd, &mut buffer[..room]) {
+                Ok(0) => {
+                    self.lines.flush(&mut each);
+                    return (bytes, PipeState::End);
+                }
+                Ok(length) => {
+                    bytes += length;
+                    self.lines.push(&buffer[..length], &mut each);
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return (bytes, PipeState::Nothing),
+            }
+            if lines.get() >= LINES {
+                break;
+            }
+        }
+        (bytes, PipeState::More)
+    }
+}
+
+/// What a process that is gone had printed and nobody has read yet. What its children, which may live on, print from now
+/// on is not waited for.
+pub struct LeftoverOutput {
+    output: ChildOutput,
+    unread: usize,
+}
+
+impl LeftoverOutput {
+    /// Whatever lies in the pipe now.
+    pub fn new(output: ChildOutput) -> Self {
+        let unread = unread(output.fd());
+        Self { output, unread }
+    }
+
+    /// Reads at most a turn's worth; true where something is left. The last line may have no line end.
+    pub fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
+        let (bytes, left) = self.output.read_some(self.unread, &mut each);
+        self.unread -= bytes;
+        let is_left = left == PipeState::More && self.unread > 0;
+        if !is_left {
+            self.output.lines.flush(&mut each);
+        }
+        is_left
+    }
+}
+
+/// Cuts bytes into lines, holding one line at most.
+#[derive(Debug, Default)]
+pub struct LineSplitter {
+    held: Vec<u8>,
+    missing: bool,
+}
+
+impl LineSplitter {
+    /// Takes bytes in and gives `each` every line that ends in them.
+    pub fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) {
+        let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
+        while let Some(piece) = pieces.next() {
+            let room = CUT - self.held.len();
+            self.held.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.missing |= piece.len() > room;
+            if pieces.peek().is_some() {
+                self.give(each);
+            }
+        }
+    }
+
+    /// Gives what is held of a line without end.
+    pub fn flush(&mut self, each: &mut impl FnMut(&[u8])) {
+        if !self.held.is_empty() {
+            self.give(each);
+        }
+    }
+
+    fn give(&mut self, each: &mut impl FnMut(&[u8])) {
+        if std::mem::take(&mut self.missing) {
+            self.held.extend_from_slice(b"...(truncated)");
+        }
+        let line = self.held.strip_suffix(b"\r").unwrap_or(&self.held);
+        if !line.is_empty() {
+            each(line);
+        }
+        self.held.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+    use crate::system::child_poller::output_pipe;
+
+    fn lines(pieces: &[&[u8]]) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut lines = LineSplitter::default();
+        let mut each = |line: &[u8]| out.push(String::from_utf8_lossy(line).into_owned());
+        pieces.iter().for_each(|piece| lines.push(piece, &mut each));
+        lines.flush(&mut each);
+        out
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_arrive() {
+        assert_eq!(lines(&[b"a\nb", b"c\r\n\n", b"d"]), ["a", "bc", "d"]);
+        assert_eq!(lines(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_and_costs_no_memory() {
+        let endless = vec![b'x'; 100_000];
+        let expected = format!("{}...(truncated)", "x".repeat(CUT));
+        assert_eq!(lines(&[&endless, &endless, b"\nnext\n"]), [expected.as_str(), "next"]);
+    }
+
+    fn pipe() -> (ChildOutput, File) {
+        let (read, write) = output_pipe().unwrap();
+        (ChildOutput::new(read), File::from(write))
+    }
+
+    #[test]
+    fn a_turn_is_bounded_in_lines_and_in_bytes() {
+        let (mut output, mut writer) = pipe();
+        for (text, most) in
+            [("a\n".repeat(30_000), LINES + PIECE / 2), ("\n".repeat(60_000), 0), ("x".repeat(60_000), 0)]
+        {
+            writer.write_all(text.as_bytes()).unwrap();
+            let mut lines = 0;
+            let left = output.read(|_| lines += 1);
+            assert!(lines <= most, "{lines}");
+            assert_eq!(left, if lines > 0 { PipeState::More } else { PipeState::Nothing });
+            while output.read(|_| lines += 1) == PipeState::More {}
+            assert_eq!(lines, if most > 0 { 30_000 } else { 0 });
+        }
+        drop(writer);
+        assert_eq!(output.read(|line| assert_eq!(line.len(), CUT + 14)), PipeState::End);
+    }
+
+    #[test]
+    fn last_words_are_those_that_were_said_by_then() {
+        let (output, mut writer) = pipe();
+        writer.write_all(&b"a\n".repeat(1000)).unwrap();
+        writer.write_all(b"the last").unwrap();
+        let mut last = LeftoverOutput::new(output);
+        let mut said = Vec::new();
+        loop {
+            // A grandchild that goes on writing is not heard.
+            writer.write_all(b"too late\n").unwrap();
+            if !last.read(|line| said.push(line.to_vec())) {
+                break;
+            }
+        }
+        assert_eq!((said.len(), said.last().unwrap().as_slice()), (1001, b"the last".as_slice()));
+    }
+}

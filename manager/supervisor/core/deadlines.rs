@@ -1,0 +1,53 @@
+//! Deadlines of what children do. None is judged on news that is older than itself: the loop asks whose deadlines are
+//! over ([`Core::to_hear`]), reads what these have said and whether they have ended, and says only then what time it is
+//! ([`InputBuffer::Timer`](super::InputBuffer::Timer)). So nobody is late because the manager was stopped, or had no processor.
+
+use std::time::Duration;
+
+use super::{Core, WorkerRecord};
+use crate::supervisor::backoff::Backoff;
+use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::WorkerState;
+
+impl Core {
+    /// The workers to hear before the time is said to be `at`.
+    pub fn to_hear(&self, at: Duration) -> Vec<WorkerId> {
+        let is_over = |due: Duration| due > self.read && due <= at;
+        let concerns_all = self.startup_due().chain(self.reading_due()).any(is_over);
+        let canary = self.longest_trial();
+        let is_concerned = |worker: &WorkerRecord| {
+            (concerns_all && !worker.state.is_serving()) || self.deadlines(worker, canary).into_iter().any(is_over)
+        };
+        self.workers.iter().filter(|(_, worker)| is_concerned(worker)).map(|(id, _)| *id).collect()
+    }
+
+    /// When the next deadlines of what children do are over.
+    pub(super) fn deadlines_due(&self) -> impl Iterator<Item = Duration> {
+        let canary = self.longest_trial();
+        let own = self.workers.values().flat_map(move |worker| self.deadlines(worker, canary));
+        own.chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
+    }
+
+    /// The moments by which something is expected of a worker.
+    fn deadlines(&self, worker: &WorkerRecord, canary: Duration) -> Vec<Duration> {
+        let other = match worker.state {
+            WorkerState::Starting { .. } => worker.slow_at(),
+            // Whoever waits for the others to have settled waits for that.
+            WorkerState::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
+            WorkerState::Serving { since } if !canary.is_zero() => Some(since.saturating_add(canary)),
+            _ => None,
+        };
+        let watched = match (&worker.canary, worker.state) {
+            (Some(tried), WorkerState::Serving { since }) => {
+                tried.iter().map(|(name, _)| since.saturating_add(self.config.canary_seconds(name))).max()
+            }
+            _ => None,
+        };
+        worker.state.deadline().into_iter().chain(other).chain(watched).collect()
+    }
+
+    fn longest_trial(&self) -> Duration {
+        let failing = self.functions_failing.values().chain(self.groups_failing.values());
+        failing.map(Backoff::canary).max().unwrap_or_default()
+    }
+}

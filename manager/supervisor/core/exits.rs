@@ -1,0 +1,302 @@
+//! What becomes of a worker's end: who is to blame, and what is told.
+
+use std::time::Duration;
+
+use nix::libc;
+
+use super::lost_jobs::{LostJob, how};
+use super::{Action, Core, ExitReport, StartStage, WorkerRecord};
+use crate::supervisor::backoff::IdleDeath;
+use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
+use crate::supervisor::exit_cause::ExitCause;
+use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
+use crate::system::reap::ExitStatus;
+
+/// The exit code with which a library's `new()` asks not to be started again.
+const DO_NOT_START_ME_AGAIN: i32 = 125;
+
+impl Core {
+    /// A worker's process is gone.
+    pub(super) fn ended(&mut self, id: WorkerId, exit_report: &ExitReport, now: Duration) {
+        let Some(worker) = self.workers.remove(&id) else {
+            return self.do_next(Action::Release { worker: id, answer: None });
+        };
+        self.forget_connections(id);
+        let decided = self.settle_job(id, &worker, exit_report, now);
+        match worker.state {
+            // Said in a sentence already, and its function blamed.
+            WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
+            // Killed while it started, and that was said: it had nothing in hand, and nobody is to worry.
+            WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus } => return,
+            _ => {}
+        }
+        if exit_report.exit_cause == ExitCause::Left {
+            if worker.leaves_by_itself() {
+                self.leaves_early(&worker, exit_report.jobs.max(worker.jobs), now);
+            }
+            return self.tell(left(&worker, exit_report));
+        }
+        let by_us = worker.ended_by_us(exit_report.end).is_some();
+        if let Some((function, version)) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
+            return self.give_up(worker.pid.unwrap_or_default(), function, version);
+        }
+        let death = death(&worker, exit_report, decided);
+        let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
+        self.tell(Event::WorkerDied(death));
+        if by_us || worker.dies_leaving(exit_report) || self.fails_beside_others(&worker, exit_report, &how, now) {
+            return;
+        }
+        let lost = match &exit_report.exit_cause {
+            ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),
+            _ => None,
+        };
+        let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
+        let by_kill = exit_report.end == ExitStatus::Signal(libc::SIGKILL);
+        if let Some(event) = lost.and_then(|lost| self.acquits(&worker, lost, exit_report.server, now)) {
+            self.tell(event);
+        } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
+            return;
+        }
+        self.last_failure = Some(line);
+        if let Some((function, _)) = worker.at_start().or(in_job).or(worker.only()) {
+            self.failures.insert(function.clone(), format!("a worker {how}"));
+        }
+        self.blame_for(&worker, exit_report, now);
+    }
+
+    /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside, or
+    /// has asked not to be started again.
+    fn fails_beside_others(
+        &mut self,
+        worker: &WorkerRecord,
+        exit_report: &ExitReport,
+        how: &str,
+        now: Duration,
+    ) -> bool {
+        let Some(failed) = worker.at_start().cloned() else { return false };
+        let ends = [ExitStatus::Signal(libc::SIGKILL), ExitStatus::Exit(DO_NOT_START_ME_AGAIN)];
+        let fails = !(worker.canary.is_some() && ends.contains(&exit_report.end))
+            && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
+        if fails {
+            self.failures.insert(failed.0, format!("a worker {how}"));
+        }
+        fails
+    }
+
+    /// A worker says that it takes no more jobs. A last one may come all the same, so what that says of it is judged at
+    /// its end.
+    pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.jobs = jobs;
+            worker.left.get_or_insert(now);
+        }
+        self.happens(id, Trigger::Leaves, now);
+    }
+
+    /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
+    /// service manager sends SIGTERM to every process.
+    fn leaves_early(&mut self, worker: &WorkerRecord, jobs: u64, now: Duration) {
+        if self.is_draining() || (worker.has_served && jobs > 0) {
+            return;
+        }
+        let event = Event::LeftEarly {
+            pid: worker.pid.unwrap_or_default(),
+            functions: worker.names(),
+            function: worker.at_start().map(|(function, _)| function.clone()),
+            served: worker.has_served,
+        };
+        let (line, how) = (event.line(), "left by itself before it had done a job");
+        self.tell(event);
+        let failed = worker.at_start().cloned();
+        if let Some(failed) =
+            failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
+        {
+            self.failures.insert(failed.0, format!("a worker {how}"));
+            return;
+        }
+        if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
+            return;
+        }
+        self.last_failure = Some(line);
+        if let Some((function, _)) = worker.at_start().or(worker.only()) {
+            self.failures.insert(function.clone(), format!("a worker {how}"));
+        }
+        // Its successor may have been started by now, and is to count as well.
+        let left = worker.left.unwrap_or(now);
+        match worker.stage {
+            StartStage::Over => self.died_outside_job(worker, worker.outside(), left),
+            _ => self.died_at_start(worker, left),
+        }
+    }
+
+    fn blame_for(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
+        let function = |index: usize| worker.functions.get(index).map(|(name, _)| name.clone());
+        match &exit_report.exit_cause {
+            // A worker that has never been ready has had no job, whatever its page says.
+            _ if worker.stage != StartStage::Over => self.died_at_start(worker, now),
+            // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
+            ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
+                if let Some(function) = function(lost.function) {
+                    self.died_in_job(&function, exit_report.done, now);
+                }
+            }
+            // It has done work: what ended it says nothing against starting another.
+            ExitCause::OutsideJob if exit_report.jobs > 0 => {}
+            ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
+            // At a job, but nobody can say at which: its back-off must not depend on what the page says.
+            ExitCause::Unknown => match worker.functions.as_slice() {
+                [(function, _)] => self.died_in_job(&function.clone(), exit_report.done, now),
+                _ => self.died_outside_job(worker, IdleDeath::Idle, now),
+            },
+            ExitCause::Left => {}
+        }
+    }
+
+    /// The function that was loaded or made is to blame; before that, as for any death outside a job.
+    fn died_at_start(&mut self, worker: &WorkerRecord, now: Duration) {
+        match worker.at_start() {
+            Some((function, _)) => self.blame(function, IdleDeath::Start, worker.born, now),
+            None => self.died_outside_job(worker, IdleDeath::Start, now),
+        }
+    }
+
+    /// A worker is killed since it was not ready in time.
+    pub(super) fn hung(&mut self, id: WorkerId, now: Duration) {
+        // Taken out, so that it can be looked at while others are changed.
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let stage = match worker.stage {
+            StartStage::Loading(_) => ": its library was being loaded",
+            StartStage::Making(_) => ": it was in its new()",
+            StartStage::Begins | StartStage::Over => "",
+        };
+        let reason = format!("not ready within start_timeout{stage}");
+        if !self.canary_hangs(&worker, &reason, now) {
+            let who = worker.at_start().map_or_else(|| several(&worker.names()), |(function, _)| function.clone());
+            self.last_failure = Some(format!("{who}: {reason}"));
+            self.failures.insert(who, reason.clone());
+            let failed = worker.at_start().cloned();
+            if !failed.is_some_and(|failed| self.is_isolated_by(&worker, &failed, &reason, now)) {
+                self.died_at_start(&worker, now);
+            }
+        }
+        self.workers.insert(id, worker);
+    }
+
+    /// A version is not started again.
+    fn give_up(&mut self, pid: i32, function: String, hash: String) {
+        let event = Event::GivenUp { pid, function: function.clone(), version: hash.clone() };
+        self.last_failure = Some(event.line());
+        self.tell(event);
+        let note = "its new() exited with code 125, which asks not to be started again until its library changes";
+        self.failures.insert(function.clone(), note.into());
+        self.given_up.insert(function, hash);
+    }
+}
+
+impl WorkerRecord {
+    /// What its death outside a job counts as.
+    fn outside(&self) -> IdleDeath {
+        if self.has_served { IdleDeath::Idle } else { IdleDeath::Start }
+    }
+
+    /// Its function, where it has only one.
+    fn only(&self) -> Option<&(String, String)> {
+        self.functions.first().filter(|_| self.functions.len() == 1)
+    }
+
+    /// Whether nobody has told it to leave, and it does, or did without a word.
+    fn leaves_by_itself(&self) -> bool {
+        self.state.is_live() || matches!(self.state, WorkerState::Draining { reason: ExitReason::ByItself, .. })
+    }
+
+    /// Whether its end will tell that it has failed to start, unless a last job comes.
+    pub(super) fn may_have_failed(&self) -> bool {
+        !self.state.is_live() && self.leaves_by_itself() && (!self.has_served || self.jobs == 0)
+    }
+
+    /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
+    fn dies_leaving(&self, exit_report: &ExitReport) -> bool {
+        let told = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
+        told && exit_report.exit_cause == ExitCause::OutsideJob
+    }
+
+    /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
+    /// plugin that forges these words would never be late.
+    pub(super) fn begins_next(&mut self) -> Option<String> {
+        let (StartStage::Loading(index) | StartStage::Making(index)) = self.stage else { return None };
+        let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.begun)?;
+        self.begun = place + 1;
+        Some(self.functions.get(index)?.0.clone())
+    }
+
+    /// The function at which its start is, and its version.
+    pub(super) fn at_start(&self) -> Option<&(String, String)> {
+        match self.stage {
+            StartStage::Loading(index) | StartStage::Making(index) => self.functions.get(index),
+            StartStage::Begins | StartStage::Over => None,
+        }
+    }
+}
+
+/// The function, and its version, that asked not to be started again. A canary's new version is given up anyway.
+fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a (String, String)> {
+    let StartStage::Making(index) = worker.stage else { return None };
+    let function =
+        worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(DO_NOT_START_ME_AGAIN))?;
+    let tried = worker.canary.iter().flatten().any(|(name, _)| *name == function.0);
+    (!tried).then_some(function)
+}
+
+fn left(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
+    let end = exit_report.end;
+    let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
+    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: exit_report.jobs, note }
+}
+
+fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {
+    let (at, of) = at(worker, &exit_report.exit_cause, exit_report.end, decided);
+    let only = worker.only().map(|(_, version)| version.clone());
+    Death {
+        pid: worker.pid.unwrap_or_default(),
+        functions: worker.names(),
+        end: how(exit_report),
+        at,
+        cut_another: exit_report.cut_another,
+        version: of.or(only),
+        generation: worker.generation,
+        jobs: exit_report.jobs,
+        peak_mib: exit_report.peak_kib / 1024,
+    }
+}
+
+/// What a worker was at when it died, and the version of the function concerned.
+fn at(worker: &WorkerRecord, exit_cause: &ExitCause, end: ExitStatus, decided: LostJob) -> (DeathAt, Option<String>) {
+    if let Some((function, version)) = worker.at_start().cloned() {
+        let at = match worker.stage {
+            StartStage::Making(_) => DeathAt::New { function },
+            _ => DeathAt::Load { function },
+        };
+        return (at, Some(version));
+    }
+    match exit_cause {
+        _ if worker.stage == StartStage::Begins => (DeathAt::Start, None),
+        ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
+            let (name, version) = worker.functions.get(lost.function).cloned().unzip();
+            let at = DeathAt::Job {
+                function: name.unwrap_or_default(),
+                handle: String::from_utf8_lossy(&lost.handle).into_owned(),
+                unique: lost.unique.clone(),
+                seconds: seconds(lost.ran),
+                sending: matches!(exit_cause, ExitCause::Answering(_)),
+                timed_out: worker.timed_out(lost, end),
+                disposition: decided.disposition,
+                deaths: decided.deaths.map(|(deaths, _)| deaths),
+                max_attempts: decided.deaths.map(|(_, most)| most),
+            };
+            (at, version)
+        }
+        ExitCause::Unknown => (DeathAt::Unknown, None),
+        ExitCause::OutsideJob | ExitCause::Left => (DeathAt::Idle, None),
+    }
+}

@@ -1,0 +1,277 @@
+//! What the core is told, and what it tells: the whole of its connection to the world.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::lost_jobs::JobReply;
+use super::rollouts::CanaryCounts;
+use crate::config::{Config, JobServerAddress};
+use crate::gearman::admin::ServerVersion;
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::scan::{Candidate, ScanResult};
+use crate::plugins::siblings::SiblingPlace;
+use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
+use crate::supervisor::event::Event;
+use crate::supervisor::exit_cause::{ExitCause, JobInHand};
+use crate::supervisor::job_disposition::JobKey;
+use crate::supervisor::reconcile::WorkerId;
+use crate::system::reap::ExitStatus;
+use crate::worker::messages::WorkerMessage;
+
+/// Everything that can happen to the manager.
+#[derive(Debug)]
+pub enum Input {
+    /// The worker directories were read.
+    Scanned(ScanResult),
+    /// Where a library has others looked for, as its probe found.
+    LooksBeside {
+        /// Its function.
+        function: String,
+        /// The file as it was found.
+        identity: FileIdentity,
+        /// The places, and what was there.
+        beside: Vec<SiblingPlace>,
+    },
+    /// A probe is over.
+    Probed {
+        /// Its function.
+        function: String,
+        /// The file as it was found.
+        identity: FileIdentity,
+        /// The stored version, or why there is none.
+        result: Result<CheckedVersion, ProbeFailure>,
+    },
+    /// A job server's name was looked up.
+    Resolved {
+        /// Which server.
+        server: usize,
+        /// Its addresses, or one sentence.
+        result: Result<Vec<SocketAddr>, String>,
+    },
+    /// A job server was asked what it is.
+    Version {
+        /// Which server.
+        server: usize,
+        /// Its version; `None` where it does not tell.
+        version: Option<ServerVersion>,
+    },
+    /// A worker's process exists.
+    Spawned {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its process.
+        pid: i32,
+    },
+    /// A worker's process could not be started.
+    SpawnFailed {
+        /// Which worker.
+        worker: WorkerId,
+        /// What the system said.
+        reason: String,
+    },
+    /// A worker was not started, since a stored library it needs is gone or was changed.
+    LibraryLost {
+        /// Which worker.
+        worker: WorkerId,
+        /// The library's function.
+        function: String,
+    },
+    /// A worker said something.
+    Said {
+        /// Which worker.
+        worker: WorkerId,
+        /// What.
+        message: WorkerMessage,
+    },
+    /// A worker's process was reaped, and everything it said was taken in before.
+    Ended {
+        /// Which worker.
+        worker: WorkerId,
+        /// How, and at what.
+        exit_report: ExitReport,
+    },
+    /// A signal, or an order over the control socket, to stop.
+    Stop {
+        /// Its name.
+        by: &'static str,
+    },
+    /// Time to look at the worker directories again.
+    Rescan,
+    /// Something changed in the worker directories.
+    Changed,
+    /// What a canary has done so far.
+    Counted(CanaryCounts),
+    /// What a worker is at.
+    Seen(ScoreboardReading),
+    /// A version that was given up is to be tried again.
+    Retry {
+        /// Its function.
+        function: String,
+    },
+    /// An earlier version is to be served until the content of worker_dir changes.
+    Rollback {
+        /// Its function.
+        function: String,
+        /// Which.
+        version: CheckedVersion,
+    },
+    /// The configuration was read again. Effects have it already.
+    Reload(Box<Config>),
+    /// Something due may have become due.
+    Timer {
+        /// By then everybody had been heard whom [`Core::to_hear`](super::Core::to_hear) named.
+        read: Duration,
+    },
+}
+
+/// What is known of a worker that ended.
+#[derive(Debug, Clone)]
+pub struct ExitReport {
+    /// How the process ended.
+    pub end: ExitStatus,
+    /// The job server of the lost job, counted as in the worker's orders, where that is known.
+    pub server: Option<usize>,
+    /// What its page says of it.
+    pub exit_cause: ExitCause,
+    /// The answer to a job before may have been half sent, to another job server.
+    pub cut_another: bool,
+    /// Jobs it had run.
+    pub jobs: u64,
+    /// The most memory it had, in KiB.
+    pub peak_kib: u64,
+    /// Finished jobs of the lost job's function, over all workers there ever were.
+    pub done: u64,
+}
+
+/// What a worker's page says it is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreboardReading {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its job, where it runs one.
+    pub job: Option<JobInHand>,
+    /// The job's server, counted as in the worker's orders, where that is known.
+    pub server: Option<usize>,
+    /// The page holds what no worker writes: it may be at any job, or none.
+    pub overwritten: bool,
+}
+
+/// What the manager does.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// Read the worker directories.
+    Scan,
+    /// Probe a file.
+    Probe(Candidate),
+    /// Probe a file that has not changed since it failed for a passing reason. Others go before it.
+    ProbeAgain(Candidate),
+    /// Look a job server's name up.
+    Resolve {
+        /// Which server.
+        server: usize,
+        /// Its name and port.
+        host: JobServerAddress,
+    },
+    /// Ask a job server for its version.
+    AskVersion {
+        /// Which server.
+        server: usize,
+        /// Where it is, to be tried in turn.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Start a worker.
+    Start(WorkerStart),
+    /// Order a worker to connect.
+    Connect(WorkerId),
+    /// Order a worker to go.
+    Go(WorkerId),
+    /// Order a worker to leave.
+    Leave(WorkerId),
+    /// Tell a worker what a job server's name resolves to.
+    Addresses(WorkerId, usize, Vec<SocketAddr>),
+    /// Send SIGTERM to a worker and its process group.
+    Terminate(WorkerId),
+    /// Kill a worker and its process group.
+    Kill(WorkerId),
+    /// End the connections of a worker that is gone, so that its job goes to another, after the answer if there is one.
+    Release {
+        /// Which worker.
+        worker: WorkerId,
+        /// For the job it had in hand.
+        answer: Option<JobReply>,
+    },
+    /// No worker runs this job again: whoever is given it fails it.
+    Deny {
+        /// The job server's name.
+        server: String,
+        /// Which job.
+        job: JobKey,
+        /// What its caller is told.
+        reason: String,
+    },
+    /// A job server may give its handles to other jobs by now.
+    ForgetDenied {
+        /// Its name.
+        server: String,
+    },
+    /// Remember that a version is good.
+    MarkGood {
+        /// Its function.
+        function: String,
+        /// Which.
+        version: CheckedVersion,
+    },
+    /// Remember that a version is bad.
+    MarkBad {
+        /// Its function.
+        function: String,
+        /// First 12 hexadecimal digits of its hash.
+        hash: String,
+        /// Why.
+        reason: String,
+    },
+    /// A function is no more: forget what is known of it, and remove its libraries from the store.
+    Forget {
+        /// Which.
+        function: String,
+    },
+    /// Forget what is remembered against a function's versions.
+    Forgive {
+        /// The function.
+        function: String,
+    },
+    /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
+    Pin {
+        /// The function.
+        function: String,
+        /// Hash of the version that is served, and of the content of worker_dir.
+        pin: Option<(String, String)>,
+    },
+    /// Log it, and tell whoever follows.
+    Tell(Event),
+    /// Tell whoever started the manager that it serves; with a note for them.
+    Announce(Option<String>),
+    /// Tell whoever started the manager why it does not, and end with this code.
+    Fail(u8, String),
+    /// All is over.
+    Finish,
+}
+
+/// A worker to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerStart {
+    /// Its name.
+    pub worker: WorkerId,
+    /// What it serves: name, version; in the order of CAN_DO.
+    pub functions: Vec<(String, CheckedVersion)>,
+    /// In which order they are loaded: places in `functions`, each once.
+    pub load_order: Vec<usize>,
+    /// Whether it is one of those that do all functions.
+    pub dedicated: bool,
+    /// Counts the starts.
+    pub generation: u64,
+    /// How many workers there are to be in all.
+    pub siblings: u32,
+    /// The job servers: what each is called, and what its name resolved to.
+    pub servers: Vec<(String, Vec<SocketAddr>)>,
+}

@@ -1,0 +1,250 @@
+//! The job servers, as the workers see them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Action, Core, WorkerRecord};
+use crate::config::JobServerAddress;
+use crate::gearman::admin::ServerVersion;
+use crate::supervisor::event::Event;
+use crate::supervisor::reconcile::WorkerId;
+
+/// One job server.
+#[derive(Debug)]
+pub struct JobServerState {
+    /// As configured.
+    pub name: String,
+    host: JobServerAddress,
+    /// Whether the configuration names it. Places in the list are never given to another server: old workers go on
+    /// speaking of the servers they were started with.
+    used: bool,
+    /// What its name resolved to last.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether that is an address already, which nobody has to look up.
+    literal: bool,
+    pub(super) resolving: bool,
+    up: BTreeSet<WorkerId>,
+    /// Workers it took a connection from and does not answer.
+    mute: BTreeSet<WorkerId>,
+    /// Whether it was said that it answers some and not others.
+    partly_said: bool,
+    said: ReportedState,
+    /// Whether it was asked for its version since it is up.
+    asked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReportedState {
+    Nothing,
+    Up,
+    Down,
+}
+
+impl JobServerState {
+    pub(super) fn new(host: &JobServerAddress) -> Self {
+        let address: Option<IpAddr> = host.host.parse().ok();
+        Self {
+            name: host.to_string(),
+            host: host.clone(),
+            used: true,
+            addresses: address.map(|ip| SocketAddr::new(ip, host.port)).into_iter().collect(),
+            literal: address.is_some(),
+            resolving: address.is_none(),
+            up: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            partly_said: false,
+            said: ReportedState::Nothing,
+            asked: false,
+        }
+    }
+
+    pub(super) fn look_up(&self, server: usize) -> Action {
+        Action::Resolve { server, host: self.host.clone() }
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Workers connected to it.
+    pub fn workers(&self) -> usize {
+        self.up.len()
+    }
+
+    /// It answers this worker, or the worker is gone.
+    fn is_heard_by(&mut self, id: WorkerId) {
+        self.mute.remove(&id);
+        self.partly_said &= !self.mute.is_empty();
+    }
+
+    /// Whether it is known not to answer.
+    pub fn is_down(&self) -> bool {
+        self.said == ReportedState::Down
+    }
+}
+
+impl Core {
+    /// The job servers that are configured.
+    pub fn servers(&self) -> impl Iterator<Item = &JobServerState> {
+        self.servers.iter().filter(|server| server.used)
+    }
+
+    /// Their places, for a worker that starts.
+    pub(super) fn used_servers(&self) -> impl Iterator<Item = usize> {
+        (0..self.servers.len()).filter(|n| self.servers[*n].used)
+    }
+
+    /// Other job servers are configured now: those that are known stay what they are, new ones are looked up.
+    pub(super) fn use_servers(&mut self) {
+        self.servers.iter_mut().for_each(|server| server.used = false);
+        for host in self.config.hosts.clone() {
+            match self.servers.iter().position(|server| server.host == host) {
+                Some(known) => self.servers[known].used = true,
+                None => {
+                    let server = JobServerState::new(&host);
+                    if server.resolving {
+                        let look_up = server.look_up(self.servers.len());
+                        self.do_next(look_up);
+                    }
+                    self.servers.push(server);
+                }
+            }
+        }
+    }
+
+    /// Where the server a worker means is in the list.
+    fn place(&self, id: WorkerId, server: usize) -> Option<usize> {
+        self.workers.get(&id)?.servers.get(server).copied()
+    }
+
+    /// The server a worker means.
+    fn meant(&mut self, id: WorkerId, server: usize) -> Option<&mut JobServerState> {
+        let place = self.place(id, server)?;
+        self.servers.get_mut(place)
+    }
+
+    pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
+        let Some(server) = self.meant(id, server) else { return };
+        server.up.insert(id);
+        server.is_heard_by(id);
+        if server.said != ReportedState::Up {
+            server.said = ReportedState::Up;
+            // It may be another than the one that went.
+            server.asked = false;
+            let event = Event::ServerUp { server: server.name.clone() };
+            self.tell(event);
+            self.ask_versions();
+        }
+    }
+
+    pub(super) fn server_down(&mut self, id: WorkerId, server: usize, reason: String) {
+        let Some(place) = self.place(id, server) else { return };
+        let Some(server) = self.servers.get_mut(place) else { return };
+        let was_up = server.up.remove(&id);
+        let was_last = was_up && server.up.is_empty();
+        let is_news = server.used && server.up.is_empty() && server.said != ReportedState::Down;
+        if is_news {
+            server.said = ReportedState::Down;
+            let event = Event::ServerDown { server: server.name.clone(), reason };
+            self.tell(event);
+        }
+        if was_last {
+            // It may come back as another one, which gives the same handles to other jobs.
+            self.deaths.forget_server(place);
+            self.lethal.forget_server(place);
+        }
+        if was_up {
+            // Workers in long jobs do not see that it went. A job that is still there costs one more run at most.
+            let name = self.servers[place].name.clone();
+            self.do_next(Action::ForgetDenied { server: name });
+        }
+    }
+
+    /// One that is out of descriptors leaves connections with the kernel, which takes them, while it serves those it
+    /// has: nothing but the difference between its workers shows that.
+    pub(super) fn server_mute(&mut self, id: WorkerId, server: usize) {
+        let Some(server) = self.meant(id, server) else { return };
+        server.mute.insert(id);
+        let others = server.up.iter().filter(|up| **up != id).count();
+        if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
+            let event = Event::ServerMute { server: server.name.clone(), workers_connected: others };
+            self.tell(event);
+        }
+    }
+
+    /// Where priorities are configured, it matters what a job server is.
+    pub(super) fn ask_versions(&mut self) {
+        if self.plan.prioritized(&self.config).is_empty() {
+            return;
+        }
+        for (number, server) in self.servers.iter_mut().enumerate() {
+            if server.used && server.said == ReportedState::Up && !std::mem::replace(&mut server.asked, true) {
+                self.actions.push(Action::AskVersion { server: number, addresses: server.addresses.clone() });
+            }
+        }
+    }
+
+    /// What a job server is; one that does not tell is believed to be as the others.
+    pub(super) fn is_version(&mut self, server: usize, version: Option<&ServerVersion>) {
+        let Some(version) = version.filter(|version| ignores_priorities(version)) else { return };
+        let Some(server) = self.servers.get(server).filter(|server| server.used) else { return };
+        let functions = self.plan.prioritized(&self.config);
+        if functions.is_empty() {
+            return;
+        }
+        let text = format!(
+            "job server {} is gearmand {}, which gives a worker its functions in turn: the priority of {} has no \
+             effect there (gearmand 1.1 keeps to it; dedicated workers do on any)",
+            server.name,
+            version.text,
+            functions.join(", "),
+        );
+        self.tell(Event::ConfigWarning { text });
+    }
+
+    /// A worker is gone: its connections say nothing any more.
+    pub(super) fn forget_connections(&mut self, id: WorkerId) {
+        for server in &mut self.servers {
+            server.up.remove(&id);
+            server.is_heard_by(id);
+        }
+    }
+
+    pub(super) fn resolved(&mut self, number: usize, result: Result<Vec<SocketAddr>, String>) {
+        let Some(server) = self.servers.get_mut(number) else { return };
+        server.resolving = false;
+        match result {
+            Ok(addresses) if addresses != server.addresses => {
+                server.addresses.clone_from(&addresses);
+                let place = |worker: &WorkerRecord| worker.servers.iter().position(|server| *server == number);
+                let all: Vec<(WorkerId, usize)> =
+                    self.workers.iter().filter_map(|(id, worker)| Some((*id, place(worker)?))).collect();
+                all.into_iter().for_each(|(id, own)| self.do_next(Action::Addresses(id, own, addresses.clone())));
+            }
+            Ok(_) => {}
+            Err(reason) if server.said != ReportedState::Down && server.up.is_empty() => {
+                server.said = ReportedState::Down;
+                let event = Event::ServerDown { server: server.name.clone(), reason };
+                self.tell(event);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// A name that leads nowhere may lead somewhere else by now.
+    pub(super) fn look_up_again(&mut self) {
+        let due = |server: &JobServerState| server.used && !server.literal && !server.resolving && server.up.is_empty();
+        let due: Vec<usize> = (0..self.servers.len()).filter(|n| due(&self.servers[*n])).collect();
+        for number in due {
+            self.servers[number].resolving = true;
+            let look_up = self.servers[number].look_up(number);
+            self.do_next(look_up);
+        }
+    }
+}
+
+/// Round robin cannot be switched off in gearmand 2.x. Measured: docs/gearmand.md.
+fn ignores_priorities(version: &ServerVersion) -> bool {
+    version.major.is_some_and(|major| major >= 2)
+}

@@ -1,0 +1,301 @@
+//! Jobs in hand: how long they may run, and what becomes of those whose worker died.
+//!
+//! Nothing is polled: a worker's page is looked at when a job in it can first be past its timeout, which is not before a
+//! whole timeout has gone by since it was last seen without one.
+
+use std::time::Duration;
+
+use nix::libc;
+
+use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRecord};
+use crate::config::{Config, LostJobPolicy};
+use crate::supervisor::event::{Event, seconds, several};
+use crate::supervisor::exit_cause::{ExitCause, JobInHand};
+use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
+use crate::supervisor::lethal_jobs::LethalJobKey;
+use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
+use crate::system::reap::ExitStatus;
+use crate::worker::CONNECTION_TAKEN;
+use crate::worker::messages::WaitingJob;
+
+/// The answer for the job of a worker that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobReply {
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// Its handle.
+    pub handle: Vec<u8>,
+    /// What its caller is told.
+    pub text: String,
+}
+
+/// What was decided about a lost job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LostJob {
+    pub disposition: JobDisposition,
+    /// Workers it has cost, where this one counts; and how many it may cost.
+    pub deaths: Option<(u32, u32)>,
+}
+
+impl Core {
+    /// The workers whose pages are to be looked at now.
+    pub fn to_look_at(&self, now: Duration) -> Vec<WorkerId> {
+        let due = |worker: &WorkerRecord| worker.look_due().is_some_and(|at| now >= at);
+        self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
+    }
+
+    /// When [`to_look_at`](Self::to_look_at) names the next one.
+    pub(super) fn look_due(&self) -> Option<Duration> {
+        self.workers.values().filter_map(WorkerRecord::look_due).min()
+    }
+
+    /// Whoever may have a job with a timeout, and was not looked at yet.
+    pub(super) fn watch_jobs(&mut self, now: Duration) {
+        let Self { config, workers, .. } = self;
+        for worker in workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.look.is_none()) {
+            let names = worker.functions.iter().map(|(name, _)| name.as_str());
+            worker.look = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
+        }
+    }
+
+    /// Timeouts may be others now.
+    pub(super) fn watch_anew(&mut self) {
+        self.workers.values_mut().for_each(|worker| worker.look = None);
+    }
+
+    /// A page was looked at.
+    pub(super) fn seen(&mut self, seen: &ScoreboardReading, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
+        worker.look = None;
+        if let WorkerState::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) } = worker.state {
+            return self.seen_overdue(seen, deadline, now);
+        }
+        if seen.overwritten {
+            return self.seen_overwritten(seen.worker, now);
+        }
+        let Some(job) = &seen.job else { return };
+        let Some((function, _)) = worker.functions.get(job.function) else { return };
+        let Some(timeout) = self.config.timeout(function).filter(|_| worker.state.is_at_work()) else { return };
+        if job.ran < timeout {
+            worker.look = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
+            return;
+        }
+        worker.overdue = Some(job.number);
+        let (function, pid) = (function.clone(), worker.pid.unwrap_or_default());
+        let grace = self.config.timeout_grace(&function);
+        self.tell(overdue(pid, function, job, timeout, grace));
+        self.happens(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
+        self.canary_is_late(seen, job, now);
+    }
+
+    /// A plugin has written over its worker's page, so that nobody can say how long its job has run: it leaves, and the
+    /// job has the time that a job begun just now would have.
+    fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_at_work()) else { return };
+        let names = worker.names();
+        let bound = |name: &String| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
+        let Some(bound) = names.iter().filter_map(bound).max() else { return };
+        let pid = worker.pid.unwrap_or_default();
+        let text = format!(
+            "{}: worker {pid}: its page was written over: the library writes where it must not; the worker is replaced",
+            several(&names)
+        );
+        self.tell(Event::Trouble { text });
+        self.happens(id, Trigger::Overdue(now.saturating_add(bound)), now);
+    }
+
+    /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.
+    fn seen_overdue(&mut self, seen: &ScoreboardReading, deadline: Duration, now: Duration) {
+        let number = seen.job.as_ref().map(|job| job.number);
+        let is_same = self.workers.get(&seen.worker).is_some_and(|worker| number.is_some() && worker.overdue == number);
+        if !is_same && !seen.overwritten {
+            let (reason, deadline) = match self.phase {
+                ManagerPhase::Draining { deadline, .. } => (ExitReason::Stop, Some(deadline)),
+                _ => (ExitReason::Replaced, None),
+            };
+            self.happens(seen.worker, Trigger::Relieved(reason, deadline), now);
+        } else if now >= deadline {
+            self.happens(seen.worker, Trigger::Expired, now);
+        }
+    }
+
+    /// Decides what becomes of the job a dead worker had in hand, and of its connections.
+    pub(super) fn settle_job(
+        &mut self,
+        id: WorkerId,
+        worker: &WorkerRecord,
+        exit_report: &ExitReport,
+        now: Duration,
+    ) -> LostJob {
+        self.deny_waiting(worker, exit_report);
+        let (decided, answer) = self.decide_about_job(worker, exit_report, now);
+        self.do_next(Action::Release { worker: id, answer });
+        decided
+    }
+
+    /// An answer waits for room in a worker, or does not any more.
+    pub(super) fn answer_waits(&mut self, id: WorkerId, server: usize, job: Option<WaitingJob>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let key = job.and_then(|WaitingJob { function, handle, unique }| {
+            let function = worker.functions.get(function)?.0.clone();
+            Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
+        });
+        match key {
+            Some(key) => worker.waiting.insert(server, key),
+            None => worker.waiting.remove(&server),
+        };
+    }
+
+    /// Jobs that are done, and whose answers are lost with their worker, count nowhere. But half of an answer is out, so
+    /// that nobody can say anything: where such a job may not run twice, whoever is given it next fails it.
+    fn deny_waiting(&mut self, worker: &WorkerRecord, exit_report: &ExitReport) {
+        if worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout) {
+            return;
+        }
+        let reason = format!("worker {} before this job's answer was sent whole", how(exit_report));
+        let once = |key: &&JobKey| self.config.on_crash(&key.function) == LostJobPolicy::Fail;
+        let denied: Vec<JobKey> = worker.waiting.values().filter(once).cloned().collect();
+        denied.into_iter().for_each(|key| self.deny(key, reason.clone()));
+    }
+
+    fn deny(&mut self, job: JobKey, reason: String) {
+        if let Some(server) = self.servers.get(job.server).map(|server| server.name.clone()) {
+            self.do_next(Action::Deny { server, job, reason });
+        }
+    }
+
+    fn decide_about_job(
+        &mut self,
+        worker: &WorkerRecord,
+        exit_report: &ExitReport,
+        now: Duration,
+    ) -> (LostJob, Option<JobReply>) {
+        let (lost, point, uncounted) = match &exit_report.exit_cause {
+            ExitCause::InJob(lost) => (lost, Point::Running, JobDisposition::Requeued),
+            ExitCause::Answering(lost) => (lost, Point::Answering, JobDisposition::Unclear),
+            _ => return (LostJob { disposition: JobDisposition::Requeued, deaths: None }, None),
+        };
+        let Some((key, wish)) = self.blamed(worker, lost, exit_report) else {
+            return (LostJob { disposition: uncounted, deaths: None }, None);
+        };
+        if let (Some((_, version)), Some(job)) =
+            (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
+        {
+            self.lethal.killed(job, version, now);
+        }
+        let max_attempts = self.config.max_attempts(&key.function);
+        let deaths = self.deaths.count(key.clone(), now);
+        let decided = LostJob {
+            disposition: disposition(wish, deaths, max_attempts, point, lost.half_sent),
+            deaths: Some((deaths, max_attempts)),
+        };
+        if !decided.disposition.denies() {
+            return (decided, None);
+        }
+        let text = self.told_to_caller(worker, lost, exit_report, deaths);
+        self.deny(key, text.clone());
+        let answer = JobReply { connection: lost.connection, handle: lost.handle.clone(), text };
+        (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))
+    }
+
+    /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
+    /// reason, nor where nobody can say which job it was.
+    fn blamed(
+        &self,
+        worker: &WorkerRecord,
+        lost: &JobInHand,
+        exit_report: &ExitReport,
+    ) -> Option<(JobKey, LostJobPolicy)> {
+        let function = worker.functions.get(lost.function)?.0.clone();
+        let server = *worker.servers.get(exit_report.server?)?;
+        let (on_crash, on_timeout) = (self.config.on_crash(&function), self.config.on_timeout(&function));
+        let wish = match (worker.ended_by_us(exit_report.end), worker.is_overdue(lost)) {
+            (Some(ExitReason::JobTimeout), _) => on_timeout,
+            (Some(_), _) => return None,
+            (None, false) => on_crash,
+            // Past its timeout, and then it crashed: it runs again only where neither forbids that.
+            (None, true) if on_crash == LostJobPolicy::Fail => on_crash,
+            (None, true) => on_timeout,
+        };
+        let key = JobKey { server, function, handle: lost.handle.clone(), unique: lost.unique.clone() };
+        (!lost.handle.is_empty()).then_some((key, wish))
+    }
+
+    fn told_to_caller(&self, worker: &WorkerRecord, lost: &JobInHand, exit_report: &ExitReport, deaths: u32) -> String {
+        let (end, ran) = (exit_report.end, lost.ran.as_secs_f64());
+        let timeout = worker.functions.get(lost.function).and_then(|(function, _)| self.config.timeout(function));
+        let cause = match (worker.timed_out(lost, end), timeout) {
+            (true, Some(timeout)) => {
+                format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
+            }
+            (true, None) => format!("timed out: it ran for {ran:.3} s"),
+            (false, _) if matches!(exit_report.exit_cause, ExitCause::Answering(_)) => {
+                format!("worker {} after this job had run for {ran:.3} s, before its answer was sent", how(exit_report))
+            }
+            (false, _) => format!("worker {end} in this job after {ran:.3} s"),
+        };
+        if deaths > 1 { format!("{cause}; {deaths} workers were lost in this job") } else { cause }
+    }
+}
+
+/// How a worker ended, in words. One that found its connection gone says so by its exit code.
+pub(super) fn how(exit_report: &ExitReport) -> String {
+    let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_TAKEN)
+        && matches!(exit_report.exit_cause, ExitCause::Answering(_));
+    if is_taken {
+        return "gave up, since the library had closed, replaced or shut down its connection to the job server,".into();
+    }
+    exit_report.end.to_string()
+}
+
+impl WorkerRecord {
+    fn look_due(&self) -> Option<Duration> {
+        match self.state {
+            WorkerState::Draining { reason: ExitReason::JobTimeout, deadline } => deadline,
+            state if state.is_at_work() => self.look,
+            _ => None,
+        }
+    }
+
+    /// Why we ended it, where its end is our signal's doing: KILL, or TERM for a job past its timeout. Who was told to
+    /// leave, and then dies in another way, died by itself.
+    pub(super) fn ended_by_us(&self, end: ExitStatus) -> Option<ExitReason> {
+        match (self.state, end) {
+            (WorkerState::Killed { reason }, ExitStatus::Signal(libc::SIGKILL)) => Some(reason),
+            (
+                WorkerState::Draining { reason: reason @ ExitReason::JobTimeout, .. },
+                ExitStatus::Signal(libc::SIGTERM),
+            ) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The name of its job, whose server is counted as in its orders.
+    pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<LethalJobKey> {
+        let (function, _) = self.functions.get(job.function)?;
+        LethalJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
+    }
+
+    /// Whether this is the job that was past its timeout.
+    fn is_overdue(&self, lost: &JobInHand) -> bool {
+        self.overdue == Some(lost.number)
+    }
+
+    /// Whether a job was past its timeout when its worker ended like this.
+    pub(super) fn timed_out(&self, lost: &JobInHand, end: ExitStatus) -> bool {
+        self.is_overdue(lost) || self.ended_by_us(end) == Some(ExitReason::JobTimeout)
+    }
+}
+
+fn overdue(pid: i32, function: String, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
+    Event::JobOverdue {
+        pid,
+        function,
+        handle: String::from_utf8_lossy(&job.handle).into_owned(),
+        unique: job.unique.clone(),
+        seconds: seconds(job.ran),
+        timeout: seconds(timeout),
+        grace: seconds(grace),
+    }
+}

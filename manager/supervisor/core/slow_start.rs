@@ -1,0 +1,48 @@
+//! Starts that take long: what shares its workers with a slow `new()`, or a slow library, is started and replaced without
+//! it meanwhile.
+
+use std::time::Duration;
+
+use super::{Core, GroupKey, WorkerRecord};
+use crate::supervisor::reconcile::WorkerId;
+use crate::supervisor::worker_state::WorkerState;
+
+/// A function whose library is loaded, or whose `new()` runs, for longer than this holds up nobody but itself.
+pub(super) const SLOW: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Whether the start of a worker has been at one function for long: at its library, or in its `new()`.
+    pub(super) fn is_slow(&self, worker: &WorkerRecord) -> bool {
+        worker.slow_at().is_some_and(|at| self.read >= at)
+    }
+
+    /// Functions of a group at whose start a worker of the plan's has been for long. None where nobody else is held up.
+    pub(super) fn slow_functions(&self, key: &GroupKey, wanted: &[String]) -> Vec<String> {
+        let of_group = self.workers.values().filter(|worker| worker.key == *key && worker.canary.is_none());
+        let slow = of_group.filter(|worker| self.is_slow(worker)).filter_map(WorkerRecord::at_start);
+        let slow: Vec<String> = slow.map(|(name, _)| name.clone()).collect();
+        if wanted.iter().all(|name| slow.contains(name)) { Vec::new() } else { slow }
+    }
+}
+
+impl WorkerRecord {
+    /// When its start will have been at one function for long.
+    pub(super) fn slow_at(&self) -> Option<Duration> {
+        let starts = matches!(self.state, WorkerState::Starting { .. }) && self.at_start().is_some();
+        starts.then(|| self.reached.saturating_add(SLOW))
+    }
+
+    /// Whether it serves without one of the functions that are slow.
+    pub(super) fn stands_in(&self, slow: &[String]) -> bool {
+        self.state.is_serving() && !slow.iter().all(|name| self.serves(name))
+    }
+}
+
+/// Whether workers that stand in are to make room: others have come to the end of the slow start, and with those there
+/// are more than planned.
+pub(super) fn stand_ins_make_room(group: &[(WorkerId, &WorkerRecord)], slow: &[String], count: u32) -> bool {
+    let has_come = |worker: &WorkerRecord| worker.state.is_loaded() && slow.iter().all(|name| worker.serves(name));
+    let of_plan = group.iter().filter(|(_, worker)| worker.canary.is_none());
+    let there = of_plan.filter(|(_, worker)| worker.stands_in(slow) || has_come(worker));
+    !slow.is_empty() && there.count() > count as usize
+}

@@ -1,0 +1,325 @@
+//! Workers: starting them, hearing what they say, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::isolation::load_order;
+use super::rollouts::Canary;
+use super::{Action, Core, GroupKey, Input, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
+use crate::config::Config;
+use crate::plan::shuffle;
+use crate::supervisor::backoff::IdleDeath;
+use crate::supervisor::event::{Event, seconds, several};
+use crate::supervisor::reconcile::{JobAllowance, WorkerId};
+use crate::supervisor::worker_state::{Effect, ExitReason, Trigger, WorkerState};
+use crate::system::clock;
+use crate::worker::messages::WorkerMessage;
+
+impl Core {
+    /// Starts a worker of a group, with what of it may be served now.
+    pub(super) fn start(&mut self, key: &GroupKey, wanted: &[String], canary: Option<Canary>, now: Duration) {
+        self.next_worker += 1;
+        self.starts += 1;
+        let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
+        let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
+            .into_iter()
+            .filter_map(|name| self.version_for(&name, canary.as_ref()).cloned().map(|version| (name, version)))
+            .collect();
+        let named: Vec<_> = functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
+        let load_order = load_order(&named, &self.established, canary.as_deref().unwrap_or_default());
+        let servers: Vec<usize> = self.used_servers().collect();
+        let splay = clock::fraction(self.config.worker_restart_splay, self.random.f64());
+        self.workers.insert(
+            worker,
+            WorkerRecord {
+                key: key.clone(),
+                functions: named,
+                load_order: load_order.clone(),
+                state: WorkerState::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
+                stage: StartStage::Begins,
+                reached: now,
+                begun: 0,
+                connects: None,
+                has_served: false,
+                jobs: 0,
+                left: None,
+                born: now,
+                pid: None,
+                generation,
+                retires: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
+                runs: JobAllowance::default(),
+                outgrown: false,
+                look: None,
+                overdue: None,
+                servers: servers.clone(),
+                waiting: BTreeMap::new(),
+                canary,
+            },
+        );
+        let pause = self.config.worker_initial_spawn_splay;
+        // What is tried again keeps to its own back-off, and takes nobody's turn.
+        if !pause.is_zero() && !self.has_failed(key, now) {
+            self.spawn_after = now.saturating_add(pause);
+        }
+        let siblings = self.plan.groups.iter().map(|group| group.count).sum();
+        let dedicated = *key != GroupKey::All;
+        let servers =
+            servers.iter().map(|n| &self.servers[*n]).map(|s| (s.name.clone(), s.addresses.clone())).collect();
+        self.do_next(Action::Start(WorkerStart {
+            worker,
+            functions,
+            load_order,
+            dedicated,
+            generation,
+            siblings,
+            servers,
+        }));
+    }
+
+    /// The longest of the functions' times to start: until the first of them is reached, any may be the slow one.
+    pub(super) fn start_timeout(&self, functions: &[String]) -> Duration {
+        functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
+    }
+
+    pub(super) fn spawned(&mut self, id: WorkerId, pid: i32, now: Duration) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.pid = Some(pid);
+            self.refused.remove(&worker.key);
+            let names = worker.names();
+            let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
+            self.tell(event);
+            // What went by between the decision and the process was not the worker's.
+            let deadline = now.saturating_add(self.start_timeout(&names));
+            self.happens(id, Trigger::Advances(deadline), now);
+        }
+    }
+
+    /// No process could be made: its group waits, longer each time, as a limit that is too low stays so. Not the others:
+    /// what this one lacked they may have. Starts that were decided on together fail together, which is said once.
+    pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let is_told = self.rejection(now).is_some();
+        let longest = self.config.backoff_max.max(SPAWN_PAUSE);
+        let refused = self.refused.entry(worker.key.clone()).or_default();
+        if now < refused.until {
+            return;
+        }
+        refused.pause = refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
+        refused.until = now.saturating_add(refused.pause);
+        refused.reason = format!("no process could be started: {reason}");
+        self.last_failure = Some(format!("no worker could be started: {reason}"));
+        if !is_told {
+            self.tell(Event::SpawnFailed { functions: worker.names(), reason });
+        }
+    }
+
+    /// Why the system has just refused a process, where it has.
+    pub(super) fn rejection(&self, now: Duration) -> Option<&str> {
+        self.refused.values().find(|refused| now < refused.until).map(|refused| refused.reason.as_str())
+    }
+
+    /// Whether the system has just refused the group a process.
+    pub(super) fn is_refused(&self, key: &GroupKey, now: Duration) -> bool {
+        self.refused.get(key).is_some_and(|refused| now < refused.until)
+    }
+
+    /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits. The
+    /// others of the group go on without it.
+    pub(super) fn library_lost(&mut self, id: WorkerId, function: &str, now: Duration) {
+        if let Some(candidate) = self.catalog.probe_again(function) {
+            self.do_next(Action::Probe(candidate));
+        }
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let reason = "its stored library is gone, or was changed; it is made again from worker_dir";
+        self.last_failure = Some(format!("{function}: {reason}"));
+        self.failures.insert(function.to_owned(), reason.into());
+        self.blame(function, IdleDeath::Start, worker.born, now);
+    }
+
+    /// A worker said something. Words about sockets are taken in elsewhere.
+    pub(super) fn said(&mut self, id: WorkerId, message: WorkerMessage, now: Duration) {
+        match message {
+            WorkerMessage::Loading { function } => self.reaches(id, StartStage::Loading(function), now),
+            WorkerMessage::Making { function } => self.reaches(id, StartStage::Making(function), now),
+            WorkerMessage::Loaded => {
+                self.reaches(id, StartStage::Over, now);
+                self.happens(id, Trigger::Loaded, now);
+                self.has_loaded(id, now);
+            }
+            WorkerMessage::Ready => self.happens(id, Trigger::Ready, now),
+            WorkerMessage::Serving => self.serves(id, now),
+            WorkerMessage::FewRuns => self.has_left(id, JobAllowance::Few),
+            WorkerMessage::NoRuns => self.has_left(id, JobAllowance::None),
+            WorkerMessage::Outgrown { bytes } => self.outgrew(id, bytes, now),
+            WorkerMessage::Heavy { bytes } => self.is_heavy(id, bytes),
+            WorkerMessage::Leaving { jobs } => self.leaves(id, jobs, now),
+            WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
+            WorkerMessage::ServerUp { server } => self.server_up(id, server),
+            WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
+            WorkerMessage::ServerMute { server } => self.server_mute(id, server),
+            WorkerMessage::AnswerWaits { server, job } => self.answer_waits(id, server, job),
+            WorkerMessage::Left | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
+            WorkerMessage::Connection { .. }
+            | WorkerMessage::Disconnection { .. }
+            | WorkerMessage::ForkCameBack { .. } => {}
+        }
+    }
+
+    /// It comes to the end of `max_runs_per_worker`; there is no way back.
+    fn has_left(&mut self, id: WorkerId, runs: JobAllowance) {
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.runs != JobAllowance::None) {
+            worker.runs = runs;
+        }
+    }
+
+    /// It takes more memory than it may: it is replaced as one that is too old.
+    fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        (worker.retires, worker.outgrown) = (now, true);
+        let (pid, functions) = (worker.pid.unwrap_or_default(), worker.names());
+        let mib = mebibytes(bytes);
+        self.tell(Event::WorkerOutgrown { pid, functions, mib });
+    }
+
+    /// It does so from its start, so another one would not be better. Said once for all of its kind.
+    fn is_heavy(&mut self, id: WorkerId, bytes: u64) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let names = worker.names();
+        let most = self.config.least(names.iter().map(String::as_str), Config::max_memory);
+        let text = format!(
+            "{}: a worker takes {} MiB when it has just been loaded, more than max_memory, {} MiB; it is not replaced for \
+             that (give max_memory what its jobs need beside it)",
+            several(&names),
+            mebibytes(bytes),
+            mebibytes(most.unwrap_or_default()),
+        );
+        if self.heavy.insert(names) {
+            self.tell(Event::ConfigWarning { text });
+        }
+    }
+
+    /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout` from
+    /// the moment it is reached.
+    fn reaches(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        (worker.stage, worker.reached) = (stage, now);
+        if let Some(function) = worker.begins_next() {
+            let deadline = now.saturating_add(self.config.start_timeout(&function));
+            self.happens(id, Trigger::Advances(deadline), now);
+            self.start_advances(id);
+        }
+    }
+
+    /// Walks a worker on in its life.
+    pub(super) fn happens(&mut self, id: WorkerId, trigger: Trigger, now: Duration) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let before = worker.state;
+        let (state, step) = before.step(trigger, now);
+        worker.state = state;
+        worker.has_served |= state.is_serving();
+        let pid = worker.pid;
+        let limit = worker.limit(&self.config, now);
+        let left_by_itself =
+            matches!(state, WorkerState::Draining { reason: ExitReason::ByItself, .. }) && before.is_live();
+        match step {
+            Effect::Nothing => {}
+            Effect::Go => self.do_next(Action::Go(id)),
+            Effect::Leave => self.do_next(Action::Leave(id)),
+            Effect::Terminate => {
+                self.do_next(Action::Leave(id));
+                self.do_next(Action::Terminate(id));
+            }
+            Effect::Kill(reason) => {
+                self.do_next(Action::Kill(id));
+                self.tell_of(pid, |pid| Event::WorkerKilled { pid, reason });
+            }
+        }
+        if step == Effect::Kill(ExitReason::StartTimeout) {
+            self.hung(id, now);
+        }
+        if let (WorkerState::Draining { reason, .. }, Effect::Leave) = (state, step) {
+            let limit = limit.filter(|_| reason == ExitReason::Replaced);
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, reason, limit });
+        } else if left_by_itself {
+            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, reason: ExitReason::ByItself, limit: None });
+        }
+    }
+
+    fn tell_of(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
+        if let Some(pid) = pid {
+            self.tell(event(pid));
+        }
+    }
+
+    fn serves(&mut self, id: WorkerId, now: Duration) {
+        self.happens(id, Trigger::Serving, now);
+        let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_serving()) else { return };
+        let event = Event::WorkerServing {
+            pid: worker.pid.unwrap_or_default(),
+            functions: worker.names(),
+            generation: worker.generation,
+            seconds: seconds(now.saturating_sub(worker.born)),
+        };
+        self.tell(event);
+    }
+
+    fn cannot_serve(&mut self, id: WorkerId, function: usize, reason: String, now: Duration) {
+        let Some(worker) = self.workers.get(&id).filter(|worker| matches!(worker.state, WorkerState::Starting { .. }))
+        else {
+            return;
+        };
+        let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
+        let Some(failed) = worker.functions.get(function).cloned() else { return };
+        let function = failed.0.clone();
+        self.last_failure = Some(format!("{function}: {reason}"));
+        self.failures.insert(function.clone(), reason.clone());
+        self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
+        self.happens(id, Trigger::CannotServe, now);
+        // Taken out, so that it can be looked at while others are changed.
+        let Some(worker) = self.workers.remove(&id) else { return };
+        if !self.is_isolated_by(&worker, &failed, &reason, now)
+            && !self.canary_cannot_serve(&worker, &function, &reason, now)
+        {
+            self.blame(&function, IdleDeath::Start, born, now);
+        }
+        self.workers.insert(id, worker);
+    }
+}
+
+/// How long nothing is started after the system refused a process for the first time.
+const SPAWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is remembered of processes that the system refused a group, until it gives one.
+#[derive(Debug, Default)]
+pub(super) struct SpawnFailures {
+    /// Nothing is started until then.
+    pub(super) until: Duration,
+    /// How long that was from the last time.
+    pause: Duration,
+    /// What the system said then.
+    reason: String,
+}
+
+impl Input {
+    /// Whether it is about a worker that is still known; what comes after its end changes nothing.
+    pub fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Spawned { worker, .. } | Self::SpawnFailed { worker, .. } => Some(*worker),
+            Self::LibraryLost { worker, .. } => Some(*worker),
+            Self::Said { worker, .. } | Self::Ended { worker, .. } => Some(*worker),
+            _ => None,
+        }
+    }
+}
+
+impl Core {
+    /// Whether the phase lets new workers start.
+    pub(super) fn is_running(&self) -> bool {
+        self.phase == ManagerPhase::Running
+    }
+}
+
+/// Rounded up: more than 10 MiB is not 10 MiB.
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}

@@ -1,0 +1,83 @@
+//! M2: deadlines of what children do are judged once these were heard, however late that is.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Stage {
+    /// Time goes by in which the manager does nothing, not even hear.
+    fn stands_still(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self
+    }
+
+    fn to_hear(&self) -> Vec<u64> {
+        self.core.to_hear(self.now).into_iter().map(|id| id.0).collect()
+    }
+}
+
+/// Two workers of their own, in the `new()` of their functions.
+fn making(ini: &str) -> Stage {
+    let mut stage = Stage::new(&format!("[GearmanManager]\n{ini}"));
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+    for id in [1, 2] {
+        stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 + id as i32 });
+        stage.says(id, WorkerMessage::Making { function: 0 });
+    }
+    stage.did();
+    stage
+}
+
+#[test]
+fn a_worker_that_came_in_time_is_heard_before_it_is_judged() {
+    let mut stage = making("start_timeout = 3");
+    assert_eq!(stage.to_hear(), [0; 0]);
+    stage.stands_still(SECOND * 60);
+    assert_eq!(stage.to_hear(), [1, 2]);
+    // What one of them has said is no news of the other.
+    stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::ServerUp { server: 0 }).says(1, WorkerMessage::Ready);
+    assert!(!stage.did().iter().any(|did| did.starts_with("kill")));
+    stage.says(2, WorkerMessage::Loaded).later(Duration::ZERO);
+    assert!(!stage.did().iter().any(|did| did.starts_with("kill")));
+    assert_eq!(stage.core.failures.len(), 0);
+}
+
+#[test]
+fn a_worker_that_has_nothing_to_say_is_late_all_the_same() {
+    let mut stage = making("start_timeout = 3");
+    stage.stands_still(SECOND * 60).says(2, WorkerMessage::Loaded).later(Duration::ZERO);
+    assert!(stage.did().contains(&"kill 1".into()));
+    assert_eq!(stage.to_hear(), [0; 0]);
+}
+
+/// Neither is it slow, so that others stand in for it; nor is the start told without it.
+#[test]
+fn nothing_else_is_made_of_it_either() {
+    let mut stage = making("start_timeout = 3");
+    stage.stands_still(SECOND * 60).serves(1).serves(2);
+    let did = stage.did();
+    assert!(!did.iter().any(|did| did.starts_with("start")), "{did:?}");
+    assert_eq!(did.last().unwrap(), "announce None");
+}
+
+/// The time between the decision to start a worker and its process is not the worker's.
+#[test]
+fn a_worker_has_its_time_from_its_process_on() {
+    let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1));
+    stage.stands_still(SECOND * 60).input(Input::Spawned { worker: WorkerId(1), pid: 101 }).later(SECOND * 2);
+    assert!(!stage.did().contains(&"kill 1".into()));
+    stage.later(SECOND);
+    assert!(stage.did().contains(&"kill 1".into()));
+}
+
+/// Its deadline in a stop is over, and it has left.
+#[test]
+fn who_has_left_in_time_is_not_killed() {
+    let mut stage = making("graceful_shutdown_wait_time = 3");
+    stage.serves(1).serves(2).input(Input::Stop { by: "SIGTERM" }).did();
+    stage.stands_still(SECOND * 60);
+    assert_eq!(stage.to_hear(), [1, 2]);
+    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 1)).later(Duration::ZERO);
+    assert_eq!(stage.did(), ["kill 2"]);
+}

@@ -1,0 +1,224 @@
+//! What children say and print, heard: from each a bounded amount at a time, so that none holds up another or the loop.
+//!
+//! Who has said all that it may is not listened to for as long as it took to hear it: its pipe fills up, and *it* waits.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::Effects;
+use super::children::{ChildKind, ManagedChild};
+use crate::logging::{Level, Logger, escape};
+use crate::supervisor::child_output::{ChildOutput, LeftoverOutput, PipeState};
+use crate::supervisor::event::several;
+use crate::system::channel::ChannelRead;
+use crate::system::child_poller::{ChildFd, ChildId};
+use crate::system::clock;
+use crate::system::errors::reason;
+
+/// Messages of one child taken in one turn, of those that are mere log lines.
+const MESSAGES: usize = 256;
+/// Messages of one child taken in one turn, of those that the core has to think about.
+const INPUTS: usize = 16;
+/// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
+const LAST_MESSAGES: usize = 1024;
+/// The shortest rest: what a timer can tell apart.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// Pipes of children that are gone which are read to their end at a time. Of any more, what was not read yet is lost.
+const LAST_WORDS: usize = 256;
+/// How long what is left in them may hold up the manager's end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Who is not listened to for now, and what the dead have left.
+#[derive(Default)]
+pub(super) struct ChildReader {
+    resting: BTreeSet<(Duration, ChildId, ChildFd)>,
+    last_words: VecDeque<(OutputLogger, LeftoverOutput)>,
+}
+
+/// A child that has been heard.
+pub struct ChildRead {
+    child: ChildId,
+    child_fd: ChildFd,
+    began: Duration,
+    left: PipeState,
+}
+
+/// How a line that was printed is logged. Errors are shown always, since they are often the last thing a process says.
+pub(super) struct OutputLogger {
+    level: Level,
+    pid: u32,
+    name: String,
+}
+
+impl OutputLogger {
+    pub(super) fn of(child: &ManagedChild, child_fd: ChildFd) -> Self {
+        let what = match &child.kind {
+            ChildKind::Worker(worker) => several(&worker.functions),
+            ChildKind::Probe(probe) => format!("{} (probe)", probe.function()),
+            ChildKind::LookUp(_) => "name look-up".into(),
+        };
+        let (level, stream) =
+            if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
+        Self { level, pid: u32::try_from(child.pid.as_raw()).unwrap_or_default(), name: format!("{what}: {stream}") }
+    }
+
+    fn log(&self, logger: &mut Logger, line: &[u8]) {
+        if logger.enabled(self.level) {
+            logger.line(self.level, self.pid, &format!("{}: {}", self.name, escape(line)));
+        }
+    }
+}
+
+impl Effects {
+    /// Takes in what the next child has to say that has something to say, at most a turn's worth.
+    pub fn poll(&mut self) -> Option<ChildRead> {
+        let began = clock::now();
+        let (child, child_fd) = self.poller.next_ear()?;
+        let left = match child_fd {
+            ChildFd::Channel => self.hear_channel(child, MESSAGES, INPUTS),
+            ChildFd::Out | ChildFd::Err => self.hear_output(child, child_fd),
+        };
+        Some(ChildRead { child, child_fd, began, left })
+    }
+
+    /// After everything that followed from it: who had more to say rests for as long as that took.
+    pub fn read(&mut self, read: &ChildRead, now: Duration) {
+        let ChildRead { child: id, child_fd, began, left } = *read;
+        let Some(child) = self.children.get(&id) else { return };
+        let Some(fd) = child.fd(child_fd).filter(|_| left == PipeState::More) else { return };
+        self.poller.rest(&fd, id, child_fd);
+        let rest = now.saturating_sub(began).max(SHORTEST_REST);
+        self.child_reader.resting.insert((now.saturating_add(rest), id, child_fd));
+    }
+
+    /// Listens again to those who have rested.
+    pub fn listen_again(&mut self, now: Duration) {
+        while let Some((_, id, child_fd)) =
+            self.child_reader.resting.first().copied().filter(|(until, ..)| now >= *until)
+        {
+            self.child_reader.resting.pop_first();
+            if let Some(fd) = self.children.get(&id).and_then(|child| child.fd(child_fd)) {
+                self.poller.listen_again(&fd, id, child_fd);
+            }
+        }
+    }
+
+    /// When [`Effects::listen_again`] is due.
+    pub fn listens_again_at(&self) -> Option<Duration> {
+        self.child_reader.resting.first().map(|(until, ..)| *until)
+    }
+
+    /// Whether a turn has left something that need not be waited for.
+    pub fn has_work_left(&self) -> bool {
+        self.reaping || self.poller.has_next_ear() || !self.child_reader.last_words.is_empty()
+    }
+
+    /// Takes in so many messages at most, and so many inputs for the core.
+    fn hear_channel(&mut self, id: ChildId, messages: usize, inputs: usize) -> PipeState {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = PipeState::More;
+        for _ in 0..messages {
+            left = self.hear_message(id, &mut buffer);
+            if left != PipeState::More || self.inputs.len() >= inputs {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        left
+    }
+
+    /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of the
+    /// process is another matter.
+    fn hear_message(&mut self, id: ChildId, buffer: &mut [u8]) -> PipeState {
+        let Some(child) = self.children.get(&id) else { return PipeState::End };
+        match child.channel.try_receive(buffer) {
+            Ok(ChannelRead::Message(length, fd)) => {
+                self.message(id, &buffer[..length], fd);
+                PipeState::More
+            }
+            Ok(ChannelRead::Nothing) => PipeState::Nothing,
+            Ok(ChannelRead::Closed) => {
+                self.poller.forget(&child.channel);
+                PipeState::End
+            }
+            Err(error) => {
+                self.poller.forget(&child.channel);
+                let pid = child.pid;
+                let text = format!("process {pid}: what it says cannot be read: {}; it is killed", reason(&error));
+                self.trouble(text);
+                self.kill(id);
+                PipeState::End
+            }
+        }
+    }
+
+    fn message(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
+        match self.children.get_mut(&id).map(|child| &mut child.kind) {
+            Some(ChildKind::Worker(_)) => self.worker_said(id, message, fd),
+            Some(ChildKind::Probe(probe)) => {
+                let enough = probe.said(message);
+                if enough {
+                    self.kill(id);
+                }
+            }
+            Some(ChildKind::LookUp(look_up)) => look_up.said(message),
+            None => {}
+        }
+    }
+
+    fn hear_output(&mut self, id: ChildId, child_fd: ChildFd) -> PipeState {
+        let Some(child) = self.children.get_mut(&id) else { return PipeState::End };
+        let output_logger = OutputLogger::of(child, child_fd);
+        let output = if child_fd == ChildFd::Out { &mut child.out } else { &mut child.err };
+        let Some(open) = output else { return PipeState::End };
+        let left = open.read(|line| output_logger.log(&mut self.logger, line));
+        if left == PipeState::End {
+            self.poller.forget(open.fd());
+            *output = None;
+        }
+        left
+    }
+
+    /// Whatever a child that is gone had said by then, and no more: its own children may still hold the channel.
+    pub(super) fn hear_last_messages(&mut self, id: ChildId) {
+        if let Some(child) = self.children.get(&id) {
+            child.channel.take_no_more();
+        }
+        self.hear_all_messages(id);
+    }
+
+    /// Whatever lies in its channel, at most.
+    pub(super) fn hear_all_messages(&mut self, id: ChildId) {
+        self.hear_channel(id, LAST_MESSAGES, usize::MAX);
+    }
+
+    /// What a child that is gone had printed: at once where it is little, else in later turns.
+    pub(super) fn hear_last_words(&mut self, output_logger: OutputLogger, output: ChildOutput) {
+        let mut words = LeftoverOutput::new(output);
+        if !words.read(|line| output_logger.log(&mut self.logger, line)) {
+            return;
+        }
+        if self.child_reader.last_words.len() < LAST_WORDS {
+            self.child_reader.last_words.push_back((output_logger, words));
+        } else {
+            let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
+            output_logger.log(&mut self.logger, text);
+        }
+    }
+
+    /// Some of what the dead have left; false where that was all.
+    pub fn hear_the_dead(&mut self) -> bool {
+        let Some((output_logger, mut words)) = self.child_reader.last_words.pop_front() else { return false };
+        if words.read(|line| output_logger.log(&mut self.logger, line)) {
+            self.child_reader.last_words.push_back((output_logger, words));
+        }
+        true
+    }
+
+    /// At the manager's end nobody will read it later.
+    pub(super) fn hear_all_the_dead(&mut self) {
+        let until = clock::now().saturating_add(FAREWELL);
+        while clock::now() < until && self.hear_the_dead() {}
+    }
+}

@@ -1,0 +1,159 @@
+//! What the manager makes of a worker that is gone: from its end and from its page, which is hostile input. Pure.
+
+use std::time::Duration;
+
+use crate::system::reap::ExitStatus;
+use crate::system::scoreboard::{ScoreboardJob, Snapshot, WorkerActivity};
+
+/// What is held to have happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitCause {
+    /// It took leave of every server and exited by itself.
+    Left,
+    /// It died, or exited, without being at a job.
+    OutsideJob,
+    /// It died in a job.
+    InJob(JobInHand),
+    /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may even
+    /// be done.
+    Answering(JobInHand),
+    /// Its page was torn or scribbled over: at a job, but nobody can say at which.
+    Unknown,
+}
+
+/// The job a worker has in hand, or had when it died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobInHand {
+    /// Which of the worker's functions.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// The number of the connection it came over.
+    pub connection: u32,
+    /// Its handle; empty where it did not fit the page.
+    pub handle: Vec<u8>,
+    /// Its unique id, as text.
+    pub unique: String,
+    /// How long it has run.
+    pub ran: Duration,
+    /// One of its packets may be half on the wire: nobody else may send there, so nobody can answer for it.
+    pub half_sent: bool,
+}
+
+impl JobInHand {
+    /// As a page tells of it; `now` is of the page's clock.
+    pub fn of(job: &ScoreboardJob, half_sent: bool, now: Duration) -> Self {
+        Self {
+            function: job.function,
+            number: job.number,
+            connection: job.connection,
+            handle: job.handle.clone().unwrap_or_default(),
+            unique: String::from_utf8_lossy(job.unique.as_deref().unwrap_or_default()).into_owned(),
+            ran: now.saturating_sub(Duration::from_nanos(job.started_ns)),
+            half_sent,
+        }
+    }
+}
+
+/// Judges an end. `now` and the page's clock are the same monotonic one.
+pub fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
+    match (scoreboard.activity, &scoreboard.job) {
+        // Its word for having left is worth as much as the rest of it: not enough for an end that was none.
+        (WorkerActivity::Left | WorkerActivity::Leaving, _) if scoreboard.overwritten && end.is_clean() => {
+            ExitCause::Left
+        }
+        _ if scoreboard.overwritten => ExitCause::Unknown,
+        (WorkerActivity::Left, _) => ExitCause::Left,
+        (WorkerActivity::Running | WorkerActivity::Answering, None) => ExitCause::Unknown,
+        (WorkerActivity::Running, Some(job)) => ExitCause::InJob(JobInHand::of(job, scoreboard.sending, now)),
+        (WorkerActivity::Answering, Some(job)) => ExitCause::Answering(JobInHand::of(job, scoreboard.sending, now)),
+        (WorkerActivity::Leaving, _) if end.is_clean() => ExitCause::Left,
+        _ => ExitCause::OutsideJob,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scoreboard(activity: WorkerActivity, sending: bool) -> Snapshot {
+        let job = activity.has_job().then(|| ScoreboardJob {
+            function: 0,
+            number: 3,
+            connection: 1,
+            started_ns: 1_000_000_000,
+            handle: Some(b"H:a:1".to_vec()),
+            unique: None,
+        });
+        Snapshot { activity, sending, sending_elsewhere: false, job, overwritten: false }
+    }
+
+    fn overwritten(activity: WorkerActivity) -> Snapshot {
+        Snapshot { overwritten: true, ..scoreboard(activity, true) }
+    }
+
+    #[test]
+    fn an_end_is_what_the_page_says_it_is() {
+        let lost = JobInHand {
+            function: 0,
+            number: 3,
+            connection: 1,
+            handle: b"H:a:1".to_vec(),
+            unique: String::new(),
+            ran: Duration::from_secs(2),
+            half_sent: false,
+        };
+        let cut = JobInHand { half_sent: true, ..lost.clone() };
+        let (clean, segv) = (ExitStatus::Exit(0), ExitStatus::Signal(11));
+        for (name, end, scoreboard, expected) in [
+            ("left", clean, scoreboard(WorkerActivity::Left, false), ExitCause::Left),
+            ("left, then a destructor crashed", segv, scoreboard(WorkerActivity::Left, false), ExitCause::Left),
+            ("crashed in a job", segv, scoreboard(WorkerActivity::Running, false), ExitCause::InJob(lost.clone())),
+            (
+                "exit(0) in a job is no clean end",
+                clean,
+                scoreboard(WorkerActivity::Running, false),
+                ExitCause::InJob(lost.clone()),
+            ),
+            (
+                "crashed with half a packet sent",
+                segv,
+                scoreboard(WorkerActivity::Running, true),
+                ExitCause::InJob(cut.clone()),
+            ),
+            (
+                "killed while its answer was sent",
+                segv,
+                scoreboard(WorkerActivity::Answering, true),
+                ExitCause::Answering(cut),
+            ),
+            (
+                "killed before or after that",
+                segv,
+                scoreboard(WorkerActivity::Answering, false),
+                ExitCause::Answering(lost),
+            ),
+            (
+                "killed while idle",
+                ExitStatus::Signal(9),
+                scoreboard(WorkerActivity::Idle, false),
+                ExitCause::OutsideJob,
+            ),
+            ("exit(0) by a thread while idle", clean, scoreboard(WorkerActivity::Idle, false), ExitCause::OutsideJob),
+            ("crashed while loading", segv, scoreboard(WorkerActivity::Starting, false), ExitCause::OutsideJob),
+            ("random bytes, then a crash", segv, overwritten(WorkerActivity::Starting), ExitCause::Unknown),
+            ("random bytes that look like a job", segv, overwritten(WorkerActivity::Running), ExitCause::Unknown),
+            ("random bytes, then an exit(0)", clean, overwritten(WorkerActivity::Idle), ExitCause::Unknown),
+            ("found out, and left", clean, overwritten(WorkerActivity::Left), ExitCause::Left),
+            ("found out, and crashed", segv, overwritten(WorkerActivity::Left), ExitCause::Unknown),
+            (
+                "torn page",
+                segv,
+                Snapshot { job: None, ..scoreboard(WorkerActivity::Running, false) },
+                ExitCause::Unknown,
+            ),
+        ] {
+            assert_eq!(judge(end, &scoreboard, Duration::from_secs(3)), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What becomes of a job whose worker died in it: back to its job server, or an answer to its caller. Pure.
+//!
+//! At-least-once is what Gearman offers, so a job is handed back unless the configuration, or the number of workers it
+//! has cost, says otherwise. The count is this manager's own and in memory: losing it loses nothing but a few attempts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::LostJobPolicy;
+
+/// Deaths are forgotten after this time without another one.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
+const REMEMBERED: usize = 10_000;
+
+/// Names a job as long as its server knows it: another server, or the same one started anew, gives the same handles. So
+/// what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobKey {
+    /// Which job server.
+    pub server: usize,
+    /// Its function.
+    pub function: String,
+    /// Its handle.
+    pub handle: Vec<u8>,
+    /// Its unique id, as text.
+    pub unique: String,
+}
+
+/// How many workers died in which jobs.
+#[derive(Debug, Default)]
+pub struct DeathCounts(BTreeMap<JobKey, (u32, Duration)>);
+
+impl DeathCounts {
+    /// Counts one more. Returns how many there were in that job by now.
+    pub fn count(&mut self, job: JobKey, now: Duration) -> u32 {
+        self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
+            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
+            oldest.map(|key| self.0.remove(&key));
+        }
+        let (deaths, at) = self.0.entry(job).or_default();
+        (*deaths, *at) = (deaths.saturating_add(1), now);
+        *deaths
+    }
+
+    /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
+    pub fn forget_server(&mut self, server: usize) {
+        self.0.retain(|job, _| job.server != server);
+    }
+}
+
+/// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a worker
+/// that dies while it receives one has not run it, and one that has answered owes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// In its function.
+    Running,
+    /// Its function has returned, and its answer may be out, in part or in whole, or not yet.
+    Answering,
+}
+
+/// What becomes of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobDisposition {
+    /// Its server gives it to another worker.
+    Requeued,
+    /// Its caller is told that it failed.
+    Failed,
+    /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker, which fails it.
+    Unanswerable,
+    /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
+    Unclear,
+}
+
+impl JobDisposition {
+    /// Whether nobody runs the job again. Also where its caller is told at once: its connection may be gone, and then
+    /// the server gives the job to another worker all the same.
+    pub fn denies(self) -> bool {
+        matches!(self, Self::Failed | Self::Unanswerable)
+    }
+}
+
+/// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may be
+/// half on the wire. An answer that is out in whole is the one that counts, whatever is said after it.
+pub fn disposition(
+    wish: LostJobPolicy,
+    deaths: u32,
+    max_attempts: u32,
+    point: Point,
+    half_sent: bool,
+) -> JobDisposition {
+    let is_over = wish == LostJobPolicy::Fail || deaths >= max_attempts;
+    match (is_over, point, half_sent) {
+        (false, Point::Running, _) => JobDisposition::Requeued,
+        (false, Point::Answering, _) => JobDisposition::Unclear,
+        (true, _, false) => JobDisposition::Failed,
+        (true, _, true) => JobDisposition::Unanswerable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(handle: &str) -> JobKey {
+        JobKey { server: 0, function: "f".into(), handle: handle.into(), unique: String::new() }
+    }
+
+    /// Every cell: what is wished for, attempts left or not, in its function or after it, half a packet out or not.
+    #[test]
+    fn a_job_is_tried_again_until_it_has_cost_too_many_workers() {
+        use JobDisposition::{Failed, Requeued, Unanswerable, Unclear};
+        use LostJobPolicy::{Fail, Retry};
+        use Point::{Answering, Running};
+        for (wish, deaths, max_attempts, point, between, half) in [
+            (Retry, 1, 3, Running, Requeued, Requeued),
+            (Retry, 2, 3, Running, Requeued, Requeued),
+            (Retry, 3, 3, Running, Failed, Unanswerable),
+            (Retry, 4, 3, Running, Failed, Unanswerable),
+            (Retry, 1, 1, Running, Failed, Unanswerable),
+            (Fail, 1, 3, Running, Failed, Unanswerable),
+            (Retry, 1, 3, Answering, Unclear, Unclear),
+            (Retry, 2, 3, Answering, Unclear, Unclear),
+            (Retry, 3, 3, Answering, Failed, Unanswerable),
+            (Retry, 4, 3, Answering, Failed, Unanswerable),
+            (Retry, 1, 1, Answering, Failed, Unanswerable),
+            (Fail, 1, 3, Answering, Failed, Unanswerable),
+        ] {
+            for (half_sent, expected) in [(false, between), (true, half)] {
+                let disposition = disposition(wish, deaths, max_attempts, point, half_sent);
+                assert_eq!(disposition, expected, "{wish:?}, {deaths} of {max_attempts}, {point:?}, {half_sent}");
+                assert_eq!(disposition.denies(), wish == Fail || deaths >= max_attempts, "nobody runs it again");
+            }
+        }
+    }
+
+    /// S10, where a handle comes again from a server that was started anew.
+    #[test]
+    fn a_server_that_went_takes_its_handles_along() {
+        let (mut deaths, now) = (DeathCounts::default(), Duration::from_secs(1));
+        let elsewhere = || JobKey { server: 1, ..job("H:1") };
+        for _ in 0..2 {
+            deaths.count(job("H:1"), now);
+            deaths.count(elsewhere(), now);
+        }
+        deaths.forget_server(0);
+        assert_eq!((deaths.count(job("H:1"), now), deaths.count(elsewhere(), now)), (1, 3));
+    }
+
+    /// S10, too.
+    #[test]
+    fn deaths_are_counted_job_by_job_and_forgotten_in_time() {
+        let (mut deaths, start) = (DeathCounts::default(), Duration::from_secs(100));
+        assert_eq!(deaths.count(job("H:1"), start), 1);
+        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN / 2), 2);
+        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN / 2), 1);
+        for other in [
+            JobKey { server: 1, ..job("H:1") },
+            JobKey { function: "g".into(), ..job("H:1") },
+            JobKey { unique: "u".into(), ..job("H:1") },
+        ] {
+            assert_eq!(deaths.count(other.clone(), start), 1, "{other:?}");
+        }
+        assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
+        assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut deaths = DeathCounts::default();
+        for n in 0..REMEMBERED as u64 + 10 {
+            deaths.count(job(&n.to_string()), Duration::from_secs(1) + Duration::from_millis(n));
+        }
+        assert_eq!(deaths.0.len(), REMEMBERED);
+        assert_eq!(deaths.count(job("0"), Duration::from_secs(60)), 1, "the oldest went");
+        assert_eq!(deaths.count(job("500"), Duration::from_secs(60)), 2);
+    }
+}

@@ -1,0 +1,154 @@
+//! Which versions of their function jobs have killed: a job that kills whatever takes it says nothing about the canary
+//! it kills. Pure, in memory: losing it costs a good version its rollout at worst.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::exit_cause::JobInHand;
+
+/// What is known of a job is forgotten after this time without another death.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// Jobs that are remembered. Beyond, those that are nearest to being forgotten are.
+const REMEMBERED: usize = 10_000;
+
+/// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: who tries it again may do so with its
+/// unique id, and gets another handle, on another server perhaps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LethalJobKey {
+    /// By what its client calls it.
+    Unique {
+        /// Its function.
+        function: String,
+        /// Its unique id, as text.
+        unique: String,
+    },
+    /// By what its server calls it, where its client has no name for it.
+    Handle {
+        /// Its function.
+        function: String,
+        /// Which job server.
+        server: usize,
+        /// Its handle.
+        handle: Vec<u8>,
+    },
+}
+
+impl LethalJobKey {
+    /// The name of a job in hand; `None` where it has none.
+    pub fn of(function: &str, server: Option<usize>, job: &JobInHand) -> Option<Self> {
+        let function = function.to_owned();
+        // "-" has a server make one of the workload.
+        if !job.unique.is_empty() && job.unique != "-" {
+            return Some(Self::Unique { function, unique: job.unique.clone() });
+        }
+        let server = server.filter(|_| !job.handle.is_empty())?;
+        Some(Self::Handle { function, server, handle: job.handle.clone() })
+    }
+}
+
+/// The versions, by their hashes, that jobs have killed.
+#[derive(Debug, Default)]
+pub struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<String>, Duration)>);
+
+impl LethalJobs {
+    /// A worker with this version died in the job.
+    pub fn killed(&mut self, job: LethalJobKey, version: &str, now: Duration) {
+        self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
+            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(job, _)| job.clone());
+            oldest.map(|job| self.0.remove(&job));
+        }
+        let (versions, at) = self.0.entry(job).or_default();
+        versions.insert(version.to_owned());
+        *at = now;
+    }
+
+    /// Another version than this one that the job has killed.
+    pub fn other_victim(&self, job: &LethalJobKey, version: &str, now: Duration) -> Option<&str> {
+        let (versions, at) = self.0.get(job)?;
+        versions
+            .iter()
+            .map(String::as_str)
+            .find(|victim| *victim != version)
+            .filter(|_| now < at.saturating_add(FORGOTTEN))
+    }
+
+    /// No worker is connected to this job server any more: it may give the handles it gave to other jobs.
+    pub fn forget_server(&mut self, server: usize) {
+        self.0.retain(|job, _| !matches!(job, LethalJobKey::Handle { server: of, .. } if *of == server));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn job(unique: &str, handle: &str) -> JobInHand {
+        JobInHand {
+            function: 0,
+            number: 1,
+            connection: 1,
+            handle: handle.into(),
+            unique: unique.into(),
+            ran: Duration::ZERO,
+            half_sent: false,
+        }
+    }
+
+    #[test]
+    fn a_job_is_known_by_its_unique_id_or_by_its_servers_handle() {
+        let id = |function, server, unique, handle| LethalJobKey::of(function, server, &job(unique, handle));
+        let first = || id("f", Some(0), "u", "H:1");
+        for (name, other, same) in [
+            ("handed back", first(), true),
+            ("submitted again, elsewhere", id("f", Some(1), "u", "H:7"), true),
+            ("no server known", id("f", None, "u", ""), true),
+            ("another function", id("g", Some(0), "u", "H:1"), false),
+            ("another unique id", id("f", Some(0), "v", "H:1"), false),
+        ] {
+            assert_eq!(first() == other, same, "{name}");
+        }
+        for unique in ["", "-"] {
+            let first = || id("f", Some(0), unique, "H:1");
+            for (name, other, same) in [
+                ("handed back", first(), true),
+                ("another handle", id("f", Some(0), unique, "H:2"), false),
+                ("another server", id("f", Some(1), unique, "H:1"), false),
+            ] {
+                assert_eq!(first() == other, same, "{name}, unique {unique:?}");
+            }
+            assert_eq!(id("f", None, unique, "H:1"), None);
+            assert_eq!(id("f", Some(0), unique, ""), None);
+        }
+    }
+
+    #[test]
+    fn only_another_version_acquits() {
+        let mut lethal = LethalJobs::default();
+        let job = LethalJobKey::of("f", Some(0), &job("", "H:1")).unwrap();
+        assert_eq!(lethal.other_victim(&job, "v2", NOW), None);
+        lethal.killed(job.clone(), "v2", NOW);
+        assert_eq!(lethal.other_victim(&job, "v2", NOW), None, "itself only");
+        lethal.killed(job.clone(), "v1", NOW);
+        assert_eq!(lethal.other_victim(&job, "v2", NOW), Some("v1"));
+        assert_eq!(lethal.other_victim(&job, "v2", NOW + FORGOTTEN), None);
+        lethal.forget_server(1);
+        assert_eq!(lethal.other_victim(&job, "v3", NOW), Some("v1"));
+        lethal.forget_server(0);
+        assert_eq!(lethal.other_victim(&job, "v3", NOW), None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut lethal = LethalJobs::default();
+        let id = |n: usize| LethalJobKey::of("f", Some(0), &job(&n.to_string(), "H")).unwrap();
+        for n in 0..REMEMBERED + 10 {
+            lethal.killed(id(n), "v1", NOW + Duration::from_millis(n as u64));
+        }
+        assert_eq!(lethal.0.len(), REMEMBERED);
+        assert_eq!(lethal.other_victim(&id(0), "v2", NOW), None, "the oldest went");
+        assert_eq!(lethal.other_victim(&id(500), "v2", NOW), Some("v1"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What a manager holds at paths as long as it runs: its pid file, its state directory with the lock, its control socket.
+//! Whoever tidies up may remove them; then it is said once, and made again where that may be.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+
+use super::Manager;
+use crate::control::{ControlListener, ControlServer, Feed, PendingRequest};
+use crate::supervisor::event::Event;
+use crate::system::errors::reason;
+use crate::system::lock::{PathCheck, StateLock};
+use crate::system::pid_file::PidFile;
+
+/// What was taken before root was dropped.
+#[derive(Debug)]
+pub struct HeldPaths {
+    /// Where one is wanted.
+    pub pid_file: Option<PidFile>,
+    /// On the state directory.
+    pub lock: StateLock,
+}
+
+/// The control socket, and what it takes to have another.
+#[derive(Debug)]
+pub(super) struct ControlSocket {
+    server: ControlServer,
+    path: PathBuf,
+    feed: Feed,
+    requests: mpsc::Sender<PendingRequest>,
+}
+
+impl ControlSocket {
+    /// Binds the socket and serves it.
+    pub fn open(path: PathBuf, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> Result<Self, String> {
+        let listener = ControlListener::bind(&path).map_err(|error| error.to_string())?;
+        let server = ControlServer::start(listener, feed.clone(), requests.clone())
+            .map_err(|error| format!("cannot serve its control socket: {}", reason(&error)))?;
+        Ok(Self { server, path, feed, requests })
+    }
+
+    /// Makes the socket again where it was removed. In the place of another one none is made: whose it is may take long
+    /// to find out.
+    fn renew(&mut self) -> Result<PathCheck, String> {
+        if self.server.is_in_place() {
+            return Ok(PathCheck::InPlace);
+        }
+        let path = self.path.display();
+        match self.path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let made = Self::open(self.path.clone(), self.feed.clone(), self.requests.clone());
+                *self = made.map_err(|reason| format!("control socket {path} was removed: {reason}"))?;
+                Ok(PathCheck::MadeAgain)
+            }
+            Err(error) => Err(format!("control socket {path} cannot be looked at: {}", reason(&error))),
+            Ok(_) => Err(format!(
+                "control socket {path} was replaced by something else: no command reaches this manager until that is \
+                 removed"
+            )),
+        }
+    }
+
+    /// As [`ControlServer::close`].
+    pub async fn close(self) {
+        self.server.close().await;
+    }
+}
+
+/// All of it.
+#[derive(Debug)]
+pub(super) struct OwnedPaths {
+    pub held: HeldPaths,
+    pub control: ControlSocket,
+    /// What cannot be made again, as it was told.
+    told: BTreeSet<String>,
+}
+
+impl OwnedPaths {
+    pub fn new(held: HeldPaths, control: ControlSocket) -> Self {
+        Self { held, control, told: BTreeSet::new() }
+    }
+
+    /// Makes again what was removed. What cannot be made is told once for as long as it is so.
+    fn renew(&mut self) -> Renewed {
+        let HeldPaths { pid_file, lock } = &mut self.held;
+        let mut renewed = Renewed::default();
+        let mut failed = BTreeSet::new();
+        let mut note = |kept: Result<PathCheck, String>, what: String| match kept {
+            Ok(PathCheck::InPlace) => false,
+            Ok(PathCheck::MadeAgain) => {
+                renewed.made.push(format!("{what} was removed; it was made again"));
+                true
+            }
+            Err(reason) => {
+                failed.insert(reason);
+                false
+            }
+        };
+        if let Some(pid_file) = pid_file {
+            note(pid_file.renew(), format!("pid file {}", pid_file.path().display()));
+        }
+        let state = note(lock.renew(), format!("state directory {}, or its lock,", lock.dir().display()));
+        note(self.control.renew(), format!("control socket {}", self.control.path.display()));
+        renewed.state = state;
+        renewed.failed = failed.difference(&self.told).cloned().collect();
+        self.told = failed;
+        renewed
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+struct Renewed {
+    /// Whether the state directory is a new one.
+    state: bool,
+    made: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Manager {
+    /// Looks after the places, at the slow tick and whenever somebody has the manager look after its files.
+    pub(super) fn keep_places(&mut self) {
+        let Renewed { state, made, failed } = self.places.renew();
+        if state {
+            self.effects.remember_again();
+        }
+        made.into_iter().for_each(|text| self.effects.tell(&Event::FileWarning { text }));
+        failed.into_iter().for_each(|text| self.effects.trouble(text));
+    }
+}

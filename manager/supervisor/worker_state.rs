@@ -1,0 +1,455 @@
+//! A worker's life as the manager sees it: a pure table of state and happening.
+//!
+//! ```text
+//! Starting -> Loaded -> Ready -> Going -> Serving -> Leaving -> (gone)
+//!     \__________\________\________\________\__________\-> Dying -> (gone)
+//! ```
+//!
+//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; where it
+//! was given a deadline, by a stop, it is killed then; whatever happens, it is gone only when the process was reaped.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Why a worker is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// The manager stops.
+    Stop,
+    /// A newer one takes its place.
+    Replaced,
+    /// There are more workers than planned.
+    Surplus,
+    /// It left by itself, or somebody sent it a signal.
+    ByItself,
+    /// It was not ready in time.
+    StartTimeout,
+    /// It was told to leave and did not in time.
+    LeaveTimeout,
+    /// It said that it cannot serve.
+    CannotServe,
+    /// Its job is past its timeout.
+    JobTimeout,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Loading its libraries and making their objects, until the deadline.
+    Starting {
+        /// When it counts as hanging.
+        deadline: Duration,
+    },
+    /// Loaded; no job server has answered yet. That is not the library's fault, so there is no deadline.
+    Loaded {
+        /// Since when.
+        since: Duration,
+    },
+    /// A job server has answered; it takes jobs once there is a place for it.
+    Ready,
+    /// Told to go.
+    Activating,
+    /// Taking jobs.
+    Serving {
+        /// Since when.
+        since: Duration,
+    },
+    /// Told to leave, or leaving by itself; it finishes the job in hand first.
+    Draining {
+        /// Why.
+        reason: ExitReason,
+        /// When it is killed. `None`: never, since only a stop ends a job.
+        deadline: Option<Duration>,
+    },
+    /// Killed, not reaped yet.
+    Killed {
+        /// Why.
+        reason: ExitReason,
+    },
+}
+
+/// What happens to a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Its start has come a step further: it has until the deadline for the next one.
+    Advances(Duration),
+    /// It says that its libraries are loaded.
+    Loaded,
+    /// It says that a job server has answered.
+    Ready,
+    /// There is a place for it: it may go.
+    Admit,
+    /// It says that its functions are registered.
+    Serving,
+    /// It says that it takes no more jobs.
+    Leaves,
+    /// It says that a library cannot be loaded or used; it ends by itself.
+    CannotServe,
+    /// It has to go, for this reason; killed at the deadline, where there is one.
+    Dismiss(ExitReason, Option<Duration>),
+    /// Its job is past its timeout: it has until the deadline to end it.
+    Overdue(Duration),
+    /// The job that was past its timeout has ended after all: it leaves for this reason, killed at the deadline, where
+    /// there is one.
+    Relieved(ExitReason, Option<Duration>),
+    /// The job that was past its timeout is past its grace, too.
+    Expired,
+    /// Time went by.
+    Tick,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// Send the order to go.
+    Go,
+    /// Send the order to leave.
+    Leave,
+    /// The same, and SIGTERM to whatever it runs.
+    Terminate,
+    /// Kill it.
+    Kill(ExitReason),
+}
+
+impl WorkerState {
+    /// The table: what a happening makes of a worker, and what is to be done.
+    #[must_use]
+    pub fn step(self, trigger: Trigger, now: Duration) -> (Self, Effect) {
+        use Trigger as H;
+        match (self, trigger) {
+            (Self::Starting { .. }, H::Advances(deadline)) => (Self::Starting { deadline }, Effect::Nothing),
+            (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Effect::Nothing),
+            (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Effect::Nothing),
+            (Self::Ready, H::Admit) => (Self::Activating, Effect::Go),
+            (Self::Activating, H::Serving) => (Self::Serving { since: now }, Effect::Nothing),
+            // A word out of order is a plugin's doing, or came late: it changes nothing.
+            (state, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (state, Effect::Nothing),
+
+            (Self::Draining { .. } | Self::Killed { .. }, H::Leaves) => (self, Effect::Nothing),
+            (_, H::Leaves) => (Self::Draining { reason: ExitReason::ByItself, deadline: None }, Effect::Nothing),
+
+            // It exits next; the deadline is for one that does not.
+            (Self::Starting { deadline }, H::CannotServe) => {
+                (Self::Draining { reason: ExitReason::CannotServe, deadline: Some(deadline) }, Effect::Nothing)
+            }
+            (state, H::CannotServe) => (state, Effect::Nothing),
+
+            (Self::Killed { .. }, H::Dismiss(..)) => (self, Effect::Nothing),
+            (Self::Draining { reason, deadline }, H::Dismiss(_, another)) => {
+                (Self::Draining { reason, deadline: deadline.into_iter().chain(another).min() }, Effect::Nothing)
+            }
+            // Nothing reads orders while a library loads, and there is no job to finish.
+            (Self::Starting { .. }, H::Dismiss(reason, _)) => (Self::Killed { reason }, Effect::Kill(reason)),
+            (_, H::Dismiss(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Leave),
+
+            (Self::Starting { deadline }, H::Tick) if now >= deadline => {
+                (Self::Killed { reason: ExitReason::StartTimeout }, Effect::Kill(ExitReason::StartTimeout))
+            }
+            (Self::Serving { .. }, H::Overdue(deadline)) => {
+                (Self::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) }, Effect::Terminate)
+            }
+            (Self::Draining { deadline, .. }, H::Overdue(at)) => {
+                let deadline = deadline.map_or(at, |before| before.min(at));
+                (Self::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) }, Effect::Terminate)
+            }
+            (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Relieved(reason, deadline)) => {
+                (Self::Draining { reason, deadline }, Effect::Nothing)
+            }
+            (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Expired) => {
+                (Self::Killed { reason: ExitReason::JobTimeout }, Effect::Kill(ExitReason::JobTimeout))
+            }
+            (state, H::Overdue(_) | H::Relieved(..) | H::Expired) => (state, Effect::Nothing),
+
+            // Whether its job has ended meanwhile is looked at first.
+            (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Tick) => (self, Effect::Nothing),
+            (Self::Draining { deadline, .. }, H::Tick) if deadline.is_some_and(|at| now >= at) => {
+                (Self::Killed { reason: ExitReason::LeaveTimeout }, Effect::Kill(ExitReason::LeaveTimeout))
+            }
+            (state, H::Tick) => (state, Effect::Nothing),
+        }
+    }
+
+    /// When time alone changes something.
+    pub fn deadline(self) -> Option<Duration> {
+        match self {
+            Self::Draining { reason: ExitReason::JobTimeout, .. } => None,
+            Self::Starting { deadline } => Some(deadline),
+            Self::Draining { deadline, .. } => deadline,
+            _ => None,
+        }
+    }
+
+    /// Whether it still counts towards the plan.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Draining { .. } | Self::Killed { .. })
+    }
+
+    /// Whether it may have a job in hand.
+    pub fn is_at_work(self) -> bool {
+        matches!(self, Self::Serving { .. } | Self::Draining { .. })
+    }
+
+    /// Whether it takes jobs.
+    pub fn is_serving(self) -> bool {
+        matches!(self, Self::Serving { .. })
+    }
+
+    /// Whether it takes jobs or is just about to.
+    pub fn is_admitted(self) -> bool {
+        matches!(self, Self::Activating | Self::Serving { .. })
+    }
+
+    /// Whether its libraries are loaded, whatever else is missing.
+    pub fn is_loaded(self) -> bool {
+        matches!(self, Self::Loaded { .. } | Self::Ready | Self::Activating | Self::Serving { .. })
+    }
+
+    /// The word for status and titles.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::Loaded { .. } => "connecting",
+            Self::Ready => "ready",
+            Self::Activating => "going",
+            Self::Serving { .. } => "serving",
+            Self::Draining { .. } => "leaving",
+            Self::Killed { .. } => "killed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+    const LATER: Duration = Duration::from_secs(200);
+
+    /// Every state against every happening: what becomes of it, and what is done. `=` stands for no change.
+    #[test]
+    fn every_cell_of_the_table() {
+        use Trigger as H;
+        use WorkerState::*;
+        let starting = Starting { deadline: LATER };
+        let late = Starting { deadline: NOW };
+        let loaded = Loaded { since: NOW };
+        let serving = Serving { since: NOW };
+        let draining = Draining { reason: ExitReason::Replaced, deadline: None };
+        let overdue = Draining { reason: ExitReason::Stop, deadline: Some(NOW) };
+        // Not being_killed by time alone: whether its job has ended meanwhile is looked at first.
+        let timed_out = Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) };
+        let being_killed = Killed { reason: ExitReason::StartTimeout };
+        let by_itself = Draining { reason: ExitReason::ByItself, deadline: None };
+        let told = Draining { reason: ExitReason::Replaced, deadline: None };
+        let dismiss = H::Dismiss(ExitReason::Replaced, None);
+        let nothing = |state: WorkerState| (state, Effect::Nothing);
+        let killed = |reason| (Killed { reason }, Effect::Kill(reason));
+        let states = [starting, late, loaded, Ready, Activating, serving, draining, overdue, timed_out, being_killed];
+        let rows: [(H, [(WorkerState, Effect); 10]); 12] = [
+            (
+                H::Advances(LATER),
+                [
+                    nothing(starting),
+                    nothing(starting),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Loaded,
+                [
+                    nothing(loaded),
+                    nothing(loaded),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Ready,
+                [
+                    nothing(Ready),
+                    nothing(Ready),
+                    nothing(Ready),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Admit,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    (Activating, Effect::Go),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Serving,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(serving),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Leaves,
+                [
+                    nothing(by_itself),
+                    nothing(by_itself),
+                    nothing(by_itself),
+                    nothing(by_itself),
+                    nothing(by_itself),
+                    nothing(by_itself),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::CannotServe,
+                [
+                    nothing(Draining { reason: ExitReason::CannotServe, deadline: Some(LATER) }),
+                    nothing(Draining { reason: ExitReason::CannotServe, deadline: Some(NOW) }),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                dismiss,
+                [
+                    killed(ExitReason::Replaced),
+                    killed(ExitReason::Replaced),
+                    (told, Effect::Leave),
+                    (told, Effect::Leave),
+                    (told, Effect::Leave),
+                    (told, Effect::Leave),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Tick,
+                [
+                    nothing(starting),
+                    killed(ExitReason::StartTimeout),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    killed(ExitReason::LeaveTimeout),
+                    nothing(timed_out),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Overdue(NOW),
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    (Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) }, Effect::Terminate),
+                    (Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) }, Effect::Terminate),
+                    (Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) }, Effect::Terminate),
+                    (Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) }, Effect::Terminate),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Relieved(ExitReason::Replaced, None),
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    nothing(draining),
+                    nothing(being_killed),
+                ],
+            ),
+            (
+                H::Expired,
+                [
+                    nothing(starting),
+                    nothing(late),
+                    nothing(loaded),
+                    nothing(Ready),
+                    nothing(Activating),
+                    nothing(serving),
+                    nothing(draining),
+                    nothing(overdue),
+                    killed(ExitReason::JobTimeout),
+                    nothing(being_killed),
+                ],
+            ),
+        ];
+        for (trigger, expected) in rows {
+            for (state, expected) in states.into_iter().zip(expected) {
+                assert_eq!(state.step(trigger, NOW), expected, "{state:?} + {trigger:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_dismissal_only_shortens_the_deadline() {
+        for (first, second, both) in [
+            (None, Some(NOW), Some(NOW)),
+            (Some(LATER), Some(NOW), Some(NOW)),
+            (Some(NOW), Some(LATER), Some(NOW)),
+            (Some(LATER), None, Some(LATER)),
+            (None, None, None),
+        ] {
+            let draining = |deadline| WorkerState::Draining { reason: ExitReason::Replaced, deadline };
+            let stepped = draining(first).step(Trigger::Dismiss(ExitReason::Stop, second), NOW);
+            assert_eq!(stepped, (draining(both), Effect::Nothing), "{first:?}, then {second:?}");
+        }
+    }
+}

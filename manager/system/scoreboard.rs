@@ -1,0 +1,455 @@
+//! The page a worker and the manager share: what the worker is doing, and how much it has done.
+//!
+//! The manager creates the memfd and seals its size, so a worker can neither shrink it under the manager (SIGBUS) nor
+//! grow it. The worker writes; the manager maps it read-only and takes everything in it as **hostile input**: a plugin
+//! can scribble over its own worker's page. Every word is an atomic, since two processes look at it at once.
+
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
+};
+use std::{io, mem};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+const HANDLE_WORDS: usize = 32;
+const UNIQUE_WORDS: usize = 16;
+/// Connections in the middle of a packet that are told apart.
+const SENDING_WORDS: usize = 16;
+/// More connections than any worker has in the middle of a packet.
+const MOST_SENDING: u32 = 1 << 16;
+/// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
+pub const BUCKETS: usize = 32;
+
+/// What a worker is doing, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WorkerActivity {
+    /// Loading its plugins, or making their objects.
+    Starting = 0,
+    /// Waiting for a job.
+    Idle = 1,
+    /// Inside a plugin's function.
+    Running = 2,
+    /// The function has returned; its answer is on its way to the job server.
+    Answering = 3,
+    /// Taking no more jobs.
+    Leaving = 4,
+    /// Has taken leave of all job servers; only destructors are left.
+    Left = 5,
+}
+
+impl WorkerActivity {
+    fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::Idle,
+            2 => Self::Running,
+            3 => Self::Answering,
+            4 => Self::Leaving,
+            5 => Self::Left,
+            _ => Self::Starting,
+        }
+    }
+
+    /// Whether a worker writes such a word.
+    fn is_word(word: u32) -> bool {
+        word <= Self::Left as u32
+    }
+
+    /// Whether there is a job in hand.
+    pub fn has_job(self) -> bool {
+        matches!(self, Self::Running | Self::Answering)
+    }
+}
+
+#[repr(C)]
+struct ScoreboardHeader {
+    /// Odd while the words below are being written.
+    sequence: AtomicU64,
+    activity: AtomicU32,
+    function: AtomicU32,
+    connection: AtomicU32,
+    /// How many connections are between a packet's first byte and its last, beside those named in `sending`.
+    crowd: AtomicU32,
+    job: AtomicU64,
+    started_ns: AtomicU64,
+    handle_len: AtomicU32,
+    unique_len: AtomicU32,
+    handle: [AtomicU64; HANDLE_WORDS],
+    unique: [AtomicU64; UNIQUE_WORDS],
+    /// Which connections are; 0 is none.
+    sending: [AtomicU32; SENDING_WORDS],
+}
+
+impl ScoreboardHeader {
+    /// Whether a packet may be half on the wire of this connection, or of any; and whether of another one.
+    fn senders(&self, connection: Option<u32>) -> (bool, bool) {
+        let crowded = self.crowd.load(Acquire) > 0;
+        let (mut own, mut other) = (crowded, crowded && connection.is_some());
+        for number in self.sending.iter().map(|word| word.load(Acquire)).filter(|&number| number != 0) {
+            match connection {
+                Some(connection) if connection != number => other = true,
+                _ => own = true,
+            }
+        }
+        (own, other)
+    }
+}
+
+#[repr(C)]
+struct FunctionBlock {
+    done: AtomicU64,
+    failed: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    run_ns: AtomicU64,
+    histogram: [AtomicU64; BUCKETS],
+}
+
+fn page_size(functions: usize) -> usize {
+    (mem::size_of::<ScoreboardHeader>() + functions * mem::size_of::<FunctionBlock>()).next_multiple_of(4096)
+}
+
+/// A mapping of the page, undone when dropped.
+struct ScoreboardMapping {
+    start: NonNull<u8>,
+    size: usize,
+    functions: usize,
+}
+
+// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
+unsafe impl Send for ScoreboardMapping {}
+// SAFETY: as above.
+unsafe impl Sync for ScoreboardMapping {}
+
+impl ScoreboardMapping {
+    fn new(fd: &OwnedFd, functions: usize, protection: ProtFlags) -> io::Result<Self> {
+        let size = page_size(functions);
+        let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a fresh shared mapping of a file whose size is sealed; it lives as long as this value.
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
+        Ok(Self { start: start.cast(), size, functions })
+    }
+
+    fn header(&self) -> &ScoreboardHeader {
+        // SAFETY: the mapping starts page-aligned, is larger than a Header, and any bytes are a valid Header of atomics.
+        unsafe { self.start.cast::<ScoreboardHeader>().as_ref() }
+    }
+
+    /// The block of a function; none for a function that is not the worker's.
+    fn block(&self, function: usize) -> Option<&FunctionBlock> {
+        if function >= self.functions {
+            return None;
+        }
+        let offset = mem::size_of::<ScoreboardHeader>() + function * mem::size_of::<FunctionBlock>();
+        // SAFETY: `function` is below the number the size was computed from, so the block lies inside the mapping; it is
+        // aligned to eight, as both sizes are multiples of eight.
+        Some(unsafe { self.start.add(offset).cast::<FunctionBlock>().as_ref() })
+    }
+}
+
+impl Drop for ScoreboardMapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
+        let _ = unsafe { munmap(self.start.cast(), self.size) };
+    }
+}
+
+/// Makes a page with a block for each of `functions`: the descriptor for the worker, the view for the manager.
+///
+/// # Errors
+/// The system's, out of descriptors or memory.
+pub fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
+    let fd = memfd_create(c"gm-native-page", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    nix::unistd::ftruncate(&fd, i64::try_from(page_size(functions)).unwrap_or(i64::MAX))?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
+    let mapping = ScoreboardMapping::new(&fd, functions, ProtFlags::PROT_READ)?;
+    Ok((fd, ScoreboardView(mapping)))
+}
+
+/// The worker's side: the only honest writer. A job costs it a few stores and no system call.
+pub struct ScoreboardWriter {
+    mapping: ScoreboardMapping,
+    /// What the header's sequence is, unless somebody else writes too.
+    sequence: AtomicU64,
+}
+
+/// What is known of a job when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct JobStart<'a> {
+    /// Which of the worker's functions, counted as in its orders.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// As the job server gave it.
+    pub handle: &'a [u8],
+    /// As the client gave it.
+    pub unique: &'a [u8],
+    /// Monotonic nanoseconds, the clock both sides share.
+    pub started_ns: u64,
+}
+
+/// What is known of a job when it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct JobEnd {
+    /// Which of the worker's functions.
+    pub function: usize,
+    /// Whether it ended with a result.
+    pub succeeded: bool,
+    /// Length of its workload.
+    pub bytes_in: u64,
+    /// Length of its result.
+    pub bytes_out: u64,
+    /// How long the function ran.
+    pub run_ns: u64,
+}
+
+impl ScoreboardWriter {
+    /// Maps an inherited page.
+    ///
+    /// # Errors
+    /// The system's, where `fd` is no page or too small (then a later access would be fatal, so its size is checked).
+    pub fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
+        let size = nix::sys::stat::fstat(fd)?.st_size;
+        if usize::try_from(size).unwrap_or(0) < page_size(functions) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the page is too small"));
+        }
+        let mapping = ScoreboardMapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        Ok(Self { mapping, sequence: AtomicU64::new(0) })
+    }
+
+    /// Says what the worker does, outside jobs.
+    pub fn activity(&self, activity: WorkerActivity) {
+        self.mapping.header().activity.store(activity as u32, Release);
+    }
+
+    /// A job is about to run.
+    pub fn begin(&self, job: &JobStart<'_>) {
+        let header = self.mapping.header();
+        let sequence = self.sequence.load(Relaxed);
+        header.sequence.store(sequence.wrapping_add(1), Relaxed);
+        fence(Release);
+        header.function.store(job.function as u32, Relaxed);
+        header.connection.store(job.connection, Relaxed);
+        header.job.store(job.number, Relaxed);
+        header.started_ns.store(job.started_ns, Relaxed);
+        header.handle_len.store(store_bytes(&header.handle, job.handle), Relaxed);
+        header.unique_len.store(store_bytes(&header.unique, job.unique), Relaxed);
+        header.activity.store(WorkerActivity::Running as u32, Relaxed);
+        self.sequence.store(sequence.wrapping_add(2), Relaxed);
+        header.sequence.store(sequence.wrapping_add(2), Release);
+    }
+
+    /// Whether the header still has what [`begin`](Self::begin) wrote for the job of this number: a plugin that writes
+    /// where it must not may have hit it, and then nothing in this process can be relied on.
+    pub fn is_intact(&self, number: u64) -> bool {
+        let header = self.mapping.header();
+        header.sequence.load(Relaxed) == self.sequence.load(Relaxed)
+            && header.job.load(Relaxed) == number
+            && header.activity.load(Relaxed) == WorkerActivity::Running as u32
+    }
+
+    /// Where that was not so, for the rest of this worker's life: its sequence is what it was, so that how it leaves
+    /// can be told. What else was written over stays so.
+    pub fn recover(&self) {
+        self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
+    }
+
+    /// The job's function has returned: how long the rest takes is not its doing.
+    pub fn returned(&self) {
+        self.activity(WorkerActivity::Answering);
+    }
+
+    /// A job has run, and its answer is with the job server, or waits for room ([`WorkerActivity::Answering`] then).
+    pub fn end(&self, job: &JobEnd, next: WorkerActivity) {
+        if let Some(block) = self.mapping.block(job.function) {
+            add(if job.succeeded { &block.done } else { &block.failed }, 1);
+            add(&block.bytes_in, job.bytes_in);
+            add(&block.bytes_out, job.bytes_out);
+            add(&block.run_ns, job.run_ns);
+            add(&block.histogram[bucket(job.run_ns)], 1);
+        }
+        self.activity(next);
+    }
+
+    /// A packet may be half on the wire of this connection for as long as what is returned is kept: nobody else may send
+    /// there. The connection's number is not 0.
+    pub fn sending(self: &Arc<Self>, connection: u32) -> SendingGuard {
+        let header = self.mapping.header();
+        let takes = |word: &AtomicU32| word.compare_exchange(0, connection, AcqRel, Relaxed).is_ok();
+        let word = header.sending.iter().position(takes);
+        if word.is_none() {
+            header.crowd.fetch_add(1, AcqRel);
+        }
+        SendingGuard { scoreboard: Arc::clone(self), word }
+    }
+}
+
+/// One connection between a packet's first byte and its last. Each has a word of its own, as connections overlap: an
+/// answer may wait for room on one while a job of another runs. However the sending ends the word is cleared, or it would
+/// forbid to answer for every later job of that connection.
+#[derive(Debug)]
+pub struct SendingGuard {
+    scoreboard: Arc<ScoreboardWriter>,
+    /// Which word; none where all were taken.
+    word: Option<usize>,
+}
+
+impl Drop for SendingGuard {
+    fn drop(&mut self) {
+        let header = self.scoreboard.mapping.header();
+        match self.word.and_then(|word| header.sending.get(word)) {
+            Some(word) => word.store(0, Release),
+            None => drop(header.crowd.fetch_sub(1, AcqRel)),
+        }
+    }
+}
+
+impl std::fmt::Debug for ScoreboardWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageWriter").finish_non_exhaustive()
+    }
+}
+
+/// Adds without a locked instruction: the worker is the only writer.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
+}
+
+fn bucket(run_ns: u64) -> usize {
+    let micros = run_ns / 1000;
+    ((u64::BITS - micros.leading_zeros()) as usize).min(BUCKETS - 1)
+}
+
+/// Stores `bytes` where they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is another's.
+fn store_bytes(words: &[AtomicU64], bytes: &[u8]) -> u32 {
+    if bytes.len() > words.len() * 8 {
+        return 0;
+    }
+    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
+        let mut raw = [0; 8];
+        raw[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(raw), Relaxed);
+    }
+    bytes.len() as u32
+}
+
+fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
+    let length = length as usize;
+    if length == 0 || length > words.len() * 8 {
+        return None;
+    }
+    let mut bytes: Vec<u8> = words[..length.div_ceil(8)].iter().flat_map(|w| w.load(Relaxed).to_ne_bytes()).collect();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// The manager's side: reads only, and believes nothing.
+pub struct ScoreboardView(ScoreboardMapping);
+
+/// What the page said at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the worker was doing.
+    pub activity: WorkerActivity,
+    /// Whether a packet may have been half on the wire of the job's connection; where no job is told of, of any.
+    pub sending: bool,
+    /// Whether one may have been on that of another: the answer to a job before, most likely.
+    pub sending_elsewhere: bool,
+    /// The job in hand, where the worker had one and said so in full.
+    pub job: Option<ScoreboardJob>,
+    /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
+    pub overwritten: bool,
+}
+
+/// The job a page tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreboardJob {
+    /// Which of the worker's functions; below the number of blocks.
+    pub function: usize,
+    /// Counts the worker's jobs from 1.
+    pub number: u64,
+    /// Number of the connection it came over.
+    pub connection: u32,
+    /// Monotonic nanoseconds at its start.
+    pub started_ns: u64,
+    /// Its handle, where it fitted the page.
+    pub handle: Option<Vec<u8>>,
+    /// Its unique id, where it has one that fitted the page.
+    pub unique: Option<Vec<u8>>,
+}
+
+/// The counters of one function in one worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Jobs that ended with a result.
+    pub done: u64,
+    /// Jobs that ended with a failure.
+    pub failed: u64,
+    /// Bytes of workloads.
+    pub bytes_in: u64,
+    /// Bytes of results.
+    pub bytes_out: u64,
+    /// Time spent inside the function, in nanoseconds.
+    pub run_ns: u64,
+}
+
+impl ScoreboardView {
+    /// Looks at the page. A job is reported only where its words were not being written meanwhile.
+    pub fn read(&self) -> Snapshot {
+        let header = self.0.header();
+        let no_worker_writes = |word| !WorkerActivity::is_word(word) || header.crowd.load(Acquire) > MOST_SENDING;
+        for _ in 0..8 {
+            let before = header.sequence.load(Acquire);
+            let word = header.activity.load(Relaxed);
+            let activity = WorkerActivity::from_word(word);
+            let job = activity.has_job().then(|| self.job(header)).flatten();
+            fence(Acquire);
+            if before.is_multiple_of(2) && header.sequence.load(Relaxed) == before {
+                let stray = activity.has_job() && job.is_none();
+                let overwritten = no_worker_writes(word) || stray;
+                let (sending, sending_elsewhere) = header.senders(job.as_ref().map(|job| job.connection));
+                return Snapshot { activity, sending, sending_elsewhere, job, overwritten };
+            }
+        }
+        // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
+        let overwritten = no_worker_writes(header.activity.load(Relaxed));
+        let (sending, sending_elsewhere) = header.senders(None);
+        Snapshot { activity: WorkerActivity::Running, sending, sending_elsewhere, job: None, overwritten }
+    }
+
+    fn job(&self, header: &ScoreboardHeader) -> Option<ScoreboardJob> {
+        let function = header.function.load(Relaxed) as usize;
+        (function < self.0.functions).then(|| ScoreboardJob {
+            function,
+            number: header.job.load(Relaxed),
+            connection: header.connection.load(Relaxed),
+            started_ns: header.started_ns.load(Relaxed),
+            handle: load_bytes(&header.handle, header.handle_len.load(Relaxed)),
+            unique: load_bytes(&header.unique, header.unique_len.load(Relaxed)),
+        })
+    }
+
+    /// The counters of one of the worker's functions; none where the page was written over.
+    pub fn counters(&self, function: usize) -> Counters {
+        let block = self.0.block(function).filter(|_| !self.read().overwritten);
+        block.map_or_else(Counters::default, |block| Counters {
+            done: block.done.load(Relaxed),
+            failed: block.failed.load(Relaxed),
+            bytes_in: block.bytes_in.load(Relaxed),
+            bytes_out: block.bytes_out.load(Relaxed),
+            run_ns: block.run_ns.load(Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Both sides of a page, in one process.
+
+use super::*;
+
+fn job(handle: &[u8]) -> JobStart<'_> {
+    JobStart { function: 1, number: 7, connection: 3, handle, unique: b"u", started_ns: 5 }
+}
+
+fn quiet(activity: WorkerActivity) -> Snapshot {
+    Snapshot { activity, sending: false, sending_elsewhere: false, job: None, overwritten: false }
+}
+
+/// Half an answer on one connection says nothing about the job of another, which may be answered for.
+#[test]
+fn half_a_packet_is_that_of_its_connection() {
+    let (fd, view) = create(2).unwrap();
+    let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
+    let senders = || (view.read().sending, view.read().sending_elsewhere);
+    let other = scoreboard.sending(9);
+    assert_eq!(senders(), (true, false), "no job, so any counts");
+    scoreboard.begin(&job(b"H:host:12"));
+    assert_eq!(senders(), (false, true));
+    let own = scoreboard.sending(3);
+    assert_eq!(senders(), (true, true));
+    drop(other);
+    assert_eq!(senders(), (true, false));
+    drop(own);
+    assert_eq!(senders(), (false, false));
+    let mut crowd: Vec<_> = (0..=SENDING_WORDS as u32).map(|n| scoreboard.sending(100 + n)).collect();
+    assert_eq!(senders(), (true, true), "too many to be told apart");
+    drop(crowd.pop());
+    assert_eq!(senders(), (false, true));
+    drop(crowd);
+    assert_eq!((senders(), view.read().overwritten), ((false, false), false));
+}
+
+#[test]
+fn the_manager_sees_the_job_in_hand_and_what_was_done() {
+    let (fd, view) = create(2).unwrap();
+    let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
+    assert_eq!(view.read(), quiet(WorkerActivity::Starting));
+    scoreboard.begin(&job(b"H:host:12"));
+    let seen = view.read().job.unwrap();
+    assert_eq!((seen.function, seen.number, seen.connection), (1, 7, 3));
+    assert_eq!(seen.handle.unwrap(), b"H:host:12");
+    assert_eq!(seen.unique.unwrap(), b"u");
+    assert!(!view.read().sending);
+    let two = [scoreboard.sending(3), scoreboard.sending(3)].map(Some);
+    assert_eq!((view.read().sending, view.read().activity), (true, WorkerActivity::Running));
+    for sending in two {
+        assert!(view.read().sending);
+        drop(sending);
+    }
+    assert!(!view.read().sending);
+    scoreboard.returned();
+    assert_eq!((view.read().activity, view.read().job.map(|job| job.number)), (WorkerActivity::Answering, Some(7)));
+    scoreboard
+        .end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, WorkerActivity::Idle);
+    assert_eq!(view.read(), quiet(WorkerActivity::Idle));
+    assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
+    assert_eq!(view.counters(0), Counters::default());
+    // A job for a function the worker does not have is counted nowhere.
+    let stray = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 0 };
+    scoreboard.end(&stray, WorkerActivity::Idle);
+    assert_eq!([2, 99, usize::MAX].map(|function| view.counters(function)), [Counters::default(); 3]);
+}
+
+#[test]
+fn who_writes_over_the_page_is_found_out_by_both_sides() {
+    let (fd, view) = create(2).unwrap();
+    let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
+    scoreboard.begin(&job(b"H:host:12"));
+    drop(scoreboard.sending(3));
+    assert!(scoreboard.is_intact(7) && !view.read().overwritten);
+    scoreboard
+        .end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, WorkerActivity::Idle);
+    scoreboard.begin(&job(b"H:host:13"));
+    let mut random = fastrand::Rng::with_seed(8);
+    let bytes: Vec<u8> = (0..page_size(2)).map(|_| random.u8(..)).collect();
+    std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
+    assert!(!scoreboard.is_intact(7) && view.read().overwritten);
+    scoreboard.recover();
+    scoreboard.activity(WorkerActivity::Left);
+    let seen = view.read();
+    assert_eq!((seen.activity, seen.overwritten), (WorkerActivity::Left, true));
+    assert_eq!([0, 1].map(|function| view.counters(function)), [Counters::default(); 2]);
+}
+
+#[test]
+fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
+    let (fd, view) = create(2).unwrap();
+    let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
+    scoreboard.begin(&job(&[b'h'; 256]));
+    assert_eq!(view.read().job.unwrap().handle.unwrap().len(), 256);
+    scoreboard.begin(&job(&[b'h'; 257]));
+    assert_eq!(view.read().job.unwrap().handle, None);
+}
+
+#[test]
+fn a_page_of_random_bytes_is_read_without_harm() {
+    let (fd, view) = create(3).unwrap();
+    let file = std::fs::File::from(fd);
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..2000 {
+        let bytes: Vec<u8> = (0..page_size(3)).map(|_| random.u8(..)).collect();
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+        let seen = view.read();
+        assert!(seen.job.is_none_or(|job| job.function < 3));
+        view.counters(2);
+    }
+}
+
+#[test]
+fn its_size_is_sealed() {
+    let (fd, _view) = create(1).unwrap();
+    assert!(nix::unistd::ftruncate(&fd, 0).is_err());
+    assert!(nix::unistd::ftruncate(&fd, 1 << 20).is_err());
+}
+
+#[test]
+fn run_times_fall_into_powers_of_two() {
+    for (ns, expected) in [(0, 0), (999, 0), (1000, 1), (2000, 2), (4_000_000, 12), (u64::MAX, BUCKETS - 1)] {
+        assert_eq!(bucket(ns), expected, "{ns} ns");
+    }
+}

@@ -1,0 +1,74 @@
+//! `max_runs_per_worker`: how many jobs a worker may still run, and when its manager has to know. Pure.
+
+use std::time::Duration;
+
+use crate::worker::messages::WorkerMessage;
+
+/// A successor takes less than this to be ready, so it has to be asked for so long before the last job is over.
+const AHEAD: Duration = Duration::from_millis(100);
+/// What a job costs beside its own time.
+const BETWEEN: Duration = Duration::from_micros(50);
+
+/// The worker's count.
+#[derive(Debug)]
+pub struct JobLimit {
+    most: u64,
+    told_few: bool,
+    told_none: bool,
+}
+
+impl JobLimit {
+    /// For a worker that may run so many jobs; 0: any number.
+    pub fn new(most: u64) -> Self {
+        Self { most, told_few: false, told_none: false }
+    }
+
+    /// Whether no job may be taken after so many.
+    pub fn are_over(&self, jobs: u64) -> bool {
+        self.most > 0 && jobs >= self.most
+    }
+
+    /// What the manager has to be told after so many jobs, the last of which took so long.
+    pub fn news(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
+        if self.most == 0 {
+            return None;
+        }
+        let left = self.most.saturating_sub(jobs);
+        if left == 0 {
+            return (!std::mem::replace(&mut self.told_none, true)).then_some(WorkerMessage::NoRuns);
+        }
+        let few =
+            left == 1 || last.saturating_add(BETWEEN).saturating_mul(u32::try_from(left).unwrap_or(u32::MAX)) < AHEAD;
+        (few && !std::mem::replace(&mut self.told_few, true)).then_some(WorkerMessage::FewRuns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manager_is_told_in_time_and_once() {
+        let (quick, slow) = (Duration::from_micros(50), Duration::from_secs(1));
+        for (name, most, last, few, none) in [
+            ("no limit", 0, quick, None, None),
+            ("one job: before it", 1, quick, Some(0), Some(1)),
+            ("two slow jobs", 2, slow, Some(1), Some(2)),
+            ("a hundred slow jobs: before the last one", 100, slow, Some(99), Some(100)),
+            ("quick ones: a tenth of a second before", 3000, quick, Some(2001), Some(3000)),
+        ] {
+            let mut job_limit = JobLimit::new(most);
+            let mut told = (None, None);
+            for jobs in 0..5000 {
+                let last = if jobs == 0 { slow } else { last };
+                match job_limit.news(jobs, last) {
+                    Some(WorkerMessage::FewRuns) => assert_eq!(told.0.replace(jobs), None, "{name}"),
+                    Some(_) => assert_eq!(told.1.replace(jobs), None, "{name}"),
+                    None => {}
+                }
+                assert_eq!(job_limit.are_over(jobs), none.is_some_and(|none| jobs >= none), "{name}");
+            }
+            assert_eq!(told, (few, none), "{name}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a worker logs of its jobs, and of what job servers answer.
+
+use std::time::Duration;
+
+use crate::system::clock;
+use crate::system::scoreboard::JobEnd;
+use crate::worker::log_rate_limit::{LogPermit, PERIOD};
+use crate::worker::manager_link::cut;
+use crate::worker::messages::JobName;
+use crate::worker::plugin::{PluginOutcome, explain};
+use crate::worker::serve::Worker;
+
+/// Levels of what a worker itself logs of its jobs, as in [`WorkerMessage::Log`](crate::worker::orders::WorkerMessage::Log).
+const WORKER: u8 = 3;
+pub(super) const DEBUG: u8 = 4;
+/// A job's handle is cut here, in bytes.
+const HANDLE_CUT: usize = 2048;
+
+impl Worker {
+    /// Logs something about what a server answers, unless too much of that was logged lately.
+    pub(super) fn note(&mut self, server: usize, text: &str) {
+        let session = &mut self.sessions[server];
+        let Some(LogPermit { excluded, is_last }) = session.may_note(clock::now()) else { return };
+        let mut about = session.name.clone();
+        if excluded > 0 {
+            about += &format!(", {excluded} lines later");
+        }
+        if is_last {
+            about += &format!(" (no more of these for {} s)", PERIOD.as_secs());
+        }
+        self.manager_link.log(2, None, &format!("job server {about}: {text}"));
+    }
+
+    /// The result of a job at -vvvv, before it is sent: what then waits for room is the sender's.
+    pub(super) fn log_result(&self, end: &JobEnd, outcome: &PluginOutcome) {
+        if self.manager_link.wants(DEBUG)
+            && let (Some(function), Ok(result)) = (self.functions.get(end.function), outcome)
+        {
+            self.manager_link.log_bytes(job_name(&function.name, &self.handle), "result", result);
+        }
+    }
+
+    /// One line for each job at -vvv.
+    pub(super) fn log_job(&self, end: &JobEnd, outcome: &PluginOutcome) {
+        if !self.manager_link.wants(WORKER) {
+            return;
+        }
+        let Some(function) = self.functions.get(end.function) else { return };
+        let job = job_name(&function.name, &self.handle);
+        let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
+        let text = match outcome {
+            Ok(_) => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),
+            Err(fail) => format!("failed after {seconds:.6} s: {}", explain(fail)),
+        };
+        self.manager_link.log(0, Some(job), &text);
+    }
+
+    /// Who writes over the page may have written over anything: another worker goes on.
+    pub(super) fn say_overwritten(&self, end: &JobEnd) {
+        let name = self.functions.get(end.function).map_or("", |function| &function.name);
+        let pid = std::process::id();
+        let text = format!(
+            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
+             returned may be wrong; the worker is replaced"
+        );
+        self.manager_link.log(1, Some(job_name(name, &self.handle)), &text);
+    }
+}
+
+pub(super) fn job_name(function: &str, handle: &[u8]) -> JobName {
+    // What a server calls a job may be longer than any line, or message.
+    let handle = cut(&String::from_utf8_lossy(handle), HANDLE_CUT);
+    JobName { function: function.to_owned(), handle }
+}

@@ -1,0 +1,64 @@
+//! How much is logged of what one job server answers: a flood of errors must not become one of lines. Pure.
+
+use std::time::Duration;
+
+/// Lines that are let through in each period.
+const LINES: u32 = 10;
+/// How long it lasts, from its first line on.
+pub const PERIOD: Duration = Duration::from_secs(10);
+
+/// What is left of a period's lines.
+#[derive(Debug, Default)]
+pub struct LogRateLimit {
+    began: Duration,
+    said: u32,
+    excluded: u64,
+}
+
+/// One line may be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPermit {
+    /// How many could not be, since the one before.
+    pub excluded: u64,
+    /// It is the last one of this period.
+    pub is_last: bool,
+}
+
+impl LogRateLimit {
+    /// Asks for a line. `None`: it is counted instead.
+    pub fn ask(&mut self, now: Duration) -> Option<LogPermit> {
+        if now >= self.began.saturating_add(PERIOD) {
+            self.said = 0;
+        }
+        if self.said == 0 {
+            self.began = now;
+        }
+        if self.said == LINES {
+            self.excluded += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(LogPermit { excluded: std::mem::take(&mut self.excluded), is_last: self.said == LINES })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S8.
+    #[test]
+    fn a_flood_is_counted_and_a_new_period_begins_with_its_first_line() {
+        let mut log_rate_limit = LogRateLimit::default();
+        let start = Duration::from_secs(7);
+        let mut flood = |from: Duration| -> Vec<LogPermit> {
+            (0..1000).filter_map(|n| log_rate_limit.ask(from + Duration::from_millis(n))).collect()
+        };
+        let first = flood(start);
+        assert_eq!(first.len(), 10);
+        assert!(first.iter().enumerate().all(|(n, turn)| turn.excluded == 0 && turn.is_last == (n == 9)), "{first:?}");
+        assert_eq!(flood(start + PERIOD - Duration::from_secs(1)), []);
+        let next = flood(start + PERIOD * 3);
+        assert_eq!((next.len(), next[0].excluded, next[1].excluded), (10, 1990, 0));
+    }
+}

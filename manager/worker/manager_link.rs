@@ -1,0 +1,357 @@
+//! The line to the manager: what the worker says, and the orders it hears.
+//!
+//! One per process and reached from the plugin's call-backs, which carry no pointer of ours: hence the static.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::logging::excerpt;
+use crate::system::channel::{Channel, ChannelRead, MAX_MESSAGE};
+use crate::system::errors::reason;
+use crate::system::{clock, stop_signal};
+use crate::worker::messages::{self, Command, JobName, WorkerMessage};
+
+/// A busy worker looks for orders at most this often.
+pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A log line waits no longer than this; then lines are counted instead.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// A plugin's log line, a workload and a result are cut here, in bytes.
+const LOG_CUT: usize = 256;
+/// Why a function cannot be served is cut here, in bytes: escaped as JSON, six for one, it has to fit a message.
+pub const REASON_CUT: usize = 8 * 1024;
+/// Where something is missing.
+const TRUNCATED: &str = "...(truncated)";
+/// What a child that came back says; a job whose name makes it longer is left out.
+const CAME_BACK_ROOM: usize = 4096;
+
+static LINE: OnceLock<ManagerLink> = OnceLock::new();
+
+/// The worker's end of the channel.
+pub struct ManagerLink {
+    channel: Channel,
+    /// Which socket that is: in a forked child the number may be another's by now.
+    socket: Option<(u64, u64)>,
+    inbox: Mutex<Inbox>,
+    draining: AtomicBool,
+    last_look_ns: AtomicU64,
+    verbosity: AtomicU8,
+    dropped: AtomicU64,
+}
+
+struct Inbox {
+    buffer: Vec<u8>,
+    config: VecDeque<Command>,
+}
+
+/// Sets up the line. Called once, by the worker's main function.
+pub fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
+    LINE.get_or_init(|| ManagerLink {
+        socket: channel.identity(),
+        channel,
+        inbox: Mutex::new(Inbox { buffer: vec![0; 4096], config: VecDeque::new() }),
+        draining: AtomicBool::new(false),
+        last_look_ns: AtomicU64::new(0),
+        verbosity: AtomicU8::new(verbosity),
+        dropped: AtomicU64::new(0),
+    })
+}
+
+/// The line, once it is set up.
+pub fn get() -> Option<&'static ManagerLink> {
+    LINE.get()
+}
+
+impl ManagerLink {
+    /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
+    pub fn say(&self, message: &WorkerMessage) {
+        self.deliver(message, None);
+    }
+
+    /// Says something together with a copy of a descriptor; without it where too many are under way.
+    pub fn say_with(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
+        self.deliver(message, Some(fd));
+    }
+
+    fn deliver(&self, message: &WorkerMessage, mut fd: Option<BorrowedFd<'_>>) {
+        let message = messages::encode(message);
+        loop {
+            let sent = match fd {
+                Some(fd) => self.channel.send_fd(&message, fd, PATIENCE),
+                None => self.channel.send(&message, PATIENCE),
+            };
+            let Err(error) = sent else { return };
+            match after_failure(&error) {
+                LinkError::Again => {}
+                LinkError::WithoutDescriptor if fd.is_some() => fd = None,
+                LinkError::Orphaned => return stop_signal::orphaned(),
+                LinkError::Leave => return stop_signal::leave(),
+                LinkError::WithoutDescriptor | LinkError::Lost => {
+                    return self.log(1, None, &format!("the manager could not be told something: {}", reason(&error)));
+                }
+            }
+        }
+    }
+
+    /// Whether log records of this level (see [`WorkerMessage::Log`]) are wanted.
+    pub fn wants(&self, level: u8) -> bool {
+        level <= highest_wanted(self.verbosity.load(Relaxed))
+    }
+
+    /// Other records are wanted from now on.
+    pub fn set_verbosity(&self, verbosity: u8) {
+        self.verbosity.store(verbosity, Relaxed);
+    }
+
+    /// Which records are wanted.
+    pub fn verbosity(&self) -> u8 {
+        self.verbosity.load(Relaxed)
+    }
+
+    /// Sends a log line. A manager that does not read costs a second once; after that, lines are counted until it does.
+    pub fn log(&self, level: u8, job: Option<JobName>, text: &str) {
+        self.send_log(&WorkerMessage::Log { level, job, text: cut_long(text, LOG_CUT) });
+    }
+
+    /// Logs the beginning of a workload or a result, at -vvvv: `name` and up to 256 bytes.
+    pub fn log_bytes(&self, job: JobName, name: &str, bytes: &[u8]) {
+        self.send_log(&WorkerMessage::Log {
+            level: 4,
+            job: Some(job),
+            text: format!("{name}: {}", excerpt(bytes, LOG_CUT)),
+        });
+    }
+
+    fn send_log(&self, message: &WorkerMessage) {
+        let dropped = self.dropped.load(Relaxed);
+        let patience = if dropped == 0 { LOG_PATIENCE } else { Duration::ZERO };
+        if dropped > 0 {
+            let sum = messages::encode(&WorkerMessage::Dropped { lines: dropped });
+            if self.channel.send(&sum, patience).is_ok() {
+                self.dropped.fetch_sub(dropped, Relaxed);
+            }
+        }
+        if self.channel.send(&messages::encode(message), patience).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Reads the orders that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
+    pub fn look(&self, now: Duration) {
+        if self.look_is_due(now) {
+            self.look_now(now);
+        }
+    }
+
+    /// Whether the last look is [`LOOK_EVERY`] ago.
+    pub fn look_is_due(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_nanos(self.last_look_ns.load(Relaxed))) >= LOOK_EVERY
+    }
+
+    /// Reads the orders that came. Never waits.
+    pub fn look_now(&self, now: Duration) {
+        self.looked(now);
+        let mut inbox = self.inbox();
+        let inbox = &mut *inbox;
+        loop {
+            match self.channel.try_receive(&mut inbox.buffer) {
+                Ok(ChannelRead::Message(length, _)) => {
+                    if let Ok(command) = messages::decode::<Command>(&inbox.buffer[..length]) {
+                        self.draining.fetch_or(command == Command::Leave, Relaxed);
+                        inbox.config.push_back(command);
+                    }
+                }
+                Ok(ChannelRead::Nothing) => return,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => inbox.buffer.resize(MAX_MESSAGE, 0),
+                Ok(ChannelRead::Closed) => return stop_signal::orphaned(),
+                Err(error) => match after_failure(&error) {
+                    LinkError::Orphaned => return stop_signal::orphaned(),
+                    LinkError::Leave => return stop_signal::leave(),
+                    // There will be another look.
+                    LinkError::Again | LinkError::WithoutDescriptor | LinkError::Lost => return,
+                },
+            }
+        }
+    }
+
+    /// Remembers that a poll has just found no order.
+    pub fn looked(&self, now: Duration) {
+        self.last_look_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The next order that was read and not yet carried out.
+    pub fn next_order(&self) -> Option<Command> {
+        self.inbox().config.pop_front()
+    }
+
+    /// Whether the worker is to leave; looks for orders where it is time to. From any thread.
+    pub fn is_stopping(&self) -> bool {
+        self.look(clock::now());
+        self.was_stopping()
+    }
+
+    /// Whether the worker was to leave when somebody looked last.
+    pub fn was_stopping(&self) -> bool {
+        self.draining.load(Relaxed) || stop_signal::asked()
+    }
+
+    /// [`ManagerLink::log`] for a forked child: takes no lock, and what cannot be sent is lost.
+    pub fn log_in_child(&self, level: u8, text: &str) {
+        let text = format!("process {}: {}", std::process::id(), cut_long(text, LOG_CUT));
+        self.send_in_child(&messages::encode(&WorkerMessage::Log { level, job: None, text }));
+    }
+
+    /// Says that this forked child has come back from a plugin. Takes no lock and no memory.
+    pub fn child_came_back(&self, job: Option<(&str, &[u8])>) {
+        let mut buffer = [0; CAME_BACK_ROOM];
+        let length = messages::encode_came_back(&mut buffer, std::process::id(), job);
+        self.send_in_child(&buffer[..length]);
+    }
+
+    fn send_in_child(&self, message: &[u8]) {
+        if self.socket.is_some() && self.channel.identity() == self.socket {
+            // The child has nobody else to tell.
+            let _ = self.channel.send(message, LOG_PATIENCE);
+        }
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for ManagerLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+/// What follows from an error of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkError {
+    /// The manager is there and does not read: it is stopped, or very busy.
+    Again,
+    /// The kernel holds too many descriptors that are under way.
+    WithoutDescriptor,
+    /// The manager is gone.
+    Orphaned,
+    /// The descriptor is no channel any more: a plugin has closed it. No order can be heard, so another worker is to
+    /// take this one's place.
+    Leave,
+    /// This one cannot be said.
+    Lost,
+}
+
+/// Only the end of the channel means that the manager is gone.
+fn after_failure(error: &io::Error) -> LinkError {
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
+        (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => LinkError::Orphaned,
+        (io::ErrorKind::TimedOut, _) | (_, Some(Errno::ENOBUFS | Errno::ENOMEM)) => LinkError::Again,
+        (_, Some(Errno::ETOOMANYREFS)) => LinkError::WithoutDescriptor,
+        (_, Some(Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN | Errno::EDESTADDRREQ)) => LinkError::Leave,
+        _ => LinkError::Lost,
+    }
+}
+
+/// Which plugin records a verbosity lets through: errors and warnings always, information with the jobs (-vvv), the
+/// rest at -vvvv and -vvvvv.
+pub fn highest_wanted(verbosity: u8) -> u8 {
+    match verbosity {
+        0..=2 => 2,
+        3 => 3,
+        4 => 4,
+        _ => 5,
+    }
+}
+
+/// At most `most` bytes of `text`, whole characters, and a word where something is missing.
+fn cut_long(text: &str, most: usize) -> String {
+    if text.len() <= most { text.to_owned() } else { format!("{}{TRUNCATED}", start(text, most)) }
+}
+
+/// `text` in at most `most` bytes, the word included that says so where something is missing.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let message = if TRUNCATED.len() <= most { TRUNCATED } else { "" };
+    format!("{}{message}", start(text, most - message.len()))
+}
+
+/// The whole characters among the first `most` bytes.
+fn start(text: &str, most: usize) -> &str {
+    &text[..(0..=most).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::channel;
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        assert_eq!(cut_long("short", 256), "short");
+        assert_eq!(cut_long("ab\u{e9}", 3), "ab...(truncated)");
+        assert_eq!(cut_long(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(256)));
+        assert_eq!(cut(&"x".repeat(300), 256), format!("{}...(truncated)", "x".repeat(242)));
+        assert_eq!(["abc\u{e9}", "abcde"].map(|text| cut(text, 4)), ["abc", "abcd"]);
+    }
+
+    #[test]
+    fn the_longest_reason_fits_a_message() {
+        let reason = cut(&"\u{1}".repeat(1 << 20), REASON_CUT);
+        assert!(messages::encode(&WorkerMessage::CannotServe { function: usize::MAX, reason }).len() < MAX_MESSAGE);
+    }
+
+    #[test]
+    fn only_the_end_of_the_channel_means_that_the_manager_is_gone() {
+        let of = |errno: Errno| after_failure(&io::Error::from(errno));
+        for (errno, expected) in [
+            (Errno::EPIPE, LinkError::Orphaned),
+            (Errno::ECONNRESET, LinkError::Orphaned),
+            (Errno::ENOBUFS, LinkError::Again),
+            (Errno::ENOMEM, LinkError::Again),
+            (Errno::ETOOMANYREFS, LinkError::WithoutDescriptor),
+            (Errno::EMSGSIZE, LinkError::Lost),
+            (Errno::EPERM, LinkError::Lost),
+            (Errno::EBADF, LinkError::Leave),
+            (Errno::ENOTSOCK, LinkError::Leave),
+        ] {
+            assert_eq!(of(errno), expected, "{errno}");
+        }
+        assert_eq!(after_failure(&io::ErrorKind::TimedOut.into()), LinkError::Again);
+    }
+
+    /// What the kernel says of each, so that the table above is about the right errors.
+    #[test]
+    fn a_channel_fails_as_the_table_has_it() {
+        let patience = Duration::from_millis(1);
+        let (a, b) = channel::pair().unwrap();
+        let full = loop {
+            if let Err(error) = a.send(&[0; 4096], patience) {
+                break error;
+            }
+        };
+        let too_large = channel::pair().unwrap().0.send(&vec![0; 1 << 24], patience).unwrap_err();
+        drop(b);
+        let gone = a.send(b"word", patience).unwrap_err();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let no_channel = Channel::from_fd(file.into()).send(b"word", patience).unwrap_err();
+        assert_eq!(
+            [full, too_large, gone, no_channel].each_ref().map(after_failure),
+            [LinkError::Again, LinkError::Lost, LinkError::Orphaned, LinkError::Leave]
+        );
+    }
+
+    #[test]
+    fn verbosity_lets_records_through_as_documented() {
+        assert_eq!([0, 1, 2, 3, 4, 5].map(highest_wanted), [2, 2, 2, 3, 4, 5]);
+    }
+}

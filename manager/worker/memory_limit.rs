@@ -1,0 +1,97 @@
+//! `max_memory`: whether a worker has grown beyond what it may take. Its replacement is the manager's business.
+//!
+//! What counts is resident memory, as `top` shows it. It is looked at between two jobs, and no more often than pays: a job
+//! costs a comparison of two times.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crate::worker::messages::WorkerMessage;
+
+/// Between two looks. What a job can take meanwhile is its own doing: `max_memory_hard` is against that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A worker's watch on itself.
+#[derive(Debug)]
+pub struct MemoryLimit {
+    most: u64,
+    statm: Option<File>,
+    next: Duration,
+}
+
+impl MemoryLimit {
+    /// For a worker that may take so many bytes; `None`: any. It has just been loaded.
+    pub fn watch(most: Option<u64>) -> (Self, Option<WorkerMessage>) {
+        let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
+        let mut memory_limit = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };
+        let fresh = memory_limit.resident().and_then(|bytes| memory_limit.beyond(bytes));
+        (memory_limit, fresh.map(|bytes| WorkerMessage::Heavy { bytes }))
+    }
+
+    /// What the manager has to be told after a job; once.
+    pub fn news(&mut self, now: Duration) -> Option<WorkerMessage> {
+        if self.statm.is_none() || now < self.next {
+            return None;
+        }
+        self.next = now.saturating_add(PAUSE);
+        let bytes = self.resident()?;
+        self.beyond(bytes).map(|bytes| WorkerMessage::Outgrown { bytes })
+    }
+
+    /// The size, where it is beyond what is allowed: nothing is looked at after that.
+    fn beyond(&mut self, bytes: u64) -> Option<u64> {
+        let beyond = bytes > self.most;
+        if beyond {
+            self.statm = None;
+        }
+        beyond.then_some(bytes)
+    }
+
+    fn resident(&self) -> Option<u64> {
+        let mut text = [0; 128];
+        let length = self.statm.as_ref()?.read_at(&mut text, 0).ok()?;
+        resident(std::str::from_utf8(&text[..length]).ok()?)
+    }
+}
+
+/// Bytes, from the second number of a `statm`.
+fn resident(statm: &str) -> Option<u64> {
+    const PAGE: u64 = 4096;
+    statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_the_second_number() {
+        assert_eq!(resident("2207 412 380 1 0 77 0\n"), Some(412 * 4096));
+        assert_eq!(resident("2207\n"), None);
+        assert_eq!(resident("a b c"), None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_looked_at() {
+        let (mut memory_limit, message) = MemoryLimit::watch(None);
+        assert!(message.is_none() && memory_limit.statm.is_none() && memory_limit.news(PAUSE).is_none());
+    }
+
+    #[test]
+    fn a_worker_that_is_too_big_from_its_start_says_only_that() {
+        let (mut memory_limit, message) = MemoryLimit::watch(Some(1));
+        assert!(matches!(message, Some(WorkerMessage::Heavy { bytes }) if bytes > 1 << 16), "{message:?}");
+        assert_eq!(memory_limit.news(PAUSE), None, "or it would be replaced for ever");
+    }
+
+    #[test]
+    fn one_that_grows_says_so_once_and_looks_no_more_often_than_it_should() {
+        let (mut memory_limit, message) = MemoryLimit::watch(Some(u64::MAX - 1));
+        assert_eq!((message, memory_limit.news(PAUSE)), (None, None));
+        memory_limit.most = 1;
+        assert_eq!(memory_limit.news(PAUSE * 2 - Duration::from_nanos(1)), None, "too soon");
+        assert!(matches!(memory_limit.news(PAUSE * 2), Some(WorkerMessage::Outgrown { .. })));
+        assert_eq!(memory_limit.news(PAUSE * 9), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! What the manager tells a worker, and what a worker tells the manager.
+//!
+//! Both ends are the same binary (`/proc/self/exe`), so the messages carry no version. What a worker says is hostile
+//! input to the manager all the same: a plugin can write to its worker's descriptors.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plugins::siblings::Sibling;
+
+/// Everything a worker is told before it loads anything; too long for a message, so it comes in a memfd.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerConfig {
+    /// Process id of the manager: a worker with another parent is an orphan.
+    pub manager: i32,
+    /// What to serve, in the order of CAN_DO.
+    pub functions: Vec<WorkerFunction>,
+    /// In which order their libraries are loaded and their objects made: places in `functions`, each once.
+    pub load_order: Vec<usize>,
+    /// The job servers, all of which are served.
+    pub servers: Vec<WorkerServer>,
+    /// How it is to be called: what `gearadmin --workers` shows, less the process id that the worker adds.
+    pub name: String,
+    /// The host's name, for the same.
+    pub host: String,
+    /// Counts the starts of workers.
+    pub generation: u64,
+    /// 0 to 5: which log records are wanted.
+    pub verbosity: u8,
+    /// How many workers there are: a first reconnect is spread over 1 ms for each.
+    pub siblings: u32,
+    /// Bounds of time and size.
+    pub limits: WorkerLimits,
+}
+
+/// One function a worker serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerFunction {
+    /// Its name with the job servers.
+    pub name: String,
+    /// The symbol of its entry: the configured prefix and the name.
+    pub symbol: String,
+    /// Its library in the store.
+    pub library: PathBuf,
+    /// The libraries that it brings along.
+    pub beside: Vec<Sibling>,
+    /// The libraries that were loaded with it from elsewhere when it was looked at, where that is known.
+    pub elsewhere: Vec<String>,
+    /// First 12 hexadecimal digits of the library's hash.
+    pub version: String,
+    /// The `setting.*` keys of its section.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One job server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerServer {
+    /// As configured, HOST:PORT: what messages call it.
+    pub name: String,
+    /// What the name resolved to; tried in turn. Empty while it does not resolve.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Bounds a worker keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerLimits {
+    /// Jobs it may run; 0: any number.
+    pub max_runs: u64,
+    /// Resident bytes beyond which it wants to be replaced.
+    pub max_memory: Option<u64>,
+    /// Bytes of data beyond which it gets no more memory.
+    pub max_memory_hard: Option<u64>,
+    /// The largest packet taken or sent, in bytes.
+    pub max_packet: u64,
+    /// For a connection to be made, and again for its first answer.
+    pub connect_timeout: Duration,
+    /// How often a connection is proved; zero for never.
+    pub echo_interval: Duration,
+    /// How long an answer to that may take.
+    pub echo_timeout: Duration,
+    /// For the last ECHO, and for destructors.
+    pub stop_timeout: Duration,
+    /// How long an orphan may finish its job.
+    pub grace: Duration,
+}
+
+/// What a worker is told later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Connect to the job servers: not too many workers do so at the same time.
+    Connect,
+    /// Register the functions and take jobs.
+    Go,
+    /// Take no more jobs, finish the one in hand, leave.
+    Leave,
+    /// Other log records are wanted from now on.
+    Verbosity(u8),
+    /// A job server's name resolves to something else now.
+    Addresses {
+        /// Which server, counted as in the orders.
+        server: usize,
+        /// All its addresses.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// What a worker says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum WorkerMessage {
+    /// It begins to load a function's library: what ends it from now on is that library's doing.
+    Loading {
+        /// Which function, counted as in the orders.
+        function: usize,
+    },
+    /// It makes a function's object: its author's `new()` runs.
+    Making {
+        /// Which function, counted as in the orders.
+        function: usize,
+    },
+    /// It has so few jobs left of those it may run that its successor should be ready.
+    FewRuns,
+    /// It has none left: it takes no more, and waits to be told to leave.
+    NoRuns,
+    /// It takes more memory than it may, so many bytes, and is to be replaced.
+    Outgrown {
+        /// Resident bytes.
+        bytes: u64,
+    },
+    /// It does so although it has just been loaded: another one would, too.
+    Heavy {
+        /// Resident bytes.
+        bytes: u64,
+    },
+    /// Its libraries are loaded and their objects made.
+    Loaded,
+    /// A library could not be loaded, or its object not made. The worker ends after it.
+    CannotServe {
+        /// Which function, counted as in the orders.
+        function: usize,
+        /// One sentence.
+        reason: String,
+    },
+    /// At least one job server has answered, and the others had their moment.
+    Ready,
+    /// It took the order to go: functions are registered wherever a server is up.
+    Serving,
+    /// A connection was made; its socket comes with the message.
+    Connection {
+        /// Counts the worker's connections from 1.
+        number: u32,
+        /// Which server, counted as in the orders.
+        server: usize,
+    },
+    /// A connection is over: the manager's copy of its socket has no use any more.
+    Disconnection {
+        /// The number its [`WorkerMessage::Connection`] had.
+        number: u32,
+    },
+    /// A job server answers.
+    ServerUp {
+        /// Which server.
+        server: usize,
+    },
+    /// A job server does not answer, or no longer; said once until it does again.
+    ServerDown {
+        /// Which server.
+        server: usize,
+        /// What was seen.
+        reason: String,
+    },
+    /// A job server takes connections, and has left the greeting on one without an answer; said each time.
+    ServerMute {
+        /// Which server.
+        server: usize,
+    },
+    /// An answer waits for room in the connection to a job server, or does not any more.
+    AnswerWaits {
+        /// Which server.
+        server: usize,
+        /// Of which job; none where nothing waits any more.
+        job: Option<WaitingJob>,
+    },
+    /// A line for the log.
+    Log {
+        /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.
+        level: u8,
+        /// The job it belongs to.
+        job: Option<JobName>,
+        /// What to say; already cut.
+        text: String,
+    },
+    /// Lines that were not sent since the manager did not read.
+    Dropped {
+        /// How many.
+        lines: u64,
+    },
+    /// A process that the plugin had forked came back from it, and has ended. The process itself says it.
+    ForkCameBack {
+        /// Its process id.
+        child: u32,
+        /// The job in which it was forked, where it was in one.
+        job: Option<JobName>,
+    },
+    /// It takes no more jobs. Said once more with the first job that comes all the same.
+    Leaving {
+        /// How many it has taken.
+        jobs: u64,
+    },
+    /// All job servers have been taken leave of; the process ends next.
+    Left,
+}
+
+/// A job that is done, whose answer waits for room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingJob {
+    /// Which function, counted as in the orders.
+    pub function: usize,
+    /// As the job server gave it.
+    pub handle: Vec<u8>,
+    /// As text.
+    pub unique: String,
+}
+
+/// Which job a line is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobName {
+    /// The function's name.
+    pub function: String,
+    /// The job's handle, as text.
+    pub handle: String,
+}
+
+/// [`WorkerMessage::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a process with
+/// threads should not ask for memory. Without the job where that makes it too long. Returns its length.
+pub fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
+    #[derive(Serialize)]
+    enum Borrowed<'a> {
+        ForkCameBack { child: u32, job: Option<JobName<'a>> },
+    }
+    #[derive(Serialize)]
+    struct JobName<'a> {
+        function: &'a str,
+        handle: &'a str,
+    }
+    let room = buffer.len();
+    let mut write = |job| {
+        let mut rest = &mut *buffer;
+        serde_json::to_writer(&mut rest, &Borrowed::ForkCameBack { child, job }).ok().map(|()| room - rest.len())
+    };
+    let named = job.map(|(function, handle)| JobName { function, handle: std::str::from_utf8(handle).unwrap_or("?") });
+    write(named).or_else(|| write(None)).unwrap_or(0)
+}
+
+/// Puts a message into bytes.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Plain structs and maps with text keys cannot fail to become JSON.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// Reads a message back.
+///
+/// # Errors
+/// What serde_json says of bytes that are none.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_came_back_says_so_in_the_words_of_all_others() {
+        let job = |function: &str, handle: &str| JobName { function: function.into(), handle: handle.into() };
+        let long = "f".repeat(200);
+        for (given, expected) in [
+            (None, None),
+            (Some(("act", &b"H:a\"b:1"[..])), Some(job("act", "H:a\"b:1"))),
+            (Some(("act", b"H:\xff")), Some(job("act", "?"))),
+            (Some((long.as_str(), b"H:1")), None),
+        ] {
+            let mut buffer = [0; 200];
+            let length = encode_came_back(&mut buffer, 4711, given);
+            let message = decode::<WorkerMessage>(&buffer[..length]).unwrap();
+            assert_eq!(message, WorkerMessage::ForkCameBack { child: 4711, job: expected });
+        }
+        assert_eq!(encode_came_back(&mut [0; 8], 4711, None), 0);
+    }
+
+    #[test]
+    fn messages_come_back_as_they_went() {
+        for message in [
+            WorkerMessage::Loaded,
+            WorkerMessage::Connection { number: 3, server: 1 },
+            WorkerMessage::CannotServe { function: 0, reason: "new() failed: no such table".into() },
+            WorkerMessage::Log {
+                level: 3,
+                job: Some(JobName { function: "f".into(), handle: "H:1".into() }),
+                text: "x\n".into(),
+            },
+        ] {
+            assert_eq!(decode::<WorkerMessage>(&encode(&message)).unwrap(), message);
+        }
+        let command = Command::Addresses { server: 0, addresses: vec!["[::1]:4730".parse().unwrap()] };
+        assert_eq!(decode::<Command>(&encode(&command)).unwrap(), command);
+        assert!(decode::<Command>(b"\xff\x00garbage").is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! What a plugin can call: progress, data, warnings, log, and whether to stop.
+//!
+//! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
+//! on a job's path unless the plugin makes it.
+//!
+//! A process that the plugin has forked may log and nothing else: the connections, the orders and the page are its
+//! parent's, and a lock may have been held by a thread that the child does not have.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use gm_plugin_api::abi::{Host, RSlice, RStr};
+
+use crate::gearman::packet::{ArgumentError, encode};
+use crate::system::fork;
+use crate::worker::job_log::job_name;
+use crate::worker::manager_link;
+use crate::worker::messages::JobName;
+use crate::worker::sender::{Sender, lock, send_part};
+
+/// A plugin's data waits this long for a job server that does not read.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Log level of an error.
+const ERROR: u8 = 1;
+
+/// The table every plugin is given.
+pub static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
+
+/// Held for moments only, never while something is sent: whoever logs needs it, too.
+static CURRENT: Mutex<CurrentJob> =
+    Mutex::new(CurrentJob { number: 0, function: String::new(), handle: Vec::new(), sender: None });
+
+static MAX_PACKET: AtomicU64 = AtomicU64::new(u32::MAX as u64);
+
+/// The job in hand. Its buffers are kept from job to job.
+struct CurrentJob {
+    number: u64,
+    function: String,
+    handle: Vec<u8>,
+    sender: Option<Arc<Mutex<Sender>>>,
+}
+
+fn current() -> MutexGuard<'static, CurrentJob> {
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The largest packet that may be sent.
+pub fn limit_packets(max_packet: u64) {
+    MAX_PACKET.store(max_packet.min(u64::from(u32::MAX)), Relaxed);
+}
+
+/// A job begins: calls with its number are let through to its connection.
+pub fn job_begins(number: u64, function: &str, handle: &[u8], sender: &Arc<Mutex<Sender>>) {
+    let mut current = current();
+    current.number = number;
+    if current.function != function {
+        function.clone_into(&mut current.function);
+    }
+    current.handle.clear();
+    current.handle.extend_from_slice(handle);
+    current.sender = Some(Arc::clone(sender));
+}
+
+/// The job is over: calls with its number are refused from now on. A packet that is under way has begun by now, so the
+/// answer comes behind it.
+pub fn job_ends() {
+    let mut current = current();
+    current.number = 0;
+    current.sender = None;
+}
+
+/// Whether this job is in hand. Whoever sends for it asks while holding the sender, which the answer needs in turn.
+fn is_in_hand(job: u64) -> bool {
+    job != 0 && current().number == job
+}
+
+/// Where the packets of the job in hand go, and its handle; none where `job` is not that, and in a forked child.
+fn reporting(job: u64) -> Option<(Arc<Mutex<Sender>>, Vec<u8>)> {
+    if fork::is_child() {
+        return None;
+    }
+    let current = current();
+    let sender = current.sender.as_ref().filter(|_| job != 0 && current.number == job)?;
+    Some((Arc::clone(sender), current.handle.clone()))
+}
+
+extern "C" fn status(job: u64, done: u64, of: u64) -> bool {
+    let Some((sender, handle)) = reporting(job) else { return false };
+    let mut packet = Vec::with_capacity(96);
+    if encode::work_status(&mut packet, &handle, done, of).is_err() {
+        return false;
+    }
+    let mut sender = lock(&sender);
+    is_in_hand(job) && sender.send_status(&packet)
+}
+
+extern "C" fn data(job: u64, bytes: RSlice<'_, u8>) -> bool {
+    part(job, &bytes, "data", encode::work_data_head)
+}
+
+extern "C" fn warning(job: u64, bytes: RSlice<'_, u8>) -> bool {
+    part(job, &bytes, "a warning", encode::work_warning_head)
+}
+
+type Head = fn(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>;
+
+fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
+    let Some((sender, handle)) = reporting(job) else { return false };
+    let most = MAX_PACKET.load(Relaxed);
+    let mut packet = Vec::with_capacity(96);
+    if (handle.len() + 1 + bytes.len()) as u64 > most || head(&mut packet, &handle, bytes.len()).is_err() {
+        let text = format!("{what} of {} bytes is larger than max_packet, {most} bytes: it is not sent", bytes.len());
+        say(job, ERROR, &text);
+        return false;
+    }
+    send_part(&sender, [&packet, bytes], || is_in_hand(job), PATIENCE)
+}
+
+extern "C" fn log(job: u64, level: u8, _target: RStr<'_>, text: RStr<'_>) {
+    say(job, level, text.as_str());
+}
+
+fn say(job: u64, level: u8, text: &str) {
+    let Some(manager_link) = manager_link::get().filter(|manager_link| manager_link.wants(level)) else { return };
+    if fork::is_child() {
+        manager_link.log_in_child(level, text);
+    } else {
+        manager_link.log(level, name_of(job), text);
+    }
+}
+
+/// What a log line calls the job, where it is still in hand.
+fn name_of(job: u64) -> Option<JobName> {
+    let current = current();
+    (job != 0 && current.number == job).then(|| job_name(&current.function, &current.handle))
+}
+
+extern "C" fn stopping(_job: u64) -> bool {
+    manager_link::get().is_none_or(|manager_link| {
+        if fork::is_child() { manager_link.was_stopping() } else { manager_link.is_stopping() }
+    })
+}
+
+/// What a forked child that came back from the plugin does before it ends: the log is to say so.
+pub fn child_came_back() {
+    let Some(manager_link) = manager_link::get() else { return };
+    let current = match CURRENT.try_lock() {
+        Ok(current) => Some(current),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    };
+    let job = current.as_ref().filter(|current| current.number != 0);
+    manager_link.child_came_back(job.map(|job| (job.function.as_str(), job.handle.as_slice())));
+}

@@ -1,0 +1,49 @@
+//! What `ps` shows of a worker. Every title is made beforehand, so that a change costs a copy.
+
+use crate::system::proctitle;
+use crate::worker::messages::WorkerConfig;
+
+/// The titles of one worker.
+pub struct ProcTitle {
+    what: String,
+    idle: String,
+    running: Vec<String>,
+}
+
+impl ProcTitle {
+    /// Makes them, and gives the process its short name.
+    pub fn new(config: &WorkerConfig) -> Self {
+        let what = match config.functions.as_slice() {
+            [only] => format!("gm-native: {} {}", only.name, only.version),
+            several => format!("gm-native: {} functions", several.len()),
+        };
+        let running = match config.functions.as_slice() {
+            [_] => vec![format!("{what} [running]")],
+            several => several.iter().map(|f| format!("{what} [running {} {}]", f.name, f.version)).collect(),
+        };
+        proctitle::set_short(&format!("gm:{}", config.functions.first().map_or("", |f| &f.name)));
+        Self { idle: format!("{what} [idle]"), running, what }
+    }
+
+    /// Loading, connecting.
+    pub fn starting(&self) {
+        proctitle::set(&format!("{} [starting]", self.what));
+    }
+
+    /// Waiting for a job.
+    pub fn idle(&self) {
+        proctitle::set(&self.idle);
+    }
+
+    /// Running a job of the function.
+    pub fn running(&self, function: usize) {
+        if let Some(title) = self.running.get(function) {
+            proctitle::set(title);
+        }
+    }
+
+    /// Taking leave.
+    pub fn draining(&self) {
+        proctitle::set(&format!("{} [leaving]", self.what));
+    }
+}
