@@ -74,7 +74,7 @@ pub enum Command {
     Versions(VersionsArgs),
     /// Serve an earlier version of a function until its file changes
     Rollback(RollbackArgs),
-    /// Try a version again that was given up
+    /// Try a version again that was rejected
     Retry(RetryArgs),
     /// Serve here, with a job server of its own, and build what is being written
     ///

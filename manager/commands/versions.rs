@@ -42,7 +42,7 @@ pub fn roll_back(path: &Path, args: &RollbackArgs) -> ExitCode {
         .and_then(|mut client| client.roll_back(args.function.clone(), args.hash.clone())))
 }
 
-/// Asks for a version that was given up to be tried again.
+/// Asks for a version that was rejected to be tried again.
 pub fn retry(path: &Path, args: &RetryArgs) -> ExitCode {
     say(ControlClient::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
 }

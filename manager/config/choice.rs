@@ -114,7 +114,7 @@ fn surge(text: &str) -> Result<RolloutSurge, String> {
 /// What becomes of a job whose worker died, or that ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostJobPolicy {
-    /// It is handed back to the job server, at most `max_attempts` times.
+    /// It is requeued to the job server, at most `max_attempts` times.
     Retry,
     /// Its caller is told.
     Fail,

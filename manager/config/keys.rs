@@ -282,10 +282,10 @@ ConfigKey::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose
 .global(plain!(timeout_grace, SECONDS))
 .function(own!(timeout_grace, SECONDS))
 .ends_at_zero(),
-ConfigKey::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` hands it back")
+ConfigKey::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` requeues it")
 .global(plain!(on_timeout, FATE))
 .function(own!(on_timeout, FATE)),
-ConfigKey::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` hands it back, `fail` tells its caller")
+ConfigKey::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` requeues it, `fail` tells its caller")
 .global(plain!(on_crash, FATE))
 .function(own!(on_crash, FATE)),
 ConfigKey::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")

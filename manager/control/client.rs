@@ -149,7 +149,7 @@ impl ControlClient {
         String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks for a version that was given up to be tried again; answered in a sentence.
+    /// Asks for a version that was rejected to be tried again; answered in a sentence.
     ///
     /// # Errors
     ///

@@ -28,7 +28,7 @@ pub enum ControlRequest {
         #[serde(default)]
         hash: Option<String>,
     },
-    /// Try a version again that was given up.
+    /// Try a version again that was rejected.
     Retry {
         /// The function.
         function: String,

@@ -1,4 +1,4 @@
-//! What is remembered of versions over a restart: those that were given up, and those served on request.
+//! What is remembered of versions over a restart: those that were rejected, and those served on request.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,7 @@ impl Marks {
         (Self { file, content }, warning)
     }
 
-    /// Versions that were given up: function, hash, reason.
+    /// Versions that were rejected: function, hash, reason.
     pub fn bad(&self) -> impl Iterator<Item = &(String, String, String)> {
         self.content.bad.iter()
     }

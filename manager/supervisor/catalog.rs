@@ -35,7 +35,7 @@ pub struct CheckedVersion {
 pub struct Memory {
     /// The last good version of every function.
     pub last_good: BTreeMap<String, CheckedVersion>,
-    /// Versions that were given up: function and hash, and why.
+    /// Versions that were rejected: function and hash, and why.
     pub bad: BTreeMap<(String, String), String>,
     /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
     pub pinned: BTreeMap<String, String>,
@@ -285,7 +285,7 @@ impl Catalog {
         entry.content = Some(version.clone());
         if let Some(reason) = bad {
             let text = format!(
-                "version {} was given up before: {reason}; `gm-native retry {function}` tries it again",
+                "version {} was rejected before: {reason}; `gm-native retry {function}` tries it again",
                 version.hash
             );
             return ProbeChanges { unpinned, ..self.refuse(function, text.into(), now) };
@@ -375,7 +375,7 @@ impl Catalog {
         self.memory.bad.insert((function.to_owned(), hash.to_owned()), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
-            entry.refused = Some(format!("version {hash} was given up: {reason}"));
+            entry.refused = Some(format!("version {hash} was rejected: {reason}"));
         }
     }
 
@@ -409,7 +409,7 @@ impl Catalog {
         self.memory.pinned.contains_key(function)
     }
 
-    /// Why a version was given up, where it was.
+    /// Why a version was rejected, where it was.
     pub fn bad(&self, function: &str, hash: &str) -> Option<&str> {
         self.memory.bad.get(&(function.to_owned(), hash.to_owned())).map(String::as_str)
     }

@@ -161,7 +161,7 @@ pub struct Core {
     /// What was last said of a failing function.
     failures: BTreeMap<String, String>,
     /// Functions of which a version asked not to be started again: its hash.
-    given_up: BTreeMap<String, String>,
+    not_restarted: BTreeMap<String, String>,
     /// Functions that failed to start in an all-functions worker.
     isolated: BTreeMap<String, Isolated>,
     /// Versions that an all-functions worker has loaded: name and hash.
@@ -213,7 +213,7 @@ impl Core {
             groups_failing: BTreeMap::new(),
             last_failure: None,
             failures: BTreeMap::new(),
-            given_up: BTreeMap::new(),
+            not_restarted: BTreeMap::new(),
             isolated: BTreeMap::new(),
             established: BTreeSet::new(),
             starts: 0,
@@ -313,7 +313,7 @@ impl Core {
         scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
             // A library that was taken away and put back is tried again: somebody meant something by it.
-            self.given_up.retain(|function, _| self.catalog.version(function).is_some());
+            self.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }
         self.warn_of_missing();
@@ -384,11 +384,11 @@ impl Core {
         }
     }
 
-    /// Gives the function's file another chance, whether it was refused or its version given up.
+    /// Gives the function's file another chance, whether it was refused or its version rejected.
     fn retry(&mut self, function: &str) {
         self.functions_failing.remove(function);
         self.failures.remove(function);
-        self.given_up.remove(function);
+        self.not_restarted.remove(function);
         self.rejoin(function);
         self.do_next(Action::Forgive { function: function.to_owned() });
         self.do_next(Action::Pin { function: function.to_owned(), pin: None });
@@ -403,7 +403,7 @@ impl Core {
         let hash = version.hash.clone();
         self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
         self.functions_failing.remove(function);
-        self.given_up.remove(function);
+        self.not_restarted.remove(function);
         self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.to_owned(), pin: Some((hash, from)) });
         self.do_next(Action::MarkGood { function: function.to_owned(), version });

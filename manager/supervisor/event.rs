@@ -256,7 +256,7 @@ pub enum Event {
         function: String,
     },
     /// A library's `new()` ended its process with the exit code that asks not to be started again.
-    GivenUp {
+    NotRestarted {
         /// The worker's process.
         #[serde(skip)]
         pid: i32,
@@ -389,7 +389,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
-            Self::GivenUp { .. } => Level::Error,
+            Self::NotRestarted { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
@@ -417,7 +417,9 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
-            Self::GivenUp { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => Some(*pid),
+            Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => {
+                Some(*pid)
+            }
             Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
@@ -469,7 +471,7 @@ mod tests {
         assert_eq!(
             death(job).line(),
             "reverse_string: worker 4711 killed by SIGSEGV in job H:host:12 (unique u1\\nERROR forged) after 1.204 s; \
-             version 3f2a91c04d11, generation 7, 812 jobs before, peak 41 MiB; handed back (death 1 of 3)"
+             version 3f2a91c04d11, generation 7, 812 jobs before, peak 41 MiB; requeued (death 1 of 3)"
         );
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of a job whose worker died in it: back to its job server, or an answer to its caller. Pure.
 //!
-//! At-least-once is what Gearman offers, so a job is handed back unless the configuration, or the number of workers it
+//! At-least-once is what Gearman offers, so a job is requeued unless the configuration, or the number of workers it
 //! has cost, says otherwise. The count is this manager's own and in memory: losing it loses nothing but a few attempts.
 
 use std::collections::BTreeMap;

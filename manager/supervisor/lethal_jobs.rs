@@ -102,7 +102,7 @@ mod tests {
         let id = |function, server, unique, handle| LethalJobKey::of(function, server, &job(unique, handle));
         let first = || id("f", Some(0), "u", "H:1");
         for (name, other, same) in [
-            ("handed back", first(), true),
+            ("requeued", first(), true),
             ("submitted again, elsewhere", id("f", Some(1), "u", "H:7"), true),
             ("no server known", id("f", None, "u", ""), true),
             ("another function", id("g", Some(0), "u", "H:1"), false),
@@ -113,7 +113,7 @@ mod tests {
         for unique in ["", "-"] {
             let first = || id("f", Some(0), unique, "H:1");
             for (name, other, same) in [
-                ("handed back", first(), true),
+                ("requeued", first(), true),
                 ("another handle", id("f", Some(0), unique, "H:2"), false),
                 ("another server", id("f", Some(1), unique, "H:1"), false),
             ] {

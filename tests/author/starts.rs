@@ -58,7 +58,7 @@ fn who_asks_not_to_be_started_again_waits_for_another_library() {
     let setup = Setup::new(&[&gearmand.server()]).plugin("reverse_string", &example("reverse_string"));
     let setup = setup.plugin("NewGivesUp", &library()).plugin("NewExits", &library());
     let mut manager = setup.ini("count = 1\nbackoff_max = 0.1").start();
-    let gave_up = manager.wait_event("given_up", |event| event["function"] == "NewGivesUp");
+    let gave_up = manager.wait_event("not_restarted", |event| event["function"] == "NewGivesUp");
     wait_note(&manager, "NewGivesUp", "code 125");
     // The other is tried again and again meanwhile.
     for _ in 0..4 {
@@ -70,7 +70,7 @@ fn who_asks_not_to_be_started_again_waits_for_another_library() {
     let serves = |event: &Value| event["functions"].as_array().is_some_and(|all| all.contains(&"NewGivesUp".into()));
     let started = events[at..].iter().filter(|event| event["event"] == "worker_started");
     assert_eq!(started.filter(|event| serves(event)).count(), 0, "started again");
-    assert_eq!(events.iter().filter(|event| event["event"] == "given_up").count(), 1);
+    assert_eq!(events.iter().filter(|event| event["event"] == "not_restarted").count(), 1);
     let source = "use gm_plugin_api::{function, Job, Log};\n\
                   #[function(name = \"NewGivesUp\")]\nfn mended(_: &Job, _: &mut Log) -> &'static str {\n    \"mended\"\n}\n";
     manager.install("NewGivesUp", &plugins::rust("mended", source));

@@ -51,7 +51,7 @@ fn a_job_whose_worker_is_killed_is_done_by_another() {
     }
     assert_eq!((event["sending"].as_bool(), event["jobs"].as_u64()), (Some(false), Some(0)), "{event}");
     let line = manager.wait_log("killed by SIGKILL");
-    for part in [&format!("act: worker {worker} killed by SIGKILL in job {handle} (unique u1)"), "handed back"] {
+    for part in [&format!("act: worker {worker} killed by SIGKILL in job {handle} (unique u1)"), "requeued"] {
         assert!(line.contains(part), "{line}");
     }
     // There are two again.

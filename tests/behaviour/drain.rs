@@ -59,7 +59,7 @@ fn a_long_job_can_end_early() {
     assert_eq!(manager.wait_exit().code(), Some(0));
 }
 
-/// The job is handed back, and the log says which one was cut.
+/// The job is requeued, and the log says which one was cut.
 #[test]
 fn a_job_that_does_not_end_in_time_is_cut() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 300ms");

@@ -104,7 +104,7 @@ fn while_it_is_stopped_jobs_go_on_and_afterwards_nothing_is_restarted() {
     assert_eq!(manager.events().iter().filter(|event| event["event"] == "worker_started").count(), 2);
 }
 
-/// M2: a worker that dies meanwhile is replaced afterwards, and its job handed back.
+/// M2: a worker that dies meanwhile is replaced afterwards, and its job requeued.
 #[test]
 fn what_happened_while_it_was_stopped_is_made_up_for() {
     let (gearmand, manager) = served("");

@@ -90,7 +90,7 @@ fn a_job_that_kills_every_worker_is_given_up() {
     assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
     assert_eq!(lines(&notes), ["poison"; 3]);
     manager.wait_log("its caller is told that it failed (death 3 of 3)");
-    assert_eq!(manager.log().matches("handed back (death ").count(), 2, "{}", manager.log());
+    assert_eq!(manager.log().matches("requeued (death ").count(), 2, "{}", manager.log());
     wait_serving(&manager, "act");
 }
 

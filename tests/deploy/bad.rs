@@ -13,9 +13,9 @@ use crate::support::manager::{Manager, Setup};
 use crate::support::wait::{DEADLINE, wait_for};
 use gm_native::gearman::client::JobEvent;
 
-/// Puts a bad version in place and lets jobs come until it is given up; returns what was told.
+/// Puts a bad version in place and lets jobs come until it is rejected; returns what was told.
 #[track_caller]
-fn given_up(gearmand: &Gearmand, manager: &Manager, bytes: &[u8]) -> Value {
+fn rejected(gearmand: &Gearmand, manager: &Manager, bytes: &[u8]) -> Value {
     rename_over(manager, bytes);
     let hash = hash(bytes);
     let stopped = || {
@@ -39,7 +39,7 @@ fn old_goes_on(gearmand: &Gearmand, manager: &Manager, bad: &[u8]) {
     rename_over(manager, bad);
     manager.wait_event("library_refused", |event| {
         let reason = event["reason"].as_str().unwrap();
-        reason.contains("was given up before") && reason.contains(&hash(bad))
+        reason.contains("was rejected before") && reason.contains(&hash(bad))
     });
     wait_quiet(manager, 1);
     wait_all(manager, "stamped", &version("v1"));
@@ -60,7 +60,7 @@ fn one_that_crashes_in_a_job_is_given_up() {
     manager.wait_event("rollout_started", |_| true);
     let mut jobs = 0;
     let event = loop {
-        // Whoever takes it, its caller gets an answer: a crash hands it back.
+        // Whoever takes it, its caller gets an answer: a crash requeues it.
         assert_eq!(ask(&gearmand, "stamped"), "v1", "after {jobs} jobs");
         jobs += 1;
         let events = manager.events();
@@ -88,7 +88,7 @@ fn wait_deployed_by_jobs(gearmand: &Gearmand, manager: &Manager, name: &str) {
 fn one_whose_jobs_fail_is_given_up() {
     let (gearmand, manager) = served("canary_jobs = 1000\ncanary_seconds = 1h");
     let bad = stamped("v2", "fail");
-    let event = given_up(&gearmand, &manager, &bad);
+    let event = rejected(&gearmand, &manager, &bad);
     let reason = event["reason"].as_str().unwrap();
     assert!(reason.ends_with("jobs failed") && reason.contains(" of its first "), "{reason}");
     old_goes_on(&gearmand, &manager, &bad);

@@ -73,7 +73,7 @@ fn one_that_comes_back_is_a_new_function() {
     assert_eq!(said(&manager, "rollout_started", "stamped"), 0);
 }
 
-/// A pin and a version that was given up hold for the function that is gone.
+/// A pin and a version that was rejected hold for the function that is gone.
 #[test]
 fn a_pin_and_a_given_up_version_go_with_it() {
     let (gearmand, mut manager) = served("");

@@ -4,7 +4,7 @@ use crate::control::sample_status;
 #[test]
 fn text_for_an_operator() {
     let expected = "\
-    gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
+gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
 
 FUNCTION        READY  VERSION             DONE  FAILED  NOTE
 reverse_string  2/2    3f2a91c04d11 0.1.0  1204  3

@@ -69,13 +69,13 @@ impl Core {
 
     /// Whether a worker may be started with the function now, or has to do without it.
     pub(super) fn may_start(&self, function: &str, now: Duration) -> bool {
-        !self.is_given_up(function) && !self.is_backing_off(function, now)
+        !self.is_not_restarted(function) && !self.is_backing_off(function, now)
     }
 
     /// Whether the version of the function that would be started asked not to be.
-    pub(super) fn is_given_up(&self, function: &str) -> bool {
-        let given_up = self.given_up.get(function);
-        given_up.is_some_and(|hash| self.catalog.version(function).is_some_and(|version| version.hash == *hash))
+    pub(super) fn is_not_restarted(&self, function: &str) -> bool {
+        let not_restarted = self.not_restarted.get(function);
+        not_restarted.is_some_and(|hash| self.catalog.version(function).is_some_and(|version| version.hash == *hash))
     }
 
     /// Whether the function waits before it is tried again.

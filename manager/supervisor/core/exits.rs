@@ -39,7 +39,7 @@ impl Core {
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
         if let Some((function, version)) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
-            return self.give_up(worker.pid.unwrap_or_default(), function, version);
+            return self.stop_restarting(worker.pid.unwrap_or_default(), function, version);
         }
         let death = death(&worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
@@ -184,13 +184,13 @@ impl Core {
     }
 
     /// A version is not started again.
-    fn give_up(&mut self, pid: i32, function: String, hash: String) {
-        let event = Event::GivenUp { pid, function: function.clone(), version: hash.clone() };
+    fn stop_restarting(&mut self, pid: i32, function: String, hash: String) {
+        let event = Event::NotRestarted { pid, function: function.clone(), version: hash.clone() };
         self.last_failure = Some(event.line());
         self.tell(event);
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
         self.failures.insert(function.clone(), note.into());
-        self.given_up.insert(function, hash);
+        self.not_restarted.insert(function, hash);
     }
 }
 
@@ -239,7 +239,7 @@ impl WorkerRecord {
     }
 }
 
-/// The function, and its version, that asked not to be started again. A canary's new version is given up anyway.
+/// The function, and its version, that asked not to be started again. A canary's new version is rejected anyway.
 fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a (String, String)> {
     let StartStage::Making(index) = worker.stage else { return None };
     let function =

@@ -103,7 +103,7 @@ pub enum Input {
     Counted(CanaryCounts),
     /// What a worker is at.
     Seen(ScoreboardReading),
-    /// A version that was given up is to be tried again.
+    /// A version that was rejected is to be tried again.
     Retry {
         /// Its function.
         function: String,

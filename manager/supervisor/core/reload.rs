@@ -19,7 +19,7 @@ impl Core {
         self.functions_failing.clear();
         self.groups_failing.clear();
         self.failures.clear();
-        self.given_up.clear();
+        self.not_restarted.clear();
         self.rejoin_all();
         self.heavy.clear();
         self.workers.values_mut().for_each(|worker| worker.retires = now);

@@ -289,7 +289,7 @@ impl Core {
         }
     }
 
-    /// A new version is bad: it is given up until its content changes, and the old one goes on.
+    /// A new version is bad: it is rejected until its content changes, and the old one goes on.
     fn reject(&mut self, (function, hash): &(String, String), reason: &str, now: Duration) {
         if self.catalog.next(function).is_none_or(|next| next.hash != *hash) {
             return;
@@ -309,7 +309,7 @@ impl Core {
         self.reconcile_canaries(now);
     }
 
-    /// A canary said that it cannot serve a function: true where that is one it tries, and its version given up.
+    /// A canary said that it cannot serve a function: true where that is one it tries, and its version rejected.
     pub(super) fn canary_cannot_serve(
         &mut self,
         worker: &WorkerRecord,
@@ -385,7 +385,7 @@ impl Core {
         Some(Event::CanaryAcquitted { function, version, handle, unique: job.unique.clone(), killed })
     }
 
-    /// One suspect is given up; of several each is tried alone.
+    /// One suspect is rejected; of several each is tried alone.
     fn blame_trial(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
         match suspects.as_slice() {
             [only] => self.reject(only, how, now),

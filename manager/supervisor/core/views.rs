@@ -74,7 +74,7 @@ impl Core {
             let version = self.catalog.version(&name);
             let refused = self.catalog.refused().find(|(function, ..)| *function == name);
             let excluded = self.plan.excluded.iter().find(|(function, _)| *function == name);
-            let failing = self.is_given_up(&name) || self.backing_off(&name, now).is_some();
+            let failing = self.is_not_restarted(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
                 version: version.map_or_else(String::new, |version| version.hash.clone()),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),

@@ -204,7 +204,7 @@ impl Effects {
         kept.into_iter().map(show).collect()
     }
 
-    /// The version that a rollback means: the one named, or the newest that is neither served nor given up.
+    /// The version that a rollback means: the one named, or the newest that is neither served nor rejected.
     ///
     /// # Errors
     /// One sentence, where there is none.

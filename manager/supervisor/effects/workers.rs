@@ -247,7 +247,7 @@ impl Effects {
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
-                // A handle that no packet can carry came from no server: nothing is said, and the job is handed back.
+                // A handle that no packet can carry came from no server: nothing is said, and the job is requeued.
                 let _ = encode::failure(&mut last, &answer.handle, &answer.text);
             }
             self.requeues.end(copy, last);

@@ -19,7 +19,7 @@ pub struct Death {
     /// What it was at.
     #[serde(flatten)]
     pub at: DeathAt,
-    /// The answer to a job before was being sent to another job server: that job may be done, or be handed back.
+    /// The answer to a job before was being sent to another job server: that job may be done, or be requeued.
     pub cut_another: bool,
     /// The library version of the job's function, or of the only one.
     pub version: Option<String>,
@@ -84,13 +84,13 @@ impl DeathAt {
         };
         match disposition {
             JobDisposition::Unclear => {
-                format!("its answer was being sent: a whole one arrives, else the job is handed back{count}")
+                format!("its answer was being sent: a whole one arrives, else the job is requeued{count}")
             }
-            JobDisposition::Requeued => format!("handed back{count}"),
+            JobDisposition::Requeued => format!("requeued{count}"),
             JobDisposition::Failed => format!("its caller is told that it failed{count}"),
             JobDisposition::Unanswerable => {
                 format!(
-                    "handed back{count}; its caller cannot be told, since half of a packet was sent, until another worker \
+                    "requeued{count}; its caller cannot be told, since half of a packet was sent, until another worker \
                      is given the job, and fails it"
                 )
             }
@@ -117,7 +117,7 @@ impl Death {
     pub(super) fn line(&self) -> String {
         let another = if self.cut_another {
             "; the answer to a job before was being sent to another job server: a whole one arrives, else that job is \
-             handed back"
+             requeued"
         } else {
             ""
         };
@@ -144,7 +144,7 @@ impl Death {
             DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
                 "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
-                 handed back",
+                 requeued",
                 several(functions)
             ),
         }

@@ -51,7 +51,7 @@ impl Event {
                 )
             }
             Self::RolloutStopped { function, version, reason, serving } => format!(
-                "{function}: version {version} is given up: {}; version {serving} goes on; it is not tried again until \
+                "{function}: version {version} is rejected: {}; version {serving} goes on; it is not tried again until \
                  the file changes or `gm-native retry {function}` is said",
                 escape(reason)
             ),
@@ -94,7 +94,7 @@ impl Event {
             Self::FunctionRejoined { function } => {
                 format!("{function}: starts beside the other functions again, and needs no workers of its own any more")
             }
-            Self::GivenUp { pid, function, version } => format!(
+            Self::NotRestarted { pid, function, version } => format!(
                 "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
                  another one is, as soon as it is there"
             ),

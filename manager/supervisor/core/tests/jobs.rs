@@ -469,7 +469,7 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
     let counted = [1, 2, 3, 4].map(Some);
     assert_eq!(stage.fates(), fates.into_iter().zip(counted).collect::<Vec<_>>());
     let line = Event::WorkerDied(stage.deaths().remove(1)).line();
-    let words = "handed back (death 2 of 2); its caller cannot be told, since half of a packet was sent";
+    let words = "requeued (death 2 of 2); its caller cannot be told, since half of a packet was sent";
     assert!(line.contains(words), "{line}");
 }
 

@@ -1,4 +1,4 @@
-//! New versions: tried, given up, rolled out.
+//! New versions: tried, rejected, rolled out.
 
 use super::*;
 
@@ -181,7 +181,7 @@ fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
     let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryAcquitted { .. }));
     for (name, ini) in [
-        ("handed back", "[GearmanManager]\ndedicated_count = 2\n"),
+        ("requeued", "[GearmanManager]\ndedicated_count = 2\n"),
         ("submitted again", "[GearmanManager]\ndedicated_count = 2\non_crash = fail\n"),
     ] {
         let mut stage = Stage::new(ini);

@@ -192,8 +192,8 @@ fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
     let bad = place_of(&stage, 0, "bad");
     dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     assert_eq!(stage.did(), ["start good"]);
-    let given_up = |event: &Event| matches!(event, Event::GivenUp { function, .. } if function == "bad");
-    assert_eq!(stage.told(given_up), 1);
+    let not_restarted = |event: &Event| matches!(event, Event::NotRestarted { function, .. } if function == "bad");
+    assert_eq!(stage.told(not_restarted), 1);
     assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_) | Event::BackingOff { .. })), 0);
     stage.serves(2);
     assert!(stage.did().pop().unwrap().starts_with("announce"), "the start is complete without it");
