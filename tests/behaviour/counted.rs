@@ -39,7 +39,7 @@ fn a_job_that_takes_its_workers_connection_fails_as_if_it_had_crashed() {
         assert!(told.contains("closed, replaced or shut down its connection to the job server"), "{step}: {told}");
         let unique = unique(step);
         let died = manager.wait_event("worker_died", |event| event["unique"] == unique.as_str());
-        assert_eq!((died["fate"].as_str(), died["deaths"].as_u64()), (Some("failed"), Some(1)), "{died}");
+        assert_eq!((died["disposition"].as_str(), died["deaths"].as_u64()), (Some("failed"), Some(1)), "{died}");
     }
 }
 
@@ -119,14 +119,14 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
         let told = String::from_utf8_lossy(text);
         assert!(told.ends_with("; 2 workers were lost in this job\n"), "{told}");
         assert_eq!(lines(&notes).len(), 2);
-        manager.wait_event("worker_died", |event| event["unique"] == end && event["fate"] == "unanswerable");
+        manager.wait_event("worker_died", |event| event["unique"] == end && event["disposition"] == "unanswerable");
     }
 }
 
 /// P20, each point at which half a packet may be out: the same handle comes again, and is not run.
 #[test]
 fn half_a_packet_out_fails_the_job_at_its_next_run() {
-    for (workload, fate) in [("data 32000000", "in its function"), ("size 32000000", "while it is answered")] {
+    for (workload, disposition) in [("data 32000000", "in its function"), ("size 32000000", "while it is answered")] {
         let server = HandServer::listen();
         let setup = Setup::new(&[&server.server()]).plugin("act", &library());
         let manager = setup.ini("on_crash = fail\nbackoff_max = 10ms").start();
@@ -138,13 +138,13 @@ fn half_a_packet_out_fails_the_job_at_its_next_run() {
         peer.stream.peek(&mut [0]).unwrap();
         kill(worker, Signal::SIGKILL).unwrap();
         let died = manager.wait_event("worker_died", |_| true);
-        assert_eq!(died["fate"], "unanswerable", "{fate}: {died}");
+        assert_eq!(died["disposition"], "unanswerable", "{disposition}: {died}");
         assert!(peer.try_next(|_| ()).is_none(), "nobody wrote behind the half");
         let mut peer = server.accept_worker();
         peer.assign(b"H:x:1", b"act", workload.as_bytes());
         peer.skip_to(|packet| matches!(packet, Request::WorkWarning { .. }));
         peer.skip_to(|packet| matches!(packet, Request::WorkFail { handle: b"H:x:1" }));
-        assert_eq!(lines(&notes).len(), 1, "{fate}");
+        assert_eq!(lines(&notes).len(), 1, "{disposition}");
         manager.wait_log("act H:x:1: is not run again, but fails: worker killed by SIGKILL");
         peer.send(&answer::NO_JOB);
     }
