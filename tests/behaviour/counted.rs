@@ -142,8 +142,7 @@ fn half_a_packet_out_fails_the_job_at_its_next_run() {
         assert!(peer.try_next(|_| ()).is_none(), "nobody wrote behind the half");
         let mut peer = server.accept_worker();
         peer.assign(b"H:x:1", b"act", workload.as_bytes());
-        peer.skip_to(|packet| matches!(packet, Request::WorkWarning { .. }));
-        peer.skip_to(|packet| matches!(packet, Request::WorkFail { handle: b"H:x:1" }));
+        assert_eq!(peer.next_end(), (b"H:x:1".to_vec(), None), "{disposition}");
         assert_eq!(lines(&notes).len(), 1, "{disposition}");
         manager.wait_log("act H:x:1: is not run again, but fails: worker killed by SIGKILL");
         peer.send(&answer::NO_JOB);
