@@ -422,13 +422,9 @@ impl Core {
             }
             ManagerPhase::Draining { signals, deadline, .. } => {
                 *signals += 1;
-                let (count, left) = (*signals, deadline.saturating_sub(now));
-                if count < SIGNALS_THAT_KILL {
-                    let left = left.as_secs_f32();
-                    let text = format!(
-                        "{by}: already stopping; what is left is killed in {left:.0} s, or at the fifth signal"
-                    );
-                    self.tell(Event::Reloaded { text });
+                let (signals, left) = (*signals, deadline.saturating_sub(now));
+                if signals < SIGNALS_THAT_KILL {
+                    self.tell(Event::AlreadyDraining { by, signals, seconds: seconds(left) });
                 } else {
                     self.stop_all(now, now);
                 }

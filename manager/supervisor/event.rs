@@ -119,6 +119,15 @@ pub enum Event {
         /// Its resident memory, in MiB.
         mib: u64,
     },
+    /// Workers exceed `max_memory` as soon as they have loaded their functions; replacing them would not help.
+    MemoryLimitTooLow {
+        /// What they serve.
+        functions: Vec<String>,
+        /// Resident memory of the first such worker, in MiB.
+        mib: u64,
+        /// `max_memory`, in MiB.
+        max_mib: u64,
+    },
     /// A job is past its timeout.
     JobOverdue {
         /// The worker's process.
@@ -356,11 +365,24 @@ pub enum Event {
         /// One sentence for each mistake.
         reason: String,
     },
-    /// The configuration is read again, or the log opened anew.
+    /// The configuration was read again; every worker is replaced.
     Reloaded {
-        /// What was done.
-        #[serde(skip)]
-        text: String,
+        /// What changed, with the values before and after.
+        changes: Vec<String>,
+    },
+    /// The configuration is not read again, since the manager is draining.
+    ReloadIgnored,
+    /// The log file was reopened, since it may have been rotated.
+    LogReopened {
+        /// The signal.
+        by: &'static str,
+    },
+    /// There is no log file to reopen.
+    LogIsNoFile {
+        /// The signal.
+        by: &'static str,
+        /// What the log is.
+        log: String,
     },
     /// The manager stops: workers finish their jobs and leave.
     Draining {
@@ -369,6 +391,15 @@ pub enum Event {
         /// Workers still there.
         workers: usize,
         /// How long they have, in seconds.
+        seconds: f64,
+    },
+    /// Another signal asked the draining manager to stop.
+    AlreadyDraining {
+        /// The signal.
+        by: &'static str,
+        /// Signals so far, this one included.
+        signals: u32,
+        /// How long the workers still have, in seconds.
         seconds: f64,
     },
     /// Everything is over.
@@ -396,14 +427,15 @@ impl Event {
             Self::FunctionRejoined { .. } | Self::CanaryAcquitted { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::LeftEarly { .. } => Level::Warn,
-            Self::ServerMute { .. } => Level::Warn,
+            Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
-            Self::Reloaded { .. } | Self::WorkerOutgrown { .. } => Level::Info,
+            Self::Reloaded { .. } | Self::ReloadIgnored | Self::AlreadyDraining { .. } => Level::Info,
+            Self::LogReopened { .. } | Self::LogIsNoFile { .. } | Self::WorkerOutgrown { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
             Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
@@ -495,7 +527,21 @@ mod tests {
             ),
             (Event::ConfigWarning { text: sentence("x") }, r#""event":"config_warning""#),
             (Event::FileWarning { text: sentence("x") }, r#""event":"file_warning""#),
-            (Event::Reloaded { text: sentence("x") }, r#""event":"reloaded""#),
+            (Event::Reloaded { changes: vec![sentence("x")] }, r#""event":"reloaded","changes":["x"]"#),
+            (Event::ReloadIgnored, r#""event":"reload_ignored""#),
+            (Event::LogReopened { by: "SIGUSR1" }, r#""event":"log_reopened","by":"SIGUSR1""#),
+            (
+                Event::LogIsNoFile { by: "SIGHUP", log: sentence("syslog") },
+                r#""event":"log_is_no_file","by":"SIGHUP","log":"syslog""#,
+            ),
+            (
+                Event::AlreadyDraining { by: "SIGTERM", signals: 2, seconds: 1.5 },
+                r#""event":"already_draining","by":"SIGTERM","signals":2,"seconds":1.5"#,
+            ),
+            (
+                Event::MemoryLimitTooLow { functions: vec![sentence("f")], mib: 41, max_mib: 10 },
+                r#""event":"memory_limit_too_low","functions":["f"],"mib":41,"max_mib":10"#,
+            ),
         ] {
             let line = EventLine { time: String::new(), level: String::new(), pid: 3, text: "line".into(), event };
             let json = serde_json::to_string(&line).unwrap();

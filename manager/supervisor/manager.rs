@@ -316,21 +316,19 @@ impl Manager {
             ManagerSignal::Interrupt => self.input(Input::Stop { by: "SIGINT" }),
             ManagerSignal::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
             ManagerSignal::HangUp => self.hangs_up(),
-            ManagerSignal::User1 => self.reopen(),
+            ManagerSignal::User1 => {
+                self.reopen_log("SIGUSR1");
+                self.keep_places();
+            }
         }
     }
 
-    fn reopen(&mut self) {
-        let text = match self.effects.logger.reopen() {
-            Reopened::Anew => "SIGUSR1: the log was opened anew".into(),
-            Reopened::Stays(what) => format!("SIGUSR1: there is no log to open anew, it is {what}"),
-            Reopened::Failed(reason) => {
-                self.effects.trouble(format!("SIGUSR1: {reason}"));
-                "SIGUSR1: the log could not be opened anew".into()
-            }
-        };
-        self.effects.tell(&Event::Reloaded { text });
-        self.keep_places();
+    fn reopen_log(&mut self, by: &'static str) {
+        match self.effects.logger.reopen() {
+            Reopened::Anew => self.effects.tell(&Event::LogReopened { by }),
+            Reopened::Stays(log) => self.effects.tell(&Event::LogIsNoFile { by, log }),
+            Reopened::Failed(reason) => self.effects.trouble(format!("{by}: {reason}")),
+        }
     }
 
     fn answer(&mut self, incoming: PendingRequest) {

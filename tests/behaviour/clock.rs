@@ -69,7 +69,7 @@ fn settable(gearmand: &Gearmand, ini: &str) -> Manager {
 #[track_caller]
 fn set(manager: &mut Manager, days: i64) {
     let day = |manager: &Manager| {
-        let event = manager.wait_event("reloaded", |_| true);
+        let event = manager.wait_event("log_reopened", |_| true);
         event["time"].as_str().unwrap()[..10].to_owned()
     };
     manager.mark();

@@ -91,6 +91,6 @@ fn usr1_replaces_no_worker() {
     let (_gearmand, manager) = served("count = 2");
     let before = crate::scene::workers(&manager);
     manager.signal(Signal::SIGUSR1);
-    manager.wait_event("reloaded", |_| true);
+    manager.wait_event("log_reopened", |_| true);
     assert_eq!(crate::scene::workers(&manager), before);
 }

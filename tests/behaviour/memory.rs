@@ -34,9 +34,9 @@ fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
         assert_eq!(Job::act(&gearmand, "", "take 15\nsay well").result(), b"well");
     }
     assert_eq!(workers(&manager), before);
-    let warning = manager.wait_event("config_warning", |_| true);
-    assert!(warning["text"].as_str().unwrap().contains("max_memory, 1 MiB"), "{warning}");
-    let warnings = manager.events().iter().filter(|event| event["event"] == "config_warning").count();
+    let warning = manager.wait_event("memory_limit_too_low", |_| true);
+    assert_eq!(warning["max_mib"], 1, "{warning}");
+    let warnings = manager.events().iter().filter(|event| event["event"] == "memory_limit_too_low").count();
     assert_eq!(warnings, 1);
 }
 

@@ -37,7 +37,7 @@ fn no_line_is_lost_when_the_log_is_rotated() {
     rotate.args(["-f", "-s", &state, &config]);
     rotate.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
     run(&mut rotate, b"", DEADLINE).unwrap().success();
-    manager.wait_event("reloaded", |_| true);
+    manager.wait_event("log_reopened", |_| true);
     (LINES..2 * LINES).for_each(say);
 
     let numbers = |path: &str| -> Vec<usize> {

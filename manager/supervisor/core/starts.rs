@@ -9,7 +9,7 @@ use super::{Action, Core, GroupKey, Input, ManagerPhase, StartStage, WorkerRecor
 use crate::config::Config;
 use crate::plan::shuffle;
 use crate::supervisor::backoff::IdleDeath;
-use crate::supervisor::event::{Event, seconds, several};
+use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::{Effect, ExitReason, Trigger, WorkerState};
 use crate::system::clock;
@@ -186,15 +186,9 @@ impl Core {
         let Some(worker) = self.workers.get(&id) else { return };
         let names = worker.names();
         let most = self.config.least(names.iter().map(String::as_str), Config::max_memory);
-        let text = format!(
-            "{}: a worker takes {} MiB when it has just been loaded, more than max_memory, {} MiB; it is not replaced for \
-             that (give max_memory what its jobs need beside it)",
-            several(&names),
-            mebibytes(bytes),
-            mebibytes(most.unwrap_or_default()),
-        );
-        if self.heavy.insert(names) {
-            self.tell(Event::ConfigWarning { text });
+        let (mib, max_mib) = (mebibytes(bytes), mebibytes(most.unwrap_or_default()));
+        if self.heavy.insert(names.clone()) {
+            self.tell(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
         }
     }
 

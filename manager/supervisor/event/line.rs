@@ -14,10 +14,14 @@ impl Event {
             Self::Started { workers, functions, seconds } => {
                 format!("started: {workers} workers for {functions} functions loaded after {seconds:.3} s")
             }
-            Self::ConfigWarning { text }
-            | Self::FileWarning { text }
-            | Self::Reloaded { text }
-            | Self::Trouble { text } => text.clone(),
+            Self::ConfigWarning { text } | Self::FileWarning { text } | Self::Trouble { text } => text.clone(),
+            Self::Reloaded { changes } => {
+                let changes = if changes.is_empty() { "nothing in it has changed".into() } else { changes.join("; ") };
+                format!("SIGHUP: the configuration was read again: {changes}; every worker is replaced")
+            }
+            Self::ReloadIgnored => "SIGHUP: the configuration is not read again, since the manager is draining".into(),
+            Self::LogReopened { by } => format!("{by}: the log was reopened"),
+            Self::LogIsNoFile { by, log } => format!("{by}: there is no log file to reopen: the log is {log}"),
             Self::ReloadFailed { reason } => {
                 let reasons: Vec<&str> = reason.lines().collect();
                 format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
@@ -115,6 +119,11 @@ impl Event {
                     several(functions)
                 )
             }
+            Self::MemoryLimitTooLow { functions, mib, max_mib } => format!(
+                "{}: a worker takes {mib} MiB as soon as it has loaded its functions, more than max_memory, {max_mib} MiB; \
+                 it is not replaced for that (give max_memory what its jobs need besides)",
+                several(functions)
+            ),
             Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
                 "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
                  {timeout} s: the worker is asked to stop, and killed in {grace} s",
@@ -145,6 +154,9 @@ impl Event {
             ),
             Self::Draining { by, workers, seconds } => format!(
                 "{by}: {workers} workers take no more jobs and finish those they have, for {seconds:.0} s at most"
+            ),
+            Self::AlreadyDraining { by, seconds, .. } => format!(
+                "{by}: already draining; workers that are left are killed in {seconds:.0} s, or at the fifth signal"
             ),
             Self::Stopped { seconds } => format!("stopped after {seconds:.3} s"),
         }

@@ -1,10 +1,9 @@
-//! SIGHUP: the log opened anew, the configuration read again, every worker replaced.
+//! SIGHUP: reopens the log, reads the configuration again, replaces every worker.
 
 use std::time::Duration;
 
 use super::Manager;
 use crate::config::{Config, ConfigChange};
-use crate::logging::Reopened;
 use crate::supervisor::core::Input;
 use crate::supervisor::event::Event;
 use crate::system::clock;
@@ -20,13 +19,11 @@ pub(super) struct ReloadSchedule {
     reread: ConfigReader,
     last: Option<Duration>,
     due: Option<Duration>,
-    /// What became of the log at the last signal.
-    log: &'static str,
 }
 
 impl ReloadSchedule {
     pub fn new(reread: ConfigReader) -> Self {
-        Self { reread, last: None, due: None, log: "" }
+        Self { reread, last: None, due: None }
     }
 
     /// When one that was put off is due.
@@ -48,21 +45,12 @@ impl ReloadSchedule {
 }
 
 impl Manager {
-    /// The log is opened anew at each signal, since logrotate may have moved it; the rest is coalesced.
+    /// The log is reopened at each signal, since logrotate may have moved it; the rest is coalesced.
     pub(super) fn hangs_up(&mut self) {
-        let log = match self.effects.logger.reopen() {
-            Reopened::Anew => "the log was opened anew",
-            Reopened::Stays(_) => "there is no log to open anew",
-            Reopened::Failed(reason) => {
-                self.effects.trouble(format!("SIGHUP: {reason}"));
-                "the log could not be opened anew"
-            }
-        };
+        self.reopen_log("SIGHUP");
         if self.core.is_draining() {
-            let text = format!("SIGHUP: {log}; nothing else is read, since the manager is stopping");
-            return self.effects.tell(&Event::Reloaded { text });
+            return self.effects.tell(&Event::ReloadIgnored);
         }
-        self.reloads.log = log;
         if self.reloads.may_be_now(clock::now()) {
             self.reload();
         }
@@ -92,11 +80,8 @@ impl Manager {
     fn tell_changes(&mut self, changes: &[ConfigChange]) {
         let (later, now): (Vec<&ConfigChange>, Vec<&ConfigChange>) =
             changes.iter().partition(|change| change.needs_restart);
-        let now: Vec<String> = now.iter().map(ToString::to_string).collect();
-        let what = if now.is_empty() { "nothing in it has changed".into() } else { now.join("; ") };
-        let log = self.reloads.log;
-        let text = format!("SIGHUP: {log}, the configuration read again: {what}; every worker is replaced in its turn");
-        self.effects.tell(&Event::Reloaded { text });
+        let changes = now.iter().map(ToString::to_string).collect();
+        self.effects.tell(&Event::Reloaded { changes });
         for change in later {
             let text = format!("{change}: the old value holds until the manager is stopped and started");
             self.effects.tell(&Event::ConfigWarning { text });

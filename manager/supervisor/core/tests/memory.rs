@@ -25,8 +25,7 @@ fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
     let mut stage = served();
     stage.says(1, WorkerMessage::Heavy { bytes: (40 << 20) + 1 }).says(2, WorkerMessage::Heavy { bytes: 40 << 20 });
     assert_eq!(stage.did(), Vec::<String>::new());
-    let texts: Vec<String> =
-        stage.events.iter().filter(|e| matches!(e, Event::ConfigWarning { .. })).map(Event::line).collect();
-    let [text] = &texts[..] else { panic!("{texts:?}") };
-    assert!(["a:", "41 MiB", "max_memory, 10 MiB"].iter().all(|part| text.contains(part)), "{text}");
+    assert_eq!(stage.told(|event| matches!(event, Event::MemoryLimitTooLow { .. })), 1);
+    let exact = Event::MemoryLimitTooLow { functions: vec!["a".into()], mib: 41, max_mib: 10 };
+    assert_eq!(stage.told(|event| *event == exact), 1, "{:?}", stage.events);
 }
