@@ -1,5 +1,5 @@
-//! The man pages: gm-native(1) and one for each command, from the definition of the command line; what that does not
-//! know stands here.
+//! The man pages: gm-native(1) and one for each command, made from the definition of the command line. The texts here are
+//! what that definition does not know.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// When the pages last said something new: not the day of the build, so that two builds are the same.
+/// When the pages last changed. Not the day of the build, so that two builds give the same files.
 const DATE: &str = "2026-11-24";
 
 /// A section: its heading, and terms with what they mean.
@@ -19,10 +19,10 @@ const SECTIONS: [Section; 4] = [
     (
         "EXIT STATUS",
         &[
-            ("0", "Done. With -d: the manager is up; functions that are not served are named."),
-            ("1", "It failed, or could not start. status --check: something is wrong."),
-            ("2", "Wrong usage or configuration; nothing was started."),
-            ("3", "A command found no manager, submit no job server."),
+            ("0", "Done. With -d: the manager is up; standard error names functions that are not served."),
+            ("1", "It failed, or could not start. With status --check: something is wrong."),
+            ("2", "Usage or configuration error; nothing was started."),
+            ("3", "A command found no manager, or submit no job server."),
             ("4", "The manager refused."),
             ("5", "The deadline passed."),
         ],
@@ -32,33 +32,33 @@ const SECTIONS: [Section; 4] = [
         &[
             (
                 "TERM, INT, QUIT",
-                "Stop: no new jobs, running ones are finished. What is left graceful_shutdown_wait_time after the \
-                 first of them is killed; the fifth kills at once.",
+                "Stop: workers take no new jobs and finish running ones. graceful_shutdown_wait_time after the first \
+                 signal, workers that are left are killed. The fifth signal kills them at once.",
             ),
             ("HUP", "Reload. In the foreground on a terminal: stop."),
-            ("USR1", "Open the log file anew, after it was rotated."),
+            ("USR1", "Reopen the log file, after it was rotated."),
         ],
     ),
     (
         "ENVIRONMENT",
         &[
-            ("NO_COLOR", "The log is not coloured on a terminal either."),
-            ("XDG_STATE_HOME", "Where the state directory is for users other than root; else ~/.local/state."),
+            ("NO_COLOR", "Do not colour the log on a terminal."),
+            ("XDG_STATE_HOME", "Parent of the state directory for users other than root [default: ~/.local/state]."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",
-                "Set by a service manager that wants to be told of the start, reloads and the stop, as sd_notify(3) \
-                 has it. Workers do not get them.",
+                "Set by a service manager that wants to know of the start, reloads and the stop, see sd_notify(3). \
+                 Workers do not get them.",
             ),
         ],
     ),
     (
         "FILES",
         &[
-            ("./workers", "The libraries, where nothing else is said: NAME.so or libNAME.so is the function NAME."),
+            ("./workers", "The libraries, unless you set worker_dir: NAME.so or libNAME.so is the function NAME."),
             (
                 "/var/lib/gm-native/INSTANCE",
-                "State of a manager that is started as root: stored libraries, the lock, and the socket its commands \
-                 use. For other users: ~/.local/state/gm-native/INSTANCE.",
+                "State of a manager that root starts: stored libraries, the lock, and the socket for its commands. For \
+                 other users: ~/.local/state/gm-native/INSTANCE.",
             ),
         ],
     ),

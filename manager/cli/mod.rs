@@ -1,4 +1,4 @@
-//! The command line, as clap's derive has it.
+//! The command line, defined with clap's derive.
 //!
 //! No path of this crate is named here: build.rs takes these files as a module of its own and makes the man page and the
 //! completions from them. What an option means for the configuration is a key and a text ([`Cli::overrides`]), checked
@@ -17,9 +17,9 @@ pub use verbs::{
     CallArgs, CheckArgs, DevArgs, EventsArgs, NewArgs, RetryArgs, RollbackArgs, StatusArgs, SubmitArgs, VersionsArgs,
 };
 
-/// Serves Gearman jobs with native libraries: drop a file into a directory and its name becomes a function.
+/// Serve Gearman jobs with native libraries: copy a file into a directory, and its name becomes a function
 ///
-/// Without a command it runs the manager. Options beat the configuration file.
+/// Without a command, gm-native runs the manager. Options override the configuration file.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gm-native", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 100)]
 pub struct Cli {
@@ -39,7 +39,7 @@ pub struct Cli {
     #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 
-    /// What to do; none: run the manager.
+    /// What to do; without one, run the manager.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -47,48 +47,48 @@ pub struct Cli {
 /// What to do instead of running the manager.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Show a running manager: functions, workers, job servers
+    /// Show the functions, workers and job servers of a running manager
     Status(StatusArgs),
-    /// Print what a running manager does
+    /// Print what a running manager decided, and why
     Events(EventsArgs),
-    /// Run one job of a library here, without a job server or a manager
+    /// Run one job with a library, without a job server or a manager
     ///
-    /// The result goes to standard output; what the function logs, tells its caller and prints goes to standard error.
-    /// The exit code is 0 if the job is done, 1 if it failed or the library cannot be used. With -c, the function's
-    /// settings and the prefix are read from the file. Ctrl-C asks the job to stop, as a manager would; a second one
-    /// kills it.
+    /// The result goes to standard output. What the function logs, sends to its caller and prints goes to standard error.
+    /// The exit code is 0 if the job is done, and 1 if it failed or the library cannot be used. With -c, the function's
+    /// settings and the prefix come from the file. Ctrl-C asks the job to stop, as a manager would; a second one kills
+    /// it.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Call(CallArgs),
-    /// Say what libraries are, or why they cannot be used
+    /// Check libraries: print what each one is, or why it cannot be used
     ///
-    /// Each is copied, checked and loaded in a process of its own, as a manager does it. The exit code is 0 if all can be
-    /// used, else 1.
+    /// Each library is copied, checked and loaded in a separate process, as a manager does it. The exit code is 0 if all
+    /// can be used, else 1.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Check(CheckArgs),
-    /// Make a crate for a function of your own
+    /// Create a crate for a new function
     ///
-    /// It builds, is tested and can be served as it is: see its README.md.
+    /// The crate builds, has tests, and can be served as it is: see its README.md.
     #[command(args = unlisted(&["config", "worker_dir", "state_dir", "control"]))]
     New(NewArgs),
     /// List the stored versions of a running manager's functions
     Versions(VersionsArgs),
-    /// Serve an earlier version of a function until its file changes
+    /// Roll a function back to an earlier version, until its file changes
     Rollback(RollbackArgs),
-    /// Try a version again that was rejected
+    /// Try a rejected version again
     Retry(RetryArgs),
-    /// Serve here, with a job server of its own, and build what is being written
+    /// Build crates as you edit them and serve them, with a job server in memory
     ///
-    /// Starts a job server in memory and a manager of the libraries in -w. The folder of a crate is built with cargo, in
-    /// the dev profile; its library is served, and built again when its source changes; while it cannot be built, the
-    /// code before goes on. New code answers at once, without a trial. The log is on standard output, at -vvv. Ctrl-C
-    /// finishes what runs. With -c, the file's log, pid file, user, directories of state and job servers are not used.
+    /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
+    /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New code
+    /// answers at once, without a canary. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs, then
+    /// stops. With -c, the file's log, pid file, user, state directory, control socket and job servers are not used.
     Dev(DevArgs),
-    /// Have a job done: its result to standard output, its warnings to standard error
+    /// Submit a job: print its result to standard output and its warnings to standard error
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
 }
 
-/// Where a manager is: to run it, or to find the one that runs. They may stand before or after a command.
+/// Where a manager is: to run it, or to find the one that runs. They may come before or after a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ManagerLocation {
     /// Configuration file (ini)
@@ -108,7 +108,8 @@ pub struct ManagerLocation {
     pub control: Option<OsString>,
 }
 
-/// Options of [`ManagerLocation`] that say nothing to a command: taken, since they may stand before any, and not in its help.
+/// Options of [`ManagerLocation`] that mean nothing to a command: accepted, since they may come before any command, but
+/// not in its help.
 fn unlisted(ids: &[&str]) -> Vec<Arg> {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
@@ -118,15 +119,15 @@ fn unlisted(ids: &[&str]) -> Vec<Arg> {
 /// How the manager runs; not allowed beside a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ManagerOptions {
-    /// Watch the worker directories and roll new code out (the default; for old habits)
+    /// Watch the worker directories and roll out new code (the default; accepted for compatibility)
     #[arg(short = 'a', long)]
     pub auto_update: bool,
 
-    /// Detach from the terminal; exits once the workers are loaded
+    /// Detach from the terminal; return once the workers are loaded
     #[arg(short = 'd', long)]
     pub daemonize: bool,
 
-    /// Workers that do all functions
+    /// Number of workers that do all functions
     #[arg(short = 'D', long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<OsString>,
 
@@ -134,11 +135,11 @@ pub struct ManagerOptions {
     #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
     pub host: Vec<OsString>,
 
-    /// Log to a file, or to syslog [default: standard output; with -d syslog]
+    /// Log to a file, or to syslog [default: standard output; with -d: syslog]
     #[arg(short = 'l', long, value_name = "FILE")]
     pub log_file: Option<OsString>,
 
-    /// What the entry symbols have in front of the function's name
+    /// Prefix of the entry symbols, in front of the function's name
     #[arg(short = 'p', long, value_name = "PREFIX")]
     pub prefix: Option<OsString>,
 
@@ -146,7 +147,7 @@ pub struct ManagerOptions {
     #[arg(short = 'P', long, value_name = "FILE")]
     pub pid_file: Option<OsString>,
 
-    /// Replace a worker after so many jobs
+    /// Replace a worker after N jobs
     #[arg(short = 'r', long, value_name = "N", allow_negative_numbers = true)]
     pub max_runs: Option<OsString>,
 
@@ -158,7 +159,7 @@ pub struct ManagerOptions {
     #[arg(short = 'u', long, value_name = "USER")]
     pub user: Option<OsString>,
 
-    /// Log more: start and stop, -vv processes, -vvv jobs, -vvvv debug, -vvvvv every packet
+    /// Log more: -v start and stop, -vv processes, -vvv jobs, -vvvv debug, -vvvvv every packet
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 
@@ -166,7 +167,7 @@ pub struct ManagerOptions {
     #[arg(short = 'x', long, value_name = "SEC", allow_negative_numbers = true)]
     pub max_worker_lifetime: Option<OsString>,
 
-    /// Stop the start where a library cannot be taken or served, instead of leaving it out
+    /// Fail the start if a library is refused or a function cannot be served, instead of leaving it out
     #[arg(long)]
     pub strict: bool,
 

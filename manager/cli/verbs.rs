@@ -12,7 +12,7 @@ pub struct StatusArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Print nothing but what is wrong; exit 0 if all is well, else 1
+    /// Print only what is wrong; exit with 0 if all is well, else 1
     #[arg(long)]
     pub check: bool,
 }
@@ -45,7 +45,7 @@ pub struct RetryArgs {
 /// Options of `events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct EventsArgs {
-    /// Go on as they happen
+    /// Keep printing events as they happen
     #[arg(long)]
     pub follow: bool,
 
@@ -57,7 +57,7 @@ pub struct EventsArgs {
 /// Options of `dev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct DevArgs {
-    /// Folders of crates to build and serve; without -w from a temporary directory, beside those of -c
+    /// Directories of crates to build and serve; without -w from a temporary directory, beside those of -c
     #[arg(value_name = "CRATE")]
     pub crates: Vec<PathBuf>,
 
@@ -69,11 +69,11 @@ pub struct DevArgs {
     #[arg(long, value_name = "PORT", conflicts_with = "host")]
     pub port: Option<u16>,
 
-    /// Use these job servers, and start none
+    /// Use these job servers instead of starting one
     #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
     pub host: Vec<OsString>,
 
-    /// How much to log: -v start and stop ... -vvvvv every packet [default: -vvv]
+    /// How much to log, from -v (start and stop) to -vvvvv (every packet) [default: -vvv]
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 }
@@ -81,30 +81,30 @@ pub struct DevArgs {
 /// Options of `submit`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct SubmitArgs {
-    /// Function that does the job
+    /// Function to call
     pub function: OsString,
 
-    /// What it is done with: these bytes, standard input, or a file [default: nothing]
+    /// Workload: these bytes, - for standard input, or @FILE for the content of a file [default: empty]
     #[arg(value_name = "DATA | - | @FILE")]
     pub data: Option<OsString>,
 
-    /// Print the job's handle and do not wait for it
+    /// Print the job's handle and do not wait for the result
     #[arg(long)]
     pub background: bool,
 
-    /// Name of the job: another one of that name is not run but joined
+    /// Unique id of the job: if a job with that id is queued or running, join it
     #[arg(long, value_name = "ID")]
     pub unique: Option<OsString>,
 
-    /// Before other jobs of the function
+    /// High priority: run it before other jobs of the function
     #[arg(long, conflicts_with = "low")]
     pub high: bool,
 
-    /// After other jobs of the function
+    /// Low priority: run it after other jobs of the function
     #[arg(long)]
     pub low: bool,
 
-    /// Give up after so long, such as 30 (seconds), 500ms, 10m
+    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<OsString>,
 
@@ -119,27 +119,27 @@ pub struct CallArgs {
     /// The library
     pub file: PathBuf,
 
-    /// The workload: text, - for standard input, @FILE for what is in a file [default: nothing]
+    /// The workload: text, - for standard input, or @FILE for the content of a file [default: empty]
     #[arg(value_name = "DATA")]
     pub data: Option<OsString>,
 
-    /// The function [default: what the file's name says]
+    /// The function [default: from the file's name]
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
 
-    /// What the entry symbol has in front of the function's name
+    /// Prefix of the entry symbol, in front of the function's name
     #[arg(short = 'p', long, value_name = "PREFIX")]
     pub prefix: Option<String>,
 
-    /// A setting of the function, as setting.NAME = VALUE in its section
+    /// A setting of the function, like setting.NAME = VALUE in its section
     #[arg(long = "setting", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
 
-    /// Run the job so many times, and print how long it took
+    /// Run the job N times, and print how long it took
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub repeat: u64,
 
-    /// Show more of the log: -v debug, -vv trace
+    /// Log more: -v debug, -vv trace
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 }
@@ -155,11 +155,11 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// The function [default: what each file's name says]
+    /// The function [default: from each file's name]
     #[arg(long, value_name = "NAME")]
     pub function: Option<String>,
 
-    /// What the entry symbols have in front of the function's name
+    /// Prefix of the entry symbols, in front of the function's name
     #[arg(short = 'p', long, value_name = "PREFIX")]
     pub prefix: Option<String>,
 }
@@ -167,14 +167,14 @@ pub struct CheckArgs {
 /// Options of `new`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct NewArgs {
-    /// The function's name, and the directory's
+    /// Name of the function and of the directory
     pub name: String,
 
-    /// With state that is kept from job to job
+    /// Keep state from job to job
     #[arg(long)]
     pub object: bool,
 
-    /// JSON in and out
+    /// Take and return JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -17,7 +17,7 @@ use super::value::{
 pub struct ConfigKey {
     /// Its name in an ini.
     pub name: &'static str,
-    /// What holds where nobody sets it: a value that could be written, or words.
+    /// The value if you do not set it: one that could stand in the file, or words.
     pub default: &'static str,
     /// What it means, for an operator; a clause, without a full stop.
     pub meaning: &'static str,
@@ -25,11 +25,11 @@ pub struct ConfigKey {
     pub list: bool,
     /// Whether a reload cannot apply it.
     pub needs_restart: bool,
-    /// Whether 0 is no time at all, where somebody who writes `none` means one without end.
+    /// Whether 0 means no time at all, though somebody who writes `none` means no limit.
     pub(super) ends_at_zero: bool,
-    /// What 0 would do that nobody means.
+    /// What 0 would do, which nobody wants.
     zero_warning: Option<&'static str>,
-    /// The shortest duration but 0; a shorter one would keep the manager, or a worker, busy with nothing else.
+    /// The shortest duration above 0; a shorter one would keep the manager, or a worker, busy with nothing else.
     at_least: Option<Duration>,
     /// How the manager's section has it.
     pub(super) global: Option<KeyField<Config>>,
@@ -59,7 +59,7 @@ pub(super) struct KeyField<T: 'static> {
 }
 
 impl<T: Default> KeyField<T> {
-    /// What is wrong with a text: of each item of a list, not only of the first.
+    /// What is wrong with a text; for a list, with each of its items.
     pub fn problems(&self, list: bool, text: &str) -> Vec<String> {
         let problem = |text: &str| (self.set)(&mut T::default(), text).err();
         let items: Vec<&str> = if list { items(text).collect() } else { Vec::new() };
@@ -114,20 +114,20 @@ impl ConfigKey {
         ConfigKey { at_least: Some(Duration::from_millis(millis)), ..self }
     }
 
-    /// The shortest duration that is taken as it is written, but 0.
+    /// The shortest duration above 0 that is used as written.
     pub fn least(&self) -> Option<String> {
         self.at_least.map(|least| (SECONDS.show)(&least))
     }
 
-    /// What is taken for a text that is a shorter duration than that.
+    /// The value to use instead of a duration that is shorter than that.
     pub(super) fn raised(&self, text: &str) -> Option<String> {
-        // What is less than a microsecond is read as none of them, and not meant as 0.
+        // Less than a microsecond reads as 0 microseconds, but does not mean 0.
         let is_zero = |value: Duration| value.is_zero() && !text.contains(|c: char| matches!(c, '1'..='9'));
         let is_short = |least: &Duration| (SECONDS.read)(text).is_ok_and(|value| !is_zero(value) && value < *least);
         self.at_least.filter(is_short).map(|least| (SECONDS.show)(&least))
     }
 
-    /// What is to be warned of a text that is right, in this section: that something else is taken, or what it does.
+    /// The warning for a text that is valid in this section: another value is used, or it does what nobody wants.
     pub(super) fn warning(&self, text: &str, place: &str) -> Option<String> {
         let name = self.name;
         if let Some(taken) = self.raised(text) {
@@ -229,12 +229,12 @@ ConfigKey::new("include", "*", "functions to register; `*` is all").global(plain
 ConfigKey::new("exclude", "", "functions to leave out, also those in `include`").global(plain!(exclude, NAMES)).list(),
 ConfigKey::new("count", "0", "workers that do all functions but the `dedicated_only` ones")
 .global(plain!(count, WORKERS)),
-ConfigKey::new("count", "0", "at least so many workers know the function, dedicated or not")
+ConfigKey::new("count", "0", "the least number of workers that serve the function, dedicated or not")
 .function(own_workers!(count)),
 ConfigKey::new(
 "dedicated_count",
 "1 where `count` is 0, else 0",
-"workers for each function that do only it, where its section does not say",
+"workers for each function that do only that function, unless its section says otherwise",
 )
 .global(KeyField {
 set: |to, text| {
@@ -246,31 +246,31 @@ example: WORKERS.example,
 }),
 ConfigKey::new("dedicated_count", "as in `[GearmanManager]`", "workers that do only this function")
 .function(own_workers!(dedicated_count)),
-ConfigKey::new("dedicated_only", "0", "the all-functions workers leave it out; needs a `dedicated_count`")
+ConfigKey::new("dedicated_only", "0", "only dedicated workers serve the function; needs a `dedicated_count`")
 .function(plain!(dedicated_only, SWITCH)),
 ConfigKey::new(
 "priority",
 "0",
-"-5 to 5: which of a worker's functions is served first, the highest; gearmand 1.1.x only, 2.x takes turns",
+"-5 to 5: a worker serves its function with the highest priority first; gearmand 1.1.x only, 2.x takes turns",
 )
 .function(plain!(priority, PRIORITY)),
 ConfigKey::new(
 "host",
 "127.0.0.1",
-"job servers, HOST[:PORT] each; port 4730 where none is given; `[::1]:4730` for IPv6",
+"job servers, HOST[:PORT] each; the default port is 4730; `[::1]:4730` for IPv6",
 )
 .global(plain!(hosts, HOSTS))
 .list(),
-ConfigKey::new("prefix", "", "the entry symbol of a library is this and the function's name")
+ConfigKey::new("prefix", "", "prefix of the entry symbols: a library exports this followed by the function's name")
 .global(plain!(prefix, TEXT)),
-ConfigKey::new("auto_update", "1", "watch the worker directories: new code, new and removed functions")
+ConfigKey::new("auto_update", "1", "watch the worker directories for new code, and for new and removed functions")
 .global(plain!(auto_update, SWITCH)),
 ConfigKey::new("max_worker_lifetime", "3600", "how long a worker lives; checked between jobs")
 .global(plain!(max_worker_lifetime, SECONDS))
 .at_least_ms(1000),
 ConfigKey::new("worker_restart_splay", "600", "each worker adds a random part of this to its lifetime")
 .global(plain!(worker_restart_splay, SECONDS)),
-ConfigKey::new("worker_initial_spawn_splay", "0", "pause between two starts of workers; a plain number is microseconds")
+ConfigKey::new("worker_initial_spawn_splay", "0", "pause between the starts of two workers; a plain number is microseconds")
 .global(plain!(worker_initial_spawn_splay, MICROSECONDS)),
 ConfigKey::new("max_runs_per_worker", "0", "jobs after which a worker is replaced; 0 is no limit")
 .global(plain!(max_runs, JOBS)),
@@ -278,95 +278,95 @@ ConfigKey::new("timeout", "none", "how long a job may run")
 .global(optional!(timeout, LIMIT))
 .function(own!(timeout, LIMIT))
 .at_least_ms(1),
-ConfigKey::new("timeout_grace", "5", "from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
+ConfigKey::new("timeout_grace", "5", "time from SIGTERM to SIGKILL for a worker whose job is past its `timeout`")
 .global(plain!(timeout_grace, SECONDS))
 .function(own!(timeout_grace, SECONDS))
 .ends_at_zero(),
-ConfigKey::new("on_timeout", "fail", "a job past its `timeout`: `fail` tells its caller, `retry` requeues it")
+ConfigKey::new("on_timeout", "fail", "what happens to a job past its `timeout`: `fail` tells its caller, `retry` requeues it")
 .global(plain!(on_timeout, FATE))
 .function(own!(on_timeout, FATE)),
-ConfigKey::new("on_crash", "retry", "a job whose worker died before it was answered: `retry` requeues it, `fail` tells its caller")
+ConfigKey::new("on_crash", "retry", "what happens to a job whose worker died before it answered: `retry` requeues it, `fail` tells its caller")
 .global(plain!(on_crash, FATE))
 .function(own!(on_crash, FATE)),
-ConfigKey::new("max_attempts", "3", "deaths of workers in one job after which its caller is told")
+ConfigKey::new("max_attempts", "3", "a job that has killed this many workers fails, and its caller is told")
 .global(plain!(max_attempts, AT_LEAST_ONE))
 .function(own!(max_attempts, AT_LEAST_ONE)),
-ConfigKey::new("max_memory", "none", "memory above which a worker is replaced between two jobs")
+ConfigKey::new("max_memory", "none", "a worker that uses more memory is replaced between two jobs")
 .global(optional!(max_memory, SIZE_LIMIT))
 .function(own!(max_memory, SIZE_LIMIT)),
-ConfigKey::new("max_memory_hard", "none", "memory a worker can never get more of; it dies in the job that asks for it")
+ConfigKey::new("max_memory_hard", "none", "a worker never gets more memory than this; it dies in the job that asks for more")
 .global(optional!(max_memory_hard, SIZE_LIMIT))
 .function(own!(max_memory_hard, SIZE_LIMIT)),
 ConfigKey::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024")
 .global(plain!(prefetch, WINDOW))
 .function(own!(prefetch, WINDOW)),
-ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for those before it")
+ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for the jobs before it")
 .global(plain!(prefetch_hold, SECONDS))
 .function(own!(prefetch_hold, SECONDS)),
-ConfigKey::new("rollout_surge", "25%", "workers a rollout may add, a number or a share of the planned ones, rounded up")
+ConfigKey::new("rollout_surge", "25%", "workers that a rollout may add: a number, or a percentage of the planned workers, rounded up")
 .global(plain!(rollout_surge, SURGE))
 .function(own!(rollout_surge, SURGE)),
-ConfigKey::new("canary_seconds", "5", "how long the first worker of a new version is watched before the others follow")
+ConfigKey::new("canary_seconds", "5", "how long the canary of a new version is watched before the other workers are replaced")
 .global(plain!(canary_seconds, SECONDS))
 .function(own!(canary_seconds, SECONDS)),
-ConfigKey::new("canary_jobs", "20", "jobs of that worker that end the watch earlier")
+ConfigKey::new("canary_jobs", "20", "jobs after which the watch ends earlier")
 .global(plain!(canary_jobs, JOBS))
 .function(own!(canary_jobs, JOBS)),
-ConfigKey::new("keep_versions", "3", "earlier versions of a library kept for a way back, beside those in use")
+ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, beside those in use")
 .global(plain!(keep_versions, AT_LEAST_ONE)),
-ConfigKey::new("start_timeout", "30", "for each function of a worker to start: loading its library, and its `new()`")
+ConfigKey::new("start_timeout", "30", "limit for each function of a worker to start: loading its library, and its `new()`")
 .global(plain!(start_timeout, SOME_SECONDS))
 .function(own!(start_timeout, SOME_SECONDS)),
-ConfigKey::new("probe_timeout", "10", "for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
-ConfigKey::new("stop_timeout", "5", "for the destructors and the last ECHO of a worker that leaves")
+ConfigKey::new("probe_timeout", "10", "limit for the check of one library").global(plain!(probe_timeout, SOME_SECONDS)),
+ConfigKey::new("stop_timeout", "5", "limit for the destructors and the last ECHO of a worker that exits")
 .global(plain!(stop_timeout, SECONDS))
 .ends_at_zero(),
-ConfigKey::new("graceful_shutdown_wait_time", "60", "from the stop signal to SIGKILL; also how long a job may go on when \
+ConfigKey::new("graceful_shutdown_wait_time", "60", "time from the stop signal to SIGKILL; also how long a job may go on after \
 the manager was killed")
 .global(plain!(graceful_shutdown_wait_time, SECONDS))
 .ends_at_zero(),
 ConfigKey::new("backoff_max", "30", "the longest pause before a worker that keeps dying is started again")
 .global(plain!(backoff_max, SOME_SECONDS))
 .at_least_ms(10),
-ConfigKey::new("healthy_after", "60", "a worker that lived so long ends the pauses")
+ConfigKey::new("healthy_after", "60", "a worker that has lived this long resets the pauses between restarts")
 .global(plain!(healthy_after, SECONDS))
 .at_least_ms(1000)
 .warns_at_zero("each worker ends the pauses at once, so one that keeps dying is started again without any; write 60, \
 or 87600h for a long one"),
-ConfigKey::new("connect_timeout", "5", "for a connection to a job server; looking its name up may take twice as long")
+ConfigKey::new("connect_timeout", "5", "limit for connecting to a job server; looking up its name may take twice as long")
 .global(plain!(connect_timeout, SOME_SECONDS)),
-ConfigKey::new("echo_interval", "30", "between two proofs that a silent connection is alive; 0 is none")
+ConfigKey::new("echo_interval", "30", "how often a silent connection is tested with an ECHO; 0 is never")
 .global(plain!(echo_interval, SECONDS))
 .at_least_ms(100),
-ConfigKey::new("echo_timeout", "10", "for the answer to such a proof").global(plain!(echo_timeout, SOME_SECONDS)),
-ConfigKey::new("queue_check", "30", "between two looks at the queues of the job servers; 0 is none")
+ConfigKey::new("echo_timeout", "10", "limit for the answer to that ECHO").global(plain!(echo_timeout, SOME_SECONDS)),
+ConfigKey::new("queue_check", "30", "how often the queues of the job servers are checked; 0 is never")
 .global(plain!(queue_check, SECONDS))
 .at_least_ms(100),
 ConfigKey::new(
 "rescan_interval",
 "30",
-"between two scans of the worker directories, a net for missed events; 0 is none",
+"how often the worker directories are scanned, in case an event was missed; 0 is never",
 )
 .global(plain!(rescan_interval, SECONDS))
 .at_least_ms(100),
-ConfigKey::new("settle_time", "50ms", "how long a file must be left alone before it is looked at")
+ConfigKey::new("settle_time", "50ms", "how long a file must stay unchanged before it is checked")
 .global(plain!(settle_time, SECONDS)),
 ConfigKey::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
 ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
-ConfigKey::new("crash_workload_max", "64K", "the largest workload kept when the worker that had it dies")
+ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker dies")
 .global(plain!(crash_workload_max, SIZE)),
-ConfigKey::new("crash_keep", "100", "crash reports kept").global(plain!(crash_keep, COUNT)),
-ConfigKey::new("quarantine_keep", "1000", "workloads kept in quarantine").global(plain!(quarantine_keep, COUNT)),
+ConfigKey::new("crash_keep", "100", "crash reports to keep").global(plain!(crash_keep, COUNT)),
+ConfigKey::new("quarantine_keep", "1000", "workloads to keep in quarantine").global(plain!(quarantine_keep, COUNT)),
 ConfigKey::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
 .global(plain!(log, LOG_TARGET)),
 ConfigKey::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
 ConfigKey::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
 .global(plain!(metrics_listen, LISTEN)),
-ConfigKey::new("strict", "0", "a library that cannot be taken, or a function that cannot be served, stops the start instead of being left out")
+ConfigKey::new("strict", "0", "a library that is refused, or a function that cannot be served, makes the start fail instead of being left out")
 .global(plain!(strict, SWITCH)),
-ConfigKey::new("strict_permissions", "0", "refuse libraries others could change, also where the manager is not root")
+ConfigKey::new("strict_permissions", "0", "refuse libraries that others could change, even if the manager is not root")
 .global(plain!(strict_permissions, SWITCH)),
-ConfigKey::new("pid_file", "none", "file for the pid of the manager; locked")
+ConfigKey::new("pid_file", "none", "file for the pid of the manager, which locks it")
 .global(optional!(pid_file, PATH))
 .needs_restart(),
 ConfigKey::new("user", "none", "user to run as; needs root").global(optional!(user, USER)).needs_restart(),
@@ -374,7 +374,7 @@ ConfigKey::new("daemon", "0", "detach from the terminal").global(plain!(daemon, 
 ConfigKey::new("state_dir", "see Places", "directory for stored libraries, crash reports and the lock")
 .global(optional!(state_dir, PATH))
 .needs_restart(),
-ConfigKey::new("control", "`control.sock` in the state directory", "socket the commands talk to the manager on")
+ConfigKey::new("control", "`control.sock` in the state directory", "socket on which the commands talk to the manager")
 .global(optional!(control, PATH))
 .needs_restart(),
 ];
