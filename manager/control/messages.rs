@@ -307,7 +307,7 @@ pub struct WorkerStatus {
     pub handle: Option<String>,
     /// Since the job began.
     pub job_seconds: Option<f64>,
-    /// Which deploy it belongs to.
+    /// Counts the starts of workers, not deploys.
     pub generation: u64,
     /// Jobs since its start.
     pub jobs_done: u64,
