@@ -7,7 +7,7 @@ use crate::abi::RawFail;
 
 /// Why a job failed. The caller is told: a warning with the message, then the failure.
 ///
-/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>` and of `anyhow::Error`:
+/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>`, of `anyhow::Error` and of `eyre::Report`:
 ///
 /// ```
 /// use gm_plugin_api::{Job, JobResult, Log, function};
@@ -48,8 +48,9 @@ impl Failure {
         Self { message: String::from_utf8_lossy(shown).into_owned(), exception: Some(payload) }
     }
 
-    /// A failure of an error that is only lent, with its causes. For a `Box<dyn Error + Send + Sync>`, which `?` cannot
-    /// take: `.map_err(|error| Failure::from_error(&*error))?`.
+    /// A failure of an error that is only lent, with its causes. For a `Box<dyn Error + Send + Sync>` where
+    /// the function returns a [`JobResult`](crate::JobResult), since `?` cannot turn that into a `Failure`:
+    /// `.map_err(|error| Failure::from_error(&*error))?`.
     pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         Self::new(with_causes(error))
     }

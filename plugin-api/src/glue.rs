@@ -3,6 +3,7 @@
 //! Everything here is called by the worker on its one thread, except where [`crate::abi`] says otherwise.
 #![allow(unsafe_code)] // The table's functions get references and a pointer back that the types cannot vouch for.
 
+use std::error::Error;
 use std::marker::PhantomData;
 
 use crate::abi::{Export, Host, Plugin, RErr, ROk, RResult, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
@@ -11,7 +12,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::job::Job;
 use crate::logging::{Log, set_wanted};
-use crate::output::{JobResult, Output};
+use crate::output::{Boxed, Direct, JobResult, Output};
 use crate::panics::{NO_JOB, guarded, install_hook};
 
 /// What the author's crate knows about a function.
@@ -138,7 +139,7 @@ pub trait Object: Sized + 'static {
     label = "return `Self`, or a `Result` of it",
     note = "`fn new(cx: &Context) -> Result<Self, Failure>`"
 )]
-pub trait Made<T> {
+pub trait Made<T, Kind = Direct> {
     /// The object, or why there is none.
     ///
     /// # Errors
@@ -150,6 +151,13 @@ pub trait Made<T> {
 impl<T, E: Into<Failure>> Made<T> for Result<T, E> {
     fn made(self) -> Result<T, Failure> {
         self.map_err(Into::into)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> Made<T, Boxed> for Result<T, Box<dyn Error + Send + Sync>> {
+    fn made(self) -> Result<T, Failure> {
+        self.map_err(|error| Failure::from_error(&*error))
     }
 }
 

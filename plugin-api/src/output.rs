@@ -1,6 +1,7 @@
 //! What a function returns.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use crate::failure::Failure;
 
@@ -84,8 +85,9 @@ impl From<Cow<'_, [u8]>> for Output {
     }
 }
 
-/// What a function may return: anything that is [`Into<Output>`], `Json` with the feature `json`, and a
-/// `Result` of those whose error is [`Into<Failure>`].
+/// What a function may return: anything that is [`Into<Output>`], `Json` with the feature `json`, and a `Result` of those
+/// whose error is [`Into<Failure>`] or a `Box<dyn Error + Send + Sync>`. `Kind` tells the two apart for the compiler;
+/// you never write it.
 ///
 /// ```
 /// use gm_plugin_api::{Job, Log, function};
@@ -105,11 +107,10 @@ impl From<Cow<'_, [u8]>> for Output {
     message = "a function cannot return `{Self}`",
     label = "return bytes or text, `()`, `JobResult`, or a `Result` of one of those",
     note = "the error of a `Result` is any `std::error::Error`, text, or `Failure`",
-    note = "an error in a `Box<dyn Error + Send + Sync>`: `.map_err(|error| Failure::from_error(&*error))`",
     note = "numbers have no one way to be written: `.to_string()` does it",
     note = "with the feature `json`, `Json(value)` takes any type that is `serde::Serialize`"
 )]
-pub trait Reply {
+pub trait Reply<Kind = Direct> {
     /// The result as it is sent.
     ///
     /// # Errors
@@ -117,6 +118,15 @@ pub trait Reply {
     /// Where the function failed, or its value cannot be written as bytes.
     fn reply(self) -> JobResult;
 }
+
+/// The value itself, or a `Result` whose error is [`Into<Failure>`].
+#[doc(hidden)]
+pub enum Direct {}
+
+/// A `Result` whose error is a `Box<dyn Error + Send + Sync>`. The standard library turns that into no `Box<dyn Error>`, and
+/// promises neither that it never will: without the mark this would overlap with the general case.
+#[doc(hidden)]
+pub enum Boxed {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Into<Output>> Reply for T {
@@ -133,6 +143,17 @@ impl<T: Reply, E: Into<Failure>> Reply for Result<T, E> {
         match self {
             Ok(value) => value.reply(),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Reply> Reply<Boxed> for Result<T, Box<dyn Error + Send + Sync>> {
+    #[inline]
+    fn reply(self) -> JobResult {
+        match self {
+            Ok(value) => value.reply(),
+            Err(error) => Err(Failure::from_error(&*error)),
         }
     }
 }

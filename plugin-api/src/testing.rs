@@ -98,10 +98,10 @@ impl TestJob {
     }
 
     /// Runs a plain function on it.
-    pub fn run<F, R>(self, function: F) -> Outcome
+    pub fn run<F, R, Kind>(self, function: F) -> Outcome
     where
         F: FnOnce(&Job, &mut Log) -> R,
-        R: Reply,
+        R: Reply<Kind>,
     {
         glue::prepare(&host::HOST);
         self.through(|raw| glue::run_with(raw, |job, log| function(job, log).reply()))

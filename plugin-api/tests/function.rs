@@ -73,6 +73,73 @@ fn what_may_be_returned() {
     assert_eq!(bytes(Ok::<_, String>(Ok::<_, Failure>(()))), b"");
 }
 
+/// Bodies as they are written against libraries, with the errors of those.
+mod bodies {
+    use super::*;
+
+    fn number(job: &Job) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(std::str::from_utf8(job.workload())?.parse()?)
+    }
+
+    #[function]
+    pub fn boxed(job: &Job, _log: &mut Log) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let number = number(job)?;
+        if number == 0 {
+            return Err("it is 0".into());
+        }
+        Ok(number.to_string())
+    }
+
+    #[function]
+    pub fn with_anyhow(job: &Job, _log: &mut Log) -> anyhow::Result<String> {
+        use anyhow::Context as _;
+        let number: u32 = std::str::from_utf8(job.workload())?.parse().context("no number")?;
+        anyhow::ensure!(number != 0, "it is 0");
+        Ok(number.to_string())
+    }
+
+    #[function]
+    pub fn with_eyre(job: &Job, _log: &mut Log) -> eyre::Result<String> {
+        use eyre::WrapErr as _;
+        let number: u32 = std::str::from_utf8(job.workload())?.parse().wrap_err("no number")?;
+        eyre::ensure!(number != 0, "it is 0");
+        Ok(number.to_string())
+    }
+
+    /// An object whose `new` fails with one of them.
+    pub struct Made;
+
+    #[function]
+    impl Made {
+        fn new(cx: &Context) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+            cx.setting("there").map(|_| Self).ok_or_else(|| "nothing there".into())
+        }
+
+        fn run(&mut self, job: &Job, _log: &mut Log) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+            boxed(job, _log)
+        }
+    }
+}
+
+#[test]
+fn the_errors_of_other_libraries_may_be_returned() {
+    type Body = fn(TestJob) -> gm_plugin_api::testing::Outcome;
+    let bodies: [(Body, &str); 3] = [
+        (|job| job.run(bodies::boxed), "invalid digit found in string"),
+        (|job| job.run(bodies::with_anyhow), "no number: invalid digit found in string"),
+        (|job| job.run(bodies::with_eyre), "no number: invalid digit found in string"),
+    ];
+    for (body, no_number) in bodies {
+        assert_eq!(body(TestJob::new("7")).text(), "7");
+        assert_eq!(body(TestJob::new("0")).failure().message, "it is 0");
+        assert_eq!(body(TestJob::new("x")).failure().message, no_number);
+    }
+    let Err(refused) = TestObject::<bodies::Made>::new(&[]) else { panic!("nothing is there") };
+    assert_eq!(refused.message, "nothing there");
+    let mut made = TestObject::<bodies::Made>::new(&[("there", "")]).expect("something is there");
+    assert_eq!(made.run(TestJob::new("x")).failure().message, "invalid digit found in string");
+}
+
 #[test]
 fn how_a_job_fails() {
     let why = |reply: Result<(), Failure>| TestJob::new("").run(|_: &Job, _: &mut Log| reply).failure().clone();
