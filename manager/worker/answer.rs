@@ -44,7 +44,10 @@ impl Worker {
         }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
-            self.sessions.iter_mut().filter_map(ServerSession::connection).for_each(|c| c.protocol.was_busy(now));
+            self.sessions
+                .iter_mut()
+                .filter_map(ServerSession::connection)
+                .for_each(|c| c.protocol.forgive_silence(now));
             self.sessions[server].connection_ref().into_iter().for_each(|c| c.sender().job_was_long());
         }
         // A stop that came during the job must be known before the next one is asked for.
@@ -110,9 +113,9 @@ impl Worker {
         connection.was_sent_more();
         let sent_at = clock::now();
         if again && is_whole {
-            connection.protocol.asked(sent_at);
+            connection.protocol.grab_sent(sent_at);
         } else {
-            connection.protocol.farewell_again();
+            connection.protocol.answer_sent();
         }
         if matches!(sent, Ok(Answered::Pending)) {
             let began = function != usize::MAX;
@@ -137,7 +140,7 @@ impl Worker {
         }
         let others =
             || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);
-        if others().any(|session| session.protocol().is_some_and(|protocol| protocol.is_awaited()))
+        if others().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()))
             || self.held_until(now).is_some()
         {
             return false;
@@ -200,10 +203,10 @@ impl Worker {
         let Some(connection) = self.sessions[server].connection() else { return };
         connection.answer = None;
         connection.was_sent_more();
-        connection.protocol.was_busy(now);
+        connection.protocol.forgive_silence(now);
         let took = now.saturating_sub(since);
         if took > LONG {
-            connection.protocol.was_slow(took);
+            connection.protocol.answer_took(took);
         }
         self.leave_later(now);
         self.is_sent(server, now);

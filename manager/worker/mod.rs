@@ -1,7 +1,7 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
 //! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
-//! it, [`server_connection`] says what it means, [`job`] runs it through [`plugin`] and `plugin_host`, `answer` and [`sender`] send what it
+//! it, `server_connection` says what it means, [`job`] runs it through [`plugin`] and `plugin_host`, `answer` and [`sender`] send what it
 //! came to, and [`pending`] keeps what has no room yet.
 
 mod answer;
@@ -21,7 +21,7 @@ mod ready;
 pub mod reconnect_backoff;
 pub mod sender;
 mod serve;
-pub mod server_connection;
+mod server_connection;
 pub mod session;
 pub mod shutdown;
 mod spin_guard;

@@ -60,7 +60,7 @@ impl Worker {
             return;
         }
         let unknown = |session: &ServerSession| {
-            session.protocol().is_some_and(|protocol| protocol.is_greeted() && !protocol.is_known())
+            session.protocol().is_some_and(|protocol| protocol.is_greeted() && !protocol.knows_functions())
         };
         let known = !self.sessions.iter().any(unknown);
         if self.registration.ends(clock::now(), known) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::gearman::packet::{AssignedJob, Response, encode};
+use crate::gearman::packet::{AssignedJob, PacketType, Response, encode};
 use crate::system::clock;
 use crate::system::deny_list::{DeniedJobs, Name};
 use crate::system::errors::reason;
@@ -188,7 +188,7 @@ impl Worker {
             self.sessions
                 .iter_mut()
                 .filter_map(ServerSession::connection)
-                .for_each(|connection| connection.protocol.exhausted());
+                .for_each(|connection| connection.protocol.forbid_grabs());
         }
     }
 
@@ -197,7 +197,7 @@ impl Worker {
         if !self.registration.has_begun() || self.draining.is_some() {
             return;
         }
-        let Some(connection) = self.sessions[server].connection().filter(|c| c.protocol.wants_registering()) else {
+        let Some(connection) = self.sessions[server].connection().filter(|c| c.protocol.needs_registration()) else {
             return;
         };
         let mut packets = Vec::new();
@@ -207,9 +207,9 @@ impl Worker {
         }
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packets, b"registered");
-        connection.protocol.registered(clock::now());
+        connection.protocol.functions_registered(clock::now());
         if self.job_limit.are_over(self.jobs) {
-            connection.protocol.exhausted();
+            connection.protocol.forbid_grabs();
         }
         let sent = connection.sender().send([&packets]);
         trace::sent(self.manager_link, &self.sessions[server].name, &packets);
@@ -219,7 +219,7 @@ impl Worker {
     /// Asks the next server for a job, unless an answer is awaited.
     fn ask(&mut self) {
         let awaited =
-            self.sessions.iter().any(|session| session.protocol().is_some_and(|protocol| protocol.is_awaited()));
+            self.sessions.iter().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()));
         self.held_until = None;
         self.asks_nobody =
             awaited || !self.registration.is_over() || self.draining.is_some() || self.job_limit.are_over(self.jobs);
@@ -247,8 +247,8 @@ impl Worker {
     pub(super) fn send_grab(&mut self, server: usize, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
         let grab = grab_packet(connection.protocol.uses_old_grab());
-        let first = if connection.protocol.asks_twice() { &encode::PRE_SLEEP[..] } else { &[] };
-        connection.protocol.asked(now);
+        let first = if connection.protocol.grabs_with_pre_sleep() { &encode::PRE_SLEEP[..] } else { &[] };
+        connection.protocol.grab_sent(now);
         let sent = connection.sender().send([first, grab]);
         [first, grab].iter().for_each(|packet| trace::sent(self.manager_link, &self.sessions[server].name, packet));
         self.check(server, sent);
@@ -277,14 +277,14 @@ impl Worker {
             let Some((server_name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
                 return;
             };
-            let mut missing = 0;
+            let (mut kind, mut missing) = (PacketType::Noop, 0);
             let packet = match connection.decoder.next() {
                 Ok(None) => return,
                 Ok(Some(packet)) => {
                     if let Some(server) = &traced {
                         trace::received(manager_link, server, &packet);
                     }
-                    missing = packet.missing;
+                    (kind, missing) = (packet.kind, packet.missing);
                     Response::parse(packet)
                 }
                 Err(error) => Err(error),
@@ -294,8 +294,13 @@ impl Worker {
                 Err(error) => return self.lose(server, &format!("the job server sent nonsense: {}", reason(&error))),
             };
             let is_first = !connection.protocol.is_greeted();
-            match connection.protocol.hear(heard(&packet), now) {
+            match connection.protocol.receive(heard(&packet), now) {
                 Reaction::Nothing => {}
+                Reaction::Unexpected if !manager_link.wants(DEBUG) => {}
+                Reaction::Unexpected => {
+                    let text = format!("job server {server_name}: unexpected {}", kind.name());
+                    manager_link.log(DEBUG, None, &text);
+                }
                 Reaction::Greeted => self.greeted(server),
                 Reaction::Sleep => {
                     let sent = connection.sender().send([&encode::PRE_SLEEP]);
@@ -303,7 +308,7 @@ impl Worker {
                     self.check(server, sent);
                 }
                 Reaction::Superseded => self.note(server, "a result came too late: the job has been given to another"),
-                Reaction::Complain => {
+                Reaction::LogError => {
                     if let Response::Error { code, text } = packet {
                         let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
                         let words = format!("answered with the error {code}: {text}");

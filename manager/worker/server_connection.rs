@@ -1,336 +1,374 @@
-//! One connection to a job server, as a conversation: what was asked, what is awaited, what is due. Pure: no socket, no
-//! clock. [`super::session`] carries out what is decided here.
+//! The protocol state of one connection to a job server: what was sent, which answers are outstanding, and when the
+//! server counts as mute. Pure: no socket, no clock. [`super::session`] does the IO.
 //!
-//! Why each rule is as it is stands in docs/gearmand.md; the short form: GRAB after every NOOP, PRE_SLEEP after every
-//! NO_JOB, an ECHO proves the line, and nothing that is not needed goes on the wire.
+//! docs/gearmand.md gives the reason for each rule. In short: send GRAB after every NOOP and PRE_SLEEP after every
+//! NO_JOB, prove the connection with ECHO, and send nothing that is not needed.
 
 use std::time::Duration;
 
 use super::spin_guard::{AfterNoJob, SpinGuard};
 
-/// An unanswered GRAB holds up the other job servers no longer than this.
+/// The other job servers wait no longer than this for the answer to a GRAB.
 pub const GRAB_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A GRAB that was refused is sent again after this time, then twice that, up to the longest.
+/// A rejected GRAB is sent again after this pause, which doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The code of the ERROR packet that says a result came too late.
+/// The code of the ERROR packet for a result that came too late.
 const TOO_LATE: &[u8] = b"JOB_NOT_FOUND";
 
-/// What a job server said, as far as the conversation is concerned.
+/// What the job server sent, as far as the protocol state depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerMessage<'a> {
-    /// There may be work.
     Noop,
-    /// There is none.
     NoJob,
-    /// A job.
     Assigned,
-    /// The answer to an ECHO.
     Echo,
-    /// Something was refused, with this code.
+    /// With its code.
     Error(&'a [u8]),
-    /// Anything else a server may send.
+    /// Any other packet of a server; all of them are for clients.
     Other,
 }
 
-/// What is to be done about it.
+/// What the caller has to do about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
-    /// Nothing.
     Nothing,
-    /// The server answers: functions may be registered.
+    /// Log it at debug: it makes no sense in this state.
+    Unexpected,
+    /// The server has answered the greeting: register the functions.
     Greeted,
     /// Send PRE_SLEEP.
     Sleep,
     /// Run the job.
     Run,
-    /// A result came too late: the server has given the job to somebody else.
+    /// Log that a result came too late: the server has given the job to another worker.
     Superseded,
     /// Log the error.
-    Complain,
+    LogError,
 }
 
-/// What is due because time went by.
+/// What the caller has to do because time has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timeout {
-    /// Nothing.
     Nothing,
     /// Send an ECHO.
     Echo,
-    /// The server is mute: give the connection up.
-    Lost,
+    /// Close the connection: the server is mute.
+    Mute,
 }
 
-/// How far the leave-taking is.
+/// What the caller has to do next to drain the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainStep {
-    /// Send one GRAB: a server that wakes one sleeper at a time may have woken this one just now.
-    Ask,
+    /// Send one GRAB: a server that wakes one sleeper at a time may have just woken this one.
+    Grab,
     /// Send the last ECHO.
     Echo,
-    /// An answer is awaited.
+    /// Wait for an answer.
     Wait,
-    /// The server has everything.
+    /// Close the connection: the server has received everything.
     Done,
 }
 
-/// The GRAB of a connection.
+/// How far the connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GrabState {
-    /// None is out.
-    None,
-    /// Sent then. `behind`: so long ago that the other servers do not wait for its answer.
-    Out { since: Duration, behind: bool },
-    /// An ERROR came. What else was sent may have caused it, so the answer is waited for until then.
+enum Phase {
+    /// ECHO and GRAB went out before any CAN_DO. The GRAB has no answer yet.
+    Greeting { grab_sent: Duration },
+    /// The server has answered the GRAB of the greeting. CAN_DO has not been sent.
+    Greeted(JobRequest),
+    /// CAN_DO was sent for every function.
+    Registered(JobRequest),
+}
+
+impl Phase {
+    fn request(self) -> Option<JobRequest> {
+        match self {
+            Self::Greeting { .. } => None,
+            Self::Greeted(request) | Self::Registered(request) => Some(request),
+        }
+    }
+
+    /// A request other than the greeting's ends the greeting.
+    fn with_request(self, request: JobRequest) -> Self {
+        match self {
+            Self::Greeting { .. } | Self::Greeted(_) => Self::Greeted(request),
+            Self::Registered(_) => Self::Registered(request),
+        }
+    }
+
+    /// When the GRAB without an answer was sent.
+    fn grab_sent(self) -> Option<Duration> {
+        match self {
+            Self::Greeting { grab_sent: sent } => Some(sent),
+            Self::Greeted(request) | Self::Registered(request) => match request {
+                JobRequest::Sent(sent) | JobRequest::Overdue(sent) => Some(sent),
+                JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => None,
+            },
+        }
+    }
+}
+
+/// Whether the worker has asked the server for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobRequest {
+    /// No GRAB is out, and one may be sent.
+    Awake,
+    /// PRE_SLEEP was sent. The next GRAB follows a NOOP.
+    Asleep,
+    /// A GRAB was sent at that time, and its answer is outstanding.
+    Sent(Duration),
+    /// The same, but the other servers no longer wait for the answer.
+    Overdue(Duration),
+    /// ERROR came while a GRAB was out. Another packet may have caused it, so the answer may still come until then.
     Doubted { until: Duration },
 }
 
-impl GrabState {
-    fn sent(since: Duration) -> Self {
-        Self::Out { since, behind: false }
-    }
-
-    /// Since when an answer is owed.
-    fn since(self) -> Option<Duration> {
-        if let Self::Out { since, .. } = self { Some(since) } else { None }
-    }
+/// Whether the connection takes jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// No PRE_SLEEP, and no GRAB but the one of [`DrainStep::Grab`], which `may_grab` allows. `last_echo`: the last ECHO
+    /// was sent.
+    Draining {
+        may_grab: bool,
+        last_echo: bool,
+    },
 }
 
-/// The state of the conversation.
+/// Which packet asks for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GrabForm {
+    /// GRAB_JOB_UNIQ.
+    Unique,
+    /// GRAB_JOB, which is all that the Perl server knows.
+    Old,
+}
+
+/// The ECHOs that have no answer yet.
+#[derive(Debug, Clone, Copy)]
+struct OutstandingEchoes {
+    oldest: Duration,
+    /// How many were sent after the oldest.
+    later: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct ServerConnection {
-    greeted: bool,
-    registered: bool,
-    old_grab: bool,
-    /// A GRAB of this form has been answered.
-    grab_works: bool,
-    /// GRABs in a row to which the answer was ERROR.
-    refusals: u32,
+    phase: Phase,
+    intake: Intake,
+    /// NOOP came, and no GRAB was sent since.
+    is_woken: bool,
+    grab_form: GrabForm,
+    /// The server has answered a GRAB of this form.
+    grab_form_works: bool,
+    /// GRABs in a row that were answered with ERROR.
+    rejections: u32,
+    /// The server has answered an ECHO.
     answers_echo: bool,
-    grab: GrabState,
-    asleep: bool,
-    /// A NOOP came and no GRAB was sent since.
-    woken: bool,
+    echoes: Option<OutstandingEchoes>,
+    echo_sent_at: Duration,
+    received_at: Duration,
     spin: SpinGuard,
     pause_until: Duration,
-    /// How long the server took to take what was sent last: what it owes may take as long again.
+    /// How long the server took to accept what was sent last: its answer may take as long again.
     slack: Duration,
-    /// When the oldest ECHO without an answer was sent, and how many there are.
-    echo: Option<Duration>,
-    echoes: u32,
-    heard: Duration,
-    proved: Duration,
-    draining: bool,
-    /// No job may come any more: not even the last GRAB goes out.
-    exhausted: bool,
-    last_echo: bool,
 }
 
 impl ServerConnection {
     /// A connection on which ECHO and GRAB have just been sent, before any CAN_DO.
     pub fn greeting(now: Duration) -> Self {
         Self {
-            greeted: false,
-            registered: false,
-            old_grab: false,
-            grab_works: false,
-            refusals: 0,
+            phase: Phase::Greeting { grab_sent: now },
+            intake: Intake::Open,
+            is_woken: false,
+            grab_form: GrabForm::Unique,
+            grab_form_works: false,
+            rejections: 0,
             answers_echo: false,
-            grab: GrabState::sent(now),
-            asleep: false,
-            woken: false,
+            echoes: Some(OutstandingEchoes { oldest: now, later: 0 }),
+            echo_sent_at: now,
+            received_at: now,
             spin: SpinGuard::default(),
             pause_until: Duration::ZERO,
             slack: Duration::ZERO,
-            echo: Some(now),
-            echoes: 1,
-            heard: now,
-            proved: now,
-            draining: false,
-            exhausted: false,
-            last_echo: false,
         }
     }
 
-    /// The server has answered the greeting.
     pub fn is_greeted(&self) -> bool {
-        self.greeted
+        !matches!(self.phase, Phase::Greeting { .. })
     }
 
-    /// A GRAB is out that may bring a job, and not so long that the other servers should not wait for it. The greeting's
-    /// brings none, and a server that is mute to it must not hold up the others.
-    pub fn is_awaited(&self) -> bool {
-        let may_bring_one = match self.grab {
-            GrabState::None => false,
-            GrabState::Out { behind, .. } => !behind,
-            // For a moment. A server that refuses again and again holds up nobody.
-            GrabState::Doubted { .. } => self.refusals <= 1,
-        };
-        may_bring_one && self.greeted
+    /// Whether the other servers wait for the answer to this connection's GRAB, which may bring a job. The greeting's
+    /// GRAB brings none, and a server that is mute to it must not delay the others.
+    pub fn awaits_job(&self) -> bool {
+        match self.phase.request() {
+            Some(JobRequest::Sent(_)) => true,
+            // The first time only: a server that rejects GRAB after GRAB delays no one.
+            Some(JobRequest::Doubted { .. }) => self.rejections <= 1,
+            Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Overdue(_)) | None => false,
+        }
     }
 
-    /// Whether functions are still to be registered.
-    pub fn wants_registering(&self) -> bool {
-        self.greeted && !self.registered
+    pub fn needs_registration(&self) -> bool {
+        matches!(self.phase, Phase::Greeted(_))
     }
 
-    /// CAN_DO was sent for every function, and an ECHO behind it.
-    pub fn registered(&mut self, now: Duration) {
-        self.registered = true;
+    /// CAN_DO was sent for every function, and an ECHO after them.
+    pub fn functions_registered(&mut self, now: Duration) {
+        if let Phase::Greeted(request) = self.phase {
+            self.phase = Phase::Registered(request);
+        }
         self.echo_sent(now);
     }
 
-    /// Whether the server has the functions for certain: it has answered what was sent after them. One that answers no
-    /// ECHO is believed.
-    pub fn is_known(&self) -> bool {
-        self.registered && (self.echoes == 0 || !self.answers_echo)
+    /// Whether the server certainly knows the functions: it has answered the ECHO that followed them. A server that
+    /// answers no ECHO is assumed to know them.
+    pub fn knows_functions(&self) -> bool {
+        matches!(self.phase, Phase::Registered(_)) && (self.echoes.is_none() || !self.answers_echo)
     }
 
-    /// Whether a GRAB may be sent now.
-    pub fn may_ask(&self, now: Duration) -> bool {
+    pub fn may_grab(&self, now: Duration) -> bool {
         self.is_free() && now >= self.pause_until
     }
 
-    fn is_free(&self) -> bool {
-        self.registered && !self.draining && self.grab == GrabState::None && !self.asleep
+    /// When a GRAB may be sent, if only a pause prevents it.
+    pub fn grab_due(&self) -> Option<Duration> {
+        self.is_free().then_some(self.pause_until)
     }
 
-    /// Whether the next GRAB goes out with a PRE_SLEEP in front (`SpinGuard`).
-    pub fn asks_twice(&self) -> bool {
+    fn is_free(&self) -> bool {
+        self.phase == Phase::Registered(JobRequest::Awake) && self.intake == Intake::Open
+    }
+
+    /// Whether the next GRAB goes out with a PRE_SLEEP in front (see [`SpinGuard`]).
+    pub fn grabs_with_pre_sleep(&self) -> bool {
         self.spin.asks_twice()
     }
 
-    /// A GRAB was sent.
-    pub fn asked(&mut self, now: Duration) {
-        self.spin.asked();
-        self.grab = GrabState::sent(now);
-        self.asleep = false;
-        self.woken = false;
+    /// Whether GRAB_JOB is to be sent instead of GRAB_JOB_UNIQ.
+    pub fn uses_old_grab(&self) -> bool {
+        self.grab_form == GrabForm::Old
     }
 
-    /// What was sent last took so long to be sent.
-    pub fn was_slow(&mut self, took: Duration) {
+    pub fn grab_sent(&mut self, now: Duration) {
+        self.spin.asked();
+        self.phase = match self.phase {
+            Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
+            phase => phase.with_request(JobRequest::Sent(now)),
+        };
+        self.is_woken = false;
+    }
+
+    pub fn echo_sent(&mut self, now: Duration) {
+        self.echoes = Some(match self.echoes {
+            None => OutstandingEchoes { oldest: now, later: 0 },
+            Some(echoes) => OutstandingEchoes { later: echoes.later.saturating_add(1), ..echoes },
+        });
+        self.echo_sent_at = now;
+    }
+
+    /// The server took this long to accept an answer.
+    pub fn answer_took(&mut self, took: Duration) {
         self.slack = took;
     }
 
-    /// Whether the server knows only the old form of GRAB (the Perl server).
-    pub fn uses_old_grab(&self) -> bool {
-        self.old_grab
+    /// Bytes came. Whatever they mean, the server is alive.
+    pub fn bytes_received(&mut self, now: Duration) {
+        self.received_at = now;
     }
 
-    /// An ECHO was sent.
-    pub fn echo_sent(&mut self, now: Duration) {
-        self.echo.get_or_insert(now);
-        self.echoes += 1;
-        self.proved = now;
+    pub fn has_received_since(&self, then: Duration) -> bool {
+        self.received_at > then
     }
 
-    /// Bytes came: the server lives, whatever they mean.
-    pub fn heard_something(&mut self, now: Duration) {
-        self.heard = now;
-    }
-
-    /// Whether bytes have come since then.
-    pub fn has_heard_since(&self, then: Duration) -> bool {
-        self.heard > then
-    }
-
-    /// The worker was busy elsewhere and read nothing: silence meanwhile proves nothing.
-    pub fn was_busy(&mut self, now: Duration) {
-        if let GrabState::Out { since, .. } = &mut self.grab {
-            *since = now;
+    /// The worker was busy elsewhere and read nothing, so silence until now proves nothing.
+    pub fn forgive_silence(&mut self, now: Duration) {
+        self.phase = match self.phase {
+            Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
+            phase => match phase.request() {
+                Some(JobRequest::Sent(_)) => phase.with_request(JobRequest::Sent(now)),
+                Some(JobRequest::Overdue(_)) => phase.with_request(JobRequest::Overdue(now)),
+                _ => phase,
+            },
+        };
+        if let Some(echoes) = &mut self.echoes {
+            echoes.oldest = now;
         }
-        self.echo = self.echo.map(|_| now);
     }
 
-    /// Takes in a packet.
-    pub fn hear(&mut self, heard: ServerMessage<'_>, now: Duration) -> Reaction {
-        match heard {
-            ServerMessage::Noop => self.woken(now),
-            ServerMessage::NoJob if self.grab == GrabState::None => {
-                // The greeting's GRAB was understood, and the ERROR was about something else.
-                self.old_grab &= self.grab_works;
-                Reaction::Nothing
-            }
-            ServerMessage::NoJob => {
-                self.answered();
-                if self.greeted {
-                    self.no_job(now)
-                } else {
-                    self.greeted = true;
-                    Reaction::Greeted
-                }
-            }
-            ServerMessage::Assigned => {
-                self.answered();
-                self.asleep = false;
-                self.spin.job();
-                self.greeted = true;
-                Reaction::Run
-            }
-            ServerMessage::Echo => {
-                self.slack = Duration::ZERO;
-                self.echoes = self.echoes.saturating_sub(1);
-                if self.grab_is_lost() {
-                    self.refused();
-                }
-                self.echo = self.echo.filter(|_| self.echoes > 0);
-                self.answers_echo = true;
-                Reaction::Nothing
-            }
-            // Before any job was taken an error can only be about the GRAB that went with the greeting.
-            ServerMessage::Error(_) if !self.greeted => {
-                self.grab = GrabState::None;
-                self.old_grab = true;
-                self.greeted = true;
+    pub fn receive(&mut self, message: ServerMessage<'_>, now: Duration) -> Reaction {
+        use ServerMessage as M;
+        match (message, self.phase.request()) {
+            (M::Noop, request) => self.noop(request, now),
+
+            (M::NoJob, None) => {
+                self.grab_answered();
                 Reaction::Greeted
             }
-            ServerMessage::Error(TOO_LATE) => Reaction::Superseded,
-            ServerMessage::Error(_) => {
-                self.doubt(now);
-                Reaction::Complain
+            (M::NoJob, Some(JobRequest::Awake | JobRequest::Asleep)) => self.no_job_without_grab(),
+            (M::NoJob, Some(JobRequest::Sent(_) | JobRequest::Overdue(_) | JobRequest::Doubted { .. })) => {
+                self.grab_answered();
+                self.no_job(now)
             }
-            ServerMessage::Other => Reaction::Nothing,
+
+            // Also a job that was not asked for: the server counts it as this worker's.
+            (M::Assigned, _) => {
+                self.grab_answered();
+                self.spin.job();
+                Reaction::Run
+            }
+
+            (M::Echo, request) => self.echo_answered(request),
+
+            // No job has come yet, so it can only be about a packet of the greeting.
+            (M::Error(_), None) => {
+                self.phase = Phase::Greeted(JobRequest::Awake);
+                self.grab_form = GrabForm::Old;
+                Reaction::Greeted
+            }
+            (M::Error(TOO_LATE), Some(_)) => Reaction::Superseded,
+            (M::Error(_), Some(JobRequest::Sent(_) | JobRequest::Overdue(_))) => {
+                self.doubt_grab(now);
+                Reaction::LogError
+            }
+            (M::Error(_), Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. })) => {
+                Reaction::LogError
+            }
+
+            (M::Other, _) => Reaction::Unexpected,
         }
     }
 
-    fn answered(&mut self) {
-        self.grab = GrabState::None;
-        self.grab_works = true;
-        self.refusals = 0;
+    fn noop(&mut self, request: Option<JobRequest>, now: Duration) -> Reaction {
+        self.is_woken = true;
+        if request == Some(JobRequest::Asleep) {
+            self.set_request(JobRequest::Awake);
+            self.spin.woken(now);
+        } else {
+            // It says nothing new and must not end a pause, or two NOOPs at a time would spin.
+            self.spin.noop();
+        }
+        // No PRE_SLEEP was sent before the greeting's answer.
+        if request.is_none() { Reaction::Unexpected } else { Reaction::Nothing }
+    }
+
+    fn grab_answered(&mut self) {
+        self.set_request(JobRequest::Awake);
+        self.grab_form_works = true;
+        self.rejections = 0;
         self.slack = Duration::ZERO;
     }
 
-    /// An ECHO that was sent behind the GRAB is answered, and the GRAB is not: it never will be.
-    fn grab_is_lost(&self) -> bool {
-        let GrabState::Out { since, behind: true } = self.grab else { return false };
-        self.greeted && self.echoes == 0 && self.echo.is_some_and(|sent| sent > since)
-    }
-
-    /// The GRAB that is out may have been refused.
-    fn doubt(&mut self, now: Duration) {
-        if let GrabState::Out { .. } = self.grab {
-            self.refusals = self.refusals.saturating_add(1);
-            let pause = FIRST_PAUSE.saturating_mul(2_u32.pow((self.refusals - 1).min(10))).min(LONGEST_PAUSE);
-            self.grab = GrabState::Doubted { until: now.saturating_add(pause) };
-        }
-    }
-
-    /// It was: another one may go out, in the other form where this one has never been understood.
-    fn refused(&mut self) {
-        self.grab = GrabState::None;
-        self.old_grab ^= !self.grab_works;
-    }
-
     fn no_job(&mut self, now: Duration) -> Reaction {
-        if self.draining {
+        if self.intake != Intake::Open {
             return Reaction::Nothing;
         }
         match self.spin.no_job(now) {
             AfterNoJob::Sleep => {
-                self.asleep = true;
+                self.set_request(JobRequest::Asleep);
                 return Reaction::Sleep;
             }
             AfterNoJob::AskTwice => {}
@@ -339,114 +377,155 @@ impl ServerConnection {
         Reaction::Nothing
     }
 
-    fn woken(&mut self, now: Duration) -> Reaction {
-        self.woken = true;
-        if std::mem::take(&mut self.asleep) {
-            self.spin.woken(now);
-        } else {
-            // It says nothing new, and must not end a pause: or two NOOPs at a time would spin.
-            self.spin.noop();
+    fn no_job_without_grab(&mut self) -> Reaction {
+        if self.uses_old_grab() && !self.grab_form_works {
+            // The server understood the greeting's GRAB: the ERROR was about another packet.
+            self.grab_form = GrabForm::Unique;
+            return Reaction::Nothing;
+        }
+        Reaction::Unexpected
+    }
+
+    fn echo_answered(&mut self, request: Option<JobRequest>) -> Reaction {
+        self.slack = Duration::ZERO;
+        self.answers_echo = true;
+        let Some(echoes) = self.echoes else { return Reaction::Unexpected };
+        self.echoes = echoes.later.checked_sub(1).map(|later| OutstandingEchoes { later, ..echoes });
+        // Answers come in order: one to an ECHO that was sent after the GRAB means that the GRAB gets none.
+        if let Some(JobRequest::Overdue(grab_sent)) = request
+            && self.echoes.is_none()
+            && echoes.oldest > grab_sent
+        {
+            self.grab_rejected();
         }
         Reaction::Nothing
     }
 
-    /// What time asks for. `quiet` says that the worker has nothing else to do, so that a sleeper may ask again, which
-    /// heals a lost wake-up.
-    pub fn due(&mut self, now: Duration, interval: Duration, timeout: Duration, quiet: bool) -> Timeout {
-        if let Some(deadline) = self.mute_at(timeout)
-            && now >= deadline
-        {
-            return Timeout::Lost;
+    /// The server may have rejected the GRAB.
+    fn doubt_grab(&mut self, now: Duration) {
+        self.rejections = self.rejections.saturating_add(1);
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.pow((self.rejections - 1).min(10))).min(LONGEST_PAUSE);
+        self.set_request(JobRequest::Doubted { until: now.saturating_add(pause) });
+    }
+
+    /// The server has rejected the GRAB. The next one has the other form, unless this one has worked before.
+    fn grab_rejected(&mut self) {
+        self.set_request(JobRequest::Awake);
+        if !self.grab_form_works {
+            self.grab_form = match self.grab_form {
+                GrabForm::Unique => GrabForm::Old,
+                GrabForm::Old => GrabForm::Unique,
+            };
         }
-        if !self.greeted {
-            return Timeout::Nothing;
+    }
+
+    fn set_request(&mut self, request: JobRequest) {
+        self.phase = self.phase.with_request(request);
+    }
+
+    /// `quiet` says that the worker has nothing else to do, so a sleeper may send GRAB again, which heals a lost wake-up.
+    pub fn check_timeouts(&mut self, now: Duration, interval: Duration, timeout: Duration, quiet: bool) -> Timeout {
+        if self.mute_at(timeout).is_some_and(|deadline| now >= deadline) {
+            return Timeout::Mute;
         }
-        match self.grab {
-            GrabState::Out { since, behind: false } if now >= since.saturating_add(GRAB_PATIENCE) => {
-                self.grab = GrabState::Out { since, behind: true };
-                return if self.echo.is_none() { Timeout::Echo } else { Timeout::Nothing };
+        match self.phase.request() {
+            None => return Timeout::Nothing,
+            Some(JobRequest::Sent(sent)) if now >= sent.saturating_add(GRAB_PATIENCE) => {
+                self.set_request(JobRequest::Overdue(sent));
+                return if self.echoes.is_none() { Timeout::Echo } else { Timeout::Nothing };
             }
-            GrabState::Doubted { until } if now >= until => self.refused(),
-            _ => {}
+            Some(JobRequest::Doubted { until }) if now >= until => self.grab_rejected(),
+            Some(_) => {}
         }
-        if interval.is_zero() || now < self.proved.saturating_add(interval) || self.echo.is_some() {
+        if interval.is_zero() || now < self.echo_sent_at.saturating_add(interval) || self.echoes.is_some() {
             return Timeout::Nothing;
         }
-        if quiet {
-            self.asleep = false;
+        if quiet && self.phase.request() == Some(JobRequest::Asleep) {
+            self.set_request(JobRequest::Awake);
         }
-        self.proved = now;
+        self.echo_sent_at = now;
         Timeout::Echo
     }
 
-    /// When the server counts as mute: it owes an answer, and for so long nothing came, not even a part of a packet.
+    /// When the server counts as mute: it owes an answer and has sent nothing for this long, not even part of a packet.
     fn mute_at(&self, timeout: Duration) -> Option<Duration> {
-        let silent_since = match (self.echo, self.grab.since()) {
-            (Some(echo), _) if self.answers_echo || !self.greeted => echo.max(self.heard),
-            (_, Some(grab)) if self.heard <= grab || !self.answers_echo => grab.max(self.heard),
+        let received = self.received_at;
+        let silent_since = match (self.echoes, self.phase.grab_sent()) {
+            (Some(echoes), _) if self.answers_echo || !self.is_greeted() => echoes.oldest.max(received),
+            (_, Some(grab)) if received <= grab || !self.answers_echo => grab.max(received),
             _ => return None,
         };
         Some(silent_since.saturating_add(self.slack).saturating_add(timeout))
     }
 
-    /// When a GRAB may be sent, where nothing but a pause forbids it.
-    pub fn ask_due(&self) -> Option<Duration> {
-        self.is_free().then_some(self.pause_until)
-    }
-
-    /// When [`ServerConnection::due`] should be called next; `None` for not before something is heard or sent.
-    pub fn next_due(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
-        let proof =
-            (self.greeted && !interval.is_zero() && self.echo.is_none()).then(|| self.proved.saturating_add(interval));
-        let grab = match self.grab {
-            GrabState::Out { since, behind: false } if self.greeted => Some(since.saturating_add(GRAB_PATIENCE)),
-            GrabState::Doubted { until } => Some(until),
-            _ => None,
+    /// When [`ServerConnection::check_timeouts`] should be called next; `None` for not before something is received or
+    /// sent.
+    pub fn next_timeout(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
+        let echo = (self.is_greeted() && !interval.is_zero() && self.echoes.is_none())
+            .then(|| self.echo_sent_at.saturating_add(interval));
+        let grab = match self.phase.request() {
+            Some(JobRequest::Sent(sent)) => Some(sent.saturating_add(GRAB_PATIENCE)),
+            Some(JobRequest::Doubted { until }) => Some(until),
+            Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Overdue(_)) | None => None,
         };
-        [self.mute_at(timeout), proof, grab].into_iter().flatten().min()
+        [self.mute_at(timeout), echo, grab].into_iter().flatten().min()
     }
 
-    /// The worker is to leave: no PRE_SLEEP from now on, and no GRAB but where [`ServerConnection::drain_step`] says so.
-    pub fn leave(&mut self) {
-        self.draining = true;
-    }
-
-    /// The worker may take no more jobs, and waits to be told to leave: no GRAB at all from now on.
-    pub fn exhausted(&mut self) {
-        self.draining = true;
-        self.exhausted = true;
-    }
-
-    /// The next step of taking leave. `Done` where there is nothing to prove.
-    pub fn drain_step(&self) -> DrainStep {
-        let awaited = match self.grab {
-            GrabState::None => false,
-            GrabState::Out { .. } => self.greeted,
-            // A job that comes all the same comes before the answer to the last ECHO.
-            GrabState::Doubted { .. } => !self.answers_echo,
-        };
-        if awaited {
-            DrainStep::Wait
-        } else if self.registered && !self.exhausted && (self.asleep || self.woken) {
-            DrainStep::Ask
-        } else if !self.registered || !self.answers_echo || (self.last_echo && self.echoes == 0) {
-            DrainStep::Done
-        } else if self.last_echo {
-            DrainStep::Wait
-        } else {
-            DrainStep::Echo
+    /// From now on [`ServerConnection::drain_step`] says what to send.
+    pub fn drain(&mut self) {
+        if self.intake == Intake::Open {
+            self.intake = Intake::Draining { may_grab: true, last_echo: false };
         }
     }
 
-    /// The last ECHO was sent: nothing goes out after it but the answer to a job that comes all the same.
-    pub fn said_farewell(&mut self, now: Duration) {
-        self.echo_sent(now);
-        self.last_echo = true;
+    /// The worker may take no more jobs: no GRAB may be sent, not even [`DrainStep::Grab`].
+    pub fn forbid_grabs(&mut self) {
+        self.intake = Intake::Draining { may_grab: false, last_echo: self.last_echo_is_sent() };
     }
 
-    /// A result went out after the last ECHO: another one has to follow.
-    pub fn farewell_again(&mut self) {
-        self.last_echo = false;
+    pub fn drain_step(&self) -> DrainStep {
+        let request = match self.phase {
+            Phase::Greeting { .. } => return DrainStep::Done,
+            Phase::Greeted(request) | Phase::Registered(request) => request,
+        };
+        match request {
+            JobRequest::Sent(_) | JobRequest::Overdue(_) => return DrainStep::Wait,
+            // Otherwise the answer to the last ECHO tells: a job that still comes, comes before it.
+            JobRequest::Doubted { .. } if !self.answers_echo => return DrainStep::Wait,
+            JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => {}
+        }
+        if self.needs_registration() {
+            return DrainStep::Done;
+        }
+        let may_grab = !matches!(self.intake, Intake::Draining { may_grab: false, .. });
+        if may_grab && (request == JobRequest::Asleep || self.is_woken) {
+            return DrainStep::Grab;
+        }
+        match (self.answers_echo, self.last_echo_is_sent()) {
+            (false, _) => DrainStep::Done,
+            (true, false) => DrainStep::Echo,
+            (true, true) if self.echoes.is_some() => DrainStep::Wait,
+            (true, true) => DrainStep::Done,
+        }
+    }
+
+    fn last_echo_is_sent(&self) -> bool {
+        matches!(self.intake, Intake::Draining { last_echo: true, .. })
+    }
+
+    /// Nothing goes out after the last ECHO but the answer to a job that still comes.
+    pub fn last_echo_sent(&mut self, now: Duration) {
+        self.echo_sent(now);
+        if let Intake::Draining { last_echo, .. } = &mut self.intake {
+            *last_echo = true;
+        }
+    }
+
+    /// An answer went out: if it followed the last ECHO, another ECHO has to follow the answer.
+    pub fn answer_sent(&mut self) {
+        if let Intake::Draining { last_echo, .. } = &mut self.intake {
+            *last_echo = false;
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl ServerSession {
 
     /// Whether it may be asked for a job now.
     pub fn may_ask(&self, now: Duration) -> bool {
-        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_ask(now))
+        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_grab(now))
     }
 
     /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
@@ -157,8 +157,8 @@ impl ServerSession {
             Link::Connecting { deadline, .. } => Some(*deadline),
             Link::Up(connection) if connection.answer.is_some() => None,
             Link::Up(connection) => {
-                let asks = connection.protocol.ask_due().filter(|_| asks);
-                let answers = connection.protocol.next_due(limits.echo_interval, connection.patience(limits));
+                let asks = connection.protocol.grab_due().filter(|_| asks);
+                let answers = connection.protocol.next_timeout(limits.echo_interval, connection.patience(limits));
                 asks.into_iter().chain(answers).min()
             }
         }
@@ -298,7 +298,7 @@ impl OpenConnection {
 
     /// Whether a packet is arriving, a job perhaps, of which some has come since then.
     pub fn is_receiving(&self, since: Duration) -> bool {
-        self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_heard_since(since)
+        self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_received_since(since)
     }
 
     /// More was sent, however much: what was seen before says nothing about that.
@@ -332,7 +332,7 @@ impl OpenConnection {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => {
                 self.decoder.advance(length);
-                self.protocol.heard_something(now);
+                self.protocol.bytes_received(now);
                 Ok(true)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),

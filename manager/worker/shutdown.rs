@@ -23,7 +23,7 @@ impl Worker {
         self.manager_link.say(&WorkerMessage::Leaving { jobs: self.jobs });
         for session in &mut self.sessions {
             match session.connection() {
-                Some(connection) => connection.protocol.leave(),
+                Some(connection) => connection.protocol.drain(),
                 // An attempt to connect has no use any more.
                 None => drop(session.lose(now)),
             }
@@ -60,9 +60,9 @@ impl Worker {
                 self.manager_link.log(2, None, &text);
                 self.part(server, now);
             }
-            DrainStep::Ask => self.send_grab(server, now),
+            DrainStep::Grab => self.send_grab(server, now),
             DrainStep::Echo => {
-                connection.protocol.said_farewell(now);
+                connection.protocol.last_echo_sent(now);
                 connection.takes_bytes();
                 let mut packet = Vec::with_capacity(32);
                 // An ECHO of a few bytes always fits a packet.

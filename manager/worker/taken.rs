@@ -25,7 +25,7 @@ impl Worker {
     pub(super) fn end_if_taken(&mut self, server: usize) {
         let Some(connection) = self.sessions[server].connection_ref() else { return };
         let Some(job) = self.last_job.filter(|job| job.connection == connection.number) else { return };
-        let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_heard_since(sent));
+        let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_received_since(sent));
         if is_confirmed || !connection.is_taken() {
             return;
         }

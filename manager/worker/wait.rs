@@ -35,7 +35,7 @@ impl Worker {
 
     /// Waits a little for the one answer that is out. False where there is none, or it did not come.
     fn read_awaited(&mut self, now: Duration) -> bool {
-        let awaited = |s: &ServerSession| s.protocol().is_some_and(|protocol| protocol.is_awaited());
+        let awaited = |s: &ServerSession| s.protocol().is_some_and(|protocol| protocol.awaits_job());
         let Some(server) = self.sessions.iter().position(awaited) else { return false };
         let Some(connection) = self.sessions[server].connection() else { return false };
         match connection.read_soon(now) {
@@ -121,19 +121,19 @@ impl Worker {
     fn tick(&mut self, now: Duration) {
         let limits = self.limits.clone();
         let quiet =
-            self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.is_awaited()));
+            self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.awaits_job()));
         for server in 0..self.sessions.len() {
             // Nothing is owed before an answer that is under way, and whether that gets on is the kernel's to say.
             let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
             let Some(connection) = connection else { continue };
             let patience = connection.patience(&limits);
-            match connection.protocol.due(now, limits.echo_interval, patience, quiet) {
+            match connection.protocol.check_timeouts(now, limits.echo_interval, patience, quiet) {
                 Timeout::Nothing => {}
                 Timeout::Echo => self.send_echo(server, now),
-                Timeout::Lost if connection.protocol.is_greeted() && connection.takes_bytes() => {
-                    connection.protocol.was_busy(now)
+                Timeout::Mute if connection.protocol.is_greeted() && connection.takes_bytes() => {
+                    connection.protocol.forgive_silence(now)
                 }
-                Timeout::Lost => {
+                Timeout::Mute => {
                     let greeted = connection.protocol.is_greeted();
                     let reason = mute(greeted, patience);
                     if greeted { self.lose(server, &reason) } else { self.is_mute(server, &reason) }

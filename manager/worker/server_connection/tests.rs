@@ -11,19 +11,110 @@ fn ms(n: u64) -> Duration {
 
 fn registered() -> ServerConnection {
     let mut protocol = ServerConnection::greeting(ms(0));
-    protocol.heard_something(ms(1));
-    protocol.hear(ServerMessage::Echo, ms(1));
-    assert_eq!(protocol.hear(ServerMessage::NoJob, ms(1)), Reaction::Greeted);
-    protocol.registered(ms(0));
-    protocol.hear(ServerMessage::Echo, ms(1));
+    protocol.bytes_received(ms(1));
+    protocol.receive(ServerMessage::Echo, ms(1));
+    assert_eq!(protocol.receive(ServerMessage::NoJob, ms(1)), Reaction::Greeted);
+    protocol.functions_registered(ms(0));
+    protocol.receive(ServerMessage::Echo, ms(1));
     protocol
 }
 
 fn asleep() -> ServerConnection {
     let mut protocol = registered();
-    protocol.asked(ms(2));
-    assert_eq!(protocol.hear(ServerMessage::NoJob, ms(2)), Reaction::Sleep);
+    protocol.grab_sent(ms(2));
+    assert_eq!(protocol.receive(ServerMessage::NoJob, ms(2)), Reaction::Sleep);
     protocol
+}
+
+/// One row for each message in each phase: what the phase becomes, and how the worker reacts.
+#[test]
+fn every_cell_of_the_table() {
+    use JobRequest::{Asleep, Awake, Doubted, Overdue, Sent};
+    use Phase::{Greeted, Greeting, Registered};
+    use Reaction as R;
+    use ServerMessage::{Assigned, Echo, Error, NoJob, Noop, Other};
+    const LATE: ServerMessage<'_> = Error(TOO_LATE);
+    const ERROR: ServerMessage<'_> = Error(b"server_error");
+    let (now, sent) = (ms(5), ms(2));
+    let greeting = Greeting { grab_sent: sent };
+    let doubted = Doubted { until: ms(9) };
+    let rejected = Doubted { until: now + FIRST_PAUSE };
+    let table = [
+        (greeting, Noop, greeting, R::Unexpected),
+        (greeting, NoJob, Greeted(Awake), R::Greeted),
+        (greeting, Assigned, Greeted(Awake), R::Run),
+        (greeting, Echo, greeting, R::Nothing),
+        (greeting, LATE, Greeted(Awake), R::Greeted),
+        (greeting, ERROR, Greeted(Awake), R::Greeted),
+        (greeting, Other, greeting, R::Unexpected),
+    ];
+    let requests = [
+        (Awake, Noop, Awake, R::Nothing),
+        (Awake, NoJob, Awake, R::Unexpected),
+        (Awake, Assigned, Awake, R::Run),
+        (Awake, Echo, Awake, R::Nothing),
+        (Awake, LATE, Awake, R::Superseded),
+        (Awake, ERROR, Awake, R::LogError),
+        (Awake, Other, Awake, R::Unexpected),
+        (Asleep, Noop, Awake, R::Nothing),
+        (Asleep, NoJob, Asleep, R::Unexpected),
+        (Asleep, Assigned, Awake, R::Run),
+        (Asleep, Echo, Asleep, R::Nothing),
+        (Asleep, LATE, Asleep, R::Superseded),
+        (Asleep, ERROR, Asleep, R::LogError),
+        (Asleep, Other, Asleep, R::Unexpected),
+        (Sent(sent), Noop, Sent(sent), R::Nothing),
+        (Sent(sent), NoJob, Asleep, R::Sleep),
+        (Sent(sent), Assigned, Awake, R::Run),
+        (Sent(sent), Echo, Sent(sent), R::Nothing),
+        (Sent(sent), LATE, Sent(sent), R::Superseded),
+        (Sent(sent), ERROR, rejected, R::LogError),
+        (Sent(sent), Other, Sent(sent), R::Unexpected),
+        (Overdue(sent), Noop, Overdue(sent), R::Nothing),
+        (Overdue(sent), NoJob, Asleep, R::Sleep),
+        (Overdue(sent), Assigned, Awake, R::Run),
+        // The ECHO was sent after the GRAB.
+        (Overdue(sent), Echo, Awake, R::Nothing),
+        (Overdue(sent), LATE, Overdue(sent), R::Superseded),
+        (Overdue(sent), ERROR, rejected, R::LogError),
+        (Overdue(sent), Other, Overdue(sent), R::Unexpected),
+        (doubted, Noop, doubted, R::Nothing),
+        (doubted, NoJob, Asleep, R::Sleep),
+        (doubted, Assigned, Awake, R::Run),
+        (doubted, Echo, doubted, R::Nothing),
+        (doubted, LATE, doubted, R::Superseded),
+        (doubted, ERROR, doubted, R::LogError),
+        (doubted, Other, doubted, R::Unexpected),
+    ];
+    let greeted = requests.map(|(from, message, to, reaction)| (Greeted(from), message, Greeted(to), reaction));
+    let registered =
+        requests.map(|(from, message, to, reaction)| (Registered(from), message, Registered(to), reaction));
+    for (phase, message, expected, reaction) in table.into_iter().chain(greeted).chain(registered) {
+        let echoes = Some(OutstandingEchoes { oldest: ms(3), later: 0 });
+        let mut protocol = ServerConnection { phase, echoes, ..ServerConnection::greeting(ms(0)) };
+        let heard = protocol.receive(message, now);
+        assert_eq!((protocol.phase, heard), (expected, reaction), "{phase:?} + {message:?}");
+    }
+}
+
+/// Where the phase alone does not decide.
+#[test]
+fn what_else_decides_about_a_message() {
+    let draining = |mut protocol: ServerConnection| {
+        protocol.drain();
+        protocol
+    };
+    let mut grabbing = registered();
+    grabbing.grab_sent(ms(2));
+    let mut rejected = ServerConnection::greeting(ms(0));
+    rejected.receive(ServerMessage::Error(b"server_error"), ms(1));
+    for (name, mut protocol, message, reaction) in [
+        ("no PRE_SLEEP while draining", draining(grabbing), ServerMessage::NoJob, Reaction::Nothing),
+        ("the ERROR was not about the GRAB", rejected, ServerMessage::NoJob, Reaction::Nothing),
+        ("no ECHO is out", registered(), ServerMessage::Echo, Reaction::Unexpected),
+    ] {
+        assert_eq!(protocol.receive(message, ms(5)), reaction, "{name}");
+    }
 }
 
 #[test]
@@ -34,7 +125,7 @@ fn any_answer_to_the_greeting_counts_as_life() {
         (vec![ServerMessage::Echo, ServerMessage::Error(b"server_error")], true),
     ] {
         let mut protocol = ServerConnection::greeting(ms(0));
-        let last = answers.iter().map(|heard| protocol.hear(*heard, ms(1))).last();
+        let last = answers.iter().map(|heard| protocol.receive(*heard, ms(1))).last();
         assert_eq!(last, Some(Reaction::Greeted), "{answers:?}");
         assert!(protocol.is_greeted() && protocol.uses_old_grab() == old, "{answers:?}");
     }
@@ -44,25 +135,25 @@ fn any_answer_to_the_greeting_counts_as_life() {
 #[test]
 fn the_functions_are_known_once_the_server_has_answered_what_came_after_them() {
     let mut protocol = ServerConnection::greeting(ms(0));
-    protocol.hear(ServerMessage::Echo, ms(1));
-    protocol.hear(ServerMessage::NoJob, ms(1));
-    assert!(!protocol.is_known());
-    protocol.registered(ms(2));
-    assert!(!protocol.is_known());
-    protocol.hear(ServerMessage::Echo, ms(3));
-    assert!(protocol.is_known());
+    protocol.receive(ServerMessage::Echo, ms(1));
+    protocol.receive(ServerMessage::NoJob, ms(1));
+    assert!(!protocol.knows_functions());
+    protocol.functions_registered(ms(2));
+    assert!(!protocol.knows_functions());
+    protocol.receive(ServerMessage::Echo, ms(3));
+    assert!(protocol.knows_functions());
     let mut without_echo = ServerConnection::greeting(ms(0));
-    without_echo.hear(ServerMessage::NoJob, ms(1));
-    without_echo.registered(ms(2));
-    assert!(without_echo.is_known());
+    without_echo.receive(ServerMessage::NoJob, ms(1));
+    without_echo.functions_registered(ms(2));
+    assert!(without_echo.knows_functions());
 }
 
 #[test]
 fn a_server_mute_to_the_greeting_is_lost() {
     let mut protocol = ServerConnection::greeting(ms(0));
-    assert_eq!(protocol.due(ms(9_999), INTERVAL, TIMEOUT, true), Timeout::Nothing);
-    assert_eq!(protocol.next_due(INTERVAL, TIMEOUT), Some(ms(10_000)));
-    assert_eq!(protocol.due(ms(10_000), INTERVAL, TIMEOUT, true), Timeout::Lost);
+    assert_eq!(protocol.check_timeouts(ms(9_999), INTERVAL, TIMEOUT, true), Timeout::Nothing);
+    assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(10_000)));
+    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, true), Timeout::Mute);
 }
 
 /// S6, S8.
@@ -70,29 +161,29 @@ fn a_server_mute_to_the_greeting_is_lost() {
 fn what_is_heard_while_serving() {
     let job = registered();
     let mut grabbing = registered();
-    grabbing.asked(ms(2));
+    grabbing.grab_sent(ms(2));
     for (name, protocol, heard, next) in [
         ("a job that was asked for", &grabbing, ServerMessage::Assigned, Reaction::Run),
         ("a job that was not asked for", &job, ServerMessage::Assigned, Reaction::Run),
         ("no job", &grabbing, ServerMessage::NoJob, Reaction::Sleep),
-        ("no job, not asked", &job, ServerMessage::NoJob, Reaction::Nothing),
+        ("no job, not asked", &job, ServerMessage::NoJob, Reaction::Unexpected),
         ("noop while asleep", &asleep(), ServerMessage::Noop, Reaction::Nothing),
         ("noop while awake", &job, ServerMessage::Noop, Reaction::Nothing),
         ("a late result", &job, ServerMessage::Error(b"JOB_NOT_FOUND"), Reaction::Superseded),
-        ("another error", &job, ServerMessage::Error(b"server_error"), Reaction::Complain),
-        ("an answer to nothing", &job, ServerMessage::Echo, Reaction::Nothing),
-        ("a packet for clients", &job, ServerMessage::Other, Reaction::Nothing),
+        ("another error", &job, ServerMessage::Error(b"server_error"), Reaction::LogError),
+        ("an answer to nothing", &job, ServerMessage::Echo, Reaction::Unexpected),
+        ("a packet for clients", &job, ServerMessage::Other, Reaction::Unexpected),
     ] {
-        assert_eq!(protocol.clone().hear(heard, ms(5)), next, "{name}");
+        assert_eq!(protocol.clone().receive(heard, ms(5)), next, "{name}");
     }
 }
 
 #[test]
 fn a_sleeper_asks_only_after_a_noop() {
     let mut protocol = asleep();
-    assert!(!protocol.may_ask(ms(100)));
-    protocol.hear(ServerMessage::Noop, ms(100));
-    assert!(protocol.may_ask(ms(100)));
+    assert!(!protocol.may_grab(ms(100)));
+    protocol.receive(ServerMessage::Noop, ms(100));
+    assert!(protocol.may_grab(ms(100)));
 }
 
 /// S17: what else was sent may have caused an ERROR, so the answer is waited for a little; then the GRAB was refused.
@@ -101,27 +192,27 @@ fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
     let mut protocol = registered();
     let (mut now, mut pauses) = (ms(2), Vec::new());
     for refusal in 1..=9 {
-        protocol.asked(now);
-        assert_eq!(protocol.hear(ServerMessage::Error(b"server_error"), now), Reaction::Complain);
-        assert!(!protocol.may_ask(now), "its answer may come yet");
-        assert_eq!(protocol.is_awaited(), refusal == 1, "others do not wait again and again");
-        let until = protocol.next_due(Duration::ZERO, TIMEOUT).unwrap();
+        protocol.grab_sent(now);
+        assert_eq!(protocol.receive(ServerMessage::Error(b"server_error"), now), Reaction::LogError);
+        assert!(!protocol.may_grab(now), "its answer may come yet");
+        assert_eq!(protocol.awaits_job(), refusal == 1, "others do not wait again and again");
+        let until = protocol.next_timeout(Duration::ZERO, TIMEOUT).unwrap();
         pauses.push((until - now).as_millis());
-        assert_eq!(protocol.due(until - ms(1), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
-        assert!(!protocol.may_ask(until - ms(1)));
-        assert_eq!(protocol.due(until, Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
-        assert!(protocol.may_ask(until) && !protocol.uses_old_grab(), "this form has been answered before");
+        assert_eq!(protocol.check_timeouts(until - ms(1), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
+        assert!(!protocol.may_grab(until - ms(1)));
+        assert_eq!(protocol.check_timeouts(until, Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
+        assert!(protocol.may_grab(until) && !protocol.uses_old_grab(), "this form has been answered before");
         now = until;
     }
     assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     for answer in [ServerMessage::NoJob, ServerMessage::Assigned] {
         let mut protocol = protocol.clone();
-        protocol.asked(now);
-        protocol.hear(answer, now);
-        protocol.hear(ServerMessage::Noop, now);
-        protocol.asked(now);
-        protocol.hear(ServerMessage::Error(b"server_error"), now);
-        assert_eq!(protocol.next_due(Duration::ZERO, TIMEOUT), Some(now + ms(10)), "an answer ends the row");
+        protocol.grab_sent(now);
+        protocol.receive(answer, now);
+        protocol.receive(ServerMessage::Noop, now);
+        protocol.grab_sent(now);
+        protocol.receive(ServerMessage::Error(b"server_error"), now);
+        assert_eq!(protocol.next_timeout(Duration::ZERO, TIMEOUT), Some(now + ms(10)), "an answer ends the row");
     }
 }
 
@@ -130,60 +221,60 @@ fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
 fn an_error_about_something_else_leaves_the_grab_alone() {
     for (answer, next) in [(ServerMessage::Assigned, Reaction::Run), (ServerMessage::NoJob, Reaction::Sleep)] {
         let mut protocol = registered();
-        protocol.asked(ms(2));
-        protocol.hear(ServerMessage::Error(b"unknown_command"), ms(3));
-        assert_eq!(protocol.hear(answer, ms(3)), next);
-        assert!(!protocol.is_awaited());
+        protocol.grab_sent(ms(2));
+        protocol.receive(ServerMessage::Error(b"unknown_command"), ms(3));
+        assert_eq!(protocol.receive(answer, ms(3)), next);
+        assert!(!protocol.awaits_job());
     }
     let mut late = registered();
-    late.asked(ms(2));
-    assert_eq!(late.hear(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(3)), Reaction::Superseded);
-    assert!(late.is_awaited(), "a result came too late: that is no answer to a GRAB");
+    late.grab_sent(ms(2));
+    assert_eq!(late.receive(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(3)), Reaction::Superseded);
+    assert!(late.awaits_job(), "a result came too late: that is no answer to a GRAB");
     let mut idle = asleep();
-    assert_eq!(idle.hear(ServerMessage::Error(b"server_error"), ms(3)), Reaction::Complain);
-    assert!(!idle.may_ask(ms(60_000)), "no GRAB was out");
+    assert_eq!(idle.receive(ServerMessage::Error(b"server_error"), ms(3)), Reaction::LogError);
+    assert!(!idle.may_grab(ms(60_000)), "no GRAB was out");
 }
 
 /// S17: whatever was said instead of an answer. What is sent behind it is answered behind it.
 #[test]
 fn a_grab_that_is_never_answered_is_sent_again() {
     let mut protocol = registered();
-    protocol.hear(ServerMessage::Echo, ms(2));
-    protocol.asked(ms(10));
-    assert_eq!(protocol.hear(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(11)), Reaction::Superseded);
-    assert_eq!(protocol.due(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Echo);
+    protocol.receive(ServerMessage::Echo, ms(2));
+    protocol.grab_sent(ms(10));
+    assert_eq!(protocol.receive(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(11)), Reaction::Superseded);
+    assert_eq!(protocol.check_timeouts(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Echo);
     protocol.echo_sent(ms(1010));
     let mut answered = protocol.clone();
-    assert_eq!(answered.hear(ServerMessage::NoJob, ms(1020)), Reaction::Sleep);
-    answered.hear(ServerMessage::Echo, ms(1021));
-    assert!(!answered.may_ask(ms(1021)), "it is asleep");
-    protocol.hear(ServerMessage::Echo, ms(1020));
-    assert!(protocol.may_ask(ms(1020)) && !protocol.uses_old_grab());
+    assert_eq!(answered.receive(ServerMessage::NoJob, ms(1020)), Reaction::Sleep);
+    answered.receive(ServerMessage::Echo, ms(1021));
+    assert!(!answered.may_grab(ms(1021)), "it is asleep");
+    protocol.receive(ServerMessage::Echo, ms(1020));
+    assert!(protocol.may_grab(ms(1020)) && !protocol.uses_old_grab());
     // An ECHO that was sent before the GRAB says nothing of it.
     let mut before = registered();
-    before.hear(ServerMessage::Echo, ms(2));
+    before.receive(ServerMessage::Echo, ms(2));
     before.echo_sent(ms(5));
-    before.asked(ms(10));
-    assert_eq!(before.due(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
-    before.hear(ServerMessage::Echo, ms(1020));
-    assert!(!before.may_ask(ms(1020)));
+    before.grab_sent(ms(10));
+    assert_eq!(before.check_timeouts(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
+    before.receive(ServerMessage::Echo, ms(1020));
+    assert!(!before.may_grab(ms(1020)));
 }
 
 /// S17: in answer to the greeting. Which of its packets the server does not know comes out in time.
 #[test]
 fn the_form_of_grab_that_a_server_knows_is_found() {
     let mut protocol = ServerConnection::greeting(ms(0));
-    protocol.hear(ServerMessage::Error(b"server_error"), ms(1));
+    protocol.receive(ServerMessage::Error(b"server_error"), ms(1));
     assert!(protocol.uses_old_grab());
     let mut other_packet = protocol.clone();
-    other_packet.hear(ServerMessage::NoJob, ms(1));
+    other_packet.receive(ServerMessage::NoJob, ms(1));
     assert!(!other_packet.uses_old_grab(), "it was the id that it does not know");
-    protocol.registered(ms(2));
+    protocol.functions_registered(ms(2));
     for old in [false, true, false] {
         let now = ms(10_000);
-        protocol.asked(now);
-        protocol.hear(ServerMessage::Error(b"server_error"), now);
-        protocol.due(now + LONGEST_PAUSE, Duration::ZERO, TIMEOUT, true);
+        protocol.grab_sent(now);
+        protocol.receive(ServerMessage::Error(b"server_error"), now);
+        protocol.check_timeouts(now + LONGEST_PAUSE, Duration::ZERO, TIMEOUT, true);
         assert_eq!(protocol.uses_old_grab(), old);
     }
 }
@@ -194,26 +285,26 @@ fn a_refused_grab_does_not_hold_up_a_leave() {
     for last in [false, true] {
         let mut protocol = asleep();
         if last {
-            protocol.leave();
-            assert_eq!(protocol.drain_step(), DrainStep::Ask);
+            protocol.drain();
+            assert_eq!(protocol.drain_step(), DrainStep::Grab);
         }
-        protocol.asked(ms(50));
-        protocol.hear(ServerMessage::Error(b"server_error"), ms(51));
-        protocol.leave();
+        protocol.grab_sent(ms(50));
+        protocol.receive(ServerMessage::Error(b"server_error"), ms(51));
+        protocol.drain();
         assert_eq!(protocol.drain_step(), DrainStep::Echo);
-        protocol.said_farewell(ms(52));
-        protocol.hear(ServerMessage::Echo, ms(53));
+        protocol.last_echo_sent(ms(52));
+        protocol.receive(ServerMessage::Echo, ms(53));
         assert_eq!(protocol.drain_step(), DrainStep::Done);
     }
     let mut without_echo = ServerConnection::greeting(ms(0));
-    without_echo.hear(ServerMessage::NoJob, ms(1));
-    without_echo.registered(ms(2));
-    without_echo.asked(ms(3));
-    without_echo.hear(ServerMessage::Error(b"server_error"), ms(4));
-    without_echo.leave();
+    without_echo.receive(ServerMessage::NoJob, ms(1));
+    without_echo.functions_registered(ms(2));
+    without_echo.grab_sent(ms(3));
+    without_echo.receive(ServerMessage::Error(b"server_error"), ms(4));
+    without_echo.drain();
     assert_eq!(without_echo.drain_step(), DrainStep::Wait, "a job may come, and nothing would tell that none does");
-    assert_eq!(without_echo.next_due(Duration::ZERO, TIMEOUT), Some(ms(14)));
-    without_echo.due(ms(14), Duration::ZERO, TIMEOUT, false);
+    assert_eq!(without_echo.next_timeout(Duration::ZERO, TIMEOUT), Some(ms(14)));
+    without_echo.check_timeouts(ms(14), Duration::ZERO, TIMEOUT, false);
     assert_eq!(without_echo.drain_step(), DrainStep::Done);
 }
 
@@ -221,17 +312,17 @@ fn a_refused_grab_does_not_hold_up_a_leave() {
 #[test]
 fn who_was_slow_to_take_is_given_time_to_answer() {
     let mut protocol = registered();
-    protocol.asked(ms(20_000));
-    protocol.was_slow(ms(15_000));
-    assert_eq!(protocol.next_due(INTERVAL, TIMEOUT), Some(ms(21_000)), "others wait no longer for that");
-    assert_eq!(protocol.due(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Echo);
-    assert_eq!(protocol.due(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.due(ms(45_000), Duration::ZERO, TIMEOUT, false), Timeout::Lost);
-    protocol.hear(ServerMessage::NoJob, ms(44_000));
-    protocol.hear(ServerMessage::Noop, ms(50_000));
-    protocol.asked(ms(50_000));
-    protocol.due(ms(51_000), Duration::ZERO, TIMEOUT, false);
-    assert_eq!(protocol.due(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Lost, "once");
+    protocol.grab_sent(ms(20_000));
+    protocol.answer_took(ms(15_000));
+    assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(21_000)), "others wait no longer for that");
+    assert_eq!(protocol.check_timeouts(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Echo);
+    assert_eq!(protocol.check_timeouts(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Nothing);
+    assert_eq!(protocol.check_timeouts(ms(45_000), Duration::ZERO, TIMEOUT, false), Timeout::Mute);
+    protocol.receive(ServerMessage::NoJob, ms(44_000));
+    protocol.receive(ServerMessage::Noop, ms(50_000));
+    protocol.grab_sent(ms(50_000));
+    protocol.check_timeouts(ms(51_000), Duration::ZERO, TIMEOUT, false);
+    assert_eq!(protocol.check_timeouts(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Mute, "once");
 }
 
 /// S8, S14: also where two wake-ups come at a time.
@@ -246,24 +337,24 @@ fn are_slowed_down(at_a_time: u32) {
     let mut pauses = Vec::new();
     for round in 0..16 {
         // The server believes in work whenever somebody falls asleep.
-        let falls_asleep = protocol.asks_twice();
-        protocol.asked(now);
+        let falls_asleep = protocol.grabs_with_pre_sleep();
+        protocol.grab_sent(now);
         if falls_asleep {
-            (0..at_a_time).for_each(|_| assert_eq!(protocol.hear(ServerMessage::Noop, now), Reaction::Nothing));
+            (0..at_a_time).for_each(|_| assert_eq!(protocol.receive(ServerMessage::Noop, now), Reaction::Nothing));
         }
-        if protocol.hear(ServerMessage::NoJob, now) == Reaction::Sleep {
+        if protocol.receive(ServerMessage::NoJob, now) == Reaction::Sleep {
             assert!(round <= 3, "round {round}");
-            (0..at_a_time).for_each(|_| assert_eq!(protocol.hear(ServerMessage::Noop, now), Reaction::Nothing));
+            (0..at_a_time).for_each(|_| assert_eq!(protocol.receive(ServerMessage::Noop, now), Reaction::Nothing));
         }
-        let pause = protocol.ask_due().unwrap().saturating_sub(now);
+        let pause = protocol.grab_due().unwrap().saturating_sub(now);
         pauses.push(pause.as_millis());
         now += pause;
-        assert!(protocol.may_ask(now));
+        assert!(protocol.may_grab(now));
     }
     assert_eq!(pauses, [0, 0, 0, 0, 0, 0, 10, 20, 40, 50, 50, 50, 50, 50, 50, 50]);
-    protocol.asked(now);
-    protocol.hear(ServerMessage::Assigned, now);
-    assert!(protocol.may_ask(now) && !protocol.asks_twice());
+    protocol.grab_sent(now);
+    protocol.receive(ServerMessage::Assigned, now);
+    assert!(protocol.may_grab(now) && !protocol.grabs_with_pre_sleep());
 }
 
 /// S20: who is woken for each job of a stream, and comes too late for it, asks at once all the same.
@@ -273,12 +364,12 @@ fn a_crowd_that_is_woken_for_each_job_does_not_pause() {
     let (mut now, mut twice) = (ms(10), 0);
     for round in 0..10_000 {
         now += Duration::from_micros(500);
-        protocol.hear(ServerMessage::Noop, now);
-        assert!(protocol.may_ask(now), "round {round}");
-        protocol.asked(now);
-        while protocol.hear(ServerMessage::NoJob, now) != Reaction::Sleep {
-            assert!(protocol.asks_twice() && protocol.may_ask(now), "round {round}");
-            protocol.asked(now);
+        protocol.receive(ServerMessage::Noop, now);
+        assert!(protocol.may_grab(now), "round {round}");
+        protocol.grab_sent(now);
+        while protocol.receive(ServerMessage::NoJob, now) != Reaction::Sleep {
+            assert!(protocol.grabs_with_pre_sleep() && protocol.may_grab(now), "round {round}");
+            protocol.grab_sent(now);
             twice += 1;
         }
     }
@@ -288,73 +379,73 @@ fn a_crowd_that_is_woken_for_each_job_does_not_pause() {
 #[test]
 fn nobody_waits_for_a_greeting() {
     let mut protocol = ServerConnection::greeting(ms(0));
-    assert!(!protocol.is_awaited());
-    assert_eq!(protocol.due(ms(9_999), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.due(ms(10_000), INTERVAL, TIMEOUT, false), Timeout::Lost);
+    assert!(!protocol.awaits_job());
+    assert_eq!(protocol.check_timeouts(ms(9_999), INTERVAL, TIMEOUT, false), Timeout::Nothing);
+    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, false), Timeout::Mute);
 }
 
 #[test]
 fn a_grab_without_an_answer_stays_behind_then_the_server_is_lost() {
     let mut protocol = registered();
-    protocol.asked(ms(100));
-    assert!(protocol.is_awaited());
-    assert_eq!(protocol.due(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
+    protocol.grab_sent(ms(100));
+    assert!(protocol.awaits_job());
+    assert_eq!(protocol.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
     protocol.echo_sent(ms(1_100));
-    assert!(!protocol.is_awaited());
-    assert_eq!(protocol.due(ms(11_099), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.due(ms(11_100), INTERVAL, TIMEOUT, false), Timeout::Lost);
-    protocol.heard_something(ms(11_100));
-    assert_eq!(protocol.hear(ServerMessage::Assigned, ms(11_100)), Reaction::Run, "a late job is run all the same");
+    assert!(!protocol.awaits_job());
+    assert_eq!(protocol.check_timeouts(ms(11_099), INTERVAL, TIMEOUT, false), Timeout::Nothing);
+    assert_eq!(protocol.check_timeouts(ms(11_100), INTERVAL, TIMEOUT, false), Timeout::Mute);
+    protocol.bytes_received(ms(11_100));
+    assert_eq!(protocol.receive(ServerMessage::Assigned, ms(11_100)), Reaction::Run, "a late job is run all the same");
 }
 
 #[test]
 fn time_spent_in_a_job_is_not_held_against_a_server() {
     let mut protocol = registered();
     protocol.echo_sent(ms(100));
-    protocol.was_busy(ms(60_000));
-    assert_eq!(protocol.due(ms(60_001), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.due(ms(70_000), INTERVAL, TIMEOUT, false), Timeout::Lost);
+    protocol.forgive_silence(ms(60_000));
+    assert_eq!(protocol.check_timeouts(ms(60_001), INTERVAL, TIMEOUT, false), Timeout::Nothing);
+    assert_eq!(protocol.check_timeouts(ms(70_000), INTERVAL, TIMEOUT, false), Timeout::Mute);
 }
 
 #[test]
 fn a_sleeper_proves_the_line_and_asks_again_now_and_then() {
     let mut protocol = asleep();
-    assert_eq!(protocol.next_due(INTERVAL, TIMEOUT), Some(ms(30_000)));
-    assert_eq!(protocol.due(ms(30_000), INTERVAL, TIMEOUT, true), Timeout::Echo);
-    assert!(protocol.may_ask(ms(30_000)));
+    assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(30_000)));
+    assert_eq!(protocol.check_timeouts(ms(30_000), INTERVAL, TIMEOUT, true), Timeout::Echo);
+    assert!(protocol.may_grab(ms(30_000)));
     let mut silent = asleep();
-    assert_eq!(silent.next_due(Duration::ZERO, TIMEOUT), None, "with an interval of 0 nothing wakes up");
-    assert_eq!(silent.due(ms(99_999_999), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
+    assert_eq!(silent.next_timeout(Duration::ZERO, TIMEOUT), None, "with an interval of 0 nothing wakes up");
+    assert_eq!(silent.check_timeouts(ms(99_999_999), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
 }
 
 #[test]
 fn leaving_walks_to_its_end() {
     let mut asks_first = asleep();
-    asks_first.leave();
-    assert_eq!(asks_first.drain_step(), DrainStep::Ask);
-    asks_first.asked(ms(50));
+    asks_first.drain();
+    assert_eq!(asks_first.drain_step(), DrainStep::Grab);
+    asks_first.grab_sent(ms(50));
     assert_eq!(asks_first.drain_step(), DrainStep::Wait);
-    assert_eq!(asks_first.hear(ServerMessage::NoJob, ms(51)), Reaction::Nothing, "no PRE_SLEEP any more");
+    assert_eq!(asks_first.receive(ServerMessage::NoJob, ms(51)), Reaction::Nothing, "no PRE_SLEEP any more");
     assert_eq!(asks_first.drain_step(), DrainStep::Echo);
-    asks_first.said_farewell(ms(52));
+    asks_first.last_echo_sent(ms(52));
     assert_eq!(asks_first.drain_step(), DrainStep::Wait);
-    asks_first.hear(ServerMessage::Echo, ms(53));
+    asks_first.receive(ServerMessage::Echo, ms(53));
     assert_eq!(asks_first.drain_step(), DrainStep::Done);
 }
 
 #[test]
 fn leaving_from_every_other_state() {
     let mut busy = registered();
-    busy.asked(ms(2));
+    busy.grab_sent(ms(2));
     let mut woken = asleep();
-    woken.hear(ServerMessage::Noop, ms(3));
+    woken.receive(ServerMessage::Noop, ms(3));
     for (name, mut protocol, first) in [
         ("GRAB out", busy, DrainStep::Wait),
-        ("woken and not asked yet", woken, DrainStep::Ask),
+        ("woken and not asked yet", woken, DrainStep::Grab),
         ("a job just done", registered(), DrainStep::Echo),
         ("never greeted", ServerConnection::greeting(ms(0)), DrainStep::Done),
     ] {
-        protocol.leave();
+        protocol.drain();
         assert_eq!(protocol.drain_step(), first, "{name}");
     }
 }
@@ -363,21 +454,21 @@ fn leaving_from_every_other_state() {
 fn an_older_echo_is_not_taken_for_the_last_one() {
     let mut protocol = registered();
     protocol.echo_sent(ms(10));
-    protocol.leave();
-    protocol.said_farewell(ms(11));
-    protocol.hear(ServerMessage::Echo, ms(12));
+    protocol.drain();
+    protocol.last_echo_sent(ms(11));
+    protocol.receive(ServerMessage::Echo, ms(12));
     assert_eq!(protocol.drain_step(), DrainStep::Wait);
-    protocol.hear(ServerMessage::Echo, ms(13));
+    protocol.receive(ServerMessage::Echo, ms(13));
     assert_eq!(protocol.drain_step(), DrainStep::Done);
 }
 
 #[test]
 fn a_job_after_the_last_echo_asks_for_another() {
     let mut protocol = registered();
-    protocol.leave();
-    protocol.said_farewell(ms(11));
-    assert_eq!(protocol.hear(ServerMessage::Assigned, ms(12)), Reaction::Run);
-    protocol.farewell_again();
+    protocol.drain();
+    protocol.last_echo_sent(ms(11));
+    assert_eq!(protocol.receive(ServerMessage::Assigned, ms(12)), Reaction::Run);
+    protocol.answer_sent();
     assert_eq!(protocol.drain_step(), DrainStep::Echo);
 }
 
@@ -385,28 +476,28 @@ fn a_job_after_the_last_echo_asks_for_another() {
 #[test]
 fn bytes_that_come_are_life_until_they_stop() {
     let silence = |protocol: &mut ServerConnection, from: Duration| {
-        assert_eq!(protocol.due(from + TIMEOUT - ms(1), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-        assert_eq!(protocol.due(from + TIMEOUT, INTERVAL, TIMEOUT, false), Timeout::Lost);
+        assert_eq!(protocol.check_timeouts(from + TIMEOUT - ms(1), INTERVAL, TIMEOUT, false), Timeout::Nothing);
+        assert_eq!(protocol.check_timeouts(from + TIMEOUT, INTERVAL, TIMEOUT, false), Timeout::Mute);
     };
     let mut greeting = ServerConnection::greeting(ms(0));
     let mut asked = registered();
-    asked.asked(ms(100));
-    assert_eq!(asked.due(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
+    asked.grab_sent(ms(100));
+    assert_eq!(asked.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
     asked.echo_sent(ms(1_100));
     for protocol in [&mut greeting, &mut asked] {
         let mut last = ms(1_100);
         for _ in 0..10 {
             last += TIMEOUT - ms(1);
-            protocol.heard_something(last);
-            assert_eq!(protocol.due(last, INTERVAL, TIMEOUT, false), Timeout::Nothing);
+            protocol.bytes_received(last);
+            assert_eq!(protocol.check_timeouts(last, INTERVAL, TIMEOUT, false), Timeout::Nothing);
         }
         silence(protocol, last);
     }
     let mut without_echo = ServerConnection::greeting(ms(0));
-    without_echo.hear(ServerMessage::NoJob, ms(1));
-    without_echo.registered(ms(2));
-    without_echo.asked(ms(100));
-    without_echo.due(ms(1_100), INTERVAL, TIMEOUT, false);
-    without_echo.heard_something(ms(5_000));
+    without_echo.receive(ServerMessage::NoJob, ms(1));
+    without_echo.functions_registered(ms(2));
+    without_echo.grab_sent(ms(100));
+    without_echo.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false);
+    without_echo.bytes_received(ms(5_000));
     silence(&mut without_echo, ms(5_000));
 }
