@@ -221,8 +221,11 @@ impl Client {
                 }
                 self.events.extend(event(packet));
             }
-            let Some(count) = self.dialled.read(self.decoder.space(), deadline, question)? else { return Ok(None) };
-            self.decoder.advance(count);
+            let dialled = &mut self.dialled;
+            let read = self.decoder.read_from(|space| Ok(dialled.read(space, deadline, question)?.unwrap_or(0)))?;
+            if read == 0 {
+                return Ok(None);
+            }
         }
     }
 }

@@ -103,9 +103,9 @@ fn read(
     input: &mut InputBuffer,
     mut receive: impl FnMut(ReceivedInput<'_>),
 ) -> Result<(), ConnectionEnd> {
-    match stream.try_read(input.space()) {
+    match input.read_from(|space| stream.try_read(space)) {
         Ok(0) => return Err(ConnectionEnd::Gone),
-        Ok(count) => input.advance(count),
+        Ok(_) => {}
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
         Err(_) => return Err(ConnectionEnd::Gone),
     }

@@ -1,5 +1,7 @@
 //! What a peer sends: packets, or lines of the administrative protocol, on one connection.
 
+use std::convert::Infallible;
+
 use crate::gearman::packet::{Decoder, Magic, PacketError, Request};
 
 /// A longer line is none of the commands.
@@ -37,20 +39,22 @@ impl InputBuffer {
         Self { decoder: Decoder::new(Magic::Request, max_packet), text: Vec::new() }
     }
 
-    /// Room to read into, never empty. Call [`next`](Self::next) to its end first.
-    pub(super) fn space(&mut self) -> &mut [u8] {
-        self.decoder.space()
-    }
-
-    /// Says that the first `count` bytes of [`space`](Self::space) were filled.
-    pub(super) fn advance(&mut self, count: usize) {
+    /// Calls `read` once with room for bytes, and takes in as many as it returns. Call [`next`](Self::next) until there is
+    /// nothing first.
+    pub(super) fn read_from<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         let begins = self.decoder.pending() == 0;
-        let fresh = &self.decoder.space()[..count];
-        if !self.text.is_empty() || begins && fresh.first().is_some_and(|byte| *byte != 0) {
-            self.text.extend_from_slice(fresh);
-        } else {
-            self.decoder.advance(count);
-        }
+        let text = &mut self.text;
+        let mut count = 0;
+        self.decoder.read_from(|space| {
+            count = read(space)?;
+            let fresh = &space[..count];
+            let is_text = !text.is_empty() || begins && fresh.first().is_some_and(|byte| *byte != 0);
+            if is_text {
+                text.extend_from_slice(fresh);
+            }
+            Ok(if is_text { 0 } else { count })
+        })?;
+        Ok(count)
     }
 
     /// The next packet or line; `None` when more bytes are needed first.
@@ -76,14 +80,18 @@ impl InputBuffer {
     fn hand_over(&mut self) {
         let mut rest = self.text.as_slice();
         while !rest.is_empty() {
-            let space = self.decoder.space();
-            let count = space.len().min(rest.len());
-            space[..count].copy_from_slice(&rest[..count]);
-            self.decoder.advance(count);
-            rest = &rest[count..];
+            let Ok(_) = self.decoder.read_from(|space| Ok::<_, Infallible>(copy_some(&mut rest, space)));
         }
         self.text = Vec::new();
     }
+}
+
+/// Copies what fits into `space`, and takes it off the front of `rest`.
+fn copy_some(rest: &mut &[u8], space: &mut [u8]) -> usize {
+    let (now, later) = rest.split_at(space.len().min(rest.len()));
+    space[..now.len()].copy_from_slice(now);
+    *rest = later;
+    now.len()
 }
 
 #[cfg(test)]
@@ -96,10 +104,7 @@ mod tests {
         for piece in bytes.chunks(piece) {
             let mut rest = piece;
             while !rest.is_empty() {
-                let count = input.space().len().min(rest.len());
-                input.space()[..count].copy_from_slice(&rest[..count]);
-                input.advance(count);
-                rest = &rest[count..];
+                let Ok(_) = input.read_from(|space| Ok::<_, Infallible>(copy_some(&mut rest, space)));
                 while let Some(received) = input.next()? {
                     seen.push(match received {
                         ReceivedInput::Request(request) => format!("{request:?}"),

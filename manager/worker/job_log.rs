@@ -10,7 +10,7 @@ use crate::worker::messages::JobName;
 use crate::worker::plugin::{PluginOutcome, explain};
 use crate::worker::serve::Worker;
 
-/// Levels of what a worker itself logs of its jobs, as in [`WorkerMessage::Log`](crate::worker::orders::WorkerMessage::Log).
+/// Levels of what a worker itself logs of its jobs, as in [`WorkerMessage::Log`](crate::worker::messages::WorkerMessage::Log).
 const WORKER: u8 = 3;
 pub(super) const DEBUG: u8 = 4;
 /// A job's handle is cut here, in bytes.

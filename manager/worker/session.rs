@@ -328,10 +328,9 @@ impl OpenConnection {
     }
 
     fn receive(&mut self, flags: MsgFlags, now: Duration) -> io::Result<bool> {
-        match recv(self.socket.as_raw_fd(), self.decoder.space(), flags) {
+        match self.decoder.read_from(|space| recv(self.socket.as_raw_fd(), space, flags)) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => {
-                self.decoder.advance(length);
+            Ok(_) => {
                 self.protocol.bytes_received(now);
                 Ok(true)
             }

@@ -3,7 +3,7 @@
 use crate::gearman::packet::{HEADER_LEN, Packet, PacketType};
 use crate::worker::manager_link::ManagerLink;
 
-/// The level of such a line, as [`crate::worker::orders::WorkerMessage::Log`] has it.
+/// The level of such a line, as [`crate::worker::messages::WorkerMessage::Log`] has it.
 const EVERYTHING: u8 = 5;
 
 /// Whether packets are logged: asked before anything is made of one.

@@ -66,8 +66,7 @@ impl Peer {
             if let Some(packet) = self.decoder.next().unwrap() {
                 return Some((packet.kind, packet.body.to_vec()));
             }
-            let count = self.stream.read(self.decoder.space()).ok().filter(|count| *count > 0)?;
-            self.decoder.advance(count);
+            self.decoder.read_from(|space| self.stream.read(space)).ok().filter(|count| *count > 0)?;
         }
     }
 

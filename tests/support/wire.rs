@@ -60,14 +60,15 @@ impl Wire {
             if let Some(packet) = self.decoder.next().unwrap() {
                 return Some(see(packet));
             }
-            let mut space = self.decoder.space();
-            if let Some((most, pause)) = self.pace {
+            let most = self.pace.map_or(usize::MAX, |(most, pause)| {
                 std::thread::sleep(pause);
+                most
+            });
+            let read = self.decoder.read_from(|space| {
                 let most = most.min(space.len());
-                space = &mut space[..most];
-            }
-            let count = self.stream.read(space).ok().filter(|count| *count > 0)?;
-            self.decoder.advance(count);
+                self.stream.read(&mut space[..most])
+            });
+            read.ok().filter(|count| *count > 0)?;
         }
     }
 }

@@ -32,9 +32,9 @@ struct PacketHeader {
 
 /// Turns bytes into packets, without reading them itself.
 ///
-/// Read into [`space`](Self::space), say how much came with [`advance`](Self::advance), then take packets with
-/// [`next`](Self::next) until there is none. A header is checked as soon as its 12 bytes are there, and memory is taken
-/// only as bytes arrive: a peer that claims a large packet and sends nothing costs nothing.
+/// Fill it with [`read_from`](Self::read_from), then take packets with [`next`](Self::next) until there is none. A header
+/// is checked as soon as its 12 bytes are there, and memory grows only as bytes arrive: a peer that claims a large packet
+/// and sends nothing costs nothing.
 pub struct Decoder {
     magic: Magic,
     max_packet: usize,
@@ -65,8 +65,22 @@ impl Decoder {
         Self { cuts_jobs: true, ..self }
     }
 
-    /// Room to read into, never empty. Call [`next`](Self::next) to its end first: what was not taken stays in memory.
-    pub fn space(&mut self) -> &mut [u8] {
+    /// Calls `read` once with room for bytes, which is never empty. Takes in as many as `read` says it has put there, and
+    /// returns that number.
+    ///
+    /// Call [`next`](Self::next) until there is no packet first: what was not taken stays in memory.
+    ///
+    /// # Errors
+    ///
+    /// That of `read`; nothing was taken in then.
+    pub fn read_from<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
+        let count = read(self.space())?;
+        self.end = (self.end + count).min(self.buffer.len());
+        self.drop_missing();
+        Ok(count)
+    }
+
+    fn space(&mut self) -> &mut [u8] {
         if self.start > 0 && self.buffer.len() - self.end < WORTH_READING {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -81,12 +95,6 @@ impl Decoder {
             self.buffer.resize(size, 0);
         }
         &mut self.buffer[self.end..]
-    }
-
-    /// Says that the first `count` bytes of [`space`](Self::space) were filled.
-    pub fn advance(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.buffer.len());
-        self.drop_missing();
     }
 
     /// Throws away what came of the packet at the front and is not kept.

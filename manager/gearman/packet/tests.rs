@@ -3,15 +3,15 @@
 mod stream;
 mod table;
 
+use std::io::Read;
+
 use super::{Decoder, Magic};
 
 /// Feeds `bytes` into `decoder` in pieces of at most `piece` bytes, as a socket might.
 fn feed(decoder: &mut Decoder, mut bytes: &[u8], piece: usize) {
     while !bytes.is_empty() {
-        let space = decoder.space();
-        let count = bytes.len().min(space.len()).min(piece);
-        space[..count].copy_from_slice(&bytes[..count]);
-        decoder.advance(count);
+        let mut some = &bytes[..bytes.len().min(piece)];
+        let count = decoder.read_from(|space| some.read(space)).unwrap();
         bytes = &bytes[count..];
     }
 }

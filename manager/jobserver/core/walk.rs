@@ -2,6 +2,7 @@
 //! every client that stays hears the end of each job it waits for, once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::net::Ipv4Addr;
 
 use fastrand::Rng;
@@ -39,8 +40,7 @@ impl Peers {
             assert!(self.open.contains(&to), "an answer for a connection that is closed");
             let mut decoder = Decoder::new(Magic::Response, 1 << 20);
             let bytes = answer.to_bytes();
-            decoder.space()[..bytes.len()].copy_from_slice(&bytes);
-            decoder.advance(bytes.len());
+            assert_eq!(decoder.read_from(|space| bytes.as_slice().read(space)).unwrap(), bytes.len());
             let packet = decoder.next().unwrap().unwrap();
             match Response::parse(packet).unwrap() {
                 Response::JobCreated { handle } if foreground => {
