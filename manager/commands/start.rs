@@ -7,7 +7,6 @@ use super::run::{check_directories, said_by};
 use crate::config::Config;
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
-use crate::plugins::rejected_versions::Marks;
 use crate::plugins::store::Store;
 use crate::supervisor::effects::{EffectResources, log_target};
 use crate::supervisor::{ConfigReader, HeldPaths, ManagerSetup};
@@ -40,15 +39,14 @@ pub(super) fn prepare(
     }
     warnings.extend(logger.cannot_be_made_anew().map(|log| said_by(&config, "log_file", &not_anew(log))));
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
-    let (marks, note) = Marks::open(&state_dir);
-    notes.iter().chain(&note).for_each(|note| logger.say(Level::Warn, note));
+    notes.iter().for_each(|note| logger.say(Level::Warn, note));
     let program = Program::open()
         .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
     // Processes that plugins leave behind become ours, so that they are reaped.
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;
     let foreground = !config.daemon && std::io::IsTerminal::is_terminal(&std::io::stdin());
-    let tools = EffectResources { config, logger, feed: Feed::new(), program, store, marks };
+    let tools = EffectResources { config, logger, feed: Feed::new(), program, store };
     let reread: ConfigReader = Box::new(move || {
         let read = origin.read_again()?;
         check_directories(&read.config)?;

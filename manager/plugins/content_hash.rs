@@ -111,7 +111,8 @@ impl From<ContentHash> for String {
 }
 
 /// The first 12 hex digits of a [`ContentHash`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ShortHash([u8; 12]);
 
 impl ShortHash {
@@ -119,6 +120,20 @@ impl ShortHash {
     pub fn from_name(name: &str) -> Option<Self> {
         let digits: [u8; 12] = name.as_bytes().try_into().ok()?;
         digits.iter().all(is_digit).then_some(ShortHash(digits))
+    }
+}
+
+impl TryFrom<String> for ShortHash {
+    type Error = BadHash;
+
+    fn try_from(text: String) -> Result<Self, BadHash> {
+        ShortHash::from_name(&text).ok_or(BadHash)
+    }
+}
+
+impl From<ShortHash> for String {
+    fn from(hash: ShortHash) -> String {
+        hash.to_string()
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! worker_dir -> listing -> name, scan -> candidate      (a thread of its own: names and stat, nothing is opened)
 //! candidate  -> probe: copy -> elf -> siblings -> loader -> report  (a process of its own, with a deadline)
-//! report     -> verdict -> store                        (manager: a rename; last_good remembers, garbage forgets)
+//! report     -> verdict -> store                        (manager: a rename; version_records remembers, garbage forgets)
 //! ```
 //!
 //! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`, `scan::decide`,
@@ -16,7 +16,6 @@ pub mod elf;
 pub mod garbage;
 pub mod glibc;
 pub mod identity;
-pub mod last_good;
 mod lasts;
 pub mod library_copy;
 mod listing;
@@ -27,11 +26,12 @@ pub mod permissions;
 pub mod probe;
 pub mod probe_result;
 pub mod probe_session;
-pub mod rejected_versions;
 pub mod rejection;
 pub mod report;
 pub mod scan;
 pub mod siblings;
 pub mod state_file;
 pub mod store;
+pub mod stored;
+pub mod version_records;
 pub mod watcher;

@@ -11,50 +11,26 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
-use serde::{Deserialize, Serialize};
 
 use super::content_hash::{ContentHash, ShortHash};
 use super::display_path::DisplayPath;
 use super::garbage::{VersionOnDisk, garbage};
 use super::identity::FileIdentity;
-use super::last_good::LastGood;
 use super::name::FunctionName;
 use super::siblings::{Sibling, is_below};
 use super::state_file;
+use super::stored::{StoredSibling, StoredVersion};
+use super::version_records::VersionRecords;
 use crate::system::errors::reason;
 use crate::system::private_dir;
-
-/// A stored version of a function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The function.
-    pub function: FunctionName,
-    /// Its content.
-    pub hash: ContentHash,
-    /// What workers load.
-    pub path: PathBuf,
-    /// The file when its content was last known.
-    pub identity: FileIdentity,
-    /// The libraries beside it.
-    pub siblings: Vec<StoredSibling>,
-}
-
-/// A library beside a stored version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredSibling {
-    /// Which.
-    pub sibling: Sibling,
-    /// The file when its content was last known.
-    pub identity: FileIdentity,
-}
 
 /// The store of one manager.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
-    known: BTreeMap<(FunctionName, ContentHash), Stored>,
-    /// The last good version of every function.
-    pub last_good: LastGood,
+    known: BTreeMap<(FunctionName, ContentHash), StoredVersion>,
+    /// What is remembered of versions.
+    pub records: VersionRecords,
 }
 
 /// Something about the store failed.
@@ -99,9 +75,9 @@ impl Store {
                 ));
             }
         }
-        let (last_good, warning) = LastGood::read(dir.join("last-good.json"));
+        let (records, warning) = VersionRecords::open(state_dir);
         warnings.extend(warning);
-        Ok((Store { dir, known: BTreeMap::new(), last_good }, warnings))
+        Ok((Store { dir, known: BTreeMap::new(), records }, warnings))
     }
 
     /// Where it is.
@@ -141,7 +117,12 @@ impl Store {
     ///
     /// # Errors
     /// The copy is not what a probe leaves, or could not be moved; it is removed then.
-    pub fn adopt(&mut self, copy: &Path, hash: ContentHash, function: &FunctionName) -> Result<Stored, StoreError> {
+    pub fn adopt(
+        &mut self,
+        copy: &Path,
+        hash: ContentHash,
+        function: &FunctionName,
+    ) -> Result<StoredVersion, StoreError> {
         self.adopt_with(copy, hash, &[], function)
     }
 
@@ -155,7 +136,7 @@ impl Store {
         hash: ContentHash,
         siblings: &[Sibling],
         function: &FunctionName,
-    ) -> Result<Stored, StoreError> {
+    ) -> Result<StoredVersion, StoreError> {
         let key = (function.clone(), hash);
         if let Some(known) = self.known.get(&key).filter(|known| self.unchanged(known)).cloned() {
             self.discard(copy)?;
@@ -169,7 +150,8 @@ impl Store {
         // The first error is the one to report, and of what is in place nothing is left here.
         let _ = self.discard(copy);
         let (meta, siblings) = moved?;
-        let stored = Stored { function: function.clone(), hash, path, identity: FileIdentity::of(&meta), siblings };
+        let stored =
+            StoredVersion { function: function.clone(), hash, path, identity: FileIdentity::of(&meta), siblings };
         self.known.insert(key, stored.clone());
         Ok(stored)
     }
@@ -218,7 +200,7 @@ impl Store {
 
     /// Whether this manager or an earlier one knows a version.
     fn is_known(&self, function: &FunctionName, hash: ShortHash) -> bool {
-        let mut good = self.last_good.iter();
+        let mut good = self.records.last_good();
         good.any(|(name, good)| name == function && good.short() == hash)
             || self.known.keys().any(|(name, known)| name == function && known.short() == hash)
     }
@@ -228,7 +210,7 @@ impl Store {
     }
 
     /// Whether the stored files are those whose content is known. One `lstat` each.
-    pub fn unchanged(&self, stored: &Stored) -> bool {
+    pub fn unchanged(&self, stored: &StoredVersion) -> bool {
         let is =
             |path: &Path, identity| fs::symlink_metadata(path).is_ok_and(|meta| FileIdentity::of(&meta) == identity);
         is(&stored.path, stored.identity)
@@ -237,14 +219,14 @@ impl Store {
 
     /// The last good version of a function as it was remembered. Not looked at yet: see [`Store::unchanged`] and
     /// [`verify`].
-    pub fn last_good(&self, function: &FunctionName) -> Option<Stored> {
-        let (hash, identity, siblings) = self.last_good.get(function)?;
+    pub fn last_good(&self, function: &FunctionName) -> Option<StoredVersion> {
+        let (hash, identity, siblings) = self.records.last_good_of(function)?;
         let (path, siblings) = (self.path(function, hash.short()), siblings.to_vec());
-        Some(Stored { function: function.clone(), hash, path, identity, siblings })
+        Some(StoredVersion { function: function.clone(), hash, path, identity, siblings })
     }
 
     /// Accepts what [`verify`] found.
-    pub fn verified(&mut self, stored: Stored) {
+    pub fn verified(&mut self, stored: StoredVersion) {
         self.known.insert((stored.function.clone(), stored.hash), stored);
     }
 
@@ -252,7 +234,7 @@ impl Store {
     ///
     /// # Errors
     /// There is none, it cannot be read, or it is not what its place says.
-    pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<Stored, StoreError> {
+    pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<StoredVersion, StoreError> {
         let path = self.path(function, hash);
         let siblings = Self::siblings(path.parent().unwrap_or(&path));
         let damaged = || failed("cannot use", &path)(io::Error::other(format!("{SIBLINGS} beside it is damaged")));
@@ -261,7 +243,7 @@ impl Store {
         if content.short() != hash {
             return Err(failed("cannot use", &path)(io::Error::other("it was changed after it was stored")));
         }
-        let stored = Stored { function: function.clone(), hash: content, path, identity, siblings };
+        let stored = StoredVersion { function: function.clone(), hash: content, path, identity, siblings };
         self.verified(stored.clone());
         Ok(stored)
     }
@@ -311,7 +293,7 @@ impl Store {
         spare: usize,
     ) -> Result<Vec<VersionOnDisk>, StoreError> {
         let mut keep = keep.to_vec();
-        keep.extend(self.last_good.iter().map(|(function, hash)| (function.clone(), hash.short())));
+        keep.extend(self.records.last_good().map(|(function, hash)| (function.clone(), hash.short())));
         let removed = garbage(self.versions()?, &keep, spare);
         for version in &removed {
             self.remove(&version.function, version.hash)?;
@@ -342,7 +324,7 @@ impl Store {
 ///
 /// # Errors
 /// Gone, unreadable, or of another content: it must not be loaded.
-pub fn verify(stored: &Stored) -> Result<Stored, StoreError> {
+pub fn verify(stored: &StoredVersion) -> Result<StoredVersion, StoreError> {
     let paths: Vec<PathBuf> = stored.siblings.iter().map(|one| one.sibling.path.clone()).collect();
     let (hash, identity, siblings) = hashed(&stored.path, &paths)?;
     if hash != stored.hash {
@@ -350,7 +332,7 @@ pub fn verify(stored: &Stored) -> Result<Stored, StoreError> {
         let what = format!("its content{with} was changed in the store");
         return Err(failed("cannot use", &stored.path)(io::Error::other(what)));
     }
-    Ok(Stored { identity, siblings, ..stored.clone() })
+    Ok(StoredVersion { identity, siblings, ..stored.clone() })
 }
 
 /// Hash and identity of a stored library and the libraries beside it, as they are now.

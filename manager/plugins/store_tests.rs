@@ -15,7 +15,7 @@ fn copy(store: &Store, unique: &str, content: &str) -> (PathBuf, ContentHash) {
     (path, ContentHash::of_reader(content.as_bytes()).unwrap())
 }
 
-fn adopt(store: &mut Store, function: &str, content: &str) -> Stored {
+fn adopt(store: &mut Store, function: &str, content: &str) -> StoredVersion {
     let (path, hash) = copy(store, "1", content);
     store.adopt(&path, hash, &name(function)).unwrap()
 }
@@ -117,10 +117,10 @@ fn the_last_good_version_outlives_the_manager() {
     let tmp = tempfile::tempdir().unwrap();
     let mut store = open(tmp.path());
     let stored = adopt(&mut store, "x", "one");
-    store.last_good.set(&stored).unwrap();
+    store.records.set_last_good(&stored).unwrap();
     let gone = adopt(&mut store, "y", "two");
-    store.last_good.set(&gone).unwrap();
-    store.last_good.forget(&name("y")).unwrap();
+    store.records.set_last_good(&gone).unwrap();
+    store.records.forget(&name("y")).unwrap();
 
     let store = open(tmp.path());
     assert_eq!(store.last_good(&name("x")), Some(stored.clone()));
@@ -129,13 +129,13 @@ fn the_last_good_version_outlives_the_manager() {
 }
 
 #[test]
-fn a_damaged_memory_of_good_versions_is_said_and_begun_anew() {
+fn damaged_records_are_reported_and_begun_again() {
     let tmp = tempfile::tempdir().unwrap();
     let mut store = open(tmp.path());
     let stored = adopt(&mut store, "x", "one");
-    for damage in ["", "{", "\0\0\0", r#"{"format":9,"content":{}}"#, r#"{"format":1,"content":{"../x":{}}}"#] {
-        store.last_good.set(&stored).unwrap();
-        fs::write(tmp.path().join("store/last-good.json"), damage).unwrap();
+    for damage in ["", "{", "\0\0\0", r#"{"format":9,"content":{}}"#, r#"{"format":2,"content":{"../x":{}}}"#] {
+        store.records.set_last_good(&stored).unwrap();
+        fs::write(tmp.path().join("versions.json"), damage).unwrap();
         let (anew, warnings) = Store::open(tmp.path()).unwrap();
         assert_eq!((anew.last_good(&name("x")), warnings.len()), (None, 1), "{damage}: {warnings:?}");
         store = anew;
@@ -186,11 +186,11 @@ fn garbage_goes_and_what_is_needed_stays() {
         versions.push(stored);
     }
     let shared = adopt(&mut store, "y", "three");
-    store.last_good.set(&versions[0]).unwrap();
+    store.records.set_last_good(&versions[0]).unwrap();
     let in_use = [(name("x"), versions[3].hash.short()), (name("y"), shared.hash.short())];
     let removed = store.collect(&in_use, 0).unwrap();
     assert_eq!(removed.len(), 2);
-    let there = |stored: &Stored| stored.path.exists();
+    let there = |stored: &StoredVersion| stored.path.exists();
     assert_eq!(versions.iter().map(there).collect::<Vec<_>>(), [true, false, false, true]);
     assert!(there(&shared) && !versions[1].path.parent().unwrap().exists());
     assert_eq!(store.collect(&in_use, 0).unwrap(), []);
@@ -231,7 +231,7 @@ fn copy_with(store: &Store, content: &str, beside: &[(&str, &str)]) -> (PathBuf,
     (path, hash.with_siblings(&siblings), siblings)
 }
 
-fn adopt_with(store: &mut Store, function: &str, content: &str, beside: &[(&str, &str)]) -> Stored {
+fn adopt_with(store: &mut Store, function: &str, content: &str, beside: &[(&str, &str)]) -> StoredVersion {
     let (path, hash, siblings) = copy_with(store, content, beside);
     store.adopt_with(&path, hash, &siblings, &name(function)).unwrap()
 }
@@ -252,7 +252,7 @@ fn siblings_are_stored_and_known_with_their_version() {
     assert_eq!(versions.len(), 1, "a sibling is no function: {versions:?}");
     assert_eq!(versions[0].size, 5);
     // Known by another manager from its hash alone, and as the last good one.
-    store.last_good.set(&stored).unwrap();
+    store.records.set_last_good(&stored).unwrap();
     let mut again = open(tmp.path());
     assert_eq!(again.last_good(&name("x")), Some(stored.clone()));
     assert_eq!(again.stored(&name("x"), stored.hash.short()).unwrap(), stored);
@@ -298,7 +298,7 @@ fn a_damaged_list_of_siblings_takes_none_of_them_away() {
         let tmp = tempfile::tempdir().unwrap();
         let mut store = open(tmp.path());
         let stored = adopt_with(&mut store, "x", "one", BESIDE);
-        store.last_good.set(&stored).unwrap();
+        store.records.set_last_good(&stored).unwrap();
         let list = list.replace("HASH", &stored.hash.to_string());
         fs::write(stored.path.with_file_name("siblings.json"), list).unwrap();
         let mut again = open(tmp.path());

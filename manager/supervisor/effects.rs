@@ -29,7 +29,6 @@ use crate::config::Config;
 use crate::control::{EventLine, Feed};
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
-use crate::plugins::rejected_versions::Marks;
 use crate::plugins::scan::{self, ScanResult};
 use crate::plugins::store::Store;
 use crate::plugins::watcher::{LibraryWatcher, WatchEvents};
@@ -43,7 +42,7 @@ use child_reader::ChildReader;
 use children::{ManagedChild, SocketCopies};
 use probes::Probes;
 pub use reload::log_target;
-use versions::Known;
+use versions::KnownVersions;
 use workers::RetiredCounts;
 
 /// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
@@ -70,8 +69,7 @@ pub struct Effects {
     pub(super) poller: ChildPoller,
     program: Program,
     store: Store,
-    marks: Marks,
-    known: Known,
+    known: KnownVersions,
     /// `None` where the system gives no watcher: then the slow re-scan is all there is.
     watch: Option<(Arc<Mutex<LibraryWatcher>>, WatchEvents)>,
     scanning: bool,
@@ -118,10 +116,8 @@ pub struct EffectResources {
     pub feed: Feed,
     /// The running program.
     pub program: Program,
-    /// The store of checked libraries.
+    /// The store of checked libraries, and what is remembered of versions.
     pub store: Store,
-    /// What is remembered of versions.
-    pub marks: Marks,
 }
 
 /// What was found out beside the loop.
@@ -158,8 +154,7 @@ impl Effects {
             poller: ChildPoller::new()?,
             program: resources.program,
             store: resources.store,
-            marks: resources.marks,
-            known: Known::default(),
+            known: KnownVersions::default(),
             watch: None,
             scanning: false,
             scan_again: false,
@@ -246,7 +241,7 @@ impl Effects {
 
     /// The state directory is a new one: what was remembered of versions is written there.
     pub fn remember_again(&mut self) {
-        if let Err(error) = self.marks.save() {
+        if let Err(error) = self.store.records.save() {
             self.trouble(format!("what is known of versions cannot be written: {}", reason(&error)));
         }
     }

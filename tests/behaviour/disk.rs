@@ -72,13 +72,12 @@ fn state_that_is_damaged_or_of_a_later_version_is_begun_anew() {
     manager.install("other", &library());
     manager.wait_event("library_refused", |event| event["function"] == "other");
     let state = manager.dir().join("state");
-    fs::write(state.join("versions.json"), r#"{"format": 1, "content": {"bad": [], "pinned": {}}}"#).unwrap();
     for (name, damage) in damages {
         manager.signal(Signal::SIGTERM);
         assert_eq!(manager.wait_exit().code(), Some(0), "{name}");
         let json: Vec<PathBuf> =
             files(&state).into_iter().filter(|path| path.extension() == Some("json".as_ref())).collect();
-        assert!(json.iter().any(|path| path.ends_with("store/last-good.json")), "{json:?}");
+        assert!(json.iter().any(|path| path.ends_with("versions.json")), "{json:?}");
         for path in json.iter().chain([&state.join("lock"), &manager.dir().join("gm.pid")]) {
             let old = fs::read(path).unwrap_or_default();
             fs::write(path, damage(&old)).unwrap();
@@ -90,7 +89,7 @@ fn state_that_is_damaged_or_of_a_later_version_is_begun_anew() {
             manager.wait_log(&format!("{} is not used and begun anew", path.display()));
             assert!(path.with_extension("json.unreadable").exists(), "{name}: {}", path.display());
         }
-        assert!(state.join("store/last-good.json").exists(), "{name}: it is not written again");
+        assert!(state.join("versions.json").exists(), "{name}: it is not written again");
     }
 }
 

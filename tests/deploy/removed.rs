@@ -75,7 +75,7 @@ fn one_that_comes_back_is_a_new_function() {
 
 /// A pin and a version that was rejected hold for the function that is gone.
 #[test]
-fn a_pin_and_a_given_up_version_go_with_it() {
+fn a_pin_and_a_rejected_version_go_with_it() {
     let (gearmand, mut manager) = served("");
     put(&manager, "f00", &version("v1"));
     rename_over(&manager, &version("v2"));
@@ -89,8 +89,8 @@ fn a_pin_and_a_given_up_version_go_with_it() {
     rename_over(&manager, &stamped("v3", "new"));
     manager.wait_event("rollout_stopped", |_| true);
     remove(&mut manager);
-    let marks = fs::read_to_string(manager.dir().join("state/versions.json")).unwrap();
-    assert!(!marks.contains("stamped"), "{marks}");
+    let records = fs::read_to_string(manager.dir().join("state/versions.json")).unwrap();
+    assert!(!records.contains("stamped"), "{records}");
     rename_over(&manager, &version("v4"));
     wait_deployed(&gearmand, &manager, "v4");
 }

@@ -256,8 +256,7 @@ impl Effects {
             is_no_plugin: false,
         })?;
         let warning = found.warning().map(|text| format!("its library {text}"));
-        self.known.add_elsewhere(&stored, found.elsewhere);
-        Ok(self.known.add(stored, found.version, warning))
+        Ok(self.known.add_probed(stored, found.elsewhere, found.version, warning))
     }
 
     fn probed(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {

@@ -1,69 +1,90 @@
 //! Stored versions, and what is remembered of them over a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use super::Effects;
+use super::children::ChildKind;
 use crate::control::VersionStatus;
-use crate::plugins::content_hash::ShortHash;
+use crate::plugins::content_hash::{BadHash, ShortHash};
+use crate::plugins::garbage::VersionOnDisk;
 use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
-use crate::plugins::store::{Stored, verify};
+use crate::plugins::store::verify;
+use crate::plugins::stored::StoredVersion;
+use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::{CheckedVersion, Memory};
 use crate::supervisor::core::{Action, Core};
 use crate::system::errors::reason;
 
-/// The stored libraries that are known, by function and hash.
+/// The versions that this manager has seen in the store.
 #[derive(Default)]
-pub struct Known {
-    stored: BTreeMap<(String, String), Stored>,
-    /// What was loaded with them from elsewhere; of those that no probe of this manager's saw nothing is known.
-    elsewhere: BTreeMap<(String, String), Vec<String>>,
-    /// Versions of functions that are no more, which go as soon as no worker has them.
-    condemned: BTreeSet<(String, String)>,
+pub(super) struct KnownVersions {
+    versions: BTreeMap<(FunctionName, ShortHash), KnownVersion>,
+    /// Versions of functions that were removed; each goes as soon as no worker has it loaded.
+    condemned: BTreeSet<(FunctionName, ShortHash)>,
 }
 
-impl Known {
-    /// Remembers a stored library; what workers load is this version.
-    pub fn add(&mut self, stored: Stored, crate_version: String, warning: Option<String>) -> CheckedVersion {
-        let (function, hash) = (stored.function.to_string(), stored.hash.short().to_string());
-        let version = CheckedVersion { hash: hash.clone(), library: stored.path.clone(), crate_version, warning };
-        self.condemned.remove(&(function.clone(), hash.clone()));
-        self.stored.insert((function, hash), stored);
+struct KnownVersion {
+    stored: StoredVersion,
+    /// The libraries that were loaded with it from elsewhere. Empty where no probe of this manager's saw them.
+    elsewhere: Vec<String>,
+}
+
+impl KnownVersions {
+    /// Remembers a stored version, and returns what workers load for it.
+    pub(super) fn add(
+        &mut self,
+        stored: StoredVersion,
+        crate_version: String,
+        warning: Option<String>,
+    ) -> CheckedVersion {
+        let key = (stored.function.clone(), stored.hash.short());
+        let version = CheckedVersion { hash: key.1.to_string(), library: stored.path.clone(), crate_version, warning };
+        self.condemned.remove(&key);
+        let elsewhere = self.versions.remove(&key).map(|known| known.elsewhere).unwrap_or_default();
+        self.versions.insert(key, KnownVersion { stored, elsewhere });
         version
     }
 
-    /// Remembers what was loaded with a library from elsewhere.
-    pub(super) fn add_elsewhere(&mut self, stored: &Stored, elsewhere: Vec<String>) {
-        let key = (stored.function.to_string(), stored.hash.short().to_string());
-        self.elsewhere.insert(key, elsewhere);
+    /// As [`KnownVersions::add`], with the libraries that a probe saw loaded with it from elsewhere.
+    pub(super) fn add_probed(
+        &mut self,
+        stored: StoredVersion,
+        elsewhere: Vec<String>,
+        crate_version: String,
+        warning: Option<String>,
+    ) -> CheckedVersion {
+        let key = (stored.function.clone(), stored.hash.short());
+        let version = self.add(stored, crate_version, warning);
+        if let Some(known) = self.versions.get_mut(&key) {
+            known.elsewhere = elsewhere;
+        }
+        version
     }
 
-    /// The libraries that were loaded with a version from elsewhere, where that is known.
+    /// The libraries that were loaded with a version from elsewhere, as far as that is known.
     pub(super) fn elsewhere(&self, function: &str, hash: &str) -> Vec<String> {
-        self.elsewhere.get(&(function.to_owned(), hash.to_owned())).cloned().unwrap_or_default()
-    }
-
-    fn remove(&mut self, key: &(String, String)) {
-        self.stored.remove(key);
-        self.elsewhere.remove(key);
+        self.get(function, hash).map(|known| known.elsewhere.clone()).unwrap_or_default()
     }
 
     /// The libraries that a version brings along.
-    pub(super) fn beside(&self, function: &str, hash: &str) -> Vec<Sibling> {
-        let siblings = self.get(function, hash).map(|stored| stored.siblings.as_slice()).unwrap_or_default();
+    pub(super) fn siblings(&self, function: &str, hash: &str) -> Vec<Sibling> {
+        let siblings = self.get(function, hash).map(|known| known.stored.siblings.as_slice()).unwrap_or_default();
         siblings.iter().map(|stored| stored.sibling.clone()).collect()
     }
 
-    fn get(&self, function: &str, hash: &str) -> Option<&Stored> {
-        self.stored.get(&(function.to_owned(), hash.to_owned()))
+    fn get(&self, function: &str, hash: &str) -> Option<&KnownVersion> {
+        self.versions.get(&(FunctionName::new(function).ok()?, ShortHash::from_name(hash)?))
     }
 }
 
 impl Effects {
-    /// What an earlier manager has left. A stored library that is not what it was is not believed.
+    /// What earlier managers left. A stored library that was changed is not trusted.
     pub fn memory(&mut self) -> Memory {
         let mut memory = Memory::default();
-        let functions: Vec<FunctionName> = self.store.last_good.iter().map(|(function, _)| function.clone()).collect();
+        let functions: Vec<FunctionName> =
+            self.store.records.last_good().map(|(function, _)| function.clone()).collect();
         for function in functions {
             let Some(stored) = self.store.last_good(&function) else { continue };
             match if self.store.unchanged(&stored) { Ok(stored) } else { verify(&stored) } {
@@ -77,25 +98,22 @@ impl Effects {
                 }
             }
         }
-        let bad = self.marks.bad().map(|(function, hash, reason)| ((function.clone(), hash.clone()), reason.clone()));
-        memory.bad = bad.collect();
+        let records = &self.store.records;
+        let rejected = records.rejected();
+        memory.bad = rejected
+            .map(|(function, hash, reason)| ((function.to_string(), hash.to_string()), reason.to_owned()))
+            .collect();
+        memory.pinned = records
+            .pinned()
+            .map(|(function, pin)| (function.to_string(), pin.instead_of.map(String::from).unwrap_or_default()))
+            .collect();
         memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function.to_string()).collect();
-        memory.pinned =
-            self.marks.pinned().map(|(function, (_, against))| (function.clone(), against.clone())).collect();
         memory
     }
 
-    /// Remembers what the core says of versions.
+    /// Records what the core decided about versions.
     pub(super) fn remember(&mut self, action: Action) {
-        let written = match action {
-            Action::MarkGood { function, version } => self.mark_good(&function, &version),
-            Action::MarkBad { function, hash, reason } => self.marks.set_bad(&function, &hash, &reason),
-            Action::Forgive { function } => self.marks.forgive(&function),
-            Action::Forget { function } => self.forget(&function),
-            Action::Pin { function, pin } => self.marks.pin(&function, pin),
-            _ => Ok(()),
-        };
-        if let Err(error) = written {
+        if let Err(error) = self.record(action) {
             self.trouble(format!(
                 "what is known of versions cannot be written: {}; it holds until the manager ends",
                 reason(&error)
@@ -103,72 +121,83 @@ impl Effects {
         }
     }
 
-    fn mark_good(&mut self, function: &str, version: &CheckedVersion) -> std::io::Result<()> {
-        let Some(stored) = self.known.get(function, &version.hash).cloned() else { return Ok(()) };
-        self.store.last_good.set(&stored)?;
-        let keep: Vec<_> = self.known.stored.values().filter(|stored| self.is_loaded(stored)).collect();
-        let keep: Vec<_> = keep.into_iter().map(|stored| (stored.function.clone(), stored.hash.short())).collect();
+    fn record(&mut self, action: Action) -> io::Result<()> {
+        let name = |function: &str| FunctionName::new(function).map_err(io::Error::other);
+        let short = |hash: &str| ShortHash::from_name(hash).ok_or_else(|| io::Error::other(BadHash));
+        let records = &mut self.store.records;
+        match action {
+            Action::MarkGood { function, version } => self.mark_good(&function, &version),
+            Action::MarkBad { function, hash, reason } => records.reject(&name(&function)?, short(&hash)?, &reason),
+            Action::Forgive { function } => records.forgive(&name(&function)?),
+            Action::Forget { function } => self.forget(&name(&function)?),
+            Action::Pin { function, pin: None } => records.pin(&name(&function)?, None),
+            Action::Pin { function, pin: Some((version, instead_of)) } => {
+                let pin = Pin { version: short(&version)?, instead_of: ShortHash::from_name(&instead_of) };
+                records.pin(&name(&function)?, Some(pin))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn mark_good(&mut self, function: &str, version: &CheckedVersion) -> io::Result<()> {
+        let Some(known) = self.known.get(function, &version.hash) else { return Ok(()) };
+        self.store.records.set_last_good(&known.stored)?;
+        let keep: Vec<_> =
+            self.known.versions.keys().filter(|(function, hash)| self.has_loaded(function, *hash)).cloned().collect();
         let spare = usize::try_from(self.config.keep_versions).unwrap_or(usize::MAX);
-        let removed = self.store.collect(&keep, spare).map_err(std::io::Error::other)?;
+        let removed = self.store.collect(&keep, spare).map_err(io::Error::other)?;
         for gone in removed {
-            self.known.remove(&(gone.function.to_string(), gone.hash.to_string()));
+            self.known.versions.remove(&(gone.function, gone.hash));
         }
         Ok(())
     }
 
-    /// A function is no more, and so are its libraries, each as soon as no worker has it.
-    fn forget(&mut self, function: &str) -> std::io::Result<()> {
-        let name = FunctionName::new(function).map_err(std::io::Error::other)?;
-        self.supersede_probes(&name);
-        self.probes.forget(&name);
-        let written = self.store.last_good.forget(&name).and(self.marks.forget(function));
-        let kept = self.store.versions().map_err(std::io::Error::other)?;
-        let of_it = kept.into_iter().filter(|kept| kept.function == name);
-        self.known.condemned.extend(of_it.map(|kept| (function.to_owned(), kept.hash.to_string())));
+    /// The function was removed. So is each of its libraries, as soon as no worker has it loaded.
+    fn forget(&mut self, function: &FunctionName) -> io::Result<()> {
+        self.supersede_probes(function);
+        self.probes.forget(function);
+        let written = self.store.records.forget(function);
+        let kept = self.store.versions().map_err(io::Error::other)?;
+        let of_it = kept.into_iter().filter(|kept| kept.function == *function);
+        self.known.condemned.extend(of_it.map(|kept| (kept.function, kept.hash)));
         self.remove_condemned();
         written
     }
 
-    /// Removes libraries of functions that are no more from the store, but for those that workers have. To be called
-    /// where a worker has ended.
+    /// Removes the libraries of removed functions from the store, except for those that workers have loaded. To be
+    /// called when a worker has ended.
     pub(super) fn remove_condemned(&mut self) {
         let condemned = std::mem::take(&mut self.known.condemned);
         for (function, hash) in condemned {
-            if self.has_loaded(&function, &hash) {
+            if self.has_loaded(&function, hash) {
                 self.known.condemned.insert((function, hash));
                 continue;
             }
-            let of_store = FunctionName::new(&function).ok().zip(ShortHash::from_name(&hash));
-            if let Some((name, short)) = of_store
-                && let Err(error) = self.store.remove(&name, short)
-            {
+            if let Err(error) = self.store.remove(&function, hash) {
                 self.trouble(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
             }
-            self.known.remove(&(function, hash));
+            self.known.versions.remove(&(function, hash));
         }
     }
 
-    /// Whether a worker was started with it.
-    fn is_loaded(&self, stored: &Stored) -> bool {
-        self.has_loaded(stored.function.as_str(), &stored.hash.short().to_string())
-    }
-
-    fn has_loaded(&self, function: &str, hash: &str) -> bool {
-        let has = |served: &(String, String)| served.0 == function && served.1 == hash;
+    /// Whether a worker was started with this version.
+    fn has_loaded(&self, function: &FunctionName, hash: ShortHash) -> bool {
+        let hash = hash.to_string();
+        let is_it = |served: &(String, String)| served.0 == function.as_str() && served.1 == hash;
         self.children.values().any(|child| match &child.kind {
-            super::children::ChildKind::Worker(worker) => worker.versions.iter().any(has),
+            ChildKind::Worker(worker) => worker.versions.iter().any(is_it),
             _ => false,
         })
     }
 
     /// Whether the stored library is still the one that was checked.
     pub(super) fn is_intact(&mut self, function: &str, version: &CheckedVersion) -> bool {
-        // Nobody had need of it for a while, and then somebody had.
-        let Some(stored) = self.known.get(function, &version.hash) else { return false };
-        if self.store.unchanged(stored) {
+        // The store may have dropped it while nothing needed it.
+        let Some(known) = self.known.get(function, &version.hash) else { return false };
+        if self.store.unchanged(&known.stored) {
             return true;
         }
-        match verify(stored) {
+        match verify(&known.stored) {
             Ok(again) => {
                 self.store.verified(again.clone());
                 self.known.add(again, version.crate_version.clone(), version.warning.clone());
@@ -188,7 +217,7 @@ impl Effects {
     /// The stored versions of all functions, the newest of each first.
     pub fn versions(&self, core: &Core) -> Vec<VersionStatus> {
         let kept = self.store.versions().unwrap_or_default();
-        let show = |kept: crate::plugins::garbage::VersionOnDisk| {
+        let show = |kept: VersionOnDisk| {
             let (function, hash) = (kept.function.to_string(), kept.hash.to_string());
             let state = core.version_state(&function, &hash);
             let stored_at = chrono::DateTime::from_timestamp(kept.stored.0, 0);
@@ -220,8 +249,8 @@ impl Effects {
             true => format!("no version of {function} is stored"),
             false => format!("{function} has no such earlier version; stored are: {}", known()),
         })?;
-        if let Some(stored) = self.known.get(function, &found.version) {
-            let (library, hash) = (stored.path.clone(), found.version.clone());
+        if let Some(known) = self.known.get(function, &found.version) {
+            let (library, hash) = (known.stored.path.clone(), found.version.clone());
             return Ok(CheckedVersion { hash, library, crate_version: String::new(), warning: None });
         }
         let name = FunctionName::new(function).map_err(|error| error.to_string())?;

@@ -84,7 +84,7 @@ impl Effects {
             name: name.clone(),
             symbol: format!("{}{name}", config.prefix),
             library: version.library.clone(),
-            beside: self.known.beside(name, &version.hash),
+            beside: self.known.siblings(name, &version.hash),
             elsewhere: self.known.elsewhere(name, &version.hash),
             version: version.hash.clone(),
             settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),

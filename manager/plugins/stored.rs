@@ -1,0 +1,34 @@
+//! A version in the store: what the store, the records and the workers' starts pass around.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::content_hash::ContentHash;
+use super::identity::FileIdentity;
+use super::name::FunctionName;
+use super::siblings::Sibling;
+
+/// A stored version of a function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The function.
+    pub function: FunctionName,
+    /// Its content.
+    pub hash: ContentHash,
+    /// What workers load.
+    pub path: PathBuf,
+    /// The file when its content was last hashed.
+    pub identity: FileIdentity,
+    /// The libraries beside it.
+    pub siblings: Vec<StoredSibling>,
+}
+
+/// A library beside a stored version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredSibling {
+    /// Its name and content.
+    pub sibling: Sibling,
+    /// The file when its content was last hashed.
+    pub identity: FileIdentity,
+}

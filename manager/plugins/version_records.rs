@@ -1,0 +1,199 @@
+//! What the manager remembers of each function's versions across restarts: the last good one, a pin, and those rejected.
+//! One file, `STATE_DIR/versions.json`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::content_hash::{ContentHash, ShortHash};
+use super::identity::FileIdentity;
+use super::name::FunctionName;
+use super::state_file::{self, StateRead};
+use super::stored::{StoredSibling, StoredVersion};
+
+const FORMAT: u32 = 2;
+
+/// The records of one manager. Each change is on disk when its method returns, so a change blocks as long as an fsync.
+/// Where the write fails, the old file stays and memory has the change.
+#[derive(Debug)]
+pub struct VersionRecords {
+    file: PathBuf,
+    functions: BTreeMap<FunctionName, FunctionRecord>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct FunctionRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_good: Option<LastGood>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pinned: Option<Pin>,
+    /// With the reason of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rejected: BTreeMap<ShortHash, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct LastGood {
+    hash: ContentHash,
+    /// The stored file when it was last hashed; while it is the same, a start need not hash it again.
+    identity: FileIdentity,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    siblings: Vec<StoredSibling>,
+}
+
+/// An earlier version that is served on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The version that is served.
+    pub version: ShortHash,
+    /// What the file in `worker_dir` held at the time; the pin ends when that changes. `None` if nobody knew.
+    pub instead_of: Option<ShortHash>,
+}
+
+impl VersionRecords {
+    /// Reads the records in a state directory. The text is a warning: the file could not be used.
+    pub fn open(state_dir: &Path) -> (Self, Option<String>) {
+        let file = state_dir.join("versions.json");
+        let StateRead { content, warning } = state_file::read(&file, FORMAT);
+        (Self { file, functions: content }, warning)
+    }
+
+    /// Each function's last good version.
+    pub fn last_good(&self) -> impl Iterator<Item = (&FunctionName, ContentHash)> {
+        self.functions.iter().filter_map(|(function, record)| Some((function, record.last_good.as_ref()?.hash)))
+    }
+
+    /// A function's last good version, with the identity and siblings of the stored file as they were recorded.
+    pub(super) fn last_good_of(
+        &self,
+        function: &FunctionName,
+    ) -> Option<(ContentHash, FileIdentity, &[StoredSibling])> {
+        let good = self.functions.get(function)?.last_good.as_ref()?;
+        Some((good.hash, good.identity, &good.siblings))
+    }
+
+    /// The versions that were rejected, each with the reason.
+    pub fn rejected(&self) -> impl Iterator<Item = (&FunctionName, ShortHash, &str)> {
+        let of_function = |(function, record)| {
+            let record: &FunctionRecord = record;
+            record.rejected.iter().map(move |(hash, reason)| (function, *hash, reason.as_str()))
+        };
+        self.functions.iter().flat_map(of_function)
+    }
+
+    /// The functions that are pinned to an earlier version.
+    pub fn pinned(&self) -> impl Iterator<Item = (&FunctionName, Pin)> {
+        self.functions.iter().filter_map(|(function, record)| Some((function, record.pinned?)))
+    }
+
+    /// Records a function's last good version.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_last_good(&mut self, version: &StoredVersion) -> io::Result<()> {
+        let StoredVersion { function, hash, identity, siblings, path: _ } = version;
+        let good = LastGood { hash: *hash, identity: *identity, siblings: siblings.clone() };
+        self.change(function, |record| record.last_good = Some(good))
+    }
+
+    /// Records that a version was rejected.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub fn reject(&mut self, function: &FunctionName, hash: ShortHash, reason: &str) -> io::Result<()> {
+        self.change(function, |record| drop(record.rejected.insert(hash, reason.to_owned())))
+    }
+
+    /// Clears a function's rejected versions.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub fn forgive(&mut self, function: &FunctionName) -> io::Result<()> {
+        self.change(function, |record| record.rejected.clear())
+    }
+
+    /// Pins a function, or ends its pin.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub fn pin(&mut self, function: &FunctionName, pin: Option<Pin>) -> io::Result<()> {
+        self.change(function, |record| record.pinned = pin)
+    }
+
+    /// Removes a function's record.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub fn forget(&mut self, function: &FunctionName) -> io::Result<()> {
+        self.change(function, |record| *record = FunctionRecord::default())
+    }
+
+    /// Writes all records to a state directory that was made again.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub fn save(&self) -> io::Result<()> {
+        if self.functions.is_empty() { Ok(()) } else { self.write() }
+    }
+
+    fn change(&mut self, function: &FunctionName, change: impl FnOnce(&mut FunctionRecord)) -> io::Result<()> {
+        let before = self.functions.remove(function).unwrap_or_default();
+        let mut record = before.clone();
+        change(&mut record);
+        let is_changed = record != before;
+        if record != FunctionRecord::default() {
+            self.functions.insert(function.clone(), record);
+        }
+        if is_changed { self.write() } else { Ok(()) }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        state_file::write(&self.file, FORMAT, &self.functions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_a_restart_and_a_damaged_file_does_not_stop_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut records, warning) = VersionRecords::open(dir.path());
+        assert_eq!(warning, None);
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| FunctionName::new(name).unwrap());
+        let hash = |digit: &str| ShortHash::from_name(&digit.repeat(12)).unwrap();
+        let pin = |version, instead_of| Some(Pin { version: hash(version), instead_of: Some(hash(instead_of)) });
+        records.reject(&a, hash("1"), "killed by SIGSEGV").unwrap();
+        records.reject(&a, hash("1"), "again").unwrap();
+        records.reject(&b, hash("2"), "x").unwrap();
+        records.pin(&c, pin("3", "4")).unwrap();
+        records.forgive(&b).unwrap();
+        records.reject(&d, hash("5"), "x").unwrap();
+        records.pin(&d, pin("6", "5")).unwrap();
+        records.forget(&d).unwrap();
+        let (records, _) = VersionRecords::open(dir.path());
+        assert_eq!(records.rejected().collect::<Vec<_>>(), [(&a, hash("1"), "again")]);
+        assert_eq!(records.pinned().collect::<Vec<_>>(), [(&c, pin("3", "4").unwrap())]);
+        assert_eq!(records.functions.len(), 2);
+        std::fs::write(dir.path().join("versions.json"), b"\xff rubbish").unwrap();
+        let (records, warning) = VersionRecords::open(dir.path());
+        assert_eq!(records.rejected().count(), 0);
+        assert!(warning.is_some());
+    }
+
+    #[test]
+    fn a_state_directory_of_an_earlier_format_starts_with_nothing_but_a_warning() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("versions.json"),
+            r#"{"format": 1, "content": {"bad": [["a", "h1", "x"]], "pinned": {}}}"#,
+        )
+        .unwrap();
+        let (records, warning) = VersionRecords::open(dir.path());
+        assert!(records.functions.is_empty());
+        assert!(warning.unwrap().contains("is of format 1, and this version writes format 2"));
+    }
+}
