@@ -26,7 +26,7 @@ fn each_has_its_own_sentence() {
     assert!(cases.len() >= 30);
     // Those that hang are waited for together.
     let (hanging, others): (Vec<_>, Vec<_>) =
-        cases.iter().partition(|case| case.expect.contains("was not loaded within"));
+        cases.iter().partition(|case| case.expect.contains("did not load within"));
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let hanging: Vec<_> = hanging.iter().map(|case| scope.spawn(|| misjudged(&store, case))).collect();
         let mut wrong: Vec<String> = others.iter().filter_map(|case| misjudged(&store, case)).collect();
@@ -128,8 +128,8 @@ fn a_store_that_may_not_execute_is_said_so() {
     assert_eq!(
         refusal.to_string(),
         format!(
-            "cannot be loaded from {state}, which is on a file system mounted noexec; set state_dir to another place, \
-             or mount that one with exec"
+            "cannot be loaded from {state}, which is on a file system mounted noexec; point state_dir elsewhere, or \
+             mount that file system with exec"
         )
     );
 }

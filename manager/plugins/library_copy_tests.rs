@@ -135,7 +135,6 @@ fn a_full_disk_is_said_so() {
     let rejection = copy.store_failed(&error);
     assert_eq!(
         rejection.to_string(),
-        "cannot be stored: /dev is full (No space left on device); make room there, or set state_dir to \
-         another place"
+        "cannot be stored: /dev is full (No space left on device); free space there, or point state_dir elsewhere"
     );
 }

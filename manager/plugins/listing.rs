@@ -9,20 +9,82 @@ use std::path::{Path, PathBuf};
 
 use super::display_path::DisplayPath;
 use super::identity::FileIdentity;
-use super::name;
-use super::rejection::passes;
-use super::scan::{Listing, PathKind, SkipReason, UnreadableDirectory};
+use super::name::{self, SkippedFile};
+use super::rejection::is_transient;
 use crate::system::errors::{dangling, reason};
 
-/// Reads a directory. Its real path is found anew each time, so that a swapped link is a deploy. Blocks as long as its
-/// file system does: for a thread of its own, not for the manager's.
+/// What a name in a directory stands for, links followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathKind {
+    /// A regular file.
+    File(FileIdentity),
+    /// None: why it is no candidate.
+    Not(SkipReason),
+}
+
+/// One directory as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// As configured.
+    pub dir: PathBuf,
+    /// Its real path and what lies in it; or why it could not be read.
+    pub read: Result<(PathBuf, Vec<(OsString, PathKind)>), UnreadableDirectory>,
+    /// Libraries in its subdirectories.
+    pub below: Vec<PathBuf>,
+}
+
+/// Why a directory could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableDirectory {
+    /// One sentence.
+    pub text: String,
+    /// Whether it may be better soon.
+    pub is_transient: bool,
+}
+
+/// Why a file is no candidate. The text follows the file's path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SkipReason {
+    /// By its name.
+    #[error(transparent)]
+    Name(#[from] SkippedFile),
+    /// Not the place for one.
+    #[error("is a directory; libraries are read from worker_dir itself, not from its subdirectories")]
+    Directory,
+    /// A named pipe.
+    #[error("is a FIFO, not a file")]
+    Fifo,
+    /// A Unix socket.
+    #[error("is a socket, not a file")]
+    Socket,
+    /// A block or character device.
+    #[error("is a device, not a file")]
+    Device,
+    /// A link to nothing.
+    #[error("is a link to {to}, which does not exist", to = DisplayPath(.0))]
+    Dangling(PathBuf),
+    /// `stat` failed.
+    #[error("cannot be inspected: {text}")]
+    Unreadable {
+        /// The system's words.
+        text: String,
+        /// Whether it may be better soon.
+        is_transient: bool,
+    },
+    /// Another file of the same function counts.
+    #[error("is ignored: {by} serves the same function", by = DisplayPath(.0))]
+    PassedOver(PathBuf),
+}
+
+/// Reads a directory. It resolves the real path each time, so swapping a link is a deploy. It blocks as long as the file
+/// system does, so never call it on the manager's thread.
 pub fn read(dir: &Path) -> Listing {
-    let read = entries(dir).map_err(|e| UnreadableDirectory { text: failure(dir, &e), passes: passes(&e) });
+    let read = entries(dir).map_err(|e| UnreadableDirectory { text: failure(dir, &e), is_transient: is_transient(&e) });
     let below = read.as_ref().map(|(real, entries)| below(real, entries)).unwrap_or_default();
     Listing { dir: dir.to_owned(), read, below }
 }
 
-/// So many entries of subdirectories are looked at: worker_dir may be the root of anything.
+/// Look at no more entries of subdirectories than this: worker_dir may be the root of anything.
 const MOST_BELOW: usize = 1000;
 
 /// Libraries by name in the subdirectories, the nearer ones first; links and hidden directories are not entered.
@@ -72,7 +134,10 @@ fn look(path: &Path) -> Option<PathKind> {
         Err(e) => e,
     };
     if error.kind() != ErrorKind::NotFound {
-        return Some(PathKind::Not(SkipReason::Unreadable { text: reason(&error), passes: passes(&error) }));
+        return Some(PathKind::Not(SkipReason::Unreadable {
+            text: reason(&error),
+            is_transient: is_transient(&error),
+        }));
     }
     dangling(path).map(|link| PathKind::Not(SkipReason::Dangling(link.to)))
 }

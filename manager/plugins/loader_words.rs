@@ -101,11 +101,11 @@ mod tests {
             ),
             (
                 "libm.so.6: cannot open shared object file: Too many open files",
-                "cannot be loaded at present: Too many open files",
+                "cannot be loaded right now: Too many open files",
             ),
             (
                 "/s/store/incoming/1: failed to map segment from shared object: Cannot allocate memory",
-                "cannot be loaded at present: Cannot allocate memory",
+                "cannot be loaded right now: Cannot allocate memory",
             ),
             (
                 "/s/store/incoming/1: CPU ISA level is lower than required",

@@ -23,7 +23,7 @@ use super::library_copy::{self, Copy, make_place};
 use super::loader::{self, LoadError, Loaded};
 use super::loader_words;
 use super::name::FunctionName;
-use super::rejection::{Rejection, passes};
+use super::rejection::{Rejection, is_transient};
 use super::report::{self, LoadableLibrary, MAX_MESSAGE, ProbeMessage, ProbeReport, ProbeRequest, decode, encode};
 use super::siblings::{Sibling, SiblingSearch};
 use crate::system::errors::{reason, reason_at};
@@ -205,7 +205,7 @@ impl ErrorCapturingFile<'_> {
     /// Reads that were only interrupted are repeated, and seeks to nowhere come of what the file says.
     fn note(&self, error: io::Error) -> io::Error {
         let again = io::Error::from(error.kind());
-        if passes(&error) && error.kind() != io::ErrorKind::Interrupted {
+        if is_transient(&error) && error.kind() != io::ErrorKind::Interrupted {
             self.failed.set(Some(error));
         }
         again

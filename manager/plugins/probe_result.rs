@@ -156,10 +156,9 @@ mod tests {
         let loading = encode(&ProbeMessage::Loading { nonce: "n".into() }).unwrap();
         let ok = report("n", Ok(found()));
         let (forged, refused) = (report("", Ok(found())), report("n", Err(Rejection::Empty)));
-        let closed =
-            "closed descriptors that are not its own while it was loaded; a constructor may use only what it opened";
+        let closed = "closed file descriptors that it did not open; a constructor may use only its own";
         let wrote = closed.replace("closed", "wrote to");
-        let empty = "is empty; copy it again, best to another name that is then renamed to this one";
+        let empty = "is empty; copy it again, ideally under another name, then rename it";
         let ten = ProbeExit::Deadline(Duration::from_secs(10));
         let cases: Vec<(ProbeExit, Vec<&[u8]>, &str)> = vec![
             // A report counts, however the probe ended.
@@ -172,18 +171,18 @@ mod tests {
             (
                 ProbeExit::Exited(0),
                 vec![&loading],
-                "ended the process with exit code 0 while it was loaded; a constructor must return, not exit",
+                "exited with code 0 while loading; a constructor must return, not exit",
             ),
             (
                 ProbeExit::Exited(3),
                 vec![&loading],
-                "ended the process with exit code 3 while it was loaded; a constructor must return, not exit",
+                "exited with code 3 while loading; a constructor must return, not exit",
             ),
             (ProbeExit::Exited(EXIT_UNHEARD), vec![&loading], closed),
             (
                 ProbeExit::Exited(127),
                 vec![&loading],
-                "made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again",
+                "made the system's loader give up; it is damaged: copy it again, or build it again",
             ),
             (
                 ProbeExit::Signalled(11),
@@ -195,11 +194,11 @@ mod tests {
                 vec![&loading],
                 "crashed with signal 36 while loading (in a constructor, or it is damaged); try it under a debugger",
             ),
-            (ProbeExit::Signalled(9), vec![&loading], "was killed while it was looked at, probably for lack of memory"),
+            (ProbeExit::Signalled(9), vec![&loading], "was killed during the check, probably for lack of memory"),
             (
                 ten,
                 vec![&loading],
-                "was not loaded within 10 s: one of its constructors does not return; mend it, or raise \
+                "did not load within 10 s: one of its constructors does not return; fix it, or raise \
                  probe_timeout",
             ),
             // Words that are not ours.
@@ -211,19 +210,20 @@ mod tests {
             (
                 ten,
                 vec![],
-                "was not copied within 10 s: its file system is slow or hangs; raise probe_timeout if it is only slow",
+                "could not be copied within 10 s: its file system is slow or hangs; raise probe_timeout if it is only \
+                 slow",
             ),
             (
                 ProbeExit::Signalled(7),
                 vec![],
-                "was not looked at: the probe was ended by SIGBUS before loading it; please report this",
+                "was not checked: the probe was ended by SIGBUS before loading it; please report this",
             ),
             (
                 ProbeExit::Exited(101),
                 vec![],
-                "was not looked at: the probe exited with code 101 before loading it; please report this",
+                "was not checked: the probe exited with code 101 before loading it; please report this",
             ),
-            (ProbeExit::Signalled(9), vec![], "was killed while it was looked at, probably for lack of memory"),
+            (ProbeExit::Signalled(9), vec![], "was killed during the check, probably for lack of memory"),
         ];
         for (ended, messages, expected) in cases {
             let messages: Vec<Vec<u8>> = messages.into_iter().map(<[u8]>::to_vec).collect();

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::display_path::DisplayPath;
-pub use super::lasts::Lasts;
-pub(super) use super::lasts::passes;
+pub use super::rejection_kind::RejectionKind;
+pub(super) use super::rejection_kind::is_transient;
 
 /// Why a candidate does not become a version. Texts inside are fit for a log line (escaped) and bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum Rejection {
     #[error("cannot be opened: {0}")]
     CannotOpen(String),
     /// The system's words, for a reason that may pass: a disk that fails, no descriptors left.
-    #[error("cannot be opened at present: {0}")]
+    #[error("cannot be opened right now: {0}")]
     CannotOpenNow(String),
     /// What it is instead.
     #[error("is {0}, not a file")]
@@ -47,7 +47,7 @@ pub enum Rejection {
         remedy: String,
     },
     /// Its size or times changed under the copy.
-    #[error("was written to while it was copied; it is tried again when it has been left alone")]
+    #[error("was written to during the copy; it is tried again when the writing stops")]
     Changing,
     /// The system's words.
     #[error("cannot be read: {0}")]
@@ -55,7 +55,7 @@ pub enum Rejection {
 
     // Storing it.
     /// ENOSPC or EDQUOT.
-    #[error("cannot be stored: {dir} is full ({error}); make room there, or set state_dir to another place")]
+    #[error("cannot be stored: {dir} is full ({error}); free space there, or point state_dir elsewhere")]
     StoreFull {
         /// The store.
         dir: String,
@@ -72,8 +72,8 @@ pub enum Rejection {
     },
     /// dlopen would say "failed to map segment".
     #[error(
-        "cannot be loaded from {dir}, which is on a file system mounted noexec; set state_dir to another place, or \
-         mount that one with exec"
+        "cannot be loaded from {dir}, which is on a file system mounted noexec; point state_dir elsewhere, or mount \
+         that file system with exec"
     )]
     NoExec {
         /// The store.
@@ -82,7 +82,7 @@ pub enum Rejection {
 
     // What it is.
     /// No bytes.
-    #[error("is empty; copy it again, best to another name that is then renamed to this one")]
+    #[error("is empty; copy it again, ideally under another name, then rename it")]
     Empty,
     /// Recognised as something else.
     #[error("is {what}, not a library; {todo}")]
@@ -101,7 +101,7 @@ pub enum Rejection {
         todo: String,
     },
     /// Another architecture, word size or byte order.
-    #[error("is built for {built}, this machine is {ours}; build it with --target {target}")]
+    #[error("is built for {built}, but this machine is {ours}; build it with --target {target}")]
     OtherMachine {
         /// Architecture of the library.
         built: String,
@@ -122,13 +122,15 @@ pub enum Rejection {
     #[error("is damaged: {0}; copy it again, or build it again")]
     Damaged(String),
     /// Without sections a cut copy looks whole.
-    #[error("has no section table, so nobody can tell whether it is complete; use strip on it, not sstrip")]
+    #[error("has no section table, so nothing shows whether it is complete; use strip, not sstrip")]
     NoSections,
     /// `objcopy --only-keep-debug`.
-    #[error("holds only debug information; copy the library itself")]
+    #[error("contains only debug information; copy the library itself")]
     DebugOnly,
     /// PT_GNU_STACK with x, or none at all, which means the same.
-    #[error("wants an executable stack; link it with -z noexecstack (assembly files need a .note.GNU-stack section)")]
+    #[error(
+        "requires an executable stack; link it with -z noexecstack (assembly files need a .note.GNU-stack section)"
+    )]
     ExecutableStack,
     /// `.rustc` metadata.
     #[error("is a Rust dylib or procedural macro; set crate-type = [\"cdylib\"] in its Cargo.toml and build it again")]
@@ -136,7 +138,9 @@ pub enum Rejection {
 
     // What it needs.
     /// Newer symbol versions than this machine's libc has.
-    #[error("needs glibc {needed}{symbols}, this machine has {ours}; build it on a system with glibc {ours} or older")]
+    #[error(
+        "needs glibc {needed}{symbols}, but this machine has {ours}; build it on a system with glibc {ours} or older"
+    )]
     NewerGlibc {
         /// The newest version asked for.
         needed: String,
@@ -146,7 +150,7 @@ pub enum Rejection {
         ours: String,
     },
     /// Linked against musl.
-    #[error("is built for musl ({library}), gm-native runs on glibc; build it with --target {target}")]
+    #[error("is built for musl ({library}), but gm-native runs on glibc; build it with --target {target}")]
     Musl {
         /// The library that gives it away.
         library: String,
@@ -162,7 +166,7 @@ pub enum Rejection {
         detail: String,
     },
     /// A library beside the plugin is there and wrong.
-    #[error("needs {library} beside it, and {path} {reason}")]
+    #[error("needs {library} beside it, but {path} {reason}")]
     Sibling {
         /// As the plugin names it.
         library: String,
@@ -173,7 +177,7 @@ pub enum Rejection {
     },
     /// It would be loaded from wherever the link leads.
     #[error(
-        "needs {library} beside it, and {path} is a link out of that directory, to {to}; copy the library itself there"
+        "needs {library} beside it, but {path} is a link out of that directory, to {to}; copy the library itself there"
     )]
     SiblingEscapes {
         /// As the plugin names it.
@@ -185,8 +189,8 @@ pub enum Rejection {
     },
     /// The loader would find it, and the store would not have it.
     #[error(
-        "needs {library} and finds it at {path}, out of its own directory: only what lies in that directory or below it \
-         is taken into the store with it; copy {library} there, and link with -Wl,-rpath,'$ORIGIN'"
+        "needs {library} and finds it at {path}, outside its own directory; only libraries in or below that directory \
+         are stored with it: copy {library} there, and link with -Wl,-rpath,'$ORIGIN'"
     )]
     SiblingOutside {
         /// As the plugin names it.
@@ -209,7 +213,8 @@ pub enum Rejection {
     },
     /// It lies beside the plugin, and no search path says so.
     #[error(
-        "needs {library}, which this machine does not have; {path} is not looked at: link with -Wl,-rpath,'$ORIGIN', or \
+        "needs {library}, which this machine does not have; {path} is not on its search path: link with \
+         -Wl,-rpath,'$ORIGIN', or \
          install it"
     )]
     NotLookedFor {
@@ -222,8 +227,8 @@ pub enum Rejection {
     },
     /// Where it is looked for from the store is another place.
     #[error(
-        "needs {library} and has it looked for in {element}, which leads elsewhere once the library lies in the store: \
-         name a directory beside it, as with -Wl,-rpath,'$ORIGIN'"
+        "needs {library} and looks for it in {element}, which leads elsewhere from the store; name a directory beside \
+         it, as in -Wl,-rpath,'$ORIGIN'"
     )]
     SiblingUnsteady {
         /// As the plugin names it.
@@ -233,15 +238,15 @@ pub enum Rejection {
     },
     /// In the store it has the name of its function.
     #[error(
-        "is needed by itself or by a library beside it as {library}, a name that it does not keep in the store: give it \
-         that name with -Wl,-soname,{library}"
+        "is needed by itself or by a library beside it as {library}, a name that it loses in the store; give it that \
+         name with -Wl,-soname,{library}"
     )]
     NeededByItself {
         /// As it is needed.
         library: String,
     },
     /// All of them are watched.
-    #[error("has libraries looked for in too many places, or under names that are too long: shorten its RUNPATH")]
+    #[error("searches too many places for libraries, or uses names that are too long; shorten its RUNPATH")]
     TooManyPlaces,
     /// A chain without an end.
     #[error("needs more than {most} libraries beside it; link some of them into others")]
@@ -303,7 +308,7 @@ pub enum Rejection {
 
     /// A relocation of that name, and nothing loaded before that would answer it.
     #[error(
-        "calls a C function {symbol}, and its entry has the same name: the call would run into the entry and crash; \
+        "calls a C function {symbol}, but its entry has the same name: the call would run into the entry and crash; \
          give the Gearman function another name"
     )]
     CallsItsEntry {
@@ -321,7 +326,7 @@ pub enum Rejection {
         detail: String,
     },
     /// dlopen refused for want of something that the system may have again later.
-    #[error("cannot be loaded at present: {reason}")]
+    #[error("cannot be loaded right now: {reason}")]
     NotLoadableNow {
         /// The loader's words, cut.
         reason: String,
@@ -342,7 +347,7 @@ pub enum Rejection {
         ours: u64,
     },
     /// An entry of a kind that this manager does not load yet.
-    #[error("exports {symbol} as an entry for C, which this gm-native does not know; a newer one may")]
+    #[error("exports {symbol} as an entry for C, which this gm-native does not support; a newer one may")]
     LaterEntry {
         /// Prefix and function.
         symbol: String,
@@ -371,29 +376,28 @@ pub enum Rejection {
 
     // How the probe ended without a report.
     /// Its own code ran for too long.
-    #[error(
-        "was not loaded within {seconds} s: one of its constructors does not return; mend it, or raise probe_timeout"
-    )]
+    #[error("did not load within {seconds} s: one of its constructors does not return; fix it, or raise probe_timeout")]
     Hung {
         /// The deadline.
         seconds: u64,
     },
     /// The file system took too long.
     #[error(
-        "was not copied within {seconds} s: its file system is slow or hangs; raise probe_timeout if it is only slow"
+        "could not be copied within {seconds} s: its file system is slow or hangs; raise probe_timeout if it is only \
+         slow"
     )]
     CopyHung {
         /// The deadline.
         seconds: u64,
     },
     /// exit in a constructor.
-    #[error("ended the process with exit code {code} while it was loaded; a constructor must return, not exit")]
+    #[error("exited with code {code} while loading; a constructor must return, not exit")]
     Exited {
         /// The exit code.
         code: i32,
     },
     /// glibc's loader gives up that way.
-    #[error("made the system's loader give up while it was loaded; it is damaged: copy it again, or build it again")]
+    #[error("made the system's loader give up; it is damaged: copy it again, or build it again")]
     LoaderGaveUp,
     /// A crash in a constructor.
     #[error("crashed with {signal} while loading (in a constructor, or it is damaged); try it under a debugger")]
@@ -402,16 +406,16 @@ pub enum Rejection {
         signal: String,
     },
     /// SIGKILL.
-    #[error("was killed while it was looked at, probably for lack of memory")]
+    #[error("was killed during the check, probably for lack of memory")]
     Killed,
     /// The probe ended before the library was loaded: not the library's doing.
-    #[error("was not looked at: the probe {how} before loading it; please report this")]
+    #[error("was not checked: the probe {how} before loading it; please report this")]
     ProbeDied {
         /// How it ended.
         how: String,
     },
     /// A report without the nonce, or none because the descriptor was closed.
-    #[error("{what} descriptors that are not its own while it was loaded; a constructor may use only what it opened")]
+    #[error("{what} file descriptors that it did not open; a constructor may use only its own")]
     Meddled {
         /// Closed, or wrote to.
         what: String,
@@ -436,14 +440,16 @@ impl Rejection {
             Rejection::StoreFull { error, .. } => Rejection::StoreFull { dir, error },
             Rejection::StoreFailed { error, .. } => Rejection::StoreFailed { dir, error },
             Rejection::NoExec { .. } => Rejection::NoExec { dir },
-            Rejection::Sibling { reason, .. } if reason.lasts() == Lasts::NoRoom => reason.in_store(store),
+            Rejection::Sibling { reason, .. } if reason.kind() == RejectionKind::StoreUnavailable => {
+                reason.in_store(store)
+            }
             other => other,
         }
     }
 
     /// For an error of the system's on opening a file or on the way to it, and what is said of it.
     pub(super) fn cannot_open(words: String, error: &io::Error) -> Self {
-        if passes(error) { Rejection::CannotOpenNow(words) } else { Rejection::CannotOpen(words) }
+        if is_transient(error) { Rejection::CannotOpenNow(words) } else { Rejection::CannotOpen(words) }
     }
 
     /// The sentence with the file it is about in front.

@@ -20,24 +20,24 @@ fn what_may_pass() {
         (libc::ENOENT, false),
     ] {
         let error = io::Error::from_raw_os_error(code);
-        assert_eq!(passes(&error), expected, "{error}");
-        let expected = if expected { Lasts::Passing } else { Lasts::Wrong };
-        assert_eq!(Rejection::cannot_open(String::new(), &error).lasts(), expected, "{error}");
+        assert_eq!(is_transient(&error), expected, "{error}");
+        let expected = if expected { RejectionKind::Transient } else { RejectionKind::Permanent };
+        assert_eq!(Rejection::cannot_open(String::new(), &error).kind(), expected, "{error}");
     }
     for (rejection, expected) in [
-        (Rejection::Killed, Lasts::Passing),
-        (Rejection::Hung { seconds: 10 }, Lasts::Passing),
-        (Rejection::CopyHung { seconds: 10 }, Lasts::Passing),
-        (Rejection::ProbeDied { how: "exited with code 101".into() }, Lasts::Passing),
-        (Rejection::CannotRead("Input/output error".into()), Lasts::Passing),
-        (Rejection::NoExec { dir: "/s".into() }, Lasts::NoRoom),
-        (Rejection::Crashed { signal: "SIGSEGV".into() }, Lasts::Wrong),
-        (Rejection::Exited { code: 1 }, Lasts::Wrong),
-        (Rejection::Empty, Lasts::Wrong),
-        (Rejection::Vanished, Lasts::Wrong),
-        (sibling(Rejection::Empty), Lasts::Wrong),
-        (sibling(Rejection::CannotRead("Input/output error".into())), Lasts::Passing),
+        (Rejection::Killed, RejectionKind::Transient),
+        (Rejection::Hung { seconds: 10 }, RejectionKind::Transient),
+        (Rejection::CopyHung { seconds: 10 }, RejectionKind::Transient),
+        (Rejection::ProbeDied { how: "exited with code 101".into() }, RejectionKind::Transient),
+        (Rejection::CannotRead("Input/output error".into()), RejectionKind::Transient),
+        (Rejection::NoExec { dir: "/s".into() }, RejectionKind::StoreUnavailable),
+        (Rejection::Crashed { signal: "SIGSEGV".into() }, RejectionKind::Permanent),
+        (Rejection::Exited { code: 1 }, RejectionKind::Permanent),
+        (Rejection::Empty, RejectionKind::Permanent),
+        (Rejection::Vanished, RejectionKind::Permanent),
+        (sibling(Rejection::Empty), RejectionKind::Permanent),
+        (sibling(Rejection::CannotRead("Input/output error".into())), RejectionKind::Transient),
     ] {
-        assert_eq!(rejection.lasts(), expected, "{rejection}");
+        assert_eq!(rejection.kind(), expected, "{rejection}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::display_path::DisplayPath;
 use super::identity::FileIdentity;
-use super::listing;
+use super::listing::{self, Listing, PathKind, SkipReason, UnreadableDirectory};
 use super::name::{self, FunctionName, SkippedFile, Spelling};
 use super::siblings::SiblingPlace;
 
@@ -54,40 +54,6 @@ pub struct ScanResult {
     pub look_again: bool,
     /// What is in the places where libraries have others looked for, as far as that was asked.
     pub beside: BTreeMap<PathBuf, Option<FileIdentity>>,
-}
-
-/// Why a file is no candidate. The text follows the file's path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SkipReason {
-    /// By its name.
-    #[error(transparent)]
-    Name(#[from] SkippedFile),
-    /// Not the place for one.
-    #[error("is a directory; libraries are taken from worker_dir itself, not from below it")]
-    Directory,
-    /// A named pipe.
-    #[error("is a FIFO, not a file")]
-    Fifo,
-    /// A Unix socket.
-    #[error("is a socket, not a file")]
-    Socket,
-    /// A block or character device.
-    #[error("is a device, not a file")]
-    Device,
-    /// A link to nothing.
-    #[error("is a link to {to}, which does not exist", to = DisplayPath(.0))]
-    Dangling(PathBuf),
-    /// `stat` failed.
-    #[error("cannot be looked at: {text}")]
-    Unreadable {
-        /// The system's words.
-        text: String,
-        /// Whether it may be better soon.
-        passes: bool,
-    },
-    /// Another file of the same function counts.
-    #[error("is passed over: {by} serves the same function", by = DisplayPath(.0))]
-    PassedOver(PathBuf),
 }
 
 /// Two files for one function, or a directory given twice.
@@ -158,37 +124,8 @@ impl fmt::Display for ScanWarning {
     }
 }
 
-/// What a name in a directory stands for, links followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathKind {
-    /// A regular file.
-    File(FileIdentity),
-    /// None: why it is no candidate.
-    Not(SkipReason),
-}
-
-/// One directory as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
-    /// As configured.
-    pub dir: PathBuf,
-    /// Its real path and what lies in it; or why it could not be read.
-    pub read: Result<(PathBuf, Vec<(OsString, PathKind)>), UnreadableDirectory>,
-    /// Libraries in its subdirectories.
-    pub below: Vec<PathBuf>,
-}
-
-/// So many libraries of subdirectories are named.
+/// A warning names this many libraries of subdirectories.
 const NAMED: usize = 5;
-
-/// Why a directory could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnreadableDirectory {
-    /// One sentence.
-    pub text: String,
-    /// Whether it may be better soon.
-    pub passes: bool,
-}
 
 /// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
 pub fn scan(dirs: &[PathBuf]) -> ScanResult {
@@ -210,9 +147,9 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
     for Listing { dir, read, below: lower } in listings {
         below.push((dir.clone(), lower));
         match read {
-            Err(UnreadableDirectory { text, passes }) => {
+            Err(UnreadableDirectory { text, is_transient }) => {
                 scan.failed_dirs.push((dir, text));
-                scan.look_again |= passes;
+                scan.look_again |= is_transient;
             }
             Ok((real, _)) if seen.contains(&real) => scan.warnings.push(ScanWarning::SameDirectory { dir, real }),
             Ok((real, entries)) => {
@@ -244,7 +181,7 @@ impl ScanResult {
                     taken.push((spelling, Candidate { function, dir: dir.to_owned(), path, identity }));
                 }
                 Err(reason) => {
-                    self.look_again |= matches!(reason, SkipReason::Unreadable { passes: true, .. });
+                    self.look_again |= matches!(reason, SkipReason::Unreadable { is_transient: true, .. });
                     if let Ok((function, _)) = name::function_of(&file_name) {
                         let (dir, path, reason) = (dir.to_owned(), path.clone(), reason.clone());
                         self.obstacles.push(NotAFile { function, dir, path, reason });

@@ -28,7 +28,7 @@ fn cases() {
     let file = |ino| PathKind::File(identity(ino));
     let gone = |dir: &str| Listing {
         dir: dir.into(),
-        read: Err(UnreadableDirectory { text: "is gone".into(), passes: false }),
+        read: Err(UnreadableDirectory { text: "is gone".into(), is_transient: false }),
         below: Vec::new(),
     };
     let cases: Vec<(&str, Vec<Listing>, Vec<&str>)> = vec![
@@ -45,8 +45,8 @@ fn cases() {
             vec![
                 "+ a /real/a/a.so 3",
                 "+ z /real/a/z.so 2",
-                "- /real/a/liba.so is passed over: /real/a/a.so serves the same function",
-                "- /real/a/libz.so is passed over: /real/a/z.so serves the same function",
+                "- /real/a/liba.so is ignored: /real/a/a.so serves the same function",
+                "- /real/a/libz.so is ignored: /real/a/z.so serves the same function",
                 "! a: /real/a/a.so is served, not /real/a/liba.so: the exact name wins; remove one of them",
                 "! z: /real/a/z.so is served, not /real/a/libz.so: the exact name wins; remove one of them",
             ],
@@ -56,7 +56,7 @@ fn cases() {
             vec![listing("a", vec![("x.so", file(1))]), listing("b", vec![("libx.so", file(2))])],
             vec![
                 "+ x /real/b/libx.so 2",
-                "- /real/a/x.so is passed over: /real/b/libx.so serves the same function",
+                "- /real/a/x.so is ignored: /real/b/libx.so serves the same function",
                 "! x: /real/b/libx.so is served, not /real/a/x.so: the later worker_dir wins",
             ],
         ),
@@ -73,7 +73,7 @@ fn cases() {
             )],
             vec![
                 "- /real/a/.git is hidden: its name begins with a dot",
-                "- /real/a/sub is a directory; libraries are taken from worker_dir itself, not from below it",
+                "- /real/a/sub is a directory; libraries are read from worker_dir itself, not from its subdirectories",
             ],
         ),
         (
@@ -148,9 +148,9 @@ fn a_real_directory() {
             "dangling.so is a link to nowhere\\n, which does not exist",
             "device.so is a device, not a file",
             "fifo.so is a FIFO, not a file",
-            "loop.so cannot be looked at: Too many levels of symbolic links",
+            "loop.so cannot be inspected: Too many levels of symbolic links",
             "socket.so is a socket, not a file",
-            "sub.so is a directory; libraries are taken from worker_dir itself, not from below it",
+            "sub.so is a directory; libraries are read from worker_dir itself, not from its subdirectories",
         ]
     );
     let failed: Vec<String> = scan.failed_dirs.iter().map(|(_, why)| why.clone()).collect();
@@ -196,10 +196,9 @@ fn libraries_in_subdirectories_are_named() {
     };
     assert_eq!(
         told(&dir),
-        [
-            "worker_dir R/workers: subdirectories are not read: move libraries up, or name their directory in worker_dir; \
-          not served: R/workers/one/libdeep.so, R/workers/one/two/deeper.so"
-        ]
+        ["worker_dir R/workers: subdirectories are not read: move libraries up, or name their directory in \
+             worker_dir; \
+          not served: R/workers/one/libdeep.so, R/workers/one/two/deeper.so"]
     );
     (0..7).for_each(|n| fs::write(dir.join(format!("many/f{n}.so")), "").unwrap());
     assert!(told(&dir)[0].ends_with("many/f4.so and 4 more"), "{:?}", told(&dir));

@@ -20,7 +20,7 @@ use super::elf::{self, LibraryReferences, Machine};
 use super::identity::FileIdentity;
 use super::library_copy::{self, must_be_a_file};
 use super::permissions::FilePolicy;
-use super::rejection::{Rejection, passes};
+use super::rejection::{Rejection, is_transient};
 use crate::system::errors::reason;
 
 /// More libraries than anybody brings along; a damaged one may claim any number.
@@ -112,7 +112,7 @@ pub(super) struct SiblingSearch<'a> {
     missed: BTreeMap<OsString, Vec<PathBuf>>,
     /// Names and where they are out of reach.
     outside: BTreeMap<OsString, PathBuf>,
-    /// Names and what is wrong with the first file that the loader passes over.
+    /// Names and what is wrong with the first file that the loader is_transient over.
     passed_over: BTreeMap<OsString, Rejection>,
     /// Names and the first element of a search path that leads nowhere from the store.
     unsteady: BTreeMap<OsString, OsString>,
@@ -213,7 +213,7 @@ impl<'a> SiblingSearch<'a> {
         });
         match opened {
             OpenBeneath::Opened(file) => self.opened(name, path, file),
-            OpenBeneath::Failed(error) if passes(&error) || error.kind() == ErrorKind::IsADirectory => {
+            OpenBeneath::Failed(error) if is_transient(&error) || error.kind() == ErrorKind::IsADirectory => {
                 Err(self.wrong(name, path, cannot_open(&error)))
             }
             OpenBeneath::Failed(error) => {
@@ -312,7 +312,7 @@ fn unsteady(name: &OsStr, element: &OsStr) -> Rejection {
     Rejection::SiblingUnsteady { library: shown(name), element: shown(element) }
 }
 
-/// Why the loader passes over a file that it can open: it is built for another machine, and there may be one for this.
+/// Why the loader is_transient over a file that it can open: it is built for another machine, and there may be one for this.
 fn other_machine(file: &File) -> Option<Rejection> {
     let rejection = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
     // Whoever copies it begins where it begins.

@@ -128,7 +128,7 @@ fn what_is_beside_is_found_as_the_loader_would() {
     symlink("c.so.1.2", dir.join("c.so")).unwrap();
     symlink("../out.so", dir.join("out.so")).unwrap();
     let origin = Some("$ORIGIN");
-    let itself = "is needed by itself or by a library beside it as plugin.so, a name that it does not keep in the store: \
+    let itself = "is needed by itself or by a library beside it as plugin.so, a name that it loses in the store; \
                   give it that name with -Wl,-soname,plugin.so";
     let without_soname = LibraryReferences {
         needed: vec!["b.so".into()],
@@ -154,19 +154,18 @@ fn what_is_beside_is_found_as_the_loader_would() {
             &["wrong.so"],
             origin,
             Err(
-                "needs wrong.so beside it, and DIR/wrong.so is empty; copy it again, best to another name that is then \
-                 renamed to this one",
+                "needs wrong.so beside it, but DIR/wrong.so is empty; copy it again, ideally under another name, then \
+                 rename it",
             ),
         ),
         (
             &["out.so"],
             origin,
-            Err(
-                "needs out.so beside it, and DIR/out.so is a link out of that directory, to ../out.so; copy the library \
-                 itself there",
-            ),
+            Err("needs out.so beside it, but DIR/out.so is a link out of that directory, to ../out.so; copy the \
+                 library \
+                 itself there"),
         ),
-        (&["lib"], origin, Err("needs lib beside it, and DIR/lib is a directory, not a file")),
+        (&["lib"], origin, Err("needs lib beside it, but DIR/lib is a directory, not a file")),
     ] {
         let expected = expected.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>());
         let plugin = LibraryReferences { soname: Some("plugin.so".into()), ..links(needed, None, runpath) };
@@ -238,28 +237,29 @@ fn what_the_loader_misses_is_explained() {
         ),
         (
             "above.so",
-            "needs above.so and finds it at /w/../above.so, out of its own directory: only what lies in that directory \
-             or below it is taken into the store with it; copy above.so there, and link with -Wl,-rpath,'$ORIGIN'",
+            "needs above.so and finds it at /w/../above.so, outside its own directory; only libraries in or below \
+             that directory are stored with it: copy above.so there, and link with -Wl,-rpath,'$ORIGIN'",
         ),
         (
             "beside.so",
-            "needs beside.so, which this machine does not have; /w/beside.so is not looked at: link with \
+            "needs beside.so, which this machine does not have; /w/beside.so is not on its search path: link with \
              -Wl,-rpath,'$ORIGIN', or install it",
         ),
         (
             "foreign.so",
-            "needs foreign.so beside it, and /w/foreign/foreign.so is built for 32-bit ARM, this machine is x86_64; build it \
+            "needs foreign.so beside it, but /w/foreign/foreign.so is built for 32-bit ARM, but this machine is \
+             x86_64; build it \
              with --target x86_64-unknown-linux-gnu",
         ),
         (
             "unsteady.so",
-            "needs unsteady.so and has it looked for in $ORIGIN/$LIB, which leads elsewhere once the library lies in \
-             the store: name a directory beside it, as with -Wl,-rpath,'$ORIGIN'",
+            "needs unsteady.so and looks for it in $ORIGIN/$LIB, which leads elsewhere from the store; name a \
+             directory beside it, as in -Wl,-rpath,'$ORIGIN'",
         ),
         (
             "l\u{fffd}ine\\n.so",
-            "needs l\\xffine\\n.so and has it looked for in $ORIGIN/$LIB, which leads elsewhere once the library lies \
-             in the store: name a directory beside it, as with -Wl,-rpath,'$ORIGIN'",
+            "needs l\\xffine\\n.so and looks for it in $ORIGIN/$LIB, which leads elsewhere from the store; name a \
+             directory beside it, as in -Wl,-rpath,'$ORIGIN'",
         ),
         ("other.so", "needs other.so, which this machine does not have; install it, or link it statically"),
     ] {

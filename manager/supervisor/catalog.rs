@@ -251,9 +251,9 @@ impl Catalog {
         let fallback = self.memory.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
-        let ProbeFailure { reason, lasts, is_no_plugin } = failure;
+        let ProbeFailure { reason, kind, is_no_plugin } = failure;
         let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
-        entry.retry = ProbeRetry::after(entry.retry, lasts, now);
+        entry.retry = ProbeRetry::after(entry.retry, kind, now);
         entry.refused = Some(reason.clone());
         entry.next = None;
         let news = entry.version.is_none() && fallback.is_some();

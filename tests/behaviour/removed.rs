@@ -115,7 +115,7 @@ fn a_library_that_cannot_be_reached_is_told_of() {
     symlink("nowhere", workers.join("gone.so")).unwrap();
     let manager = setup.start();
     wait_serving(&manager, "act");
-    manager.wait_log("hidden.so cannot be looked at: Permission denied");
+    manager.wait_log("hidden.so cannot be inspected: Permission denied");
     manager.wait_log("gone.so is a link to nowhere, which does not exist");
     let plan = gm_native(manager.dir(), &["-c", &path(&manager, "gm.ini"), "-Z"]);
     assert!(plan.err().contains("gone.so is a link to nowhere, which does not exist"), "{plan:?}");

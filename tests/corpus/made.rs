@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Case, place};
 
 const TEXTS: &[(&str, &[u8], &str)] = &[
-    ("empty", b"", "is empty; copy it again, best to another name that is then renamed to this one"),
+    ("empty", b"", "is empty; copy it again, ideally under another name, then rename it"),
     ("text", b"not a library\n", "is text, not a library; copy the library itself"),
     ("script", b"#!/bin/sh\nexec true\n", "is a script, not a library; gm-native serves native libraries"),
     (
@@ -84,21 +84,21 @@ fn changed(dir: &Path, whole: &[u8]) -> Vec<Case> {
         (
             "other_machine",
             &[(5, &[2]), (18, &[0, 22])],
-            "is built for s390x, this machine is …; build it with --target …",
+            "is built for s390x, but this machine is …; build it with --target …",
         ),
         // Word size and e_machine.
         (
             "narrow_machine",
             &[(4, &[1]), (18, &[3, 0])],
-            "is built for 32-bit x86, this machine is …; build it with --target …",
+            "is built for 32-bit x86, but this machine is …; build it with --target …",
         ),
         // EI_OSABI.
-        ("other_system", &[(7, &[9])], "is built for … under FreeBSD, this machine is …; build it with --target …"),
+        ("other_system", &[(7, &[9])], "is built for … under FreeBSD, but this machine is …; build it with --target …"),
         // e_shoff, e_shnum, e_shstrndx: what sstrip does.
         (
             "stripped_bare",
             &[(40, &[0; 8]), (60, &[0; 4])],
-            "has no section table, so nobody can tell whether it is complete; use strip on it, not sstrip",
+            "has no section table, so nothing shows whether it is complete; use strip, not sstrip",
         ),
         // e_phentsize.
         ("damaged", &[(54, &[1, 0])], "is damaged: …; copy it again, or build it again"),

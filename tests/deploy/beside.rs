@@ -285,7 +285,7 @@ fn one_that_is_missing_or_wrong_has_a_true_sentence() {
         at("libhelper.so.1")
     ));
     place(&manager, "libhelper.so.1", &helper(1)[..1000]);
-    refused(&format!("needs libhelper.so.1 beside it, and {} was cut short", at("libhelper.so.1")));
+    refused(&format!("needs libhelper.so.1 beside it, but {} was cut short", at("libhelper.so.1")));
     place(&manager, "libhelper.so.1", b"a text\n");
     refused(&format!("{} is text, not a library", at("libhelper.so.1")));
     remove("libhelper.so.1");
@@ -294,14 +294,14 @@ fn one_that_is_missing_or_wrong_has_a_true_sentence() {
     refused("is a link out of that directory, to ../elsewhere/libhelper.so.1");
     remove("libhelper.so.1");
     put(&manager, "beside", &plugin("$ORIGIN/../elsewhere"));
-    refused("/../elsewhere/libhelper.so.1, out of its own directory");
+    refused("/../elsewhere/libhelper.so.1, outside its own directory");
     put(&manager, "beside", &plugin("/nowhere/at/all"));
     place(&manager, "libhelper.so.1", &helper(1));
-    refused(&format!("{} is not looked at: link with -Wl,-rpath,'$ORIGIN'", at("libhelper.so.1")));
+    refused(&format!("{} is not on its search path: link with -Wl,-rpath,'$ORIGIN'", at("libhelper.so.1")));
     put(&manager, "beside", &plugin(RUNPATH));
     wait_answer(&gearmand, &manager, "11");
     // What breaks later leaves the version that is served alone.
     place(&manager, "libdeep.so", b"a text\n");
-    refused(&format!("needs libdeep.so beside it, and {} is text", at("libdeep.so")));
+    refused(&format!("needs libdeep.so beside it, but {} is text", at("libdeep.so")));
     assert_eq!(ask(&gearmand, "beside"), "11");
 }

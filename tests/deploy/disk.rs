@@ -72,7 +72,7 @@ fn full() {
     let filler = manager.dir().join("state/store/filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[1; 1 << 16]).is_ok() {}
-    refused(&gearmand, &manager, "v2", "is full (No space left on device); make room there");
+    refused(&gearmand, &manager, "v2", "is full (No space left on device); free space there");
     fs::remove_file(filler).unwrap();
     drop(file);
     wait_deployed(&gearmand, &manager, "v2");

@@ -92,7 +92,7 @@ fn what_the_loader_finds_is_found_and_what_the_store_cannot_have_is_said() {
     wait_answer(&gearmand, &manager, "11");
     for runpath in ["$ORIGIN/$LIB", "$ORIGIN/other/../lib", "lib", ":"] {
         put(&manager, "beside", &plugin(runpath));
-        let shown = if runpath == ":" { "looked for in ," } else { "looked for in " };
+        let shown = if runpath == ":" { "looks for it in ," } else { "looks for it in " };
         refused(&manager, shown);
     }
     // A circle of two libraries.
@@ -107,7 +107,7 @@ fn what_the_loader_finds_is_found_and_what_the_store_cannot_have_is_said() {
     put(&manager, "beside", &plugin_with("beside", "$ORIGIN", &["-Wl,-soname,beside.so"]));
     wait_answer(&gearmand, &manager, "16");
     put(&manager, "beside", &plugin("$ORIGIN"));
-    refused(&manager, "is needed by itself or by a library beside it as beside.so, a name that it does not keep");
+    refused(&manager, "is needed by itself or by a library beside it as beside.so, a name that it loses");
     assert_eq!((ask(&gearmand, "beside"), ask(&gearmand, "f00")), ("16".into(), "v1".into()));
 }
 

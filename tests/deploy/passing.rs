@@ -12,7 +12,7 @@ const INI: &str =
 /// At boot, where nothing else can be served, and with no change of the file afterwards.
 #[test]
 fn a_probe_that_is_killed_or_late_at_boot_is_made_again() {
-    for (mood, words) in [("killed", "was killed while it was looked at"), ("slow", "was not loaded within 2 s")] {
+    for (mood, words) in [("killed", "was killed during the check"), ("slow", "did not load within 2 s")] {
         let gearmand = strict_gearmand();
         let setup = Setup::new(&[&gearmand.server()]).ini(INI);
         let hindrance = setup.dir().join("hindrance");

@@ -105,8 +105,9 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::plugins::identity::FileIdentity;
+    use crate::plugins::listing::SkipReason;
     use crate::plugins::name::FunctionName;
-    use crate::plugins::scan::{Candidate, NotAFile, SkipReason};
+    use crate::plugins::scan::{Candidate, NotAFile};
 
     const WAIT: Duration = Duration::from_secs(1);
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Catalog, FunctionEntry};
 use crate::plugins::identity::FileIdentity;
+use crate::plugins::listing::SkipReason;
 use crate::plugins::name::SkippedFile;
-use crate::plugins::scan::{ScanResult, ScanWarning, SkipReason};
+use crate::plugins::scan::{ScanResult, ScanWarning};
 use crate::plugins::siblings::SiblingPlace;
 use crate::supervisor::event::{Event, seconds};
 

@@ -1,9 +1,10 @@
 //! Tables of the module above.
 
 use super::*;
+use crate::plugins::listing::SkipReason;
 use crate::plugins::name::FunctionName;
-use crate::plugins::rejection::Lasts;
-use crate::plugins::scan::{ScanWarning, SkipReason};
+use crate::plugins::rejection::RejectionKind;
+use crate::plugins::scan::ScanWarning;
 
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -310,7 +311,8 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
 /// Whether `a` is probed before or after what it needs.
 #[test]
 fn nobody_complains_of_what_another_library_needs() {
-    let no_plugin = || ProbeFailure { reason: "exports nothing".into(), lasts: Lasts::Wrong, is_no_plugin: true };
+    let no_plugin =
+        || ProbeFailure { reason: "exports nothing".into(), kind: RejectionKind::Permanent, is_no_plugin: true };
     for needed in [true, false] {
         for plugin_first in [true, false] {
             let mut catalog = Catalog::default();

@@ -10,7 +10,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::permissions::FilePolicy;
 use crate::plugins::probe::ROLE;
 use crate::plugins::probe_session::{ProbeSession, nonce};
-use crate::plugins::rejection::{Lasts, Rejection};
+use crate::plugins::rejection::{Rejection, RejectionKind};
 use crate::plugins::report::{LoadableLibrary, ProbeRequest, encode};
 use crate::plugins::scan::Candidate;
 use crate::plugins::siblings::SiblingPlace;
@@ -184,7 +184,10 @@ impl Effects {
             Ok((id, bytes)) => self.send_request(id, &bytes),
             Err(error) => {
                 let reason = format!("no process could be started to look at it: {}", reason(&error));
-                self.probed(&candidate, Err(ProbeFailure { reason, lasts: Lasts::Passing, is_no_plugin: false }));
+                self.probed(
+                    &candidate,
+                    Err(ProbeFailure { reason, kind: RejectionKind::Transient, is_no_plugin: false }),
+                );
             }
         }
     }
@@ -245,14 +248,14 @@ impl Effects {
             Err(rejection) => {
                 self.discard(probe);
                 let rejection = rejection.in_store(self.store.dir());
-                let (reason, lasts) = (rejection.to_string(), rejection.lasts());
-                return Err(ProbeFailure { reason, lasts, is_no_plugin: rejection.is_no_plugin() });
+                let (reason, kind) = (rejection.to_string(), rejection.kind());
+                return Err(ProbeFailure { reason, kind, is_no_plugin: rejection.is_no_plugin() });
             }
         };
         let stored = self.store.adopt_with(copy, found.hash, &found.siblings, &probe.candidate.function);
         let stored = stored.map_err(|error| ProbeFailure {
             reason: reason(&error),
-            lasts: Lasts::NoRoom,
+            kind: RejectionKind::StoreUnavailable,
             is_no_plugin: false,
         })?;
         let warning = found.warning().map(|text| format!("its library {text}"));

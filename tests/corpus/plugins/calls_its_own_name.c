@@ -1,5 +1,5 @@
 // Calls a C function that is named as its entry is: what binds a C library of that name would be such a one.
-// expect: calls a C function calls_its_own_name, and its entry has the same name: the call would run
+// expect: calls a C function calls_its_own_name, but its entry has the same name: the call would run
 // expect: into the entry and crash; give the Gearman function another name
 #include "entry.h"
 ENTRY(calls_its_own_name);

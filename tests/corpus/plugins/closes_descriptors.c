@@ -1,5 +1,5 @@
 // A constructor that closes every descriptor, as daemons do.
-// expect: closed descriptors that are not its own while it was loaded; a constructor may use only what it opened
+// expect: closed file descriptors that it did not open; a constructor may use only its own
 #include <unistd.h>
 #include "entry.h"
 ENTRY(closes_descriptors);

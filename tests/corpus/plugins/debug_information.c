@@ -1,6 +1,6 @@
 // What objcopy --only-keep-debug leaves.
 // build: cc -shared -fPIC -g -o $TMP/whole.so $SRC
 // build: objcopy --only-keep-debug $TMP/whole.so $OUT
-// expect: holds only debug information; copy the library itself
+// expect: contains only debug information; copy the library itself
 #include "entry.h"
 ENTRY(debug_information);

@@ -1,5 +1,5 @@
 // A constructor that ends the process with exit(3).
-// expect: ended the process with exit code 3 while it was loaded; a constructor must return, not exit
+// expect: exited with code 3 while loading; a constructor must return, not exit
 #include <stdlib.h>
 #include "entry.h"
 ENTRY(exits_3);

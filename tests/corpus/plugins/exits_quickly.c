@@ -1,5 +1,5 @@
 // A constructor that ends the process without a trace.
-// expect: ended the process with exit code 0 while it was loaded; a constructor must return, not exit
+// expect: exited with code 0 while loading; a constructor must return, not exit
 #include <unistd.h>
 #include "entry.h"
 ENTRY(exits_quickly);

@@ -1,5 +1,5 @@
 // A constructor that never returns.
-// expect: was not loaded within … s: one of its constructors does not return; mend it, or raise probe_timeout
+// expect: did not load within … s: one of its constructors does not return; fix it, or raise probe_timeout
 #include "entry.h"
 ENTRY(loops);
 AT_LOAD loop(void) {

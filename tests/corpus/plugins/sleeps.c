@@ -1,5 +1,5 @@
 // A constructor that waits for something that does not come, with every signal blocked.
-// expect: was not loaded within … s: one of its constructors does not return; mend it, or raise probe_timeout
+// expect: did not load within … s: one of its constructors does not return; fix it, or raise probe_timeout
 #include <signal.h>
 #include <unistd.h>
 #include "entry.h"

@@ -1,5 +1,5 @@
 // A constructor that claims success on every descriptor and ends the process with success.
-// expect: wrote to descriptors that are not its own while it was loaded; a constructor may use only what it opened
+// expect: wrote to file descriptors that it did not open; a constructor may use only its own
 #include <stdlib.h>
 #include <unistd.h>
 #include "entry.h"

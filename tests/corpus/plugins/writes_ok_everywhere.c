@@ -1,5 +1,5 @@
 // A constructor that writes to every descriptor what might pass for a report.
-// expect: wrote to descriptors that are not its own while it was loaded; a constructor may use only what it opened
+// expect: wrote to file descriptors that it did not open; a constructor may use only its own
 #include <string.h>
 #include <unistd.h>
 #include "entry.h"

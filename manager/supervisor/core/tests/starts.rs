@@ -1,7 +1,7 @@
 //! Starts that fail: who is blamed, and who is not started again.
 
 use super::*;
-use crate::plugins::rejection::Lasts;
+use crate::plugins::rejection::RejectionKind;
 
 /// What the death of a worker at its start is put down to.
 fn dies_starting(stage: &mut Stage, id: u64, message: WorkerMessage, end: ExitStatus) {
@@ -44,7 +44,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     let killed = || Input::Probed {
         function: "a".into(),
         identity: identity(1),
-        result: Err(ProbeFailure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false }),
+        result: Err(ProbeFailure { reason: "was killed".into(), kind: RejectionKind::Transient, is_no_plugin: false }),
     };
     let mut stage = Stage::new("[GearmanManager]\nrescan_interval = 0\n");
     stage.input(scan(&[("a", 1)])).input(killed());
@@ -76,7 +76,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
 /// A file that is gone, or a manager that leaves, has no need of it.
 #[test]
 fn nothing_is_probed_again_in_vain() {
-    let killed = ProbeFailure { reason: "was killed".into(), lasts: Lasts::Passing, is_no_plugin: false };
+    let killed = ProbeFailure { reason: "was killed".into(), kind: RejectionKind::Transient, is_no_plugin: false };
     let failed = || Input::Probed { function: "a".into(), identity: identity(1), result: Err(killed.clone()) };
     let mut gone = Stage::new("[GearmanManager]\n");
     gone.input(scan(&[("a", 1), ("b", 1)])).input(found("b", 1)).input(failed());

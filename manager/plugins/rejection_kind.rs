@@ -1,0 +1,52 @@
+//! Which rejections hold until the file changes, and which may go away without a change. Pure.
+
+use std::io;
+
+use nix::libc;
+
+use super::rejection::Rejection;
+
+/// Whether the same file may load later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectionKind {
+    /// Not before the file changes.
+    Permanent,
+    /// Perhaps: no memory, processes or descriptors were left, a busy machine missed a deadline, a disk failed.
+    Transient,
+    /// Once the store has room or can be written to.
+    StoreUnavailable,
+}
+
+impl Rejection {
+    /// Whether the same file may load later.
+    pub fn kind(&self) -> RejectionKind {
+        use Rejection::{
+            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied, Sibling,
+            StoreFailed, StoreFull,
+        };
+        match self {
+            StoreFull { .. } | StoreFailed { .. } | NoExec { .. } => RejectionKind::StoreUnavailable,
+            CannotOpenNow(_) | CannotRead(_) | Changing | NotLoadableNow { .. } => RejectionKind::Transient,
+            Hung { .. } | CopyHung { .. } | Killed | ProbeDied { .. } => RejectionKind::Transient,
+            Sibling { reason, .. } => reason.kind(),
+            _ => RejectionKind::Permanent,
+        }
+    }
+}
+
+/// Whether an error about a path may go away without a change to that path.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    const ABOUT_THE_PATH: &[i32] = &[
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EACCES,
+        libc::EPERM,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+        libc::EINVAL,
+        libc::ENXIO,
+        libc::ENODEV,
+        libc::EOVERFLOW,
+    ];
+    error.raw_os_error().is_some_and(|code| !ABOUT_THE_PATH.contains(&code))
+}
