@@ -50,7 +50,7 @@ impl Worker {
                 .for_each(|c| c.protocol.forgive_silence(now));
             self.sessions[server].connection_ref().into_iter().for_each(|c| c.sender().job_was_long());
         }
-        // A stop that came during the job must be known before the next one is asked for.
+        // The worker must know of a stop that came during the job before it asks for the next one.
         if Duration::from_nanos(end.run_ns) > SHORT {
             self.manager_link.look_now(now)
         } else {
@@ -62,7 +62,7 @@ impl Worker {
             self.say_overwritten(&end);
         }
         self.is_broken |= !left_page_alone;
-        self.give_turns();
+        self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
         self.log_result(&end, &outcome);
@@ -75,20 +75,20 @@ impl Worker {
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
-        self.leave_later(clock::now());
+        self.extend_drain(clock::now());
         self.is_answering = false;
         self.scoreboard.end(&end, self.resting());
         self.proctitle.idle();
         self.log_job(&end, &outcome);
         self.head = head;
-        self.counts_runs(Duration::from_nanos(end.run_ns));
+        self.check_job_limit(Duration::from_nanos(end.run_ns));
         self.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.say(&message));
         if self.is_broken {
             self.leave(clock::now());
         }
     }
 
-    /// The job was never begun: without an answer its server gives it to a worker that has an object.
+    /// The job never began. The worker sends no answer, so the server gives the job to a worker that has an object.
     fn was_unmade(&mut self, server: usize, why: &str) {
         self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
         if !self.sessions.iter().any(ServerSession::is_answering) {
@@ -98,7 +98,7 @@ impl Worker {
         // Jobs of other servers are done, and their answers under way.
         let now = clock::now();
         self.is_answering = false;
-        self.part(server, now);
+        self.disconnect(server, now);
         self.proctitle.idle();
         self.leave(now);
     }
@@ -161,8 +161,8 @@ impl Worker {
         answers.filter_map(|answer| answer.holds_until(now)).max()
     }
 
-    /// A job is over, during which no answer could get on: those that do have their turn now.
-    fn give_turns(&mut self) {
+    /// No pending answer could be sent during the job that has just ended. Those that proceed now get their turn.
+    fn resume_answers(&mut self) {
         for server in 0..self.sessions.len() {
             if !self.sessions[server].is_answering() || self.flush(server) == 0 {
                 continue;
@@ -190,7 +190,7 @@ impl Worker {
         match &mut connection.answer {
             Some(PendingAnswer { since, .. }) if is_out => {
                 let since = *since;
-                self.is_answered(server, since, now);
+                self.answer_is_out(server, since, now);
             }
             Some(answer) if sent > 0 => answer.moved(now),
             _ => {}
@@ -199,7 +199,7 @@ impl Worker {
     }
 
     /// The socket has taken an answer that was sent from `since` on: what the server owes may take as long again.
-    fn is_answered(&mut self, server: usize, since: Duration, now: Duration) {
+    fn answer_is_out(&mut self, server: usize, since: Duration, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
         connection.answer = None;
         connection.was_sent_more();
@@ -208,7 +208,7 @@ impl Worker {
         if took > LONG {
             connection.protocol.answer_took(took);
         }
-        self.leave_later(now);
+        self.extend_drain(now);
         self.is_sent(server, now);
         self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
         self.scoreboard.activity(self.resting());

@@ -1,4 +1,4 @@
-//! A worker's connections: made, taken into use, given up.
+//! How a worker opens, greets and loses its connections.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::worker::serve::Worker;
 use crate::worker::session::{ConnectAttempt, describe};
 
 impl Worker {
-    /// Starts attempts to connect that are due, and takes made connections into use.
+    /// Starts the connection attempts that are due, and greets the servers of those that have succeeded.
     pub(super) fn connect(&mut self, now: Duration) {
         if self.draining.is_some() || !self.may_connect {
             return;
@@ -48,16 +48,16 @@ impl Worker {
         }
     }
 
-    /// A server took the connection and does not answer the greeting, which the manager hears each time: that others
-    /// are served meanwhile only the manager knows.
+    /// A server accepted the connection and does not answer the greeting. The manager is told each time: only it knows
+    /// whether other servers are served meanwhile.
     pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
         self.manager_link.say(&WorkerMessage::ServerMute { server });
         self.lose(server, reason);
     }
 
-    /// Gives a connection up, and says so where that is news.
+    /// Closes a connection, and tells the manager once until the server is up again.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
-        self.part(server, clock::now());
+        self.disconnect(server, clock::now());
         self.say_down(server, reason.to_owned());
     }
 

@@ -187,7 +187,7 @@ impl ManagerLink {
     }
 
     /// The next order that was read and not yet carried out.
-    pub fn next_order(&self) -> Option<Command> {
+    pub fn next_command(&self) -> Option<Command> {
         self.inbox().config.pop_front()
     }
 

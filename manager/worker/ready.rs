@@ -65,7 +65,7 @@ impl Worker {
         let known = !self.sessions.iter().any(unknown);
         if self.registration.ends(clock::now(), known) {
             self.manager_link.say(&WorkerMessage::Serving);
-            self.counts_runs(Duration::MAX);
+            self.check_job_limit(Duration::MAX);
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Worker {
     pub(super) limits: WorkerLimits,
     /// Until it is ready.
     pub(super) readiness: StartupStep,
-    /// From the order to go until it serves.
+    /// From [`Command::Go`] until it serves.
     pub(super) registration: StartupStep,
     pub(super) draining: Option<Duration>,
     /// Whether it was told to connect.
@@ -49,8 +49,8 @@ pub struct Worker {
     pub(super) jobs: u64,
     pub(super) job_limit: JobLimit,
     pub(super) memory_limit: MemoryLimit,
-    /// An object is gone and could not be made anew, or a plugin writes where it must not: the worker leaves when the
-    /// job in hand is answered.
+    /// An object is gone and could not be made again, or a plugin writes where it must not. The worker drains once the
+    /// current job is answered.
     pub(super) is_broken: bool,
     /// Which server was asked last, and since when it has its turn.
     pub(super) asked: usize,
@@ -122,7 +122,7 @@ impl Worker {
         }
     }
 
-    /// Serves until told to leave and every server has what it should. Returns what is to be dropped, and how long that
+    /// Serves until the worker is told to drain and every server has its results. Returns what to drop, and how long that
     /// may take.
     pub fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
         loop {
@@ -130,10 +130,10 @@ impl Worker {
                 self.take_packets(server);
                 self.register(server);
             }
-            // After the jobs: an order that came during one was read with it, and forbids to ask for the next.
-            self.take_orders();
+            // After the jobs: a command that came during one must take effect before the next job is asked for.
+            self.carry_out_commands();
             let now = clock::now();
-            if self.take_leave(now) {
+            if self.drain(now) {
                 break;
             }
             self.tell_serving();
@@ -146,9 +146,9 @@ impl Worker {
         (self.functions, self.limits.stop_timeout)
     }
 
-    fn take_orders(&mut self) {
+    fn carry_out_commands(&mut self) {
         self.manager_link.look(clock::now());
-        while let Some(command) = self.manager_link.next_order() {
+        while let Some(command) = self.manager_link.next_command() {
             match command {
                 Command::Connect => {
                     self.may_connect = true;
@@ -180,8 +180,8 @@ impl Worker {
         }
     }
 
-    /// Tells the manager when the jobs this worker may run come to an end, and takes no more after the last one.
-    pub(super) fn counts_runs(&mut self, last: Duration) {
+    /// Tells the manager when this worker nears its job limit, and takes no more jobs once it is reached.
+    pub(super) fn check_job_limit(&mut self, last: Duration) {
         let Some(message) = self.job_limit.news(self.jobs, last) else { return };
         self.manager_link.say(&message);
         if self.job_limit.are_over(self.jobs) {
@@ -192,7 +192,7 @@ impl Worker {
         }
     }
 
-    /// Offers the functions where a server has answered its greeting.
+    /// Registers the functions with a server that has answered its greeting.
     fn register(&mut self, server: usize) {
         if !self.registration.has_begun() || self.draining.is_some() {
             return;

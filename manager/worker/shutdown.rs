@@ -1,6 +1,7 @@
-//! Taking leave: no more jobs, the one in hand finished, every server has proved that it has the results, then the end.
+//! Draining: the worker takes no more jobs, finishes the one it runs, and exits once every server has its results.
 //!
-//! Never a bare close: with a packet unread in the receive buffer it becomes a reset, and a result is lost.
+//! It never just closes a connection: with a packet unread in the receive buffer, a close becomes a reset and a result
+//! is lost.
 
 use std::time::Duration;
 
@@ -24,41 +25,41 @@ impl Worker {
         for session in &mut self.sessions {
             match session.connection() {
                 Some(connection) => connection.protocol.drain(),
-                // An attempt to connect has no use any more.
+                // Connecting now is of no use.
                 None => drop(session.lose(now)),
             }
         }
     }
 
-    /// Goes on taking leave; true once nothing is left to wait for.
-    pub(super) fn take_leave(&mut self, now: Duration) -> bool {
+    /// Takes the next step of draining on every connection; true once all are closed.
+    pub(super) fn drain(&mut self, now: Duration) -> bool {
         let Some(since) = self.draining else { return false };
         let late = now >= since.saturating_add(self.limits.stop_timeout);
         for server in 0..self.sessions.len() {
-            self.take_leave_of(server, now, late.then_some(since));
+            self.drain_server(server, now, late.then_some(since));
         }
         self.sessions.iter_mut().all(|session| session.connection().is_none())
     }
 
-    /// `late`: since when its last answers are waited for, where that is too long.
-    fn take_leave_of(&mut self, server: usize, now: Duration, late: Option<Duration>) {
+    /// `late`: since when the worker waits for the server's last answers, if that is too long.
+    fn drain_server(&mut self, server: usize, now: Duration, late: Option<Duration>) {
         let Some(connection) = self.sessions[server].connection() else { return };
         if connection.answer.is_some() {
-            // Waited for like a job that runs: whoever is to be rid of this worker sooner kills it.
+            // The worker waits for it as for a running job. The manager kills it if it has to go sooner.
             return;
         }
         let unsent = connection.sender().has_pending();
         match connection.protocol.drain_step() {
-            DrainStep::Done if !unsent => self.part(server, now),
+            DrainStep::Done if !unsent => self.disconnect(server, now),
             _ if late.is_some_and(|since| connection.is_receiving(since) || connection.takes_bytes()) => {
-                self.leave_later(now);
+                self.extend_drain(now);
             }
             _ if late.is_some() => {
                 let seconds = self.limits.stop_timeout.as_secs_f32();
                 let name = &self.sessions[server].name;
                 let text = format!("job server {name}: no answer to the last ECHO within {seconds} s");
                 self.manager_link.log(2, None, &text);
-                self.part(server, now);
+                self.disconnect(server, now);
             }
             DrainStep::Grab => self.send_grab(server, now),
             DrainStep::Echo => {
@@ -75,8 +76,8 @@ impl Worker {
         }
     }
 
-    /// Ends a connection, and an answer that waited there for room.
-    pub(super) fn part(&mut self, server: usize, now: Duration) {
+    /// Closes a connection, and drops an answer that waits there for room.
+    pub(super) fn disconnect(&mut self, server: usize, now: Duration) {
         self.end_if_taken(server);
         let was_answering = self.sessions[server].is_answering();
         if let Some(number) = self.sessions[server].lose(now) {
@@ -88,16 +89,16 @@ impl Worker {
         }
     }
 
-    /// When the servers' time for their last answers is over. A job that ran meanwhile does not count against them, nor
-    /// does an answer that is under way.
-    pub(super) fn leave_due(&self) -> Option<Duration> {
+    /// When the servers' time for their last answers ends. Neither a running job nor an answer that is being sent counts
+    /// against them.
+    pub(super) fn drain_due(&self) -> Option<Duration> {
         let owes = |session: &ServerSession| Self::is_connected(session) && !session.is_answering();
         let since = self.draining.filter(|_| self.sessions.iter().any(owes))?;
         Some(since.saturating_add(self.limits.stop_timeout))
     }
 
-    /// A job has just ended: the deadline of the last answers starts anew.
-    pub(super) fn leave_later(&mut self, now: Duration) {
+    /// A job has just ended, so the deadline for the last answers starts again.
+    pub(super) fn extend_drain(&mut self, now: Duration) {
         if let Some(since) = &mut self.draining {
             *since = now;
         }

@@ -113,7 +113,7 @@ impl Worker {
         let connects = self.draining.is_none() && self.may_connect;
         let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
         let sessions = sessions.filter_map(|session| session.next_due(&self.limits, !self.asks_nobody));
-        let own = [self.readiness.next_due(), self.registration.next_due(), self.leave_due(), self.held_until];
+        let own = [self.readiness.next_due(), self.registration.next_due(), self.drain_due(), self.held_until];
         sessions.chain(own.into_iter().flatten()).min()
     }
 
