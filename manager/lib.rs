@@ -3,7 +3,7 @@
 //! ```text
 //! ini + options -> config -> plan (pure) -> supervisor -> worker -> session -> job -> plugin function
 //!                               ^               ^            |
-//! worker_dir -> scan -> probe -> store ---------'            `-> page -> supervisor, status
+//! worker_dir -> scan -> probe -> store ---------'            `-> scoreboard -> supervisor, status
 //! ```
 //!
 //! The modules from the top layer to the lowest; an arrow goes only downwards:
@@ -16,6 +16,7 @@
 //! - [`config`], [`plan`]: what the user wants, and the workers that follow from it.
 //! - [`control`]: the socket between the manager and the commands.
 //! - [`logging`]: levels and targets.
+//! - [`scoreboard`], [`deny_list`]: memory that the manager and its workers share.
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.
 
@@ -26,11 +27,13 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod deny_list;
 pub mod gearman;
 pub mod jobserver;
 pub mod logging;
 pub mod plan;
 pub mod plugins;
+pub mod scoreboard;
 pub mod supervisor;
 pub mod system;
 pub mod version;

@@ -18,10 +18,10 @@ use super::output::fail;
 use crate::cli::{CallArgs, Cli};
 use crate::plugins::display_path::DisplayPath;
 use crate::plugins::name::{self, FunctionName};
+use crate::scoreboard::{self, ScoreboardView, WorkerActivity};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::system::clock;
 use crate::system::reap::ExitStatus;
-use crate::system::scoreboard::{self, ScoreboardView, WorkerActivity};
 use crate::system::spawn::{Program, file_holding};
 use crate::worker::messages::{self, WorkerMessage};
 

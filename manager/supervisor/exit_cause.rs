@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::scoreboard::{ScoreboardJob, Snapshot, WorkerActivity};
 use crate::system::reap::ExitStatus;
-use crate::system::scoreboard::{ScoreboardJob, Snapshot, WorkerActivity};
 
 /// What is held to have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,6 @@ pub mod child_poller;
 pub mod child_table;
 pub mod clock;
 pub mod daemonize;
-pub mod deny_list;
 pub mod directory;
 pub mod errors;
 pub mod exit;
@@ -27,7 +26,6 @@ pub mod proctitle;
 pub mod reap;
 #[cfg(test)]
 pub mod reexec;
-pub mod scoreboard;
 pub mod service;
 pub mod spawn;
 pub mod stop_signal;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use gm_plugin_api::abi::{RVec, RawFail};
 
+use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
-use crate::system::scoreboard::WorkerActivity;
 use crate::system::{clock, exit};
 use crate::worker::job::{self, FinishedJob};
 use crate::worker::messages::{WaitingJob, WorkerMessage};

@@ -3,8 +3,8 @@
 use gm_plugin_api::abi::{RString, RVec, RawFail};
 
 use crate::gearman::packet::{ArgumentError, AssignedJob, encode};
+use crate::scoreboard::{JobEnd, JobStart, ScoreboardWriter};
 use crate::system::clock;
-use crate::system::scoreboard::{JobEnd, JobStart, ScoreboardWriter};
 use crate::worker::job_log::job_name;
 use crate::worker::manager_link::cut;
 use crate::worker::messages::JobName;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::scoreboard::JobEnd;
 use crate::system::clock;
-use crate::system::scoreboard::JobEnd;
 use crate::worker::log_rate_limit::{LogPermit, PERIOD};
 use crate::worker::manager_link::cut;
 use crate::worker::messages::JobName;

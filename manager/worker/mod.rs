@@ -33,11 +33,11 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::deny_list::DeniedJobs;
 use crate::plugins::loader::Brought;
+use crate::scoreboard::ScoreboardWriter;
 use crate::system::channel::Channel;
-use crate::system::deny_list::DeniedJobs;
 use crate::system::errors::reason;
-use crate::system::scoreboard::ScoreboardWriter;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
 use crate::system::{clock, exit, fork, handlers, memory};

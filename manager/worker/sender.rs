@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use socket2::Socket;
 
-use crate::system::scoreboard::{ScoreboardWriter, SendingGuard};
+use crate::scoreboard::{ScoreboardWriter, SendingGuard};
 use crate::worker::pending::{Part, Queue};
 
 /// What is sent to one job server.

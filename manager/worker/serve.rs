@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::deny_list::{DeniedJobs, Name};
 use crate::gearman::packet::{AssignedJob, PacketType, Response, encode};
+use crate::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::clock;
-use crate::system::deny_list::{DeniedJobs, Name};
 use crate::system::errors::reason;
-use crate::system::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::stop_signal::StopSignal;
 use crate::worker::job::{self, Assignment};
 use crate::worker::job_limit::JobLimit;

@@ -11,8 +11,8 @@ use nix::sys::socket::{MsgFlags, recv};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use crate::gearman::packet::{Decoder, Magic, encode};
+use crate::scoreboard::ScoreboardWriter;
 use crate::system::errors::reason;
-use crate::system::scoreboard::ScoreboardWriter;
 use crate::system::unsent::unacknowledged;
 use crate::worker::log_rate_limit::{LogPermit, LogRateLimit};
 use crate::worker::manager_link::LOOK_EVERY;

@@ -11,6 +11,7 @@ use super::Effects;
 use super::child_reader::OutputLogger;
 use super::lookups::Lookup;
 use super::probes::Probe;
+use crate::scoreboard::ScoreboardView;
 use crate::supervisor::child_output::ChildOutput;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::channel::{self, Channel};
@@ -18,7 +19,6 @@ use crate::system::child_poller::{ChildFd, ChildId, output_pipe};
 use crate::system::child_table::OrphanGrace;
 use crate::system::clock;
 use crate::system::reap::{self, Reaped};
-use crate::system::scoreboard::ScoreboardView;
 use crate::system::spawn;
 use crate::worker::log_rate_limit::LogRateLimit;
 

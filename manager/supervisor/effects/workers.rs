@@ -12,6 +12,7 @@ use super::children::{ChildKind, WorkerHandle};
 use crate::config::Config;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
+use crate::scoreboard::{self, Counters, WorkerActivity};
 use crate::supervisor::canary::JobCounts;
 use crate::supervisor::core::{CanaryCounts, ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
@@ -21,7 +22,6 @@ use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::limits::{self, explained};
 use crate::system::reap::{self, Reaped};
-use crate::system::scoreboard::{self, Counters, WorkerActivity};
 use crate::system::spawn::file_holding;
 use crate::worker::ROLE;
 use crate::worker::messages::{

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 use super::*;
-use crate::system::scoreboard::{self, ScoreboardView};
+use crate::scoreboard::{self, ScoreboardView};
 
 /// No socket takes as much at once.
 const LARGE: usize = 8 << 20;

@@ -1,8 +1,10 @@
-//! The jobs that no worker may run again. Their last runs cost workers, and the caller of such a job may not have been
-//! told: half a packet was out, or the connection was gone. So whoever is given one fails it instead of running it.
+//! The jobs that no worker may run again. Their last runs killed workers, and the manager may have been unable to answer
+//! their callers: half a packet was sent, or the connection was gone. A worker that receives such a job fails it.
 //!
 //! The manager writes to memory that every worker maps read-only, before it lets the job server give the job to another
-//! worker; so no worker can miss it. Where the list is empty it costs a job one load.
+//! worker, so no worker can miss it. While the list is empty it costs a job one load.
+
+#![allow(unsafe_code)] // Mapping shared memory; each block says why it is sound.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -21,9 +23,9 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Jobs there is room for. Beyond, the oldest make room.
-const PLACES: usize = 1024;
-/// Words of a reason; what is longer is cut.
+/// Room for this many jobs; a new one replaces the oldest.
+const SLOTS: usize = 1024;
+/// Length of a reason in words of 8 bytes; longer ones are cut.
 const TEXT_WORDS: usize = 30;
 /// A job is on the list for this long.
 const EXPIRES: Duration = Duration::from_secs(3600);
@@ -37,12 +39,12 @@ pub struct Name<'a> {
     pub function: &'a [u8],
     /// Its handle.
     pub handle: &'a [u8],
-    /// What its client calls it: a server that was started anew begins its handles anew, clients mostly do not.
+    /// Its unique id: a restarted server starts its handles again from the beginning, clients rarely do.
     pub unique: &'a [u8],
 }
 
 impl Name<'_> {
-    /// 64 bits stand for a job. Both ends are the same binary, so they hash alike; 0 is a free place.
+    /// A 64-bit key for the job. Both ends are the same binary, so they hash alike; 0 marks a free slot.
     fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.server, self.function, self.handle, String::from_utf8_lossy(self.unique)).hash(&mut hasher);
@@ -52,10 +54,10 @@ impl Name<'_> {
 
 #[repr(C)]
 struct Table {
-    /// Places that were ever used since the list was empty.
+    /// Slots used since the list was last empty.
     used: AtomicU64,
-    keys: [AtomicU64; PLACES],
-    details: [Details; PLACES],
+    keys: [AtomicU64; SLOTS],
+    details: [Details; SLOTS],
 }
 
 #[repr(C)]
@@ -97,7 +99,7 @@ impl Drop for Mapping {
 pub struct DenyList {
     fd: OwnedFd,
     mapping: Mapping,
-    /// The server of the job in each place.
+    /// The server of the job in each slot.
     servers: Vec<String>,
     next: usize,
 }
@@ -111,7 +113,7 @@ impl DenyList {
         let fd = memfd_create(c"gm-native-denied", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         nix::unistd::ftruncate(&fd, i64::try_from(size_of::<Table>()).unwrap_or(i64::MAX))?;
         let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-        // Its size is fixed; and a plugin in one worker does nothing to the jobs of others (Linux 5.1).
+        // The size is fixed, and a plugin in one worker cannot write to what the others read (Linux 5.1).
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_FUTURE_WRITE))
             .or_else(|_| fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)))?;
@@ -126,16 +128,16 @@ impl DenyList {
         self.fd.try_clone()
     }
 
-    /// From now on nobody runs this job; its caller gets `reason`.
+    /// Denies the job; its caller gets `reason`.
     pub fn add(&mut self, job: &Name<'_>, reason: &str, now: Duration) {
         let table = self.mapping.table();
         let key = job.key();
         let known = table.keys[..self.servers.len()].iter().position(|of| of.load(Relaxed) == key);
-        let place = known.unwrap_or(self.next);
-        // Nobody may take the old key for that of the new words.
-        table.keys[place].store(0, Relaxed);
+        let slot = known.unwrap_or(self.next);
+        // A reader must not match the old key with the new text.
+        table.keys[slot].store(0, Relaxed);
         fence(Release);
-        let details = &table.details[place];
+        let details = &table.details[slot];
         details.expires_ms.store(millis(now.saturating_add(EXPIRES)), Relaxed);
         let text = &reason.as_bytes()[..reason.len().min(TEXT_WORDS * 8)];
         details.length.store(text.len() as u64, Relaxed);
@@ -144,18 +146,18 @@ impl DenyList {
             raw[..chunk.len()].copy_from_slice(chunk);
             word.store(u64::from_ne_bytes(raw), Relaxed);
         }
-        table.keys[place].store(key, Release);
+        table.keys[slot].store(key, Release);
         if known.is_none() {
-            match self.servers.get_mut(place) {
+            match self.servers.get_mut(slot) {
                 Some(server) => job.server.clone_into(server),
                 None => self.servers.push(job.server.to_owned()),
             }
-            self.next = (place + 1) % PLACES;
+            self.next = (slot + 1) % SLOTS;
         }
         table.used.store(self.servers.len() as u64, Release);
     }
 
-    /// This job server is another one by now, perhaps, and gives the same handles to other jobs.
+    /// The job server may have been restarted, and then gives the same handles to other jobs.
     pub fn forget_server(&mut self, server: &str) {
         let table = self.mapping.table();
         for (key, _) in table.keys.iter().zip(&self.servers).filter(|(_, of)| *of == server) {
@@ -185,23 +187,23 @@ impl DeniedJobs {
         Ok(Self(Mapping::new(fd, ProtFlags::PROT_READ)?))
     }
 
-    /// Why a job may not be run; `None` for nearly every job.
+    /// Why the job may not run; `None` for nearly every job.
     pub fn reason(&self, job: &Name<'_>, now: Duration) -> Option<String> {
         let table = self.0.table();
         let used = table.used.load(Acquire);
         if used == 0 {
             return None;
         }
-        let used = usize::try_from(used).unwrap_or(PLACES).min(PLACES);
+        let used = usize::try_from(used).unwrap_or(SLOTS).min(SLOTS);
         let key = job.key();
-        let place = table.keys[..used].iter().position(|of| of.load(Acquire) == key)?;
-        let details = &table.details[place];
+        let slot = table.keys[..used].iter().position(|of| of.load(Acquire) == key)?;
+        let details = &table.details[slot];
         let length = usize::try_from(details.length.load(Relaxed)).unwrap_or(0).min(TEXT_WORDS * 8);
         let mut text: Vec<u8> = details.text.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
         text.truncate(length);
         let is_over = millis(now) >= details.expires_ms.load(Relaxed);
         fence(Acquire);
-        let is_same = table.keys[place].load(Relaxed) == key;
+        let is_same = table.keys[slot].load(Relaxed) == key;
         (is_same && !is_over).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 }
@@ -241,7 +243,11 @@ mod tests {
             assert_eq!(denied.reason(&other, NOW), None, "{other:?}");
         }
         list.add(&job("H:1"), &"x".repeat(1000), NOW + EXPIRES / 2);
-        assert_eq!(denied.reason(&job("H:1"), NOW + EXPIRES), Some("x".repeat(TEXT_WORDS * 8)), "denied anew, and cut");
+        assert_eq!(
+            denied.reason(&job("H:1"), NOW + EXPIRES),
+            Some("x".repeat(TEXT_WORDS * 8)),
+            "denied again, and cut"
+        );
         assert_eq!(denied.reason(&job("H:1"), NOW + EXPIRES * 2), None);
     }
 
@@ -272,10 +278,10 @@ mod tests {
     #[test]
     fn the_list_is_bounded() {
         let (mut list, denied) = both();
-        for number in 0..PLACES + 10 {
+        for number in 0..SLOTS + 10 {
             list.add(&job(&number.to_string()), "r", NOW);
         }
         assert_eq!(denied.reason(&job("9"), NOW), None, "the oldest went");
-        assert!([10, PLACES + 9].iter().all(|number| denied.reason(&job(&number.to_string()), NOW).is_some()));
+        assert!([10, SLOTS + 9].iter().all(|number| denied.reason(&job(&number.to_string()), NOW).is_some()));
     }
 }

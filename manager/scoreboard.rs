@@ -1,8 +1,10 @@
-//! The page a worker and the manager share: what the worker is doing, and how much it has done.
+//! The scoreboard that a worker and the manager share: what the worker is doing, and how much it has done.
 //!
 //! The manager creates the memfd and seals its size, so a worker can neither shrink it under the manager (SIGBUS) nor
 //! grow it. The worker writes; the manager maps it read-only and takes everything in it as **hostile input**: a plugin
-//! can scribble over its own worker's page. Every word is an atomic, since two processes look at it at once.
+//! can scribble over the scoreboard of its worker. Every word is an atomic, since two processes access it at once.
+
+#![allow(unsafe_code)] // Mapping shared memory; each block says why it is sound.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +42,7 @@ pub enum WorkerActivity {
     Answering = 3,
     /// Taking no more jobs.
     Leaving = 4,
-    /// Has taken leave of all job servers; only destructors are left.
+    /// Disconnected from all job servers; only destructors are left to run.
     Left = 5,
 }
 
@@ -111,11 +113,11 @@ struct FunctionBlock {
     histogram: [AtomicU64; BUCKETS],
 }
 
-fn page_size(functions: usize) -> usize {
+fn scoreboard_size(functions: usize) -> usize {
     (mem::size_of::<ScoreboardHeader>() + functions * mem::size_of::<FunctionBlock>()).next_multiple_of(4096)
 }
 
-/// A mapping of the page, undone when dropped.
+/// A mapping of the scoreboard, unmapped when dropped.
 struct ScoreboardMapping {
     start: NonNull<u8>,
     size: usize,
@@ -129,7 +131,7 @@ unsafe impl Sync for ScoreboardMapping {}
 
 impl ScoreboardMapping {
     fn new(fd: &OwnedFd, functions: usize, protection: ProtFlags) -> io::Result<Self> {
-        let size = page_size(functions);
+        let size = scoreboard_size(functions);
         let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a fresh shared mapping of a file whose size is sealed; it lives as long as this value.
         let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
@@ -137,7 +139,7 @@ impl ScoreboardMapping {
     }
 
     fn header(&self) -> &ScoreboardHeader {
-        // SAFETY: the mapping starts page-aligned, is larger than a Header, and any bytes are a valid Header of atomics.
+        // SAFETY: the mapping is page-aligned and larger than a header, and any bytes are a valid header of atomics.
         unsafe { self.start.cast::<ScoreboardHeader>().as_ref() }
     }
 
@@ -160,13 +162,13 @@ impl Drop for ScoreboardMapping {
     }
 }
 
-/// Makes a page with a block for each of `functions`: the descriptor for the worker, the view for the manager.
+/// Creates a scoreboard for this many functions: the descriptor for the worker, the view for the manager.
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.
 pub fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
-    let fd = memfd_create(c"gm-native-page", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    nix::unistd::ftruncate(&fd, i64::try_from(page_size(functions)).unwrap_or(i64::MAX))?;
+    let fd = memfd_create(c"gm-native-scoreboard", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    nix::unistd::ftruncate(&fd, i64::try_from(scoreboard_size(functions)).unwrap_or(i64::MAX))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
     fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
     let mapping = ScoreboardMapping::new(&fd, functions, ProtFlags::PROT_READ)?;
@@ -176,14 +178,14 @@ pub fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
 /// The worker's side: the only honest writer. A job costs it a few stores and no system call.
 pub struct ScoreboardWriter {
     mapping: ScoreboardMapping,
-    /// What the header's sequence is, unless somebody else writes too.
+    /// What the header's sequence is, unless a plugin has overwritten it.
     sequence: AtomicU64,
 }
 
 /// What is known of a job when it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct JobStart<'a> {
-    /// Which of the worker's functions, counted as in its orders.
+    /// Index of the function in the worker's configuration.
     pub function: usize,
     /// Counts the worker's jobs from 1.
     pub number: u64,
@@ -213,20 +215,20 @@ pub struct JobEnd {
 }
 
 impl ScoreboardWriter {
-    /// Maps an inherited page.
+    /// Maps an inherited scoreboard.
     ///
     /// # Errors
-    /// The system's, where `fd` is no page or too small (then a later access would be fatal, so its size is checked).
+    /// The system's, or one where `fd` is too small: a later access would be fatal, so the size is checked.
     pub fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
         let size = nix::sys::stat::fstat(fd)?.st_size;
-        if usize::try_from(size).unwrap_or(0) < page_size(functions) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the page is too small"));
+        if usize::try_from(size).unwrap_or(0) < scoreboard_size(functions) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the scoreboard is too small"));
         }
         let mapping = ScoreboardMapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
         Ok(Self { mapping, sequence: AtomicU64::new(0) })
     }
 
-    /// Says what the worker does, outside jobs.
+    /// Sets what the worker is doing outside jobs.
     pub fn activity(&self, activity: WorkerActivity) {
         self.mapping.header().activity.store(activity as u32, Release);
     }
@@ -257,8 +259,8 @@ impl ScoreboardWriter {
             && header.activity.load(Relaxed) == WorkerActivity::Running as u32
     }
 
-    /// Where that was not so, for the rest of this worker's life: its sequence is what it was, so that how it leaves
-    /// can be told. What else was written over stays so.
+    /// Restores the sequence after a plugin has overwritten it, so that the manager can read how the worker exits. The
+    /// other words stay overwritten.
     pub fn recover(&self) {
         self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
@@ -315,7 +317,7 @@ impl Drop for SendingGuard {
 
 impl std::fmt::Debug for ScoreboardWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PageWriter").finish_non_exhaustive()
+        f.debug_struct("ScoreboardWriter").finish_non_exhaustive()
     }
 }
 
@@ -355,22 +357,22 @@ fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
 /// The manager's side: reads only, and believes nothing.
 pub struct ScoreboardView(ScoreboardMapping);
 
-/// What the page said at one moment.
+/// What the scoreboard held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// What the worker was doing.
     pub activity: WorkerActivity,
-    /// Whether a packet may have been half on the wire of the job's connection; where no job is told of, of any.
+    /// Whether a packet may have been half sent on the job's connection; without a job, on any connection.
     pub sending: bool,
-    /// Whether one may have been on that of another: the answer to a job before, most likely.
+    /// Whether one may have been half sent on another connection: most likely the answer to an earlier job.
     pub sending_elsewhere: bool,
-    /// The job in hand, where the worker had one and said so in full.
+    /// The job in hand, if the worker had written it in full.
     pub job: Option<ScoreboardJob>,
-    /// It holds what no worker writes: the plugin has written over it. Nothing in it, counters included, is believed.
+    /// It holds what no worker writes, so a plugin has overwritten it. Nothing in it is believed, not even counters.
     pub overwritten: bool,
 }
 
-/// The job a page tells of.
+/// The job on a scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScoreboardJob {
     /// Which of the worker's functions; below the number of blocks.
@@ -381,9 +383,9 @@ pub struct ScoreboardJob {
     pub connection: u32,
     /// Monotonic nanoseconds at its start.
     pub started_ns: u64,
-    /// Its handle, where it fitted the page.
+    /// Its handle, if it fits.
     pub handle: Option<Vec<u8>>,
-    /// Its unique id, where it has one that fitted the page.
+    /// Its unique id, if it has one that fits.
     pub unique: Option<Vec<u8>>,
 }
 
@@ -403,7 +405,7 @@ pub struct Counters {
 }
 
 impl ScoreboardView {
-    /// Looks at the page. A job is reported only where its words were not being written meanwhile.
+    /// Takes a snapshot. A job is reported only if its words were not being written meanwhile.
     pub fn read(&self) -> Snapshot {
         let header = self.0.header();
         let no_worker_writes = |word| !WorkerActivity::is_word(word) || header.crowd.load(Acquire) > MOST_SENDING;
@@ -420,7 +422,7 @@ impl ScoreboardView {
                 return Snapshot { activity, sending, sending_elsewhere, job, overwritten };
             }
         }
-        // Torn: died, or was scribbled over, in the middle of the words. It was at a job, but nobody can say which.
+        // Torn: the worker died, or its plugin scribbled, between two words. It had a job; which one is unknown.
         let overwritten = no_worker_writes(header.activity.load(Relaxed));
         let (sending, sending_elsewhere) = header.senders(None);
         Snapshot { activity: WorkerActivity::Running, sending, sending_elsewhere, job: None, overwritten }
@@ -438,7 +440,7 @@ impl ScoreboardView {
         })
     }
 
-    /// The counters of one of the worker's functions; none where the page was written over.
+    /// The counters of one of the worker's functions; zeros if the scoreboard was overwritten.
     pub fn counters(&self, function: usize) -> Counters {
         let block = self.0.block(function).filter(|_| !self.read().overwritten);
         block.map_or_else(Counters::default, |block| Counters {
