@@ -177,7 +177,9 @@ fn place(
             let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
             format!("in {which}, after {}", latency::short(*ran))
         }
-        (_, WorkerActivity::Running | WorkerActivity::Answering, _) => "in the job; its page was overwritten".into(),
+        (_, WorkerActivity::Running | WorkerActivity::Answering, _) => {
+            "in the job; its scoreboard was overwritten".into()
+        }
         (_, WorkerActivity::Leaving | WorkerActivity::Left, _) => "in its destructors".into(),
         (_, WorkerActivity::Idle, _) => "between two jobs".into(),
         (_, WorkerActivity::Starting, Some(WorkerMessage::Making { .. })) => "in its new()".into(),
@@ -237,7 +239,7 @@ mod tests {
         for (exit_cause, activity, word, number, expected) in [
             (&in_job, WorkerActivity::Running, Some(&making), None, "in the job, after 12.0 ms"),
             (&in_job, WorkerActivity::Running, Some(&making), Some(7), "in job 7, after 12.0 ms"),
-            (&ExitCause::Unknown, WorkerActivity::Running, None, None, "in the job; its page was overwritten"),
+            (&ExitCause::Unknown, WorkerActivity::Running, None, None, "in the job; its scoreboard was overwritten"),
             (&ExitCause::OutsideJob, WorkerActivity::Starting, None, None, "before it was loaded"),
             (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&loading), None, "while it was loaded"),
             (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&making), None, "in its new()"),

@@ -178,7 +178,7 @@ pub enum Event {
         serving: String,
     },
     /// A job cost the worker that tries a new version, and had killed another version before: the new one is tried on.
-    CanaryAcquitted {
+    CanaryContinued {
         /// The function.
         function: String,
         /// The new version.
@@ -287,7 +287,7 @@ pub enum Event {
         seconds: f64,
     },
     /// A worker takes no more jobs.
-    WorkerLeaving {
+    WorkerDraining {
         /// Its process.
         #[serde(skip)]
         pid: i32,
@@ -298,7 +298,7 @@ pub enum Event {
         limit: Option<&'static str>,
     },
     /// A worker took leave of its job servers and is gone.
-    WorkerLeft {
+    WorkerExited {
         /// Its process.
         #[serde(skip)]
         pid: i32,
@@ -310,7 +310,7 @@ pub enum Event {
         note: Option<String>,
     },
     /// A worker left by itself before it had done a job: that counts as a failed start.
-    LeftEarly {
+    ExitedEarly {
         /// Its process.
         #[serde(skip)]
         pid: i32,
@@ -424,9 +424,9 @@ impl Event {
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
-            Self::FunctionRejoined { .. } | Self::CanaryAcquitted { .. } => Level::Info,
+            Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
             Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
-            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::LeftEarly { .. } => Level::Warn,
+            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
             Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
@@ -439,7 +439,7 @@ impl Event {
             Self::ReloadFailed { .. } => Level::Error,
             Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
-            Self::WorkerLeaving { .. } | Self::WorkerLeft { .. } => Level::Proc,
+            Self::WorkerDraining { .. } | Self::WorkerExited { .. } => Level::Proc,
         }
     }
 
@@ -452,10 +452,10 @@ impl Event {
             Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => {
                 Some(*pid)
             }
-            Self::WorkerLeaving { pid, .. } | Self::WorkerLeft { pid, .. } | Self::WorkerKilled { pid, .. } => {
+            Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
-            Self::LeftEarly { pid, .. } => Some(*pid),
+            Self::ExitedEarly { pid, .. } => Some(*pid),
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }
@@ -510,12 +510,12 @@ mod tests {
     /// Through what carries them to followers, which has a pid and a text for every event.
     #[test]
     fn an_event_is_one_flat_json_object() {
-        let left = Event::WorkerLeaving { pid: 3, reason: ExitReason::LeaveTimeout, limit: None };
+        let left = Event::WorkerDraining { pid: 3, reason: ExitReason::DrainTimeout, limit: None };
         let sentence = |text: &str| text.to_owned();
         let [function, handle, unique] = ["f", "H", "u"].map(sentence);
         let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
         for (event, own) in [
-            (left, r#""event":"worker_leaving","reason":"leave_timeout""#),
+            (left, r#""event":"worker_draining","reason":"drain_timeout""#),
             (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
             (
                 overdue,

@@ -27,7 +27,7 @@ pub enum ExitReason {
     /// It was not ready in time.
     StartTimeout,
     /// It was told to leave and did not in time.
-    LeaveTimeout,
+    DrainTimeout,
     /// It said that it cannot serve.
     CannotServe,
     /// Its job is past its timeout.
@@ -167,7 +167,7 @@ impl WorkerState {
             // Whether its job has ended meanwhile is looked at first.
             (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Tick) => (self, Effect::Nothing),
             (Self::Draining { deadline, .. }, H::Tick) if deadline.is_some_and(|at| now >= at) => {
-                (Self::Killed { reason: ExitReason::LeaveTimeout }, Effect::Kill(ExitReason::LeaveTimeout))
+                (Self::Killed { reason: ExitReason::DrainTimeout }, Effect::Kill(ExitReason::DrainTimeout))
             }
             (state, H::Tick) => (state, Effect::Nothing),
         }
@@ -380,7 +380,7 @@ mod tests {
                     nothing(Activating),
                     nothing(serving),
                     nothing(draining),
-                    killed(ExitReason::LeaveTimeout),
+                    killed(ExitReason::DrainTimeout),
                     nothing(timed_out),
                     nothing(being_killed),
                 ],

@@ -158,7 +158,7 @@ fn a_stop_does_not_wait_for_a_grab_that_is_refused() {
         let mut peer = server.accept_worker();
         if before {
             manager.signal(Signal::SIGTERM);
-            manager.wait_event("worker_leaving", |_| true);
+            manager.wait_event("worker_draining", |_| true);
             refuse(&mut peer);
         } else {
             peer.send(&answer::NO_JOB);

@@ -21,7 +21,7 @@ fn a_job_that_crashes_a_worker_that_was_told_to_leave_is_judged_as_any_other() {
         let worker = wait_busy(&manager, &job.handle);
         manager.mark();
         manager.signal(signal);
-        manager.wait_event("worker_leaving", |event| event["pid"] == worker.as_raw());
+        manager.wait_event("worker_draining", |event| event["pid"] == worker.as_raw());
         touch(&gate);
         let told = job.failure();
         assert!(told.starts_with("worker killed by SIGSEGV in this job after"), "{signal}: {told}");
@@ -43,7 +43,7 @@ fn a_poison_job_does_not_escape_counting_in_workers_that_leave() {
     let worker = wait_busy(&manager, &job.handle);
     manager.mark();
     manager.signal(Signal::SIGHUP);
-    manager.wait_event("worker_leaving", |event| event["pid"] == worker.as_raw());
+    manager.wait_event("worker_draining", |event| event["pid"] == worker.as_raw());
     touch(&gate);
     let told = job.failure();
     assert!(told.contains("worker killed by SIGABRT") && told.contains("2 workers were lost in this job"), "{told}");
@@ -141,7 +141,7 @@ fn a_job_that_is_known_to_kill_the_old_version_does_not_stop_the_new_one() {
     manager.mark();
     manager.install("act", &new);
     manager.wait_event("rollout_started", |_| true);
-    let killed = || manager.events().iter().any(|event| event["event"] == "canary_acquitted");
+    let killed = || manager.events().iter().any(|event| event["event"] == "canary_continued");
     wait_for("the job to reach the canary", DEADLINE, || {
         // One that is done in between, so that nobody has to wait.
         Job::act(&gearmand, "", "say alive").result();
@@ -149,7 +149,7 @@ fn a_job_that_is_known_to_kill_the_old_version_does_not_stop_the_new_one() {
         killed().then_some(())
     });
     assert!(!manager.events().iter().any(|event| event["event"] == "rollout_stopped"));
-    manager.wait_log("is tried on: job ");
+    manager.wait_log("continues: job ");
     manager.wait_status("another canary", |status| {
         let note = crate::scene::of(status, "functions", "name", "act")?["note"].as_str()?.to_owned();
         (note.contains("is being tried") && crate::scene::serving(&manager).len() == 2).then_some(())

@@ -101,7 +101,7 @@ fn a_jump_of_the_wall_clock_ends_nothing() {
         assert_eq!(job.result(), worker.to_string().into_bytes());
         assert_eq!(workers(&manager), [worker]);
     }
-    let ended = ["worker_leaving", "worker_died", "job_overdue", "server_down"];
+    let ended = ["worker_draining", "worker_died", "job_overdue", "server_down"];
     let ended: Vec<_> =
         manager.events().into_iter().filter(|event| ended.contains(&event["event"].as_str().unwrap())).collect();
     assert!(ended.is_empty(), "{ended:?}");
@@ -119,7 +119,7 @@ fn a_jump_of_the_wall_clock_holds_up_nothing() {
     let told = job.failure();
     assert!(told.starts_with("timed out"), "{told}");
     manager.mark();
-    manager.wait_event("worker_left", |event| event["jobs"] == 0);
+    manager.wait_event("worker_exited", |event| event["jobs"] == 0);
     for _ in 0..5 {
         wait_serving(&manager, "act");
         // It may have come to its age meanwhile.

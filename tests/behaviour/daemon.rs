@@ -63,7 +63,7 @@ fn without_a_job_server_it_starts_and_says_so() {
     let server = unused_server();
     let manager = Setup::new(&[&server]).plugin("act", &crate::scene::library()).args(&["-d"]).prepared();
     let told = manager.run_to_end();
-    let sentence = format!("job server {server} does not answer yet; it is tried again and again");
+    let sentence = format!("job server {server} does not answer yet; retrying");
     assert!(told.code() == Some(0) && told.err().contains(&sentence), "{told:?}");
     assert_eq!(manager.status()["state"], "running");
 }

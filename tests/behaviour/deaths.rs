@@ -146,7 +146,7 @@ fn a_worker_that_is_terminated_finishes_its_job_and_is_replaced() {
         kill(worker, signal).unwrap();
         touch(&gate);
         assert_eq!(job.result(), worker.to_string().into_bytes());
-        let left = manager.wait_event("worker_left", |event| event["pid"] == worker.as_raw());
+        let left = manager.wait_event("worker_exited", |event| event["pid"] == worker.as_raw());
         assert_eq!([&left["jobs"], &left["note"]], [&Value::from(1), &Value::Null], "{left}");
         wait_serving(&manager, "act");
     }

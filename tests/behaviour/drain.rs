@@ -28,7 +28,7 @@ fn a_stop_lets_the_running_job_finish_and_begins_no_other() {
             let event = manager.wait_event("draining", |_| true);
             assert_eq!(event["by"], signal.as_str());
             // The idle worker goes at once; the busy one stays, is seen to, and takes nothing more.
-            manager.wait_event("worker_left", |event| event["jobs"] == 0);
+            manager.wait_event("worker_exited", |event| event["jobs"] == 0);
             background(&gearmand, "next", &format!("note {notes}"));
             assert_eq!(manager.status()["state"], "draining");
             assert_eq!(manager.command("status", &["--check"]).code(), Some(1));
@@ -128,7 +128,7 @@ fn leavings_under_load_cost_no_job_and_no_attempt() {
     }
     let ran = lines(&notes);
     assert_eq!((ran.len(), ran.iter().collect::<BTreeSet<_>>().len()), (JOBS, JOBS));
-    let left = manager.events().iter().filter(|event| event["event"] == "worker_left").count();
+    let left = manager.events().iter().filter(|event| event["event"] == "worker_exited").count();
     assert!(told >= JOBS / 3 && left >= JOBS / 3, "{told} were told to leave and {left} left");
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));
 }
@@ -154,7 +154,7 @@ fn a_sleeper_that_leaves_takes_no_wake_up_along() {
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("the job to be done");
         assert_eq!(event.news, JobEvent::Complete(round.to_string().into_bytes()));
         leaves.signal(Signal::SIGCONT);
-        leaves.wait_event("worker_left", |event| event["pid"] == worker.as_raw());
+        leaves.wait_event("worker_exited", |event| event["pid"] == worker.as_raw());
     }
 }
 

@@ -201,7 +201,7 @@ fn times_that_no_clock_can_count_are_no_times_at_all() {
     wait_serving(&manager, "act");
     manager.install("act", &library());
     manager.signal(Signal::SIGHUP);
-    manager.wait_event("worker_left", |_| true);
+    manager.wait_event("worker_exited", |_| true);
     wait_serving(&manager, "act");
     manager.signal(Signal::SIGTERM);
     assert_eq!(manager.wait_exit().code(), Some(0));

@@ -51,7 +51,7 @@ fn a_child_that_comes_back_from_its_job_is_ended_and_said() {
             if back == "panic no" {
                 let [before] = workers(&manager)[..] else { panic!("one worker was planned") };
                 manager.signal(Signal::SIGHUP);
-                manager.wait_event("worker_left", |event| event["pid"] == before.as_raw());
+                manager.wait_event("worker_exited", |event| event["pid"] == before.as_raw());
                 wait_serving(&manager, "act");
             }
         }
@@ -107,7 +107,7 @@ fn a_child_that_comes_back_from_an_objects_making_or_end_is_ended() {
             assert_eq!(gearman(&gearmand, &["-f", "forking"], b"").out(), worker.to_string(), "{place}");
         }
         manager.signal(Signal::SIGHUP);
-        let left = manager.wait_event("worker_left", |event| event["pid"] == worker.as_raw());
+        let left = manager.wait_event("worker_exited", |event| event["pid"] == worker.as_raw());
         assert_eq!(left["note"], serde_json::Value::Null, "{place}: {left}");
         if place != "thread" {
             assert!(manager.wait_log("came back from it").contains("forking: a process"), "{place}");
@@ -176,7 +176,7 @@ fn a_signal_to_a_child_is_the_childs() {
     }
     wait_asleep(worker);
     assert_eq!(Job::act(&gearmand, "", "pid").result(), worker.to_string().into_bytes());
-    assert!(!manager.events().iter().any(|event| event["event"] == "worker_left"));
+    assert!(!manager.events().iter().any(|event| event["event"] == "worker_exited"));
 }
 
 /// P22: whoever writes to what wakes a worker wakes it once.
@@ -186,7 +186,7 @@ fn a_worker_that_is_woken_for_nothing_goes_on_sleeping() {
     assert_eq!(Job::act(&gearmand, "", "wake\nsay done").result(), b"done");
     wait_asleep(only_worker(&manager));
     kill(only_worker(&manager), Signal::SIGTERM).unwrap();
-    manager.wait_event("worker_left", |_| true);
+    manager.wait_event("worker_exited", |_| true);
 }
 
 /// P22: SIGPIPE is an error in the worker, and the default in whatever a job makes or starts; nothing is blocked.

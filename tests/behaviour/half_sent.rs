@@ -67,7 +67,7 @@ fn a_job_whose_data_nobody_takes_has_its_timeout() {
     let died = manager.wait_event("worker_died", |_| true);
     let said = json!([died["timed_out"], died["deaths"], died["disposition"]]);
     assert_eq!(said, json!([true, 1, "unanswerable"]));
-    manager.wait_log("its caller cannot be told, since half of a packet was sent");
+    manager.wait_log("half of a packet was sent, so its caller cannot be told");
     assert_eq!(peer.try_next(|packet| matches!(packet, Request::WorkFail { .. })), None, "nobody wrote behind it");
 }
 

@@ -89,7 +89,7 @@ fn whatever_a_job_does_to_its_process_its_worker_can_be_replaced() {
         assert_eq!(Job::act(&gearmand, "", "pid").result(), before.to_string().into_bytes(), "{step}");
         manager.mark();
         manager.signal(Signal::SIGHUP);
-        manager.wait_event("worker_left", |event| event["pid"] == before.as_raw());
+        manager.wait_event("worker_exited", |event| event["pid"] == before.as_raw());
         wait_serving(&manager, "act");
     }
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));

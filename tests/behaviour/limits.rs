@@ -104,7 +104,7 @@ fn hundreds_of_workers_are_up_serve_and_leave() {
     assert_eq!(manager.wait_exit().code(), Some(0));
     manager.wait_gone();
     gearmand.wait_workers("act", 0);
-    assert_eq!(manager.log().matches(" has left after ").count(), WORKERS);
+    assert_eq!(manager.log().matches(" exited after ").count(), WORKERS);
 }
 
 /// M13: with more workers than there are descriptors for, it says which limit that is and where it is set, the workers

@@ -28,7 +28,7 @@ fn no_destructor_holds_up_a_drain() {
         assert_eq!(served, worker.to_string(), "{how}");
         // Its place is taken meanwhile.
         manager.signal(Signal::SIGHUP);
-        let left = manager.wait_event("worker_left", |event| event["pid"] == worker.as_raw());
+        let left = manager.wait_event("worker_exited", |event| event["pid"] == worker.as_raw());
         match note {
             Some(note) => assert!(left["note"].as_str().is_some_and(|words| words.contains(note)), "{how}: {left}"),
             None => assert_eq!(left["note"], serde_json::Value::Null, "{how}: {left}"),

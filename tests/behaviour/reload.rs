@@ -105,7 +105,7 @@ fn a_setting_is_for_new_workers_and_a_wrong_one_leaves_the_old_at_work() {
     assert_eq!((ask(), workers(&manager).contains(&before[0])), ("3".into(), true));
     manager.configure("[Avg]\nsetting.cache = 7");
     hang_up(&mut manager);
-    manager.wait_event("worker_left", |event| event["pid"] == before[0].as_raw());
+    manager.wait_event("worker_exited", |event| event["pid"] == before[0].as_raw());
     assert_eq!(ask(), "3");
 }
 

@@ -14,9 +14,9 @@ fn a_worker_whose_page_was_written_over_is_replaced() {
     for seed in 1..=8 {
         let pid = Job::act(&gearmand, "", &format!("scribble {seed}\npid")).result();
         let pid: i32 = String::from_utf8(pid).unwrap().parse().unwrap();
-        let left = manager.wait_event("worker_left", |event| event["pid"] == pid);
+        let left = manager.wait_event("worker_exited", |event| event["pid"] == pid);
         assert!(left["jobs"].as_u64() < Some(100), "random bytes were taken for a count: {left}");
-        manager.wait_log(&format!("worker {pid}: its page was written over"));
+        manager.wait_log(&format!("worker {pid}: its scoreboard was overwritten"));
     }
     wait_serving(&manager, "act");
     let status = manager.status();

@@ -74,7 +74,7 @@ fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
     let died = death(&manager, worker);
     let said = json!([died["at"], died["sending"], died["disposition"], died["deaths"], died["cut_another"]]);
     assert_eq!(said, json!(["job", false, "failed", 1, true]));
-    manager.wait_log("the answer to a job before was being sent to another job server");
+    manager.wait_log("it was still sending an earlier answer to another job server");
     stopped.cont();
     assert_eq!(job.news().last().map(JobEvent::is_end), Some(true));
     assert_eq!(lines(&notes), ["u", "u"], "it was not done again");

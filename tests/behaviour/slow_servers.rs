@@ -154,7 +154,7 @@ fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
     peer.assign(b"H:slow:1", b"act", format!("wait {gate}\nsize {SIZE}").as_bytes());
     crate::scene::wait_busy(&manager, "H:slow:1");
     manager.signal(nix::sys::signal::Signal::SIGTERM);
-    manager.wait_event("worker_leaving", |_| true);
+    manager.wait_event("worker_draining", |_| true);
     crate::scene::touch(&gate);
     peer.pace = Some((32_000, Duration::from_millis(25)));
     peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
@@ -176,7 +176,7 @@ fn a_workload_that_comes_slowly_is_not_cut_by_a_deploy() {
     peer.send(first);
     manager.signal(Signal::SIGHUP);
     let _heir = server.accept_worker();
-    manager.wait_event("worker_leaving", |_| true);
+    manager.wait_event("worker_draining", |_| true);
     // For longer than its last answers are waited for.
     send_slowly(&mut peer, rest, 10, Duration::from_millis(300));
     assert!(peer.next_end() == (b"H:slow:1".to_vec(), Some(result)));

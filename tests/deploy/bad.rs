@@ -178,7 +178,7 @@ fn a_manager_that_starts_on_a_bad_file_serves_the_last_good_version() {
         assert_eq!(event["serving"], *hash(&version("v2")), "{event}");
         wait_all(&manager, "stamped", &version("v2"));
         assert_eq!(ask(&gearmand, "stamped"), "v2");
-        let line = manager.wait_log("goes on being served");
+        let line = manager.wait_log("keeps serving");
         assert!(line.contains(&hash(&version("v2"))), "{line}");
         let note = manager.status()["functions"][0]["note"].as_str().unwrap_or_default().to_owned();
         assert!(note.contains("refused"), "{note}");

@@ -100,13 +100,13 @@ impl Core {
         if self.is_draining() || (worker.has_served && jobs > 0) {
             return;
         }
-        let event = Event::LeftEarly {
+        let event = Event::ExitedEarly {
             pid: worker.pid.unwrap_or_default(),
             functions: worker.names(),
             function: worker.at_start().map(|(function, _)| function.clone()),
             served: worker.has_served,
         };
-        let (line, how) = (event.line(), "left by itself before it had done a job");
+        let (line, how) = (event.line(), "exited by itself before it had finished a job");
         self.tell(event);
         let failed = worker.at_start().cloned();
         if let Some(failed) =
@@ -251,7 +251,7 @@ fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Opt
 fn left(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
     let end = exit_report.end;
     let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
-    Event::WorkerLeft { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: exit_report.jobs, note }
+    Event::WorkerExited { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: exit_report.jobs, note }
 }
 
 fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {

@@ -98,7 +98,7 @@ impl Core {
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
         let pid = worker.pid.unwrap_or_default();
         let text = format!(
-            "{}: worker {pid}: its page was written over: the library writes where it must not; the worker is replaced",
+            "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is replaced",
             several(&names)
         );
         self.tell(Event::Trouble { text });
@@ -244,7 +244,7 @@ pub(super) fn how(exit_report: &ExitReport) -> String {
     let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_TAKEN)
         && matches!(exit_report.exit_cause, ExitCause::Answering(_));
     if is_taken {
-        return "gave up, since the library had closed, replaced or shut down its connection to the job server,".into();
+        return "exited, since the library had closed, replaced or shut down its connection to the job server,".into();
     }
     exit_report.end.to_string()
 }

@@ -382,7 +382,7 @@ impl Core {
         let (function, version) = tried.clone();
         let killed = self.lethal.other_victim(&canary.job(job, server).filter(|_| is_new)?, &version, now)?.to_owned();
         let handle = String::from_utf8_lossy(&job.handle).into_owned();
-        Some(Event::CanaryAcquitted { function, version, handle, unique: job.unique.clone(), killed })
+        Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }
 
     /// One suspect is rejected; of several each is tried alone.

@@ -233,9 +233,9 @@ impl Core {
         }
         if let (WorkerState::Draining { reason, .. }, Effect::Leave) = (state, step) {
             let limit = limit.filter(|_| reason == ExitReason::Replaced);
-            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, reason, limit });
+            self.tell_of(pid, |pid| Event::WorkerDraining { pid, reason, limit });
         } else if left_by_itself {
-            self.tell_of(pid, |pid| Event::WorkerLeaving { pid, reason: ExitReason::ByItself, limit: None });
+            self.tell_of(pid, |pid| Event::WorkerDraining { pid, reason: ExitReason::ByItself, limit: None });
         }
     }
 

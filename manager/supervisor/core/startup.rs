@@ -137,9 +137,7 @@ impl Core {
         self.tell(Event::Started { workers, functions, seconds });
         notes.extend(unserved);
         let down = self.servers.iter().filter(|server| server.workers() == 0);
-        notes.extend(
-            down.map(|server| format!("job server {} does not answer yet; it is tried again and again", server.name)),
-        );
+        notes.extend(down.map(|server| format!("job server {} does not answer yet; retrying", server.name)));
         self.do_next(Action::Announce((!notes.is_empty()).then(|| notes.join("\n"))));
     }
 
@@ -167,7 +165,7 @@ impl Core {
         let reasons: Vec<String> = refused.iter().cloned().chain(excluded).collect();
         if self.catalog.has_retries() {
             self.announced = true;
-            let note = format!("nothing can be served yet, and it is tried again and again: {}", reasons.join("; "));
+            let note = format!("nothing can be served yet; retrying: {}", reasons.join("; "));
             return self.do_next(Action::Announce(Some(note)));
         }
         match (reasons.is_empty(), self.config.auto_update) {

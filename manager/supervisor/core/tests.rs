@@ -180,7 +180,7 @@ impl Stage {
 
     /// How many were told to leave since they had come to this limit.
     fn left_at(&self, key: Option<&str>) -> usize {
-        self.told(|event| matches!(event, Event::WorkerLeaving { limit, .. } if *limit == key))
+        self.told(|event| matches!(event, Event::WorkerDraining { limit, .. } if *limit == key))
     }
 
     fn told(&self, is: impl Fn(&Event) -> bool) -> usize {

@@ -1,4 +1,4 @@
-//! What is told of a worker that died.
+//! The event of a worker that died.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::several;
 use crate::logging::escape;
 use crate::supervisor::job_disposition::JobDisposition;
 
-/// What is known of a worker that died.
+/// A worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Death {
     /// Its process.
@@ -14,28 +14,28 @@ pub struct Death {
     pub pid: i32,
     /// What it served.
     pub functions: Vec<String>,
-    /// How it ended, in words.
+    /// How it ended, as text.
     pub end: String,
-    /// What it was at.
+    /// What it was doing.
     #[serde(flatten)]
     pub at: DeathAt,
-    /// The answer to a job before was being sent to another job server: that job may be done, or be requeued.
+    /// It was still sending an earlier answer to another job server: that job may be done, or be requeued.
     pub cut_another: bool,
-    /// The library version of the job's function, or of the only one.
+    /// The library version of the job's function, or of its only function.
     pub version: Option<String>,
-    /// Counts the starts of workers.
+    /// Number of its start.
     pub generation: u64,
-    /// Jobs it had run before.
+    /// Jobs it had run.
     pub jobs: u64,
     /// The most memory it had, in MiB.
     pub peak_mib: u64,
 }
 
-/// What a worker was at when it died.
+/// What a worker was doing when it died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub enum DeathAt {
-    /// Before it loaded anything.
+    /// Starting, before it loaded anything.
     Start,
     /// Loading a library.
     Load {
@@ -63,19 +63,19 @@ pub enum DeathAt {
         sending: bool,
         /// The job was past its timeout.
         timed_out: bool,
-        /// What becomes of it.
+        /// What happens to the job.
         disposition: JobDisposition,
-        /// Workers it has cost, this one included, where that counts.
+        /// Workers it has killed, this one included, where deaths are counted.
         deaths: Option<u32>,
-        /// How many it may cost.
+        /// How many it may kill.
         max_attempts: Option<u32>,
     },
-    /// Something nobody can say: its page was overwritten.
+    /// Unknown: its scoreboard was overwritten.
     Unknown,
 }
 
 impl DeathAt {
-    /// What becomes of the job, in words.
+    /// What happens to the job, as text.
     fn disposition(&self) -> String {
         let Self::Job { disposition, deaths, max_attempts, .. } = self else { return String::new() };
         let count = match (deaths, max_attempts) {
@@ -84,14 +84,14 @@ impl DeathAt {
         };
         match disposition {
             JobDisposition::Unclear => {
-                format!("its answer was being sent: a whole one arrives, else the job is requeued{count}")
+                format!("its answer was being sent: the job is requeued{count} unless the whole answer arrives")
             }
             JobDisposition::Requeued => format!("requeued{count}"),
-            JobDisposition::Failed => format!("its caller is told that it failed{count}"),
+            JobDisposition::Failed => format!("failed{count}"),
             JobDisposition::Unanswerable => {
                 format!(
-                    "requeued{count}; its caller cannot be told, since half of a packet was sent, until another worker \
-                     is given the job, and fails it"
+                    "requeued{count}; half of a packet was sent, so its caller cannot be told before another worker \
+                     gets the job and fails it"
                 )
             }
         }
@@ -99,7 +99,7 @@ impl DeathAt {
 }
 
 impl Death {
-    /// How it ended and at what, in a few words.
+    /// How it ended and what it was doing, in a few words.
     pub fn how(&self) -> String {
         let end = &self.end;
         match &self.at {
@@ -116,8 +116,8 @@ impl Death {
 
     pub(super) fn line(&self) -> String {
         let another = if self.cut_another {
-            "; the answer to a job before was being sent to another job server: a whole one arrives, else that job is \
-             requeued"
+            "; it was still sending an earlier answer to another job server: that job is requeued unless the whole answer \
+             arrives"
         } else {
             ""
         };
@@ -143,7 +143,7 @@ impl Death {
             }
             DeathAt::Start | DeathAt::Idle => format!("{}: worker {pid} {}; {rest}", several(functions), self.how()),
             DeathAt::Unknown => format!(
-                "{}: worker {pid} {end}; what it was at cannot be told, since its page was overwritten; {rest}; \
+                "{}: worker {pid} {end}; what it was doing is unknown, since its scoreboard was overwritten; {rest}; \
                  requeued",
                 several(functions)
             ),

@@ -5,7 +5,7 @@ use crate::logging::escape;
 use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
-    /// The log line. What came from outside is escaped.
+    /// The log line. Text from outside is escaped.
     pub fn line(&self) -> String {
         match self {
             Self::Starting { version, instance, state_dir } => {
@@ -28,17 +28,20 @@ impl Event {
             }
             Self::FileNotTaken { path, reason, .. } => format!("{} {reason}", escape(path)),
             Self::DirectoryFailed { path, reason } => {
-                format!("worker_dir {} cannot be read: {reason}; what it held before goes on", escape(path))
+                format!("worker_dir {} cannot be read: {reason}; the functions it held stay in service", escape(path))
             }
             Self::DirectoryEmptied { path, seconds } => {
                 let end =
-                    seconds.map_or("until one is there again".into(), |s| format!("for {s} s, if none comes back"));
-                format!("worker_dir {} holds no library any more; what it held goes on {end}", escape(path))
+                    seconds.map_or("until it holds one again".into(), |s| format!("for {s} s unless one comes back"));
+                format!(
+                    "worker_dir {} no longer holds a library; the functions it held stay in service {end}",
+                    escape(path)
+                )
             }
             Self::LibraryRefused { function, path, reason, serving, again } => {
-                let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on being served"));
+                let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
                 let again =
-                    again.map_or(String::new(), |s| format!("; it is tried again in {s} s, then later and later"));
+                    again.map_or(String::new(), |s| format!("; next attempt in {s} s, then less and less often"));
                 format!("{function}: {} cannot be used: {reason}{goes_on}{again}", escape(path))
             }
             Self::FunctionFound { function, version, crate_version, path, replaces } => {
@@ -47,37 +50,35 @@ impl Event {
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
             Self::RolloutStarted { function, from, to } => {
-                format!("{function}: version {to} is tried by one worker beside version {from}")
+                format!("{function}: canary: one worker runs version {to} alongside version {from}")
             }
             Self::RolloutPromoted { function, version, jobs, seconds } => {
                 format!(
-                    "{function}: version {version} is good after {jobs} jobs in {seconds:.3} s; every worker gets it"
+                    "{function}: version {version} is promoted after {jobs} jobs in {seconds:.3} s: every worker gets it"
                 )
             }
             Self::RolloutStopped { function, version, reason, serving } => format!(
-                "{function}: version {version} is rejected: {}; version {serving} goes on; it is not tried again until \
-                 the file changes or `gm-native retry {function}` is said",
+                "{function}: version {version} is rejected: {}; version {serving} keeps serving; it is not tried again \
+                 until the file changes or you run `gm-native retry {function}`",
                 escape(reason)
             ),
             Self::RolloutWithdrawn { function, version, serving } => {
-                let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} goes on"));
-                format!(
-                    "{function}: version {version} is not tried any more, since it is not what is asked for now{goes_on}"
-                )
+                let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
+                format!("{function}: version {version} is withdrawn: another version is wanted now{goes_on}")
             }
             Self::RolloutFinished { function, version, seconds } => {
-                format!("{function}: every worker has version {version}, {seconds:.3} s after it was found good")
+                format!("{function}: every worker has version {version}, {seconds:.3} s after it was promoted")
             }
-            Self::CanaryAcquitted { function, version, handle, unique, killed } => format!(
-                "{function}: version {version} is tried on: job {} (unique {}), which cost its first worker, had killed \
-                 version {killed}, too",
+            Self::CanaryContinued { function, version, handle, unique, killed } => format!(
+                "{function}: the canary of version {version} continues: job {} (unique {}), which killed its worker, had killed \
+                 version {killed} too",
                 escape(handle),
                 escape(unique),
             ),
             Self::RolledBack { function, version } => {
-                format!("{function}: version {version} is served on request, until the file in worker_dir changes")
+                format!("{function}: rolled back to version {version}, until the file in worker_dir changes")
             }
-            Self::FunctionGone { function } => format!("{function}: its library is gone, its workers leave"),
+            Self::FunctionGone { function } => format!("{function}: its library is gone; its workers are draining"),
             Self::NothingToServe { dirs } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))
             }
@@ -91,31 +92,34 @@ impl Event {
                 format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
             }
             Self::FunctionIsolated { function, reason } => format!(
-                "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: \
-                 {}",
+                "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: {}",
                 escape(reason)
             ),
             Self::FunctionRejoined { function } => {
-                format!("{function}: starts beside the other functions again, and needs no workers of its own any more")
+                format!(
+                    "{function}: starts in one process with the other functions again and no longer needs workers of its own"
+                )
             }
             Self::NotRestarted { pid, function, version } => format!(
                 "{function}: worker {pid} exited with code 125 in its new(): version {version} is not started again; \
-                 another one is, as soon as it is there"
+                 a new version will be"
             ),
             Self::WorkerServing { pid, functions, seconds, .. } => {
-                format!("{}: worker {pid} serves after {seconds:.3} s", several(functions))
+                format!("{}: worker {pid} is serving after {seconds:.3} s", several(functions))
             }
-            Self::WorkerLeaving { pid, reason, limit: None } => format!("worker {pid} leaves: {}", words(*reason)),
-            Self::WorkerLeaving { pid, reason, limit: Some(key) } => {
-                format!("worker {pid} leaves: it has come to {key}, and {}", words(*reason))
+            Self::WorkerDraining { pid, reason, limit: None } => {
+                format!("worker {pid} is draining: {}", reason_text(*reason))
             }
-            Self::WorkerLeft { pid, functions, jobs, note } => {
+            Self::WorkerDraining { pid, reason, limit: Some(key) } => {
+                format!("worker {pid} is draining: it reached {key}; {}", reason_text(*reason))
+            }
+            Self::WorkerExited { pid, functions, jobs, note } => {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
-                format!("{}: worker {pid} has left after {jobs} jobs{note}", several(functions))
+                format!("{}: worker {pid} exited after {jobs} jobs{note}", several(functions))
             }
             Self::WorkerOutgrown { pid, functions, mib } => {
                 format!(
-                    "{}: worker {pid} has grown to {mib} MiB, beyond max_memory: it is replaced",
+                    "{}: worker {pid} has grown to {mib} MiB, beyond max_memory: it will be replaced",
                     several(functions)
                 )
             }
@@ -126,35 +130,35 @@ impl Event {
             ),
             Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
                 "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
-                 {timeout} s: the worker is asked to stop, and killed in {grace} s",
+                 {timeout} s: the worker is told to stop, and killed in {grace} s",
                 escape(handle),
                 escape(unique),
             ),
-            Self::LeftEarly { pid, functions, function, served } => {
+            Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.clone().unwrap_or_else(|| several(functions));
-                let when = if *served { "without a job done" } else { "before it served" };
+                let when = if *served { "without finishing a job" } else { "before it served" };
                 format!(
-                    "{who}: worker {pid} left by itself {when}, which counts as a failed start: SIGTERM or SIGINT came \
+                    "{who}: worker {pid} exited by itself {when}, which counts as a failed start: it received SIGTERM or SIGINT \
                      (from the library, or from outside), or the library closed the worker's descriptors"
                 )
             }
             Self::WorkerDied(death) => death.line(),
-            Self::WorkerKilled { pid, reason } => format!("worker {pid} is killed: {}", words(*reason)),
+            Self::WorkerKilled { pid, reason } => format!("worker {pid} is killed: {}", reason_text(*reason)),
             Self::BackingOff { function, seconds, failures } => {
-                format!("{function}: failed {failures} times in a row; the next try is in {seconds:.1} s")
+                format!("{function}: failed {failures} times in a row; next attempt in {seconds:.1} s")
             }
             Self::ServerUp { server } => format!("job server {server} answers"),
             Self::ServerDown { server, reason } => {
-                format!("job server {server} does not answer: {}; it is tried again and again", escape(reason))
+                format!("job server {server} does not answer: {}; retrying", escape(reason))
             }
             Self::ServerMute { server, workers_connected } => format!(
-                "job server {server} answers {workers_connected} of the workers and leaves connections of others \
-                 without an answer: it is probably out of file descriptors, of which its soft limit counts; raise \
-                 LimitNOFILE of its service, or `ulimit -n` before it starts"
+                "job server {server} answers {workers_connected} of the workers and ignores the connections of others: it has \
+                 probably run out of file descriptors (the soft limit counts); raise LimitNOFILE of its service, or \
+                 `ulimit -n` before it starts"
             ),
-            Self::Draining { by, workers, seconds } => format!(
-                "{by}: {workers} workers take no more jobs and finish those they have, for {seconds:.0} s at most"
-            ),
+            Self::Draining { by, workers, seconds } => {
+                format!("{by}: {workers} workers are draining, for {seconds:.0} s at most")
+            }
             Self::AlreadyDraining { by, seconds, .. } => format!(
                 "{by}: already draining; workers that are left are killed in {seconds:.0} s, or at the fifth signal"
             ),
@@ -163,7 +167,7 @@ impl Event {
     }
 }
 
-/// A worker's functions, as a line begins.
+/// A worker's functions, for the start of a line.
 pub fn several(functions: &[String]) -> String {
     match functions {
         [] => "no function".into(),
@@ -173,14 +177,14 @@ pub fn several(functions: &[String]) -> String {
     }
 }
 
-fn words(reason: ExitReason) -> &'static str {
+fn reason_text(reason: ExitReason) -> &'static str {
     match reason {
-        ExitReason::Stop => "the manager stops",
-        ExitReason::Replaced => "a newer one takes its place",
-        ExitReason::Surplus => "it is one more than planned",
-        ExitReason::ByItself => "it was asked to by a signal",
-        ExitReason::StartTimeout => "it was not loaded within start_timeout",
-        ExitReason::LeaveTimeout => "it did not leave in time",
+        ExitReason::Stop => "the manager is stopping",
+        ExitReason::Replaced => "replaced by a new worker",
+        ExitReason::Surplus => "one worker more than planned",
+        ExitReason::ByItself => "it received a signal",
+        ExitReason::StartTimeout => "it did not start within start_timeout",
+        ExitReason::DrainTimeout => "it did not exit in time",
         ExitReason::CannotServe => "it cannot serve its function",
         ExitReason::JobTimeout => "its job did not end within timeout_grace after its timeout",
     }

@@ -66,7 +66,7 @@ fn hup_with_syslog_in_the_background() {
         let before = workers(&manager);
         hang_up(&mut manager);
         receive(&syslogd, "SIGHUP: the log was reopened");
-        manager.wait_event("worker_left", |event| event["pid"] == before[0].as_raw());
+        manager.wait_event("worker_exited", |event| event["pid"] == before[0].as_raw());
         let said = format!("log round {round}");
         Job::act(&gearmand, "", &said).result();
         receive(&syslogd, &said[4..]);

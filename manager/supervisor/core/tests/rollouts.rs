@@ -179,7 +179,7 @@ fn a_removed_library_drains_its_workers() {
 #[test]
 fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
-    let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryAcquitted { .. }));
+    let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryContinued { .. }));
     for (name, ini) in [
         ("requeued", "[GearmanManager]\ndedicated_count = 2\n"),
         ("submitted again", "[GearmanManager]\ndedicated_count = 2\non_crash = fail\n"),

@@ -427,7 +427,7 @@ fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
         stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(2).did();
         leave(&mut stage);
         assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "{name}");
-        let warned = |event: &Event| matches!(event, Event::LeftEarly { served: false, .. } | Event::WorkerDied(_));
+        let warned = |event: &Event| matches!(event, Event::ExitedEarly { served: false, .. } | Event::WorkerDied(_));
         assert_eq!(stage.told(warned), 1, "{name}");
         assert!(note(&stage, "bad").is_some(), "{name}");
         assert!(!stage.did().iter().any(|did| did.starts_with("start")), "{name}: not at once");
@@ -452,7 +452,7 @@ fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
         let started = *stage.ids().last().unwrap();
         stage.serves(started);
     }
-    assert_eq!(stage.told(|event| matches!(event, Event::LeftEarly { served: true, .. })), 6);
+    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { served: true, .. })), 6);
     let mut busy = two_functions();
     for _ in 0..20 {
         let id = *busy.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
@@ -461,13 +461,13 @@ fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
         let started = *busy.ids().last().unwrap();
         busy.serves(started).did();
     }
-    assert_eq!(busy.told(|event| matches!(event, Event::LeftEarly { .. } | Event::BackingOff { .. })), 0);
+    assert_eq!(busy.told(|event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. })), 0);
 }
 
 /// An order to leave may come just when a first job does.
 #[test]
 fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
-    let blamed = |event: &Event| matches!(event, Event::LeftEarly { .. } | Event::BackingOff { .. });
+    let blamed = |event: &Event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. });
     let mut stage = two_functions();
     for number in 0..20 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
@@ -511,8 +511,8 @@ fn who_leaves_by_itself_during_a_stop_has_left() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Leaving { jobs: 0 });
     stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::WorkerLeft { .. })), 1);
-    assert_eq!(stage.told(|event| matches!(event, Event::LeftEarly { .. })), 0);
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerExited { .. })), 1);
+    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { .. })), 0);
 }
 
 /// A canary whose new version leaves by itself is not started for ever; one that somebody sent away is.
