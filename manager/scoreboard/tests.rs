@@ -76,7 +76,7 @@ fn who_writes_over_the_page_is_found_out_by_both_sides() {
         .end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, WorkerActivity::Idle);
     scoreboard.begin(&job(b"H:host:13"));
     let mut random = fastrand::Rng::with_seed(8);
-    let bytes: Vec<u8> = (0..page_size(2)).map(|_| random.u8(..)).collect();
+    let bytes: Vec<u8> = (0..scoreboard_size(2)).map(|_| random.u8(..)).collect();
     std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
     assert!(!scoreboard.is_intact(7) && view.read().overwritten);
     scoreboard.recover();
@@ -102,7 +102,7 @@ fn a_page_of_random_bytes_is_read_without_harm() {
     let file = std::fs::File::from(fd);
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
-        let bytes: Vec<u8> = (0..page_size(3)).map(|_| random.u8(..)).collect();
+        let bytes: Vec<u8> = (0..scoreboard_size(3)).map(|_| random.u8(..)).collect();
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
         let seen = view.read();
         assert!(seen.job.is_none_or(|job| job.function < 3));
