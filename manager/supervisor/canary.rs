@@ -44,7 +44,7 @@ fn percent(failed: u64, done: u64) -> u64 {
 pub struct CanaryPolicy {
     /// At most this long once it serves.
     pub seconds: Duration,
-    /// Or until each new version has run so many jobs.
+    /// Or until each new version has run this many jobs.
     pub jobs: u64,
 }
 

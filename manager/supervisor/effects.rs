@@ -1,7 +1,7 @@
-//! What the core decides, done; and what children say, heard. Nothing here decides anything.
+//! Performs what the core decides, and reads what children send. Nothing here decides anything.
 //!
-//! Everything runs on the manager's one thread. No call waits for a child: orders are sent without waiting, children
-//! are read when they have spoken, a bounded amount at a time, and what a dead one left to read when it was reaped.
+//! Everything runs on the manager's one thread. No call waits for a child: commands are sent without waiting, children
+//! are read when they have sent something, a bounded amount at a time, and the rest of a dead child once it is reaped.
 
 mod child_reader;
 mod children;
@@ -53,15 +53,15 @@ const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(6
 pub enum LoopAction {
     /// Go on.
     Nothing,
-    /// Tell whoever started the manager that it serves.
+    /// Tell the caller that started the manager that it serves.
     Announce(Option<String>),
-    /// Tell whoever started the manager why it does not, and end.
+    /// Tell the caller that started the manager why it does not serve, and exit.
     Fail(u8, String),
-    /// All is over.
+    /// The manager is finished.
     Finish,
 }
 
-/// The hands and ears of the manager.
+/// Everything the manager does to and hears from the system.
 pub struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
@@ -78,7 +78,7 @@ pub struct Effects {
     scan_at: Option<Duration>,
     /// How long the next such pause is.
     scan_pause: Duration,
-    /// Watch failures that were told.
+    /// Watch failures that were logged.
     unwatched: Vec<String>,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
@@ -86,23 +86,23 @@ pub struct Effects {
     workers: BTreeMap<WorkerId, ChildId>,
     next_child: u64,
     child_reader: ChildReader,
-    /// Children may have ended and not been taken in yet.
+    /// Children may have exited that were not reaped yet.
     reaping: bool,
     probes: Probes,
     guardian: Guardian,
     requeues: Requeues,
     /// Jobs that no worker may run again.
     denied: DenyList,
-    /// Connections of workers that are gone and not yet decided about.
+    /// Connections of dead workers whose jobs the core has not decided about yet.
     orphaned: BTreeMap<WorkerId, SocketCopies>,
     /// Counters of workers that are gone, by function.
     past: BTreeMap<String, RetiredCounts>,
-    /// Processes that were not ours and became so when their parents ended.
+    /// Orphaned processes that the manager has adopted.
     adopted: u64,
     buffer: Vec<u8>,
-    /// What effects have to tell the core, in order.
+    /// Inputs for the core, in order.
     inputs: VecDeque<Input>,
-    /// Where what is found out beside the loop comes in.
+    /// Where background threads send their results.
     results: mpsc::UnboundedSender<BackgroundResult>,
 }
 
@@ -120,7 +120,7 @@ pub struct EffectResources {
     pub store: Store,
 }
 
-/// What was found out beside the loop.
+/// The result of a background thread.
 pub enum BackgroundResult {
     /// What is in the worker directories.
     Files(FinishedScan),
@@ -133,7 +133,7 @@ pub enum BackgroundResult {
     },
 }
 
-/// A scan that is over.
+/// A finished scan.
 pub struct FinishedScan {
     scan: ScanResult,
     unwatched: Vec<String>,
@@ -181,7 +181,7 @@ impl Effects {
         })
     }
 
-    /// Does what was decided.
+    /// Performs an action.
     pub fn perform(&mut self, action: Action) -> LoopAction {
         match action {
             Action::Scan => self.scan(),
@@ -225,7 +225,7 @@ impl Effects {
         self.inputs.pop_front()
     }
 
-    /// Logs an event, and hands it to whoever follows.
+    /// Logs an event and sends it to followers.
     pub fn tell(&mut self, event: &Event) {
         let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
         let (level, text) = (event.level(), event.line());
@@ -272,7 +272,7 @@ impl Effects {
 
     /// Kills what is left and waits for the ends of connections that are under way.
     pub async fn finish(mut self) -> Logger {
-        self.hear_all_the_dead();
+        self.read_all_exited();
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
         self.guardian.finish();

@@ -1,4 +1,4 @@
-//! What the manager makes of a worker that is gone: from its end and from its page, which is hostile input. Pure.
+//! Why a worker ended, from its exit status and its scoreboard, which is hostile input. Pure.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub enum ExitCause {
     /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may even
     /// be done.
     Answering(JobInHand),
-    /// Its page was torn or scribbled over: at a job, but nobody can say at which.
+    /// Its scoreboard was torn or overwritten: it had a job, but which one is unknown.
     Unknown,
 }
 
@@ -30,7 +30,7 @@ pub struct JobInHand {
     pub number: u64,
     /// The number of the connection it came over.
     pub connection: u32,
-    /// Its handle; empty where it did not fit the page.
+    /// Its handle; empty where it did not fit the scoreboard.
     pub handle: Vec<u8>,
     /// Its unique id, as text.
     pub unique: String,
@@ -41,7 +41,7 @@ pub struct JobInHand {
 }
 
 impl JobInHand {
-    /// As a page tells of it; `now` is of the page's clock.
+    /// From a scoreboard; `now` is of the scoreboard's clock.
     pub fn of(job: &ScoreboardJob, half_sent: bool, now: Duration) -> Self {
         Self {
             function: job.function,
@@ -55,7 +55,7 @@ impl JobInHand {
     }
 }
 
-/// Judges an end. `now` and the page's clock are the same monotonic one.
+/// Judges an exit. `now` and the scoreboard's times are of the same monotonic clock.
 pub fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
     match (scoreboard.activity, &scoreboard.job) {
         // Its word for having left is worth as much as the rest of it: not enough for an end that was none.
@@ -147,7 +147,7 @@ mod tests {
             ("found out, and left", clean, overwritten(WorkerActivity::Left), ExitCause::Left),
             ("found out, and crashed", segv, overwritten(WorkerActivity::Left), ExitCause::Unknown),
             (
-                "torn page",
+                "torn scoreboard",
                 segv,
                 Snapshot { job: None, ..scoreboard(WorkerActivity::Running, false) },
                 ExitCause::Unknown,

@@ -15,7 +15,7 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
 const REMEMBERED: usize = 10_000;
 
-/// Names a job as long as its server knows it: another server, or the same one started anew, gives the same handles. So
+/// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles. So
 /// what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobKey {
@@ -68,7 +68,7 @@ pub enum Point {
 pub enum JobDisposition {
     /// Its server gives it to another worker.
     Requeued,
-    /// Its caller is told that it failed.
+    /// It fails: its caller is told.
     Failed,
     /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker, which fails it.
     Unanswerable,

@@ -38,7 +38,7 @@ pub struct ManagerSetup {
     pub resources: EffectResources,
     /// What the configuration's reader warned of.
     pub warnings: Vec<String>,
-    /// Whoever started it.
+    /// The caller that started it.
     pub announce: StartReport,
     /// The service manager, if one is to be told.
     pub service: ServiceManager,
@@ -208,10 +208,10 @@ impl Manager {
         }
     }
 
-    /// Whoever's time is over by `now`: first everything is read that they have said by now, or how they have ended.
+    /// Passes the time, after everything was read from the workers whose deadlines are over.
     fn judge(&mut self, now: Duration) {
         self.effects.tick(now);
-        self.effects.catch_up_with(&self.core.to_hear(now));
+        self.effects.catch_up_with(&self.core.workers_to_read(now));
         let canaries: Vec<_> = self.core.canaries().into_iter().map(|(worker, _)| worker).collect();
         self.effects.reap_those(&canaries);
         self.effects.reap_those(&self.core.to_look_at(now));
@@ -237,7 +237,7 @@ impl Manager {
     fn poll(&mut self) {
         let until = clock::now().saturating_add(TURN);
         self.effects.listen_again(clock::now());
-        self.effects.hear_the_dead();
+        self.effects.read_exited();
         while let Some(read) = self.effects.poll() {
             self.rest();
             self.effects.read(&read, clock::now());
@@ -377,7 +377,7 @@ impl Manager {
     }
 }
 
-/// Says in the log and to whoever started the manager why it does not start.
+/// Logs why the manager does not start, and tells the caller that started it.
 fn give_up(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
     logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));

@@ -26,7 +26,7 @@ use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, 
 /// The exit code of a start that failed for a reason nobody gave.
 const FAILED: u8 = 1;
 
-/// How the manager tells whoever started it how its start ended. Dropped without a word it says that it failed.
+/// Reports to the caller how the manager's start ended. Dropped without a report, it reports a failure.
 #[derive(Debug)]
 pub struct StartReport(Option<StartCaller>);
 
@@ -39,7 +39,7 @@ enum StartCaller {
     Waiting(File),
 }
 
-/// Closes what was left open by whoever called us, beyond the standard streams: a terminal, the pipe of an ssh that
+/// Closes what our caller left open beyond the standard streams: a terminal, the pipe of an ssh that
 /// waits for its end.
 ///
 /// To be called before this program has opened anything: it cannot tell its own descriptors from others.
@@ -138,7 +138,7 @@ fn manager_end(between: Pid) -> String {
 }
 
 impl StartReport {
-    /// For a manager that stays in the foreground: whoever started it sees its log and its exit code.
+    /// For a manager in the foreground: its caller sees its log and its exit code.
     pub fn foreground() -> Self {
         Self(Some(StartCaller::Foreground))
     }

@@ -1,4 +1,4 @@
-//! Directories, opened name by name, so that whoever may write to one of them cannot lead root astray.
+//! Directories, opened name by name, so that no one who may write to one of them can lead root astray.
 //!
 //! A path is resolved here with openat(2) and not by the kernel. As root a symbolic link on the way is followed only
 //! where it is root's own and in a directory of root's: any other one may have been planted, to have root write to,

@@ -60,7 +60,7 @@ pub enum PathCheck {
     MadeAgain,
 }
 
-/// Whether a file that was locked will do, or is to be removed and made anew.
+/// Whether a file that was locked will do, or is to be removed and made again.
 pub(super) enum LockFileCheck {
     Yes,
     No,

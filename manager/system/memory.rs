@@ -3,7 +3,7 @@
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Lets this process and its children have no more than so many bytes of data each: heap, writable private mappings,
+/// Limits this process and each of its children to this many bytes of data: heap, writable private mappings,
 /// stacks of threads. An allocation beyond fails, which ends most programs.
 ///
 /// # Errors

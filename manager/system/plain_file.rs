@@ -30,7 +30,7 @@ enum LinkPolicy {
 }
 
 impl LinkPolicy {
-    /// As root whoever may write to a directory must not choose what root opens.
+    /// No one who may write to a directory may choose what root opens.
     fn for_us() -> Self {
         if geteuid().is_root() { Self::Refused } else { Self::Followed }
     }

@@ -19,7 +19,7 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// Whoever started us and wants to be told; or nobody, and then every call does nothing.
+/// The service manager that started us; without one, every call does nothing.
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,

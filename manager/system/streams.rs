@@ -1,4 +1,4 @@
-//! The descriptors that whoever started us has left open for us.
+//! The descriptors that the caller left open for us.
 
 use std::fmt;
 use std::io;

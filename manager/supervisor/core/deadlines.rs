@@ -1,6 +1,6 @@
-//! Deadlines of what children do. None is judged on news that is older than itself: the loop asks whose deadlines are
-//! over ([`Core::to_hear`]), reads what these have said and whether they have ended, and says only then what time it is
-//! ([`InputBuffer::Timer`](super::InputBuffer::Timer)). So nobody is late because the manager was stopped, or had no processor.
+//! Deadlines of workers. No deadline is judged on messages older than itself: the loop asks which workers are past one
+//! ([`Core::workers_to_read`]), reads their messages and reaps those that have exited, and only then passes the time
+//! ([`Input::Timer`](super::Input::Timer)). So no worker is late because the manager was stopped or starved.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
 impl Core {
-    /// The workers to hear before the time is said to be `at`.
-    pub fn to_hear(&self, at: Duration) -> Vec<WorkerId> {
+    /// The workers with a deadline by `at`: the loop reads their messages before it passes that time.
+    pub fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
         let is_over = |due: Duration| due > self.read && due <= at;
         let concerns_all = self.startup_due().chain(self.reading_due()).any(is_over);
         let canary = self.longest_trial();
@@ -28,11 +28,11 @@ impl Core {
         own.chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
     }
 
-    /// The moments by which something is expected of a worker.
+    /// The moments by which a worker is expected to do something.
     fn deadlines(&self, worker: &WorkerRecord, canary: Duration) -> Vec<Duration> {
         let other = match worker.state {
             WorkerState::Starting { .. } => worker.slow_at(),
-            // Whoever waits for the others to have settled waits for that.
+            // Others may wait until this one is connected.
             WorkerState::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
             WorkerState::Serving { since } if !canary.is_zero() => Some(since.saturating_add(canary)),
             _ => None,

@@ -1,4 +1,4 @@
-//! What becomes of a worker's end: who is to blame, and what is told.
+//! A worker's end: what is to blame, and what is logged.
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl Core {
     fn blame_for(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let function = |index: usize| worker.functions.get(index).map(|(name, _)| name.clone());
         match &exit_report.exit_cause {
-            // A worker that has never been ready has had no job, whatever its page says.
+            // A worker that has never been ready has had no job, whatever its scoreboard says.
             _ if worker.stage != StartStage::Over => self.died_at_start(worker, now),
             // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
@@ -144,7 +144,7 @@ impl Core {
             // It has done work: what ended it says nothing against starting another.
             ExitCause::OutsideJob if exit_report.jobs > 0 => {}
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
-            // At a job, but nobody can say at which: its back-off must not depend on what the page says.
+            // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
             ExitCause::Unknown => match worker.functions.as_slice() {
                 [(function, _)] => self.died_in_job(&function.clone(), exit_report.done, now),
                 _ => self.died_outside_job(worker, IdleDeath::Idle, now),

@@ -1,4 +1,4 @@
-//! What the core is told, and what it tells: the whole of its connection to the world.
+//! The inputs and actions of the core: its whole connection to the world.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -76,14 +76,14 @@ pub enum Input {
         /// The library's function.
         function: String,
     },
-    /// A worker said something.
+    /// A worker sent a message.
     Said {
         /// Which worker.
         worker: WorkerId,
         /// What.
         message: WorkerMessage,
     },
-    /// A worker's process was reaped, and everything it said was taken in before.
+    /// A worker's process was reaped; all its messages were read before.
     Ended {
         /// Which worker.
         worker: WorkerId,
@@ -101,7 +101,7 @@ pub enum Input {
     Changed,
     /// What a canary has done so far.
     Counted(CanaryCounts),
-    /// What a worker is at.
+    /// A worker's scoreboard was read.
     Seen(ScoreboardReading),
     /// A version that was rejected is to be tried again.
     Retry {
@@ -119,7 +119,7 @@ pub enum Input {
     Reload(Box<Config>),
     /// Something due may have become due.
     Timer {
-        /// By then everybody had been heard whom [`Core::to_hear`](super::Core::to_hear) named.
+        /// Everything from the workers of [`Core::workers_to_read`](super::Core::workers_to_read) up to then was read.
         read: Duration,
     },
 }
@@ -129,11 +129,11 @@ pub enum Input {
 pub struct ExitReport {
     /// How the process ended.
     pub end: ExitStatus,
-    /// The job server of the lost job, counted as in the worker's orders, where that is known.
+    /// The job server of the lost job, counted as in the worker's configuration, where that is known.
     pub server: Option<usize>,
-    /// What its page says of it.
+    /// What it was doing, from its scoreboard.
     pub exit_cause: ExitCause,
-    /// The answer to a job before may have been half sent, to another job server.
+    /// An earlier answer may have been half sent to another job server.
     pub cut_another: bool,
     /// Jobs it had run.
     pub jobs: u64,
@@ -143,16 +143,16 @@ pub struct ExitReport {
     pub done: u64,
 }
 
-/// What a worker's page says it is at.
+/// What a worker's scoreboard says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScoreboardReading {
     /// Which worker.
     pub worker: WorkerId,
     /// Its job, where it runs one.
     pub job: Option<JobInHand>,
-    /// The job's server, counted as in the worker's orders, where that is known.
+    /// The job's server, counted as in the worker's configuration, where that is known.
     pub server: Option<usize>,
-    /// The page holds what no worker writes: it may be at any job, or none.
+    /// The scoreboard holds what no worker writes, so the worker may have any job, or none.
     pub overwritten: bool,
 }
 
@@ -181,11 +181,11 @@ pub enum Action {
     },
     /// Start a worker.
     Start(WorkerStart),
-    /// Order a worker to connect.
+    /// Tell a worker to connect.
     Connect(WorkerId),
-    /// Order a worker to go.
+    /// Tell a worker to take jobs.
     Go(WorkerId),
-    /// Order a worker to leave.
+    /// Tell a worker to drain.
     Leave(WorkerId),
     /// Tell a worker what a job server's name resolves to.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
@@ -200,13 +200,13 @@ pub enum Action {
         /// For the job it had in hand.
         answer: Option<JobReply>,
     },
-    /// No worker runs this job again: whoever is given it fails it.
+    /// Deny a job: a worker that receives it fails it.
     Deny {
         /// The job server's name.
         server: String,
         /// Which job.
         job: JobKey,
-        /// What its caller is told.
+        /// What its caller gets.
         reason: String,
     },
     /// A job server may give its handles to other jobs by now.
@@ -230,7 +230,7 @@ pub enum Action {
         /// Why.
         reason: String,
     },
-    /// A function is no more: forget what is known of it, and remove its libraries from the store.
+    /// Forget a function that was removed, and delete its libraries from the store.
     Forget {
         /// Which.
         function: String,
@@ -247,13 +247,13 @@ pub enum Action {
         /// Hash of the version that is served, and of the content of worker_dir.
         pin: Option<(String, String)>,
     },
-    /// Log it, and tell whoever follows.
+    /// Log an event and send it to followers.
     Tell(Event),
-    /// Tell whoever started the manager that it serves; with a note for them.
+    /// Tell the caller that started the manager that it serves, with a note.
     Announce(Option<String>),
-    /// Tell whoever started the manager why it does not, and end with this code.
+    /// Tell the caller that started the manager why it does not serve, and exit with this code.
     Fail(u8, String),
-    /// All is over.
+    /// The manager is finished.
     Finish,
 }
 
@@ -266,12 +266,12 @@ pub struct WorkerStart {
     pub functions: Vec<(String, CheckedVersion)>,
     /// In which order they are loaded: places in `functions`, each once.
     pub load_order: Vec<usize>,
-    /// Whether it is one of those that do all functions.
+    /// Whether it serves one function only.
     pub dedicated: bool,
-    /// Counts the starts.
+    /// Number of the start.
     pub generation: u64,
-    /// How many workers there are to be in all.
+    /// How many workers are planned in all.
     pub siblings: u32,
-    /// The job servers: what each is called, and what its name resolved to.
+    /// The job servers: name and addresses of each.
     pub servers: Vec<(String, Vec<SocketAddr>)>,
 }

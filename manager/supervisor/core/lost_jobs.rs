@@ -1,6 +1,6 @@
 //! Jobs in hand: how long they may run, and what becomes of those whose worker died.
 //!
-//! Nothing is polled: a worker's page is looked at when a job in it can first be past its timeout, which is not before a
+//! Nothing is polled: a worker's scoreboard is read when a job in it can first be past its timeout, which is not before a
 //! whole timeout has gone by since it was last seen without one.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct JobReply {
     pub connection: u32,
     /// Its handle.
     pub handle: Vec<u8>,
-    /// What its caller is told.
+    /// What its caller gets.
     pub text: String,
 }
 
@@ -50,7 +50,7 @@ impl Core {
         self.workers.values().filter_map(WorkerRecord::look_due).min()
     }
 
-    /// Whoever may have a job with a timeout, and was not looked at yet.
+    /// Plans when to read the scoreboards of workers that may have a job with a timeout.
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
         for worker in workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.look.is_none()) {
@@ -59,12 +59,12 @@ impl Core {
         }
     }
 
-    /// Timeouts may be others now.
-    pub(super) fn watch_anew(&mut self) {
+    /// Timeouts may have changed.
+    pub(super) fn watch_jobs_again(&mut self) {
         self.workers.values_mut().for_each(|worker| worker.look = None);
     }
 
-    /// A page was looked at.
+    /// A scoreboard was read.
     pub(super) fn seen(&mut self, seen: &ScoreboardReading, now: Duration) {
         let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
         worker.look = None;
@@ -89,8 +89,8 @@ impl Core {
         self.canary_is_late(seen, job, now);
     }
 
-    /// A plugin has written over its worker's page, so that nobody can say how long its job has run: it leaves, and the
-    /// job has the time that a job begun just now would have.
+    /// A plugin has overwritten its worker's scoreboard, so how long its job has run is unknown: the worker drains, and the
+    /// job gets the time that a job begun now would have.
     fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_at_work()) else { return };
         let names = worker.names();

@@ -16,7 +16,7 @@ use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::clock;
 
-/// How long a canary's page is not looked at while it is watched: at first, when code that fails at once takes job
+/// Between two reads of a canary's scoreboard: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
 const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// A canary, and the first plan, wait so long for a probe of another file, where none comes to its end.

@@ -76,8 +76,8 @@ impl Effects {
         let began = clock::now();
         let (child, child_fd) = self.poller.next_ear()?;
         let left = match child_fd {
-            ChildFd::Channel => self.hear_channel(child, MESSAGES, INPUTS),
-            ChildFd::Out | ChildFd::Err => self.hear_output(child, child_fd),
+            ChildFd::Channel => self.read_channel(child, MESSAGES, INPUTS),
+            ChildFd::Out | ChildFd::Err => self.read_output(child, child_fd),
         };
         Some(ChildRead { child, child_fd, began, left })
     }
@@ -114,12 +114,12 @@ impl Effects {
         self.reaping || self.poller.has_next_ear() || !self.child_reader.last_words.is_empty()
     }
 
-    /// Takes in so many messages at most, and so many inputs for the core.
-    fn hear_channel(&mut self, id: ChildId, messages: usize, inputs: usize) -> PipeState {
+    /// Reads at most `messages` messages, and makes at most `inputs` inputs for the core of them.
+    fn read_channel(&mut self, id: ChildId, messages: usize, inputs: usize) -> PipeState {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut left = PipeState::More;
         for _ in 0..messages {
-            left = self.hear_message(id, &mut buffer);
+            left = self.read_message(id, &mut buffer);
             if left != PipeState::More || self.inputs.len() >= inputs {
                 break;
             }
@@ -130,7 +130,7 @@ impl Effects {
 
     /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of the
     /// process is another matter.
-    fn hear_message(&mut self, id: ChildId, buffer: &mut [u8]) -> PipeState {
+    fn read_message(&mut self, id: ChildId, buffer: &mut [u8]) -> PipeState {
         let Some(child) = self.children.get(&id) else { return PipeState::End };
         match child.channel.try_receive(buffer) {
             Ok(ChannelRead::Message(length, fd)) => {
@@ -167,7 +167,7 @@ impl Effects {
         }
     }
 
-    fn hear_output(&mut self, id: ChildId, child_fd: ChildFd) -> PipeState {
+    fn read_output(&mut self, id: ChildId, child_fd: ChildFd) -> PipeState {
         let Some(child) = self.children.get_mut(&id) else { return PipeState::End };
         let output_logger = OutputLogger::of(child, child_fd);
         let output = if child_fd == ChildFd::Out { &mut child.out } else { &mut child.err };
@@ -181,20 +181,20 @@ impl Effects {
     }
 
     /// Whatever a child that is gone had said by then, and no more: its own children may still hold the channel.
-    pub(super) fn hear_last_messages(&mut self, id: ChildId) {
+    pub(super) fn read_last_messages(&mut self, id: ChildId) {
         if let Some(child) = self.children.get(&id) {
             child.channel.take_no_more();
         }
-        self.hear_all_messages(id);
+        self.read_all_messages(id);
     }
 
     /// Whatever lies in its channel, at most.
-    pub(super) fn hear_all_messages(&mut self, id: ChildId) {
-        self.hear_channel(id, LAST_MESSAGES, usize::MAX);
+    pub(super) fn read_all_messages(&mut self, id: ChildId) {
+        self.read_channel(id, LAST_MESSAGES, usize::MAX);
     }
 
     /// What a child that is gone had printed: at once where it is little, else in later turns.
-    pub(super) fn hear_last_words(&mut self, output_logger: OutputLogger, output: ChildOutput) {
+    pub(super) fn read_leftover_output(&mut self, output_logger: OutputLogger, output: ChildOutput) {
         let mut words = LeftoverOutput::new(output);
         if !words.read(|line| output_logger.log(&mut self.logger, line)) {
             return;
@@ -208,7 +208,7 @@ impl Effects {
     }
 
     /// Some of what the dead have left; false where that was all.
-    pub fn hear_the_dead(&mut self) -> bool {
+    pub fn read_exited(&mut self) -> bool {
         let Some((output_logger, mut words)) = self.child_reader.last_words.pop_front() else { return false };
         if words.read(|line| output_logger.log(&mut self.logger, line)) {
             self.child_reader.last_words.push_back((output_logger, words));
@@ -217,8 +217,8 @@ impl Effects {
     }
 
     /// At the manager's end nobody will read it later.
-    pub(super) fn hear_all_the_dead(&mut self) {
+    pub(super) fn read_all_exited(&mut self) {
         let until = clock::now().saturating_add(FAREWELL);
-        while clock::now() < until && self.hear_the_dead() {}
+        while clock::now() < until && self.read_exited() {}
     }
 }

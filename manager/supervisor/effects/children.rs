@@ -42,7 +42,7 @@ pub enum ChildKind {
 pub struct WorkerHandle {
     pub id: WorkerId,
     pub scoreboard: ScoreboardView,
-    /// Names of its functions, in the order of its page.
+    /// Names of its functions, in the order of its scoreboard.
     pub functions: Vec<String>,
     /// Name and hash of what it was started with.
     pub versions: Vec<(String, String)>,
@@ -149,7 +149,7 @@ impl Effects {
     /// Takes in all that a child has said by now, or its end: whatever is judged next is judged on that.
     pub(super) fn catch_up(&mut self, id: ChildId) {
         if !self.reap_one(id) {
-            self.hear_all_messages(id);
+            self.read_all_messages(id);
         }
     }
 
@@ -188,13 +188,13 @@ impl Effects {
     /// A child is gone: everything it said is heard first, then its end is judged.
     fn ended(&mut self, id: ChildId, reaped: &Reaped) {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
-        self.hear_last_messages(id);
+        self.read_last_messages(id);
         let Some(mut child) = self.children.remove(&id) else { return };
         self.poller.forget(&child.channel);
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {
                 self.poller.forget(output.fd());
-                self.hear_last_words(OutputLogger::of(&child, child_fd), output);
+                self.read_leftover_output(OutputLogger::of(&child, child_fd), output);
             }
         }
         match child.kind {

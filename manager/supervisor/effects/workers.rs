@@ -50,7 +50,7 @@ impl Effects {
     fn try_start(&mut self, start: &WorkerStart) -> io::Result<i32> {
         let worker_config = file_holding(&messages::encode(&self.worker_config(start)))?;
         limits::leave_spare(self.descriptors_with(start.servers.len()))?;
-        let (page_fd, scoreboard) = scoreboard::create(start.functions.len())?;
+        let (scoreboard_fd, scoreboard) = scoreboard::create(start.functions.len())?;
         let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
         let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
@@ -62,7 +62,7 @@ impl Effects {
             copies: Default::default(),
             forks: Default::default(),
         };
-        let child = self.spawn(ROLE, vec![page_fd, worker_config, denied], ChildKind::Worker(worker))?;
+        let child = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
         self.workers.insert(start.worker, child);
         Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
     }
@@ -128,7 +128,7 @@ impl Effects {
         let pid = child.pid;
         if let Err(error) = child.channel.send(&messages::encode(command), Duration::ZERO) {
             self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {}", reason(&error)));
-            // What it cannot be told in words it is told by a signal: to leave, or, where it would wait for ever, to end.
+            // The command cannot be sent, so a signal does: to drain, or to end where it would wait for ever.
             match command {
                 Command::Leave => self.terminate_worker(id),
                 Command::Connect | Command::Go => self.kill_worker(id),
@@ -208,7 +208,7 @@ impl Effects {
         self.log(level, child.pid.as_raw(), &format!("{about}: {}", escape(text)));
     }
 
-    /// A worker is gone: its page is read now. Its connections end as soon as the core has decided about its job.
+    /// A worker is gone: its scoreboard is read now. Its connections end as soon as the core has decided about its job.
     pub(super) fn worker_ended(&mut self, worker: WorkerHandle, reaped: &Reaped) {
         self.workers.remove(&worker.id);
         let seen = worker.scoreboard.read();
@@ -346,7 +346,7 @@ impl RetiredCounts {
     }
 }
 
-/// Adds up counters; a page that was scribbled over must not end the manager.
+/// Adds up counters; an overwritten scoreboard must not crash the manager.
 fn add(sum: &mut Counters, more: Counters) {
     sum.done = sum.done.wrapping_add(more.done);
     sum.failed = sum.failed.wrapping_add(more.failed);

@@ -1,6 +1,6 @@
 //! What happens in one turn of the loop: from each source that has something, once.
 //!
-//! So whoever has much to say holds up nobody: not children that print without end, nor a client that asks without end.
+//! So a busy sender delays no one: not children that print without end, nor a client that asks without end.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -1,5 +1,5 @@
 //! What a manager holds at paths as long as it runs: its pid file, its state directory with the lock, its control socket.
-//! Whoever tidies up may remove them; then it is said once, and made again where that may be.
+//! Anyone who tidies up may remove them; the manager then logs it once, and makes them again where it may.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -11,8 +11,8 @@ impl Stage {
         self
     }
 
-    fn to_hear(&self) -> Vec<u64> {
-        self.core.to_hear(self.now).into_iter().map(|id| id.0).collect()
+    fn workers_to_read(&self) -> Vec<u64> {
+        self.core.workers_to_read(self.now).into_iter().map(|id| id.0).collect()
     }
 }
 
@@ -31,9 +31,9 @@ fn making(ini: &str) -> Stage {
 #[test]
 fn a_worker_that_came_in_time_is_heard_before_it_is_judged() {
     let mut stage = making("start_timeout = 3");
-    assert_eq!(stage.to_hear(), [0; 0]);
+    assert_eq!(stage.workers_to_read(), [0; 0]);
     stage.stands_still(SECOND * 60);
-    assert_eq!(stage.to_hear(), [1, 2]);
+    assert_eq!(stage.workers_to_read(), [1, 2]);
     // What one of them has said is no news of the other.
     stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::ServerUp { server: 0 }).says(1, WorkerMessage::Ready);
     assert!(!stage.did().iter().any(|did| did.starts_with("kill")));
@@ -47,7 +47,7 @@ fn a_worker_that_has_nothing_to_say_is_late_all_the_same() {
     let mut stage = making("start_timeout = 3");
     stage.stands_still(SECOND * 60).says(2, WorkerMessage::Loaded).later(Duration::ZERO);
     assert!(stage.did().contains(&"kill 1".into()));
-    assert_eq!(stage.to_hear(), [0; 0]);
+    assert_eq!(stage.workers_to_read(), [0; 0]);
 }
 
 /// Neither is it slow, so that others stand in for it; nor is the start told without it.
@@ -77,7 +77,7 @@ fn who_has_left_in_time_is_not_killed() {
     let mut stage = making("graceful_shutdown_wait_time = 3");
     stage.serves(1).serves(2).input(Input::Stop { by: "SIGTERM" }).did();
     stage.stands_still(SECOND * 60);
-    assert_eq!(stage.to_hear(), [1, 2]);
+    assert_eq!(stage.workers_to_read(), [1, 2]);
     stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 1)).later(Duration::ZERO);
     assert_eq!(stage.did(), ["kill 2"]);
 }

@@ -118,7 +118,7 @@ fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
     }
 }
 
-/// S10: a job server that went and came back begins its handles anew, so the same one is another job.
+/// S10: a job server that went and came back starts its handles again, so the same one is another job.
 #[test]
 fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
     let mut stage = one(INI);
@@ -260,7 +260,7 @@ fn what_is_handed_back_without_counting() {
     for (name, exit_cause, disposition) in [
         ("no handle", ExitCause::InJob(lost("")), Some(JobDisposition::Requeued)),
         ("no handle, answering", ExitCause::Answering(lost("")), Some(JobDisposition::Unclear)),
-        ("a page without sense", ExitCause::Unknown, None),
+        ("a scoreboard without sense", ExitCause::Unknown, None),
     ] {
         let mut stage = one(on_crash);
         stage.ends(1, exit_report(KILLED, exit_cause, 3));

@@ -1,0 +1,87 @@
+//! Compares the workers of each group with the plan, and starts, admits and dismisses what differs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::slow_start::stand_ins_make_room;
+use super::{Core, GroupKey, ManagerPhase, WorkerRecord};
+use crate::supervisor::reconcile::{GroupTarget, GroupWorker, WorkerId, decide};
+use crate::supervisor::worker_state::Trigger;
+
+impl Core {
+    /// Starts, admits and dismisses workers until they match the plan.
+    pub(super) fn reconcile(&mut self, now: Duration) {
+        if self.phase != ManagerPhase::Running {
+            return;
+        }
+        let planned = self.plan.groups.iter().map(group_key);
+        let keys: BTreeSet<GroupKey> = planned.chain(self.workers.values().map(|worker| worker.key.clone())).collect();
+        for key in keys {
+            self.reconcile_group(&key, now);
+        }
+    }
+
+    fn reconcile_group(&mut self, key: &GroupKey, now: Duration) {
+        let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
+        let count = group.map_or(0, |group| group.count);
+        let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
+        let mut wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
+        let slow = self.slow_functions(key, &wanted);
+        wanted.retain(|name| !slow.contains(name));
+        // A worker in a slow start counts only once the start is over.
+        let counts = |worker: &WorkerRecord| worker.canary.is_some() || !self.is_slow(worker) || slow.is_empty();
+        let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key && counts(worker));
+        let of_group: Vec<(WorkerId, &WorkerRecord)> = of_group.map(|(id, worker)| (*id, worker)).collect();
+        let make_room = stand_ins_make_room(&of_group, &slow, count);
+        let is_fresh = |worker: &WorkerRecord| {
+            self.is_fresh(worker, &wanted, &all, now) && !(make_room && worker.stands_in(&slow))
+        };
+        let of_group: Vec<(WorkerId, &WorkerRecord, bool)> =
+            of_group.into_iter().map(|(id, worker)| (id, worker, is_fresh(worker))).collect();
+        let old = of_group.iter().filter(|(_, _, fresh)| !fresh).map(|(id, worker, _)| (*id, *worker));
+        let kept = self.kept(key, &wanted, old.collect());
+        let workers: Vec<GroupWorker> = of_group
+            .into_iter()
+            .map(|(id, worker, fresh)| {
+                let kept = kept.contains(&id);
+                GroupWorker { id, state: worker.state, fresh, runs: worker.runs, canary: worker.canary.is_some(), kept }
+            })
+            .collect();
+        let mut room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
+        if !slow.is_empty() && !workers.iter().any(GroupWorker::may_go) {
+            // No worker can be replaced by one that lacks the slow functions, so only free slots are filled.
+            let live = workers.iter().filter(|worker| worker.is_of_plan()).count();
+            room = room.min(count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX)));
+        }
+        let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
+        // A canary may belong to a group that the plan does not have.
+        let surge = surges.min().unwrap_or(1);
+        let decision = decide(&workers, GroupTarget { count, surge, room });
+        for (id, reason) in decision.dismiss {
+            self.happens(id, Trigger::Dismiss(reason, None), now);
+        }
+        for id in decision.admit.into_iter().filter(|id| self.may_admit(*id)).collect::<Vec<_>>() {
+            self.happens(id, Trigger::Admit, now);
+        }
+        (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
+    }
+
+    /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs
+    /// off, or is isolated, may go on being served where it works.
+    fn is_fresh(&self, worker: &WorkerRecord, wanted: &[String], all: &[String], now: Duration) -> bool {
+        let current = |name: &str, hash: &str| self.catalog.version(name).is_some_and(|version| version.hash == hash);
+        let has = |wanted: &String| worker.functions.iter().any(|(name, hash)| name == wanted && current(name, hash));
+        let bears = worker.key == GroupKey::All && worker.state.is_loaded();
+        let isolated = |name: &str, hash: &str| bears && self.is_isolated(name, hash);
+        let known =
+            |(name, hash): &(String, String)| current(name, hash) && (all.contains(name) || isolated(name, hash));
+        now < worker.retires && wanted.iter().all(has) && worker.functions.iter().all(known)
+    }
+}
+
+pub(super) fn group_key(group: &crate::plan::Group) -> GroupKey {
+    match group.functions.as_slice() {
+        [only] if group.dedicated => GroupKey::Only(only.clone()),
+        _ => GroupKey::All,
+    }
+}

@@ -1,0 +1,121 @@
+//! What the core does with scans, probes, retries and rollbacks: which versions there are, and what is planned for them.
+
+use std::time::Duration;
+
+use super::{Action, Core, ManagerPhase};
+use crate::plan::plan;
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::scan::ScanResult;
+use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
+use crate::supervisor::event::Event;
+
+impl Core {
+    pub(super) fn scanned(&mut self, scan: ScanResult, now: Duration) {
+        self.scanning = false;
+        if !self.catalog.was_scanned() {
+            self.read_at = now;
+        }
+        let before = self.catalog.functions();
+        let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
+        self.look_at = scanned.look_at;
+        scanned.events.into_iter().for_each(|event| self.tell(event));
+        scanned.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
+        scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
+        if self.catalog.functions() != before {
+            // A library that was removed and put back is tried again.
+            self.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
+            self.replan(now);
+        }
+        self.warn_of_missing();
+    }
+
+    pub(super) fn probed(
+        &mut self,
+        function: &str,
+        identity: &FileIdentity,
+        result: Result<CheckedVersion, ProbeFailure>,
+        now: Duration,
+    ) {
+        self.read_at = now;
+        if result.is_ok() && !self.catalog.knows(function) {
+            // Removed while it was probed: drop the stored copy.
+            return self.do_next(Action::Forget { function: function.to_owned() });
+        }
+        let probed = self.catalog.probed(function, identity, result, now);
+        probed.events.into_iter().for_each(|event| self.tell(event));
+        if probed.unpinned {
+            self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+        }
+        if let Some(version) = probed.good {
+            self.do_next(Action::MarkGood { function: function.to_owned(), version });
+        }
+        if probed.news {
+            // Earlier failures say nothing about new code.
+            self.functions_failing.remove(function);
+            self.failures.remove(function);
+            self.replan(now);
+        }
+    }
+
+    /// Makes a new plan once everything is known. Each of its warnings is logged once while it holds.
+    pub(super) fn replan(&mut self, now: Duration) {
+        if self.phase == ManagerPhase::Starting {
+            // `complete_start` makes the first plan.
+            return;
+        }
+        self.reconsider_isolation();
+        self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
+        self.warn_of_missing();
+        self.ask_versions();
+        self.spawn_after = self.spawn_after.min(now);
+    }
+
+    /// Warns once of each section without a library. A file that exists but is not served has log lines of its own.
+    fn warn_of_missing(&mut self) {
+        if self.scanning || self.phase == ManagerPhase::Starting {
+            return;
+        }
+        let missing: Vec<_> = self.plan.missing.iter().filter(|one| !self.catalog.holds(&one.function)).collect();
+        let news: Vec<String> =
+            missing.iter().filter(|one| !self.warned.contains(&one.function)).map(ToString::to_string).collect();
+        self.warned = missing.into_iter().map(|one| one.function.clone()).collect();
+        news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
+    }
+
+    pub(super) fn rescan(&mut self) {
+        self.changed();
+        self.look_up_again();
+    }
+
+    pub(super) fn changed(&mut self) {
+        if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) && self.config.auto_update {
+            self.scan();
+        }
+    }
+
+    /// Gives the function's file another chance, whether it was refused or its version rejected.
+    pub(super) fn retry(&mut self, function: &str) {
+        self.functions_failing.remove(function);
+        self.failures.remove(function);
+        self.not_restarted.remove(function);
+        self.rejoin(function);
+        self.do_next(Action::Forgive { function: function.to_owned() });
+        self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+        if let Some(candidate) = self.catalog.retry(function) {
+            self.do_next(Action::Probe(candidate));
+        }
+    }
+
+    /// Serves an earlier version: no canary, since it was good before.
+    pub(super) fn roll_back(&mut self, function: &str, version: CheckedVersion, now: Duration) {
+        let from = self.catalog.content(function).unwrap_or_default();
+        let hash = version.hash.clone();
+        self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
+        self.functions_failing.remove(function);
+        self.not_restarted.remove(function);
+        self.catalog.pin(function, version.clone(), now);
+        self.do_next(Action::Pin { function: function.to_owned(), pin: Some((hash, from)) });
+        self.do_next(Action::MarkGood { function: function.to_owned(), version });
+        self.replan(now);
+    }
+}
