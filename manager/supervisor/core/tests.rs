@@ -14,9 +14,11 @@ mod starts;
 
 use super::*;
 use crate::config::{ConfigFile, Overrides, load};
+use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
-use crate::plugins::scan::Candidate;
+use crate::plugins::scan::{Candidate, ScanResult};
 use crate::supervisor::canary::JobCounts;
+use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
