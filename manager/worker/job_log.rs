@@ -60,7 +60,7 @@ impl Worker {
         let name = self.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
         let text = format!(
-            "worker {pid}: its page was written over in this job: the library writes where it must not, and what it \
+            "worker {pid}: its scoreboard was overwritten in this job: the library writes where it must not, and what it \
              returned may be wrong; the worker is replaced"
         );
         self.manager_link.log(1, Some(job_name(name, &self.handle)), &text);

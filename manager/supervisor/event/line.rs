@@ -182,7 +182,7 @@ fn reason_text(reason: ExitReason) -> &'static str {
         ExitReason::Stop => "the manager is stopping",
         ExitReason::Replaced => "replaced by a new worker",
         ExitReason::Surplus => "one worker more than planned",
-        ExitReason::ByItself => "it received a signal",
+        ExitReason::ByItself => "it stopped taking jobs by itself",
         ExitReason::StartTimeout => "it did not start within start_timeout",
         ExitReason::DrainTimeout => "it did not exit in time",
         ExitReason::CannotServe => "it cannot serve its function",
