@@ -1,4 +1,4 @@
-//! Which workers there are to be: a pure function of the configuration and the functions found.
+//! Which workers to run: a pure function of the configuration and the functions found.
 //!
 //! The rules are GearmanManager's, in docs/configuration.md under "How many workers".
 
@@ -80,9 +80,9 @@ impl fmt::Display for ExcludedFunction {
 /// the configuration gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Workers of its own, in place of the all-functions workers: it does not start beside the other functions.
+    /// Only workers of its own: it does not start beside the other functions.
     Isolated,
-    /// Those, and the all-functions workers as well: it is tried beside the other functions again.
+    /// Workers of its own, and the all-functions workers as well: it is tried beside the other functions again.
     Rejoining,
 }
 
@@ -117,7 +117,7 @@ pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Pla
 
 /// The workers of one function.
 struct FunctionWorkers {
-    /// So many do only it.
+    /// Workers that do only this function.
     dedicated: u32,
     /// The all-functions workers do it, too.
     shares: bool,
@@ -284,7 +284,7 @@ mod tests {
             ("count = 3\ndedicated_count = 4", "[a]\ndedicated_count = 1", "3*a+b 1*a! 4*b!"),
             ("count = 3\ndedicated_count = 4", "[a]\ndedicated_count = 0", "3*a+b 4*a! 4*b!"),
             ("count = 3", "[a]\ncount = 0", "3*a+b"),
-            // dedicated_only: exactly its dedicated_count, whatever else is said.
+            // dedicated_only: exactly its dedicated_count, whatever else is configured.
             ("count = 3", "[a]\ndedicated_only = 1\ndedicated_count = 2", "3*b 2*a!"),
             ("count = 3\ndedicated_count = 4", "[a]\ndedicated_only = 1\ndedicated_count = 2", "3*b 2*a! 4*b!"),
             ("", "[a]\ndedicated_only = 1\ndedicated_count = 2\ncount = 9", "2*a! 1*b!"),

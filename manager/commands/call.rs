@@ -2,7 +2,7 @@
 //! no job server, no manager.
 //!
 //! The child writes the result to standard output and everything else to standard error by itself, at once, so that
-//! nothing is lost when it dies. What is left for this side is to pass Ctrl-C on and to say how it ended.
+//! nothing is lost when it dies. This side only passes Ctrl-C on and reports how the child ended.
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! `gm-native check`: what a library is, or the one sentence why it cannot be used. Said by the probe with which a
-//! manager looks at what is copied into worker_dir, so what passes here is served there.
+//! `gm-native check`: what a library is, or the one sentence why it cannot be used. It runs the probe that a manager runs on
+//! a file in worker_dir, so a library that passes here is served there.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A child process of a command, and its company: the command stays with it from its start to its end.
+//! A child process of a command, from its start to its end.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -25,7 +25,7 @@ const LAST_MESSAGES: usize = 1024;
 pub struct HelperProcess {
     pid: Pid,
     channel: Channel,
-    ears: ChildPoller,
+    poller: ChildPoller,
     ended: Signal,
     interrupted: Signal,
     terminated: Signal,
@@ -57,8 +57,8 @@ impl HelperProcess {
             [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);
         let (ended, interrupted, terminated, quit) = (ended?, interrupted?, terminated?, quit?);
         let (ours, theirs) = channel::pair()?;
-        let ears = ChildPoller::new()?;
-        ears.listen(&ours, ChildId(0), ChildFd::Channel)?;
+        let poller = ChildPoller::new()?;
+        poller.listen(&ours, ChildId(0), ChildFd::Channel)?;
         let output = || io::stderr().as_fd().try_clone_to_owned();
         let child = spawn::ChildCommand {
             role,
@@ -69,7 +69,7 @@ impl HelperProcess {
         };
         let pid = program.spawn(child)?;
         let (buffer, seen) = (vec![0; MAX_MESSAGE], VecDeque::new());
-        Ok(Self { pid, channel: ours, ears, ended, interrupted, terminated, quit, buffer, seen })
+        Ok(Self { pid, channel: ours, poller, ended, interrupted, terminated, quit, buffer, seen })
     }
 
     /// Tells it something; it has not begun to read, so this must fit the socket's buffer.
@@ -95,17 +95,17 @@ impl HelperProcess {
                 _ = self.interrupted.recv() => return Ok(HelperView::Asked),
                 _ = self.terminated.recv() => return Ok(HelperView::Asked),
                 _ = self.quit.recv() => return Ok(HelperView::Asked),
-                () = poll_fn(|context| self.ears.poll(context)) => {
-                    // A real one: a child that goes on and on must not keep signals and timers from their turn.
+                () = poll_fn(|context| self.poller.poll(context)) => {
+                    // A real yield: a child that never stops talking must not starve signals and timers.
                     yield_now().await;
-                    while self.ears.next_ear().is_some() {}
-                    self.hear(TURN);
+                    while self.poller.next_ear().is_some() {}
+                    self.read_messages(TURN);
                 }
             }
         }
     }
 
-    /// Asks it to leave, as a manager's operator would.
+    /// Asks it to stop, as a manager's operator would.
     pub fn ask_to_leave(&self) {
         // An error means that it has just ended.
         let _ = kill(self.pid, Number::SIGTERM);
@@ -117,8 +117,8 @@ impl HelperProcess {
         let _ = killpg(self.pid, Number::SIGKILL);
     }
 
-    /// Takes so many messages at most.
-    fn hear(&mut self, most: usize) {
+    /// Reads at most `most` messages.
+    fn read_messages(&mut self, most: usize) {
         for _ in 0..most {
             match self.channel.try_receive(&mut self.buffer) {
                 Ok(ChannelRead::Message(length, _)) => {
@@ -126,7 +126,7 @@ impl HelperProcess {
                 }
                 Ok(ChannelRead::Nothing) => return,
                 // The end of what it says is not its end.
-                Ok(ChannelRead::Closed) | Err(_) => return self.ears.forget(&self.channel),
+                Ok(ChannelRead::Closed) | Err(_) => return self.poller.forget(&self.channel),
             }
         }
     }
@@ -136,7 +136,7 @@ impl HelperProcess {
             if reaped.pid == self.pid.as_raw() {
                 self.kill();
                 self.channel.take_no_more();
-                self.hear(LAST_MESSAGES);
+                self.read_messages(LAST_MESSAGES);
                 self.seen.push_back(HelperView::Ended(reaped));
             }
         }

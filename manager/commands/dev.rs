@@ -1,4 +1,4 @@
-//! `gm-native dev`: a manager, a job server and a build of what is being written, in one command on a laptop.
+//! `gm-native dev`: a manager, a job server and a build of the crates you edit, in one command.
 //!
 //! ```text
 //! gm-native dev            job server, cargo, watcher of sources: this process
@@ -6,9 +6,8 @@
 //!  `- cargo build          at most one at a time
 //! ```
 //!
-//! The manager is a process of its own, so that everything holds for it that holds in production: it is the only one
-//! that spawns and reaps workers, on its one thread. New code reaches it as it does everywhere: by a rename into
-//! worker_dir.
+//! The manager is a separate process, so that it works exactly as in production: it alone spawns and reaps workers, on its
+//! one thread, and new code reaches it by a rename into worker_dir.
 
 mod build;
 mod depinfo;
@@ -44,7 +43,7 @@ const USAGE: u8 = 2;
 /// Why it does not start: the exit code, and what to say.
 type DevError = (u8, String);
 
-/// Serves until it is told to stop. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line or
+/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line or
 /// configuration.
 pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
     match prepare(cli, args).and_then(serve) {

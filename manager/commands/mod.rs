@@ -1,4 +1,4 @@
-//! One small file per verb, and which of them a command line means.
+//! One small file per command, and the dispatch to it.
 
 pub mod call;
 pub mod check;
@@ -28,7 +28,7 @@ use crate::system::tunables;
 use crate::worker;
 use output::OutputFormat;
 
-/// Takes over where the program was started by a manager, as one of its children; such a child never comes back.
+/// Becomes the child that a manager started this program as, if it did; then it never returns.
 pub fn be_a_child(first_argument: Option<&OsStr>) {
     tunables::restore();
     match first_argument.and_then(OsStr::to_str) {
@@ -44,8 +44,8 @@ pub fn be_a_child(first_argument: Option<&OsStr>) {
 
 /// Does what the command line says.
 pub fn run(cli: &Cli) -> ExitCode {
-    // Whoever started us may have blocked signals: we would hear neither of a child's end nor of our own, and what we
-    // start would inherit that. Every signal there is can be unblocked.
+    // Our caller may have blocked signals: then we would miss the end of a child and our own, and our children would
+    // inherit the mask. Any signal can be unblocked.
     let _ = SigSet::all().thread_unblock();
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {

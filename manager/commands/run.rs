@@ -1,6 +1,6 @@
-//! The manager: everything up to its loop, in the order that being root and going to the background ask for.
+//! The manager: everything up to its loop, in the order that root's rights and daemonizing require.
 //!
-//! Configuration, user and directories are checked while a mistake can still be said on the terminal; then the process
+//! It checks configuration, user and directories while it can still report a mistake on the terminal; then the process
 //! detaches; then, still as root, it opens log, pid file and state (`commands/start.rs`); then it drops root; and only then
 //! it makes its socket and starts anything.
 

@@ -37,7 +37,7 @@ pub(super) fn prepare(
     if let Some(user) = user {
         user.drop_privileges().map_err(|error| error.to_string())?;
     }
-    warnings.extend(logger.cannot_be_made_anew().map(|log| said_by(&config, "log_file", &not_anew(log))));
+    warnings.extend(logger.cannot_recreate().map(|log| said_by(&config, "log_file", &cannot_recreate_log(log))));
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
     notes.iter().for_each(|note| logger.say(Level::Warn, note));
     let program = Program::open()
@@ -67,16 +67,16 @@ pub(super) fn prepare(
     }))
 }
 
-/// What is said of a log in a directory that the manager's user may not write.
-fn not_anew(log: &Path) -> String {
+/// The warning for a log in a directory that the manager's user may not write to.
+fn cannot_recreate_log(log: &Path) -> String {
     format!(
-        "the log {} cannot be made anew by the user the manager runs as, who may not write its directory: when it is \
-         moved away, logrotate has to make the new one (create MODE USER GROUP) or to empty it (copytruncate)",
+        "the user the manager runs as cannot create the log {} again, since it may not write to its directory: logrotate \
+         has to create the new file (create MODE USER GROUP) or to truncate the old one (copytruncate)",
         log.display()
     )
 }
 
-/// Does something with the rights of the user the manager is to run as, if there is one.
+/// Acts with the rights of the user the manager is to run as, if there is one.
 fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, String> {
     match user {
         Some(user) => user.try_out(act).map_err(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! `gm-native submit`: has one job done and shows what becomes of it.
+//! `gm-native submit`: submits one job and shows what becomes of it.
 //!
 //! Exit codes: 0 done (in the background: taken), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
 
@@ -44,7 +44,7 @@ struct SubmitRequest<'a> {
     function: &'a [u8],
     unique: &'a [u8],
     workload: Vec<u8>,
-    /// When to give up, and after how long that is.
+    /// When to stop waiting, and after how long that is.
     deadline: Option<(Instant, Duration)>,
 }
 
@@ -134,7 +134,7 @@ impl<'a> SubmitRequest<'a> {
         }
     }
 
-    /// A connection to the first job server that serves; of each that does not it is said why.
+    /// Connects to the first job server that answers, and reports why each other one does not.
     fn reach(&self) -> Result<Client, SubmitError> {
         for (index, server) in self.servers.iter().enumerate() {
             // A server that says nothing leaves the others their part of the time.
@@ -154,7 +154,7 @@ impl<'a> SubmitRequest<'a> {
         }
     }
 
-    /// How long to wait for one of so many answers; `None` when the time is over.
+    /// How long to wait for one of several servers; `None` when the time is over.
     fn patience(&self, answers: u32) -> Option<Duration> {
         let Some((at, _)) = self.deadline else { return Some(PATIENCE) };
         let left = at.saturating_duration_since(Instant::now()).checked_div(answers).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `gm-native versions`, `rollback` and `retry`: which code is served, and a say in it.
+//! `gm-native versions`, `rollback` and `retry`: which code is served, and how to change that.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What only shows when all keys are read: keys that need each other, values out of range, things named twice.
+//! Checks that need all keys: keys that need each other, values out of range, things named twice.
 
 use std::fmt::Display;
 
@@ -7,11 +7,11 @@ use super::error::{Diagnostics, ValueOrigin};
 use super::model::{Config, DEFAULT_LIFETIME};
 use super::text::{from_path, quoted};
 
-/// What is said of a stream as the log of a manager in the background; follows what names it.
-pub const NO_STREAM: &str = "is a stream of whoever starts the manager, which one in the background (-d, daemon) lets \
-                             go of; write a file or syslog, or do not daemonize";
+/// The error for a stream as the log of a manager in the background; follows the name of the stream.
+pub const NO_STREAM: &str = "is a stream of the caller, which a manager in the background (-d, daemon) closes; write a \
+                             file or syslog, or do not daemonize";
 
-/// A priority outside is taken as the nearest inside.
+/// A priority outside this range is changed to the nearest inside.
 const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
 
 /// Checks and completes what was read.

@@ -1,4 +1,4 @@
-//! Values that are one of a few: where the log goes, how much a rollout adds, what becomes of a job.
+//! Values with a few choices: where the log goes, how much a rollout adds, what becomes of a lost job.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub(super) const USER: ValueForm<String> = ValueForm { example: "www-data", ..TE
 pub enum RolloutSurge {
     /// Of the planned number, rounded up.
     Percent(u32),
-    /// So many. 0: a successor goes to work only when the old worker has left.
+    /// This many. 0: a successor takes over only when the old worker has exited.
     Count(u32),
 }
 
@@ -120,7 +120,7 @@ pub enum LostJobPolicy {
     Fail,
 }
 
-pub(super) const FATE: ValueForm<LostJobPolicy> = ValueForm {
+pub(super) const LOST_JOB_POLICY: ValueForm<LostJobPolicy> = ValueForm {
     read: |text| match text {
         "retry" => Ok(LostJobPolicy::Retry),
         "fail" => Ok(LostJobPolicy::Fail),
@@ -214,9 +214,9 @@ mod tests {
 
     #[test]
     fn fates_and_texts() {
-        assert_eq!((FATE.read)("retry"), Ok(LostJobPolicy::Retry));
-        assert_eq!((FATE.read)("fail"), Ok(LostJobPolicy::Fail));
-        assert!((FATE.read)("Retry").is_err_and(|text| text.contains("neither retry nor fail")));
+        assert_eq!((LOST_JOB_POLICY.read)("retry"), Ok(LostJobPolicy::Retry));
+        assert_eq!((LOST_JOB_POLICY.read)("fail"), Ok(LostJobPolicy::Fail));
+        assert!((LOST_JOB_POLICY.read)("Retry").is_err_and(|text| text.contains("neither retry nor fail")));
         assert!((TEXT.read)("a\u{1b}").is_err());
         assert!((PATH.read)("").is_err());
     }

@@ -1,6 +1,6 @@
 //! Keeps docs/configuration.md in step with the table of keys, the command line and the words for secrets.
 //!
-//! `GM_WRITE_DOCS=1 cargo test --lib documentation` writes the tables anew.
+//! `GM_WRITE_DOCS=1 cargo test --lib documentation` rewrites the tables.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -56,7 +56,7 @@ fn options() -> String {
     table
 }
 
-/// The page with its tables made anew.
+/// The page with its tables generated again.
 fn renewed() -> String {
     let mut page = PAGE.to_owned();
     for (name, table) in [("options", options()), ("global", global_keys()), ("function", function_keys())] {

@@ -1,10 +1,10 @@
-//! Where a value came from, and what is said about it.
+//! Where a value came from, and the errors and warnings about it.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// So many errors are printed; a file that is no ini at all must not fill the terminal.
+/// The most errors to print, so that a file that is no ini at all does not fill the terminal.
 const SHOWN: usize = 50;
 
 /// Where a value, an error or a warning comes from.
@@ -90,7 +90,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// What has been found so far: reading goes on after an error, so that all are told at once.
+/// What has been found so far: reading continues after an error, so that all are reported at once.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     pub errors: Vec<Diagnostic>,

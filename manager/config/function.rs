@@ -1,4 +1,4 @@
-//! What one function's section says, and what holds for a function where it says nothing.
+//! What a function's section says, and what applies if it says nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +13,9 @@ use super::text::encode;
 /// A function's section. `None` is "as for all functions"; ask [`Config`]'s methods for what holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FunctionConfig {
-    /// At least so many workers know the function.
+    /// The least number of workers that serve the function.
     pub count: Option<u32>,
-    /// So many workers do only it.
+    /// Workers that do only this function.
     pub dedicated_count: Option<u32>,
     /// The all-functions workers leave it out.
     pub dedicated_only: bool,
@@ -137,7 +137,7 @@ impl Config {
         functions.into_iter().filter_map(|function| of(self, function)).min()
     }
 
-    /// A function's priority, 0 where nothing is said.
+    /// A function's priority, 0 by default.
     pub fn priority(&self, function: &str) -> i8 {
         self.functions.get(function).map_or(0, |own| own.priority)
     }

@@ -1,4 +1,4 @@
-//! Which manager this is, and where it keeps its things when nobody says.
+//! Which manager this is, and where it keeps its files by default.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

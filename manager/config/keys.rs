@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::choice::{FATE, LISTEN, LOG_TARGET, PATH, SURGE, TEXT, USER};
+use super::choice::{LISTEN, LOG_TARGET, LOST_JOB_POLICY, PATH, SURGE, TEXT, USER};
 use super::function::FunctionConfig;
 use super::host::HOSTS;
 use super::list::{DIRECTORIES, NAMES, NAMES_OR_ALL, items};
@@ -283,11 +283,11 @@ ConfigKey::new("timeout_grace", "5", "time from SIGTERM to SIGKILL for a worker 
 .function(own!(timeout_grace, SECONDS))
 .ends_at_zero(),
 ConfigKey::new("on_timeout", "fail", "what happens to a job past its `timeout`: `fail` tells its caller, `retry` requeues it")
-.global(plain!(on_timeout, FATE))
-.function(own!(on_timeout, FATE)),
+.global(plain!(on_timeout, LOST_JOB_POLICY))
+.function(own!(on_timeout, LOST_JOB_POLICY)),
 ConfigKey::new("on_crash", "retry", "what happens to a job whose worker died before it answered: `retry` requeues it, `fail` tells its caller")
-.global(plain!(on_crash, FATE))
-.function(own!(on_crash, FATE)),
+.global(plain!(on_crash, LOST_JOB_POLICY))
+.function(own!(on_crash, LOST_JOB_POLICY)),
 ConfigKey::new("max_attempts", "3", "a job that has killed this many workers fails, and its caller is told")
 .global(plain!(max_attempts, AT_LEAST_ONE))
 .function(own!(max_attempts, AT_LEAST_ONE)),

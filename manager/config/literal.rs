@@ -1,7 +1,7 @@
-//! What stands after the `=`, as PHP's ini reader takes it: quotes, comments, `${NAME}`.
+//! The text after the `=`, as PHP's ini reader reads it: quotes, comments, `${NAME}`.
 //!
 //! rust-ini reads it, one line at a time, so that nothing it misreads (an open quote, a backslash at the end) can reach
-//! the next line. What it and PHP see differently is settled here, aloud where it changes a value.
+//! the next line. Where it and PHP disagree, this module decides, with a warning if that changes a value.
 
 use super::ini::is_comment;
 use super::text::quoted;

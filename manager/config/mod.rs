@@ -108,6 +108,6 @@ fn read_all(source: Option<ConfigFile<'_>>, options: &Overrides, env: Environmen
     (config, diagnostics)
 }
 
-/// What is said of a configuration written in PHP.
+/// The error for a configuration written in PHP.
 const PHP: &str = "a configuration in PHP is not run; write it as an ini: a line [GearmanManager], under it \
                    key = value for each 'key' => 'value', and for each function a line [name of the function] with its keys";

@@ -9,7 +9,7 @@ use super::function::FunctionConfig;
 use super::host::{DEFAULT_PORT, JobServerAddress};
 use super::origins::Origins;
 
-/// What the manager runs with. What each key means is told once, in the table ([`super::KEYS`]).
+/// What the manager runs with. The table says what each key means ([`super::KEYS`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Directories of libraries, as written until [`Config::resolve_paths`]. The later one wins.
@@ -68,13 +68,13 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Between two ECHOs on an idle connection; 0: none.
     pub echo_interval: Duration,
-    /// Silence after which a connection is given up.
+    /// Silence after which a connection counts as dead.
     pub echo_timeout: Duration,
     /// For each function of a worker to start.
     pub start_timeout: Duration,
     /// For the check of one library.
     pub probe_timeout: Duration,
-    /// For destructors and the last ECHO of a worker that leaves.
+    /// For destructors and the last ECHO of a worker that exits.
     pub stop_timeout: Duration,
     /// Between two scans of the worker directories; 0: none.
     pub rescan_interval: Duration,
@@ -96,7 +96,7 @@ pub struct Config {
     pub on_crash: LostJobPolicy,
     /// What becomes of a job that ran out of time.
     pub on_timeout: LostJobPolicy,
-    /// Deaths after which a job's caller is told.
+    /// A job that has killed this many workers fails.
     pub max_attempts: u32,
     /// From SIGTERM to SIGKILL of a job past its time.
     pub timeout_grace: Duration,

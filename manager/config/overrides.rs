@@ -1,4 +1,4 @@
-//! Options of the command line as values of keys. They beat the file and pass the same checks.
+//! Options of the command line as values of keys. They override the file and pass the same checks.
 
 use std::ffi::OsString;
 

@@ -39,7 +39,7 @@ impl KeyAssignment<'_> {
         self.values.first().map_or(0, |(_, line)| *line)
     }
 
-    /// What is said of a line of it.
+    /// The diagnostic for one of its lines.
     fn origin(&self, file: &Arc<Path>, line: usize) -> ValueOrigin {
         ValueOrigin::Line { file: file.clone(), line }
     }
@@ -66,7 +66,7 @@ pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, 
     }
 }
 
-/// Folds repeated lines: items of a list add up, of anything else the last counts, and that is said.
+/// Folds repeated lines: items of a list add up; of anything else the last counts, with a warning.
 fn gather<'a>(document: &'a Document, file: &Arc<Path>, diagnostics: &mut Diagnostics) -> Vec<KeyAssignment<'a>> {
     let mut known: BTreeMap<(&Section, &str), KeyAssignment<'a>> = BTreeMap::new();
     for entry in &document.entries {
@@ -173,7 +173,7 @@ fn take<T: Default>(
     }
 }
 
-/// What is said of a key the section does not know: where it belongs, or what was probably meant.
+/// The warning for a key that the section does not know: where it belongs, or what was probably meant.
 fn unknown(section: &Section, name: &str) -> String {
     let here = |key: &ConfigKey| match section {
         Section::Manager => key.global.is_some(),

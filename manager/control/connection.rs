@@ -39,7 +39,7 @@ pub(super) async fn serve(mut stream: UnixStream, service: ControlService) {
     }
 }
 
-/// One request and what is said to it.
+/// One request and its reply.
 async fn exchange(
     reader: &mut BufReader<ReadHalf<'_>>,
     writer: &mut WriteHalf<'_>,

@@ -1,4 +1,4 @@
-//! Events on their way to followers.
+//! Sends events to the clients that follow them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,10 +11,10 @@ use tokio::sync::broadcast;
 use super::PROTOCOL;
 use super::messages::line;
 
-/// So many events a follower may be behind before it has lost some.
+/// How many events a follower may be behind before it loses some.
 const BEHIND: usize = 1024;
 
-/// So many events are kept for those who ask later.
+/// Events kept for those who ask later.
 const KEPT: usize = 256;
 
 /// An event as clients get it: what its log line says, and its own fields.
@@ -57,7 +57,7 @@ impl Feed {
         Self(Rc::new(RefCell::new(inner)))
     }
 
-    /// Hands an event to whoever follows. Never waits: a follower that is too far behind loses its place.
+    /// Sends an event to all followers. Never waits: a follower that is too far behind loses its place.
     pub fn publish<E: Serialize>(&self, event: &EventLine<E>) {
         #[derive(Serialize)]
         struct Line<'a, E> {

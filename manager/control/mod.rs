@@ -12,9 +12,9 @@
 //! ```
 //!
 //! [`ControlServer`] runs on the manager's runtime and hands requests to its loop as [`PendingRequest`]; [`Feed`] carries events to
-//! followers; [`ControlClient`] is blocking, for commands. Nothing a client does or leaves undone holds the manager up.
+//! followers; [`ControlClient`] is blocking, for commands. Nothing that a client does or fails to do holds up the manager.
 //!
-//! Invariant: only root and the user the manager runs as get more than one refusal from it.
+//! Invariant: other users than root and the one the manager runs as get one refusal and nothing else.
 
 mod client;
 mod connection;
@@ -50,5 +50,5 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest request, in bytes.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
-/// So many connections at once; more are told to come again.
+/// The most connections at a time; a further one is asked to come again.
 pub const MAX_CONNECTIONS: usize = 64;

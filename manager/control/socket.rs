@@ -23,7 +23,7 @@ use nix::sys::time::TimeVal;
 /// The longest path a socket address holds, in bytes.
 const LONGEST: usize = 107;
 
-/// How long whoever answers at the path may take to be taken for alive.
+/// How long a manager at the path may take to answer and still count as alive.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// A bound control socket that listens. Dropping it removes the file, if it is still ours.

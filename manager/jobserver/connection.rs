@@ -14,7 +14,7 @@ use super::input_buffer::{InputBuffer, InputError, ReceivedInput};
 use super::reply::ServerReply;
 use crate::system::errors::reason;
 
-/// How long a peer that broke the protocol may take to read what is said to it.
+/// How long a peer that broke the protocol may take to read the error.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Why the server ended a connection.
@@ -41,7 +41,7 @@ impl From<InputError> for ConnectionEnd {
     }
 }
 
-/// Serves a peer until it goes or has to go. Others have its jobs before it is told why.
+/// Serves a peer until it disconnects or is dropped. Its jobs are requeued before it gets the error.
 pub(super) async fn serve(
     mut stream: TcpStream,
     peer: SocketAddr,

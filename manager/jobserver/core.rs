@@ -1,6 +1,6 @@
 //! The job server itself: requests in, answers out. No IO, no clock.
 //!
-//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to whoever grabs, relays what the worker says
+//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to the worker that grabs it, relays what the worker says
 //! of it and forgets it at its end; a worker's end puts it back into the queue.
 
 mod admin;
@@ -31,7 +31,7 @@ const LONGEST_ID: usize = 127;
 /// A longer name of a function is refused. gearmand has no limit, libgearman's is 512.
 const LONGEST_NAME: usize = 2048;
 
-/// So many offers a connection may make; the same function offered twice is two.
+/// The most functions a connection may register; one registered twice counts twice.
 const MOST_OFFERS: usize = 10_000;
 
 /// A handle has at most 63 bytes for gearmand's clients: `H:`, this much, `:` and a number.

@@ -1,4 +1,4 @@
-//! A Gearman job server in memory, for laptops and tests: gm-native needs none of its own in production.
+//! A Gearman job server in memory, for laptops and tests; in production you run gearmand.
 //!
 //! ```text
 //! connection (bytes) -> input (packets, lines) -> core (pure) -> answers -> outbox -> connection (bytes)
@@ -10,7 +10,7 @@
 //! job in hand again. One body of tests runs against both. It differs where gearmand is no model:
 //!
 //! - A foreground job whose clients have all gone is dropped at once, not when a worker comes by, so it can be submitted
-//!   anew; a job that was also submitted in the background is run all the same.
+//!   again; a job that was also submitted in the background is run all the same.
 //! - A job for a later time wakes a sleeper when its time has come, as gearmand does from 2.0 on.
 //! - A time limit of `CAN_DO_TIMEOUT` is not kept: in 1.1.20 it corrupts memory.
 //! - A packet that breaks the protocol ends its connection, after an `ERROR` that says what is wrong.

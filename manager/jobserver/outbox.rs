@@ -9,7 +9,7 @@ use super::reply::ServerReply;
 /// Small packets are joined in pieces of up to this size; larger data is not copied.
 const PIECE: usize = 4096;
 
-/// So many pieces go into one write; the kernel's own limit is 1,024.
+/// The most pieces in one write; the kernel's own limit is 1,024.
 const PIECES_A_WRITE: usize = 64;
 
 /// Bytes of one or more packets.
@@ -77,7 +77,7 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// The limit, where the peer let it be passed and is to be given up.
+    /// The limit, if the peer has exceeded it and is to be dropped.
     pub(super) fn too_slow(&self) -> Option<usize> {
         self.too_slow.then_some(self.max_backlog)
     }

@@ -1,4 +1,4 @@
-//! Makes text from outside safe to show: what a job, a client or a plugin sent may neither start a line of its own nor
+//! Makes text from outside safe to show: what a job, a client or a plugin sent may neither start a new line nor
 //! steer the terminal that shows it.
 
 use std::borrow::Cow;

@@ -45,8 +45,8 @@ impl LogFile {
         })
     }
 
-    /// Opens the path anew, as after logrotate has moved the file away. Where that fails, the file that is open goes on
-    /// being written.
+    /// Reopens the path, for instance after logrotate has moved the file away. If that fails, the file that is open stays in
+    /// use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = Ok(open(&self.path)?);
         self.line_writer = LineWriter::default();
@@ -64,8 +64,8 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether this user may make a file where the log is. A device or FIFO never has to be made.
-    pub(super) fn can_be_made_anew(&self) -> bool {
+    /// Whether this user may create the log file again. A device or FIFO never has to be created.
+    pub(super) fn can_recreate(&self) -> bool {
         let plain = self.file.as_ref().is_ok_and(|file| file.metadata().is_ok_and(|found| found.is_file()));
         let above = self.path.parent().unwrap_or(Path::new("/"));
         !plain || access(above, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()

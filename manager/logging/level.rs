@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Level {
     /// Something did not work and somebody has to look at it.
     Error,
-    /// Something is not as it should be and gm-native goes on.
+    /// Something is wrong, and gm-native continues.
     Warn,
     /// Start-up and shutdown of the manager (`-v`).
     Info,

@@ -1,7 +1,7 @@
 //! The manager's log: levels, targets (standard output, a file, syslog) and text from outside made safe.
 //!
-//! One [`Logger`] belongs to the manager's one thread; workers and probes send it their lines. It never stops work:
-//! what its target does not take is dropped and counted, and the count is the first line once the target works again.
+//! The [`Logger`] belongs to the manager's thread; workers and probes send it their lines. It never stops work: it drops and
+//! counts what its target does not take, and logs the count first once the target works again.
 //!
 //! ```text
 //! Event, worker's line -> escape, excerpt -> Logger::line -> Line -> fern -> LogFile, Stdout
@@ -36,17 +36,17 @@ pub use escape::{cut, escape, excerpt};
 pub use level::Level;
 pub use target::{LogDestination, OpenError};
 
-/// So many lines are kept until the log is open. Reading the config makes a handful; more is a loop.
+/// Lines kept until the log is open. Reading the configuration makes a handful; more is a loop.
 const EARLY_LINES: usize = 1000;
 
-/// What became of the wish to open the log anew.
+/// Whether the log was reopened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reopened {
-    /// It was.
-    Anew,
-    /// There is nothing to open: the log is this stream.
+    /// It was reopened.
+    Done,
+    /// There is nothing to reopen: the log is this stream.
     Stays(String),
-    /// It was not: why, in a sentence.
+    /// It could not be reopened: why, in a sentence.
     Failed(String),
 }
 
@@ -130,18 +130,19 @@ impl Logger {
         self.line(level, std::process::id(), text);
     }
 
-    /// Opens the target anew: the file that is at the path now (logrotate has moved the old one away), or the syslog
-    /// socket. Where that fails the log goes on with what is open.
+    /// Reopens the target: the file that is at the path now (logrotate has moved the old one away), or the syslog socket.
+    /// If that fails, the log keeps using what is open.
     pub fn reopen(&mut self) -> Reopened {
         let reopened = match (&mut self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(target)) => match lines.output().output.reopen() {
-                Ok(()) => Reopened::Anew,
-                Err(error) => {
-                    Reopened::Failed(format!("cannot reopen {target}: {}; the open one is written on", reason(&error)))
-                }
+                Ok(()) => Reopened::Done,
+                Err(error) => Reopened::Failed(format!(
+                    "cannot reopen {target}: {}; the log keeps using the open file",
+                    reason(&error)
+                )),
             },
             (Some(Sink::Syslog(syslog)), Some(target)) => match syslog.connect() {
-                Ok(()) => Reopened::Anew,
+                Ok(()) => Reopened::Done,
                 Err(error) => Reopened::Failed(format!(
                     "{target} does not answer: {}; log lines are lost until it does",
                     reason(&error)
@@ -154,13 +155,12 @@ impl Logger {
         reopened
     }
 
-    /// The log file, where it is one that this user could not make anew in its directory, as after logrotate has moved
-    /// it away.
-    pub fn cannot_be_made_anew(&self) -> Option<&Path> {
+    /// The log file, if this user could not create it again in its directory after logrotate has moved it away.
+    pub fn cannot_recreate(&self) -> Option<&Path> {
         match (&self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(LogDestination::File(path))) => {
                 let file = &lines.output().output;
-                (!file.can_be_made_anew()).then_some(path.as_path())
+                (!file.can_recreate()).then_some(path.as_path())
             }
             _ => None,
         }
@@ -178,8 +178,8 @@ impl Logger {
         }
     }
 
-    /// Tries to say how many lines were lost, if any were. To be called at the manager's slow tick and before it ends,
-    /// for a log in which nothing else happens.
+    /// Tries to log how many lines were lost, if any. The manager calls it at its slow tick and before it exits, in case
+    /// nothing else is logged.
     pub fn retry(&mut self) {
         let Some(text) = self.dropped_lines.sentence() else { return };
         let (at, pid) = (SystemTime::now(), std::process::id());

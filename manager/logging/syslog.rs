@@ -19,7 +19,7 @@ const LONGEST: usize = 8000;
 type SyslogSocket = syslog::Logger<LoggerBackend, Rfc3164>;
 
 /// A connection to syslogd, or the wish for one: the `syslog` crate keeps a socket whose other end is gone for ever, so
-/// a line that is not taken is tried once more on a new connection, and each line looks for syslogd anew.
+/// a line that is not taken is tried once more on a new connection, and each line looks for syslogd again.
 pub(super) struct Syslog {
     path: PathBuf,
     connection: Option<SyslogSocket>,
@@ -52,7 +52,7 @@ impl Syslog {
         self.send(line)
     }
 
-    /// Looks for syslogd anew.
+    /// Looks for syslogd again.
     pub(super) fn connect(&mut self) -> io::Result<()> {
         self.connection = None;
         let connection = syslog::unix_custom(Rfc3164, &self.path).map_err(plain)?;

@@ -1,4 +1,4 @@
-//! Where the log goes, as the `-l` option and the `log_file` key say it.
+//! Where the log goes: the value of the `-l` option and the `log_file` key.
 
 use std::fmt;
 use std::io;

@@ -176,7 +176,7 @@ fn reopened_after_logrotate() {
     log.line(Level::Info, 1, "one");
     fs::rename(&path, &moved).unwrap();
     log.line(Level::Info, 1, "two");
-    assert_eq!(log.reopen(), Reopened::Anew);
+    assert_eq!(log.reopen(), Reopened::Done);
     log.line(Level::Info, 1, "three");
     assert_eq!(lines(&moved), ["1 INFO   one", "1 INFO   two"]);
     assert_eq!(lines(&path), ["1 INFO   three"]);
@@ -184,7 +184,7 @@ fn reopened_after_logrotate() {
     fs::rename(&path, dir.path().join("gm.log.2")).unwrap();
     fs::create_dir(&path).unwrap();
     let Reopened::Failed(why) = log.reopen() else { panic!("it was opened") };
-    assert!(why.starts_with("cannot reopen log file") && why.ends_with("; the open one is written on"), "{why}");
+    assert!(why.starts_with("cannot reopen log file") && why.ends_with("; the log keeps using the open file"), "{why}");
     log.line(Level::Info, 1, "four");
     assert_eq!(lines(&dir.path().join("gm.log.2")), ["1 INFO   three", "1 INFO   four"]);
 }

@@ -1,4 +1,4 @@
-//! How long a reader that has stopped reading may hold the manager up.
+//! How long a reader that has stopped reading may hold up the manager.
 
 use std::time::{Duration, Instant};
 

@@ -325,7 +325,7 @@ impl Manager {
 
     fn reopen_log(&mut self, by: &'static str) {
         match self.effects.logger.reopen() {
-            Reopened::Anew => self.effects.tell(&Event::LogReopened { by }),
+            Reopened::Done => self.effects.tell(&Event::LogReopened { by }),
             Reopened::Stays(log) => self.effects.tell(&Event::LogIsNoFile { by, log }),
             Reopened::Failed(reason) => self.effects.trouble(format!("{by}: {reason}")),
         }

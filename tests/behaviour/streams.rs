@@ -138,7 +138,7 @@ fn a_log_that_the_user_could_not_make_anew_is_told_of_at_the_start() {
         let manager = setup.ini(&ini).start();
         wait_serving(&manager, "act");
         let log = fs::read_to_string(logs.join("own.log")).unwrap();
-        let warned = log.lines().find(|line| line.contains("cannot be made anew by the user")).map(str::to_owned);
+        let warned = log.lines().find(|line| line.contains("cannot create the log")).map(str::to_owned);
         assert_eq!(warned.is_some(), told, "{log}");
         assert!(warned.is_none_or(|line| line.contains(" WARN ") && line.contains("gm.ini:7: ")), "{log}");
         rotated(&manager, &logs, told);

@@ -19,12 +19,12 @@ pub static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, l
 static JOB: AtomicU64 = AtomicU64::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// A job begins: what is said about it is taken.
+/// A job begins: its calls are accepted from now on.
 pub fn begins(job: u64) {
     JOB.store(job, Relaxed);
 }
 
-/// The job is over: what is said about it later is refused, as by a worker.
+/// The job is over: later calls are refused, as by a worker.
 pub fn ends() {
     JOB.store(0, Relaxed);
 }

@@ -37,7 +37,7 @@ const HANDLE: &[u8] = b"H:call:1";
 /// How much of an exception's payload is shown.
 const SHOWN: usize = 1024;
 
-/// What the child is told.
+/// What the command sends to the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CallRequest {
     /// The function.

@@ -9,7 +9,7 @@ pub fn summary(times: &mut [Duration]) -> String {
     format!("{} jobs: min {min}, p50 {p50}, p99 {p99}, max {max}", times.len())
 }
 
-/// The time that so many in a hundred did not exceed, of sorted ones.
+/// The given percentile of sorted times.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The manager that `dev` starts: this program in a role of its own, told its configuration by arguments.
+//! The manager that `dev` starts: this program again, which gets its configuration as arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,7 +14,7 @@ use super::options::Setting;
 use crate::commands::{configuration, run};
 use crate::config::{KEYS, Overrides};
 
-/// The hidden first argument. After it come the pid of whoever starts it, the configuration file or nothing, and then
+/// The hidden first argument. After it come the pid of its parent, the configuration file or nothing, and then
 /// key, value, key, value.
 pub const ROLE: &str = "--gm-native-dev-manager";
 
@@ -27,7 +27,7 @@ pub struct ManagerOptions {
 }
 
 impl ManagerOptions {
-    /// Starts it, to be called by the main thread. It leads a process group of its own, so that Ctrl-C reaches it once,
+    /// Starts it; only the main thread may call this. It leads its own process group, so that Ctrl-C reaches it once,
     /// by [`tell`], and not also from the terminal.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ pub fn tell(manager: &Child, signal: Signal) {
     let _ = kill(Pid::from_raw(manager.id().cast_signed()), signal);
 }
 
-/// The manager's process. It stops as on SIGTERM when whoever started it is gone.
+/// The manager's process. It stops as on SIGTERM when its parent is gone.
 pub fn main() -> ! {
     let mut arguments = std::env::args_os().skip(2);
     let parent = arguments.next();

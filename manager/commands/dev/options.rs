@@ -34,7 +34,7 @@ pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Settin
     set("state_dir", state.clone().into());
     set("control", state.join("control.sock").into());
     set("verbose", VERBOSE.into());
-    // Whoever has just written a function wants to see it answer, not to wait for its trial.
+    // An author wants to see new code answer at once, not to wait for its canary.
     set("canary_seconds", "0".into());
     set("canary_jobs", "1".into());
     if let Some(address) = server {

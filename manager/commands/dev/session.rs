@@ -1,4 +1,4 @@
-//! The loop of `dev`: builds, then the manager, then builds whenever a source changes, until the manager has ended.
+//! The loop of `dev`: build, start the manager, and build whenever a source changes, until the manager exits.
 
 use std::io;
 use std::process::Child;
@@ -86,7 +86,7 @@ impl DevSession {
         Self { logger, start, crates, due, place, release, build: None, manager: None, stopping: false }
     }
 
-    /// Logs something for whoever sits at the terminal.
+    /// Logs something for the user at the terminal.
     pub fn say(&mut self, text: &str) {
         self.logger.say(Level::Info, text);
     }
@@ -191,7 +191,7 @@ impl DevSession {
                 }
             }
             Err(text) => {
-                let text = format!("{}: {text}; what is served goes on", one.name);
+                let text = format!("{}: {text}; the previous code stays in service", one.name);
                 self.logger.say(Level::Error, &text);
             }
         }

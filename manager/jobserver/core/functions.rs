@@ -14,7 +14,7 @@ pub(super) type QueueName = Rc<[u8]>;
 /// A place in a queue: high before normal before low, then first come, first served.
 pub(super) type QueuePosition = (Reverse<Priority>, u64);
 
-/// So many names are kept. A name nobody uses any more stays listed, as gearmand has it, until there are that many.
+/// The most names to keep. A name nobody uses any more stays listed, as gearmand has it, until there are that many.
 const MOST_NAMES: usize = 10_000;
 
 /// What is known of a function.

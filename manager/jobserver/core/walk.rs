@@ -35,7 +35,7 @@ impl Peers {
     }
 
     /// Takes in what was sent, as the peers it was sent to.
-    fn hear(&mut self, core: &ServerCore, answers: ServerReplies, foreground: bool) {
+    fn receive(&mut self, core: &ServerCore, answers: ServerReplies, foreground: bool) {
         for (to, answer) in answers {
             assert!(self.open.contains(&to), "an answer for a connection that is closed");
             let mut decoder = Decoder::new(Magic::Response, 1 << 20);
@@ -85,7 +85,7 @@ fn step(core: &mut ServerCore, peers: &mut Peers, random: &mut Rng) {
         0..=2 => {
             // One that offers while it sleeps is not woken for what is there, by gearmand neither: they grab first.
             let answers = core.handle(from, Request::GrabJob);
-            peers.hear(core, answers, false);
+            peers.receive(core, answers, false);
             Request::CanDo { function }
         }
         3 => Request::CantDo { function },
@@ -104,17 +104,17 @@ fn step(core: &mut ServerCore, peers: &mut Peers, random: &mut Rng) {
         19 => Request::WorkStatus { handle, done: 1, of: 2 },
         20 => {
             let answers = core.release(random.u64(..1000));
-            return peers.hear(core, answers, false);
+            return peers.receive(core, answers, false);
         }
         _ => {
             peers.open.retain(|open| *open != from);
             peers.owed.remove(&from);
             let answers = core.closed(from);
-            return peers.hear(core, answers, false);
+            return peers.receive(core, answers, false);
         }
     };
     let answers = core.handle(from, request);
-    peers.hear(core, answers, foreground);
+    peers.receive(core, answers, foreground);
 }
 
 /// Every table says the same of every job.
@@ -176,10 +176,10 @@ fn the_tables_agree_and_every_end_is_heard_once() {
 /// All workers take their offers back, and one does all there is.
 fn finish(core: &mut ServerCore, peers: &mut Peers) {
     let answers = core.release(u64::MAX);
-    peers.hear(core, answers, false);
+    peers.receive(core, answers, false);
     for worker in peers.open.clone() {
         let answers = core.handle(worker, Request::ResetAbilities);
-        peers.hear(core, answers, false);
+        peers.receive(core, answers, false);
     }
     peers.open(core);
     let worker = peers.open[peers.open.len() - 1];
@@ -189,10 +189,10 @@ fn finish(core: &mut ServerCore, peers: &mut Peers) {
     loop {
         peers.given.clear();
         let answers = core.handle(worker, Request::GrabJobUniq);
-        peers.hear(core, answers, false);
+        peers.receive(core, answers, false);
         let Some(handle) = peers.given.keys().next().cloned() else { break };
         let answers = core.handle(worker, Request::WorkComplete { handle: &handle, data: b"" });
-        peers.hear(core, answers, false);
+        peers.receive(core, answers, false);
         check(core);
     }
 }
