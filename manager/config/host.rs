@@ -70,7 +70,7 @@ fn named(text: &str) -> Result<(&str, Option<&str>), String> {
     };
     match !host.is_empty() && host.chars().all(is_of_name) {
         true => Ok((host, port)),
-        false => Err(format!("{} is no name of a host", quoted(host))),
+        false => Err(format!("{} is not a host name", quoted(host))),
     }
 }
 
@@ -79,7 +79,7 @@ fn bracketed<'a>(text: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)
     let (host, after) = rest.split_once(']').ok_or_else(|| format!("{} has no \"]\"", quoted(text)))?;
     let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
     if address.parse::<Ipv6Addr>().is_err() || !zone.chars().all(is_of_name) {
-        return Err(format!("{} is no IPv6 address", quoted(host)));
+        return Err(format!("{} is not an IPv6 address", quoted(host)));
     }
     match after.strip_prefix(':') {
         Some(port) => Ok((host, Some(port))),
@@ -122,14 +122,14 @@ mod tests {
             ("a:0", "not from 1 to 65535"),
             ("a:65536", "not from 1 to 65535"),
             ("a:x", "not from 1 to 65535"),
-            (":4730", "no name of a host"),
-            ("a b", "no name of a host"),
+            (":4730", "not a host name"),
+            ("a b", "not a host name"),
             ("tcp://a:4730", "\"tcp://a:4730\" is a URL"),
             ("tcp://me:hunter2@a", "\"tcp://me:****@a\" is a URL"),
             ("::1", "\"::1\" is an IPv6 address without its brackets ([::1])"),
             ("a:1:2", "more than one"),
             ("[::1", "\"[::1\" has no \"]\""),
-            ("[a]", "no IPv6 address"),
+            ("[a]", "not an IPv6 address"),
             ("[::1]x", "where \":PORT\" belongs"),
         ] {
             let read = (HOSTS.read)(text);

@@ -95,7 +95,7 @@ fn no_text(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Some("the file is UTF-16; save it as UTF-8");
     }
-    bytes.contains(&0).then_some("the file holds NUL bytes, so it is no ini; name the text file")
+    bytes.contains(&0).then_some("the file contains NUL bytes, so it is not an ini; name the text file")
 }
 
 fn classify(line: &str) -> Result<IniLine<'_>, String> {
@@ -105,8 +105,8 @@ fn classify(line: &str) -> Result<IniLine<'_>, String> {
     }
     if let Some(c) = line.chars().find(|c| c.is_ascii_control() && *c != '\t') {
         return Err(match c {
-            '\r' => "a carriage return stands inside the line; save the file with Unix line ends".into(),
-            c => format!("the control byte 0x{:02x} stands in the line; remove it", u32::from(c)),
+            '\r' => "there is a carriage return inside the line; save the file with Unix line ends".into(),
+            c => format!("the control byte 0x{:02x} is in the line; remove it", u32::from(c)),
         });
     }
     match line.strip_prefix('[') {
@@ -129,7 +129,7 @@ fn section(rest: &str) -> Result<IniLine<'_>, String> {
         return Err(format!("the section has no name; write [{MANAGER}] or the name of a function"));
     }
     if name.contains('[') || is_foreign(name) {
-        return Err(format!("{} is no name of a section; write it in UTF-8, without brackets", quoted(name)));
+        return Err(format!("{} is not a section name; write it in UTF-8, without brackets", quoted(name)));
     }
     match after.trim() {
         "" => Ok(IniLine::Section(name)),
@@ -144,7 +144,7 @@ fn entry(line: &str) -> Result<IniLine<'_>, String> {
         let word = first_word(line).trim_end_matches(':');
         let named = KEYS.iter().find(|key| key.name == word).map(|key| format!(" with {}", quoted(key.name)));
         let named = named.unwrap_or_default();
-        return Err(format!("the line{named} is no comment, no [section] and no key = value; write one of these"));
+        return Err(format!("the line{named} is neither a comment nor [section] nor key = value; write one of these"));
     };
     let key = key.trim();
     let (name, list) = match key.strip_suffix("[]") {
@@ -152,10 +152,10 @@ fn entry(line: &str) -> Result<IniLine<'_>, String> {
         None => (key, false),
     };
     if name.is_empty() {
-        return Err("no key stands before the \"=\"; write key = value".into());
+        return Err("there is no key before the \"=\"; write key = value".into());
     }
     if name.contains(['[', ']']) || is_foreign(name) {
-        return Err(format!("{} is no name of a key; a list is written key[] = value", quoted(name)));
+        return Err(format!("{} is not a key name; a list is written key[] = value", quoted(name)));
     }
     Ok(IniLine::Entry { key: name, list, value: value.trim() })
 }
@@ -188,12 +188,12 @@ impl Document {
                 // PHP takes the last one whole, other readers merge; both lose or gain keys without a word.
                 match before {
                     None => Ok(()),
-                    Some(before) => Err(format!("[{name}] was begun on line {before} already; move these keys there")),
+                    Some(before) => Err(format!("[{name}] began on line {before} already; move these keys there")),
                 }
             }
             IniLine::Entry { key, list, value } => {
                 let Some((section, _)) = self.sections.last() else {
-                    return Err(format!("{key} stands before any section; write [{MANAGER}] above it"));
+                    return Err(format!("{key} comes before any section; write [{MANAGER}] above it"));
                 };
                 let section = section.clone();
                 let value =
@@ -262,22 +262,22 @@ mod tests {
     #[test]
     fn refuses_every_other_line_with_its_number() {
         for (bytes, line, error) in [
-            (&b"[m]\ncount\nhost = a"[..], 2, "the line with \"count\" is no comment"),
-            (b"[m]\ncount: 2", 2, "the line with \"count\" is no comment"),
-            (b"[m]\npassword hunter2", 2, "the line is no comment"),
-            (b"[m]\n= 3", 2, "no key stands before"),
+            (&b"[m]\ncount\nhost = a"[..], 2, "the line with \"count\" is neither a comment"),
+            (b"[m]\ncount: 2", 2, "the line with \"count\" is neither a comment"),
+            (b"[m]\npassword hunter2", 2, "the line is neither a comment"),
+            (b"[m]\n= 3", 2, "there is no key before"),
             (b"[alpha\n[m]\na = 1]", 1, "not closed; write [alpha]"),
             (b"[]\n", 1, "has no name"),
-            (b"[a[b]\n", 1, "is no name of a section"),
-            (b"[caf\xe9]\n", 1, "is no name of a section"),
+            (b"[a[b]\n", 1, "is not a section name"),
+            (b"[caf\xe9]\n", 1, "is not a section name"),
             (b"[a] count = 3", 1, "text follows [a]"),
-            (b"[m]\ncaf\xe9 = 3", 2, "is no name of a key"),
+            (b"[m]\ncaf\xe9 = 3", 2, "is not a key name"),
             (b"[m]\na[x] = 3", 2, "a list is written key[] = value"),
-            (b"count = 3\n[m]", 1, "stands before any section"),
+            (b"count = 3\n[m]", 1, "comes before any section"),
             (b"[m]\na = 1\r b = 2", 2, "carriage return"),
             (b"[m]\na = \x1b[31m", 2, "control byte 0x1b"),
-            (b"[a]\nx = 1\n[b]\n[a]\ny = 2", 4, "[a] was begun on line 1"),
-            (b"[GearmanManager]\n[gearmanmanager]", 2, "was begun on line 1"),
+            (b"[a]\nx = 1\n[b]\n[a]\ny = 2", 4, "[a] began on line 1"),
+            (b"[GearmanManager]\n[gearmanmanager]", 2, "began on line 1"),
             (b"[m]\na = \"open\nb = 2", 2, "a: the quote is not closed"),
         ] {
             refused(bytes, line, error);

@@ -100,7 +100,7 @@ fn value_of(variable: &str, env: Environment, note: &mut dyn FnMut(String)) -> R
         None => (variable, None),
     };
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(format!("{} is no name of an environment variable; write ${{NAME}}", quoted(name)));
+        return Err(format!("{} is not the name of an environment variable; write ${{NAME}}", quoted(name)));
     }
     Ok(env(name).or_else(|| fallback.map(str::to_owned)).unwrap_or_else(|| {
         note(format!(
@@ -182,8 +182,8 @@ mod tests {
             ("\"a\" b", "text follows"),
             ("\"a\"b", "text follows"),
             ("${HOME", "has no \"}\""),
-            ("${}", "is no name of"),
-            ("${a b}", "is no name of"),
+            ("${}", "is not the name of"),
+            ("${a b}", "is not the name of"),
         ] {
             let (value, _) = value(raw);
             assert!(value.as_ref().is_err_and(|text| text.contains(error)), "{raw}: {value:?}");

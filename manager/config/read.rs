@@ -77,7 +77,7 @@ fn gather<'a>(document: &'a Document, file: &Arc<Path>, diagnostics: &mut Diagno
                 continue;
             }
             let text = format!(
-                "{key} in [{}] stands on line {} and again on line {line}; the last counts, remove the other",
+                "{key} in [{}] is on line {} and again on line {line}; the last counts, remove the other",
                 section.name(),
                 before.line()
             );
@@ -112,7 +112,7 @@ fn take_function(
     let own = config.functions.entry(function.to_owned()).or_default();
     if let Some(name) = assignment.key.strip_prefix(SETTING) {
         if name.is_empty() || assignment.list {
-            let text = format!("{} in [{function}] is no setting; write {SETTING}NAME = value", assignment.key);
+            let text = format!("{} in [{function}] is not a setting; write {SETTING}NAME = value", assignment.key);
             return diagnostics.error(origin, text);
         }
         own.settings.insert(name.to_owned(), assignment.value());
@@ -141,7 +141,7 @@ fn take<T: Default>(
     let mut wrong = false;
     for (part, line) in &assignment.values {
         let problems = match assignment.list && !key.list {
-            true => vec![format!("{name} in [{section}] is no list; write {name} = {}", field.example)],
+            true => vec![format!("{name} in [{section}] is not a list; write {name} = {}", field.example)],
             // What is empty is nothing, or the default.
             false if part.is_empty() => Vec::new(),
             false => {

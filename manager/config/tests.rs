@@ -94,14 +94,14 @@ fn what_php_does_with_lists_and_repeats() {
     assert_eq!(
         said,
         [
-            "gm.ini:4: host in [GearmanManager] stands on line 3 and again on line 4; the last counts, \
+            "gm.ini:4: host in [GearmanManager] is on line 3 and again on line 4; the last counts, \
              remove the other",
-            "gm.ini:9: count in [g] stands on line 8 and again on line 9; the last counts, remove the other",
+            "gm.ini:9: count in [g] is on line 8 and again on line 9; the last counts, remove the other",
         ]
     );
     assert_eq!(
         errors("[GearmanManager]\ncount[] = 1"),
-        ["gm.ini:2: count in [GearmanManager] is no list; write count = 10"]
+        ["gm.ini:2: count in [GearmanManager] is not a list; write count = 10"]
     );
 }
 
@@ -131,7 +131,7 @@ fn all_errors_come_at_once_in_order() {
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
         [
-            "gm.ini:2: the line with \"count\" is no comment, no [section] and no key = value; write one of these",
+            "gm.ini:2: the line with \"count\" is neither a comment nor [section] nor key = value; write one of these",
             "gm.ini:3: timeout in [GearmanManager]: \"soon\" is not a duration (a number of seconds, or one with us, \
              ms, s, m or h); write for example timeout = 30",
             "gm.ini:4: host in [GearmanManager]: the port \"99999\" of \"a:99999\" is not from 1 to 65535; write for \
@@ -186,9 +186,9 @@ fn every_wrong_item_of_a_list_is_told_with_its_line() {
             "gm.ini:2: host in [GearmanManager]: the port \"0\" of \"a:0\" is not from 1 to 65535",
             "gm.ini:4: host in [GearmanManager]: the port \"x\" of \"c:x\" is not from 1 to 65535",
             "gm.ini:4: host in [GearmanManager]: \"::1\" is an IPv6 address without its brackets ([::1])",
-            "gm.ini:6: host in [GearmanManager]: \"e\" is no IPv6 address",
-            "gm.ini:7: count in [GearmanManager] is no list",
-            "gm.ini:8: count in [GearmanManager] is no list",
+            "gm.ini:6: host in [GearmanManager]: \"e\" is not an IPv6 address",
+            "gm.ini:7: count in [GearmanManager] is not a list",
+            "gm.ini:8: count in [GearmanManager] is not a list",
         ]
     );
     assert_eq!(errors("[GearmanManager]\nhost = a:0,b:0\n").len(), 2, "in one line, too");

@@ -2,7 +2,7 @@
 
 use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
 
-/// Made once in each worker, and anew after a panic.
+/// Created once in each worker, and again after a panic.
 struct MyFunction {
     shortest: usize,
     total: usize,

@@ -27,7 +27,7 @@ struct Answer {
     total: usize,
 }
 
-/// Made once in each worker, and anew after a panic.
+/// Created once in each worker, and again after a panic.
 struct MyFunction {
     settings: Settings,
     total: usize,
