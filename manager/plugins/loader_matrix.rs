@@ -14,10 +14,7 @@ const VERSION: &str = "9.9.9";
 
 /// Builds the fixtures and returns the library.
 fn build(profile: &str, panic: &str) -> PathBuf {
-    let home = prepare();
-    // Two tests, or two runs of them, would take the same half-written file.
-    let lock = File::create(home.join("lock")).unwrap();
-    lock.lock().unwrap();
+    let (home, _lock) = prepare();
     let output = Command::new(env!("CARGO"))
         .args(["build", "--offline", "--package", "gm-plugin-fixtures", "--profile", profile])
         .current_dir(&home)
@@ -32,12 +29,15 @@ fn build(profile: &str, panic: &str) -> PathBuf {
     home.join("target").join(directory).join("libgm_plugin_fixtures.so")
 }
 
-/// A workspace of its own, of the same sources under another version.
-fn prepare() -> PathBuf {
+/// A workspace of its own, of the same sources under another version, and the lock on it.
+fn prepare() -> (PathBuf, File) {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
     let home = target.join("tmp/plugin-matrix");
     fs::create_dir_all(&home).unwrap();
+    // Without it two tests, or two runs of them, would read each other's half-written files.
+    let lock = File::create(home.join("lock")).unwrap();
+    lock.lock().unwrap();
     let manifest = fs::read_to_string(sources.join("Cargo.toml")).unwrap();
     let (workspace, _) = manifest.split_once("\n[package]\n").unwrap();
     let own = format!("version = {:?}", env!("CARGO_PKG_VERSION"));
@@ -49,7 +49,7 @@ fn prepare() -> PathBuf {
     fs::copy(sources.join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
     // A link: cargo then sees what changed, and what did not.
     let _ = std::os::unix::fs::symlink(sources.join("plugin-api"), home.join("plugin-api"));
-    home
+    (home, lock)
 }
 
 #[test]
