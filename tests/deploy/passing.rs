@@ -24,7 +24,7 @@ fn a_probe_that_is_killed_or_late_at_boot_is_made_again() {
         assert!(event["reason"].as_str().unwrap().contains(words) && event["again"] == 1.0, "{event}");
         let status = manager.status();
         assert!(status["refused"][0]["reason"].as_str().unwrap().contains(words), "it counts as refused: {status}");
-        manager.wait_log("it is tried again in 1 s");
+        manager.wait_log("next attempt in 1 s");
         fs::remove_file(&hindrance).unwrap();
         wait_all(&manager, "stamped", &library);
         assert_eq!(ask(&gearmand, "stamped"), "v1");
