@@ -73,7 +73,8 @@ clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --exclude gm-native --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --package gm-native --no-deps --document-private-items --quiet
 
 doctest:
 	$(CARGO) test --locked --workspace --doc --quiet

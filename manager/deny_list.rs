@@ -32,7 +32,7 @@ const EXPIRES: Duration = Duration::from_secs(3600);
 
 /// Names a job while its server knows it. The server is named too: two of them give the same handles.
 #[derive(Debug, Clone, Copy)]
-pub struct Name<'a> {
+pub(crate) struct Name<'a> {
     /// As configured, HOST:PORT.
     pub server: &'a str,
     /// Its function.
@@ -96,7 +96,7 @@ impl Drop for Mapping {
 }
 
 /// The manager's side.
-pub struct DenyList {
+pub(crate) struct DenyList {
     fd: OwnedFd,
     mapping: Mapping,
     /// The server of the job in each slot.
@@ -109,7 +109,7 @@ impl DenyList {
     ///
     /// # Errors
     /// The system's, out of descriptors or memory.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let fd = memfd_create(c"gm-native-denied", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         nix::unistd::ftruncate(&fd, i64::try_from(size_of::<Table>()).unwrap_or(i64::MAX))?;
         let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
@@ -124,12 +124,12 @@ impl DenyList {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn share(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
     /// Denies the job; its caller gets `reason`.
-    pub fn add(&mut self, job: &Name<'_>, reason: &str, now: Duration) {
+    pub(crate) fn add(&mut self, job: &Name<'_>, reason: &str, now: Duration) {
         let table = self.mapping.table();
         let key = job.key();
         let known = table.keys[..self.servers.len()].iter().position(|of| of.load(Relaxed) == key);
@@ -158,7 +158,7 @@ impl DenyList {
     }
 
     /// The job server may have been restarted, and then gives the same handles to other jobs.
-    pub fn forget_server(&mut self, server: &str) {
+    pub(crate) fn forget_server(&mut self, server: &str) {
         let table = self.mapping.table();
         for (key, _) in table.keys.iter().zip(&self.servers).filter(|(_, of)| *of == server) {
             key.store(0, Release);
@@ -172,14 +172,14 @@ impl DenyList {
 }
 
 /// A worker's side.
-pub struct DeniedJobs(Mapping);
+pub(crate) struct DeniedJobs(Mapping);
 
 impl DeniedJobs {
     /// Maps an inherited list.
     ///
     /// # Errors
     /// The system's, where `fd` is none.
-    pub fn map(fd: &OwnedFd) -> io::Result<Self> {
+    pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
         let size = nix::sys::stat::fstat(fd)?.st_size;
         if usize::try_from(size).unwrap_or(0) < size_of::<Table>() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the list of denied jobs is too small"));
@@ -188,7 +188,7 @@ impl DeniedJobs {
     }
 
     /// Why the job may not run; `None` for nearly every job.
-    pub fn reason(&self, job: &Name<'_>, now: Duration) -> Option<String> {
+    pub(crate) fn reason(&self, job: &Name<'_>, now: Duration) -> Option<String> {
         let table = self.0.table();
         let used = table.used.load(Acquire);
         if used == 0 {

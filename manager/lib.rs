@@ -20,21 +20,24 @@
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.
 
-// Times do not overflow: clippy.toml says which arithmetic is no matter of that.
+// `pub` is what the program and the tests use from outside. The documentation covers everything else as well.
+#![warn(unreachable_pub)]
+#![allow(rustdoc::private_intra_doc_links)]
+// Times do not overflow: clippy.toml lists the arithmetic that cannot.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;
-pub mod deny_list;
+pub(crate) mod deny_list;
 pub mod gearman;
 pub mod jobserver;
-pub mod logging;
-pub mod plan;
+pub(crate) mod logging;
+pub(crate) mod plan;
 pub mod plugins;
-pub mod scoreboard;
-pub mod supervisor;
-pub mod system;
+pub(crate) mod scoreboard;
+pub(crate) mod supervisor;
+pub(crate) mod system;
 pub mod version;
-pub mod worker;
+pub(crate) mod worker;

@@ -9,7 +9,7 @@ use crate::config::{Config, FunctionConfig, ValueOrigin, nearest};
 
 /// Workers for every function that has a library and is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The all-functions workers first, then the dedicated ones by name. Never empty groups.
     pub groups: Vec<Group>,
     /// Functions that were found and get no worker, by name, and why.
@@ -20,7 +20,7 @@ pub struct Plan {
 
 /// Workers that are alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub(crate) struct Group {
     /// What they do, in the order of CAN_DO: the lowest priority first, the highest last, equal ones by name (see
     /// [`shuffle`]).
     pub functions: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Group {
 
 /// A function that the configuration names and no worker directory holds: probably a slip of the pen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownSection {
+pub(crate) struct UnknownSection {
     /// Its name.
     pub function: String,
     /// Where it is named first.
@@ -57,7 +57,7 @@ impl fmt::Display for UnknownSection {
 
 /// Why a function that was found gets no worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExcludedFunction {
+pub(crate) enum ExcludedFunction {
     /// `include` does not name it.
     NotIncluded,
     /// `exclude` names it.
@@ -79,7 +79,7 @@ impl fmt::Display for ExcludedFunction {
 /// Which workers serve a function that would otherwise be one of the all-functions workers'. It always gets as many as
 /// the configuration gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// Only workers of its own: it does not start beside the other functions.
     Isolated,
     /// Workers of its own, and the all-functions workers as well: it is tried beside the other functions again.
@@ -88,7 +88,7 @@ pub enum Placement {
 
 /// Plans the workers for the functions in `found` (in any order, repeats do not count), but for those in `placements` as
 /// these say.
-pub fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Placement>) -> Plan {
+pub(crate) fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Placement>) -> Plan {
     let mut plan = Plan { missing: missing(config, found), ..Plan::default() };
     let mut shared = Vec::new();
     let mut dedicated = Vec::new();
@@ -166,7 +166,7 @@ fn missing(config: &Config, found: &[String]) -> Vec<UnknownSection> {
 
 impl Plan {
     /// Functions that have a priority, where it decides anything: beside others of another one.
-    pub fn prioritized(&self, config: &Config) -> Vec<&str> {
+    pub(crate) fn prioritized(&self, config: &Config) -> Vec<&str> {
         let differ = |group: &&Group| {
             let mut priorities = group.functions.iter().map(|name| config.priority(name));
             let first = priorities.next();
@@ -177,13 +177,13 @@ impl Plan {
     }
 
     /// How many workers are to know a function.
-    pub fn planned(&self, function: &str) -> u32 {
+    pub(crate) fn planned(&self, function: &str) -> u32 {
         let knowing = self.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));
         knowing.fold(0, |sum, group| sum.saturating_add(group.count))
     }
 
     /// How many workers there are to be.
-    pub fn workers(&self) -> u32 {
+    pub(crate) fn workers(&self) -> u32 {
         self.groups.iter().fold(0, |sum, group| sum.saturating_add(group.count))
     }
 }
@@ -205,7 +205,7 @@ impl fmt::Display for Plan {
 
 /// The order of CAN_DO for one worker: the lowest priority first, equal ones in a random order, so that over many
 /// workers none is always served last. Functions are a group's; `priority` is usually [`Config::priority`].
-pub fn shuffle(functions: &[String], priority: impl Fn(&str) -> i8, rng: &mut fastrand::Rng) -> Vec<String> {
+pub(crate) fn shuffle(functions: &[String], priority: impl Fn(&str) -> i8, rng: &mut fastrand::Rng) -> Vec<String> {
     let mut order = functions.to_vec();
     rng.shuffle(&mut order);
     order.sort_by_key(|name| priority(name));

@@ -26,12 +26,12 @@ const SENDING_WORDS: usize = 16;
 /// More connections than any worker has in the middle of a packet.
 const MOST_SENDING: u32 = 1 << 16;
 /// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
-pub const BUCKETS: usize = 32;
+pub(crate) const BUCKETS: usize = 32;
 
 /// What a worker is doing, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum WorkerActivity {
+pub(crate) enum WorkerActivity {
     /// Loading its plugins, or making their objects.
     Starting = 0,
     /// Waiting for a job.
@@ -64,7 +64,7 @@ impl WorkerActivity {
     }
 
     /// Whether there is a job in hand.
-    pub fn has_job(self) -> bool {
+    pub(crate) fn has_job(self) -> bool {
         matches!(self, Self::Running | Self::Answering)
     }
 }
@@ -166,7 +166,7 @@ impl Drop for ScoreboardMapping {
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.
-pub fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
+pub(crate) fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
     let fd = memfd_create(c"gm-native-scoreboard", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     nix::unistd::ftruncate(&fd, i64::try_from(scoreboard_size(functions)).unwrap_or(i64::MAX))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
@@ -176,7 +176,7 @@ pub fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
 }
 
 /// The worker's side: the only honest writer. A job costs it a few stores and no system call.
-pub struct ScoreboardWriter {
+pub(crate) struct ScoreboardWriter {
     mapping: ScoreboardMapping,
     /// What the header's sequence is, unless a plugin has overwritten it.
     sequence: AtomicU64,
@@ -184,7 +184,7 @@ pub struct ScoreboardWriter {
 
 /// What is known of a job when it starts.
 #[derive(Debug, Clone, Copy)]
-pub struct JobStart<'a> {
+pub(crate) struct JobStart<'a> {
     /// Index of the function in the worker's configuration.
     pub function: usize,
     /// Counts the worker's jobs from 1.
@@ -201,7 +201,7 @@ pub struct JobStart<'a> {
 
 /// What is known of a job when it has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct JobEnd {
+pub(crate) struct JobEnd {
     /// Which of the worker's functions.
     pub function: usize,
     /// Whether it ended with a result.
@@ -219,7 +219,7 @@ impl ScoreboardWriter {
     ///
     /// # Errors
     /// The system's, or one where `fd` is too small: a later access would be fatal, so the size is checked.
-    pub fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
+    pub(crate) fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
         let size = nix::sys::stat::fstat(fd)?.st_size;
         if usize::try_from(size).unwrap_or(0) < scoreboard_size(functions) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the scoreboard is too small"));
@@ -229,12 +229,12 @@ impl ScoreboardWriter {
     }
 
     /// Sets what the worker is doing outside jobs.
-    pub fn activity(&self, activity: WorkerActivity) {
+    pub(crate) fn activity(&self, activity: WorkerActivity) {
         self.mapping.header().activity.store(activity as u32, Release);
     }
 
     /// A job is about to run.
-    pub fn begin(&self, job: &JobStart<'_>) {
+    pub(crate) fn begin(&self, job: &JobStart<'_>) {
         let header = self.mapping.header();
         let sequence = self.sequence.load(Relaxed);
         header.sequence.store(sequence.wrapping_add(1), Relaxed);
@@ -252,7 +252,7 @@ impl ScoreboardWriter {
 
     /// Whether the header still has what [`begin`](Self::begin) wrote for the job of this number: a plugin that writes
     /// where it must not may have hit it, and then nothing in this process can be relied on.
-    pub fn is_intact(&self, number: u64) -> bool {
+    pub(crate) fn is_intact(&self, number: u64) -> bool {
         let header = self.mapping.header();
         header.sequence.load(Relaxed) == self.sequence.load(Relaxed)
             && header.job.load(Relaxed) == number
@@ -261,17 +261,17 @@ impl ScoreboardWriter {
 
     /// Restores the sequence after a plugin has overwritten it, so that the manager can read how the worker exits. The
     /// other words stay overwritten.
-    pub fn recover(&self) {
+    pub(crate) fn recover(&self) {
         self.mapping.header().sequence.store(self.sequence.load(Relaxed), Release);
     }
 
     /// The job's function has returned: how long the rest takes is not its doing.
-    pub fn returned(&self) {
+    pub(crate) fn returned(&self) {
         self.activity(WorkerActivity::Answering);
     }
 
     /// A job has run, and its answer is with the job server, or waits for room ([`WorkerActivity::Answering`] then).
-    pub fn end(&self, job: &JobEnd, next: WorkerActivity) {
+    pub(crate) fn end(&self, job: &JobEnd, next: WorkerActivity) {
         if let Some(block) = self.mapping.block(job.function) {
             add(if job.succeeded { &block.done } else { &block.failed }, 1);
             add(&block.bytes_in, job.bytes_in);
@@ -284,7 +284,7 @@ impl ScoreboardWriter {
 
     /// A packet may be half on the wire of this connection for as long as what is returned is kept: nobody else may send
     /// there. The connection's number is not 0.
-    pub fn sending(self: &Arc<Self>, connection: u32) -> SendingGuard {
+    pub(crate) fn sending(self: &Arc<Self>, connection: u32) -> SendingGuard {
         let header = self.mapping.header();
         let takes = |word: &AtomicU32| word.compare_exchange(0, connection, AcqRel, Relaxed).is_ok();
         let word = header.sending.iter().position(takes);
@@ -299,7 +299,7 @@ impl ScoreboardWriter {
 /// answer may wait for room on one while a job of another runs. However the sending ends the word is cleared, or it would
 /// forbid to answer for every later job of that connection.
 #[derive(Debug)]
-pub struct SendingGuard {
+pub(crate) struct SendingGuard {
     scoreboard: Arc<ScoreboardWriter>,
     /// Which word; none where all were taken.
     word: Option<usize>,
@@ -355,11 +355,11 @@ fn load_bytes(words: &[AtomicU64], length: u32) -> Option<Vec<u8>> {
 }
 
 /// The manager's side: reads only, and believes nothing.
-pub struct ScoreboardView(ScoreboardMapping);
+pub(crate) struct ScoreboardView(ScoreboardMapping);
 
 /// What the scoreboard held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// What the worker was doing.
     pub activity: WorkerActivity,
     /// Whether a packet may have been half sent on the job's connection; without a job, on any connection.
@@ -374,7 +374,7 @@ pub struct Snapshot {
 
 /// The job on a scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScoreboardJob {
+pub(crate) struct ScoreboardJob {
     /// Which of the worker's functions; below the number of blocks.
     pub function: usize,
     /// Counts the worker's jobs from 1.
@@ -391,7 +391,7 @@ pub struct ScoreboardJob {
 
 /// The counters of one function in one worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Jobs that ended with a result.
     pub done: u64,
     /// Jobs that ended with a failure.
@@ -406,7 +406,7 @@ pub struct Counters {
 
 impl ScoreboardView {
     /// Takes a snapshot. A job is reported only if its words were not being written meanwhile.
-    pub fn read(&self) -> Snapshot {
+    pub(crate) fn read(&self) -> Snapshot {
         let header = self.0.header();
         let no_worker_writes = |word| !WorkerActivity::is_word(word) || header.crowd.load(Acquire) > MOST_SENDING;
         for _ in 0..8 {
@@ -441,7 +441,7 @@ impl ScoreboardView {
     }
 
     /// The counters of one of the worker's functions; zeros if the scoreboard was overwritten.
-    pub fn counters(&self, function: usize) -> Counters {
+    pub(crate) fn counters(&self, function: usize) -> Counters {
         let block = self.0.block(function).filter(|_| !self.read().overwritten);
         block.map_or_else(Counters::default, |block| Counters {
             done: block.done.load(Relaxed),

@@ -22,7 +22,7 @@ const TURN: usize = 64;
 const LAST_MESSAGES: usize = 1024;
 
 /// A child that was started.
-pub struct HelperProcess {
+pub(super) struct HelperProcess {
     pid: Pid,
     channel: Channel,
     poller: ChildPoller,
@@ -36,7 +36,7 @@ pub struct HelperProcess {
 
 /// What its company sees.
 #[derive(Debug)]
-pub enum HelperView {
+pub(super) enum HelperView {
     /// It says something.
     Said(Vec<u8>),
     /// The user wants an end: Ctrl-C, TERM, or QUIT.
@@ -51,7 +51,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's: no more processes or descriptors, or no `/proc`.
-    pub fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
+    pub(super) fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
         // Before the child is there: none of its signals is missed.
         let [ended, interrupted, terminated, quit] =
             [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);
@@ -76,7 +76,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's.
-    pub fn tell(&self, message: &[u8]) -> io::Result<()> {
+    pub(super) fn tell(&self, message: &[u8]) -> io::Result<()> {
         self.channel.send(message, Duration::ZERO)
     }
 
@@ -84,7 +84,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's; none is known to happen.
-    pub async fn next(&mut self) -> io::Result<HelperView> {
+    pub(super) async fn next(&mut self) -> io::Result<HelperView> {
         loop {
             if let Some(seen) = self.seen.pop_front() {
                 return Ok(seen);
@@ -106,13 +106,13 @@ impl HelperProcess {
     }
 
     /// Asks it to stop, as a manager's operator would.
-    pub fn ask_to_leave(&self) {
+    pub(super) fn ask_to_leave(&self) {
         // An error means that it has just ended.
         let _ = kill(self.pid, Number::SIGTERM);
     }
 
     /// Kills it and whatever it started in its process group.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         // An error means that nobody is left in the group.
         let _ = killpg(self.pid, Number::SIGKILL);
     }
@@ -147,6 +147,6 @@ impl HelperProcess {
 ///
 /// # Errors
 /// The system's, out of descriptors.
-pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -63,7 +63,7 @@ pub struct Configuration {
 ///
 /// # Errors
 /// One sentence for each thing that is wrong, for the terminal; the exit code is 2.
-pub fn read(cli: &Cli) -> Result<Configuration, String> {
+pub(super) fn read(cli: &Cli) -> Result<Configuration, String> {
     read_with(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())
 }
 
@@ -71,7 +71,7 @@ pub fn read(cli: &Cli) -> Result<Configuration, String> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
+pub(super) fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configuration, String> {
     read_from(origin(path, overrides)?)
 }
 
@@ -80,7 +80,7 @@ pub fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Configura
 ///
 /// # Errors
 /// A file that cannot be read at all, an option that is wrong: as [`read`].
-pub fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
+pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
     let origin = origin(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())?;
     let path = origin.path.as_deref();
     let bytes = path.map(read_file).transpose()?;
@@ -176,7 +176,7 @@ fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) 
 ///
 /// # Errors
 /// As [`read`].
-pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
+pub(super) fn load(cli: &Cli) -> Result<(Config, Vec<String>), String> {
     load_with(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())
 }
 

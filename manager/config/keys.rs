@@ -60,7 +60,7 @@ pub(super) struct KeyField<T: 'static> {
 
 impl<T: Default> KeyField<T> {
     /// What is wrong with a text; for a list, with each of its items.
-    pub fn problems(&self, list: bool, text: &str) -> Vec<String> {
+    pub(super) fn problems(&self, list: bool, text: &str) -> Vec<String> {
         let problem = |text: &str| (self.set)(&mut T::default(), text).err();
         let items: Vec<&str> = if list { items(text).collect() } else { Vec::new() };
         match items.is_empty() {

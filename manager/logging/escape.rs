@@ -10,7 +10,7 @@ const CUT: &str = "...(truncated)";
 /// The text with everything that could forge a line or steer a terminal made visible: line ends, tabs, other control
 /// characters, and the characters that reorder text, as `\n`, `\t`, `\x1b`, `\u{202e}`; bytes that are not UTF-8 as
 /// `\xff`. Escaping twice changes nothing more. A backslash stays as it is: JSON in a log is to be read, not decoded.
-pub fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
+pub(crate) fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
     let bytes = text.as_ref();
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(is_unsafe) => Cow::Borrowed(text),
@@ -20,7 +20,7 @@ pub fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
 
 /// At most the first `limit` bytes of a text, with `...(truncated)` behind where something is missing. Never cuts
 /// through a character.
-pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
+pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return Cow::Borrowed(text);
     }
@@ -30,7 +30,7 @@ pub fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 
 /// At most the first `limit` bytes of what a job, a client or a plugin sent, escaped, for a log line. The limit counts
 /// the bytes that were sent, so what is shown may be up to four times as long.
-pub fn excerpt<T: AsRef<[u8]> + ?Sized>(bytes: &T, limit: usize) -> Cow<'_, str> {
+pub(crate) fn excerpt<T: AsRef<[u8]> + ?Sized>(bytes: &T, limit: usize) -> Cow<'_, str> {
     let bytes = bytes.as_ref();
     if bytes.len() <= limit {
         return escape(bytes);

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The level of a log line, least talkative first. Names and order are GearmanManager's, as it documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+pub(crate) enum Level {
     /// Something did not work and somebody has to look at it.
     Error,
     /// Something is wrong, and gm-native continues.
@@ -23,11 +23,12 @@ pub enum Level {
 
 impl Level {
     /// Every level, least talkative first.
-    pub const ALL: [Self; 7] =
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 7] =
         [Self::Error, Self::Warn, Self::Info, Self::Proc, Self::Worker, Self::Debug, Self::Crazy];
 
     /// The word that stands in the line.
-    pub const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Error => "ERROR",
             Self::Warn => "WARN",
@@ -40,7 +41,7 @@ impl Level {
     }
 
     /// The lowest verbosity (the number of `v`s given) that shows this level.
-    pub const fn verbosity(self) -> u8 {
+    pub(crate) const fn verbosity(self) -> u8 {
         match self {
             Self::Error | Self::Warn => 0,
             Self::Info => 1,

@@ -20,7 +20,6 @@ mod syslog;
 mod target;
 mod write_retry;
 
-use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -32,16 +31,16 @@ use log_line::{DateFormatter, LogLine};
 use sink::Sink;
 
 use crate::system::errors::reason;
-pub use escape::{cut, escape, excerpt};
-pub use level::Level;
-pub use target::{LogDestination, OpenError};
+pub(crate) use escape::{cut, escape, excerpt};
+pub(crate) use level::Level;
+pub(crate) use target::{LogDestination, OpenError};
 
 /// Lines kept until the log is open. Reading the configuration makes a handful; more is a loop.
 const EARLY_LINES: usize = 1000;
 
 /// Whether the log was reopened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reopened {
+pub(crate) enum Reopened {
     /// It was reopened.
     Done,
     /// There is nothing to reopen: the log is this stream.
@@ -52,7 +51,7 @@ pub enum Reopened {
 
 /// The manager's log.
 #[derive(Debug)]
-pub struct Logger {
+pub(crate) struct Logger {
     /// The target, once it is open.
     sink: Option<Sink>,
     target: Option<LogDestination>,
@@ -73,19 +72,19 @@ struct EarlyLine {
 impl Logger {
     /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which
     /// of them are wanted, and where.
-    pub fn early() -> Self {
+    pub(crate) fn early() -> Self {
         Self { sink: None, target: None, verbosity: 0, early: Vec::new(), dropped_lines: DroppedLines::default() }
     }
 
     /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
     ///
     /// A log that is open already changes over to the new target. A relative path is taken from the present working
-    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error but [`Logger::trouble`].
+    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error: lines are counted until it is.
     ///
     /// # Errors
     ///
     /// The file cannot be opened, as root also where the path is a link. The log then stays as it was.
-    pub fn open(&mut self, target: &LogDestination, verbosity: u8) -> Result<(), OpenError> {
+    pub(crate) fn open(&mut self, target: &LogDestination, verbosity: u8) -> Result<(), OpenError> {
         let target = target.absolute()?;
         self.sink = Some(target.open()?);
         self.target = Some(target);
@@ -97,12 +96,12 @@ impl Logger {
     }
 
     /// Which levels are shown from now on, 0 to 5.
-    pub fn set_verbosity(&mut self, verbosity: u8) {
+    pub(crate) fn set_verbosity(&mut self, verbosity: u8) {
         self.verbosity = verbosity;
     }
 
     /// Whether a line of this level would be written: asked before costly text is made.
-    pub fn enabled(&self, level: Level) -> bool {
+    pub(crate) fn enabled(&self, level: Level) -> bool {
         self.sink.is_none() || level.verbosity() <= self.verbosity
     }
 
@@ -111,7 +110,7 @@ impl Logger {
     /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job,
     /// a client or a plugin must have gone through [`escape()`] or [`excerpt`]. Waits for a slow target at most 100 ms,
     /// and that at most once a second.
-    pub fn line(&mut self, level: Level, pid: u32, text: &str) {
+    pub(crate) fn line(&mut self, level: Level, pid: u32, text: &str) {
         if !self.enabled(level) {
             return;
         }
@@ -126,13 +125,13 @@ impl Logger {
     }
 
     /// Logs a message about the manager itself.
-    pub fn say(&mut self, level: Level, text: &str) {
+    pub(crate) fn say(&mut self, level: Level, text: &str) {
         self.line(level, std::process::id(), text);
     }
 
     /// Reopens the target: the file that is at the path now (logrotate has moved the old one away), or the syslog socket.
     /// If that fails, the log keeps using what is open.
-    pub fn reopen(&mut self) -> Reopened {
+    pub(crate) fn reopen(&mut self) -> Reopened {
         let reopened = match (&mut self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(target)) => match lines.output().output.reopen() {
                 Ok(()) => Reopened::Done,
@@ -156,7 +155,7 @@ impl Logger {
     }
 
     /// The log file, if this user could not create it again in its directory after logrotate has moved it away.
-    pub fn cannot_recreate(&self) -> Option<&Path> {
+    pub(crate) fn cannot_recreate(&self) -> Option<&Path> {
         match (&self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(LogDestination::File(path))) => {
                 let file = &lines.output().output;
@@ -171,7 +170,7 @@ impl Logger {
     /// # Errors
     ///
     /// The system refuses to change the owner.
-    pub fn hand_over(&self, uid: Uid, gid: Gid) -> std::io::Result<()> {
+    pub(crate) fn hand_over(&self, uid: Uid, gid: Gid) -> std::io::Result<()> {
         match &self.sink {
             Some(Sink::File(lines)) => lines.output().output.hand_over(uid, gid),
             _ => Ok(()),
@@ -180,7 +179,7 @@ impl Logger {
 
     /// Tries to log how many lines were lost, if any. The manager calls it at its slow tick and before it exits, in case
     /// nothing else is logged.
-    pub fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         let Some(text) = self.dropped_lines.sentence() else { return };
         let (at, pid) = (SystemTime::now(), std::process::id());
         if let Some(sink) = &mut self.sink
@@ -191,22 +190,13 @@ impl Logger {
     }
 
     /// Why lines are being lost at present, in a sentence without full stop, if they are.
-    pub fn trouble(&self) -> Option<String> {
+    #[cfg(test)]
+    pub(crate) fn trouble(&self) -> Option<String> {
         match (&self.sink, &self.target) {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
                 Some(format!("{target} does not answer; log lines are lost until it does"))
             }
             _ => self.dropped_lines.sentence(),
-        }
-    }
-
-    /// Writes the lines that were kept and are at most of level `WARN` to `out`, for a start that failed before the log
-    /// was open. Errors are ignored: there is nobody left to tell.
-    pub fn print_early(&mut self, out: &mut dyn Write) {
-        for line in self.early.drain(..).filter(|line| line.level <= Level::Warn) {
-            for text in line.text.lines() {
-                let _ = writeln!(out, "{}: {}", line.level.label().to_ascii_lowercase(), escape(text));
-            }
         }
     }
 
@@ -235,7 +225,7 @@ impl Logger {
 }
 
 /// A moment as the log writes it, `2026-11-24 12:00:00.123456`, in local time.
-pub fn date(at: SystemTime) -> String {
+pub(crate) fn date(at: SystemTime) -> String {
     let mut text = String::new();
     DateFormatter::new(Local).compose(at, &mut text);
     text.trim_start_matches('[').trim_end_matches("] ").to_owned()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::file::LogFile;
 use super::sink::{DateStamp, LevelColor, LineDispatch, Sink};
@@ -16,7 +16,7 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogDestination {
+pub(crate) enum LogDestination {
     /// Standard output: dated and coloured on a terminal, plain elsewhere.
     Stdout,
     /// A stream that was open when we were started, by its number; as [`LogDestination::Stdout`] otherwise.
@@ -30,20 +30,15 @@ pub enum LogDestination {
 /// The log could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {target}: {}", reason(.source))]
-pub struct OpenError {
+pub(crate) struct OpenError {
     target: LogDestination,
     source: io::Error,
 }
 
 impl LogDestination {
     /// The local syslog daemon at its usual socket.
-    pub fn syslog() -> Self {
+    pub(crate) fn syslog() -> Self {
         Self::Syslog(SYSLOG_SOCKET.into())
-    }
-
-    /// What a user wrote: the word `syslog`, or a file.
-    pub fn from_option(text: &Path) -> Self {
-        if text == Path::new("syslog") { Self::syslog() } else { Self::File(text.to_owned()) }
     }
 
     /// The same target, whatever the working directory will be.
@@ -101,13 +96,6 @@ fn colours(variable: impl Fn(&str) -> Option<String>) -> LevelColor {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_word_syslog_is_no_file() {
-        assert_eq!(LogDestination::from_option(Path::new("syslog")), LogDestination::Syslog("/dev/log".into()));
-        assert_eq!(LogDestination::from_option(Path::new("./syslog")), LogDestination::File("./syslog".into()));
-        assert_eq!(LogDestination::from_option(Path::new("gm.log")), LogDestination::File("gm.log".into()));
-    }
 
     #[test]
     fn colours_where_a_terminal_has_them_and_nobody_objects() {

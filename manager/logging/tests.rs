@@ -58,16 +58,6 @@ fn early_lines_are_bounded_and_the_rest_counted() {
 }
 
 #[test]
-fn a_start_that_fails_shows_its_warnings() {
-    let mut log = Logger::early();
-    log.line(Level::Warn, 1, "unknown key\nin two lines");
-    log.line(Level::Info, 1, "reading");
-    let mut out = Vec::new();
-    log.print_early(&mut out);
-    assert_eq!(String::from_utf8(out).unwrap(), "warn: unknown key\nwarn: in two lines\n");
-}
-
-#[test]
 fn verbosity_decides() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gm.log");

@@ -61,11 +61,11 @@ impl ContentHash {
 pub(super) struct Hasher(Sha256);
 
 impl Hasher {
-    pub fn add(&mut self, piece: &[u8]) {
+    pub(super) fn add(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
 
-    pub fn finish(self) -> ContentHash {
+    pub(super) fn finish(self) -> ContentHash {
         ContentHash(self.0.finalize().into())
     }
 }

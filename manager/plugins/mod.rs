@@ -3,11 +3,11 @@
 //! ```text
 //! worker_dir -> listing -> name, scan -> candidate      (a thread of its own: names and stat, nothing is opened)
 //! candidate  -> probe: copy -> elf -> siblings -> loader -> report  (a process of its own, with a deadline)
-//! report     -> verdict -> store                        (manager: a rename; version_records remembers, garbage forgets)
+//! report     -> probe_result -> store                        (manager: a rename; version_records remembers, garbage forgets)
 //! ```
 //!
 //! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`, `scan::decide`,
-//! `elf`, `loader_words`, `exit_cause` and `garbage` are pure.
+//! `elf`, `loader_words`, `probe_result` and `garbage` are pure.
 
 mod beneath;
 pub mod content_hash;

@@ -201,14 +201,14 @@ pub(super) mod path {
         Bytes(OsString),
     }
 
-    pub fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
         match path.to_str() {
             Some(text) => text.serialize(serializer),
             None => path.as_os_str().serialize(serializer),
         }
     }
 
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
         Ok(match Either::deserialize(deserializer)? {
             Either::Text(text) => text.into(),
             Either::Bytes(bytes) => bytes.into(),

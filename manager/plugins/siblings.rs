@@ -121,7 +121,7 @@ pub(super) struct SiblingSearch<'a> {
 
 impl<'a> SiblingSearch<'a> {
     /// For the plugin in this directory.
-    pub fn new(dir: &'a Path, plugin: FileIdentity, file_policy: Option<FilePolicy>) -> Self {
+    pub(super) fn new(dir: &'a Path, plugin: FileIdentity, file_policy: Option<FilePolicy>) -> Self {
         Self {
             dir,
             plugin,
@@ -140,7 +140,7 @@ impl<'a> SiblingSearch<'a> {
     ///
     /// # Errors
     /// One is there and cannot be used.
-    pub fn run(
+    pub(super) fn run(
         &mut self,
         plugin: &LibraryReferences,
         is_loaded: impl Fn(&OsStr) -> bool,
@@ -270,7 +270,7 @@ impl<'a> SiblingSearch<'a> {
     }
 
     /// What to say where the loader has not found a library, which knows nothing of directories of ours.
-    pub fn explain(&self, rejection: Rejection) -> Rejection {
+    pub(super) fn explain(&self, rejection: Rejection) -> Rejection {
         let Rejection::MissingLibrary { library, detail } = rejection else { return rejection };
         if let Some((name, path)) = called(&self.outside, &library) {
             return out_of_reach(name, path);
@@ -293,7 +293,7 @@ impl<'a> SiblingSearch<'a> {
     }
 
     /// Something that lies out of reach, which the loader would take from there, and which is not on the system either.
-    pub fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Rejection> {
+    pub(super) fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Rejection> {
         let outside = self.outside.iter().find(|(name, _)| !is_installed(name));
         let outside = outside.map(|(name, path)| out_of_reach(name, path));
         outside.or_else(|| {

@@ -14,7 +14,7 @@ const START_FIRST: Duration = Duration::from_millis(500);
 
 /// The back-off of one function, or of one group of workers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     /// Failures outside jobs since it was last healthy.
     outside: u32,
     outside_at: Duration,
@@ -27,7 +27,7 @@ pub struct Backoff {
 
 /// Where a death outside a job happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdleDeath {
+pub(crate) enum IdleDeath {
     /// While starting, or in `new()`: the function is left out at once.
     Start,
     /// While waiting for a job.
@@ -36,7 +36,7 @@ pub enum IdleDeath {
 
 /// Bounds from the configuration.
 #[derive(Debug, Clone, Copy)]
-pub struct BackoffBounds {
+pub(crate) struct BackoffBounds {
     /// The longest wait after failures outside jobs.
     pub longest: Duration,
     /// A function without a failure for this long starts over.
@@ -46,7 +46,14 @@ pub struct BackoffBounds {
 impl Backoff {
     /// A worker died outside a job. `born` is when it was started: those that were
     /// under way when an earlier failure was counted belong to that one. `chance` is from 0 to 1.
-    pub fn failed_outside(&mut self, at: IdleDeath, now: Duration, born: Duration, bounds: BackoffBounds, chance: f64) {
+    pub(crate) fn failed_outside(
+        &mut self,
+        at: IdleDeath,
+        now: Duration,
+        born: Duration,
+        bounds: BackoffBounds,
+        chance: f64,
+    ) {
         if self.outside > 0 && now >= self.healthy_at(bounds.healthy_after) {
             self.outside = 0;
         }
@@ -63,7 +70,7 @@ impl Backoff {
 
     /// A worker died in a job of this function. `done` counts the function's finished jobs: one more than at the last
     /// death means that it works.
-    pub fn died_in_job(&mut self, now: Duration, done: u64, chance: f64) {
+    pub(crate) fn died_in_job(&mut self, now: Duration, done: u64, chance: f64) {
         self.inside = if done > self.done_before { 1 } else { self.inside + 1 };
         self.done_before = done;
         if let Some(beyond) = self.inside.checked_sub(FREE_DEATHS + 1) {
@@ -71,18 +78,13 @@ impl Backoff {
         }
     }
 
-    /// The content changed: what failed before says nothing about it.
-    pub fn forget(&mut self) {
-        *self = Self { done_before: self.done_before, ..Self::default() };
-    }
-
     /// When it may be tried again; `None` where that is now.
-    pub fn waits_until(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn waits_until(&self, now: Duration) -> Option<Duration> {
         (self.until > now).then_some(self.until)
     }
 
     /// Whether starts are to go one at a time until one has outlived the last wait.
-    pub fn is_on_trial(&self, now: Duration, healthy_after: Duration) -> bool {
+    pub(crate) fn is_on_trial(&self, now: Duration, healthy_after: Duration) -> bool {
         self.outside > 0 && now < self.healthy_at(healthy_after)
     }
 
@@ -92,12 +94,12 @@ impl Backoff {
     }
 
     /// How long a start has to live before others may follow it.
-    pub fn canary(&self) -> Duration {
+    pub(crate) fn canary(&self) -> Duration {
         self.delay
     }
 
     /// How many failures were counted, of both kinds.
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.outside + self.inside
     }
 }
@@ -173,14 +175,5 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         backoff.died_in_job(ms(60_000), 8, 0.0);
         assert_eq!(backoff.waits_until(ms(60_000)), None);
-    }
-
-    #[test]
-    fn new_content_is_tried_at_once() {
-        let mut backoff = Backoff::default();
-        backoff.failed_outside(IdleDeath::Start, ms(10), ms(1), BOUNDS, 0.0);
-        backoff.forget();
-        assert_eq!(backoff.waits_until(ms(10)), None);
-        assert_eq!(backoff.failures(), 0);
     }
 }

@@ -9,7 +9,7 @@ const MARGIN: u64 = 10;
 
 /// What one new version has done in its canary, and the old one everywhere else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JobCounts {
+pub(crate) struct JobCounts {
     /// Jobs of the new version that ended with a result.
     pub done: u64,
     /// Jobs of the new version that failed.
@@ -22,12 +22,12 @@ pub struct JobCounts {
 
 impl JobCounts {
     /// Jobs the new version has run.
-    pub fn jobs(&self) -> u64 {
+    pub(crate) fn jobs(&self) -> u64 {
         self.done.saturating_add(self.failed)
     }
 
     /// Whether it fails too often: at least three times, at a rate above twice the old one's plus ten points.
-    pub fn fails_too_often(&self) -> bool {
+    pub(crate) fn fails_too_often(&self) -> bool {
         self.failed >= FEWEST_FAILURES
             && percent(self.failed, self.done) > 2 * percent(self.old_failed, self.old_done) + MARGIN
     }
@@ -41,7 +41,7 @@ fn percent(failed: u64, done: u64) -> u64 {
 
 /// How long, and over how many jobs, a canary is watched.
 #[derive(Debug, Clone, Copy)]
-pub struct CanaryPolicy {
+pub(crate) struct CanaryPolicy {
     /// At most this long once it serves.
     pub seconds: Duration,
     /// Or until each new version has run this many jobs.
@@ -50,7 +50,7 @@ pub struct CanaryPolicy {
 
 /// What is to be done with a canary that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CanaryDecision {
+pub(crate) enum CanaryDecision {
     /// Go on watching.
     Watch,
     /// Every new version in it is good.
@@ -60,7 +60,7 @@ pub enum CanaryDecision {
 }
 
 /// Judges a canary that has served for `served`.
-pub fn judge(served: Duration, tallies: &[(CanaryPolicy, JobCounts)]) -> CanaryDecision {
+pub(crate) fn judge(served: Duration, tallies: &[(CanaryPolicy, JobCounts)]) -> CanaryDecision {
     if let Some(bad) = tallies.iter().position(|(_, counts)| counts.fails_too_often()) {
         return CanaryDecision::Reject(bad);
     }

@@ -14,12 +14,12 @@ use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
 use crate::plugins::siblings::SiblingPlace;
 use absent::{AbsentFunctions, REFILL};
 use announcements::{Announcements, has_changed};
-pub use probe_failure::ProbeFailure;
+pub(crate) use probe_failure::ProbeFailure;
 use probe_failure::ProbeRetry;
 
 /// A library that was checked and lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedVersion {
+pub(crate) struct CheckedVersion {
     /// First 12 hexadecimal digits of its hash.
     pub hash: String,
     /// Where workers load it from.
@@ -32,7 +32,7 @@ pub struct CheckedVersion {
 
 /// What is remembered over a restart of the manager.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// The last good version of every function.
     pub last_good: BTreeMap<String, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
@@ -70,7 +70,7 @@ struct FunctionEntry {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     entries: BTreeMap<String, FunctionEntry>,
     memory: Memory,
     absent: AbsentFunctions,
@@ -84,7 +84,7 @@ pub struct Catalog {
 
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
-pub struct ProbeChanges {
+pub(crate) struct ProbeChanges {
     /// What to tell.
     pub events: Vec<Event>,
     /// Whether something else is to be served, or tried.
@@ -97,7 +97,7 @@ pub struct ProbeChanges {
 
 /// What a scan changed.
 #[derive(Debug, Default)]
-pub struct ScanChanges {
+pub(crate) struct ScanChanges {
     /// Files to probe.
     pub probe: Vec<Candidate>,
     /// What to tell.
@@ -110,13 +110,13 @@ pub struct ScanChanges {
 
 impl Catalog {
     /// A catalog of nothing, with what is remembered.
-    pub fn new(memory: Memory) -> Self {
+    pub(crate) fn new(memory: Memory) -> Self {
         Self { absent: AbsentFunctions::of(&memory), memory, ..Self::default() }
     }
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
-    pub fn scanned(&mut self, scan: &ScanResult, patience: Duration, now: Duration) -> ScanChanges {
+    pub(crate) fn scanned(&mut self, scan: &ScanResult, patience: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
         self.see(scan, &emptied, &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect());
@@ -139,7 +139,7 @@ impl Catalog {
     }
 
     /// These are the worker directories from now on.
-    pub fn keep_to(&mut self, dirs: &[PathBuf]) {
+    pub(crate) fn keep_to(&mut self, dirs: &[PathBuf]) {
         let held = self.entries.values().map(|entry| &entry.candidate.dir);
         self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
         self.emptied.retain(|dir| dirs.contains(dir));
@@ -225,7 +225,7 @@ impl Catalog {
 
     /// Takes in what a probe found. A refusal never takes away the version that is served; a good file for a function
     /// that is served already is only the next version, until a canary has tried it.
-    pub fn probed(
+    pub(crate) fn probed(
         &mut self,
         function: &str,
         identity: &FileIdentity,
@@ -319,7 +319,7 @@ impl Catalog {
     }
 
     /// The function's file, to be probed once more; `None` where it is being probed.
-    pub fn probe_again(&mut self, function: &str) -> Option<Candidate> {
+    pub(crate) fn probe_again(&mut self, function: &str) -> Option<Candidate> {
         let entry = self.entries.get_mut(function).filter(|entry| !entry.probing)?;
         entry.probing = true;
         entry.retry = None;
@@ -328,41 +328,41 @@ impl Catalog {
 
     /// Files that are to be probed again although they have not changed: what they failed for may have passed. Nothing
     /// waits for such a look.
-    pub fn retries(&mut self, now: Duration) -> Vec<Candidate> {
+    pub(crate) fn retries(&mut self, now: Duration) -> Vec<Candidate> {
         let due = self.entries.values_mut().filter(|entry| entry.goes.is_none());
         let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
         due.collect()
     }
 
     /// When the next of them is due.
-    pub fn retry_due(&self) -> Option<Duration> {
+    pub(crate) fn retry_due(&self) -> Option<Duration> {
         self.entries.values().filter(|entry| entry.goes.is_none()).filter_map(|entry| entry.retry?.due()).min()
     }
 
     /// Whether a file that was refused is going to be looked at again as it is.
-    pub fn has_retries(&self) -> bool {
+    pub(crate) fn has_retries(&self) -> bool {
         self.entries.values().any(|entry| entry.retry.is_some())
     }
 
     /// New versions that wait for a canary or have one: function and hash, by function.
-    pub fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries
             .iter()
             .filter_map(|(function, entry)| Some((function.as_str(), entry.next.as_ref()?.hash.as_str())))
     }
 
     /// The version that is to be tried, where there is one.
-    pub fn next(&self, function: &str) -> Option<&CheckedVersion> {
+    pub(crate) fn next(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.next.as_ref()
     }
 
     /// What the function's file holds: its hash.
-    pub fn content(&self, function: &str) -> Option<String> {
+    pub(crate) fn content(&self, function: &str) -> Option<String> {
         Some(self.entries.get(function)?.content.as_ref()?.hash.clone())
     }
 
     /// A new version was tried and is good: it is the one that is served.
-    pub fn promote(&mut self, function: &str, now: Duration) -> Option<CheckedVersion> {
+    pub(crate) fn promote(&mut self, function: &str, now: Duration) -> Option<CheckedVersion> {
         let entry = self.entries.get_mut(function)?;
         let version = entry.next.take()?;
         (entry.version, entry.changed) = (Some(version.clone()), now);
@@ -371,7 +371,7 @@ impl Catalog {
     }
 
     /// A new version was tried and is bad: it is not tried again until its content changes.
-    pub fn reject(&mut self, function: &str, hash: &str, reason: &str) {
+    pub(crate) fn reject(&mut self, function: &str, hash: &str, reason: &str) {
         self.memory.bad.insert((function.to_owned(), hash.to_owned()), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
@@ -381,19 +381,19 @@ impl Catalog {
 
     /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is
     /// known of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
-    pub fn retry(&mut self, function: &str) -> Option<Candidate> {
+    pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.memory.bad.retain(|(name, _), _| name != function);
         self.memory.pinned.remove(function);
         self.probe_again(function)
     }
 
     /// Whether a file of the function's was seen, whatever became of it.
-    pub fn knows(&self, function: &str) -> bool {
+    pub(crate) fn knows(&self, function: &str) -> bool {
         self.entries.contains_key(function)
     }
 
     /// Serves an earlier version until the content of the file changes.
-    pub fn pin(&mut self, function: &str, version: CheckedVersion, now: Duration) {
+    pub(crate) fn pin(&mut self, function: &str, version: CheckedVersion, now: Duration) {
         let against = self.content(function).unwrap_or_default();
         self.memory.pinned.insert(function.to_owned(), against);
         self.memory.last_good.insert(function.to_owned(), version.clone());
@@ -405,58 +405,58 @@ impl Catalog {
     }
 
     /// Whether an earlier version is served on request.
-    pub fn is_pinned(&self, function: &str) -> bool {
+    pub(crate) fn is_pinned(&self, function: &str) -> bool {
         self.memory.pinned.contains_key(function)
     }
 
     /// Why a version was rejected, where it was.
-    pub fn bad(&self, function: &str, hash: &str) -> Option<&str> {
+    pub(crate) fn bad(&self, function: &str, hash: &str) -> Option<&str> {
         self.memory.bad.get(&(function.to_owned(), hash.to_owned())).map(String::as_str)
     }
 
     /// Whether the first scan and all its probes are over.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.scanned && self.entries.values().all(|entry| !entry.probing)
     }
 
     /// Whether the worker directories were read.
-    pub fn was_scanned(&self) -> bool {
+    pub(crate) fn was_scanned(&self) -> bool {
         self.scanned
     }
 
     /// Functions whose files are being looked at.
-    pub fn probing(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn probing(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function.as_str())
     }
 
     /// Whether the function's file is being looked at.
-    pub fn is_probing(&self, function: &str) -> bool {
+    pub(crate) fn is_probing(&self, function: &str) -> bool {
         self.entries.get(function).is_some_and(|entry| entry.probing)
     }
 
     /// The functions that can be served, by name.
-    pub fn functions(&self) -> Vec<String> {
+    pub(crate) fn functions(&self) -> Vec<String> {
         let usable = self.entries.iter().filter(|(_, entry)| entry.version.is_some());
         usable.map(|(function, _)| function.clone()).collect()
     }
 
     /// Whether there is a file for a function, also one that is not served.
-    pub fn holds(&self, function: &str) -> bool {
+    pub(crate) fn holds(&self, function: &str) -> bool {
         self.entries.contains_key(function)
     }
 
     /// The version of a function, where it has one.
-    pub fn version(&self, function: &str) -> Option<&CheckedVersion> {
+    pub(crate) fn version(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.version.as_ref()
     }
 
     /// When the version of a function came.
-    pub fn changed(&self, function: &str) -> Duration {
+    pub(crate) fn changed(&self, function: &str) -> Duration {
         self.entries.get(function).map_or(Duration::ZERO, |entry| entry.changed)
     }
 
     /// Files that were refused, but for those that are there for others: function, path and reason.
-    pub fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
         let for_itself = self.entries.iter().filter(|(_, entry)| !self.is_for_others(entry));
         for_itself.filter_map(|(function, entry)| {
             let path = entry.candidate.path.to_string_lossy().into_owned();

@@ -16,14 +16,14 @@ const LINES: usize = 256;
 const PIECE: usize = 2048;
 
 /// The reading end of a child's standard output or error.
-pub struct ChildOutput {
+pub(crate) struct ChildOutput {
     fd: OwnedFd,
     lines: LineSplitter,
 }
 
 /// What is left of a pipe after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PipeState {
+pub(crate) enum PipeState {
     /// Nothing for now.
     Nothing,
     /// Perhaps more: it said all that it may in one turn.
@@ -34,17 +34,17 @@ pub enum PipeState {
 
 impl ChildOutput {
     /// Reads lines from a pipe that does not block.
-    pub fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { fd, lines: LineSplitter::default() }
     }
 
     /// The pipe.
-    pub fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
     }
 
     /// Reads what is there, at most a turn's worth, and gives `each` every whole line.
-    pub fn read(&mut self, each: impl FnMut(&[u8])) -> PipeState {
+    pub(crate) fn read(&mut self, each: impl FnMut(&[u8])) -> PipeState {
         self.read_some(BYTES, each).1
     }
 
@@ -80,20 +80,20 @@ impl ChildOutput {
 
 /// What a process that is gone had printed and nobody has read yet. What its children, which may live on, print from now
 /// on is not waited for.
-pub struct LeftoverOutput {
+pub(crate) struct LeftoverOutput {
     output: ChildOutput,
     unread: usize,
 }
 
 impl LeftoverOutput {
     /// Whatever lies in the pipe now.
-    pub fn new(output: ChildOutput) -> Self {
+    pub(crate) fn new(output: ChildOutput) -> Self {
         let unread = unread(output.fd());
         Self { output, unread }
     }
 
     /// Reads at most a turn's worth; true where something is left. The last line may have no line end.
-    pub fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
+    pub(crate) fn read(&mut self, mut each: impl FnMut(&[u8])) -> bool {
         let (bytes, left) = self.output.read_some(self.unread, &mut each);
         self.unread -= bytes;
         let is_left = left == PipeState::More && self.unread > 0;
@@ -106,14 +106,14 @@ impl LeftoverOutput {
 
 /// Cuts bytes into lines, holding one line at most.
 #[derive(Debug, Default)]
-pub struct LineSplitter {
+pub(crate) struct LineSplitter {
     held: Vec<u8>,
     missing: bool,
 }
 
 impl LineSplitter {
     /// Takes bytes in and gives `each` every line that ends in them.
-    pub fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) {
+    pub(crate) fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) {
         let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(piece) = pieces.next() {
             let room = CUT - self.held.len();
@@ -126,7 +126,7 @@ impl LineSplitter {
     }
 
     /// Gives what is held of a line without end.
-    pub fn flush(&mut self, each: &mut impl FnMut(&[u8])) {
+    pub(crate) fn flush(&mut self, each: &mut impl FnMut(&[u8])) {
         if !self.held.is_empty() {
             self.give(each);
         }

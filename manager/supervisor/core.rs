@@ -34,14 +34,14 @@ use super::worker_state::{Trigger, WorkerState};
 use crate::config::Config;
 use crate::plan::Plan;
 use groups::group_key;
-pub use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
+pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
-pub use job_servers::JobServerState;
-pub use lost_jobs::JobReply;
-pub use rollouts::CanaryCounts;
+pub(crate) use job_servers::JobServerState;
+pub(crate) use lost_jobs::JobReply;
+pub(crate) use rollouts::CanaryCounts;
 use rollouts::{Canary, RolloutState};
 use starts::SpawnFailures;
-pub use views::{FunctionView, WorkerView};
+pub(crate) use views::{FunctionView, WorkerView};
 
 /// Which workers are alike: those for all functions, or those for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,12 +95,12 @@ pub(super) struct WorkerRecord {
 
 impl WorkerRecord {
     /// The names of what it serves.
-    pub fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         self.functions.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The key whose limit it has reached. A reload retires every worker, whatever its age.
-    pub fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
+    pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retires && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.runs {
             JobAllowance::Many if self.outgrown => Some("max_memory"),
@@ -137,7 +137,7 @@ enum ManagerPhase {
 }
 
 /// The state.
-pub struct Core {
+pub(crate) struct Core {
     config: Config,
     random: fastrand::Rng,
     phase: ManagerPhase,
@@ -191,7 +191,7 @@ pub struct Core {
 
 impl Core {
     /// The state at the start, and the first actions.
-    pub fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
+    pub(crate) fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
         let servers: Vec<JobServerState> = config.hosts.iter().map(JobServerState::new).collect();
         let mut actions = vec![Action::Scan];
         actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, s)| s.look_up(n)));
@@ -233,7 +233,7 @@ impl Core {
     }
 
     /// Applies an input; returns the actions that follow from it, in order.
-    pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
+    pub(crate) fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
         self.starts = 0;
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
@@ -286,7 +286,7 @@ impl Core {
 
     /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
     /// then is dealt with as far as possible, and waits for another input.
-    pub fn next_due(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
             return lives.chain(self.look_due()).min();

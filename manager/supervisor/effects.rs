@@ -41,7 +41,7 @@ use crate::system::spawn::Program;
 use child_reader::ChildReader;
 use children::{ManagedChild, SocketCopies};
 use probes::Probes;
-pub use reload::log_target;
+pub(crate) use reload::log_target;
 use versions::KnownVersions;
 use workers::RetiredCounts;
 
@@ -50,7 +50,7 @@ const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(6
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
-pub enum LoopAction {
+pub(crate) enum LoopAction {
     /// Go on.
     Nothing,
     /// Tell the caller that started the manager that it serves.
@@ -62,7 +62,7 @@ pub enum LoopAction {
 }
 
 /// Everything the manager does to and hears from the system.
-pub struct Effects {
+pub(crate) struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
     pub(super) feed: Feed,
@@ -107,7 +107,7 @@ pub struct Effects {
 }
 
 /// What effects need from outside.
-pub struct EffectResources {
+pub(crate) struct EffectResources {
     /// The configuration, paths made absolute.
     pub config: Config,
     /// The open log.
@@ -121,7 +121,7 @@ pub struct EffectResources {
 }
 
 /// The result of a background thread.
-pub enum BackgroundResult {
+pub(crate) enum BackgroundResult {
     /// What is in the worker directories.
     Files(FinishedScan),
     /// What a job server is.
@@ -134,7 +134,7 @@ pub enum BackgroundResult {
 }
 
 /// A finished scan.
-pub struct FinishedScan {
+pub(crate) struct FinishedScan {
     scan: ScanResult,
     unwatched: Vec<String>,
 }
@@ -144,7 +144,10 @@ impl Effects {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn new(resources: EffectResources, results: mpsc::UnboundedSender<BackgroundResult>) -> std::io::Result<Self> {
+    pub(crate) fn new(
+        resources: EffectResources,
+        results: mpsc::UnboundedSender<BackgroundResult>,
+    ) -> std::io::Result<Self> {
         let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
         let guardian = Guardian::new(resources.config.graceful_shutdown_wait_time)?;
         Ok(Self {
@@ -182,7 +185,7 @@ impl Effects {
     }
 
     /// Performs an action.
-    pub fn perform(&mut self, action: Action) -> LoopAction {
+    pub(crate) fn perform(&mut self, action: Action) -> LoopAction {
         match action {
             Action::Scan => self.scan(),
             Action::Probe(candidate) => self.probe(candidate),
@@ -221,12 +224,12 @@ impl Effects {
     }
 
     /// The next thing the core has to hear.
-    pub fn next_input(&mut self) -> Option<Input> {
+    pub(crate) fn next_input(&mut self) -> Option<Input> {
         self.inputs.pop_front()
     }
 
     /// Logs an event and sends it to followers.
-    pub fn tell(&mut self, event: &Event) {
+    pub(crate) fn tell(&mut self, event: &Event) {
         let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
         let (level, text) = (event.level(), event.line());
         self.logger.line(level, std::process::id(), &text);
@@ -235,26 +238,26 @@ impl Effects {
     }
 
     /// Something failed that does not stop the work.
-    pub fn trouble(&mut self, text: String) {
+    pub(crate) fn trouble(&mut self, text: String) {
         self.tell(&Event::Trouble { text });
     }
 
     /// The state directory is a new one: what was remembered of versions is written there.
-    pub fn remember_again(&mut self) {
+    pub(crate) fn remember_again(&mut self) {
         if let Err(error) = self.store.records.save() {
             self.trouble(format!("what is known of versions cannot be written: {}", reason(&error)));
         }
     }
 
     /// When [`Effects::tick`] is due.
-    pub fn next_due(&self) -> Option<Duration> {
+    pub(crate) fn next_due(&self) -> Option<Duration> {
         let deadlines = self.children.values().filter_map(ManagedChild::deadline);
         deadlines.chain(self.scan_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
     /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
     /// could not be done.
-    pub fn tick(&mut self, now: Duration) {
+    pub(crate) fn tick(&mut self, now: Duration) {
         let is_late = |child: &ManagedChild| child.deadline().is_some_and(|at| now >= at);
         let late: Vec<ChildId> = self.children.iter().filter(|(_, child)| is_late(child)).map(|(id, _)| *id).collect();
         for id in late {
@@ -271,7 +274,7 @@ impl Effects {
     }
 
     /// Kills what is left and waits for the ends of connections that are under way.
-    pub async fn finish(mut self) -> Logger {
+    pub(crate) async fn finish(mut self) -> Logger {
         self.read_all_exited();
         let left: Vec<ChildId> = self.children.keys().copied().collect();
         left.into_iter().for_each(|id| self.kill(id));
@@ -281,7 +284,7 @@ impl Effects {
     }
 
     /// Starts a guardian where there is none. The work does not wait for one.
-    pub fn provide_guardian(&mut self) {
+    pub(crate) fn provide_guardian(&mut self) {
         if let Err(error) = self.guardian.start(&self.program, clock::now()) {
             self.trouble(format!(
 "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
@@ -292,7 +295,7 @@ explained(error)
     }
 
     /// Starts to watch the worker directories, where that is wanted and can be had.
-    pub fn watch(&mut self) {
+    pub(crate) fn watch(&mut self) {
         if !self.config.auto_update {
             return;
         }
@@ -308,7 +311,7 @@ explained(error)
     }
 
     /// Where the watcher's notices come out.
-    pub fn notices(&self) -> Option<WatchEvents> {
+    pub(crate) fn notices(&self) -> Option<WatchEvents> {
         self.watch.as_ref().map(|(_, notices)| notices.clone())
     }
 
@@ -347,7 +350,7 @@ explained(error)
     }
 
     /// Takes in what was found out beside the loop.
-    pub fn found(&mut self, found: BackgroundResult) -> Input {
+    pub(crate) fn found(&mut self, found: BackgroundResult) -> Input {
         match found {
             BackgroundResult::Files(scanned) => self.scanned(scanned),
             BackgroundResult::Version { server, version } => Input::Version { server, version },

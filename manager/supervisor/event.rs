@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::worker_state::ExitReason;
 use crate::logging::Level;
 
-pub use death::{Death, DeathAt};
-pub use line::several;
+pub(crate) use death::{Death, DeathAt};
+pub(crate) use line::several;
 
 /// What happened.
 ///
@@ -20,7 +20,7 @@ pub use line::several;
 /// twice is read by nobody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub(crate) enum Event {
     /// The manager begins.
     Starting {
         /// gm-native's version and revision.
@@ -417,7 +417,7 @@ pub enum Event {
 
 impl Event {
     /// From which verbosity on the log shows it.
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         match self {
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
             Self::NotRestarted { .. } => Level::Error,
@@ -444,7 +444,7 @@ impl Event {
     }
 
     /// The process the line is about, where it is not the manager.
-    pub fn pid(&self) -> Option<i32> {
+    pub(crate) fn pid(&self) -> Option<i32> {
         match self {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
@@ -463,7 +463,7 @@ impl Event {
 }
 
 /// Seconds for an event.
-pub fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 

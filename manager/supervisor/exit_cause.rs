@@ -7,7 +7,7 @@ use crate::system::reap::ExitStatus;
 
 /// What is held to have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExitCause {
+pub(crate) enum ExitCause {
     /// It took leave of every server and exited by itself.
     Left,
     /// It died, or exited, without being at a job.
@@ -23,7 +23,7 @@ pub enum ExitCause {
 
 /// The job a worker has in hand, or had when it died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobInHand {
+pub(crate) struct JobInHand {
     /// Which of the worker's functions.
     pub function: usize,
     /// Counts the worker's jobs from 1.
@@ -42,7 +42,7 @@ pub struct JobInHand {
 
 impl JobInHand {
     /// From a scoreboard; `now` is of the scoreboard's clock.
-    pub fn of(job: &ScoreboardJob, half_sent: bool, now: Duration) -> Self {
+    pub(crate) fn of(job: &ScoreboardJob, half_sent: bool, now: Duration) -> Self {
         Self {
             function: job.function,
             number: job.number,
@@ -56,7 +56,7 @@ impl JobInHand {
 }
 
 /// Judges an exit. `now` and the scoreboard's times are of the same monotonic clock.
-pub fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
+pub(crate) fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
     match (scoreboard.activity, &scoreboard.job) {
         // Its word for having left is worth as much as the rest of it: not enough for an end that was none.
         (WorkerActivity::Left | WorkerActivity::Leaving, _) if scoreboard.overwritten && end.is_clean() => {

@@ -22,13 +22,13 @@ use crate::system::spawn::{self, CHANNEL_FD, EXTRA_FD, Program, inherited};
 use crate::system::{clock, exit, limits, memory, proctitle, reap};
 
 /// The hidden argument that makes the program a guardian.
-pub const ROLE: &str = "--gm-native-guardian";
+pub(crate) const ROLE: &str = "--gm-native-guardian";
 
 /// Before another one is started for one that is gone.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The manager's side: the guardian there is, and the children it is to know of.
-pub struct Guardian {
+pub(crate) struct Guardian {
     table: ChildTable,
     state: GuardianState,
 }
@@ -45,12 +45,12 @@ impl Guardian {
     ///
     /// # Errors
     /// The system's, out of descriptors or memory.
-    pub fn new(grace: Duration) -> io::Result<Self> {
+    pub(crate) fn new(grace: Duration) -> io::Result<Self> {
         Ok(Self { table: ChildTable::new(grace)?, state: GuardianState::Missing { retry_at: Duration::ZERO } })
     }
 
     /// When [`Guardian::start`] is due.
-    pub fn due(&self) -> Option<Duration> {
+    pub(crate) fn due(&self) -> Option<Duration> {
         match self.state {
             GuardianState::Running { .. } => None,
             GuardianState::Missing { retry_at } => Some(retry_at),
@@ -61,7 +61,7 @@ impl Guardian {
     ///
     /// # Errors
     /// The system's. It is tried again later.
-    pub fn start(&mut self, program: &Program, now: Duration) -> io::Result<()> {
+    pub(crate) fn start(&mut self, program: &Program, now: Duration) -> io::Result<()> {
         if self.due().is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -80,7 +80,7 @@ impl Guardian {
     }
 
     /// Whether it was the guardian that has ended. Then another one is due.
-    pub fn ended(&mut self, pid: i32, now: Duration) -> bool {
+    pub(crate) fn ended(&mut self, pid: i32, now: Duration) -> bool {
         let ours = matches!(self.state, GuardianState::Running { pid: own, .. } if own.as_raw() == pid);
         if ours {
             self.state = GuardianState::Missing { retry_at: now.saturating_add(PAUSE) };
@@ -89,23 +89,23 @@ impl Guardian {
     }
 
     /// A child was started.
-    pub fn guard(&mut self, pid: Pid, grace: OrphanGrace) {
+    pub(crate) fn guard(&mut self, pid: Pid, grace: OrphanGrace) {
         self.table.add(pid.as_raw(), grace);
     }
 
     /// A child was reaped.
-    pub fn release(&mut self, pid: i32) {
+    pub(crate) fn release(&mut self, pid: i32) {
         self.table.remove(pid);
     }
 
     /// How long orphans may go on from now on.
-    pub fn set_grace(&self, grace: Duration) {
+    pub(crate) fn set_grace(&self, grace: Duration) {
         self.table.set_grace(grace);
     }
 
     /// The manager ends, and has ended its children: nothing is left to guard. Whoever sees the manager's end sees no
     /// guardian any more.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let GuardianState::Running { pid, .. } = self.state {
             reap::signal(pid, Signal::SIGKILL);
             // It sleeps, so that is at once; an error means that it was reaped.
@@ -115,7 +115,7 @@ impl Guardian {
 }
 
 /// The guardian's whole life.
-pub fn main() -> ! {
+pub(crate) fn main() -> ! {
     let (Some(channel), Some(table)) = (inherited(CHANNEL_FD), inherited(EXTRA_FD)) else {
         eprintln!("gm-native: {ROLE} is how a manager provides for its own death; it does nothing by hand");
         exit::now(2);

@@ -18,7 +18,7 @@ const REMEMBERED: usize = 10_000;
 /// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles. So
 /// what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct JobKey {
+pub(crate) struct JobKey {
     /// Which job server.
     pub server: usize,
     /// Its function.
@@ -31,11 +31,11 @@ pub struct JobKey {
 
 /// How many workers died in which jobs.
 #[derive(Debug, Default)]
-pub struct DeathCounts(BTreeMap<JobKey, (u32, Duration)>);
+pub(crate) struct DeathCounts(BTreeMap<JobKey, (u32, Duration)>);
 
 impl DeathCounts {
     /// Counts one more. Returns how many there were in that job by now.
-    pub fn count(&mut self, job: JobKey, now: Duration) -> u32 {
+    pub(crate) fn count(&mut self, job: JobKey, now: Duration) -> u32 {
         self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
@@ -47,7 +47,7 @@ impl DeathCounts {
     }
 
     /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
-    pub fn forget_server(&mut self, server: usize) {
+    pub(crate) fn forget_server(&mut self, server: usize) {
         self.0.retain(|job, _| job.server != server);
     }
 }
@@ -55,7 +55,7 @@ impl DeathCounts {
 /// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a worker
 /// that dies while it receives one has not run it, and one that has answered owes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Point {
+pub(crate) enum Point {
     /// In its function.
     Running,
     /// Its function has returned, and its answer may be out, in part or in whole, or not yet.
@@ -65,7 +65,7 @@ pub enum Point {
 /// What becomes of the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum JobDisposition {
+pub(crate) enum JobDisposition {
     /// Its server gives it to another worker.
     Requeued,
     /// It fails: its caller is told.
@@ -79,14 +79,14 @@ pub enum JobDisposition {
 impl JobDisposition {
     /// Whether nobody runs the job again. Also where its caller is told at once: its connection may be gone, and then
     /// the server gives the job to another worker all the same.
-    pub fn denies(self) -> bool {
+    pub(crate) fn denies(self) -> bool {
         matches!(self, Self::Failed | Self::Unanswerable)
     }
 }
 
 /// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may be
 /// half on the wire. An answer that is out in whole is the one that counts, whatever is said after it.
-pub fn disposition(
+pub(crate) fn disposition(
     wish: LostJobPolicy,
     deaths: u32,
     max_attempts: u32,

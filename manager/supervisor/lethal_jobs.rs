@@ -14,7 +14,7 @@ const REMEMBERED: usize = 10_000;
 /// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: who tries it again may do so with its
 /// unique id, and gets another handle, on another server perhaps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LethalJobKey {
+pub(crate) enum LethalJobKey {
     /// By what its client calls it.
     Unique {
         /// Its function.
@@ -35,7 +35,7 @@ pub enum LethalJobKey {
 
 impl LethalJobKey {
     /// The name of a job in hand; `None` where it has none.
-    pub fn of(function: &str, server: Option<usize>, job: &JobInHand) -> Option<Self> {
+    pub(crate) fn of(function: &str, server: Option<usize>, job: &JobInHand) -> Option<Self> {
         let function = function.to_owned();
         // "-" has a server make one of the workload.
         if !job.unique.is_empty() && job.unique != "-" {
@@ -48,11 +48,11 @@ impl LethalJobKey {
 
 /// The versions, by their hashes, that jobs have killed.
 #[derive(Debug, Default)]
-pub struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<String>, Duration)>);
+pub(crate) struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<String>, Duration)>);
 
 impl LethalJobs {
     /// A worker with this version died in the job.
-    pub fn killed(&mut self, job: LethalJobKey, version: &str, now: Duration) {
+    pub(crate) fn killed(&mut self, job: LethalJobKey, version: &str, now: Duration) {
         self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(job, _)| job.clone());
@@ -64,7 +64,7 @@ impl LethalJobs {
     }
 
     /// Another version than this one that the job has killed.
-    pub fn other_victim(&self, job: &LethalJobKey, version: &str, now: Duration) -> Option<&str> {
+    pub(crate) fn other_victim(&self, job: &LethalJobKey, version: &str, now: Duration) -> Option<&str> {
         let (versions, at) = self.0.get(job)?;
         versions
             .iter()
@@ -74,7 +74,7 @@ impl LethalJobs {
     }
 
     /// No worker is connected to this job server any more: it may give the handles it gave to other jobs.
-    pub fn forget_server(&mut self, server: usize) {
+    pub(crate) fn forget_server(&mut self, server: usize) {
         self.0.retain(|job, _| !matches!(job, LethalJobKey::Handle { server: of, .. } if *of == server));
     }
 }

@@ -22,9 +22,9 @@ use crate::system::errors::reason;
 use crate::system::service::ServiceManager;
 use crate::version;
 use loop_input::{LoopInput, LoopSources, ManagerSignal, ManagerSignals};
-pub use owned_paths::HeldPaths;
+pub(crate) use owned_paths::HeldPaths;
 use owned_paths::{ControlSocket, OwnedPaths};
-pub use reload::ConfigReader;
+pub(crate) use reload::ConfigReader;
 use reload::ReloadSchedule;
 
 /// Requests of commands that wait for the loop.
@@ -33,7 +33,7 @@ const REQUESTS: usize = 16;
 const TURN: Duration = Duration::from_millis(10);
 
 /// What a manager is made of.
-pub struct ManagerSetup {
+pub(crate) struct ManagerSetup {
     /// Configuration, log, store, program.
     pub resources: EffectResources,
     /// What the configuration's reader warned of.
@@ -55,7 +55,7 @@ pub struct ManagerSetup {
 }
 
 /// A manager at work.
-pub struct Manager {
+pub(crate) struct Manager {
     core: Core,
     effects: Effects,
     announce: Option<StartReport>,
@@ -77,7 +77,7 @@ pub struct Manager {
 
 impl Manager {
     /// Runs to the end; returns the exit code. To be called inside the runtime and a `LocalSet`, on the main thread.
-    pub async fn run(setup: ManagerSetup) -> u8 {
+    pub(crate) async fn run(setup: ManagerSetup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
         let ManagerSetup { mut resources, warnings, announce, service, instance, held, control, foreground, reread } =

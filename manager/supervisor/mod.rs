@@ -4,21 +4,21 @@
 //! signals, children, timer, scans, control socket -> Input -> Core::handle -> Action -> Effects::perform
 //! ```
 
-pub mod backoff;
-pub mod canary;
-pub mod catalog;
-pub mod child_output;
-pub mod core;
-pub mod effects;
-pub mod event;
-pub mod exit_cause;
-pub mod guardian;
-pub mod job_disposition;
-pub mod lethal_jobs;
+pub(crate) mod backoff;
+pub(crate) mod canary;
+pub(crate) mod catalog;
+pub(crate) mod child_output;
+pub(crate) mod core;
+pub(crate) mod effects;
+pub(crate) mod event;
+pub(crate) mod exit_cause;
+pub(crate) mod guardian;
+pub(crate) mod job_disposition;
+pub(crate) mod lethal_jobs;
 mod manager;
-pub mod reconcile;
-pub mod requeue;
-pub mod resolve;
-pub mod worker_state;
+pub(crate) mod reconcile;
+pub(crate) mod requeue;
+pub(crate) mod resolve;
+pub(crate) mod worker_state;
 
-pub use manager::{ConfigReader, HeldPaths, Manager, ManagerSetup};
+pub(crate) use manager::{ConfigReader, HeldPaths, Manager, ManagerSetup};

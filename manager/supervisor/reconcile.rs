@@ -8,11 +8,11 @@ use super::worker_state::{ExitReason, WorkerState};
 
 /// Names a worker for as long as the manager runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub u64);
+pub(crate) struct WorkerId(pub u64);
 
 /// How many of the jobs that `max_runs_per_worker` allows a worker has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum JobAllowance {
+pub(crate) enum JobAllowance {
     /// Enough, or no limit.
     #[default]
     Many,
@@ -24,7 +24,7 @@ pub enum JobAllowance {
 
 /// One worker of the group.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupWorker {
+pub(crate) struct GroupWorker {
     /// Which.
     pub id: WorkerId,
     /// Where it is in its life.
@@ -42,19 +42,19 @@ pub struct GroupWorker {
 
 impl GroupWorker {
     /// Whether it fills a place of the plan.
-    pub fn is_of_plan(&self) -> bool {
+    pub(crate) fn is_of_plan(&self) -> bool {
         self.state.is_live() && !self.canary && self.runs != JobAllowance::None
     }
 
     /// Whether it serves and is to be replaced.
-    pub fn may_go(&self) -> bool {
+    pub(crate) fn may_go(&self) -> bool {
         self.state.is_serving() && !self.fresh && !self.kept && !self.canary
     }
 }
 
 /// What the group should be.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupTarget {
+pub(crate) struct GroupTarget {
     /// Workers.
     pub count: u32,
     /// Workers that take jobs above that, while old ones are replaced. 0: one is missing meanwhile instead, since two
@@ -66,7 +66,7 @@ pub struct GroupTarget {
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct GroupDecision {
+pub(crate) struct GroupDecision {
     /// Workers to start.
     pub start: u32,
     /// Ready workers that may go to work.
@@ -121,7 +121,7 @@ fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
 }
 
 /// Compares.
-pub fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
+pub(crate) fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecision {
     let sorted = sorted(workers);
     let slots = slots(&sorted, want);
     let others = GroupTarget { count: want.count.saturating_sub(slots), ..want };

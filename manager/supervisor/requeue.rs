@@ -16,11 +16,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Copies whose end is under way.
 #[derive(Default)]
-pub struct Requeues(JoinSet<()>);
+pub(crate) struct Requeues(JoinSet<()>);
 
 impl Requeues {
     /// Ends a copy in the background, after these packets if there are any.
-    pub fn end(&mut self, copy: OwnedFd, last: Vec<u8>) {
+    pub(crate) fn end(&mut self, copy: OwnedFd, last: Vec<u8>) {
         while self.0.try_join_next().is_some() {}
         let socket = std::net::TcpStream::from(copy);
         // An error means that the connection is gone already, which is what is wanted.
@@ -33,7 +33,7 @@ impl Requeues {
     }
 
     /// Waits for those under way.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         while self.0.join_next().await.is_some() {}
     }
 }

@@ -10,16 +10,16 @@ use crate::system::spawn::{CHANNEL_FD, inherited};
 use crate::worker::messages;
 
 /// The hidden argument that makes the program look a name up.
-pub const ROLE: &str = "--gm-native-resolve";
+pub(crate) const ROLE: &str = "--gm-native-resolve";
 
 /// How long the order may take to come, and the answer to be read.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a look-up found: addresses, or a sentence.
-pub type ResolveResult = Result<Vec<SocketAddr>, String>;
+pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
 
 /// The child: reads a host and a port, answers, ends.
-pub fn main() -> ! {
+pub(crate) fn main() -> ! {
     let Some(channel) = inherited(CHANNEL_FD).map(Channel::from_fd) else {
         eprintln!("gm-native: {ROLE} is how the manager looks names up; it does nothing by hand");
         exit::now(2);

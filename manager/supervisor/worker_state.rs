@@ -15,7 +15,7 @@ use serde::Serialize;
 /// Why a worker is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExitReason {
+pub(crate) enum ExitReason {
     /// The manager stops.
     Stop,
     /// A newer one takes its place.
@@ -36,7 +36,7 @@ pub enum ExitReason {
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerState {
+pub(crate) enum WorkerState {
     /// Loading its libraries and making their objects, until the deadline.
     Starting {
         /// When it counts as hanging.
@@ -72,7 +72,7 @@ pub enum WorkerState {
 
 /// What happens to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
+pub(crate) enum Trigger {
     /// Its start has come a step further: it has until the deadline for the next one.
     Advances(Duration),
     /// It says that its libraries are loaded.
@@ -102,7 +102,7 @@ pub enum Trigger {
 
 /// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Nothing.
     Nothing,
     /// Send the order to go.
@@ -118,7 +118,7 @@ pub enum Effect {
 impl WorkerState {
     /// The table: what a happening makes of a worker, and what is to be done.
     #[must_use]
-    pub fn step(self, trigger: Trigger, now: Duration) -> (Self, Effect) {
+    pub(crate) fn step(self, trigger: Trigger, now: Duration) -> (Self, Effect) {
         use Trigger as H;
         match (self, trigger) {
             (Self::Starting { .. }, H::Advances(deadline)) => (Self::Starting { deadline }, Effect::Nothing),
@@ -174,7 +174,7 @@ impl WorkerState {
     }
 
     /// When time alone changes something.
-    pub fn deadline(self) -> Option<Duration> {
+    pub(crate) fn deadline(self) -> Option<Duration> {
         match self {
             Self::Draining { reason: ExitReason::JobTimeout, .. } => None,
             Self::Starting { deadline } => Some(deadline),
@@ -184,32 +184,32 @@ impl WorkerState {
     }
 
     /// Whether it still counts towards the plan.
-    pub fn is_live(self) -> bool {
+    pub(crate) fn is_live(self) -> bool {
         !matches!(self, Self::Draining { .. } | Self::Killed { .. })
     }
 
     /// Whether it may have a job in hand.
-    pub fn is_at_work(self) -> bool {
+    pub(crate) fn is_at_work(self) -> bool {
         matches!(self, Self::Serving { .. } | Self::Draining { .. })
     }
 
     /// Whether it takes jobs.
-    pub fn is_serving(self) -> bool {
+    pub(crate) fn is_serving(self) -> bool {
         matches!(self, Self::Serving { .. })
     }
 
     /// Whether it takes jobs or is just about to.
-    pub fn is_admitted(self) -> bool {
+    pub(crate) fn is_admitted(self) -> bool {
         matches!(self, Self::Activating | Self::Serving { .. })
     }
 
     /// Whether its libraries are loaded, whatever else is missing.
-    pub fn is_loaded(self) -> bool {
+    pub(crate) fn is_loaded(self) -> bool {
         matches!(self, Self::Loaded { .. } | Self::Ready | Self::Activating | Self::Serving { .. })
     }
 
     /// The word for status and titles.
-    pub fn message(self) -> &'static str {
+    pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Starting { .. } => "starting",
             Self::Loaded { .. } => "connecting",

@@ -17,18 +17,18 @@ use nix::sys::socket::{
 use super::child_poller::unread;
 
 /// The longest message, in bytes. What is longer (a worker's orders) goes in a memfd.
-pub const MAX_MESSAGE: usize = 64 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// How long a sender goes on trying where the kernel has no room for a reason that it cannot be waited for.
 const BRIEF_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One end of the socketpair.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub(crate) struct Channel(OwnedFd);
 
 /// What a look at the channel found.
 #[derive(Debug)]
-pub enum ChannelRead {
+pub(crate) enum ChannelRead {
     /// A message of this many bytes lies in the buffer; a descriptor may have come with it.
     Message(usize, Option<OwnedFd>),
     /// Nothing has been said yet.
@@ -41,24 +41,24 @@ pub enum ChannelRead {
 ///
 /// # Errors
 /// The system's, when it has no descriptors left.
-pub fn pair() -> io::Result<(Channel, Channel)> {
+pub(crate) fn pair() -> io::Result<(Channel, Channel)> {
     let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((Channel(a), Channel(b)))
 }
 
 impl Channel {
     /// The channel on a descriptor that was inherited.
-    pub fn from_fd(fd: OwnedFd) -> Self {
+    pub(crate) fn from_fd(fd: OwnedFd) -> Self {
         Self(fd)
     }
 
     /// The descriptor, to hand it to a child.
-    pub fn into_fd(self) -> OwnedFd {
+    pub(crate) fn into_fd(self) -> OwnedFd {
         self.0
     }
 
     /// Device and inode of this end: another pair once the descriptor's number is somebody else's.
-    pub fn identity(&self) -> Option<(u64, u64)> {
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         nix::sys::stat::fstat(&self.0).ok().map(|stat| (stat.st_dev, stat.st_ino))
     }
 
@@ -66,7 +66,7 @@ impl Channel {
     ///
     /// # Errors
     /// `TimedOut` where the other side did not read in time; the system's where it is gone.
-    pub fn send(&self, message: &[u8], patience: Duration) -> io::Result<()> {
+    pub(crate) fn send(&self, message: &[u8], patience: Duration) -> io::Result<()> {
         self.send_parts(message, None, patience)
     }
 
@@ -74,7 +74,7 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::send`].
-    pub fn send_fd(&self, message: &[u8], fd: BorrowedFd<'_>, patience: Duration) -> io::Result<()> {
+    pub(crate) fn send_fd(&self, message: &[u8], fd: BorrowedFd<'_>, patience: Duration) -> io::Result<()> {
         self.send_parts(message, Some(fd.as_raw_fd()), patience)
     }
 
@@ -127,7 +127,7 @@ impl Channel {
     ///
     /// # Errors
     /// `TimedOut` where none comes in time; as [`Channel::try_receive`] otherwise.
-    pub fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<ChannelRead> {
+    pub(crate) fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<ChannelRead> {
         let started = Instant::now();
         loop {
             match self.try_receive(buffer)? {
@@ -138,7 +138,7 @@ impl Channel {
     }
 
     /// Nothing that is sent from now on arrives; what was sent before does, and then the end.
-    pub fn take_no_more(&self) {
+    pub(crate) fn take_no_more(&self) {
         // An error means that the other end is gone already.
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
     }
@@ -147,7 +147,7 @@ impl Channel {
     ///
     /// # Errors
     /// `InvalidData` for a message longer than the buffer; the system's otherwise.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<ChannelRead> {
+    pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<ChannelRead> {
         let got = loop {
             match receive_once(self.0.as_fd(), buffer) {
                 Err(Errno::EINTR) => {}

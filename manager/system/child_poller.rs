@@ -18,11 +18,11 @@ const BATCH: usize = 64;
 
 /// Names a child process of any kind for as long as the manager runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChildId(pub u64);
+pub(crate) struct ChildId(pub u64);
 
 /// Which of a child's descriptors has something to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ChildFd {
+pub(crate) enum ChildFd {
     /// Its channel.
     Channel,
     /// Its standard output.
@@ -32,7 +32,7 @@ pub enum ChildFd {
 }
 
 /// The set of descriptors listened to.
-pub struct ChildPoller {
+pub(crate) struct ChildPoller {
     epoll: AsyncFd<EpollFd>,
     /// Who was found to have something to say, and has not had a turn yet.
     speaking: VecDeque<(ChildId, ChildFd)>,
@@ -51,7 +51,7 @@ impl ChildPoller {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // SAFETY: the epoll descriptor is owned by the value that is handed over, nothing closes or replaces it before
         // that is dropped, and as_raw_fd always says the same number.
@@ -64,24 +64,24 @@ impl ChildPoller {
     ///
     /// # Errors
     /// The system's, at the limit of watches of this user.
-    pub fn listen(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) -> io::Result<()> {
+    pub(crate) fn listen(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) -> io::Result<()> {
         Ok(self.epoll.get_ref().0.add(fd, event(EpollFlags::EPOLLIN, child, child_fd))?)
     }
 
     /// Listens no more; needed at the end of a descriptor that stays readable, and harmless otherwise.
-    pub fn forget(&self, fd: &impl AsFd) {
+    pub(crate) fn forget(&self, fd: &impl AsFd) {
         let _ = self.epoll.get_ref().0.delete(fd);
     }
 
     /// Does not listen for a while, so that a pipe fills up and whoever writes into it waits; until
     /// [`ChildPoller::listen_again`].
-    pub fn rest(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
+    pub(crate) fn rest(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         // The end of the other side is told all the same; so it is told once, and not again and again.
         self.change(fd, child, child_fd, EpollFlags::EPOLLONESHOT);
     }
 
     /// Listens again after [`ChildPoller::rest`].
-    pub fn listen_again(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
+    pub(crate) fn listen_again(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         self.change(fd, child, child_fd, EpollFlags::EPOLLIN);
     }
 
@@ -91,7 +91,7 @@ impl ChildPoller {
     }
 
     /// Whether somebody has something to say; [`ChildPoller::next_ear`] tells who.
-    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.speaking.is_empty() {
             let Ok(mut ready) = std::task::ready!(self.epoll.poll_read_ready(context)) else { return Poll::Pending };
             let mut events = [EpollEvent::empty(); BATCH];
@@ -107,12 +107,12 @@ impl ChildPoller {
     }
 
     /// The next one who has something to say, of those whom the last [`ChildPoller::poll`] found.
-    pub fn next_ear(&mut self) -> Option<(ChildId, ChildFd)> {
+    pub(crate) fn next_ear(&mut self) -> Option<(ChildId, ChildFd)> {
         self.speaking.pop_front()
     }
 
     /// Whether [`ChildPoller::next_ear`] has somebody left.
-    pub fn has_next_ear(&self) -> bool {
+    pub(crate) fn has_next_ear(&self) -> bool {
         !self.speaking.is_empty()
     }
 }
@@ -134,14 +134,14 @@ fn decode(data: u64) -> (ChildId, ChildFd) {
 ///
 /// # Errors
 /// The system's, out of descriptors.
-pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok((read, write))
 }
 
 /// Bytes that lie in a pipe.
-pub fn unread(pipe: &impl AsFd) -> usize {
+pub(crate) fn unread(pipe: &impl AsFd) -> usize {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int, which lives as long as the call.
     let asked = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };

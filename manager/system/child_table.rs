@@ -28,7 +28,7 @@ const PLACES: usize = 1 << 17;
 /// How long a child may go on without its manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum OrphanGrace {
+pub(crate) enum OrphanGrace {
     /// For the manager's grace: it has a job to finish.
     Grace = 0,
     /// Not at all.
@@ -86,7 +86,7 @@ impl Drop for TableMapping {
 }
 
 /// The manager's side.
-pub struct ChildTable {
+pub(crate) struct ChildTable {
     fd: OwnedFd,
     mapping: TableMapping,
     places: BTreeMap<i32, usize>,
@@ -98,7 +98,7 @@ impl ChildTable {
     ///
     /// # Errors
     /// The system's, out of descriptors or memory.
-    pub fn new(grace: Duration) -> io::Result<Self> {
+    pub(crate) fn new(grace: Duration) -> io::Result<Self> {
         let fd = memfd_create(c"gm-native-children", MFdFlags::MFD_CLOEXEC)?;
         nix::unistd::ftruncate(&fd, i64::try_from(SIZE).unwrap_or(i64::MAX))?;
         let mapping = TableMapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
@@ -111,17 +111,17 @@ impl ChildTable {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn share(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
     /// How long children may go on without the manager.
-    pub fn set_grace(&self, grace: Duration) {
+    pub(crate) fn set_grace(&self, grace: Duration) {
         self.mapping.header().grace_ms.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Takes in a child that was not reaped yet. One too many, or one of which /proc says nothing, is left out.
-    pub fn add(&mut self, pid: i32, grace: OrphanGrace) {
+    pub(crate) fn add(&mut self, pid: i32, grace: OrphanGrace) {
         let place = self.free.first().copied().unwrap_or(self.places.len());
         let (Some(slot), Some(started)) = (self.mapping.places().get(place), started(pid)) else { return };
         self.free.remove(&place);
@@ -134,7 +134,7 @@ impl ChildTable {
     }
 
     /// Takes a child out that was reaped; nothing happens where it is not in.
-    pub fn remove(&mut self, pid: i32) {
+    pub(crate) fn remove(&mut self, pid: i32) {
         if let Some(place) = self.places.remove(&pid) {
             self.mapping.places()[place].pid.store(0, Release);
             self.free.insert(place);
@@ -144,7 +144,7 @@ impl ChildTable {
 
 /// A child as it stands in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListedChild {
+pub(crate) struct ListedChild {
     /// Its process id.
     pub pid: i32,
     /// When it was started, in the kernel's clock ticks.
@@ -154,14 +154,14 @@ pub struct ListedChild {
 }
 
 /// The guardian's side.
-pub struct ChildList(TableMapping);
+pub(crate) struct ChildList(TableMapping);
 
 impl ChildList {
     /// Maps an inherited table.
     ///
     /// # Errors
     /// The system's, where `fd` is none.
-    pub fn map(fd: &OwnedFd) -> io::Result<Self> {
+    pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
         let size = nix::sys::stat::fstat(fd)?.st_size;
         if usize::try_from(size).unwrap_or(0) < SIZE {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the table is too small"));
@@ -170,12 +170,12 @@ impl ChildList {
     }
 
     /// How long children may go on.
-    pub fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         Duration::from_millis(self.0.header().grace_ms.load(Relaxed))
     }
 
     /// Everybody in it, to be called when nobody writes any more.
-    pub fn children(&self) -> Vec<ListedChild> {
+    pub(crate) fn children(&self) -> Vec<ListedChild> {
         let used = usize::try_from(self.0.header().used.load(Acquire)).unwrap_or(PLACES).min(PLACES);
         let listed = |place: &ChildSlot| {
             let pid = place.pid.load(Acquire).cast_signed();

@@ -28,7 +28,7 @@ const FAILED: u8 = 1;
 
 /// Reports to the caller how the manager's start ended. Dropped without a report, it reports a failure.
 #[derive(Debug)]
-pub struct StartReport(Option<StartCaller>);
+pub(crate) struct StartReport(Option<StartCaller>);
 
 /// Who waits for the outcome.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ enum StartCaller {
 /// waits for its end.
 ///
 /// To be called before this program has opened anything: it cannot tell its own descriptors from others.
-pub fn close_inherited() {
+pub(crate) fn close_inherited() {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let inherited: Vec<i32> = numbers.filter(|number| *number > 2).collect();
@@ -62,7 +62,7 @@ pub fn close_inherited() {
 /// # Errors
 ///
 /// No pipe or process could be made. Nothing has been started then.
-pub fn daemonize() -> io::Result<StartReport> {
+pub(crate) fn daemonize() -> io::Result<StartReport> {
     let (outcome, tell) = pipe2(OFlag::O_CLOEXEC)?;
     // Lets the caller see how a manager that died without a word ended: it becomes our child, not init's.
     prctl::set_child_subreaper(true)?;
@@ -84,7 +84,7 @@ pub fn daemonize() -> io::Result<StartReport> {
 }
 
 /// Takes an owner's own rights out of the umask: under 0177 or 0777 a process may not enter the directories it makes.
-pub fn keep_own_rights() {
+pub(crate) fn keep_own_rights() {
     let callers = umask(Mode::empty());
     umask(callers & !Mode::S_IRWXU);
 }
@@ -139,7 +139,7 @@ fn manager_end(between: Pid) -> String {
 
 impl StartReport {
     /// For a manager in the foreground: its caller sees its log and its exit code.
-    pub fn foreground() -> Self {
+    pub(crate) fn foreground() -> Self {
         Self(Some(StartCaller::Foreground))
     }
 
@@ -150,7 +150,7 @@ impl StartReport {
     /// # Errors
     ///
     /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
-    pub fn ready(mut self, note: Option<&str>) -> io::Result<()> {
+    pub(crate) fn ready(mut self, note: Option<&str>) -> io::Result<()> {
         match self.0.take() {
             Some(StartCaller::Waiting(pipe)) => let_go()
                 .inspect_err(|error| {
@@ -163,7 +163,7 @@ impl StartReport {
 
     /// The start failed: the caller prints `text` on its stderr and exits with `code`; in the foreground the text is
     /// printed here. The process itself goes on, and is to end with the same code.
-    pub fn failed(mut self, code: u8, text: &str) {
+    pub(crate) fn failed(mut self, code: u8, text: &str) {
         match self.0.take() {
             Some(StartCaller::Waiting(pipe)) => tell(&pipe, code, text),
             Some(StartCaller::Foreground) | None => {

@@ -31,7 +31,7 @@ enum MissingPolicy {
 /// # Errors
 ///
 /// What the system says; as root also a link on the way that is not root's.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     walk(path, MissingPolicy::Refused)
 }
 
@@ -41,7 +41,7 @@ pub fn open(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// As [`open`]; a directory that cannot be made.
-pub fn make(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn make(path: &Path) -> io::Result<OwnedFd> {
     walk(path, MissingPolicy::Made)
 }
 
@@ -50,7 +50,7 @@ pub fn make(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// As [`open`]; a path that ends without a name.
-pub fn of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
+pub(crate) fn of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
     let (parent, name) = split(path)?;
     Ok((open(parent)?, name))
 }
@@ -60,7 +60,7 @@ pub fn of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
 /// # Errors
 ///
 /// The path ends without a name, as `/` and `..` do.
-pub fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+pub(crate) fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
         _ => Err(io::Error::other("it does not end in a name")),
@@ -68,7 +68,7 @@ pub fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 }
 
 /// The first directory on the way to `path`, itself included, that this process may not enter.
-pub fn closed_on_the_way(path: &Path) -> Option<&Path> {
+pub(crate) fn closed_on_the_way(path: &Path) -> Option<&Path> {
     let mut all: Vec<&Path> = path.ancestors().collect();
     all.reverse();
     // Tried, since access(2) answers for the real user.
@@ -76,7 +76,7 @@ pub fn closed_on_the_way(path: &Path) -> Option<&Path> {
 }
 
 /// A directory above `path` in which this process may replace what is on the way to it.
-pub fn replaceable_in(path: &Path) -> Option<&Path> {
+pub(crate) fn replaceable_in(path: &Path) -> Option<&Path> {
     let mut groups = getgroups().unwrap_or_default();
     groups.push(getegid());
     path.ancestors().skip(1).find(|dir| stat(*dir).is_ok_and(|found| may_replace_in(&found, geteuid(), &groups)))
@@ -200,7 +200,7 @@ fn said_of(place: &Path, error: &io::Error) -> io::Error {
 /// # Errors
 ///
 /// What the system says.
-pub fn look(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
+pub(crate) fn look(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
     Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 

@@ -13,7 +13,7 @@ const MOST_LINKS: usize = 40;
 
 /// What an error says, without the numbers that the standard library puts behind the system's words: "No such file or
 /// directory", not "No such file or directory (os error 2)". Every message for a person has its errors from here.
-pub fn reason(error: &impl Display) -> String {
+pub(crate) fn reason(error: &impl Display) -> String {
     let mut text = error.to_string();
     let mut from = 0;
     while let Some(at) = text.get(from..).and_then(|rest| rest.find(MARK)).map(|at| from + at) {
@@ -31,7 +31,7 @@ pub fn reason(error: &impl Display) -> String {
 
 /// [`reason`] for a file that could not be opened or looked at: where its path leads through a link to nothing, that is
 /// the reason, and the link and what it leads to are named.
-pub fn reason_at(path: &Path, error: &io::Error) -> String {
+pub(crate) fn reason_at(path: &Path, error: &io::Error) -> String {
     match dangling(path).filter(|_| error.kind() == ErrorKind::NotFound) {
         Some(link) => link.sentence(path),
         None => reason(error),
@@ -40,7 +40,7 @@ pub fn reason_at(path: &Path, error: &io::Error) -> String {
 
 /// A link to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dangling {
+pub(crate) struct Dangling {
     /// The link, a part of the path it was looked for in.
     pub link: PathBuf,
     /// What it leads to in the end, as the link has it where it leads there at once.
@@ -49,14 +49,14 @@ pub struct Dangling {
 
 impl Dangling {
     /// What is said of a `path` that leads through it; follows the path. No name in it can end its line.
-    pub fn sentence(&self, path: &Path) -> String {
+    pub(crate) fn sentence(&self, path: &Path) -> String {
         let what = if self.link == path { "it".to_owned() } else { shown(&self.link) };
         format!("{what} is a link to {}, which does not exist", shown(&self.to))
     }
 }
 
 /// The first link on the way to `path` that leads to nothing, if that is why nothing is there.
-pub fn dangling(path: &Path) -> Option<Dangling> {
+pub(crate) fn dangling(path: &Path) -> Option<Dangling> {
     let mut parts: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
     parts.reverse();
     let link = parts.into_iter().find(|part| is_link(part) && !leads_somewhere(part))?;
@@ -79,7 +79,7 @@ fn leads_somewhere(link: &Path) -> bool {
 }
 
 /// A path as text, control characters escaped.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let printable = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     path.display().to_string().chars().map(printable).collect()
 }

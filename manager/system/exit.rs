@@ -3,13 +3,13 @@
 use nix::libc;
 
 /// Ends the process at once: no destructors, no flushing.
-pub fn now(code: i32) -> ! {
+pub(crate) fn now(code: i32) -> ! {
     // SAFETY: never returns and touches no memory.
     unsafe { libc::_exit(code) }
 }
 
 /// Flushes C's stdio, which a plugin may have used, then ends the process without running destructors of statics.
-pub fn flushed(code: i32) -> ! {
+pub(crate) fn flushed(code: i32) -> ! {
     // SAFETY: a null stream stands for all of them.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     now(code)

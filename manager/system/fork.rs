@@ -19,7 +19,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use super::exit;
 
 /// Exit code of a forked child that came back from a plugin (sysexits' "internal software error").
-pub const CAME_BACK: i32 = 70;
+pub(crate) const CAME_BACK: i32 = 70;
 
 /// The first word of the page; null until [`watch`].
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
@@ -41,7 +41,7 @@ unsafe extern "C" {
 ///
 /// # Errors
 /// The system's, out of memory.
-pub fn watch(drain_step: fn()) -> io::Result<()> {
+pub(crate) fn watch(drain_step: fn()) -> io::Result<()> {
     const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
     // SAFETY: a fresh private mapping, never unmapped.
     let scoreboard =
@@ -62,7 +62,7 @@ pub fn watch(drain_step: fn()) -> io::Result<()> {
 ///
 /// # Errors
 /// The system's, out of memory.
-pub fn in_each_child(handler: extern "C" fn()) -> io::Result<()> {
+pub(crate) fn in_each_child(handler: extern "C" fn()) -> io::Result<()> {
     // SAFETY: the handler stays, as this program is never unloaded.
     match unsafe { pthread_atfork(None, None, Some(handler)) } {
         0 => Ok(()),
@@ -79,13 +79,13 @@ extern "C" fn in_child() {
 
 /// Whether this is a forked child of the process that called [`watch`]. Costs two loads and no system call.
 #[inline]
-pub fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     // SAFETY: as in `in_child`.
     unsafe { MARK.load(Acquire).as_ref() }.is_some_and(|mark| mark.load(Relaxed) == 0)
 }
 
 /// As [`is_child`], by a system call: knows children of `vfork`, too. Async-signal-safe.
-pub fn is_any_child() -> bool {
+pub(crate) fn is_any_child() -> bool {
     let watched = PID.load(Relaxed);
     // SAFETY: no arguments, no errors.
     watched != 0 && watched != unsafe { libc::getpid() }
@@ -93,7 +93,7 @@ pub fn is_any_child() -> bool {
 
 /// To be called whenever a plugin's code has returned: goes no further in a forked child.
 #[inline]
-pub fn leave_if_child() {
+pub(crate) fn leave_if_child() {
     if is_child() {
         leave();
     }
@@ -108,7 +108,7 @@ fn leave() -> ! {
 }
 
 /// A farewell for processes whose standard error somebody reads. It takes no lock and no memory.
-pub fn tell_on_stderr() {
+pub(crate) fn tell_on_stderr() {
     use io::Write;
     let mut line = [0; 160];
     let mut rest = &mut line[..];

@@ -10,7 +10,7 @@ use nix::libc::{self, c_int};
 use super::fork;
 
 /// A handler: async-signal-safe, and asks [`is_childs`] first.
-pub type Handler = extern "C" fn(c_int);
+pub(crate) type Handler = extern "C" fn(c_int);
 
 /// One more than the highest signal there is.
 const SIGNALS: usize = 65;
@@ -22,7 +22,7 @@ static SET: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
 ///
 /// # Errors
 /// The system's: no such signal, or out of memory.
-pub fn set(signal: c_int, handler: Handler, flags: c_int) -> io::Result<()> {
+pub(crate) fn set(signal: c_int, handler: Handler, flags: c_int) -> io::Result<()> {
     static REGISTERED: Once = Once::new();
     let mut registered = Ok(());
     REGISTERED.call_once(|| registered = fork::in_each_child(set_defaults));
@@ -68,7 +68,7 @@ fn set_default(signal: c_int) {
 
 /// For the first line of a handler: whether the signal is for a child that was made without glibc's `fork` (or has not
 /// come out of it yet). It then gets what it would have got without us, as soon as the handler returns.
-pub fn is_childs(signal: c_int) -> bool {
+pub(crate) fn is_childs(signal: c_int) -> bool {
     let childs = fork::is_any_child();
     if childs {
         set_default(signal);
@@ -83,7 +83,7 @@ pub fn is_childs(signal: c_int) -> bool {
 ///
 /// # Errors
 /// The system's, out of memory.
-pub fn catch_broken_pipes() -> io::Result<()> {
+pub(crate) fn catch_broken_pipes() -> io::Result<()> {
     set(libc::SIGPIPE, on_broken_pipe, libc::SA_RESTART)
 }
 

@@ -13,7 +13,7 @@ const SPARE: rlim_t = 32;
 ///
 /// # Errors
 /// None is known to happen.
-pub fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
+pub(crate) fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok((soft, hard))
@@ -24,14 +24,14 @@ pub fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
 ///
 /// # Errors
 /// `EMFILE`.
-pub fn leave_spare(taken: usize) -> io::Result<()> {
+pub(crate) fn leave_spare(taken: usize) -> io::Result<()> {
     let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let needed = rlim_t::try_from(taken).unwrap_or(rlim_t::MAX).saturating_add(SPARE);
     if needed >= most { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
 /// The system's error with the limit it stands for, its value, and how it is raised.
-pub fn explained(error: io::Error) -> io::Error {
+pub(crate) fn explained(error: io::Error) -> io::Error {
     let now = |limit| match getrlimit(limit) {
         Ok((soft, _)) => format!("(now {soft})"),
         Err(_) => String::new(),

@@ -53,7 +53,7 @@ pub(super) struct LockedFile {
 
 /// What a look after something that has to be at its path has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathCheck {
+pub(crate) enum PathCheck {
     /// It is where it was.
     InPlace,
     /// Somebody had removed or replaced it: there is a new one.
@@ -195,7 +195,7 @@ pub(super) fn holder(pid: Option<u32>) -> String {
 /// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which anybody
 /// may tidy away, it has only this purpose.
 #[derive(Debug)]
-pub struct StateLock {
+pub(crate) struct StateLock {
     file: LockedFile,
     dir: PathBuf,
     record: Vec<u8>,
@@ -203,7 +203,7 @@ pub struct StateLock {
 
 /// The state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
-pub enum StateLockError {
+pub(crate) enum StateLockError {
     /// A manager runs on it.
     #[error("{} uses state directory {}; stop it, or name another one with state_dir", holder(*pid), dir.display())]
     Held {
@@ -229,7 +229,7 @@ impl StateLock {
     /// # Errors
     ///
     /// A manager runs on it, or the lock file cannot be opened, locked or written.
-    pub fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
+    pub(crate) fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
         let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(LockFileCheck::Yes));
         let written = locked.and_then(|file| file.write(record).map(|()| file).map_err(NotLocked::Failed));
         let file = written.map_err(|error| match error {
@@ -240,7 +240,7 @@ impl StateLock {
     }
 
     /// The directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -250,7 +250,7 @@ impl StateLock {
     /// # Errors
     ///
     /// A sentence: it cannot be made, or another manager has it by now.
-    pub fn renew(&mut self) -> Result<PathCheck, String> {
+    pub(crate) fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.dir.join(STATE_LOCK)) {
             return Ok(PathCheck::InPlace);
         }
@@ -271,7 +271,7 @@ impl StateLock {
 
 /// A state directory's lock as another process sees it.
 #[derive(Debug)]
-pub struct LockSeen {
+pub(crate) struct LockSeen {
     file: File,
     /// The pid of the manager that wrote it.
     pub pid: Option<u32>,
@@ -281,7 +281,7 @@ pub struct LockSeen {
 
 impl LockSeen {
     /// Looks at the lock in a directory; `None` where there is none that can be read.
-    pub fn look(dir: &Path) -> Option<Self> {
+    pub(crate) fn look(dir: &Path) -> Option<Self> {
         let dir = super::directory::open(dir).ok()?;
         // Whatever the user who owns the directory has put there: it neither leads elsewhere nor holds us up.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -292,7 +292,7 @@ impl LockSeen {
     }
 
     /// Whether a manager holds it at this moment.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         is_locked(&self.file).unwrap_or_default()
     }
 }

@@ -8,12 +8,12 @@ use nix::sys::resource::{Resource, setrlimit};
 ///
 /// # Errors
 /// The system's: the limit it has already may be lower.
-pub fn limit(bytes: u64) -> std::io::Result<()> {
+pub(crate) fn limit(bytes: u64) -> std::io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
 
 /// Returns free heap and the unused part of the main thread's stack to the system. Only for the main thread.
-pub fn give_back() {
+pub(crate) fn give_back() {
     // SAFETY: no arguments that could be wrong.
     unsafe { libc::malloc_trim(0) };
     drop_stack_below();

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::unistd::{Uid, User};
 
 /// Who owns what is at a path, or, where it cannot be looked at, the first directory above it that can.
-pub fn owner(path: &Path) -> Option<Uid> {
+pub(crate) fn owner(path: &Path) -> Option<Uid> {
     let found = path.ancestors().find_map(|part| match part.symlink_metadata() {
         Ok(found) => Some(Some(found.uid())),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
@@ -17,7 +17,7 @@ pub fn owner(path: &Path) -> Option<Uid> {
 }
 
 /// A user in a sentence. May block as long as the machine's user database does.
-pub fn named(uid: Uid) -> String {
+pub(crate) fn named(uid: Uid) -> String {
     match User::from_uid(uid) {
         Ok(Some(user)) => format!("user {} (uid {uid})", user.name),
         _ => format!("uid {uid}"),
@@ -25,7 +25,7 @@ pub fn named(uid: Uid) -> String {
 }
 
 /// A user as the argument of `sudo -u`.
-pub fn for_sudo(uid: Uid) -> String {
+pub(crate) fn for_sudo(uid: Uid) -> String {
     User::from_uid(uid).ok().flatten().map_or_else(|| format!("'#{uid}'"), |user| user.name)
 }
 

@@ -18,7 +18,7 @@ use super::lock::{LockFileCheck, LockedFile, NotLocked, PathCheck, holder};
 /// A pid file that holds this process's pid. Dropping it empties and removes the file; a process that ends without
 /// dropping it leaves a stale one, which stops nobody.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     file: LockedFile,
     path: PathBuf,
     /// Whether root made it.
@@ -27,7 +27,7 @@ pub struct PidFile {
 
 /// The pid file could not be taken.
 #[derive(Debug, thiserror::Error)]
-pub enum PidFileError {
+pub(crate) enum PidFileError {
     /// A manager runs with it.
     #[error("{} holds pid file {}; stop it, or name another file with -P", holder(*pid), path.display())]
     Held {
@@ -53,7 +53,7 @@ impl PidFile {
     /// # Errors
     ///
     /// A manager runs with this file; it cannot be opened, locked or written; as root also where the path is a link.
-    pub fn create(path: &Path) -> Result<Self, PidFileError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError::Failed { path: path.to_owned(), source };
         let file = LockedFile::take(path, suits).map_err(|error| match error {
             NotLocked::Held(pid) => PidFileError::Held { path: path.to_owned(), pid },
@@ -71,7 +71,7 @@ impl PidFile {
     /// # Errors
     ///
     /// A sentence: it was removed, and why there is no other.
-    pub fn renew(&mut self) -> Result<PathCheck, String> {
+    pub(crate) fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.path) {
             return Ok(PathCheck::InPlace);
         }
@@ -93,7 +93,7 @@ impl PidFile {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

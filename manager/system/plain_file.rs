@@ -45,14 +45,14 @@ impl LinkPolicy {
 ///
 /// What the system says; as root also a link at the path, or on the way to it one that is not root's; anything that is
 /// no regular file, character device or FIFO.
-pub fn open(path: &Path, access: OFlag, mode: Mode) -> io::Result<File> {
+pub(crate) fn open(path: &Path, access: OFlag, mode: Mode) -> io::Result<File> {
     FileLocation::of(path)?.open(access, mode)
 }
 
 /// Where a file is, or is going to be: a name in an open directory, which stays the same directory whatever becomes of
 /// the way to it.
 #[derive(Debug)]
-pub struct FileLocation {
+pub(crate) struct FileLocation {
     dir: OwnedFd,
     name: OsString,
     /// For messages.
@@ -66,7 +66,7 @@ impl FileLocation {
     /// # Errors
     ///
     /// Its directory cannot be opened; as root also a link on the way that is not root's.
-    pub fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         Self::with(path, LinkPolicy::for_us())
     }
 
@@ -87,7 +87,7 @@ impl FileLocation {
     /// # Errors
     ///
     /// As [`open`].
-    pub fn open(&self, access: OFlag, mode: Mode) -> io::Result<File> {
+    pub(crate) fn open(&self, access: OFlag, mode: Mode) -> io::Result<File> {
         let file = self.open_or_create(access, mode).map_err(|errno| match errno {
             Errno::ELOOP if self.links == LinkPolicy::Refused => {
                 let to = readlinkat(&self.dir, self.name.as_os_str());
@@ -131,7 +131,7 @@ impl FileLocation {
     }
 
     /// Whether this file is what is here: not once it was moved, removed or replaced. A link is looked at itself.
-    pub fn holds(&self, file: &File) -> bool {
+    pub(crate) fn holds(&self, file: &File) -> bool {
         match (file.metadata(), directory::look(&self.dir, &self.name)) {
             (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.st_dev, found.st_ino),
             _ => false,
@@ -143,7 +143,7 @@ impl FileLocation {
     /// # Errors
     ///
     /// What the system says.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
 }

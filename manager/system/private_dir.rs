@@ -28,7 +28,7 @@ const IN_ANY: [&str; 3] = [".", "..", "lost+found"];
 
 /// Why a directory is not used, without naming it.
 #[derive(Debug)]
-pub enum DirectoryError {
+pub(crate) enum DirectoryError {
     /// The system refused, or a link is in the way.
     Failed(io::Error),
     /// A file is in its place.
@@ -117,7 +117,7 @@ fn name(uid: Uid) -> String {
 /// # Errors
 ///
 /// See [`DirectoryError`]. A directory that is refused is left as it was.
-pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, DirectoryError> {
+pub(crate) fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, DirectoryError> {
     let (parent, name) = directory::split(path)?;
     let parent = directory::make(parent)?;
     let keeper = user.map_or_else(geteuid, RunUser::uid);
@@ -129,7 +129,7 @@ pub fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, DirectoryEr
 /// # Errors
 ///
 /// See [`DirectoryError`].
-pub fn inside(path: &Path) -> Result<OwnedFd, DirectoryError> {
+pub(crate) fn inside(path: &Path) -> Result<OwnedFd, DirectoryError> {
     let (parent, name) = directory::of(path)?;
     settle(&parent, name, geteuid(), None, |_| Ok(DirectoryContent::Ours))
 }

@@ -11,7 +11,7 @@ use nix::unistd::{
 
 /// The user to run as: exists, and this process may become it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunUser {
+pub(crate) struct RunUser {
     name: String,
     uid: Uid,
     gid: Gid,
@@ -20,7 +20,7 @@ pub struct RunUser {
 /// Why the manager cannot run as a user. The first two are mistakes of whoever started it, found before anything
 /// starts.
 #[derive(Debug, thiserror::Error)]
-pub enum PrivilegeError {
+pub(crate) enum PrivilegeError {
     /// The user database has no such user.
     #[error("there is no user {name:?} to run as (-u); create it, or name another")]
     UnknownUser {
@@ -69,7 +69,7 @@ impl RunUser {
     /// # Errors
     ///
     /// There is no such user, or this process is neither root nor that user.
-    pub fn lookup(name: &str) -> Result<Self, PrivilegeError> {
+    pub(crate) fn lookup(name: &str) -> Result<Self, PrivilegeError> {
         let unknown = || PrivilegeError::UnknownUser { name: name.into() };
         let found = User::from_name(name)
             .map_err(|errno| PrivilegeError::Step { name: name.into(), step: "looking it up", errno })?
@@ -82,17 +82,17 @@ impl RunUser {
     }
 
     /// The name as it was given.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The user's id.
-    pub fn uid(&self) -> Uid {
+    pub(crate) fn uid(&self) -> Uid {
         self.uid
     }
 
     /// The id of the user's own group.
-    pub fn gid(&self) -> Gid {
+    pub(crate) fn gid(&self) -> Gid {
         self.gid
     }
 
@@ -102,7 +102,7 @@ impl RunUser {
     /// # Errors
     ///
     /// Any step fails, there or back. The process has to end then: it may be half way.
-    pub fn try_out<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
+    pub(crate) fn try_out<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
         if !geteuid().is_root() {
             return Ok(act());
         }
@@ -134,7 +134,7 @@ impl RunUser {
     /// # Errors
     ///
     /// Any step fails, or something of the old rights is left. The process has to end then.
-    pub fn drop_privileges(&self) -> Result<(), PrivilegeError> {
+    pub(crate) fn drop_privileges(&self) -> Result<(), PrivilegeError> {
         let step = |step| move |errno| PrivilegeError::Step { name: self.name.clone(), step, errno };
         let name = CString::new(self.name.as_str()).map_err(|_| step("its name")(Errno::EINVAL))?;
         if geteuid().is_root() {

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// When a process was started, in clock ticks since the machine was; `None` where there is none of that number.
-pub fn started(pid: i32) -> Option<u64> {
+pub(crate) fn started(pid: i32) -> Option<u64> {
     start_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -20,7 +20,7 @@ fn start_in(stat: &str) -> Option<u64> {
 
 /// A process that runs, or has just ended.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     pid: Pid,
     started: u64,
     /// `None` where the kernel gives none: too many open files, or a filter of system calls.
@@ -29,19 +29,19 @@ pub struct Process {
 
 impl Process {
     /// The process of this number, where it is the one that was started then.
-    pub fn find(pid: i32, at: u64) -> Option<Self> {
+    pub(crate) fn find(pid: i32, at: u64) -> Option<Self> {
         // Held first: if the one of that start is there afterwards, it was there all the while and is the one held.
         let held = open(pid).ok();
         (started(pid) == Some(at)).then_some(Self { pid: Pid::from_raw(pid), started: at, held })
     }
 
     /// Becomes readable when the process ends.
-    pub fn watched(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
         self.held.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether it has ended. What is left of the group it led is killed then.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let ended = match &self.held {
             Some(held) => {
                 let mut watched = [nix::poll::PollFd::new(held.as_fd(), nix::poll::PollFlags::POLLIN)];
@@ -62,7 +62,7 @@ impl Process {
     }
 
     /// Kills it and its group. While it is there nobody else can have its number, nor a group of that number.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // An error means that it has just ended, or is another user's by now.
         let _ = killpg(self.pid, Signal::SIGKILL);
         match &self.held {

@@ -9,7 +9,7 @@ static ROOM: OnceLock<Option<(usize, usize)>> = OnceLock::new();
 
 /// Sets what `ps -f` shows. Titles longer than the arguments were are cut. Costs a copy and no system call, but for
 /// the first time. Only for the main thread of a child that does not look at its arguments any more.
-pub fn set(title: &str) {
+pub(crate) fn set(title: &str) {
     let Some((start, length)) = *ROOM.get_or_init(find_room) else { return };
     let used = title.len().min(length.saturating_sub(1));
     // SAFETY: the range is this process's own argument area, which is writable and lives as long as the process; std
@@ -20,7 +20,7 @@ pub fn set(title: &str) {
 }
 
 /// Sets the short name (15 bytes) that `top` and `ps -e` show.
-pub fn set_short(name: &str) {
+pub(crate) fn set_short(name: &str) {
     let mut bytes = [0_u8; 16];
     for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
         *to = from;

@@ -48,7 +48,7 @@ impl fmt::Display for ExitStatus {
 
 /// A child that is gone for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reaped {
+pub(crate) struct Reaped {
     /// Its process id, free for others from now on.
     pub pid: i32,
     /// How it ended.
@@ -60,12 +60,12 @@ pub struct Reaped {
 }
 
 /// The next child that has ended, if any; never waits. Call it until it says `None`: one SIGCHLD may stand for many.
-pub fn next() -> Option<Reaped> {
+pub(crate) fn next() -> Option<Reaped> {
     wait_for(-1)
 }
 
 /// This child, where it has ended; never waits.
-pub fn this(child: Pid) -> Option<Reaped> {
+pub(crate) fn this(child: Pid) -> Option<Reaped> {
     wait_for(child.as_raw())
 }
 
@@ -91,14 +91,14 @@ fn wait_for(which: libc::pid_t) -> Option<Reaped> {
 
 /// Sends a signal to a child that was not reaped yet, and to its process group. To both: a plugin may have taken the
 /// child into another group, where the first reaches it alone.
-pub fn signal(child: Pid, signal: Signal) {
+pub(crate) fn signal(child: Pid, signal: Signal) {
     signal_rest(child, signal);
     // An error means that it has ended.
     let _ = kill(child, signal);
 }
 
 /// Sends a signal to what is left of the process group that a child led.
-pub fn signal_rest(child: Pid, signal: Signal) {
+pub(crate) fn signal_rest(child: Pid, signal: Signal) {
     // An error means that nobody is left in it.
     let _ = killpg(child, signal);
 }

@@ -6,12 +6,12 @@ use std::process::{Command, Output};
 const CHILD: &str = "GM_TEST_CHILD";
 
 /// Whether this process was started by [`child`].
-pub fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
 /// This test binary again, to run the one test of this full name, as child.
-pub fn child(test: &str) -> Command {
+pub(crate) fn child(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command
@@ -19,7 +19,7 @@ pub fn child(test: &str) -> Command {
 
 /// For a test that gives up root's rights, which are the process's: other tests must not lose theirs meanwhile. True in the
 /// child, which goes on; its parent has seen it pass, and without root there is none.
-pub fn is_root_child(test: &str) -> bool {
+pub(crate) fn is_root_child(test: &str) -> bool {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return false;
@@ -31,7 +31,7 @@ pub fn is_root_child(test: &str) -> bool {
 }
 
 /// Runs the child and expects its test to pass.
-pub fn passes(command: &mut Command) -> Output {
+pub(crate) fn passes(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(
         output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),

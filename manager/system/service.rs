@@ -21,7 +21,7 @@ const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// The service manager that started us; without one, every call does nothing.
 #[derive(Debug)]
-pub struct ServiceManager {
+pub(crate) struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     /// The process it has started: not ours any more after daemonizing.
     started: u32,
@@ -47,7 +47,7 @@ impl ServiceManager {
     /// able to speak for us by accident.
     ///
     /// To be called by the process that the service manager has started, before daemonizing, while it has one thread.
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let [socket, usec, pid] = [SOCKET, WATCHDOG_USEC, WATCHDOG_PID].map(take);
         let socket = socket.and_then(|name| Some((open().ok()?, address(&name).ok()?)));
         let started = process::id();
@@ -56,12 +56,12 @@ impl ServiceManager {
     }
 
     /// Whether there is somebody to tell.
-    pub fn listens(&self) -> bool {
+    pub(crate) fn listens(&self) -> bool {
         self.socket.is_some()
     }
 
     /// The start is complete. Names our process where it is not the one that was started.
-    pub fn ready(&mut self) {
+    pub(crate) fn ready(&mut self) {
         self.phase = NotifyPhase::Up;
         let own = process::id();
         match own == self.started {
@@ -71,7 +71,7 @@ impl ServiceManager {
     }
 
     /// A reload begins; [`reloaded`](Self::reloaded) is to follow, also when it fails.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         if self.phase == NotifyPhase::Up
             && let Ok(now) = NotifyState::monotonic_usec_now()
         {
@@ -80,21 +80,21 @@ impl ServiceManager {
     }
 
     /// A reload is over, whether or not it changed anything.
-    pub fn reloaded(&self) {
+    pub(crate) fn reloaded(&self) {
         if self.phase == NotifyPhase::Up {
             self.send(&[NotifyState::Ready]);
         }
     }
 
     /// The stop begins. Told once.
-    pub fn stopping(&mut self) {
+    pub(crate) fn stopping(&mut self) {
         if std::mem::replace(&mut self.phase, NotifyPhase::Stopping) != NotifyPhase::Stopping {
             self.send(&[NotifyState::Stopping]);
         }
     }
 
     /// A line for people; sent where it differs from the last one.
-    pub fn status(&mut self, text: &str) {
+    pub(crate) fn status(&mut self, text: &str) {
         if self.status != text {
             text.clone_into(&mut self.status);
             self.send(&[NotifyState::Status(text)]);
@@ -102,12 +102,12 @@ impl ServiceManager {
     }
 
     /// When [`watchdog`](Self::watchdog) is to be called next; `None` where nobody watches.
-    pub fn watchdog_due(&self) -> Option<Duration> {
+    pub(crate) fn watchdog_due(&self) -> Option<Duration> {
         self.interval.map(|_| self.due)
     }
 
     /// We live: to be called by the loop that must not hang, and nobody else.
-    pub fn watchdog(&mut self, now: Duration) {
+    pub(crate) fn watchdog(&mut self, now: Duration) {
         if let Some(interval) = self.interval {
             self.due = now.saturating_add(interval);
             self.send(&[NotifyState::Watchdog]);

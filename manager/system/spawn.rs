@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -20,16 +20,16 @@ use nix::unistd::{Pid, getpid, getppid, setpgid};
 use super::limits;
 
 /// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`ChildCommand::extra`] follow from here on.
-pub const CHANNEL_FD: RawFd = 3;
+pub(crate) const CHANNEL_FD: RawFd = 3;
 /// The first of [`ChildCommand::extra`].
-pub const EXTRA_FD: RawFd = 4;
+pub(crate) const EXTRA_FD: RawFd = 4;
 
 /// Room that a child's `argv[0]` leaves for the title it gives itself, in bytes.
 const TITLE_ROOM: usize = 200;
 
 /// The running program, and what its children get back of what it changed for itself.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     path: String,
     descriptors: (rlim_t, rlim_t),
     _exe: File,
@@ -37,7 +37,7 @@ pub struct Program {
 
 /// A child to start.
 #[derive(Debug)]
-pub struct ChildCommand<'a> {
+pub(crate) struct ChildCommand<'a> {
     /// The hidden first argument that says what it is.
     pub role: &'a str,
     /// Its end of the channel.
@@ -56,7 +56,7 @@ impl Program {
     ///
     /// # Errors
     /// Where `/proc` is not mounted.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // Lifted too: a child finds its descriptors on low numbers, which must not be that of its own program.
         let exe = File::from(lift(&File::open("/proc/self/exe")?.into())?);
         let descriptors = limits::lift_descriptors()?;
@@ -70,7 +70,7 @@ impl Program {
     ///
     /// # Errors
     /// The system's: no more processes, memory or descriptors.
-    pub fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
+    pub(crate) fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
         let mut command = Command::new(&self.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
         command.envs(super::tunables::for_children());
@@ -132,7 +132,7 @@ fn hand_over(numbers: &[RawFd]) -> io::Result<()> {
 
 /// Takes an inherited descriptor by its number; `None` where there is none (the program was not started by a manager).
 /// It is marked close-on-exec, so that nothing a plugin starts gets it.
-pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: plain system calls; a number that is not open gives an error.
     let open = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
     // SAFETY: it is open, and each number is taken once, by the one place that knows what it means.
@@ -143,22 +143,9 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.
-pub fn file_holding(bytes: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn file_holding(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
-}
-
-/// Points standard output or error somewhere else, such as a descriptor closed by a plugin.
-///
-/// # Errors
-/// The system's.
-pub fn replace_fd(with: OwnedFd, number: RawFd) -> io::Result<()> {
-    let raw = with.into_raw_fd();
-    // SAFETY: plain system calls on numbers; `raw` is ours to close.
-    let failed = unsafe { libc::dup2(raw, number) } < 0;
-    // SAFETY: as above.
-    unsafe { libc::close(raw) };
-    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

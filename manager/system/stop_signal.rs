@@ -19,7 +19,7 @@ static GRACE_MS: AtomicU64 = AtomicU64::new(0);
 
 /// Proof that the handlers are set; readable in poll once a stop was asked for.
 #[derive(Debug)]
-pub struct StopSignal(EventFd);
+pub(crate) struct StopSignal(EventFd);
 
 /// The real-time signal the kernel sends when the manager is gone. Nobody else sends it.
 fn orphan_signal() -> i32 {
@@ -47,7 +47,7 @@ fn arm_kill_timer() {
 }
 
 /// Has the kernel kill this process after a while, whatever a plugin does meanwhile. Async-signal-safe.
-pub fn kill_after(grace: Duration) {
+pub(crate) fn kill_after(grace: Duration) {
     // SAFETY: timer_create and timer_settime are system calls on zeroed plain structs; both are async-signal-safe on
     // Linux with SIGEV_SIGNAL.
     unsafe {
@@ -70,7 +70,7 @@ impl StopSignal {
     ///
     /// # Errors
     /// The system's, out of descriptors.
-    pub fn install() -> io::Result<Self> {
+    pub(crate) fn install() -> io::Result<Self> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         WAKE.store(wake.as_fd().as_raw_fd(), Relaxed);
         // No SA_RESTART: a blocking receive must come back and look at the flag.
@@ -85,7 +85,7 @@ impl StopSignal {
     ///
     /// # Errors
     /// The system's.
-    pub fn outlives(&self, manager: i32, grace: Duration) -> io::Result<()> {
+    pub(crate) fn outlives(&self, manager: i32, grace: Duration) -> io::Result<()> {
         GRACE_MS.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
         handlers::set(orphan_signal(), on_signal, 0)?;
         // SAFETY: a plain system call.
@@ -99,7 +99,7 @@ impl StopSignal {
 
     /// Takes back a wake-up for which nobody asked for a stop: whoever has the descriptor can write to it, and poll
     /// would return at once for ever.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         if !asked() {
             // Nothing to read is all that can be wrong.
             let _ = self.0.read();
@@ -107,18 +107,18 @@ impl StopSignal {
     }
 
     /// Whether a stop was asked for.
-    pub fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         asked()
     }
 }
 
 /// Whether a stop was asked for, from any thread.
-pub fn asked() -> bool {
+pub(crate) fn asked() -> bool {
     STOP.load(Relaxed)
 }
 
 /// The manager's end of the channel closed, or the kernel said it is gone: stop, within the grace.
-pub fn orphaned() {
+pub(crate) fn orphaned() {
     if !ORPHAN.swap(true, Relaxed) {
         STOP.store(true, Relaxed);
         arm_kill_timer();
@@ -126,7 +126,7 @@ pub fn orphaned() {
 }
 
 /// Nobody can tell us anything any more, although the manager is there: stop after the job in hand.
-pub fn leave() {
+pub(crate) fn leave() {
     STOP.store(true, Relaxed);
 }
 

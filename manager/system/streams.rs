@@ -29,7 +29,7 @@ extern "C" fn look() {
 ///
 /// # Errors
 /// It was not, or is one that we have opened ourselves.
-pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     let closed = || {
         io::Error::other(format!(
             "it was not open when gm-native was started; open it there ({number}>>FILE in a shell)"
@@ -54,7 +54,7 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
 
 /// A stream as people know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StandardStream(pub i32);
+pub(crate) struct StandardStream(pub i32);
 
 impl fmt::Display for StandardStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

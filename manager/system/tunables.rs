@@ -15,7 +15,7 @@ const NAME: &str = "glibc.rtld.optional_static_tls";
 const BYTES: u32 = 16384;
 
 /// The variables a child is started with beside those that it inherits.
-pub fn for_children() -> Vec<(&'static str, OsString)> {
+pub(crate) fn for_children() -> Vec<(&'static str, OsString)> {
     let before = std::env::var_os(VARIABLE);
     let with = with_room(before.as_deref());
     with.map_or_else(Vec::new, |with| vec![(VARIABLE, with), (BEFORE, before.unwrap_or_default())])
@@ -36,7 +36,7 @@ fn with_room(before: Option<&OsStr>) -> Option<OsString> {
 }
 
 /// Puts back what the manager changed for this process. To be called first of all, while it has one thread.
-pub fn restore() {
+pub(crate) fn restore() {
     let Some(before) = std::env::var_os(BEFORE) else { return };
     // SAFETY: there is one thread (the caller's duty), so nobody reads the environment meanwhile.
     unsafe {

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::libc;
 
 /// Bytes the peer has not acknowledged yet; none where the system does not say.
-pub fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int, where it is told to.
     let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };

@@ -11,7 +11,7 @@ use crate::worker::messages::JobName;
 use crate::worker::plugin::{LoadedFunction, PluginOutcome, explain};
 
 /// A job that ran, or could not be run.
-pub struct FinishedJob {
+pub(crate) struct FinishedJob {
     /// What it came to.
     pub outcome: PluginOutcome,
     /// For the page, with the result's length still to be set.
@@ -21,7 +21,7 @@ pub struct FinishedJob {
 }
 
 /// Which job of which connection is to be run.
-pub struct Assignment<'a> {
+pub(crate) struct Assignment<'a> {
     /// The job, still in the connection's buffer.
     pub job: AssignedJob<'a>,
     /// Counts the worker's jobs from 1.
@@ -31,7 +31,7 @@ pub struct Assignment<'a> {
 }
 
 /// Runs a job. What happens meanwhile can be read on the page.
-pub fn run(
+pub(crate) fn run(
     assignment: &Assignment<'_>,
     functions: &mut [LoadedFunction],
     scoreboard: &ScoreboardWriter,
@@ -65,12 +65,12 @@ fn refuse(job: &AssignedJob<'_>) -> FinishedJob {
 }
 
 /// What log lines call a job that is not run.
-pub fn name(job: &AssignedJob<'_>) -> JobName {
+pub(crate) fn name(job: &AssignedJob<'_>) -> JobName {
     job_name(&String::from_utf8_lossy(job.function), job.handle)
 }
 
 /// A job that fails without being run.
-pub fn refused(reason: String) -> FinishedJob {
+pub(crate) fn refused(reason: String) -> FinishedJob {
     let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
     FinishedJob { outcome, end, left_page_alone: true }
@@ -78,7 +78,7 @@ pub fn refused(reason: String) -> FinishedJob {
 
 /// A job whose workload is larger than a packet may be: its caller is told, or every worker would meet it in turn. It says
 /// nothing about the function. With what the log says.
-pub fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64) -> (FinishedJob, String) {
+pub(crate) fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64) -> (FinishedJob, String) {
     let length = job.workload.len().saturating_add(missing);
     let reason = format!("its workload of {length} bytes is larger than max_packet, {max_packet} bytes");
     let text = format!("a job for {} is refused: {reason}", String::from_utf8_lossy(job.function));
@@ -96,7 +96,7 @@ fn failure(message: String) -> RawFail {
 }
 
 /// A result, or an exception, that no packet may carry is a failure, in those words.
-pub fn within(outcome: PluginOutcome, max_packet: u64, overhead: usize) -> PluginOutcome {
+pub(crate) fn within(outcome: PluginOutcome, max_packet: u64, overhead: usize) -> PluginOutcome {
     let room = room(max_packet, overhead);
     let beyond = |what, length| {
         Err(failure(format!("its {what} of {length} bytes is larger than max_packet, {max_packet} bytes")))
@@ -125,7 +125,7 @@ fn room(max_packet: u64, overhead: usize) -> usize {
 ///
 /// # Errors
 /// A handle no packet can carry; a server cannot send one.
-pub fn answer(
+pub(crate) fn answer(
     outcome: &PluginOutcome,
     handle: &[u8],
     max_packet: u64,

@@ -11,7 +11,7 @@ const BETWEEN: Duration = Duration::from_micros(50);
 
 /// The worker's count.
 #[derive(Debug)]
-pub struct JobLimit {
+pub(super) struct JobLimit {
     most: u64,
     told_few: bool,
     told_none: bool,
@@ -19,17 +19,17 @@ pub struct JobLimit {
 
 impl JobLimit {
     /// For a worker that may run so many jobs; 0: any number.
-    pub fn new(most: u64) -> Self {
+    pub(super) fn new(most: u64) -> Self {
         Self { most, told_few: false, told_none: false }
     }
 
     /// Whether no job may be taken after so many.
-    pub fn are_over(&self, jobs: u64) -> bool {
+    pub(super) fn are_over(&self, jobs: u64) -> bool {
         self.most > 0 && jobs >= self.most
     }
 
     /// What the manager has to be told after so many jobs, the last of which took so long.
-    pub fn news(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
+    pub(super) fn news(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
         if self.most == 0 {
             return None;
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Lines that are let through in each period.
 const LINES: u32 = 10;
 /// How long it lasts, from its first line on.
-pub const PERIOD: Duration = Duration::from_secs(10);
+pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 
 /// What is left of a period's lines.
 #[derive(Debug, Default)]
-pub struct LogRateLimit {
+pub(crate) struct LogRateLimit {
     began: Duration,
     said: u32,
     excluded: u64,
@@ -17,7 +17,7 @@ pub struct LogRateLimit {
 
 /// One line may be said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogPermit {
+pub(crate) struct LogPermit {
     /// How many could not be, since the one before.
     pub excluded: u64,
     /// It is the last one of this period.
@@ -26,7 +26,7 @@ pub struct LogPermit {
 
 impl LogRateLimit {
     /// Asks for a line. `None`: it is counted instead.
-    pub fn ask(&mut self, now: Duration) -> Option<LogPermit> {
+    pub(crate) fn ask(&mut self, now: Duration) -> Option<LogPermit> {
         if now >= self.began.saturating_add(PERIOD) {
             self.said = 0;
         }

@@ -18,7 +18,7 @@ use crate::system::{clock, stop_signal};
 use crate::worker::messages::{self, Command, JobName, WorkerMessage};
 
 /// A busy worker looks for orders at most this often.
-pub const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
@@ -26,7 +26,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// A plugin's log line, a workload and a result are cut here, in bytes.
 const LOG_CUT: usize = 256;
 /// Why a function cannot be served is cut here, in bytes: escaped as JSON, six for one, it has to fit a message.
-pub const REASON_CUT: usize = 8 * 1024;
+pub(crate) const REASON_CUT: usize = 8 * 1024;
 /// Where something is missing.
 const TRUNCATED: &str = "...(truncated)";
 /// What a child that came back says; a job whose name makes it longer is left out.
@@ -35,7 +35,7 @@ const CAME_BACK_ROOM: usize = 4096;
 static LINE: OnceLock<ManagerLink> = OnceLock::new();
 
 /// The worker's end of the channel.
-pub struct ManagerLink {
+pub(crate) struct ManagerLink {
     channel: Channel,
     /// Which socket that is: in a forked child the number may be another's by now.
     socket: Option<(u64, u64)>,
@@ -52,7 +52,7 @@ struct Inbox {
 }
 
 /// Sets up the line. Called once, by the worker's main function.
-pub fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
+pub(crate) fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
     LINE.get_or_init(|| ManagerLink {
         socket: channel.identity(),
         channel,
@@ -65,18 +65,18 @@ pub fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
 }
 
 /// The line, once it is set up.
-pub fn get() -> Option<&'static ManagerLink> {
+pub(crate) fn get() -> Option<&'static ManagerLink> {
     LINE.get()
 }
 
 impl ManagerLink {
     /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
-    pub fn say(&self, message: &WorkerMessage) {
+    pub(crate) fn say(&self, message: &WorkerMessage) {
         self.deliver(message, None);
     }
 
     /// Says something together with a copy of a descriptor; without it where too many are under way.
-    pub fn say_with(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
+    pub(crate) fn say_with(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
         self.deliver(message, Some(fd));
     }
 
@@ -101,27 +101,22 @@ impl ManagerLink {
     }
 
     /// Whether log records of this level (see [`WorkerMessage::Log`]) are wanted.
-    pub fn wants(&self, level: u8) -> bool {
+    pub(crate) fn wants(&self, level: u8) -> bool {
         level <= highest_wanted(self.verbosity.load(Relaxed))
     }
 
     /// Other records are wanted from now on.
-    pub fn set_verbosity(&self, verbosity: u8) {
+    pub(crate) fn set_verbosity(&self, verbosity: u8) {
         self.verbosity.store(verbosity, Relaxed);
     }
 
-    /// Which records are wanted.
-    pub fn verbosity(&self) -> u8 {
-        self.verbosity.load(Relaxed)
-    }
-
     /// Sends a log line. A manager that does not read costs a second once; after that, lines are counted until it does.
-    pub fn log(&self, level: u8, job: Option<JobName>, text: &str) {
+    pub(crate) fn log(&self, level: u8, job: Option<JobName>, text: &str) {
         self.send_log(&WorkerMessage::Log { level, job, text: cut_long(text, LOG_CUT) });
     }
 
     /// Logs the beginning of a workload or a result, at -vvvv: `name` and up to 256 bytes.
-    pub fn log_bytes(&self, job: JobName, name: &str, bytes: &[u8]) {
+    pub(crate) fn log_bytes(&self, job: JobName, name: &str, bytes: &[u8]) {
         self.send_log(&WorkerMessage::Log {
             level: 4,
             job: Some(job),
@@ -144,19 +139,19 @@ impl ManagerLink {
     }
 
     /// Reads the orders that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
-    pub fn look(&self, now: Duration) {
+    pub(crate) fn look(&self, now: Duration) {
         if self.look_is_due(now) {
             self.look_now(now);
         }
     }
 
     /// Whether the last look is [`LOOK_EVERY`] ago.
-    pub fn look_is_due(&self, now: Duration) -> bool {
+    pub(crate) fn look_is_due(&self, now: Duration) -> bool {
         now.saturating_sub(Duration::from_nanos(self.last_look_ns.load(Relaxed))) >= LOOK_EVERY
     }
 
     /// Reads the orders that came. Never waits.
-    pub fn look_now(&self, now: Duration) {
+    pub(crate) fn look_now(&self, now: Duration) {
         self.looked(now);
         let mut inbox = self.inbox();
         let inbox = &mut *inbox;
@@ -182,34 +177,34 @@ impl ManagerLink {
     }
 
     /// Remembers that a poll has just found no order.
-    pub fn looked(&self, now: Duration) {
+    pub(crate) fn looked(&self, now: Duration) {
         self.last_look_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// The next order that was read and not yet carried out.
-    pub fn next_command(&self) -> Option<Command> {
+    pub(crate) fn next_command(&self) -> Option<Command> {
         self.inbox().config.pop_front()
     }
 
     /// Whether the worker is to leave; looks for orders where it is time to. From any thread.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.look(clock::now());
         self.was_stopping()
     }
 
     /// Whether the worker was to leave when somebody looked last.
-    pub fn was_stopping(&self) -> bool {
+    pub(crate) fn was_stopping(&self) -> bool {
         self.draining.load(Relaxed) || stop_signal::asked()
     }
 
     /// [`ManagerLink::log`] for a forked child: takes no lock, and what cannot be sent is lost.
-    pub fn log_in_child(&self, level: u8, text: &str) {
+    pub(crate) fn log_in_child(&self, level: u8, text: &str) {
         let text = format!("process {}: {}", std::process::id(), cut_long(text, LOG_CUT));
         self.send_in_child(&messages::encode(&WorkerMessage::Log { level, job: None, text }));
     }
 
     /// Says that this forked child has come back from a plugin. Takes no lock and no memory.
-    pub fn child_came_back(&self, job: Option<(&str, &[u8])>) {
+    pub(crate) fn child_came_back(&self, job: Option<(&str, &[u8])>) {
         let mut buffer = [0; CAME_BACK_ROOM];
         let length = messages::encode_came_back(&mut buffer, std::process::id(), job);
         self.send_in_child(&buffer[..length]);
@@ -262,7 +257,7 @@ fn after_failure(error: &io::Error) -> LinkError {
 
 /// Which plugin records a verbosity lets through: errors and warnings always, information with the jobs (-vvv), the
 /// rest at -vvvv and -vvvvv.
-pub fn highest_wanted(verbosity: u8) -> u8 {
+pub(crate) fn highest_wanted(verbosity: u8) -> u8 {
     match verbosity {
         0..=2 => 2,
         3 => 3,
@@ -277,7 +272,7 @@ fn cut_long(text: &str, most: usize) -> String {
 }
 
 /// `text` in at most `most` bytes, the word included that says so where something is missing.
-pub fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A worker's watch on itself.
 #[derive(Debug)]
-pub struct MemoryLimit {
+pub(super) struct MemoryLimit {
     most: u64,
     statm: Option<File>,
     next: Duration,
@@ -22,7 +22,7 @@ pub struct MemoryLimit {
 
 impl MemoryLimit {
     /// For a worker that may take so many bytes; `None`: any. It has just been loaded.
-    pub fn watch(most: Option<u64>) -> (Self, Option<WorkerMessage>) {
+    pub(super) fn watch(most: Option<u64>) -> (Self, Option<WorkerMessage>) {
         let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
         let mut memory_limit = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };
         let fresh = memory_limit.resident().and_then(|bytes| memory_limit.beyond(bytes));
@@ -30,7 +30,7 @@ impl MemoryLimit {
     }
 
     /// What the manager has to be told after a job; once.
-    pub fn news(&mut self, now: Duration) -> Option<WorkerMessage> {
+    pub(super) fn news(&mut self, now: Duration) -> Option<WorkerMessage> {
         if self.statm.is_none() || now < self.next {
             return None;
         }

@@ -14,7 +14,7 @@ use crate::plugins::siblings::Sibling;
 
 /// Everything a worker is told before it loads anything; too long for a message, so it comes in a memfd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WorkerConfig {
+pub(crate) struct WorkerConfig {
     /// Process id of the manager: a worker with another parent is an orphan.
     pub manager: i32,
     /// What to serve, in the order of CAN_DO.
@@ -39,7 +39,7 @@ pub struct WorkerConfig {
 
 /// One function a worker serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WorkerFunction {
+pub(crate) struct WorkerFunction {
     /// Its name with the job servers.
     pub name: String,
     /// The symbol of its entry: the configured prefix and the name.
@@ -58,7 +58,7 @@ pub struct WorkerFunction {
 
 /// One job server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WorkerServer {
+pub(crate) struct WorkerServer {
     /// As configured, HOST:PORT: what messages call it.
     pub name: String,
     /// What the name resolved to; tried in turn. Empty while it does not resolve.
@@ -67,7 +67,7 @@ pub struct WorkerServer {
 
 /// Bounds a worker keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WorkerLimits {
+pub(crate) struct WorkerLimits {
     /// Jobs it may run; 0: any number.
     pub max_runs: u64,
     /// Resident bytes beyond which it wants to be replaced.
@@ -90,7 +90,7 @@ pub struct WorkerLimits {
 
 /// What a worker is told later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Command {
+pub(crate) enum Command {
     /// Connect to the job servers: not too many workers do so at the same time.
     Connect,
     /// Register the functions and take jobs.
@@ -110,7 +110,7 @@ pub enum Command {
 
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum WorkerMessage {
+pub(crate) enum WorkerMessage {
     /// It begins to load a function's library: what ends it from now on is that library's doing.
     Loading {
         /// Which function, counted as in the orders.
@@ -216,7 +216,7 @@ pub enum WorkerMessage {
 
 /// A job that is done, whose answer waits for room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitingJob {
+pub(crate) struct WaitingJob {
     /// Which function, counted as in the orders.
     pub function: usize,
     /// As the job server gave it.
@@ -227,7 +227,7 @@ pub struct WaitingJob {
 
 /// Which job a line is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobName {
+pub(crate) struct JobName {
     /// The function's name.
     pub function: String,
     /// The job's handle, as text.
@@ -236,7 +236,7 @@ pub struct JobName {
 
 /// [`WorkerMessage::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a process with
 /// threads should not ask for memory. Without the job where that makes it too long. Returns its length.
-pub fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
+pub(crate) fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
     #[derive(Serialize)]
     enum Borrowed<'a> {
         ForkCameBack { child: u32, job: Option<JobName<'a>> },
@@ -256,7 +256,7 @@ pub fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])
 }
 
 /// Puts a message into bytes.
-pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     // Plain structs and maps with text keys cannot fail to become JSON.
     serde_json::to_vec(message).unwrap_or_default()
 }
@@ -265,7 +265,7 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// What serde_json says of bytes that are none.
-pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes)
 }
 

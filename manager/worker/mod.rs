@@ -5,25 +5,25 @@
 //! came to, and [`pending`] keeps what has no room yet.
 
 mod answer;
-pub mod connections;
-pub mod job;
+pub(crate) mod connections;
+pub(crate) mod job;
 mod job_limit;
 mod job_log;
-pub mod log_rate_limit;
-pub mod manager_link;
+pub(crate) mod log_rate_limit;
+pub(crate) mod manager_link;
 mod memory_limit;
-pub mod messages;
-pub mod pending;
-pub mod plugin;
+pub(crate) mod messages;
+pub(crate) mod pending;
+pub(crate) mod plugin;
 mod plugin_host;
 mod proctitle;
 mod ready;
-pub mod reconnect_backoff;
-pub mod sender;
+pub(crate) mod reconnect_backoff;
+pub(crate) mod sender;
 mod serve;
 mod server_connection;
-pub mod session;
-pub mod shutdown;
+pub(crate) mod session;
+pub(crate) mod shutdown;
 mod spin_guard;
 mod taken;
 mod trace;
@@ -45,17 +45,17 @@ use messages::{WorkerConfig, WorkerMessage};
 use plugin::LoadedFunction;
 
 /// The hidden argument that makes the program a worker.
-pub const ROLE: &str = "--gm-native-worker";
+pub(crate) const ROLE: &str = "--gm-native-worker";
 
 /// Exit code of a worker whose plugin cannot be served; the manager has heard the reason.
-pub const CANNOT_SERVE: i32 = 4;
+pub(crate) const CANNOT_SERVE: i32 = 4;
 
 /// Exit code of a worker whose plugin has closed, replaced or shut down its connection to the job server, so that the
 /// job in hand cannot be answered. It counts only while a job is answered: in a job a plugin exits with what it likes.
-pub const CONNECTION_TAKEN: i32 = 71;
+pub(crate) const CONNECTION_TAKEN: i32 = 71;
 
 /// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
-pub fn main() -> ! {
+pub(crate) fn main() -> ! {
     let Some((channel, scoreboard, denied, config)) = inheritance() else {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
         exit::now(2);

@@ -13,7 +13,7 @@ const TURN: Duration = Duration::from_secs(1);
 const STALL: Duration = Duration::from_millis(100);
 
 /// A piece of what is to be sent.
-pub enum Part {
+pub(crate) enum Part {
     /// Packets, or the beginning of one.
     Bytes(Vec<u8>),
     /// A result, as the plugin returned it.
@@ -31,7 +31,7 @@ impl Part {
 
 /// Parts in their order, the first of which may have been sent to some extent. What was sent whole is given up at once.
 #[derive(Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     parts: VecDeque<Part>,
     /// Of the first part.
     sent: usize,
@@ -40,18 +40,18 @@ pub struct Queue {
 
 impl Queue {
     /// Bytes that were not sent yet.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.left
     }
 
     /// Puts a part behind the others.
-    pub fn push(&mut self, part: Part) {
+    pub(crate) fn push(&mut self, part: Part) {
         self.left += part.bytes().len();
         self.parts.push_back(part);
     }
 
     /// Puts a copy of few bytes behind the others.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.left += bytes.len();
         match self.parts.back_mut() {
             Some(Part::Bytes(last)) => last.extend_from_slice(bytes),
@@ -61,14 +61,14 @@ impl Queue {
     }
 
     /// What is left, for one system call.
-    pub fn slices(&self) -> Vec<IoSlice<'_>> {
+    pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut skip = self.sent;
         let rest = |part| IoSlice::new(&Part::bytes(part)[std::mem::take(&mut skip)..]);
         self.parts.iter().map(rest).collect()
     }
 
     /// So many bytes more were sent.
-    pub fn advance(&mut self, sent: usize) {
+    pub(crate) fn advance(&mut self, sent: usize) {
         self.left = self.left.saturating_sub(sent);
         self.sent += sent;
         while let Some(first) = self.parts.front().map(|part| part.bytes().len()).filter(|length| self.sent >= *length)
@@ -81,7 +81,7 @@ impl Queue {
 
 /// An answer that its server has not taken whole yet.
 #[derive(Debug, Clone, Copy)]
-pub struct PendingAnswer {
+pub(crate) struct PendingAnswer {
     /// The worker's number of its job; none of a job that never stood on the page.
     pub job: Option<u64>,
     /// When it was sent first.
@@ -94,22 +94,22 @@ pub struct PendingAnswer {
 
 impl PendingAnswer {
     /// What the socket could not take of an answer.
-    pub fn new(job: Option<u64>, now: Duration) -> Self {
+    pub(crate) fn new(job: Option<u64>, now: Duration) -> Self {
         Self { job, since: now, turn: now, moved: now }
     }
 
     /// Some of it was taken.
-    pub fn moved(&mut self, now: Duration) {
+    pub(crate) fn moved(&mut self, now: Duration) {
         self.moved = now;
     }
 
     /// Some of it was taken right after a job of another server, during which it could not get on: its turn.
-    pub fn has_its_turn(&mut self, now: Duration) {
+    pub(crate) fn has_its_turn(&mut self, now: Duration) {
         (self.turn, self.moved) = (now, now);
     }
 
     /// Until when the other servers wait, unless more of it is taken; none where they do not.
-    pub fn holds_until(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn holds_until(&self, now: Duration) -> Option<Duration> {
         let until = self.turn.saturating_add(TURN).min(self.moved.saturating_add(STALL));
         (until > now).then_some(until)
     }

@@ -9,10 +9,10 @@ use crate::plugins::loader::{Instance, Loaded};
 use crate::worker::manager_link::highest_wanted;
 
 /// What a plugin returned.
-pub type PluginOutcome = Result<RVec<u8>, RawFail>;
+pub(crate) type PluginOutcome = Result<RVec<u8>, RawFail>;
 
 /// One function, ready to run jobs.
-pub struct LoadedFunction {
+pub(crate) struct LoadedFunction {
     /// Its name with the job servers.
     pub name: String,
     loaded: Loaded,
@@ -25,7 +25,7 @@ impl LoadedFunction {
     ///
     /// # Errors
     /// One sentence, where `new` fails.
-    pub fn make(
+    pub(crate) fn make(
         loaded: Loaded,
         name: &str,
         settings: &BTreeMap<String, String>,
@@ -48,7 +48,7 @@ impl LoadedFunction {
     }
 
     /// Runs a job to its end.
-    pub fn run(&mut self, job: &AssignedJob<'_>, number: u64) -> PluginOutcome {
+    pub(crate) fn run(&mut self, job: &AssignedJob<'_>, number: u64) -> PluginOutcome {
         let raw = RawJob {
             size: size_of::<RawJob<'_>>(),
             number,
@@ -62,13 +62,13 @@ impl LoadedFunction {
     }
 
     /// Other log records are wanted.
-    pub fn set_verbosity(&self, verbosity: u8) {
+    pub(crate) fn set_verbosity(&self, verbosity: u8) {
         self.loaded.set_level(highest_wanted(verbosity));
     }
 }
 
 /// A failure in one line, with the place of a panic.
-pub fn explain(fail: &RawFail) -> String {
+pub(crate) fn explain(fail: &RawFail) -> String {
     match (fail.kind, fail.file.is_empty()) {
         (RawFail::PANIC, false) => format!("panicked at {}:{}: {}", fail.file, fail.line, fail.message),
         (RawFail::PANIC, true) => format!("panicked: {}", fail.message),

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ERROR: u8 = 1;
 
 /// The table every plugin is given.
-pub static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
+pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
 /// Held for moments only, never while something is sent: whoever logs needs it, too.
 static CURRENT: Mutex<CurrentJob> =
@@ -46,12 +46,12 @@ fn current() -> MutexGuard<'static, CurrentJob> {
 }
 
 /// The largest packet that may be sent.
-pub fn limit_packets(max_packet: u64) {
+pub(super) fn limit_packets(max_packet: u64) {
     MAX_PACKET.store(max_packet.min(u64::from(u32::MAX)), Relaxed);
 }
 
 /// A job begins: calls with its number are let through to its connection.
-pub fn job_begins(number: u64, function: &str, handle: &[u8], sender: &Arc<Mutex<Sender>>) {
+pub(super) fn job_begins(number: u64, function: &str, handle: &[u8], sender: &Arc<Mutex<Sender>>) {
     let mut current = current();
     current.number = number;
     if current.function != function {
@@ -64,7 +64,7 @@ pub fn job_begins(number: u64, function: &str, handle: &[u8], sender: &Arc<Mutex
 
 /// The job is over: calls with its number are refused from now on. A packet that is under way has begun by now, so the
 /// answer comes behind it.
-pub fn job_ends() {
+pub(super) fn job_ends() {
     let mut current = current();
     current.number = 0;
     current.sender = None;
@@ -143,7 +143,7 @@ extern "C" fn stopping(_job: u64) -> bool {
 }
 
 /// What a forked child that came back from the plugin does before it ends: the log is to say so.
-pub fn child_came_back() {
+pub(super) fn child_came_back() {
     let Some(manager_link) = manager_link::get() else { return };
     let current = match CURRENT.try_lock() {
         Ok(current) => Some(current),

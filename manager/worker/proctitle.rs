@@ -4,7 +4,7 @@ use crate::system::proctitle;
 use crate::worker::messages::WorkerConfig;
 
 /// The titles of one worker.
-pub struct ProcTitle {
+pub(super) struct ProcTitle {
     what: String,
     idle: String,
     running: Vec<String>,
@@ -12,7 +12,7 @@ pub struct ProcTitle {
 
 impl ProcTitle {
     /// Makes them, and gives the process its short name.
-    pub fn new(config: &WorkerConfig) -> Self {
+    pub(super) fn new(config: &WorkerConfig) -> Self {
         let what = match config.functions.as_slice() {
             [only] => format!("gm-native: {} {}", only.name, only.version),
             several => format!("gm-native: {} functions", several.len()),
@@ -26,24 +26,24 @@ impl ProcTitle {
     }
 
     /// Loading, connecting.
-    pub fn starting(&self) {
+    pub(super) fn starting(&self) {
         proctitle::set(&format!("{} [starting]", self.what));
     }
 
     /// Waiting for a job.
-    pub fn idle(&self) {
+    pub(super) fn idle(&self) {
         proctitle::set(&self.idle);
     }
 
     /// Running a job of the function.
-    pub fn running(&self, function: usize) {
+    pub(super) fn running(&self, function: usize) {
         if let Some(title) = self.running.get(function) {
             proctitle::set(title);
         }
     }
 
     /// Taking leave.
-    pub fn draining(&self) {
+    pub(super) fn draining(&self) {
         proctitle::set(&format!("{} [leaving]", self.what));
     }
 }

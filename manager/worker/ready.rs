@@ -17,26 +17,26 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
 /// came on another.
 #[derive(Debug, Default)]
-pub struct StartupStep {
+pub(super) struct StartupStep {
     began: Option<Duration>,
     over: bool,
 }
 
 impl StartupStep {
     /// It begins. True the first time.
-    pub fn begins(&mut self, now: Duration) -> bool {
+    pub(super) fn begins(&mut self, now: Duration) -> bool {
         let first = self.began.is_none();
         self.began.get_or_insert(now);
         first
     }
 
     /// Whether it has begun.
-    pub fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.began.is_some()
     }
 
     /// Whether it is over, and was said to be.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.over
     }
 
@@ -48,7 +48,7 @@ impl StartupStep {
     }
 
     /// When nothing is waited for any more, where something still is.
-    pub fn next_due(&self) -> Option<Duration> {
+    pub(super) fn next_due(&self) -> Option<Duration> {
         self.began.filter(|_| !self.over).map(|began| began.saturating_add(MOMENT))
     }
 }

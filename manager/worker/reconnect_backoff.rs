@@ -12,7 +12,7 @@ const STEADY: Duration = Duration::from_secs(1);
 
 /// The back-off of one job server.
 #[derive(Debug)]
-pub struct ReconnectBackoff {
+pub(crate) struct ReconnectBackoff {
     siblings: u32,
     failures: u32,
     /// Connections in a row that did not last.
@@ -25,7 +25,7 @@ pub struct ReconnectBackoff {
 
 impl ReconnectBackoff {
     /// Due at once.
-    pub fn new(siblings: u32, seed: u64) -> Self {
+    pub(crate) fn new(siblings: u32, seed: u64) -> Self {
         Self {
             siblings,
             failures: 0,
@@ -37,13 +37,13 @@ impl ReconnectBackoff {
     }
 
     /// When the next attempt is due.
-    pub fn at(&self) -> Duration {
+    pub(crate) fn at(&self) -> Duration {
         self.at
     }
 
     /// An attempt failed, or a connection was lost. The first new attempt is spread over a millisecond for each
     /// sibling, so that thousands do not come back at once; then 100 ms doubling to 30 s, each less up to a half.
-    pub fn failed(&mut self, now: Duration) {
+    pub(crate) fn failed(&mut self, now: Duration) {
         if let Some(since) = self.since.take() {
             self.brief = if now < since.saturating_add(STEADY) { self.brief.saturating_add(1) } else { 0 };
             self.failures = self.brief.saturating_sub(1);
@@ -58,7 +58,7 @@ impl ReconnectBackoff {
     }
 
     /// The server answers: if that lasts, the next loss starts from the beginning.
-    pub fn worked(&mut self, now: Duration) {
+    pub(crate) fn worked(&mut self, now: Duration) {
         self.since = Some(now);
     }
 }

@@ -19,7 +19,7 @@ use crate::scoreboard::{ScoreboardWriter, SendingGuard};
 use crate::worker::pending::{Part, Queue};
 
 /// What is sent to one job server.
-pub struct Sender {
+pub(crate) struct Sender {
     socket: Arc<Socket>,
     scoreboard: Arc<ScoreboardWriter>,
     connection: u32,
@@ -50,7 +50,7 @@ struct Pending {
 
 /// How far an answer got at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
+pub(crate) enum Answered {
     /// The socket has taken it, and the GRAB goes with it.
     Whole,
     /// The rest of it is pending, and the GRAB was not sent: nobody waits for a job behind an answer that may take long.
@@ -59,12 +59,12 @@ pub enum Answered {
 
 impl Sender {
     /// The sending side of a connected socket; `connection` is its number on the page.
-    pub fn new(socket: Arc<Socket>, scoreboard: Arc<ScoreboardWriter>, connection: u32) -> Self {
+    pub(crate) fn new(socket: Arc<Socket>, scoreboard: Arc<ScoreboardWriter>, connection: u32) -> Self {
         Self { socket, scoreboard, connection, pending: None, accepted: 0, broken: None, silent: false }
     }
 
     /// Whether something waits for the socket to have room.
-    pub fn has_pending(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
@@ -72,7 +72,7 @@ impl Sender {
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn flush(&mut self) -> io::Result<usize> {
+    pub(crate) fn flush(&mut self) -> io::Result<usize> {
         let Some(mut pending) = self.pending.take() else { return Ok(0) };
         let pushed = self.push(&pending.queue.slices());
         pending.queue.advance(*pushed.as_ref().unwrap_or(&0));
@@ -87,7 +87,7 @@ impl Sender {
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn send<const N: usize>(&mut self, packets: [&[u8]; N]) -> io::Result<()> {
+    pub(crate) fn send<const N: usize>(&mut self, packets: [&[u8]; N]) -> io::Result<()> {
         self.accepted += packets.iter().map(|packet| packet.len() as u64).sum::<u64>();
         if let Some(pending) = &mut self.pending {
             packets.iter().for_each(|packet| pending.queue.extend(packet));
@@ -110,7 +110,7 @@ impl Sender {
     ///
     /// # Errors
     /// The connection is gone.
-    pub fn send_answer(&mut self, head: &mut Vec<u8>, data: RVec<u8>, grab: &[u8]) -> io::Result<Answered> {
+    pub(crate) fn send_answer(&mut self, head: &mut Vec<u8>, data: RVec<u8>, grab: &[u8]) -> io::Result<Answered> {
         self.flush()?;
         let length = head.len() + data.len();
         let (sending, sent) = match self.pending.take() {
@@ -148,23 +148,23 @@ impl Sender {
     }
 
     /// Sends a progress report, or drops it while older bytes wait: the next one says more anyway.
-    pub fn send_status(&mut self, packet: &[u8]) -> bool {
+    pub(crate) fn send_status(&mut self, packet: &[u8]) -> bool {
         if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
 
     /// A job begins, whose doing it is where the connection turns out to be shut down before anything was sent.
-    pub fn job_begins(&mut self) {
+    pub(crate) fn job_begins(&mut self) {
         self.silent = true;
     }
 
     /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once, too.
-    pub fn job_was_long(&mut self) {
+    pub(crate) fn job_was_long(&mut self) {
         self.silent &= matches!(self.socket.take_error(), Ok(None));
     }
 
     /// Whether this process has shut the connection down: a send fails at once. Where it was the server that ended it, the
     /// first one does not: its answer, a reset, is what makes the next one fail.
-    pub fn was_shut_down(&self) -> bool {
+    pub(crate) fn was_shut_down(&self) -> bool {
         self.broken.is_some_and(|broken| broken.by_shutdown)
     }
 
@@ -202,7 +202,7 @@ impl Sender {
 /// on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
 ///
 /// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `patience`.
-pub fn send_part(
+pub(crate) fn send_part(
     sender: &Mutex<Sender>,
     packets: [&[u8]; 2],
     is_wanted: impl Fn() -> bool,
@@ -239,7 +239,7 @@ pub fn send_part(
 }
 
 /// The sender, for the moment.
-pub fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
+pub(crate) fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
     sender.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

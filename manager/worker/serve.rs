@@ -29,7 +29,7 @@ use crate::worker::trace;
 pub(super) const TURN: Duration = Duration::from_millis(10);
 
 /// A worker at work.
-pub struct Worker {
+pub(super) struct Worker {
     pub(super) manager_link: &'static ManagerLink,
     pub(super) stop: StopSignal,
     pub(super) scoreboard: Arc<ScoreboardWriter>,
@@ -74,7 +74,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker whose functions are loaded; it connects when it is told to.
-    pub fn new(
+    pub(super) fn new(
         config: WorkerConfig,
         functions: Vec<LoadedFunction>,
         manager_link: &'static ManagerLink,
@@ -124,7 +124,7 @@ impl Worker {
 
     /// Serves until the worker is told to drain and every server has its results. Returns what to drop, and how long that
     /// may take.
-    pub fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
+    pub(super) fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
         loop {
             for server in 0..self.sessions.len() {
                 self.take_packets(server);

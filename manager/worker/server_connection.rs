@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::spin_guard::{AfterNoJob, SpinGuard};
 
 /// The other job servers wait no longer than this for the answer to a GRAB.
-pub const GRAB_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const GRAB_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A rejected GRAB is sent again after this pause, which doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -20,7 +20,7 @@ const TOO_LATE: &[u8] = b"JOB_NOT_FOUND";
 
 /// What the job server sent, as far as the protocol state depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerMessage<'a> {
+pub(crate) enum ServerMessage<'a> {
     Noop,
     NoJob,
     Assigned,
@@ -33,7 +33,7 @@ pub enum ServerMessage<'a> {
 
 /// What the caller has to do about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reaction {
+pub(crate) enum Reaction {
     Nothing,
     /// Log it at debug: it makes no sense in this state.
     Unexpected,
@@ -51,7 +51,7 @@ pub enum Reaction {
 
 /// What the caller has to do because time has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Timeout {
+pub(crate) enum Timeout {
     Nothing,
     /// Send an ECHO.
     Echo,
@@ -61,7 +61,7 @@ pub enum Timeout {
 
 /// What the caller has to do next to drain the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrainStep {
+pub(crate) enum DrainStep {
     /// Send one GRAB: a server that wakes one sleeper at a time may have just woken this one.
     Grab,
     /// Send the last ECHO.
@@ -156,7 +156,7 @@ struct OutstandingEchoes {
 }
 
 #[derive(Debug, Clone)]
-pub struct ServerConnection {
+pub(crate) struct ServerConnection {
     phase: Phase,
     intake: Intake,
     /// NOOP came, and no GRAB was sent since.
@@ -179,7 +179,7 @@ pub struct ServerConnection {
 
 impl ServerConnection {
     /// A connection on which ECHO and GRAB have just been sent, before any CAN_DO.
-    pub fn greeting(now: Duration) -> Self {
+    pub(crate) fn greeting(now: Duration) -> Self {
         Self {
             phase: Phase::Greeting { grab_sent: now },
             intake: Intake::Open,
@@ -197,13 +197,13 @@ impl ServerConnection {
         }
     }
 
-    pub fn is_greeted(&self) -> bool {
+    pub(crate) fn is_greeted(&self) -> bool {
         !matches!(self.phase, Phase::Greeting { .. })
     }
 
     /// Whether the other servers wait for the answer to this connection's GRAB, which may bring a job. The greeting's
     /// GRAB brings none, and a server that is mute to it must not delay the others.
-    pub fn awaits_job(&self) -> bool {
+    pub(crate) fn awaits_job(&self) -> bool {
         match self.phase.request() {
             Some(JobRequest::Sent(_)) => true,
             // The first time only: a server that rejects GRAB after GRAB delays no one.
@@ -212,12 +212,12 @@ impl ServerConnection {
         }
     }
 
-    pub fn needs_registration(&self) -> bool {
+    pub(crate) fn needs_registration(&self) -> bool {
         matches!(self.phase, Phase::Greeted(_))
     }
 
     /// CAN_DO was sent for every function, and an ECHO after them.
-    pub fn functions_registered(&mut self, now: Duration) {
+    pub(crate) fn functions_registered(&mut self, now: Duration) {
         if let Phase::Greeted(request) = self.phase {
             self.phase = Phase::Registered(request);
         }
@@ -226,16 +226,16 @@ impl ServerConnection {
 
     /// Whether the server certainly knows the functions: it has answered the ECHO that followed them. A server that
     /// answers no ECHO is assumed to know them.
-    pub fn knows_functions(&self) -> bool {
+    pub(crate) fn knows_functions(&self) -> bool {
         matches!(self.phase, Phase::Registered(_)) && (self.echoes.is_none() || !self.answers_echo)
     }
 
-    pub fn may_grab(&self, now: Duration) -> bool {
+    pub(crate) fn may_grab(&self, now: Duration) -> bool {
         self.is_free() && now >= self.pause_until
     }
 
     /// When a GRAB may be sent, if only a pause prevents it.
-    pub fn grab_due(&self) -> Option<Duration> {
+    pub(crate) fn grab_due(&self) -> Option<Duration> {
         self.is_free().then_some(self.pause_until)
     }
 
@@ -244,16 +244,16 @@ impl ServerConnection {
     }
 
     /// Whether the next GRAB goes out with a PRE_SLEEP in front (see [`SpinGuard`]).
-    pub fn grabs_with_pre_sleep(&self) -> bool {
+    pub(crate) fn grabs_with_pre_sleep(&self) -> bool {
         self.spin.asks_twice()
     }
 
     /// Whether GRAB_JOB is to be sent instead of GRAB_JOB_UNIQ.
-    pub fn uses_old_grab(&self) -> bool {
+    pub(crate) fn uses_old_grab(&self) -> bool {
         self.grab_form == GrabForm::Old
     }
 
-    pub fn grab_sent(&mut self, now: Duration) {
+    pub(crate) fn grab_sent(&mut self, now: Duration) {
         self.spin.asked();
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
@@ -262,7 +262,7 @@ impl ServerConnection {
         self.is_woken = false;
     }
 
-    pub fn echo_sent(&mut self, now: Duration) {
+    pub(crate) fn echo_sent(&mut self, now: Duration) {
         self.echoes = Some(match self.echoes {
             None => OutstandingEchoes { oldest: now, later: 0 },
             Some(echoes) => OutstandingEchoes { later: echoes.later.saturating_add(1), ..echoes },
@@ -271,21 +271,21 @@ impl ServerConnection {
     }
 
     /// The server took this long to accept an answer.
-    pub fn answer_took(&mut self, took: Duration) {
+    pub(crate) fn answer_took(&mut self, took: Duration) {
         self.slack = took;
     }
 
     /// Bytes came. Whatever they mean, the server is alive.
-    pub fn bytes_received(&mut self, now: Duration) {
+    pub(crate) fn bytes_received(&mut self, now: Duration) {
         self.received_at = now;
     }
 
-    pub fn has_received_since(&self, then: Duration) -> bool {
+    pub(crate) fn has_received_since(&self, then: Duration) -> bool {
         self.received_at > then
     }
 
     /// The worker was busy elsewhere and read nothing, so silence until now proves nothing.
-    pub fn forgive_silence(&mut self, now: Duration) {
+    pub(crate) fn forgive_silence(&mut self, now: Duration) {
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
             phase => match phase.request() {
@@ -299,7 +299,7 @@ impl ServerConnection {
         }
     }
 
-    pub fn receive(&mut self, message: ServerMessage<'_>, now: Duration) -> Reaction {
+    pub(crate) fn receive(&mut self, message: ServerMessage<'_>, now: Duration) -> Reaction {
         use ServerMessage as M;
         match (message, self.phase.request()) {
             (M::Noop, request) => self.noop(request, now),
@@ -424,7 +424,13 @@ impl ServerConnection {
     }
 
     /// `quiet` says that the worker has nothing else to do, so a sleeper may send GRAB again, which heals a lost wake-up.
-    pub fn check_timeouts(&mut self, now: Duration, interval: Duration, timeout: Duration, quiet: bool) -> Timeout {
+    pub(crate) fn check_timeouts(
+        &mut self,
+        now: Duration,
+        interval: Duration,
+        timeout: Duration,
+        quiet: bool,
+    ) -> Timeout {
         if self.mute_at(timeout).is_some_and(|deadline| now >= deadline) {
             return Timeout::Mute;
         }
@@ -460,7 +466,7 @@ impl ServerConnection {
 
     /// When [`ServerConnection::check_timeouts`] should be called next; `None` for not before something is received or
     /// sent.
-    pub fn next_timeout(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
+    pub(crate) fn next_timeout(&self, interval: Duration, timeout: Duration) -> Option<Duration> {
         let echo = (self.is_greeted() && !interval.is_zero() && self.echoes.is_none())
             .then(|| self.echo_sent_at.saturating_add(interval));
         let grab = match self.phase.request() {
@@ -472,18 +478,18 @@ impl ServerConnection {
     }
 
     /// From now on [`ServerConnection::drain_step`] says what to send.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         if self.intake == Intake::Open {
             self.intake = Intake::Draining { may_grab: true, last_echo: false };
         }
     }
 
     /// The worker may take no more jobs: no GRAB may be sent, not even [`DrainStep::Grab`].
-    pub fn forbid_grabs(&mut self) {
+    pub(crate) fn forbid_grabs(&mut self) {
         self.intake = Intake::Draining { may_grab: false, last_echo: self.last_echo_is_sent() };
     }
 
-    pub fn drain_step(&self) -> DrainStep {
+    pub(crate) fn drain_step(&self) -> DrainStep {
         let request = match self.phase {
             Phase::Greeting { .. } => return DrainStep::Done,
             Phase::Greeted(request) | Phase::Registered(request) => request,
@@ -514,7 +520,7 @@ impl ServerConnection {
     }
 
     /// Nothing goes out after the last ECHO but the answer to a job that still comes.
-    pub fn last_echo_sent(&mut self, now: Duration) {
+    pub(crate) fn last_echo_sent(&mut self, now: Duration) {
         self.echo_sent(now);
         if let Intake::Draining { last_echo, .. } = &mut self.intake {
             *last_echo = true;
@@ -522,7 +528,7 @@ impl ServerConnection {
     }
 
     /// An answer went out: if it followed the last ECHO, another ECHO has to follow the answer.
-    pub fn answer_sent(&mut self) {
+    pub(crate) fn answer_sent(&mut self) {
         if let Intake::Draining { last_echo, .. } = &mut self.intake {
             *last_echo = false;
         }

@@ -30,7 +30,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const UNTAKEN: usize = 64 * 1024;
 
 /// One job server of a worker.
-pub struct ServerSession {
+pub(crate) struct ServerSession {
     /// As configured.
     pub name: String,
     addresses: Vec<SocketAddr>,
@@ -50,7 +50,7 @@ enum Link {
 }
 
 /// A connection that was made.
-pub struct OpenConnection {
+pub(crate) struct OpenConnection {
     /// Counts the worker's connections from 1.
     pub number: u32,
     /// What was said and is awaited.
@@ -70,7 +70,7 @@ pub struct OpenConnection {
 
 /// What an attempt to connect came to.
 #[derive(Debug)]
-pub enum ConnectAttempt {
+pub(crate) enum ConnectAttempt {
     /// It goes on.
     Underway,
     /// The connection is made; nothing was sent yet.
@@ -81,7 +81,7 @@ pub enum ConnectAttempt {
 
 impl ServerSession {
     /// A session that will connect at once.
-    pub fn new(command: WorkerServer, siblings: u32, seed: u64) -> Self {
+    pub(crate) fn new(command: WorkerServer, siblings: u32, seed: u64) -> Self {
         Self {
             name: command.name,
             addresses: command.addresses,
@@ -94,13 +94,13 @@ impl ServerSession {
     }
 
     /// The name resolves to something else now; the connection there is stays.
-    pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.addresses = addresses;
         self.next_address = 0;
     }
 
     /// The connection, where there is one.
-    pub fn connection(&mut self) -> Option<&mut OpenConnection> {
+    pub(crate) fn connection(&mut self) -> Option<&mut OpenConnection> {
         match &mut self.link {
             Link::Up(connection) => Some(connection),
             _ => None,
@@ -108,7 +108,7 @@ impl ServerSession {
     }
 
     /// What the server is called, and the connection, where there is one.
-    pub fn named_connection(&mut self) -> Option<(&str, &mut OpenConnection)> {
+    pub(crate) fn named_connection(&mut self) -> Option<(&str, &mut OpenConnection)> {
         match &mut self.link {
             Link::Up(connection) => Some((&self.name, connection)),
             _ => None,
@@ -116,7 +116,7 @@ impl ServerSession {
     }
 
     /// The connection, to look at.
-    pub fn connection_ref(&self) -> Option<&OpenConnection> {
+    pub(crate) fn connection_ref(&self) -> Option<&OpenConnection> {
         match &self.link {
             Link::Up(connection) => Some(connection),
             _ => None,
@@ -124,17 +124,17 @@ impl ServerSession {
     }
 
     /// The conversation, where there is a connection.
-    pub fn protocol(&self) -> Option<&ServerConnection> {
+    pub(crate) fn protocol(&self) -> Option<&ServerConnection> {
         self.connection_ref().map(|connection| &connection.protocol)
     }
 
     /// Whether an answer waits for room in the connection.
-    pub fn is_answering(&self) -> bool {
+    pub(crate) fn is_answering(&self) -> bool {
         self.connection_ref().is_some_and(|connection| connection.answer.is_some())
     }
 
     /// What poll should watch: the descriptor, and whether for room to write.
-    pub fn watched(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
+    pub(crate) fn watched(&self) -> Option<(BorrowedFd<'_>, bool, bool)> {
         match &self.link {
             Link::Down => None,
             Link::Connecting { socket, .. } => Some((socket.as_fd(), false, true)),
@@ -146,12 +146,12 @@ impl ServerSession {
     }
 
     /// Whether it may be asked for a job now.
-    pub fn may_ask(&self, now: Duration) -> bool {
+    pub(crate) fn may_ask(&self, now: Duration) -> bool {
         self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_grab(now))
     }
 
     /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
-    pub fn next_due(&self, limits: &WorkerLimits, asks: bool) -> Option<Duration> {
+    pub(crate) fn next_due(&self, limits: &WorkerLimits, asks: bool) -> Option<Duration> {
         match &self.link {
             Link::Down => (!self.addresses.is_empty()).then(|| self.retry.at()),
             Link::Connecting { deadline, .. } => Some(*deadline),
@@ -165,28 +165,28 @@ impl ServerSession {
     }
 
     /// Whether a failure is news: `true` once until the server is up again.
-    pub fn says_down(&mut self) -> bool {
+    pub(crate) fn says_down(&mut self) -> bool {
         !std::mem::replace(&mut self.down_said, true)
     }
 
     /// Whether the server is known to be down or mute.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.down_said || self.addresses.is_empty()
     }
 
     /// Whether one more line may be logged of what the server answers.
-    pub fn may_note(&mut self, now: Duration) -> Option<LogPermit> {
+    pub(crate) fn may_note(&mut self, now: Duration) -> Option<LogPermit> {
         self.log_rate_limit.ask(now)
     }
 
     /// The server answers.
-    pub fn is_up(&mut self, now: Duration) {
+    pub(crate) fn is_up(&mut self, now: Duration) {
         self.down_said = false;
         self.retry.worked(now);
     }
 
     /// Starts an attempt where one is due, or looks how one is getting on.
-    pub fn connect(&mut self, now: Duration, limits: &WorkerLimits) -> ConnectAttempt {
+    pub(crate) fn connect(&mut self, now: Duration, limits: &WorkerLimits) -> ConnectAttempt {
         match &self.link {
             Link::Down if !self.addresses.is_empty() && now >= self.retry.at() => self.begin(now, limits),
             Link::Connecting { socket, deadline } => match (connect_error(socket), *deadline <= now) {
@@ -223,7 +223,7 @@ impl ServerSession {
     ///
     /// # Errors
     /// The system's, where the connection is gone again.
-    pub fn establish(
+    pub(crate) fn establish(
         &mut self,
         number: u32,
         id: &str,
@@ -257,7 +257,7 @@ impl ServerSession {
     }
 
     /// Gives the connection up and plans the next attempt. Returns the number of the connection that is over.
-    pub fn lose(&mut self, now: Duration) -> Option<u32> {
+    pub(crate) fn lose(&mut self, now: Duration) -> Option<u32> {
         self.retry.failed(now);
         match std::mem::replace(&mut self.link, Link::Down) {
             Link::Up(connection) => Some(connection.close()),
@@ -268,46 +268,46 @@ impl ServerSession {
 
 impl OpenConnection {
     /// The sending side, for the moment.
-    pub fn sender(&self) -> MutexGuard<'_, Sender> {
+    pub(crate) fn sender(&self) -> MutexGuard<'_, Sender> {
         sender::lock(&self.sender)
     }
 
     /// The socket, for poll and to hand a copy to the manager.
-    pub fn socket(&self) -> BorrowedFd<'_> {
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Whether something in this process has closed, replaced or shut it down.
-    pub fn is_taken(&self) -> bool {
+    pub(crate) fn is_taken(&self) -> bool {
         identity(&self.socket) != self.identity || self.sender().was_shut_down()
     }
 
     /// Whether there is a point in reading on. A packet that is still arriving is read to its end, however long it is:
     /// only that end lets it be taken.
-    pub fn may_read(&self) -> bool {
+    pub(crate) fn may_read(&self) -> bool {
         self.decoder.is_partial() || self.decoder.pending() < UNTAKEN
     }
 
     /// Whether the server has taken some of what is on its way to it since this was asked last: it lives, and what it
     /// owes an answer to may not even have reached it.
-    pub fn takes_bytes(&mut self) -> bool {
+    pub(crate) fn takes_bytes(&mut self) -> bool {
         let left = unacknowledged(self.socket.as_fd());
         let before = self.on_its_way.replace(left);
         before.map_or(left > 0, |before| left < before)
     }
 
     /// Whether a packet is arriving, a job perhaps, of which some has come since then.
-    pub fn is_receiving(&self, since: Duration) -> bool {
+    pub(crate) fn is_receiving(&self, since: Duration) -> bool {
         self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_received_since(since)
     }
 
     /// More was sent, however much: what was seen before says nothing about that.
-    pub fn was_sent_more(&mut self) {
+    pub(crate) fn was_sent_more(&mut self) {
         self.on_its_way = None;
     }
 
     /// How long silence is borne: the greeting is part of connecting.
-    pub fn patience(&self, limits: &WorkerLimits) -> Duration {
+    pub(crate) fn patience(&self, limits: &WorkerLimits) -> Duration {
         if self.protocol.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
     }
 
@@ -315,7 +315,7 @@ impl OpenConnection {
     ///
     /// # Errors
     /// The connection is over; `UnexpectedEof` where the server closed it.
-    pub fn read_now(&mut self, now: Duration) -> io::Result<bool> {
+    pub(crate) fn read_now(&mut self, now: Duration) -> io::Result<bool> {
         self.receive(MsgFlags::MSG_DONTWAIT, now)
     }
 
@@ -323,7 +323,7 @@ impl OpenConnection {
     ///
     /// # Errors
     /// As [`OpenConnection::read_now`].
-    pub fn read_soon(&mut self, now: Duration) -> io::Result<bool> {
+    pub(crate) fn read_soon(&mut self, now: Duration) -> io::Result<bool> {
         self.receive(MsgFlags::empty(), now)
     }
 
@@ -384,7 +384,7 @@ fn tune(socket: &Socket) -> io::Result<()> {
 }
 
 /// An error of a connection as a log line puts it.
-pub fn describe(error: &io::Error) -> String {
+pub(crate) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the job server closed the connection".into(),
         _ if error.raw_os_error().is_some() => reason(error).to_lowercase(),

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What to do after NO_JOB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AfterNoJob {
+pub(super) enum AfterNoJob {
     /// Send PRE_SLEEP.
     Sleep,
     /// Ask again, with PRE_SLEEP in front.
@@ -30,7 +30,7 @@ pub enum AfterNoJob {
 
 /// The guard of one connection.
 #[derive(Debug, Clone, Default)]
-pub struct SpinGuard {
+pub(super) struct SpinGuard {
     fell_asleep: Duration,
     /// Wake-ups at once, in a row.
     rounds: u32,
@@ -52,34 +52,34 @@ enum Question {
 
 impl SpinGuard {
     /// Whether the next GRAB goes out with a PRE_SLEEP in front.
-    pub fn asks_twice(&self) -> bool {
+    pub(super) fn asks_twice(&self) -> bool {
         self.question == Some(Question::Due)
     }
 
     /// A GRAB was sent.
-    pub fn asked(&mut self) {
+    pub(super) fn asked(&mut self) {
         self.question = self.question.map(|_| Question::Asked);
     }
 
     /// NOOP came while asleep.
-    pub fn woken(&mut self, now: Duration) {
+    pub(super) fn woken(&mut self, now: Duration) {
         let at_once = now.saturating_sub(self.fell_asleep) < AT_ONCE;
         self.rounds = if at_once { self.rounds.saturating_add(1) } else { 0 };
     }
 
     /// NOOP came while awake.
-    pub fn noop(&mut self) {
+    pub(super) fn noop(&mut self) {
         self.question =
             self.question.map(|question| if question == Question::Asked { Question::Woken } else { question });
     }
 
     /// A job came.
-    pub fn job(&mut self) {
+    pub(super) fn job(&mut self) {
         *self = Self::default();
     }
 
     /// NO_JOB came.
-    pub fn no_job(&mut self, now: Duration) -> AfterNoJob {
+    pub(super) fn no_job(&mut self, now: Duration) -> AfterNoJob {
         match self.question.take() {
             None if self.rounds >= ROUNDS => self.ask_twice(),
             Some(Question::Woken) if self.proofs + 1 < PROOFS => {

@@ -7,19 +7,19 @@ use crate::worker::manager_link::ManagerLink;
 const EVERYTHING: u8 = 5;
 
 /// Whether packets are logged: asked before anything is made of one.
-pub fn is_wanted(manager_link: &ManagerLink) -> bool {
+pub(super) fn is_wanted(manager_link: &ManagerLink) -> bool {
     manager_link.wants(EVERYTHING)
 }
 
 /// Logs what a server has sent.
-pub fn received(manager_link: &ManagerLink, server: &str, packet: &Packet<'_>) {
+pub(super) fn received(manager_link: &ManagerLink, server: &str, packet: &Packet<'_>) {
     let text = format!("job server {server} sent {}", told(packet.kind, packet.body.len()));
     manager_link.log(EVERYTHING, None, &text);
 }
 
 /// Logs what goes to a server, where that is wanted. The end of the last packet may be missing: a result is sent from
 /// where it lies.
-pub fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
+pub(super) fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
     if is_wanted(manager_link) {
         for packet in packets(bytes) {
             manager_link.log(EVERYTHING, None, &format!("job server {server} is sent {packet}"));

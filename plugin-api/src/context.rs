@@ -39,7 +39,7 @@ use crate::logging::Log;
 /// # let mut object = TestObject::<FetchUrl>::new(&[("agent", "a")]).unwrap();
 /// # assert_eq!(object.run("").text(), "a waits 5000 ms");
 /// ```
-// As with `QueuedJob`: only ever lent.
+// As with `Job`: only ever lent.
 #[repr(transparent)]
 pub struct Context(pub(crate) RawContext<'static>);
 

@@ -13,24 +13,24 @@ use crate::system::{fork, stop_signal};
 const SHOWN: usize = 256;
 
 /// The table.
-pub static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
+pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
 /// The job in hand; 0 between jobs.
 static JOB: AtomicU64 = AtomicU64::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// A job begins: its calls are accepted from now on.
-pub fn begins(job: u64) {
+pub(super) fn begins(job: u64) {
     JOB.store(job, Relaxed);
 }
 
 /// The job is over: later calls are refused, as by a worker.
-pub fn ends() {
+pub(super) fn ends() {
     JOB.store(0, Relaxed);
 }
 
 /// From now on only the log is shown, as far as the function's level lets it through.
-pub fn be_quiet() {
+pub(super) fn be_quiet() {
     QUIET.store(true, Relaxed);
 }
 

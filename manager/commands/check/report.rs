@@ -14,7 +14,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::report::LoadableLibrary;
 
 /// One file, for people or as a line of JSON.
-pub fn render(file: &Path, checked: &Checked, format: OutputFormat) -> String {
+pub(super) fn render(file: &Path, checked: &Checked, format: OutputFormat) -> String {
     match (format, checked) {
         (OutputFormat::Json, checked) => json(file, checked),
         (OutputFormat::Text, Ok((function, found))) => text(file, function, found),

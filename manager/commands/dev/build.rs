@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// Where libraries are put.
 #[derive(Debug)]
-pub struct InstallDirectory {
+pub(super) struct InstallDirectory {
     /// Where the manager looks.
     pub worker_dir: PathBuf,
     /// A directory that only this run uses.
@@ -21,7 +21,7 @@ pub struct InstallDirectory {
 
 /// A crate to be served.
 #[derive(Debug)]
-pub struct Crate {
+pub(super) struct Crate {
     /// As the user wrote it.
     pub name: String,
     /// Its folder, canonical.
@@ -33,7 +33,7 @@ impl Crate {
     ///
     /// # Errors
     /// There is none; a sentence.
-    pub fn find(dir: &Path) -> Result<Self, String> {
+    pub(super) fn find(dir: &Path) -> Result<Self, String> {
         let name = dir.display().to_string();
         match dir.canonicalize() {
             Ok(dir) if dir.join("Cargo.toml").is_file() => Ok(Self { name, dir }),
@@ -45,7 +45,7 @@ impl Crate {
     ///
     /// # Errors
     /// cargo cannot be started; a sentence.
-    pub fn build(&self, release: bool) -> Result<RunningBuild, String> {
+    pub(super) fn build(&self, release: bool) -> Result<RunningBuild, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let failed = |error: io::Error| {
             format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
@@ -63,7 +63,7 @@ impl Crate {
 
 /// A build that runs.
 #[derive(Debug)]
-pub struct RunningBuild {
+pub(super) struct RunningBuild {
     cargo: Child,
     messages: File,
     began: Instant,
@@ -71,7 +71,7 @@ pub struct RunningBuild {
 
 /// A build that ended.
 #[derive(Debug)]
-pub struct FinishedBuild {
+pub(super) struct FinishedBuild {
     /// Whether it worked.
     pub status: ExitStatus,
     /// How long it took.
@@ -84,7 +84,7 @@ impl RunningBuild {
     ///
     /// # Errors
     /// The system's; none is known to happen.
-    pub fn ended(&mut self) -> io::Result<Option<FinishedBuild>> {
+    pub(super) fn ended(&mut self) -> io::Result<Option<FinishedBuild>> {
         let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.messages.rewind()?;
@@ -94,7 +94,7 @@ impl RunningBuild {
     }
 
     /// Ends it; what rustc is doing comes to nothing.
-    pub fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         // An error means that it has just ended.
         let _ = self.cargo.kill();
         let _ = self.cargo.wait();
@@ -107,7 +107,7 @@ impl FinishedBuild {
     ///
     /// # Errors
     /// It built none, or one cannot be copied; a sentence.
-    pub fn install(&self, crate_dir: &Path, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
+    pub(super) fn install(&self, crate_dir: &Path, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
         let libraries = libraries(&self.messages, crate_dir);
         if libraries.is_empty() {
             return Err("it builds no library to load: put crate-type = [\"cdylib\", \"rlib\"] under [lib] in its \

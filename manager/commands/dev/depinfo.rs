@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The folders of the packages whose files a library is made of. Nothing where cargo has noted nothing: then changes of
 /// dependencies go unnoticed, and that is all. Reads a small file, and blocks that long.
-pub fn packages(library: &Path) -> BTreeSet<PathBuf> {
+pub(super) fn packages(library: &Path) -> BTreeSet<PathBuf> {
     let Ok(text) = fs::read_to_string(library.with_extension("d")) else { return BTreeSet::new() };
     let output = library.parent().unwrap_or(library);
     // A build script's files lie in cargo's output; they change with each build.

@@ -19,7 +19,7 @@ use crate::config::{KEYS, Overrides};
 pub const ROLE: &str = "--gm-native-dev-manager";
 
 /// What a manager is started with.
-pub struct ManagerOptions {
+pub(super) struct ManagerOptions {
     /// The configuration file.
     pub file: Option<PathBuf>,
     /// Keys set over it. They were checked.
@@ -32,7 +32,7 @@ impl ManagerOptions {
     ///
     /// # Errors
     /// The system's: no more processes, or no `/proc`.
-    pub fn start(&self) -> io::Result<Child> {
+    pub(super) fn start(&self) -> io::Result<Child> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("gm-native").arg(ROLE).arg(std::process::id().to_string());
         command.arg(self.file.as_deref().unwrap_or(Path::new("")));
@@ -44,7 +44,7 @@ impl ManagerOptions {
 }
 
 /// Sends a manager that was not waited for yet a signal.
-pub fn tell(manager: &Child, signal: Signal) {
+pub(super) fn tell(manager: &Child, signal: Signal) {
     // An error means that it has just ended.
     let _ = kill(Pid::from_raw(manager.id().cast_signed()), signal);
 }

@@ -14,11 +14,11 @@ const DEV: &str = "dev";
 const VERBOSE: &str = "3";
 
 /// A key, the option it is set by, its value.
-pub type Setting = (&'static str, &'static str, OsString);
+pub(super) type Setting = (&'static str, &'static str, OsString);
 
 /// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory of this
 /// run's own.
-pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
+pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
     let given = cli.overrides();
     let state = match &cli.place.state_dir {
         Some(dir) => Path::new(dir).to_owned(),
@@ -47,7 +47,7 @@ pub fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Settin
 
 /// Where crates are served, but for those directories that an option names: in a directory of this run's own, behind
 /// those of the configuration file. What is built does not go into these, which production may read.
-pub fn with_crates(config: &mut Config, home: &Path) -> Option<Setting> {
+pub(super) fn with_crates(config: &mut Config, home: &Path) -> Option<Setting> {
     let origin = config.origins.of(None, "worker_dir");
     match origin {
         ValueOrigin::Option(_) => return None,

@@ -21,7 +21,7 @@ use crate::system::errors::reason;
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Everything `dev` does but for serving jobs.
-pub struct DevSession {
+pub(super) struct DevSession {
     logger: Logger,
     start: ManagerOptions,
     crates: Vec<Crate>,
@@ -75,7 +75,7 @@ impl DevSignals {
 }
 
 impl DevSession {
-    pub fn new(
+    pub(super) fn new(
         logger: Logger,
         start: ManagerOptions,
         crates: Vec<Crate>,
@@ -87,7 +87,7 @@ impl DevSession {
     }
 
     /// Logs something for the user at the terminal.
-    pub fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         self.logger.say(Level::Info, text);
     }
 
@@ -95,7 +95,7 @@ impl DevSession {
     ///
     /// # Errors
     /// What cannot be started; a sentence.
-    pub async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
+    pub(super) async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child is there: none of its signals is missed.
         let mut signals = DevSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
         let dirs: Vec<_> = self.crates.iter().map(|one| one.dir.clone()).collect();

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 type Folders = Vec<Vec<PathBuf>>;
 
 /// Watches the folders of crates, each by its number.
-pub struct SourceWatcher {
+pub(super) struct SourceWatcher {
     watcher: INotifyWatcher,
     folders: Arc<Mutex<Folders>>,
     changes: mpsc::UnboundedReceiver<usize>,
@@ -24,7 +24,7 @@ impl SourceWatcher {
     ///
     /// # Errors
     /// notify's, at the limit of inotify instances of this user.
-    pub fn new(dirs: Vec<PathBuf>) -> notify::Result<Self> {
+    pub(super) fn new(dirs: Vec<PathBuf>) -> notify::Result<Self> {
         let (told, changes) = mpsc::unbounded_channel();
         let folders = Arc::new(Mutex::new(dirs.into_iter().map(|dir| vec![dir]).collect::<Folders>()));
         let known = Arc::clone(&folders);
@@ -41,7 +41,7 @@ impl SourceWatcher {
     ///
     /// # Errors
     /// notify's, at the limit of watches.
-    pub fn follow(&mut self, index: usize) -> notify::Result<()> {
+    pub(super) fn follow(&mut self, index: usize) -> notify::Result<()> {
         let folders = lock(&self.folders)[index].clone();
         folders.iter().try_for_each(|dir| self.watch(dir))
     }
@@ -50,7 +50,7 @@ impl SourceWatcher {
     ///
     /// # Errors
     /// notify's, at the limit of watches.
-    pub fn depend(&mut self, index: usize, on: BTreeSet<PathBuf>) -> notify::Result<()> {
+    pub(super) fn depend(&mut self, index: usize, on: BTreeSet<PathBuf>) -> notify::Result<()> {
         let known = lock(&self.folders)[index].clone();
         let new: Vec<PathBuf> = on.into_iter().filter(|dir| !known.contains(dir)).collect();
         // Not while the lock is held: notify's thread may want it to get on.
@@ -71,7 +71,7 @@ impl SourceWatcher {
     }
 
     /// The number of a crate in which something changed. Cancel safe.
-    pub async fn next(&mut self) -> usize {
+    pub(super) async fn next(&mut self) -> usize {
         match self.changes.recv().await {
             Some(index) => index,
             None => std::future::pending().await,

@@ -4,7 +4,7 @@ use super::name::type_name;
 
 /// What kind of crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CrateKind {
+pub(super) struct CrateKind {
     /// With state that is kept from job to job.
     pub object: bool,
     /// JSON in and out.
@@ -13,7 +13,7 @@ pub struct CrateKind {
 
 /// Where it gets gm-plugin-api from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApiSource {
+pub(super) enum ApiSource {
     /// A source tree on this machine.
     Path(String),
     /// The project's repository.
@@ -22,7 +22,7 @@ pub enum ApiSource {
 
 /// Where a crate is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CrateLocation {
+pub(super) enum CrateLocation {
     /// Nothing of cargo's is above it.
     Alone,
     /// Below a workspace it is no member of; cargo then wants to be told that.
@@ -30,7 +30,7 @@ pub enum CrateLocation {
 }
 
 /// Each file's path in the crate's directory, and its content. `name` was checked.
-pub fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> [(&'static str, String); 4] {
+pub(super) fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> [(&'static str, String); 4] {
     [
         ("Cargo.toml", manifest(name, kind, api, place)),
         ("src/lib.rs", source(name, kind)),

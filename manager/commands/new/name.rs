@@ -38,7 +38,7 @@ const TYPES: [&str; 15] = [
 ///
 /// # Errors
 /// One sentence, with what would be right where that is easy to say.
-pub fn check(name: &str) -> Result<(), String> {
+pub(super) fn check(name: &str) -> Result<(), String> {
     let wrong = |why: String| Err(format!("{name:?} cannot be the name of a function's crate: {why}"));
     if name.is_empty() || name.chars().all(|c| c == '_') {
         return wrong("it has no letter".into());
@@ -65,7 +65,7 @@ pub fn check(name: &str) -> Result<(), String> {
 }
 
 /// The type of the object form: `word_count` becomes `WordCount`, `Sum` stays.
-pub fn type_name(name: &str) -> String {
+pub(super) fn type_name(name: &str) -> String {
     let capital = |part: &str| part[..1].to_ascii_uppercase() + &part[1..];
     let camel: String = name.split('_').filter(|part| !part.is_empty()).map(capital).collect();
     // `_9` is a name, and `9` is none.

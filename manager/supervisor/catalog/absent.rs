@@ -19,7 +19,7 @@ pub(super) struct AbsentFunctions(BTreeMap<String, Option<Duration>>);
 
 impl AbsentFunctions {
     /// All that something is remembered of.
-    pub fn of(memory: &Memory) -> Self {
+    pub(super) fn of(memory: &Memory) -> Self {
         let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
         let bad = memory.bad.keys().map(|(function, _)| function);
         Self(good.chain(bad).map(|function| (function.clone(), None)).collect())

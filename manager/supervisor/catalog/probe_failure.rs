@@ -12,7 +12,7 @@ const LONGEST: [(RejectionKind, Duration); 2] =
 
 /// What a probe came to that found no version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeFailure {
+pub(crate) struct ProbeFailure {
     /// One sentence.
     pub reason: String,
     /// Whether the same file may be good at another time.
@@ -37,24 +37,24 @@ pub(super) struct ProbeRetry {
 
 impl ProbeRetry {
     /// After a failure, `before` being the retry that it came of.
-    pub fn after(before: Option<ProbeRetry>, kind: RejectionKind, now: Duration) -> Option<Self> {
+    pub(super) fn after(before: Option<ProbeRetry>, kind: RejectionKind, now: Duration) -> Option<Self> {
         let (_, longest) = LONGEST.iter().find(|(what, _)| *what == kind)?;
         let wait = before.map_or(FIRST, |before| before.wait.saturating_mul(2)).min(*longest);
         Some(Self { at: Some(now.saturating_add(wait)), wait })
     }
 
     /// When it is due, unless it is under way.
-    pub fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         self.at
     }
 
     /// How long it waits.
-    pub fn wait(&self) -> Duration {
+    pub(super) fn wait(&self) -> Duration {
         self.wait
     }
 
     /// Whether it is due; it is under way then.
-    pub fn begin(&mut self, now: Duration) -> bool {
+    pub(super) fn begin(&mut self, now: Duration) -> bool {
         self.at.take_if(|at| now >= *at).is_some()
     }
 }

@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// How long the function is still to be left out, for status.
-    pub fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
+    pub(crate) fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
         let until = self.functions_failing.get(function)?.waits_until(now)?;
         Some(until.saturating_sub(now))
     }

@@ -11,7 +11,7 @@ use crate::supervisor::worker_state::WorkerState;
 
 impl Core {
     /// The workers with a deadline by `at`: the loop reads their messages before it passes that time.
-    pub fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
+    pub(crate) fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
         let is_over = |due: Duration| due > self.read && due <= at;
         let concerns_all = self.startup_due().chain(self.reading_due()).any(is_over);
         let canary = self.longest_trial();

@@ -20,7 +20,7 @@ use crate::worker::messages::WorkerMessage;
 
 /// Everything that can happen to the manager.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The worker directories were read.
     Scanned(ScanResult),
     /// Where a library has others looked for, as its probe found.
@@ -126,7 +126,7 @@ pub enum Input {
 
 /// What is known of a worker that ended.
 #[derive(Debug, Clone)]
-pub struct ExitReport {
+pub(crate) struct ExitReport {
     /// How the process ended.
     pub end: ExitStatus,
     /// The job server of the lost job, counted as in the worker's configuration, where that is known.
@@ -145,7 +145,7 @@ pub struct ExitReport {
 
 /// What a worker's scoreboard says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScoreboardReading {
+pub(crate) struct ScoreboardReading {
     /// Which worker.
     pub worker: WorkerId,
     /// Its job, where it runs one.
@@ -158,7 +158,7 @@ pub struct ScoreboardReading {
 
 /// What the manager does.
 #[derive(Debug, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Read the worker directories.
     Scan,
     /// Probe a file.
@@ -259,7 +259,7 @@ pub enum Action {
 
 /// A worker to start.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WorkerStart {
+pub(crate) struct WorkerStart {
     /// Its name.
     pub worker: WorkerId,
     /// What it serves: name, version; in the order of CAN_DO.

@@ -11,7 +11,7 @@ use crate::supervisor::reconcile::WorkerId;
 
 /// One job server.
 #[derive(Debug)]
-pub struct JobServerState {
+pub(crate) struct JobServerState {
     /// As configured.
     pub name: String,
     host: JobServerAddress,
@@ -62,13 +62,8 @@ impl JobServerState {
         Action::Resolve { server, host: self.host.clone() }
     }
 
-    /// Whether the configuration names it.
-    pub fn is_used(&self) -> bool {
-        self.used
-    }
-
     /// Workers connected to it.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.up.len()
     }
 
@@ -79,14 +74,14 @@ impl JobServerState {
     }
 
     /// Whether it is known not to answer.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.said == ReportedState::Down
     }
 }
 
 impl Core {
     /// The job servers that are configured.
-    pub fn servers(&self) -> impl Iterator<Item = &JobServerState> {
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &JobServerState> {
         self.servers.iter().filter(|server| server.used)
     }
 

@@ -21,7 +21,7 @@ use crate::worker::messages::WaitingJob;
 
 /// The answer for the job of a worker that is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobReply {
+pub(crate) struct JobReply {
     /// Number of the connection it came over.
     pub connection: u32,
     /// Its handle.
@@ -40,7 +40,7 @@ pub(super) struct LostJob {
 
 impl Core {
     /// The workers whose pages are to be looked at now.
-    pub fn to_look_at(&self, now: Duration) -> Vec<WorkerId> {
+    pub(crate) fn to_look_at(&self, now: Duration) -> Vec<WorkerId> {
         let due = |worker: &WorkerRecord| worker.look_due().is_some_and(|at| now >= at);
         self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
     }

@@ -48,7 +48,7 @@ pub(super) struct RolloutState {
 
 /// Counters of a canary's new versions, in the order of its trial.
 #[derive(Debug, Clone)]
-pub struct CanaryCounts {
+pub(crate) struct CanaryCounts {
     /// The canary.
     pub worker: WorkerId,
     /// One for each new version.
@@ -208,7 +208,7 @@ impl Core {
     }
 
     /// The canaries to be counted: each function they try, and the version that is served.
-    pub fn canaries(&self) -> Vec<(WorkerId, Vec<(String, String)>)> {
+    pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<(String, String)>)> {
         let serving = self.workers.iter().filter(|(_, worker)| worker.state.is_serving());
         serving
             .filter_map(|(id, worker)| {

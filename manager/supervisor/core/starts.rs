@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::isolation::load_order;
 use super::rollouts::Canary;
-use super::{Action, Core, GroupKey, Input, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
+use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
 use crate::config::Config;
 use crate::plan::shuffle;
 use crate::supervisor::backoff::IdleDeath;
@@ -292,18 +292,6 @@ pub(super) struct SpawnFailures {
     pause: Duration,
     /// What the system said then.
     reason: String,
-}
-
-impl Input {
-    /// Whether it is about a worker that is still known; what comes after its end changes nothing.
-    pub fn worker(&self) -> Option<WorkerId> {
-        match self {
-            Self::Spawned { worker, .. } | Self::SpawnFailed { worker, .. } => Some(*worker),
-            Self::LibraryLost { worker, .. } => Some(*worker),
-            Self::Said { worker, .. } | Self::Ended { worker, .. } => Some(*worker),
-            _ => None,
-        }
-    }
 }
 
 impl Core {

@@ -9,7 +9,7 @@ use crate::supervisor::worker_state::WorkerState;
 
 /// A function for status.
 #[derive(Debug)]
-pub struct FunctionView {
+pub(crate) struct FunctionView {
     /// Its name.
     pub name: String,
     /// First 12 hexadecimal digits of its library's hash.
@@ -26,7 +26,7 @@ pub struct FunctionView {
 
 /// What a stored version is to its function.
 #[derive(Debug)]
-pub struct VersionState {
+pub(crate) struct VersionState {
     /// serving, pinned, trying, bad or stored.
     pub message: &'static str,
     /// Why it is bad.
@@ -35,7 +35,7 @@ pub struct VersionState {
 
 /// A worker for status.
 #[derive(Debug)]
-pub struct WorkerView<'a> {
+pub(crate) struct WorkerView<'a> {
     /// Which.
     pub id: WorkerId,
     /// Its process; 0 before it was started.
@@ -52,22 +52,22 @@ pub struct WorkerView<'a> {
 
 impl Core {
     /// Since the manager's start.
-    pub fn uptime(&self, now: Duration) -> Duration {
+    pub(crate) fn uptime(&self, now: Duration) -> Duration {
         now.saturating_sub(self.started)
     }
 
     /// Whether it takes leave.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         matches!(self.phase, ManagerPhase::Draining { .. } | ManagerPhase::Finished)
     }
 
     /// Whether the start is not complete.
-    pub fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         !self.announced
     }
 
     /// Every function that has a library or is planned.
-    pub fn function_views(&self, now: Duration) -> impl Iterator<Item = FunctionView> {
+    pub(crate) fn function_views(&self, now: Duration) -> impl Iterator<Item = FunctionView> {
         let planned = self.plan.groups.iter().flat_map(|group| group.functions.iter().cloned());
         let names: BTreeSet<String> = planned.chain(self.catalog.functions()).collect();
         names.into_iter().map(move |name| {
@@ -116,7 +116,7 @@ impl Core {
     }
 
     /// What a stored version is to its function.
-    pub fn version_state(&self, function: &str, hash: &str) -> VersionState {
+    pub(crate) fn version_state(&self, function: &str, hash: &str) -> VersionState {
         let is = |version: Option<&crate::supervisor::catalog::CheckedVersion>| version.is_some_and(|v| v.hash == hash);
         if is(self.catalog.version(function)) {
             let pinned = self.catalog.is_pinned(function);
@@ -132,18 +132,18 @@ impl Core {
     }
 
     /// Whether there is such a function.
-    pub fn knows(&self, function: &str) -> bool {
+    pub(crate) fn knows(&self, function: &str) -> bool {
         self.catalog.knows(function)
     }
 
     /// Workers that take jobs for the function.
-    pub fn serving(&self, function: &str) -> usize {
+    pub(crate) fn serving(&self, function: &str) -> usize {
         let serves = |worker: &&super::WorkerRecord| worker.functions.iter().any(|(name, _)| name == function);
         self.workers.values().filter(|worker| worker.state.is_serving()).filter(serves).count()
     }
 
     /// Functions served, workers that serve, and workers.
-    pub fn counts(&self) -> (usize, usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let serving = self.workers.values().filter(|worker| worker.state.is_serving());
         let functions: BTreeSet<&str> =
             serving.clone().flat_map(|worker| worker.functions.iter().map(|(name, _)| name.as_str())).collect();
@@ -151,7 +151,7 @@ impl Core {
     }
 
     /// Every worker.
-    pub fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
+    pub(crate) fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
         self.workers.iter().map(|(id, worker)| WorkerView {
             id: *id,
             pid: worker.pid.unwrap_or_default(),
@@ -163,7 +163,7 @@ impl Core {
     }
 
     /// Files that are refused: function, path, reason.
-    pub fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
         self.catalog.refused()
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct ChildReader {
 }
 
 /// A child that has been heard.
-pub struct ChildRead {
+pub(crate) struct ChildRead {
     child: ChildId,
     child_fd: ChildFd,
     began: Duration,
@@ -72,7 +72,7 @@ impl OutputLogger {
 
 impl Effects {
     /// Takes in what the next child has to say that has something to say, at most a turn's worth.
-    pub fn poll(&mut self) -> Option<ChildRead> {
+    pub(crate) fn poll(&mut self) -> Option<ChildRead> {
         let began = clock::now();
         let (child, child_fd) = self.poller.next_ear()?;
         let left = match child_fd {
@@ -83,7 +83,7 @@ impl Effects {
     }
 
     /// After everything that followed from it: who had more to say rests for as long as that took.
-    pub fn read(&mut self, read: &ChildRead, now: Duration) {
+    pub(crate) fn read(&mut self, read: &ChildRead, now: Duration) {
         let ChildRead { child: id, child_fd, began, left } = *read;
         let Some(child) = self.children.get(&id) else { return };
         let Some(fd) = child.fd(child_fd).filter(|_| left == PipeState::More) else { return };
@@ -93,7 +93,7 @@ impl Effects {
     }
 
     /// Listens again to those who have rested.
-    pub fn listen_again(&mut self, now: Duration) {
+    pub(crate) fn listen_again(&mut self, now: Duration) {
         while let Some((_, id, child_fd)) =
             self.child_reader.resting.first().copied().filter(|(until, ..)| now >= *until)
         {
@@ -105,12 +105,12 @@ impl Effects {
     }
 
     /// When [`Effects::listen_again`] is due.
-    pub fn listens_again_at(&self) -> Option<Duration> {
+    pub(crate) fn listens_again_at(&self) -> Option<Duration> {
         self.child_reader.resting.first().map(|(until, ..)| *until)
     }
 
     /// Whether a turn has left something that need not be waited for.
-    pub fn has_work_left(&self) -> bool {
+    pub(crate) fn has_work_left(&self) -> bool {
         self.reaping || self.poller.has_next_ear() || !self.child_reader.last_words.is_empty()
     }
 
@@ -208,7 +208,7 @@ impl Effects {
     }
 
     /// Some of what the dead have left; false where that was all.
-    pub fn read_exited(&mut self) -> bool {
+    pub(crate) fn read_exited(&mut self) -> bool {
         let Some((output_logger, mut words)) = self.child_reader.last_words.pop_front() else { return false };
         if words.read(|line| output_logger.log(&mut self.logger, line)) {
             self.child_reader.last_words.push_back((output_logger, words));

@@ -23,7 +23,7 @@ use crate::system::spawn;
 use crate::worker::log_rate_limit::LogRateLimit;
 
 /// One child process.
-pub struct ManagedChild {
+pub(super) struct ManagedChild {
     pub pid: Pid,
     pub channel: Channel,
     pub out: Option<ChildOutput>,
@@ -32,14 +32,14 @@ pub struct ManagedChild {
 }
 
 /// What it is for.
-pub enum ChildKind {
+pub(super) enum ChildKind {
     Worker(WorkerHandle),
     Probe(Box<Probe>),
     LookUp(Lookup),
 }
 
 /// What the manager holds of a worker.
-pub struct WorkerHandle {
+pub(super) struct WorkerHandle {
     pub id: WorkerId,
     pub scoreboard: ScoreboardView,
     /// Names of its functions, in the order of its scoreboard.
@@ -53,7 +53,7 @@ pub struct WorkerHandle {
 }
 
 /// Copies of a worker's job-server sockets, by the connection's number: which of its servers, and the socket.
-pub type SocketCopies = BTreeMap<u32, (usize, OwnedFd)>;
+pub(super) type SocketCopies = BTreeMap<u32, (usize, OwnedFd)>;
 
 impl ChildKind {
     /// How long it may go on without the manager.
@@ -67,7 +67,7 @@ impl ChildKind {
 
 impl ManagedChild {
     /// When it is to be ended; workers are the core's business.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         match &self.kind {
             ChildKind::Worker(_) => None,
             ChildKind::Probe(probe) => probe.deadline(),
@@ -78,7 +78,7 @@ impl ManagedChild {
 
 impl ManagedChild {
     /// What one of its ears is; `None` where that is over.
-    pub fn fd(&self, child_fd: ChildFd) -> Option<BorrowedFd<'_>> {
+    pub(super) fn fd(&self, child_fd: ChildFd) -> Option<BorrowedFd<'_>> {
         match child_fd {
             ChildFd::Channel => Some(self.channel.as_fd()),
             ChildFd::Out => self.out.as_ref().map(|output| output.fd().as_fd()),
@@ -130,17 +130,17 @@ impl Effects {
     }
 
     /// A signal said that children have ended.
-    pub fn children_ended(&mut self) {
+    pub(crate) fn children_ended(&mut self) {
         self.reaping = true;
     }
 
     /// Whether there may be children that have ended and were not taken in yet.
-    pub fn is_reaping(&self) -> bool {
+    pub(crate) fn is_reaping(&self) -> bool {
         self.reaping
     }
 
     /// Takes in the next child that has ended; false where there is none.
-    pub fn reap(&mut self) -> bool {
+    pub(crate) fn reap(&mut self) -> bool {
         let reaped = reap::next();
         self.reaping = reaped.is_some();
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
@@ -160,13 +160,13 @@ impl Effects {
     }
 
     /// Takes in all that workers have said by now, and their ends.
-    pub fn catch_up_with(&mut self, workers: &[WorkerId]) {
+    pub(crate) fn catch_up_with(&mut self, workers: &[WorkerId]) {
         let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
         children.into_iter().for_each(|id| self.catch_up(id));
     }
 
     /// Takes in the ends of those who have ended: what stands on their pages is at nobody's work any more.
-    pub fn reap_those(&mut self, workers: &[WorkerId]) {
+    pub(crate) fn reap_those(&mut self, workers: &[WorkerId]) {
         let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
         for id in children {
             self.reap_one(id);

@@ -19,7 +19,7 @@ use crate::worker::messages;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A look-up that is under way.
-pub struct Lookup {
+pub(super) struct Lookup {
     server: usize,
     /// `None`: it has said nothing.
     answer: Option<ResolveResult>,
@@ -31,19 +31,19 @@ pub struct Lookup {
 
 impl Lookup {
     /// When it is to be killed.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
     /// Keeps the answer.
-    pub fn said(&mut self, message: &[u8]) {
+    pub(super) fn said(&mut self, message: &[u8]) {
         if let Ok(answer) = messages::decode(message) {
             self.answer = Some(answer);
         }
     }
 
     /// Its time is up. An answer that has come by now counts.
-    pub fn times_out(&mut self) {
+    pub(super) fn times_out(&mut self) {
         self.deadline = None;
         let patience = self.patience.as_secs_f32();
         self.answer.get_or_insert_with(|| Err(format!("its name could not be looked up within {patience} s")));

@@ -32,7 +32,7 @@ const MOST: usize = 64;
 
 /// Files that wait for their probe.
 #[derive(Default)]
-pub struct Probes {
+pub(super) struct Probes {
     waiting: VecDeque<Candidate>,
     /// Files that have not changed since they failed: beside the others, which they must not hold up.
     again: VecDeque<Candidate>,
@@ -58,7 +58,7 @@ impl Probes {
 }
 
 /// A probe that is under way.
-pub struct Probe {
+pub(super) struct Probe {
     candidate: Candidate,
     probe_session: ProbeSession,
     deadline: Duration,
@@ -72,22 +72,22 @@ pub struct Probe {
 
 impl Probe {
     /// The function the file is to serve.
-    pub fn function(&self) -> &FunctionName {
+    pub(super) fn function(&self) -> &FunctionName {
         &self.candidate.function
     }
 
     /// When it is killed; `None` once it was.
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         (!self.probe_session.is_over()).then_some(self.deadline)
     }
 
     /// Its time is up.
-    pub fn times_out(&mut self) {
+    pub(super) fn times_out(&mut self) {
         self.probe_session.times_out();
     }
 
     /// Keeps what it said; true once it has said enough and is to be ended.
-    pub fn said(&mut self, message: &[u8]) -> bool {
+    pub(super) fn said(&mut self, message: &[u8]) -> bool {
         self.probe_session.said(message)
     }
 }

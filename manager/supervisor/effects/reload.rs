@@ -13,7 +13,7 @@ const MOST_LINKS: usize = 8;
 impl Effects {
     /// Goes over to another configuration. Workers that are there only hear of its verbosity; the others will have been
     /// started with it.
-    pub fn reconfigure(&mut self, mut config: Config) -> Config {
+    pub(crate) fn reconfigure(&mut self, mut config: Config) -> Config {
         if config.log == self.config.log {
             self.logger.set_verbosity(config.verbose);
         } else if let Err(reason) = self.open_log(&config) {
@@ -46,7 +46,7 @@ impl Effects {
 ///
 /// # Errors
 /// It leads to a stream that a manager in the background has not.
-pub fn log_target(config: &Config) -> Result<LogDestination, String> {
+pub(crate) fn log_target(config: &Config) -> Result<LogDestination, String> {
     Ok(match &config.log {
         LogTarget::Stdout => LogDestination::Stdout,
         LogTarget::Syslog => LogDestination::syslog(),

@@ -11,7 +11,7 @@ use crate::version;
 
 impl Effects {
     /// Everything there is to show now.
-    pub fn status(&self, core: &Core, instance: &str) -> StatusReply {
+    pub(crate) fn status(&self, core: &Core, instance: &str) -> StatusReply {
         let now = clock::now();
         StatusReply {
             version: version::SHORT.into(),

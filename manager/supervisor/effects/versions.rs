@@ -81,7 +81,7 @@ impl KnownVersions {
 
 impl Effects {
     /// What earlier managers left. A stored library that was changed is not trusted.
-    pub fn memory(&mut self) -> Memory {
+    pub(crate) fn memory(&mut self) -> Memory {
         let mut memory = Memory::default();
         let functions: Vec<FunctionName> =
             self.store.records.last_good().map(|(function, _)| function.clone()).collect();
@@ -215,7 +215,7 @@ impl Effects {
     }
 
     /// The stored versions of all functions, the newest of each first.
-    pub fn versions(&self, core: &Core) -> Vec<VersionStatus> {
+    pub(crate) fn versions(&self, core: &Core) -> Vec<VersionStatus> {
         let kept = self.store.versions().unwrap_or_default();
         let show = |kept: VersionOnDisk| {
             let (function, hash) = (kept.function.to_string(), kept.hash.to_string());
@@ -237,7 +237,12 @@ impl Effects {
     ///
     /// # Errors
     /// One sentence, where there is none.
-    pub fn earlier(&mut self, core: &Core, function: &str, hash: Option<&str>) -> Result<CheckedVersion, String> {
+    pub(crate) fn earlier(
+        &mut self,
+        core: &Core,
+        function: &str,
+        hash: Option<&str>,
+    ) -> Result<CheckedVersion, String> {
         let all: Vec<VersionStatus> =
             self.versions(core).into_iter().filter(|version| version.function == function).collect();
         let found = match hash {

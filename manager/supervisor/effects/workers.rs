@@ -255,7 +255,7 @@ impl Effects {
     }
 
     /// What workers are at now.
-    pub fn see(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
+    pub(crate) fn see(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
         workers.into_iter().filter_map(|worker| self.see_one(worker, now)).collect()
     }
@@ -272,7 +272,7 @@ impl Effects {
     }
 
     /// What canaries have done, and the old versions everywhere else.
-    pub fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<CanaryCounts> {
+    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<CanaryCounts> {
         canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
 

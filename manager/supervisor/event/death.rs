@@ -8,7 +8,7 @@ use crate::supervisor::job_disposition::JobDisposition;
 
 /// A worker that died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Death {
+pub(crate) struct Death {
     /// Its process.
     #[serde(skip)]
     pub pid: i32,
@@ -34,7 +34,7 @@ pub struct Death {
 /// What a worker was doing when it died.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
-pub enum DeathAt {
+pub(crate) enum DeathAt {
     /// Starting, before it loaded anything.
     Start,
     /// Loading a library.
@@ -100,7 +100,7 @@ impl DeathAt {
 
 impl Death {
     /// How it ended and what it was doing, in a few words.
-    pub fn how(&self) -> String {
+    pub(crate) fn how(&self) -> String {
         let end = &self.end;
         match &self.at {
             DeathAt::Job { handle, timed_out: true, .. } => {

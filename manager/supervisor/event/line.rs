@@ -6,7 +6,7 @@ use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
     /// The log line. Text from outside is escaped.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match self {
             Self::Starting { version, instance, state_dir } => {
                 format!("gm-native {version} starts as {instance}; state directory {state_dir}")
@@ -168,7 +168,7 @@ impl Event {
 }
 
 /// A worker's functions, for the start of a line.
-pub fn several(functions: &[String]) -> String {
+pub(crate) fn several(functions: &[String]) -> String {
     match functions {
         [] => "no function".into(),
         [only] => only.clone(),

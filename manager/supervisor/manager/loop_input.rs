@@ -32,7 +32,7 @@ pub(super) enum ManagerSignal {
 pub(super) struct ManagerSignals([(ManagerSignal, Signal); 6]);
 
 impl ManagerSignals {
-    pub fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         let kind = |caught| match caught {
             ManagerSignal::Child => SignalKind::child(),
             ManagerSignal::Terminate => SignalKind::terminate(),
@@ -91,7 +91,7 @@ impl LoopInput {
 
 impl LoopSources {
     /// Waits until something happens or `due` has come, which is now where there is work left over. Cancel safe.
-    pub async fn next(
+    pub(super) async fn next(
         &mut self,
         poller: &mut ChildPoller,
         notices: Option<&WatchEvents>,

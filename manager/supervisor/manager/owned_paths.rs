@@ -16,7 +16,7 @@ use crate::system::pid_file::PidFile;
 
 /// What was taken before root was dropped.
 #[derive(Debug)]
-pub struct HeldPaths {
+pub(crate) struct HeldPaths {
     /// Where one is wanted.
     pub pid_file: Option<PidFile>,
     /// On the state directory.
@@ -34,7 +34,7 @@ pub(super) struct ControlSocket {
 
 impl ControlSocket {
     /// Binds the socket and serves it.
-    pub fn open(path: PathBuf, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> Result<Self, String> {
+    pub(super) fn open(path: PathBuf, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> Result<Self, String> {
         let listener = ControlListener::bind(&path).map_err(|error| error.to_string())?;
         let server = ControlServer::start(listener, feed.clone(), requests.clone())
             .map_err(|error| format!("cannot serve its control socket: {}", reason(&error)))?;
@@ -63,7 +63,7 @@ impl ControlSocket {
     }
 
     /// As [`ControlServer::close`].
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.server.close().await;
     }
 }
@@ -78,7 +78,7 @@ pub(super) struct OwnedPaths {
 }
 
 impl OwnedPaths {
-    pub fn new(held: HeldPaths, control: ControlSocket) -> Self {
+    pub(super) fn new(held: HeldPaths, control: ControlSocket) -> Self {
         Self { held, control, told: BTreeSet::new() }
     }
 

@@ -12,7 +12,7 @@ use crate::system::clock;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again: what it says now and its reader's warnings, or one sentence for each mistake.
-pub type ConfigReader = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
+pub(crate) type ConfigReader = Box<dyn Fn() -> Result<(Config, Vec<String>), String>>;
 
 /// When the configuration is read.
 pub(super) struct ReloadSchedule {
@@ -22,12 +22,12 @@ pub(super) struct ReloadSchedule {
 }
 
 impl ReloadSchedule {
-    pub fn new(reread: ConfigReader) -> Self {
+    pub(super) fn new(reread: ConfigReader) -> Self {
         Self { reread, last: None, due: None }
     }
 
     /// When one that was put off is due.
-    pub fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         self.due
     }
 
