@@ -121,13 +121,13 @@ impl Checker<'_> {
 async fn probe(
     program: &Program,
     order: ProbeRequest,
-    patience: Duration,
+    timeout: Duration,
 ) -> io::Result<Result<LoadableLibrary, Rejection>> {
     let order_bytes = encode(&order).map_err(io::Error::other)?;
-    let mut probe_session = ProbeSession::new(order, patience);
+    let mut probe_session = ProbeSession::new(order, timeout);
     let mut child = HelperProcess::start(program, ROLE, Vec::new())?;
     child.tell(&order_bytes)?;
-    let deadline = Instant::from(clock::after(patience));
+    let deadline = Instant::from(clock::after(timeout));
     loop {
         let enough = tokio::select! {
             seen = child.next() => match seen? {

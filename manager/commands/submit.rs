@@ -139,7 +139,7 @@ impl<'a> SubmitRequest<'a> {
         for (index, server) in self.servers.iter().enumerate() {
             // A server that says nothing leaves the others their part of the time.
             let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
-            let Some(timeout) = self.patience(parts) else { break };
+            let Some(timeout) = self.timeout(parts) else { break };
             let client = Client::connect(&server.to_string(), timeout, MAX_PACKET);
             match client.and_then(|mut client| client.greet().map(|()| client)) {
                 Ok(client) => return Ok(client),
@@ -155,7 +155,7 @@ impl<'a> SubmitRequest<'a> {
     }
 
     /// How long to wait for one of several servers; `None` when the time is over.
-    fn patience(&self, answers: u32) -> Option<Duration> {
+    fn timeout(&self, answers: u32) -> Option<Duration> {
         let Some((at, _)) = self.deadline else { return Some(PATIENCE) };
         let left = at.saturating_duration_since(Instant::now()).checked_div(answers).unwrap_or_default();
         // In whole milliseconds, to be read in a sentence; a socket cannot wait for less.
@@ -164,14 +164,14 @@ impl<'a> SubmitRequest<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.patience(1).is_none()
+        self.timeout(1).is_none()
     }
 
     /// Submits the job: its handle. It is not tried again elsewhere, since a server that broke off may have taken it.
     fn submit(&self, client: &mut Client) -> Result<Vec<u8>, SubmitError> {
         let late = || self.too_late("the job was not taken");
         client
-            .set_timeout(self.patience(1).ok_or_else(late)?)
+            .set_timeout(self.timeout(1).ok_or_else(late)?)
             .map_err(|error| SubmitError::new(FAILED, error.to_string()))?;
         client.submit(self.how, self.function, self.unique, &self.workload).map_err(|error| match error {
             ServerError::Argument { .. } => SubmitError::new(USAGE, error.to_string()),

@@ -51,7 +51,7 @@ impl LogOutput for Stdout {
     }
 }
 
-/// A descriptor whose reader may be stuck: it is waited for with patience.
+/// A descriptor whose reader may be stuck: it is waited for, but not for ever.
 #[derive(Debug)]
 struct RetryingStream {
     file: File,

@@ -62,7 +62,7 @@ impl Syslog {
         self.set_waiting(true)
     }
 
-    /// Sends a line. A syslogd that does not read is waited for as long as patience allows.
+    /// Sends a line. A syslogd that does not read is waited for as long as `WriteRetry` allows.
     fn send(&mut self, line: &LogLine<'_>) -> io::Result<()> {
         let wait = self.write_retry.left(Instant::now());
         if self.waits == wait.is_zero() {

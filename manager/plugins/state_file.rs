@@ -1,5 +1,5 @@
 //! A small JSON file in the state directory that survives whatever happens to it: written whole or not at all, and
-//! where it cannot be understood set aside, said, and begun anew. Nothing is ever refused for it.
+//! where it cannot be understood set aside and logged, and a new one is started. Nothing is ever refused for it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -45,7 +45,7 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> StateRea
         Ok(()) => format!("set aside as {}", DisplayPath(&aside)),
         Err(e) => format!("it could not be set aside: {}", reason(&e)),
     };
-    let warning = Some(format!("{} is not used and begun anew: {why}; {where_to}", DisplayPath(path)));
+    let warning = Some(format!("{} is ignored, and a new one is started: {why}; {where_to}", DisplayPath(path)));
     StateRead { content: T::default(), warning }
 }
 
@@ -164,7 +164,7 @@ mod tests {
             let found = read::<Content>(&path, 1);
             assert_eq!(found.content, Content::new());
             let warning = found.warning.unwrap();
-            assert!(warning.contains("begun anew") && warning.contains("state.json.unreadable"), "{warning}");
+            assert!(warning.contains("a new one is started") && warning.contains("state.json.unreadable"), "{warning}");
             assert_eq!(fs::read(tmp.path().join("state.json.unreadable")).unwrap(), bytes);
             assert_eq!(read::<Content>(&path, 1), StateRead { content: Content::new(), warning: None });
             write(&path, 1, &content()).unwrap();

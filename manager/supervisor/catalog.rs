@@ -114,12 +114,12 @@ impl Catalog {
         Self { absent: AbsentFunctions::of(&memory), memory, ..Self::default() }
     }
 
-    /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `patience`
+    /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
-    pub(crate) fn scanned(&mut self, scan: &ScanResult, patience: Duration, now: Duration) -> ScanChanges {
+    pub(crate) fn scanned(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
-        self.see(scan, &emptied, &single.iter().map(|dir| (dir, patience.saturating_mul(REFILL))).collect());
+        self.see(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
@@ -131,7 +131,7 @@ impl Catalog {
                 out.probe.push(candidate.clone());
             }
         }
-        self.missing(scan, &emptied, &single, patience, now, &mut out);
+        self.missing(scan, &emptied, &single, grace, now, &mut out);
         self.scanned = true;
         let told = self.tell();
         out.events.splice(0..0, told);

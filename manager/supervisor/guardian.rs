@@ -153,7 +153,7 @@ fn wait_for_end(channel: &Channel) {
     }
 }
 
-/// Ends the children that are left, each when its patience is over, and returns when nobody is left.
+/// Ends the children that are left, each when its grace is over, and returns when nobody is left.
 fn end(list: &ChildList) {
     let deadline = clock::now().saturating_add(list.grace());
     let mut left = Vec::new();

@@ -20,7 +20,7 @@ use super::child_poller::unread;
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// How long a sender goes on trying where the kernel has no room for a reason that it cannot be waited for.
-const BRIEF_PATIENCE: Duration = Duration::from_secs(5);
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One end of the socketpair.
 #[derive(Debug)]
@@ -62,33 +62,33 @@ impl Channel {
         nix::sys::stat::fstat(&self.0).ok().map(|stat| (stat.st_dev, stat.st_ino))
     }
 
-    /// Sends a message; waits at most `patience` while the other side does not read.
+    /// Sends a message; waits at most `timeout` while the other side does not read.
     ///
     /// # Errors
     /// `TimedOut` where the other side did not read in time; the system's where it is gone.
-    pub(crate) fn send(&self, message: &[u8], patience: Duration) -> io::Result<()> {
-        self.send_parts(message, None, patience)
+    pub(crate) fn send(&self, message: &[u8], timeout: Duration) -> io::Result<()> {
+        self.send_parts(message, None, timeout)
     }
 
     /// Sends a message together with a copy of `fd`.
     ///
     /// # Errors
     /// As [`Channel::send`].
-    pub(crate) fn send_fd(&self, message: &[u8], fd: BorrowedFd<'_>, patience: Duration) -> io::Result<()> {
-        self.send_parts(message, Some(fd.as_raw_fd()), patience)
+    pub(crate) fn send_fd(&self, message: &[u8], fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+        self.send_parts(message, Some(fd.as_raw_fd()), timeout)
     }
 
-    fn send_parts(&self, message: &[u8], fd: Option<RawFd>, patience: Duration) -> io::Result<()> {
+    fn send_parts(&self, message: &[u8], fd: Option<RawFd>, timeout: Duration) -> io::Result<()> {
         let started = Instant::now();
         loop {
             match self.send_once(message, fd) {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait_writable(started, patience)?,
+                Err(Errno::EAGAIN) => self.wait_writable(started, timeout)?,
                 // Too many descriptors of this user wait in sockets, or there is no memory: nothing to poll for, so look
                 // again shortly.
                 Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM)
-                    if started.elapsed() < patience.min(BRIEF_PATIENCE) =>
+                    if started.elapsed() < timeout.min(BRIEF_TIMEOUT) =>
                 {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -107,12 +107,12 @@ impl Channel {
         }
     }
 
-    fn wait_writable(&self, started: Instant, patience: Duration) -> io::Result<()> {
-        self.wait_for(PollFlags::POLLOUT, started, patience)
+    fn wait_writable(&self, started: Instant, timeout: Duration) -> io::Result<()> {
+        self.wait_for(PollFlags::POLLOUT, started, timeout)
     }
 
-    fn wait_for(&self, what: PollFlags, started: Instant, patience: Duration) -> io::Result<()> {
-        let left = patience.saturating_sub(started.elapsed());
+    fn wait_for(&self, what: PollFlags, started: Instant, timeout: Duration) -> io::Result<()> {
+        let left = timeout.saturating_sub(started.elapsed());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -127,11 +127,11 @@ impl Channel {
     ///
     /// # Errors
     /// `TimedOut` where none comes in time; as [`Channel::try_receive`] otherwise.
-    pub(crate) fn receive(&self, buffer: &mut [u8], patience: Duration) -> io::Result<ChannelRead> {
+    pub(crate) fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<ChannelRead> {
         let started = Instant::now();
         loop {
             match self.try_receive(buffer)? {
-                ChannelRead::Nothing => self.wait_for(PollFlags::POLLIN, started, patience)?,
+                ChannelRead::Nothing => self.wait_for(PollFlags::POLLIN, started, timeout)?,
                 other => return Ok(other),
             }
         }

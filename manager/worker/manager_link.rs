@@ -22,7 +22,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// A plugin's log line, a workload and a result are cut here, in bytes.
 const LOG_CUT: usize = 256;
 /// Why a function cannot be served is cut here, in bytes: escaped as JSON, six for one, it has to fit a message.
@@ -126,14 +126,14 @@ impl ManagerLink {
 
     fn send_log(&self, message: &WorkerMessage) {
         let dropped = self.dropped.load(Relaxed);
-        let patience = if dropped == 0 { LOG_PATIENCE } else { Duration::ZERO };
+        let timeout = if dropped == 0 { LOG_TIMEOUT } else { Duration::ZERO };
         if dropped > 0 {
             let sum = messages::encode(&WorkerMessage::Dropped { lines: dropped });
-            if self.channel.send(&sum, patience).is_ok() {
+            if self.channel.send(&sum, timeout).is_ok() {
                 self.dropped.fetch_sub(dropped, Relaxed);
             }
         }
-        if self.channel.send(&messages::encode(message), patience).is_err() {
+        if self.channel.send(&messages::encode(message), timeout).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
@@ -213,7 +213,7 @@ impl ManagerLink {
     fn send_in_child(&self, message: &[u8]) {
         if self.socket.is_some() && self.channel.identity() == self.socket {
             // The child has nobody else to tell.
-            let _ = self.channel.send(message, LOG_PATIENCE);
+            let _ = self.channel.send(message, LOG_TIMEOUT);
         }
     }
 
@@ -327,18 +327,18 @@ mod tests {
     /// What the kernel says of each, so that the table above is about the right errors.
     #[test]
     fn a_channel_fails_as_the_table_has_it() {
-        let patience = Duration::from_millis(1);
+        let timeout = Duration::from_millis(1);
         let (a, b) = channel::pair().unwrap();
         let full = loop {
-            if let Err(error) = a.send(&[0; 4096], patience) {
+            if let Err(error) = a.send(&[0; 4096], timeout) {
                 break error;
             }
         };
-        let too_large = channel::pair().unwrap().0.send(&vec![0; 1 << 24], patience).unwrap_err();
+        let too_large = channel::pair().unwrap().0.send(&vec![0; 1 << 24], timeout).unwrap_err();
         drop(b);
-        let gone = a.send(b"word", patience).unwrap_err();
+        let gone = a.send(b"word", timeout).unwrap_err();
         let file = std::fs::File::open("/dev/null").unwrap();
-        let no_channel = Channel::from_fd(file.into()).send(b"word", patience).unwrap_err();
+        let no_channel = Channel::from_fd(file.into()).send(b"word", timeout).unwrap_err();
         assert_eq!(
             [full, too_large, gone, no_channel].each_ref().map(after_failure),
             [LinkError::Again, LinkError::Lost, LinkError::Orphaned, LinkError::Leave]

@@ -201,12 +201,12 @@ impl Sender {
 /// Sends a packet of a running plugin, and returns once it is sent whole: what ends the worker later finds no half of it
 /// on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
 ///
-/// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `patience`.
+/// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `limit`.
 pub(crate) fn send_part(
     sender: &Mutex<Sender>,
     packets: [&[u8]; 2],
     is_wanted: impl Fn() -> bool,
-    patience: Duration,
+    limit: Duration,
 ) -> bool {
     let mut last = (lock(sender).sent(), Instant::now());
     let mut end = None;
@@ -228,7 +228,7 @@ pub(crate) fn send_part(
         if sent != last.0 {
             last = (sent, Instant::now());
         }
-        let left = patience.saturating_sub(last.1.elapsed());
+        let left = limit.saturating_sub(last.1.elapsed());
         let socket = Arc::clone(&sending.socket);
         drop(sending);
         if left.is_zero() || (end.is_none() && !is_wanted()) {
@@ -244,8 +244,8 @@ pub(crate) fn lock(sender: &Mutex<Sender>) -> MutexGuard<'_, Sender> {
 }
 
 /// An error shows at the next send.
-fn wait_writable(socket: &Socket, patience: Duration) {
-    let timeout = PollTimeout::try_from(patience.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
+fn wait_writable(socket: &Socket, limit: Duration) {
+    let timeout = PollTimeout::try_from(limit.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
     let _ = poll(&mut [PollFd::new(std::os::fd::AsFd::as_fd(socket), PollFlags::POLLOUT)], timeout);
 }
 

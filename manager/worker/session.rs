@@ -158,7 +158,7 @@ impl ServerSession {
             Link::Up(connection) if connection.answer.is_some() => None,
             Link::Up(connection) => {
                 let asks = connection.protocol.grab_due().filter(|_| asks);
-                let answers = connection.protocol.next_timeout(limits.echo_interval, connection.patience(limits));
+                let answers = connection.protocol.next_timeout(limits.echo_interval, connection.answer_timeout(limits));
                 asks.into_iter().chain(answers).min()
             }
         }
@@ -307,7 +307,7 @@ impl OpenConnection {
     }
 
     /// How long silence is borne: the greeting is part of connecting.
-    pub(crate) fn patience(&self, limits: &WorkerLimits) -> Duration {
+    pub(crate) fn answer_timeout(&self, limits: &WorkerLimits) -> Duration {
         if self.protocol.is_greeted() { limits.echo_timeout } else { limits.connect_timeout }
     }
 

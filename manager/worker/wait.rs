@@ -126,8 +126,8 @@ impl Worker {
             // Nothing is owed before an answer that is under way, and whether that gets on is the kernel's to say.
             let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
             let Some(connection) = connection else { continue };
-            let patience = connection.patience(&limits);
-            match connection.protocol.check_timeouts(now, limits.echo_interval, patience, quiet) {
+            let timeout = connection.answer_timeout(&limits);
+            match connection.protocol.check_timeouts(now, limits.echo_interval, timeout, quiet) {
                 Timeout::Nothing => {}
                 Timeout::Echo => self.send_echo(server, now),
                 Timeout::Mute if connection.protocol.is_greeted() && connection.takes_bytes() => {
@@ -135,7 +135,7 @@ impl Worker {
                 }
                 Timeout::Mute => {
                     let greeted = connection.protocol.is_greeted();
-                    let reason = mute(greeted, patience);
+                    let reason = mute(greeted, timeout);
                     if greeted { self.lose(server, &reason) } else { self.is_mute(server, &reason) }
                 }
             }
@@ -155,8 +155,8 @@ impl Worker {
     }
 }
 
-fn mute(greeted: bool, patience: Duration) -> String {
-    let seconds = patience.as_secs_f32();
+fn mute(greeted: bool, timeout: Duration) -> String {
+    let seconds = timeout.as_secs_f32();
     if greeted {
         format!("mute: no answer to ECHO within {seconds} s")
     } else {

@@ -86,7 +86,7 @@ fn state_that_is_damaged_or_of_a_later_version_is_begun_anew() {
         wait_serving(&manager, "act");
         assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well", "{name}");
         for path in json {
-            manager.wait_log(&format!("{} is not used and begun anew", path.display()));
+            manager.wait_log(&format!("{} is ignored, and a new one is started", path.display()));
             assert!(path.with_extension("json.unreadable").exists(), "{name}: {}", path.display());
         }
         assert!(state.join("versions.json").exists(), "{name}: it is not written again");

@@ -183,7 +183,7 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
             (died.len() == count).then_some(died)
         })
     };
-    let mut fates = Vec::new();
+    let mut dispositions = Vec::new();
     for (number, turn) in [0, 1, 0].into_iter().enumerate() {
         // Whichever is asked first; the other is told that there is nothing.
         let mut peers = servers.each_ref().map(HandServer::accept);
@@ -193,7 +193,7 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
             peer.skip_to(|packet| packet == Request::CanDo { function: b"act" });
         }
         peers[turn].assign(b"H:x:1", b"act", b"segv");
-        fates = deaths(number + 1);
+        dispositions = deaths(number + 1);
     }
-    assert_eq!(fates, ["requeued", "requeued", "failed"]);
+    assert_eq!(dispositions, ["requeued", "requeued", "failed"]);
 }

@@ -72,8 +72,9 @@ fn with_on_timeout_retry_another_worker_has_a_try() {
     assert!(told.starts_with("timed out") && told.ends_with("; 2 workers were lost in this job\n"), "{told}");
     assert_eq!(lines(&notes), ["second", "second", "none", "none"]);
     manager.wait_event("worker_died", |event| event["disposition"] == "failed");
-    let fates: Vec<_> = manager.events().iter().filter_map(|event| Some(event.get("disposition")?.clone())).collect();
-    assert_eq!(fates, ["requeued", "requeued", "failed"]);
+    let dispositions: Vec<_> =
+        manager.events().iter().filter_map(|event| Some(event.get("disposition")?.clone())).collect();
+    assert_eq!(dispositions, ["requeued", "requeued", "failed"]);
 }
 
 /// P14, as far as its caller is concerned: three workers, the default, then a word; others are served all the time.

@@ -49,13 +49,13 @@ impl AbsentFunctions {
 }
 
 impl Catalog {
-    /// Marks what is missing, and lets go of what has been for `patience`, or longer where that says less.
+    /// Marks what is missing, and lets go of what has been for `grace`, or longer where that says less.
     pub(super) fn missing(
         &mut self,
         scan: &ScanResult,
         emptied: &BTreeSet<PathBuf>,
         single: &BTreeSet<PathBuf>,
-        patience: Duration,
+        grace: Duration,
         now: Duration,
         out: &mut ScanChanges,
     ) {
@@ -67,7 +67,7 @@ impl Catalog {
                 || unseen.contains(&dir)
                 || scan.skipped.iter().any(|(path, _)| *path == entry.candidate.path);
             let refills = self.emptied.contains(dir);
-            let wait = if refills || single.contains(dir) { patience.saturating_mul(REFILL) } else { patience };
+            let wait = if refills || single.contains(dir) { grace.saturating_mul(REFILL) } else { grace };
             entry.goes = match entry.goes {
                 _ if is_there => None,
                 Some(at) if !(refills && filled.contains(dir)) => Some(at),
@@ -86,7 +86,7 @@ impl Catalog {
         let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
         let is_there = |function: &str| entries.contains_key(function);
-        out.gone.extend(self.absent.scanned(scan, is_there, patience.saturating_mul(REFILL), now));
+        out.gone.extend(self.absent.scanned(scan, is_there, grace.saturating_mul(REFILL), now));
         out.gone.iter().for_each(|function| self.memory.forget(function));
         out.look_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.look_at()).min();
     }

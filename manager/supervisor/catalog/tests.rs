@@ -6,13 +6,13 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::rejection::RejectionKind;
 use crate::plugins::scan::ScanWarning;
 
-const PATIENCE: Duration = Duration::from_millis(50);
+const GRACE: Duration = Duration::from_millis(50);
 
 impl Catalog {
     /// As if what is missing had been missing for long.
     fn look(&mut self, scan: ScanResult) -> ScanChanges {
-        let mut first = self.scanned(&scan, PATIENCE, Duration::ZERO);
-        let mut then = self.scanned(&scan, PATIENCE, PATIENCE * REFILL);
+        let mut first = self.scanned(&scan, GRACE, Duration::ZERO);
+        let mut then = self.scanned(&scan, GRACE, GRACE * REFILL);
         first.events.append(&mut then.events);
         assert_eq!(then.probe, []);
         first
@@ -195,26 +195,26 @@ fn goes(out: &ScanChanges) -> Vec<String> {
 fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     let mut catalog = serving();
     catalog.look(scan(&[("a", 1), ("b", 1)]));
-    let out = catalog.scanned(&scan(&[("b", 1)]), PATIENCE, Duration::ZERO);
-    assert_eq!((out.events, out.look_at), (vec![], Some(PATIENCE)));
-    let back = catalog.scanned(&scan(&[("a", 2), ("b", 1)]), PATIENCE, PATIENCE);
+    let out = catalog.scanned(&scan(&[("b", 1)]), GRACE, Duration::ZERO);
+    assert_eq!((out.events, out.look_at), (vec![], Some(GRACE)));
+    let back = catalog.scanned(&scan(&[("a", 2), ("b", 1)]), GRACE, GRACE);
     assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
-    catalog.scanned(&scan(&[("b", 1)]), PATIENCE, PATIENCE * 2);
-    assert_eq!(goes(&catalog.scanned(&scan(&[("b", 1)]), PATIENCE, PATIENCE * 3)).len(), 1);
+    catalog.scanned(&scan(&[("b", 1)]), GRACE, GRACE * 2);
+    assert_eq!(goes(&catalog.scanned(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
 }
 
 /// A removal that is meant, or everything for a moment: nobody can tell, so it is said, and given longer.
 #[test]
 fn the_only_file_of_a_directory_has_longer_to_come_back() {
     let mut catalog = serving();
-    let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+    let out = catalog.scanned(&scan(&[]), GRACE, Duration::ZERO);
     assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(1.0), .. }]), "{out:?}");
-    assert_eq!(out.look_at, Some(PATIENCE * REFILL));
-    let back = catalog.scanned(&scan(&[("a", 2)]), PATIENCE, PATIENCE * 5);
+    assert_eq!(out.look_at, Some(GRACE * REFILL));
+    let back = catalog.scanned(&scan(&[("a", 2)]), GRACE, GRACE * 5);
     assert_eq!((probed_names(&back), back.look_at, back.events.len()), (vec!["a"], None, 0));
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * 6)).len(), 0);
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * (5 + REFILL))).len(), 0, "the time runs anew");
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), PATIENCE, PATIENCE * (6 + REFILL))).len(), 1);
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
+    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
 }
 
 #[test]
@@ -226,15 +226,15 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
         matches!(out.events.as_slice(), [Event::DirectoryEmptied { path, seconds: None }] if path == "/w"),
         "{out:?}"
     );
-    let mut now = PATIENCE * 1000;
+    let mut now = GRACE * 1000;
     for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
-        let out = catalog.scanned(&scan(files), PATIENCE, now);
-        assert_eq!((out.events, out.look_at), (vec![], Some(now + PATIENCE * REFILL)));
-        now += PATIENCE * (REFILL - 1);
+        let out = catalog.scanned(&scan(files), GRACE, now);
+        assert_eq!((out.events, out.look_at), (vec![], Some(now + GRACE * REFILL)));
+        now += GRACE * (REFILL - 1);
     }
-    assert_eq!(goes(&catalog.scanned(&scan(&[("a", 2), ("b", 2)]), PATIENCE, now + PATIENCE)).len(), 1);
-    catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now);
-    assert_eq!(catalog.scanned(&scan(&[("a", 2)]), PATIENCE, now).look_at, Some(now + PATIENCE), "as ever");
+    assert_eq!(goes(&catalog.scanned(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
+    catalog.scanned(&scan(&[("a", 2)]), GRACE, now);
+    assert_eq!(catalog.scanned(&scan(&[("a", 2)]), GRACE, now).look_at, Some(now + GRACE), "as ever");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     let mut catalog = serving();
     catalog.looks_beside("a", &identity(1), beside());
     let look = |catalog: &mut Catalog, beside| {
-        let out = catalog.scanned(&ScanResult { beside, ..scan(&[("a", 1)]) }, PATIENCE, Duration::ZERO);
+        let out = catalog.scanned(&ScanResult { beside, ..scan(&[("a", 1)]) }, GRACE, Duration::ZERO);
         probed_names(&out).len()
     };
     assert_eq!(look(&mut catalog, BTreeMap::new()), 0, "a scan that did not look there");
@@ -324,7 +324,7 @@ fn nobody_complains_of_what_another_library_needs() {
             let libraries = vec![PathBuf::from("/w/lib/c.so.1")];
             files.warnings = vec![ScanWarning::Below { dir: "/w".into(), libraries }];
             files.skipped = vec![("/w/lib".into(), SkipReason::Directory), ("/w/fifo.so".into(), SkipReason::Fifo)];
-            let mut told = catalog.scanned(&files, PATIENCE, Duration::ZERO).events;
+            let mut told = catalog.scanned(&files, GRACE, Duration::ZERO).events;
             assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
             let plugin = |catalog: &mut Catalog| {
                 catalog.looks_beside("a", &identity(1), if needed { beside() } else { Vec::new() });
@@ -347,7 +347,7 @@ fn nobody_complains_of_what_another_library_needs() {
             assert_eq!(complaints.count(), if needed { 0 } else { 3 }, "{needed} {plugin_first}");
             assert_eq!(catalog.refused().count(), usize::from(!needed));
             // Taken away together they are one function that goes, not a directory that was emptied.
-            let out = catalog.scanned(&scan(&[]), PATIENCE, Duration::ZERO);
+            let out = catalog.scanned(&scan(&[]), GRACE, Duration::ZERO);
             let single = matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(_), .. }]);
             assert_eq!(single, needed, "{out:?}");
         }

@@ -57,7 +57,7 @@ pub(super) type SocketCopies = BTreeMap<u32, (usize, OwnedFd)>;
 
 impl ChildKind {
     /// How long it may go on without the manager.
-    fn patience(&self) -> OrphanGrace {
+    fn orphan_grace(&self) -> OrphanGrace {
         match self {
             Self::Worker(_) => OrphanGrace::Grace,
             Self::Probe(_) | Self::LookUp(_) => OrphanGrace::None,
@@ -77,7 +77,7 @@ impl ManagedChild {
 }
 
 impl ManagedChild {
-    /// What one of its ears is; `None` where that is over.
+    /// What one of its descriptors is; `None` once the child is gone.
     pub(super) fn fd(&self, child_fd: ChildFd) -> Option<BorrowedFd<'_>> {
         match child_fd {
             ChildFd::Channel => Some(self.channel.as_fd()),
@@ -106,7 +106,7 @@ impl Effects {
             outlives_us: false,
         };
         let pid = self.program.spawn(child)?;
-        self.guardian.guard(pid, kind.patience());
+        self.guardian.guard(pid, kind.orphan_grace());
         let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
         self.children.insert(id, ManagedChild { pid, channel: ours, out, err, kind });
         self.pids.insert(pid.as_raw(), id);

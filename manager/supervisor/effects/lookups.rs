@@ -26,7 +26,7 @@ pub(super) struct Lookup {
     host: String,
     /// When it is killed; `None` once it was.
     deadline: Option<Duration>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Lookup {
@@ -45,16 +45,16 @@ impl Lookup {
     /// Its time is up. An answer that has come by now counts.
     pub(super) fn times_out(&mut self) {
         self.deadline = None;
-        let patience = self.patience.as_secs_f32();
-        self.answer.get_or_insert_with(|| Err(format!("its name could not be looked up within {patience} s")));
+        let timeout = self.timeout.as_secs_f32();
+        self.answer.get_or_insert_with(|| Err(format!("its name could not be looked up within {timeout} s")));
     }
 }
 
 impl Effects {
     pub(super) fn look_up(&mut self, server: usize, host: &JobServerAddress) {
-        let patience = self.config.connect_timeout.saturating_mul(2);
-        let deadline = Some(clock::now().saturating_add(patience));
-        let look_up = Lookup { server, answer: None, host: host.host.clone(), deadline, patience };
+        let timeout = self.config.connect_timeout.saturating_mul(2);
+        let deadline = Some(clock::now().saturating_add(timeout));
+        let look_up = Lookup { server, answer: None, host: host.host.clone(), deadline, timeout };
         let started = self.spawn(ROLE, Vec::new(), ChildKind::LookUp(look_up)).and_then(|id| {
             let command = messages::encode(&(&host.host, host.port));
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&command, Duration::ZERO))

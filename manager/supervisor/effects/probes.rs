@@ -171,10 +171,10 @@ impl Effects {
             max_size: self.config.max_plugin_size,
             file_policy: strict.then(|| FilePolicy { run_uid: nix::unistd::geteuid().as_raw() }),
         };
-        let patience = self.config.probe_timeout;
-        let probe_session = ProbeSession::new(request.clone(), patience);
+        let timeout = self.config.probe_timeout;
+        let probe_session = ProbeSession::new(request.clone(), timeout);
         let now = clock::now();
-        let (deadline, slow_at) = (now.saturating_add(patience), Some(now.saturating_add(SLOW)));
+        let (deadline, slow_at) = (now.saturating_add(timeout), Some(now.saturating_add(SLOW)));
         let probe = Probe { candidate: candidate.clone(), probe_session, deadline, slow_at, again, superseded: false };
         let started = encode(&request).map_err(std::io::Error::other).and_then(|bytes| {
             let id = self.spawn(ROLE, Vec::new(), ChildKind::Probe(Box::new(probe)))?;

@@ -16,7 +16,7 @@ fn connected() -> (Mutex<Sender>, UnixStream, ScoreboardView) {
     (Mutex::new(Sender::new(Arc::new(Socket::from(here)), scoreboard, 1)), there, view)
 }
 
-fn patience() -> Duration {
+fn limit() -> Duration {
     Duration::from_secs(60)
 }
 
@@ -25,7 +25,7 @@ fn a_part_is_sent_whole_when_its_call_returns_and_no_lock_is_held_meanwhile() {
     let (sender, mut there, view) = connected();
     let data = vec![7; LARGE];
     std::thread::scope(|threads| {
-        let part = threads.spawn(|| send_part(&sender, [b"head", &data], || true, patience()));
+        let part = threads.spawn(|| send_part(&sender, [b"head", &data], || true, limit()));
         // Half a packet is on the wire, and others get at the sender all the time.
         while !view.read().sending || !lock(&sender).has_pending() {
             std::thread::yield_now();
@@ -45,7 +45,7 @@ fn a_send_that_fails_lowers_the_flag_and_ends_the_connection() {
     type Fails = fn(&Mutex<Sender>);
     let send: Fails = |sender| assert!(lock(sender).send([b"x"]).is_err());
     let answer: Fails = |sender| assert!(lock(sender).send_answer(&mut b"x".to_vec(), RVec::new(), b"").is_err());
-    let part: Fails = |sender| assert!(!send_part(sender, [b"x", b""], || true, patience()));
+    let part: Fails = |sender| assert!(!send_part(sender, [b"x", b""], || true, limit()));
     for fails in [send, answer, part] {
         let (sender, there, view) = connected();
         lock(&sender).send([&vec![1; LARGE]]).unwrap();
@@ -71,7 +71,7 @@ fn a_part_that_finds_no_room_is_given_up_and_stays_half_sent() {
 #[test]
 fn a_part_of_a_job_that_is_over_is_not_begun() {
     let (sender, mut there, _view) = connected();
-    assert!(!send_part(&sender, [b"late", b""], || false, patience()));
+    assert!(!send_part(&sender, [b"late", b""], || false, limit()));
     lock(&sender).send([b"next"]).unwrap();
     let mut came = [0; 4];
     there.read_exact(&mut came).unwrap();

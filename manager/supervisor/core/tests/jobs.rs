@@ -52,7 +52,7 @@ impl Stage {
         self.events.iter().filter_map(death).collect()
     }
 
-    fn fates(&self) -> Vec<(JobDisposition, Option<u32>)> {
+    fn dispositions(&self) -> Vec<(JobDisposition, Option<u32>)> {
         let of = |death: Death| match death.at {
             DeathAt::Job { disposition, deaths, .. } => (disposition, deaths),
             other => panic!("{other:?}"),
@@ -101,7 +101,7 @@ fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
     assert_eq!(stage.did(), ["kill 1"]);
     stage.dies_in_job(1, 3);
     assert_eq!(stage.did(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
-    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
+    assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
     let line = Event::WorkerDied(stage.deaths().remove(0)).line();
     assert!(line.contains("past its timeout") && line.contains("; failed"), "{line}");
 }
@@ -114,7 +114,7 @@ fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
         stage.sees(id, job(7, TIMEOUT)).serves(id + 1);
         stage.now += GRACE;
         stage.sees(id, job(7, TIMEOUT + GRACE)).dies_in_job(id, 3);
-        assert_eq!(stage.fates().last(), Some(&(disposition, Some(u32::try_from(id).unwrap()))));
+        assert_eq!(stage.dispositions().last(), Some(&(disposition, Some(u32::try_from(id).unwrap()))));
     }
 }
 
@@ -126,7 +126,7 @@ fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
     stage.dies_in_job(2, 3).serves(3);
     stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     stage.says(3, WorkerMessage::ServerUp { server: 0 }).dies_in_job(3, 3);
-    let deaths: Vec<_> = stage.fates().into_iter().map(|(_, deaths)| deaths).collect();
+    let deaths: Vec<_> = stage.dispositions().into_iter().map(|(_, deaths)| deaths).collect();
     assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
     stage.serves(4).dies_in_job(4, 3).serves(5).dies_in_job(5, 3).serves(6);
     assert_eq!(stage.denied.len(), 1);
@@ -146,7 +146,7 @@ fn whoever_loses_a_connection_ends_what_is_denied_there() {
     stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty());
     stage.dies_in_job(3, 3);
-    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1)), (JobDisposition::Failed, Some(2))]);
+    assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1)), (JobDisposition::Failed, Some(2))]);
 }
 
 /// An answer that waits for room is lost with its worker, whatever that was at, and counts nowhere. With half of it out
@@ -209,7 +209,7 @@ fn a_timeout_holds_while_a_worker_leaves_too() {
     stage.sees(1, job(7, TIMEOUT + GRACE));
     assert_eq!(stage.did(), ["kill 1"]);
     stage.dies_in_job(1, 3);
-    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
+    assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
     }
     let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
     // Whoever has it after that has it since its server never got the answer.
-    assert_eq!(stage.fates(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (failed, Some(4))]);
+    assert_eq!(stage.dispositions(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (failed, Some(4))]);
     assert_eq!(stage.denied, ["H:a:1"; 2], "nobody runs it again");
     let line = Event::WorkerDied(stage.deaths().remove(2)).line();
     assert!(line.ends_with("; failed (death 3 of 3)"), "{line}");
@@ -241,7 +241,7 @@ fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
     let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
     stage.ends_in_job(1, ExitStatus::Signal(11), 3);
     assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
-    assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))]);
+    assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
 }
 
 /// Nobody is told of a job that nobody can name, or that a stop cut short: its server decides.
@@ -267,18 +267,18 @@ fn what_is_handed_back_without_counting() {
         assert!(!stage.did().iter().any(|line| line.starts_with("answer")), "{name}");
         assert_eq!(
             disposition.map(|disposition| (disposition, None)),
-            disposition.and_then(|_| stage.fates().first().copied()),
+            disposition.and_then(|_| stage.dispositions().first().copied()),
             "{name}"
         );
     }
     let mut unknown_server = one(on_crash);
     unknown_server.ends(1, ExitReport { server: None, ..exit_report(KILLED, ExitCause::InJob(lost("H:a:1")), 3) });
-    assert_eq!(unknown_server.fates(), [(JobDisposition::Requeued, None)]);
+    assert_eq!(unknown_server.dispositions(), [(JobDisposition::Requeued, None)]);
     let mut stopped = one(on_crash);
     stopped.input(Input::Stop { by: "SIGTERM" });
     stopped.now += Duration::from_secs(3600);
     stopped.later(Duration::ZERO).dies_in_job(1, 3);
-    assert_eq!(stopped.fates(), [(JobDisposition::Requeued, None)]);
+    assert_eq!(stopped.dispositions(), [(JobDisposition::Requeued, None)]);
     assert_eq!((unknown_server.denied.len(), stopped.denied.len()), (0, 0));
 }
 
@@ -301,7 +301,7 @@ fn deaths_while_a_job_is_answered_are_counted() {
             stage.did();
             stage.ends(id, exit_report(KILLED, ExitCause::Answering(lost.clone()), 3)).serves(id + 1);
         }
-        assert_eq!((stage.fates().as_slice(), stage.denied.len()), (expected, 1), "{ini}, {half_sent}");
+        assert_eq!((stage.dispositions().as_slice(), stage.denied.len()), (expected, 1), "{ini}, {half_sent}");
         let answers: Vec<_> = stage.did().into_iter().filter(|line| line.starts_with("answer")).collect();
         let words = "answer worker killed by SIGKILL after this job had run for 1.000 s, before its answer was sent";
         assert_eq!(answers.len(), usize::from(!half_sent), "{ini}");
@@ -390,7 +390,7 @@ fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
         leave(&mut stage);
         assert!(stage.did().contains(&"leave 1".to_owned()), "{name}");
         stage.ends_in_job(1, ExitStatus::Signal(11), 3);
-        assert_eq!(stage.fates(), [(JobDisposition::Failed, Some(1))], "{name}");
+        assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))], "{name}");
         assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s", "{name}");
     }
 }
@@ -407,7 +407,7 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
     let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
     let expected = [(back, 1), (back, 2), (failed, 3)].map(|(disposition, deaths)| (disposition, Some(deaths)));
     let more = [4, 5, 6].map(|deaths| (failed, Some(deaths)));
-    assert_eq!(stage.fates(), [expected, more].concat());
+    assert_eq!(stage.dispositions(), [expected, more].concat());
     assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
     let mut stage = two_functions();
     let mut id = 1;
@@ -439,7 +439,7 @@ fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
         let mut stage = one(&ini(keys));
         stage.until_look();
         stage.sees(1, job(1, TIMEOUT)).ends_in_job(1, end, 3);
-        assert_eq!(stage.fates(), [(expected, Some(1))], "{name}, {keys}");
+        assert_eq!(stage.dispositions(), [(expected, Some(1))], "{name}, {keys}");
     }
     // Killed at the deadline of a stop; and one that crashed just before.
     for (end, expected) in [(KILLED, (JobDisposition::Requeued, None)), (segv, (JobDisposition::Failed, Some(1)))] {
@@ -447,7 +447,7 @@ fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
         stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
         assert!(stage.did().contains(&"kill 1".to_owned()));
         stage.ends_in_job(1, end, 3);
-        assert_eq!(stage.fates(), [expected]);
+        assert_eq!(stage.dispositions(), [expected]);
     }
 }
 
@@ -464,10 +464,10 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
         stage.serves(id + 1);
     }
     assert_eq!(stage.denied, ["H:a:1"; 3], "from the second death on");
-    let fates =
+    let dispositions =
         [JobDisposition::Requeued, JobDisposition::Unanswerable, JobDisposition::Unanswerable, JobDisposition::Failed];
     let counted = [1, 2, 3, 4].map(Some);
-    assert_eq!(stage.fates(), fates.into_iter().zip(counted).collect::<Vec<_>>());
+    assert_eq!(stage.dispositions(), dispositions.into_iter().zip(counted).collect::<Vec<_>>());
     let line = Event::WorkerDied(stage.deaths().remove(1)).line();
     let words = "requeued (death 2 of 2); half of a packet was sent, so its caller cannot be told";
     assert!(line.contains(words), "{line}");
