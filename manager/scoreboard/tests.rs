@@ -1,4 +1,4 @@
-//! Both sides of a page, in one process.
+//! Both sides of a scoreboard, in one process.
 
 use super::*;
 

@@ -105,9 +105,9 @@ pub(crate) enum Trigger {
 pub(crate) enum Effect {
     /// Nothing.
     Nothing,
-    /// Send the order to go.
+    /// Send the command to activate.
     Go,
-    /// Send the order to leave.
+    /// Send the command to drain.
     Leave,
     /// The same, and SIGTERM to whatever it runs.
     Terminate,
@@ -142,7 +142,7 @@ impl WorkerState {
             (Self::Draining { reason, deadline }, H::Dismiss(_, another)) => {
                 (Self::Draining { reason, deadline: deadline.into_iter().chain(another).min() }, Effect::Nothing)
             }
-            // Nothing reads orders while a library loads, and there is no job to finish.
+            // Nothing reads commands while a library loads, and there is no job to finish.
             (Self::Starting { .. }, H::Dismiss(reason, _)) => (Self::Killed { reason }, Effect::Kill(reason)),
             (_, H::Dismiss(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Leave),
 

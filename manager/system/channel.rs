@@ -16,7 +16,7 @@ use nix::sys::socket::{
 
 use super::child_poller::unread;
 
-/// The longest message, in bytes. What is longer (a worker's orders) goes in a memfd.
+/// The longest message, in bytes. What is longer (a worker's configuration) goes in a memfd.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
 /// How long a sender goes on trying where the kernel has no room for a reason that it cannot be waited for.

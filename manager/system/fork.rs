@@ -21,7 +21,7 @@ use super::exit;
 /// Exit code of a forked child that came back from a plugin (sysexits' "internal software error").
 pub(crate) const CAME_BACK: i32 = 70;
 
-/// The first word of the page; null until [`watch`].
+/// The first word of the scoreboard; null until [`watch`].
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 /// Who called [`watch`].
 static PID: AtomicI32 = AtomicI32::new(0);
@@ -49,7 +49,7 @@ pub(crate) fn watch(drain_step: fn()) -> io::Result<()> {
     // SAFETY: the mapping just made. A kernel that cannot wipe it leaves that to `in_child`, for glibc's fork alone.
     unsafe { libc::madvise(scoreboard.as_ptr(), PAGE.get(), libc::MADV_WIPEONFORK) };
     let mark = scoreboard.cast::<AtomicU32>().as_ptr();
-    // SAFETY: the page is mapped, writable, aligned, and any bytes are an atomic.
+    // SAFETY: the scoreboard is mapped, writable, aligned, and any bytes are an atomic.
     unsafe { &*mark }.store(1, Relaxed);
     let _ = FAREWELL.set(drain_step);
     PID.store(std::process::id().cast_signed(), Relaxed);
@@ -71,7 +71,7 @@ pub(crate) fn in_each_child(handler: extern "C" fn()) -> io::Result<()> {
 }
 
 extern "C" fn in_child() {
-    // SAFETY: null, or the page of `watch`, which is never unmapped.
+    // SAFETY: null, or the scoreboard of `watch`, which is never unmapped.
     if let Some(mark) = unsafe { MARK.load(Acquire).as_ref() } {
         mark.store(0, Relaxed);
     }

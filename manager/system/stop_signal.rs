@@ -1,4 +1,4 @@
-//! How a worker hears that it should leave, other than by an order: TERM, INT or QUIT from an operator, or the manager's death.
+//! How a worker hears that it should leave, other than by a command: TERM, INT or QUIT from an operator, or the manager's death.
 //!
 //! The handler sets a flag and writes to an eventfd, so that a worker asleep in poll wakes up without a race.
 

@@ -22,15 +22,15 @@ use crate::worker::{CANNOT_SERVE, trace};
 
 /// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.
 const LONG: Duration = Duration::from_millis(100);
-/// After a job longer than this, orders are read before the next one is asked for; after shorter ones now and then.
+/// After a job longer than this, commands are read before the next one is asked for; after shorter ones now and then.
 const SHORT: Duration = Duration::from_millis(1);
-/// A result beyond this size may take long to send, and orders may come meanwhile: the next job is asked for after it.
+/// A result beyond this size may take long to send, and commands may come meanwhile: the next job is asked for after it.
 const LARGE: usize = 1 << 20;
 
 impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next one.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) {
-        let FinishedJob { outcome, mut end, left_page_alone } = finished;
+        let FinishedJob { outcome, mut end, left_scoreboard_alone } = finished;
         let began = end.function != usize::MAX;
         if began {
             let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
@@ -57,11 +57,11 @@ impl Worker {
             self.manager_link.look(now)
         }
         let mut outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
-        if !left_page_alone {
+        if !left_scoreboard_alone {
             self.scoreboard.recover();
             self.say_overwritten(&end);
         }
-        self.is_broken |= !left_page_alone;
+        self.is_broken |= !left_scoreboard_alone;
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
@@ -134,7 +134,7 @@ impl Worker {
 
     /// Whether the server that gave a job is asked for the next one too.
     fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        let over = self.is_broken || self.job_limit.are_over(self.jobs);
+        let over = self.is_broken || self.job_limit.is_reached(self.jobs);
         if !self.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
             return false;
         }

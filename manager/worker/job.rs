@@ -14,10 +14,10 @@ use crate::worker::plugin::{LoadedFunction, PluginOutcome, explain};
 pub(crate) struct FinishedJob {
     /// What it came to.
     pub outcome: PluginOutcome,
-    /// For the page, with the result's length still to be set.
+    /// For the scoreboard, with the result's length still to be set.
     pub end: JobEnd,
-    /// Whether it has left the page alone.
-    pub left_page_alone: bool,
+    /// Whether it has left the scoreboard alone.
+    pub left_scoreboard_alone: bool,
 }
 
 /// Which job of which connection is to be run.
@@ -30,7 +30,7 @@ pub(crate) struct Assignment<'a> {
     pub connection: u32,
 }
 
-/// Runs a job. What happens meanwhile can be read on the page.
+/// Runs a job. What happens meanwhile can be read on the scoreboard.
 pub(crate) fn run(
     assignment: &Assignment<'_>,
     functions: &mut [LoadedFunction],
@@ -49,13 +49,13 @@ pub(crate) fn run(
         started_ns: u64::try_from(started.as_nanos()).unwrap_or(u64::MAX),
     });
     let outcome = functions[index].run(&job, number);
-    let left_page_alone = scoreboard.is_intact(number);
+    let left_scoreboard_alone = scoreboard.is_intact(number);
     scoreboard.returned();
     let run_ns = u64::try_from((clock::now().saturating_sub(started)).as_nanos()).unwrap_or(u64::MAX);
     let succeeded = outcome.is_ok();
     let bytes_in = job.workload.len() as u64;
     let end = JobEnd { function: index, succeeded, bytes_in, bytes_out: 0, run_ns };
-    FinishedJob { outcome, end, left_page_alone }
+    FinishedJob { outcome, end, left_scoreboard_alone }
 }
 
 /// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
@@ -73,7 +73,7 @@ pub(crate) fn name(job: &AssignedJob<'_>) -> JobName {
 pub(crate) fn refused(reason: String) -> FinishedJob {
     let outcome = Err(failure(reason));
     let end = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 0, bytes_out: 0, run_ns: 0 };
-    FinishedJob { outcome, end, left_page_alone: true }
+    FinishedJob { outcome, end, left_scoreboard_alone: true }
 }
 
 /// A job whose workload is larger than a packet may be: its caller is told, or every worker would meet it in turn. It says

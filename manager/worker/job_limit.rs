@@ -24,7 +24,7 @@ impl JobLimit {
     }
 
     /// Whether no job may be taken after so many.
-    pub(super) fn are_over(&self, jobs: u64) -> bool {
+    pub(super) fn is_reached(&self, jobs: u64) -> bool {
         self.most > 0 && jobs >= self.most
     }
 
@@ -66,7 +66,7 @@ mod tests {
                     Some(_) => assert_eq!(told.1.replace(jobs), None, "{name}"),
                     None => {}
                 }
-                assert_eq!(job_limit.are_over(jobs), none.is_some_and(|none| jobs >= none), "{name}");
+                assert_eq!(job_limit.is_reached(jobs), none.is_some_and(|none| jobs >= none), "{name}");
             }
             assert_eq!(told, (few, none), "{name}");
         }

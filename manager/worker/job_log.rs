@@ -55,7 +55,7 @@ impl Worker {
         self.manager_link.log(0, Some(job), &text);
     }
 
-    /// Who writes over the page may have written over anything: another worker goes on.
+    /// Who writes over the scoreboard may have written over anything: another worker goes on.
     pub(super) fn say_overwritten(&self, end: &JobEnd) {
         let name = self.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();

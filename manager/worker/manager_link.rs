@@ -1,4 +1,4 @@
-//! The line to the manager: what the worker says, and the orders it hears.
+//! The line to the manager: what the worker says, and the commands it reads.
 //!
 //! One per process and reached from the plugin's call-backs, which carry no pointer of ours: hence the static.
 
@@ -17,7 +17,7 @@ use crate::system::errors::reason;
 use crate::system::{clock, stop_signal};
 use crate::worker::messages::{self, Command, JobName, WorkerMessage};
 
-/// A busy worker looks for orders at most this often.
+/// A busy worker looks for commands at most this often.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -138,7 +138,7 @@ impl ManagerLink {
         }
     }
 
-    /// Reads the orders that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
+    /// Reads the commands that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
     pub(crate) fn look(&self, now: Duration) {
         if self.look_is_due(now) {
             self.look_now(now);
@@ -150,7 +150,7 @@ impl ManagerLink {
         now.saturating_sub(Duration::from_nanos(self.last_look_ns.load(Relaxed))) >= LOOK_EVERY
     }
 
-    /// Reads the orders that came. Never waits.
+    /// Reads the commands that came. Never waits.
     pub(crate) fn look_now(&self, now: Duration) {
         self.looked(now);
         let mut inbox = self.inbox();
@@ -176,17 +176,17 @@ impl ManagerLink {
         }
     }
 
-    /// Remembers that a poll has just found no order.
+    /// Remembers that a poll has just found no command.
     pub(crate) fn looked(&self, now: Duration) {
         self.last_look_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The next order that was read and not yet carried out.
+    /// The next command that was read and not yet carried out.
     pub(crate) fn next_command(&self) -> Option<Command> {
         self.inbox().config.pop_front()
     }
 
-    /// Whether the worker is to leave; looks for orders where it is time to. From any thread.
+    /// Whether the worker is to leave; looks for commands where it is time to. From any thread.
     pub(crate) fn is_stopping(&self) -> bool {
         self.look(clock::now());
         self.was_stopping()
@@ -237,7 +237,7 @@ enum LinkError {
     WithoutDescriptor,
     /// The manager is gone.
     Orphaned,
-    /// The descriptor is no channel any more: a plugin has closed it. No order can be heard, so another worker is to
+    /// The descriptor is no channel any more: a plugin has closed it. No command can be read, so another worker is to
     /// take this one's place.
     Leave,
     /// This one cannot be said.

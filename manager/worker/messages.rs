@@ -101,7 +101,7 @@ pub(crate) enum Command {
     Verbosity(u8),
     /// A job server's name resolves to something else now.
     Addresses {
-        /// Which server, counted as in the orders.
+        /// Which server, counted as in the configuration.
         server: usize,
         /// All its addresses.
         addresses: Vec<SocketAddr>,
@@ -113,12 +113,12 @@ pub(crate) enum Command {
 pub(crate) enum WorkerMessage {
     /// It begins to load a function's library: what ends it from now on is that library's doing.
     Loading {
-        /// Which function, counted as in the orders.
+        /// Which function, counted as in the configuration.
         function: usize,
     },
     /// It makes a function's object: its author's `new()` runs.
     Making {
-        /// Which function, counted as in the orders.
+        /// Which function, counted as in the configuration.
         function: usize,
     },
     /// It has so few jobs left of those it may run that its successor should be ready.
@@ -139,20 +139,20 @@ pub(crate) enum WorkerMessage {
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.
     CannotServe {
-        /// Which function, counted as in the orders.
+        /// Which function, counted as in the configuration.
         function: usize,
         /// One sentence.
         reason: String,
     },
     /// At least one job server has answered, and the others had their moment.
     Ready,
-    /// It took the order to go: functions are registered wherever a server is up.
+    /// It took the command to activate: functions are registered wherever a server is up.
     Serving,
     /// A connection was made; its socket comes with the message.
     Connection {
         /// Counts the worker's connections from 1.
         number: u32,
-        /// Which server, counted as in the orders.
+        /// Which server, counted as in the configuration.
         server: usize,
     },
     /// A connection is over: the manager's copy of its socket has no use any more.
@@ -217,7 +217,7 @@ pub(crate) enum WorkerMessage {
 /// A job that is done, whose answer waits for room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WaitingJob {
-    /// Which function, counted as in the orders.
+    /// Which function, counted as in the configuration.
     pub function: usize,
     /// As the job server gave it.
     pub handle: Vec<u8>,

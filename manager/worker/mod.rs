@@ -1,6 +1,6 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
-//! [`main`] reads the orders, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
+//! [`main`] reads its configuration, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
 //! it, `server_connection` says what it means, [`job`] runs it through [`plugin`] and `plugin_host`, `answer` and [`sender`] send what it
 //! came to, and [`pending`] keeps what has no room yet.
 

@@ -29,7 +29,7 @@ impl Part {
     }
 }
 
-/// Parts in their order, the first of which may have been sent to some extent. What was sent whole is given up at once.
+/// Parts in their order, the first of which may have been sent to some extent. A part is freed as soon as it is sent whole.
 #[derive(Default)]
 pub(crate) struct Queue {
     parts: VecDeque<Part>,
@@ -82,7 +82,7 @@ impl Queue {
 /// An answer that its server has not taken whole yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PendingAnswer {
-    /// The worker's number of its job; none of a job that never stood on the page.
+    /// The worker's number of its job; none of a job that never stood on the scoreboard.
     pub job: Option<u64>,
     /// When it was sent first.
     pub since: Duration,

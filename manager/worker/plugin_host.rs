@@ -3,7 +3,7 @@
 //! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
 //! on a job's path unless the plugin makes it.
 //!
-//! A process that the plugin has forked may log and nothing else: the connections, the orders and the page are its
+//! A process that the plugin has forked may log and nothing else: the connections, the commands and the scoreboard are its
 //! parent's, and a lock may have been held by a thread that the child does not have.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -13,7 +13,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 
 /// A step that is over once every job server has done its part, or had its moment.
 ///
-/// Ready: from the first answer to a greeting. Serving: from the order to go. Whoever a worker replaces is told to leave
+/// Ready: from the first answer to a greeting. Serving: from the command to activate. Whoever a worker replaces is told to leave
 /// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
 /// came on another.
 #[derive(Debug, Default)]

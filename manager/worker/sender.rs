@@ -58,7 +58,7 @@ pub(crate) enum Answered {
 }
 
 impl Sender {
-    /// The sending side of a connected socket; `connection` is its number on the page.
+    /// The sending side of a connected socket; `connection` is its number on the scoreboard.
     pub(crate) fn new(socket: Arc<Socket>, scoreboard: Arc<ScoreboardWriter>, connection: u32) -> Self {
         Self { socket, scoreboard, connection, pending: None, accepted: 0, broken: None, silent: false }
     }

@@ -184,7 +184,7 @@ impl Worker {
     pub(super) fn check_job_limit(&mut self, last: Duration) {
         let Some(message) = self.job_limit.news(self.jobs, last) else { return };
         self.manager_link.say(&message);
-        if self.job_limit.are_over(self.jobs) {
+        if self.job_limit.is_reached(self.jobs) {
             self.sessions
                 .iter_mut()
                 .filter_map(ServerSession::connection)
@@ -208,7 +208,7 @@ impl Worker {
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packets, b"registered");
         connection.protocol.functions_registered(clock::now());
-        if self.job_limit.are_over(self.jobs) {
+        if self.job_limit.is_reached(self.jobs) {
             connection.protocol.forbid_grabs();
         }
         let sent = connection.sender().send([&packets]);
@@ -222,7 +222,7 @@ impl Worker {
             self.sessions.iter().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()));
         self.held_until = None;
         self.asks_nobody =
-            awaited || !self.registration.is_over() || self.draining.is_some() || self.job_limit.are_over(self.jobs);
+            awaited || !self.registration.is_over() || self.draining.is_some() || self.job_limit.is_reached(self.jobs);
         if self.asks_nobody {
             return;
         }

@@ -319,7 +319,7 @@ impl OpenConnection {
         self.receive(MsgFlags::MSG_DONTWAIT, now)
     }
 
-    /// Waits a little (the receive timeout, which is how often orders are looked for) for something to read.
+    /// Waits a little (the receive timeout, which is how often commands are looked for) for something to read.
     ///
     /// # Errors
     /// As [`OpenConnection::read_now`].

@@ -9,7 +9,7 @@ use super::serve::Worker;
 use crate::system::exit;
 use crate::worker::CONNECTION_TAKEN;
 
-/// The last job that was run. Its words stand on the page until the next one begins.
+/// The last job that was run. Its words stand on the scoreboard until the next one begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastJob {
     /// The worker's number of it.

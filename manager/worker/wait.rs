@@ -20,7 +20,7 @@ impl Worker {
     /// now and then: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
         let now = clock::now();
-        // Not by when orders were looked for last: that is also done after a job, and then nothing else would ever be
+        // Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
         // polled while one server has job after job.
         let is_due = now.saturating_sub(self.polled) >= LOOK_EVERY;
         let answers = self.sessions.iter().any(ServerSession::is_answering);

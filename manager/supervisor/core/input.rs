@@ -90,7 +90,7 @@ pub(crate) enum Input {
         /// How, and at what.
         exit_report: ExitReport,
     },
-    /// A signal, or an order over the control socket, to stop.
+    /// A signal, or a request over the control socket, to stop.
     Stop {
         /// Its name.
         by: &'static str,

@@ -271,7 +271,7 @@ impl WorkerRecord {
         }
     }
 
-    /// The name of its job, whose server is counted as in its orders.
+    /// The name of its job, whose server is counted as in its configuration.
     pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<LethalJobKey> {
         let (function, _) = self.functions.get(job.function)?;
         LethalJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)

@@ -1,4 +1,4 @@
-//! Workers: their orders, their words, their ends.
+//! Workers: their commands, their messages, their ends.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -122,7 +122,7 @@ impl Effects {
         }
     }
 
-    /// Sends an order without waiting.
+    /// Sends a command without waiting.
     pub(super) fn command(&mut self, id: WorkerId, command: &Command) {
         let Some(child) = self.workers.get(&id).and_then(|id| self.children.get(id)) else { return };
         let pid = child.pid;

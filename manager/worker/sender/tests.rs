@@ -1,4 +1,4 @@
-//! Over a pair of sockets, with the page that the manager would read.
+//! Over a pair of sockets, with the scoreboard that the manager would read.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;

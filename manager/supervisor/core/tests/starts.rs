@@ -464,7 +464,7 @@ fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
     assert_eq!(busy.told(|event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. })), 0);
 }
 
-/// An order to leave may come just when a first job does.
+/// A command to drain may come just when a first job does.
 #[test]
 fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
     let blamed = |event: &Event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. });
