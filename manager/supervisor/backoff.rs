@@ -84,7 +84,7 @@ impl Backoff {
     }
 
     /// Whether starts are to go one at a time until one has outlived the last wait.
-    pub(crate) fn is_on_trial(&self, now: Duration, healthy_after: Duration) -> bool {
+    pub(crate) fn is_on_probation(&self, now: Duration, healthy_after: Duration) -> bool {
         self.outside > 0 && now < self.healthy_at(healthy_after)
     }
 
@@ -94,7 +94,7 @@ impl Backoff {
     }
 
     /// How long a start has to live before others may follow it.
-    pub(crate) fn canary(&self) -> Duration {
+    pub(crate) fn probation(&self) -> Duration {
         self.delay
     }
 
@@ -155,9 +155,9 @@ mod tests {
     fn a_healthy_minute_starts_over() {
         let mut backoff = Backoff::default();
         (0..6).for_each(|n| backoff.failed_outside(IdleDeath::Start, ms(n * 40_000), ms(n * 40_000), BOUNDS, 0.0));
-        assert!(backoff.is_on_trial(ms(201_000), BOUNDS.healthy_after));
+        assert!(backoff.is_on_probation(ms(201_000), BOUNDS.healthy_after));
         let healthy = ms(200_000) + ms(16_000) + BOUNDS.healthy_after;
-        assert!(!backoff.is_on_trial(healthy, BOUNDS.healthy_after));
+        assert!(!backoff.is_on_probation(healthy, BOUNDS.healthy_after));
         backoff.failed_outside(IdleDeath::Start, healthy, healthy, BOUNDS, 0.0);
         assert_eq!(backoff.waits_until(healthy), Some(healthy + START_FIRST));
     }

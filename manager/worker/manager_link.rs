@@ -48,7 +48,7 @@ pub(crate) struct ManagerLink {
 
 struct Inbox {
     buffer: Vec<u8>,
-    config: VecDeque<Command>,
+    commands: VecDeque<Command>,
 }
 
 /// Sets up the line. Called once, by the worker's main function.
@@ -56,7 +56,7 @@ pub(crate) fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
     LINE.get_or_init(|| ManagerLink {
         socket: channel.identity(),
         channel,
-        inbox: Mutex::new(Inbox { buffer: vec![0; 4096], config: VecDeque::new() }),
+        inbox: Mutex::new(Inbox { buffer: vec![0; 4096], commands: VecDeque::new() }),
         draining: AtomicBool::new(false),
         last_look_ns: AtomicU64::new(0),
         verbosity: AtomicU8::new(verbosity),
@@ -160,7 +160,7 @@ impl ManagerLink {
                 Ok(ChannelRead::Message(length, _)) => {
                     if let Ok(command) = messages::decode::<Command>(&inbox.buffer[..length]) {
                         self.draining.fetch_or(command == Command::Leave, Relaxed);
-                        inbox.config.push_back(command);
+                        inbox.commands.push_back(command);
                     }
                 }
                 Ok(ChannelRead::Nothing) => return,
@@ -183,7 +183,7 @@ impl ManagerLink {
 
     /// The next command that was read and not yet carried out.
     pub(crate) fn next_command(&self) -> Option<Command> {
-        self.inbox().config.pop_front()
+        self.inbox().commands.pop_front()
     }
 
     /// Whether the worker is to leave; looks for commands where it is time to. From any thread.

@@ -127,14 +127,15 @@ fn may_go_on(manager_link: &manager_link::ManagerLink) -> Result<(), String> {
 fn load(config: &WorkerConfig, manager_link: &manager_link::ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
     let mut brought = Brought::default();
-    for (index, command) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?))) {
+    for (index, function) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?)))
+    {
         manager_link.say(&WorkerMessage::Loading { function: index });
-        let loaded = brought.load(&command.library, &command.symbol, &command.beside, &command.elsewhere);
+        let loaded = brought.load(&function.library, &function.symbol, &function.beside, &function.elsewhere);
         let loaded = loaded.map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
             manager_link.say(&WorkerMessage::Making { function: index });
             let made =
-                LoadedFunction::make(loaded, &command.name, &command.settings, config.verbosity, &plugin_host::HOST)?;
+                LoadedFunction::make(loaded, &function.name, &function.settings, config.verbosity, &plugin_host::HOST)?;
             may_go_on(manager_link).map(|()| made)
         });
         match made {

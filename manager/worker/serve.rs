@@ -86,7 +86,7 @@ impl Worker {
         let pid = std::process::id();
         // gearmand cuts an id at 127 bytes, and a space breaks its listing.
         let id = format!("{}/{pid}/{}", config.host, config.name).replace(|c: char| c.is_ascii_whitespace(), "_");
-        let session = |(i, command)| ServerSession::new(command, config.siblings, u64::from(pid) << 8 | i as u64);
+        let session = |(i, server)| ServerSession::new(server, config.siblings, u64::from(pid) << 8 | i as u64);
         let (memory_limit, heavy) = MemoryLimit::watch(config.limits.max_memory);
         heavy.into_iter().for_each(|message| manager_link.say(&message));
         plugin_host::limit_packets(config.limits.max_packet);
@@ -234,8 +234,8 @@ impl Worker {
         }
         let skip = usize::from(now.saturating_sub(self.turn) >= TURN);
         let count = self.sessions.len();
-        let mut command = (0..count).map(|step| (self.asked + skip + step) % count);
-        let next = command.find(|&server| self.sessions[server].may_ask(now));
+        let mut round = (0..count).map(|step| (self.asked + skip + step) % count);
+        let next = round.find(|&server| self.sessions[server].may_ask(now));
         if let Some(server) = next {
             if server != self.asked || skip == 1 {
                 (self.asked, self.turn) = (server, now);

@@ -81,10 +81,10 @@ pub(crate) enum ConnectAttempt {
 
 impl ServerSession {
     /// A session that will connect at once.
-    pub(crate) fn new(command: WorkerServer, siblings: u32, seed: u64) -> Self {
+    pub(crate) fn new(server: WorkerServer, siblings: u32, seed: u64) -> Self {
         Self {
-            name: command.name,
-            addresses: command.addresses,
+            name: server.name,
+            addresses: server.addresses,
             next_address: 0,
             retry: ReconnectBackoff::new(siblings, seed),
             link: Link::Down,

@@ -113,8 +113,8 @@ impl Core {
         }
         let canaries = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
         for (backoff, name) in canaries.chain(group.map(|backoff| (backoff, None))) {
-            if backoff.is_on_trial(now, healthy_after) {
-                room = room.min(self.trial_room(key, name, backoff.canary()));
+            if backoff.is_on_probation(now, healthy_after) {
+                room = room.min(self.probation_room(key, name, backoff.probation()));
             }
         }
         u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
@@ -126,12 +126,12 @@ impl Core {
         let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);
         let names = group.map_or(&[][..], |group| &group.functions);
         let functions = names.iter().filter_map(|name| self.functions_failing.get(name));
-        functions.chain(self.groups_failing.get(key)).any(|backoff| backoff.is_on_trial(now, healthy_after))
+        functions.chain(self.groups_failing.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
     }
 
     /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
     /// long the next waits.
-    fn trial_room(&self, key: &GroupKey, function: Option<&String>, canary: Duration) -> usize {
+    fn probation_room(&self, key: &GroupKey, function: Option<&String>, probation: Duration) -> usize {
         let of_it = |worker: &&WorkerRecord| match function {
             Some(function) => worker.functions.iter().any(|(name, _)| name == function),
             None => worker.key == *key,
@@ -141,7 +141,7 @@ impl Core {
         }
         let live: Vec<&WorkerRecord> =
             self.workers.values().filter(|worker| worker.state.is_live()).filter(of_it).collect();
-        let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.read >= since.saturating_add(canary));
+        let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.read >= since.saturating_add(probation));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
             (false, true) => usize::MAX,

@@ -14,27 +14,27 @@ impl Core {
     pub(crate) fn workers_to_read(&self, at: Duration) -> Vec<WorkerId> {
         let is_over = |due: Duration| due > self.read && due <= at;
         let concerns_all = self.startup_due().chain(self.reading_due()).any(is_over);
-        let canary = self.longest_trial();
+        let probation = self.longest_probation();
         let is_concerned = |worker: &WorkerRecord| {
-            (concerns_all && !worker.state.is_serving()) || self.deadlines(worker, canary).into_iter().any(is_over)
+            (concerns_all && !worker.state.is_serving()) || self.deadlines(worker, probation).into_iter().any(is_over)
         };
         self.workers.iter().filter(|(_, worker)| is_concerned(worker)).map(|(id, _)| *id).collect()
     }
 
     /// When the next deadlines of what children do are over.
     pub(super) fn deadlines_due(&self) -> impl Iterator<Item = Duration> {
-        let canary = self.longest_trial();
-        let own = self.workers.values().flat_map(move |worker| self.deadlines(worker, canary));
+        let probation = self.longest_probation();
+        let own = self.workers.values().flat_map(move |worker| self.deadlines(worker, probation));
         own.chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
     }
 
     /// The moments by which a worker is expected to do something.
-    fn deadlines(&self, worker: &WorkerRecord, canary: Duration) -> Vec<Duration> {
+    fn deadlines(&self, worker: &WorkerRecord, probation: Duration) -> Vec<Duration> {
         let other = match worker.state {
             WorkerState::Starting { .. } => worker.slow_at(),
             // Others may wait until this one is connected.
             WorkerState::Loaded { since } => Some(since.saturating_add(self.config.connect_timeout)),
-            WorkerState::Serving { since } if !canary.is_zero() => Some(since.saturating_add(canary)),
+            WorkerState::Serving { since } if !probation.is_zero() => Some(since.saturating_add(probation)),
             _ => None,
         };
         let watched = match (&worker.canary, worker.state) {
@@ -46,8 +46,8 @@ impl Core {
         worker.state.deadline().into_iter().chain(other).chain(watched).collect()
     }
 
-    fn longest_trial(&self) -> Duration {
+    fn longest_probation(&self) -> Duration {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
-        failing.map(Backoff::canary).max().unwrap_or_default()
+        failing.map(Backoff::probation).max().unwrap_or_default()
     }
 }

@@ -194,10 +194,10 @@ impl Core {
     /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
     fn is_proven_alone(&self, name: &str, hash: &str, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
-        let canary = self.functions_failing.get(name).filter(|backoff| backoff.is_on_trial(now, healthy_after));
-        self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (canary, worker.state) {
+        let failing = self.functions_failing.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
+        self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
             (None, state) => state.is_loaded(),
-            (Some(backoff), WorkerState::Serving { since }) => self.read >= since.saturating_add(backoff.canary()),
+            (Some(backoff), WorkerState::Serving { since }) => self.read >= since.saturating_add(backoff.probation()),
             (Some(_), _) => false,
         })
     }
