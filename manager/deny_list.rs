@@ -62,8 +62,8 @@ struct Table {
 
 #[repr(C)]
 struct Details {
-    /// On the monotonic clock that both sides share.
-    expires_ms: AtomicU64,
+    /// In nanoseconds on the monotonic clock that both sides share.
+    added: AtomicU64,
     length: AtomicU64,
     text: [AtomicU64; TEXT_WORDS],
 }
@@ -138,7 +138,7 @@ impl DenyList {
         table.keys[slot].store(0, Relaxed);
         fence(Release);
         let details = &table.details[slot];
-        details.expires_ms.store(millis(now.saturating_add(EXPIRES)), Relaxed);
+        details.added.store(nanos(now), Relaxed);
         let text = &reason.as_bytes()[..reason.len().min(TEXT_WORDS * 8)];
         details.length.store(text.len() as u64, Relaxed);
         for (word, chunk) in details.text.iter().zip(text.chunks(8)) {
@@ -188,7 +188,10 @@ impl DeniedJobs {
     }
 
     /// Why the job may not run; `None` for nearly every job.
-    pub(crate) fn reason(&self, job: &Name<'_>, now: Duration) -> Option<String> {
+    ///
+    /// Where the worker lost an earlier connection to this server at `lost`, the server may have been restarted. What was
+    /// denied before then meant other jobs, also where the manager has not heard of the loss yet.
+    pub(crate) fn reason(&self, job: &Name<'_>, lost: Option<Duration>, now: Duration) -> Option<String> {
         let table = self.0.table();
         let used = table.used.load(Acquire);
         if used == 0 {
@@ -201,15 +204,16 @@ impl DeniedJobs {
         let length = usize::try_from(details.length.load(Relaxed)).unwrap_or(0).min(TEXT_WORDS * 8);
         let mut text: Vec<u8> = details.text.iter().flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();
         text.truncate(length);
-        let is_over = millis(now) >= details.expires_ms.load(Relaxed);
+        let added = Duration::from_nanos(details.added.load(Relaxed));
+        let is_over = now >= added.saturating_add(EXPIRES) || lost.is_some_and(|lost| added <= lost);
         fence(Acquire);
         let is_same = table.keys[slot].load(Relaxed) == key;
         (is_same && !is_over).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -231,24 +235,34 @@ mod tests {
     #[test]
     fn only_the_job_that_was_denied_is_and_for_a_time() {
         let (mut list, denied) = both();
-        assert_eq!(denied.reason(&job("H:1"), NOW), None);
+        assert_eq!(denied.reason(&job("H:1"), None, NOW), None);
         list.add(&job("H:1"), "a reason", NOW);
-        assert_eq!(denied.reason(&job("H:1"), NOW).as_deref(), Some("a reason"));
+        assert_eq!(denied.reason(&job("H:1"), None, NOW).as_deref(), Some("a reason"));
         for other in [
             job("H:2"),
             Name { server: "b:4730", ..job("H:1") },
             Name { function: b"g", ..job("H:1") },
             Name { unique: b"v", ..job("H:1") },
         ] {
-            assert_eq!(denied.reason(&other, NOW), None, "{other:?}");
+            assert_eq!(denied.reason(&other, None, NOW), None, "{other:?}");
         }
         list.add(&job("H:1"), &"x".repeat(1000), NOW + EXPIRES / 2);
         assert_eq!(
-            denied.reason(&job("H:1"), NOW + EXPIRES),
+            denied.reason(&job("H:1"), None, NOW + EXPIRES),
             Some("x".repeat(TEXT_WORDS * 8)),
             "denied again, and cut"
         );
-        assert_eq!(denied.reason(&job("H:1"), NOW + EXPIRES * 2), None);
+        assert_eq!(denied.reason(&job("H:1"), None, NOW + EXPIRES * 2), None);
+    }
+
+    /// S10.
+    #[test]
+    fn what_was_denied_before_the_connection_was_lost_is_forgotten() {
+        let (mut list, denied) = both();
+        list.add(&job("H:1"), "a", NOW);
+        let before = NOW.saturating_sub(Duration::from_nanos(1));
+        assert_eq!(denied.reason(&job("H:1"), Some(before), NOW).as_deref(), Some("a"), "denied since");
+        assert_eq!(denied.reason(&job("H:1"), Some(NOW), NOW), None);
     }
 
     /// S10.
@@ -259,11 +273,14 @@ mod tests {
         list.add(&job("H:1"), "a", NOW);
         list.add(&elsewhere, "b", NOW);
         list.forget_server("a:4730");
-        assert_eq!((denied.reason(&job("H:1"), NOW), denied.reason(&elsewhere, NOW)), (None, Some("b".into())));
+        assert_eq!(
+            (denied.reason(&job("H:1"), None, NOW), denied.reason(&elsewhere, None, NOW)),
+            (None, Some("b".into()))
+        );
         list.forget_server("b:4730");
-        assert_eq!((denied.reason(&elsewhere, NOW), list.mapping.table().used.load(Relaxed)), (None, 0));
+        assert_eq!((denied.reason(&elsewhere, None, NOW), list.mapping.table().used.load(Relaxed)), (None, 0));
         list.add(&job("H:2"), "c", NOW);
-        assert_eq!(denied.reason(&job("H:2"), NOW).as_deref(), Some("c"));
+        assert_eq!(denied.reason(&job("H:2"), None, NOW).as_deref(), Some("c"));
     }
 
     #[test]
@@ -281,7 +298,7 @@ mod tests {
         for number in 0..SLOTS + 10 {
             list.add(&job(&number.to_string()), "r", NOW);
         }
-        assert_eq!(denied.reason(&job("9"), NOW), None, "the oldest went");
-        assert!([10, SLOTS + 9].iter().all(|number| denied.reason(&job(&number.to_string()), NOW).is_some()));
+        assert_eq!(denied.reason(&job("9"), None, NOW), None, "the oldest went");
+        assert!([10, SLOTS + 9].iter().all(|number| denied.reason(&job(&number.to_string()), None, NOW).is_some()));
     }
 }

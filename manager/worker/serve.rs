@@ -272,6 +272,7 @@ impl Worker {
                 ..
             } = self;
             let session = &mut sessions[server];
+            let lost = session.lost_at;
             let traced = trace::is_wanted(manager_link).then(|| session.name.clone());
             // What comes behind an answer that is under way can wait: a job may be among it.
             let Some((server_name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
@@ -333,7 +334,7 @@ impl Worker {
                     }
                     let name =
                         Name { server: server_name, function: job.function, handle: job.handle, unique: job.unique };
-                    if let Some(why) = denied.reason(&name, now) {
+                    if let Some(why) = denied.reason(&name, lost, now) {
                         manager_link.log(2, Some(job::name(&job)), &format!("is not run again, but fails: {why}"));
                         self.answer(server, job::refused(why));
                         continue;

@@ -37,6 +37,8 @@ pub(crate) struct ServerSession {
     next_address: usize,
     retry: ReconnectBackoff,
     link: Link,
+    /// When the last connection to it was lost.
+    pub lost_at: Option<Duration>,
     /// Whether the manager was told that this server is down.
     down_said: bool,
     /// How much is still said of what it answers.
@@ -88,6 +90,7 @@ impl ServerSession {
             next_address: 0,
             retry: ReconnectBackoff::new(siblings, seed),
             link: Link::Down,
+            lost_at: None,
             down_said: false,
             log_rate_limit: LogRateLimit::default(),
         }
@@ -260,7 +263,10 @@ impl ServerSession {
     pub(crate) fn lose(&mut self, now: Duration) -> Option<u32> {
         self.retry.failed(now);
         match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Up(connection) => Some(connection.close()),
+            Link::Up(connection) => {
+                self.lost_at = Some(now);
+                Some(connection.close())
+            }
             _ => None,
         }
     }

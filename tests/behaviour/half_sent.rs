@@ -3,6 +3,7 @@
 
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::scene::{Job, library, path, served, touch, wait_busy, wait_serving};
@@ -87,6 +88,22 @@ fn a_send_that_fails_in_a_job_is_forgotten_with_it() {
     }
 }
 
+/// S10: a restarted server gives the handle of a denied job to another job. The worker knows that before the manager does.
+#[test]
+fn a_job_of_a_restarted_server_is_not_taken_for_a_denied_one() {
+    let (mut gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 100ms");
+    let denied = Job::act(&gearmand, "", "wait /nowhere");
+    let handle = denied.handle.clone();
+    assert!(denied.failure().starts_with("timed out"));
+    wait_serving(&manager, "act");
+    manager.signal(Signal::SIGSTOP);
+    gearmand.restart_same_port();
+    let next = Job::act(&gearmand, "", "say served");
+    assert_eq!(next.handle, handle, "otherwise this shows nothing");
+    assert_eq!(next.news(), [JobEvent::Complete(b"served".to_vec())]);
+    manager.signal(Signal::SIGCONT);
+}
+
 /// An answer that is taken slowly is never late. A death while it is sent is one all the same, and nobody may write
 /// behind the half of it.
 #[test]
@@ -99,7 +116,7 @@ fn a_death_while_the_answer_is_sent_counts_and_is_not_answered() {
     // Its first bytes: it has returned.
     let worker = wait_busy(&manager, "H:x:1");
     peer.stream.peek(&mut [0]).unwrap();
-    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(worker, Signal::SIGKILL).unwrap();
     let died = manager.wait_event("worker_died", |_| true);
     let said = json!([died["sending"], died["deaths"], died["disposition"]]);
     assert_eq!(said, json!([true, 1, "unanswerable"]));
