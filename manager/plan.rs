@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::config::{Config, FunctionConfig, ValueOrigin, nearest};
+use crate::plugins::name::FunctionName;
 
 /// Workers for every function that has a library and is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(crate) struct Plan {
     /// The all-functions workers first, then the dedicated ones by name. Never empty groups.
     pub groups: Vec<Group>,
     /// Functions that were found and get no worker, by name, and why.
-    pub excluded: Vec<(String, ExcludedFunction)>,
+    pub excluded: Vec<(FunctionName, ExcludedFunction)>,
     /// Functions that the configuration names and that were not found, by name.
     pub missing: Vec<UnknownSection>,
 }
@@ -23,7 +24,7 @@ pub(crate) struct Plan {
 pub(crate) struct Group {
     /// What they do, in the order of CAN_DO: the lowest priority first, the highest last, equal ones by name (see
     /// [`shuffle`]).
-    pub functions: Vec<String>,
+    pub functions: Vec<FunctionName>,
     /// Whether they do only this one function; else they are all-functions workers.
     pub dedicated: bool,
     /// How many there are, at least one.
@@ -88,7 +89,7 @@ pub(crate) enum Placement {
 
 /// Plans the workers for the functions in `found` (in any order, repeats do not count), but for those in `placements` as
 /// these say.
-pub(crate) fn plan(config: &Config, found: &[String], placements: &BTreeMap<String, Placement>) -> Plan {
+pub(crate) fn plan(config: &Config, found: &[FunctionName], placements: &BTreeMap<FunctionName, Placement>) -> Plan {
     let mut plan = Plan { missing: missing(config, found), ..Plan::default() };
     let mut shared = Vec::new();
     let mut dedicated = Vec::new();
@@ -146,7 +147,7 @@ fn workers(config: &Config, name: &str) -> Result<FunctionWorkers, ExcludedFunct
 }
 
 /// Every function the configuration names and nobody found.
-fn missing(config: &Config, found: &[String]) -> Vec<UnknownSection> {
+fn missing(config: &Config, found: &[FunctionName]) -> Vec<UnknownSection> {
     let is_there = |name: &str| found.iter().any(|found| found == name);
     let mut places: BTreeMap<&str, (ValueOrigin, Vec<String>)> = BTreeMap::new();
     for name in config.functions.keys() {
@@ -158,7 +159,7 @@ fn missing(config: &Config, found: &[String]) -> Vec<UnknownSection> {
     }
     let wanted = |name: &str| !config.exclude.iter().any(|excluded| excluded == name);
     let missing = places.into_iter().filter(|(name, _)| !is_there(name) && wanted(name));
-    let near = |name: &str| nearest(name, found.iter().map(String::as_str)).map(str::to_owned);
+    let near = |name: &str| nearest(name, found.iter().map(FunctionName::as_str)).map(str::to_owned);
     missing
         .map(|(name, (origin, places))| UnknownSection { function: name.to_owned(), origin, places, near: near(name) })
         .collect()
@@ -173,7 +174,7 @@ impl Plan {
             priorities.any(|priority| Some(priority) != first)
         };
         let names = self.groups.iter().filter(differ).flat_map(|group| &group.functions);
-        names.filter(|name| config.priority(name) != 0).map(String::as_str).collect()
+        names.filter(|name| config.priority(name) != 0).map(FunctionName::as_str).collect()
     }
 
     /// How many workers are to know a function.
@@ -205,7 +206,11 @@ impl fmt::Display for Plan {
 
 /// The order of CAN_DO for one worker: the lowest priority first, equal ones in a random order, so that over many
 /// workers none is always served last. Functions are a group's; `priority` is usually [`Config::priority`].
-pub(crate) fn shuffle(functions: &[String], priority: impl Fn(&str) -> i8, rng: &mut fastrand::Rng) -> Vec<String> {
+pub(crate) fn shuffle(
+    functions: &[FunctionName],
+    priority: impl Fn(&str) -> i8,
+    rng: &mut fastrand::Rng,
+) -> Vec<FunctionName> {
     let mut order = functions.to_vec();
     rng.shuffle(&mut order);
     order.sort_by_key(|name| priority(name));
@@ -227,8 +232,8 @@ mod tests {
         plan(&config(ini), &names(found), &BTreeMap::new())
     }
 
-    fn names(list: &str) -> Vec<String> {
-        list.split_whitespace().map(str::to_owned).collect()
+    fn names(list: &str) -> Vec<FunctionName> {
+        list.split_whitespace().map(FunctionName::from).collect()
     }
 
     /// `3*a+b 2*c!`: three all-functions workers for a and b, two dedicated ones for c.
@@ -312,11 +317,11 @@ mod tests {
             ("count = 0", Isolated, "1*a! 1*b! 1*c!", 1),
             ("count = 2\n[a]\ndedicated_only = 1\ndedicated_count = 1", Isolated, "2*b+c 1*a!", 1),
         ] {
-            let placements = BTreeMap::from([("a".to_owned(), placement)]);
+            let placements = BTreeMap::from([("a".into(), placement)]);
             let plan = plan(&config(&format!("[GearmanManager]\n{ini}")), &names("a b c"), &placements);
             assert_eq!((shown(&plan).as_str(), plan.planned("a")), (expected, planned), "{ini}");
         }
-        let alone = BTreeMap::from([("a".to_owned(), Isolated)]);
+        let alone = BTreeMap::from([("a".into(), Isolated)]);
         assert_eq!(shown(&plan(&config("[GearmanManager]\ncount = 2"), &names("a"), &alone)), "2*a!");
     }
 
@@ -326,11 +331,11 @@ mod tests {
         let left = |plan: &Plan| plan.excluded.clone();
         for (global, expected, excluded) in [
             ("include = *", "2*a+b+c", vec![]),
-            ("include = a, c", "2*a+c", vec![("b".to_owned(), NotIncluded)]),
-            ("include[] = a\ninclude[] = b", "2*a+b", vec![("c".to_owned(), NotIncluded)]),
-            ("exclude = b", "2*a+c", vec![("b".to_owned(), Excluded)]),
-            ("include = a,b\nexclude = b", "2*a", vec![("b".to_owned(), Excluded), ("c".to_owned(), NotIncluded)]),
-            ("include = A", "", ["a", "b", "c"].map(|name| (name.to_owned(), NotIncluded)).to_vec()),
+            ("include = a, c", "2*a+c", vec![("b".into(), NotIncluded)]),
+            ("include[] = a\ninclude[] = b", "2*a+b", vec![("c".into(), NotIncluded)]),
+            ("exclude = b", "2*a+c", vec![("b".into(), Excluded)]),
+            ("include = a,b\nexclude = b", "2*a", vec![("b".into(), Excluded), ("c".into(), NotIncluded)]),
+            ("include = A", "", ["a", "b", "c"].map(|name| (name.into(), NotIncluded)).to_vec()),
         ] {
             let plan = of(&format!("[GearmanManager]\ncount = 2\n{global}"), "a b c");
             assert_eq!((shown(&plan).as_str(), left(&plan)), (expected, excluded), "{global}");

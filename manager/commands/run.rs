@@ -13,6 +13,7 @@ use super::start::{PreparedManager, prepare};
 use crate::cli::Cli;
 use crate::config::{Config, Diagnostic};
 use crate::plan::plan;
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan;
 use crate::supervisor::Manager;
 use crate::system::daemonize::{StartReport, close_inherited, daemonize, keep_own_rights};
@@ -154,7 +155,7 @@ pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> St
 fn dump(configuration: &Configuration) -> ExitCode {
     let config = &configuration.config;
     let scan = scan::scan(&config.worker_dirs);
-    let found: Vec<String> = scan.candidates.keys().map(ToString::to_string).collect();
+    let found: Vec<FunctionName> = scan.candidates.keys().cloned().collect();
     let plan = plan(config, &found, &BTreeMap::new());
     let mut text = config.dump();
     text.extend_from_slice(plan.to_string().as_bytes());

@@ -27,7 +27,7 @@ fn table(versions: &[VersionStatus]) -> String {
         table.row([
             escape(&version.function).into_owned(),
             escape(&version.version).into_owned(),
-            escape(&version.state).into_owned(),
+            version.state.label().to_owned(),
             escape(&version.stored).into_owned(),
             version.size.to_string(),
             version.note.as_deref().map(|note| escape(note).into_owned()).unwrap_or_default(),

@@ -24,7 +24,7 @@ pub enum ControlRequest {
     Rollback {
         /// The function.
         function: String,
-        /// First digits of the version's hash; without it, the newest version that is not served and not bad.
+        /// First digits of the version's hash; without it, the newest version that is neither served nor rejected.
         #[serde(default)]
         hash: Option<String>,
     },
@@ -282,14 +282,43 @@ pub struct VersionStatus {
     pub function: String,
     /// First 12 hex digits of the library's hash.
     pub version: String,
-    /// serving, pinned, trying, bad or stored.
-    pub state: String,
+    /// What it is to its function.
+    pub state: VersionState,
     /// When it was stored, local time.
     pub stored: String,
     /// Bytes.
     pub size: u64,
-    /// Why it is bad.
+    /// Why it was rejected.
     pub note: Option<String>,
+}
+
+/// What a stored version is to its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VersionState {
+    /// Workers serve it.
+    Serving,
+    /// Workers serve it on request, although worker_dir holds another.
+    Pinned,
+    /// A canary tries it, or is going to.
+    Trying,
+    /// It was tried and rejected.
+    Rejected,
+    /// It is kept, for a rollback.
+    Stored,
+}
+
+impl VersionState {
+    /// The word in text and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Pinned => "pinned",
+            Self::Trying => "trying",
+            Self::Rejected => "rejected",
+            Self::Stored => "stored",
+        }
+    }
 }
 
 /// A worker.

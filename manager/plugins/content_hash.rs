@@ -153,6 +153,44 @@ impl fmt::Debug for ShortHash {
     }
 }
 
+/// Tests name versions by up to six characters, such as `a-1`.
+#[cfg(test)]
+mod test_names {
+    use super::ShortHash;
+
+    impl From<&str> for ShortHash {
+        fn from(name: &str) -> Self {
+            if let Some(hash) = ShortHash::from_name(name) {
+                return hash;
+            }
+            assert!(name.len() <= 6, "{name} is too long to name a version in a test");
+            let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            ShortHash::from_name(&format!("{digits:0<12}")).unwrap()
+        }
+    }
+
+    impl PartialEq<str> for ShortHash {
+        fn eq(&self, name: &str) -> bool {
+            *self == ShortHash::from(name)
+        }
+    }
+
+    impl PartialEq<&str> for ShortHash {
+        fn eq(&self, name: &&str) -> bool {
+            *self == **name
+        }
+    }
+
+    impl ShortHash {
+        /// The name that it was made of.
+        pub(crate) fn test_name(self) -> String {
+            let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
+            let bytes = self.0.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1]));
+            bytes.take_while(|byte| *byte != 0).map(char::from).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

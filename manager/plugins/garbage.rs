@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::content_hash::ShortHash;
+use super::function_version::FunctionVersion;
 use super::name::FunctionName;
 
 /// A version in the store.
@@ -18,16 +19,19 @@ pub struct VersionOnDisk {
     pub size: u64,
 }
 
+impl VersionOnDisk {
+    /// Which version this is.
+    pub fn version(&self) -> FunctionVersion {
+        FunctionVersion { function: self.function.clone(), hash: self.hash }
+    }
+}
+
 /// Of all versions, those that may go: not in `keep`, and not among the newest `spare` others of their function.
-pub fn garbage(
-    mut versions: Vec<VersionOnDisk>,
-    keep: &[(FunctionName, ShortHash)],
-    spare: usize,
-) -> Vec<VersionOnDisk> {
+pub fn garbage(mut versions: Vec<VersionOnDisk>, keep: &[FunctionVersion], spare: usize) -> Vec<VersionOnDisk> {
     versions.sort_by(|a, b| b.stored.cmp(&a.stored).then_with(|| a.hash.cmp(&b.hash)));
     let mut spared: BTreeMap<FunctionName, usize> = BTreeMap::new();
     versions.retain(|version| {
-        if keep.iter().any(|(function, hash)| *function == version.function && *hash == version.hash) {
+        if keep.contains(&version.version()) {
             return false;
         }
         let spared = spared.entry(version.function.clone()).or_default();
@@ -65,7 +69,7 @@ mod tests {
             ("nothing wanted", &[], 0, &["x 5@50", "x 4@40", "x 3@30", "x 2@20", "x 1@10", "y 1@10"]),
         ];
         for (what, keep, spare, expected) in cases {
-            let keep: Vec<_> = keep.iter().map(|text| version(text)).map(|v| (v.function, v.hash)).collect();
+            let keep: Vec<_> = keep.iter().map(|text| version(text).version()).collect();
             let gone = garbage(all.iter().map(|text| version(text)).collect(), &keep, *spare);
             assert_eq!(gone, expected.iter().map(|text| version(text)).collect::<Vec<_>>(), "{what}");
         }

@@ -13,6 +13,7 @@ mod beneath;
 pub mod content_hash;
 pub mod display_path;
 pub mod elf;
+pub mod function_version;
 pub mod garbage;
 pub mod glibc;
 pub mod identity;

@@ -1,7 +1,9 @@
 //! A file's name in worker_dir -> the name of a Gearman function, or why it is none. Pure.
 
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,34 @@ impl FunctionName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Reads like the text it is: a `&FunctionName` passes for a `&str`.
+impl Deref for FunctionName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps by function are searched by text, too.
+impl Borrow<str> for FunctionName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for FunctionName {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for FunctionName {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
     }
 }
 
@@ -233,6 +263,14 @@ fn elsewhere(name: &[u8]) -> SkippedFile {
 /// `1`, `1.2.3`.
 fn is_version(text: &[u8]) -> bool {
     text.split(|&b| b == b'.').all(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+}
+
+/// Tests write names as literals.
+#[cfg(test)]
+impl From<&str> for FunctionName {
+    fn from(name: &str) -> Self {
+        FunctionName::new(name).unwrap()
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use nix::libc;
 
 use super::content_hash::{ContentHash, ShortHash};
 use super::display_path::DisplayPath;
+use super::function_version::FunctionVersion;
 use super::garbage::{VersionOnDisk, garbage};
 use super::identity::FileIdentity;
 use super::name::FunctionName;
@@ -287,13 +288,10 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be read, or something in it not removed.
-    pub fn collect(
-        &mut self,
-        keep: &[(FunctionName, ShortHash)],
-        spare: usize,
-    ) -> Result<Vec<VersionOnDisk>, StoreError> {
+    pub fn collect(&mut self, keep: &[FunctionVersion], spare: usize) -> Result<Vec<VersionOnDisk>, StoreError> {
         let mut keep = keep.to_vec();
-        keep.extend(self.records.last_good().map(|(function, hash)| (function.clone(), hash.short())));
+        let good = self.records.last_good();
+        keep.extend(good.map(|(function, hash)| FunctionVersion { function: function.clone(), hash: hash.short() }));
         let removed = garbage(self.versions()?, &keep, spare);
         for version in &removed {
             self.remove(&version.function, version.hash)?;

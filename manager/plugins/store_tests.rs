@@ -187,7 +187,7 @@ fn garbage_goes_and_what_is_needed_stays() {
     }
     let shared = adopt(&mut store, "y", "three");
     store.records.set_last_good(&versions[0]).unwrap();
-    let in_use = [(name("x"), versions[3].hash.short()), (name("y"), shared.hash.short())];
+    let in_use = [versions[3].version(), shared.version()];
     let removed = store.collect(&in_use, 0).unwrap();
     assert_eq!(removed.len(), 2);
     let there = |stored: &StoredVersion| stored.path.exists();

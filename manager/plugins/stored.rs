@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::content_hash::ContentHash;
+use super::function_version::FunctionVersion;
 use super::identity::FileIdentity;
 use super::name::FunctionName;
 use super::siblings::Sibling;
@@ -22,6 +23,13 @@ pub struct StoredVersion {
     pub identity: FileIdentity,
     /// The libraries beside it.
     pub siblings: Vec<StoredSibling>,
+}
+
+impl StoredVersion {
+    /// Which version this is.
+    pub fn version(&self) -> FunctionVersion {
+        FunctionVersion { function: self.function.clone(), hash: self.hash.short() }
+    }
 }
 
 /// A library beside a stored version.

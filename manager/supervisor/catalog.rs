@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::event::{Event, seconds};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
 use crate::plugins::siblings::SiblingPlace;
 use absent::{AbsentFunctions, REFILL};
@@ -21,7 +24,7 @@ use probe_failure::ProbeRetry;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckedVersion {
     /// First 12 hexadecimal digits of its hash.
-    pub hash: String,
+    pub hash: ShortHash,
     /// Where workers load it from.
     pub library: PathBuf,
     /// Version of its crate.
@@ -34,13 +37,13 @@ pub(crate) struct CheckedVersion {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     /// The last good version of every function.
-    pub last_good: BTreeMap<String, CheckedVersion>,
+    pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
-    pub bad: BTreeMap<(String, String), String>,
+    pub bad: BTreeMap<FunctionVersion, String>,
     /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
-    pub pinned: BTreeMap<String, String>,
+    pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
     /// Functions of which a library is in the store.
-    pub stored: BTreeSet<String>,
+    pub stored: BTreeSet<FunctionName>,
 }
 
 /// One function.
@@ -71,7 +74,7 @@ struct FunctionEntry {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    entries: BTreeMap<String, FunctionEntry>,
+    entries: BTreeMap<FunctionName, FunctionEntry>,
     memory: Memory,
     absent: AbsentFunctions,
     scanned: bool,
@@ -103,7 +106,7 @@ pub(crate) struct ScanChanges {
     /// What to tell.
     pub events: Vec<Event>,
     /// Functions that are no more, and of which nothing is to be remembered.
-    pub gone: Vec<String>,
+    pub gone: Vec<FunctionName>,
     /// When to look again: a file is missing, which may be half of a replacement.
     pub look_at: Option<Duration>,
 }
@@ -127,7 +130,7 @@ impl Catalog {
             out.events.extend(self.in_the_way(obstacle, now));
         }
         for (name, candidate) in &scan.candidates {
-            if self.is_news(name.as_str(), candidate, &scan.beside) {
+            if self.is_news(name, candidate, &scan.beside) {
                 out.probe.push(candidate.clone());
             }
         }
@@ -168,14 +171,14 @@ impl Catalog {
     /// Something is in the place of a function's file: refused like a bad library, said once.
     fn in_the_way(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
         let NotAFile { function, dir, path, reason } = obstacle;
-        let last_good = self.memory.last_good.get(function.as_str()).cloned();
+        let last_good = self.memory.last_good.get(function).cloned();
         // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
         let identity = FileIdentity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
         let place = Candidate { function: function.clone(), dir: dir.clone(), path: path.clone(), identity };
         if last_good.is_some() {
-            self.entries.entry(function.to_string()).or_insert_with(|| FunctionEntry::new(place.clone()));
+            self.entries.entry(function.clone()).or_insert_with(|| FunctionEntry::new(place.clone()));
         }
-        let entry = self.entries.get_mut(function.as_str()).filter(|entry| entry.candidate.path == *path)?;
+        let entry = self.entries.get_mut(function).filter(|entry| entry.candidate.path == *path)?;
         let reason = reason.to_string();
         if entry.refused.as_ref() == Some(&reason) {
             return None;
@@ -188,15 +191,15 @@ impl Catalog {
         if entry.version.is_none() {
             (entry.version, entry.changed) = (last_good, now);
         }
-        let serving = entry.version.as_ref().map(|version| version.hash.clone());
+        let serving = entry.version.as_ref().map(|version| version.hash);
         let path = path.to_string_lossy().into_owned();
-        Some(Event::LibraryRefused { function: function.to_string(), path, reason, serving, again: None })
+        Some(Event::LibraryRefused { function: function.clone(), path, reason, serving, again: None })
     }
 
     /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
     fn is_news(
         &mut self,
-        function: &str,
+        function: &FunctionName,
         candidate: &Candidate,
         beside: &BTreeMap<PathBuf, Option<FileIdentity>>,
     ) -> bool {
@@ -217,7 +220,7 @@ impl Catalog {
                 true
             }
             None => {
-                self.entries.insert(function.to_owned(), FunctionEntry::new(candidate.clone()));
+                self.entries.insert(function.clone(), FunctionEntry::new(candidate.clone()));
                 true
             }
         }
@@ -227,7 +230,7 @@ impl Catalog {
     /// that is served already is only the next version, until a canary has tried it.
     pub(crate) fn probed(
         &mut self,
-        function: &str,
+        function: &FunctionName,
         identity: &FileIdentity,
         result: Result<CheckedVersion, ProbeFailure>,
         now: Duration,
@@ -247,7 +250,7 @@ impl Catalog {
 
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
     /// taken again found as it was is not told again.
-    fn refuse(&mut self, function: &str, failure: ProbeFailure, now: Duration) -> ProbeChanges {
+    fn refuse(&mut self, function: &FunctionName, failure: ProbeFailure, now: Duration) -> ProbeChanges {
         let fallback = self.memory.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
@@ -260,10 +263,10 @@ impl Catalog {
         if news {
             (entry.version, entry.changed) = (fallback, now);
         }
-        let serving = entry.version.as_ref().map(|version| version.hash.clone());
+        let serving = entry.version.as_ref().map(|version| version.hash);
         let path = entry.candidate.path.to_string_lossy().into_owned();
         let again = entry.retry.map(|retry| seconds(retry.wait()));
-        let refused = Event::LibraryRefused { function: function.to_owned(), path, reason, serving, again };
+        let refused = Event::LibraryRefused { function: function.clone(), path, reason, serving, again };
         // Nobody complains of a library that another needs, and that may still turn out.
         let is_help = (is_no_plugin || is_needed) && entry.version.is_none();
         entry.is_help = is_help;
@@ -272,13 +275,13 @@ impl Catalog {
         ProbeChanges { events, news, ..ProbeChanges::default() }
     }
 
-    fn found(&mut self, function: &str, version: CheckedVersion, now: Duration) -> ProbeChanges {
+    fn found(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) -> ProbeChanges {
         let pinned = self.memory.pinned.get(function).cloned();
-        let unpinned = pinned.as_ref().is_some_and(|against| *against != version.hash);
+        let unpinned = pinned.as_ref().is_some_and(|against| *against != Some(version.hash));
         if unpinned {
             self.memory.pinned.remove(function);
         }
-        let bad = self.memory.bad.get(&(function.to_owned(), version.hash.clone())).cloned();
+        let bad = self.memory.bad.get(&FunctionVersion { function: function.clone(), hash: version.hash }).cloned();
         let last_good = self.memory.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
@@ -299,7 +302,7 @@ impl Catalog {
         if pinned.is_some() && !unpinned && entry.version.is_some() {
             return ProbeChanges { news: !known, ..ProbeChanges::default() };
         }
-        let old = entry.version.as_ref().map(|version| version.hash.clone());
+        let old = entry.version.as_ref().map(|version| version.hash);
         if old.as_ref() == Some(&version.hash) {
             let news = entry.next.take().is_some() || !known;
             // After a restart: what is served, and what its author should know.
@@ -307,7 +310,7 @@ impl Catalog {
             entry.version = Some(version);
             return ProbeChanges { events, unpinned, news, ..ProbeChanges::default() };
         }
-        let events = entry.announce(function, &version, old.clone());
+        let events = entry.announce(function, &version, old);
         let good = if old.is_none() {
             (entry.version, entry.changed) = (Some(version.clone()), now);
             Some(version)
@@ -344,11 +347,11 @@ impl Catalog {
         self.entries.values().any(|entry| entry.retry.is_some())
     }
 
-    /// New versions that wait for a canary or have one: function and hash, by function.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries
-            .iter()
-            .filter_map(|(function, entry)| Some((function.as_str(), entry.next.as_ref()?.hash.as_str())))
+    /// New versions that wait for a canary or have one, by function.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = FunctionVersion> {
+        self.entries.iter().filter_map(|(function, entry)| {
+            Some(FunctionVersion { function: function.clone(), hash: entry.next.as_ref()?.hash })
+        })
     }
 
     /// The version that is to be tried, where there is one.
@@ -357,22 +360,23 @@ impl Catalog {
     }
 
     /// What the function's file holds: its hash.
-    pub(crate) fn content(&self, function: &str) -> Option<String> {
-        Some(self.entries.get(function)?.content.as_ref()?.hash.clone())
+    pub(crate) fn content(&self, function: &str) -> Option<ShortHash> {
+        Some(self.entries.get(function)?.content.as_ref()?.hash)
     }
 
     /// A new version was tried and is good: it is the one that is served.
-    pub(crate) fn promote(&mut self, function: &str, now: Duration) -> Option<CheckedVersion> {
+    pub(crate) fn promote(&mut self, function: &FunctionName, now: Duration) -> Option<CheckedVersion> {
         let entry = self.entries.get_mut(function)?;
         let version = entry.next.take()?;
         (entry.version, entry.changed) = (Some(version.clone()), now);
-        self.memory.last_good.insert(function.to_owned(), version.clone());
+        self.memory.last_good.insert(function.clone(), version.clone());
         Some(version)
     }
 
     /// A new version was tried and is bad: it is not tried again until its content changes.
-    pub(crate) fn reject(&mut self, function: &str, hash: &str, reason: &str) {
-        self.memory.bad.insert((function.to_owned(), hash.to_owned()), reason.to_owned());
+    pub(crate) fn reject(&mut self, version: &FunctionVersion, reason: &str) {
+        let FunctionVersion { function, hash } = version;
+        self.memory.bad.insert(version.clone(), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
             entry.refused = Some(format!("version {hash} was rejected: {reason}"));
@@ -382,9 +386,14 @@ impl Catalog {
     /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is
     /// known of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
-        self.memory.bad.retain(|(name, _), _| name != function);
+        self.memory.bad.retain(|version, _| version.function != *function);
         self.memory.pinned.remove(function);
         self.probe_again(function)
+    }
+
+    /// The name, where there is a file for a function of that name.
+    pub(crate) fn name_of(&self, function: &str) -> Option<FunctionName> {
+        self.entries.get_key_value(function).map(|(function, _)| function.clone())
     }
 
     /// Whether a file of the function's was seen, whatever became of it.
@@ -393,10 +402,10 @@ impl Catalog {
     }
 
     /// Serves an earlier version until the content of the file changes.
-    pub(crate) fn pin(&mut self, function: &str, version: CheckedVersion, now: Duration) {
-        let against = self.content(function).unwrap_or_default();
-        self.memory.pinned.insert(function.to_owned(), against);
-        self.memory.last_good.insert(function.to_owned(), version.clone());
+    pub(crate) fn pin(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
+        let against = self.content(function);
+        self.memory.pinned.insert(function.clone(), against);
+        self.memory.last_good.insert(function.clone(), version.clone());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
             entry.refused = None;
@@ -410,8 +419,8 @@ impl Catalog {
     }
 
     /// Why a version was rejected, where it was.
-    pub(crate) fn bad(&self, function: &str, hash: &str) -> Option<&str> {
-        self.memory.bad.get(&(function.to_owned(), hash.to_owned())).map(String::as_str)
+    pub(crate) fn bad(&self, version: &FunctionVersion) -> Option<&str> {
+        self.memory.bad.get(version).map(String::as_str)
     }
 
     /// Whether the first scan and all its probes are over.
@@ -425,8 +434,8 @@ impl Catalog {
     }
 
     /// Functions whose files are being looked at.
-    pub(crate) fn probing(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function.as_str())
+    pub(crate) fn probing(&self) -> impl Iterator<Item = &FunctionName> {
+        self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function)
     }
 
     /// Whether the function's file is being looked at.
@@ -435,7 +444,7 @@ impl Catalog {
     }
 
     /// The functions that can be served, by name.
-    pub(crate) fn functions(&self) -> Vec<String> {
+    pub(crate) fn functions(&self) -> Vec<FunctionName> {
         let usable = self.entries.iter().filter(|(_, entry)| entry.version.is_some());
         usable.map(|(function, _)| function.clone()).collect()
     }
@@ -450,17 +459,33 @@ impl Catalog {
         self.entries.get(function)?.version.as_ref()
     }
 
+    /// The version that is served of a function, by name.
+    pub(crate) fn serving(&self, function: &str) -> Option<FunctionVersion> {
+        let (function, entry) = self.entries.get_key_value(function)?;
+        Some(FunctionVersion { function: function.clone(), hash: entry.version.as_ref()?.hash })
+    }
+
+    /// Whether this version of a function is served.
+    pub(crate) fn is_serving(&self, function: &str, hash: ShortHash) -> bool {
+        self.version(function).is_some_and(|version| version.hash == hash)
+    }
+
+    /// Whether this version of a function is to be tried.
+    pub(crate) fn is_next(&self, function: &str, hash: ShortHash) -> bool {
+        self.next(function).is_some_and(|next| next.hash == hash)
+    }
+
     /// When the version of a function came.
     pub(crate) fn changed(&self, function: &str) -> Duration {
         self.entries.get(function).map_or(Duration::ZERO, |entry| entry.changed)
     }
 
     /// Files that were refused, but for those that are there for others: function, path and reason.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
         let for_itself = self.entries.iter().filter(|(_, entry)| !self.is_for_others(entry));
         for_itself.filter_map(|(function, entry)| {
             let path = entry.candidate.path.to_string_lossy().into_owned();
-            entry.refused.as_deref().map(|reason| (function.as_str(), path, reason))
+            entry.refused.as_deref().map(|reason| (function, path, reason))
         })
     }
 }
@@ -485,12 +510,12 @@ impl FunctionEntry {
     }
 
     /// What to tell of a version that was found.
-    fn announce(&self, function: &str, version: &CheckedVersion, replaces: Option<String>) -> Vec<Event> {
+    fn announce(&self, function: &FunctionName, version: &CheckedVersion, replaces: Option<ShortHash>) -> Vec<Event> {
         let warning = version.warning.clone();
-        let warning = warning.map(|text| Event::LibraryWarning { function: function.to_owned(), text });
+        let warning = warning.map(|text| Event::LibraryWarning { function: function.clone(), text });
         let found = Event::FunctionFound {
-            function: function.to_owned(),
-            version: version.hash.clone(),
+            function: function.clone(),
+            version: version.hash,
             crate_version: version.crate_version.clone(),
             path: self.candidate.path.to_string_lossy().into_owned(),
             replaces,

@@ -33,13 +33,16 @@ use super::reconcile::{JobAllowance, WorkerId};
 use super::worker_state::{Trigger, WorkerState};
 use crate::config::Config;
 use crate::plan::Plan;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use groups::group_key;
 pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
 pub(crate) use job_servers::JobServerState;
 pub(crate) use lost_jobs::JobReply;
-pub(crate) use rollouts::CanaryCounts;
 use rollouts::{Canary, RolloutState};
+pub(crate) use rollouts::{CanaryCounts, TriedFunction};
 use starts::SpawnFailures;
 pub(crate) use views::{FunctionView, WorkerView};
 
@@ -47,15 +50,15 @@ pub(crate) use views::{FunctionView, WorkerView};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GroupKey {
     All,
-    Only(String),
+    Only(FunctionName),
 }
 
 /// One worker as the manager sees it.
 #[derive(Debug)]
 pub(super) struct WorkerRecord {
     pub key: GroupKey,
-    /// Name and hash of each function it serves.
-    pub functions: Vec<(String, String)>,
+    /// What it serves.
+    pub functions: Vec<FunctionVersion>,
     /// The order in which it loads them: indices into `functions`.
     pub load_order: Vec<usize>,
     pub state: WorkerState,
@@ -95,8 +98,8 @@ pub(super) struct WorkerRecord {
 
 impl WorkerRecord {
     /// The names of what it serves.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.functions.iter().map(|(name, _)| name.clone()).collect()
+    pub(super) fn names(&self) -> Vec<FunctionName> {
+        self.functions.iter().map(|version| version.function.clone()).collect()
     }
 
     /// The key whose limit it has reached. A reload retires every worker, whatever its age.
@@ -155,17 +158,17 @@ pub(crate) struct Core {
     plan: Plan,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     next_worker: u64,
-    functions_failing: BTreeMap<String, Backoff>,
+    functions_failing: BTreeMap<FunctionName, Backoff>,
     groups_failing: BTreeMap<GroupKey, Backoff>,
     last_failure: Option<String>,
     /// The latest reason of each failing function.
-    failures: BTreeMap<String, String>,
-    /// Hashes of versions that asked not to be started again, by function.
-    not_restarted: BTreeMap<String, String>,
+    failures: BTreeMap<FunctionName, String>,
+    /// Versions that asked not to be started again, by function.
+    not_restarted: BTreeMap<FunctionName, ShortHash>,
     /// Functions that failed to start in an all-functions worker.
-    isolated: BTreeMap<String, Isolated>,
-    /// Versions that an all-functions worker has loaded: name and hash.
-    established: BTreeSet<(String, String)>,
+    isolated: BTreeMap<FunctionName, Isolated>,
+    /// Versions that an all-functions worker has loaded.
+    established: BTreeSet<FunctionVersion>,
     /// Workers started in this turn of the loop.
     starts: u32,
     /// When the next start is due, where starts are spread.
@@ -183,7 +186,7 @@ pub(crate) struct Core {
     /// Which versions jobs have killed.
     lethal: LethalJobs,
     /// Function sets for which `memory_limit_too_low` was reported.
-    heavy: BTreeSet<Vec<String>>,
+    heavy: BTreeSet<Vec<FunctionName>>,
     /// When the worker directories are scanned again because a file is missing.
     look_at: Option<Duration>,
     actions: Vec<Action>,

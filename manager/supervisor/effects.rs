@@ -30,6 +30,7 @@ use crate::control::{EventLine, Feed};
 use crate::deny_list::{DenyList, Name};
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{self, ScanResult};
 use crate::plugins::store::Store;
 use crate::plugins::watcher::{LibraryWatcher, WatchEvents};
@@ -96,7 +97,7 @@ pub(crate) struct Effects {
     /// Connections of dead workers whose jobs the core has not decided about yet.
     orphaned: BTreeMap<WorkerId, SocketCopies>,
     /// Counters of workers that are gone, by function.
-    past: BTreeMap<String, RetiredCounts>,
+    past: BTreeMap<FunctionName, RetiredCounts>,
     /// Orphaned processes that the manager has adopted.
     adopted: u64,
     buffer: Vec<u8>,

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::worker_state::ExitReason;
 use crate::logging::Level;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
 pub(crate) use line::several;
@@ -78,33 +80,33 @@ pub(crate) enum Event {
     /// A library that cannot be used.
     LibraryRefused {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// Where it is.
         path: String,
         /// One sentence.
         reason: String,
         /// The version that goes on being served, if there is one.
-        serving: Option<String>,
+        serving: Option<ShortHash>,
         /// After how many seconds it is looked at again as it is, where the reason may pass.
         again: Option<f64>,
     },
     /// A library was checked and stored.
     FunctionFound {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// First 12 hexadecimal digits of its hash.
-        version: String,
+        version: ShortHash,
         /// Version of its crate.
         crate_version: String,
         /// Where it was found.
         path: String,
         /// The version before, if there was one.
-        replaces: Option<String>,
+        replaces: Option<ShortHash>,
     },
     /// A library works, and its author should know something.
     LibraryWarning {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// One sentence.
         #[serde(skip)]
         text: String,
@@ -115,14 +117,14 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// What it serves.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// Its resident memory, in MiB.
         mib: u64,
     },
     /// Workers exceed `max_memory` as soon as they have loaded their functions; replacing them would not help.
     MemoryLimitTooLow {
         /// What they serve.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// Resident memory of the first such worker, in MiB.
         mib: u64,
         /// `max_memory`, in MiB.
@@ -134,7 +136,7 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// The job's function.
-        function: String,
+        function: FunctionName,
         /// The job's handle.
         handle: String,
         /// The job's unique id.
@@ -149,18 +151,18 @@ pub(crate) enum Event {
     /// A new version of a function that is served begins to be tried.
     RolloutStarted {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The version that is served.
-        from: String,
+        from: ShortHash,
         /// The new one.
-        to: String,
+        to: ShortHash,
     },
     /// A new version has proved good: it replaces the old one, worker by worker.
     RolloutPromoted {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The new version.
-        version: String,
+        version: ShortHash,
         /// Jobs its canary ran.
         jobs: u64,
         /// How long its canary served, in seconds.
@@ -169,56 +171,56 @@ pub(crate) enum Event {
     /// A new version is bad: it is not tried again until its content changes.
     RolloutStopped {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The bad version.
-        version: String,
+        version: ShortHash,
         /// What happened.
         reason: String,
         /// The version that goes on being served.
-        serving: String,
+        serving: ShortHash,
     },
     /// A job cost the worker that tries a new version, and had killed another version before: the new one is tried on.
     CanaryContinued {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The new version.
-        version: String,
+        version: ShortHash,
         /// The job's handle.
         handle: String,
         /// The job's unique id.
         unique: String,
         /// The version that the job had killed.
-        killed: String,
+        killed: ShortHash,
     },
     /// A new version is not tried to the end: something else is asked for meanwhile.
     RolloutWithdrawn {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The version that is not tried any more.
-        version: String,
+        version: ShortHash,
         /// The version that goes on being served, where the function is still there.
-        serving: Option<String>,
+        serving: Option<ShortHash>,
     },
     /// The last worker with an old version has gone.
     RolloutFinished {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The version every worker has now.
-        version: String,
+        version: ShortHash,
         /// Since the promotion, in seconds.
         seconds: f64,
     },
     /// An earlier version is served on request.
     RolledBack {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// The version.
-        version: String,
+        version: ShortHash,
     },
     /// A library was removed: its workers leave.
     FunctionGone {
         /// Its function.
-        function: String,
+        function: FunctionName,
     },
     /// worker_dir holds no library.
     NothingToServe {
@@ -231,14 +233,14 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// What it is for.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// Counts the starts of workers.
         generation: u64,
     },
     /// No process could be started.
     SpawnFailed {
         /// What it was for.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// What the system said.
         reason: String,
     },
@@ -248,21 +250,21 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// Which function.
-        function: String,
+        function: FunctionName,
         /// One sentence.
         reason: String,
     },
     /// A function starts alone and fails beside the others: it gets workers of its own.
     FunctionIsolated {
         /// Which.
-        function: String,
+        function: FunctionName,
         /// What happens beside the others.
         reason: String,
     },
     /// A function that had workers of its own works beside the others again.
     FunctionRejoined {
         /// Which.
-        function: String,
+        function: FunctionName,
     },
     /// A library's `new()` ended its process with the exit code that asks not to be started again.
     NotRestarted {
@@ -270,9 +272,9 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// Which function.
-        function: String,
+        function: FunctionName,
         /// First 12 hexadecimal digits of its library's hash.
-        version: String,
+        version: ShortHash,
     },
     /// A worker takes jobs.
     WorkerServing {
@@ -280,7 +282,7 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// What it serves.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// Counts the starts of workers.
         generation: u64,
         /// From its start, in seconds.
@@ -303,7 +305,7 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// What it served.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// Jobs it ran.
         jobs: u64,
         /// What was not as it should be at its very end.
@@ -315,10 +317,10 @@ pub(crate) enum Event {
         #[serde(skip)]
         pid: i32,
         /// What it was to serve.
-        functions: Vec<String>,
+        functions: Vec<FunctionName>,
         /// The function at which its start was.
         #[serde(skip_serializing_if = "Option::is_none")]
-        function: Option<String>,
+        function: Option<FunctionName>,
         /// Whether it had taken jobs.
         served: bool,
     },
@@ -512,7 +514,8 @@ mod tests {
     fn an_event_is_one_flat_json_object() {
         let left = Event::WorkerDraining { pid: 3, reason: ExitReason::DrainTimeout, limit: None };
         let sentence = |text: &str| text.to_owned();
-        let [function, handle, unique] = ["f", "H", "u"].map(sentence);
+        let [handle, unique] = ["H", "u"].map(sentence);
+        let function = "f".into();
         let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
         for (event, own) in [
             (left, r#""event":"worker_draining","reason":"drain_timeout""#),
@@ -539,7 +542,7 @@ mod tests {
                 r#""event":"already_draining","by":"SIGTERM","signals":2,"seconds":1.5"#,
             ),
             (
-                Event::MemoryLimitTooLow { functions: vec![sentence("f")], mib: 41, max_mib: 10 },
+                Event::MemoryLimitTooLow { functions: vec!["f".into()], mib: 41, max_mib: 10 },
                 r#""event":"memory_limit_too_low","functions":["f"],"mib":41,"max_mib":10"#,
             ),
         ] {
@@ -553,7 +556,7 @@ mod tests {
 
     #[test]
     fn many_functions_are_counted() {
-        let names: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
+        let names = ["a", "b", "c"].map(FunctionName::from);
         assert_eq!(several(&names[..1]), "a");
         assert_eq!(several(&names[..2]), "a, b");
         assert_eq!(several(&names), "a ... c (3 functions)");

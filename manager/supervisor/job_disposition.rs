@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::LostJobPolicy;
+use crate::plugins::name::FunctionName;
 
 /// Deaths are forgotten after this time without another one.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -22,7 +23,7 @@ pub(crate) struct JobKey {
     /// Which job server.
     pub server: usize,
     /// Its function.
-    pub function: String,
+    pub function: FunctionName,
     /// Its handle.
     pub handle: Vec<u8>,
     /// Its unique id, as text.

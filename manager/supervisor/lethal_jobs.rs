@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::exit_cause::JobInHand;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
 
 /// What is known of a job is forgotten after this time without another death.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -18,14 +20,14 @@ pub(crate) enum LethalJobKey {
     /// By what its client calls it.
     Unique {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// Its unique id, as text.
         unique: String,
     },
     /// By what its server calls it, where its client has no name for it.
     Handle {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// Which job server.
         server: usize,
         /// Its handle.
@@ -35,8 +37,8 @@ pub(crate) enum LethalJobKey {
 
 impl LethalJobKey {
     /// The name of a job in hand; `None` where it has none.
-    pub(crate) fn of(function: &str, server: Option<usize>, job: &JobInHand) -> Option<Self> {
-        let function = function.to_owned();
+    pub(crate) fn of(function: &FunctionName, server: Option<usize>, job: &JobInHand) -> Option<Self> {
+        let function = function.clone();
         // "-" has a server make one of the workload.
         if !job.unique.is_empty() && job.unique != "-" {
             return Some(Self::Unique { function, unique: job.unique.clone() });
@@ -48,29 +50,25 @@ impl LethalJobKey {
 
 /// The versions, by their hashes, that jobs have killed.
 #[derive(Debug, Default)]
-pub(crate) struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<String>, Duration)>);
+pub(crate) struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<ShortHash>, Duration)>);
 
 impl LethalJobs {
     /// A worker with this version died in the job.
-    pub(crate) fn killed(&mut self, job: LethalJobKey, version: &str, now: Duration) {
+    pub(crate) fn killed(&mut self, job: LethalJobKey, version: ShortHash, now: Duration) {
         self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(job, _)| job.clone());
             oldest.map(|job| self.0.remove(&job));
         }
         let (versions, at) = self.0.entry(job).or_default();
-        versions.insert(version.to_owned());
+        versions.insert(version);
         *at = now;
     }
 
     /// Another version than this one that the job has killed.
-    pub(crate) fn other_victim(&self, job: &LethalJobKey, version: &str, now: Duration) -> Option<&str> {
+    pub(crate) fn other_victim(&self, job: &LethalJobKey, version: ShortHash, now: Duration) -> Option<ShortHash> {
         let (versions, at) = self.0.get(job)?;
-        versions
-            .iter()
-            .map(String::as_str)
-            .find(|victim| *victim != version)
-            .filter(|_| now < at.saturating_add(FORGOTTEN))
+        versions.iter().copied().find(|victim| *victim != version).filter(|_| now < at.saturating_add(FORGOTTEN))
     }
 
     /// No worker is connected to this job server any more: it may give the handles it gave to other jobs.
@@ -99,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_job_is_known_by_its_unique_id_or_by_its_servers_handle() {
-        let id = |function, server, unique, handle| LethalJobKey::of(function, server, &job(unique, handle));
+        let id =
+            |function: &str, server, unique, handle| LethalJobKey::of(&function.into(), server, &job(unique, handle));
         let first = || id("f", Some(0), "u", "H:1");
         for (name, other, same) in [
             ("requeued", first(), true),
@@ -127,28 +126,28 @@ mod tests {
     #[test]
     fn only_another_version_acquits() {
         let mut lethal = LethalJobs::default();
-        let job = LethalJobKey::of("f", Some(0), &job("", "H:1")).unwrap();
-        assert_eq!(lethal.other_victim(&job, "v2", NOW), None);
-        lethal.killed(job.clone(), "v2", NOW);
-        assert_eq!(lethal.other_victim(&job, "v2", NOW), None, "itself only");
-        lethal.killed(job.clone(), "v1", NOW);
-        assert_eq!(lethal.other_victim(&job, "v2", NOW), Some("v1"));
-        assert_eq!(lethal.other_victim(&job, "v2", NOW + FORGOTTEN), None);
+        let job = LethalJobKey::of(&"f".into(), Some(0), &job("", "H:1")).unwrap();
+        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), None);
+        lethal.killed(job.clone(), "v2".into(), NOW);
+        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), None, "itself only");
+        lethal.killed(job.clone(), "v1".into(), NOW);
+        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), Some("v1".into()));
+        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW + FORGOTTEN), None);
         lethal.forget_server(1);
-        assert_eq!(lethal.other_victim(&job, "v3", NOW), Some("v1"));
+        assert_eq!(lethal.other_victim(&job, "v3".into(), NOW), Some("v1".into()));
         lethal.forget_server(0);
-        assert_eq!(lethal.other_victim(&job, "v3", NOW), None);
+        assert_eq!(lethal.other_victim(&job, "v3".into(), NOW), None);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut lethal = LethalJobs::default();
-        let id = |n: usize| LethalJobKey::of("f", Some(0), &job(&n.to_string(), "H")).unwrap();
+        let id = |n: usize| LethalJobKey::of(&"f".into(), Some(0), &job(&n.to_string(), "H")).unwrap();
         for n in 0..REMEMBERED + 10 {
-            lethal.killed(id(n), "v1", NOW + Duration::from_millis(n as u64));
+            lethal.killed(id(n), "v1".into(), NOW + Duration::from_millis(n as u64));
         }
         assert_eq!(lethal.0.len(), REMEMBERED);
-        assert_eq!(lethal.other_victim(&id(0), "v2", NOW), None, "the oldest went");
-        assert_eq!(lethal.other_victim(&id(500), "v2", NOW), Some("v1"));
+        assert_eq!(lethal.other_victim(&id(0), "v2".into(), NOW), None, "the oldest went");
+        assert_eq!(lethal.other_victim(&id(500), "v2".into(), NOW), Some("v1".into()));
     }
 }

@@ -344,21 +344,21 @@ impl Manager {
     }
 
     fn retry(&mut self, function: String) -> Reply {
-        if !self.core.knows(&function) {
+        let Some(function) = self.core.function(&function) else {
             return Reply::refused(format!("there is no function {function}"));
-        }
+        };
         let text = format!("{function}: its file in worker_dir is tried again");
         self.input(Input::Retry { function });
         Reply::Done(text)
     }
 
     fn roll_back(&mut self, function: String, hash: Option<&str>) -> Reply {
-        match self.effects.earlier(&self.core, &function, hash) {
-            Err(text) => Reply::refused(text),
-            Ok(_) if !self.core.knows(&function) => {
+        match (self.effects.earlier(&self.core, &function, hash), self.core.function(&function)) {
+            (Err(text), _) => Reply::refused(text),
+            (Ok(_), None) => {
                 Reply::refused(format!("there is no function {function}: no library of it is in worker_dir"))
             }
-            Ok(version) => {
+            (Ok(version), Some(function)) => {
                 let text = format!("{function}: version {} is rolled out, until its file changes", version.hash);
                 self.input(Input::Rollback { function, version });
                 Reply::Done(text)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Catalog, Memory, ScanChanges};
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
 use crate::supervisor::event::Event;
 
@@ -15,13 +16,13 @@ pub(super) const REFILL: u32 = 20;
 /// Functions that an earlier manager has left something of, and of which no file was seen yet: when they are forgotten,
 /// once that is known.
 #[derive(Debug, Default)]
-pub(super) struct AbsentFunctions(BTreeMap<String, Option<Duration>>);
+pub(super) struct AbsentFunctions(BTreeMap<FunctionName, Option<Duration>>);
 
 impl AbsentFunctions {
     /// All that something is remembered of.
     pub(super) fn of(memory: &Memory) -> Self {
         let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
-        let bad = memory.bad.keys().map(|(function, _)| function);
+        let bad = memory.bad.keys().map(|version| &version.function);
         Self(good.chain(bad).map(|function| (function.clone(), None)).collect())
     }
 
@@ -33,11 +34,11 @@ impl AbsentFunctions {
         is_there: impl Fn(&str) -> bool,
         wait: Duration,
         now: Duration,
-    ) -> Vec<String> {
+    ) -> Vec<FunctionName> {
         self.0.retain(|function, _| !is_there(function));
         let unclear = !scan.failed_dirs.is_empty() || (scan.candidates.is_empty() && self.0.len() > 1);
         for (function, at) in &mut self.0 {
-            let in_place = scan.obstacles.iter().any(|obstacle| obstacle.function.as_str() == function);
+            let in_place = scan.obstacles.iter().any(|obstacle| obstacle.function == *function);
             *at = if unclear || in_place { None } else { Some(at.unwrap_or(now.saturating_add(wait))) };
         }
         self.0.extract_if(.., |_, at| at.is_some_and(|at| now >= at)).map(|(function, _)| function).collect()
@@ -63,7 +64,7 @@ impl Catalog {
         let filled: BTreeSet<&PathBuf> = out.probe.iter().map(|candidate| &candidate.dir).collect();
         for (function, entry) in &mut self.entries {
             let dir = &entry.candidate.dir;
-            let is_there = scan.candidates.keys().any(|name| name.as_str() == function)
+            let is_there = scan.candidates.keys().any(|name| name == function)
                 || unseen.contains(&dir)
                 || scan.skipped.iter().any(|(path, _)| *path == entry.candidate.path);
             let refills = self.emptied.contains(dir);
@@ -97,7 +98,7 @@ impl Memory {
     fn forget(&mut self, function: &str) {
         self.last_good.remove(function);
         self.pinned.remove(function);
-        self.bad.retain(|(name, _), _| name != function);
+        self.bad.retain(|version, _| version.function != *function);
     }
 }
 
@@ -106,7 +107,6 @@ mod tests {
     use super::*;
     use crate::plugins::identity::FileIdentity;
     use crate::plugins::listing::SkipReason;
-    use crate::plugins::name::FunctionName;
     use crate::plugins::scan::{Candidate, NotAFile};
 
     const WAIT: Duration = Duration::from_secs(1);
@@ -121,10 +121,10 @@ mod tests {
     }
 
     /// What becomes of `names` whose files are not there, at once and after the wait.
-    fn forgotten(names: &[&str], scan: &ScanResult) -> [Vec<String>; 2] {
-        let stored = names.iter().map(|name| (*name).to_owned()).collect();
+    fn forgotten(names: &[&str], scan: &ScanResult) -> [Vec<FunctionName>; 2] {
+        let stored = names.iter().map(|name| (*name).into()).collect();
         let mut absent = AbsentFunctions::of(&Memory { stored, ..Memory::default() });
-        let is_there = |name: &str| scan.candidates.keys().any(|function| function.as_str() == name);
+        let is_there = |name: &str| scan.candidates.keys().any(|function| function == name);
         [Duration::ZERO, WAIT].map(|now| absent.scanned(scan, is_there, WAIT, now))
     }
 
@@ -148,7 +148,7 @@ mod tests {
             ("all there", &["a", "b"], scan(&["a", "b"]), &[]),
         ] {
             let [at_once, later] = forgotten(names, &scan);
-            assert_eq!((at_once, later), (vec![], expected.iter().map(|name| (*name).to_owned()).collect()), "{what}");
+            assert_eq!((at_once, later), (vec![], expected.iter().map(|name| (*name).into()).collect()), "{what}");
         }
     }
 }

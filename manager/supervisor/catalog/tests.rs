@@ -45,8 +45,8 @@ fn new_changed_unchanged_and_gone_files() {
     let mut catalog = Catalog::default();
     assert_eq!(probed_names(&catalog.look(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
     assert!(!catalog.is_settled());
-    catalog.probed("a", &identity(1), Ok(version("h1")), Duration::ZERO);
-    catalog.probed("b", &identity(1), Ok(version("h2")), Duration::ZERO);
+    catalog.probed(&"a".into(), &identity(1), Ok(version("h1")), Duration::ZERO);
+    catalog.probed(&"b".into(), &identity(1), Ok(version("h2")), Duration::ZERO);
     assert!(catalog.is_settled());
     assert_eq!(catalog.functions(), ["a", "b"]);
     let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
@@ -60,9 +60,9 @@ fn new_changed_unchanged_and_gone_files() {
 fn a_refused_file_never_takes_the_good_version_away() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    catalog.probed("a", &identity(1), Ok(version("good")), Duration::ZERO);
+    catalog.probed(&"a".into(), &identity(1), Ok(version("good")), Duration::ZERO);
     catalog.look(scan(&[("a", 2)]));
-    let probed = catalog.probed("a", &identity(2), Err("it is a text file".into()), Duration::ZERO);
+    let probed = catalog.probed(&"a".into(), &identity(2), Err("it is a text file".into()), Duration::ZERO);
     assert!(!probed.news);
     assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
     assert_eq!(catalog.version("a").unwrap().hash, "good");
@@ -74,7 +74,7 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed("a", &identity(1), Ok(version("old")), Duration::ZERO), ProbeChanges::default());
+    assert_eq!(catalog.probed(&"a".into(), &identity(1), Ok(version("old")), Duration::ZERO), ProbeChanges::default());
     assert!(!catalog.is_settled());
 }
 
@@ -82,16 +82,16 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
 fn the_same_content_in_a_new_file_is_no_new_version() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    assert!(catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO).news);
+    assert!(catalog.probed(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO).news);
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed("a", &identity(2), Ok(version("h")), Duration::ZERO), ProbeChanges::default());
+    assert_eq!(catalog.probed(&"a".into(), &identity(2), Ok(version("h")), Duration::ZERO), ProbeChanges::default());
 }
 
 #[test]
 fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    catalog.probed("a", &identity(1), Ok(version("h")), Duration::ZERO);
+    catalog.probed(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO);
     let failed =
         || ScanResult { failed_dirs: vec![("/w".into(), "permission denied".into())], ..ScanResult::default() };
     assert_eq!(catalog.look(failed()).events.len(), 1);
@@ -103,14 +103,14 @@ fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
 fn serving() -> Catalog {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    let probed = catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO);
+    let probed = catalog.probed(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO);
     assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
     catalog
 }
 
 fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> ProbeChanges {
     catalog.look(scan(&[("a", ino)]));
-    catalog.probed("a", &identity(ino), Ok(version(hash)), Duration::ZERO)
+    catalog.probed(&"a".into(), &identity(ino), Ok(version(hash)), Duration::ZERO)
 }
 
 #[test]
@@ -118,12 +118,12 @@ fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
     let mut catalog = serving();
     assert!(changes_to(&mut catalog, 2, "v2").news);
     assert_eq!(
-        (catalog.version("a").unwrap().hash.as_str(), catalog.pending().collect::<Vec<_>>()),
-        ("v1", vec![("a", "v2")])
+        (catalog.version("a").unwrap().hash, catalog.pending().collect::<Vec<_>>()),
+        ("v1".into(), vec![("a", "v2").into()])
     );
     changes_to(&mut catalog, 3, "v3");
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-    assert_eq!(catalog.promote("a", Duration::ZERO), Some(version("v3")));
+    assert_eq!(catalog.promote(&"a".into(), Duration::ZERO), Some(version("v3")));
     assert_eq!(catalog.version("a"), Some(&version("v3")));
     changes_to(&mut catalog, 4, "v4");
     assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
@@ -134,7 +134,7 @@ fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
 fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
     let mut catalog = serving();
     changes_to(&mut catalog, 2, "v2");
-    catalog.reject("a", "v2", "killed by SIGSEGV");
+    catalog.reject(&("a", "v2").into(), "killed by SIGSEGV");
     assert_eq!(catalog.pending().count(), 0);
     let again = changes_to(&mut catalog, 3, "v2");
     assert!(matches!(&again.events[0], Event::LibraryRefused { reason, .. } if reason.contains("was rejected before")));
@@ -143,29 +143,29 @@ fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
     changes_to(&mut catalog, 5, "v2");
     assert_eq!(catalog.pending().count(), 0);
     let file = catalog.retry("a").unwrap();
-    catalog.probed("a", &file.identity, Ok(version("v2")), Duration::ZERO);
+    catalog.probed(&"a".into(), &file.identity, Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
     // What counts is the file as it is, not what it was when it was last good.
     let file = catalog.retry("a").unwrap();
     assert_eq!(catalog.retry("a"), None, "it is looked at already");
-    catalog.probed("a", &file.identity, Err("it is a text file".into()), Duration::ZERO);
+    catalog.probed(&"a".into(), &file.identity, Err("it is a text file".into()), Duration::ZERO);
     assert_eq!((catalog.pending().count(), catalog.refused().count()), (0, 1));
 }
 
 #[test]
 fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
-    let memory = || Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
+    let memory = || Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
     let start = |result| {
         let mut catalog = Catalog::new(memory());
         catalog.look(scan(&[("a", 9)]));
-        let probed = catalog.probed("a", &identity(9), result, Duration::ZERO);
+        let probed = catalog.probed(&"a".into(), &identity(9), result, Duration::ZERO);
         (catalog, probed)
     };
     let (refused, probed) = start(Err("it is a text file".into()));
     assert_eq!(refused.version("a"), Some(&version("v1")));
     assert!(probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1"));
     let (newer, _) = start(Ok(version("v2")));
-    assert_eq!((newer.version("a").unwrap().hash.as_str(), newer.pending().count()), ("v1", 1), "tried like any other");
+    assert_eq!((newer.version("a").unwrap().hash, newer.pending().count()), ("v1".into(), 1), "tried like any other");
     let (same, probed) = start(Ok(version("v1")));
     assert_eq!((same.pending().count(), probed.news), (0, true));
     assert!(matches!(&probed.events[..], [Event::FunctionFound { replaces: None, .. }]), "which version that is");
@@ -175,11 +175,11 @@ fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
 fn a_pinned_version_stays_until_the_file_changes() {
     let mut catalog = serving();
     changes_to(&mut catalog, 2, "v2");
-    catalog.promote("a", Duration::ZERO);
-    catalog.pin("a", version("v1"), Duration::ZERO);
+    catalog.promote(&"a".into(), Duration::ZERO);
+    catalog.pin(&"a".into(), version("v1"), Duration::ZERO);
     assert!(catalog.is_pinned("a"));
     changes_to(&mut catalog, 3, "v2");
-    assert_eq!((catalog.version("a").unwrap().hash.as_str(), catalog.pending().count()), ("v1", 0), "a touch");
+    assert_eq!((catalog.version("a").unwrap().hash, catalog.pending().count()), ("v1".into(), 0), "a touch");
     assert!(changes_to(&mut catalog, 4, "v3").unpinned);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
     assert!(!catalog.is_pinned("a"));
@@ -243,7 +243,7 @@ fn a_directory_made_again_is_filled_slowly_too() {
     let failed = ScanResult { failed_dirs: vec![("/w".into(), "does not exist".into())], ..ScanResult::default() };
     catalog.look(failed);
     let out = catalog.look(scan(&[]));
-    assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".to_owned()]));
+    assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".into()]));
     assert_eq!(probed_names(&catalog.look(scan(&[("a", 2)]))), ["a"]);
     assert_eq!(goes(&catalog.look(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
 }
@@ -259,8 +259,8 @@ fn link() -> ScanResult {
 /// Where nothing is remembered it is a thing among others.
 #[test]
 fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
-    let memory = Memory { last_good: [("a".to_owned(), version("v1"))].into(), ..Memory::default() };
-    for (memory, refusals, functions) in [(memory, 1, vec!["a".to_owned()]), (Memory::default(), 0, vec![])] {
+    let memory = Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
+    for (memory, refusals, functions) in [(memory, 1, vec!["a".into()]), (Memory::default(), 0, vec![])] {
         let mut catalog = Catalog::new(memory);
         let out = catalog.look(link());
         let refused = |event: &&Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
@@ -275,7 +275,7 @@ fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
     let out = catalog.look(link());
     let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
     assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");
-    assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".to_owned()], 1));
+    assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".into()], 1));
     assert_eq!(probed_names(&catalog.look(scan(&[("a", 1)]))), ["a"], "the same file again");
 }
 
@@ -301,7 +301,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     assert_eq!(look(&mut catalog, places(5, None)), 0);
     assert_eq!((look(&mut catalog, places(6, None)), look(&mut catalog, places(6, None))), (1, 0), "changed, once");
     assert!(!catalog.is_settled());
-    catalog.probed("a", &identity(1), Ok(version("v2")), Duration::ZERO);
+    catalog.probed(&"a".into(), &identity(1), Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")], "a deploy like any other");
     assert_eq!(look(&mut catalog, places(6, Some(1))), 1, "one that would be found before");
     catalog.looks_beside("a", &identity(9), Vec::new());
@@ -328,12 +328,12 @@ fn nobody_complains_of_what_another_library_needs() {
             assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
             let plugin = |catalog: &mut Catalog| {
                 catalog.looks_beside("a", &identity(1), if needed { beside() } else { Vec::new() });
-                catalog.probed("a", &identity(1), Ok(version("v1")), Duration::ZERO).events
+                catalog.probed(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events
             };
             if plugin_first {
                 told.extend(plugin(&mut catalog));
             }
-            told.extend(catalog.probed("b", &identity(5), Err(no_plugin()), Duration::ZERO).events);
+            told.extend(catalog.probed(&"b".into(), &identity(5), Err(no_plugin()), Duration::ZERO).events);
             if !plugin_first {
                 assert_eq!(told.len(), 1, "not yet: {told:?}");
                 told.extend(plugin(&mut catalog));

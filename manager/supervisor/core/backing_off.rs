@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Action, Core, GroupKey, WorkerRecord};
+use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::{Backoff, BackoffBounds, IdleDeath};
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::worker_state::WorkerState;
@@ -22,13 +23,13 @@ impl Core {
     }
 
     /// A failure outside a job that is known to be this function's.
-    pub(super) fn blame(&mut self, function: &str, at: IdleDeath, born: Duration, now: Duration) {
+    pub(super) fn blame(&mut self, function: &FunctionName, at: IdleDeath, born: Duration, now: Duration) {
         let (bounds, chance) = (self.bounds(), self.random.f64());
-        let backoff = self.functions_failing.entry(function.to_owned()).or_default();
+        let backoff = self.functions_failing.entry(function.clone()).or_default();
         let before = backoff.clone();
         backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
-        self.tell_waiting(function.to_owned(), &after, changed, now);
+        self.tell_waiting(function.to_string(), &after, changed, now);
     }
 
     /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
@@ -52,12 +53,12 @@ impl Core {
     }
 
     /// A death in a job of this function. `done` counts its finished jobs.
-    pub(super) fn died_in_job(&mut self, function: &str, done: u64, now: Duration) {
+    pub(super) fn died_in_job(&mut self, function: &FunctionName, done: u64, now: Duration) {
         let chance = self.random.f64();
-        let backoff = self.functions_failing.entry(function.to_owned()).or_default();
+        let backoff = self.functions_failing.entry(function.clone()).or_default();
         backoff.died_in_job(now, done, chance);
         let after = backoff.clone();
-        self.tell_waiting(function.to_owned(), &after, true, now);
+        self.tell_waiting(function.to_string(), &after, true, now);
     }
 
     fn tell_waiting(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
@@ -75,7 +76,7 @@ impl Core {
     /// Whether the version of the function that would be started asked not to be.
     pub(super) fn is_not_restarted(&self, function: &str) -> bool {
         let not_restarted = self.not_restarted.get(function);
-        not_restarted.is_some_and(|hash| self.catalog.version(function).is_some_and(|version| version.hash == *hash))
+        not_restarted.is_some_and(|hash| self.catalog.is_serving(function, *hash))
     }
 
     /// Whether the function waits before it is tried again.
@@ -90,7 +91,7 @@ impl Core {
     }
 
     /// How many workers of the group may start now.
-    pub(super) fn room(&self, key: &GroupKey, wanted: &[String], now: Duration) -> u32 {
+    pub(super) fn room(&self, key: &GroupKey, wanted: &[FunctionName], now: Duration) -> u32 {
         let spread = !self.config.worker_initial_spawn_splay.is_zero();
         if self.is_refused(key, now) || (now < self.spawn_after && !self.has_failed(key, now)) {
             return 0;
@@ -131,9 +132,9 @@ impl Core {
 
     /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
     /// long the next waits.
-    fn probation_room(&self, key: &GroupKey, function: Option<&String>, probation: Duration) -> usize {
+    fn probation_room(&self, key: &GroupKey, function: Option<&FunctionName>, probation: Duration) -> usize {
         let of_it = |worker: &&WorkerRecord| match function {
-            Some(function) => worker.functions.iter().any(|(name, _)| name == function),
+            Some(function) => worker.serves(function),
             None => worker.key == *key,
         };
         if self.workers.values().filter(of_it).any(WorkerRecord::may_have_failed) {

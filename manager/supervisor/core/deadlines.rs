@@ -39,7 +39,7 @@ impl Core {
         };
         let watched = match (&worker.canary, worker.state) {
             (Some(tried), WorkerState::Serving { since }) => {
-                tried.iter().map(|(name, _)| since.saturating_add(self.config.canary_seconds(name))).max()
+                tried.iter().map(|new| since.saturating_add(self.config.canary_seconds(&new.function))).max()
             }
             _ => None,
         };

@@ -6,6 +6,9 @@ use nix::libc;
 
 use super::lost_jobs::{LostJob, how};
 use super::{Action, Core, ExitReport, StartStage, WorkerRecord};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::IdleDeath;
 use crate::supervisor::event::{Death, DeathAt, Event, seconds, several};
 use crate::supervisor::exit_cause::ExitCause;
@@ -38,8 +41,8 @@ impl Core {
             return self.tell(left(&worker, exit_report));
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
-        if let Some((function, version)) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
-            return self.stop_restarting(worker.pid.unwrap_or_default(), function, version);
+        if let Some(version) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
+            return self.stop_restarting(worker.pid.unwrap_or_default(), version);
         }
         let death = death(&worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
@@ -59,8 +62,8 @@ impl Core {
             return;
         }
         self.last_failure = Some(line);
-        if let Some((function, _)) = worker.at_start().or(in_job).or(worker.only()) {
-            self.failures.insert(function.clone(), format!("a worker {how}"));
+        if let Some(version) = worker.at_start().or(in_job).or(worker.only()) {
+            self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
         self.blame_for(&worker, exit_report, now);
     }
@@ -79,7 +82,7 @@ impl Core {
         let fails = !(worker.canary.is_some() && ends.contains(&exit_report.end))
             && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
         if fails {
-            self.failures.insert(failed.0, format!("a worker {how}"));
+            self.failures.insert(failed.function, format!("a worker {how}"));
         }
         fails
     }
@@ -103,7 +106,7 @@ impl Core {
         let event = Event::ExitedEarly {
             pid: worker.pid.unwrap_or_default(),
             functions: worker.names(),
-            function: worker.at_start().map(|(function, _)| function.clone()),
+            function: worker.at_start().map(|version| version.function.clone()),
             served: worker.has_served,
         };
         let (line, how) = (event.line(), "exited by itself before it had finished a job");
@@ -112,15 +115,15 @@ impl Core {
         if let Some(failed) =
             failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
         {
-            self.failures.insert(failed.0, format!("a worker {how}"));
+            self.failures.insert(failed.function, format!("a worker {how}"));
             return;
         }
         if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
             return;
         }
         self.last_failure = Some(line);
-        if let Some((function, _)) = worker.at_start().or(worker.only()) {
-            self.failures.insert(function.clone(), format!("a worker {how}"));
+        if let Some(version) = worker.at_start().or(worker.only()) {
+            self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
         // Its successor may have been started by now, and is to count as well.
         let left = worker.left.unwrap_or(now);
@@ -131,7 +134,7 @@ impl Core {
     }
 
     fn blame_for(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
-        let function = |index: usize| worker.functions.get(index).map(|(name, _)| name.clone());
+        let function = |index: usize| worker.functions.get(index).map(|version| version.function.clone());
         match &exit_report.exit_cause {
             // A worker that has never been ready has had no job, whatever its scoreboard says.
             _ if worker.stage != StartStage::Over => self.died_at_start(worker, now),
@@ -146,7 +149,7 @@ impl Core {
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
             ExitCause::Unknown => match worker.functions.as_slice() {
-                [(function, _)] => self.died_in_job(&function.clone(), exit_report.done, now),
+                [only] => self.died_in_job(&only.function, exit_report.done, now),
                 _ => self.died_outside_job(worker, IdleDeath::Idle, now),
             },
             ExitCause::Left => {}
@@ -156,7 +159,7 @@ impl Core {
     /// The function that was loaded or made is to blame; before that, as for any death outside a job.
     fn died_at_start(&mut self, worker: &WorkerRecord, now: Duration) {
         match worker.at_start() {
-            Some((function, _)) => self.blame(function, IdleDeath::Start, worker.born, now),
+            Some(version) => self.blame(&version.function, IdleDeath::Start, worker.born, now),
             None => self.died_outside_job(worker, IdleDeath::Start, now),
         }
     }
@@ -172,10 +175,15 @@ impl Core {
         };
         let reason = format!("not ready within start_timeout{stage}");
         if !self.canary_hangs(&worker, &reason, now) {
-            let who = worker.at_start().map_or_else(|| several(&worker.names()), |(function, _)| function.clone());
-            self.last_failure = Some(format!("{who}: {reason}"));
-            self.failures.insert(who, reason.clone());
             let failed = worker.at_start().cloned();
+            let who = match &failed {
+                Some(failed) => failed.function.to_string(),
+                None => several(&worker.names()),
+            };
+            self.last_failure = Some(format!("{who}: {reason}"));
+            if let Some(failed) = failed.as_ref().or(worker.only()) {
+                self.failures.insert(failed.function.clone(), reason.clone());
+            }
             if !failed.is_some_and(|failed| self.is_isolated_by(&worker, &failed, &reason, now)) {
                 self.died_at_start(&worker, now);
             }
@@ -184,8 +192,9 @@ impl Core {
     }
 
     /// A version is not started again.
-    fn stop_restarting(&mut self, pid: i32, function: String, hash: String) {
-        let event = Event::NotRestarted { pid, function: function.clone(), version: hash.clone() };
+    fn stop_restarting(&mut self, pid: i32, version: FunctionVersion) {
+        let FunctionVersion { function, hash } = version;
+        let event = Event::NotRestarted { pid, function: function.clone(), version: hash };
         self.last_failure = Some(event.line());
         self.tell(event);
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
@@ -201,7 +210,7 @@ impl WorkerRecord {
     }
 
     /// Its function, where it has only one.
-    fn only(&self) -> Option<&(String, String)> {
+    fn only(&self) -> Option<&FunctionVersion> {
         self.functions.first().filter(|_| self.functions.len() == 1)
     }
 
@@ -223,15 +232,15 @@ impl WorkerRecord {
 
     /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
     /// plugin that forges these words would never be late.
-    pub(super) fn begins_next(&mut self) -> Option<String> {
+    pub(super) fn begins_next(&mut self) -> Option<FunctionName> {
         let (StartStage::Loading(index) | StartStage::Making(index)) = self.stage else { return None };
         let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.begun)?;
         self.begun = place + 1;
-        Some(self.functions.get(index)?.0.clone())
+        Some(self.functions.get(index)?.function.clone())
     }
 
     /// The function at which its start is, and its version.
-    pub(super) fn at_start(&self) -> Option<&(String, String)> {
+    pub(super) fn at_start(&self) -> Option<&FunctionVersion> {
         match self.stage {
             StartStage::Loading(index) | StartStage::Making(index) => self.functions.get(index),
             StartStage::Begins | StartStage::Over => None,
@@ -240,11 +249,11 @@ impl WorkerRecord {
 }
 
 /// The function, and its version, that asked not to be started again. A canary's new version is rejected anyway.
-fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a (String, String)> {
+fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
     let StartStage::Making(index) = worker.stage else { return None };
     let function =
         worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(DO_NOT_START_ME_AGAIN))?;
-    let tried = worker.canary.iter().flatten().any(|(name, _)| *name == function.0);
+    let tried = worker.canary.iter().flatten().any(|tried| tried.function == function.function);
     (!tried).then_some(function)
 }
 
@@ -256,7 +265,7 @@ fn left(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
 
 fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {
     let (at, of) = at(worker, &exit_report.exit_cause, exit_report.end, decided);
-    let only = worker.only().map(|(_, version)| version.clone());
+    let only = worker.only().map(|version| version.hash);
     Death {
         pid: worker.pid.unwrap_or_default(),
         functions: worker.names(),
@@ -271,20 +280,27 @@ fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> D
 }
 
 /// What a worker was at when it died, and the version of the function concerned.
-fn at(worker: &WorkerRecord, exit_cause: &ExitCause, end: ExitStatus, decided: LostJob) -> (DeathAt, Option<String>) {
-    if let Some((function, version)) = worker.at_start().cloned() {
+fn at(
+    worker: &WorkerRecord,
+    exit_cause: &ExitCause,
+    end: ExitStatus,
+    decided: LostJob,
+) -> (DeathAt, Option<ShortHash>) {
+    if let Some(FunctionVersion { function, hash }) = worker.at_start().cloned() {
         let at = match worker.stage {
             StartStage::Making(_) => DeathAt::New { function },
             _ => DeathAt::Load { function },
         };
-        return (at, Some(version));
+        return (at, Some(hash));
     }
     match exit_cause {
         _ if worker.stage == StartStage::Begins => (DeathAt::Start, None),
         ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
-            let (name, version) = worker.functions.get(lost.function).cloned().unzip();
+            let Some(FunctionVersion { function, hash }) = worker.functions.get(lost.function).cloned() else {
+                return (DeathAt::Unknown, None);
+            };
             let at = DeathAt::Job {
-                function: name.unwrap_or_default(),
+                function,
                 handle: String::from_utf8_lossy(&lost.handle).into_owned(),
                 unique: lost.unique.clone(),
                 seconds: seconds(lost.ran),
@@ -294,7 +310,7 @@ fn at(worker: &WorkerRecord, exit_cause: &ExitCause, end: ExitStatus, decided: L
                 deaths: decided.deaths.map(|(deaths, _)| deaths),
                 max_attempts: decided.deaths.map(|(_, most)| most),
             };
-            (at, version)
+            (at, Some(hash))
         }
         ExitCause::Unknown => (DeathAt::Unknown, None),
         ExitCause::OutsideJob | ExitCause::Left => (DeathAt::Idle, None),

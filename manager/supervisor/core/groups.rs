@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::slow_start::stand_ins_make_room;
 use super::{Core, GroupKey, ManagerPhase, WorkerRecord};
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::{GroupTarget, GroupWorker, WorkerId, decide};
 use crate::supervisor::worker_state::Trigger;
 
@@ -24,8 +26,8 @@ impl Core {
     fn reconcile_group(&mut self, key: &GroupKey, now: Duration) {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         let count = group.map_or(0, |group| group.count);
-        let all: Vec<String> = group.map_or_else(Vec::new, |group| group.functions.clone());
-        let mut wanted: Vec<String> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
+        let all: Vec<FunctionName> = group.map_or_else(Vec::new, |group| group.functions.clone());
+        let mut wanted: Vec<FunctionName> = all.iter().filter(|name| self.may_start(name, now)).cloned().collect();
         let slow = self.slow_functions(key, &wanted);
         wanted.retain(|name| !slow.contains(name));
         // A worker in a slow start counts only once the start is over.
@@ -68,13 +70,15 @@ impl Core {
 
     /// Whether the worker is what would be started now. More functions than wanted are no fault: a function that backs
     /// off, or is isolated, may go on being served where it works.
-    fn is_fresh(&self, worker: &WorkerRecord, wanted: &[String], all: &[String], now: Duration) -> bool {
-        let current = |name: &str, hash: &str| self.catalog.version(name).is_some_and(|version| version.hash == hash);
-        let has = |wanted: &String| worker.functions.iter().any(|(name, hash)| name == wanted && current(name, hash));
+    fn is_fresh(&self, worker: &WorkerRecord, wanted: &[FunctionName], all: &[FunctionName], now: Duration) -> bool {
+        let current = |version: &FunctionVersion| self.catalog.is_serving(&version.function, version.hash);
+        let has = |wanted: &FunctionName| {
+            worker.functions.iter().any(|version| version.function == *wanted && current(version))
+        };
         let bears = worker.key == GroupKey::All && worker.state.is_loaded();
-        let isolated = |name: &str, hash: &str| bears && self.is_isolated(name, hash);
+        let isolated = |version: &FunctionVersion| bears && self.is_isolated(version);
         let known =
-            |(name, hash): &(String, String)| current(name, hash) && (all.contains(name) || isolated(name, hash));
+            |version: &FunctionVersion| current(version) && (all.contains(&version.function) || isolated(version));
         now < worker.retires && wanted.iter().all(has) && worker.functions.iter().all(known)
     }
 }

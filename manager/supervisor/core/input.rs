@@ -7,9 +7,12 @@ use super::lost_jobs::JobReply;
 use super::rollouts::CanaryCounts;
 use crate::config::{Config, JobServerAddress};
 use crate::gearman::admin::ServerVersion;
+use crate::plugins::content_hash::ShortHash;
 use crate::plugins::identity::FileIdentity;
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, ScanResult};
 use crate::plugins::siblings::SiblingPlace;
+use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::event::Event;
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
@@ -26,7 +29,7 @@ pub(crate) enum Input {
     /// Where a library has others looked for, as its probe found.
     LooksBeside {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// The file as it was found.
         identity: FileIdentity,
         /// The places, and what was there.
@@ -35,7 +38,7 @@ pub(crate) enum Input {
     /// A probe is over.
     Probed {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// The file as it was found.
         identity: FileIdentity,
         /// The stored version, or why there is none.
@@ -74,7 +77,7 @@ pub(crate) enum Input {
         /// Which worker.
         worker: WorkerId,
         /// The library's function.
-        function: String,
+        function: FunctionName,
     },
     /// A worker sent a message.
     Said {
@@ -106,12 +109,12 @@ pub(crate) enum Input {
     /// A version that was rejected is to be tried again.
     Retry {
         /// Its function.
-        function: String,
+        function: FunctionName,
     },
     /// An earlier version is to be served until the content of worker_dir changes.
     Rollback {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// Which.
         version: CheckedVersion,
     },
@@ -217,35 +220,35 @@ pub(crate) enum Action {
     /// Remember that a version is good.
     MarkGood {
         /// Its function.
-        function: String,
+        function: FunctionName,
         /// Which.
         version: CheckedVersion,
     },
     /// Remember that a version is bad.
     MarkBad {
         /// Its function.
-        function: String,
-        /// First 12 hexadecimal digits of its hash.
-        hash: String,
+        function: FunctionName,
+        /// Which.
+        hash: ShortHash,
         /// Why.
         reason: String,
     },
     /// Forget a function that was removed, and delete its libraries from the store.
     Forget {
         /// Which.
-        function: String,
+        function: FunctionName,
     },
     /// Forget what is remembered against a function's versions.
     Forgive {
         /// The function.
-        function: String,
+        function: FunctionName,
     },
     /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
     Pin {
         /// The function.
-        function: String,
-        /// Hash of the version that is served, and of the content of worker_dir.
-        pin: Option<(String, String)>,
+        function: FunctionName,
+        /// The version that is served, and the content of worker_dir.
+        pin: Option<Pin>,
     },
     /// Log an event and send it to followers.
     Tell(Event),
@@ -263,7 +266,7 @@ pub(crate) struct WorkerStart {
     /// Its name.
     pub worker: WorkerId,
     /// What it serves: name, version; in the order of CAN_DO.
-    pub functions: Vec<(String, CheckedVersion)>,
+    pub functions: Vec<(FunctionName, CheckedVersion)>,
     /// In which order they are loaded: places in `functions`, each once.
     pub load_order: Vec<usize>,
     /// Whether it serves one function only.

@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use super::{Core, GroupKey, WorkerRecord};
 use crate::plan::{Group, Placement};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::event::Event;
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
 use crate::supervisor::worker_state::WorkerState;
 
-/// A version of a function, by name and hash.
-type FunctionVersion = (String, String);
-
 /// A function that failed to start in an all-functions worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Isolated {
-    /// Hash of the version that failed.
-    version: String,
+    /// The version that failed.
+    version: ShortHash,
     reason: String,
     /// What was loaded before it in that worker.
     beside: Vec<FunctionVersion>,
@@ -44,17 +44,13 @@ enum Isolation {
 
 impl Core {
     /// Where functions are served that the all-functions workers cannot have.
-    pub(super) fn placements(&self) -> BTreeMap<String, Placement> {
-        let current = self.isolated.iter().filter(|(name, isolated)| self.is_current(name, &isolated.version));
+    pub(super) fn placements(&self) -> BTreeMap<FunctionName, Placement> {
+        let current = self.isolated.iter().filter(|(name, isolated)| self.catalog.is_serving(name, isolated.version));
         let placement = |state| match state {
             Isolation::Alone | Isolation::Confirmed => Placement::Isolated,
             Isolation::Rejoining => Placement::Rejoining,
         };
         current.map(|(name, isolated)| (name.clone(), placement(isolated.state))).collect()
-    }
-
-    fn is_current(&self, name: &str, hash: &str) -> bool {
-        self.catalog.version(name).is_some_and(|version| version.hash == hash)
     }
 
     /// A function failed to start in this worker, which is taken out. True where that was beside others: it says nothing
@@ -66,7 +62,7 @@ impl Core {
         reason: &str,
         now: Duration,
     ) -> bool {
-        let (name, hash) = failed;
+        let FunctionVersion { function: name, hash } = failed;
         let beside: Vec<FunctionVersion> = worker.loaded_before(name).cloned().collect();
         let is_tried = worker.canary.iter().flatten().any(|tried| tried == failed);
         if is_tried {
@@ -82,11 +78,11 @@ impl Core {
         let state = match before.map(|isolated| isolated.state) {
             _ if beside.is_empty() => Isolation::Alone,
             Some(Isolation::Rejoining | Isolation::Confirmed) => Isolation::Confirmed,
-            _ if self.starts_alone(name, hash) => Isolation::Confirmed,
+            _ if self.starts_alone(failed) => Isolation::Confirmed,
             Some(Isolation::Alone) | None => Isolation::Alone,
         };
         let (told, is_alone) = (before.is_some_and(|isolated| isolated.told), beside.is_empty());
-        let isolated = Isolated { version: hash.clone(), reason: reason.to_owned(), beside, state, told };
+        let isolated = Isolated { version: *hash, reason: reason.to_owned(), beside, state, told };
         self.isolated.insert(name.clone(), isolated);
         self.tell_isolated(name);
         self.replan(now);
@@ -95,36 +91,38 @@ impl Core {
 
     /// Whether the function is to be kept away from the all-functions workers: it failed in one of them, or alone while
     /// they are to have it, too. Not where it is all they have.
-    fn may_be_isolated(&self, worker: &WorkerRecord, (name, hash): &FunctionVersion) -> bool {
+    fn may_be_isolated(&self, worker: &WorkerRecord, version: &FunctionVersion) -> bool {
         match worker.key {
             GroupKey::All => worker.functions.len() > 1,
             GroupKey::Only(_) => {
                 let all = self.plan.groups.iter().find(|group| !group.dedicated);
-                let is_shared = all.is_some_and(|all| all.functions.len() > 1 && all.functions.contains(name));
-                is_shared && !self.starts_alone(name, hash)
+                let is_shared =
+                    all.is_some_and(|all| all.functions.len() > 1 && all.functions.contains(&version.function));
+                is_shared && !self.starts_alone(version)
             }
         }
     }
 
-    fn tell_isolated(&mut self, name: &str) {
+    fn tell_isolated(&mut self, name: &FunctionName) {
         let Some(isolated) = self.isolated.get_mut(name).filter(|isolated| isolated.state == Isolation::Confirmed)
         else {
             return;
         };
         if !std::mem::replace(&mut isolated.told, true) {
-            let (function, reason) = (name.to_owned(), isolated.reason.clone());
+            let (function, reason) = (name.clone(), isolated.reason.clone());
             self.tell(Event::FunctionIsolated { function, reason });
         }
     }
 
     /// Whether a worker of this version alone has loaded it, and is there.
-    fn starts_alone(&self, name: &str, hash: &str) -> bool {
-        self.alone(name, hash).any(|worker| worker.state.is_loaded())
+    fn starts_alone(&self, version: &FunctionVersion) -> bool {
+        self.alone(&version.function, version.hash).any(|worker| worker.state.is_loaded())
     }
 
-    fn alone<'a>(&'a self, name: &'a str, hash: &'a str) -> impl Iterator<Item = &'a WorkerRecord> {
+    fn alone<'a>(&'a self, name: &'a str, hash: ShortHash) -> impl Iterator<Item = &'a WorkerRecord> {
         let is_alone = move |worker: &&WorkerRecord| {
-            worker.state.is_live() && matches!(worker.functions.as_slice(), [(n, h)] if n == name && h == hash)
+            let [only] = worker.functions.as_slice() else { return false };
+            worker.state.is_live() && only.function == *name && only.hash == hash
         };
         self.workers.values().filter(is_alone)
     }
@@ -134,11 +132,12 @@ impl Core {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == GroupKey::All) else { return };
         let functions = worker.functions.clone();
         self.established.extend(functions.iter().cloned());
-        let rejoined = |(name, hash): &&FunctionVersion| {
-            let isolated = self.isolated.get(name).filter(|isolated| isolated.version == *hash);
+        let rejoined = |version: &&FunctionVersion| {
+            let isolated = self.isolated.get(&version.function).filter(|isolated| isolated.version == version.hash);
             isolated.is_some_and(|isolated| isolated.state == Isolation::Rejoining)
         };
-        let rejoined: Vec<String> = functions.iter().filter(rejoined).map(|(name, _)| name.clone()).collect();
+        let rejoined: Vec<FunctionName> =
+            functions.iter().filter(rejoined).map(|version| version.function.clone()).collect();
         for function in &rejoined {
             if self.isolated.remove(function).is_some_and(|isolated| isolated.told) {
                 self.tell(Event::FunctionRejoined { function: function.clone() });
@@ -152,16 +151,16 @@ impl Core {
     /// Functions whose workers of their own have come up, or gone, since.
     pub(super) fn advance_isolation(&mut self, now: Duration) {
         let others_settled = self.isolated.is_empty() || self.others_have_settled();
-        let changed = |(name, isolated): (&String, &Isolated)| {
-            let proven = self.is_proven_alone(name, &isolated.version, now);
+        let changed = |(name, isolated): (&FunctionName, &Isolated)| {
+            let proven = self.is_proven_alone(name, isolated.version, now);
             let state = match isolated.state {
                 Isolation::Alone if proven && others_settled => Isolation::Rejoining,
                 Isolation::Rejoining if !proven => Isolation::Alone,
                 _ => return None,
             };
-            self.is_current(name, &isolated.version).then(|| (name.clone(), state))
+            self.catalog.is_serving(name, isolated.version).then(|| (name.clone(), state))
         };
-        let changes: Vec<(String, Isolation)> = self.isolated.iter().filter_map(changed).collect();
+        let changes: Vec<(FunctionName, Isolation)> = self.isolated.iter().filter_map(changed).collect();
         for (name, state) in &changes {
             if let Some(isolated) = self.isolated.get_mut(name) {
                 isolated.state = *state;
@@ -192,7 +191,7 @@ impl Core {
     }
 
     /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
-    fn is_proven_alone(&self, name: &str, hash: &str, now: Duration) -> bool {
+    fn is_proven_alone(&self, name: &str, hash: ShortHash, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
         let failing = self.functions_failing.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
         self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
@@ -205,12 +204,11 @@ impl Core {
     /// The configuration or a library has changed: what has workers of its own may do without them now.
     pub(super) fn reconsider_isolation(&mut self) {
         let Self { isolated, catalog, established, .. } = self;
-        let is = |name: &str, hash: &str| catalog.version(name).is_some_and(|version| version.hash == hash);
-        let tried = |name: &str, hash: &str| catalog.next(name).is_some_and(|next| next.hash == hash);
-        established.retain(|(name, hash)| is(name, hash) || tried(name, hash));
-        isolated.retain(|name, isolated| is(name, &isolated.version) || tried(name, &isolated.version));
+        let is_known = |name: &str, hash| catalog.is_serving(name, hash) || catalog.is_next(name, hash);
+        established.retain(|version| is_known(&version.function, version.hash));
+        isolated.retain(|name, isolated| is_known(name, isolated.version));
         for isolated in isolated.values_mut().filter(|isolated| isolated.state == Isolation::Confirmed) {
-            if !isolated.beside.iter().all(|(name, hash)| is(name, hash)) {
+            if !isolated.beside.iter().all(|one| catalog.is_serving(&one.function, one.hash)) {
                 isolated.state = Isolation::Rejoining;
             }
         }
@@ -232,8 +230,8 @@ impl Core {
     }
 
     /// Whether this version failed to start in an all-functions worker, and has a worker of its own or is to have one.
-    pub(super) fn is_isolated(&self, function: &str, hash: &str) -> bool {
-        self.isolated.get(function).is_some_and(|isolated| isolated.version == hash)
+    pub(super) fn is_isolated(&self, version: &FunctionVersion) -> bool {
+        self.isolated.get(&version.function).is_some_and(|isolated| isolated.version == version.hash)
     }
 
     /// How many workers of its own may start for a function of which that is being found out: one, and not while the
@@ -241,7 +239,7 @@ impl Core {
     pub(super) fn isolation_room(&self, key: &GroupKey) -> usize {
         let GroupKey::Only(function) = key else { return usize::MAX };
         let Some(isolated) = self.isolated.get(function) else { return usize::MAX };
-        let live = self.alone(function, &isolated.version).count();
+        let live = self.alone(function, isolated.version).count();
         match isolated.state {
             Isolation::Confirmed => usize::MAX,
             Isolation::Alone => {
@@ -264,21 +262,21 @@ impl Core {
     pub(super) fn kept(
         &self,
         key: &GroupKey,
-        wanted: &[String],
+        wanted: &[FunctionName],
         old: Vec<(WorkerId, &WorkerRecord)>,
     ) -> BTreeSet<WorkerId> {
         let old: Vec<(WorkerId, &WorkerRecord)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
         let names = |worker: &'_ WorkerRecord| worker.names().into_iter().filter(|name| !wanted.contains(name));
-        let missed: BTreeSet<String> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
+        let missed: BTreeSet<FunctionName> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
         // So many more serve each of them than are planned to: so many may go.
-        let mut spare: BTreeMap<String, usize> = BTreeMap::new();
+        let mut spare: BTreeMap<FunctionName, usize> = BTreeMap::new();
         for name in missed.into_iter().filter(|name| self.plan.planned(name) > 0) {
             let beyond = self.covering(&name, key).saturating_sub(self.plan.planned(&name) as usize);
             spare.insert(name, beyond);
         }
         let mut kept = BTreeSet::new();
         for (id, worker) in old {
-            let needed: Vec<String> = names(worker).filter(|name| spare.contains_key(name)).collect();
+            let needed: Vec<FunctionName> = names(worker).filter(|name| spare.contains_key(name)).collect();
             if needed.iter().any(|name| spare.get(name) == Some(&0)) {
                 kept.insert(id);
                 continue;
@@ -303,7 +301,7 @@ impl Core {
 
     /// Whether no worker more than planned may serve the function at any time.
     fn is_mutex(&self, function: &str) -> bool {
-        let groups = self.plan.groups.iter().filter(|group| group.functions.iter().any(|name| name == function));
+        let groups = self.plan.groups.iter().filter(|group| group.functions.iter().any(|name| *name == *function));
         let surge = groups.map(|group| self.config.rollout_surge(function).of(group.count)).max();
         surge == Some(0)
     }
@@ -311,7 +309,7 @@ impl Core {
     /// Whether the worker may go to work beside those of other groups.
     pub(super) fn may_admit(&self, id: WorkerId) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
-        worker.functions.iter().filter(|(name, _)| self.is_mutex(name)).all(|(name, _)| {
+        worker.names().iter().filter(|name| self.is_mutex(name)).all(|name| {
             let is_at_work = |other: &&WorkerRecord| {
                 other.key != worker.key && other.serves(name) && (other.state.is_admitted() || !other.state.is_live())
             };
@@ -321,7 +319,8 @@ impl Core {
 
     /// What there is to say of where a function is served.
     pub(super) fn isolation_note(&self, function: &str) -> Option<String> {
-        let isolated = self.isolated.get(function).filter(|isolated| self.is_current(function, &isolated.version))?;
+        let isolated =
+            self.isolated.get(function).filter(|isolated| self.catalog.is_serving(function, isolated.version))?;
         let reason = &isolated.reason;
         Some(match isolated.state {
             Isolation::Alone => format!("it is tried in a worker of its own, since it failed beside others: {reason}"),
@@ -338,13 +337,13 @@ fn is_counted(worker: &WorkerRecord) -> bool {
 
 impl WorkerRecord {
     pub(super) fn serves(&self, function: &str) -> bool {
-        self.functions.iter().any(|(name, _)| name == function)
+        self.functions.iter().any(|version| version.function == *function)
     }
 
     /// What was loaded before this function.
     fn loaded_before<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FunctionVersion> {
         let command = self.load_order.iter().filter_map(|place| self.functions.get(*place));
-        command.take_while(move |(before, _)| before != name)
+        command.take_while(move |before| before.function != *name)
     }
 }
 
@@ -358,7 +357,7 @@ pub(super) fn load_order(
     let mut command: Vec<usize> = (0..functions.len()).collect();
     command.sort_by_key(|place| {
         let function = &functions[*place];
-        (tried.contains(function), !established.contains(function), &function.0)
+        (tried.contains(function), !established.contains(function), &function.function)
     });
     command
 }
@@ -370,7 +369,7 @@ mod tests {
     #[test]
     fn what_is_new_is_loaded_after_what_works() {
         let named = |text: &str| -> Vec<FunctionVersion> {
-            text.split_whitespace().map(|name| (name.trim_end_matches('\'').to_owned(), name.to_owned())).collect()
+            text.split_whitespace().map(|name| (name.trim_end_matches('\''), name).into()).collect()
         };
         for (functions, established, tried, expected) in [
             ("c b a", "", "", "a b c"),
@@ -383,7 +382,7 @@ mod tests {
         ] {
             let all = named(functions);
             let command = load_order(&all, &named(established).into_iter().collect(), &named(tried));
-            let command: Vec<&str> = command.into_iter().map(|place| all[place].1.as_str()).collect();
+            let command: Vec<String> = command.into_iter().map(|place| all[place].hash.test_name()).collect();
             assert_eq!(command.join(" "), expected, "{functions}, of which {established} are established");
         }
     }

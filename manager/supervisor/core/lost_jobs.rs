@@ -9,6 +9,8 @@ use nix::libc;
 
 use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRecord};
 use crate::config::{Config, LostJobPolicy};
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
@@ -54,7 +56,7 @@ impl Core {
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
         for worker in workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.look.is_none()) {
-            let names = worker.functions.iter().map(|(name, _)| name.as_str());
+            let names = worker.functions.iter().map(|version| version.function.as_str());
             worker.look = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
         }
     }
@@ -75,7 +77,7 @@ impl Core {
             return self.seen_overwritten(seen.worker, now);
         }
         let Some(job) = &seen.job else { return };
-        let Some((function, _)) = worker.functions.get(job.function) else { return };
+        let Some(FunctionVersion { function, .. }) = worker.functions.get(job.function) else { return };
         let Some(timeout) = self.config.timeout(function).filter(|_| worker.state.is_at_work()) else { return };
         if job.ran < timeout {
             worker.look = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
@@ -94,7 +96,8 @@ impl Core {
     fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_at_work()) else { return };
         let names = worker.names();
-        let bound = |name: &String| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
+        let bound =
+            |name: &FunctionName| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
         let pid = worker.pid.unwrap_or_default();
         let text = format!(
@@ -138,7 +141,7 @@ impl Core {
     pub(super) fn answer_waits(&mut self, id: WorkerId, server: usize, job: Option<WaitingJob>) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let key = job.and_then(|WaitingJob { function, handle, unique }| {
-            let function = worker.functions.get(function)?.0.clone();
+            let function = worker.functions.get(function)?.function.clone();
             Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
         });
         match key {
@@ -179,10 +182,9 @@ impl Core {
         let Some((key, wish)) = self.blamed(worker, lost, exit_report) else {
             return (LostJob { disposition: uncounted, deaths: None }, None);
         };
-        if let (Some((_, version)), Some(job)) =
-            (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
+        if let (Some(version), Some(job)) = (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
         {
-            self.lethal.killed(job, version, now);
+            self.lethal.killed(job, version.hash, now);
         }
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.deaths.count(key.clone(), now);
@@ -207,7 +209,7 @@ impl Core {
         lost: &JobInHand,
         exit_report: &ExitReport,
     ) -> Option<(JobKey, LostJobPolicy)> {
-        let function = worker.functions.get(lost.function)?.0.clone();
+        let function = worker.functions.get(lost.function)?.function.clone();
         let server = *worker.servers.get(exit_report.server?)?;
         let (on_crash, on_timeout) = (self.config.on_crash(&function), self.config.on_timeout(&function));
         let wish = match (worker.ended_by_us(exit_report.end), worker.is_overdue(lost)) {
@@ -224,7 +226,7 @@ impl Core {
 
     fn told_to_caller(&self, worker: &WorkerRecord, lost: &JobInHand, exit_report: &ExitReport, deaths: u32) -> String {
         let (end, ran) = (exit_report.end, lost.ran.as_secs_f64());
-        let timeout = worker.functions.get(lost.function).and_then(|(function, _)| self.config.timeout(function));
+        let timeout = worker.functions.get(lost.function).and_then(|version| self.config.timeout(&version.function));
         let cause = match (worker.timed_out(lost, end), timeout) {
             (true, Some(timeout)) => {
                 format!("timed out: it ran for {ran:.3} s, its timeout is {} s", timeout.as_secs_f64())
@@ -273,7 +275,7 @@ impl WorkerRecord {
 
     /// The name of its job, whose server is counted as in its configuration.
     pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<LethalJobKey> {
-        let (function, _) = self.functions.get(job.function)?;
+        let function = &self.functions.get(job.function)?.function;
         LethalJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
     }
 
@@ -288,7 +290,7 @@ impl WorkerRecord {
     }
 }
 
-fn overdue(pid: i32, function: String, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
+fn overdue(pid: i32, function: FunctionName, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
     Event::JobOverdue {
         pid,
         function,

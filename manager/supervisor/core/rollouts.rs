@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use super::slow_start::SLOW;
 use super::{Action, Core, GroupKey, ScoreboardReading, WorkerRecord, group_key};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::canary::{CanaryDecision, CanaryPolicy, JobCounts, judge};
 use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::event::{Event, seconds};
@@ -25,25 +28,34 @@ pub(super) const READ: Duration = Duration::from_secs(2);
 /// the library's doing, unless it always comes.
 const KILLS: u32 = 3;
 
-/// A worker that tries new versions: names and hashes of these.
-pub(super) type Canary = Vec<(String, String)>;
+/// The new versions that a worker tries.
+pub(super) type Canary = Vec<FunctionVersion>;
 
 /// What is known of a rollout that is under way.
 #[derive(Debug, Default)]
 pub(super) struct RolloutState {
-    /// Functions whose rollout was told, with the hash.
-    told: BTreeMap<String, String>,
+    /// The rollout that was announced of each function: its version.
+    announced: BTreeMap<FunctionName, ShortHash>,
     /// Canaries killed from outside, by function.
-    kills: BTreeMap<String, u32>,
+    kills: BTreeMap<FunctionName, u32>,
     /// Groups in which several new versions at once died without saying whose fault it was: one at a time from now on.
     solo: Vec<GroupKey>,
-    /// Promoted versions that old workers still stand beside: name, hash, since when.
-    rolling: Vec<(String, String, Duration)>,
+    /// Promoted versions that old workers still stand beside, and since when.
+    rolling: Vec<(FunctionVersion, Duration)>,
     look: Option<Duration>,
     /// Versions whose start has held up a canary, and until when that is remembered.
-    slow: BTreeMap<(String, String), Duration>,
+    slow: BTreeMap<FunctionVersion, Duration>,
     /// Groups of which files are being probed: of which functions, and since when these.
-    reading: BTreeMap<GroupKey, (Vec<String>, Duration)>,
+    reading: BTreeMap<GroupKey, (Vec<FunctionName>, Duration)>,
+}
+
+/// A function of which a canary tries a new version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TriedFunction {
+    /// Its name.
+    pub function: FunctionName,
+    /// The version that is served of it meanwhile.
+    pub serving: Option<ShortHash>,
 }
 
 /// Counters of a canary's new versions, in the order of its trial.
@@ -96,14 +108,10 @@ impl Core {
     fn find_slow_canaries(&mut self, now: Duration) {
         self.rollouts.slow.retain(|_, until| now < *until);
         let slow = self.workers.values().filter(|worker| worker.canary.is_some() && self.is_slow(worker));
-        for (function, hash) in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
-            let until = now.saturating_add(self.config.start_timeout(&function).max(SLOW).saturating_mul(2));
-            self.rollouts.slow.entry((function, hash)).or_insert(until);
+        for version in slow.filter_map(|worker| worker.at_start().cloned()).collect::<Vec<_>>() {
+            let until = now.saturating_add(self.config.start_timeout(&version.function).max(SLOW).saturating_mul(2));
+            self.rollouts.slow.entry(version).or_insert(until);
         }
-    }
-
-    fn is_slow_version(&self, function: &str, hash: &str) -> bool {
-        self.rollouts.slow.contains_key(&(function.to_owned(), hash.to_owned()))
     }
 
     /// Whether a canary is at the slow start of something that it does not try.
@@ -116,7 +124,7 @@ impl Core {
     fn watch_reading(&mut self, now: Duration) {
         let mut before = std::mem::take(&mut self.rollouts.reading);
         for group in &self.plan.groups {
-            let read: Vec<String> =
+            let read: Vec<FunctionName> =
                 group.functions.iter().filter(|name| self.catalog.is_probing(name)).cloned().collect();
             let key = group_key(group);
             let same = before.remove(&key).filter(|(were_read, _)| *were_read == read);
@@ -129,11 +137,10 @@ impl Core {
     /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said
     /// so.
     fn withdraw_rollouts(&mut self) {
-        let is_tried = |function: &str, hash: &str| self.catalog.next(function).is_some_and(|next| next.hash == hash);
-        let over = self.rollouts.told.extract_if(.., |function, hash| !is_tried(function, hash));
+        let over = self.rollouts.announced.extract_if(.., |function, hash| !self.catalog.is_next(function, *hash));
         for (function, version) in over.collect::<Vec<_>>() {
             self.rollouts.kills.remove(&function);
-            let serving = self.catalog.version(&function).map(|version| version.hash.clone());
+            let serving = self.catalog.version(&function).map(|version| version.hash);
             self.tell(Event::RolloutWithdrawn { function, version, serving });
         }
     }
@@ -149,17 +156,17 @@ impl Core {
     fn wanted_trials(&self, now: Duration) -> Vec<(GroupKey, Canary)> {
         let mut wanted: BTreeMap<GroupKey, Canary> = BTreeMap::new();
         let mut slow: Vec<(GroupKey, Canary)> = Vec::new();
-        for (function, hash) in self.catalog.pending() {
-            let own = GroupKey::Only(function.to_owned());
+        for version in self.catalog.pending() {
+            let function = &version.function;
+            let own = GroupKey::Only(function.clone());
             let planned = |key: &GroupKey| self.plan.groups.iter().any(|group| group_key(group) == *key);
-            let alone = self.is_isolated(function, hash);
+            let alone = self.is_isolated(&version);
             let key = if planned(&own) || alone { own } else { GroupKey::All };
-            let shared = self.plan.groups.iter().any(|group| group.functions.iter().any(|name| name == function));
+            let shared = self.plan.groups.iter().any(|group| group.functions.contains(function));
             if (planned(&key) || alone) && shared && !self.is_backing_off(function, now) {
-                let tried = (function.to_owned(), hash.to_owned());
-                match self.is_slow_version(function, hash) {
-                    true => slow.push((key, vec![tried])),
-                    false => wanted.entry(key).or_default().push(tried),
+                match self.rollouts.slow.contains_key(&version) {
+                    true => slow.push((key, vec![version])),
+                    false => wanted.entry(key).or_default().push(version),
                 }
             }
         }
@@ -174,28 +181,32 @@ impl Core {
     fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
         // One that fails beside the others is tried alone, where nobody else of its kind is.
-        let all = group
-            .map_or_else(|| canary.iter().map(|(name, _)| name.clone()).collect(), |group| group.functions.clone());
+        let all = group.map_or_else(
+            || canary.iter().map(|tried| tried.function.clone()).collect(),
+            |group| group.functions.clone(),
+        );
         let slow = self.slow_functions(key, &all);
-        let tried = |name: &String| canary.iter().any(|(tried, _)| tried == name);
-        let may_start = |name: &String| match tried(name) {
+        let tried = |name: &FunctionName| canary.iter().any(|tried| tried.function == *name);
+        let may_start = |name: &FunctionName| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
             true => !self.is_backing_off(name, now),
             // What is slow to start holds up nothing that is to be tried.
             false => {
-                let version = self.catalog.version(name).map_or("", |version| &version.hash);
-                self.may_start(name, now) && !slow.contains(name) && !self.is_slow_version(name, version)
+                let is_slow =
+                    self.catalog.serving(name).is_some_and(|version| self.rollouts.slow.contains_key(&version));
+                self.may_start(name, now) && !slow.contains(name) && !is_slow
             }
         };
-        let functions: Vec<String> = all.into_iter().filter(may_start).collect();
+        let functions: Vec<FunctionName> = all.into_iter().filter(may_start).collect();
         if self.room(key, &functions, now) == 0 {
             return;
         }
-        for (function, hash) in &canary {
-            if self.rollouts.told.get(function) != Some(hash) {
-                self.rollouts.told.insert(function.clone(), hash.clone());
-                let from = self.catalog.version(function).map_or_else(String::new, |version| version.hash.clone());
-                self.tell(Event::RolloutStarted { function: function.clone(), from, to: hash.clone() });
+        for FunctionVersion { function, hash } in &canary {
+            // A version is only tried where another one is served.
+            if let Some(from) = self.catalog.version(function).map(|version| version.hash)
+                && self.rollouts.announced.insert(function.clone(), *hash) != Some(*hash)
+            {
+                self.tell(Event::RolloutStarted { function: function.clone(), from, to: *hash });
             }
         }
         self.start(key, &functions, Some(canary), now);
@@ -203,18 +214,20 @@ impl Core {
 
     /// The version a worker is to be started with: the new one where it is a canary for it.
     pub(super) fn version_for(&self, function: &str, canary: Option<&Canary>) -> Option<&CheckedVersion> {
-        let tries = canary.is_some_and(|canary| canary.iter().any(|(name, _)| name == function));
+        let tries = canary.is_some_and(|canary| canary.iter().any(|tried| tried.function == *function));
         if tries { self.catalog.next(function) } else { self.catalog.version(function) }
     }
 
-    /// The canaries to be counted: each function they try, and the version that is served.
-    pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<(String, String)>)> {
+    /// The canaries to be counted, with the functions that each tries.
+    pub(crate) fn canaries(&self) -> Vec<(WorkerId, Vec<TriedFunction>)> {
         let serving = self.workers.iter().filter(|(_, worker)| worker.state.is_serving());
         serving
             .filter_map(|(id, worker)| {
-                let served = |name: &str| self.catalog.version(name).map_or_else(String::new, |v| v.hash.clone());
-                let tried = worker.canary.as_ref()?.iter().map(|(name, _)| (name.clone(), served(name))).collect();
-                Some((*id, tried))
+                let tried = |new: &FunctionVersion| TriedFunction {
+                    function: new.function.clone(),
+                    serving: self.catalog.version(&new.function).map(|version| version.hash),
+                };
+                Some((*id, worker.canary.as_ref()?.iter().map(tried).collect()))
             })
             .collect()
     }
@@ -249,9 +262,9 @@ impl Core {
         }
         // One that may run no more jobs will not show more.
         let served = if worker.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
-        let watches = canary.iter().map(|(function, _)| CanaryPolicy {
-            seconds: self.config.canary_seconds(function),
-            jobs: self.config.canary_jobs(function),
+        let watches = canary.iter().map(|tried| CanaryPolicy {
+            seconds: self.config.canary_seconds(&tried.function),
+            jobs: self.config.canary_jobs(&tried.function),
         });
         let tallies: Vec<(CanaryPolicy, JobCounts)> = watches.zip(counted.tallies.iter().copied()).collect();
         match judge(served, &tallies) {
@@ -268,19 +281,19 @@ impl Core {
     }
 
     fn promote(&mut self, id: WorkerId, canary: &Canary, tallies: &[JobCounts], served: Duration, now: Duration) {
-        for ((function, hash), counts) in canary.iter().zip(tallies) {
+        for (FunctionVersion { function, hash }, counts) in canary.iter().zip(tallies) {
             let Some(version) = self.catalog.promote(function, now) else { continue };
             self.tell(Event::RolloutPromoted {
                 function: function.clone(),
-                version: hash.clone(),
+                version: *hash,
                 jobs: counts.jobs(),
                 seconds: seconds(served),
             });
             self.do_next(Action::MarkGood { function: function.clone(), version });
-            self.rollouts.told.remove(function);
+            self.rollouts.announced.remove(function);
             self.rollouts.kills.remove(function);
-            self.rollouts.rolling.retain(|(name, ..)| name != function);
-            self.rollouts.rolling.push((function.clone(), hash.clone(), now));
+            self.rollouts.rolling.retain(|(version, _)| version.function != *function);
+            self.rollouts.rolling.push((FunctionVersion { function: function.clone(), hash: *hash }, now));
         }
         // What fails beside the old version may not beside the new one.
         self.replan(now);
@@ -290,22 +303,20 @@ impl Core {
     }
 
     /// A new version is bad: it is rejected until its content changes, and the old one goes on.
-    fn reject(&mut self, (function, hash): &(String, String), reason: &str, now: Duration) {
-        if self.catalog.next(function).is_none_or(|next| next.hash != *hash) {
+    fn reject(&mut self, version: &FunctionVersion, reason: &str, now: Duration) {
+        let FunctionVersion { function, hash } = version;
+        if !self.catalog.is_next(function, *hash) {
             return;
         }
-        self.catalog.reject(function, hash, reason);
+        self.catalog.reject(version, reason);
         self.reconsider_isolation();
-        self.rollouts.told.remove(function);
+        self.rollouts.announced.remove(function);
         self.rollouts.kills.remove(function);
-        let serving = self.catalog.version(function).map(|version| version.hash.clone()).unwrap_or_default();
-        self.tell(Event::RolloutStopped {
-            function: function.clone(),
-            version: hash.clone(),
-            reason: reason.to_owned(),
-            serving,
-        });
-        self.do_next(Action::MarkBad { function: function.clone(), hash: hash.clone(), reason: reason.to_owned() });
+        if let Some(serving) = self.catalog.version(function).map(|version| version.hash) {
+            let (function, reason) = (function.clone(), reason.to_owned());
+            self.tell(Event::RolloutStopped { function, version: *hash, reason, serving });
+        }
+        self.do_next(Action::MarkBad { function: function.clone(), hash: *hash, reason: reason.to_owned() });
         self.reconcile_canaries(now);
     }
 
@@ -317,7 +328,7 @@ impl Core {
         reason: &str,
         now: Duration,
     ) -> bool {
-        let tried = worker.canary.iter().flatten().find(|(name, _)| name == function).cloned();
+        let tried = worker.canary.iter().flatten().find(|tried| tried.function == *function).cloned();
         if let Some(tried) = &tried {
             self.reject(tried, reason, now);
         }
@@ -329,7 +340,7 @@ impl Core {
     pub(super) fn canary_died(
         &mut self,
         worker: &WorkerRecord,
-        at: Option<&(String, String)>,
+        at: Option<&FunctionVersion>,
         from_outside: bool,
         how: &str,
         now: Duration,
@@ -379,8 +390,8 @@ impl Core {
     ) -> Option<Event> {
         let tried = canary.functions.get(job.function)?;
         let is_new = !canary.suspects(Some(tried)).is_empty();
-        let (function, version) = tried.clone();
-        let killed = self.lethal.other_victim(&canary.job(job, server).filter(|_| is_new)?, &version, now)?.to_owned();
+        let FunctionVersion { function, hash: version } = tried.clone();
+        let killed = self.lethal.other_victim(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
         let handle = String::from_utf8_lossy(&job.handle).into_owned();
         Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }
@@ -394,8 +405,8 @@ impl Core {
     }
 
     fn is_forgiven(&mut self, suspects: &Canary) -> bool {
-        let counts = suspects.iter().map(|(function, _)| {
-            let kills = self.rollouts.kills.entry(function.clone()).or_default();
+        let counts = suspects.iter().map(|suspect| {
+            let kills = self.rollouts.kills.entry(suspect.function.clone()).or_default();
             *kills += 1;
             *kills
         });
@@ -405,14 +416,14 @@ impl Core {
     /// Tells of rollouts whose last old worker has gone.
     pub(super) fn finish_rollouts(&mut self, now: Duration) {
         let workers = &self.workers;
-        let old = |function: &str, hash: &str| {
-            let other = |(name, has): &(String, String)| name == function && has != hash;
-            workers.values().any(|worker| worker.functions.iter().any(other))
+        let has_old = |new: &FunctionVersion| {
+            let is_old = |has: &FunctionVersion| has.function == new.function && has.hash != new.hash;
+            workers.values().any(|worker| worker.functions.iter().any(is_old))
         };
         let (over, rolling): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(name, hash, _)| !old(name, hash));
+            std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(version, _)| !has_old(version));
         self.rollouts.rolling = rolling;
-        for (function, version, since) in over {
+        for (FunctionVersion { function, hash: version }, since) in over {
             self.tell(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
         let pending: Vec<GroupKey> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
@@ -423,8 +434,8 @@ impl Core {
 impl WorkerRecord {
     /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none
     /// where it is no canary, or ended in code that is not new.
-    fn suspects(&self, at: Option<&(String, String)>) -> Canary {
+    fn suspects(&self, at: Option<&FunctionVersion>) -> Canary {
         let canary = self.canary.iter().flatten();
-        canary.filter(|(name, _)| at.is_none_or(|(function, _)| function == name)).cloned().collect()
+        canary.filter(|tried| at.is_none_or(|at| at.function == tried.function)).cloned().collect()
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Core, GroupKey, WorkerRecord};
+use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -17,10 +18,10 @@ impl Core {
     }
 
     /// Functions of a group at whose start a worker of the plan's has been for long. None where nobody else is held up.
-    pub(super) fn slow_functions(&self, key: &GroupKey, wanted: &[String]) -> Vec<String> {
+    pub(super) fn slow_functions(&self, key: &GroupKey, wanted: &[FunctionName]) -> Vec<FunctionName> {
         let of_group = self.workers.values().filter(|worker| worker.key == *key && worker.canary.is_none());
         let slow = of_group.filter(|worker| self.is_slow(worker)).filter_map(WorkerRecord::at_start);
-        let slow: Vec<String> = slow.map(|(name, _)| name.clone()).collect();
+        let slow: Vec<FunctionName> = slow.map(|version| version.function.clone()).collect();
         if wanted.iter().all(|name| slow.contains(name)) { Vec::new() } else { slow }
     }
 }
@@ -33,14 +34,14 @@ impl WorkerRecord {
     }
 
     /// Whether it serves without one of the functions that are slow.
-    pub(super) fn stands_in(&self, slow: &[String]) -> bool {
+    pub(super) fn stands_in(&self, slow: &[FunctionName]) -> bool {
         self.state.is_serving() && !slow.iter().all(|name| self.serves(name))
     }
 }
 
 /// Whether workers that stand in are to make room: others have come to the end of the slow start, and with those there
 /// are more than planned.
-pub(super) fn stand_ins_make_room(group: &[(WorkerId, &WorkerRecord)], slow: &[String], count: u32) -> bool {
+pub(super) fn stand_ins_make_room(group: &[(WorkerId, &WorkerRecord)], slow: &[FunctionName], count: u32) -> bool {
     let has_come = |worker: &WorkerRecord| worker.state.is_loaded() && slow.iter().all(|name| worker.serves(name));
     let of_plan = group.iter().filter(|(_, worker)| worker.canary.is_none());
     let there = of_plan.filter(|(_, worker)| worker.stands_in(slow) || has_come(worker));

@@ -8,6 +8,8 @@ use super::rollouts::Canary;
 use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
 use crate::config::Config;
 use crate::plan::shuffle;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::IdleDeath;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::reconcile::{JobAllowance, WorkerId};
@@ -17,7 +19,7 @@ use crate::worker::messages::WorkerMessage;
 
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
-    pub(super) fn start(&mut self, key: &GroupKey, wanted: &[String], canary: Option<Canary>, now: Duration) {
+    pub(super) fn start(&mut self, key: &GroupKey, wanted: &[FunctionName], canary: Option<Canary>, now: Duration) {
         self.next_worker += 1;
         self.starts += 1;
         let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
@@ -25,7 +27,10 @@ impl Core {
             .into_iter()
             .filter_map(|name| self.version_for(&name, canary.as_ref()).cloned().map(|version| (name, version)))
             .collect();
-        let named: Vec<_> = functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
+        let named: Vec<FunctionVersion> = functions
+            .iter()
+            .map(|(name, version)| FunctionVersion { function: name.clone(), hash: version.hash })
+            .collect();
         let load_order = load_order(&named, &self.established, canary.as_deref().unwrap_or_default());
         let servers: Vec<usize> = self.used_servers().collect();
         let splay = clock::fraction(self.config.worker_restart_splay, self.random.f64());
@@ -77,7 +82,7 @@ impl Core {
     }
 
     /// The longest of the functions' times to start: until the first of them is reached, any may be the slow one.
-    pub(super) fn start_timeout(&self, functions: &[String]) -> Duration {
+    pub(super) fn start_timeout(&self, functions: &[FunctionName]) -> Duration {
         functions.iter().map(|name| self.config.start_timeout(name)).max().unwrap_or(self.config.start_timeout)
     }
 
@@ -125,14 +130,14 @@ impl Core {
 
     /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits. The
     /// others of the group go on without it.
-    pub(super) fn library_lost(&mut self, id: WorkerId, function: &str, now: Duration) {
+    pub(super) fn library_lost(&mut self, id: WorkerId, function: &FunctionName, now: Duration) {
         if let Some(candidate) = self.catalog.probe_again(function) {
             self.do_next(Action::Probe(candidate));
         }
         let Some(worker) = self.workers.remove(&id) else { return };
         let reason = "its stored library is gone, or was changed; it is made again from worker_dir";
         self.last_failure = Some(format!("{function}: {reason}"));
-        self.failures.insert(function.to_owned(), reason.into());
+        self.failures.insert(function.clone(), reason.into());
         self.blame(function, IdleDeath::Start, worker.born, now);
     }
 
@@ -185,7 +190,7 @@ impl Core {
     fn is_heavy(&mut self, id: WorkerId, bytes: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
         let names = worker.names();
-        let most = self.config.least(names.iter().map(String::as_str), Config::max_memory);
+        let most = self.config.least(names.iter().map(FunctionName::as_str), Config::max_memory);
         let (mib, max_mib) = (mebibytes(bytes), mebibytes(most.unwrap_or_default()));
         if self.heavy.insert(names.clone()) {
             self.tell(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
@@ -264,7 +269,7 @@ impl Core {
         };
         let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
         let Some(failed) = worker.functions.get(function).cloned() else { return };
-        let function = failed.0.clone();
+        let function = failed.function.clone();
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
         self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });

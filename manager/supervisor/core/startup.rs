@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::job_servers::JobServerState;
 use super::rollouts::READ;
 use super::{Action, Core, ManagerPhase, WorkerRecord, group_key};
+use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
@@ -51,7 +52,7 @@ impl Core {
         match self.phase {
             ManagerPhase::Starting => self.started.saturating_add(self.config.start_timeout),
             _ => {
-                let functions: Vec<String> = self.planned_functions().into_iter().map(str::to_owned).collect();
+                let functions: Vec<FunctionName> = self.planned_functions().into_iter().cloned().collect();
                 self.planned_at.saturating_add(self.start_timeout(&functions)).max(self.start_extended_to)
             }
         }
@@ -82,8 +83,8 @@ impl Core {
         self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Starting { .. }))
     }
 
-    fn planned_functions(&self) -> BTreeSet<&str> {
-        self.plan.groups.iter().flat_map(|group| group.functions.iter().map(String::as_str)).collect()
+    fn planned_functions(&self) -> BTreeSet<&FunctionName> {
+        self.plan.groups.iter().flat_map(|group| &group.functions).collect()
     }
 
     /// Tells once how the start went.
@@ -145,7 +146,7 @@ impl Core {
     fn unserved(&self, now: Duration) -> Vec<String> {
         let is_loaded = |name: &str| {
             let mut loaded = self.workers.values().filter(|worker| worker.state.is_loaded());
-            loaded.any(|worker| worker.functions.iter().any(|(own, _)| own == name))
+            loaded.any(|worker| worker.serves(name))
         };
         let planned = self.planned_functions().into_iter().filter(|name| !is_loaded(name));
         let planned = planned.map(|name| format!("{name} is not served: {}", self.why_unserved(name, now)));
@@ -196,7 +197,7 @@ impl Core {
             let loaded = of_group.clone().filter(|worker| worker.state.is_loaded()).count();
             let starting =
                 of_group.clone().filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
-            let wanted: Vec<String> =
+            let wanted: Vec<FunctionName> =
                 group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
             let failing = self.groups_failing.contains_key(&key)
                 || group.functions.iter().any(|name| self.functions_failing.contains_key(name))

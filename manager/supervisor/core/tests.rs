@@ -52,7 +52,8 @@ fn scan(files: &[(&str, u64)]) -> Input {
 }
 
 fn version(name: &str, ino: u64) -> CheckedVersion {
-    CheckedVersion { hash: format!("{name}-{ino}"), library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
+    let hash = format!("{name:.4}-{ino}").as_str().into();
+    CheckedVersion { hash, library: "/s".into(), crate_version: "1.0.0".into(), warning: None }
 }
 
 fn found(name: &str, ino: u64) -> Input {
@@ -102,15 +103,19 @@ impl Stage {
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
                 Action::MarkGood { function, version } if self.core.announced => {
-                    self.log.push(format!("good {function} {}", version.hash));
+                    self.log.push(format!("good {function} {}", version.hash.test_name()));
                 }
                 Action::MarkGood { .. } | Action::Forgive { .. } | Action::Release { answer: None, .. } => {}
                 Action::Deny { job, .. } => self.denied.push(String::from_utf8(job.handle).unwrap()),
                 Action::ForgetDenied { .. } => self.denied.clear(),
                 Action::Release { answer: Some(answer), .. } => self.log.push(format!("answer {}", answer.text)),
                 Action::Terminate(id) => self.log.push(format!("terminate {}", id.0)),
-                Action::MarkBad { function, hash, .. } => self.remembered.push(format!("bad {function} {hash}")),
-                Action::Pin { function, pin: Some((hash, _)) } => self.log.push(format!("pin {function} {hash}")),
+                Action::MarkBad { function, hash, .. } => {
+                    self.remembered.push(format!("bad {function} {}", hash.test_name()));
+                }
+                Action::Pin { function, pin: Some(pin) } => {
+                    self.log.push(format!("pin {function} {}", pin.version.test_name()));
+                }
                 Action::Pin { function, pin: None } => self.log.push(format!("unpin {function}")),
                 Action::Announce(note) => self.log.push(format!("announce {note:?}")),
                 other => self.log.push(format!("{other:?}")),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::{Action, Core, ManagerPhase};
 use crate::plan::plan;
 use crate::plugins::identity::FileIdentity;
+use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
+use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::event::Event;
 
@@ -31,7 +33,7 @@ impl Core {
 
     pub(super) fn probed(
         &mut self,
-        function: &str,
+        function: &FunctionName,
         identity: &FileIdentity,
         result: Result<CheckedVersion, ProbeFailure>,
         now: Duration,
@@ -39,15 +41,15 @@ impl Core {
         self.read_at = now;
         if result.is_ok() && !self.catalog.knows(function) {
             // Removed while it was probed: drop the stored copy.
-            return self.do_next(Action::Forget { function: function.to_owned() });
+            return self.do_next(Action::Forget { function: function.clone() });
         }
         let probed = self.catalog.probed(function, identity, result, now);
         probed.events.into_iter().for_each(|event| self.tell(event));
         if probed.unpinned {
-            self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+            self.do_next(Action::Pin { function: function.clone(), pin: None });
         }
         if let Some(version) = probed.good {
-            self.do_next(Action::MarkGood { function: function.to_owned(), version });
+            self.do_next(Action::MarkGood { function: function.clone(), version });
         }
         if probed.news {
             // Earlier failures say nothing about new code.
@@ -94,28 +96,27 @@ impl Core {
     }
 
     /// Gives the function's file another chance, whether it was refused or its version rejected.
-    pub(super) fn retry(&mut self, function: &str) {
+    pub(super) fn retry(&mut self, function: &FunctionName) {
         self.functions_failing.remove(function);
         self.failures.remove(function);
         self.not_restarted.remove(function);
         self.rejoin(function);
-        self.do_next(Action::Forgive { function: function.to_owned() });
-        self.do_next(Action::Pin { function: function.to_owned(), pin: None });
+        self.do_next(Action::Forgive { function: function.clone() });
+        self.do_next(Action::Pin { function: function.clone(), pin: None });
         if let Some(candidate) = self.catalog.retry(function) {
             self.do_next(Action::Probe(candidate));
         }
     }
 
     /// Serves an earlier version: no canary, since it was good before.
-    pub(super) fn roll_back(&mut self, function: &str, version: CheckedVersion, now: Duration) {
-        let from = self.catalog.content(function).unwrap_or_default();
-        let hash = version.hash.clone();
-        self.tell(Event::RolledBack { function: function.to_owned(), version: hash.clone() });
+    pub(super) fn roll_back(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
+        let pin = Pin { version: version.hash, instead_of: self.catalog.content(function) };
+        self.tell(Event::RolledBack { function: function.clone(), version: version.hash });
         self.functions_failing.remove(function);
         self.not_restarted.remove(function);
         self.catalog.pin(function, version.clone(), now);
-        self.do_next(Action::Pin { function: function.to_owned(), pin: Some((hash, from)) });
-        self.do_next(Action::MarkGood { function: function.to_owned(), version });
+        self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
+        self.do_next(Action::MarkGood { function: function.clone(), version });
         self.replan(now);
     }
 }

@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Core, ManagerPhase, StartStage};
+use crate::control::VersionState;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -11,9 +15,9 @@ use crate::supervisor::worker_state::WorkerState;
 #[derive(Debug)]
 pub(crate) struct FunctionView {
     /// Its name.
-    pub name: String,
-    /// First 12 hexadecimal digits of its library's hash.
-    pub version: String,
+    pub name: FunctionName,
+    /// What is served of it, where something is.
+    pub version: Option<ShortHash>,
     /// Version of its crate.
     pub crate_version: String,
     /// Workers that should know it.
@@ -21,15 +25,6 @@ pub(crate) struct FunctionView {
     /// How long it still waits for its next try.
     pub backing_off: Option<Duration>,
     /// Why it is not served as planned.
-    pub note: Option<String>,
-}
-
-/// What a stored version is to its function.
-#[derive(Debug)]
-pub(crate) struct VersionState {
-    /// serving, pinned, trying, bad or stored.
-    pub message: &'static str,
-    /// Why it is bad.
     pub note: Option<String>,
 }
 
@@ -43,7 +38,7 @@ pub(crate) struct WorkerView<'a> {
     /// Where it is in its life.
     pub state: &'a str,
     /// What it serves.
-    pub functions: Vec<String>,
+    pub functions: Vec<FunctionName>,
     /// Counts the starts.
     pub generation: u64,
     /// When it was started.
@@ -69,14 +64,14 @@ impl Core {
     /// Every function that has a library or is planned.
     pub(crate) fn function_views(&self, now: Duration) -> impl Iterator<Item = FunctionView> {
         let planned = self.plan.groups.iter().flat_map(|group| group.functions.iter().cloned());
-        let names: BTreeSet<String> = planned.chain(self.catalog.functions()).collect();
+        let names: BTreeSet<FunctionName> = planned.chain(self.catalog.functions()).collect();
         names.into_iter().map(move |name| {
             let version = self.catalog.version(&name);
-            let refused = self.catalog.refused().find(|(function, ..)| *function == name);
+            let refused = self.catalog.refused().find(|(function, ..)| **function == name);
             let excluded = self.plan.excluded.iter().find(|(function, _)| *function == name);
             let failing = self.is_not_restarted(&name) || self.backing_off(&name, now).is_some();
             FunctionView {
-                version: version.map_or_else(String::new, |version| version.hash.clone()),
+                version: version.map(|version| version.hash),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now),
@@ -97,7 +92,7 @@ impl Core {
 
     /// Why no worker serves a function that is planned: what is wrong, or how far the one that will has come.
     pub(super) fn why_unserved(&self, function: &str, now: Duration) -> String {
-        let its = |worker: &&super::WorkerRecord| worker.functions.iter().any(|(name, _)| name == function);
+        let its = |worker: &&super::WorkerRecord| worker.serves(function);
         let live = self.workers.values().filter(its).filter(|worker| worker.state.is_live());
         let nearest = live.max_by_key(|worker| worker.state.is_loaded());
         let failure = self.failures.get(function).cloned();
@@ -115,38 +110,40 @@ impl Core {
         }
     }
 
-    /// What a stored version is to its function.
-    pub(crate) fn version_state(&self, function: &str, hash: &str) -> VersionState {
-        let is = |version: Option<&crate::supervisor::catalog::CheckedVersion>| version.is_some_and(|v| v.hash == hash);
-        if is(self.catalog.version(function)) {
+    /// What a stored version is to its function, and why it was rejected where it was.
+    pub(crate) fn version_state(&self, version: &FunctionVersion) -> (VersionState, Option<&str>) {
+        let FunctionVersion { function, hash } = version;
+        if self.catalog.is_serving(function, *hash) {
             let pinned = self.catalog.is_pinned(function);
-            return VersionState { message: if pinned { "pinned" } else { "serving" }, note: None };
+            return (if pinned { VersionState::Pinned } else { VersionState::Serving }, None);
         }
-        if is(self.catalog.next(function)) {
-            return VersionState { message: "trying", note: None };
+        if self.catalog.is_next(function, *hash) {
+            return (VersionState::Trying, None);
         }
-        match self.catalog.bad(function, hash) {
-            Some(reason) => VersionState { message: "bad", note: Some(reason.to_owned()) },
-            None => VersionState { message: "stored", note: None },
+        match self.catalog.bad(version) {
+            Some(reason) => (VersionState::Rejected, Some(reason)),
+            None => (VersionState::Stored, None),
         }
     }
 
-    /// Whether there is such a function.
-    pub(crate) fn knows(&self, function: &str) -> bool {
-        self.catalog.knows(function)
+    /// The function of this name, where there is one.
+    pub(crate) fn function(&self, name: &str) -> Option<FunctionName> {
+        self.catalog.name_of(name)
     }
 
     /// Workers that take jobs for the function.
     pub(crate) fn serving(&self, function: &str) -> usize {
-        let serves = |worker: &&super::WorkerRecord| worker.functions.iter().any(|(name, _)| name == function);
+        let serves = |worker: &&super::WorkerRecord| worker.serves(function);
         self.workers.values().filter(|worker| worker.state.is_serving()).filter(serves).count()
     }
 
     /// Functions served, workers that serve, and workers.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let serving = self.workers.values().filter(|worker| worker.state.is_serving());
-        let functions: BTreeSet<&str> =
-            serving.clone().flat_map(|worker| worker.functions.iter().map(|(name, _)| name.as_str())).collect();
+        let functions: BTreeSet<&str> = serving
+            .clone()
+            .flat_map(|worker| worker.functions.iter().map(|version| version.function.as_str()))
+            .collect();
         (functions.len(), serving.count(), self.workers.len())
     }
 
@@ -163,7 +160,7 @@ impl Core {
     }
 
     /// Files that are refused: function, path, reason.
-    pub(crate) fn refused(&self) -> impl Iterator<Item = (&str, String, &str)> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
         self.catalog.refused()
     }
 }
@@ -177,9 +174,9 @@ impl super::WorkerRecord {
             StartStage::Making(index) => ("in the new() of", index),
         };
         match self.functions.get(index) {
-            Some((at, _)) if at == function && does == "loading" => "its library is being loaded".into(),
-            Some((at, _)) if at == function => "its worker is in its new()".into(),
-            Some((other, _)) => format!("its worker is starting, and is {does} {other}"),
+            Some(at) if at.function == *function && does == "loading" => "its library is being loaded".into(),
+            Some(at) if at.function == *function => "its worker is in its new()".into(),
+            Some(other) => format!("its worker is starting, and is {does} {}", other.function),
             None => "its worker is starting".into(),
         }
     }

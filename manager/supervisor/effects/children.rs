@@ -11,6 +11,8 @@ use super::Effects;
 use super::child_reader::OutputLogger;
 use super::lookups::Lookup;
 use super::probes::Probe;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::scoreboard::ScoreboardView;
 use crate::supervisor::child_output::ChildOutput;
 use crate::supervisor::reconcile::WorkerId;
@@ -43,9 +45,9 @@ pub(super) struct WorkerHandle {
     pub id: WorkerId,
     pub scoreboard: ScoreboardView,
     /// Names of its functions, in the order of its scoreboard.
-    pub functions: Vec<String>,
-    /// Name and hash of what it was started with.
-    pub versions: Vec<(String, String)>,
+    pub functions: Vec<FunctionName>,
+    /// What it was started with.
+    pub versions: Vec<FunctionVersion>,
     /// Copies of its job-server sockets, by the connection's number.
     pub copies: SocketCopies,
     /// How much is still said of processes that its plugins fork and that come back.

@@ -229,7 +229,7 @@ impl Effects {
         let known = self.probes.beside();
         let is_new = paths.iter().any(|path| !known.contains(path));
         self.probes.beside.insert(candidate.function.clone(), paths);
-        let (function, identity) = (candidate.function.to_string(), candidate.identity);
+        let (function, identity) = (candidate.function.clone(), candidate.identity);
         self.inputs.push_back(Input::LooksBeside { function, identity, beside });
         if is_new && self.config.auto_update {
             self.scan();
@@ -263,7 +263,7 @@ impl Effects {
     }
 
     fn probed(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {
-        let (function, identity) = (candidate.function.to_string(), candidate.identity);
+        let (function, identity) = (candidate.function.clone(), candidate.identity);
         self.inputs.push_back(Input::Probed { function, identity, result });
     }
 }

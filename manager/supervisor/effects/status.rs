@@ -46,7 +46,7 @@ impl Effects {
     fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView) -> FunctionStatus {
         let counters = self.counters(&view.name);
         FunctionStatus {
-            version: view.version,
+            version: view.version.map(String::from).unwrap_or_default(),
             crate_version: view.crate_version,
             workers_ready: core.serving(&view.name),
             workers_planned: view.planned,
@@ -54,7 +54,7 @@ impl Effects {
             jobs_failed: counters.failed,
             backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
             note: view.note,
-            name: view.name,
+            name: view.name.into(),
         }
     }
 
@@ -79,8 +79,8 @@ impl Effects {
         WorkerStatus {
             pid: u32::try_from(view.pid).unwrap_or_default(),
             state: state.into(),
-            functions: view.functions,
-            current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
+            functions: view.functions.into_iter().map(String::from).collect(),
+            current_function: job.as_ref().and_then(|job| Some(worker?.functions.get(job.function)?.to_string())),
             handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
             job_seconds: job.map(|job| now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64()),
             generation: view.generation,

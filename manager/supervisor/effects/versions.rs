@@ -5,14 +5,14 @@ use std::io;
 
 use super::Effects;
 use super::children::ChildKind;
-use crate::control::VersionStatus;
-use crate::plugins::content_hash::{BadHash, ShortHash};
+use crate::control::{VersionState, VersionStatus};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::garbage::VersionOnDisk;
 use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
 use crate::plugins::store::verify;
 use crate::plugins::stored::StoredVersion;
-use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::{CheckedVersion, Memory};
 use crate::supervisor::core::{Action, Core};
 use crate::system::errors::reason;
@@ -20,9 +20,9 @@ use crate::system::errors::reason;
 /// The versions that this manager has seen in the store.
 #[derive(Default)]
 pub(super) struct KnownVersions {
-    versions: BTreeMap<(FunctionName, ShortHash), KnownVersion>,
+    versions: BTreeMap<FunctionVersion, KnownVersion>,
     /// Versions of functions that were removed; each goes as soon as no worker has it loaded.
-    condemned: BTreeSet<(FunctionName, ShortHash)>,
+    condemned: BTreeSet<FunctionVersion>,
 }
 
 struct KnownVersion {
@@ -39,8 +39,8 @@ impl KnownVersions {
         crate_version: String,
         warning: Option<String>,
     ) -> CheckedVersion {
-        let key = (stored.function.clone(), stored.hash.short());
-        let version = CheckedVersion { hash: key.1.to_string(), library: stored.path.clone(), crate_version, warning };
+        let key = stored.version();
+        let version = CheckedVersion { hash: key.hash, library: stored.path.clone(), crate_version, warning };
         self.condemned.remove(&key);
         let elsewhere = self.versions.remove(&key).map(|known| known.elsewhere).unwrap_or_default();
         self.versions.insert(key, KnownVersion { stored, elsewhere });
@@ -55,7 +55,7 @@ impl KnownVersions {
         crate_version: String,
         warning: Option<String>,
     ) -> CheckedVersion {
-        let key = (stored.function.clone(), stored.hash.short());
+        let key = stored.version();
         let version = self.add(stored, crate_version, warning);
         if let Some(known) = self.versions.get_mut(&key) {
             known.elsewhere = elsewhere;
@@ -64,18 +64,14 @@ impl KnownVersions {
     }
 
     /// The libraries that were loaded with a version from elsewhere, as far as that is known.
-    pub(super) fn elsewhere(&self, function: &str, hash: &str) -> Vec<String> {
-        self.get(function, hash).map(|known| known.elsewhere.clone()).unwrap_or_default()
+    pub(super) fn elsewhere(&self, version: &FunctionVersion) -> Vec<String> {
+        self.versions.get(version).map(|known| known.elsewhere.clone()).unwrap_or_default()
     }
 
     /// The libraries that a version brings along.
-    pub(super) fn siblings(&self, function: &str, hash: &str) -> Vec<Sibling> {
-        let siblings = self.get(function, hash).map(|known| known.stored.siblings.as_slice()).unwrap_or_default();
+    pub(super) fn siblings(&self, version: &FunctionVersion) -> Vec<Sibling> {
+        let siblings = self.versions.get(version).map(|known| known.stored.siblings.as_slice()).unwrap_or_default();
         siblings.iter().map(|stored| stored.sibling.clone()).collect()
-    }
-
-    fn get(&self, function: &str, hash: &str) -> Option<&KnownVersion> {
-        self.versions.get(&(FunctionName::new(function).ok()?, ShortHash::from_name(hash)?))
     }
 }
 
@@ -91,7 +87,7 @@ impl Effects {
                 Ok(stored) => {
                     self.store.verified(stored.clone());
                     let version = self.known.add(stored, String::new(), None);
-                    memory.last_good.insert(function.to_string(), version);
+                    memory.last_good.insert(function, version);
                 }
                 Err(error) => {
                     self.trouble(format!("{function}: its last good version cannot be used: {}", reason(&error)))
@@ -101,13 +97,10 @@ impl Effects {
         let records = &self.store.records;
         let rejected = records.rejected();
         memory.bad = rejected
-            .map(|(function, hash, reason)| ((function.to_string(), hash.to_string()), reason.to_owned()))
+            .map(|(function, hash, reason)| (FunctionVersion { function: function.clone(), hash }, reason.to_owned()))
             .collect();
-        memory.pinned = records
-            .pinned()
-            .map(|(function, pin)| (function.to_string(), pin.instead_of.map(String::from).unwrap_or_default()))
-            .collect();
-        memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function.to_string()).collect();
+        memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin.instead_of)).collect();
+        memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function).collect();
         memory
     }
 
@@ -122,32 +115,26 @@ impl Effects {
     }
 
     fn record(&mut self, action: Action) -> io::Result<()> {
-        let name = |function: &str| FunctionName::new(function).map_err(io::Error::other);
-        let short = |hash: &str| ShortHash::from_name(hash).ok_or_else(|| io::Error::other(BadHash));
         let records = &mut self.store.records;
         match action {
-            Action::MarkGood { function, version } => self.mark_good(&function, &version),
-            Action::MarkBad { function, hash, reason } => records.reject(&name(&function)?, short(&hash)?, &reason),
-            Action::Forgive { function } => records.forgive(&name(&function)?),
-            Action::Forget { function } => self.forget(&name(&function)?),
-            Action::Pin { function, pin: None } => records.pin(&name(&function)?, None),
-            Action::Pin { function, pin: Some((version, instead_of)) } => {
-                let pin = Pin { version: short(&version)?, instead_of: ShortHash::from_name(&instead_of) };
-                records.pin(&name(&function)?, Some(pin))
-            }
+            Action::MarkGood { function, version } => self.mark_good(FunctionVersion { function, hash: version.hash }),
+            Action::MarkBad { function, hash, reason } => records.reject(&function, hash, &reason),
+            Action::Forgive { function } => records.forgive(&function),
+            Action::Forget { function } => self.forget(&function),
+            Action::Pin { function, pin } => records.pin(&function, pin),
             _ => Ok(()),
         }
     }
 
-    fn mark_good(&mut self, function: &str, version: &CheckedVersion) -> io::Result<()> {
-        let Some(known) = self.known.get(function, &version.hash) else { return Ok(()) };
+    fn mark_good(&mut self, version: FunctionVersion) -> io::Result<()> {
+        let Some(known) = self.known.versions.get(&version) else { return Ok(()) };
         self.store.records.set_last_good(&known.stored)?;
-        let keep: Vec<_> =
-            self.known.versions.keys().filter(|(function, hash)| self.has_loaded(function, *hash)).cloned().collect();
+        let keep: Vec<FunctionVersion> =
+            self.known.versions.keys().filter(|version| self.has_loaded(version)).cloned().collect();
         let spare = usize::try_from(self.config.keep_versions).unwrap_or(usize::MAX);
         let removed = self.store.collect(&keep, spare).map_err(io::Error::other)?;
         for gone in removed {
-            self.known.versions.remove(&(gone.function, gone.hash));
+            self.known.versions.remove(&gone.version());
         }
         Ok(())
     }
@@ -159,7 +146,7 @@ impl Effects {
         let written = self.store.records.forget(function);
         let kept = self.store.versions().map_err(io::Error::other)?;
         let of_it = kept.into_iter().filter(|kept| kept.function == *function);
-        self.known.condemned.extend(of_it.map(|kept| (kept.function, kept.hash)));
+        self.known.condemned.extend(of_it.map(|kept| kept.version()));
         self.remove_condemned();
         written
     }
@@ -168,32 +155,32 @@ impl Effects {
     /// called when a worker has ended.
     pub(super) fn remove_condemned(&mut self) {
         let condemned = std::mem::take(&mut self.known.condemned);
-        for (function, hash) in condemned {
-            if self.has_loaded(&function, hash) {
-                self.known.condemned.insert((function, hash));
+        for version in condemned {
+            if self.has_loaded(&version) {
+                self.known.condemned.insert(version);
                 continue;
             }
-            if let Err(error) = self.store.remove(&function, hash) {
+            let FunctionVersion { function, hash } = &version;
+            if let Err(error) = self.store.remove(function, *hash) {
                 self.trouble(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
             }
-            self.known.versions.remove(&(function, hash));
+            self.known.versions.remove(&version);
         }
     }
 
     /// Whether a worker was started with this version.
-    fn has_loaded(&self, function: &FunctionName, hash: ShortHash) -> bool {
-        let hash = hash.to_string();
-        let is_it = |served: &(String, String)| served.0 == function.as_str() && served.1 == hash;
+    fn has_loaded(&self, version: &FunctionVersion) -> bool {
         self.children.values().any(|child| match &child.kind {
-            ChildKind::Worker(worker) => worker.versions.iter().any(is_it),
+            ChildKind::Worker(worker) => worker.versions.contains(version),
             _ => false,
         })
     }
 
     /// Whether the stored library is still the one that was checked.
-    pub(super) fn is_intact(&mut self, function: &str, version: &CheckedVersion) -> bool {
+    pub(super) fn is_intact(&mut self, function: &FunctionName, version: &CheckedVersion) -> bool {
+        let key = FunctionVersion { function: function.clone(), hash: version.hash };
         // The store may have dropped it while nothing needed it.
-        let Some(known) = self.known.get(function, &version.hash) else { return false };
+        let Some(known) = self.known.versions.get(&key) else { return false };
         if self.store.unchanged(&known.stored) {
             return true;
         }
@@ -218,16 +205,15 @@ impl Effects {
     pub(crate) fn versions(&self, core: &Core) -> Vec<VersionStatus> {
         let kept = self.store.versions().unwrap_or_default();
         let show = |kept: VersionOnDisk| {
-            let (function, hash) = (kept.function.to_string(), kept.hash.to_string());
-            let state = core.version_state(&function, &hash);
+            let (state, note) = core.version_state(&kept.version());
             let stored_at = chrono::DateTime::from_timestamp(kept.stored.0, 0);
             VersionStatus {
                 stored: stored_at.map_or_else(String::new, |at| at.with_timezone(&chrono::Local).to_rfc3339()),
                 size: kept.size,
-                state: state.message.into(),
-                note: state.note,
-                function,
-                version: hash,
+                state,
+                note: note.map(str::to_owned),
+                function: kept.function.into(),
+                version: kept.hash.into(),
             }
         };
         kept.into_iter().map(show).collect()
@@ -247,20 +233,21 @@ impl Effects {
             self.versions(core).into_iter().filter(|version| version.function == function).collect();
         let found = match hash {
             Some(hash) => all.iter().find(|version| version.version.starts_with(hash) && !hash.is_empty()),
-            None => all.iter().find(|version| version.state == "stored"),
+            None => all.iter().find(|version| version.state == VersionState::Stored),
         };
         let known = || all.iter().map(|version| version.version.as_str()).collect::<Vec<_>>().join(", ");
         let found = found.ok_or_else(|| match all.is_empty() {
             true => format!("no version of {function} is stored"),
             false => format!("{function} has no such earlier version; stored are: {}", known()),
         })?;
-        if let Some(known) = self.known.get(function, &found.version) {
-            let (library, hash) = (known.stored.path.clone(), found.version.clone());
+        let function = FunctionName::new(function).map_err(|error| error.to_string())?;
+        let hash = ShortHash::from_name(&found.version).ok_or("that is no hash of a version")?;
+        let version = FunctionVersion { function, hash };
+        if let Some(known) = self.known.versions.get(&version) {
+            let library = known.stored.path.clone();
             return Ok(CheckedVersion { hash, library, crate_version: String::new(), warning: None });
         }
-        let name = FunctionName::new(function).map_err(|error| error.to_string())?;
-        let hash = ShortHash::from_name(&found.version).ok_or("that is no hash of a version")?;
-        let stored = self.store.stored(&name, hash).map_err(|error| error.to_string())?;
+        let stored = self.store.stored(&version.function, hash).map_err(|error| error.to_string())?;
         Ok(self.known.add(stored, String::new(), None))
     }
 }

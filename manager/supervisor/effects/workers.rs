@@ -12,9 +12,15 @@ use super::children::{ChildKind, WorkerHandle};
 use crate::config::Config;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
 use crate::scoreboard::{self, Counters, WorkerActivity};
 use crate::supervisor::canary::JobCounts;
-use crate::supervisor::core::{CanaryCounts, ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
+use crate::supervisor::catalog::CheckedVersion;
+use crate::supervisor::core::{
+    CanaryCounts, ExitReport, Input, JobReply, ScoreboardReading, TriedFunction, WorkerStart,
+};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
@@ -53,7 +59,7 @@ impl Effects {
         let (scoreboard_fd, scoreboard) = scoreboard::create(start.functions.len())?;
         let denied = self.denied.share()?;
         let functions = start.functions.iter().map(|(name, _)| name.clone()).collect();
-        let versions = start.functions.iter().map(|(name, version)| (name.clone(), version.hash.clone())).collect();
+        let versions = start.functions.iter().map(|(name, version)| key(name, version)).collect();
         let worker = WorkerHandle {
             id: start.worker,
             scoreboard,
@@ -81,13 +87,17 @@ impl Effects {
     fn worker_config(&self, start: &WorkerStart) -> WorkerConfig {
         let config = &self.config;
         let functions = start.functions.iter().map(|(name, version)| WorkerFunction {
-            name: name.clone(),
+            name: name.to_string(),
             symbol: format!("{}{name}", config.prefix),
             library: version.library.clone(),
-            beside: self.known.siblings(name, &version.hash),
-            elsewhere: self.known.elsewhere(name, &version.hash),
-            version: version.hash.clone(),
-            settings: config.functions.get(name).map(|function| function.settings.0.clone()).unwrap_or_default(),
+            beside: self.known.siblings(&key(name, version)),
+            elsewhere: self.known.elsewhere(&key(name, version)),
+            version: version.hash.into(),
+            settings: config
+                .functions
+                .get(name.as_str())
+                .map(|function| function.settings.0.clone())
+                .unwrap_or_default(),
         });
         let names = || start.functions.iter().map(|(name, _)| name.as_str());
         let name = match start.functions.as_slice() {
@@ -214,10 +224,10 @@ impl Effects {
         let seen = worker.scoreboard.read();
         let exit_cause = judge(reaped.end, &seen, clock::now());
         let mut jobs = 0;
-        for (index, (function, version)) in worker.versions.iter().enumerate() {
+        for (index, version) in worker.versions.iter().enumerate() {
             let counters = worker.scoreboard.counters(index);
             jobs = counters.done.saturating_add(counters.failed).saturating_add(jobs);
-            self.past.entry(function.clone()).or_default().add(version, counters);
+            self.past.entry(version.function.clone()).or_default().add(version.hash, counters);
         }
         let lost = match &exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),
@@ -272,45 +282,49 @@ impl Effects {
     }
 
     /// What canaries have done, and the old versions everywhere else.
-    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<(String, String)>)>) -> Vec<CanaryCounts> {
+    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<TriedFunction>)>) -> Vec<CanaryCounts> {
         canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
     }
 
-    fn count_one(&self, worker: WorkerId, tried: &[(String, String)]) -> Option<CanaryCounts> {
+    fn count_one(&self, worker: WorkerId, tried: &[TriedFunction]) -> Option<CanaryCounts> {
         let child = self.children.get(self.workers.get(&worker)?)?;
         let ChildKind::Worker(canary) = &child.kind else { return None };
-        let counts = |(function, served): &(String, String)| {
+        let counts = |TriedFunction { function, serving }: &TriedFunction| {
             let index = canary.functions.iter().position(|name| name == function)?;
             let own = canary.scoreboard.counters(index);
-            let old = self.counters_of(function, served);
+            let old = serving.map_or_else(Counters::default, |serving| self.counters_of(function, serving));
             Some(JobCounts { done: own.done, failed: own.failed, old_done: old.done, old_failed: old.failed })
         };
         Some(CanaryCounts { worker, tallies: tried.iter().map(counts).collect::<Option<_>>()? })
     }
 
     /// What one version of a function has done, in all workers there ever were.
-    fn counters_of(&self, function: &str, version: &str) -> Counters {
-        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| hash == version));
+    fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
+        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
         let past = past.map(|(_, counters)| *counters).unwrap_or_default();
-        self.with_living(past, |name, hash| name == function && hash == version)
+        self.with_living(past, |is| is.function == *function && is.hash == version)
     }
 
     /// What a function has done, in all workers there ever were.
     pub(super) fn counters(&self, function: &str) -> Counters {
         let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
-        self.with_living(past, |name, _| name == function)
+        self.with_living(past, |is| is.function == *function)
     }
 
     /// Adds what the workers that are there have done of one function, by its name and version.
-    fn with_living(&self, mut sum: Counters, counts: impl Fn(&str, &str) -> bool) -> Counters {
+    fn with_living(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
         for child in self.children.values() {
             let ChildKind::Worker(worker) = &child.kind else { continue };
-            if let Some(index) = worker.versions.iter().position(|(name, hash)| counts(name, hash)) {
+            if let Some(index) = worker.versions.iter().position(&counts) {
                 add(&mut sum, worker.scoreboard.counters(index));
             }
         }
         sum
     }
+}
+
+fn key(function: &FunctionName, version: &CheckedVersion) -> FunctionVersion {
+    FunctionVersion { function: function.clone(), hash: version.hash }
 }
 
 /// What is logged of a process that came back from the plugin that had forked it; follows the function or the job.
@@ -330,14 +344,14 @@ const TOLD_APART: usize = 8;
 pub(super) struct RetiredCounts {
     all: Counters,
     /// By version, the one that ended last at the end.
-    versions: Vec<(String, Counters)>,
+    versions: Vec<(ShortHash, Counters)>,
 }
 
 impl RetiredCounts {
-    fn add(&mut self, version: &str, counters: Counters) {
+    fn add(&mut self, version: ShortHash, counters: Counters) {
         add(&mut self.all, counters);
-        let known = self.versions.iter().position(|(hash, _)| hash == version);
-        let mut own = known.map_or_else(|| (version.to_owned(), Counters::default()), |at| self.versions.remove(at));
+        let known = self.versions.iter().position(|(hash, _)| *hash == version);
+        let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
         add(&mut own.1, counters);
         self.versions.push(own);
         if self.versions.len() > TOLD_APART {

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::several;
 use crate::logging::escape;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobDisposition;
 
 /// A worker that died.
@@ -13,7 +15,7 @@ pub(crate) struct Death {
     #[serde(skip)]
     pub pid: i32,
     /// What it served.
-    pub functions: Vec<String>,
+    pub functions: Vec<FunctionName>,
     /// How it ended, as text.
     pub end: String,
     /// What it was doing.
@@ -22,7 +24,7 @@ pub(crate) struct Death {
     /// It was still sending an earlier answer to another job server: that job may be done, or be requeued.
     pub cut_another: bool,
     /// The library version of the job's function, or of its only function.
-    pub version: Option<String>,
+    pub version: Option<ShortHash>,
     /// Number of its start.
     pub generation: u64,
     /// Jobs it had run.
@@ -40,19 +42,19 @@ pub(crate) enum DeathAt {
     /// Loading a library.
     Load {
         /// Whose.
-        function: String,
+        function: FunctionName,
     },
     /// In a library's `new()`.
     New {
         /// Whose.
-        function: String,
+        function: FunctionName,
     },
     /// Waiting for a job.
     Idle,
     /// Running a job.
     Job {
         /// The job's function.
-        function: String,
+        function: FunctionName,
         /// The job's handle.
         handle: String,
         /// The job's unique id.

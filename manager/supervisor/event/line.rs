@@ -2,6 +2,7 @@
 
 use super::Event;
 use crate::logging::escape;
+use crate::plugins::name::FunctionName;
 use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
@@ -135,7 +136,7 @@ impl Event {
                 escape(unique),
             ),
             Self::ExitedEarly { pid, functions, function, served } => {
-                let who = function.clone().unwrap_or_else(|| several(functions));
+                let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
                 let when = if *served { "without finishing a job" } else { "before it served" };
                 format!(
                     "{who}: worker {pid} exited by itself {when}, which counts as a failed start: it received SIGTERM or SIGINT \
@@ -168,10 +169,10 @@ impl Event {
 }
 
 /// A worker's functions, for the start of a line.
-pub(crate) fn several(functions: &[String]) -> String {
+pub(crate) fn several(functions: &[FunctionName]) -> String {
     match functions {
         [] => "no function".into(),
-        [only] => only.clone(),
+        [only] => only.to_string(),
         [first, second] => format!("{first}, {second}"),
         [first, .., last] => format!("{first} ... {last} ({} functions)", functions.len()),
     }

@@ -24,7 +24,7 @@ impl Stage {
     }
 
     fn place(&self, id: u64, function: &str) -> usize {
-        self.core.workers[&WorkerId(id)].functions.iter().position(|(name, _)| name == function).unwrap()
+        self.core.workers[&WorkerId(id)].functions.iter().position(|version| version.function == *function).unwrap()
     }
 
     /// A worker comes to the `new()` of a function, and stays there.
@@ -181,7 +181,9 @@ fn a_worker_is_not_replaced_by_one_that_serves_less() {
 fn rollouts_do_not_wait_for_what_is_slow() {
     let tried = |stage: &Stage| -> Vec<Vec<String>> {
         let canaries = stage.core.workers.values().filter(|worker| worker.state.is_live());
-        canaries.filter_map(|w| Some(w.canary.as_ref()?.iter().map(|(name, _)| name.clone()).collect())).collect()
+        canaries
+            .filter_map(|w| Some(w.canary.as_ref()?.iter().map(|tried| tried.function.to_string()).collect()))
+            .collect()
     };
     let serving = || {
         let mut stage = apart("dedicated_count = 0\ncount = 1\n");

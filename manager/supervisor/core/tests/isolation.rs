@@ -78,7 +78,7 @@ impl Together {
         }
         let mut loaded: Vec<String> = Vec::new();
         for place in &start.load_order {
-            let hash = start.functions[*place].1.hash.clone();
+            let hash = start.functions[*place].1.hash.test_name();
             self.stage.says(id, WorkerMessage::Loading { function: *place });
             if self.clashes.refuses(&loaded, &hash) {
                 let reason = "cannot allocate memory in static TLS block".to_owned();
@@ -97,14 +97,14 @@ impl Together {
 
     fn served(&self) -> Vec<String> {
         let names = self.stage.core.catalog.functions();
-        names.into_iter().filter(|name| self.stage.core.serving(name) > 0).collect()
+        names.into_iter().filter(|name| self.stage.core.serving(name) > 0).map(String::from).collect()
     }
 
     /// The workers that serve: `2*a+b 1*c`.
     fn workers(&self) -> String {
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
         for worker in self.stage.core.workers.values().filter(|worker| worker.state.is_serving()) {
-            let mut hashes: Vec<&str> = worker.functions.iter().map(|(_, hash)| hash.as_str()).collect();
+            let mut hashes: Vec<String> = worker.functions.iter().map(|version| version.hash.test_name()).collect();
             hashes.sort_unstable();
             *kinds.entry(hashes.join("+")).or_default() += 1;
         }

@@ -137,13 +137,15 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     stage.serves(4).ends(4, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0));
     assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
     let tried = |start: &WorkerStart| {
-        let new = |(name, version): &(String, CheckedVersion)| version.hash.ends_with("-2").then(|| name.clone());
+        let new = |(name, version): &(FunctionName, CheckedVersion)| {
+            version.hash.test_name().ends_with("-2").then(|| name.clone())
+        };
         start.functions.iter().filter_map(new).collect::<Vec<_>>()
     };
     assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
     stage.serves(5).counts(5, 20, 0);
     assert!(stage.did().contains(&"good a a-2".to_owned()));
-    assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".to_owned())));
+    assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".into())));
 }
 
 #[test]

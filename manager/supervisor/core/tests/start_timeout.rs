@@ -19,7 +19,7 @@ fn many(ini: &str) -> Stage {
 impl Stage {
     fn comes_to(&mut self, id: u64, function: &str) -> &mut Self {
         let functions = &self.core.workers[&WorkerId(id)].functions;
-        let function = functions.iter().position(|(name, _)| name == function).unwrap();
+        let function = functions.iter().position(|version| version.function == *function).unwrap();
         self.says(id, WorkerMessage::Loading { function }).says(id, WorkerMessage::Making { function })
     }
 
@@ -36,7 +36,7 @@ impl Stage {
     }
 
     fn isolated(&self) -> Vec<&str> {
-        self.core.isolated.keys().map(String::as_str).collect()
+        self.core.isolated.keys().map(FunctionName::as_str).collect()
     }
 
     /// What became of the start, and when.
