@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 
 use gm_native::gearman::packet::{AssignedJob, Magic, Request, answer};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::wait::{DEADLINE, wait_for};
 use super::wire::Wire;
@@ -25,6 +26,13 @@ impl HandServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         Self { listener }
+    }
+
+    /// One whose connections hold little that it has not read: what it reads slowly stays with the sender.
+    pub fn with_little_room() -> Self {
+        let server = Self::listen();
+        setsockopt(&server.listener, sockopt::RcvBuf, &32_768).unwrap();
+        server
     }
 
     /// HOST:PORT.

@@ -24,6 +24,7 @@ const MSG_DONTWAIT: i32 = 0x40;
 const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SOCK_SEQPACKET: i32 = 5;
+const TIOCOUTQ: std::ffi::c_ulong = 0x5411;
 /// What a worker writes at its page's begin, in bytes: the header's words up to the handle.
 const HANDLE: usize = 48;
 
@@ -36,6 +37,7 @@ unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
     fn sigprocmask(how: i32, set: *const u64, old: *mut u64) -> i32;
     fn umask(mask: u32) -> u32;
+    fn ioctl(fd: RawFd, request: std::ffi::c_ulong, ...) -> i32;
     fn setlocale(category: i32, locale: *const std::ffi::c_char) -> *const std::ffi::c_char;
     fn setsid() -> i32;
     fn setpgid(process: i32, group: i32) -> i32;
@@ -115,7 +117,10 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
         "unheard" => unheard(job),
         "flow" => {
             let (reporter, data) = (job.reporter(), vec![b'd'; rest.parse()?]);
-            std::thread::spawn(move || while reporter.data(&data) {});
+            let flow = std::thread::spawn(move || while reporter.data(&data) {});
+            while !flow.is_finished() && !(3..64).filter(|fd| is_connection(*fd)).any(has_unsent) {
+                std::thread::yield_now();
+            }
         }
         "keep" => *KEPT.lock().map_err(|_| "poisoned")? = Some(job.reporter()),
         "late" => {
@@ -142,6 +147,13 @@ fn is_channel(fd: RawFd) -> bool {
     let (mut kind, mut size) = (0, 4);
     // SAFETY: the option is one int.
     unsafe { getsockopt(fd, SOL_SOCKET, SO_TYPE, &raw mut kind, &raw mut size) == 0 && kind == SOCK_SEQPACKET }
+}
+
+/// Whether bytes wait in the connection that the other side has not confirmed.
+fn has_unsent(fd: RawFd) -> bool {
+    let mut bytes = 0_i32;
+    // SAFETY: the call writes one int.
+    unsafe { ioctl(fd, TIOCOUTQ, &raw mut bytes) == 0 && bytes > 0 }
 }
 
 fn deaf() {

@@ -73,7 +73,7 @@ unsafe extern "C" {
 /// | `warn N` | a warning of N bytes; its output says whether it was sent |
 /// | `huge KIND N` | the job ends by an `exception`, a `panic` or a `fail` with N bytes |
 /// | `unheard` | until an order waits that the worker has not read, although it has just looked |
-/// | `flow N` | a thread sends data, N bytes at a time, for as long as it may |
+/// | `flow N` | a thread sends data, N bytes at a time, for as long as it may; the next step comes while it sends |
 /// | `pour WHAT PATH` | `short`, `long`, `empty` lines, `log` records, `words` or `descriptors` to the manager, until there is such a file |
 /// | `descriptors N` | so many messages to the manager, each with 200 descriptors |
 /// | `heir WHAT PATH` | leaves processes in no group of ours that pour so, and aborts |
