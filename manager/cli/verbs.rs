@@ -31,8 +31,16 @@ pub struct RollbackArgs {
     /// The function
     pub function: String,
 
-    /// First digits of the version's hash [default: the newest earlier one]
+    /// First digits of the version's hash [default: the version that was served before]
     pub hash: Option<String>,
+
+    /// Roll back to a version that was rejected, or is pinned already
+    #[arg(long)]
+    pub force: bool,
+
+    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
 }
 
 /// Options of `retry`.

@@ -1,10 +1,12 @@
 //! The configuration as a command needs it: the file read, the options laid over it, every path absolute, and where the
 //! manager's state and socket are.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc;
 
@@ -185,6 +187,16 @@ fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
     let (config, warnings) = config::load(source, overrides, &environment).map_err(|errors| errors.to_string())?;
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
+}
+
+/// The value of `--timeout`, read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.
+///
+/// # Errors
+/// It is no duration.
+pub(super) fn timeout(text: &OsString) -> Result<Option<Duration>, String> {
+    let options: Overrides = [("timeout", "--timeout", text.clone())].into_iter().collect();
+    let (config, _) = config::load(None, &options, &|_| None).map_err(|errors| errors.to_string())?;
+    Ok(config.timeout)
 }
 
 /// A variable of the environment, as a configuration reads it.

@@ -8,6 +8,7 @@ pub mod dev;
 pub mod events;
 pub mod new;
 pub mod output;
+pub mod rollback;
 pub mod run;
 mod sibling;
 mod start;
@@ -57,7 +58,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Dev(args)) => dev::run(cli, args),
         Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
-        Some(Command::Rollback(args)) => with_manager(cli, |control| versions::roll_back(control, args)),
+        Some(Command::Rollback(args)) => rollback::run(cli, args),
         Some(Command::Retry(args)) => with_manager(cli, |control| versions::retry(control, args)),
         Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
             true => events::follow(control, format(args.json)),

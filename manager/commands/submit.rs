@@ -4,7 +4,7 @@
 
 mod output;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::configuration;
 use super::output::{fail, finish};
 use crate::cli::{Cli, SubmitArgs};
-use crate::config::{self, JobServerAddress, Overrides};
+use crate::config::JobServerAddress;
 use crate::gearman::ServerError;
 use crate::gearman::client::{Client, JobEvent};
 use crate::gearman::packet::{Priority, Submission};
@@ -80,7 +80,7 @@ impl<'a> SubmitRequest<'a> {
         if args.function.is_empty() {
             return Err(usage("the function's name is empty: write gm-native submit FUNCTION DATA".into()));
         }
-        let timeout = args.timeout.as_ref().map(duration).transpose().map_err(usage)?.flatten();
+        let timeout = args.timeout.as_ref().map(configuration::timeout).transpose().map_err(usage)?.flatten();
         let priority = match (args.high, args.low) {
             (true, _) => Priority::High,
             (_, true) => Priority::Low,
@@ -190,13 +190,6 @@ fn unwritten(error: io::Error) -> SubmitError {
     SubmitError::new(FAILED, format!("cannot write to standard output: {}", reason(&error)))
 }
 
-/// Read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.
-fn duration(text: &OsString) -> Result<Option<Duration>, String> {
-    let options: Overrides = [("timeout", "--timeout", text.clone())].into_iter().collect();
-    let (config, _) = config::load(None, &options, &|_| None).map_err(|errors| errors.to_string())?;
-    Ok(config.timeout)
-}
-
 /// The job's input: as it stands, `-` for standard input, `@FILE` for a file.
 fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
     let Some(data) = data.map(OsStr::as_bytes) else { return Ok(Vec::new()) };
@@ -220,11 +213,13 @@ fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
     fn durations_are_those_of_the_configuration() {
-        let read = |text: &str| duration(&text.into());
+        let read = |text: &str| configuration::timeout(&text.into());
         assert_eq!(read("5"), Ok(Some(Duration::from_secs(5))));
         assert_eq!(read("250ms"), Ok(Some(Duration::from_millis(250))));
         assert_eq!(read("none"), Ok(None));

@@ -1,11 +1,11 @@
-//! `gm-native versions`, `rollback` and `retry`: which code is served, and how to change that.
+//! `gm-native versions` and `retry`: which code is served, and another try for what was rejected.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail_of, finish};
 use super::table::Table;
-use crate::cli::{RetryArgs, RollbackArgs};
+use crate::cli::RetryArgs;
 use crate::control::{ClientError, ControlClient, DEADLINE, VersionStatus};
 use crate::logging::escape;
 
@@ -34,12 +34,6 @@ fn table(versions: &[VersionStatus]) -> String {
         ]);
     }
     table.render().trim_start().to_owned()
-}
-
-/// Asks for an earlier version to be served.
-pub fn roll_back(path: &Path, args: &RollbackArgs) -> ExitCode {
-    say(ControlClient::connect(path, DEADLINE)
-        .and_then(|mut client| client.roll_back(args.function.clone(), args.hash.clone())))
 }
 
 /// Asks for a version that was rejected to be tried again.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ControlRequest, ErrorCode, RequestError, StatusReply, VersionStatus};
+use super::messages::{ControlRequest, ErrorCode, RequestError, RollbackReply, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, socket, whose};
 use crate::system::clock;
 use crate::system::errors::reason_at;
@@ -139,14 +139,19 @@ impl ControlClient {
         Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks for an earlier version to be served until the file changes; answered in a sentence.
+    /// Asks for an earlier version to be served until the file changes.
     ///
     /// # Errors
     ///
     /// As for [`ControlClient::status`].
-    pub fn roll_back(&mut self, function: String, hash: Option<String>) -> Result<String, ClientError> {
-        let content = self.ask(ControlRequest::Rollback { function, hash })?;
-        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    pub fn roll_back(
+        &mut self,
+        function: String,
+        hash: Option<String>,
+        force: bool,
+    ) -> Result<RollbackReply, ClientError> {
+        let content = self.ask(ControlRequest::Rollback { function, hash, force })?;
+        RollbackReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
     /// Asks for a version that was rejected to be tried again; answered in a sentence.
@@ -232,6 +237,13 @@ fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
 /// A manager's events, in order, until it ends or the connection does.
 #[derive(Debug)]
 pub struct Events(ControlClient);
+
+impl Events {
+    /// From here on the next event is waited for until then; after that, [`ClientError::Deadline`] comes instead.
+    pub fn wait_until(&mut self, until: Instant) {
+        self.0.stream.get_mut().until = Some(until);
+    }
+}
 
 impl Iterator for Events {
     type Item = Result<EventLine<Map<String, Value>>, ClientError>;

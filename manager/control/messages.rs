@@ -20,13 +20,17 @@ pub enum ControlRequest {
     },
     /// The stored versions of all functions; answered with a list of [`VersionStatus`].
     Versions,
-    /// Serve an earlier version until the file in worker_dir changes.
+    /// Serve an earlier version until the file in worker_dir changes; answered with a [`RollbackReply`] when that has
+    /// begun. How it ends is an event.
     Rollback {
         /// The function.
         function: String,
-        /// First digits of the version's hash; without it, the newest version that is neither served nor rejected.
+        /// First digits of the version's hash; without it, the version that was served before.
         #[serde(default)]
         hash: Option<String>,
+        /// Serve it although it was rejected, or is pinned already.
+        #[serde(default)]
+        force: bool,
     },
     /// Try a version again that was rejected.
     Retry {
@@ -80,6 +84,8 @@ pub enum Reply {
     Status(Box<StatusReply>),
     /// To [`ControlRequest::Versions`].
     Versions(Vec<VersionStatus>),
+    /// To [`ControlRequest::Rollback`].
+    RolledBack(RollbackReply),
     /// It is done, or on its way: in a sentence.
     Done(String),
     /// The request was understood and is not followed.
@@ -97,6 +103,7 @@ impl Reply {
         match self {
             Self::Status(status) => ok_line(status),
             Self::Versions(versions) => ok_line(versions),
+            Self::RolledBack(rollback) => ok_line(rollback),
             Self::Done(text) => ok_line(text),
             Self::Refused(refusal) => refusal.to_line(),
         }
@@ -275,6 +282,17 @@ pub struct RefusedFile {
     pub reason: String,
 }
 
+/// A rollback that has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackReply {
+    /// First 12 hex digits of the hash of the version that is to be served.
+    pub version: String,
+    /// The version that was served until then.
+    pub from: Option<String>,
+    /// Why the version was rejected, if it was.
+    pub rejected: Option<String>,
+}
+
 /// A stored version of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionStatus {
@@ -288,7 +306,7 @@ pub struct VersionStatus {
     pub stored: String,
     /// Bytes.
     pub size: u64,
-    /// Why it was rejected.
+    /// Why it was rejected, if it was.
     pub note: Option<String>,
 }
 

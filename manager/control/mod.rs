@@ -30,7 +30,7 @@ pub use client::{ClientError, ControlClient, Events};
 pub use feed::{EventLine, Feed};
 pub use messages::{
     ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, ManagerState, RefusedFile, Reply, RequestError,
-    StatusReply, VersionState, VersionStatus, WorkerStatus,
+    RollbackReply, StatusReply, VersionState, VersionStatus, WorkerStatus,
 };
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};

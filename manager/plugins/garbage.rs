@@ -26,9 +26,17 @@ impl VersionOnDisk {
     }
 }
 
-/// Of all versions, those that may go: not in `keep`, and not among the newest `spare` others of their function.
-pub fn garbage(mut versions: Vec<VersionOnDisk>, keep: &[FunctionVersion], spare: usize) -> Vec<VersionOnDisk> {
-    versions.sort_by(|a, b| b.stored.cmp(&a.stored).then_with(|| a.hash.cmp(&b.hash)));
+/// Of all versions, those that may go: not in `keep`, and not among the first `spare` others of their function. Those
+/// that a rollback leads to come first, as `served` ranks them (0 is the latest), then the newest.
+pub fn garbage(
+    mut versions: Vec<VersionOnDisk>,
+    keep: &[FunctionVersion],
+    served: impl Fn(&VersionOnDisk) -> Option<usize>,
+    spare: usize,
+) -> Vec<VersionOnDisk> {
+    let rank = |version: &VersionOnDisk| served(version).unwrap_or(usize::MAX);
+    versions
+        .sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| b.stored.cmp(&a.stored)).then_with(|| a.hash.cmp(&b.hash)));
     let mut spared: BTreeMap<FunctionName, usize> = BTreeMap::new();
     versions.retain(|version| {
         if keep.contains(&version.version()) {
@@ -70,8 +78,22 @@ mod tests {
         ];
         for (what, keep, spare, expected) in cases {
             let keep: Vec<_> = keep.iter().map(|text| version(text).version()).collect();
-            let gone = garbage(all.iter().map(|text| version(text)).collect(), &keep, *spare);
+            let gone = garbage(all.iter().map(|text| version(text)).collect(), &keep, |_| None, *spare);
             assert_eq!(gone, expected.iter().map(|text| version(text)).collect::<Vec<_>>(), "{what}");
+        }
+    }
+
+    /// Rejected versions, however new, do not push out what a rollback leads to.
+    #[test]
+    fn what_was_served_stays_before_what_was_not() {
+        let all = ["x 1@10", "x 2@20", "x 3@30", "x 4@40", "x 5@50"].map(version);
+        let keep = [all[4].version()];
+        let served = |version: &VersionOnDisk| [50, 10, 20].iter().position(|at| *at == version.stored.0);
+        for (spare, expected) in
+            [(3, vec!["x 3@30"]), (2, vec!["x 4@40", "x 3@30"]), (1, vec!["x 2@20", "x 4@40", "x 3@30"])]
+        {
+            let gone = garbage(all.to_vec(), &keep, served, spare);
+            assert_eq!(gone, expected.into_iter().map(version).collect::<Vec<_>>(), "{spare}");
         }
     }
 }

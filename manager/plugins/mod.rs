@@ -30,6 +30,7 @@ pub mod rejection;
 mod rejection_kind;
 pub mod report;
 pub mod scan;
+mod served_versions;
 pub mod siblings;
 pub mod state_file;
 pub mod store;

@@ -283,8 +283,8 @@ impl Store {
         fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(version).collect()
     }
 
-    /// Removes the versions that nobody needs: not in `keep` (in use, pinned), not a last good one, and older than the
-    /// newest `spare` others of their function. Returns what was removed. Blocks as long as the disk does.
+    /// Removes the versions that nobody needs: not in `keep` (in use, pinned), not a last good one, and beyond the
+    /// `spare` others of their function that were served last, or else are the newest. Returns what was removed. Blocks as long as the disk does.
     ///
     /// # Errors
     /// The store cannot be read, or something in it not removed.
@@ -292,10 +292,13 @@ impl Store {
         let mut keep = keep.to_vec();
         let good = self.records.last_good();
         keep.extend(good.map(|(function, hash)| FunctionVersion { function: function.clone(), hash: hash.short() }));
-        let removed = garbage(self.versions()?, &keep, spare);
+        let served =
+            |version: &VersionOnDisk| self.records.served(&version.function).position(|hash| hash == version.hash);
+        let removed = garbage(self.versions()?, &keep, served, spare);
         for version in &removed {
             self.remove(&version.function, version.hash)?;
         }
+        self.records.not_stored(&removed).map_err(failed("cannot write to", &self.dir))?;
         Ok(removed)
     }
 

@@ -1,5 +1,5 @@
-//! What the manager remembers of each function's versions across restarts: the last good one, a pin, and those rejected.
-//! One file, `STATE_DIR/versions.json`.
+//! What the manager remembers of each function's versions across restarts: the last good one, a pin, those rejected, and
+//! in which order they were served. One file, `STATE_DIR/versions.json`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::content_hash::{ContentHash, ShortHash};
+use super::garbage::VersionOnDisk;
 use super::identity::FileIdentity;
 use super::name::FunctionName;
+use super::served_versions::ServedVersions;
 use super::state_file::{self, StateRead};
 use super::stored::{StoredSibling, StoredVersion};
 
@@ -32,6 +34,8 @@ struct FunctionRecord {
     /// With the reason of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     rejected: BTreeMap<ShortHash, String>,
+    #[serde(default, skip_serializing_if = "ServedVersions::is_empty")]
+    served: ServedVersions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +99,10 @@ impl VersionRecords {
     pub fn set_last_good(&mut self, version: &StoredVersion) -> io::Result<()> {
         let StoredVersion { function, hash, identity, siblings, path: _ } = version;
         let good = LastGood { hash: *hash, identity: *identity, siblings: siblings.clone() };
-        self.change(function, |record| record.last_good = Some(good))
+        self.change(function, |record| {
+            record.served.serve(good.hash.short());
+            record.last_good = Some(good);
+        })
     }
 
     /// Records that a version was rejected.
@@ -106,20 +113,42 @@ impl VersionRecords {
         self.change(function, |record| drop(record.rejected.insert(hash, reason.to_owned())))
     }
 
-    /// Clears a function's rejected versions.
+    /// Clears the mark of a rejected version.
     ///
     /// # Errors
     /// As [`VersionRecords::set_last_good`].
-    pub fn forgive(&mut self, function: &FunctionName) -> io::Result<()> {
-        self.change(function, |record| record.rejected.clear())
+    pub fn forgive(&mut self, function: &FunctionName, hash: ShortHash) -> io::Result<()> {
+        self.change(function, |record| drop(record.rejected.remove(&hash)))
     }
 
-    /// Pins a function, or ends its pin.
+    /// The versions of a function in the order in which they were served, the latest first.
+    pub fn served(&self, function: &FunctionName) -> impl Iterator<Item = ShortHash> {
+        self.functions.get(function).into_iter().flat_map(|record| record.served.iter())
+    }
+
+    /// Versions were removed from the store: no rollback leads to them.
+    ///
+    /// # Errors
+    /// As [`VersionRecords::set_last_good`].
+    pub(super) fn not_stored(&mut self, removed: &[VersionOnDisk]) -> io::Result<()> {
+        let take_out = |gone: &VersionOnDisk| {
+            self.functions.get_mut(&gone.function).is_some_and(|record| record.served.remove(gone.hash))
+        };
+        let changed = removed.iter().map(take_out).fold(false, |any, changed| any | changed);
+        if changed { self.write() } else { Ok(()) }
+    }
+
+    /// Pins a function to a version, or ends its pin.
     ///
     /// # Errors
     /// As [`VersionRecords::set_last_good`].
     pub fn pin(&mut self, function: &FunctionName, pin: Option<Pin>) -> io::Result<()> {
-        self.change(function, |record| record.pinned = pin)
+        self.change(function, |record| {
+            record.pinned = pin;
+            if let Some(pin) = pin {
+                record.served.roll_back_to(pin.version);
+            }
+        })
     }
 
     /// Removes a function's record.
@@ -170,13 +199,14 @@ mod tests {
         records.reject(&a, hash("1"), "again").unwrap();
         records.reject(&b, hash("2"), "x").unwrap();
         records.pin(&c, pin("3", "4")).unwrap();
-        records.forgive(&b).unwrap();
+        records.forgive(&b, hash("2")).unwrap();
         records.reject(&d, hash("5"), "x").unwrap();
         records.pin(&d, pin("6", "5")).unwrap();
         records.forget(&d).unwrap();
         let (records, _) = VersionRecords::open(dir.path());
         assert_eq!(records.rejected().collect::<Vec<_>>(), [(&a, hash("1"), "again")]);
         assert_eq!(records.pinned().collect::<Vec<_>>(), [(&c, pin("3", "4").unwrap())]);
+        assert_eq!(records.served(&c).collect::<Vec<_>>(), [hash("3")]);
         assert_eq!(records.functions.len(), 2);
         std::fs::write(dir.path().join("versions.json"), b"\xff rubbish").unwrap();
         let (records, warning) = VersionRecords::open(dir.path());

@@ -2,6 +2,7 @@
 
 mod absent;
 mod announcements;
+mod pins;
 mod probe_failure;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
 use crate::plugins::siblings::SiblingPlace;
 use absent::{AbsentFunctions, REFILL};
 use announcements::{Announcements, has_changed};
+pub(crate) use pins::PinChange;
 pub(crate) use probe_failure::ProbeFailure;
 use probe_failure::ProbeRetry;
 
@@ -40,7 +42,8 @@ pub(crate) struct Memory {
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
     pub bad: BTreeMap<FunctionVersion, String>,
-    /// Functions that are served in an earlier version on request: with the hash of the content it was said against.
+    /// Functions that are served in an earlier version on request: with the hash of what their file held then, if anybody
+    /// knew.
     pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
     /// Functions of which a library is in the store.
     pub stored: BTreeSet<FunctionName>,
@@ -67,6 +70,10 @@ struct FunctionEntry {
     beside: Vec<SiblingPlace>,
     /// It was refused for a reason that may pass.
     retry: Option<ProbeRetry>,
+    /// `gm-native retry`: what the next probe finds is tried although it was rejected.
+    forgives: bool,
+    /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
+    pinned_against: Option<FileIdentity>,
     /// Its file is missing: when it is gone if it does not come back.
     goes: Option<Duration>,
 }
@@ -94,8 +101,10 @@ pub(crate) struct ProbeChanges {
     pub news: bool,
     /// A version that is served from now on without having been tried: there was none before.
     pub good: Option<CheckedVersion>,
-    /// A version served on request is not any more, since the file has changed.
-    pub unpinned: bool,
+    /// What becomes of the function's pin.
+    pub pin: PinChange,
+    /// A version that was rejected and is tried again on request.
+    pub forgiven: Option<ShortHash>,
 }
 
 /// What a scan changed.
@@ -217,6 +226,7 @@ impl Catalog {
                 entry.candidate = candidate.clone();
                 entry.probing = true;
                 entry.retry = None;
+                entry.forgives = false;
                 true
             }
             None => {
@@ -276,12 +286,12 @@ impl Catalog {
     }
 
     fn found(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) -> ProbeChanges {
-        let pinned = self.memory.pinned.get(function).cloned();
-        let unpinned = pinned.as_ref().is_some_and(|against| *against != Some(version.hash));
-        if unpinned {
-            self.memory.pinned.remove(function);
-        }
-        let bad = self.memory.bad.get(&FunctionVersion { function: function.clone(), hash: version.hash }).cloned();
+        let pin = self.judge_pin(function, version.hash);
+        let is_pinned = self.is_pinned(function);
+        let mark = FunctionVersion { function: function.clone(), hash: version.hash };
+        let forgives = self.entries.get_mut(function).is_some_and(|entry| std::mem::take(&mut entry.forgives));
+        let forgiven = forgives.then(|| self.memory.bad.remove(&mark)).flatten().map(|_| version.hash);
+        let bad = self.memory.bad.get(&mark).cloned();
         let last_good = self.memory.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
@@ -291,7 +301,7 @@ impl Catalog {
                 "version {} was rejected before: {reason}; `gm-native retry {function}` tries it again",
                 version.hash
             );
-            return ProbeChanges { unpinned, ..self.refuse(function, text.into(), now) };
+            return ProbeChanges { pin, ..self.refuse(function, text.into(), now) };
         }
         (entry.refused, entry.retry, entry.untold, entry.is_help) = (None, None, None, false);
         if entry.version.is_none() {
@@ -299,8 +309,8 @@ impl Catalog {
             entry.version = last_good;
             entry.changed = now;
         }
-        if pinned.is_some() && !unpinned && entry.version.is_some() {
-            return ProbeChanges { news: !known, ..ProbeChanges::default() };
+        if is_pinned && entry.version.is_some() {
+            return ProbeChanges { pin, news: !known, forgiven, ..ProbeChanges::default() };
         }
         let old = entry.version.as_ref().map(|version| version.hash);
         if old.as_ref() == Some(&version.hash) {
@@ -308,7 +318,7 @@ impl Catalog {
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return ProbeChanges { events, unpinned, news, ..ProbeChanges::default() };
+            return ProbeChanges { events, pin, news, forgiven, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old);
         let good = if old.is_none() {
@@ -318,7 +328,7 @@ impl Catalog {
             entry.next = Some(version);
             None
         };
-        ProbeChanges { events, news: true, good, unpinned }
+        ProbeChanges { events, news: true, good, pin, forgiven }
     }
 
     /// The function's file, to be probed once more; `None` where it is being probed.
@@ -383,39 +393,20 @@ impl Catalog {
         }
     }
 
-    /// Forgets what is held against the function's versions, and a pin. Returns its file, to be probed whatever is
-    /// known of it: what it lacked may lie outside of it, such as a library it needs, and be there now.
+    /// Forgets a pin, and what is held against the version that the function's file holds. Returns the file, to be
+    /// probed whatever is known of it: what it lacked may lie outside of it, such as a library it needs, and be there
+    /// now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
-        self.memory.bad.retain(|version, _| version.function != *function);
         self.memory.pinned.remove(function);
+        if let Some(entry) = self.entries.get_mut(function) {
+            entry.forgives = true;
+        }
         self.probe_again(function)
     }
 
     /// The name, where there is a file for a function of that name.
     pub(crate) fn name_of(&self, function: &str) -> Option<FunctionName> {
         self.entries.get_key_value(function).map(|(function, _)| function.clone())
-    }
-
-    /// Whether a file of the function's was seen, whatever became of it.
-    pub(crate) fn knows(&self, function: &str) -> bool {
-        self.entries.contains_key(function)
-    }
-
-    /// Serves an earlier version until the content of the file changes.
-    pub(crate) fn pin(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
-        let against = self.content(function);
-        self.memory.pinned.insert(function.clone(), against);
-        self.memory.last_good.insert(function.clone(), version.clone());
-        if let Some(entry) = self.entries.get_mut(function) {
-            entry.next = None;
-            entry.refused = None;
-            (entry.version, entry.changed) = (Some(version), now);
-        }
-    }
-
-    /// Whether an earlier version is served on request.
-    pub(crate) fn is_pinned(&self, function: &str) -> bool {
-        self.memory.pinned.contains_key(function)
     }
 
     /// Why a version was rejected, where it was.
@@ -505,6 +496,8 @@ impl FunctionEntry {
             is_help: false,
             beside: Vec::new(),
             retry: None,
+            forgives: false,
+            pinned_against: None,
             goes: None,
         }
     }

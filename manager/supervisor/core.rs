@@ -11,6 +11,7 @@ mod isolation;
 mod job_servers;
 mod lost_jobs;
 mod reload;
+mod rollbacks;
 mod rollouts;
 mod slow_start;
 mod starts;
@@ -41,6 +42,7 @@ pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart
 use isolation::Isolated;
 pub(crate) use job_servers::JobServerState;
 pub(crate) use lost_jobs::JobReply;
+use rollbacks::Rollbacks;
 use rollouts::{Canary, RolloutState};
 pub(crate) use rollouts::{CanaryCounts, TriedFunction};
 use starts::SpawnFailures;
@@ -181,6 +183,7 @@ pub(crate) struct Core {
     /// A scan is under way; it may find new libraries.
     scanning: bool,
     rollouts: RolloutState,
+    rollbacks: Rollbacks,
     /// Workers that jobs have killed.
     deaths: DeathCounts,
     /// Which versions jobs have killed.
@@ -226,6 +229,7 @@ impl Core {
             warned: BTreeSet::new(),
             scanning: true,
             rollouts: RolloutState::default(),
+            rollbacks: Rollbacks::default(),
             deaths: DeathCounts::default(),
             lethal: LethalJobs::default(),
             heavy: BTreeSet::new(),
@@ -281,6 +285,7 @@ impl Core {
         self.reconcile_canaries(now);
         // After the canaries: it forgets groups that want none any more, and reports rollouts with no old worker left.
         self.finish_rollouts(now);
+        self.finish_rollbacks(now);
         // After all that changes states: it plans when the scoreboards of serving workers are read.
         self.watch_jobs(now);
         // Last: the manager is finished when no worker is left.

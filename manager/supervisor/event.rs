@@ -210,12 +210,36 @@ pub(crate) enum Event {
         /// Since the promotion, in seconds.
         seconds: f64,
     },
-    /// An earlier version is served on request.
+    /// An earlier version is to be served, on request.
     RolledBack {
         /// The function.
         function: FunctionName,
         /// The version.
         version: ShortHash,
+        /// The version that was served until then.
+        from: Option<ShortHash>,
+    },
+    /// Every planned worker serves the version that a function was rolled back to.
+    RollbackFinished {
+        /// The function.
+        function: FunctionName,
+        /// The version.
+        version: ShortHash,
+        /// Workers that serve it.
+        workers: usize,
+        /// Workers with other versions that are still finishing a job.
+        draining: usize,
+        /// Since the request, in seconds.
+        seconds: f64,
+    },
+    /// The version that a function was rolled back to is not served, or no longer wanted.
+    RollbackFailed {
+        /// The function.
+        function: FunctionName,
+        /// The version.
+        version: ShortHash,
+        /// Why.
+        reason: String,
     },
     /// A library was removed: its workers leave.
     FunctionGone {
@@ -427,7 +451,8 @@ impl Event {
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
             Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
-            Self::RolledBack { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
+            Self::RolledBack { .. } | Self::RollbackFinished { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
+            Self::RollbackFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
             Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,

@@ -13,7 +13,8 @@ use tokio::task::yield_now;
 use super::core::{Core, Input};
 use super::effects::{EffectResources, Effects, LoopAction};
 use super::event::Event;
-use crate::control::{ControlRequest, PendingRequest, Reply};
+use super::rollback::RollbackRequest;
+use crate::control::{ControlRequest, PendingRequest, Reply, RollbackReply};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
@@ -336,7 +337,7 @@ impl Manager {
             ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
             ControlRequest::Retry { function } => self.retry(function),
-            ControlRequest::Rollback { function, hash } => self.roll_back(function, hash.as_deref()),
+            ControlRequest::Rollback { function, hash, force } => self.roll_back(&function, hash.as_deref(), force),
             ControlRequest::Events { .. } => return,
         };
         // The client may be gone by now.
@@ -344,24 +345,28 @@ impl Manager {
     }
 
     fn retry(&mut self, function: String) -> Reply {
-        let Some(function) = self.core.function(&function) else {
-            return Reply::refused(format!("there is no function {function}"));
+        let function = match self.core.may_retry(&function) {
+            Ok(function) => function,
+            Err(text) => return Reply::refused(text),
         };
         let text = format!("{function}: its file in worker_dir is tried again");
         self.input(Input::Retry { function });
         Reply::Done(text)
     }
 
-    fn roll_back(&mut self, function: String, hash: Option<&str>) -> Reply {
-        match (self.effects.earlier(&self.core, &function, hash), self.core.function(&function)) {
-            (Err(text), _) => Reply::refused(text),
-            (Ok(_), None) => {
-                Reply::refused(format!("there is no function {function}: no library of it is in worker_dir"))
-            }
-            (Ok(version), Some(function)) => {
-                let text = format!("{function}: version {} is rolled out, until its file changes", version.hash);
+    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool) -> Reply {
+        let target = self.core.may_roll_back(function).and_then(|function| {
+            let request = RollbackRequest { function: &function, hash, force };
+            let (version, rejected) = self.effects.rollback_target(&self.core, request)?;
+            Ok((function, version, rejected))
+        });
+        match target {
+            Err(text) => Reply::refused(text),
+            Ok((function, version, rejected)) => {
+                let from = self.core.served(&function).map(String::from);
+                let reply = RollbackReply { version: version.hash.to_string(), from, rejected };
                 self.input(Input::Rollback { function, version });
-                Reply::Done(text)
+                Reply::RolledBack(reply)
             }
         }
     }

@@ -19,6 +19,7 @@ mod manager;
 pub(crate) mod reconcile;
 pub(crate) mod requeue;
 pub(crate) mod resolve;
+pub(crate) mod rollback;
 pub(crate) mod worker_state;
 
 pub(crate) use manager::{ConfigReader, HeldPaths, Manager, ManagerSetup};

@@ -18,6 +18,7 @@ mod load;
 mod odd_siblings;
 mod passing;
 mod removed;
+mod rollback;
 mod scene;
 mod seeing;
 mod together;

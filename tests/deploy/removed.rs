@@ -54,7 +54,7 @@ fn one_that_comes_back_is_a_new_function() {
     assert_eq!(job.result(), b"v2");
     wait_collected(&manager, &version("v2"));
     let none = manager.command("rollback", &["stamped"]);
-    assert!(none.code() == Some(4) && none.err().contains("no version of stamped is stored"), "{none:?}");
+    assert!(none.code() == Some(4) && none.err().contains("there is no function stamped"), "{none:?}");
     let listed = manager.command("versions", &[]);
     assert!(!listed.out().contains("stamped"), "{listed:?}");
 

@@ -85,6 +85,20 @@ pub fn of<'a>(status: &'a Value, list: &str, key: &str, value: &str) -> Option<&
     status[list].as_array()?.iter().find(|element| element[key] == value)
 }
 
+/// Hash and state of each version, the newest first, as `versions --json` says.
+#[track_caller]
+pub fn versions(manager: &Manager) -> Vec<(String, String)> {
+    let all: Vec<Value> = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let of_stamped = all.iter().filter(|version| version["function"] == "stamped");
+    of_stamped.map(|version| (text(&version["version"]), text(&version["state"]))).collect()
+}
+
+/// As [`versions`] has them: the name of each version, and its state.
+pub fn named(states: &[(&str, &str)]) -> Vec<(String, String)> {
+    states.iter().map(|(name, state)| (hash(&version(name)), (*state).to_owned())).collect()
+}
+
 /// Waits until every planned worker for a function serves, that version is the current one, and no other worker is
 /// there.
 #[track_caller]

@@ -180,9 +180,61 @@ fn a_pinned_version_stays_until_the_file_changes() {
     assert!(catalog.is_pinned("a"));
     changes_to(&mut catalog, 3, "v2");
     assert_eq!((catalog.version("a").unwrap().hash, catalog.pending().count()), ("v1".into(), 0), "a touch");
-    assert!(changes_to(&mut catalog, 4, "v3").unpinned);
+    assert_eq!(changes_to(&mut catalog, 4, "v3").pin, PinChange::Ends);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
     assert!(!catalog.is_pinned("a"));
+}
+
+/// A file that is being looked at when its function is pinned, or could not be used then, has not changed since when it
+/// turns out to be good.
+#[test]
+fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
+    let refused = |catalog: &mut Catalog, ino| {
+        catalog.look(scan(&[("a", ino)]));
+        catalog.probed(&"a".into(), &identity(ino), Err("the disk is full".into()), Duration::ZERO);
+    };
+    let looked_at = |catalog: &mut Catalog, ino| drop(catalog.look(scan(&[("a", ino)])));
+    type Way<'a> = (&'a str, &'a dyn Fn(&mut Catalog, u64));
+    let ways: [Way<'_>; 2] = [("looked at", &looked_at), ("refused", &refused)];
+    for (what, before) in ways {
+        let mut catalog = serving();
+        before(&mut catalog, 2);
+        catalog.pin(&"a".into(), version("v0"), Duration::ZERO);
+        let probed = catalog.probed(&"a".into(), &identity(2), Ok(version("v2")), Duration::ZERO);
+        assert_eq!(
+            probed.pin,
+            PinChange::KnownAgainst(crate::plugins::version_records::Pin {
+                version: "v0".into(),
+                instead_of: Some("v2".into())
+            }),
+            "{what}"
+        );
+        assert_eq!((catalog.is_pinned("a"), catalog.pending().count()), (true, 0), "{what}");
+        assert_eq!(changes_to(&mut catalog, 3, "v3").pin, PinChange::Ends, "{what}");
+        let mut catalog = serving();
+        before(&mut catalog, 2);
+        catalog.pin(&"a".into(), version("v0"), Duration::ZERO);
+        assert_eq!(changes_to(&mut catalog, 3, "v3").pin, PinChange::Ends, "{what}, and changed after that");
+    }
+}
+
+/// Another try is for what the file holds; what else was rejected stays so.
+#[test]
+fn retry_forgives_the_version_that_the_file_holds() {
+    let mut catalog = serving();
+    for (ino, hash) in [(2, "v2"), (3, "v3")] {
+        changes_to(&mut catalog, ino, hash);
+        catalog.reject(&("a", hash).into(), "it crashed");
+    }
+    let file = catalog.retry("a").unwrap();
+    let probed = catalog.probed(&"a".into(), &file.identity, Ok(version("v3")), Duration::ZERO);
+    assert_eq!(probed.forgiven, Some("v3".into()));
+    assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
+    assert_eq!((catalog.bad(&("a", "v2").into()), catalog.bad(&("a", "v3").into())), (Some("it crashed"), None));
+    // Not what comes instead of it.
+    catalog.retry("a").unwrap();
+    assert_eq!(changes_to(&mut catalog, 4, "v2").forgiven, None);
+    assert_eq!(catalog.pending().count(), 0);
 }
 
 fn goes(out: &ScanChanges) -> Vec<String> {

@@ -238,10 +238,12 @@ pub(crate) enum Action {
         /// Which.
         function: FunctionName,
     },
-    /// Forget what is remembered against a function's versions.
+    /// Forget that a version was rejected.
     Forgive {
-        /// The function.
+        /// Its function.
         function: FunctionName,
+        /// Its hash.
+        hash: ShortHash,
     },
     /// Remember that an earlier version is served although worker_dir holds another; or, without one, that it is not.
     Pin {

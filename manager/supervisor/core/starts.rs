@@ -135,7 +135,12 @@ impl Core {
             self.do_next(Action::Probe(candidate));
         }
         let Some(worker) = self.workers.remove(&id) else { return };
-        let reason = "its stored library is gone, or was changed; it is made again from worker_dir";
+        let reason = match self.catalog.is_pinned(function) {
+            false => "its stored library is gone, or was changed; it is made again from worker_dir",
+            true => {
+                "the library it is pinned to is gone from the store, or was changed; roll it back to another version"
+            }
+        };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.into());
         self.blame(function, IdleDeath::Start, worker.born, now);

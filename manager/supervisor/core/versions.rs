@@ -1,4 +1,4 @@
-//! What the core does with scans, probes, retries and rollbacks: which versions there are, and what is planned for them.
+//! What the core does with scans, probes and retries: which versions there are, and what is planned for them.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use crate::plan::plan;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
-use crate::plugins::version_records::Pin;
-use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
+use crate::supervisor::catalog::{CheckedVersion, PinChange, ProbeFailure};
 use crate::supervisor::event::Event;
 
 impl Core {
@@ -39,14 +38,19 @@ impl Core {
         now: Duration,
     ) {
         self.read_at = now;
-        if result.is_ok() && !self.catalog.knows(function) {
+        if result.is_ok() && !self.catalog.holds(function) {
             // Removed while it was probed: drop the stored copy.
             return self.do_next(Action::Forget { function: function.clone() });
         }
         let probed = self.catalog.probed(function, identity, result, now);
         probed.events.into_iter().for_each(|event| self.tell(event));
-        if probed.unpinned {
-            self.do_next(Action::Pin { function: function.clone(), pin: None });
+        if let Some(hash) = probed.forgiven {
+            self.do_next(Action::Forgive { function: function.clone(), hash });
+        }
+        match probed.pin {
+            PinChange::Stays => {}
+            PinChange::KnownAgainst(pin) => self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) }),
+            PinChange::Ends => self.do_next(Action::Pin { function: function.clone(), pin: None }),
         }
         if let Some(version) = probed.good {
             self.do_next(Action::MarkGood { function: function.clone(), version });
@@ -101,22 +105,9 @@ impl Core {
         self.failures.remove(function);
         self.not_restarted.remove(function);
         self.rejoin(function);
-        self.do_next(Action::Forgive { function: function.clone() });
         self.do_next(Action::Pin { function: function.clone(), pin: None });
         if let Some(candidate) = self.catalog.retry(function) {
             self.do_next(Action::Probe(candidate));
         }
-    }
-
-    /// Serves an earlier version: no canary, since it was good before.
-    pub(super) fn roll_back(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
-        let pin = Pin { version: version.hash, instead_of: self.catalog.content(function) };
-        self.tell(Event::RolledBack { function: function.clone(), version: version.hash });
-        self.functions_failing.remove(function);
-        self.not_restarted.remove(function);
-        self.catalog.pin(function, version.clone(), now);
-        self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
-        self.do_next(Action::MarkGood { function: function.clone(), version });
-        self.replan(now);
     }
 }

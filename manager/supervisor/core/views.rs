@@ -110,25 +110,24 @@ impl Core {
         }
     }
 
-    /// What a stored version is to its function, and why it was rejected where it was.
+    /// What a stored version is to its function, and why it was rejected, if it was: it may be served all the same, by
+    /// `rollback --force`.
     pub(crate) fn version_state(&self, version: &FunctionVersion) -> (VersionState, Option<&str>) {
         let FunctionVersion { function, hash } = version;
-        if self.catalog.is_serving(function, *hash) {
-            let pinned = self.catalog.is_pinned(function);
-            return (if pinned { VersionState::Pinned } else { VersionState::Serving }, None);
-        }
-        if self.catalog.is_next(function, *hash) {
-            return (VersionState::Trying, None);
-        }
-        match self.catalog.bad(version) {
-            Some(reason) => (VersionState::Rejected, Some(reason)),
-            None => (VersionState::Stored, None),
-        }
+        let rejected = self.catalog.bad(version);
+        let state = match rejected {
+            _ if self.catalog.is_serving(function, *hash) && self.catalog.is_pinned(function) => VersionState::Pinned,
+            _ if self.catalog.is_serving(function, *hash) => VersionState::Serving,
+            _ if self.catalog.is_next(function, *hash) => VersionState::Trying,
+            Some(_) => VersionState::Rejected,
+            None => VersionState::Stored,
+        };
+        (state, rejected)
     }
 
-    /// The function of this name, where there is one.
-    pub(crate) fn function(&self, name: &str) -> Option<FunctionName> {
-        self.catalog.name_of(name)
+    /// The hash of the function's version that is served, or was by an earlier manager.
+    pub(crate) fn served(&self, function: &str) -> Option<ShortHash> {
+        self.catalog.served(function).map(|version| version.hash)
     }
 
     /// Workers that take jobs for the function.

@@ -5,8 +5,7 @@ use std::io;
 
 use super::Effects;
 use super::children::ChildKind;
-use crate::control::{VersionState, VersionStatus};
-use crate::plugins::content_hash::ShortHash;
+use crate::control::VersionStatus;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::garbage::VersionOnDisk;
 use crate::plugins::name::FunctionName;
@@ -15,6 +14,7 @@ use crate::plugins::store::verify;
 use crate::plugins::stored::StoredVersion;
 use crate::supervisor::catalog::{CheckedVersion, Memory};
 use crate::supervisor::core::{Action, Core};
+use crate::supervisor::rollback::{RollbackRequest, RollbackTarget};
 use crate::system::errors::reason;
 
 /// The versions that this manager has seen in the store.
@@ -27,6 +27,8 @@ pub(super) struct KnownVersions {
 
 struct KnownVersion {
     stored: StoredVersion,
+    /// The version of its crate. Empty where no probe of this manager's saw it.
+    crate_version: String,
     /// The libraries that were loaded with it from elsewhere. Empty where no probe of this manager's saw them.
     elsewhere: Vec<String>,
 }
@@ -40,11 +42,11 @@ impl KnownVersions {
         warning: Option<String>,
     ) -> CheckedVersion {
         let key = stored.version();
-        let version = CheckedVersion { hash: key.hash, library: stored.path.clone(), crate_version, warning };
+        let (hash, library) = (key.hash, stored.path.clone());
         self.condemned.remove(&key);
         let elsewhere = self.versions.remove(&key).map(|known| known.elsewhere).unwrap_or_default();
-        self.versions.insert(key, KnownVersion { stored, elsewhere });
-        version
+        self.versions.insert(key, KnownVersion { stored, crate_version: crate_version.clone(), elsewhere });
+        CheckedVersion { hash, library, crate_version, warning }
     }
 
     /// As [`KnownVersions::add`], with the libraries that a probe saw loaded with it from elsewhere.
@@ -119,7 +121,7 @@ impl Effects {
         match action {
             Action::MarkGood { function, version } => self.mark_good(FunctionVersion { function, hash: version.hash }),
             Action::MarkBad { function, hash, reason } => records.reject(&function, hash, &reason),
-            Action::Forgive { function } => records.forgive(&function),
+            Action::Forgive { function, hash } => records.forgive(&function, hash),
             Action::Forget { function } => self.forget(&function),
             Action::Pin { function, pin } => records.pin(&function, pin),
             _ => Ok(()),
@@ -192,7 +194,7 @@ impl Effects {
             }
             Err(error) => {
                 self.trouble(format!(
-                    "{function}: version {} was changed in the store: {}; it is made again from worker_dir",
+                    "{function}: version {} was changed in the store: {}; no worker loads it",
                     version.hash,
                     reason(&error)
                 ));
@@ -219,35 +221,38 @@ impl Effects {
         kept.into_iter().map(show).collect()
     }
 
-    /// The version that a rollback means: the one named, or the newest that is neither served nor rejected.
+    /// The version that a rollback leads to, and why it was rejected, if it was.
     ///
     /// # Errors
-    /// One sentence, where there is none.
-    pub(crate) fn earlier(
+    /// One sentence, if there is none, or if it may not be served.
+    pub(crate) fn rollback_target(
         &mut self,
         core: &Core,
-        function: &str,
-        hash: Option<&str>,
-    ) -> Result<CheckedVersion, String> {
-        let all: Vec<VersionStatus> =
-            self.versions(core).into_iter().filter(|version| version.function == function).collect();
-        let found = match hash {
-            Some(hash) => all.iter().find(|version| version.version.starts_with(hash) && !hash.is_empty()),
-            None => all.iter().find(|version| version.state == VersionState::Stored),
+        request: RollbackRequest<'_>,
+    ) -> Result<(CheckedVersion, Option<String>), String> {
+        let RollbackRequest { function, .. } = request;
+        let kept = self.store.versions().map_err(|error| error.to_string())?;
+        let stored = kept.into_iter().filter(|kept| kept.function == *function).map(|kept| kept.hash);
+        let served = self.store.records.served(function).collect();
+        let choice = core.rollback_choice(function, stored.collect(), served);
+        let RollbackTarget { hash, rejected } = choice.target(request).map_err(|refusal| refusal.to_string())?;
+        let version = match self.known.versions.get(&FunctionVersion { function: function.clone(), hash }) {
+            Some(known) => CheckedVersion {
+                hash,
+                library: known.stored.path.clone(),
+                crate_version: known.crate_version.clone(),
+                warning: None,
+            },
+            None => {
+                let stored = self.store.stored(function, hash).map_err(|error| error.to_string())?;
+                self.known.add(stored, String::new(), None)
+            }
         };
-        let known = || all.iter().map(|version| version.version.as_str()).collect::<Vec<_>>().join(", ");
-        let found = found.ok_or_else(|| match all.is_empty() {
-            true => format!("no version of {function} is stored"),
-            false => format!("{function} has no such earlier version; stored are: {}", known()),
-        })?;
-        let function = FunctionName::new(function).map_err(|error| error.to_string())?;
-        let hash = ShortHash::from_name(&found.version).ok_or("that is no hash of a version")?;
-        let version = FunctionVersion { function, hash };
-        if let Some(known) = self.known.versions.get(&version) {
-            let library = known.stored.path.clone();
-            return Ok(CheckedVersion { hash, library, crate_version: String::new(), warning: None });
+        match self.is_intact(function, &version) {
+            true => Ok((version, rejected)),
+            false => {
+                Err(format!("version {hash} of {function} was changed in the store, so it cannot be served any more"))
+            }
         }
-        let stored = self.store.stored(&version.function, hash).map_err(|error| error.to_string())?;
-        Ok(self.known.add(stored, String::new(), None))
     }
 }

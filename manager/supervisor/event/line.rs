@@ -76,8 +76,19 @@ impl Event {
                 escape(handle),
                 escape(unique),
             ),
-            Self::RolledBack { function, version } => {
-                format!("{function}: rolled back to version {version}, until the file in worker_dir changes")
+            Self::RolledBack { function, version, from } => {
+                let from = from.as_ref().map_or(String::new(), |from| format!(" from version {from}"));
+                format!("{function}: rolled back{from} to version {version}, until the file in worker_dir changes")
+            }
+            Self::RollbackFinished { function, version, workers, draining, seconds } => {
+                let old = match draining {
+                    0 => String::new(),
+                    old => format!("; {old} others finish the job they have"),
+                };
+                format!("{function}: rollback: {workers} workers serve version {version} after {seconds:.3} s{old}")
+            }
+            Self::RollbackFailed { function, version, reason } => {
+                format!("{function}: rollback to version {version} failed: {}", escape(reason))
             }
             Self::FunctionGone { function } => format!("{function}: its library is gone; its workers are draining"),
             Self::NothingToServe { dirs } => {

@@ -228,3 +228,47 @@ fn a_job_that_has_killed_the_same_version_only_still_speaks_against_it() {
     stage.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
+
+/// Back to an earlier version: done when every planned worker serves it, whatever old ones still do.
+#[test]
+fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
+    let earlier = |hash: &str| CheckedVersion { hash: hash.into(), ..version("a", 0) };
+    let roll_back = |stage: &mut Stage, hash| {
+        stage.input(Input::Rollback { function: "a".into(), version: earlier(hash) });
+    };
+    let ended = |stage: &Stage| -> Vec<String> {
+        let ends = stage.events.iter().filter_map(|event| match event {
+            Event::RollbackFinished { version, workers, draining, .. } => {
+                Some(format!("{} {workers} {draining}", version.test_name()))
+            }
+            Event::RollbackFailed { version, reason, .. } => Some(format!("{} {reason}", version.test_name())),
+            _ => None,
+        });
+        ends.collect()
+    };
+    let mut stage = two_functions();
+    roll_back(&mut stage, "a-0");
+    stage.serves(5).leaves(1);
+    assert_eq!(ended(&stage), [""; 0], "one of two");
+    stage.serves(6);
+    assert_eq!(ended(&stage), ["a-0 2 1"], "an old one is still in a job");
+
+    let mut stage = two_functions();
+    roll_back(&mut stage, "a-0");
+    roll_back(&mut stage, "a-9");
+    assert_eq!(ended(&stage), [format!("a-0 version {} took its place", ShortHash::from("a-9"))]);
+
+    let mut stage = two_functions();
+    roll_back(&mut stage, "a-0");
+    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
+    stage.says(5, WorkerMessage::CannotServe { function: 0, reason: "no table".into() });
+    stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
+    assert_eq!(ended(&stage), ["a-0 no table"]);
+
+    for (what, end) in [("removed", scan(&[("b", 1)])), ("stopped", Input::Stop { by: "SIGTERM" })] {
+        let mut stage = two_functions();
+        roll_back(&mut stage, "a-0");
+        stage.input(end).later(Duration::from_millis(50)).input(scan(&[("b", 1)]));
+        assert_eq!(ended(&stage).len(), 1, "{what}");
+    }
+}

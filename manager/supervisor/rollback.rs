@@ -1,0 +1,223 @@
+//! Which version a rollback leads to, and why it may not. Pure.
+
+use std::fmt;
+
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
+
+/// What `gm-native rollback` asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RollbackRequest<'a> {
+    /// The function.
+    pub function: &'a FunctionName,
+    /// First digits of a version's hash; without them, the version that was served before.
+    pub hash: Option<&'a str>,
+    /// Serve it although it was rejected, or is pinned already.
+    pub force: bool,
+}
+
+/// A stored version of the function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredForRollback {
+    /// Its hash.
+    pub hash: ShortHash,
+    /// Why it was rejected, if it was.
+    pub rejected: Option<String>,
+}
+
+/// What is known of the function.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RollbackChoice {
+    /// What is in the store, the newest first.
+    pub stored: Vec<StoredForRollback>,
+    /// The versions that were served, the latest first.
+    pub served: Vec<ShortHash>,
+    /// What is served now.
+    pub current: Option<ShortHash>,
+    /// Whether that is pinned.
+    pub pinned: bool,
+    /// Whether a canary tries a newer version, or one waits for it.
+    pub is_trying: bool,
+}
+
+/// The version to roll back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RollbackTarget {
+    /// Its hash.
+    pub hash: ShortHash,
+    /// Why it was rejected, if it was.
+    pub rejected: Option<String>,
+}
+
+/// Why a rollback is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RollbackRefusal {
+    #[error("no version of {function} is stored")]
+    NothingStored { function: FunctionName },
+    #[error("{function} has no earlier version to go back to; stored are: {stored}; name one to serve it")]
+    NothingEarlier { function: FunctionName, stored: StoredVersions },
+    #[error("no version of {function} whose hash begins with {hash:?} is stored; stored are: {stored}")]
+    NotStored { function: FunctionName, hash: String, stored: StoredVersions },
+    #[error("several versions of {function} begin with {hash:?}: {stored}; give more digits")]
+    Ambiguous { function: FunctionName, hash: String, stored: StoredVersions },
+    #[error("version {hash} of {function} was rejected: {reason}; --force serves it all the same")]
+    Rejected { function: FunctionName, hash: ShortHash, reason: String },
+    #[error("version {hash} of {function} is pinned already; --force pins it once more")]
+    AlreadyPinned { function: FunctionName, hash: ShortHash },
+}
+
+/// A list of versions in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredVersions(Vec<String>);
+
+impl fmt::Display for StoredVersions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+impl RollbackChoice {
+    /// Chooses the version.
+    pub(crate) fn target(&self, request: RollbackRequest<'_>) -> Result<RollbackTarget, RollbackRefusal> {
+        let RollbackRequest { function, hash, force } = request;
+        let function = function.clone();
+        if self.stored.is_empty() {
+            return Err(RollbackRefusal::NothingStored { function });
+        }
+        let found = match hash {
+            Some(hash) => self.named(&function, hash)?,
+            None => match self.earlier() {
+                Some(found) => found,
+                None => return Err(RollbackRefusal::NothingEarlier { function, stored: self.list(|_| true) }),
+            },
+        };
+        let StoredForRollback { hash, rejected } = found.clone();
+        match &rejected {
+            _ if force => {}
+            Some(reason) => return Err(RollbackRefusal::Rejected { function, hash, reason: reason.clone() }),
+            None if self.pinned && self.is_current(hash) => {
+                return Err(RollbackRefusal::AlreadyPinned { function, hash });
+            }
+            None => {}
+        }
+        Ok(RollbackTarget { hash, rejected })
+    }
+
+    /// The version of that hash, or the only one that begins with it.
+    fn named(&self, function: &FunctionName, hash: &str) -> Result<&StoredForRollback, RollbackRefusal> {
+        let wanted = hash.to_ascii_lowercase();
+        let begins = |version: &StoredForRollback| !wanted.is_empty() && version.hash.to_string().starts_with(&wanted);
+        let mut fitting = self.stored.iter().filter(|version| begins(version));
+        let (function, hash) = (function.clone(), hash.to_owned());
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(RollbackRefusal::Ambiguous { function, hash, stored: self.list(begins) }),
+            (None, _) => Err(RollbackRefusal::NotStored { function, hash, stored: self.list(|_| true) }),
+        }
+    }
+
+    /// What was served before: while a new version is tried, what is still served; else the one before that. Rejected
+    /// versions are passed over.
+    fn earlier(&self) -> Option<&StoredForRollback> {
+        let from = match self.served.iter().position(|hash| self.is_current(*hash)) {
+            Some(at) if self.is_trying => at,
+            Some(at) => at.saturating_add(1),
+            None => 0,
+        };
+        let mut candidates = self.served.get(from..).unwrap_or_default().iter();
+        candidates
+            .find_map(|hash| self.stored.iter().find(|version| version.hash == *hash && version.rejected.is_none()))
+    }
+
+    fn is_current(&self, hash: ShortHash) -> bool {
+        self.current == Some(hash)
+    }
+
+    fn list(&self, which: impl Fn(&StoredForRollback) -> bool) -> StoredVersions {
+        let described = |version: &StoredForRollback| {
+            let note = match version.rejected {
+                _ if self.is_current(version.hash) => " (in service)",
+                Some(_) => " (rejected)",
+                None => "",
+            };
+            format!("{}{note}", version.hash)
+        };
+        StoredVersions(self.stored.iter().filter(|version| which(version)).map(described).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hash that begins so.
+    fn hash(name: &str) -> ShortHash {
+        ShortHash::from_name(&format!("{name:0<12}")).unwrap()
+    }
+
+    /// Stored versions: a `!` marks a rejected one.
+    fn choice(stored: &str, served: &str, current: &str) -> RollbackChoice {
+        let hashes = |text: &str| text.split_whitespace().map(hash).collect::<Vec<_>>();
+        let stored = stored.split_whitespace().map(|word| StoredForRollback {
+            hash: hash(word.trim_end_matches('!')),
+            rejected: word.ends_with('!').then(|| "it crashed".to_owned()),
+        });
+        RollbackChoice {
+            stored: stored.collect(),
+            served: hashes(served),
+            current: hashes(current).pop(),
+            ..RollbackChoice::default()
+        }
+    }
+
+    fn target(choice: &RollbackChoice, hash: Option<&str>, force: bool) -> Result<String, String> {
+        let request = RollbackRequest { function: &"f".into(), hash, force };
+        let target = choice.target(request).map_err(|refusal| refusal.to_string().replace("0000000000", ""))?;
+        Ok(target.hash.to_string().replace("0000000000", ""))
+    }
+
+    #[test]
+    fn without_a_hash_it_leads_to_what_was_served_before() {
+        for (what, choice, expected) in [
+            ("the usual", choice("c3 b2 a1", "c3 b2 a1", "c3"), "b2"),
+            ("once more", choice("c3 b2 a1", "b2 a1", "b2"), "a1"),
+            ("an old library was copied again", choice("c3 b2 a1", "a1 c3 b2", "a1"), "c3"),
+            ("a rejected version is passed over", choice("c3 b2! a1", "c3 b2 a1", "c3"), "a1"),
+            ("what is no longer stored is passed over", choice("c3 a1", "c3 b2 a1", "c3"), "a1"),
+            ("what is served was never recorded", choice("c3 a1", "a1", "c3"), "a1"),
+        ] {
+            assert_eq!(target(&choice, None, false).as_deref(), Ok(expected), "{what}");
+        }
+        let trying = RollbackChoice { is_trying: true, ..choice("c3 b2 a1", "b2 a1", "b2") };
+        assert_eq!(target(&trying, None, false).as_deref(), Ok("b2"), "the version that is tried is called off");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let all = choice("c3 b2! b1", "b1", "b1");
+        let pinned = RollbackChoice { pinned: true, ..all.clone() };
+        let stored = "c3, b2 (rejected), b1 (in service)";
+        let nothing = format!("f has no earlier version to go back to; stored are: {stored}; name one to serve it");
+        let unknown = format!("no version of f whose hash begins with \"ff\" is stored; stored are: {stored}");
+        let empty = format!("no version of f whose hash begins with \"\" is stored; stored are: {stored}");
+        let several = "several versions of f begin with \"b\": b2 (rejected), b1 (in service); give more digits";
+        let rejected = "version b2 of f was rejected: it crashed; --force serves it all the same";
+        let again = "version b1 of f is pinned already; --force pins it once more";
+        for (choice, hash, expected) in [
+            (&choice("", "a1", "a1"), None, "no version of f is stored"),
+            (&all, None, &nothing),
+            (&all, Some("ff"), &unknown),
+            (&all, Some(""), &empty),
+            (&all, Some("b"), several),
+            (&all, Some("b2"), rejected),
+            (&pinned, Some("b1"), again),
+        ] {
+            assert_eq!(target(choice, hash, false).unwrap_err(), *expected);
+        }
+        for (choice, hash, expected) in
+            [(&all, "b2", "b2"), (&pinned, "b1", "b1"), (&all, "C", "c3"), (&all, "b1", "b1")]
+        {
+            assert_eq!(target(choice, Some(hash), true).as_deref(), Ok(expected));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! H14: `rollback`: back, and further back; what is refused; and an exit code that says whether the version is served.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::scene::{
+    Job, QUICK, ask, hash, named, of, put, rename_over, said, served, stamped, strict_gearmand, version, versions,
+    wait_all, wait_deployed, wait_quiet,
+};
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::{Manager, Setup};
+use crate::support::wait::{DEADLINE, wait_for};
+
+/// Rolls back, and sees that the version is served by then: nothing is waited for.
+#[track_caller]
+fn back_to(gearmand: &Gearmand, manager: &Manager, args: &[&str], name: &str) {
+    let done = manager.command("rollback", &[&["stamped"], args].concat());
+    assert!(done.status.success() && done.out().contains(&hash(&version(name))), "{done:?}");
+    assert_eq!(ask(gearmand, "stamped"), name);
+    let status = manager.status();
+    let about = of(&status, "functions", "name", "stamped").unwrap();
+    assert_eq!(about["workers_ready"], about["workers_planned"], "{status}");
+    assert_eq!(about["version"], *hash(&version(name)));
+}
+
+#[track_caller]
+fn refused(manager: &Manager, args: &[&str], words: &str) {
+    let refused = manager.command("rollback", args);
+    assert_eq!(refused.code(), Some(4), "{refused:?}");
+    assert!(refused.err().contains(words), "{refused:?}");
+}
+
+/// Deploys a version, and gives its canary jobs until that event; returns the event.
+#[track_caller]
+fn judged_by_jobs(gearmand: &Gearmand, manager: &Manager, bytes: &[u8], event: &str) -> Value {
+    rename_over(manager, bytes);
+    let is_it = |one: &Value| one["event"] == event && one["version"] == *hash(bytes);
+    wait_for(event, DEADLINE, || {
+        let _ = Job::start(gearmand, "stamped", "", "").end();
+        manager.events().into_iter().find(is_it)
+    })
+}
+
+/// Why a version was rejected, as `versions` says.
+#[track_caller]
+fn note(manager: &Manager, bytes: &[u8]) -> String {
+    let all: Value = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
+    let one = all.as_array().unwrap().iter().find(|version| version["version"] == *hash(bytes)).unwrap();
+    one["note"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Two people on call roll back one after the other: nobody brings the bad version back.
+#[test]
+fn each_one_goes_further_back_until_the_content_changes() {
+    let (gearmand, mut manager) = served("count = 2\nkeep_versions = 5");
+    for name in ["v2", "v3", "v4"] {
+        rename_over(&manager, &version(name));
+        wait_deployed(&gearmand, &manager, name);
+    }
+    let states = [("v4", "serving"), ("v3", "stored"), ("v2", "stored"), ("v1", "stored")];
+    assert_eq!(versions(&manager), named(&states));
+    let table = manager.command("versions", &[]).out();
+    assert!(table.starts_with("FUNCTION") && table.lines().count() == 5, "{table}");
+    assert!(table.lines().nth(1).unwrap().contains("serving"), "{table}");
+
+    back_to(&gearmand, &manager, &[], "v3");
+    back_to(&gearmand, &manager, &[], "v2");
+    let states = [("v4", "stored"), ("v3", "stored"), ("v2", "pinned"), ("v1", "stored")];
+    assert_eq!(versions(&manager), named(&states));
+    let note = manager.status()["functions"][0]["note"].as_str().unwrap().to_owned();
+    assert!(note.contains("pinned"), "{note}");
+    assert_eq!((said(&manager, "rolled_back", "stamped"), said(&manager, "rollback_finished", "stamped")), (2, 2));
+    assert_eq!(said(&manager, "rollout_started", "stamped"), 3, "what was good needs no canary");
+
+    // The same content again is no change, and a new manager knows of all this.
+    rename_over(&manager, &version("v4"));
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
+    assert_eq!(ask(&gearmand, "stamped"), "v2");
+    manager.signal(Signal::SIGTERM);
+    manager.wait_exit();
+    manager.start_again();
+    wait_deployed(&gearmand, &manager, "v2");
+    back_to(&gearmand, &manager, &[], "v1");
+    refused(&manager, &["stamped"], "stamped has no earlier version to go back to");
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+
+    // What was left by a rollback is no earlier version of the next deploy.
+    rename_over(&manager, &version("v5"));
+    wait_deployed(&gearmand, &manager, "v5");
+    assert_eq!(versions(&manager)[0], (hash(&version("v5")), "serving".into()));
+    back_to(&gearmand, &manager, &[], "v1");
+    // By name it is.
+    back_to(&gearmand, &manager, &[&hash(&version("v3"))[..6]], "v3");
+    back_to(&gearmand, &manager, &[], "v1");
+}
+
+/// An old library that is copied again is a deploy: back is what it replaced.
+#[test]
+fn earlier_is_what_was_served_before_not_what_was_stored_before() {
+    let (gearmand, manager) = served("");
+    for name in ["v2", "v1"] {
+        rename_over(&manager, &version(name));
+        wait_deployed(&gearmand, &manager, name);
+    }
+    back_to(&gearmand, &manager, &[], "v2");
+}
+
+#[test]
+fn a_rejected_version_needs_force_and_keeps_its_mark_and_reason() {
+    let (gearmand, manager) = served("canary_jobs = 10\ncanary_seconds = 1h");
+    judged_by_jobs(&gearmand, &manager, &version("v2"), "rollout_promoted");
+    wait_deployed(&gearmand, &manager, "v2");
+    let bad = stamped("v3", "fail");
+    let rejected = judged_by_jobs(&gearmand, &manager, &bad, "rollout_stopped");
+    let reason = rejected["reason"].as_str().unwrap();
+    let bad_hash = hash(&bad);
+    refused(&manager, &["stamped", &bad_hash], &format!("was rejected: {reason}; --force"));
+    assert_eq!(ask(&gearmand, "stamped"), "v2");
+
+    let forced = manager.command("rollback", &["stamped", &bad_hash, "--force"]);
+    assert!(forced.status.success() && forced.out().contains(reason), "{forced:?}");
+    assert_eq!(versions(&manager)[0], (bad_hash.clone(), "pinned".into()));
+    assert_eq!(note(&manager, &bad), reason);
+    back_to(&gearmand, &manager, &[], "v2");
+    assert_eq!((versions(&manager)[0].1.as_str(), note(&manager, &bad).as_str()), ("rejected", reason));
+    refused(&manager, &["stamped", &bad_hash], "was rejected: ");
+    refused(&manager, &["stamped", &hash(&version("v2"))], "is pinned already; --force");
+    back_to(&gearmand, &manager, &[&hash(&version("v2")), "--force"], "v2");
+
+    // Another try is for the version that the file holds, and for no other.
+    judged_by_jobs(&gearmand, &manager, &version("v4"), "rollout_promoted");
+    wait_deployed(&gearmand, &manager, "v4");
+    manager.command("retry", &["stamped"]).success();
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
+    assert_eq!(note(&manager, &bad), reason);
+}
+
+/// The version cannot be served at all, and the old one goes on.
+#[test]
+fn one_that_fails_says_so_and_takes_nothing_away() {
+    let (gearmand, manager) = served("");
+    let bad = stamped("v2", "new");
+    rename_over(&manager, &bad);
+    manager.wait_event("rollout_stopped", |_| true);
+    let failed = manager.command("rollback", &["stamped", &hash(&bad), "--force"]);
+    assert_eq!(failed.code(), Some(1), "{failed:?}");
+    assert!(failed.err().contains("failed: ") && failed.err().contains("this version cannot be made"), "{failed:?}");
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    back_to(&gearmand, &manager, &[], "v1");
+}
+
+/// The command returns when the version is served, whatever old workers still have to do.
+#[test]
+fn a_job_of_the_old_version_does_not_hold_it_up() {
+    let (gearmand, manager) = served("");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    let go: PathBuf = manager.dir().join("go");
+    let job = Job::start(&gearmand, "stamped", "", &format!("wait {}", go.display()));
+    wait_for("the job to run", DEADLINE, || gearmand.status("stamped").filter(|status| status.running == 1));
+    let done = manager.command("rollback", &["stamped"]);
+    assert!(done.status.success() && done.out().contains("old worker finishes its job first"), "{done:?}");
+    assert_eq!(ask(&gearmand, "stamped"), "v1");
+    fs::write(go, "").unwrap();
+    assert_eq!(job.result(), b"v2");
+}
+
+#[test]
+fn while_a_version_is_tried_it_is_called_off() {
+    let (gearmand, manager) = served("");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    manager.configure("canary_seconds = 1h\ncanary_jobs = 1000000\nrescan_interval = 1h\nsettle_time = 20ms");
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reloaded", |_| true);
+    rename_over(&manager, &version("v3"));
+    manager.wait_event("rollout_started", |event| event["to"] == *hash(&version("v3")));
+    back_to(&gearmand, &manager, &[], "v2");
+    assert_eq!(said(&manager, "rollout_withdrawn", "stamped"), 1);
+    back_to(&gearmand, &manager, &[], "v1");
+}
+
+/// Nobody would serve it: it is refused, and the exit code says so.
+#[test]
+fn what_nobody_serves_is_refused() {
+    let (gearmand, mut manager) = served("keep_versions = 5");
+    put(&manager, "f00", &version("v1"));
+    for name in ["v2", "v3"] {
+        rename_over(&manager, &version(name));
+        wait_deployed(&gearmand, &manager, name);
+    }
+    // Gone from the store.
+    fs::remove_dir_all(manager.dir().join("state/store").join(hash(&version("v2")))).unwrap();
+    refused(&manager, &["stamped", &hash(&version("v2"))], "is stored; stored are: ");
+    back_to(&gearmand, &manager, &[], "v1");
+    // Changed there.
+    let stored = manager.dir().join("state/store").join(hash(&version("v3"))).join("stamped.so");
+    fs::remove_file(&stored).unwrap();
+    fs::write(&stored, "rubbish").unwrap();
+    refused(&manager, &["stamped", &hash(&version("v3"))], "was changed");
+
+    manager.configure("exclude = stamped\nrescan_interval = 1h\nsettle_time = 20ms");
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reloaded", |_| true);
+    refused(&manager, &["stamped", &hash(&version("v1"))], "no worker serves stamped: exclude names it");
+    manager.mark();
+    manager.remove("stamped");
+    manager.wait_event("function_gone", |event| event["function"] == "stamped");
+    refused(&manager, &["stamped"], "there is no function stamped");
+}
+
+/// A file that is being checked when its function is rolled back has not changed after that.
+#[test]
+fn a_file_that_was_being_checked_does_not_undo_it() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("count = 2");
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let mut manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    fs::write(&hindrance, "").unwrap();
+    rename_over(&manager, &stamped("v3", "slow"));
+    wait_quiet(&manager, 3);
+    back_to(&gearmand, &manager, &[], "v1");
+    fs::remove_file(&hindrance).unwrap();
+    wait_quiet(&manager, 2);
+    let pinned = |manager: &Manager| versions(manager).into_iter().find(|(_, state)| state == "pinned");
+    assert_eq!(pinned(&manager).map(|(version, _)| version), Some(hash(&version("v1"))));
+    manager.signal(Signal::SIGTERM);
+    manager.wait_exit();
+    manager.start_again();
+    wait_deployed(&gearmand, &manager, "v1");
+    assert_eq!(pinned(&manager).map(|(version, _)| version), Some(hash(&version("v1"))));
+    rename_over(&manager, &version("v4"));
+    wait_deployed(&gearmand, &manager, "v4");
+}
