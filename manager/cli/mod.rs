@@ -89,6 +89,10 @@ pub enum Command {
     /// stops. With -c, the file's log, pid file, user, state directory, control socket and job servers are not used.
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
+    ///
+    /// If no worker serves the function, submit says so and waits for one. Ctrl-C stops waiting: the job server then drops
+    /// the job, unless a worker runs it already. The exit code is 0 if the job is done (with --background: if it is queued),
+    /// 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done (in the background: taken), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
 
 mod output;
+mod unserved;
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -22,6 +23,7 @@ use crate::logging::escape;
 use crate::system::clock;
 use crate::system::errors::{reason, reason_at};
 use output::JobOutput;
+use unserved::UnservedFunction;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -30,6 +32,12 @@ const DEADLINE: u8 = 5;
 
 /// How long one job server may take to be connected to, and to each answer but the job's.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a job may stay without news before the job server is asked whether anyone serves its function.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// How long that question may take. Nothing waits for it but its own line.
+const QUESTION: Duration = Duration::from_secs(1);
 
 /// Between two looks at the deadline of a job that has none.
 const LONG: Duration = Duration::from_secs(3600);
@@ -98,23 +106,38 @@ impl<'a> SubmitRequest<'a> {
 
     /// Has a job done in the background: its handle.
     fn leave(&self) -> Result<Vec<u8>, SubmitError> {
-        let mut client = self.reach()?;
-        self.submit(&mut client)
+        let (mut client, server) = self.reach()?;
+        let job = self.submit(&mut client)?;
+        if let Some(unserved) = self.unserved(server) {
+            fail(&format!("{unserved}; the job stays queued until one does"), 0);
+        }
+        Ok(job)
     }
 
     /// Has a job done and prints what comes of it.
     fn wait_for(&self) -> Result<(), SubmitError> {
         let mut output = JobOutput::new();
-        let mut client = self.reach()?;
+        let (mut client, server) = self.reach()?;
         let job = self.submit(&mut client)?;
         let named = || format!("job {} of {}", escape(&job), escape(self.function));
+        let mut ask_at = Some(clock::after(self.silence()));
         loop {
-            let until = self.deadline.map_or_else(|| clock::after(LONG), |(at, _)| at);
+            if ask_at.take_if(|at| Instant::now() >= *at).is_some()
+                && let Some(unserved) = self.unserved(server)
+            {
+                fail(&format!("{unserved}; {}", self.waiting()), 0);
+            }
+            let until = ask_at.into_iter().chain(self.deadline.map(|(at, _)| at)).min();
+            let until = until.unwrap_or_else(|| clock::after(LONG));
             let event = client.next_event(until).map_err(|error| {
                 SubmitError::new(FAILED, format!("what became of the {} is not known: {}", named(), reason(&error)))
             })?;
             let news = match event {
-                Some(event) if event.handle == job => event.news,
+                Some(event) if event.handle == job => {
+                    // Somebody works on it.
+                    ask_at = None;
+                    event.news
+                }
                 Some(_) => continue,
                 None if self.is_over() => return Err(self.too_late(&format!("the {} did not end", named()))),
                 None => continue,
@@ -134,15 +157,34 @@ impl<'a> SubmitRequest<'a> {
         }
     }
 
+    /// How long to wait for the first news before asking whether anyone serves the function: well before a deadline.
+    fn silence(&self) -> Duration {
+        self.deadline.map_or(SILENCE, |(_, timeout)| SILENCE.min(timeout / 2))
+    }
+
+    /// The function, if the job server has no worker for it.
+    fn unserved(&self, server: &JobServerAddress) -> Option<UnservedFunction> {
+        let timeout = self.timeout(1).map_or(Duration::ZERO, |left| left.min(QUESTION));
+        UnservedFunction::ask(&server.to_string(), self.function, timeout)
+    }
+
+    /// How the wait for a job that nobody may ever run ends.
+    fn waiting(&self) -> String {
+        match self.deadline {
+            Some((_, timeout)) => format!("waiting for up to {} s; Ctrl-C stops waiting", timeout.as_secs_f64()),
+            None => "waiting; Ctrl-C stops waiting, and --timeout limits it".into(),
+        }
+    }
+
     /// Connects to the first job server that answers, and reports why each other one does not.
-    fn reach(&self) -> Result<Client, SubmitError> {
+    fn reach(&self) -> Result<(Client, &JobServerAddress), SubmitError> {
         for (index, server) in self.servers.iter().enumerate() {
             // A server that says nothing leaves the others their part of the time.
             let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
             let Some(timeout) = self.timeout(parts) else { break };
             let client = Client::connect(&server.to_string(), timeout, MAX_PACKET);
             match client.and_then(|mut client| client.greet().map(|()| client)) {
-                Ok(client) => return Ok(client),
+                Ok(client) => return Ok((client, server)),
                 Err(error) => {
                     fail(&error.to_string(), NO_SERVER);
                 }

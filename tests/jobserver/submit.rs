@@ -133,6 +133,45 @@ on_both! {
         assert_eq!(server.worker(&["nobody"]).grab(), "NO_JOB");
     }
 
+    fn a_function_that_nobody_serves_is_said(server) {
+        serve_all(server);
+        let late = submit_to(server, &["miror", "x", "--timeout", "2s"], b"");
+        assert_eq!(late.code(), Some(5), "{}", late.err());
+        let lines: Vec<String> = late.err().lines().map(str::to_owned).collect();
+        assert_eq!(
+            lines[0],
+            "gm-native: no worker serves miror (nearest: mirror); waiting for up to 2 s; Ctrl-C stops waiting"
+        );
+        assert!(lines.len() == 2 && lines[1].ends_with(" of miror did not end within 2 s"), "{lines:?}");
+        let queued = submit_to(server, &["miror", "x", "--background"], b"");
+        assert_eq!(
+            (queued.code(), queued.err().as_str()),
+            (
+                Some(0),
+                "gm-native: no worker serves miror (nearest: mirror); the job stays queued until one does\n"
+            )
+        );
+        // The one that waits gets its result as soon as somebody serves it.
+        let mut client = Mortal::start("submit", &mut program(&["-h", &server.server(), "late", "x"]));
+        wait_for("the line", DEADLINE, || client.output().contains("and --timeout limits it").then_some(()));
+        let mut worker = HandWorker::offering(&server.server(), &["late"]);
+        let job = worker.grab();
+        worker.complete(&job, b"done");
+        assert!(client.wait().success());
+        assert_eq!(
+            client.output(),
+            "gm-native: no worker serves late; waiting; Ctrl-C stops waiting, and --timeout limits it\ndone"
+        );
+    }
+
+    fn a_job_that_runs_is_not_said_to_be_unserved(server) {
+        let mut worker = HandWorker::offering(&server.server(), &["slow"]);
+        let mut client = Mortal::start("submit", &mut program(&["-h", &server.server(), "slow", "--timeout", "2s"]));
+        worker.grab();
+        assert_eq!(client.wait().code(), Some(5));
+        assert!(!client.output().contains("no worker serves"), "{}", client.output());
+    }
+
     fn job_servers_are_tried_in_turn(server) {
         serve_all(server);
         let (nobody, nobody_either, there) = (unused_server(), unused_server(), server.server());
