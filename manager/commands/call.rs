@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::check::file_problem;
 use super::child::{HelperProcess, HelperView, runtime};
 use super::configuration;
 use super::output::fail;
@@ -36,6 +37,9 @@ use job::CallRequest;
 
 /// Calls. The exit code is 0 where every job was done, 1 where one was not, 2 for options that make no sense.
 pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
+    if let Some(reason) = file_problem(&args.file) {
+        return fail(&format!("{} {reason}", DisplayPath(&args.file)), 1);
+    }
     let order = match order(cli, args) {
         Ok(order) => order,
         Err(text) => return fail(&text, 2),
@@ -65,7 +69,10 @@ fn order(cli: &Cli, args: &CallArgs) -> Result<CallRequest, String> {
         Some(name) => FunctionName::new(name).map_err(|error| format!("--function {}", reason(&error)))?,
         None => {
             name::function_of(args.file.file_name().unwrap_or_default()).map(|(name, _)| name).map_err(|reason| {
-                format!("{}: its name says no function, it {reason}; --function NAME does", DisplayPath(&args.file))
+                format!(
+                    "{}: its name gives no function: it {reason}; name one with --function NAME",
+                    DisplayPath(&args.file)
+                )
             })?
         }
     };

@@ -86,8 +86,8 @@ impl Checker<'_> {
     /// Looks at one file. An error is not about the file.
     async fn look(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
-        if let Err(error) = std::fs::metadata(file) {
-            return wrong(format!("cannot be opened: {}", reason_at(file, &error)));
+        if let Some(problem) = file_problem(file) {
+            return wrong(problem);
         }
         let function = match function
             .cloned()
@@ -114,6 +114,19 @@ impl Checker<'_> {
         // What a refusal left is gone already, and the directory goes in the end.
         let _ = std::fs::remove_dir_all(place);
         Ok(checked?.map(|found| (function, found)).map_err(|rejection| UnusableFile::from(&rejection)))
+    }
+}
+
+/// Why a path cannot be a library's, whatever its name: said before anything about that name. Follows the path.
+pub(super) fn file_problem(file: &Path) -> Option<String> {
+    match std::fs::metadata(file) {
+        Err(error) => Some(format!("cannot be opened: {}", reason_at(file, &error))),
+        Ok(found) if found.is_dir() => Some(match file.join("Cargo.toml").is_file() {
+            true => "is the directory of a crate: name the library that cargo built, such as target/release/libNAME.so"
+                .into(),
+            false => "is a directory, not a library".into(),
+        }),
+        Ok(_) => None,
     }
 }
 

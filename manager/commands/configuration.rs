@@ -156,7 +156,7 @@ pub(super) fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Makes paths absolute, and says what the manager is called and where its state and socket are.
 fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
-    config.resolve_paths(|path| absolute(&origin.here, path));
+    config.resolve_paths(&origin.here, |path| absolute(&origin.here, path));
     let (identity, usual) = origin.found.take().unwrap_or_else(|| {
         let identity = origin
             .file()

@@ -95,7 +95,7 @@ pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
             user.try_out(|| denied(&config.worker_dirs, file.as_deref())).map_err(|error| error.to_string())?;
         let sentence = |(what, why): &(String, String)| {
             let advice = "give that user access to it and to the directories above it, or name another user";
-            format!("{what} as user {:?} (-u): {why}; {advice}", user.name())
+            config.written_paths.explain(&format!("{what} as user {:?} (-u): {why}; {advice}", user.name()))
         };
         if !denied.is_empty() {
             return Err(denied.iter().map(sentence).collect::<Vec<_>>().join("\n"));
@@ -141,14 +141,16 @@ pub(super) fn check_directories(config: &Config) -> Result<(), String> {
 
 fn missing_directory(dir: &Path) -> String {
     match dangling(dir) {
-        Some(link) => format!("{} is no directory: {}", dir.display(), link.sentence(dir)),
-        None => format!("{} is no directory", dir.display()),
+        Some(link) => format!("{} does not exist: {}", dir.display(), link.sentence(dir)),
+        None if dir.exists() => format!("{} is not a directory", dir.display()),
+        None => format!("{} does not exist", dir.display()),
     }
 }
 
 /// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
 pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> String {
-    Diagnostic { origin: config.origins.of(None, key), text: problem.to_string() }.to_string()
+    let text = config.written_paths.explain(&problem.to_string());
+    Diagnostic { origin: config.origins.of(None, key), text }.to_string()
 }
 
 /// `-Z`: the effective configuration and the plan, nothing started.
@@ -159,8 +161,11 @@ fn dump(configuration: &Configuration) -> ExitCode {
     let plan = plan(config, &found, &BTreeMap::new());
     let mut text = config.dump();
     text.extend_from_slice(plan.to_string().as_bytes());
-    let of_files =
-        scan.failed_dirs.iter().map(|(_, why)| why.clone()).chain(scan.warnings.iter().map(ToString::to_string));
+    let of_files = scan
+        .failed_dirs
+        .iter()
+        .map(|(_, why)| config.written_paths.explain(why))
+        .chain(scan.warnings.iter().map(ToString::to_string));
     let missed = scan.missed().map(|obstacle| format!("{} {}", shown(&obstacle.path), obstacle.reason));
     let of_files = of_files.chain(missed);
     let missing = plan.missing.iter().map(ToString::to_string);

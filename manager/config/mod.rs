@@ -26,6 +26,7 @@ mod read;
 mod secret;
 mod text;
 mod value;
+mod written_paths;
 
 #[cfg(test)]
 mod documentation;
@@ -50,6 +51,7 @@ pub use overrides::Overrides;
 pub use read::nearest;
 pub use secret::{MASK, SECRET_WORDS, is_secret, shown};
 pub use text::{decode, encode};
+pub use written_paths::WrittenPaths;
 
 /// A configuration file that was read.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ use super::choice::{LogTarget, LostJobPolicy, RolloutSurge};
 use super::function::FunctionConfig;
 use super::host::{DEFAULT_PORT, JobServerAddress};
 use super::origins::Origins;
+use super::written_paths::WrittenPaths;
 
 /// What the manager runs with. The table says what each key means ([`super::KEYS`]).
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +121,8 @@ pub struct Config {
     pub queue_check: Duration,
     /// Where each value came from.
     pub origins: Origins,
+    /// Relative paths as they were written, after [`Config::resolve_paths`].
+    pub written_paths: WrittenPaths,
 }
 
 impl Default for Config {
@@ -181,6 +184,7 @@ impl Default for Config {
             metrics_listen: None,
             queue_check: seconds(30),
             origins: Origins::default(),
+            written_paths: WrittenPaths::default(),
         }
     }
 }
@@ -194,8 +198,9 @@ impl Config {
         self.dedicated_count.unwrap_or(u32::from(self.count == 0))
     }
 
-    /// Makes every path absolute; needed before the working directory becomes `/`.
-    pub fn resolve_paths(&mut self, absolute: impl Fn(&Path) -> PathBuf) {
+    /// Makes every path absolute; needed before the working directory, `here`, becomes `/`.
+    pub fn resolve_paths(&mut self, here: &Path, absolute: impl Fn(&Path) -> PathBuf) {
+        let mut written_paths = WrittenPaths::new(here);
         let mut paths: Vec<&mut PathBuf> = self.worker_dirs.iter_mut().collect();
         paths.extend(self.pid_file.as_mut());
         paths.extend(self.state_dir.as_mut());
@@ -204,8 +209,11 @@ impl Config {
             paths.push(path);
         }
         for path in paths {
-            *path = absolute(path);
+            let resolved = absolute(path);
+            written_paths.add(path, &resolved);
+            *path = resolved;
         }
+        self.written_paths = written_paths;
     }
 }
 
@@ -223,7 +231,7 @@ mod tests {
             control: Some("/run/gm.sock".into()),
             ..Config::default()
         };
-        config.resolve_paths(|path| Path::new("/srv/app").join(path).components().collect());
+        config.resolve_paths(Path::new("/srv/app"), |path| Path::new("/srv/app").join(path).components().collect());
         let texts: Vec<_> = config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
         assert_eq!(texts, ["/srv/app/workers", "/opt/w", "/srv/app/../other"]);
         assert_eq!(config.pid_file.as_deref(), Some(Path::new("/srv/app/gm.pid")));
@@ -231,9 +239,9 @@ mod tests {
         assert_eq!(config.state_dir.as_deref(), Some(Path::new("/srv/app/state")));
         assert_eq!(config.control.as_deref(), Some(Path::new("/run/gm.sock")));
 
-        let once = config.clone();
-        config.resolve_paths(|path| Path::new("/elsewhere").join(path));
-        assert_eq!(config, once);
+        let dirs = config.worker_dirs.clone();
+        config.resolve_paths(Path::new("/elsewhere"), |path| Path::new("/elsewhere").join(path));
+        assert_eq!(config.worker_dirs, dirs);
     }
 
     #[test]

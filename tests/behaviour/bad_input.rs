@@ -76,9 +76,21 @@ fn what_the_file_names_and_is_not_there() {
     let begin = "[GearmanManager]\nstate_dir = state\n";
     for (line, parts, checked) in [
         ("user = no-such-user-here", &["there is no user"][..], true),
-        ("worker_dir = nowhere", &["worker_dir ", "is no directory"], true),
-        ("log_file = nowhere/gm.log", &["cannot open log file ", "create its directory"], false),
-        ("pid_file = nowhere/gm.pid", &["cannot write pid file ", "create its directory"], false),
+        (
+            "worker_dir = nowhere",
+            &["worker_dir ", "(nowhere from the working directory ", ") does not exist: create it"],
+            true,
+        ),
+        (
+            "log_file = nowhere/gm.log",
+            &["cannot open log file ", "(nowhere/gm.log from the working directory ", "create its directory"],
+            false,
+        ),
+        (
+            "pid_file = nowhere/gm.pid",
+            &["cannot write pid file ", "(nowhere/gm.pid from the working directory ", "create its directory"],
+            false,
+        ),
     ] {
         let told = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
         assert_told(&told, if checked { 2 } else { 1 }, parts);
@@ -111,10 +123,10 @@ fn a_command_finds_its_manager_by_a_broken_file() {
 fn a_worker_dir_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    for name in ["nowhere", "file"] {
+    for (name, what) in [("nowhere", "does not exist"), ("file", "is not a directory")] {
         let ini = format!("[GearmanManager]\nworker_dir = {name}\nstate_dir = state\n");
         let path = dir.path().join(name).display().to_string();
-        assert_told(&start_with(dir.path(), ini.as_bytes()), 2, &["worker_dir", &path, "is no directory", "-w DIR"]);
+        assert_told(&start_with(dir.path(), ini.as_bytes()), 2, &["worker_dir", &path, what, "-w DIR"]);
     }
     assert!(!dir.path().join("state").exists(), "nothing is made for a start that cannot be");
 }

@@ -147,7 +147,7 @@ fn a_wrong_configuration_keeps_the_old_one() {
             "count = many\ntimeout = soon".to_owned(),
             vec!["gm.ini:5: count in [GearmanManager]: \"many\"", "gm.ini:6: "],
         ),
-        (format!("worker_dir = {missing}"), vec![missing.as_str(), "is no directory"]),
+        (format!("worker_dir = {missing}"), vec![missing.as_str(), "does not exist"]),
     ];
     for (text, reasons) in &cases {
         manager.configure(text);

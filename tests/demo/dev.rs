@@ -192,8 +192,8 @@ fn a_manager_whose_dev_is_killed_ends() {
 fn what_cannot_start_is_one_sentence() {
     let place = Place::new();
     for (line, code, text) in [
-        ("gm-native dev nowhere", 2, "nowhere is no folder of a crate: it has no Cargo.toml"),
-        ("gm-native dev -w nowhere --port 0", 2, "nowhere is no directory"),
+        ("gm-native dev nowhere", 2, "nowhere cannot be built: No such file or directory"),
+        ("gm-native dev -w nowhere --port 0", 2, "/nowhere (nowhere from the working directory "),
         ("gm-native dev -h a,:x", 2, "-h"),
     ] {
         let finished = place.run(line);

@@ -35,9 +35,12 @@ impl Crate {
     /// There is none; a sentence.
     pub(super) fn find(dir: &Path) -> Result<Self, String> {
         let name = dir.display().to_string();
-        match dir.canonicalize() {
-            Ok(dir) if dir.join("Cargo.toml").is_file() => Ok(Self { name, dir }),
-            _ => Err(format!("{name} is no folder of a crate: it has no Cargo.toml; gm-native new NAME makes one")),
+        let found = dir
+            .canonicalize()
+            .map_err(|error| format!("{name} cannot be built: {}; gm-native new NAME makes a crate", reason(&error)))?;
+        match found.join("Cargo.toml").is_file() {
+            true => Ok(Self { name, dir: found }),
+            false => Err(format!("{name} is not a crate: it has no Cargo.toml; gm-native new NAME makes one")),
         }
     }
 
@@ -214,6 +217,8 @@ mod tests {
     fn a_folder_without_a_manifest_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let error = Crate::find(dir.path()).unwrap_err();
-        assert!(error.ends_with("it has no Cargo.toml; gm-native new NAME makes one"), "{error}");
+        assert!(error.ends_with("is not a crate: it has no Cargo.toml; gm-native new NAME makes one"), "{error}");
+        let error = Crate::find(&dir.path().join("x")).unwrap_err();
+        assert!(error.ends_with("No such file or directory; gm-native new NAME makes a crate"), "{error}");
     }
 }

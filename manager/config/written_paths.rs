@@ -1,0 +1,70 @@
+//! Relative paths as the operator wrote them: a message about `/workers` helps nobody who wrote `./workers`.
+
+use std::path::{Path, PathBuf};
+
+/// The relative paths of a configuration, and the directory they start from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WrittenPaths {
+    start: PathBuf,
+    /// Each as it was resolved, and as it was written.
+    relative: Vec<(PathBuf, PathBuf)>,
+}
+
+impl WrittenPaths {
+    pub(super) fn new(start: &Path) -> Self {
+        Self { start: start.to_owned(), relative: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, written: &Path, resolved: &Path) {
+        if written.is_relative() {
+            self.relative.push((resolved.to_owned(), written.to_owned()));
+        }
+    }
+
+    /// A message, with what was written behind the first path in it that was resolved from something relative.
+    pub fn explain(&self, message: &str) -> String {
+        let places = self.relative.iter().filter_map(|(resolved, written)| {
+            let end = end_of(message, &resolved.display().to_string())?;
+            Some((end, written))
+        });
+        // The longest path where several begin alike.
+        match places.max_by_key(|(end, _)| *end) {
+            Some((end, written)) => {
+                let (before, after) = message.split_at(end);
+                format!("{before} ({} from the working directory {}){after}", written.display(), self.start.display())
+            }
+            None => message.to_owned(),
+        }
+    }
+}
+
+/// Where a path ends in a message that names it as a whole, not as the beginning of another one.
+fn end_of(message: &str, path: &str) -> Option<usize> {
+    let goes_on = |rest: &str| rest.starts_with(|next: char| next == '/' || next == '-' || next.is_alphanumeric());
+    let ends = message.match_indices(path).map(|(at, _)| at + path.len());
+    ends.into_iter().find(|end| !path.is_empty() && !goes_on(&message[*end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_stands_behind_its_path() {
+        let mut paths = WrittenPaths::new(Path::new("/"));
+        for (written, resolved) in [("./workers", "/workers"), ("workers/b", "/workers/b"), ("/opt/w", "/opt/w")] {
+            paths.add(Path::new(written), Path::new(resolved));
+        }
+        for (message, expected) in [
+            (
+                "worker_dir /workers does not exist: create it",
+                "worker_dir /workers (./workers from the working directory /) does not exist: create it",
+            ),
+            ("/workers/b: no", "/workers/b (workers/b from the working directory /): no"),
+            ("/workers-old is full", "/workers-old is full"),
+            ("/opt/w does not exist", "/opt/w does not exist"),
+        ] {
+            assert_eq!(paths.explain(message), expected);
+        }
+    }
+}
