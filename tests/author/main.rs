@@ -12,6 +12,7 @@ mod call;
 mod check;
 mod examples;
 mod matrix;
+mod migrating;
 mod new;
 mod objects;
 mod output;

@@ -33,6 +33,14 @@ pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
     rust_on(name, name, source, &format!("gm-plugin-api = {{ path = {api:?} }}"), manifest_end)
 }
 
+/// As [`rust`], with the feature `json`, and serde_json for the plugin itself.
+#[track_caller]
+pub fn rust_with_json(name: &str, source: &str) -> PathBuf {
+    let api = repository().join("plugin-api");
+    let dependencies = format!("gm-plugin-api = {{ path = {api:?}, features = [\"json\"] }}\nserde_json = \"1.0\"");
+    rust_on(name, name, source, &dependencies, "")
+}
+
 /// A library of an interface version as it was released, such as `1.0`: none of today's gm-plugin-api is in it.
 ///
 /// Its function is called `interface_1_0`. A new version is built beside it, from a file of its own.
