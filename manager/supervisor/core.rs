@@ -180,6 +180,8 @@ pub(crate) struct Core {
     servers: Vec<JobServerState>,
     /// Functions without a library that were warned of.
     warned: BTreeSet<String>,
+    /// Functions and what was logged of settings that they do not read.
+    unread_settings: BTreeSet<(String, String)>,
     /// A scan is under way; it may find new libraries.
     scanning: bool,
     rollouts: RolloutState,
@@ -227,6 +229,7 @@ impl Core {
             refused: BTreeMap::new(),
             servers,
             warned: BTreeSet::new(),
+            unread_settings: BTreeSet::new(),
             scanning: true,
             rollouts: RolloutState::default(),
             rollbacks: Rollbacks::default(),

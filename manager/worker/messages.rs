@@ -135,6 +135,11 @@ pub(crate) enum WorkerMessage {
         /// Resident bytes.
         bytes: u64,
     },
+    /// The function it has just made reads no such setting.
+    UnreadSetting {
+        /// One sentence, which names the setting.
+        text: String,
+    },
     /// Its libraries are loaded and their objects made.
     Loaded,
     /// A library could not be loaded, or its object not made. The worker ends after it.

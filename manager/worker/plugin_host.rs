@@ -10,17 +10,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use gm_plugin_api::abi::{Host, RSlice, RStr};
+use gm_plugin_api::abi::{Host, RSlice, RStr, SETTINGS};
 
 use crate::gearman::packet::{ArgumentError, encode};
+use crate::logging::excerpt;
 use crate::system::fork;
 use crate::worker::job_log::job_name;
 use crate::worker::manager_link;
-use crate::worker::messages::JobName;
+use crate::worker::messages::{JobName, WorkerMessage};
 use crate::worker::sender::{Sender, lock, send_part};
 
 /// A plugin's data waits this long for a job server that does not read.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A sentence about a setting is cut here, in bytes.
+const SENTENCE: usize = 512;
 /// Log level of an error.
 const ERROR: u8 = 1;
 
@@ -117,8 +120,14 @@ fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
     send_part(&sender, [&packet, bytes], || is_in_hand(job), PATIENCE)
 }
 
-extern "C" fn log(job: u64, level: u8, _target: RStr<'_>, text: RStr<'_>) {
-    say(job, level, text.as_str());
+extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
+    match manager_link::get() {
+        // Each worker of the function finds the same: the manager logs it once.
+        Some(manager_link) if target == SETTINGS && !fork::is_child() => {
+            manager_link.say(&WorkerMessage::UnreadSetting { text: excerpt(text.as_bytes(), SENTENCE).into_owned() });
+        }
+        _ => say(job, level, text.as_str()),
+    }
 }
 
 fn say(job: u64, level: u8, text: &str) {

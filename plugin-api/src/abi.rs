@@ -161,6 +161,10 @@ pub mod level {
     pub const TRACE: u8 = 5;
 }
 
+/// The target of the log records with which a library warns of settings that it never reads, each once for an object.
+/// A host may show them as it likes.
+pub const SETTINGS: &str = "gm_plugin_api::settings";
+
 /// How a job, or the making of an object, failed.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]

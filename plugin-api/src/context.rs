@@ -1,9 +1,11 @@
 //! What an object is made from.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::abi::RawContext;
+use crate::abi::{Host, RawContext};
 use crate::failure::Failure;
 use crate::logging::Log;
 
@@ -39,24 +41,51 @@ use crate::logging::Log;
 /// # let mut object = TestObject::<FetchUrl>::new(&[("agent", "a")]).unwrap();
 /// # assert_eq!(object.run("").text(), "a waits 5000 ms");
 /// ```
-// As with `Job`: only ever lent.
-#[repr(transparent)]
-pub struct Context(pub(crate) RawContext<'static>);
+///
+/// A setting that `new` reads in no way is probably misspelt: gm-native logs a warning with its name, and the nearest one that
+/// `new` looked for.
+pub struct Context {
+    function: String,
+    settings: Vec<(String, String)>,
+    host: &'static Host,
+    /// The names that were looked for, whether they were there or not.
+    wanted: Mutex<BTreeSet<String>>,
+}
 
 impl Context {
-    /// The function the object is made for, as registered with the job servers.
-    pub fn function(&self) -> &str {
-        self.0.function.as_str()
+    pub(crate) fn new(raw: &RawContext<'_>) -> Self {
+        let settings = raw.settings.iter().map(|setting| (setting.name.to_string(), setting.value.to_string()));
+        Self {
+            function: raw.function.to_string(),
+            settings: settings.collect(),
+            host: raw.host,
+            wanted: Mutex::default(),
+        }
     }
 
-    /// All settings of the function, in no particular order.
+    pub(crate) fn host(&self) -> &'static Host {
+        self.host
+    }
+
+    /// The function the object is made for, as registered with the job servers.
+    pub fn function(&self) -> &str {
+        &self.function
+    }
+
+    /// All settings of the function, in no particular order. They count as read.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.settings.iter().map(|setting| (setting.name.as_str(), setting.value.as_str()))
+        self.pairs().inspect(|(name, _)| self.want(name))
+    }
+
+    /// The same, without reading them.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// One setting, where it is there.
     pub fn setting(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
+        self.want(name);
+        self.pairs().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
     /// One setting that must be there.
@@ -65,7 +94,11 @@ impl Context {
     ///
     /// Where it is not; the message says what to write into which section.
     pub fn required(&self, name: &str) -> Result<&str, Failure> {
-        self.setting(name).ok_or_else(|| missing(self.function(), name))
+        self.setting(name).ok_or_else(|| {
+            let text =
+                format!("setting.{name} is missing: write `setting.{name} = ...` into the section [{}]", self.function);
+            Failure::new(text + &self.misspelling(name))
+        })
     }
 
     /// One setting that must be there, as a number or whatever else can be read from text.
@@ -89,20 +122,58 @@ impl Context {
 
     /// A log for what happens outside a job.
     pub fn log(&self) -> Log {
-        Log::new(0, self.0.host)
+        Log::new(0, self.host)
     }
+
+    /// Notes that a setting is looked for.
+    pub(crate) fn want(&self, name: &str) {
+        let mut wanted = self.wanted();
+        if !wanted.contains(name) {
+            wanted.insert(name.to_owned());
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sentence for each setting that nothing has looked for.
+    pub(crate) fn unread(&self) -> Vec<String> {
+        let wanted = self.wanted();
+        let absent = || wanted.iter().map(String::as_str).filter(|name| self.pairs().all(|(set, _)| set != *name));
+        let unread = self.pairs().filter(|(name, _)| !wanted.contains(*name));
+        let sentence = |(name, _): (&str, &str)| match nearest(name, absent()) {
+            Some(meant) => format!("setting.{name} is never read; did you mean setting.{meant}?"),
+            None => format!("setting.{name} is never read; remove it, or read it in new()"),
+        };
+        unread.map(sentence).collect()
+    }
+
+    /// What to say behind an error about a missing setting: the one that is set and was probably meant to be it.
+    pub(crate) fn misspelling(&self, name: &str) -> String {
+        let wanted = self.wanted();
+        let unread = self.pairs().map(|(set, _)| set).filter(|set| !wanted.contains(*set));
+        nearest(name, unread).map_or(String::new(), |set| format!("; is setting.{set} misspelt?"))
+    }
+}
+
+/// How like another name one must be to be taken for a misspelling of it, as with the keys of the configuration.
+const ALIKE: f64 = 0.8;
+
+/// The name that another one is most like, if it is like any.
+fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
+    let name = plain(name);
+    let scored = others.map(|other| (strsim::jaro_winkler(&name, &plain(other)), other));
+    scored.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, other)| other)
 }
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Names only: a value may be a password.
-        let names: Vec<&str> = self.iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> = self.pairs().map(|(name, _)| name).collect();
         f.debug_struct("Context").field("function", &self.function()).field("settings", &names).finish()
     }
-}
-
-pub(crate) fn missing(function: &str, name: &str) -> Failure {
-    Failure::new(format!("setting.{name} is missing: write `setting.{name} = ...` into the section [{function}]"))
 }
 
 fn parse<T: FromStr<Err: Display>>(function: &str, name: &str, value: &str) -> Result<T, Failure> {

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::marker::PhantomData;
 
-use crate::abi::{Export, Host, Plugin, RErr, ROk, RResult, RStr, RVec, RawContext, RawFail, RawJob, RawSetting};
+use crate::abi::{Export, Host, Plugin, RErr, ROk, RResult, RStr, RVec, RawContext, RawFail, RawJob, SETTINGS};
 use crate::abi::{INTERFACE_MAJOR, INTERFACE_MINOR, RawState, level};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -82,6 +82,10 @@ impl<F: Plain> Export for PlainFunction<F> {
 
 extern "C" fn new_plain(raw: &RawContext<'_>) -> RResult<RawState, RawFail> {
     prepare(raw.host);
+    for setting in raw.settings.iter() {
+        let text = format!("setting.{} is never read: a function without new() has no settings", setting.name);
+        (raw.host.log)(NO_JOB, level::WARN, SETTINGS.into(), text.as_str().into());
+    }
     ROk(RawState(std::ptr::null_mut()))
 }
 
@@ -172,26 +176,20 @@ impl<T: Object> Export for ObjectFunction<T> {
 struct Slot<T> {
     /// None after a panic, until it is made anew.
     object: Option<T>,
-    function: String,
-    settings: Vec<(String, String)>,
-    host: &'static Host,
+    cx: Context,
 }
 
 impl<T: Object> Slot<T> {
     fn make(&mut self, job: u64) -> Result<(), RawFail> {
-        let settings: Vec<RawSetting<'_>> = self
-            .settings
-            .iter()
-            .map(|(name, value)| RawSetting { name: name.as_str().into(), value: value.as_str().into() })
-            .collect();
-        let raw = RawContext {
-            size: size_of::<RawContext<'_>>(),
-            function: self.function.as_str().into(),
-            settings: settings.as_slice().into(),
-            host: self.host,
-        };
-        self.object = Some(guarded(job, || T::make(lend_context(&raw)))?);
+        self.object = Some(guarded(job, || T::make(&self.cx))?);
         Ok(())
+    }
+
+    /// Tells the worker of each setting that `new` has not read.
+    fn warn_of_unread_settings(&self) {
+        for text in self.cx.unread() {
+            (self.cx.host().log)(NO_JOB, level::WARN, SETTINGS.into(), text.as_str().into());
+        }
     }
 
     fn serve(&mut self, raw: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
@@ -219,8 +217,8 @@ impl<T: Object> Slot<T> {
         });
         if let Err(fail) = dropped {
             let RawFail { message, file, line, .. } = fail;
-            let text = format!("the destructor of {} panicked at {file}:{line}: {message}", self.function);
-            (self.host.log)(job, level::ERROR, "".into(), text.as_str().into());
+            let text = format!("the destructor of {} panicked at {file}:{line}: {message}", self.cx.function());
+            (self.cx.host().log)(job, level::ERROR, "".into(), text.as_str().into());
         }
     }
 }
@@ -233,15 +231,12 @@ fn unmade(fail: RawFail) -> RawFail {
 
 extern "C" fn new_object<T: Object>(raw: &RawContext<'_>) -> RResult<RawState, RawFail> {
     prepare(raw.host);
-    let settings = raw.settings.iter().map(|setting| (setting.name.to_string(), setting.value.to_string()));
-    let mut slot = Box::new(Slot::<T> {
-        object: None,
-        function: raw.function.to_string(),
-        settings: settings.collect(),
-        host: raw.host,
-    });
+    let mut slot = Box::new(Slot::<T> { object: None, cx: Context::new(raw) });
     match slot.make(NO_JOB) {
-        Ok(()) => ROk(RawState(Box::into_raw(slot).cast())),
+        Ok(()) => {
+            slot.warn_of_unread_settings();
+            ROk(RawState(Box::into_raw(slot).cast()))
+        }
         Err(fail) => RErr(fail),
     }
 }
@@ -264,10 +259,4 @@ fn lend_job<'a>(raw: &'a RawJob<'a>) -> &'a Job {
     // SAFETY: `Job` is a transparent wrapper. Its 'static is never seen: it is not `Clone`, its field is private to the
     // crate, and its methods return what lives as long as `self`, which is 'a.
     unsafe { &*std::ptr::from_ref(raw).cast::<Job>() }
-}
-
-/// A context as authors see it, for as long as the raw one is lent.
-fn lend_context<'a>(raw: &'a RawContext<'a>) -> &'a Context {
-    // SAFETY: as for `lend_job`.
-    unsafe { &*std::ptr::from_ref(raw).cast::<Context>() }
 }

@@ -51,10 +51,13 @@ impl Context {
     ///
     /// Where one is missing or malformed; the message names section and key.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        let pairs = self.iter().map(|(name, value)| (name, Value { name, text: value }));
-        T::deserialize(MapDeserializer::new(pairs)).map_err(|error: Wrong| match error.name {
-            Some(name) => malformed(self.function(), &name, &error.what),
-            None => Failure::new(format!("settings of the section [{}]: {}", self.function(), error.what)),
+        T::deserialize(All(self)).map_err(|error: Wrong| match error.about {
+            About::Value(name) => malformed(self.function(), &name, &error.what),
+            About::Missing(name) => {
+                let misspelling = self.misspelling(name);
+                Failure::new(format!("settings of the section [{}]: {}{misspelling}", self.function(), error.what))
+            }
+            About::Nothing => Failure::new(format!("settings of the section [{}]: {}", self.function(), error.what)),
         })
     }
 }
@@ -62,8 +65,17 @@ impl Context {
 /// What is wrong, and with which setting where that is known.
 #[derive(Debug)]
 struct Wrong {
-    name: Option<String>,
+    about: About,
     what: String,
+}
+
+#[derive(Debug)]
+enum About {
+    /// The value of a setting.
+    Value(String),
+    /// A setting that is not there.
+    Missing(&'static str),
+    Nothing,
 }
 
 impl Display for Wrong {
@@ -76,11 +88,11 @@ impl std::error::Error for Wrong {}
 
 impl de::Error for Wrong {
     fn custom<T: Display>(what: T) -> Self {
-        Self { name: None, what: what.to_string() }
+        Self { about: About::Nothing, what: what.to_string() }
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::custom(format_args!("setting.{field} is missing"))
+        Self { about: About::Missing(field), what: format!("setting.{field} is missing") }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -88,21 +100,60 @@ impl de::Error for Wrong {
     }
 }
 
+/// All settings, as the fields of a struct or the entries of a map.
+#[derive(Clone, Copy)]
+struct All<'a>(&'a Context);
+
+impl<'de> Deserializer<'de> for All<'de> {
+    type Error = Wrong;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        // Also those that are not there: one that is misspelt is one of them.
+        fields.iter().for_each(|field| self.0.want(field));
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let pairs = self.0.pairs().map(|(name, text)| (name, Value { cx: self.0, name, text }));
+        MapDeserializer::new(pairs).deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 /// The text of one setting.
 #[derive(Clone, Copy)]
 struct Value<'a> {
+    cx: &'a Context,
     name: &'a str,
     text: &'a str,
 }
 
-impl Value<'_> {
+impl<'a> Value<'a> {
+    /// The text, which is read herewith.
+    fn read(self) -> &'a str {
+        self.cx.want(self.name);
+        self.text
+    }
+
     fn wrong(self, what: impl Display) -> Wrong {
-        Wrong { name: Some(self.name.to_owned()), what: what.to_string() }
+        Wrong { about: About::Value(self.name.to_owned()), what: what.to_string() }
     }
 
     /// Names the setting in an error that something deeper made.
     fn named<T>(self, result: Result<T, Wrong>) -> Result<T, Wrong> {
-        result.map_err(|error| Wrong { name: error.name.or_else(|| Some(self.name.to_owned())), ..error })
+        result.map_err(|error| match error.about {
+            About::Value(_) => error,
+            About::Missing(_) | About::Nothing => Wrong { about: About::Value(self.name.to_owned()), ..error },
+        })
     }
 }
 
@@ -117,7 +168,7 @@ impl<'de> IntoDeserializer<'de, Wrong> for Value<'de> {
 macro_rules! read_as {
     ($($method:ident => $visit:ident),* $(,)?) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-            let value = self.text.parse().map_err(|error| self.wrong(error))?;
+            let value = self.read().parse().map_err(|error| self.wrong(error))?;
             self.named(visitor.$visit(value))
         }
     )*};
@@ -134,12 +185,12 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        self.named(visitor.visit_borrowed_str(self.text))
+        self.named(visitor.visit_borrowed_str(self.read()))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         // As the ini file's own keys are read.
-        match self.text.to_ascii_lowercase().as_str() {
+        match self.read().to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => visitor.visit_bool(true),
             "0" | "false" | "no" | "off" => visitor.visit_bool(false),
             _ => Err(self.wrong("neither yes nor no")),
@@ -155,8 +206,8 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        let items = self.text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let items = items.map(|text| Value { name: self.name, text });
+        let items = self.read().split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = items.map(|text| Value { text, ..self });
         self.named(visitor.visit_seq(SeqDeserializer::new(items)))
     }
 
@@ -166,10 +217,15 @@ impl<'de> Deserializer<'de> for Value<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Wrong> {
-        self.named(visitor.visit_enum(self.text.into_deserializer()))
+        self.named(visitor.visit_enum(self.read().into_deserializer()))
+    }
+
+    /// A field that the struct does not have: it stays unread.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
-        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier ignored_any
+        i128 u128 char str string bytes byte_buf unit unit_struct tuple tuple_struct map struct identifier
     }
 }

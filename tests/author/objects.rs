@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use crate::library;
+use nix::sys::signal::Signal;
+
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
+use crate::support::wait::{DEADLINE, wait_for};
+use crate::{call, library};
 
 fn served() -> (Gearmand, Manager) {
     let gearmand = Gearmand::start();
@@ -54,4 +57,28 @@ fn where_no_object_can_be_made_the_worker_is_replaced() {
         assert_eq!(jobs, 1);
         assert_ne!(successor, pid);
     });
+}
+
+/// Three workers find the same; a configuration that was read again may have repaired it.
+#[test]
+fn a_setting_that_is_never_read_is_warned_of_once() {
+    let gearmand = Gearmand::start();
+    let setup = Setup::new(&[&gearmand.server()]).plugin("Fragile", &library());
+    let ini = "dedicated_count = 3\n[Fragile]\nsetting.makr = /nowhere";
+    let manager = setup.ini(ini).start();
+    gearmand.wait_workers("Fragile", 3);
+    let warnings = |manager: &Manager| {
+        let warned = manager.events().into_iter().filter(|event| event["event"] == "library_warning");
+        warned.map(|event| event["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let text = "Fragile: setting.makr is never read; did you mean setting.mark?";
+    assert_eq!(warnings(&manager), [text]);
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reloaded", |_| true);
+    wait_for("the warning again", DEADLINE, || (warnings(&manager).len() == 2).then_some(()));
+
+    let called = call("Fragile", &["--setting", "makr=/nowhere"]);
+    assert_eq!(called.err(), "WARN    setting.makr is never read; did you mean setting.mark?\n");
+    let called = call("answer", &["x", "--setting", "makr=/nowhere"]);
+    assert_eq!(called.err(), "WARN    setting.makr is never read: a function without new() has no settings\n");
 }

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use gm_plugin_api::abi::{Host, RSlice, RStr, level};
+use gm_plugin_api::abi::{Host, RSlice, RStr, SETTINGS, level};
 
 use crate::logging::{escape, excerpt};
 use crate::system::{fork, stop_signal};
@@ -69,7 +69,8 @@ extern "C" fn log(_job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
         level::DEBUG => "DEBUG",
         _ => "TRACE",
     };
-    let target = if target.is_empty() { String::new() } else { format!("{}: ", escape(target.as_str())) };
+    let target =
+        if target.is_empty() || target == SETTINGS { String::new() } else { format!("{}: ", escape(target.as_str())) };
     print(label, &format!("{target}{}", escape(text.as_str())));
 }
 

@@ -91,7 +91,9 @@ fn readme(name: &str, kind: CrateKind) -> String {
         CrateKind { object: false, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4}"#),
         CrateKind { object: true, json: true } => (r#"{"text":"a job for you"}"#, r#"{"words":4,"total":4}"#),
     };
+    let settings = if kind.object { include_str!("templates/settings.md") } else { "" };
     include_str!("templates/README.md")
+        .replace("my_settings\n", &format!("{settings}\n"))
         .replace("my_repository", env!("CARGO_PKG_REPOSITORY"))
         .replace("my_workload", workload)
         .replace("my_answer", answer)

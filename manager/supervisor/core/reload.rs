@@ -22,6 +22,7 @@ impl Core {
         self.not_restarted.clear();
         self.rejoin_all();
         self.heavy.clear();
+        self.unread_settings.clear();
         self.workers.values_mut().for_each(|worker| worker.retires = now);
         self.watch_jobs_again();
         // A canary of the old configuration would be compared with workers of the new one.

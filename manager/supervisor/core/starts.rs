@@ -17,6 +17,9 @@ use crate::supervisor::worker_state::{Effect, ExitReason, Trigger, WorkerState};
 use crate::system::clock;
 use crate::worker::messages::WorkerMessage;
 
+/// Warnings about settings that are remembered, over all functions.
+const MOST_UNREAD: usize = 1000;
+
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
     pub(super) fn start(&mut self, key: &GroupKey, wanted: &[FunctionName], canary: Option<Canary>, now: Duration) {
@@ -151,6 +154,7 @@ impl Core {
         match message {
             WorkerMessage::Loading { function } => self.reaches(id, StartStage::Loading(function), now),
             WorkerMessage::Making { function } => self.reaches(id, StartStage::Making(function), now),
+            WorkerMessage::UnreadSetting { text } => self.unread_setting(id, text),
             WorkerMessage::Loaded => {
                 self.reaches(id, StartStage::Over, now);
                 self.happens(id, Trigger::Loaded, now);
@@ -172,6 +176,17 @@ impl Core {
             WorkerMessage::Connection { .. }
             | WorkerMessage::Disconnection { .. }
             | WorkerMessage::ForkCameBack { .. } => {}
+        }
+    }
+
+    /// Logged once for all workers of a function, until the configuration is read again.
+    fn unread_setting(&mut self, id: WorkerId, text: String) {
+        let Some((function, _)) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
+        let warning = (function.clone(), text);
+        // A library can say whatever it likes: what it says is not remembered without end.
+        if self.unread_settings.len() < MOST_UNREAD && self.unread_settings.insert(warning.clone()) {
+            let (function, text) = warning;
+            self.tell(Event::LibraryWarning { function, text });
         }
     }
 

@@ -86,11 +86,11 @@ fn implementation(ident: &Ident, function: &str, new: Option<&Signature>, run: O
     let made = match returns(new) {
         Some(of) if is_self(&of, ident) => quote!(Ok(<#ident>::new(cx))),
         of => {
-            let at = of.map_or(ident.span(), |of| of.span());
+            let at = crate::place(of.map_or(ident.span(), |of| of.span()));
             quote_spanned!(at=> ::gm_plugin_api::__private::Made::made(<#ident>::new(cx)))
         }
     };
-    let at = returns(run).map_or(ident.span(), |of| of.span());
+    let at = crate::place(returns(run).map_or(ident.span(), |of| of.span()));
     let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(returned));
     quote! {
         impl ::gm_plugin_api::Object for #ident {

@@ -22,6 +22,7 @@ pub fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> 
         ReturnType::Type(_, of) => of.span(),
         ReturnType::Default => ident.span(),
     };
+    let at = crate::place(at);
     let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(returned));
     let body = quote! {
         struct Exported;

@@ -10,12 +10,13 @@ struct MyFunction {
 
 #[function(name = "my_function")]
 impl MyFunction {
-    /// Settings stand in the configuration: `setting.shortest = 3` in the section `[my_function]`.
+    /// Settings come from the configuration: `setting.shortest = 3` in the section `[my_function]`. Read all of them here:
+    /// one that is never read, such as a misspelt `setting.shortst`, is named in the log.
     fn new(cx: &Context) -> Result<Self, Failure> {
         Ok(Self { shortest: cx.parse_or("shortest", 1)?, total: 0 })
     }
 
-    /// Counts the words of the workload, but for those that are too short.
+    /// Counts the words of the workload that are long enough.
     fn run(&mut self, job: &Job, log: &mut Log) -> JobResult {
         let long_enough = |word: &&str| word.chars().count() >= self.shortest;
         let words = job.text()?.split_whitespace().filter(long_enough).count();
