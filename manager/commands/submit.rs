@@ -159,7 +159,7 @@ impl<'a> SubmitRequest<'a> {
 
     /// How long to wait for the first news before asking whether anyone serves the function: well before a deadline.
     fn silence(&self) -> Duration {
-        self.deadline.map_or(SILENCE, |(_, timeout)| SILENCE.min(timeout / 2))
+        self.deadline.map_or(SILENCE, |(_, timeout)| timeout.checked_div(2).map_or(SILENCE, |half| SILENCE.min(half)))
     }
 
     /// The function, if the job server has no worker for it.

@@ -181,7 +181,7 @@ pub(crate) struct Core {
     /// Functions without a library that were warned of.
     warned: BTreeSet<String>,
     /// Functions and what was logged of settings that they do not read.
-    unread_settings: BTreeSet<(String, String)>,
+    unread_settings: BTreeSet<(FunctionName, String)>,
     /// A scan is under way; it may find new libraries.
     scanning: bool,
     rollouts: RolloutState,

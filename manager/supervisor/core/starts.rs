@@ -181,8 +181,8 @@ impl Core {
 
     /// Logged once for all workers of a function, until the configuration is read again.
     fn unread_setting(&mut self, id: WorkerId, text: String) {
-        let Some((function, _)) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
-        let warning = (function.clone(), text);
+        let Some(version) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
+        let warning = (version.function.clone(), text);
         // A library can say whatever it likes: what it says is not remembered without end.
         if self.unread_settings.len() < MOST_UNREAD && self.unread_settings.insert(warning.clone()) {
             let (function, text) = warning;
