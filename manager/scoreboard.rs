@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)] // Mapping shared memory; each block says why it is sound.
 
+mod last_failure;
+
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -18,6 +20,9 @@ use std::{io, mem};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+use last_failure::FailureSlot;
+pub(crate) use last_failure::{FAILURE_TEXT, LastFailure};
 
 const HANDLE_WORDS: usize = 32;
 const UNIQUE_WORDS: usize = 16;
@@ -44,6 +49,8 @@ pub(crate) enum WorkerActivity {
     Leaving = 4,
     /// Disconnected from all job servers; only destructors are left to run.
     Left = 5,
+    /// The last job is counted, and its answer still waits for room in the connection.
+    AnswerPending = 6,
 }
 
 impl WorkerActivity {
@@ -54,18 +61,19 @@ impl WorkerActivity {
             3 => Self::Answering,
             4 => Self::Leaving,
             5 => Self::Left,
+            6 => Self::AnswerPending,
             _ => Self::Starting,
         }
     }
 
     /// Whether a worker writes such a word.
     fn is_word(word: u32) -> bool {
-        word <= Self::Left as u32
+        word <= Self::AnswerPending as u32
     }
 
     /// Whether there is a job in hand.
     pub(crate) fn has_job(self) -> bool {
-        matches!(self, Self::Running | Self::Answering)
+        matches!(self, Self::Running | Self::Answering | Self::AnswerPending)
     }
 }
 
@@ -105,7 +113,7 @@ impl ScoreboardHeader {
 
 #[repr(C)]
 struct FunctionBlock {
-    done: AtomicU64,
+    completed: AtomicU64,
     failed: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -113,7 +121,14 @@ struct FunctionBlock {
     histogram: [AtomicU64; BUCKETS],
 }
 
+/// The header, a block for each function, and then a slot for the last failure of each: a page of slots takes memory only
+/// once a job has failed.
 fn scoreboard_size(functions: usize) -> usize {
+    (slot_offset(functions) + functions * mem::size_of::<FailureSlot>()).next_multiple_of(4096)
+}
+
+/// Where the slots begin, on a page of their own.
+fn slot_offset(functions: usize) -> usize {
     (mem::size_of::<ScoreboardHeader>() + functions * mem::size_of::<FunctionBlock>()).next_multiple_of(4096)
 }
 
@@ -152,6 +167,17 @@ impl ScoreboardMapping {
         // SAFETY: `function` is below the number the size was computed from, so the block lies inside the mapping; it is
         // aligned to eight, as both sizes are multiples of eight.
         Some(unsafe { self.start.add(offset).cast::<FunctionBlock>().as_ref() })
+    }
+
+    /// The slot for the last failure of a function; none for a function that is not the worker's.
+    fn slot(&self, function: usize) -> Option<&FailureSlot> {
+        if function >= self.functions {
+            return None;
+        }
+        let offset = slot_offset(self.functions) + function * mem::size_of::<FailureSlot>();
+        // SAFETY: `function` is below the number the size was computed from, so the slot lies inside the mapping; it is
+        // aligned to eight, since it begins at a page and its size is a multiple of eight.
+        Some(unsafe { self.start.add(offset).cast::<FailureSlot>().as_ref() })
     }
 }
 
@@ -270,10 +296,16 @@ impl ScoreboardWriter {
         self.activity(WorkerActivity::Answering);
     }
 
-    /// A job has run, and its answer is with the job server, or waits for room ([`WorkerActivity::Answering`] then).
+    /// A job of this function fails, for this reason. To be called before [`end`](Self::end): who sees the count finds
+    /// the reason.
+    pub(crate) fn failed(&self, function: usize, failure: &LastFailure) {
+        self.mapping.slot(function).into_iter().for_each(|slot| slot.store(failure));
+    }
+
+    /// A job has run, and its answer is with the job server, or waits for room ([`WorkerActivity::AnswerPending`] then).
     pub(crate) fn end(&self, job: &JobEnd, next: WorkerActivity) {
         if let Some(block) = self.mapping.block(job.function) {
-            add(if job.succeeded { &block.done } else { &block.failed }, 1);
+            add(if job.succeeded { &block.completed } else { &block.failed }, 1);
             add(&block.bytes_in, job.bytes_in);
             add(&block.bytes_out, job.bytes_out);
             add(&block.run_ns, job.run_ns);
@@ -393,8 +425,8 @@ pub(crate) struct ScoreboardJob {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Jobs that ended with a result.
-    pub done: u64,
-    /// Jobs that ended with a failure.
+    pub completed: u64,
+    /// Jobs whose function returned a failure or panicked.
     pub failed: u64,
     /// Bytes of workloads.
     pub bytes_in: u64,
@@ -444,12 +476,25 @@ impl ScoreboardView {
     pub(crate) fn counters(&self, function: usize) -> Counters {
         let block = self.0.block(function).filter(|_| !self.read().overwritten);
         block.map_or_else(Counters::default, |block| Counters {
-            done: block.done.load(Relaxed),
+            completed: block.completed.load(Relaxed),
             failed: block.failed.load(Relaxed),
             bytes_in: block.bytes_in.load(Relaxed),
             bytes_out: block.bytes_out.load(Relaxed),
             run_ns: block.run_ns.load(Relaxed),
         })
+    }
+
+    /// The last failure of one of the worker's functions. Where no job has failed the slot is not looked at, since that
+    /// would make the kernel provide its page.
+    pub(crate) fn last_failure(&self, function: usize) -> Option<LastFailure> {
+        (self.counters(function).failed > 0).then(|| self.0.slot(function)?.load()).flatten()
+    }
+}
+
+impl Counters {
+    /// Jobs that have run to their end.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.completed.saturating_add(self.failed)
     }
 }
 

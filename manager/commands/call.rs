@@ -184,7 +184,7 @@ fn place(
             let which = number.map_or("the job".to_owned(), |number| format!("job {number}"));
             format!("in {which}, after {}", latency::short(*ran))
         }
-        (_, WorkerActivity::Running | WorkerActivity::Answering, _) => {
+        (_, WorkerActivity::Running | WorkerActivity::Answering | WorkerActivity::AnswerPending, _) => {
             "in the job; its scoreboard was overwritten".into()
         }
         (_, WorkerActivity::Leaving | WorkerActivity::Left, _) => "in its destructors".into(),

@@ -5,8 +5,15 @@ use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail_of, finish};
 use super::table::Table;
-use crate::control::{ClientError, ControlClient, DEADLINE, FunctionStatus, ManagerState, StatusReply, WorkerStatus};
-use crate::logging::escape;
+use crate::control::{
+    ClientError, ControlClient, DEADLINE, FunctionStatus, LastFailureStatus, ManagerState, StatusReply, WorkerStatus,
+};
+use crate::logging::{cut, escape};
+
+/// For how many seconds the note of a function that works again names its last failure.
+const RECENT: f64 = 3600.0;
+/// So many bytes of a reason are shown.
+const LONGEST_REASON: usize = 160;
 
 /// Prints the status of the manager at this control socket.
 pub fn show(path: &Path, format: OutputFormat) -> ExitCode {
@@ -73,33 +80,65 @@ fn text(status: &StatusReply) -> String {
         status.state.label(),
         age(status.uptime_seconds),
     );
-    for table in [functions(status), job_servers(status), refused(status), workers(status)] {
+    let functions = functions(status).render();
+    if !functions.is_empty() {
+        out.push_str(&functions);
+        out.push_str(LEGEND);
+    }
+    for table in [job_servers(status), refused(status), workers(status)] {
         out.push_str(&table.render());
     }
     out
 }
 
 fn functions(status: &StatusReply) -> Table {
-    let mut table = Table::new(["FUNCTION", "READY", "VERSION", "DONE", "FAILED", "NOTE"]);
+    let mut table = Table::new(["FUNCTION", "READY", "VERSION", "COMPLETED", "FAILED", "CRASHED", "TIMED OUT", "NOTE"]);
     for function in &status.functions {
         let FunctionStatus { name, version, crate_version, .. } = function;
         table.row([
             escape(name).into_owned(),
             format!("{}/{}", function.workers_ready, function.workers_planned),
             escape(&format!("{version} {crate_version}")).trim().to_owned(),
-            function.jobs_done.to_string(),
+            function.jobs_completed.to_string(),
             function.jobs_failed.to_string(),
+            function.jobs_crashed.to_string(),
+            function.jobs_timed_out.to_string(),
             note(function),
         ]);
     }
     table
 }
 
+/// What the columns of numbers count.
+const LEGEND: &str = "\
+Jobs since the manager started. COMPLETED: with a result. FAILED: the function returned a failure or panicked.
+CRASHED: the worker died in the job. TIMED OUT: the worker was ended because the job was past its timeout.
+";
+
 /// What there is to say about a function.
 fn note(function: &FunctionStatus) -> String {
     let waiting = function.backing_off_seconds.map(|seconds| format!("next start in {}", short(seconds)));
     let note = function.note.as_deref().map(|note| escape(note).into_owned());
-    [note, waiting].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    [note, waiting, failures(function)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Of jobs that fail: how many, and why the last one did. One that failed long ago is no note.
+fn failures(function: &FunctionStatus) -> Option<String> {
+    let rate = function.failing.as_ref().map(|rate| {
+        let over = if rate.seconds < 1.0 { String::new() } else { format!(" in {}", age(rate.seconds as u64)) };
+        format!("{} of {} jobs failed{over}", rate.failed, rate.jobs)
+    });
+    let is_recent = |last: &&LastFailureStatus| rate.is_some() || last.seconds_ago < RECENT;
+    let last = function.last_failure.as_ref().filter(is_recent).map(|last| {
+        let what = match last.kind.as_str() {
+            "crashed" => "crash",
+            "timed_out" => "timeout",
+            _ => "failure",
+        };
+        format!("last {what} {} ago: {}", short(last.seconds_ago), cut(&escape(&last.reason), LONGEST_REASON))
+    });
+    let texts: Vec<String> = [rate, last].into_iter().flatten().collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn job_servers(status: &StatusReply) -> Table {
@@ -120,13 +159,13 @@ fn refused(status: &StatusReply) -> Table {
 }
 
 fn workers(status: &StatusReply) -> Table {
-    let mut table = Table::new(["PID", "STATE", "GEN", "DONE", "AGE", "FUNCTIONS", "JOB"]);
+    let mut table = Table::new(["PID", "STATE", "GEN", "JOBS", "AGE", "FUNCTIONS", "JOB"]);
     for worker in &status.workers {
         table.row([
             worker.pid.to_string(),
             escape(&worker.state).into_owned(),
             worker.generation.to_string(),
-            worker.jobs_done.to_string(),
+            worker.jobs.to_string(),
             age(worker.started_seconds_ago),
             escape(&worker.functions.join(",")).into_owned(),
             job(worker),

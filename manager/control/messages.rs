@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::PROTOCOL;
+use super::failures::{FailureRateStatus, LastFailureStatus};
 use crate::system::errors::reason;
 
 /// What a client asks for.
@@ -263,10 +264,18 @@ pub struct FunctionStatus {
     pub workers_ready: usize,
     /// Workers the plan wants.
     pub workers_planned: usize,
-    /// Since the manager's start.
-    pub jobs_done: u64,
-    /// Of these, those that failed.
+    /// Jobs that ended with a result, since the manager's start. Each run of a job is in one of these four numbers.
+    pub jobs_completed: u64,
+    /// Jobs whose function returned a failure or panicked.
     pub jobs_failed: u64,
+    /// Jobs in which the worker died.
+    pub jobs_crashed: u64,
+    /// Jobs whose worker was ended because they were past their timeout.
+    pub jobs_timed_out: u64,
+    /// While jobs fail: how many of the latest ones.
+    pub failing: Option<FailureRateStatus>,
+    /// The last job without a result, since the manager's start.
+    pub last_failure: Option<LastFailureStatus>,
     /// Until the next worker is started, where it is being waited.
     pub backing_off_seconds: Option<f64>,
     /// What an operator should know about it.
@@ -356,8 +365,8 @@ pub struct WorkerStatus {
     pub job_seconds: Option<f64>,
     /// Counts the starts of workers, not deploys.
     pub generation: u64,
-    /// Jobs since its start.
-    pub jobs_done: u64,
+    /// Jobs that it has run to their end, with a result or a failure.
+    pub jobs: u64,
     /// Its age.
     pub started_seconds_ago: u64,
 }
@@ -365,14 +374,18 @@ pub struct WorkerStatus {
 /// A manager with a bit of everything, for tests.
 #[cfg(test)]
 pub(crate) fn sample_status() -> StatusReply {
-    let function = |name: &str, ready, done| FunctionStatus {
+    let function = |name: &str, ready, completed| FunctionStatus {
         name: name.into(),
         version: "3f2a91c04d11".into(),
         crate_version: "0.1.0".into(),
         workers_ready: ready,
         workers_planned: 2,
-        jobs_done: done,
+        jobs_completed: completed,
         jobs_failed: 3,
+        jobs_crashed: 2,
+        jobs_timed_out: 1,
+        failing: None,
+        last_failure: None,
         backing_off_seconds: None,
         note: None,
     };
@@ -384,7 +397,7 @@ pub(crate) fn sample_status() -> StatusReply {
         handle: None,
         job_seconds: None,
         generation: 7,
-        jobs_done: 600,
+        jobs: 600,
         started_seconds_ago: 3700,
     };
     StatusReply {
@@ -399,6 +412,14 @@ pub(crate) fn sample_status() -> StatusReply {
             FunctionStatus {
                 backing_off_seconds: Some(4.2),
                 note: Some("new() failed: no database".into()),
+                failing: Some(FailureRateStatus { failed: 3, jobs: 4, seconds: 59.6, high: true }),
+                last_failure: Some(LastFailureStatus {
+                    kind: "failed".into(),
+                    seconds_ago: 2.3,
+                    handle: "H:host:12".into(),
+                    version: "3f2a91c04d11".into(),
+                    reason: "no such table".into(),
+                }),
                 ..function("sum", 0, 0)
             },
         ],

@@ -18,6 +18,7 @@
 
 mod client;
 mod connection;
+mod failures;
 mod feed;
 mod messages;
 mod server;
@@ -27,6 +28,7 @@ mod whose;
 use std::time::Duration;
 
 pub use client::{ClientError, ControlClient, Events};
+pub use failures::{FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
     ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, ManagerState, RefusedFile, Reply, RequestError,

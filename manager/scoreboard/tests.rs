@@ -1,5 +1,7 @@
 //! Both sides of a scoreboard, in one process.
 
+use std::time::Duration;
+
 use super::*;
 
 fn job(handle: &[u8]) -> JobStart<'_> {
@@ -57,12 +59,28 @@ fn the_manager_sees_the_job_in_hand_and_what_was_done() {
     scoreboard
         .end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, WorkerActivity::Idle);
     assert_eq!(view.read(), quiet(WorkerActivity::Idle));
-    assert_eq!(view.counters(1), Counters { done: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
+    assert_eq!(view.counters(1), Counters { completed: 1, failed: 0, bytes_in: 3, bytes_out: 4, run_ns: 9000 });
     assert_eq!(view.counters(0), Counters::default());
     // A job for a function the worker does not have is counted nowhere.
     let stray = JobEnd { function: usize::MAX, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 0 };
     scoreboard.end(&stray, WorkerActivity::Idle);
     assert_eq!([2, 99, usize::MAX].map(|function| view.counters(function)), [Counters::default(); 3]);
+}
+
+#[test]
+fn the_last_failure_of_a_function_is_told_with_the_count() {
+    let (fd, view) = create(2).unwrap();
+    let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
+    let failed = JobEnd { function: 1, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 9000 };
+    assert_eq!(view.last_failure(1), None);
+    for (number, length) in [(1, FAILURE_TEXT), (2, 1)] {
+        let (handle, reason) = (format!("H:host:{number}").into_bytes(), "x".repeat(length));
+        let failure = LastFailure { at: Duration::from_secs(number), handle, reason };
+        scoreboard.failed(1, &failure);
+        scoreboard.end(&failed, WorkerActivity::Idle);
+        assert_eq!((view.last_failure(1), view.counters(1).failed), (Some(failure), number));
+    }
+    assert_eq!([0, 2, usize::MAX].map(|function| view.last_failure(function)), [None, None, None]);
 }
 
 #[test]
@@ -107,6 +125,7 @@ fn a_page_of_random_bytes_is_read_without_harm() {
         let seen = view.read();
         assert!(seen.job.is_none_or(|job| job.function < 3));
         view.counters(2);
+        view.last_failure(2);
     }
 }
 

@@ -11,11 +11,11 @@ const MARGIN: u64 = 10;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct JobCounts {
     /// Jobs of the new version that ended with a result.
-    pub done: u64,
+    pub completed: u64,
     /// Jobs of the new version that failed.
     pub failed: u64,
     /// Jobs of the old version that ended with a result.
-    pub old_done: u64,
+    pub old_completed: u64,
     /// Jobs of the old version that failed.
     pub old_failed: u64,
 }
@@ -23,19 +23,19 @@ pub(crate) struct JobCounts {
 impl JobCounts {
     /// Jobs the new version has run.
     pub(crate) fn jobs(&self) -> u64 {
-        self.done.saturating_add(self.failed)
+        self.completed.saturating_add(self.failed)
     }
 
     /// Whether it fails too often: at least three times, at a rate above twice the old one's plus ten points.
     pub(crate) fn fails_too_often(&self) -> bool {
         self.failed >= FEWEST_FAILURES
-            && percent(self.failed, self.done) > 2 * percent(self.old_failed, self.old_done) + MARGIN
+            && percent(self.failed, self.completed) > 2 * percent(self.old_failed, self.old_completed) + MARGIN
     }
 }
 
 /// Failed jobs in a hundred.
-fn percent(failed: u64, done: u64) -> u64 {
-    let all = u128::from(failed) + u128::from(done);
+fn percent(failed: u64, completed: u64) -> u64 {
+    let all = u128::from(failed) + u128::from(completed);
     (u128::from(failed) * 100).checked_div(all).map_or(0, |percent| u64::try_from(percent).unwrap_or(100))
 }
 
@@ -74,8 +74,8 @@ mod tests {
 
     const WATCH: CanaryPolicy = CanaryPolicy { seconds: Duration::from_secs(5), jobs: 20 };
 
-    fn counts(done: u64, failed: u64, old_done: u64, old_failed: u64) -> JobCounts {
-        JobCounts { done, failed, old_done, old_failed }
+    fn counts(completed: u64, failed: u64, old_completed: u64, old_failed: u64) -> JobCounts {
+        JobCounts { completed, failed, old_completed, old_failed }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod exits;
 mod groups;
 mod input;
 mod isolation;
+mod job_failures;
 mod job_servers;
 mod lost_jobs;
 mod reload;
@@ -40,6 +41,7 @@ use crate::plugins::name::FunctionName;
 use groups::group_key;
 pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
+use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
 pub(crate) use lost_jobs::JobReply;
 use rollbacks::Rollbacks;
@@ -190,6 +192,8 @@ pub(crate) struct Core {
     deaths: DeathCounts,
     /// Which versions jobs have killed.
     lethal: LethalJobs,
+    /// Jobs without a result, by function.
+    job_failures: BTreeMap<FunctionName, FunctionFailures>,
     /// Function sets for which `memory_limit_too_low` was reported.
     heavy: BTreeSet<Vec<FunctionName>>,
     /// When the worker directories are scanned again because a file is missing.
@@ -235,6 +239,7 @@ impl Core {
             rollbacks: Rollbacks::default(),
             deaths: DeathCounts::default(),
             lethal: LethalJobs::default(),
+            job_failures: BTreeMap::new(),
             heavy: BTreeSet::new(),
             look_at: None,
             actions: Vec::new(),
@@ -259,10 +264,14 @@ impl Core {
             Input::Said { worker, message } => self.said(worker, message, now),
             Input::Ended { worker, exit_report } => self.ended(worker, &exit_report, now),
             Input::Stop { by } => self.stop(by, now),
-            Input::Rescan => self.rescan(),
+            Input::Rescan => {
+                self.look_at_failures_again(now);
+                self.rescan();
+            }
             Input::Changed => self.changed(),
             Input::Counted(counted) => self.counted(&counted, now),
             Input::Seen(seen) => self.seen(&seen, now),
+            Input::FailuresRead(reading) => self.failures_read(reading, now),
             Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
             Input::Reload(config) => self.reload(*config, now),
@@ -306,7 +315,8 @@ impl Core {
         let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
         let all = all.chain(self.look_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.
-        all.chain(self.deadlines_due()).chain(self.look_due()).chain(self.more_starts(now)).min()
+        let reads = self.look_due().into_iter().chain(self.failures_due());
+        all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
     }
 
     pub(super) fn do_next(&mut self, action: Action) {

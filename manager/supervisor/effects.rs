@@ -5,6 +5,7 @@
 
 mod child_reader;
 mod children;
+mod counters;
 mod lookups;
 mod probes;
 mod reload;
@@ -41,10 +42,10 @@ use crate::system::limits::explained;
 use crate::system::spawn::Program;
 use child_reader::ChildReader;
 use children::{ManagedChild, SocketCopies};
+use counters::RetiredCounts;
 use probes::Probes;
 pub(crate) use reload::log_target;
 use versions::KnownVersions;
-use workers::RetiredCounts;
 
 /// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
 const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];

@@ -148,6 +148,34 @@ pub(crate) enum Event {
         /// How long it is given to end, in seconds.
         grace: f64,
     },
+    /// Jobs of a function fail: it began, or they fail for another reason, or far more of them do.
+    FunctionFailing {
+        /// The function.
+        function: FunctionName,
+        /// The version that ran the last of them.
+        version: ShortHash,
+        /// The handle of the last of them.
+        handle: String,
+        /// Why it failed.
+        reason: String,
+        /// How many of the latest jobs had no result: they failed, crashed or timed out.
+        failed: u64,
+        /// How many there were.
+        jobs: u64,
+        /// Over how long, in seconds.
+        seconds: f64,
+    },
+    /// No job of a function has failed for a while, and jobs were completed since.
+    FunctionRecovered {
+        /// The function.
+        function: FunctionName,
+        /// How many jobs had no result meanwhile.
+        failed: u64,
+        /// How many there were.
+        jobs: u64,
+        /// Since the first of them, in seconds.
+        seconds: f64,
+    },
     /// A new version of a function that is served begins to be tried.
     RolloutStarted {
         /// The function.
@@ -454,6 +482,7 @@ impl Event {
             Self::RolledBack { .. } | Self::RollbackFinished { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::RollbackFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
+            Self::FunctionFailing { .. } | Self::FunctionRecovered { .. } => Level::Warn,
             Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,

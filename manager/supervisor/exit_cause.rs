@@ -64,9 +64,13 @@ pub(crate) fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> Ex
         }
         _ if scoreboard.overwritten => ExitCause::Unknown,
         (WorkerActivity::Left, _) => ExitCause::Left,
-        (WorkerActivity::Running | WorkerActivity::Answering, None) => ExitCause::Unknown,
+        (WorkerActivity::Running | WorkerActivity::Answering | WorkerActivity::AnswerPending, None) => {
+            ExitCause::Unknown
+        }
         (WorkerActivity::Running, Some(job)) => ExitCause::InJob(JobInHand::of(job, scoreboard.sending, now)),
-        (WorkerActivity::Answering, Some(job)) => ExitCause::Answering(JobInHand::of(job, scoreboard.sending, now)),
+        (WorkerActivity::Answering | WorkerActivity::AnswerPending, Some(job)) => {
+            ExitCause::Answering(JobInHand::of(job, scoreboard.sending, now))
+        }
         (WorkerActivity::Leaving, _) if end.is_clean() => ExitCause::Left,
         _ => ExitCause::OutsideJob,
     }

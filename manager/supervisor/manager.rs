@@ -224,6 +224,9 @@ impl Manager {
         for seen in self.effects.see(self.core.to_look_at(now)) {
             self.input(Input::Seen(seen));
         }
+        for reading in self.effects.read_failures(self.core.failures_to_read(now)) {
+            self.input(Input::FailuresRead(reading));
+        }
     }
 
     /// Takes in children that have ended, for a bounded time; the rest of them at the next turn.

@@ -14,6 +14,7 @@ pub(crate) mod event;
 pub(crate) mod exit_cause;
 pub(crate) mod guardian;
 pub(crate) mod job_disposition;
+pub(crate) mod job_failures;
 pub(crate) mod lethal_jobs;
 mod manager;
 pub(crate) mod reconcile;

@@ -65,6 +65,7 @@ impl Worker {
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
+        self.record_failure(&end, &outcome, now);
         self.log_result(&end, &outcome);
         let mut head = std::mem::take(&mut self.head);
         head.clear();
@@ -78,6 +79,7 @@ impl Worker {
         self.extend_drain(clock::now());
         self.is_answering = false;
         self.scoreboard.end(&end, self.resting());
+        self.report_failure(&end, now);
         self.proctitle.idle();
         self.log_job(&end, &outcome);
         self.head = head;
@@ -226,12 +228,12 @@ impl Worker {
     pub(super) fn resting(&self) -> WorkerActivity {
         let is_of = |session: &ServerSession| session.connection_ref()?.answer?.job;
         match self.draining {
-            _ if self.is_answering
-                || self
-                    .last_job
-                    .is_some_and(|job| self.sessions.iter().any(|session| is_of(session) == Some(job.number))) =>
+            _ if self.is_answering => WorkerActivity::Answering,
+            _ if self
+                .last_job
+                .is_some_and(|job| self.sessions.iter().any(|session| is_of(session) == Some(job.number))) =>
             {
-                WorkerActivity::Answering
+                WorkerActivity::AnswerPending
             }
             Some(_) => WorkerActivity::Leaving,
             None => WorkerActivity::Idle,

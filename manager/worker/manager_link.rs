@@ -75,6 +75,11 @@ impl ManagerLink {
         self.deliver(message, None);
     }
 
+    /// Says something that can be left out, without waiting; whether it was sent.
+    pub(crate) fn try_say(&self, message: &WorkerMessage) -> bool {
+        self.channel.send(&messages::encode(message), Duration::ZERO).is_ok()
+    }
+
     /// Says something together with a copy of a descriptor; without it where too many are under way.
     pub(crate) fn say_with(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
         self.deliver(message, Some(fd));

@@ -189,6 +189,11 @@ pub(crate) enum WorkerMessage {
         /// Of which job; none where nothing waits any more.
         job: Option<WaitingJob>,
     },
+    /// A job of a function failed: the reason is on the scoreboard. Said now and then while jobs fail.
+    JobFailed {
+        /// Which function, counted as in the configuration.
+        function: usize,
+    },
     /// A line for the log.
     Log {
         /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.

@@ -6,6 +6,7 @@
 
 mod answer;
 pub(crate) mod connections;
+mod failures;
 pub(crate) mod job;
 mod job_limit;
 mod job_log;

@@ -9,6 +9,7 @@ use crate::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::clock;
 use crate::system::errors::reason;
 use crate::system::stop_signal::StopSignal;
+use crate::worker::failures::FailureReports;
 use crate::worker::job::{self, Assignment};
 use crate::worker::job_limit::JobLimit;
 use crate::worker::job_log::{DEBUG, job_name};
@@ -62,6 +63,7 @@ pub(super) struct Worker {
     pub(super) held_until: Option<Duration>,
     /// The last job that began.
     pub(super) last_job: Option<LastJob>,
+    pub(super) failure_reports: FailureReports,
     /// Its function has returned, and its answer is not even made.
     pub(super) is_answering: bool,
     /// Buffers kept from job to job.
@@ -114,6 +116,7 @@ impl Worker {
             asks_nobody: false,
             held_until: None,
             last_job: None,
+            failure_reports: FailureReports::default(),
             is_answering: false,
             handle: Vec::new(),
             unique: String::new(),

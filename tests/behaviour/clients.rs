@@ -34,7 +34,7 @@ fn a_library_in_the_directory_answers_the_gearman_command() {
     assert!(done.code() == Some(0) && done.stdout.iter().rev().eq(&all_bytes), "{done:?}");
     let done = gearman(&gearmand, &["-f", "reverse_string"], b"");
     assert_eq!((done.code(), done.out().as_str()), (Some(0), ""));
-    assert_eq!(manager.status()["functions"][0]["jobs_done"], 4);
+    assert_eq!(manager.status()["functions"][0]["jobs_completed"], 4);
 }
 
 #[test]

@@ -27,8 +27,9 @@ fn status_shows_functions_job_servers_and_workers() {
     let server = of(&status, "job_servers", "address", &gearmand.server()).unwrap();
     assert!(server["workers"] == 2 && server["workers_connected"] == 2, "{server}");
     let function = of(&status, "functions", "name", "act").unwrap();
-    let numbers = ["workers_ready", "workers_planned", "jobs_done", "jobs_failed"].map(|key| function[key].as_u64());
-    assert_eq!(numbers, [Some(2), Some(2), Some(2), Some(1)], "{function}");
+    let numbers =
+        ["workers_ready", "workers_planned", "jobs_completed", "jobs_failed"].map(|key| function[key].as_u64());
+    assert_eq!(numbers, [Some(2), Some(2), Some(1), Some(1)], "{function}");
     assert_eq!(function["crate_version"], "1.2.3");
     let worker = of(&status, "workers", "state", "busy").unwrap();
     assert!(

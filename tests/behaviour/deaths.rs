@@ -243,7 +243,7 @@ fn a_result_that_was_sent_whole_arrives_though_its_worker_dies() {
         gearmand.stop();
         touch(&gate);
         manager.wait_status("the result to be sent", |status| {
-            (status["workers"][0]["state"] == "idle" && status["workers"][0]["jobs_done"] == 1).then_some(())
+            (status["workers"][0]["state"] == "idle" && status["workers"][0]["jobs"] == 1).then_some(())
         });
         kill(worker, Signal::SIGKILL).unwrap();
         death(&manager, worker);

@@ -19,6 +19,7 @@ mod daemon;
 mod deaths;
 mod disk;
 mod drain;
+mod failing;
 mod failing_calls;
 mod fairness;
 mod floods;

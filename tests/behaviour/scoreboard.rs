@@ -20,7 +20,7 @@ fn a_worker_whose_page_was_written_over_is_replaced() {
     }
     wait_serving(&manager, "act");
     let status = manager.status();
-    assert!(status["functions"][0]["jobs_done"].as_u64() <= Some(100), "{status}");
+    assert!(status["functions"][0]["jobs_completed"].as_u64() <= Some(100), "{status}");
     touch(&gate);
     assert_eq!(other.result(), untouched.to_string().into_bytes());
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));

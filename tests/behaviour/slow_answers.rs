@@ -38,7 +38,7 @@ fn held(ini: &str) -> Held {
     let worker = wait_busy(&manager, &job.handle);
     stopped.stop();
     touch(&gate);
-    manager.wait_status("its function to return", |status| (status["workers"][0]["jobs_done"] == 1).then_some(()));
+    manager.wait_status("its function to return", |status| (status["workers"][0]["jobs"] == 1).then_some(()));
     Held { stopped, other, manager, job, worker, notes }
 }
 
@@ -190,7 +190,7 @@ fn a_stop_waits_for_an_answer_that_nobody_takes() {
     wait_busy(&manager, &job.handle);
     stopped.stop();
     touch(&gate);
-    manager.wait_status("its function to return", |status| (status["workers"][0]["jobs_done"] == 1).then_some(()));
+    manager.wait_status("its function to return", |status| (status["workers"][0]["jobs"] == 1).then_some(()));
     manager.signal(Signal::SIGTERM);
     // Its last ECHO, or a GRAB, has no answer, so this one is given up when stop_timeout is over.
     peer.wait_closed();

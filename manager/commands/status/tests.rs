@@ -6,9 +6,12 @@ fn text_for_an_operator() {
     let expected = "\
 gm-native 0.1.0, gm-1a2b3c4d, pid 4711, running, up 2h13m
 
-FUNCTION        READY  VERSION             DONE  FAILED  NOTE
-reverse_string  2/2    3f2a91c04d11 0.1.0  1204  3
-sum             0/2    3f2a91c04d11 0.1.0  0     3       new() failed: no database; next start in 4.2s
+FUNCTION        READY  VERSION             COMPLETED  FAILED  CRASHED  TIMED OUT  NOTE
+reverse_string  2/2    3f2a91c04d11 0.1.0  1204       3       2        1
+sum             0/2    3f2a91c04d11 0.1.0  0          3       2        1          new() failed: no database; next start \
+in 4.2s; 3 of 4 jobs failed in 59s, last failure 2.3s ago: no such table
+Jobs since the manager started. COMPLETED: with a result. FAILED: the function returned a failure or panicked.
+CRASHED: the worker died in the job. TIMED OUT: the worker was ended because the job was past its timeout.
 
 JOB SERVER      WORKERS
 127.0.0.1:4730  2/2
@@ -16,7 +19,7 @@ JOB SERVER      WORKERS
 NOT SERVED           REASON
 /srv/workers/bad.so  it is no ELF file
 
-PID   STATE  GEN  DONE  AGE   FUNCTIONS       JOB
+PID   STATE  GEN  JOBS  AGE   FUNCTIONS       JOB
 4712  busy   7    600   1h1m  reverse_string  reverse_string H:host:12 for 1.2s
 4713  idle   7    600   1h1m  reverse_string
 ";
@@ -44,8 +47,12 @@ fn json_is_what_the_manager_said() {
 #[test]
 fn check_says_what_is_missing() {
     let mut status = sample_status();
-    assert_eq!(missing(&status), ["sum: 0 of 2 workers ready: new() failed: no database; next start in 4.2s"]);
+    let failing = "3 of 4 jobs failed in 59s, last failure 2.3s ago: no such table";
+    let waiting = "sum: 0 of 2 workers ready: new() failed: no database; next start in 4.2s";
+    assert_eq!(missing(&status), [format!("{waiting}; {failing}")]);
     status.functions[1].note = None;
+    status.functions[1].last_failure = None;
+    status.functions[1].failing = None;
     status.functions[1].backing_off_seconds = None;
     status.state = ManagerState::Draining;
     assert_eq!(missing(&status), ["the manager (pid 4711) is draining", "sum: 0 of 2 workers ready"]);

@@ -27,6 +27,7 @@ impl Core {
         };
         self.forget_connections(id);
         let decided = self.settle_job(id, &worker, exit_report, now);
+        self.count_lost_job(&worker, exit_report, now);
         match worker.state {
             // Said in a sentence already, and its function blamed.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
@@ -141,7 +142,7 @@ impl Core {
             // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
-                    self.died_in_job(&function, exit_report.done, now);
+                    self.died_in_job(&function, exit_report.completed, now);
                 }
             }
             // It has done work: what ended it says nothing against starting another.
@@ -149,7 +150,7 @@ impl Core {
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
             ExitCause::Unknown => match worker.functions.as_slice() {
-                [only] => self.died_in_job(&only.function, exit_report.done, now),
+                [only] => self.died_in_job(&only.function, exit_report.completed, now),
                 _ => self.died_outside_job(worker, IdleDeath::Idle, now),
             },
             ExitCause::Left => {}
@@ -210,7 +211,7 @@ impl WorkerRecord {
     }
 
     /// Its function, where it has only one.
-    fn only(&self) -> Option<&FunctionVersion> {
+    pub(super) fn only(&self) -> Option<&FunctionVersion> {
         self.functions.first().filter(|_| self.functions.len() == 1)
     }
 

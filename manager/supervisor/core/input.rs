@@ -17,6 +17,7 @@ use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::event::Event;
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::JobKey;
+use crate::supervisor::job_failures::FailureReading;
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
@@ -106,6 +107,8 @@ pub(crate) enum Input {
     Counted(CanaryCounts),
     /// A worker's scoreboard was read.
     Seen(ScoreboardReading),
+    /// The counters of a function of [`Core::failures_to_read`](super::Core::failures_to_read) were read.
+    FailuresRead(FailureReading),
     /// A version that was rejected is to be tried again.
     Retry {
         /// Its function.
@@ -140,10 +143,12 @@ pub(crate) struct ExitReport {
     pub cut_another: bool,
     /// Jobs it had run.
     pub jobs: u64,
+    /// The job it had in hand is among them already: only its answer was not sent.
+    pub is_counted: bool,
     /// The most memory it had, in KiB.
     pub peak_kib: u64,
-    /// Finished jobs of the lost job's function, over all workers there ever were.
-    pub done: u64,
+    /// Jobs with a result of the lost job's function, over all workers there ever were.
+    pub completed: u64,
 }
 
 /// What a worker's scoreboard says.

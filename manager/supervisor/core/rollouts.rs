@@ -65,6 +65,8 @@ pub(crate) struct CanaryCounts {
     pub worker: WorkerId,
     /// One for each new version.
     pub tallies: Vec<JobCounts>,
+    /// For each, why the last job that failed did; empty where none has.
+    pub failures: Vec<String>,
 }
 
 impl Core {
@@ -274,7 +276,9 @@ impl Core {
             }
             CanaryDecision::Reject(index) => {
                 let counts = counted.tallies[index];
-                let reason = format!("{} of its first {} jobs failed", counts.failed, counts.jobs());
+                let last = counted.failures.get(index).filter(|reason| !reason.is_empty());
+                let last = last.map_or_else(String::new, |reason| format!(", the last with: {reason}"));
+                let reason = format!("{} of its first {} jobs failed{last}", counts.failed, counts.jobs());
                 self.reject(&canary[index], &reason, now);
             }
         }

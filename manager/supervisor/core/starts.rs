@@ -171,6 +171,7 @@ impl Core {
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
             WorkerMessage::ServerMute { server } => self.server_mute(id, server),
+            WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
             WorkerMessage::AnswerWaits { server, job } => self.answer_waits(id, server, job),
             WorkerMessage::Left | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
             WorkerMessage::Connection { .. }

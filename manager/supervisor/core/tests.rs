@@ -20,6 +20,7 @@ use crate::plugins::scan::{Candidate, ScanResult};
 use crate::supervisor::canary::JobCounts;
 use crate::supervisor::catalog::{CheckedVersion, ProbeFailure};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
+use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
 use crate::system::reap::ExitStatus;
 use crate::worker::messages::WorkerMessage;
 
@@ -35,6 +36,8 @@ struct Stage {
     events: Vec<Event>,
     /// Handles of jobs that nobody may run again.
     denied: Vec<String>,
+    /// What a function's scoreboards say: jobs with a result, failed jobs, and the last of these.
+    failed: BTreeMap<String, (u64, u64, Option<FailedJob>)>,
 }
 
 fn identity(ino: u64) -> FileIdentity {
@@ -60,8 +63,9 @@ fn found(name: &str, ino: u64) -> Input {
     Input::Probed { function: name.into(), identity: identity(ino), result: Ok(version(name, ino)) }
 }
 
-fn exit_report(end: ExitStatus, exit_cause: ExitCause, done: u64) -> ExitReport {
-    ExitReport { end, server: Some(0), exit_cause, cut_another: false, jobs: done, peak_kib: 2048, done }
+fn exit_report(end: ExitStatus, exit_cause: ExitCause, jobs: u64) -> ExitReport {
+    let (server, is_counted, completed) = (Some(0), false, jobs);
+    ExitReport { end, server, exit_cause, cut_another: false, jobs, is_counted, peak_kib: 2048, completed }
 }
 
 const KILLED: ExitStatus = ExitStatus::Signal(9);
@@ -81,6 +85,7 @@ impl Stage {
             remembered: Vec::new(),
             events: Vec::new(),
             denied: Vec::new(),
+            failed: BTreeMap::new(),
         };
         stage.take(first);
         stage
@@ -126,6 +131,13 @@ impl Stage {
     fn input(&mut self, input: Input) -> &mut Self {
         let actions = self.core.handle(input, self.now);
         self.take(actions);
+        // The loop reads counters as soon as they are due.
+        for function in self.core.failures_to_read(self.now) {
+            let (completed, failed, last) = self.failed.get(function.as_str()).cloned().unwrap_or_default();
+            let reading = FailureReading { function, completed, failed, last };
+            let actions = self.core.handle(Input::FailuresRead(reading), self.now);
+            self.take(actions);
+        }
         self
     }
 
@@ -153,9 +165,10 @@ impl Stage {
 
     /// A canary of one new version has run so many jobs, of which some failed.
     fn counts(&mut self, id: u64, jobs: u64, failed: u64) -> &mut Self {
-        let counts = JobCounts { done: jobs - failed, failed, old_done: 100, old_failed: 0 };
+        let counts = JobCounts { completed: jobs - failed, failed, old_completed: 100, old_failed: 0 };
         let tallies = vec![counts; self.core.workers[&WorkerId(id)].canary.as_ref().map_or(0, Vec::len)];
-        self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), tallies }))
+        let failures = vec!["no such table".to_owned(); tallies.len()];
+        self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), tallies, failures }))
     }
 
     fn leaves(&mut self, id: u64) -> &mut Self {

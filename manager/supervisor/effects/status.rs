@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::Effects;
 use super::children::ChildKind;
-use crate::control::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
+use crate::control::{
+    FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
+    WorkerStatus,
+};
 use crate::supervisor::core::{Core, WorkerView};
 use crate::system::clock;
 use crate::version;
@@ -26,7 +29,7 @@ impl Effects {
                 ManagerState::Running
             },
             job_servers: self.job_servers(core),
-            functions: core.function_views(now).map(|view| self.function(core, view)).collect(),
+            functions: core.function_views(now).map(|view| self.function(core, view, now)).collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
             orphans_reaped: self.adopted,
@@ -43,15 +46,34 @@ impl Effects {
         core.servers().map(show).collect()
     }
 
-    fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView) -> FunctionStatus {
+    fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView, now: Duration) -> FunctionStatus {
         let counters = self.counters(&view.name);
+        let totals = core.job_totals(&view.name, counters.completed, counters.failed);
+        let rate = core.failure_rate(&view.name, &totals, now);
+        let lost = core.last_lost_job(&view.name).cloned();
+        let last = self.last_failed_job(&view.name).into_iter().chain(lost).max_by_key(|failure| failure.at);
         FunctionStatus {
             version: view.version.map(String::from).unwrap_or_default(),
             crate_version: view.crate_version,
             workers_ready: core.serving(&view.name),
             workers_planned: view.planned,
-            jobs_done: counters.done.saturating_add(counters.failed),
-            jobs_failed: counters.failed,
+            jobs_completed: totals.completed,
+            jobs_failed: totals.failed,
+            jobs_crashed: totals.crashed,
+            jobs_timed_out: totals.timed_out,
+            failing: rate.map(|rate| FailureRateStatus {
+                failed: rate.failed,
+                jobs: rate.jobs,
+                seconds: rate.over.as_secs_f64(),
+                high: rate.is_high(),
+            }),
+            last_failure: last.map(|last| LastFailureStatus {
+                kind: last.kind.label().into(),
+                seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
+                handle: last.handle,
+                version: last.version.to_string(),
+                reason: last.reason,
+            }),
             backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
             note: view.note,
             name: view.name.into(),
@@ -74,7 +96,7 @@ impl Effects {
         };
         let jobs = worker.map_or(0, |worker| {
             let counters = (0..worker.functions.len()).map(|index| worker.scoreboard.counters(index));
-            counters.fold(0_u64, |sum, c| sum.wrapping_add(c.done).wrapping_add(c.failed))
+            counters.fold(0_u64, |sum, counters| sum.saturating_add(counters.jobs()))
         });
         WorkerStatus {
             pid: u32::try_from(view.pid).unwrap_or_default(),
@@ -84,7 +106,7 @@ impl Effects {
             handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
             job_seconds: job.map(|job| now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64()),
             generation: view.generation,
-            jobs_done: jobs,
+            jobs,
             started_seconds_ago: now.saturating_sub(view.born).as_secs(),
         }
     }

@@ -9,18 +9,15 @@ use nix::sys::signal::Signal;
 
 use super::Effects;
 use super::children::{ChildKind, WorkerHandle};
+use super::counters::failed_job;
 use crate::config::Config;
 use crate::gearman::packet::encode;
 use crate::logging::{Level, escape};
-use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::scoreboard::{self, Counters, WorkerActivity};
-use crate::supervisor::canary::JobCounts;
+use crate::scoreboard::{self, WorkerActivity};
 use crate::supervisor::catalog::CheckedVersion;
-use crate::supervisor::core::{
-    CanaryCounts, ExitReport, Input, JobReply, ScoreboardReading, TriedFunction, WorkerStart,
-};
+use crate::supervisor::core::{ExitReport, Input, JobReply, ScoreboardReading, WorkerStart};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand, judge};
 use crate::supervisor::reconcile::WorkerId;
 use crate::system::child_poller::ChildId;
@@ -226,8 +223,9 @@ impl Effects {
         let mut jobs = 0;
         for (index, version) in worker.versions.iter().enumerate() {
             let counters = worker.scoreboard.counters(index);
-            jobs = counters.done.saturating_add(counters.failed).saturating_add(jobs);
-            self.past.entry(version.function.clone()).or_default().add(version.hash, counters);
+            jobs = counters.jobs().saturating_add(jobs);
+            let failure = worker.scoreboard.last_failure(index).map(|failure| failed_job(failure, version.hash));
+            self.past.entry(version.function.clone()).or_default().add(version.hash, counters, failure);
         }
         let lost = match &exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => Some(lost),
@@ -238,7 +236,8 @@ impl Effects {
         // Of a job that cannot be told it is the only function's, where there is no other.
         let known = lost.is_some() || worker.functions.len() == 1;
         let function = worker.functions.get(function).filter(|_| known).cloned();
-        let done = function.map_or(0, |function| self.counters(&function).done);
+        let completed = function.map_or(0, |function| self.counters(&function).completed);
+        let is_counted = seen.activity == WorkerActivity::AnswerPending;
         self.orphaned.insert(worker.id, worker.copies);
         let cut_another = match &exit_cause {
             ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
@@ -246,8 +245,8 @@ impl Effects {
             ExitCause::OutsideJob => seen.sending && jobs > 0,
             ExitCause::Left | ExitCause::Unknown => false,
         };
-        let exit_report =
-            ExitReport { end: reaped.end, server, exit_cause, cut_another, jobs, peak_kib: reaped.peak_kib, done };
+        let (end, peak_kib) = (reaped.end, reaped.peak_kib);
+        let exit_report = ExitReport { end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
         self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
     }
@@ -280,47 +279,6 @@ impl Effects {
         let server = job.as_ref().and_then(|job| worker.copies.get(&job.connection)).map(|(server, _)| *server);
         Some(ScoreboardReading { worker: id, job, server, overwritten: scoreboard.overwritten })
     }
-
-    /// What canaries have done, and the old versions everywhere else.
-    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<TriedFunction>)>) -> Vec<CanaryCounts> {
-        canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
-    }
-
-    fn count_one(&self, worker: WorkerId, tried: &[TriedFunction]) -> Option<CanaryCounts> {
-        let child = self.children.get(self.workers.get(&worker)?)?;
-        let ChildKind::Worker(canary) = &child.kind else { return None };
-        let counts = |TriedFunction { function, serving }: &TriedFunction| {
-            let index = canary.functions.iter().position(|name| name == function)?;
-            let own = canary.scoreboard.counters(index);
-            let old = serving.map_or_else(Counters::default, |serving| self.counters_of(function, serving));
-            Some(JobCounts { done: own.done, failed: own.failed, old_done: old.done, old_failed: old.failed })
-        };
-        Some(CanaryCounts { worker, tallies: tried.iter().map(counts).collect::<Option<_>>()? })
-    }
-
-    /// What one version of a function has done, in all workers there ever were.
-    fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
-        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
-        let past = past.map(|(_, counters)| *counters).unwrap_or_default();
-        self.with_living(past, |is| is.function == *function && is.hash == version)
-    }
-
-    /// What a function has done, in all workers there ever were.
-    pub(super) fn counters(&self, function: &str) -> Counters {
-        let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
-        self.with_living(past, |is| is.function == *function)
-    }
-
-    /// Adds what the workers that are there have done of one function, by its name and version.
-    fn with_living(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
-        for child in self.children.values() {
-            let ChildKind::Worker(worker) = &child.kind else { continue };
-            if let Some(index) = worker.versions.iter().position(&counts) {
-                add(&mut sum, worker.scoreboard.counters(index));
-            }
-        }
-        sum
-    }
 }
 
 fn key(function: &FunctionName, version: &CheckedVersion) -> FunctionVersion {
@@ -334,37 +292,4 @@ fn fork_came_back(child: u32, excluded: u64) -> String {
         "a process that it forked (pid {child}) came back from it and was ended; its result is dropped, the worker's \
          own counts: a forked child has to exec or to _exit{more}"
     )
-}
-
-/// Versions of one function whose past is told apart: what a canary is compared with is among the latest.
-const TOLD_APART: usize = 8;
-
-/// What workers that are gone had done of one function.
-#[derive(Default)]
-pub(super) struct RetiredCounts {
-    all: Counters,
-    /// By version, the one that ended last at the end.
-    versions: Vec<(ShortHash, Counters)>,
-}
-
-impl RetiredCounts {
-    fn add(&mut self, version: ShortHash, counters: Counters) {
-        add(&mut self.all, counters);
-        let known = self.versions.iter().position(|(hash, _)| *hash == version);
-        let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
-        add(&mut own.1, counters);
-        self.versions.push(own);
-        if self.versions.len() > TOLD_APART {
-            self.versions.remove(0);
-        }
-    }
-}
-
-/// Adds up counters; an overwritten scoreboard must not crash the manager.
-fn add(sum: &mut Counters, more: Counters) {
-    sum.done = sum.done.wrapping_add(more.done);
-    sum.failed = sum.failed.wrapping_add(more.failed);
-    sum.bytes_in = sum.bytes_in.wrapping_add(more.bytes_in);
-    sum.bytes_out = sum.bytes_out.wrapping_add(more.bytes_out);
-    sum.run_ns = sum.run_ns.wrapping_add(more.run_ns);
 }

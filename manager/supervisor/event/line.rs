@@ -50,6 +50,17 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
+            Self::FunctionFailing { function, version, handle, reason, failed, jobs, seconds } => {
+                let over = if *seconds < 1.0 { String::new() } else { format!(" in {seconds:.0} s") };
+                format!(
+                    "{function}: {failed} of {jobs} jobs failed{over}; the last, job {} in version {version}, with: {}",
+                    escape(handle),
+                    escape(reason)
+                )
+            }
+            Self::FunctionRecovered { function, failed, jobs, seconds } => {
+                format!("{function}: no job fails any more; {failed} of {jobs} jobs failed in {seconds:.0} s")
+            }
             Self::RolloutStarted { function, from, to } => {
                 format!("{function}: canary: one worker runs version {to} alongside version {from}")
             }

@@ -75,3 +75,80 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
     stage.later(Duration::from_secs(3));
     assert_eq!(stage.did(), ["kill 1", "fail 1: a: not ready within start_timeout"]);
 }
+
+/// What is counted of the jobs of dead workers: once each, and not where the end says nothing about the job.
+#[test]
+fn a_lost_job_is_counted_by_how_it_ended() {
+    let lost = |number| JobInHand {
+        function: 0,
+        number,
+        connection: 1,
+        handle: b"H:a:1".to_vec(),
+        unique: String::new(),
+        ran: Duration::from_secs(9),
+        half_sent: false,
+    };
+    let in_job = || ExitCause::InJob(lost(1));
+    let answering = || ExitCause::Answering(lost(1));
+    let killed = ExitStatus::Signal(9);
+    for (name, cause, is_counted, is_late, is_stopped, expected) in [
+        ("crashed", in_job(), false, false, false, (1, 0)),
+        ("past its timeout", in_job(), false, true, false, (0, 1)),
+        ("killed at the end of a stop", in_job(), false, false, true, (0, 0)),
+        ("before its answer was made", answering(), false, false, false, (1, 0)),
+        ("its answer waited for room", answering(), true, false, false, (0, 0)),
+        ("overwritten", ExitCause::Unknown, false, false, false, (1, 0)),
+        ("idle", ExitCause::OutsideJob, false, false, false, (0, 0)),
+        ("exited", ExitCause::Left, false, false, false, (0, 0)),
+    ] {
+        let mut stage = Stage::new("[GearmanManager]\ntimeout = 5\ngraceful_shutdown_wait_time = 5\n");
+        stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+        if is_late {
+            let reading =
+                ScoreboardReading { worker: WorkerId(1), job: Some(lost(1)), server: Some(0), overwritten: false };
+            stage.input(Input::Seen(reading));
+        }
+        if is_stopped {
+            stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(6));
+        }
+        stage.ends(1, ExitReport { is_counted, ..exit_report(killed, cause, 0) });
+        let totals = stage.core.job_totals("a", 7, 3);
+        assert_eq!((totals.completed, totals.failed), (7, 3), "{name}");
+        assert_eq!((totals.crashed, totals.timed_out), expected, "{name}");
+    }
+}
+
+/// Each function has a watch of its own, and its events name version, job and reason.
+#[test]
+fn functions_that_fail_are_told_apart() {
+    let mut stage = two_functions();
+    let failed = |reason: &str, at| FailedJob {
+        kind: FailureKind::Failed,
+        at,
+        handle: "H:a:7".into(),
+        version: "a-1".into(),
+        reason: reason.into(),
+    };
+    stage.failed.insert("a".into(), (3, 2, Some(failed("no such table", stage.now))));
+    stage.says(1, WorkerMessage::JobFailed { function: 0 }).says(1, WorkerMessage::JobFailed { function: 0 });
+    stage.says(1, WorkerMessage::JobFailed { function: 99 });
+    let failing = |event: &Event| matches!(event, Event::FunctionFailing { function, .. } if function == "a");
+    assert_eq!((stage.told(failing), stage.told(|event| event.line().contains("2 of 2 jobs failed"))), (1, 1));
+    assert!(stage.core.failure_rate("a", &stage.core.job_totals("a", 3, 2), stage.now).is_some());
+    assert!(stage.core.failure_rate("b", &stage.core.job_totals("b", 3, 0), stage.now).is_none());
+    stage.failed.insert("a".into(), (9, 2, Some(failed("no such table", stage.now))));
+    for _ in 0..8 {
+        stage.later(Duration::from_secs(10));
+    }
+    assert_eq!(stage.told(|event| matches!(event, Event::FunctionRecovered { function, .. } if function == "a")), 1);
+    assert_eq!(stage.core.failures_to_read(stage.now + Duration::from_secs(9000)), [""; 0]);
+}
+
+#[test]
+fn a_rejected_canary_says_what_its_jobs_failed_with() {
+    let mut stage = Stage::new("[GearmanManager]\n");
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
+    stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2).counts(2, 5, 4);
+    let reason = "4 of its first 5 jobs failed, the last with: no such table";
+    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { reason: told, .. } if told == reason)), 1);
+}

@@ -1,0 +1,31 @@
+//! What a status says of a function whose jobs fail.
+
+use serde::{Deserialize, Serialize};
+
+/// How many of the latest jobs of a function ended without a result: they failed, crashed or timed out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureRateStatus {
+    /// Those without a result.
+    pub failed: u64,
+    /// All of them.
+    pub jobs: u64,
+    /// Over how long: about a minute, or since failures began.
+    pub seconds: f64,
+    /// Whether that is half of them or more.
+    pub high: bool,
+}
+
+/// A job that ended without a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastFailureStatus {
+    /// failed, crashed or timed_out.
+    pub kind: String,
+    /// When that was.
+    pub seconds_ago: f64,
+    /// The job's handle at its server.
+    pub handle: String,
+    /// The version that ran it.
+    pub version: String,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,121 @@
+//! What functions have done in all workers there ever were, from the scoreboards of those that are there.
+
+use super::Effects;
+use super::children::ChildKind;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
+use crate::scoreboard::{Counters, LastFailure};
+use crate::supervisor::canary::JobCounts;
+use crate::supervisor::core::{CanaryCounts, TriedFunction};
+use crate::supervisor::job_failures::{FailedJob, FailureKind, FailureReading};
+use crate::supervisor::reconcile::WorkerId;
+use crate::system::clock;
+
+impl Effects {
+    /// What canaries have done, and the old versions everywhere else.
+    pub(crate) fn count(&self, canaries: Vec<(WorkerId, Vec<TriedFunction>)>) -> Vec<CanaryCounts> {
+        canaries.into_iter().filter_map(|(worker, tried)| self.count_one(worker, &tried)).collect()
+    }
+
+    fn count_one(&self, worker: WorkerId, tried: &[TriedFunction]) -> Option<CanaryCounts> {
+        let child = self.children.get(self.workers.get(&worker)?)?;
+        let ChildKind::Worker(canary) = &child.kind else { return None };
+        let counts = |TriedFunction { function, serving }: &TriedFunction| {
+            let index = canary.functions.iter().position(|name| name == function)?;
+            let Counters { completed, failed, .. } = canary.scoreboard.counters(index);
+            let old = serving.map_or_else(Counters::default, |serving| self.counters_of(function, serving));
+            let failure = canary.scoreboard.last_failure(index).map_or_else(String::new, |failure| failure.reason);
+            Some((JobCounts { completed, failed, old_completed: old.completed, old_failed: old.failed }, failure))
+        };
+        let (tallies, failures) = tried.iter().map(counts).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        Some(CanaryCounts { worker, tallies, failures })
+    }
+
+    /// What one version of a function has done, in all workers there ever were.
+    fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
+        let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
+        let past = past.map(|(_, counters)| *counters).unwrap_or_default();
+        self.with_living(past, |is| is.function == *function && is.hash == version)
+    }
+
+    /// What a function has done, in all workers there ever were.
+    pub(super) fn counters(&self, function: &str) -> Counters {
+        let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
+        self.with_living(past, |is| is.function == *function)
+    }
+
+    /// The counters of functions that fail, and the last job of each that did.
+    pub(crate) fn read_failures(&self, functions: Vec<FunctionName>) -> Vec<FailureReading> {
+        let read = |function: FunctionName| {
+            let Counters { completed, failed, .. } = self.counters(&function);
+            let last = self.last_failed_job(&function);
+            FailureReading { function, completed, failed, last }
+        };
+        functions.into_iter().map(read).collect()
+    }
+
+    /// The last job of a function that failed, in all workers there ever were.
+    pub(super) fn last_failed_job(&self, function: &str) -> Option<FailedJob> {
+        let living = self.children.values().filter_map(|child| {
+            let ChildKind::Worker(worker) = &child.kind else { return None };
+            let index = worker.versions.iter().position(|is| is.function == *function)?;
+            Some(failed_job(worker.scoreboard.last_failure(index)?, worker.versions[index].hash))
+        });
+        let past = self.past.get(function).and_then(|past| past.last_failure.clone());
+        living.chain(past).max_by_key(|failure| failure.at)
+    }
+
+    /// Adds what the workers that are there have done of one function, by its name and version.
+    fn with_living(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
+        for child in self.children.values() {
+            let ChildKind::Worker(worker) = &child.kind else { continue };
+            if let Some(index) = worker.versions.iter().position(&counts) {
+                add(&mut sum, worker.scoreboard.counters(index));
+            }
+        }
+        sum
+    }
+}
+
+/// Versions of one function whose past is told apart: what a canary is compared with is among the latest.
+const TOLD_APART: usize = 8;
+
+/// What workers that are gone had done of one function.
+#[derive(Default)]
+pub(super) struct RetiredCounts {
+    all: Counters,
+    last_failure: Option<FailedJob>,
+    /// By version, the one that ended last at the end.
+    versions: Vec<(ShortHash, Counters)>,
+}
+
+impl RetiredCounts {
+    pub(super) fn add(&mut self, version: ShortHash, counters: Counters, failure: Option<FailedJob>) {
+        add(&mut self.all, counters);
+        self.last_failure = self.last_failure.take().into_iter().chain(failure).max_by_key(|failure| failure.at);
+        let known = self.versions.iter().position(|(hash, _)| *hash == version);
+        let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
+        add(&mut own.1, counters);
+        self.versions.push(own);
+        if self.versions.len() > TOLD_APART {
+            self.versions.remove(0);
+        }
+    }
+}
+
+/// A failure on a scoreboard, which may hold anything: a time to come is none.
+pub(super) fn failed_job(failure: LastFailure, version: ShortHash) -> FailedJob {
+    let LastFailure { at, handle, reason } = failure;
+    let handle = String::from_utf8_lossy(&handle).into_owned();
+    FailedJob { kind: FailureKind::Failed, at: at.min(clock::now()), handle, version, reason }
+}
+
+/// Adds up counters; an overwritten scoreboard must not crash the manager.
+fn add(sum: &mut Counters, more: Counters) {
+    sum.completed = sum.completed.wrapping_add(more.completed);
+    sum.failed = sum.failed.wrapping_add(more.failed);
+    sum.bytes_in = sum.bytes_in.wrapping_add(more.bytes_in);
+    sum.bytes_out = sum.bytes_out.wrapping_add(more.bytes_out);
+    sum.run_ns = sum.run_ns.wrapping_add(more.run_ns);
+}

@@ -1,0 +1,76 @@
+//! What a worker records of jobs that fail: the reason of each function's last failure, on the scoreboard, and now and then
+//! a message, so that the manager looks there. A job that ends with a result costs nothing here.
+
+use std::time::Duration;
+
+use crate::scoreboard::{FAILURE_TEXT, JobEnd, LastFailure};
+use crate::worker::manager_link::cut;
+use crate::worker::messages::WorkerMessage;
+use crate::worker::plugin::{PluginOutcome, explain};
+use crate::worker::serve::Worker;
+
+/// Between two messages about one function. The manager goes on counting for longer than that.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// When failures of each function were reported last, by its place in the configuration.
+#[derive(Debug, Default)]
+pub(super) struct FailureReports(Vec<Option<Duration>>);
+
+impl FailureReports {
+    /// Whether a failure is to be reported now.
+    fn is_due(&self, function: usize, now: Duration) -> bool {
+        let last = self.0.get(function).copied().flatten();
+        last.is_none_or(|last| now >= last.saturating_add(REPORT_EVERY))
+    }
+
+    fn reported(&mut self, function: usize, now: Duration) {
+        if self.0.len() <= function {
+            self.0.resize(function.saturating_add(1), None);
+        }
+        self.0[function] = Some(now);
+    }
+}
+
+impl Worker {
+    /// Writes down why a job failed, where it did.
+    pub(super) fn record_failure(&self, end: &JobEnd, outcome: &PluginOutcome, now: Duration) {
+        let Err(fail) = outcome else { return };
+        let reason = cut(&explain(fail), FAILURE_TEXT);
+        self.scoreboard.failed(end.function, &LastFailure { at: now, handle: self.handle.clone(), reason });
+    }
+
+    /// Has the manager look at a failure that was counted, unless that was done lately. Never waits: where the manager
+    /// does not read, the next failure is reported.
+    pub(super) fn report_failure(&mut self, end: &JobEnd, now: Duration) {
+        if end.succeeded || end.function >= self.functions.len() || !self.failure_reports.is_due(end.function, now) {
+            return;
+        }
+        if self.manager_link.try_say(&WorkerMessage::JobFailed { function: end.function }) {
+            self.failure_reports.reported(end.function, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_each_function_are_reported_at_most_once_in_a_while() {
+        let at = Duration::from_secs;
+        let mut reports = FailureReports::default();
+        for (function, now, expected) in [
+            (1, at(5), true),
+            (1, at(6), false),
+            (0, at(6), true),
+            (1, at(14), false),
+            (1, at(15), true),
+            (1, at(16), false),
+        ] {
+            assert_eq!(reports.is_due(function, now), expected, "{function} at {now:?}");
+            if expected {
+                reports.reported(function, now);
+            }
+        }
+    }
+}
