@@ -12,7 +12,7 @@ use nix::libc;
 
 use super::sibling::ParallelManager;
 use crate::cli::Cli;
-use crate::config::{self, Config, ConfigFile, InstanceIdentity, Overrides};
+use crate::config::{self, Config, ConfigFile, InstanceIdentity, ManagerCommand, Overrides, ValueOrigin};
 use crate::system::errors::{reason, reason_at};
 
 /// A configuration file is at most this long: it is read whole.
@@ -88,7 +88,7 @@ pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
     let bytes = path.map(read_file).transpose()?;
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
     let (config, errors) = config::load_what_is_right(source, &origin.overrides, &environment);
-    if errors.0.iter().any(|error| matches!(error.origin, config::ValueOrigin::Option(_))) {
+    if errors.0.iter().any(|error| matches!(error.origin, ValueOrigin::Option(_))) {
         return Err(errors.to_string());
     }
     let warnings = errors.0.iter().map(ToString::to_string).collect();
@@ -168,10 +168,23 @@ fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) 
     let usual_place = config.state_dir.is_none();
     let state_dir = config.state_dir.clone().or_else(|| usual.clone()).ok_or(awaiting_storage)?;
     let control = config.control.clone().unwrap_or_else(|| config::default_control(&state_dir));
+    config.command = command(origin.file().as_deref(), &config);
     config.state_dir = Some(state_dir.clone());
     config.control = Some(control.clone());
     origin.found = Some((identity.clone(), usual));
     Ok(Configuration { origin, config, warnings, identity, state_dir, usual_place, control })
+}
+
+/// How people call gm-native for the manager of a configuration whose paths are absolute: with the file, and with what
+/// the command line said of the manager's place.
+fn command(file: Option<&Path>, config: &Config) -> ManagerCommand {
+    let given = |key: &str| matches!(config.origins.of(None, key), ValueOrigin::Option(_));
+    let control = config.control.as_deref().filter(|_| given("control"));
+    let state_dir = config.state_dir.as_deref().filter(|_| given("state_dir") && control.is_none());
+    // Without any of these the worker directories tell one manager from another.
+    let dirs = config::joined(&config.worker_dirs);
+    let worker_dir = Some(dirs.as_path()).filter(|_| file.is_none() && control.is_none() && state_dir.is_none());
+    ManagerCommand::with([("-c", file), ("-w", worker_dir), ("--state-dir", state_dir), ("--control", control)])
 }
 
 /// The configuration alone, for what needs no manager: its values and its warnings.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::choice::{LogTarget, LostJobPolicy, RolloutSurge};
+use super::command::ManagerCommand;
 use super::function::FunctionConfig;
 use super::host::{DEFAULT_PORT, JobServerAddress};
 use super::origins::Origins;
@@ -123,6 +124,8 @@ pub struct Config {
     pub origins: Origins,
     /// Relative paths as they were written, after [`Config::resolve_paths`].
     pub written_paths: WrittenPaths,
+    /// How people call gm-native for this manager.
+    pub command: ManagerCommand,
 }
 
 impl Default for Config {
@@ -185,6 +188,7 @@ impl Default for Config {
             queue_check: seconds(30),
             origins: Origins::default(),
             written_paths: WrittenPaths::default(),
+            command: ManagerCommand::default(),
         }
     }
 }

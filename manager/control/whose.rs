@@ -1,11 +1,14 @@
 //! Whose manager a command has met, or has not: what it says where another user's is meant.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, geteuid};
 
 use super::SOCKET_NAME;
+use crate::config::for_shell;
 use crate::system::owner::{for_sudo, named, owner};
 
 /// Where the kernel lists the unix sockets of this machine, with the paths they are bound to.
@@ -20,13 +23,13 @@ pub(super) fn not_allowed(socket: &Path) -> String {
             socket.display(),
             named(owner),
             named(us),
-            as_user(owner)
+            as_user(owner, socket)
         ),
         _ => format!(
-            "{} cannot be reached by {}: its directory, or one above, is closed to that user; ask as root (sudo \
-             gm-native ...)",
+            "{} cannot be reached by {}: its directory, or one above, is closed to that user; {}",
             socket.display(),
-            named(us)
+            named(us),
+            as_user(Uid::from_raw(0), socket)
         ),
     }
 }
@@ -43,25 +46,37 @@ pub(super) fn elsewhere(socket: &Path) -> Option<String> {
         // It keeps its state where it was told to, or where the user it was started by would.
         _ if us.is_root() => by_path(&found),
         Some(owner) if owner == us => by_path(&found),
-        Some(owner) => as_user_at(owner, &found),
-        None => as_user_at(Uid::from_raw(0), &found),
+        Some(owner) => as_user(owner, &found),
+        None => as_user(Uid::from_raw(0), &found),
     };
     Some(format!("a manager of {whose} with this configuration answers at {}: {how}", found.display()))
 }
 
 fn by_path(socket: &Path) -> String {
-    format!("ask it with --control {}", socket.display())
+    format!("run `{}`", typed_at(std::env::args_os(), socket))
 }
 
-fn as_user_at(owner: Uid, socket: &Path) -> String {
-    format!("{} and --control {}", as_user(owner), socket.display())
-}
-
-fn as_user(owner: Uid) -> String {
+/// As root, or as the manager's user.
+fn as_user(owner: Uid, socket: &Path) -> String {
+    let command = typed_at(std::env::args_os(), socket);
     match owner.is_root() {
-        true => "ask as root (sudo gm-native ...)".into(),
-        false => format!("ask as that user (sudo -u {} gm-native ...) or as root", for_sudo(owner)),
+        true => format!("run `sudo {command}`"),
+        false => format!("run `sudo -u {} {command}`, or `sudo {command}`", for_sudo(owner)),
     }
+}
+
+/// The command line as its user has typed it, at this control socket.
+fn typed_at(args: impl Iterator<Item = OsString>, socket: &Path) -> String {
+    let mut words = Vec::new();
+    let mut args = args.peekable();
+    while let Some(word) = args.next() {
+        if word == "--control" {
+            args.next();
+        } else if !word.as_bytes().starts_with(b"--control=") {
+            words.push(for_shell(&word));
+        }
+    }
+    format!("{} --control {}", words.join(" "), for_shell(socket.as_os_str()))
 }
 
 /// The end of a socket's path that is the same whoever has started the manager: `gm-native/INSTANCE/control.sock`. None
@@ -114,6 +129,19 @@ mod tests {
         let expected =
             ["/var/lib/gm-native/gm-1/control.sock", "/home/b c/state/gm-native/gm-1/control.sock"].map(PathBuf::from);
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_was_typed_is_printed_with_the_socket_that_is_meant() {
+        let socket = Path::new("/run/gm 1.sock");
+        for (typed, expected) in [
+            (&["gm-native", "status"][..], "gm-native status --control '/run/gm 1.sock'"),
+            (&["./gm-native", "-c", "a b.ini", "status"], "./gm-native -c 'a b.ini' status --control '/run/gm 1.sock'"),
+            (&["gm-native", "--control", "/x", "events"], "gm-native events --control '/run/gm 1.sock'"),
+            (&["gm-native", "events", "--control=/x"], "gm-native events --control '/run/gm 1.sock'"),
+        ] {
+            assert_eq!(typed_at(typed.iter().map(OsString::from), socket), expected);
+        }
     }
 
     #[test]

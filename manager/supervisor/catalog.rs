@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::event::{Event, seconds};
+use crate::config::ManagerCommand;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
@@ -83,6 +84,8 @@ struct FunctionEntry {
 pub(crate) struct Catalog {
     entries: BTreeMap<FunctionName, FunctionEntry>,
     memory: Memory,
+    /// For sentences that say what to run.
+    command: ManagerCommand,
     absent: AbsentFunctions,
     scanned: bool,
     announcements: Announcements,
@@ -121,9 +124,9 @@ pub(crate) struct ScanChanges {
 }
 
 impl Catalog {
-    /// A catalog of nothing, with what is remembered.
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self { absent: AbsentFunctions::of(&memory), memory, ..Self::default() }
+    /// A catalog of nothing, with what is remembered, of the manager that people call so.
+    pub(crate) fn new(memory: Memory, command: ManagerCommand) -> Self {
+        Self { absent: AbsentFunctions::of(&memory), memory, command, ..Self::default() }
     }
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
@@ -297,10 +300,8 @@ impl Catalog {
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
         entry.content = Some(version.clone());
         if let Some(reason) = bad {
-            let text = format!(
-                "version {} was rejected before: {reason}; `gm-native retry {function}` tries it again",
-                version.hash
-            );
+            let retry = self.command.on_function("retry", function);
+            let text = format!("version {} was rejected before: {reason}; `{retry}` tries it again", version.hash);
             return ProbeChanges { pin, ..self.refuse(function, text.into(), now) };
         }
         (entry.refused, entry.retry, entry.untold, entry.is_help) = (None, None, None, false);

@@ -207,6 +207,7 @@ impl Core {
         let servers: Vec<JobServerState> = config.hosts.iter().map(JobServerState::new).collect();
         let mut actions = vec![Action::Scan];
         actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, s)| s.look_up(n)));
+        let catalog = Catalog::new(memory, config.command.clone());
         let core = Self {
             config,
             random: fastrand::Rng::with_seed(seed),
@@ -217,7 +218,7 @@ impl Core {
             planned_at: now,
             start_extended_to: Duration::ZERO,
             announced: false,
-            catalog: Catalog::new(memory),
+            catalog,
             plan: Plan::default(),
             workers: BTreeMap::new(),
             next_worker: 0,

@@ -206,6 +206,9 @@ pub(crate) enum Event {
         reason: String,
         /// The version that goes on being served.
         serving: ShortHash,
+        /// The command that tries it again.
+        #[serde(skip)]
+        retry: String,
     },
     /// A job cost the worker that tries a new version, and had killed another version before: the new one is tried on.
     CanaryContinued {

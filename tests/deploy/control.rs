@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use crate::scene::{ask, named, rename_over, said, served, stamped, version, versions, wait_all, wait_deployed};
+use crate::support::manager::Manager;
+use crate::support::program::run;
+use crate::support::wait::DEADLINE;
 
 /// `retry` ends a pin: the file is what is served again.
 #[test]
@@ -43,6 +47,33 @@ fn retry_looks_at_the_file_as_it_is() {
         wait_all(&manager, function, &version("v3"));
         assert_eq!(ask(&gearmand, function), "v3");
     }
+}
+
+/// What the log says to run is run from another directory, by a shell, as it stands there.
+#[test]
+fn a_command_in_the_log_works_as_printed() {
+    let (_gearmand, mut manager) = served("");
+    let bad = stamped("v2", "new");
+    rename_over(&manager, &bad);
+    let line = manager.wait_log("it is not tried again until the file changes or you run `gm-native ");
+    let as_printed = |manager: &Manager, line: &str| {
+        let (_, rest) = line.split_once("`gm-native ").unwrap();
+        let program = env!("CARGO_BIN_EXE_gm-native");
+        let script = format!("{program} {}", rest.split('`').next().unwrap());
+        let done = run(Command::new("sh").args(["-c", &script]).current_dir("/"), b"", DEADLINE).unwrap();
+        assert!(done.status.success(), "{script}: {done:?}");
+        manager.wait_event("rollout_stopped", |_| true);
+    };
+    manager.mark();
+    as_printed(&manager, &line);
+    // The next manager refuses the file, and says the same.
+    manager.signal(nix::sys::signal::Signal::SIGTERM);
+    manager.wait_exit();
+    manager.start_again();
+    let line = manager.wait_log("was rejected before: ");
+    as_printed(&manager, &line);
+    let status = manager.status()["refused"][0]["reason"].as_str().unwrap().to_owned();
+    assert!(status.contains("was rejected"), "{status}");
 }
 
 #[test]

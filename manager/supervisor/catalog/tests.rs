@@ -156,7 +156,7 @@ fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
 fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
     let memory = || Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
     let start = |result| {
-        let mut catalog = Catalog::new(memory());
+        let mut catalog = Catalog::new(memory(), ManagerCommand::default());
         catalog.look(scan(&[("a", 9)]));
         let probed = catalog.probed(&"a".into(), &identity(9), result, Duration::ZERO);
         (catalog, probed)
@@ -313,7 +313,7 @@ fn link() -> ScanResult {
 fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
     let memory = Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
     for (memory, refusals, functions) in [(memory, 1, vec!["a".into()]), (Memory::default(), 0, vec![])] {
-        let mut catalog = Catalog::new(memory);
+        let mut catalog = Catalog::new(memory, ManagerCommand::default());
         let out = catalog.look(link());
         let refused = |event: &&Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
         assert_eq!(out.events.iter().filter(refused).count(), refusals, "{out:?}");

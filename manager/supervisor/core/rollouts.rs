@@ -317,8 +317,9 @@ impl Core {
         self.rollouts.announced.remove(function);
         self.rollouts.kills.remove(function);
         if let Some(serving) = self.catalog.version(function).map(|version| version.hash) {
+            let retry = self.config.command.on_function("retry", function);
             let (function, reason) = (function.clone(), reason.to_owned());
-            self.tell(Event::RolloutStopped { function, version: *hash, reason, serving });
+            self.tell(Event::RolloutStopped { function, version: *hash, reason, serving, retry });
         }
         self.do_next(Action::MarkBad { function: function.clone(), hash: *hash, reason: reason.to_owned() });
         self.reconcile_canaries(now);

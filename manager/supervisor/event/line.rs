@@ -69,10 +69,11 @@ impl Event {
                     "{function}: version {version} is promoted after {jobs} jobs in {seconds:.3} s: every worker gets it"
                 )
             }
-            Self::RolloutStopped { function, version, reason, serving } => format!(
+            Self::RolloutStopped { function, version, reason, serving, retry } => format!(
                 "{function}: version {version} is rejected: {}; version {serving} keeps serving; it is not tried again \
-                 until the file changes or you run `gm-native retry {function}`",
-                escape(reason)
+                 until the file changes or you run `{}`",
+                escape(reason),
+                escape(retry)
             ),
             Self::RolloutWithdrawn { function, version, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));

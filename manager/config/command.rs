@@ -1,0 +1,77 @@
+//! How people call gm-native for one manager, so that a command that we print can be copied.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `gm-native` with the options that lead to a manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerCommand(String);
+
+impl Default for ManagerCommand {
+    fn default() -> Self {
+        Self("gm-native".into())
+    }
+}
+
+impl ManagerCommand {
+    /// With these options, in their order. `None` as a value is none.
+    pub fn with<'a>(options: impl IntoIterator<Item = (&'a str, Option<&'a Path>)>) -> Self {
+        let mut command = Self::default().0;
+        for (option, value) in options.into_iter().filter_map(|(option, value)| Some((option, value?))) {
+            command = format!("{command} {option} {}", for_shell(value.as_os_str()));
+        }
+        Self(command)
+    }
+
+    /// The command that does this to a function.
+    pub fn on_function(&self, verb: &str, function: &str) -> String {
+        format!("{self} {verb} {}", for_shell(OsStr::new(function)))
+    }
+}
+
+impl fmt::Display for ManagerCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Several directories as one value of `-w`.
+pub fn joined(dirs: &[PathBuf]) -> PathBuf {
+    let dirs: Vec<&OsStr> = dirs.iter().map(|dir| dir.as_os_str()).collect();
+    dirs.join(OsStr::new(",")).into()
+}
+
+/// A word as a shell reads it back. Bytes that are no UTF-8 come as the replacement character.
+pub fn for_shell(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./,:=@%+".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.into_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_every_word_back() {
+        for word in ["gm.ini", "/srv/a b/gm.ini", "it's", "$HOME", "", "-c", "*", "a;b", "gr\u{fc}n", "a\\b", "~x"] {
+            let script = format!("printf %s {}", for_shell(OsStr::new(word)));
+            let out = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&out.stdout), word, "{script}");
+        }
+    }
+
+    #[test]
+    fn the_options_that_a_reader_needs() {
+        let command = ManagerCommand::with([("-c", Some(Path::new("/a b/gm.ini"))), ("--control", None)]);
+        assert_eq!(command.on_function("retry", "sum"), "gm-native -c '/a b/gm.ini' retry sum");
+        assert_eq!(ManagerCommand::default().on_function("retry", "two words"), "gm-native retry 'two words'");
+        assert_eq!(joined(&["/a".into(), "/b".into()]), Path::new("/a,/b"));
+    }
+}
