@@ -6,101 +6,115 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # Where `make install` puts things; all but DESTDIR ends up in the files.
 PREFIX ?= /usr/local
 DESTDIR ?=
-PROFILE ?= dist
+# Cargo's profile: `make install PROFILE=dist` builds for longer, for a program that is a little faster.
+PROFILE ?= release
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+built = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # The program to install, and where the man pages and completions are.
-BIN ?= $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/gm-native
-ASSETS ?= $(abspath $(TARGET_DIR))/assets
+BIN ?= $(built)/gm-native
+ASSETS ?= $(abspath $(built))/assets
 INSTALL ?= install
 
 share = $(DESTDIR)$(PREFIX)/share
+doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny hammer bench-deploy bench-logging clean
 
-build:
+build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
 
-# As it is installed, with man pages and completions.
-dist:
-	GM_ASSETS_DIR="$(ASSETS)" $(CARGO) build --profile $(PROFILE) --locked --bin gm-native
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  install, install-files and uninstall honour PREFIX ($(PREFIX)), DESTDIR and PROFILE ($(PROFILE))"
 
-install: dist
+dist: ## build the program with fat LTO, which takes minutes: then make install PROFILE=dist
+	$(CARGO) build --profile dist --locked --bin gm-native
+
+install: $(BIN) ## install what is built below PREFIX; builds it if it is not
 	@$(MAKE) --no-print-directory install-files
 
-# Without building, so that root need not have cargo: `make dist && sudo make install-files`. Nothing is put where
-# somebody may have changed it: the ini files and the logrotate snippet are examples.
-install-files:
-	@test -n "$(pages)" || { echo "no man pages in $(ASSETS): run make dist first" >&2; exit 1; }
+# Only where it is missing: what was built is what is installed.
+$(BIN):
+	$(CARGO) build --profile $(PROFILE) --locked --bin gm-native
+
+# Nothing is put where somebody may have changed it: the ini files and the logrotate snippet are examples.
+install-files: ## the same, and never builds: for root, who need not have cargo
+	@test -x "$(BIN)" || { echo "there is no $(BIN): build it first, with cargo build --release" >&2; exit 1; }
+	@test -n "$(pages)" || { echo "there are no man pages in $(ASSETS): run cargo build --release first" >&2; exit 1; }
 	$(INSTALL) -D -m 755 "$(BIN)" "$(DESTDIR)$(PREFIX)/bin/gm-native"
 	$(INSTALL) -d "$(share)/man/man1"
 	cd "$(ASSETS)" && $(INSTALL) -m 644 $(pages) "$(abspath $(share))/man/man1"
+	$(INSTALL) -D -m 644 packaging/gm-native.ini.5 "$(share)/man/man5/gm-native.ini.5"
 	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.bash" "$(share)/bash-completion/completions/gm-native"
 	$(INSTALL) -D -m 644 "$(ASSETS)/_gm-native" "$(share)/zsh/site-functions/_gm-native"
 	$(INSTALL) -D -m 644 "$(ASSETS)/gm-native.fish" "$(share)/fish/vendor_completions.d/gm-native.fish"
-	$(INSTALL) -d "$(share)/doc/gm-native/examples"
-	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate \
-		"$(share)/doc/gm-native/examples"
+	$(INSTALL) -d "$(doc)/docs" "$(doc)/examples"
+	$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$(doc)"
+	$(INSTALL) -m 644 docs/*.md "$(doc)/docs"
+	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate "$(doc)/examples"
 	$(INSTALL) -d "$(dir $(unit))"
 	sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' packaging/gm-native.service > "$(unit)"
 	chmod 644 "$(unit)"
 
-uninstall:
+uninstall: ## remove what install put there
 	rm -f "$(DESTDIR)$(PREFIX)/bin/gm-native" "$(share)"/man/man1/gm-native.1 "$(share)"/man/man1/gm-native-*.1 \
+		"$(share)/man/man5/gm-native.ini.5" \
 		"$(share)/bash-completion/completions/gm-native" "$(share)/zsh/site-functions/_gm-native" \
 		"$(share)/fish/vendor_completions.d/gm-native.fish" "$(unit)"
-	rm -rf "$(share)/doc/gm-native"
+	rm -rf "$(doc)"
 
 # What it is, in ten seconds after the build.
-demo:
+demo: ## show what it does, in ten seconds after the build
 	@scripts/demo
 
 # In this order: what is quickest to fail comes first. A sub-make each, so that -j does not mix them.
-test: deps
+test: deps ## run all that has to pass
 	@for part in fmt clippy doc doctest tests matrix deny; do \
 		echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done
 
 # The peers that the tests talk to: gearmand, the gearman CLI, and the client libraries of users.
-deps:
+deps: ## install the programs that the tests talk to
 	scripts/install-test-deps
 
-fmt:
+fmt: ## check the format
 	$(CARGO) fmt --all --check
 
-clippy:
+clippy: ## run clippy
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-doc:
+doc: ## build the documentation of the code
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --exclude gm-native --no-deps --quiet
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --package gm-native --no-deps --document-private-items --quiet
 
-doctest:
+doctest: ## run the examples in it
 	$(CARGO) test --locked --workspace --doc --quiet
 
-tests:
+tests: ## run the tests
 	$(CARGO) test --locked --workspace --lib --bins --tests --examples
 
 # Hosts and libraries of other builds: another gm-native is built for it, which takes minutes the first time.
-matrix:
+matrix: ## test hosts and libraries of other builds; takes minutes
 	$(CARGO) test --locked --test author matrix -- --ignored
 
-deny:
+deny: ## check licences and advisories
 	scripts/check-dependencies
 
 # Every suite many times, on a quiet machine and beside busy loops: takes a night. HAMMER_SUITES, HAMMER_QUIET and
 # HAMMER_BUSY choose less, as in: make hammer HAMMER_SUITES=compat HAMMER_BUSY=5 HAMMER_QUIET=0
-hammer: deps
+hammer: deps ## run every suite many times; takes a night
 	scripts/hammer-suites
 
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
-bench-deploy: deps
+bench-deploy: deps ## measure what a deploy costs
 	$(CARGO) bench --locked --bench deploy
 
 # What the log costs, as shares of the rate without it.
-bench-logging: deps
+bench-logging: deps ## measure what logging costs
 	$(CARGO) bench --locked --bench logging
 
-clean:
+clean: ## remove what was built
 	$(CARGO) clean

@@ -1,8 +1,8 @@
 //! Tells the binary what it is (the git revision, the target and the compiler, for `-V` and for messages), and makes the
 //! man pages and the shells' completions from the definition of the command line.
 //!
-//! They are written to `OUT_DIR`, and to `GM_ASSETS_DIR` where that is set: `make install` takes them from there, since
-//! nobody outside cargo knows where `OUT_DIR` is.
+//! They are written to `OUT_DIR`, and to `assets/` beside the program, in `target/release`: `make install` takes them from
+//! there, since nobody outside cargo knows where `OUT_DIR` is.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("cargo::rerun-if-changed=manager/cli");
     println!("cargo::rerun-if-changed=packaging/man.rs");
-    println!("cargo::rerun-if-env-changed=GM_ASSETS_DIR");
     let revision = output("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let compiler = output(&rustc, &["--version"]).unwrap_or_else(|| "rustc unknown".into());
@@ -34,9 +33,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-env=GM_REVISION={revision}");
     println!("cargo::rustc-env=GM_COMPILER={compiler}");
     println!("cargo::rustc-env=GM_TARGET={target}");
-    let out = std::env::var_os("OUT_DIR").ok_or("cargo has not set OUT_DIR")?;
-    let places = [Some(out), std::env::var_os("GM_ASSETS_DIR")];
-    places.into_iter().flatten().map(PathBuf::from).try_for_each(|dir| assets(&dir))
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo has not set OUT_DIR")?);
+    assets(&out)?;
+    beside_the_program(&out).map_or(Ok(()), |dir| assets(&dir.join("assets")))
+}
+
+/// The directory of the profile, where cargo lays its files out as it always has: `PROFILE/build/PACKAGE-HASH/out`.
+fn beside_the_program(out: &Path) -> Option<&Path> {
+    let build = out.parent()?.parent()?;
+    (build.file_name()? == "build").then(|| build.parent()).flatten()
 }
 
 /// Writes man pages and completions to a directory.

@@ -1,5 +1,5 @@
 //! The man pages: gm-native(1) and one for each command, made from the definition of the command line. The texts here are
-//! what that definition does not know.
+//! what that definition does not know. The page of the configuration file, gm-native.ini(5), lies beside this file.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 /// When the pages last changed. Not the day of the build, so that two builds give the same files.
-const DATE: &str = "2026-11-24";
+const DATE: &str = "2026-11-27";
 
 /// A section: its heading, and terms with what they mean.
 type Section = (&'static str, &'static [(&'static str, &'static str)]);
@@ -64,12 +64,162 @@ const SECTIONS: [Section; 4] = [
     ),
 ];
 
+/// What follows the options of a command's page.
+struct Verb {
+    name: &'static str,
+    exit: &'static [(&'static str, &'static str)],
+    examples: &'static [(&'static str, &'static str)],
+    see_also: &'static [&'static str],
+}
+
+const NO_MANAGER: (&str, &str) = ("3", "No manager answers.");
+const REFUSED: (&str, &str) = ("4", "The manager refused, or this user may not ask it; standard error says why.");
+const LATE: (&str, &str) = ("5", "The manager did not answer within 5 seconds.");
+const USAGE: (&str, &str) = ("2", "Usage or configuration error.");
+
+/// Every command.
+const VERBS: [Verb; 10] = [
+    Verb {
+        name: "status",
+        exit: &[
+            ("0", "Printed. With --check: all is well."),
+            ("1", "With --check: something is wrong, and printed."),
+            USAGE,
+            NO_MANAGER,
+            REFUSED,
+            LATE,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini status", "Functions, workers and job servers."),
+            ("gm-native -c gm.ini status --json", "The same for programs."),
+            ("gm-native -c gm.ini status --check", "For monitoring."),
+        ],
+        see_also: &["gm-native-events(1)", "gm-native-versions(1)"],
+    },
+    Verb {
+        name: "events",
+        exit: &[
+            ("0", "Printed; with --follow: the manager ended, or nobody reads any more."),
+            USAGE,
+            NO_MANAGER,
+            REFUSED,
+            LATE,
+        ],
+        examples: &[
+            ("gm-native -c gm.ini events | tail", "What the manager decided lately."),
+            ("gm-native -c gm.ini events --follow --json", "Each event as it happens, as one JSON object a line."),
+        ],
+        see_also: &["gm-native-status(1)"],
+    },
+    Verb {
+        name: "call",
+        exit: &[("0", "The job is done."), ("1", "It failed, or the library cannot be used."), USAGE],
+        examples: &[
+            ("gm-native call ./libgreet.so world", "One job with this workload."),
+            (
+                "gm-native -c gm.ini call workers/greet.so @job.bin",
+                "With the settings of gm.ini, the workload from a file.",
+            ),
+        ],
+        see_also: &["gm-native-check(1)", "gm-native-dev(1)"],
+    },
+    Verb {
+        name: "check",
+        exit: &[("0", "All libraries can be used."), ("1", "One cannot; the line says why."), USAGE],
+        examples: &[("gm-native -c gm.ini check workers/*.so", "Every library, with the prefix of gm.ini.")],
+        see_also: &["gm-native-call(1)", "gm-native.ini(5)"],
+    },
+    Verb {
+        name: "new",
+        exit: &[
+            ("0", "The crate is made."),
+            ("1", "It cannot be: its directory is there, or cannot be written."),
+            ("2", "The name cannot be that of a function, or the usage is wrong."),
+        ],
+        examples: &[("gm-native new greet", "A crate in ./greet for the function greet.")],
+        see_also: &["gm-native-dev(1)", "gm-native-check(1)"],
+    },
+    Verb {
+        name: "versions",
+        exit: &[("0", "Printed."), USAGE, NO_MANAGER, REFUSED, LATE],
+        examples: &[("gm-native -c gm.ini versions", "Which version is served, and what a rollback can lead to.")],
+        see_also: &["gm-native-rollback(1)", "gm-native-retry(1)"],
+    },
+    Verb {
+        name: "rollback",
+        exit: &[
+            ("0", "Every planned worker serves the version."),
+            (
+                "1",
+                "It cannot be served, another version took its place, or the manager ended. What was served before goes on.",
+            ),
+            USAGE,
+            NO_MANAGER,
+            (
+                "4",
+                "Refused, and nothing has changed: no earlier version, one that was rejected (see --force), or nobody would serve it.",
+            ),
+            ("5", "Not every worker serves it after --timeout; the manager goes on with it."),
+        ],
+        examples: &[
+            ("gm-native -c gm.ini rollback greet", "To the version that was served before."),
+            ("gm-native -c gm.ini rollback greet 3f2a91", "To the version whose hash begins so."),
+            ("gm-native -c gm.ini retry greet", "Forward again, to what the file holds."),
+        ],
+        see_also: &["gm-native-versions(1)", "gm-native-retry(1)"],
+    },
+    Verb {
+        name: "retry",
+        exit: &[
+            ("0", "The file is tried again; gm-native-events(1) says what becomes of it."),
+            USAGE,
+            NO_MANAGER,
+            REFUSED,
+            LATE,
+        ],
+        examples: &[("gm-native -c gm.ini retry greet", "Tries the file in worker_dir again, and ends a rollback.")],
+        see_also: &["gm-native-versions(1)", "gm-native-rollback(1)", "gm-native-events(1)"],
+    },
+    Verb {
+        name: "dev",
+        exit: &[("0", "Stopped by Ctrl-C or SIGTERM."), ("1", "It could not start."), USAGE],
+        examples: &[
+            (
+                "gm-native dev greet",
+                "Builds the crate in ./greet, serves it, and builds it again when its source changes.",
+            ),
+            ("gm-native submit greet world", "In another terminal: a job for it."),
+        ],
+        see_also: &["gm-native-new(1)", "gm-native-submit(1)"],
+    },
+    Verb {
+        name: "submit",
+        exit: &[
+            ("0", "The job is done; with --background: it is queued."),
+            ("1", "It failed."),
+            USAGE,
+            ("3", "No job server answers."),
+            ("5", "It did not end within --timeout."),
+        ],
+        examples: &[
+            ("gm-native submit greet world", "A job for the job server on this machine."),
+            ("gm-native -c gm.ini submit resize @photo.jpg --timeout 30 > small.jpg", "To the job servers of gm.ini."),
+        ],
+        see_also: &["gm-native-dev(1)", "gm-native-call(1)"],
+    },
+];
+
 /// Writes all pages to a directory.
 pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
+    let names: Vec<String> =
+        command.get_subcommands().map(|verb| format!("gm-native-{}(1)", verb.get_name())).collect();
     for verb in command.get_subcommands() {
-        page(verb.clone()).generate_to(dir)?;
+        let of_it = VERBS.iter().find(|one| one.name == verb.get_name());
+        let of_it =
+            of_it.ok_or_else(|| io::Error::other(format!("packaging/man.rs has nothing on {}", verb.get_name())))?;
+        of_verb(&page(verb.clone()), of_it, dir)?;
     }
     let man = page(command);
     let mut file = File::create(dir.join(man.get_filename()))?;
@@ -81,12 +231,56 @@ pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
     man.render_subcommands_section(&mut file)?;
     let mut more = Roff::new();
     for (heading, entries) in SECTIONS {
-        more.control("SH", [heading]);
-        for (term, text) in entries {
-            more.control("TP", []).text([bold(*term)]).text([roman(*text)]);
-        }
+        section(&mut more, heading, entries);
     }
+    section(&mut more, "EXAMPLES", &EXAMPLES);
+    let names: Vec<&str> = ["gm-native.ini(5)"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    see_also(&mut more, &names);
     more.to_writer(&mut file)
+}
+
+/// What gm-native without a command is for.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("gm-native -c gm.ini -Z", "What the configuration means, without starting anything."),
+    ("gm-native -c gm.ini -v", "Run the manager in the foreground, and log starts, stops and deploys."),
+    ("gm-native -c gm.ini -P /run/gm.pid -l /var/log/gm.log -u gm-native -d", "In the background, as another user."),
+    ("kill -HUP $(cat /run/gm.pid)", "Reload; without -HUP: finish running jobs and stop."),
+];
+
+fn of_verb(man: &Man, verb: &Verb, dir: &Path) -> io::Result<()> {
+    let mut file = File::create(dir.join(man.get_filename()))?;
+    man.render_title(&mut file)?;
+    man.render_name_section(&mut file)?;
+    man.render_synopsis_section(&mut file)?;
+    man.render_description_section(&mut file)?;
+    man.render_options_section(&mut file)?;
+    let mut more = Roff::new();
+    section(&mut more, "EXIT STATUS", verb.exit);
+    section(&mut more, "EXAMPLES", verb.examples);
+    let names: Vec<&str> = ["gm-native(1)"].iter().chain(verb.see_also).copied().collect();
+    see_also(&mut more, &names);
+    more.to_writer(&mut file)
+}
+
+fn section(roff: &mut Roff, heading: &str, entries: &[(&str, &str)]) {
+    roff.control("SH", [heading]);
+    for (term, text) in entries {
+        roff.control("TP", []).text([bold(*term)]).text([roman(*text)]);
+    }
+}
+
+/// Other pages, and what is installed beside them.
+fn see_also(roff: &mut Roff, pages: &[&str]) {
+    roff.control("SH", ["SEE ALSO"]);
+    let mut words = Vec::new();
+    for (at, name) in pages.iter().enumerate() {
+        let (title, section) = name.split_once('(').unwrap_or((name, ""));
+        let end = if at + 1 < pages.len() { ", " } else { "" };
+        words.extend([bold(title), roman(format!("({section}{end}"))]);
+    }
+    roff.text(words);
+    roff.control("PP", [])
+        .text([roman("Documentation is in share/doc/gm-native, below the prefix of the installation.")]);
 }
 
 /// The page of a command, which names the program and its version at its foot.

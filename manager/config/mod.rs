@@ -32,6 +32,8 @@ mod written_paths;
 #[cfg(test)]
 mod documentation;
 #[cfg(test)]
+mod ini_man;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;

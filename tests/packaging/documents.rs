@@ -7,6 +7,7 @@ use std::process::Command;
 use clap::CommandFactory;
 use gm_native::cli::Cli;
 
+use crate::support::build::repository;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
 use crate::{assets, is_there};
@@ -43,8 +44,48 @@ fn each_command_has_a_page_with_all_its_options() {
         }
     }
     let text = read("gm-native.1");
-    for section in ["EXIT STATUS", "SIGNALS", "ENVIRONMENT", "FILES"] {
+    for section in ["SIGNALS", "ENVIRONMENT", "FILES"] {
         assert!(text.contains(section), "gm-native.1 has no {section}");
+    }
+}
+
+/// What follows a heading, up to the next one.
+fn section(name: &str, heading: &str) -> String {
+    let text = read(&format!("{name}.1")).replace("\\-", "-");
+    let (_, rest) = text
+        .split_once(&format!(".SH {heading}\n"))
+        .or_else(|| text.split_once(&format!(".SH \"{heading}\"\n")))
+        .unwrap_or_else(|| panic!("{name}.1 has no {heading}"));
+    rest.split("\n.SH ").next().unwrap().to_owned()
+}
+
+/// Without what a shell does with them.
+fn examples(name: &str) -> Vec<String> {
+    let examples = section(name, "EXAMPLES");
+    let bold = examples.lines().filter_map(|line| line.strip_prefix("\\fB")?.strip_suffix("\\fR"));
+    bold.map(|line| line.split(['|', '>']).next().unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn each_page_has_exit_codes_examples_that_are_right_and_other_pages_that_exist() {
+    for (name, _) in commands() {
+        assert!(section(&name, "EXIT STATUS").contains("\\fB0\\fR"), "{name}");
+        let examples = examples(&name);
+        assert!(!examples.is_empty(), "{name} has no example");
+        for example in examples.iter().filter(|example| example.starts_with("gm-native")) {
+            let parsed = Cli::parse_args(example.split_whitespace(), "");
+            assert!(parsed.is_ok(), "{name}: {example}: {}", parsed.err().unwrap());
+        }
+        let see_also = section(&name, "SEE ALSO");
+        for other in see_also.lines().next().unwrap().split(", ") {
+            let other = other.replace("\\fB", "").replace("\\fR", "");
+            let (title, number) = other.split_once('(').unwrap_or_else(|| panic!("{name}: {other}"));
+            let exists = match number.trim_end_matches(')') {
+                "1" => page(title).exists(),
+                _ => repository().join("packaging").join("gm-native.ini.5").exists() && title == "gm-native.ini",
+            };
+            assert!(exists, "{name}: there is no {other}");
+        }
     }
 }
 
@@ -78,12 +119,14 @@ fn the_pages_are_read_without_a_warning() {
     let readers: [(&str, &[&str]); 2] =
         [("groff", &["-man", "-Tutf8", "-ww", "-z"]), ("mandoc", &["-T", "lint", "-W", "warning"])];
     for (program, args) in readers.into_iter().filter(|(program, _)| is_there(program)) {
-        for (name, _) in commands() {
-            let read = run(Command::new(program).args(args).arg(page(&name)), b"", DEADLINE).unwrap();
+        let pages = commands().into_iter().map(|(name, _)| page(&name));
+        for page in pages.chain([repository().join("packaging/gm-native.ini.5")]) {
+            let name = page.file_name().unwrap().to_string_lossy().into_owned();
+            let read = run(Command::new(program).args(args).arg(&page), b"", DEADLINE).unwrap();
             // That it has no date: a date would make each build differ.
             let said: String = read.out() + &read.err();
             let wrong: Vec<&str> = said.lines().filter(|line| !line.contains("missing date")).collect();
-            assert!(wrong.is_empty(), "{program} {name}.1: {wrong:#?}");
+            assert!(wrong.is_empty(), "{program} {name}: {wrong:#?}");
         }
     }
 }

@@ -13,14 +13,20 @@ use crate::support::build::repository;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
 
-fn make(target: &str, dir: &Path) {
+/// `make` with a target, and no cargo but one that is given: root may have none.
+fn command(args: &[&str], dir: &Path) -> Command {
     let mut command = Command::new("make");
-    command.arg("--no-print-directory").arg(target).current_dir(repository());
+    command.arg("--no-print-directory").args(args).current_dir(repository());
     // Make's own variables, where this test is run by it, are not for this one.
     command.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL");
+    command.env("PATH", "/usr/bin:/bin").env("HOME", "/nonexistent");
     command.arg(format!("DESTDIR={}", dir.display())).arg("PREFIX=/opt/gm");
-    command.arg(format!("BIN={}", env!("CARGO_BIN_EXE_gm-native"))).arg(format!("ASSETS={}", assets().display()));
-    run(&mut command, b"", DEADLINE).unwrap().success();
+    command
+}
+
+fn make(target: &str, dir: &Path) {
+    let (bin, assets) = (format!("BIN={}", env!("CARGO_BIN_EXE_gm-native")), format!("ASSETS={}", assets().display()));
+    run(&mut command(&[target, &bin, &assets, "CARGO=false"], dir), b"", DEADLINE).unwrap().success();
 }
 
 /// Path and mode of every file below a directory.
@@ -45,7 +51,8 @@ fn files(dir: &Path) -> BTreeMap<String, u32> {
 #[test]
 fn every_file_is_where_it_belongs_and_goes_again() {
     let dir = TempDir::new().unwrap();
-    make("install-files", dir.path());
+    // The program is there, so nothing is built.
+    make("install", dir.path());
     let verbs =
         ["", "-status", "-events", "-call", "-check", "-new", "-versions", "-rollback", "-retry", "-dev", "-submit"];
     let mut expected: BTreeMap<String, u32> = [
@@ -56,9 +63,15 @@ fn every_file_is_where_it_belongs_and_goes_again() {
         "share/fish/vendor_completions.d/gm-native.fish",
         "share/zsh/site-functions/_gm-native",
         "lib/systemd/system/gm-native.service",
+        "share/man/man5/gm-native.ini.5",
+        "share/doc/gm-native/README.md",
+        "share/doc/gm-native/CHANGELOG.md",
+        "share/doc/gm-native/LICENSE-APACHE",
+        "share/doc/gm-native/LICENSE-MIT",
     ]
     .into_iter()
     .map(str::to_owned)
+    .chain(documents().into_iter().map(|name| format!("share/doc/gm-native/docs/{name}")))
     .chain(verbs.iter().map(|verb| format!("share/man/man1/gm-native{verb}.1")))
     .map(|path| (format!("opt/gm/{path}"), 0o644))
     .collect();
@@ -71,4 +84,52 @@ fn every_file_is_where_it_belongs_and_goes_again() {
     assert_eq!(files(dir.path()), expected, "a second time changes nothing");
     make("uninstall", dir.path());
     assert_eq!(files(dir.path()), BTreeMap::new());
+}
+
+/// The names of the pages in docs/.
+fn documents() -> Vec<String> {
+    let names = fs::read_dir(repository().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter_map(|name| name.into_string().ok()).filter(|name| name.ends_with(".md")).collect()
+}
+
+/// What `cargo build --release` has made is what is installed; only where there is nothing, it is made.
+#[test]
+fn another_profile_is_built_only_where_that_is_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let (cargo, called) = (dir.path().join("cargo"), dir.path().join("called"));
+    fs::write(&cargo, format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", called.display())).unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let target = format!("TARGET_DIR={}", dir.path().display());
+    let with = |args: &[&str]| {
+        let cargo = format!("CARGO={}", cargo.display());
+        run(&mut command(&[args, &[&target, &cargo]].concat(), dir.path()), b"", DEADLINE).unwrap()
+    };
+    let refused = with(&["install-files"]);
+    assert!(
+        !refused.status.success() && refused.err().contains("build it first, with cargo build --release"),
+        "{refused:?}"
+    );
+    assert!(!called.exists(), "install-files called cargo");
+    for (args, profile) in [(&["install"][..], "release"), (&["install", "PROFILE=dist"], "dist")] {
+        assert!(!with(args).status.success());
+        let said = fs::read_to_string(&called).unwrap();
+        assert_eq!(said, format!("build --profile {profile} --locked --bin gm-native\n"));
+        fs::remove_file(&called).unwrap();
+    }
+    // Beside the program that this test runs are its pages.
+    let built = Path::new(env!("CARGO_BIN_EXE_gm-native")).parent().unwrap();
+    for page in ["gm-native.1", "gm-native-rollback.1"] {
+        assert_eq!(fs::read(built.join("assets").join(page)).unwrap(), fs::read(assets().join(page)).unwrap());
+    }
+}
+
+#[test]
+fn help_lists_every_target() {
+    let dir = TempDir::new().unwrap();
+    let help = run(&mut command(&["help"], dir.path()), b"", DEADLINE).unwrap();
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    let targets = makefile.lines().find_map(|line| line.strip_prefix(".PHONY: ")).unwrap();
+    for target in targets.split_whitespace() {
+        assert!(help.out().contains(&format!("  make {target} ")), "{target} is not in {}", help.out());
+    }
 }
