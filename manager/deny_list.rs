@@ -4,14 +4,11 @@
 //! The manager writes to memory that every worker maps read-only, before it lets the job server give the job to another
 //! worker, so no worker can miss it. While the list is empty it costs a job one load.
 
-#![allow(unsafe_code)] // Mapping shared memory; each block says why it is sound.
+#![allow(unsafe_code)] // What lies in shared memory; each line says why it is sound.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::mem::size_of;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -19,9 +16,7 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use crate::system::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
 /// Room for this many jobs; a new one replaces the oldest.
 const SLOTS: usize = 1024;
@@ -32,7 +27,7 @@ const EXPIRES: Duration = Duration::from_secs(3600);
 
 /// Names a job while its server knows it. The server is named too: two of them give the same handles.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Name<'a> {
+pub(crate) struct JobIdentity<'a> {
     /// As configured, HOST:PORT.
     pub server: &'a str,
     /// Its function.
@@ -43,7 +38,7 @@ pub(crate) struct Name<'a> {
     pub unique: &'a [u8],
 }
 
-impl Name<'_> {
+impl JobIdentity<'_> {
     /// A 64-bit key for the job. Both ends are the same binary, so they hash alike; 0 marks a free slot.
     fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -68,37 +63,13 @@ struct Details {
     text: [AtomicU64; TEXT_WORDS],
 }
 
-/// The shared memory, mapped.
-struct Mapping(NonNull<Table>);
-
-// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(fd: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
-        let size = NonZeroUsize::new(size_of::<Table>()).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a fresh shared mapping of a file of that size, which is sealed.
-        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
-        Ok(Self(start.cast()))
-    }
-
-    fn table(&self) -> &Table {
-        // SAFETY: the mapping starts page-aligned, is as large as a table, and any bytes are one.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { munmap(self.0.cast(), size_of::<Table>()) };
-    }
-}
+// SAFETY: atomics, and any bytes are some.
+unsafe impl Shareable for Table {}
 
 /// The manager's side.
 pub(crate) struct DenyList {
     fd: OwnedFd,
-    mapping: Mapping,
+    mapping: SharedMapping<Table>,
     /// The server of the job in each slot.
     servers: Vec<String>,
     next: usize,
@@ -110,13 +81,8 @@ impl DenyList {
     /// # Errors
     /// The system's, out of descriptors or memory.
     pub(crate) fn new() -> io::Result<Self> {
-        let fd = memfd_create(c"gm-native-denied", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        nix::unistd::ftruncate(&fd, i64::try_from(size_of::<Table>()).unwrap_or(i64::MAX))?;
-        let mapping = Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-        // The size is fixed, and a plugin in one worker cannot write to what the others read (Linux 5.1).
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals | SealFlag::F_SEAL_FUTURE_WRITE))
-            .or_else(|_| fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)))?;
+        // A plugin in one worker cannot write to what the others read.
+        let (fd, mapping) = SharedMapping::create(c"gm-native-denied", 0, Access::Write, Seal::LaterWrites)?;
         Ok(Self { fd, mapping, servers: Vec::new(), next: 0 })
     }
 
@@ -129,8 +95,8 @@ impl DenyList {
     }
 
     /// Denies the job; its caller gets `reason`.
-    pub(crate) fn add(&mut self, job: &Name<'_>, reason: &str, now: Duration) {
-        let table = self.mapping.table();
+    pub(crate) fn add(&mut self, job: &JobIdentity<'_>, reason: &str, now: Duration) {
+        let table = self.mapping.header();
         let key = job.key();
         let known = table.keys[..self.servers.len()].iter().position(|of| of.load(Relaxed) == key);
         let slot = known.unwrap_or(self.next);
@@ -159,7 +125,7 @@ impl DenyList {
 
     /// The job server may have been restarted, and then gives the same handles to other jobs.
     pub(crate) fn forget_server(&mut self, server: &str) {
-        let table = self.mapping.table();
+        let table = self.mapping.header();
         for (key, _) in table.keys.iter().zip(&self.servers).filter(|(_, of)| *of == server) {
             key.store(0, Release);
         }
@@ -172,7 +138,7 @@ impl DenyList {
 }
 
 /// A worker's side.
-pub(crate) struct DeniedJobs(Mapping);
+pub(crate) struct DeniedJobs(SharedMapping<Table>);
 
 impl DeniedJobs {
     /// Maps an inherited list.
@@ -180,19 +146,15 @@ impl DeniedJobs {
     /// # Errors
     /// The system's, where `fd` is none.
     pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
-        let size = nix::sys::stat::fstat(fd)?.st_size;
-        if usize::try_from(size).unwrap_or(0) < size_of::<Table>() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the list of denied jobs is too small"));
-        }
-        Ok(Self(Mapping::new(fd, ProtFlags::PROT_READ)?))
+        Ok(Self(SharedMapping::map(fd, 0, Access::Read)?))
     }
 
     /// Why the job may not run; `None` for nearly every job.
     ///
     /// Where the worker lost an earlier connection to this server at `lost`, the server may have been restarted. What was
     /// denied before then meant other jobs, also where the manager has not heard of the loss yet.
-    pub(crate) fn reason(&self, job: &Name<'_>, lost: Option<Duration>, now: Duration) -> Option<String> {
-        let table = self.0.table();
+    pub(crate) fn reason(&self, job: &JobIdentity<'_>, lost: Option<Duration>, now: Duration) -> Option<String> {
+        let table = self.0.header();
         let used = table.used.load(Acquire);
         if used == 0 {
             return None;
@@ -222,8 +184,8 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(100);
 
-    fn job(handle: &str) -> Name<'_> {
-        Name { server: "a:4730", function: b"f", handle: handle.as_bytes(), unique: b"u" }
+    fn job(handle: &str) -> JobIdentity<'_> {
+        JobIdentity { server: "a:4730", function: b"f", handle: handle.as_bytes(), unique: b"u" }
     }
 
     fn both() -> (DenyList, DeniedJobs) {
@@ -240,9 +202,9 @@ mod tests {
         assert_eq!(denied.reason(&job("H:1"), None, NOW).as_deref(), Some("a reason"));
         for other in [
             job("H:2"),
-            Name { server: "b:4730", ..job("H:1") },
-            Name { function: b"g", ..job("H:1") },
-            Name { unique: b"v", ..job("H:1") },
+            JobIdentity { server: "b:4730", ..job("H:1") },
+            JobIdentity { function: b"g", ..job("H:1") },
+            JobIdentity { unique: b"v", ..job("H:1") },
         ] {
             assert_eq!(denied.reason(&other, None, NOW), None, "{other:?}");
         }
@@ -269,7 +231,7 @@ mod tests {
     #[test]
     fn a_server_that_went_takes_its_handles_along() {
         let (mut list, denied) = both();
-        let elsewhere = Name { server: "b:4730", ..job("H:1") };
+        let elsewhere = JobIdentity { server: "b:4730", ..job("H:1") };
         list.add(&job("H:1"), "a", NOW);
         list.add(&elsewhere, "b", NOW);
         list.forget_server("a:4730");
@@ -278,7 +240,7 @@ mod tests {
             (None, Some("b".into()))
         );
         list.forget_server("b:4730");
-        assert_eq!((denied.reason(&elsewhere, None, NOW), list.mapping.table().used.load(Relaxed)), (None, 0));
+        assert_eq!((denied.reason(&elsewhere, None, NOW), list.mapping.header().used.load(Relaxed)), (None, 0));
         list.add(&job("H:2"), "c", NOW);
         assert_eq!(denied.reason(&job("H:2"), None, NOW).as_deref(), Some("c"));
     }
@@ -287,7 +249,7 @@ mod tests {
     fn workers_read_it_and_nothing_else() {
         let (list, _denied) = both();
         let fd = list.share().unwrap();
-        assert!(Mapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE).is_err());
+        assert!(SharedMapping::<Table>::map(&fd, 0, Access::Write).is_err());
         assert!(nix::unistd::write(&fd, &[0]).is_err());
         assert!(nix::unistd::ftruncate(&fd, 0).is_err());
     }

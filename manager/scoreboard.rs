@@ -4,22 +4,18 @@
 //! grow it. The worker writes; the manager maps it read-only and takes everything in it as **hostile input**: a plugin
 //! can scribble over the scoreboard of its worker. Every word is an atomic, since two processes access it at once.
 
-#![allow(unsafe_code)] // Mapping shared memory; each block says why it is sound.
+#![allow(unsafe_code)] // What lies in shared memory; each line says why it is sound.
 
 mod last_failure;
 
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
-use std::{io, mem};
 
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use crate::system::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
 use last_failure::FailureSlot;
 pub(crate) use last_failure::{FAILURE_TEXT, LastFailure};
@@ -121,83 +117,24 @@ struct FunctionBlock {
     histogram: [AtomicU64; BUCKETS],
 }
 
-/// The header, a block for each function, and then a slot for the last failure of each: a page of slots takes memory only
-/// once a job has failed.
-fn scoreboard_size(functions: usize) -> usize {
-    (slot_offset(functions) + functions * mem::size_of::<FailureSlot>()).next_multiple_of(4096)
-}
-
-/// Where the slots begin, on a page of their own.
-fn slot_offset(functions: usize) -> usize {
-    (mem::size_of::<ScoreboardHeader>() + functions * mem::size_of::<FunctionBlock>()).next_multiple_of(4096)
-}
-
-/// A mapping of the scoreboard, unmapped when dropped.
-struct ScoreboardMapping {
-    start: NonNull<u8>,
-    size: usize,
-    functions: usize,
-}
-
-// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
-unsafe impl Send for ScoreboardMapping {}
+// SAFETY: atomics, and any bytes are some.
+unsafe impl Shareable for ScoreboardHeader {}
 // SAFETY: as above.
-unsafe impl Sync for ScoreboardMapping {}
+unsafe impl Shareable for FunctionBlock {}
 
-impl ScoreboardMapping {
-    fn new(fd: &OwnedFd, functions: usize, protection: ProtFlags) -> io::Result<Self> {
-        let size = scoreboard_size(functions);
-        let length = NonZeroUsize::new(size).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a fresh shared mapping of a file whose size is sealed; it lives as long as this value.
-        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
-        Ok(Self { start: start.cast(), size, functions })
-    }
+// SAFETY: as above.
+unsafe impl Shareable for FailureSlot {}
 
-    fn header(&self) -> &ScoreboardHeader {
-        // SAFETY: the mapping is page-aligned and larger than a header, and any bytes are a valid header of atomics.
-        unsafe { self.start.cast::<ScoreboardHeader>().as_ref() }
-    }
-
-    /// The block of a function; none for a function that is not the worker's.
-    fn block(&self, function: usize) -> Option<&FunctionBlock> {
-        if function >= self.functions {
-            return None;
-        }
-        let offset = mem::size_of::<ScoreboardHeader>() + function * mem::size_of::<FunctionBlock>();
-        // SAFETY: `function` is below the number the size was computed from, so the block lies inside the mapping; it is
-        // aligned to eight, as both sizes are multiples of eight.
-        Some(unsafe { self.start.add(offset).cast::<FunctionBlock>().as_ref() })
-    }
-
-    /// The slot for the last failure of a function; none for a function that is not the worker's.
-    fn slot(&self, function: usize) -> Option<&FailureSlot> {
-        if function >= self.functions {
-            return None;
-        }
-        let offset = slot_offset(self.functions) + function * mem::size_of::<FailureSlot>();
-        // SAFETY: `function` is below the number the size was computed from, so the slot lies inside the mapping; it is
-        // aligned to eight, since it begins at a page and its size is a multiple of eight.
-        Some(unsafe { self.start.add(offset).cast::<FailureSlot>().as_ref() })
-    }
-}
-
-impl Drop for ScoreboardMapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { munmap(self.start.cast(), self.size) };
-    }
-}
+/// A header, a block for each function, and then a slot for the last failure of each: the pages of the slots take memory
+/// only once a job has failed.
+type ScoreboardMapping = SharedMapping<ScoreboardHeader, FunctionBlock, FailureSlot>;
 
 /// Creates a scoreboard for this many functions: the descriptor for the worker, the view for the manager.
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.
 pub(crate) fn create(functions: usize) -> io::Result<(OwnedFd, ScoreboardView)> {
-    let fd = memfd_create(c"gm-native-scoreboard", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    nix::unistd::ftruncate(&fd, i64::try_from(scoreboard_size(functions)).unwrap_or(i64::MAX))?;
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
-    let mapping = ScoreboardMapping::new(&fd, functions, ProtFlags::PROT_READ)?;
+    let (fd, mapping) = SharedMapping::create(c"gm-native-scoreboard", functions, Access::Read, Seal::Size)?;
     Ok((fd, ScoreboardView(mapping)))
 }
 
@@ -246,11 +183,7 @@ impl ScoreboardWriter {
     /// # Errors
     /// The system's, or one where `fd` is too small: a later access would be fatal, so the size is checked.
     pub(crate) fn map(fd: &OwnedFd, functions: usize) -> io::Result<Self> {
-        let size = nix::sys::stat::fstat(fd)?.st_size;
-        if usize::try_from(size).unwrap_or(0) < scoreboard_size(functions) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the scoreboard is too small"));
-        }
-        let mapping = ScoreboardMapping::new(fd, functions, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        let mapping = SharedMapping::map(fd, functions, Access::Write)?;
         Ok(Self { mapping, sequence: AtomicU64::new(0) })
     }
 
@@ -299,12 +232,12 @@ impl ScoreboardWriter {
     /// A job of this function fails, for this reason. To be called before [`end`](Self::end): who sees the count finds
     /// the reason.
     pub(crate) fn failed(&self, function: usize, failure: &LastFailure) {
-        self.mapping.slot(function).into_iter().for_each(|slot| slot.store(failure));
+        self.mapping.details().get(function).into_iter().for_each(|slot| slot.store(failure));
     }
 
     /// A job has run, and its answer is with the job server, or waits for room ([`WorkerActivity::AnswerPending`] then).
     pub(crate) fn end(&self, job: &JobEnd, next: WorkerActivity) {
-        if let Some(block) = self.mapping.block(job.function) {
+        if let Some(block) = self.mapping.items().get(job.function) {
             add(if job.succeeded { &block.completed } else { &block.failed }, 1);
             add(&block.bytes_in, job.bytes_in);
             add(&block.bytes_out, job.bytes_out);
@@ -462,7 +395,7 @@ impl ScoreboardView {
 
     fn job(&self, header: &ScoreboardHeader) -> Option<ScoreboardJob> {
         let function = header.function.load(Relaxed) as usize;
-        (function < self.0.functions).then(|| ScoreboardJob {
+        (function < self.0.items().len()).then(|| ScoreboardJob {
             function,
             number: header.job.load(Relaxed),
             connection: header.connection.load(Relaxed),
@@ -474,7 +407,7 @@ impl ScoreboardView {
 
     /// The counters of one of the worker's functions; zeros if the scoreboard was overwritten.
     pub(crate) fn counters(&self, function: usize) -> Counters {
-        let block = self.0.block(function).filter(|_| !self.read().overwritten);
+        let block = self.0.items().get(function).filter(|_| !self.read().overwritten);
         block.map_or_else(Counters::default, |block| Counters {
             completed: block.completed.load(Relaxed),
             failed: block.failed.load(Relaxed),
@@ -487,7 +420,7 @@ impl ScoreboardView {
     /// The last failure of one of the worker's functions. Where no job has failed the slot is not looked at, since that
     /// would make the kernel provide its page.
     pub(crate) fn last_failure(&self, function: usize) -> Option<LastFailure> {
-        (self.counters(function).failed > 0).then(|| self.0.slot(function)?.load()).flatten()
+        (self.counters(function).failed > 0).then(|| self.0.details().get(function)?.load()).flatten()
     }
 }
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::*;
 
+fn size(functions: usize) -> usize {
+    ScoreboardMapping::size(functions).unwrap().get()
+}
+
 fn job(handle: &[u8]) -> JobStart<'_> {
     JobStart { function: 1, number: 7, connection: 3, handle, unique: b"u", started_ns: 5 }
 }
@@ -84,7 +88,7 @@ fn the_last_failure_of_a_function_is_told_with_the_count() {
 }
 
 #[test]
-fn who_writes_over_the_page_is_found_out_by_both_sides() {
+fn an_overwritten_scoreboard_is_noticed_on_both_sides() {
     let (fd, view) = create(2).unwrap();
     let scoreboard = Arc::new(ScoreboardWriter::map(&fd, 2).unwrap());
     scoreboard.begin(&job(b"H:host:12"));
@@ -94,7 +98,7 @@ fn who_writes_over_the_page_is_found_out_by_both_sides() {
         .end(&JobEnd { function: 1, succeeded: true, bytes_in: 3, bytes_out: 4, run_ns: 9000 }, WorkerActivity::Idle);
     scoreboard.begin(&job(b"H:host:13"));
     let mut random = fastrand::Rng::with_seed(8);
-    let bytes: Vec<u8> = (0..scoreboard_size(2)).map(|_| random.u8(..)).collect();
+    let bytes: Vec<u8> = (0..size(2)).map(|_| random.u8(..)).collect();
     std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
     assert!(!scoreboard.is_intact(7) && view.read().overwritten);
     scoreboard.recover();
@@ -115,12 +119,12 @@ fn a_handle_that_does_not_fit_is_unknown_rather_than_cut() {
 }
 
 #[test]
-fn a_page_of_random_bytes_is_read_without_harm() {
+fn a_scoreboard_of_random_bytes_is_read_without_harm() {
     let (fd, view) = create(3).unwrap();
     let file = std::fs::File::from(fd);
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..2000 {
-        let bytes: Vec<u8> = (0..scoreboard_size(3)).map(|_| random.u8(..)).collect();
+        let bytes: Vec<u8> = (0..size(3)).map(|_| random.u8(..)).collect();
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
         let seen = view.read();
         assert!(seen.job.is_none_or(|job| job.function < 3));

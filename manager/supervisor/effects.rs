@@ -28,7 +28,7 @@ use super::reconcile::WorkerId;
 use super::requeue::Requeues;
 use crate::config::Config;
 use crate::control::{EventLine, Feed};
-use crate::deny_list::{DenyList, Name};
+use crate::deny_list::DenyList;
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
 use crate::plugins::name::FunctionName;
@@ -205,9 +205,7 @@ impl Effects {
             Action::Kill(id) => self.kill_worker(id),
             Action::Release { worker, answer } => self.release(worker, answer),
             Action::Deny { server, job, reason } => {
-                let (function, unique) = (job.function.as_bytes(), job.unique.as_bytes());
-                let name = Name { server: &server, function, handle: &job.handle, unique };
-                self.denied.add(&name, &reason, clock::now());
+                self.denied.add(&job.identity(&server), &reason, clock::now());
             }
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
             Action::Tell(event) => self.tell(&event),
@@ -377,7 +375,7 @@ explained(error)
     }
 
     fn log(&mut self, level: Level, pid: i32, text: &str) {
-        self.logger.line(level, u32::try_from(pid).unwrap_or_default(), text);
+        self.logger.line(level, pid.cast_unsigned(), text);
     }
 
     /// Ends the manager's copy of a connection that its worker has given up.

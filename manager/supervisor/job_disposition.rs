@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::LostJobPolicy;
+use crate::deny_list::JobIdentity;
 use crate::plugins::name::FunctionName;
 
 /// Deaths are forgotten after this time without another one.
@@ -28,6 +29,14 @@ pub(crate) struct JobKey {
     pub handle: Vec<u8>,
     /// Its unique id, as text.
     pub unique: String,
+}
+
+impl JobKey {
+    /// What the deny list calls it, where `server` is its job server's name.
+    pub(crate) fn identity<'a>(&'a self, server: &'a str) -> JobIdentity<'a> {
+        let (function, unique) = (self.function.as_bytes(), self.unique.as_bytes());
+        JobIdentity { server, function, handle: &self.handle, unique }
+    }
 }
 
 /// How many workers died in which jobs.

@@ -6,20 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::mem::size_of;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-
 use super::process::started;
+use super::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
 /// Children there is room for: more than a manager can be told to start. Of memory only the places that were ever used
 /// are taken.
@@ -50,40 +45,12 @@ struct ChildSlot {
     started: AtomicU64,
 }
 
-const SIZE: usize = size_of::<TableHeader>() + PLACES * size_of::<ChildSlot>();
+// SAFETY: atomics, and any bytes are some.
+unsafe impl Shareable for TableHeader {}
+// SAFETY: as above.
+unsafe impl Shareable for ChildSlot {}
 
-/// The shared memory, mapped.
-struct TableMapping(NonNull<u8>);
-
-// SAFETY: everything in the mapping is reached through atomics only, from whatever thread.
-unsafe impl Send for TableMapping {}
-
-impl TableMapping {
-    fn new(fd: &OwnedFd, protection: ProtFlags) -> io::Result<Self> {
-        let size = NonZeroUsize::new(SIZE).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a fresh shared mapping of a file of that size, which both ends of it never change.
-        let start = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd.as_fd(), 0)? };
-        Ok(Self(start.cast()))
-    }
-
-    fn header(&self) -> &TableHeader {
-        // SAFETY: the mapping starts page-aligned, is larger than a header, and any bytes are one.
-        unsafe { self.0.cast::<TableHeader>().as_ref() }
-    }
-
-    fn places(&self) -> &[ChildSlot] {
-        // SAFETY: behind the header there are that many places, aligned to eight as the header's size is; any bytes are
-        // places, and they are atomics.
-        unsafe { std::slice::from_raw_parts(self.0.add(size_of::<TableHeader>()).cast::<ChildSlot>().as_ptr(), PLACES) }
-    }
-}
-
-impl Drop for TableMapping {
-    fn drop(&mut self) {
-        // SAFETY: the range is the one mapped in `new`, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { munmap(self.0.cast(), SIZE) };
-    }
-}
+type TableMapping = SharedMapping<TableHeader, ChildSlot>;
 
 /// The manager's side.
 pub(crate) struct ChildTable {
@@ -99,9 +66,7 @@ impl ChildTable {
     /// # Errors
     /// The system's, out of descriptors or memory.
     pub(crate) fn new(grace: Duration) -> io::Result<Self> {
-        let fd = memfd_create(c"gm-native-children", MFdFlags::MFD_CLOEXEC)?;
-        nix::unistd::ftruncate(&fd, i64::try_from(SIZE).unwrap_or(i64::MAX))?;
-        let mapping = TableMapping::new(&fd, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+        let (fd, mapping) = TableMapping::create(c"gm-native-children", PLACES, Access::Write, Seal::LaterWrites)?;
         let table = Self { fd, mapping, places: BTreeMap::new(), free: BTreeSet::new() };
         table.set_grace(grace);
         Ok(table)
@@ -123,7 +88,7 @@ impl ChildTable {
     /// Takes in a child that was not reaped yet. One too many, or one of which /proc says nothing, is left out.
     pub(crate) fn add(&mut self, pid: i32, grace: OrphanGrace) {
         let place = self.free.first().copied().unwrap_or(self.places.len());
-        let (Some(slot), Some(started)) = (self.mapping.places().get(place), started(pid)) else { return };
+        let (Some(slot), Some(started)) = (self.mapping.items().get(place), started(pid)) else { return };
         self.free.remove(&place);
         slot.grace.store(grace as u32, Relaxed);
         slot.started.store(started, Relaxed);
@@ -136,7 +101,7 @@ impl ChildTable {
     /// Takes a child out that was reaped; nothing happens where it is not in.
     pub(crate) fn remove(&mut self, pid: i32) {
         if let Some(place) = self.places.remove(&pid) {
-            self.mapping.places()[place].pid.store(0, Release);
+            self.mapping.items()[place].pid.store(0, Release);
             self.free.insert(place);
         }
     }
@@ -162,11 +127,7 @@ impl ChildList {
     /// # Errors
     /// The system's, where `fd` is none.
     pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
-        let size = nix::sys::stat::fstat(fd)?.st_size;
-        if usize::try_from(size).unwrap_or(0) < SIZE {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the table is too small"));
-        }
-        Ok(Self(TableMapping::new(fd, ProtFlags::PROT_READ)?))
+        Ok(Self(TableMapping::map(fd, PLACES, Access::Read)?))
     }
 
     /// How long children may go on.
@@ -182,7 +143,7 @@ impl ChildList {
             let grace = if place.grace.load(Relaxed) == 0 { OrphanGrace::Grace } else { OrphanGrace::None };
             (pid > 0).then(|| ListedChild { pid, started: place.started.load(Relaxed), grace })
         };
-        self.0.places()[..used].iter().filter_map(listed).collect()
+        self.0.items()[..used].iter().filter_map(listed).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::deny_list::{DeniedJobs, Name};
+use crate::deny_list::{DeniedJobs, JobIdentity};
 use crate::gearman::packet::{AssignedJob, PacketType, Response, encode};
 use crate::scoreboard::{ScoreboardWriter, WorkerActivity};
 use crate::system::clock;
@@ -335,8 +335,12 @@ impl Worker {
                         self.answer(server, finished);
                         continue;
                     }
-                    let name =
-                        Name { server: server_name, function: job.function, handle: job.handle, unique: job.unique };
+                    let name = JobIdentity {
+                        server: server_name,
+                        function: job.function,
+                        handle: job.handle,
+                        unique: job.unique,
+                    };
                     if let Some(why) = denied.reason(&name, lost, now) {
                         manager_link.log(2, Some(job::name(&job)), &format!("is not run again, but fails: {why}"));
                         self.answer(server, job::refused(why));
