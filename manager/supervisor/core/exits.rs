@@ -37,13 +37,13 @@ impl Core {
         }
         if exit_report.exit_cause == ExitCause::Left {
             if worker.leaves_by_itself() {
-                self.leaves_early(&worker, exit_report.jobs.max(worker.jobs), now);
+                self.leaves_early(&worker, exit_report, now);
             }
             return self.tell(left(&worker, exit_report));
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
         if let Some(version) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
-            return self.stop_restarting(worker.pid.unwrap_or_default(), version);
+            return self.stop_restarting(exit_report.pid, version);
         }
         let death = death(&worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
@@ -100,12 +100,13 @@ impl Core {
 
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
     /// service manager sends SIGTERM to every process.
-    fn leaves_early(&mut self, worker: &WorkerRecord, jobs: u64, now: Duration) {
-        if self.is_draining() || (worker.has_served && jobs > 0) {
+    fn leaves_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
+        let has_worked = worker.has_served && exit_report.jobs.max(worker.jobs) > 0;
+        if self.is_draining() || has_worked {
             return;
         }
         let event = Event::ExitedEarly {
-            pid: worker.pid.unwrap_or_default(),
+            pid: exit_report.pid,
             functions: worker.names(),
             function: worker.at_start().map(|version| version.function.clone()),
             served: worker.has_served,
@@ -261,14 +262,14 @@ fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Opt
 fn left(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
     let end = exit_report.end;
     let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
-    Event::WorkerExited { pid: worker.pid.unwrap_or_default(), functions: worker.names(), jobs: exit_report.jobs, note }
+    Event::WorkerExited { pid: exit_report.pid, functions: worker.names(), jobs: exit_report.jobs, note }
 }
 
 fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {
     let (at, of) = at(worker, &exit_report.exit_cause, exit_report.end, decided);
     let only = worker.only().map(|version| version.hash);
     Death {
-        pid: worker.pid.unwrap_or_default(),
+        pid: exit_report.pid,
         functions: worker.names(),
         end: how(exit_report),
         at,

@@ -133,6 +133,8 @@ pub(crate) enum Input {
 /// What is known of a worker that ended.
 #[derive(Debug, Clone)]
 pub(crate) struct ExitReport {
+    /// Its process.
+    pub pid: i32,
     /// How the process ended.
     pub end: ExitStatus,
     /// The job server of the lost job, counted as in the worker's configuration, where that is known.

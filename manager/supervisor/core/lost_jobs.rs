@@ -84,9 +84,9 @@ impl Core {
             return;
         }
         worker.overdue = Some(job.number);
-        let (function, pid) = (function.clone(), worker.pid.unwrap_or_default());
+        let (function, pid) = (function.clone(), worker.pid);
         let grace = self.config.timeout_grace(&function);
-        self.tell(overdue(pid, function, job, timeout, grace));
+        self.tell_of(pid, |pid| overdue(pid, function, job, timeout, grace));
         self.happens(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
         self.canary_is_late(seen, job, now);
     }
@@ -99,12 +99,13 @@ impl Core {
         let bound =
             |name: &FunctionName| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
-        let pid = worker.pid.unwrap_or_default();
-        let text = format!(
-            "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is replaced",
-            several(&names)
-        );
-        self.tell(Event::Trouble { text });
+        self.tell_of(worker.pid, |pid| Event::Trouble {
+            text: format!(
+                "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is \
+                 replaced",
+                several(&names)
+            ),
+        });
         self.happens(id, Trigger::Overdue(now.saturating_add(bound)), now);
     }
 

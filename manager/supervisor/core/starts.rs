@@ -202,9 +202,8 @@ impl Core {
     fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         (worker.retires, worker.outgrown) = (now, true);
-        let (pid, functions) = (worker.pid.unwrap_or_default(), worker.names());
-        let mib = mebibytes(bytes);
-        self.tell(Event::WorkerOutgrown { pid, functions, mib });
+        let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
+        self.tell_of(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
     }
 
     /// It does so from its start, so another one would not be better. Said once for all of its kind.
@@ -265,7 +264,8 @@ impl Core {
         }
     }
 
-    fn tell_of(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
+    /// Logs an event of a worker, which has a process by then.
+    pub(super) fn tell_of(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
         if let Some(pid) = pid {
             self.tell(event(pid));
         }
@@ -274,13 +274,9 @@ impl Core {
     fn serves(&mut self, id: WorkerId, now: Duration) {
         self.happens(id, Trigger::Serving, now);
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_serving()) else { return };
-        let event = Event::WorkerServing {
-            pid: worker.pid.unwrap_or_default(),
-            functions: worker.names(),
-            generation: worker.generation,
-            seconds: seconds(now.saturating_sub(worker.born)),
-        };
-        self.tell(event);
+        let (functions, generation) = (worker.names(), worker.generation);
+        let seconds = seconds(now.saturating_sub(worker.born));
+        self.tell_of(worker.pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
     }
 
     fn cannot_serve(&mut self, id: WorkerId, function: usize, reason: String, now: Duration) {
@@ -288,12 +284,13 @@ impl Core {
         else {
             return;
         };
-        let (pid, born) = (worker.pid.unwrap_or_default(), worker.born);
+        let (pid, born) = (worker.pid, worker.born);
         let Some(failed) = worker.functions.get(function).cloned() else { return };
         let function = failed.function.clone();
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
-        self.tell(Event::CannotServe { pid, function: function.clone(), reason: reason.clone() });
+        let (of, text) = (function.clone(), reason.clone());
+        self.tell_of(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
         self.happens(id, Trigger::CannotServe, now);
         // Taken out, so that it can be looked at while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };

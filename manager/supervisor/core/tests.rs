@@ -65,7 +65,7 @@ fn found(name: &str, ino: u64) -> Input {
 
 fn exit_report(end: ExitStatus, exit_cause: ExitCause, jobs: u64) -> ExitReport {
     let (server, is_counted, completed) = (Some(0), false, jobs);
-    ExitReport { end, server, exit_cause, cut_another: false, jobs, is_counted, peak_kib: 2048, completed }
+    ExitReport { pid: 100, end, server, exit_cause, cut_another: false, jobs, is_counted, peak_kib: 2048, completed }
 }
 
 const KILLED: ExitStatus = ExitStatus::Signal(9);
@@ -160,6 +160,7 @@ impl Stage {
     }
 
     fn ends(&mut self, id: u64, exit_report: ExitReport) -> &mut Self {
+        let exit_report = ExitReport { pid: 100 + id as i32, ..exit_report };
         self.input(Input::Ended { worker: WorkerId(id), exit_report })
     }
 

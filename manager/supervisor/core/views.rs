@@ -33,7 +33,7 @@ pub(crate) struct FunctionView {
 pub(crate) struct WorkerView<'a> {
     /// Which.
     pub id: WorkerId,
-    /// Its process; 0 before it was started.
+    /// Its process.
     pub pid: i32,
     /// Where it is in its life.
     pub state: &'a str,
@@ -146,15 +146,17 @@ impl Core {
         (functions.len(), serving.count(), self.workers.len())
     }
 
-    /// Every worker.
+    /// Every worker that has a process.
     pub(crate) fn worker_views(&self) -> impl Iterator<Item = WorkerView<'_>> {
-        self.workers.iter().map(|(id, worker)| WorkerView {
-            id: *id,
-            pid: worker.pid.unwrap_or_default(),
-            state: worker.state.message(),
-            functions: worker.names(),
-            generation: worker.generation,
-            born: worker.born,
+        self.workers.iter().filter_map(|(id, worker)| {
+            Some(WorkerView {
+                id: *id,
+                pid: worker.pid?,
+                state: worker.state.message(),
+                functions: worker.names(),
+                generation: worker.generation,
+                born: worker.born,
+            })
         })
     }
 

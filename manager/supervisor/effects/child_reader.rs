@@ -60,7 +60,7 @@ impl OutputLogger {
         };
         let (level, stream) =
             if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
-        Self { level, pid: u32::try_from(child.pid.as_raw()).unwrap_or_default(), name: format!("{what}: {stream}") }
+        Self { level, pid: child.pid.as_raw().cast_unsigned(), name: format!("{what}: {stream}") }
     }
 
     fn log(&self, logger: &mut Logger, line: &[u8]) {

@@ -91,7 +91,12 @@ impl ManagedChild {
 
 impl Effects {
     /// Starts a child and listens to it.
-    pub(super) fn spawn(&mut self, role: &str, extra: Vec<OwnedFd>, kind: ChildKind) -> std::io::Result<ChildId> {
+    pub(super) fn spawn(
+        &mut self,
+        role: &str,
+        extra: Vec<OwnedFd>,
+        kind: ChildKind,
+    ) -> std::io::Result<(ChildId, Pid)> {
         let (ours, theirs) = channel::pair()?;
         let (out, child_out) = output_pipe()?;
         let (err, child_err) = output_pipe()?;
@@ -112,7 +117,7 @@ impl Effects {
         let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
         self.children.insert(id, ManagedChild { pid, channel: ours, out, err, kind });
         self.pids.insert(pid.as_raw(), id);
-        Ok(id)
+        Ok((id, pid))
     }
 
     /// Kills a child and whatever it started in its process group. To be called before it was reaped.

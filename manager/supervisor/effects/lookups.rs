@@ -55,7 +55,7 @@ impl Effects {
         let timeout = self.config.connect_timeout.saturating_mul(2);
         let deadline = Some(clock::now().saturating_add(timeout));
         let look_up = Lookup { server, answer: None, host: host.host.clone(), deadline, timeout };
-        let started = self.spawn(ROLE, Vec::new(), ChildKind::LookUp(look_up)).and_then(|id| {
+        let started = self.spawn(ROLE, Vec::new(), ChildKind::LookUp(look_up)).and_then(|(id, _)| {
             let command = messages::encode(&(&host.host, host.port));
             self.children.get(&id).map_or(Ok(()), |child| child.channel.send(&command, Duration::ZERO))
         });

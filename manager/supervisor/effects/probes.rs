@@ -177,7 +177,7 @@ impl Effects {
         let (deadline, slow_at) = (now.saturating_add(timeout), Some(now.saturating_add(SLOW)));
         let probe = Probe { candidate: candidate.clone(), probe_session, deadline, slow_at, again, superseded: false };
         let started = encode(&request).map_err(std::io::Error::other).and_then(|bytes| {
-            let id = self.spawn(ROLE, Vec::new(), ChildKind::Probe(Box::new(probe)))?;
+            let (id, _) = self.spawn(ROLE, Vec::new(), ChildKind::Probe(Box::new(probe)))?;
             Ok((id, bytes))
         });
         match started {

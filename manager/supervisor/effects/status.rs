@@ -99,7 +99,7 @@ impl Effects {
             counters.fold(0_u64, |sum, counters| sum.saturating_add(counters.jobs()))
         });
         WorkerStatus {
-            pid: u32::try_from(view.pid).unwrap_or_default(),
+            pid: view.pid.cast_unsigned(),
             state: state.into(),
             functions: view.functions.into_iter().map(String::from).collect(),
             current_function: job.as_ref().and_then(|job| Some(worker?.functions.get(job.function)?.to_string())),

@@ -65,9 +65,9 @@ impl Effects {
             copies: Default::default(),
             forks: Default::default(),
         };
-        let child = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
+        let (child, pid) = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
         self.workers.insert(start.worker, child);
-        Ok(self.children.get(&child).map_or(0, |child| child.pid.as_raw()))
+        Ok(pid.as_raw())
     }
 
     /// Descriptors that are taken when one more worker has started and all have sent copies of their connections. Counted,
@@ -245,8 +245,9 @@ impl Effects {
             ExitCause::OutsideJob => seen.sending && jobs > 0,
             ExitCause::Left | ExitCause::Unknown => false,
         };
-        let (end, peak_kib) = (reaped.end, reaped.peak_kib);
-        let exit_report = ExitReport { end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
+        let Reaped { pid, end, peak_kib, .. } = *reaped;
+        let exit_report =
+            ExitReport { pid, end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
         self.inputs.push_back(Input::Ended { worker: worker.id, exit_report });
         self.remove_condemned();
     }

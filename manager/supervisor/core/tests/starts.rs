@@ -99,26 +99,26 @@ fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
             (|function| WorkerMessage::Making { function }) as fn(usize) -> WorkerMessage,
             ExitStatus::Exit(3),
             "a worker exited with code 3 in its new()",
-            "bad: worker 0 exited with code 3 in its new()",
+            "bad: worker 101 exited with code 3 in its new()",
         ),
         (
             |function| WorkerMessage::Making { function },
             KILLED,
             "a worker killed by SIGKILL in its new()",
-            "bad: worker 0 killed by SIGKILL in its new()",
+            "bad: worker 101 killed by SIGKILL in its new()",
         ),
         (
             |function| WorkerMessage::Loading { function },
             ExitStatus::Signal(11),
             "a worker killed by SIGSEGV while its library was loaded",
-            "bad: worker 0 killed by SIGSEGV while its library was loaded",
+            "bad: worker 101 killed by SIGSEGV while its library was loaded",
         ),
         (
             // Only new() can ask for that: a constructor that exits is refused by the probe.
             |function| WorkerMessage::Loading { function },
             ExitStatus::Exit(125),
             "a worker exited with code 125 while its library was loaded",
-            "bad: worker 0 exited with code 125 while its library was loaded",
+            "bad: worker 101 exited with code 125 while its library was loaded",
         ),
     ] {
         let mut stage = good_and_bad();
@@ -266,7 +266,7 @@ fn a_manager_with_nothing_but_such_a_function_says_so_and_ends() {
     stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).did();
     dies_starting(&mut stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
     let last = stage.did().pop().unwrap();
-    assert!(last.starts_with("fail 1: bad: worker 0 exited with code 125 in its new()"), "{last}");
+    assert!(last.starts_with("fail 1: bad: worker 101 exited with code 125 in its new()"), "{last}");
 }
 
 #[test]
