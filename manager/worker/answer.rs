@@ -10,12 +10,14 @@ use gm_plugin_api::abi::{RVec, RawFail};
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
 use crate::system::{clock, exit};
+use crate::worker::failures::FailureReports;
+use crate::worker::grab::grab_packet;
 use crate::worker::job::{self, FinishedJob};
 use crate::worker::messages::{WaitingJob, WorkerMessage};
 use crate::worker::pending::PendingAnswer;
 use crate::worker::plugin::explain;
 use crate::worker::sender::Answered;
-use crate::worker::serve::{TURN, Worker, grab_packet};
+use crate::worker::serve::Worker;
 use crate::worker::session::{ServerSession, describe};
 use crate::worker::taken::LastJob;
 use crate::worker::{CANNOT_SERVE, trace};
@@ -27,6 +29,18 @@ const SHORT: Duration = Duration::from_millis(1);
 /// A result beyond this size may take long to send, and commands may come meanwhile: the next job is asked for after it.
 const LARGE: usize = 1 << 20;
 
+/// How far the answer to the last job is.
+#[derive(Debug, Default)]
+pub(super) struct Answering {
+    /// The last job that began.
+    pub(super) last_job: Option<LastJob>,
+    /// Its function has returned, and its answer is not even made.
+    is_answering: bool,
+    pub(super) failure_reports: FailureReports,
+    /// Kept from job to job.
+    head: Vec<u8>,
+}
+
 impl Worker {
     /// Sends what a job came to and, in the same write, asks for the next one.
     pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) {
@@ -34,9 +48,9 @@ impl Worker {
         let began = end.function != usize::MAX;
         if began {
             let connection = self.sessions[server].connection_ref().map_or(0, |connection| connection.number);
-            self.last_job = Some(LastJob { number: self.jobs, connection, sent: None });
+            self.answering.last_job = Some(LastJob { number: self.runner.last.number, connection, sent: None });
         }
-        self.is_answering = began;
+        self.answering.is_answering = began;
         if let Err(fail) = &outcome
             && fail.kind == RawFail::UNMADE
         {
@@ -56,20 +70,20 @@ impl Worker {
         } else {
             self.manager_link.look(now)
         }
-        let mut outcome = job::within(outcome, self.limits.max_packet, self.handle.len() + 1);
+        let mut outcome = job::within(outcome, self.limits.max_packet, self.runner.last.handle.len() + 1);
         if !left_scoreboard_alone {
-            self.scoreboard.recover();
+            self.runner.scoreboard.recover();
             self.say_overwritten(&end);
         }
-        self.is_broken |= !left_scoreboard_alone;
+        self.exhaustion.is_broken |= !left_scoreboard_alone;
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
         self.record_failure(&end, &outcome, now);
         self.log_result(&end, &outcome);
-        let mut head = std::mem::take(&mut self.head);
+        let mut head = std::mem::take(&mut self.answering.head);
         head.clear();
-        match job::answer(&outcome, &self.handle, self.limits.max_packet, &mut head) {
+        match job::answer(&outcome, &self.runner.last.handle, self.limits.max_packet, &mut head) {
             Ok(()) => {
                 let result = outcome.as_mut().map(std::mem::take).unwrap_or_default();
                 self.send_answer(server, &mut head, result, end.function, now);
@@ -77,15 +91,15 @@ impl Worker {
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
         self.extend_drain(clock::now());
-        self.is_answering = false;
-        self.scoreboard.end(&end, self.resting());
+        self.answering.is_answering = false;
+        self.runner.scoreboard.end(&end, self.resting());
         self.report_failure(&end, now);
-        self.proctitle.idle();
+        self.runner.proctitle.idle();
         self.log_job(&end, &outcome);
-        self.head = head;
+        self.answering.head = head;
         self.check_job_limit(Duration::from_nanos(end.run_ns));
-        self.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.say(&message));
-        if self.is_broken {
+        self.exhaustion.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.say(&message));
+        if self.exhaustion.is_broken {
             self.leave(clock::now());
         }
     }
@@ -94,14 +108,14 @@ impl Worker {
     fn was_unmade(&mut self, server: usize, why: &str) {
         self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
         if !self.sessions.iter().any(ServerSession::is_answering) {
-            self.scoreboard.activity(WorkerActivity::Idle);
+            self.runner.scoreboard.activity(WorkerActivity::Idle);
             exit::now(CANNOT_SERVE);
         }
         // Jobs of other servers are done, and their answers under way.
         let now = clock::now();
-        self.is_answering = false;
+        self.answering.is_answering = false;
         self.disconnect(server, now);
-        self.proctitle.idle();
+        self.runner.proctitle.idle();
         self.leave(now);
     }
 
@@ -121,8 +135,8 @@ impl Worker {
         }
         if matches!(sent, Ok(Answered::Pending)) {
             let began = function != usize::MAX;
-            connection.answer = Some(PendingAnswer::new(began.then_some(self.jobs), sent_at));
-            let (handle, unique) = (self.handle.clone(), self.unique.clone());
+            connection.answer = Some(PendingAnswer::new(began.then_some(self.runner.last.number), sent_at));
+            let (handle, unique) = (self.runner.last.handle.clone(), self.runner.last.unique.clone());
             let job = began.then_some(WaitingJob { function, handle, unique });
             self.manager_link.say(&WorkerMessage::AnswerWaits { server, job });
         } else if is_whole {
@@ -132,35 +146,6 @@ impl Worker {
         traced.iter().for_each(|head| trace::sent(self.manager_link, name, head));
         trace::sent(self.manager_link, name, if is_whole { grab } else { &[] });
         self.check(server, sent.map(drop));
-    }
-
-    /// Whether the server that gave a job is asked for the next one too.
-    fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        let over = self.is_broken || self.job_limit.is_reached(self.jobs);
-        if !self.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
-            return false;
-        }
-        let others =
-            || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);
-        if others().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()))
-            || self.held_until(now).is_some()
-        {
-            return false;
-        }
-        if server == self.asked && now.saturating_sub(self.turn) < TURN {
-            return true;
-        }
-        let somebody_waits = others().any(|session| session.may_ask(now));
-        if !somebody_waits {
-            (self.asked, self.turn) = (server, now);
-        }
-        !somebody_waits
-    }
-
-    /// Until when nobody is asked for a job since an answer that waits for room gets on; none where somebody may be.
-    pub(super) fn held_until(&self, now: Duration) -> Option<Duration> {
-        let answers = self.sessions.iter().filter_map(|session| session.connection_ref()?.answer);
-        answers.filter_map(|answer| answer.holds_until(now)).max()
     }
 
     /// No pending answer could be sent during the job that has just ended. Those that proceed now get their turn.
@@ -213,13 +198,13 @@ impl Worker {
         self.extend_drain(now);
         self.is_sent(server, now);
         self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
-        self.scoreboard.activity(self.resting());
+        self.runner.scoreboard.activity(self.resting());
     }
 
     /// The system has taken an answer, of the last job perhaps.
     fn is_sent(&mut self, server: usize, now: Duration) {
         let number = self.sessions[server].connection_ref().map(|connection| connection.number);
-        if let Some(job) = self.last_job.as_mut().filter(|job| Some(job.connection) == number) {
+        if let Some(job) = self.answering.last_job.as_mut().filter(|job| Some(job.connection) == number) {
             job.sent = Some(now);
         }
     }
@@ -228,8 +213,9 @@ impl Worker {
     pub(super) fn resting(&self) -> WorkerActivity {
         let is_of = |session: &ServerSession| session.connection_ref()?.answer?.job;
         match self.draining {
-            _ if self.is_answering => WorkerActivity::Answering,
+            _ if self.answering.is_answering => WorkerActivity::Answering,
             _ if self
+                .answering
                 .last_job
                 .is_some_and(|job| self.sessions.iter().any(|session| is_of(session) == Some(job.number))) =>
             {

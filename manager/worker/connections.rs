@@ -11,7 +11,7 @@ use crate::worker::session::{ConnectAttempt, describe};
 impl Worker {
     /// Starts the connection attempts that are due, and greets the servers of those that have succeeded.
     pub(super) fn connect(&mut self, now: Duration) {
-        if self.draining.is_some() || !self.may_connect {
+        if self.draining.is_some() || !self.startup.may_connect {
             return;
         }
         for server in 0..self.sessions.len() {
@@ -26,7 +26,7 @@ impl Worker {
     fn establish(&mut self, server: usize, now: Duration) {
         self.connections += 1;
         let number = self.connections;
-        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.scoreboard) {
+        match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.runner.scoreboard) {
             Ok(connection) => {
                 self.manager_link.say_with(&WorkerMessage::Connection { number, server }, connection.socket())
             }
@@ -38,7 +38,7 @@ impl Worker {
         let now = clock::now();
         self.sessions[server].is_up(now);
         self.manager_link.say(&WorkerMessage::ServerUp { server });
-        self.readiness.begins(now);
+        self.startup.readiness.begins(now);
     }
 
     /// Loses the connection where sending or receiving failed.

@@ -36,17 +36,22 @@ impl Worker {
     pub(super) fn record_failure(&self, end: &JobEnd, outcome: &PluginOutcome, now: Duration) {
         let Err(fail) = outcome else { return };
         let reason = cut(&explain(fail), FAILURE_TEXT);
-        self.scoreboard.failed(end.function, &LastFailure { at: now, handle: self.handle.clone(), reason });
+        self.runner
+            .scoreboard
+            .failed(end.function, &LastFailure { at: now, handle: self.runner.last.handle.clone(), reason });
     }
 
     /// Has the manager look at a failure that was counted, unless that was done lately. Never waits: where the manager
     /// does not read, the next failure is reported.
     pub(super) fn report_failure(&mut self, end: &JobEnd, now: Duration) {
-        if end.succeeded || end.function >= self.functions.len() || !self.failure_reports.is_due(end.function, now) {
+        if end.succeeded
+            || end.function >= self.runner.functions.len()
+            || !self.answering.failure_reports.is_due(end.function, now)
+        {
             return;
         }
         if self.manager_link.try_say(&WorkerMessage::JobFailed { function: end.function }) {
-            self.failure_reports.reported(end.function, now);
+            self.answering.failure_reports.reported(end.function, now);
         }
     }
 }

@@ -34,9 +34,9 @@ impl Worker {
     /// The result of a job at -vvvv, before it is sent: what then waits for room is the sender's.
     pub(super) fn log_result(&self, end: &JobEnd, outcome: &PluginOutcome) {
         if self.manager_link.wants(DEBUG)
-            && let (Some(function), Ok(result)) = (self.functions.get(end.function), outcome)
+            && let (Some(function), Ok(result)) = (self.runner.functions.get(end.function), outcome)
         {
-            self.manager_link.log_bytes(job_name(&function.name, &self.handle), "result", result);
+            self.manager_link.log_bytes(job_name(&function.name, &self.runner.last.handle), "result", result);
         }
     }
 
@@ -45,8 +45,8 @@ impl Worker {
         if !self.manager_link.wants(WORKER) {
             return;
         }
-        let Some(function) = self.functions.get(end.function) else { return };
-        let job = job_name(&function.name, &self.handle);
+        let Some(function) = self.runner.functions.get(end.function) else { return };
+        let job = job_name(&function.name, &self.runner.last.handle);
         let seconds = Duration::from_nanos(end.run_ns).as_secs_f64();
         let text = match outcome {
             Ok(_) => format!("done in {seconds:.6} s, {} bytes in, {} bytes out", end.bytes_in, end.bytes_out),
@@ -57,13 +57,13 @@ impl Worker {
 
     /// Who writes over the scoreboard may have written over anything: another worker goes on.
     pub(super) fn say_overwritten(&self, end: &JobEnd) {
-        let name = self.functions.get(end.function).map_or("", |function| &function.name);
+        let name = self.runner.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
         let text = format!(
             "worker {pid}: its scoreboard was overwritten in this job: the library writes where it must not, and what it \
              returned may be wrong; the worker is replaced"
         );
-        self.manager_link.log(1, Some(job_name(name, &self.handle)), &text);
+        self.manager_link.log(1, Some(job_name(name, &self.runner.last.handle)), &text);
     }
 }
 

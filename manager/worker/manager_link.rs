@@ -1,12 +1,10 @@
-//! The line to the manager: what the worker says, and the commands it reads.
-//!
-//! One per process and reached from the plugin's call-backs, which carry no pointer of ours: hence the static.
+//! The worker's end of the channel to the manager: the messages it sends and the commands it reads, from any thread.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -32,8 +30,6 @@ const TRUNCATED: &str = "...(truncated)";
 /// What a child that came back says; a job whose name makes it longer is left out.
 const CAME_BACK_ROOM: usize = 4096;
 
-static LINE: OnceLock<ManagerLink> = OnceLock::new();
-
 /// The worker's end of the channel.
 pub(crate) struct ManagerLink {
     channel: Channel,
@@ -51,25 +47,20 @@ struct Inbox {
     commands: VecDeque<Command>,
 }
 
-/// Sets up the line. Called once, by the worker's main function.
-pub(crate) fn open(channel: Channel, verbosity: u8) -> &'static ManagerLink {
-    LINE.get_or_init(|| ManagerLink {
-        socket: channel.identity(),
-        channel,
-        inbox: Mutex::new(Inbox { buffer: vec![0; 4096], commands: VecDeque::new() }),
-        draining: AtomicBool::new(false),
-        last_look_ns: AtomicU64::new(0),
-        verbosity: AtomicU8::new(verbosity),
-        dropped: AtomicU64::new(0),
-    })
-}
-
-/// The line, once it is set up.
-pub(crate) fn get() -> Option<&'static ManagerLink> {
-    LINE.get()
-}
-
 impl ManagerLink {
+    /// Over this channel.
+    pub(crate) fn new(channel: Channel, verbosity: u8) -> Self {
+        Self {
+            socket: channel.identity(),
+            channel,
+            inbox: Mutex::new(Inbox { buffer: vec![0; 4096], commands: VecDeque::new() }),
+            draining: AtomicBool::new(false),
+            last_look_ns: AtomicU64::new(0),
+            verbosity: AtomicU8::new(verbosity),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
     /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
     pub(crate) fn say(&self, message: &WorkerMessage) {
         self.deliver(message, None);

@@ -1,15 +1,17 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
-//! [`main`] reads its configuration, loads the plugins and walks `serve::Worker` to its end. A job's way: [`session`] reads
-//! it, `server_connection` says what it means, [`job`] runs it through [`plugin`] and `plugin_host`, `answer` and [`sender`] send what it
-//! came to, and [`pending`] keeps what has no room yet.
+//! [`main`] reads its configuration, loads the plugins and runs the loop of `serve::Worker`. The way of a job: `grab` asks for
+//! it, [`session`] reads it, `receive` takes it, `server_connection` knows what it means, `job_runner` and [`job`] run it
+//! through [`plugin`], `answer` and [`sender`] send its result, and [`pending`] keeps what has no room yet.
 
 mod answer;
 pub(crate) mod connections;
 mod failures;
+mod grab;
 pub(crate) mod job;
 mod job_limit;
 mod job_log;
+mod job_runner;
 pub(crate) mod log_rate_limit;
 pub(crate) mod manager_link;
 mod memory_limit;
@@ -19,6 +21,7 @@ pub(crate) mod plugin;
 mod plugin_host;
 mod proctitle;
 mod ready;
+mod receive;
 pub(crate) mod reconnect_backoff;
 pub(crate) mod sender;
 mod serve;
@@ -42,6 +45,7 @@ use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
 use crate::system::{clock, exit, fork, handlers, memory};
+use manager_link::ManagerLink;
 use messages::{WorkerConfig, WorkerMessage};
 use plugin::LoadedFunction;
 
@@ -61,7 +65,8 @@ pub(crate) fn main() -> ! {
         eprintln!("gm-native: {ROLE} is how the manager starts its workers; it does nothing by hand");
         exit::now(2);
     };
-    let manager_link = manager_link::open(channel, config.verbosity);
+    let manager_link: &ManagerLink = Box::leak(Box::new(ManagerLink::new(channel, config.verbosity)));
+    plugin_host::connect(manager_link, config.limits.max_packet);
     let (scoreboard, denied, stop) = match arrive(&config, &scoreboard, &denied) {
         Ok(all) => all,
         Err(error) => {
@@ -114,7 +119,7 @@ fn arrive(
 
 /// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
 /// worker to leave would leave again and again, and the others with it.
-fn may_go_on(manager_link: &manager_link::ManagerLink) -> Result<(), String> {
+fn may_go_on(manager_link: &ManagerLink) -> Result<(), String> {
     manager_link.look_now(clock::now());
     match stop_signal::asked() {
         true => {
@@ -125,7 +130,7 @@ fn may_go_on(manager_link: &manager_link::ManagerLink) -> Result<(), String> {
 }
 
 /// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
-fn load(config: &WorkerConfig, manager_link: &manager_link::ManagerLink) -> Vec<LoadedFunction> {
+fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
     let mut brought = Brought::default();
     for (index, function) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?)))

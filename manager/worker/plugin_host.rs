@@ -3,11 +3,13 @@
 //! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
 //! on a job's path unless the plugin makes it.
 //!
+//! The functions are C functions that every plugin shares, and carry no pointer of ours, only a job's number. So what they
+//! need is static, here and nowhere else in the worker.
+//!
 //! A process that the plugin has forked may log and nothing else: the connections, the commands and the scoreboard are its
 //! parent's, and a lock may have been held by a thread that the child does not have.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use gm_plugin_api::abi::{Host, RSlice, RStr, SETTINGS};
@@ -16,7 +18,7 @@ use crate::gearman::packet::{ArgumentError, encode};
 use crate::logging::excerpt;
 use crate::system::fork;
 use crate::worker::job_log::job_name;
-use crate::worker::manager_link;
+use crate::worker::manager_link::ManagerLink;
 use crate::worker::messages::{JobName, WorkerMessage};
 use crate::worker::sender::{Sender, lock, send_part};
 
@@ -34,7 +36,14 @@ pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, war
 static CURRENT: Mutex<CurrentJob> =
     Mutex::new(CurrentJob { number: 0, function: String::new(), handle: Vec::new(), sender: None });
 
-static MAX_PACKET: AtomicU64 = AtomicU64::new(u32::MAX as u64);
+static CONNECTED: OnceLock<Connected> = OnceLock::new();
+
+/// What the worker's main function gives to the calls.
+struct Connected {
+    manager_link: &'static ManagerLink,
+    /// The largest packet that may be sent.
+    max_packet: u64,
+}
 
 /// The job in hand. Its buffers are kept from job to job.
 struct CurrentJob {
@@ -48,9 +57,14 @@ fn current() -> MutexGuard<'static, CurrentJob> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The largest packet that may be sent.
-pub(super) fn limit_packets(max_packet: u64) {
-    MAX_PACKET.store(max_packet.min(u64::from(u32::MAX)), Relaxed);
+/// What plugins say goes to this manager from now on, and to job servers in packets of at most `max_packet` bytes. To be
+/// called once, before the first plugin is loaded.
+pub(super) fn connect(manager_link: &'static ManagerLink, max_packet: u64) {
+    let _ = CONNECTED.set(Connected { manager_link, max_packet: max_packet.min(u64::from(u32::MAX)) });
+}
+
+fn manager_link() -> Option<&'static ManagerLink> {
+    CONNECTED.get().map(|connected| connected.manager_link)
 }
 
 /// A job begins: calls with its number are let through to its connection.
@@ -110,7 +124,7 @@ type Head = fn(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>;
 
 fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
     let Some((sender, handle)) = reporting(job) else { return false };
-    let most = MAX_PACKET.load(Relaxed);
+    let most = CONNECTED.get().map_or(u64::from(u32::MAX), |connected| connected.max_packet);
     let mut packet = Vec::with_capacity(96);
     if (handle.len() + 1 + bytes.len()) as u64 > most || head(&mut packet, &handle, bytes.len()).is_err() {
         let text = format!("{what} of {} bytes is larger than max_packet, {most} bytes: it is not sent", bytes.len());
@@ -121,7 +135,7 @@ fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
 }
 
 extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
-    match manager_link::get() {
+    match manager_link() {
         // Each worker of the function finds the same: the manager logs it once.
         Some(manager_link) if target == SETTINGS && !fork::is_child() => {
             manager_link.say(&WorkerMessage::UnreadSetting { text: excerpt(text.as_bytes(), SENTENCE).into_owned() });
@@ -131,7 +145,7 @@ extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
 }
 
 fn say(job: u64, level: u8, text: &str) {
-    let Some(manager_link) = manager_link::get().filter(|manager_link| manager_link.wants(level)) else { return };
+    let Some(manager_link) = manager_link().filter(|manager_link| manager_link.wants(level)) else { return };
     if fork::is_child() {
         manager_link.log_in_child(level, text);
     } else {
@@ -146,14 +160,16 @@ fn name_of(job: u64) -> Option<JobName> {
 }
 
 extern "C" fn stopping(_job: u64) -> bool {
-    manager_link::get().is_none_or(|manager_link| {
-        if fork::is_child() { manager_link.was_stopping() } else { manager_link.is_stopping() }
-    })
+    manager_link().is_none_or(
+        |manager_link| {
+            if fork::is_child() { manager_link.was_stopping() } else { manager_link.is_stopping() }
+        },
+    )
 }
 
 /// What a forked child that came back from the plugin does before it ends: the log is to say so.
 pub(super) fn child_came_back() {
-    let Some(manager_link) = manager_link::get() else { return };
+    let Some(manager_link) = manager_link() else { return };
     let current = match CURRENT.try_lock() {
         Ok(current) => Some(current),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),

@@ -11,6 +11,17 @@ use crate::worker::session::ServerSession;
 /// What job servers are given that have not done their part.
 const MOMENT: Duration = Duration::from_millis(200);
 
+/// How far a worker's start is.
+#[derive(Debug, Default)]
+pub(super) struct Startup {
+    /// Whether it was told to connect.
+    pub(super) may_connect: bool,
+    /// Until it is ready.
+    pub(super) readiness: StartupStep,
+    /// From [`Command::Go`](crate::worker::messages::Command::Go) until it serves.
+    pub(super) registration: StartupStep,
+}
+
 /// A step that is over once every job server has done its part, or had its moment.
 ///
 /// Ready: from the first answer to a greeting. Serving: from the command to activate. Whoever a worker replaces is told to leave
@@ -56,28 +67,28 @@ impl StartupStep {
 impl Worker {
     /// Says that it serves, once the servers know its functions.
     pub(super) fn tell_serving(&mut self) {
-        if self.registration.is_over() || self.draining.is_some() {
+        if self.startup.registration.is_over() || self.draining.is_some() {
             return;
         }
         let unknown = |session: &ServerSession| {
             session.protocol().is_some_and(|protocol| protocol.is_greeted() && !protocol.knows_functions())
         };
         let known = !self.sessions.iter().any(unknown);
-        if self.registration.ends(clock::now(), known) {
+        if self.startup.registration.ends(clock::now(), known) {
             self.manager_link.say(&WorkerMessage::Serving);
             self.check_job_limit(Duration::MAX);
         }
     }
 
     pub(super) fn tell_readiness(&mut self) {
-        if self.readiness.is_over() {
+        if self.startup.readiness.is_over() {
             return;
         }
         let settled = |session: &ServerSession| {
             session.is_down() || session.protocol().is_some_and(|protocol| protocol.is_greeted())
         };
         let settled = self.sessions.iter().all(settled);
-        if self.readiness.ends(clock::now(), settled) {
+        if self.startup.readiness.ends(clock::now(), settled) {
             self.manager_link.say(&WorkerMessage::Ready);
         }
     }

@@ -19,9 +19,9 @@ impl Worker {
             return;
         }
         self.draining = Some(now);
-        self.scoreboard.activity(self.resting());
-        self.proctitle.draining();
-        self.manager_link.say(&WorkerMessage::Leaving { jobs: self.jobs });
+        self.runner.scoreboard.activity(self.resting());
+        self.runner.proctitle.draining();
+        self.manager_link.say(&WorkerMessage::Leaving { jobs: self.runner.last.number });
         for session in &mut self.sessions {
             match session.connection() {
                 Some(connection) => connection.protocol.drain(),
@@ -85,7 +85,7 @@ impl Worker {
         }
         if was_answering {
             self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
-            self.scoreboard.activity(self.resting());
+            self.runner.scoreboard.activity(self.resting());
         }
     }
 

@@ -24,13 +24,13 @@ impl Worker {
     /// Ends the process where a connection is lost by the doing of the last job, if its server may not have the answer.
     pub(super) fn end_if_taken(&mut self, server: usize) {
         let Some(connection) = self.sessions[server].connection_ref() else { return };
-        let Some(job) = self.last_job.filter(|job| job.connection == connection.number) else { return };
+        let Some(job) = self.answering.last_job.filter(|job| job.connection == connection.number) else { return };
         let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_received_since(sent));
         if is_confirmed || !connection.is_taken() {
             return;
         }
-        self.scoreboard.returned();
-        let handle = String::from_utf8_lossy(&self.handle);
+        self.runner.scoreboard.returned();
+        let handle = String::from_utf8_lossy(&self.runner.last.handle);
         let text = format!(
             "job {handle} cannot be answered: the library has closed, replaced or shut down the worker's connection to \
              the job server; the worker ends"

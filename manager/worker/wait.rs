@@ -110,10 +110,15 @@ impl Worker {
 
     /// The earliest moment at which something has to be done although nothing is heard.
     fn next_due(&self) -> Option<Duration> {
-        let connects = self.draining.is_none() && self.may_connect;
+        let connects = self.draining.is_none() && self.startup.may_connect;
         let sessions = self.sessions.iter().filter(|session| connects || Self::is_connected(session));
-        let sessions = sessions.filter_map(|session| session.next_due(&self.limits, !self.asks_nobody));
-        let own = [self.readiness.next_due(), self.registration.next_due(), self.drain_due(), self.held_until];
+        let sessions = sessions.filter_map(|session| session.next_due(&self.limits, !self.grabs.asks_nobody));
+        let own = [
+            self.startup.readiness.next_due(),
+            self.startup.registration.next_due(),
+            self.drain_due(),
+            self.grabs.held_until,
+        ];
         sessions.chain(own.into_iter().flatten()).min()
     }
 

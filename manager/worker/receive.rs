@@ -1,0 +1,139 @@
+//! What a server sends: one packet after the other is received, and reacted to; a job is run and answered.
+
+use crate::gearman::packet::{AssignedJob, PacketType, Response, encode};
+use crate::system::clock;
+use crate::system::errors::reason;
+use crate::worker::job::FinishedJob;
+use crate::worker::job_log::DEBUG;
+use crate::worker::job_runner::{JobOrigin, JobRun};
+use crate::worker::messages::WorkerMessage;
+use crate::worker::serve::Worker;
+use crate::worker::server_connection::{Reaction, ServerConnection, ServerMessage};
+use crate::worker::trace;
+
+/// What follows from the next packet of a server.
+enum NextStep {
+    /// There is none, or none may be taken now.
+    Stop,
+    /// It is no packet.
+    Lose(String),
+    /// Nothing.
+    Continue,
+    /// The server has answered the greeting.
+    Greet,
+    /// The server has no job: tell it that the worker sleeps.
+    Sleep,
+    /// Log something about the server.
+    Note(String),
+    /// A job has run, or was refused. Log the note about it, if there is one.
+    Answer(FinishedJob, Option<String>),
+}
+
+impl Worker {
+    /// Works through what a server has sent, running the jobs among it.
+    pub(super) fn take_packets(&mut self, server: usize) {
+        loop {
+            let was_greeted = self.is_greeted(server);
+            match self.receive(server) {
+                NextStep::Stop => return,
+                NextStep::Lose(reason) => return self.lose(server, &reason),
+                NextStep::Continue => {}
+                NextStep::Greet => self.greeted(server),
+                NextStep::Sleep => self.sleep(server),
+                NextStep::Note(text) => self.note(server, &text),
+                NextStep::Answer(finished, note) => {
+                    note.into_iter().for_each(|text| self.note(server, &text));
+                    self.answer(server, finished);
+                    // A job in answer to the greeting, which asked for none before a function was offered.
+                    if !was_greeted && self.is_greeted(server) {
+                        self.greeted(server);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_greeted(&self, server: usize) -> bool {
+        self.sessions[server].protocol().is_some_and(ServerConnection::is_greeted)
+    }
+
+    /// Takes the next packet of a server, and runs the job where it is one.
+    fn receive(&mut self, server: usize) -> NextStep {
+        let Self { manager_link, sessions, runner, draining, .. } = self;
+        let (now, session) = (clock::now(), &mut sessions[server]);
+        let lost_at = session.lost_at;
+        // What comes behind an answer that is under way can wait: a job may be among it.
+        let Some((name, connection)) = session.named_connection().filter(|(_, c)| c.answer.is_none()) else {
+            return NextStep::Stop;
+        };
+        let (kind, missing, packet) = match connection.decoder.next() {
+            Ok(None) => return NextStep::Stop,
+            Ok(Some(packet)) => {
+                if trace::is_wanted(manager_link) {
+                    trace::received(manager_link, name, &packet);
+                }
+                (packet.kind, packet.missing, Response::parse(packet))
+            }
+            Err(error) => (PacketType::Noop, 0, Err(error)),
+        };
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(error) => return NextStep::Lose(format!("the job server sent nonsense: {}", reason(&error))),
+        };
+        match connection.protocol.receive(heard(&packet), now) {
+            Reaction::Nothing => NextStep::Continue,
+            Reaction::Unexpected => {
+                if manager_link.wants(DEBUG) {
+                    manager_link.log(DEBUG, None, &format!("job server {name}: unexpected {}", kind.name()));
+                }
+                NextStep::Continue
+            }
+            Reaction::Greeted => NextStep::Greet,
+            Reaction::Sleep => NextStep::Sleep,
+            Reaction::Superseded => NextStep::Note("a result came too late: the job has been given to another".into()),
+            Reaction::LogError => match packet {
+                Response::Error { code, text } => {
+                    let (code, text) = (String::from_utf8_lossy(code), String::from_utf8_lossy(text));
+                    NextStep::Note(format!("answered with the error {code}: {text}"))
+                }
+                _ => NextStep::Continue,
+            },
+            Reaction::Run => {
+                let Some(job) = assigned(&packet) else { return NextStep::Continue };
+                let number = runner.next_job(&job);
+                if number == 1 && draining.is_some() {
+                    manager_link.say(&WorkerMessage::Leaving { jobs: number });
+                }
+                let (sender, connection) = (&connection.sender, connection.number);
+                let JobRun { finished, note } =
+                    runner.run(job, missing, &JobOrigin { server: name, connection, sender, lost_at, now });
+                NextStep::Answer(finished, note)
+            }
+        }
+    }
+
+    fn sleep(&mut self, server: usize) {
+        let Some(connection) = self.sessions[server].connection() else { return };
+        let sent = connection.sender().send([&encode::PRE_SLEEP]);
+        trace::sent(self.manager_link, &self.sessions[server].name, &encode::PRE_SLEEP);
+        self.check(server, sent);
+    }
+}
+
+fn heard<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
+    match *packet {
+        Response::Noop => ServerMessage::Noop,
+        Response::NoJob => ServerMessage::NoJob,
+        Response::JobAssign(_) | Response::JobAssignUniq(_) | Response::JobAssignAll { .. } => ServerMessage::Assigned,
+        Response::EchoRes(_) => ServerMessage::Echo,
+        Response::Error { code, .. } => ServerMessage::Error(code),
+        _ => ServerMessage::Other,
+    }
+}
+
+fn assigned<'a>(packet: &Response<'a>) -> Option<AssignedJob<'a>> {
+    match *packet {
+        Response::JobAssign(job) | Response::JobAssignUniq(job) | Response::JobAssignAll { job, .. } => Some(job),
+        _ => None,
+    }
+}
