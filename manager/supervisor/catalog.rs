@@ -87,7 +87,7 @@ pub(crate) struct Catalog {
     /// For sentences that say what to run.
     command: ManagerCommand,
     absent: AbsentFunctions,
-    scanned: bool,
+    was_scanned: bool,
     announcements: Announcements,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
@@ -131,7 +131,7 @@ impl Catalog {
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
-    pub(crate) fn scanned(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
+    pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
         self.see(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
@@ -147,7 +147,7 @@ impl Catalog {
             }
         }
         self.missing(scan, &emptied, &single, grace, now, &mut out);
-        self.scanned = true;
+        self.was_scanned = true;
         let told = self.tell();
         out.events.splice(0..0, told);
         out
@@ -241,7 +241,7 @@ impl Catalog {
 
     /// Takes in what a probe found. A refusal never takes away the version that is served; a good file for a function
     /// that is served already is only the next version, until a canary has tried it.
-    pub(crate) fn probed(
+    pub(crate) fn apply_probe(
         &mut self,
         function: &FunctionName,
         identity: &FileIdentity,
@@ -253,12 +253,12 @@ impl Catalog {
             return ProbeChanges::default();
         };
         entry.probing = false;
-        let mut probed = match result {
+        let mut changes = match result {
             Err(failure) => self.refuse(function, failure, now),
             Ok(version) => self.found(function, version, now),
         };
-        probed.events.extend(self.tell());
-        probed
+        changes.events.extend(self.tell());
+        changes
     }
 
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
@@ -417,12 +417,12 @@ impl Catalog {
 
     /// Whether the first scan and all its probes are over.
     pub(crate) fn is_settled(&self) -> bool {
-        self.scanned && self.entries.values().all(|entry| !entry.probing)
+        self.was_scanned && self.entries.values().all(|entry| !entry.probing)
     }
 
     /// Whether the worker directories were read.
     pub(crate) fn was_scanned(&self) -> bool {
-        self.scanned
+        self.was_scanned
     }
 
     /// Functions whose files are being looked at.

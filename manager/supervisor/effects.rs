@@ -9,14 +9,13 @@ mod counters;
 mod lookups;
 mod probes;
 mod reload;
+mod scans;
 mod status;
 mod versions;
 mod workers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -32,9 +31,7 @@ use crate::deny_list::DenyList;
 use crate::gearman::admin::ServerVersion;
 use crate::logging::{Level, Logger, date};
 use crate::plugins::name::FunctionName;
-use crate::plugins::scan::{self, ScanResult};
 use crate::plugins::store::Store;
-use crate::plugins::watcher::{LibraryWatcher, WatchEvents};
 use crate::system::child_poller::{ChildId, ChildPoller};
 use crate::system::clock;
 use crate::system::errors::reason;
@@ -45,10 +42,8 @@ use children::{ManagedChild, SocketCopies};
 use counters::RetiredCounts;
 use probes::Probes;
 pub(crate) use reload::log_target;
+use scans::{DirectoryScans, FinishedScan};
 use versions::KnownVersions;
-
-/// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
-const SCAN_PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 
 /// What the loop is to do after an action; everything else is done within it.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,16 +67,7 @@ pub(crate) struct Effects {
     program: Program,
     store: Store,
     known: KnownVersions,
-    /// `None` where the system gives no watcher: then the slow re-scan is all there is.
-    watch: Option<(Arc<Mutex<LibraryWatcher>>, WatchEvents)>,
-    scanning: bool,
-    scan_again: bool,
-    /// When a scan is tried again that could not be made or not see everything.
-    scan_at: Option<Duration>,
-    /// How long the next such pause is.
-    scan_pause: Duration,
-    /// Watch failures that were logged.
-    unwatched: Vec<String>,
+    scans: DirectoryScans,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
     pids: BTreeMap<i32, ChildId>,
@@ -135,12 +121,6 @@ pub(crate) enum BackgroundResult {
     },
 }
 
-/// A finished scan.
-pub(crate) struct FinishedScan {
-    scan: ScanResult,
-    unwatched: Vec<String>,
-}
-
 impl Effects {
     /// Effects with no child yet. To be called inside the runtime.
     ///
@@ -160,12 +140,7 @@ impl Effects {
             program: resources.program,
             store: resources.store,
             known: KnownVersions::default(),
-            watch: None,
-            scanning: false,
-            scan_again: false,
-            scan_at: None,
-            scan_pause: SCAN_PAUSE[0],
-            unwatched: Vec::new(),
+            scans: DirectoryScans::default(),
             host,
             children: BTreeMap::new(),
             pids: BTreeMap::new(),
@@ -252,7 +227,7 @@ impl Effects {
     /// When [`Effects::tick`] is due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         let deadlines = self.children.values().filter_map(ManagedChild::deadline);
-        deadlines.chain(self.scan_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
+        deadlines.chain(self.scans.retry_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
     /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
@@ -268,7 +243,7 @@ impl Effects {
         }
         self.provide_guardian();
         self.next_probes();
-        if self.scan_at.take_if(|at| now >= *at).is_some() {
+        if self.scans.retry_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
     }
@@ -294,84 +269,12 @@ explained(error)
         }
     }
 
-    /// Starts to watch the worker directories, where that is wanted and can be had.
-    pub(crate) fn watch(&mut self) {
-        if !self.config.auto_update {
-            return;
-        }
-        match LibraryWatcher::new() {
-            Ok((watch, notices)) => self.watch = Some((Arc::new(Mutex::new(watch)), notices)),
-            Err(error) => self.trouble(format!(
-                "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
-                 fs.inotify.max_user_instances where that is the limit)",
-                reason(&error),
-                self.config.rescan_interval.as_secs_f32()
-            )),
-        }
-    }
-
-    /// Where the watcher's notices come out.
-    pub(crate) fn notices(&self) -> Option<WatchEvents> {
-        self.watch.as_ref().map(|(_, notices)| notices.clone())
-    }
-
-    /// Reads the worker directories on a thread of its own: a hung file system blocks that one only. The watcher is
-    /// armed first, so that no change falls between. Where the system gives no thread it is tried again soon.
-    fn scan(&mut self) {
-        if std::mem::replace(&mut self.scanning, true) {
-            self.scan_again = true;
-            return;
-        }
-        let (dirs, results) = (self.config.worker_dirs.clone(), self.results.clone());
-        let watch = self.watch.as_ref().map(|(watch, _)| Arc::clone(watch));
-        let beside = self.probes.beside();
-        let look = move || {
-            let follow = |watch: &Arc<Mutex<LibraryWatcher>>| {
-                watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs, &beside)
-            };
-            let unwatched = watch.as_ref().map(follow).unwrap_or_default();
-            // The receiver is gone only when the manager ends.
-            let _ = results
-                .send(BackgroundResult::Files(FinishedScan { scan: scan::scan_with(&dirs, &beside), unwatched }));
-        };
-        if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
-            self.scanning = false;
-            self.scan_later();
-            self.trouble(format!(
-                "no thread could be started to read worker_dir: {}; it is tried again (raise the limit of tasks)",
-                reason(&error)
-            ));
-        }
-    }
-
-    fn scan_later(&mut self) {
-        self.scan_at = Some(clock::now().saturating_add(self.scan_pause));
-        self.scan_pause = self.scan_pause.saturating_mul(2).min(SCAN_PAUSE[1]);
-    }
-
     /// Takes in what was found out beside the loop.
     pub(crate) fn found(&mut self, found: BackgroundResult) -> Input {
         match found {
-            BackgroundResult::Files(scanned) => self.scanned(scanned),
+            BackgroundResult::Files(scan) => self.finish_scan(scan),
             BackgroundResult::Version { server, version } => Input::Version { server, version },
         }
-    }
-
-    /// Takes in a scan; starts the next one where something changed meanwhile.
-    fn scanned(&mut self, scanned: FinishedScan) -> Input {
-        let news: Vec<String> =
-            scanned.unwatched.iter().filter(|text| !self.unwatched.contains(text)).cloned().collect();
-        news.into_iter().for_each(|text| self.trouble(text));
-        self.unwatched = scanned.unwatched;
-        self.scanning = false;
-        match scanned.scan.look_again {
-            true => self.scan_later(),
-            false => (self.scan_at, self.scan_pause) = (None, SCAN_PAUSE[0]),
-        }
-        if std::mem::take(&mut self.scan_again) {
-            self.scan();
-        }
-        Input::Scanned(scanned.scan)
     }
 
     fn log(&mut self, level: Level, pid: i32, text: &str) {

@@ -28,7 +28,7 @@ impl AbsentFunctions {
 
     /// Those whose file has been missing for so long that it was removed while no manager ran. A directory that cannot
     /// be read may hold any of them; one of several that are all missing says as little as an emptied directory.
-    fn scanned(
+    fn forgotten(
         &mut self,
         scan: &ScanResult,
         is_there: impl Fn(&str) -> bool,
@@ -87,7 +87,7 @@ impl Catalog {
         let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
         let is_there = |function: &str| entries.contains_key(function);
-        out.gone.extend(self.absent.scanned(scan, is_there, grace.saturating_mul(REFILL), now));
+        out.gone.extend(self.absent.forgotten(scan, is_there, grace.saturating_mul(REFILL), now));
         out.gone.iter().for_each(|function| self.memory.forget(function));
         out.look_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.look_at()).min();
     }
@@ -125,7 +125,7 @@ mod tests {
         let stored = names.iter().map(|name| (*name).into()).collect();
         let mut absent = AbsentFunctions::of(&Memory { stored, ..Memory::default() });
         let is_there = |name: &str| scan.candidates.keys().any(|function| function == name);
-        [Duration::ZERO, WAIT].map(|now| absent.scanned(scan, is_there, WAIT, now))
+        [Duration::ZERO, WAIT].map(|now| absent.forgotten(scan, is_there, WAIT, now))
     }
 
     #[test]

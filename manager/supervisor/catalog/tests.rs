@@ -11,8 +11,8 @@ const GRACE: Duration = Duration::from_millis(50);
 impl Catalog {
     /// As if what is missing had been missing for long.
     fn look(&mut self, scan: ScanResult) -> ScanChanges {
-        let mut first = self.scanned(&scan, GRACE, Duration::ZERO);
-        let mut then = self.scanned(&scan, GRACE, GRACE * REFILL);
+        let mut first = self.apply_scan(&scan, GRACE, Duration::ZERO);
+        let mut then = self.apply_scan(&scan, GRACE, GRACE * REFILL);
         first.events.append(&mut then.events);
         assert_eq!(then.probe, []);
         first
@@ -45,8 +45,8 @@ fn new_changed_unchanged_and_gone_files() {
     let mut catalog = Catalog::default();
     assert_eq!(probed_names(&catalog.look(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
     assert!(!catalog.is_settled());
-    catalog.probed(&"a".into(), &identity(1), Ok(version("h1")), Duration::ZERO);
-    catalog.probed(&"b".into(), &identity(1), Ok(version("h2")), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h1")), Duration::ZERO);
+    catalog.apply_probe(&"b".into(), &identity(1), Ok(version("h2")), Duration::ZERO);
     assert!(catalog.is_settled());
     assert_eq!(catalog.functions(), ["a", "b"]);
     let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
@@ -60,9 +60,9 @@ fn new_changed_unchanged_and_gone_files() {
 fn a_refused_file_never_takes_the_good_version_away() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    catalog.probed(&"a".into(), &identity(1), Ok(version("good")), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &identity(1), Ok(version("good")), Duration::ZERO);
     catalog.look(scan(&[("a", 2)]));
-    let probed = catalog.probed(&"a".into(), &identity(2), Err("it is a text file".into()), Duration::ZERO);
+    let probed = catalog.apply_probe(&"a".into(), &identity(2), Err("it is a text file".into()), Duration::ZERO);
     assert!(!probed.news);
     assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
     assert_eq!(catalog.version("a").unwrap().hash, "good");
@@ -74,7 +74,10 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed(&"a".into(), &identity(1), Ok(version("old")), Duration::ZERO), ProbeChanges::default());
+    assert_eq!(
+        catalog.apply_probe(&"a".into(), &identity(1), Ok(version("old")), Duration::ZERO),
+        ProbeChanges::default()
+    );
     assert!(!catalog.is_settled());
 }
 
@@ -82,16 +85,19 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
 fn the_same_content_in_a_new_file_is_no_new_version() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    assert!(catalog.probed(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO).news);
+    assert!(catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO).news);
     catalog.look(scan(&[("a", 2)]));
-    assert_eq!(catalog.probed(&"a".into(), &identity(2), Ok(version("h")), Duration::ZERO), ProbeChanges::default());
+    assert_eq!(
+        catalog.apply_probe(&"a".into(), &identity(2), Ok(version("h")), Duration::ZERO),
+        ProbeChanges::default()
+    );
 }
 
 #[test]
 fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    catalog.probed(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO);
     let failed =
         || ScanResult { failed_dirs: vec![("/w".into(), "permission denied".into())], ..ScanResult::default() };
     assert_eq!(catalog.look(failed()).events.len(), 1);
@@ -103,14 +109,14 @@ fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
 fn serving() -> Catalog {
     let mut catalog = Catalog::default();
     catalog.look(scan(&[("a", 1)]));
-    let probed = catalog.probed(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO);
+    let probed = catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO);
     assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
     catalog
 }
 
 fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> ProbeChanges {
     catalog.look(scan(&[("a", ino)]));
-    catalog.probed(&"a".into(), &identity(ino), Ok(version(hash)), Duration::ZERO)
+    catalog.apply_probe(&"a".into(), &identity(ino), Ok(version(hash)), Duration::ZERO)
 }
 
 #[test]
@@ -143,12 +149,12 @@ fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
     changes_to(&mut catalog, 5, "v2");
     assert_eq!(catalog.pending().count(), 0);
     let file = catalog.retry("a").unwrap();
-    catalog.probed(&"a".into(), &file.identity, Ok(version("v2")), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &file.identity, Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")]);
     // What counts is the file as it is, not what it was when it was last good.
     let file = catalog.retry("a").unwrap();
     assert_eq!(catalog.retry("a"), None, "it is looked at already");
-    catalog.probed(&"a".into(), &file.identity, Err("it is a text file".into()), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &file.identity, Err("it is a text file".into()), Duration::ZERO);
     assert_eq!((catalog.pending().count(), catalog.refused().count()), (0, 1));
 }
 
@@ -158,7 +164,7 @@ fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
     let start = |result| {
         let mut catalog = Catalog::new(memory(), ManagerCommand::default());
         catalog.look(scan(&[("a", 9)]));
-        let probed = catalog.probed(&"a".into(), &identity(9), result, Duration::ZERO);
+        let probed = catalog.apply_probe(&"a".into(), &identity(9), result, Duration::ZERO);
         (catalog, probed)
     };
     let (refused, probed) = start(Err("it is a text file".into()));
@@ -247,26 +253,26 @@ fn goes(out: &ScanChanges) -> Vec<String> {
 fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     let mut catalog = serving();
     catalog.look(scan(&[("a", 1), ("b", 1)]));
-    let out = catalog.scanned(&scan(&[("b", 1)]), GRACE, Duration::ZERO);
+    let out = catalog.apply_scan(&scan(&[("b", 1)]), GRACE, Duration::ZERO);
     assert_eq!((out.events, out.look_at), (vec![], Some(GRACE)));
-    let back = catalog.scanned(&scan(&[("a", 2), ("b", 1)]), GRACE, GRACE);
+    let back = catalog.apply_scan(&scan(&[("a", 2), ("b", 1)]), GRACE, GRACE);
     assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
-    catalog.scanned(&scan(&[("b", 1)]), GRACE, GRACE * 2);
-    assert_eq!(goes(&catalog.scanned(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
+    catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 2);
+    assert_eq!(goes(&catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
 }
 
 /// A removal that is meant, or everything for a moment: nobody can tell, so it is said, and given longer.
 #[test]
 fn the_only_file_of_a_directory_has_longer_to_come_back() {
     let mut catalog = serving();
-    let out = catalog.scanned(&scan(&[]), GRACE, Duration::ZERO);
+    let out = catalog.apply_scan(&scan(&[]), GRACE, Duration::ZERO);
     assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(1.0), .. }]), "{out:?}");
     assert_eq!(out.look_at, Some(GRACE * REFILL));
-    let back = catalog.scanned(&scan(&[("a", 2)]), GRACE, GRACE * 5);
+    let back = catalog.apply_scan(&scan(&[("a", 2)]), GRACE, GRACE * 5);
     assert_eq!((probed_names(&back), back.look_at, back.events.len()), (vec!["a"], None, 0));
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
-    assert_eq!(goes(&catalog.scanned(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
+    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
+    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
+    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
 }
 
 #[test]
@@ -280,13 +286,13 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
     );
     let mut now = GRACE * 1000;
     for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
-        let out = catalog.scanned(&scan(files), GRACE, now);
+        let out = catalog.apply_scan(&scan(files), GRACE, now);
         assert_eq!((out.events, out.look_at), (vec![], Some(now + GRACE * REFILL)));
         now += GRACE * (REFILL - 1);
     }
-    assert_eq!(goes(&catalog.scanned(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
-    catalog.scanned(&scan(&[("a", 2)]), GRACE, now);
-    assert_eq!(catalog.scanned(&scan(&[("a", 2)]), GRACE, now).look_at, Some(now + GRACE), "as ever");
+    assert_eq!(goes(&catalog.apply_scan(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
+    catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now);
+    assert_eq!(catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now).look_at, Some(now + GRACE), "as ever");
 }
 
 #[test]
@@ -346,14 +352,14 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     let mut catalog = serving();
     catalog.looks_beside("a", &identity(1), beside());
     let look = |catalog: &mut Catalog, beside| {
-        let out = catalog.scanned(&ScanResult { beside, ..scan(&[("a", 1)]) }, GRACE, Duration::ZERO);
+        let out = catalog.apply_scan(&ScanResult { beside, ..scan(&[("a", 1)]) }, GRACE, Duration::ZERO);
         probed_names(&out).len()
     };
     assert_eq!(look(&mut catalog, BTreeMap::new()), 0, "a scan that did not look there");
     assert_eq!(look(&mut catalog, places(5, None)), 0);
     assert_eq!((look(&mut catalog, places(6, None)), look(&mut catalog, places(6, None))), (1, 0), "changed, once");
     assert!(!catalog.is_settled());
-    catalog.probed(&"a".into(), &identity(1), Ok(version("v2")), Duration::ZERO);
+    catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")], "a deploy like any other");
     assert_eq!(look(&mut catalog, places(6, Some(1))), 1, "one that would be found before");
     catalog.looks_beside("a", &identity(9), Vec::new());
@@ -376,16 +382,16 @@ fn nobody_complains_of_what_another_library_needs() {
             let libraries = vec![PathBuf::from("/w/lib/c.so.1")];
             files.warnings = vec![ScanWarning::Below { dir: "/w".into(), libraries }];
             files.skipped = vec![("/w/lib".into(), SkipReason::Directory), ("/w/fifo.so".into(), SkipReason::Fifo)];
-            let mut told = catalog.scanned(&files, GRACE, Duration::ZERO).events;
+            let mut told = catalog.apply_scan(&files, GRACE, Duration::ZERO).events;
             assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
             let plugin = |catalog: &mut Catalog| {
                 catalog.looks_beside("a", &identity(1), if needed { beside() } else { Vec::new() });
-                catalog.probed(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events
+                catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events
             };
             if plugin_first {
                 told.extend(plugin(&mut catalog));
             }
-            told.extend(catalog.probed(&"b".into(), &identity(5), Err(no_plugin()), Duration::ZERO).events);
+            told.extend(catalog.apply_probe(&"b".into(), &identity(5), Err(no_plugin()), Duration::ZERO).events);
             if !plugin_first {
                 assert_eq!(told.len(), 1, "not yet: {told:?}");
                 told.extend(plugin(&mut catalog));
@@ -399,7 +405,7 @@ fn nobody_complains_of_what_another_library_needs() {
             assert_eq!(complaints.count(), if needed { 0 } else { 3 }, "{needed} {plugin_first}");
             assert_eq!(catalog.refused().count(), usize::from(!needed));
             // Taken away together they are one function that goes, not a directory that was emptied.
-            let out = catalog.scanned(&scan(&[]), GRACE, Duration::ZERO);
+            let out = catalog.apply_scan(&scan(&[]), GRACE, Duration::ZERO);
             let single = matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(_), .. }]);
             assert_eq!(single, needed, "{out:?}");
         }

@@ -17,11 +17,11 @@ impl Core {
             self.read_at = now;
         }
         let before = self.catalog.functions();
-        let scanned = self.catalog.scanned(&scan, self.config.settle_time, now);
-        self.look_at = scanned.look_at;
-        scanned.events.into_iter().for_each(|event| self.tell(event));
-        scanned.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
-        scanned.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
+        let changes = self.catalog.apply_scan(&scan, self.config.settle_time, now);
+        self.look_at = changes.look_at;
+        changes.events.into_iter().for_each(|event| self.tell(event));
+        changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
+        changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
             // A library that was removed and put back is tried again.
             self.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
@@ -42,20 +42,20 @@ impl Core {
             // Removed while it was probed: drop the stored copy.
             return self.do_next(Action::Forget { function: function.clone() });
         }
-        let probed = self.catalog.probed(function, identity, result, now);
-        probed.events.into_iter().for_each(|event| self.tell(event));
-        if let Some(hash) = probed.forgiven {
+        let changes = self.catalog.apply_probe(function, identity, result, now);
+        changes.events.into_iter().for_each(|event| self.tell(event));
+        if let Some(hash) = changes.forgiven {
             self.do_next(Action::Forgive { function: function.clone(), hash });
         }
-        match probed.pin {
+        match changes.pin {
             PinChange::Stays => {}
             PinChange::KnownAgainst(pin) => self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) }),
             PinChange::Ends => self.do_next(Action::Pin { function: function.clone(), pin: None }),
         }
-        if let Some(version) = probed.good {
+        if let Some(version) = changes.good {
             self.do_next(Action::MarkGood { function: function.clone(), version });
         }
-        if probed.news {
+        if changes.news {
             // Earlier failures say nothing about new code.
             self.functions_failing.remove(function);
             self.failures.remove(function);

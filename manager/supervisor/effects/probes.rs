@@ -184,7 +184,7 @@ impl Effects {
             Ok((id, bytes)) => self.send_request(id, &bytes),
             Err(error) => {
                 let reason = format!("no process could be started to look at it: {}", reason(&error));
-                self.probed(
+                self.finish_probe(
                     &candidate,
                     Err(ProbeFailure { reason, kind: RejectionKind::Transient, is_no_plugin: false }),
                 );
@@ -211,7 +211,7 @@ impl Effects {
                 self.looks_beside(&probe.candidate, beside);
             }
             let result = self.adopt(&probe, probe.probe_session.judge(reaped.end));
-            self.probed(&probe.candidate, result);
+            self.finish_probe(&probe.candidate, result);
         }
         self.next_probes();
     }
@@ -262,7 +262,7 @@ impl Effects {
         Ok(self.known.add_probed(stored, found.elsewhere, found.version, warning))
     }
 
-    fn probed(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {
+    fn finish_probe(&mut self, candidate: &Candidate, result: Result<CheckedVersion, ProbeFailure>) {
         let (function, identity) = (candidate.function.clone(), candidate.identity);
         self.inputs.push_back(Input::Probed { function, identity, result });
     }

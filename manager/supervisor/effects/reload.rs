@@ -30,8 +30,7 @@ impl Effects {
         let (was, is) = (self.config.auto_update, config.auto_update);
         self.config = config;
         if was != is {
-            self.watch = None;
-            self.watch();
+            self.watch_again();
         }
         self.config.clone()
     }

@@ -1,0 +1,129 @@
+//! Reading and watching the worker directories.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{BackgroundResult, Effects};
+use crate::plugins::scan::{self, ScanResult};
+use crate::plugins::watcher::{LibraryWatcher, WatchEvents};
+use crate::supervisor::core::Input;
+use crate::system::clock;
+use crate::system::errors::reason;
+
+/// Before a scan is tried again that could not be made or not see everything: at first, doubled each time, and at last.
+const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
+
+/// The watcher, and the scan that is under way.
+pub(super) struct DirectoryScans {
+    /// `None` where the system gives no watcher: then the slow re-scan is all there is.
+    watcher: Option<(Arc<Mutex<LibraryWatcher>>, WatchEvents)>,
+    is_running: bool,
+    /// Another scan follows the one that is under way.
+    runs_again: bool,
+    /// When a scan is tried again that could not be made or not see everything.
+    pub(super) retry_at: Option<Duration>,
+    /// How long the next such pause is.
+    pause: Duration,
+    /// Watch failures that were logged.
+    unwatched: Vec<String>,
+}
+
+impl Default for DirectoryScans {
+    fn default() -> Self {
+        Self {
+            watcher: None,
+            is_running: false,
+            runs_again: false,
+            retry_at: None,
+            pause: PAUSE[0],
+            unwatched: Vec::new(),
+        }
+    }
+}
+
+/// A finished scan.
+pub(crate) struct FinishedScan {
+    scan: ScanResult,
+    unwatched: Vec<String>,
+}
+
+impl Effects {
+    /// Starts to watch the worker directories, where that is wanted and can be had.
+    pub(crate) fn watch(&mut self) {
+        if !self.config.auto_update {
+            return;
+        }
+        match LibraryWatcher::new() {
+            Ok((watch, notices)) => self.scans.watcher = Some((Arc::new(Mutex::new(watch)), notices)),
+            Err(error) => self.trouble(format!(
+                "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
+                 fs.inotify.max_user_instances where that is the limit)",
+                reason(&error),
+                self.config.rescan_interval.as_secs_f32()
+            )),
+        }
+    }
+
+    /// Watches the worker directories from now on, or does not, as the configuration has it.
+    pub(super) fn watch_again(&mut self) {
+        self.scans.watcher = None;
+        self.watch();
+    }
+
+    /// Where the watcher's notices come out.
+    pub(crate) fn notices(&self) -> Option<WatchEvents> {
+        self.scans.watcher.as_ref().map(|(_, notices)| notices.clone())
+    }
+
+    /// Reads the worker directories on a thread of its own: a hung file system blocks that one only. The watcher is
+    /// armed first, so that no change falls between. Where the system gives no thread it is tried again soon.
+    pub(super) fn scan(&mut self) {
+        if std::mem::replace(&mut self.scans.is_running, true) {
+            self.scans.runs_again = true;
+            return;
+        }
+        let (dirs, results) = (self.config.worker_dirs.clone(), self.results.clone());
+        let watch = self.scans.watcher.as_ref().map(|(watch, _)| Arc::clone(watch));
+        let beside = self.probes.beside();
+        let look = move || {
+            let follow = |watch: &Arc<Mutex<LibraryWatcher>>| {
+                watch.lock().unwrap_or_else(PoisonError::into_inner).follow(&dirs, &beside)
+            };
+            let unwatched = watch.as_ref().map(follow).unwrap_or_default();
+            // The receiver is gone only when the manager ends.
+            let _ = results
+                .send(BackgroundResult::Files(FinishedScan { scan: scan::scan_with(&dirs, &beside), unwatched }));
+        };
+        if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
+            self.scans.is_running = false;
+            self.scan_later();
+            self.trouble(format!(
+                "no thread could be started to read worker_dir: {}; it is tried again (raise the limit of tasks)",
+                reason(&error)
+            ));
+        }
+    }
+
+    fn scan_later(&mut self) {
+        self.scans.retry_at = Some(clock::now().saturating_add(self.scans.pause));
+        self.scans.pause = self.scans.pause.saturating_mul(2).min(PAUSE[1]);
+    }
+
+    /// Passes a scan on to the core; starts the next one where something changed meanwhile.
+    pub(super) fn finish_scan(&mut self, finished: FinishedScan) -> Input {
+        let news: Vec<String> =
+            finished.unwatched.iter().filter(|text| !self.scans.unwatched.contains(text)).cloned().collect();
+        news.into_iter().for_each(|text| self.trouble(text));
+        self.scans.unwatched = finished.unwatched;
+        self.scans.is_running = false;
+        match finished.scan.look_again {
+            true => self.scan_later(),
+            false => (self.scans.retry_at, self.scans.pause) = (None, PAUSE[0]),
+        }
+        if std::mem::take(&mut self.scans.runs_again) {
+            self.scan();
+        }
+        Input::Scanned(finished.scan)
+    }
+}
