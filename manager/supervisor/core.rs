@@ -22,6 +22,7 @@ mod stop;
 mod tests;
 mod versions;
 mod views;
+mod worker_record;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,10 +30,10 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::catalog::{Catalog, Memory};
 use super::event::Event;
-use super::job_disposition::{DeathCounts, JobKey};
+use super::job_disposition::DeathCounts;
 use super::lethal_jobs::LethalJobs;
-use super::reconcile::{JobAllowance, WorkerId};
-use super::worker_state::{Trigger, WorkerState};
+use super::reconcile::WorkerId;
+use super::worker_state::Trigger;
 use crate::config::Config;
 use crate::plan::Plan;
 use crate::plugins::content_hash::ShortHash;
@@ -45,90 +46,11 @@ use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
 pub(crate) use lost_jobs::JobReply;
 use rollbacks::Rollbacks;
-use rollouts::{Canary, RolloutState};
+use rollouts::RolloutState;
 pub(crate) use rollouts::{CanaryCounts, TriedFunction};
 use starts::SpawnFailures;
 pub(crate) use views::{FunctionView, WorkerView};
-
-/// Which workers are alike: those for all functions, or those for one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum GroupKey {
-    All,
-    Only(FunctionName),
-}
-
-/// One worker as the manager sees it.
-#[derive(Debug)]
-pub(super) struct WorkerRecord {
-    pub key: GroupKey,
-    /// What it serves.
-    pub functions: Vec<FunctionVersion>,
-    /// The order in which it loads them: indices into `functions`.
-    pub load_order: Vec<usize>,
-    pub state: WorkerState,
-    pub stage: StartStage,
-    /// When it reached that stage.
-    pub reached: Duration,
-    /// How many functions of `load_order` it has begun to load.
-    pub begun: usize,
-    /// When it was told to connect.
-    pub connects: Option<Duration>,
-    /// Whether it has ever taken jobs.
-    pub has_served: bool,
-    /// Jobs it had taken when it reported that it takes no more.
-    pub jobs: u64,
-    /// When it first reported that.
-    pub left: Option<Duration>,
-    pub born: Duration,
-    pub pid: Option<i32>,
-    pub generation: u64,
-    /// When it is too old.
-    pub retires: Duration,
-    /// How many jobs it may still run.
-    pub runs: JobAllowance,
-    /// When its scoreboard is read next, to see whether a job is past its timeout.
-    pub look: Option<Duration>,
-    /// Whether it exceeds `max_memory`.
-    pub outgrown: bool,
-    /// Number of the job that was past its timeout.
-    pub overdue: Option<u64>,
-    /// The job servers it was started with, in its order: indices into [`Core::servers`].
-    pub servers: Vec<usize>,
-    /// The jobs whose answers it could not send yet, by server.
-    pub waiting: BTreeMap<usize, JobKey>,
-    /// The new versions it tries, where it is a canary.
-    pub canary: Option<Canary>,
-}
-
-impl WorkerRecord {
-    /// The names of what it serves.
-    pub(super) fn names(&self) -> Vec<FunctionName> {
-        self.functions.iter().map(|version| version.function.clone()).collect()
-    }
-
-    /// The key whose limit it has reached. A reload retires every worker, whatever its age.
-    pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
-        let old = now >= self.retires && now >= self.born.saturating_add(config.max_worker_lifetime);
-        match self.runs {
-            JobAllowance::Many if self.outgrown => Some("max_memory"),
-            JobAllowance::Many => old.then_some("max_worker_lifetime"),
-            JobAllowance::Few | JobAllowance::None => Some("max_runs_per_worker"),
-        }
-    }
-}
-
-/// How far a worker's start is, as it reports. Functions are indices into its configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StartStage {
-    /// It has reported nothing yet.
-    Begins,
-    /// It loads a function's library.
-    Loading(usize),
-    /// It is in a function's `new()`.
-    Making(usize),
-    /// Everything is loaded.
-    Over,
-}
+use worker_record::{GroupKey, StartStage, WorkerRecord};
 
 #[derive(Debug, PartialEq)]
 enum ManagerPhase {
@@ -312,7 +234,7 @@ impl Core {
             let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
             return lives.chain(self.look_due()).min();
         }
-        let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retires);
+        let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retirement.at);
         let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
         let all = all.chain(self.look_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.

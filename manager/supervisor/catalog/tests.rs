@@ -197,7 +197,7 @@ fn a_pinned_version_stays_until_the_file_changes() {
 fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
     let refused = |catalog: &mut Catalog, ino| {
         catalog.look(scan(&[("a", ino)]));
-        catalog.probed(&"a".into(), &identity(ino), Err("the disk is full".into()), Duration::ZERO);
+        catalog.apply_probe(&"a".into(), &identity(ino), Err("the disk is full".into()), Duration::ZERO);
     };
     let looked_at = |catalog: &mut Catalog, ino| drop(catalog.look(scan(&[("a", ino)])));
     type Way<'a> = (&'a str, &'a dyn Fn(&mut Catalog, u64));
@@ -206,7 +206,7 @@ fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
         let mut catalog = serving();
         before(&mut catalog, 2);
         catalog.pin(&"a".into(), version("v0"), Duration::ZERO);
-        let probed = catalog.probed(&"a".into(), &identity(2), Ok(version("v2")), Duration::ZERO);
+        let probed = catalog.apply_probe(&"a".into(), &identity(2), Ok(version("v2")), Duration::ZERO);
         assert_eq!(
             probed.pin,
             PinChange::KnownAgainst(crate::plugins::version_records::Pin {
@@ -233,7 +233,7 @@ fn retry_forgives_the_version_that_the_file_holds() {
         catalog.reject(&("a", hash).into(), "it crashed");
     }
     let file = catalog.retry("a").unwrap();
-    let probed = catalog.probed(&"a".into(), &file.identity, Ok(version("v3")), Duration::ZERO);
+    let probed = catalog.apply_probe(&"a".into(), &file.identity, Ok(version("v3")), Duration::ZERO);
     assert_eq!(probed.forgiven, Some("v3".into()));
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
     assert_eq!((catalog.bad(&("a", "v2").into()), catalog.bad(&("a", "v3").into())), (Some("it crashed"), None));

@@ -156,7 +156,7 @@ impl Core {
         let next = self.workers.iter().filter(|(_, worker)| worker.waits_to_connect()).take(room).map(|(id, _)| *id);
         for id in next.collect::<Vec<_>>() {
             if let Some(worker) = self.workers.get_mut(&id) {
-                worker.connects = Some(now);
+                worker.start.connects = Some(now);
                 self.do_next(Action::Connect(id));
             }
         }
@@ -166,7 +166,7 @@ impl Core {
     fn connecting(&self, now: Duration) -> usize {
         let is_new = |since: Duration| now < since.saturating_add(CONNECTS_FOR);
         let connects = |worker: &&WorkerRecord| {
-            worker.connects.is_some_and(is_new) && matches!(worker.state, WorkerState::Loaded { .. })
+            worker.start.connects.is_some_and(is_new) && matches!(worker.state, WorkerState::Loaded { .. })
         };
         self.workers.values().filter(connects).count()
     }
@@ -181,7 +181,7 @@ impl Core {
         let failing = self.functions_failing.values().chain(self.groups_failing.values());
         let queue = self.workers.values().any(WorkerRecord::waits_to_connect);
         let connected = self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Loaded { .. }));
-        let connected = connected.filter_map(|worker| Some(worker.connects?.saturating_add(CONNECTS_FOR)));
+        let connected = connected.filter_map(|worker| Some(worker.start.connects?.saturating_add(CONNECTS_FOR)));
         let connected = connected.filter(move |_| queue);
         let refused = self.refused.values().map(|refused| refused.until);
         let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
@@ -192,6 +192,6 @@ impl Core {
 impl WorkerRecord {
     /// Whether it is loaded, and was not told to connect yet.
     fn waits_to_connect(&self) -> bool {
-        self.connects.is_none() && matches!(self.state, WorkerState::Loaded { .. })
+        self.start.connects.is_none() && matches!(self.state, WorkerState::Loaded { .. })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::libc;
 
 use super::lost_jobs::{LostJob, how};
+use super::worker_record::DrainReport;
 use super::{Action, Core, ExitReport, StartStage, WorkerRecord};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
@@ -92,8 +93,8 @@ impl Core {
     /// its end.
     pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.jobs = jobs;
-            worker.left.get_or_insert(now);
+            let at = worker.drain_report.map_or(now, |report| report.at);
+            worker.drain_report = Some(DrainReport { at, jobs });
         }
         self.happens(id, Trigger::Leaves, now);
     }
@@ -101,7 +102,7 @@ impl Core {
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
     /// service manager sends SIGTERM to every process.
     fn leaves_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
-        let has_worked = worker.has_served && exit_report.jobs.max(worker.jobs) > 0;
+        let has_worked = worker.has_served && exit_report.jobs.max(worker.reported_jobs()) > 0;
         if self.is_draining() || has_worked {
             return;
         }
@@ -128,8 +129,8 @@ impl Core {
             self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
         // Its successor may have been started by now, and is to count as well.
-        let left = worker.left.unwrap_or(now);
-        match worker.stage {
+        let left = worker.drain_report.map_or(now, |report| report.at);
+        match worker.start.stage {
             StartStage::Over => self.died_outside_job(worker, worker.outside(), left),
             _ => self.died_at_start(worker, left),
         }
@@ -139,7 +140,7 @@ impl Core {
         let function = |index: usize| worker.functions.get(index).map(|version| version.function.clone());
         match &exit_report.exit_cause {
             // A worker that has never been ready has had no job, whatever its scoreboard says.
-            _ if worker.stage != StartStage::Over => self.died_at_start(worker, now),
+            _ if worker.start.stage != StartStage::Over => self.died_at_start(worker, now),
             // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
@@ -170,7 +171,7 @@ impl Core {
     pub(super) fn hung(&mut self, id: WorkerId, now: Duration) {
         // Taken out, so that it can be looked at while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
-        let stage = match worker.stage {
+        let stage = match worker.start.stage {
             StartStage::Loading(_) => ": its library was being loaded",
             StartStage::Making(_) => ": it was in its new()",
             StartStage::Begins | StartStage::Over => "",
@@ -223,7 +224,7 @@ impl WorkerRecord {
 
     /// Whether its end will tell that it has failed to start, unless a last job comes.
     pub(super) fn may_have_failed(&self) -> bool {
-        !self.state.is_live() && self.leaves_by_itself() && (!self.has_served || self.jobs == 0)
+        !self.state.is_live() && self.leaves_by_itself() && (!self.has_served || self.reported_jobs() == 0)
     }
 
     /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
@@ -235,15 +236,15 @@ impl WorkerRecord {
     /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
     /// plugin that forges these words would never be late.
     pub(super) fn begins_next(&mut self) -> Option<FunctionName> {
-        let (StartStage::Loading(index) | StartStage::Making(index)) = self.stage else { return None };
-        let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.begun)?;
-        self.begun = place + 1;
+        let (StartStage::Loading(index) | StartStage::Making(index)) = self.start.stage else { return None };
+        let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.start.begun)?;
+        self.start.begun = place + 1;
         Some(self.functions.get(index)?.function.clone())
     }
 
     /// The function at which its start is, and its version.
     pub(super) fn at_start(&self) -> Option<&FunctionVersion> {
-        match self.stage {
+        match self.start.stage {
             StartStage::Loading(index) | StartStage::Making(index) => self.functions.get(index),
             StartStage::Begins | StartStage::Over => None,
         }
@@ -252,7 +253,7 @@ impl WorkerRecord {
 
 /// The function, and its version, that asked not to be started again. A canary's new version is rejected anyway.
 fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
-    let StartStage::Making(index) = worker.stage else { return None };
+    let StartStage::Making(index) = worker.start.stage else { return None };
     let function =
         worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(DO_NOT_START_ME_AGAIN))?;
     let tried = worker.canary.iter().flatten().any(|tried| tried.function == function.function);
@@ -289,14 +290,14 @@ fn at(
     decided: LostJob,
 ) -> (DeathAt, Option<ShortHash>) {
     if let Some(FunctionVersion { function, hash }) = worker.at_start().cloned() {
-        let at = match worker.stage {
+        let at = match worker.start.stage {
             StartStage::Making(_) => DeathAt::New { function },
             _ => DeathAt::Load { function },
         };
         return (at, Some(hash));
     }
     match exit_cause {
-        _ if worker.stage == StartStage::Begins => (DeathAt::Start, None),
+        _ if worker.start.stage == StartStage::Begins => (DeathAt::Start, None),
         ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
             let Some(FunctionVersion { function, hash }) = worker.functions.get(lost.function).cloned() else {
                 return (DeathAt::Unknown, None);

@@ -46,7 +46,14 @@ impl Core {
             .into_iter()
             .map(|(id, worker, fresh)| {
                 let kept = kept.contains(&id);
-                GroupWorker { id, state: worker.state, fresh, runs: worker.runs, canary: worker.canary.is_some(), kept }
+                GroupWorker {
+                    id,
+                    state: worker.state,
+                    fresh,
+                    runs: worker.retirement.runs,
+                    canary: worker.canary.is_some(),
+                    kept,
+                }
             })
             .collect();
         let mut room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
@@ -79,7 +86,7 @@ impl Core {
         let isolated = |version: &FunctionVersion| bears && self.is_isolated(version);
         let known =
             |version: &FunctionVersion| current(version) && (all.contains(&version.function) || isolated(version));
-        now < worker.retires && wanted.iter().all(has) && worker.functions.iter().all(known)
+        now < worker.retirement.at && wanted.iter().all(has) && worker.functions.iter().all(known)
     }
 }
 

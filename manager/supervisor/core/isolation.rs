@@ -332,7 +332,7 @@ impl Core {
 
 /// Whether it takes jobs and may go on doing so.
 fn is_counted(worker: &WorkerRecord) -> bool {
-    worker.state.is_serving() && worker.canary.is_none() && worker.runs != JobAllowance::None
+    worker.state.is_serving() && worker.canary.is_none() && worker.retirement.runs != JobAllowance::None
 }
 
 impl WorkerRecord {

@@ -55,21 +55,23 @@ impl Core {
     /// Plans when to read the scoreboards of workers that may have a job with a timeout.
     pub(super) fn watch_jobs(&mut self, now: Duration) {
         let Self { config, workers, .. } = self;
-        for worker in workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.look.is_none()) {
+        for worker in
+            workers.values_mut().filter(|worker| worker.state.is_at_work() && worker.job_watch.read_at.is_none())
+        {
             let names = worker.functions.iter().map(|version| version.function.as_str());
-            worker.look = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
+            worker.job_watch.read_at = config.least(names, Config::timeout).map(|timeout| now.saturating_add(timeout));
         }
     }
 
     /// Timeouts may have changed.
     pub(super) fn watch_jobs_again(&mut self) {
-        self.workers.values_mut().for_each(|worker| worker.look = None);
+        self.workers.values_mut().for_each(|worker| worker.job_watch.read_at = None);
     }
 
     /// A scoreboard was read.
     pub(super) fn seen(&mut self, seen: &ScoreboardReading, now: Duration) {
         let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
-        worker.look = None;
+        worker.job_watch.read_at = None;
         if let WorkerState::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) } = worker.state {
             return self.seen_overdue(seen, deadline, now);
         }
@@ -80,10 +82,10 @@ impl Core {
         let Some(FunctionVersion { function, .. }) = worker.functions.get(job.function) else { return };
         let Some(timeout) = self.config.timeout(function).filter(|_| worker.state.is_at_work()) else { return };
         if job.ran < timeout {
-            worker.look = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
+            worker.job_watch.read_at = Some(now.saturating_add(timeout.saturating_sub(job.ran)));
             return;
         }
-        worker.overdue = Some(job.number);
+        worker.job_watch.overdue = Some(job.number);
         let (function, pid) = (function.clone(), worker.pid);
         let grace = self.config.timeout_grace(&function);
         self.tell_of(pid, |pid| overdue(pid, function, job, timeout, grace));
@@ -112,7 +114,8 @@ impl Core {
     /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.
     fn seen_overdue(&mut self, seen: &ScoreboardReading, deadline: Duration, now: Duration) {
         let number = seen.job.as_ref().map(|job| job.number);
-        let is_same = self.workers.get(&seen.worker).is_some_and(|worker| number.is_some() && worker.overdue == number);
+        let is_same =
+            self.workers.get(&seen.worker).is_some_and(|worker| number.is_some() && worker.job_watch.overdue == number);
         if !is_same && !seen.overwritten {
             let (reason, deadline) = match self.phase {
                 ManagerPhase::Draining { deadline, .. } => (ExitReason::Stop, Some(deadline)),
@@ -146,8 +149,8 @@ impl Core {
             Some(JobKey { server: *worker.servers.get(server)?, function, handle, unique })
         });
         match key {
-            Some(key) => worker.waiting.insert(server, key),
-            None => worker.waiting.remove(&server),
+            Some(key) => worker.job_watch.waiting.insert(server, key),
+            None => worker.job_watch.waiting.remove(&server),
         };
     }
 
@@ -159,7 +162,7 @@ impl Core {
         }
         let reason = format!("worker {} before this job's answer was sent whole", how(exit_report));
         let once = |key: &&JobKey| self.config.on_crash(&key.function) == LostJobPolicy::Fail;
-        let denied: Vec<JobKey> = worker.waiting.values().filter(once).cloned().collect();
+        let denied: Vec<JobKey> = worker.job_watch.waiting.values().filter(once).cloned().collect();
         denied.into_iter().for_each(|key| self.deny(key, reason.clone()));
     }
 
@@ -256,7 +259,7 @@ impl WorkerRecord {
     fn look_due(&self) -> Option<Duration> {
         match self.state {
             WorkerState::Draining { reason: ExitReason::JobTimeout, deadline } => deadline,
-            state if state.is_at_work() => self.look,
+            state if state.is_at_work() => self.job_watch.read_at,
             _ => None,
         }
     }
@@ -282,7 +285,7 @@ impl WorkerRecord {
 
     /// Whether this is the job that was past its timeout.
     fn is_overdue(&self, lost: &JobInHand) -> bool {
-        self.overdue == Some(lost.number)
+        self.job_watch.overdue == Some(lost.number)
     }
 
     /// Whether a job was past its timeout when its worker ended like this.

@@ -23,7 +23,7 @@ impl Core {
         self.rejoin_all();
         self.heavy.clear();
         self.unread_settings.clear();
-        self.workers.values_mut().for_each(|worker| worker.retires = now);
+        self.workers.values_mut().for_each(|worker| worker.retirement.at = now);
         self.watch_jobs_again();
         // A canary of the old configuration would be compared with workers of the new one.
         let canaries = self.workers.iter().filter(|(_, worker)| worker.canary.is_some() && worker.state.is_live());

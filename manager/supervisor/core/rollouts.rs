@@ -263,7 +263,8 @@ impl Core {
             return;
         }
         // One that may run no more jobs will not show more.
-        let served = if worker.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
+        let served =
+            if worker.retirement.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
         let watches = canary.iter().map(|tried| CanaryPolicy {
             seconds: self.config.canary_seconds(&tried.function),
             jobs: self.config.canary_jobs(&tried.function),

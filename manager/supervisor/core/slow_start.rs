@@ -30,7 +30,7 @@ impl WorkerRecord {
     /// When its start will have been at one function for long.
     pub(super) fn slow_at(&self) -> Option<Duration> {
         let starts = matches!(self.state, WorkerState::Starting { .. }) && self.at_start().is_some();
-        starts.then(|| self.reached.saturating_add(SLOW))
+        starts.then(|| self.start.reached.saturating_add(SLOW))
     }
 
     /// Whether it serves without one of the functions that are slow.

@@ -1,10 +1,10 @@
 //! Workers: starting them, hearing what they say, and what becomes of them.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::isolation::load_order;
 use super::rollouts::Canary;
+use super::worker_record::{JobWatch, Retirement, StartProgress};
 use super::{Action, Core, GroupKey, ManagerPhase, StartStage, WorkerRecord, WorkerStart};
 use crate::config::Config;
 use crate::plan::shuffle;
@@ -44,23 +44,19 @@ impl Core {
                 functions: named,
                 load_order: load_order.clone(),
                 state: WorkerState::Starting { deadline: now.saturating_add(self.start_timeout(wanted)) },
-                stage: StartStage::Begins,
-                reached: now,
-                begun: 0,
-                connects: None,
-                has_served: false,
-                jobs: 0,
-                left: None,
-                born: now,
                 pid: None,
                 generation,
-                retires: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
-                runs: JobAllowance::default(),
-                outgrown: false,
-                look: None,
-                overdue: None,
+                born: now,
+                start: StartProgress { stage: StartStage::Begins, reached: now, begun: 0, connects: None },
+                has_served: false,
+                retirement: Retirement {
+                    at: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
+                    runs: JobAllowance::default(),
+                    outgrown: false,
+                },
+                job_watch: JobWatch::default(),
+                drain_report: None,
                 servers: servers.clone(),
-                waiting: BTreeMap::new(),
                 canary,
             },
         );
@@ -193,15 +189,15 @@ impl Core {
 
     /// It comes to the end of `max_runs_per_worker`; there is no way back.
     fn has_left(&mut self, id: WorkerId, runs: JobAllowance) {
-        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.runs != JobAllowance::None) {
-            worker.runs = runs;
+        if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.retirement.runs != JobAllowance::None) {
+            worker.retirement.runs = runs;
         }
     }
 
     /// It takes more memory than it may: it is replaced as one that is too old.
     fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        (worker.retires, worker.outgrown) = (now, true);
+        (worker.retirement.at, worker.retirement.outgrown) = (now, true);
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
         self.tell_of(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
     }
@@ -221,7 +217,7 @@ impl Core {
     /// the moment it is reached.
     fn reaches(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        (worker.stage, worker.reached) = (stage, now);
+        (worker.start.stage, worker.start.reached) = (stage, now);
         if let Some(function) = worker.begins_next() {
             let deadline = now.saturating_add(self.config.start_timeout(&function));
             self.happens(id, Trigger::Advances(deadline), now);

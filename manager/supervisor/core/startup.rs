@@ -63,7 +63,7 @@ impl Core {
     pub(super) fn start_advances(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.announced) else { return };
         if let WorkerState::Starting { deadline } = worker.state
-            && worker.begun > 1
+            && worker.start.begun > 1
             && worker.born < self.start_deadline()
         {
             self.start_extended_to = self.start_extended_to.max(deadline);

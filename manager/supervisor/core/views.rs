@@ -169,7 +169,7 @@ impl Core {
 impl super::WorkerRecord {
     /// How far its start has come, seen from one of its functions.
     fn how_far(&self, function: &str) -> String {
-        let (does, index) = match self.stage {
+        let (does, index) = match self.start.stage {
             StartStage::Begins | StartStage::Over => return "its worker is starting".into(),
             StartStage::Loading(index) => ("loading", index),
             StartStage::Making(index) => ("in the new() of", index),

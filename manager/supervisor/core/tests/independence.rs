@@ -1,6 +1,7 @@
 //! M17: whatever one function does wrong, the others start, are replaced and rolled out as if it were not there.
 
 use super::*;
+use crate::supervisor::worker_state::WorkerState;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -273,7 +274,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
             stage.settles();
             // Workers that do not serve bad come up as they should, and the others as far as to it.
             for id in stage.ids() {
-                let begins = stage.core.workers[&WorkerId(id)].stage == super::super::StartStage::Begins;
+                let begins = stage.core.workers[&WorkerId(id)].start.stage == super::super::StartStage::Begins;
                 match serves(&stage, id, "bad") {
                     true if begins => {
                         let function = stage.place(id, "bad");

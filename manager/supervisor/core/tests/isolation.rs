@@ -1,6 +1,7 @@
 //! Functions that start alone and not beside others: nobody loses a worker for them.
 
 use super::*;
+use crate::supervisor::worker_state::WorkerState;
 
 /// Functions that cannot be in one process, in any order of loading.
 struct Clashes(&'static [(&'static str, &'static str)]);

@@ -415,7 +415,7 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
         stage.ends_in_job(id, ExitStatus::Signal(6), 0);
         id = stage.ids().into_iter().max().unwrap();
         stage.serves(id);
-        stage.core.workers.get_mut(&WorkerId(id)).unwrap().retires = stage.now;
+        stage.core.workers.get_mut(&WorkerId(id)).unwrap().retirement.at = stage.now;
         stage.later(Duration::ZERO);
         let successor = stage.ids().into_iter().max().unwrap();
         assert!(successor > id || version > 6, "a successor of {id}");

@@ -1,0 +1,122 @@
+//! What the core knows of one worker.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::rollouts::Canary;
+use crate::config::Config;
+use crate::plugins::function_version::FunctionVersion;
+use crate::plugins::name::FunctionName;
+use crate::supervisor::job_disposition::JobKey;
+use crate::supervisor::reconcile::JobAllowance;
+use crate::supervisor::worker_state::WorkerState;
+
+/// Which workers are alike: those for all functions, or those for one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum GroupKey {
+    All,
+    Only(FunctionName),
+}
+
+/// One worker as the manager sees it.
+#[derive(Debug)]
+pub(super) struct WorkerRecord {
+    pub key: GroupKey,
+    /// What it serves.
+    pub functions: Vec<FunctionVersion>,
+    /// The order in which it loads them: indices into `functions`.
+    pub load_order: Vec<usize>,
+    pub pid: Option<i32>,
+    pub generation: u64,
+    pub born: Duration,
+    pub state: WorkerState,
+    pub start: StartProgress,
+    /// Whether it has ever taken jobs.
+    pub has_served: bool,
+    pub retirement: Retirement,
+    pub job_watch: JobWatch,
+    /// It has reported that it takes no more jobs.
+    pub drain_report: Option<DrainReport>,
+    /// The job servers it was started with, in its order: indices into [`Core::servers`](super::Core).
+    pub servers: Vec<usize>,
+    /// The new versions it tries, where it is a canary.
+    pub canary: Option<Canary>,
+}
+
+/// How far a start is.
+#[derive(Debug)]
+pub(super) struct StartProgress {
+    pub stage: StartStage,
+    /// When it reached that stage.
+    pub reached: Duration,
+    /// How many functions of the load order it has begun to load.
+    pub begun: usize,
+    /// When it was told to connect.
+    pub connects: Option<Duration>,
+}
+
+/// When a worker is to be replaced.
+#[derive(Debug)]
+pub(super) struct Retirement {
+    /// When it is too old.
+    pub at: Duration,
+    /// How many jobs it may still run.
+    pub runs: JobAllowance,
+    /// Whether it exceeds `max_memory`.
+    pub outgrown: bool,
+}
+
+/// What is known of a worker's jobs.
+#[derive(Debug, Default)]
+pub(super) struct JobWatch {
+    /// When its scoreboard is read next, to see whether a job is past its timeout.
+    pub read_at: Option<Duration>,
+    /// Number of the job that was past its timeout.
+    pub overdue: Option<u64>,
+    /// The jobs whose answers it could not send yet, by server.
+    pub waiting: BTreeMap<usize, JobKey>,
+}
+
+/// What a worker reports when it takes no more jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DrainReport {
+    /// When it first reported that.
+    pub at: Duration,
+    /// Jobs it had taken.
+    pub jobs: u64,
+}
+
+impl WorkerRecord {
+    /// The names of what it serves.
+    pub(super) fn names(&self) -> Vec<FunctionName> {
+        self.functions.iter().map(|version| version.function.clone()).collect()
+    }
+
+    /// Jobs it had taken when it reported that it takes no more.
+    pub(super) fn reported_jobs(&self) -> u64 {
+        self.drain_report.map_or(0, |report| report.jobs)
+    }
+
+    /// The key whose limit it has reached. A reload retires every worker, whatever its age.
+    pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
+        let old = now >= self.retirement.at && now >= self.born.saturating_add(config.max_worker_lifetime);
+        match self.retirement.runs {
+            JobAllowance::Many if self.retirement.outgrown => Some("max_memory"),
+            JobAllowance::Many => old.then_some("max_worker_lifetime"),
+            JobAllowance::Few | JobAllowance::None => Some("max_runs_per_worker"),
+        }
+    }
+}
+
+/// How far a worker's start is, as it reports. Functions are indices into its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StartStage {
+    /// It has reported nothing yet.
+    Begins,
+    /// It loads a function's library.
+    Loading(usize),
+    /// It is in a function's `new()`.
+    Making(usize),
+    /// Everything is loaded.
+    Over,
+}
