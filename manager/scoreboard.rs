@@ -42,9 +42,9 @@ pub(crate) enum WorkerActivity {
     /// The function has returned; its answer is on its way to the job server.
     Answering = 3,
     /// Taking no more jobs.
-    Leaving = 4,
+    Draining = 4,
     /// Disconnected from all job servers; only destructors are left to run.
-    Left = 5,
+    Disconnected = 5,
     /// The last job is counted, and its answer still waits for room in the connection.
     AnswerPending = 6,
 }
@@ -55,8 +55,8 @@ impl WorkerActivity {
             1 => Self::Idle,
             2 => Self::Running,
             3 => Self::Answering,
-            4 => Self::Leaving,
-            5 => Self::Left,
+            4 => Self::Draining,
+            5 => Self::Disconnected,
             6 => Self::AnswerPending,
             _ => Self::Starting,
         }

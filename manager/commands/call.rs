@@ -51,9 +51,9 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
     let repeat = order.repeat;
     let ran = Program::open().and_then(|program| {
         let runtime = runtime()?;
-        let (page_fd, scoreboard) = scoreboard::create(1)?;
+        let (scoreboard_fd, scoreboard) = scoreboard::create(1)?;
         let order = file_holding(&messages::encode(&order))?;
-        let extra = vec![page_fd, order, file_holding(&workload)?, stdout()?];
+        let extra = vec![scoreboard_fd, order, file_holding(&workload)?, stdout()?];
         runtime.block_on(accompany(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
@@ -163,7 +163,7 @@ async fn accompany(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExi
 fn conclude(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
     let seen = scoreboard.read();
     let exit_cause = judge(ended.end, &seen, clock::now());
-    if let (WorkerActivity::Left, ExitStatus::Exit(code @ (0 | 1))) = (seen.activity, ended.end) {
+    if let (WorkerActivity::Disconnected, ExitStatus::Exit(code @ (0 | 1))) = (seen.activity, ended.end) {
         return ExitCode::from(code as u8);
     }
     let number = seen.job.as_ref().filter(|_| repeat > 1).map(|job| job.number);
@@ -187,7 +187,7 @@ fn place(
         (_, WorkerActivity::Running | WorkerActivity::Answering | WorkerActivity::AnswerPending, _) => {
             "in the job; its scoreboard was overwritten".into()
         }
-        (_, WorkerActivity::Leaving | WorkerActivity::Left, _) => "in its destructors".into(),
+        (_, WorkerActivity::Draining | WorkerActivity::Disconnected, _) => "in its destructors".into(),
         (_, WorkerActivity::Idle, _) => "between two jobs".into(),
         (_, WorkerActivity::Starting, Some(WorkerMessage::Making { .. })) => "in its new()".into(),
         (_, WorkerActivity::Starting, Some(WorkerMessage::Loading { .. })) => "while it was loaded".into(),
@@ -251,7 +251,7 @@ mod tests {
             (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&loading), None, "while it was loaded"),
             (&ExitCause::OutsideJob, WorkerActivity::Starting, Some(&making), None, "in its new()"),
             (&ExitCause::OutsideJob, WorkerActivity::Idle, Some(&making), None, "between two jobs"),
-            (&ExitCause::OutsideJob, WorkerActivity::Leaving, Some(&making), None, "in its destructors"),
+            (&ExitCause::OutsideJob, WorkerActivity::Draining, Some(&making), None, "in its destructors"),
         ] {
             assert_eq!(place(exit_cause, activity, word, number), expected);
         }

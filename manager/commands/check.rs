@@ -144,7 +144,7 @@ async fn probe(
     loop {
         let enough = tokio::select! {
             seen = child.next() => match seen? {
-                HelperView::Said(message) => probe_session.said(&message),
+                HelperView::Said(message) => probe_session.receive(&message),
                 HelperView::Asked => {
                     child.kill();
                     return Err(io::Error::other("interrupted"));

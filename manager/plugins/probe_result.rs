@@ -45,7 +45,7 @@ pub fn judge_probe(nonce: &str, ended: ProbeExit, messages: &[Vec<u8>]) -> Resul
 }
 
 /// Where the library has others looked for, as far as the probe came: `None` where it did not come so far.
-pub fn looked_beside(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPlace>> {
+pub fn sibling_places(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPlace>> {
     let mut looked: Option<Vec<SiblingPlace>> = None;
     for message in messages {
         match decode(message) {
@@ -144,7 +144,7 @@ mod tests {
             ("there, then somebody meddled", vec![beside("n"), b"ok".to_vec()], Some(found_there.clone())),
             ("by somebody else", vec![beside("m")], None),
         ] {
-            assert_eq!(looked_beside("n", &messages), expected, "{what}");
+            assert_eq!(sibling_places("n", &messages), expected, "{what}");
         }
         let good = report("n", Ok(found()));
         assert!(judge_probe("n", ProbeExit::Exited(0), &[beside("n"), good.clone()]).is_ok());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use super::probe_result::{ProbeExit, judge_probe, looked_beside};
+use super::probe_result::{ProbeExit, judge_probe, sibling_places};
 use super::rejection::Rejection;
 use super::report::{LoadableLibrary, MAX_WORDS, ProbeRequest, is_report};
 use super::siblings::SiblingPlace;
@@ -34,7 +34,7 @@ impl ProbeSession {
     }
 
     /// Keeps what it said; true once it has said enough and is to be ended.
-    pub fn said(&mut self, message: &[u8]) -> bool {
+    pub fn receive(&mut self, message: &[u8]) -> bool {
         if self.messages.len() < MESSAGES {
             self.messages.push(message.to_vec());
         }
@@ -61,8 +61,8 @@ impl ProbeSession {
     }
 
     /// Where the library has others looked for; `None` where the probe did not come so far.
-    pub fn looked_beside(&self) -> Option<Vec<SiblingPlace>> {
-        looked_beside(&self.request.nonce, &self.messages)
+    pub fn sibling_places(&self) -> Option<Vec<SiblingPlace>> {
+        sibling_places(&self.request.nonce, &self.messages)
     }
 
     /// Judges it once it is gone.

@@ -117,7 +117,7 @@ impl VersionRecords {
     ///
     /// # Errors
     /// As [`VersionRecords::set_last_good`].
-    pub fn forgive(&mut self, function: &FunctionName, hash: ShortHash) -> io::Result<()> {
+    pub fn clear_rejection(&mut self, function: &FunctionName, hash: ShortHash) -> io::Result<()> {
         self.change(function, |record| drop(record.rejected.remove(&hash)))
     }
 
@@ -199,7 +199,7 @@ mod tests {
         records.reject(&a, hash("1"), "again").unwrap();
         records.reject(&b, hash("2"), "x").unwrap();
         records.pin(&c, pin("3", "4")).unwrap();
-        records.forgive(&b, hash("2")).unwrap();
+        records.clear_rejection(&b, hash("2")).unwrap();
         records.reject(&d, hash("5"), "x").unwrap();
         records.pin(&d, pin("6", "5")).unwrap();
         records.forget(&d).unwrap();

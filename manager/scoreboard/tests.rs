@@ -102,9 +102,9 @@ fn an_overwritten_scoreboard_is_noticed_on_both_sides() {
     std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(fd), &bytes, 0).unwrap();
     assert!(!scoreboard.is_intact(7) && view.read().overwritten);
     scoreboard.recover();
-    scoreboard.activity(WorkerActivity::Left);
+    scoreboard.activity(WorkerActivity::Disconnected);
     let seen = view.read();
-    assert_eq!((seen.activity, seen.overwritten), (WorkerActivity::Left, true));
+    assert_eq!((seen.activity, seen.overwritten), (WorkerActivity::Disconnected, true));
     assert_eq!([0, 1].map(|function| view.counters(function)), [Counters::default(); 2]);
 }
 

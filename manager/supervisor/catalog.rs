@@ -42,7 +42,7 @@ pub(crate) struct Memory {
     /// The last good version of every function.
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
-    pub bad: BTreeMap<FunctionVersion, String>,
+    pub rejected: BTreeMap<FunctionVersion, String>,
     /// Functions that are served in an earlier version on request: with the hash of what their file held then, if anybody
     /// knew.
     pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
@@ -72,7 +72,7 @@ struct FunctionEntry {
     /// It was refused for a reason that may pass.
     retry: Option<ProbeRetry>,
     /// `gm-native retry`: what the next probe finds is tried although it was rejected.
-    forgives: bool,
+    clears_rejection: bool,
     /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
     pinned_against: Option<FileIdentity>,
     /// Its file is missing: when it is gone if it does not come back.
@@ -107,7 +107,7 @@ pub(crate) struct ProbeChanges {
     /// What becomes of the function's pin.
     pub pin: PinChange,
     /// A version that was rejected and is tried again on request.
-    pub forgiven: Option<ShortHash>,
+    pub cleared: Option<ShortHash>,
 }
 
 /// What a scan changed.
@@ -120,7 +120,7 @@ pub(crate) struct ScanChanges {
     /// Functions that are no more, and of which nothing is to be remembered.
     pub gone: Vec<FunctionName>,
     /// When to look again: a file is missing, which may be half of a replacement.
-    pub look_at: Option<Duration>,
+    pub rescan_at: Option<Duration>,
 }
 
 impl Catalog {
@@ -134,7 +134,7 @@ impl Catalog {
     pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
-        self.see(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
+        self.note_files(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
@@ -229,7 +229,7 @@ impl Catalog {
                 entry.candidate = candidate.clone();
                 entry.probing = true;
                 entry.retry = None;
-                entry.forgives = false;
+                entry.clears_rejection = false;
                 true
             }
             None => {
@@ -292,9 +292,10 @@ impl Catalog {
         let pin = self.judge_pin(function, version.hash);
         let is_pinned = self.is_pinned(function);
         let mark = FunctionVersion { function: function.clone(), hash: version.hash };
-        let forgives = self.entries.get_mut(function).is_some_and(|entry| std::mem::take(&mut entry.forgives));
-        let forgiven = forgives.then(|| self.memory.bad.remove(&mark)).flatten().map(|_| version.hash);
-        let bad = self.memory.bad.get(&mark).cloned();
+        let clears_rejection =
+            self.entries.get_mut(function).is_some_and(|entry| std::mem::take(&mut entry.clears_rejection));
+        let cleared = clears_rejection.then(|| self.memory.rejected.remove(&mark)).flatten().map(|_| version.hash);
+        let bad = self.memory.rejected.get(&mark).cloned();
         let last_good = self.memory.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
@@ -311,7 +312,7 @@ impl Catalog {
             entry.changed = now;
         }
         if is_pinned && entry.version.is_some() {
-            return ProbeChanges { pin, news: !known, forgiven, ..ProbeChanges::default() };
+            return ProbeChanges { pin, news: !known, cleared, ..ProbeChanges::default() };
         }
         let old = entry.version.as_ref().map(|version| version.hash);
         if old.as_ref() == Some(&version.hash) {
@@ -319,7 +320,7 @@ impl Catalog {
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return ProbeChanges { events, pin, news, forgiven, ..ProbeChanges::default() };
+            return ProbeChanges { events, pin, news, cleared, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old);
         let good = if old.is_none() {
@@ -329,7 +330,7 @@ impl Catalog {
             entry.next = Some(version);
             None
         };
-        ProbeChanges { events, news: true, good, pin, forgiven }
+        ProbeChanges { events, news: true, good, pin, cleared }
     }
 
     /// The function's file, to be probed once more; `None` where it is being probed.
@@ -387,7 +388,7 @@ impl Catalog {
     /// A new version was tried and is bad: it is not tried again until its content changes.
     pub(crate) fn reject(&mut self, version: &FunctionVersion, reason: &str) {
         let FunctionVersion { function, hash } = version;
-        self.memory.bad.insert(version.clone(), reason.to_owned());
+        self.memory.rejected.insert(version.clone(), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
             entry.refused = Some(format!("version {hash} was rejected: {reason}"));
@@ -400,7 +401,7 @@ impl Catalog {
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.memory.pinned.remove(function);
         if let Some(entry) = self.entries.get_mut(function) {
-            entry.forgives = true;
+            entry.clears_rejection = true;
         }
         self.probe_again(function)
     }
@@ -411,8 +412,8 @@ impl Catalog {
     }
 
     /// Why a version was rejected, where it was.
-    pub(crate) fn bad(&self, version: &FunctionVersion) -> Option<&str> {
-        self.memory.bad.get(version).map(String::as_str)
+    pub(crate) fn rejection(&self, version: &FunctionVersion) -> Option<&str> {
+        self.memory.rejected.get(version).map(String::as_str)
     }
 
     /// Whether the first scan and all its probes are over.
@@ -497,7 +498,7 @@ impl FunctionEntry {
             is_help: false,
             beside: Vec::new(),
             retry: None,
-            forgives: false,
+            clears_rejection: false,
             pinned_against: None,
             goes: None,
         }

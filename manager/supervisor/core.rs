@@ -119,7 +119,7 @@ pub(crate) struct Core {
     /// Function sets for which `memory_limit_too_low` was reported.
     heavy: BTreeSet<Vec<FunctionName>>,
     /// When the worker directories are scanned again because a file is missing.
-    look_at: Option<Duration>,
+    rescan_at: Option<Duration>,
     actions: Vec<Action>,
 }
 
@@ -164,7 +164,7 @@ impl Core {
             lethal: LethalJobs::default(),
             job_failures: BTreeMap::new(),
             heavy: BTreeSet::new(),
-            look_at: None,
+            rescan_at: None,
             actions: Vec::new(),
         };
         (core, actions)
@@ -175,8 +175,8 @@ impl Core {
         self.starts = 0;
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
-            Input::LooksBeside { function, identity, beside } => {
-                self.catalog.looks_beside(&function, &identity, beside)
+            Input::SiblingPlaces { function, identity, beside } => {
+                self.catalog.set_sibling_places(&function, &identity, beside)
             }
             Input::Probed { function, identity, result } => self.probed(&function, &identity, result, now),
             Input::Resolved { server, result } => self.resolved(server, result),
@@ -184,7 +184,7 @@ impl Core {
             Input::Spawned { worker, pid } => self.spawned(worker, pid, now),
             Input::SpawnFailed { worker, reason } => self.spawn_failed(worker, reason, now),
             Input::LibraryLost { worker, function } => self.library_lost(worker, &function, now),
-            Input::Said { worker, message } => self.said(worker, message, now),
+            Input::Message { worker, message } => self.handle_message(worker, message, now),
             Input::Ended { worker, exit_report } => self.ended(worker, &exit_report, now),
             Input::Stop { by } => self.stop(by, now),
             Input::Rescan => {
@@ -193,7 +193,7 @@ impl Core {
             }
             Input::Changed => self.changed(),
             Input::Counted(counted) => self.counted(&counted, now),
-            Input::Seen(seen) => self.seen(&seen, now),
+            Input::ScoreboardRead(seen) => self.scoreboard_read(&seen, now),
             Input::FailuresRead(reading) => self.failures_read(reading, now),
             Input::Retry { function } => self.retry(&function),
             Input::Rollback { function, version } => self.roll_back(&function, version, now),
@@ -232,13 +232,13 @@ impl Core {
     pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
-            return lives.chain(self.look_due()).min();
+            return lives.chain(self.scoreboard_due()).min();
         }
         let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retirement.at);
         let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
-        let all = all.chain(self.look_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
+        let all = all.chain(self.rescan_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.
-        let reads = self.look_due().into_iter().chain(self.failures_due());
+        let reads = self.scoreboard_due().into_iter().chain(self.failures_due());
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
     }
 
@@ -257,7 +257,7 @@ impl Core {
 
     /// Acts on deadlines that are over.
     fn tick(&mut self, now: Duration) {
-        if self.look_at.take_if(|at| now >= *at).is_some() {
+        if self.rescan_at.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
         if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {

@@ -172,7 +172,7 @@ impl Effects {
             Action::Start(start) => self.start(&start),
             Action::Connect(id) => self.command(id, &crate::worker::messages::Command::Connect),
             Action::Go(id) => self.command(id, &crate::worker::messages::Command::Go),
-            Action::Leave(id) => self.command(id, &crate::worker::messages::Command::Leave),
+            Action::Drain(id) => self.command(id, &crate::worker::messages::Command::Drain),
             Action::Addresses(id, server, addresses) => {
                 self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });
             }
@@ -184,9 +184,9 @@ impl Effects {
             }
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
             Action::Tell(event) => self.tell(&event),
-            action @ (Action::MarkGood { .. }
-            | Action::MarkBad { .. }
-            | Action::Forgive { .. }
+            action @ (Action::SetLastGood { .. }
+            | Action::Reject { .. }
+            | Action::ClearRejection { .. }
             | Action::Forget { .. }
             | Action::Pin { .. }) => {
                 self.remember(action);

@@ -9,7 +9,7 @@ use crate::system::reap::ExitStatus;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExitCause {
     /// It took leave of every server and exited by itself.
-    Left,
+    Drained,
     /// It died, or exited, without being at a job.
     OutsideJob,
     /// It died in a job.
@@ -59,11 +59,11 @@ impl JobInHand {
 pub(crate) fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> ExitCause {
     match (scoreboard.activity, &scoreboard.job) {
         // Its word for having left is worth as much as the rest of it: not enough for an end that was none.
-        (WorkerActivity::Left | WorkerActivity::Leaving, _) if scoreboard.overwritten && end.is_clean() => {
-            ExitCause::Left
+        (WorkerActivity::Disconnected | WorkerActivity::Draining, _) if scoreboard.overwritten && end.is_clean() => {
+            ExitCause::Drained
         }
         _ if scoreboard.overwritten => ExitCause::Unknown,
-        (WorkerActivity::Left, _) => ExitCause::Left,
+        (WorkerActivity::Disconnected, _) => ExitCause::Drained,
         (WorkerActivity::Running | WorkerActivity::Answering | WorkerActivity::AnswerPending, None) => {
             ExitCause::Unknown
         }
@@ -71,7 +71,7 @@ pub(crate) fn judge(end: ExitStatus, scoreboard: &Snapshot, now: Duration) -> Ex
         (WorkerActivity::Answering | WorkerActivity::AnswerPending, Some(job)) => {
             ExitCause::Answering(JobInHand::of(job, scoreboard.sending, now))
         }
-        (WorkerActivity::Leaving, _) if end.is_clean() => ExitCause::Left,
+        (WorkerActivity::Draining, _) if end.is_clean() => ExitCause::Drained,
         _ => ExitCause::OutsideJob,
     }
 }
@@ -110,8 +110,13 @@ mod tests {
         let cut = JobInHand { half_sent: true, ..lost.clone() };
         let (clean, segv) = (ExitStatus::Exit(0), ExitStatus::Signal(11));
         for (name, end, scoreboard, expected) in [
-            ("left", clean, scoreboard(WorkerActivity::Left, false), ExitCause::Left),
-            ("left, then a destructor crashed", segv, scoreboard(WorkerActivity::Left, false), ExitCause::Left),
+            ("left", clean, scoreboard(WorkerActivity::Disconnected, false), ExitCause::Drained),
+            (
+                "left, then a destructor crashed",
+                segv,
+                scoreboard(WorkerActivity::Disconnected, false),
+                ExitCause::Drained,
+            ),
             ("crashed in a job", segv, scoreboard(WorkerActivity::Running, false), ExitCause::InJob(lost.clone())),
             (
                 "exit(0) in a job is no clean end",
@@ -148,8 +153,8 @@ mod tests {
             ("random bytes, then a crash", segv, overwritten(WorkerActivity::Starting), ExitCause::Unknown),
             ("random bytes that look like a job", segv, overwritten(WorkerActivity::Running), ExitCause::Unknown),
             ("random bytes, then an exit(0)", clean, overwritten(WorkerActivity::Idle), ExitCause::Unknown),
-            ("found out, and left", clean, overwritten(WorkerActivity::Left), ExitCause::Left),
-            ("found out, and crashed", segv, overwritten(WorkerActivity::Left), ExitCause::Unknown),
+            ("found out, and left", clean, overwritten(WorkerActivity::Disconnected), ExitCause::Drained),
+            ("found out, and crashed", segv, overwritten(WorkerActivity::Disconnected), ExitCause::Unknown),
             (
                 "torn scoreboard",
                 segv,

@@ -215,14 +215,14 @@ impl Manager {
         self.effects.catch_up_with(&self.core.workers_to_read(now));
         let canaries: Vec<_> = self.core.canaries().into_iter().map(|(worker, _)| worker).collect();
         self.effects.reap_those(&canaries);
-        self.effects.reap_those(&self.core.to_look_at(now));
+        self.effects.reap_those(&self.core.scoreboards_due(now));
         self.rest();
         self.input(Input::Timer { read: now });
         for counted in self.effects.count(self.core.canaries()) {
             self.input(Input::Counted(counted));
         }
-        for seen in self.effects.see(self.core.to_look_at(now)) {
-            self.input(Input::Seen(seen));
+        for seen in self.effects.read_scoreboards(self.core.scoreboards_due(now)) {
+            self.input(Input::ScoreboardRead(seen));
         }
         for reading in self.effects.read_failures(self.core.failures_to_read(now)) {
             self.input(Input::FailuresRead(reading));

@@ -27,7 +27,7 @@ impl Requeues {
         let ends = if last.is_empty() { socket.shutdown(Shutdown::Write) } else { Ok(()) };
         if ends.is_ok() && socket.set_nonblocking(true).is_ok() {
             self.0.spawn(async move {
-                let _ = tokio::time::timeout(DEADLINE, say_and_read(socket, &last)).await;
+                let _ = tokio::time::timeout(DEADLINE, send_and_drain(socket, &last)).await;
             });
         }
     }
@@ -38,7 +38,7 @@ impl Requeues {
     }
 }
 
-async fn say_and_read(socket: std::net::TcpStream, last: &[u8]) -> std::io::Result<()> {
+async fn send_and_drain(socket: std::net::TcpStream, last: &[u8]) -> std::io::Result<()> {
     let mut socket = TcpStream::from_std(socket)?;
     if !last.is_empty() {
         socket.write_all(last).await?;

@@ -1,7 +1,7 @@
 //! A worker's life as the manager sees it: a pure table of state and happening.
 //!
 //! ```text
-//! Starting -> Loaded -> Ready -> Going -> Serving -> Leaving -> (gone)
+//! Starting -> Loaded -> Ready -> Activating -> Serving -> Draining -> (gone)
 //!     \__________\________\________\________\__________\-> Dying -> (gone)
 //! ```
 //!
@@ -84,7 +84,7 @@ pub(crate) enum Trigger {
     /// It says that its functions are registered.
     Serving,
     /// It says that it takes no more jobs.
-    Leaves,
+    StopsTaking,
     /// It says that a library cannot be loaded or used; it ends by itself.
     CannotServe,
     /// It has to go, for this reason; killed at the deadline, where there is one.
@@ -108,7 +108,7 @@ pub(crate) enum Effect {
     /// Send the command to activate.
     Go,
     /// Send the command to drain.
-    Leave,
+    Drain,
     /// The same, and SIGTERM to whatever it runs.
     Terminate,
     /// Kill it.
@@ -129,8 +129,8 @@ impl WorkerState {
             // A word out of order is a plugin's doing, or came late: it changes nothing.
             (state, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (state, Effect::Nothing),
 
-            (Self::Draining { .. } | Self::Killed { .. }, H::Leaves) => (self, Effect::Nothing),
-            (_, H::Leaves) => (Self::Draining { reason: ExitReason::ByItself, deadline: None }, Effect::Nothing),
+            (Self::Draining { .. } | Self::Killed { .. }, H::StopsTaking) => (self, Effect::Nothing),
+            (_, H::StopsTaking) => (Self::Draining { reason: ExitReason::ByItself, deadline: None }, Effect::Nothing),
 
             // It exits next; the deadline is for one that does not.
             (Self::Starting { deadline }, H::CannotServe) => {
@@ -144,7 +144,7 @@ impl WorkerState {
             }
             // Nothing reads commands while a library loads, and there is no job to finish.
             (Self::Starting { .. }, H::Dismiss(reason, _)) => (Self::Killed { reason }, Effect::Kill(reason)),
-            (_, H::Dismiss(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Leave),
+            (_, H::Dismiss(reason, deadline)) => (Self::Draining { reason, deadline }, Effect::Drain),
 
             (Self::Starting { deadline }, H::Tick) if now >= deadline => {
                 (Self::Killed { reason: ExitReason::StartTimeout }, Effect::Kill(ExitReason::StartTimeout))
@@ -326,7 +326,7 @@ mod tests {
                 ],
             ),
             (
-                H::Leaves,
+                H::StopsTaking,
                 [
                     nothing(by_itself),
                     nothing(by_itself),
@@ -360,10 +360,10 @@ mod tests {
                 [
                     killed(ExitReason::Replaced),
                     killed(ExitReason::Replaced),
-                    (told, Effect::Leave),
-                    (told, Effect::Leave),
-                    (told, Effect::Leave),
-                    (told, Effect::Leave),
+                    (told, Effect::Drain),
+                    (told, Effect::Drain),
+                    (told, Effect::Drain),
+                    (told, Effect::Drain),
                     nothing(draining),
                     nothing(overdue),
                     nothing(timed_out),

@@ -26,7 +26,7 @@ static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 /// Who called [`watch`].
 static PID: AtomicI32 = AtomicI32::new(0);
 /// What a child that came back does before it ends.
-static FAREWELL: OnceLock<fn()> = OnceLock::new();
+static ON_RETURN: OnceLock<fn()> = OnceLock::new();
 
 unsafe extern "C" {
     fn pthread_atfork(
@@ -36,12 +36,12 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// From now on this process is told apart from its children. `drain_step` is what one does that came back from a plugin,
+/// From now on this process is told apart from its children. `on_return` is what one does that came back from a plugin,
 /// before it ends; it must take no lock that another thread may have held at the fork. Once, before plugins are loaded.
 ///
 /// # Errors
 /// The system's, out of memory.
-pub(crate) fn watch(drain_step: fn()) -> io::Result<()> {
+pub(crate) fn watch(on_return: fn()) -> io::Result<()> {
     const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
     // SAFETY: a fresh private mapping, never unmapped.
     let scoreboard =
@@ -51,7 +51,7 @@ pub(crate) fn watch(drain_step: fn()) -> io::Result<()> {
     let mark = scoreboard.cast::<AtomicU32>().as_ptr();
     // SAFETY: the scoreboard is mapped, writable, aligned, and any bytes are an atomic.
     unsafe { &*mark }.store(1, Relaxed);
-    let _ = FAREWELL.set(drain_step);
+    let _ = ON_RETURN.set(on_return);
     PID.store(std::process::id().cast_signed(), Relaxed);
     MARK.store(mark, Release);
     in_each_child(in_child)
@@ -101,8 +101,8 @@ pub(crate) fn leave_if_child() {
 
 #[cold]
 fn leave() -> ! {
-    if let Some(drain_step) = FAREWELL.get() {
-        drain_step();
+    if let Some(on_return) = ON_RETURN.get() {
+        on_return();
     }
     exit::now(CAME_BACK)
 }

@@ -66,14 +66,14 @@ impl Worker {
         }
         // The worker must know of a stop that came during the job before it asks for the next one.
         if Duration::from_nanos(end.run_ns) > SHORT {
-            self.manager_link.look_now(now)
+            self.manager_link.read_commands(now)
         } else {
-            self.manager_link.look(now)
+            self.manager_link.poll_commands(now)
         }
         let mut outcome = job::within(outcome, self.limits.max_packet, self.runner.last.handle.len() + 1);
         if !left_scoreboard_alone {
             self.runner.scoreboard.recover();
-            self.say_overwritten(&end);
+            self.log_overwritten(&end);
         }
         self.exhaustion.is_broken |= !left_scoreboard_alone;
         self.resume_answers();
@@ -98,9 +98,9 @@ impl Worker {
         self.log_job(&end, &outcome);
         self.answering.head = head;
         self.check_job_limit(Duration::from_nanos(end.run_ns));
-        self.exhaustion.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.say(&message));
+        self.exhaustion.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.send(&message));
         if self.exhaustion.is_broken {
-            self.leave(clock::now());
+            self.begin_drain(clock::now());
         }
     }
 
@@ -116,7 +116,7 @@ impl Worker {
         self.answering.is_answering = false;
         self.disconnect(server, now);
         self.runner.proctitle.idle();
-        self.leave(now);
+        self.begin_drain(now);
     }
 
     fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
@@ -138,7 +138,7 @@ impl Worker {
             connection.answer = Some(PendingAnswer::new(began.then_some(self.runner.last.number), sent_at));
             let (handle, unique) = (self.runner.last.handle.clone(), self.runner.last.unique.clone());
             let job = began.then_some(WaitingJob { function, handle, unique });
-            self.manager_link.say(&WorkerMessage::AnswerWaits { server, job });
+            self.manager_link.send(&WorkerMessage::AnswerWaits { server, job });
         } else if is_whole {
             self.is_sent(server, sent_at);
         }
@@ -197,7 +197,7 @@ impl Worker {
         }
         self.extend_drain(now);
         self.is_sent(server, now);
-        self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
+        self.manager_link.send(&WorkerMessage::AnswerWaits { server, job: None });
         self.runner.scoreboard.activity(self.resting());
     }
 
@@ -221,7 +221,7 @@ impl Worker {
             {
                 WorkerActivity::AnswerPending
             }
-            Some(_) => WorkerActivity::Leaving,
+            Some(_) => WorkerActivity::Draining,
             None => WorkerActivity::Idle,
         }
     }

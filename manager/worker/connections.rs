@@ -17,7 +17,7 @@ impl Worker {
         for server in 0..self.sessions.len() {
             match self.sessions[server].connect(now, &self.limits) {
                 ConnectAttempt::Underway => {}
-                ConnectAttempt::Failed(reason) => self.say_down(server, reason),
+                ConnectAttempt::Failed(reason) => self.report_down(server, reason),
                 ConnectAttempt::Made => self.establish(server, now),
             }
         }
@@ -28,7 +28,7 @@ impl Worker {
         let number = self.connections;
         match self.sessions[server].establish(number, &self.id, now, &self.limits, &self.runner.scoreboard) {
             Ok(connection) => {
-                self.manager_link.say_with(&WorkerMessage::Connection { number, server }, connection.socket())
+                self.manager_link.send_with_fd(&WorkerMessage::Connection { number, server }, connection.socket())
             }
             Err(error) => self.lose(server, &describe(&error)),
         }
@@ -37,7 +37,7 @@ impl Worker {
     pub(super) fn greeted(&mut self, server: usize) {
         let now = clock::now();
         self.sessions[server].is_up(now);
-        self.manager_link.say(&WorkerMessage::ServerUp { server });
+        self.manager_link.send(&WorkerMessage::ServerUp { server });
         self.startup.readiness.begins(now);
     }
 
@@ -51,19 +51,19 @@ impl Worker {
     /// A server accepted the connection and does not answer the greeting. The manager is told each time: only it knows
     /// whether other servers are served meanwhile.
     pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
-        self.manager_link.say(&WorkerMessage::ServerMute { server });
+        self.manager_link.send(&WorkerMessage::ServerMute { server });
         self.lose(server, reason);
     }
 
     /// Closes a connection, and tells the manager once until the server is up again.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
         self.disconnect(server, clock::now());
-        self.say_down(server, reason.to_owned());
+        self.report_down(server, reason.to_owned());
     }
 
-    fn say_down(&mut self, server: usize, reason: String) {
-        if self.sessions[server].says_down() {
-            self.manager_link.say(&WorkerMessage::ServerDown { server, reason });
+    fn report_down(&mut self, server: usize, reason: String) {
+        if self.sessions[server].becomes_down() {
+            self.manager_link.send(&WorkerMessage::ServerDown { server, reason });
         }
     }
 }

@@ -50,7 +50,7 @@ impl Worker {
         {
             return;
         }
-        if self.manager_link.try_say(&WorkerMessage::JobFailed { function: end.function }) {
+        if self.manager_link.try_send(&WorkerMessage::JobFailed { function: end.function }) {
             self.answering.failure_reports.reported(end.function, now);
         }
     }

@@ -13,14 +13,14 @@ const BETWEEN: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub(super) struct JobLimit {
     most: u64,
-    told_few: bool,
-    told_none: bool,
+    reported_few: bool,
+    reported_none: bool,
 }
 
 impl JobLimit {
     /// For a worker that may run so many jobs; 0: any number.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, told_few: false, told_none: false }
+        Self { most, reported_few: false, reported_none: false }
     }
 
     /// Whether no job may be taken after so many.
@@ -35,11 +35,11 @@ impl JobLimit {
         }
         let left = self.most.saturating_sub(jobs);
         if left == 0 {
-            return (!std::mem::replace(&mut self.told_none, true)).then_some(WorkerMessage::NoRuns);
+            return (!std::mem::replace(&mut self.reported_none, true)).then_some(WorkerMessage::NoRuns);
         }
         let few =
             left == 1 || last.saturating_add(BETWEEN).saturating_mul(u32::try_from(left).unwrap_or(u32::MAX)) < AHEAD;
-        (few && !std::mem::replace(&mut self.told_few, true)).then_some(WorkerMessage::FewRuns)
+        (few && !std::mem::replace(&mut self.reported_few, true)).then_some(WorkerMessage::FewRuns)
     }
 }
 

@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// Who writes over the scoreboard may have written over anything: another worker goes on.
-    pub(super) fn say_overwritten(&self, end: &JobEnd) {
+    pub(super) fn log_overwritten(&self, end: &JobEnd) {
         let name = self.runner.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();
         let text = format!(

@@ -16,9 +16,9 @@ use crate::system::{clock, stop_signal};
 use crate::worker::messages::{self, Command, JobName, WorkerMessage};
 
 /// A busy worker looks for commands at most this often.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
-const PATIENCE: Duration = Duration::from_secs(600);
+const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// A plugin's log line, a workload and a result are cut here, in bytes.
@@ -37,7 +37,7 @@ pub(crate) struct ManagerLink {
     socket: Option<(u64, u64)>,
     inbox: Mutex<Inbox>,
     draining: AtomicBool,
-    last_look_ns: AtomicU64,
+    last_poll_ns: AtomicU64,
     verbosity: AtomicU8,
     dropped: AtomicU64,
 }
@@ -55,24 +55,24 @@ impl ManagerLink {
             channel,
             inbox: Mutex::new(Inbox { buffer: vec![0; 4096], commands: VecDeque::new() }),
             draining: AtomicBool::new(false),
-            last_look_ns: AtomicU64::new(0),
+            last_poll_ns: AtomicU64::new(0),
             verbosity: AtomicU8::new(verbosity),
             dropped: AtomicU64::new(0),
         }
     }
 
     /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
-    pub(crate) fn say(&self, message: &WorkerMessage) {
+    pub(crate) fn send(&self, message: &WorkerMessage) {
         self.deliver(message, None);
     }
 
     /// Says something that can be left out, without waiting; whether it was sent.
-    pub(crate) fn try_say(&self, message: &WorkerMessage) -> bool {
+    pub(crate) fn try_send(&self, message: &WorkerMessage) -> bool {
         self.channel.send(&messages::encode(message), Duration::ZERO).is_ok()
     }
 
     /// Says something together with a copy of a descriptor; without it where too many are under way.
-    pub(crate) fn say_with(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
+    pub(crate) fn send_with_fd(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
         self.deliver(message, Some(fd));
     }
 
@@ -80,15 +80,15 @@ impl ManagerLink {
         let message = messages::encode(message);
         loop {
             let sent = match fd {
-                Some(fd) => self.channel.send_fd(&message, fd, PATIENCE),
-                None => self.channel.send(&message, PATIENCE),
+                Some(fd) => self.channel.send_fd(&message, fd, SEND_TIMEOUT),
+                None => self.channel.send(&message, SEND_TIMEOUT),
             };
             let Err(error) = sent else { return };
             match after_failure(&error) {
                 LinkError::Again => {}
                 LinkError::WithoutDescriptor if fd.is_some() => fd = None,
                 LinkError::Orphaned => return stop_signal::orphaned(),
-                LinkError::Leave => return stop_signal::leave(),
+                LinkError::ChannelGone => return stop_signal::leave(),
                 LinkError::WithoutDescriptor | LinkError::Lost => {
                     return self.log(1, None, &format!("the manager could not be told something: {}", reason(&error)));
                 }
@@ -134,28 +134,28 @@ impl ManagerLink {
         }
     }
 
-    /// Reads the commands that came, unless somebody looked within [`LOOK_EVERY`]. Never waits.
-    pub(crate) fn look(&self, now: Duration) {
-        if self.look_is_due(now) {
-            self.look_now(now);
+    /// Reads the commands that came, unless somebody looked within [`POLL_INTERVAL`]. Never waits.
+    pub(crate) fn poll_commands(&self, now: Duration) {
+        if self.poll_is_due(now) {
+            self.read_commands(now);
         }
     }
 
-    /// Whether the last look is [`LOOK_EVERY`] ago.
-    pub(crate) fn look_is_due(&self, now: Duration) -> bool {
-        now.saturating_sub(Duration::from_nanos(self.last_look_ns.load(Relaxed))) >= LOOK_EVERY
+    /// Whether the last look is [`POLL_INTERVAL`] ago.
+    pub(crate) fn poll_is_due(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_nanos(self.last_poll_ns.load(Relaxed))) >= POLL_INTERVAL
     }
 
     /// Reads the commands that came. Never waits.
-    pub(crate) fn look_now(&self, now: Duration) {
-        self.looked(now);
+    pub(crate) fn read_commands(&self, now: Duration) {
+        self.note_poll(now);
         let mut inbox = self.inbox();
         let inbox = &mut *inbox;
         loop {
             match self.channel.try_receive(&mut inbox.buffer) {
                 Ok(ChannelRead::Message(length, _)) => {
                     if let Ok(command) = messages::decode::<Command>(&inbox.buffer[..length]) {
-                        self.draining.fetch_or(command == Command::Leave, Relaxed);
+                        self.draining.fetch_or(command == Command::Drain, Relaxed);
                         inbox.commands.push_back(command);
                     }
                 }
@@ -164,7 +164,7 @@ impl ManagerLink {
                 Ok(ChannelRead::Closed) => return stop_signal::orphaned(),
                 Err(error) => match after_failure(&error) {
                     LinkError::Orphaned => return stop_signal::orphaned(),
-                    LinkError::Leave => return stop_signal::leave(),
+                    LinkError::ChannelGone => return stop_signal::leave(),
                     // There will be another look.
                     LinkError::Again | LinkError::WithoutDescriptor | LinkError::Lost => return,
                 },
@@ -173,8 +173,8 @@ impl ManagerLink {
     }
 
     /// Remembers that a poll has just found no command.
-    pub(crate) fn looked(&self, now: Duration) {
-        self.last_look_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    pub(crate) fn note_poll(&self, now: Duration) {
+        self.last_poll_ns.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// The next command that was read and not yet carried out.
@@ -184,7 +184,7 @@ impl ManagerLink {
 
     /// Whether the worker is to leave; looks for commands where it is time to. From any thread.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.look(clock::now());
+        self.poll_commands(clock::now());
         self.was_stopping()
     }
 
@@ -235,7 +235,7 @@ enum LinkError {
     Orphaned,
     /// The descriptor is no channel any more: a plugin has closed it. No command can be read, so another worker is to
     /// take this one's place.
-    Leave,
+    ChannelGone,
     /// This one cannot be said.
     Lost,
 }
@@ -246,7 +246,7 @@ fn after_failure(error: &io::Error) -> LinkError {
         (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, _) => LinkError::Orphaned,
         (io::ErrorKind::TimedOut, _) | (_, Some(Errno::ENOBUFS | Errno::ENOMEM)) => LinkError::Again,
         (_, Some(Errno::ETOOMANYREFS)) => LinkError::WithoutDescriptor,
-        (_, Some(Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN | Errno::EDESTADDRREQ)) => LinkError::Leave,
+        (_, Some(Errno::EBADF | Errno::ENOTSOCK | Errno::ENOTCONN | Errno::EDESTADDRREQ)) => LinkError::ChannelGone,
         _ => LinkError::Lost,
     }
 }
@@ -312,8 +312,8 @@ mod tests {
             (Errno::ETOOMANYREFS, LinkError::WithoutDescriptor),
             (Errno::EMSGSIZE, LinkError::Lost),
             (Errno::EPERM, LinkError::Lost),
-            (Errno::EBADF, LinkError::Leave),
-            (Errno::ENOTSOCK, LinkError::Leave),
+            (Errno::EBADF, LinkError::ChannelGone),
+            (Errno::ENOTSOCK, LinkError::ChannelGone),
         ] {
             assert_eq!(of(errno), expected, "{errno}");
         }
@@ -337,7 +337,7 @@ mod tests {
         let no_channel = Channel::from_fd(file.into()).send(b"word", timeout).unwrap_err();
         assert_eq!(
             [full, too_large, gone, no_channel].each_ref().map(after_failure),
-            [LinkError::Again, LinkError::Lost, LinkError::Orphaned, LinkError::Leave]
+            [LinkError::Again, LinkError::Lost, LinkError::Orphaned, LinkError::ChannelGone]
         );
     }
 

@@ -96,7 +96,7 @@ pub(crate) enum Command {
     /// Register the functions and take jobs.
     Go,
     /// Take no more jobs, finish the one in hand, leave.
-    Leave,
+    Drain,
     /// Other log records are wanted from now on.
     Verbosity(u8),
     /// A job server's name resolves to something else now.
@@ -216,12 +216,12 @@ pub(crate) enum WorkerMessage {
         job: Option<JobName>,
     },
     /// It takes no more jobs. Said once more with the first job that comes all the same.
-    Leaving {
+    Draining {
         /// How many it has taken.
         jobs: u64,
     },
     /// All job servers have been taken leave of; the process ends next.
-    Left,
+    Disconnected,
 }
 
 /// A job that is done, whose answer waits for room.

@@ -70,7 +70,7 @@ pub(crate) fn main() -> ! {
     let (scoreboard, denied, stop) = match arrive(&config, &scoreboard, &denied) {
         Ok(all) => all,
         Err(error) => {
-            manager_link.say(&WorkerMessage::CannotServe {
+            manager_link.send(&WorkerMessage::CannotServe {
                 function: 0,
                 reason: format!("the worker could not start: {}", reason(&error)),
             });
@@ -81,7 +81,7 @@ pub(crate) fn main() -> ! {
     proctitle.starting();
     let functions = load(&config, manager_link);
     memory::give_back();
-    manager_link.say(&WorkerMessage::Loaded);
+    manager_link.send(&WorkerMessage::Loaded);
     let worker = serve::Worker::new(config, functions, manager_link, stop, Arc::new(scoreboard), denied, proctitle);
     let (functions, stop_timeout) = worker.run();
     stop_signal::kill_after(stop_timeout);
@@ -120,7 +120,7 @@ fn arrive(
 /// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
 /// worker to leave would leave again and again, and the others with it.
 fn may_go_on(manager_link: &ManagerLink) -> Result<(), String> {
-    manager_link.look_now(clock::now());
+    manager_link.read_commands(clock::now());
     match stop_signal::asked() {
         true => {
             Err("its worker was asked to stop (SIGTERM or SIGINT) or lost its descriptors while its new() ran".into())
@@ -135,11 +135,11 @@ fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction
     let mut brought = Brought::default();
     for (index, function) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?)))
     {
-        manager_link.say(&WorkerMessage::Loading { function: index });
+        manager_link.send(&WorkerMessage::Loading { function: index });
         let loaded = brought.load(&function.library, &function.symbol, &function.beside, &function.elsewhere);
         let loaded = loaded.map_err(|error| error.to_string());
         let made = loaded.and_then(|loaded| {
-            manager_link.say(&WorkerMessage::Making { function: index });
+            manager_link.send(&WorkerMessage::Making { function: index });
             let made =
                 LoadedFunction::make(loaded, &function.name, &function.settings, config.verbosity, &plugin_host::HOST)?;
             may_go_on(manager_link).map(|()| made)
@@ -147,7 +147,7 @@ fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction
         match made {
             Ok(function) => drop(functions.insert(index, function)),
             Err(reason) => {
-                manager_link.say(&WorkerMessage::CannotServe {
+                manager_link.send(&WorkerMessage::CannotServe {
                     function: index,
                     reason: manager_link::cut(&reason, manager_link::REASON_CUT),
                 });

@@ -23,7 +23,7 @@ use crate::worker::messages::{JobName, WorkerMessage};
 use crate::worker::sender::{Sender, lock, send_part};
 
 /// A plugin's data waits this long for a job server that does not read.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DATA_TIMEOUT: Duration = Duration::from_secs(60);
 /// A sentence about a setting is cut here, in bytes.
 const SENTENCE: usize = 512;
 /// Log level of an error.
@@ -128,23 +128,23 @@ fn part(job: u64, bytes: &[u8], what: &str, head: Head) -> bool {
     let mut packet = Vec::with_capacity(96);
     if (handle.len() + 1 + bytes.len()) as u64 > most || head(&mut packet, &handle, bytes.len()).is_err() {
         let text = format!("{what} of {} bytes is larger than max_packet, {most} bytes: it is not sent", bytes.len());
-        say(job, ERROR, &text);
+        log_line(job, ERROR, &text);
         return false;
     }
-    send_part(&sender, [&packet, bytes], || is_in_hand(job), PATIENCE)
+    send_part(&sender, [&packet, bytes], || is_in_hand(job), DATA_TIMEOUT)
 }
 
 extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
     match manager_link() {
         // Each worker of the function finds the same: the manager logs it once.
         Some(manager_link) if target == SETTINGS && !fork::is_child() => {
-            manager_link.say(&WorkerMessage::UnreadSetting { text: excerpt(text.as_bytes(), SENTENCE).into_owned() });
+            manager_link.send(&WorkerMessage::UnreadSetting { text: excerpt(text.as_bytes(), SENTENCE).into_owned() });
         }
-        _ => say(job, level, text.as_str()),
+        _ => log_line(job, level, text.as_str()),
     }
 }
 
-fn say(job: u64, level: u8, text: &str) {
+fn log_line(job: u64, level: u8, text: &str) {
     let Some(manager_link) = manager_link().filter(|manager_link| manager_link.wants(level)) else { return };
     if fork::is_child() {
         manager_link.log_in_child(level, text);

@@ -66,7 +66,7 @@ impl StartupStep {
 
 impl Worker {
     /// Says that it serves, once the servers know its functions.
-    pub(super) fn tell_serving(&mut self) {
+    pub(super) fn report_serving(&mut self) {
         if self.startup.registration.is_over() || self.draining.is_some() {
             return;
         }
@@ -75,12 +75,12 @@ impl Worker {
         };
         let known = !self.sessions.iter().any(unknown);
         if self.startup.registration.ends(clock::now(), known) {
-            self.manager_link.say(&WorkerMessage::Serving);
+            self.manager_link.send(&WorkerMessage::Serving);
             self.check_job_limit(Duration::MAX);
         }
     }
 
-    pub(super) fn tell_readiness(&mut self) {
+    pub(super) fn report_ready(&mut self) {
         if self.startup.readiness.is_over() {
             return;
         }
@@ -89,7 +89,7 @@ impl Worker {
         };
         let settled = self.sessions.iter().all(settled);
         if self.startup.readiness.ends(clock::now(), settled) {
-            self.manager_link.say(&WorkerMessage::Ready);
+            self.manager_link.send(&WorkerMessage::Ready);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Worker {
             Ok(packet) => packet,
             Err(error) => return NextStep::Lose(format!("the job server sent nonsense: {}", reason(&error))),
         };
-        match connection.protocol.receive(heard(&packet), now) {
+        match connection.protocol.receive(server_message(&packet), now) {
             Reaction::Nothing => NextStep::Continue,
             Reaction::Unexpected => {
                 if manager_link.wants(DEBUG) {
@@ -102,7 +102,7 @@ impl Worker {
                 let Some(job) = assigned(&packet) else { return NextStep::Continue };
                 let number = runner.next_job(&job);
                 if number == 1 && draining.is_some() {
-                    manager_link.say(&WorkerMessage::Leaving { jobs: number });
+                    manager_link.send(&WorkerMessage::Draining { jobs: number });
                 }
                 let (sender, connection) = (&connection.sender, connection.number);
                 let JobRun { finished, note } =
@@ -120,7 +120,7 @@ impl Worker {
     }
 }
 
-fn heard<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
+fn server_message<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
     match *packet {
         Response::Noop => ServerMessage::Noop,
         Response::NoJob => ServerMessage::NoJob,

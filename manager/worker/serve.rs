@@ -67,7 +67,7 @@ impl Worker {
         let id = format!("{}/{pid}/{}", config.host, config.name).replace(|c: char| c.is_ascii_whitespace(), "_");
         let session = |(i, server)| ServerSession::new(server, config.siblings, u64::from(pid) << 8 | i as u64);
         let (memory_limit, heavy) = MemoryLimit::watch(config.limits.max_memory);
-        heavy.into_iter().for_each(|message| manager_link.say(&message));
+        heavy.into_iter().for_each(|message| manager_link.send(&message));
         Self {
             manager_link,
             stop,
@@ -104,21 +104,21 @@ impl Worker {
             // After the jobs: a command that came during one must take effect before the next job is asked for.
             self.carry_out_commands();
             let now = clock::now();
-            if self.drain(now) {
+            if self.advance_drain(now) {
                 break;
             }
-            self.tell_serving();
+            self.report_serving();
             self.ask();
-            self.tell_readiness();
+            self.report_ready();
             self.wait();
         }
-        self.runner.scoreboard.activity(WorkerActivity::Left);
-        self.manager_link.say(&WorkerMessage::Left);
+        self.runner.scoreboard.activity(WorkerActivity::Disconnected);
+        self.manager_link.send(&WorkerMessage::Disconnected);
         (self.runner.functions, self.limits.stop_timeout)
     }
 
     fn carry_out_commands(&mut self) {
-        self.manager_link.look(clock::now());
+        self.manager_link.poll_commands(clock::now());
         while let Some(command) = self.manager_link.next_command() {
             match command {
                 Command::Connect => {
@@ -126,7 +126,7 @@ impl Worker {
                     self.connect(clock::now());
                 }
                 Command::Go => self.go(),
-                Command::Leave => self.leave(clock::now()),
+                Command::Drain => self.begin_drain(clock::now()),
                 Command::Verbosity(verbosity) => {
                     self.manager_link.set_verbosity(verbosity);
                     self.runner.functions.iter().for_each(|function| function.set_verbosity(verbosity));
@@ -139,7 +139,7 @@ impl Worker {
             }
         }
         if self.stop.asked() {
-            self.leave(clock::now());
+            self.begin_drain(clock::now());
         }
     }
 
@@ -154,7 +154,7 @@ impl Worker {
     /// Tells the manager when this worker nears its job limit, and takes no more jobs once it is reached.
     pub(super) fn check_job_limit(&mut self, last: Duration) {
         let Some(message) = self.exhaustion.job_limit.news(self.runner.last.number, last) else { return };
-        self.manager_link.say(&message);
+        self.manager_link.send(&message);
         if self.exhaustion.job_limit.is_reached(self.runner.last.number) {
             self.sessions
                 .iter_mut()

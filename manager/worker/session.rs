@@ -15,7 +15,7 @@ use crate::scoreboard::ScoreboardWriter;
 use crate::system::errors::reason;
 use crate::system::unsent::unacknowledged;
 use crate::worker::log_rate_limit::{LogPermit, LogRateLimit};
-use crate::worker::manager_link::LOOK_EVERY;
+use crate::worker::manager_link::POLL_INTERVAL;
 use crate::worker::messages::{WorkerLimits, WorkerServer};
 use crate::worker::pending::PendingAnswer;
 use crate::worker::reconnect_backoff::ReconnectBackoff;
@@ -40,7 +40,7 @@ pub(crate) struct ServerSession {
     /// When the last connection to it was lost.
     pub lost_at: Option<Duration>,
     /// Whether the manager was told that this server is down.
-    down_said: bool,
+    reported_down: bool,
     /// How much is still said of what it answers.
     log_rate_limit: LogRateLimit,
 }
@@ -91,7 +91,7 @@ impl ServerSession {
             retry: ReconnectBackoff::new(siblings, seed),
             link: Link::Down,
             lost_at: None,
-            down_said: false,
+            reported_down: false,
             log_rate_limit: LogRateLimit::default(),
         }
     }
@@ -168,13 +168,13 @@ impl ServerSession {
     }
 
     /// Whether a failure is news: `true` once until the server is up again.
-    pub(crate) fn says_down(&mut self) -> bool {
-        !std::mem::replace(&mut self.down_said, true)
+    pub(crate) fn becomes_down(&mut self) -> bool {
+        !std::mem::replace(&mut self.reported_down, true)
     }
 
     /// Whether the server is known to be down or mute.
     pub(crate) fn is_down(&self) -> bool {
-        self.down_said || self.addresses.is_empty()
+        self.reported_down || self.addresses.is_empty()
     }
 
     /// Whether one more line may be logged of what the server answers.
@@ -184,7 +184,7 @@ impl ServerSession {
 
     /// The server answers.
     pub(crate) fn is_up(&mut self, now: Duration) {
-        self.down_said = false;
+        self.reported_down = false;
         self.retry.worked(now);
     }
 
@@ -386,7 +386,7 @@ fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_nonblocking(false)?;
-    socket.set_read_timeout(Some(LOOK_EVERY))
+    socket.set_read_timeout(Some(POLL_INTERVAL))
 }
 
 /// An error of a connection as a log line puts it.

@@ -14,14 +14,14 @@ use crate::worker::trace;
 
 impl Worker {
     /// No more jobs from now on.
-    pub(super) fn leave(&mut self, now: Duration) {
+    pub(super) fn begin_drain(&mut self, now: Duration) {
         if self.draining.is_some() {
             return;
         }
         self.draining = Some(now);
         self.runner.scoreboard.activity(self.resting());
         self.runner.proctitle.draining();
-        self.manager_link.say(&WorkerMessage::Leaving { jobs: self.runner.last.number });
+        self.manager_link.send(&WorkerMessage::Draining { jobs: self.runner.last.number });
         for session in &mut self.sessions {
             match session.connection() {
                 Some(connection) => connection.protocol.drain(),
@@ -32,7 +32,7 @@ impl Worker {
     }
 
     /// Takes the next step of draining on every connection; true once all are closed.
-    pub(super) fn drain(&mut self, now: Duration) -> bool {
+    pub(super) fn advance_drain(&mut self, now: Duration) -> bool {
         let Some(since) = self.draining else { return false };
         let late = now >= since.saturating_add(self.limits.stop_timeout);
         for server in 0..self.sessions.len() {
@@ -81,10 +81,10 @@ impl Worker {
         self.end_if_taken(server);
         let was_answering = self.sessions[server].is_answering();
         if let Some(number) = self.sessions[server].lose(now) {
-            self.manager_link.say(&WorkerMessage::Disconnection { number });
+            self.manager_link.send(&WorkerMessage::Disconnection { number });
         }
         if was_answering {
-            self.manager_link.say(&WorkerMessage::AnswerWaits { server, job: None });
+            self.manager_link.send(&WorkerMessage::AnswerWaits { server, job: None });
             self.runner.scoreboard.activity(self.resting());
         }
     }

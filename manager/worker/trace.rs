@@ -13,7 +13,7 @@ pub(super) fn is_wanted(manager_link: &ManagerLink) -> bool {
 
 /// Logs what a server has sent.
 pub(super) fn received(manager_link: &ManagerLink, server: &str, packet: &Packet<'_>) {
-    let text = format!("job server {server} sent {}", told(packet.kind, packet.body.len()));
+    let text = format!("job server {server} sent {}", described(packet.kind, packet.body.len()));
     manager_link.log(EVERYTHING, None, &text);
 }
 
@@ -27,7 +27,7 @@ pub(super) fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
     }
 }
 
-fn told(kind: PacketType, length: usize) -> String {
+fn described(kind: PacketType, length: usize) -> String {
     format!("{}, {length} bytes", kind.name())
 }
 
@@ -38,7 +38,7 @@ fn packets(mut bytes: &[u8]) -> Vec<String> {
         let message = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let Ok(kind) = PacketType::try_from(message(4)) else { break };
         let length = message(8) as usize;
-        found.push(told(kind, length));
+        found.push(described(kind, length));
         bytes = rest.get(length..).unwrap_or_default();
     }
     found

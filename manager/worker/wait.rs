@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::gearman::packet::encode;
 use crate::system::clock;
 use crate::system::errors::reason;
-use crate::worker::manager_link::LOOK_EVERY;
+use crate::worker::manager_link::POLL_INTERVAL;
 use crate::worker::serve::Worker;
 use crate::worker::server_connection::Timeout;
 use crate::worker::session::{ServerSession, describe};
@@ -22,7 +22,7 @@ impl Worker {
         let now = clock::now();
         // Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
         // polled while one server has job after job.
-        let is_due = now.saturating_sub(self.polled) >= LOOK_EVERY;
+        let is_due = now.saturating_sub(self.polled) >= POLL_INTERVAL;
         let answers = self.sessions.iter().any(ServerSession::is_answering);
         if self.draining.is_none() && !is_due && !answers && self.read_awaited(now) {
             return;
@@ -77,9 +77,9 @@ impl Worker {
             let happened = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
             if listens {
                 if happened(&watched[0]).is_empty() {
-                    self.manager_link.looked(self.polled)
+                    self.manager_link.note_poll(self.polled)
                 } else {
-                    self.manager_link.look_now(self.polled)
+                    self.manager_link.read_commands(self.polled)
                 }
                 if !happened(&watched[1]).is_empty() {
                     self.stop.settle();

@@ -125,14 +125,14 @@ fn serve(with: Inheritance) -> Result<(), String> {
         .and_then(|function| {
             let mut functions = [function];
             let outcome = repeat(&order, &workload, &mut functions, &scoreboard, &stop, &mut result);
-            scoreboard.activity(WorkerActivity::Leaving);
+            scoreboard.activity(WorkerActivity::Draining);
             stop_signal::kill_after(order.stop_timeout);
             // What the object says at its end is said once, however many jobs there were.
             functions.iter().for_each(|function| function.set_verbosity(order.verbosity));
             drop(functions);
             outcome
         });
-    scoreboard.activity(WorkerActivity::Left);
+    scoreboard.activity(WorkerActivity::Disconnected);
     outcome
 }
 

@@ -22,7 +22,7 @@ impl AbsentFunctions {
     /// All that something is remembered of.
     pub(super) fn of(memory: &Memory) -> Self {
         let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
-        let bad = memory.bad.keys().map(|version| &version.function);
+        let bad = memory.rejected.keys().map(|version| &version.function);
         Self(good.chain(bad).map(|function| (function.clone(), None)).collect())
     }
 
@@ -44,7 +44,7 @@ impl AbsentFunctions {
         self.0.extract_if(.., |_, at| at.is_some_and(|at| now >= at)).map(|(function, _)| function).collect()
     }
 
-    fn look_at(&self) -> Option<Duration> {
+    fn next_due(&self) -> Option<Duration> {
         self.0.values().flatten().min().copied()
     }
 }
@@ -89,7 +89,7 @@ impl Catalog {
         let is_there = |function: &str| entries.contains_key(function);
         out.gone.extend(self.absent.forgotten(scan, is_there, grace.saturating_mul(REFILL), now));
         out.gone.iter().for_each(|function| self.memory.forget(function));
-        out.look_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.look_at()).min();
+        out.rescan_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.next_due()).min();
     }
 }
 
@@ -98,7 +98,7 @@ impl Memory {
     fn forget(&mut self, function: &str) {
         self.last_good.remove(function);
         self.pinned.remove(function);
-        self.bad.retain(|version, _| version.function != *function);
+        self.rejected.retain(|version, _| version.function != *function);
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Announcements {
 
 impl Catalog {
     /// Takes in what a scan saw beside libraries.
-    pub(super) fn see(
+    pub(super) fn note_files(
         &mut self,
         scan: &ScanResult,
         emptied: &BTreeSet<PathBuf>,
@@ -129,7 +129,7 @@ impl Catalog {
     }
 
     /// Where the library that a function's file holds has others looked for, and what was there.
-    pub(crate) fn looks_beside(&mut self, function: &str, identity: &FileIdentity, beside: Vec<SiblingPlace>) {
+    pub(crate) fn set_sibling_places(&mut self, function: &str, identity: &FileIdentity, beside: Vec<SiblingPlace>) {
         if let Some(entry) = self.entries.get_mut(function).filter(|entry| entry.candidate.identity == *identity) {
             entry.beside = beside;
         }

@@ -226,7 +226,7 @@ fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
 
 /// Another try is for what the file holds; what else was rejected stays so.
 #[test]
-fn retry_forgives_the_version_that_the_file_holds() {
+fn retry_clears_the_rejection_of_the_version_that_the_file_holds() {
     let mut catalog = serving();
     for (ino, hash) in [(2, "v2"), (3, "v3")] {
         changes_to(&mut catalog, ino, hash);
@@ -234,12 +234,15 @@ fn retry_forgives_the_version_that_the_file_holds() {
     }
     let file = catalog.retry("a").unwrap();
     let probed = catalog.apply_probe(&"a".into(), &file.identity, Ok(version("v3")), Duration::ZERO);
-    assert_eq!(probed.forgiven, Some("v3".into()));
+    assert_eq!(probed.cleared, Some("v3".into()));
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v3")]);
-    assert_eq!((catalog.bad(&("a", "v2").into()), catalog.bad(&("a", "v3").into())), (Some("it crashed"), None));
+    assert_eq!(
+        (catalog.rejection(&("a", "v2").into()), catalog.rejection(&("a", "v3").into())),
+        (Some("it crashed"), None)
+    );
     // Not what comes instead of it.
     catalog.retry("a").unwrap();
-    assert_eq!(changes_to(&mut catalog, 4, "v2").forgiven, None);
+    assert_eq!(changes_to(&mut catalog, 4, "v2").cleared, None);
     assert_eq!(catalog.pending().count(), 0);
 }
 
@@ -254,9 +257,9 @@ fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     let mut catalog = serving();
     catalog.look(scan(&[("a", 1), ("b", 1)]));
     let out = catalog.apply_scan(&scan(&[("b", 1)]), GRACE, Duration::ZERO);
-    assert_eq!((out.events, out.look_at), (vec![], Some(GRACE)));
+    assert_eq!((out.events, out.rescan_at), (vec![], Some(GRACE)));
     let back = catalog.apply_scan(&scan(&[("a", 2), ("b", 1)]), GRACE, GRACE);
-    assert_eq!((probed_names(&back), back.look_at), (vec!["a"], None));
+    assert_eq!((probed_names(&back), back.rescan_at), (vec!["a"], None));
     catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 2);
     assert_eq!(goes(&catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
 }
@@ -267,9 +270,9 @@ fn the_only_file_of_a_directory_has_longer_to_come_back() {
     let mut catalog = serving();
     let out = catalog.apply_scan(&scan(&[]), GRACE, Duration::ZERO);
     assert!(matches!(out.events.as_slice(), [Event::DirectoryEmptied { seconds: Some(1.0), .. }]), "{out:?}");
-    assert_eq!(out.look_at, Some(GRACE * REFILL));
+    assert_eq!(out.rescan_at, Some(GRACE * REFILL));
     let back = catalog.apply_scan(&scan(&[("a", 2)]), GRACE, GRACE * 5);
-    assert_eq!((probed_names(&back), back.look_at, back.events.len()), (vec!["a"], None, 0));
+    assert_eq!((probed_names(&back), back.rescan_at, back.events.len()), (vec!["a"], None, 0));
     assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
     assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
     assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
@@ -287,12 +290,12 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
     let mut now = GRACE * 1000;
     for files in [&[("a", 2)][..], &[("a", 2), ("b", 2)]] {
         let out = catalog.apply_scan(&scan(files), GRACE, now);
-        assert_eq!((out.events, out.look_at), (vec![], Some(now + GRACE * REFILL)));
+        assert_eq!((out.events, out.rescan_at), (vec![], Some(now + GRACE * REFILL)));
         now += GRACE * (REFILL - 1);
     }
     assert_eq!(goes(&catalog.apply_scan(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
     catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now);
-    assert_eq!(catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now).look_at, Some(now + GRACE), "as ever");
+    assert_eq!(catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now).rescan_at, Some(now + GRACE), "as ever");
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn places(b: u64, c: Option<u64>) -> BTreeMap<PathBuf, Option<FileIdentity>> {
 #[test]
 fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     let mut catalog = serving();
-    catalog.looks_beside("a", &identity(1), beside());
+    catalog.set_sibling_places("a", &identity(1), beside());
     let look = |catalog: &mut Catalog, beside| {
         let out = catalog.apply_scan(&ScanResult { beside, ..scan(&[("a", 1)]) }, GRACE, Duration::ZERO);
         probed_names(&out).len()
@@ -362,7 +365,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
     catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v2")), Duration::ZERO);
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")], "a deploy like any other");
     assert_eq!(look(&mut catalog, places(6, Some(1))), 1, "one that would be found before");
-    catalog.looks_beside("a", &identity(9), Vec::new());
+    catalog.set_sibling_places("a", &identity(9), Vec::new());
     assert_eq!(look(&mut catalog, places(7, Some(1))), 1, "the probe of another file says nothing of this one");
 }
 
@@ -385,7 +388,7 @@ fn nobody_complains_of_what_another_library_needs() {
             let mut told = catalog.apply_scan(&files, GRACE, Duration::ZERO).events;
             assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
             let plugin = |catalog: &mut Catalog| {
-                catalog.looks_beside("a", &identity(1), if needed { beside() } else { Vec::new() });
+                catalog.set_sibling_places("a", &identity(1), if needed { beside() } else { Vec::new() });
                 catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events
             };
             if plugin_first {

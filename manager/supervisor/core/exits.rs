@@ -36,7 +36,7 @@ impl Core {
             WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus } => return,
             _ => {}
         }
-        if exit_report.exit_cause == ExitCause::Left {
+        if exit_report.exit_cause == ExitCause::Drained {
             if worker.leaves_by_itself() {
                 self.leaves_early(&worker, exit_report, now);
             }
@@ -96,7 +96,7 @@ impl Core {
             let at = worker.drain_report.map_or(now, |report| report.at);
             worker.drain_report = Some(DrainReport { at, jobs });
         }
-        self.happens(id, Trigger::Leaves, now);
+        self.happens(id, Trigger::StopsTaking, now);
     }
 
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
@@ -155,7 +155,7 @@ impl Core {
                 [only] => self.died_in_job(&only.function, exit_report.completed, now),
                 _ => self.died_outside_job(worker, IdleDeath::Idle, now),
             },
-            ExitCause::Left => {}
+            ExitCause::Drained => {}
         }
     }
 
@@ -316,6 +316,6 @@ fn at(
             (at, Some(hash))
         }
         ExitCause::Unknown => (DeathAt::Unknown, None),
-        ExitCause::OutsideJob | ExitCause::Left => (DeathAt::Idle, None),
+        ExitCause::OutsideJob | ExitCause::Drained => (DeathAt::Idle, None),
     }
 }

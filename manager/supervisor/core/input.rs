@@ -28,7 +28,7 @@ pub(crate) enum Input {
     /// The worker directories were read.
     Scanned(ScanResult),
     /// Where a library has others looked for, as its probe found.
-    LooksBeside {
+    SiblingPlaces {
         /// Its function.
         function: FunctionName,
         /// The file as it was found.
@@ -81,7 +81,7 @@ pub(crate) enum Input {
         function: FunctionName,
     },
     /// A worker sent a message.
-    Said {
+    Message {
         /// Which worker.
         worker: WorkerId,
         /// What.
@@ -106,7 +106,7 @@ pub(crate) enum Input {
     /// What a canary has done so far.
     Counted(CanaryCounts),
     /// A worker's scoreboard was read.
-    Seen(ScoreboardReading),
+    ScoreboardRead(ScoreboardReading),
     /// The counters of a function of [`Core::failures_to_read`](super::Core::failures_to_read) were read.
     FailuresRead(FailureReading),
     /// A version that was rejected is to be tried again.
@@ -196,7 +196,7 @@ pub(crate) enum Action {
     /// Tell a worker to take jobs.
     Go(WorkerId),
     /// Tell a worker to drain.
-    Leave(WorkerId),
+    Drain(WorkerId),
     /// Tell a worker what a job server's name resolves to.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
     /// Send SIGTERM to a worker and its process group.
@@ -225,14 +225,14 @@ pub(crate) enum Action {
         server: String,
     },
     /// Remember that a version is good.
-    MarkGood {
+    SetLastGood {
         /// Its function.
         function: FunctionName,
         /// Which.
         version: CheckedVersion,
     },
     /// Remember that a version is bad.
-    MarkBad {
+    Reject {
         /// Its function.
         function: FunctionName,
         /// Which.
@@ -246,7 +246,7 @@ pub(crate) enum Action {
         function: FunctionName,
     },
     /// Forget that a version was rejected.
-    Forgive {
+    ClearRejection {
         /// Its function.
         function: FunctionName,
         /// Its hash.

@@ -42,14 +42,14 @@ impl Core {
     /// Counts the job that a dead worker had in hand, unless the job is counted already or its end says nothing about it.
     pub(super) fn count_lost_job(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let by_us = worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout);
-        if by_us || worker.stage != StartStage::Over || exit_report.is_counted {
+        if by_us || worker.start.stage != StartStage::Over || exit_report.is_counted {
             return;
         }
         let (lost, function) = match &exit_report.exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => (Some(lost), worker.functions.get(lost.function)),
             // Which job it was is unknown, but not of which function where there is only one.
             ExitCause::Unknown => (None, worker.only()),
-            ExitCause::Left | ExitCause::OutsideJob => return,
+            ExitCause::Drained | ExitCause::OutsideJob => return,
         };
         let Some(FunctionVersion { function, hash: version }) = function.cloned() else { return };
         let timed_out = lost.is_some_and(|lost| worker.timed_out(lost, exit_report.end));

@@ -68,7 +68,7 @@ impl JobServerState {
     }
 
     /// It answers this worker, or the worker is gone.
-    fn is_heard_by(&mut self, id: WorkerId) {
+    fn answers(&mut self, id: WorkerId) {
         self.mute.remove(&id);
         self.partly_said &= !self.mute.is_empty();
     }
@@ -122,7 +122,7 @@ impl Core {
     pub(super) fn server_up(&mut self, id: WorkerId, server: usize) {
         let Some(server) = self.meant(id, server) else { return };
         server.up.insert(id);
-        server.is_heard_by(id);
+        server.answers(id);
         if server.said != ReportedState::Up {
             server.said = ReportedState::Up;
             // It may be another than the one that went.
@@ -202,7 +202,7 @@ impl Core {
     pub(super) fn forget_connections(&mut self, id: WorkerId) {
         for server in &mut self.servers {
             server.up.remove(&id);
-            server.is_heard_by(id);
+            server.answers(id);
         }
     }
 

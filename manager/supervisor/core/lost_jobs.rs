@@ -42,14 +42,14 @@ pub(super) struct LostJob {
 
 impl Core {
     /// The workers whose pages are to be looked at now.
-    pub(crate) fn to_look_at(&self, now: Duration) -> Vec<WorkerId> {
-        let due = |worker: &WorkerRecord| worker.look_due().is_some_and(|at| now >= at);
+    pub(crate) fn scoreboards_due(&self, now: Duration) -> Vec<WorkerId> {
+        let due = |worker: &WorkerRecord| worker.scoreboard_due().is_some_and(|at| now >= at);
         self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
     }
 
-    /// When [`to_look_at`](Self::to_look_at) names the next one.
-    pub(super) fn look_due(&self) -> Option<Duration> {
-        self.workers.values().filter_map(WorkerRecord::look_due).min()
+    /// When [`scoreboards_due`](Self::scoreboards_due) names the next one.
+    pub(super) fn scoreboard_due(&self) -> Option<Duration> {
+        self.workers.values().filter_map(WorkerRecord::scoreboard_due).min()
     }
 
     /// Plans when to read the scoreboards of workers that may have a job with a timeout.
@@ -69,7 +69,7 @@ impl Core {
     }
 
     /// A scoreboard was read.
-    pub(super) fn seen(&mut self, seen: &ScoreboardReading, now: Duration) {
+    pub(super) fn scoreboard_read(&mut self, seen: &ScoreboardReading, now: Duration) {
         let Some(worker) = self.workers.get_mut(&seen.worker) else { return };
         worker.job_watch.read_at = None;
         if let WorkerState::Draining { reason: ExitReason::JobTimeout, deadline: Some(deadline) } = worker.state {
@@ -199,7 +199,7 @@ impl Core {
         if !decided.disposition.denies() {
             return (decided, None);
         }
-        let text = self.told_to_caller(worker, lost, exit_report, deaths);
+        let text = self.text_for_caller(worker, lost, exit_report, deaths);
         self.deny(key, text.clone());
         let answer = JobReply { connection: lost.connection, handle: lost.handle.clone(), text };
         (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))
@@ -228,7 +228,13 @@ impl Core {
         (!lost.handle.is_empty()).then_some((key, wish))
     }
 
-    fn told_to_caller(&self, worker: &WorkerRecord, lost: &JobInHand, exit_report: &ExitReport, deaths: u32) -> String {
+    fn text_for_caller(
+        &self,
+        worker: &WorkerRecord,
+        lost: &JobInHand,
+        exit_report: &ExitReport,
+        deaths: u32,
+    ) -> String {
         let (end, ran) = (exit_report.end, lost.ran.as_secs_f64());
         let timeout = worker.functions.get(lost.function).and_then(|version| self.config.timeout(&version.function));
         let cause = match (worker.timed_out(lost, end), timeout) {
@@ -256,7 +262,7 @@ pub(super) fn how(exit_report: &ExitReport) -> String {
 }
 
 impl WorkerRecord {
-    fn look_due(&self) -> Option<Duration> {
+    fn scoreboard_due(&self) -> Option<Duration> {
         match self.state {
             WorkerState::Draining { reason: ExitReason::JobTimeout, deadline } => deadline,
             state if state.is_at_work() => self.job_watch.read_at,

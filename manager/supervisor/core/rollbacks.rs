@@ -88,7 +88,7 @@ impl Core {
         served: Vec<ShortHash>,
     ) -> RollbackChoice {
         let rejected =
-            |hash| self.catalog.bad(&FunctionVersion { function: function.clone(), hash }).map(str::to_owned);
+            |hash| self.catalog.rejection(&FunctionVersion { function: function.clone(), hash }).map(str::to_owned);
         RollbackChoice {
             stored: stored.into_iter().map(|hash| StoredForRollback { rejected: rejected(hash), hash }).collect(),
             served,
@@ -115,7 +115,7 @@ impl Core {
         self.not_restarted.remove(function);
         self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
-        self.do_next(Action::MarkGood { function: function.clone(), version });
+        self.do_next(Action::SetLastGood { function: function.clone(), version });
         self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since: now });
         self.replan(now);
     }

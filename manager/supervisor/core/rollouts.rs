@@ -21,7 +21,7 @@ use crate::system::clock;
 
 /// Between two reads of a canary's scoreboard: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
-const LOOK: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
+const COUNT_INTERVAL: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// A canary, and the first plan, wait so long for a probe of another file, where none comes to its end.
 pub(super) const READ: Duration = Duration::from_secs(2);
 /// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is not
@@ -42,7 +42,7 @@ pub(super) struct RolloutState {
     solo: Vec<GroupKey>,
     /// Promoted versions that old workers still stand beside, and since when.
     rolling: Vec<(FunctionVersion, Duration)>,
-    look: Option<Duration>,
+    next_count: Option<Duration>,
     /// Versions whose start has held up a canary, and until when that is remembered.
     slow: BTreeMap<FunctionVersion, Duration>,
     /// Groups of which files are being probed: of which functions, and since when these.
@@ -102,7 +102,7 @@ impl Core {
                 self.start_canary(&key, canary, now);
             }
         }
-        self.look_later(now);
+        self.schedule_count(now);
     }
 
     /// Remembers what holds up a canary by a slow start: a new version is tried apart from the others then, and what is
@@ -236,7 +236,7 @@ impl Core {
 
     /// When canaries are to be counted next.
     pub(super) fn canary_due(&self, now: Duration) -> Option<Duration> {
-        self.rollouts.look.filter(|at| *at > now)
+        self.rollouts.next_count.filter(|at| *at > now)
     }
 
     /// When probes of a group's files are waited for no longer.
@@ -244,15 +244,17 @@ impl Core {
         self.rollouts.reading.values().map(|(_, since)| since.saturating_add(READ))
     }
 
-    fn look_later(&mut self, now: Duration) {
+    fn schedule_count(&mut self, now: Duration) {
         let watched = self.workers.values().filter(|worker| worker.canary.is_some());
         let served = watched.filter_map(|worker| match worker.state {
             WorkerState::Serving { since } => Some(now.saturating_sub(since)),
             _ => None,
         });
-        let next = served.min().map(|served| now.saturating_add(clock::fraction(served, 0.25).clamp(LOOK[0], LOOK[1])));
-        let set = self.rollouts.look.filter(|at| *at > now);
-        self.rollouts.look = next.map(|next| set.map_or(next, |set| set.min(next)));
+        let next = served.min().map(|served| {
+            now.saturating_add(clock::fraction(served, 0.25).clamp(COUNT_INTERVAL[0], COUNT_INTERVAL[1]))
+        });
+        let set = self.rollouts.next_count.filter(|at| *at > now);
+        self.rollouts.next_count = next.map(|next| set.map_or(next, |set| set.min(next)));
     }
 
     /// Judges a canary by what it has done.
@@ -294,7 +296,7 @@ impl Core {
                 jobs: counts.jobs(),
                 seconds: seconds(served),
             });
-            self.do_next(Action::MarkGood { function: function.clone(), version });
+            self.do_next(Action::SetLastGood { function: function.clone(), version });
             self.rollouts.announced.remove(function);
             self.rollouts.kills.remove(function);
             self.rollouts.rolling.retain(|(version, _)| version.function != *function);
@@ -322,7 +324,7 @@ impl Core {
             let (function, reason) = (function.clone(), reason.to_owned());
             self.tell(Event::RolloutStopped { function, version: *hash, reason, serving, retry });
         }
-        self.do_next(Action::MarkBad { function: function.clone(), hash: *hash, reason: reason.to_owned() });
+        self.do_next(Action::Reject { function: function.clone(), hash: *hash, reason: reason.to_owned() });
         self.reconcile_canaries(now);
     }
 
@@ -355,7 +357,7 @@ impl Core {
         if suspects.is_empty() {
             return false;
         }
-        if from_outside && self.is_forgiven(&suspects) {
+        if from_outside && self.is_rarely_killed(&suspects) {
             return true;
         }
         self.blame_trial(&worker.key, &suspects, how, now);
@@ -410,7 +412,7 @@ impl Core {
         }
     }
 
-    fn is_forgiven(&mut self, suspects: &Canary) -> bool {
+    fn is_rarely_killed(&mut self, suspects: &Canary) -> bool {
         let counts = suspects.iter().map(|suspect| {
             let kills = self.rollouts.kills.entry(suspect.function.clone()).or_default();
             *kills += 1;

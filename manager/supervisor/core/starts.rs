@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// A worker said something. Words about sockets are taken in elsewhere.
-    pub(super) fn said(&mut self, id: WorkerId, message: WorkerMessage, now: Duration) {
+    pub(super) fn handle_message(&mut self, id: WorkerId, message: WorkerMessage, now: Duration) {
         match message {
             WorkerMessage::Loading { function } => self.reaches(id, StartStage::Loading(function), now),
             WorkerMessage::Making { function } => self.reaches(id, StartStage::Making(function), now),
@@ -162,14 +162,14 @@ impl Core {
             WorkerMessage::NoRuns => self.has_left(id, JobAllowance::None),
             WorkerMessage::Outgrown { bytes } => self.outgrew(id, bytes, now),
             WorkerMessage::Heavy { bytes } => self.is_heavy(id, bytes),
-            WorkerMessage::Leaving { jobs } => self.leaves(id, jobs, now),
+            WorkerMessage::Draining { jobs } => self.leaves(id, jobs, now),
             WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
             WorkerMessage::ServerMute { server } => self.server_mute(id, server),
             WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
             WorkerMessage::AnswerWaits { server, job } => self.answer_waits(id, server, job),
-            WorkerMessage::Left | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
+            WorkerMessage::Disconnected | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
             WorkerMessage::Connection { .. }
             | WorkerMessage::Disconnection { .. }
             | WorkerMessage::ForkCameBack { .. } => {}
@@ -239,9 +239,9 @@ impl Core {
         match step {
             Effect::Nothing => {}
             Effect::Go => self.do_next(Action::Go(id)),
-            Effect::Leave => self.do_next(Action::Leave(id)),
+            Effect::Drain => self.do_next(Action::Drain(id)),
             Effect::Terminate => {
-                self.do_next(Action::Leave(id));
+                self.do_next(Action::Drain(id));
                 self.do_next(Action::Terminate(id));
             }
             Effect::Kill(reason) => {
@@ -252,7 +252,7 @@ impl Core {
         if step == Effect::Kill(ExitReason::StartTimeout) {
             self.hung(id, now);
         }
-        if let (WorkerState::Draining { reason, .. }, Effect::Leave) = (state, step) {
+        if let (WorkerState::Draining { reason, .. }, Effect::Drain) = (state, step) {
             let limit = limit.filter(|_| reason == ExitReason::Replaced);
             self.tell_of(pid, |pid| Event::WorkerDraining { pid, reason, limit });
         } else if left_by_itself {

@@ -104,18 +104,18 @@ impl Stage {
                 Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
                 Action::Connect(id) => self.connecting.push(id.0),
                 Action::Go(id) => self.log.push(format!("go {}", id.0)),
-                Action::Leave(id) => self.log.push(format!("leave {}", id.0)),
+                Action::Drain(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
-                Action::MarkGood { function, version } if self.core.announced => {
+                Action::SetLastGood { function, version } if self.core.announced => {
                     self.log.push(format!("good {function} {}", version.hash.test_name()));
                 }
-                Action::MarkGood { .. } | Action::Forgive { .. } | Action::Release { answer: None, .. } => {}
+                Action::SetLastGood { .. } | Action::ClearRejection { .. } | Action::Release { answer: None, .. } => {}
                 Action::Deny { job, .. } => self.denied.push(String::from_utf8(job.handle).unwrap()),
                 Action::ForgetDenied { .. } => self.denied.clear(),
                 Action::Release { answer: Some(answer), .. } => self.log.push(format!("answer {}", answer.text)),
                 Action::Terminate(id) => self.log.push(format!("terminate {}", id.0)),
-                Action::MarkBad { function, hash, .. } => {
+                Action::Reject { function, hash, .. } => {
                     self.remembered.push(format!("bad {function} {}", hash.test_name()));
                 }
                 Action::Pin { function, pin: Some(pin) } => {
@@ -147,7 +147,7 @@ impl Stage {
     }
 
     fn says(&mut self, id: u64, message: WorkerMessage) -> &mut Self {
-        self.input(Input::Said { worker: WorkerId(id), message })
+        self.input(Input::Message { worker: WorkerId(id), message })
     }
 
     /// A worker loads, finds its job server and serves.
@@ -173,7 +173,7 @@ impl Stage {
     }
 
     fn leaves(&mut self, id: u64) -> &mut Self {
-        self.ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0))
+        self.ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0))
     }
 
     fn dies_in_job(&mut self, id: u64, done: u64) -> &mut Self {

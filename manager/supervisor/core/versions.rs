@@ -18,7 +18,7 @@ impl Core {
         }
         let before = self.catalog.functions();
         let changes = self.catalog.apply_scan(&scan, self.config.settle_time, now);
-        self.look_at = changes.look_at;
+        self.rescan_at = changes.rescan_at;
         changes.events.into_iter().for_each(|event| self.tell(event));
         changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
         changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
@@ -44,8 +44,8 @@ impl Core {
         }
         let changes = self.catalog.apply_probe(function, identity, result, now);
         changes.events.into_iter().for_each(|event| self.tell(event));
-        if let Some(hash) = changes.forgiven {
-            self.do_next(Action::Forgive { function: function.clone(), hash });
+        if let Some(hash) = changes.cleared {
+            self.do_next(Action::ClearRejection { function: function.clone(), hash });
         }
         match changes.pin {
             PinChange::Stays => {}
@@ -53,7 +53,7 @@ impl Core {
             PinChange::Ends => self.do_next(Action::Pin { function: function.clone(), pin: None }),
         }
         if let Some(version) = changes.good {
-            self.do_next(Action::MarkGood { function: function.clone(), version });
+            self.do_next(Action::SetLastGood { function: function.clone(), version });
         }
         if changes.news {
             // Earlier failures say nothing about new code.

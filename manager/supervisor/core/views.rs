@@ -114,7 +114,7 @@ impl Core {
     /// `rollback --force`.
     pub(crate) fn version_state(&self, version: &FunctionVersion) -> (VersionState, Option<&str>) {
         let FunctionVersion { function, hash } = version;
-        let rejected = self.catalog.bad(version);
+        let rejected = self.catalog.rejection(version);
         let state = match rejected {
             _ if self.catalog.is_serving(function, *hash) && self.catalog.is_pinned(function) => VersionState::Pinned,
             _ if self.catalog.is_serving(function, *hash) => VersionState::Serving,

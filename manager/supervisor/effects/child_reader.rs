@@ -155,14 +155,14 @@ impl Effects {
 
     fn message(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
         match self.children.get_mut(&id).map(|child| &mut child.kind) {
-            Some(ChildKind::Worker(_)) => self.worker_said(id, message, fd),
+            Some(ChildKind::Worker(_)) => self.receive_from_worker(id, message, fd),
             Some(ChildKind::Probe(probe)) => {
-                let enough = probe.said(message);
+                let enough = probe.receive(message);
                 if enough {
                     self.kill(id);
                 }
             }
-            Some(ChildKind::LookUp(look_up)) => look_up.said(message),
+            Some(ChildKind::LookUp(look_up)) => look_up.receive(message),
             None => {}
         }
     }

@@ -36,7 +36,7 @@ impl Lookup {
     }
 
     /// Keeps the answer.
-    pub(super) fn said(&mut self, message: &[u8]) {
+    pub(super) fn receive(&mut self, message: &[u8]) {
         if let Ok(answer) = messages::decode(message) {
             self.answer = Some(answer);
         }

@@ -87,8 +87,8 @@ impl Probe {
     }
 
     /// Keeps what it said; true once it has said enough and is to be ended.
-    pub(super) fn said(&mut self, message: &[u8]) -> bool {
-        self.probe_session.said(message)
+    pub(super) fn receive(&mut self, message: &[u8]) -> bool {
+        self.probe_session.receive(message)
     }
 }
 
@@ -207,8 +207,8 @@ impl Effects {
         if probe.superseded {
             self.discard(&probe);
         } else {
-            if let Some(beside) = probe.probe_session.looked_beside() {
-                self.looks_beside(&probe.candidate, beside);
+            if let Some(beside) = probe.probe_session.sibling_places() {
+                self.keep_sibling_places(&probe.candidate, beside);
             }
             let result = self.adopt(&probe, probe.probe_session.judge(reaped.end));
             self.finish_probe(&probe.candidate, result);
@@ -224,13 +224,13 @@ impl Effects {
 
     /// Where the library has others looked for. What is new among it is watched from the next scan on, which sees what
     /// has changed there since the probe.
-    fn looks_beside(&mut self, candidate: &Candidate, beside: Vec<SiblingPlace>) {
+    fn keep_sibling_places(&mut self, candidate: &Candidate, beside: Vec<SiblingPlace>) {
         let paths: BTreeSet<PathBuf> = beside.iter().map(|beside| beside.path.clone()).collect();
         let known = self.probes.beside();
         let is_new = paths.iter().any(|path| !known.contains(path));
         self.probes.beside.insert(candidate.function.clone(), paths);
         let (function, identity) = (candidate.function.clone(), candidate.identity);
-        self.inputs.push_back(Input::LooksBeside { function, identity, beside });
+        self.inputs.push_back(Input::SiblingPlaces { function, identity, beside });
         if is_new && self.config.auto_update {
             self.scan();
         }

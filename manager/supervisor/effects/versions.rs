@@ -98,7 +98,7 @@ impl Effects {
         }
         let records = &self.store.records;
         let rejected = records.rejected();
-        memory.bad = rejected
+        memory.rejected = rejected
             .map(|(function, hash, reason)| (FunctionVersion { function: function.clone(), hash }, reason.to_owned()))
             .collect();
         memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin.instead_of)).collect();
@@ -119,9 +119,11 @@ impl Effects {
     fn record(&mut self, action: Action) -> io::Result<()> {
         let records = &mut self.store.records;
         match action {
-            Action::MarkGood { function, version } => self.mark_good(FunctionVersion { function, hash: version.hash }),
-            Action::MarkBad { function, hash, reason } => records.reject(&function, hash, &reason),
-            Action::Forgive { function, hash } => records.forgive(&function, hash),
+            Action::SetLastGood { function, version } => {
+                self.mark_good(FunctionVersion { function, hash: version.hash })
+            }
+            Action::Reject { function, hash, reason } => records.reject(&function, hash, &reason),
+            Action::ClearRejection { function, hash } => records.clear_rejection(&function, hash),
             Action::Forget { function } => self.forget(&function),
             Action::Pin { function, pin } => records.pin(&function, pin),
             _ => Ok(()),

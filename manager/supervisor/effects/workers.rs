@@ -137,7 +137,7 @@ impl Effects {
             self.log(Level::Debug, pid.as_raw(), &format!("worker {pid} takes no order: {}", reason(&error)));
             // The command cannot be sent, so a signal does: to drain, or to end where it would wait for ever.
             match command {
-                Command::Leave => self.terminate_worker(id),
+                Command::Drain => self.terminate_worker(id),
                 Command::Connect | Command::Go => self.kill_worker(id),
                 Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
@@ -156,7 +156,7 @@ impl Effects {
         }
     }
 
-    pub(super) fn worker_said(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
+    pub(super) fn receive_from_worker(&mut self, id: ChildId, message: &[u8], fd: Option<OwnedFd>) {
         let Some(child) = self.children.get_mut(&id) else { return };
         let pid = child.pid.as_raw();
         let ChildKind::Worker(worker) = &mut child.kind else { return };
@@ -191,7 +191,7 @@ impl Effects {
                 );
                 self.log(Level::Warn, pid, &text);
             }
-            (message, _) => self.inputs.push_back(Input::Said { worker: worker_id, message }),
+            (message, _) => self.inputs.push_back(Input::Message { worker: worker_id, message }),
         }
     }
 
@@ -243,7 +243,7 @@ impl Effects {
             ExitCause::InJob(_) | ExitCause::Answering(_) => seen.sending_elsewhere,
             // No job's, so any is that of one before.
             ExitCause::OutsideJob => seen.sending && jobs > 0,
-            ExitCause::Left | ExitCause::Unknown => false,
+            ExitCause::Drained | ExitCause::Unknown => false,
         };
         let Reaped { pid, end, peak_kib, .. } = *reaped;
         let exit_report =
@@ -265,12 +265,12 @@ impl Effects {
     }
 
     /// What workers are at now.
-    pub(crate) fn see(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
+    pub(crate) fn read_scoreboards(&self, workers: Vec<WorkerId>) -> Vec<ScoreboardReading> {
         let now = clock::now();
-        workers.into_iter().filter_map(|worker| self.see_one(worker, now)).collect()
+        workers.into_iter().filter_map(|worker| self.read_scoreboard(worker, now)).collect()
     }
 
-    fn see_one(&self, id: WorkerId, now: Duration) -> Option<ScoreboardReading> {
+    fn read_scoreboard(&self, id: WorkerId, now: Duration) -> Option<ScoreboardReading> {
         let child = self.children.get(self.workers.get(&id)?)?;
         let ChildKind::Worker(worker) = &child.kind else { return None };
         let scoreboard = worker.scoreboard.read();

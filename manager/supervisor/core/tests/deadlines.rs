@@ -78,6 +78,6 @@ fn who_has_left_in_time_is_not_killed() {
     stage.serves(1).serves(2).input(Input::Stop { by: "SIGTERM" }).did();
     stage.stands_still(SECOND * 60);
     assert_eq!(stage.workers_to_read(), [1, 2]);
-    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 1)).later(Duration::ZERO);
+    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 1)).later(Duration::ZERO);
     assert_eq!(stage.did(), ["kill 2"]);
 }

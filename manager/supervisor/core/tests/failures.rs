@@ -99,14 +99,14 @@ fn a_lost_job_is_counted_by_how_it_ended() {
         ("its answer waited for room", answering(), true, false, false, (0, 0)),
         ("overwritten", ExitCause::Unknown, false, false, false, (1, 0)),
         ("idle", ExitCause::OutsideJob, false, false, false, (0, 0)),
-        ("exited", ExitCause::Left, false, false, false, (0, 0)),
+        ("exited", ExitCause::Drained, false, false, false, (0, 0)),
     ] {
         let mut stage = Stage::new("[GearmanManager]\ntimeout = 5\ngraceful_shutdown_wait_time = 5\n");
         stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
         if is_late {
             let reading =
                 ScoreboardReading { worker: WorkerId(1), job: Some(lost(1)), server: Some(0), overwritten: false };
-            stage.input(Input::Seen(reading));
+            stage.input(Input::ScoreboardRead(reading));
         }
         if is_stopped {
             stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(6));

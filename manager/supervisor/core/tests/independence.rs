@@ -253,7 +253,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 }
                 4 if starts => drop(stage.is_making(id, "bad").ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0))),
                 5 if starts => {
-                    _ = stage.is_making(id, "bad").ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0))
+                    _ = stage.is_making(id, "bad").ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0))
                 }
                 6 if !starts => {
                     // The job was bad's.

@@ -32,19 +32,29 @@ fn job(number: u64, ran: Duration) -> Option<JobInHand> {
 impl Stage {
     /// Lets time go by until a look is due; returns how long that was.
     fn until_look(&mut self) -> Duration {
-        let due = self.core.look_due().expect("a look is due some time");
+        let due = self.core.scoreboard_due().expect("a look is due some time");
         let waited = due.saturating_sub(self.now);
         self.now = due;
-        assert_eq!(self.core.to_look_at(self.now).len(), 1);
+        assert_eq!(self.core.scoreboards_due(self.now).len(), 1);
         waited
     }
 
     fn sees(&mut self, id: u64, job: Option<JobInHand>) -> &mut Self {
-        self.input(Input::Seen(ScoreboardReading { worker: WorkerId(id), job, server: Some(0), overwritten: false }))
+        self.input(Input::ScoreboardRead(ScoreboardReading {
+            worker: WorkerId(id),
+            job,
+            server: Some(0),
+            overwritten: false,
+        }))
     }
 
     fn sees_nonsense(&mut self, id: u64) -> &mut Self {
-        self.input(Input::Seen(ScoreboardReading { worker: WorkerId(id), job: None, server: None, overwritten: true }))
+        self.input(Input::ScoreboardRead(ScoreboardReading {
+            worker: WorkerId(id),
+            job: None,
+            server: None,
+            overwritten: true,
+        }))
     }
 
     fn deaths(&self) -> Vec<Death> {
@@ -73,7 +83,7 @@ fn a_page_is_looked_at_no_sooner_than_a_job_can_be_late() {
     assert_eq!(stage.until_look(), TIMEOUT, "at another one");
     assert_eq!(stage.told(|event| matches!(event, Event::JobOverdue { .. })), 0);
     for ini in ["[GearmanManager]\ncount = 1", "[GearmanManager]\ncount = 1\ntimeout = 10\n[a]\ntimeout = none"] {
-        assert_eq!(one(ini).core.look_due(), None, "{ini}");
+        assert_eq!(one(ini).core.scoreboard_due(), None, "{ini}");
     }
 }
 
@@ -218,7 +228,7 @@ fn a_new_timeout_holds_for_jobs_that_run() {
     let source = ConfigFile { path: "gm.ini".as_ref(), bytes: INI.as_bytes() };
     let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
     stage.input(Input::Reload(Box::new(config)));
-    assert_eq!(stage.core.look_due(), Some(stage.now + TIMEOUT));
+    assert_eq!(stage.core.scoreboard_due(), Some(stage.now + TIMEOUT));
 }
 
 #[test]

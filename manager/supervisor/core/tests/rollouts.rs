@@ -49,7 +49,7 @@ fn a_bad_version_is_given_up_and_nothing_else_happens() {
         bad(&mut stage);
         assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
         assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
-        stage.ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0)).did();
+        stage.ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0)).did();
         stage.later(Duration::from_secs(600));
         let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
         assert_eq!(

@@ -394,7 +394,9 @@ fn what_is_looked_at_for_long_holds_up_no_start() {
 
 /// A worker's farewell that nobody has asked for.
 fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
-    stage.says(id, WorkerMessage::Leaving { jobs }).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, jobs));
+    stage
+        .says(id, WorkerMessage::Draining { jobs })
+        .ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, jobs));
 }
 
 /// P24: whether it says so or its channel is closed, and wherever it was.
@@ -405,7 +407,7 @@ fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
         ("without a word, since its channel is closed", |stage| {
             stage
                 .says(1, WorkerMessage::Making { function: 0 })
-                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
+                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
         }),
         ("when it is loaded", |stage| {
             stage.says(1, WorkerMessage::Making { function: 0 }).says(1, WorkerMessage::Loaded);
@@ -472,19 +474,19 @@ fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
     for number in 0..20 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
         stage.later(Duration::from_millis(1)).did();
-        stage.says(id, WorkerMessage::Leaving { jobs: 0 });
+        stage.says(id, WorkerMessage::Draining { jobs: 0 });
         assert_eq!(stage.did(), ["start a"], "{number}: its successor is ready when it goes");
         let started = *stage.ids().last().unwrap();
-        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 1)).did();
+        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 1)).did();
     }
     assert_eq!(stage.told(blamed), 0);
     // Where others have failed before, its end is waited for, unless it has a job, which may take long.
     says_farewell(&mut stage, 1, 0);
     let id = *stage.ids().last().unwrap();
     stage.serves(id).later(Duration::from_millis(1)).did();
-    stage.says(id, WorkerMessage::Leaving { jobs: 0 });
+    stage.says(id, WorkerMessage::Draining { jobs: 0 });
     assert_eq!(stage.did(), [""; 0]);
-    stage.says(id, WorkerMessage::Leaving { jobs: 1 });
+    stage.says(id, WorkerMessage::Draining { jobs: 1 });
     assert_eq!(stage.did(), ["start a"]);
     assert_eq!(stage.told(blamed), 1);
 }
@@ -496,9 +498,9 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
     let mut left = Vec::new();
     while stage.told(|event| matches!(event, Event::BackingOff { .. })) == 0 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        stage.later(Duration::from_millis(50)).says(id, WorkerMessage::Leaving { jobs: 0 });
+        stage.later(Duration::from_millis(50)).says(id, WorkerMessage::Draining { jobs: 0 });
         left.push(id);
-        stage.later(Duration::from_millis(5)).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
+        stage.later(Duration::from_millis(5)).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
         let started = *stage.ids().last().unwrap();
         stage.serves(started);
     }
@@ -509,8 +511,8 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
 #[test]
 fn who_leaves_by_itself_during_a_stop_has_left() {
     let mut stage = two_functions();
-    stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Leaving { jobs: 0 });
-    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
+    stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Draining { jobs: 0 });
+    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
     assert_eq!(stage.told(|event| matches!(event, Event::WorkerExited { .. })), 1);
     assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { .. })), 0);
 }
@@ -521,7 +523,9 @@ fn a_canary_that_leaves_by_itself_is_given_up_after_a_few_times() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
-    stage.says(5, WorkerMessage::Making { function: 0 }).ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Left, 0));
+    stage
+        .says(5, WorkerMessage::Making { function: 0 })
+        .ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
     assert_eq!(rejected(&stage), 1, "in its new(), its channel closed");
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
