@@ -124,7 +124,7 @@ pub(super) fn file_problem(file: &Path) -> Option<String> {
         Ok(found) if found.is_dir() => Some(match file.join("Cargo.toml").is_file() {
             true => "is the directory of a crate: name the library that cargo built, such as target/release/libNAME.so"
                 .into(),
-            false => "is a directory, not a library".into(),
+            false => "is a directory, not a file".into(),
         }),
         Ok(_) => None,
     }

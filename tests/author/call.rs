@@ -116,7 +116,7 @@ fn what_cannot_be_used_is_said_as_by_the_manager() {
         (&["call", "/nowhere/x.so"], 1, "/nowhere/x.so cannot be opened: No such file or directory"),
         (&["call", "greet"], 1, "greet cannot be opened: No such file or directory"),
         (&["call", "greet", "--function", "greet"], 1, "greet cannot be opened: No such file or directory"),
-        (&["call", "manager"], 1, "manager is a directory, not a library"),
+        (&["call", "manager"], 1, "manager is a directory, not a file"),
         (&["call", "plugin-api"], 1, "plugin-api is the directory of a crate: name the library that cargo built"),
         (
             &["call", "Cargo.toml"],

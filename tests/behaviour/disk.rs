@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 
 use crate::scene::{Job, acting, library, of, pid, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
+use crate::support::program::write_program;
 
 /// What a process runs, also when that has no name any more.
 fn program(process: Pid) -> (u64, u64) {
@@ -22,7 +23,7 @@ fn a_program_that_is_replaced_or_removed_goes_on_as_it_is() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]).ini("backoff_max = 10ms");
     let installed = setup.dir().join("gm-native");
-    fs::copy(env!("CARGO_BIN_EXE_gm-native"), &installed).unwrap();
+    write_program(&installed, &fs::read(env!("CARGO_BIN_EXE_gm-native")).unwrap());
     let mut manager = setup.program(installed.clone()).start();
     wait_serving(&manager, "act");
     let mut worker = workers(&manager)[0];
@@ -31,8 +32,7 @@ fn a_program_that_is_replaced_or_removed_goes_on_as_it_is() {
     let changes: [fn(&Path); 2] = [
         |installed| {
             let new = installed.with_extension("new");
-            fs::write(&new, "#!/bin/sh\nexit 3\n").unwrap();
-            fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(&new, b"#!/bin/sh\nexit 3\n");
             fs::rename(new, installed).unwrap();
         },
         |installed| fs::remove_file(installed).unwrap(),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::assets;
 use crate::support::build::repository;
-use crate::support::program::run;
+use crate::support::program::{run, write_program};
 use crate::support::wait::DEADLINE;
 
 /// `make` with a target, and no cargo but one that is given: root may have none.
@@ -97,8 +97,8 @@ fn documents() -> Vec<String> {
 fn another_profile_is_built_only_where_that_is_asked_for() {
     let dir = TempDir::new().unwrap();
     let (cargo, called) = (dir.path().join("cargo"), dir.path().join("called"));
-    fs::write(&cargo, format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", called.display())).unwrap();
-    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", called.display());
+    write_program(&cargo, script.as_bytes());
     let target = format!("TARGET_DIR={}", dir.path().display());
     let with = |args: &[&str]| {
         let cargo = format!("CARGO={}", cargo.display());

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use super::mortal::{read_bytes, spawn};
-use super::wait::try_wait_for;
+use super::wait::{DEADLINE, try_wait_for};
 
 /// A program that ended.
 pub struct Finished {
@@ -88,6 +88,15 @@ pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Fi
         Some(status) => Ok(Finished { status, stdout, stderr }),
         None => Err(Hung { stdout, stderr }),
     }
+}
+
+/// Writes an executable file. Another process does: had this one the file open for writing, a program that another test
+/// starts meanwhile would inherit that for a moment, and to run the file would fail with "text file busy".
+#[track_caller]
+pub fn write_program(path: &Path, contents: &[u8]) {
+    let mut copy = Command::new("install");
+    copy.args(["-m", "755", "/dev/stdin"]).arg(path);
+    run(&mut copy, contents, DEADLINE).unwrap().success();
 }
 
 /// A file that holds `bytes`, to be read from its beginning.

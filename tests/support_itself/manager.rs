@@ -1,12 +1,12 @@
 //! The handle of a manager, tried on a stand-in: a shell script with the same commands.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::manager::Setup;
+use crate::support::program::write_program;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 
@@ -40,8 +40,7 @@ fi
 fn setup() -> Setup {
     let setup = Setup::new(&["h:1", "h:2"]);
     let script: PathBuf = setup.dir().join("stand-in");
-    std::fs::write(&script, STAND_IN).unwrap();
-    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&script, STAND_IN.as_bytes());
     setup.program(script)
 }
 
