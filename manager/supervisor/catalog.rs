@@ -2,6 +2,7 @@
 
 mod absent;
 mod announcements;
+mod entry;
 mod pins;
 mod probe_failure;
 
@@ -16,9 +17,9 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
-use crate::plugins::siblings::SiblingPlace;
 use absent::{AbsentFunctions, REFILL};
 use announcements::{Announcements, has_changed};
+use entry::FunctionEntry;
 pub(crate) use pins::PinChange;
 pub(crate) use probe_failure::ProbeFailure;
 use probe_failure::ProbeRetry;
@@ -48,35 +49,6 @@ pub(crate) struct Memory {
     pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
     /// Functions of which a library is in the store.
     pub stored: BTreeSet<FunctionName>,
-}
-
-/// One function.
-#[derive(Debug, Clone)]
-struct FunctionEntry {
-    candidate: Candidate,
-    probing: bool,
-    /// What is served.
-    version: Option<CheckedVersion>,
-    changed: Duration,
-    /// What is tried by a canary, or waits for one.
-    next: Option<CheckedVersion>,
-    /// What the file holds, where it was good enough to be stored.
-    content: Option<CheckedVersion>,
-    refused: Option<String>,
-    /// What is to be told of that, unless somebody has need of the file as it is.
-    untold: Option<Event>,
-    /// It is perhaps there for others.
-    is_help: bool,
-    /// Where the file has other libraries looked for.
-    beside: Vec<SiblingPlace>,
-    /// It was refused for a reason that may pass.
-    retry: Option<ProbeRetry>,
-    /// `gm-native retry`: what the next probe finds is tried although it was rejected.
-    clears_rejection: bool,
-    /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
-    pinned_against: Option<FileIdentity>,
-    /// Its file is missing: when it is gone if it does not come back.
-    goes: Option<Duration>,
 }
 
 /// All of them.
@@ -480,42 +452,6 @@ impl Catalog {
             let path = entry.candidate.path.to_string_lossy().into_owned();
             entry.refused.as_deref().map(|reason| (function, path, reason))
         })
-    }
-}
-
-impl FunctionEntry {
-    /// A function of which nothing is known but its file, which is to be probed.
-    fn new(candidate: Candidate) -> Self {
-        Self {
-            candidate,
-            probing: true,
-            version: None,
-            changed: Duration::ZERO,
-            next: None,
-            content: None,
-            refused: None,
-            untold: None,
-            is_help: false,
-            beside: Vec::new(),
-            retry: None,
-            clears_rejection: false,
-            pinned_against: None,
-            goes: None,
-        }
-    }
-
-    /// What to tell of a version that was found.
-    fn announce(&self, function: &FunctionName, version: &CheckedVersion, replaces: Option<ShortHash>) -> Vec<Event> {
-        let warning = version.warning.clone();
-        let warning = warning.map(|text| Event::LibraryWarning { function: function.clone(), text });
-        let found = Event::FunctionFound {
-            function: function.clone(),
-            version: version.hash,
-            crate_version: version.crate_version.clone(),
-            path: self.candidate.path.to_string_lossy().into_owned(),
-            replaces,
-        };
-        std::iter::once(found).chain(warning).collect()
     }
 }
 

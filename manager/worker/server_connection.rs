@@ -4,9 +4,13 @@
 //! docs/gearmand.md gives the reason for each rule. In short: send GRAB after every NOOP and PRE_SLEEP after every
 //! NO_JOB, prove the connection with ECHO, and send nothing that is not needed.
 
+mod states;
+
 use std::time::Duration;
 
 use super::spin_guard::{AfterNoJob, SpinGuard};
+pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
+use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, Phase};
 
 /// The other job servers wait no longer than this for the answer to a GRAB.
 pub(super) const GRAB_PATIENCE: Duration = Duration::from_secs(1);
@@ -17,143 +21,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The code of the ERROR packet for a result that came too late.
 const TOO_LATE: &[u8] = b"JOB_NOT_FOUND";
-
-/// What the job server sent, as far as the protocol state depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ServerMessage<'a> {
-    Noop,
-    NoJob,
-    Assigned,
-    Echo,
-    /// With its code.
-    Error(&'a [u8]),
-    /// Any other packet of a server; all of them are for clients.
-    Other,
-}
-
-/// What the caller has to do about a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reaction {
-    Nothing,
-    /// Log it at debug: it makes no sense in this state.
-    Unexpected,
-    /// The server has answered the greeting: register the functions.
-    Greeted,
-    /// Send PRE_SLEEP.
-    Sleep,
-    /// Run the job.
-    Run,
-    /// Log that a result came too late: the server has given the job to another worker.
-    Superseded,
-    /// Log the error.
-    LogError,
-}
-
-/// What the caller has to do because time has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timeout {
-    Nothing,
-    /// Send an ECHO.
-    Echo,
-    /// Close the connection: the server is mute.
-    Mute,
-}
-
-/// What the caller has to do next to drain the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DrainStep {
-    /// Send one GRAB: a server that wakes one sleeper at a time may have just woken this one.
-    Grab,
-    /// Send the last ECHO.
-    Echo,
-    /// Wait for an answer.
-    Wait,
-    /// Close the connection: the server has received everything.
-    Done,
-}
-
-/// How far the connection has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// ECHO and GRAB went out before any CAN_DO. The GRAB has no answer yet.
-    Greeting { grab_sent: Duration },
-    /// The server has answered the GRAB of the greeting. CAN_DO has not been sent.
-    Greeted(JobRequest),
-    /// CAN_DO was sent for every function.
-    Registered(JobRequest),
-}
-
-impl Phase {
-    fn request(self) -> Option<JobRequest> {
-        match self {
-            Self::Greeting { .. } => None,
-            Self::Greeted(request) | Self::Registered(request) => Some(request),
-        }
-    }
-
-    /// A request other than the greeting's ends the greeting.
-    fn with_request(self, request: JobRequest) -> Self {
-        match self {
-            Self::Greeting { .. } | Self::Greeted(_) => Self::Greeted(request),
-            Self::Registered(_) => Self::Registered(request),
-        }
-    }
-
-    /// When the GRAB without an answer was sent.
-    fn grab_sent(self) -> Option<Duration> {
-        match self {
-            Self::Greeting { grab_sent: sent } => Some(sent),
-            Self::Greeted(request) | Self::Registered(request) => match request {
-                JobRequest::Sent(sent) | JobRequest::Overdue(sent) => Some(sent),
-                JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => None,
-            },
-        }
-    }
-}
-
-/// Whether the worker has asked the server for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum JobRequest {
-    /// No GRAB is out, and one may be sent.
-    Awake,
-    /// PRE_SLEEP was sent. The next GRAB follows a NOOP.
-    Asleep,
-    /// A GRAB was sent at that time, and its answer is outstanding.
-    Sent(Duration),
-    /// The same, but the other servers no longer wait for the answer.
-    Overdue(Duration),
-    /// ERROR came while a GRAB was out. Another packet may have caused it, so the answer may still come until then.
-    Doubted { until: Duration },
-}
-
-/// Whether the connection takes jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Intake {
-    Open,
-    /// No PRE_SLEEP, and no GRAB but the one of [`DrainStep::Grab`], which `may_grab` allows. `last_echo`: the last ECHO
-    /// was sent.
-    Draining {
-        may_grab: bool,
-        last_echo: bool,
-    },
-}
-
-/// Which packet asks for a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GrabForm {
-    /// GRAB_JOB_UNIQ.
-    Unique,
-    /// GRAB_JOB, which is all that the Perl server knows.
-    Old,
-}
-
-/// The ECHOs that have no answer yet.
-#[derive(Debug, Clone, Copy)]
-struct OutstandingEchoes {
-    oldest: Duration,
-    /// How many were sent after the oldest.
-    later: u32,
-}
 
 #[derive(Debug, Clone)]
 pub(crate) struct ServerConnection {

@@ -5,6 +5,7 @@ use crate::plugins::listing::SkipReason;
 use crate::plugins::name::FunctionName;
 use crate::plugins::rejection::RejectionKind;
 use crate::plugins::scan::ScanWarning;
+use crate::plugins::siblings::SiblingPlace;
 
 const GRACE: Duration = Duration::from_millis(50);
 

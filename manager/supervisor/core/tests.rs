@@ -1,6 +1,8 @@
 //! Whole stories told to the core with a clock of our own: what it does, in order.
 
 mod deadlines;
+mod deaths_in_jobs;
+mod early_exits;
 mod failures;
 mod independence;
 mod isolation;
@@ -11,6 +13,7 @@ mod rollouts;
 mod servers;
 mod start_timeout;
 mod starts;
+mod startup;
 
 use super::*;
 use crate::config::{ConfigFile, Overrides, load};

@@ -1,0 +1,82 @@
+//! What is known of one function.
+
+use std::time::Duration;
+
+use super::CheckedVersion;
+use super::probe_failure::ProbeRetry;
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::identity::FileIdentity;
+use crate::plugins::name::FunctionName;
+use crate::plugins::scan::Candidate;
+use crate::plugins::siblings::SiblingPlace;
+use crate::supervisor::event::Event;
+
+/// One function.
+#[derive(Debug, Clone)]
+pub(super) struct FunctionEntry {
+    pub(super) candidate: Candidate,
+    pub(super) probing: bool,
+    /// What is served.
+    pub(super) version: Option<CheckedVersion>,
+    pub(super) changed: Duration,
+    /// What is tried by a canary, or waits for one.
+    pub(super) next: Option<CheckedVersion>,
+    /// What the file holds, where it was good enough to be stored.
+    pub(super) content: Option<CheckedVersion>,
+    pub(super) refused: Option<String>,
+    /// What is to be told of that, unless somebody has need of the file as it is.
+    pub(super) untold: Option<Event>,
+    /// It is perhaps there for others.
+    pub(super) is_help: bool,
+    /// Where the file has other libraries looked for.
+    pub(super) beside: Vec<SiblingPlace>,
+    /// It was refused for a reason that may pass.
+    pub(super) retry: Option<ProbeRetry>,
+    /// `gm-native retry`: what the next probe finds is tried although it was rejected.
+    pub(super) clears_rejection: bool,
+    /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
+    pub(super) pinned_against: Option<FileIdentity>,
+    /// Its file is missing: when it is gone if it does not come back.
+    pub(super) goes: Option<Duration>,
+}
+
+impl FunctionEntry {
+    /// A function of which nothing is known but its file, which is to be probed.
+    pub(super) fn new(candidate: Candidate) -> Self {
+        Self {
+            candidate,
+            probing: true,
+            version: None,
+            changed: Duration::ZERO,
+            next: None,
+            content: None,
+            refused: None,
+            untold: None,
+            is_help: false,
+            beside: Vec::new(),
+            retry: None,
+            clears_rejection: false,
+            pinned_against: None,
+            goes: None,
+        }
+    }
+
+    /// What to tell of a version that was found.
+    pub(super) fn announce(
+        &self,
+        function: &FunctionName,
+        version: &CheckedVersion,
+        replaces: Option<ShortHash>,
+    ) -> Vec<Event> {
+        let warning = version.warning.clone();
+        let warning = warning.map(|text| Event::LibraryWarning { function: function.clone(), text });
+        let found = Event::FunctionFound {
+            function: function.clone(),
+            version: version.hash,
+            crate_version: version.crate_version.clone(),
+            path: self.candidate.path.to_string_lossy().into_owned(),
+            replaces,
+        };
+        std::iter::once(found).chain(warning).collect()
+    }
+}

@@ -1,0 +1,148 @@
+//! Workers that exit by themselves before they have done a job.
+
+use super::starts::note;
+use super::*;
+
+/// A worker's farewell that nobody has asked for.
+fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
+    stage
+        .says(id, WorkerMessage::Draining { jobs })
+        .ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, jobs));
+}
+
+/// P24: whether it says so or its channel is closed, and wherever it was.
+#[test]
+fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
+    type Way = (&'static str, fn(&mut Stage));
+    let ways: [Way; 4] = [
+        ("without a word, since its channel is closed", |stage| {
+            stage
+                .says(1, WorkerMessage::Making { function: 0 })
+                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
+        }),
+        ("when it is loaded", |stage| {
+            stage.says(1, WorkerMessage::Making { function: 0 }).says(1, WorkerMessage::Loaded);
+            says_farewell(stage, 1, 0);
+        }),
+        ("when it is ready", |stage| {
+            stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::Ready);
+            says_farewell(stage, 1, 0);
+        }),
+        ("with an exit", |stage| {
+            stage
+                .says(1, WorkerMessage::Loaded)
+                .says(1, WorkerMessage::Ready)
+                .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::OutsideJob, 0));
+        }),
+    ];
+    for (name, leave) in ways {
+        let mut stage = Stage::new("[GearmanManager]\n");
+        stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(2).did();
+        leave(&mut stage);
+        assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "{name}");
+        let warned = |event: &Event| matches!(event, Event::ExitedEarly { served: false, .. } | Event::WorkerDied(_));
+        assert_eq!(stage.told(warned), 1, "{name}");
+        assert!(note(&stage, "bad").is_some(), "{name}");
+        assert!(!stage.did().iter().any(|did| did.starts_with("start")), "{name}: not at once");
+        stage.later(Duration::from_millis(500));
+        assert_eq!(stage.did(), ["start bad"], "{name}");
+    }
+}
+
+/// One may be an operator's: only those that go on are put down to the library.
+#[test]
+fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
+    let mut stage = two_functions();
+    for (number, waits) in [0, 0, 0, 500, 1000, 2000].into_iter().enumerate() {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(1)).did();
+        says_farewell(&mut stage, id, 0);
+        if waits > 0 {
+            assert_eq!(stage.did(), [""; 0], "{number}");
+            stage.later(Duration::from_millis(waits));
+        }
+        assert_eq!(stage.did(), ["start a"], "{number}");
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started);
+    }
+    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { served: true, .. })), 6);
+    let mut busy = two_functions();
+    for _ in 0..20 {
+        let id = *busy.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        says_farewell(&mut busy, id, 1);
+        assert_eq!(busy.did(), ["start a"], "it had done a job");
+        let started = *busy.ids().last().unwrap();
+        busy.serves(started).did();
+    }
+    assert_eq!(busy.told(|event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. })), 0);
+}
+
+/// A command to drain may come just when a first job does.
+#[test]
+fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
+    let blamed = |event: &Event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. });
+    let mut stage = two_functions();
+    for number in 0..20 {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(1)).did();
+        stage.says(id, WorkerMessage::Draining { jobs: 0 });
+        assert_eq!(stage.did(), ["start a"], "{number}: its successor is ready when it goes");
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 1)).did();
+    }
+    assert_eq!(stage.told(blamed), 0);
+    // Where others have failed before, its end is waited for, unless it has a job, which may take long.
+    says_farewell(&mut stage, 1, 0);
+    let id = *stage.ids().last().unwrap();
+    stage.serves(id).later(Duration::from_millis(1)).did();
+    stage.says(id, WorkerMessage::Draining { jobs: 0 });
+    assert_eq!(stage.did(), [""; 0]);
+    stage.says(id, WorkerMessage::Draining { jobs: 1 });
+    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.told(blamed), 1);
+}
+
+/// However long its last words take: each one counts, so that the fourth has to wait.
+#[test]
+fn a_successor_that_was_started_before_the_end_counts_as_well() {
+    let mut stage = two_functions();
+    let mut left = Vec::new();
+    while stage.told(|event| matches!(event, Event::BackingOff { .. })) == 0 {
+        let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
+        stage.later(Duration::from_millis(50)).says(id, WorkerMessage::Draining { jobs: 0 });
+        left.push(id);
+        stage.later(Duration::from_millis(5)).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
+        let started = *stage.ids().last().unwrap();
+        stage.serves(started);
+    }
+    assert_eq!(left.len(), 4, "{left:?}");
+}
+
+/// A service manager may send SIGTERM to every process at once.
+#[test]
+fn who_leaves_by_itself_during_a_stop_has_left() {
+    let mut stage = two_functions();
+    stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Draining { jobs: 0 });
+    stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
+    assert_eq!(stage.told(|event| matches!(event, Event::WorkerExited { .. })), 1);
+    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { .. })), 0);
+}
+
+/// A canary whose new version leaves by itself is not started for ever; one that somebody sent away is.
+#[test]
+fn a_canary_that_leaves_by_itself_is_given_up_after_a_few_times() {
+    let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    stage
+        .says(5, WorkerMessage::Making { function: 0 })
+        .ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
+    assert_eq!(rejected(&stage), 1, "in its new(), its channel closed");
+    let mut stage = two_functions();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    for (id, expected) in [(5, 0), (6, 0), (7, 1)] {
+        stage.serves(id);
+        says_farewell(&mut stage, id, 0);
+        assert_eq!(rejected(&stage), expected);
+    }
+}

@@ -1,0 +1,54 @@
+//! Which events the log shows, and which process each is about.
+
+use super::Event;
+use crate::logging::Level;
+use crate::supervisor::worker_state::ExitReason;
+
+impl Event {
+    /// From which verbosity on the log shows it.
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
+            Self::NotRestarted { .. } => Level::Error,
+            Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::RolloutStopped { .. } => Level::Error,
+            Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
+            Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
+            Self::RolledBack { .. } | Self::RollbackFinished { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
+            Self::RollbackFailed { .. } => Level::Error,
+            Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
+            Self::FunctionFailing { .. } | Self::FunctionRecovered { .. } => Level::Warn,
+            Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
+            Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
+            Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
+            Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
+            Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
+            Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
+            Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
+            Self::Reloaded { .. } | Self::ReloadIgnored | Self::AlreadyDraining { .. } => Level::Info,
+            Self::LogReopened { .. } | Self::LogIsNoFile { .. } | Self::WorkerOutgrown { .. } => Level::Info,
+            Self::ReloadFailed { .. } => Level::Error,
+            Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
+            Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
+            Self::WorkerDraining { .. } | Self::WorkerExited { .. } => Level::Proc,
+        }
+    }
+
+    /// The process the line is about, where it is not the manager.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        match self {
+            Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
+                Some(*pid)
+            }
+            Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => {
+                Some(*pid)
+            }
+            Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
+                Some(*pid)
+            }
+            Self::ExitedEarly { pid, .. } => Some(*pid),
+            Self::WorkerDied(death) => Some(death.pid),
+            _ => None,
+        }
+    }
+}

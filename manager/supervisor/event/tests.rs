@@ -1,0 +1,92 @@
+//! Lines and JSON of events.
+
+use super::*;
+use crate::control::EventLine;
+use crate::supervisor::job_disposition::JobDisposition;
+
+fn death(at: DeathAt) -> Event {
+    Event::WorkerDied(Death {
+        pid: 4711,
+        functions: vec!["reverse_string".into()],
+        end: "killed by SIGSEGV".into(),
+        at,
+        cut_another: false,
+        version: Some("3f2a91c04d11".into()),
+        generation: 7,
+        jobs: 812,
+        peak_mib: 41,
+    })
+}
+
+#[test]
+fn the_line_of_a_crash() {
+    let job = DeathAt::Job {
+        function: "reverse_string".into(),
+        handle: "H:host:12".into(),
+        unique: "u1\nERROR forged".into(),
+        seconds: 1.204,
+        sending: false,
+        timed_out: false,
+        disposition: JobDisposition::Requeued,
+        deaths: Some(1),
+        max_attempts: Some(3),
+    };
+    assert_eq!(
+        death(job).line(),
+        "reverse_string: worker 4711 killed by SIGSEGV in job H:host:12 (unique u1\\nERROR forged) after 1.204 s; \
+         version 3f2a91c04d11, generation 7, 812 jobs before, peak 41 MiB; requeued (death 1 of 3)"
+    );
+}
+
+/// Through what carries them to followers, which has a pid and a text for every event.
+#[test]
+fn an_event_is_one_flat_json_object() {
+    let left = Event::WorkerDraining { pid: 3, reason: ExitReason::DrainTimeout, limit: None };
+    let sentence = |text: &str| text.to_owned();
+    let [handle, unique] = ["H", "u"].map(sentence);
+    let function = "f".into();
+    let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
+    for (event, own) in [
+        (left, r#""event":"worker_draining","reason":"drain_timeout""#),
+        (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
+        (
+            overdue,
+            r#""event":"job_overdue","function":"f","handle":"H","unique":"u","seconds":2.5,"timeout":2.0,"grace":5.0"#,
+        ),
+        (
+            Event::LibraryWarning { function: "f".into(), text: sentence("x") },
+            r#""event":"library_warning","function":"f""#,
+        ),
+        (Event::ConfigWarning { text: sentence("x") }, r#""event":"config_warning""#),
+        (Event::FileWarning { text: sentence("x") }, r#""event":"file_warning""#),
+        (Event::Reloaded { changes: vec![sentence("x")] }, r#""event":"reloaded","changes":["x"]"#),
+        (Event::ReloadIgnored, r#""event":"reload_ignored""#),
+        (Event::LogReopened { by: "SIGUSR1" }, r#""event":"log_reopened","by":"SIGUSR1""#),
+        (
+            Event::LogIsNoFile { by: "SIGHUP", log: sentence("syslog") },
+            r#""event":"log_is_no_file","by":"SIGHUP","log":"syslog""#,
+        ),
+        (
+            Event::AlreadyDraining { by: "SIGTERM", signals: 2, seconds: 1.5 },
+            r#""event":"already_draining","by":"SIGTERM","signals":2,"seconds":1.5"#,
+        ),
+        (
+            Event::MemoryLimitTooLow { functions: vec!["f".into()], mib: 41, max_mib: 10 },
+            r#""event":"memory_limit_too_low","functions":["f"],"mib":41,"max_mib":10"#,
+        ),
+    ] {
+        let line = EventLine { time: String::new(), level: String::new(), pid: 3, text: "line".into(), event };
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(json, format!(r#"{{"time":"","level":"","pid":3,"text":"line",{own}}}"#));
+    }
+    let json = serde_json::to_value(death(DeathAt::Idle)).unwrap();
+    assert_eq!([&json["event"], &json["at"], &json["end"]], ["worker_died", "idle", "killed by SIGSEGV"]);
+}
+
+#[test]
+fn many_functions_are_counted() {
+    let names = ["a", "b", "c"].map(FunctionName::from);
+    assert_eq!(several(&names[..1]), "a");
+    assert_eq!(several(&names[..2]), "a, b");
+    assert_eq!(several(&names), "a ... c (3 functions)");
+}
