@@ -80,7 +80,7 @@ impl HelperProcess {
         self.channel.send(message, Duration::ZERO)
     }
 
-    /// Waits for what is to be seen next. Cancel safe.
+    /// Waits for the next thing to see. Cancel safe.
     ///
     /// # Errors
     /// The system's; none is known to happen.

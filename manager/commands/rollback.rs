@@ -24,7 +24,7 @@ const LATE: u8 = 5;
 /// How a rollback ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
-    /// So many workers serve the version, and so many others finish a job first.
+    /// How many workers serve the version, and how many others finish a job first.
     Served { workers: u64, draining: u64 },
     /// One sentence.
     Failed(String),

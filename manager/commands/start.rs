@@ -125,7 +125,7 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     let Configuration { config, identity, state_dir, .. } = configuration;
     let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
     alone()?;
-    // Whoever's it is: what is said of the directory would be to no purpose.
+    // Whatever user it belongs to: a message about the directory would not help.
     if let Some(seen) = LockSeen::look(state_dir).filter(LockSeen::is_held) {
         return Err(said_by(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }

@@ -12,7 +12,7 @@ use crate::logging::{cut, escape};
 
 /// For how many seconds the note of a function that works again names its last failure.
 const RECENT: f64 = 3600.0;
-/// So many bytes of a reason are shown.
+/// How many bytes of a reason are shown.
 const LONGEST_REASON: usize = 160;
 
 /// Prints the status of the manager at this control socket.

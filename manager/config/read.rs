@@ -126,7 +126,7 @@ fn take_function(
     }
 }
 
-/// Sets one field; whether that was done. What is wrong is said of each item, with its line. An empty value leaves the
+/// Sets one field, and returns whether it did. Each wrong item is reported with its line. An empty value leaves the
 /// default, as PHP's `empty()` tests do.
 fn take<T: Default>(
     to: &mut T,

@@ -79,7 +79,7 @@ fn typed_at(args: impl Iterator<Item = OsString>, socket: &Path) -> String {
     format!("{} --control {}", words.join(" "), for_shell(socket.as_os_str()))
 }
 
-/// The end of a socket's path that is the same whoever has started the manager: `gm-native/INSTANCE/control.sock`. None
+/// The end of a socket's path that is the same for every user who starts the manager: `gm-native/INSTANCE/control.sock`. None
 /// for a path that somebody has chosen, which is the same for all.
 fn tail(socket: &Path) -> Option<&Path> {
     let instance = socket.parent()?;

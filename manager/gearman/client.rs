@@ -28,9 +28,9 @@ pub struct JobUpdate {
 pub enum JobEvent {
     /// Progress.
     Status {
-        /// So much...
+        /// How much is done...
         done: u64,
-        /// ... of so much, in units of the function's own.
+        /// ... of how much, in units of the function's own.
         of: u64,
     },
     /// Data while it runs.

@@ -41,7 +41,7 @@ const LONGEST_HOST: usize = 40;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// What is to be sent, and to whom. Answers to one connection go out in this order.
+/// What to send to which connection. Answers to one connection go out in this order.
 pub type ServerReplies = Vec<(ConnectionId, ServerReply)>;
 
 /// How much the server takes on.

@@ -71,7 +71,7 @@ impl Server {
         self.address
     }
 
-    /// What is to be said when it starts.
+    /// What it prints when it starts.
     #[must_use]
     pub fn announcement(&self) -> String {
         format!(

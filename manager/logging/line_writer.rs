@@ -41,7 +41,7 @@ impl LineWriter {
 mod tests {
     use super::*;
 
-    /// A disk with room for so many bytes, of which a call takes at most `at_once`.
+    /// A disk with room for `room` bytes, of which a call takes at most `at_once`.
     struct Disk {
         room: usize,
         at_once: usize,

@@ -50,7 +50,7 @@ fn through_a_link_that_a_deploy_may_use() {
     assert_eq!(place.copy().unwrap().source.size, 7);
 }
 
-/// What lies there, how it is made, and what is said of it.
+/// What lies there, how it is made, and the text about it.
 type NoFile = (&'static str, fn(&Path), &'static str);
 
 #[test]

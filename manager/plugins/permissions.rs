@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// H2. Every case in a directory that this test owns; whoever runs it is the run user.
+    /// H2. Every case in a directory that this test owns; the user who runs it is the run user.
     #[test]
     fn the_whole_way_is_looked_at() {
         let tmp = tempfile::tempdir().unwrap();

@@ -63,7 +63,7 @@ pub fn serve(channel: impl AsFd) -> i32 {
     if told.is_ok() { 0 } else { EXIT_UNHEARD }
 }
 
-/// Obeys one order: copy, pre-check, load, layout check. What is to be said before the report is said by `tell`: where
+/// Obeys one order: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
 /// it cannot be said that loading begins, nothing is loaded. On a refusal no copy is left.
 pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();

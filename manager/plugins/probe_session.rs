@@ -1,4 +1,4 @@
-//! A probe under way, as whoever started it sees it: what it said so far, and what to make of its end.
+//! A probe under way, seen from the process that started it: what it has reported, and what its end means.
 
 use std::fs::File;
 use std::io::Read;

@@ -447,7 +447,7 @@ impl Rejection {
         }
     }
 
-    /// For an error of the system's on opening a file or on the way to it, and what is said of it.
+    /// For an error of the system's on opening a file or on the way to it, and the text about it.
     pub(super) fn cannot_open(words: String, error: &io::Error) -> Self {
         if is_transient(error) { Rejection::CannotOpenNow(words) } else { Rejection::CannotOpen(words) }
     }

@@ -156,7 +156,7 @@ impl<'a> SiblingSearch<'a> {
                     continue;
                 }
                 let found = self.find(&name, places)?;
-                // Also what is not beside it: whoever needs it later gets what the first one got.
+                // Also what is not beside it: a library that needs it later gets what the first one got.
                 known.insert(name.clone());
                 let Some((path, file)) = found else { continue };
                 let links = take(&path, &file).map_err(|reason| self.wrong(&name, &path, reason))?;
@@ -315,7 +315,7 @@ fn unsteady(name: &OsStr, element: &OsStr) -> Rejection {
 /// Why the loader is_transient over a file that it can open: it is built for another machine, and there may be one for this.
 fn other_machine(file: &File) -> Option<Rejection> {
     let rejection = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
-    // Whoever copies it begins where it begins.
+    // The copy begins where it begins.
     let _ = { file }.rewind();
     rejection
 }

@@ -1,7 +1,7 @@
 //! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed, and
 //! beside it the libraries that it brings along.
 //!
-//! Workers never load from worker_dir: to write over a mapped library is to crash whoever maps it, or to change its
+//! Workers never load from worker_dir: to write over a mapped library is to crash every process that maps it, or to change its
 //! code in silence. A function's version is its content; two functions of one file are two files here.
 
 use std::collections::BTreeMap;
@@ -321,7 +321,7 @@ impl Store {
     }
 }
 
-/// Hashes a stored file anew, where its identity differs from the known one. Blocks as long as the disk does.
+/// Hashes a stored file again, where its identity differs from the known one. Blocks as long as the disk does.
 ///
 /// # Errors
 /// Gone, unreadable, or of another content: it must not be loaded.

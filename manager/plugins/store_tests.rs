@@ -53,7 +53,7 @@ fn the_same_content_again_changes_nothing() {
     assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
 }
 
-/// What happened to it, how, and what is said of it.
+/// What happened to it, how, and the text about it.
 type Change = (&'static str, fn(&Path), &'static str);
 
 #[test]

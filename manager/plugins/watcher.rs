@@ -143,7 +143,7 @@ impl LibraryWatcher {
             // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
             match watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
-                // Gone since it was looked for: what is to be watched instead shows at the next look.
+                // Gone since it was looked for: the next look shows what to watch instead.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
                     self.shared.note(WatchEvent::Complete);
                 }

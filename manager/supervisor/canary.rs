@@ -48,7 +48,7 @@ pub(crate) struct CanaryPolicy {
     pub jobs: u64,
 }
 
-/// What is to be done with a canary that lives.
+/// What to do with a live canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CanaryDecision {
     /// Go on watching.

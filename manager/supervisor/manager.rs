@@ -63,7 +63,7 @@ pub(crate) struct Manager {
     service: ServiceManager,
     instance: String,
     foreground: bool,
-    /// When the core wants to be woken, as of the last time it was asked something. Not worked out anew at each turn: a
+    /// When the core wants to be woken, as of the last time it was asked something. Not computed again at each turn: a
     /// moment that has just passed would be taken for one that was dealt with.
     due: Option<Duration>,
     rescan: Option<Duration>,

@@ -36,7 +36,7 @@ pub(crate) struct GroupWorker {
     /// Whether it stays beside those that the plan wants, since it serves what none of its group could now, and nothing
     /// else does.
     pub kept: bool,
-    /// Whether it tries a new version, beside those that the plan wants. Whoever watches it starts and dismisses it.
+    /// Whether it tries a new version, beside those that the plan wants. The rollout starts and dismisses it.
     pub canary: bool,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct GroupTarget {
     pub room: u32,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupDecision {
     /// Workers to start.
@@ -151,7 +151,7 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
     wished.min(want.room)
 }
 
-/// Whoever is ready goes to work where there is a place: one that the plan has free, or one that an old worker is about
+/// A ready worker goes to work where there is a place: one that the plan has free, or one that an old worker is about
 /// to leave. Not those that wait for the last run of another. A canary first; it needs no place where there may be one
 /// worker too many.
 fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
@@ -185,7 +185,7 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     let go = ahead.max(first).min(stale.len() as u32) as usize;
     dismiss.extend(stale.iter().take(go).map(|m| (m.id, reason)));
 
-    // Whoever has no runs left takes nothing: it stays only so that its function is not without a worker meanwhile.
+    // A worker without runs left takes no job: it stays only so that its function is not without a worker meanwhile.
     let short = want.count.saturating_sub(still) as usize;
     dismiss.extend(exhausted.iter().take(exhausted.len().saturating_sub(short)).map(|m| (m.id, reason)));
 

@@ -100,7 +100,7 @@ pub(crate) enum Trigger {
     Tick,
 }
 
-/// What is to be done about it.
+/// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Nothing.
@@ -116,7 +116,7 @@ pub(crate) enum Effect {
 }
 
 impl WorkerState {
-    /// The table: what a happening makes of a worker, and what is to be done.
+    /// The table: the next state for each trigger, and what to do.
     #[must_use]
     pub(crate) fn step(self, trigger: Trigger, now: Duration) -> (Self, Effect) {
         use Trigger as H;

@@ -73,7 +73,7 @@ impl ChildPoller {
         let _ = self.epoll.get_ref().0.delete(fd);
     }
 
-    /// Does not listen for a while, so that a pipe fills up and whoever writes into it waits; until
+    /// Does not listen for a while, so that a pipe fills up and the process that writes into it waits; until
     /// [`ChildPoller::listen_again`].
     pub(crate) fn rest(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         // The end of the other side is told all the same; so it is told once, and not again and again.

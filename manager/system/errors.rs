@@ -48,7 +48,7 @@ pub(crate) struct Dangling {
 }
 
 impl Dangling {
-    /// What is said of a `path` that leads through it; follows the path. No name in it can end its line.
+    /// The text about a `path` that leads through it; follows the path. No name in it can end its line.
     pub(crate) fn sentence(&self, path: &Path) -> String {
         let what = if self.link == path { "it".to_owned() } else { shown(&self.link) };
         format!("{what} is a link to {}, which does not exist", shown(&self.to))

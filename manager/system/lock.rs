@@ -23,7 +23,7 @@ use super::private_dir;
 /// The lock's name in the state directory.
 const STATE_LOCK: &str = "lock";
 
-/// A path may be replaced while it is being locked, by a manager that is just ending. Not so many times in a row.
+/// A path may be replaced while it is being locked, by a manager that is just ending. Not this many times in a row.
 const ATTEMPTS: u32 = 100;
 
 /// A lock file's content is not longer than this: a pid, and some paths.
@@ -78,7 +78,7 @@ impl LockedFile {
             match lock(&file)? {
                 Locked::Ours => {}
                 Locked::Held => return Err(NotLocked::Held(LockContent::of(&file).pid)),
-                // No manager: whoever may read it keeps us from it. What is there by now may be another's.
+                // No manager: another process that may read it keeps us from it. What is there by now may be another's.
                 Locked::ByReaders if place.holds(&file) => {
                     place.remove().map_err(|error| locked_by_readers(&error))?;
                     continue;

@@ -357,7 +357,7 @@ mod tests {
         }
     }
 
-    /// H11: whoever may write the file may still have it open, so it is not used again.
+    /// H11: a user who may write the file may still have it open, so it is not used again.
     #[test]
     fn a_stale_file_that_is_not_roots_alone_is_replaced() {
         if !geteuid().is_root() {

@@ -17,7 +17,7 @@ pub(crate) struct RunUser {
     gid: Gid,
 }
 
-/// Why the manager cannot run as a user. The first two are mistakes of whoever started it, found before anything
+/// Why the manager cannot run as a user. The first two are mistakes of the user who started it, found before anything
 /// starts.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivilegeError {

@@ -48,7 +48,7 @@ impl Access {
 /// that was shrunk is fatal (SIGBUS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seal {
-    /// Whoever has the descriptor may write.
+    /// Every process that has the descriptor may write.
     Size,
     /// Only the mapping that [`SharedMapping::create`] returns can write (Linux 5.1; before that all can).
     LaterWrites,

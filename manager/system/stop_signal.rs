@@ -80,7 +80,7 @@ impl StopSignal {
         Ok(Self(wake))
     }
 
-    /// Has the death of `manager` be a stop with so much grace, instead of the end that [`spawn`](super::spawn) has
+    /// Has the death of `manager` be a stop with this grace, instead of the end that [`spawn`](super::spawn) has
     /// arranged. To be called after any change of uid, which would undo it.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl StopSignal {
         Ok(())
     }
 
-    /// Takes back a wake-up for which nobody asked for a stop: whoever has the descriptor can write to it, and poll
+    /// Takes back a wake-up for which nobody asked for a stop: every process that has the descriptor can write to it, and poll
     /// would return at once for ever.
     pub(crate) fn settle(&self) {
         if !asked() {

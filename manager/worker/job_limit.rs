@@ -18,17 +18,17 @@ pub(super) struct JobLimit {
 }
 
 impl JobLimit {
-    /// For a worker that may run so many jobs; 0: any number.
+    /// For a worker that may run `most` jobs; 0: any number.
     pub(super) fn new(most: u64) -> Self {
         Self { most, reported_few: false, reported_none: false }
     }
 
-    /// Whether no job may be taken after so many.
+    /// Whether no job may be taken after this many.
     pub(super) fn is_reached(&self, jobs: u64) -> bool {
         self.most > 0 && jobs >= self.most
     }
 
-    /// What the manager has to be told after so many jobs, the last of which took so long.
+    /// What to report to the manager after this many jobs, the last of which took `last`.
     pub(super) fn news(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
         if self.most == 0 {
             return None;

@@ -21,7 +21,7 @@ pub(super) struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// For a worker that may take so many bytes; `None`: any. It has just been loaded.
+    /// For a worker that has just loaded, and may take `most` bytes; `None`: any number.
     pub(super) fn watch(most: Option<u64>) -> (Self, Option<WorkerMessage>) {
         let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
         let mut memory_limit = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };

@@ -125,7 +125,7 @@ pub(crate) enum WorkerMessage {
     FewRuns,
     /// It has none left: it takes no more, and waits to be told to leave.
     NoRuns,
-    /// It takes more memory than it may, so many bytes, and is to be replaced.
+    /// It takes more memory than it may, and has to be replaced.
     Outgrown {
         /// Resident bytes.
         bytes: u64,

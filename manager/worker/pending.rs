@@ -12,7 +12,7 @@ const TURN: Duration = Duration::from_secs(1);
 /// Who takes nothing for so long is not waited for.
 const STALL: Duration = Duration::from_millis(100);
 
-/// A piece of what is to be sent.
+/// A piece of the output.
 pub(crate) enum Part {
     /// Packets, or the beginning of one.
     Bytes(Vec<u8>),
@@ -67,7 +67,7 @@ impl Queue {
         self.parts.iter().map(rest).collect()
     }
 
-    /// So many bytes more were sent.
+    /// Another `sent` bytes were sent.
     pub(crate) fn advance(&mut self, sent: usize) {
         self.left = self.left.saturating_sub(sent);
         self.sent += sent;

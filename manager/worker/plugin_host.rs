@@ -32,7 +32,7 @@ const ERROR: u8 = 1;
 /// The table every plugin is given.
 pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
-/// Held for moments only, never while something is sent: whoever logs needs it, too.
+/// Held for moments only, never while something is sent: logging needs it, too.
 static CURRENT: Mutex<CurrentJob> =
     Mutex::new(CurrentJob { number: 0, function: String::new(), handle: Vec::new(), sender: None });
 
@@ -87,7 +87,7 @@ pub(super) fn job_ends() {
     current.sender = None;
 }
 
-/// Whether this job is in hand. Whoever sends for it asks while holding the sender, which the answer needs in turn.
+/// Whether this job is in hand. Code that sends for it asks while it holds the sender, which the answer needs in turn.
 fn is_in_hand(job: u64) -> bool {
     job != 0 && current().number == job
 }

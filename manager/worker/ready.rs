@@ -24,7 +24,7 @@ pub(super) struct Startup {
 
 /// A step that is over once every job server has done its part, or had its moment.
 ///
-/// Ready: from the first answer to a greeting. Serving: from the command to activate. Whoever a worker replaces is told to leave
+/// Ready: from the first answer to a greeting. Serving: from the command to activate. The worker that it replaces drains
 /// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
 /// came on another.
 #[derive(Debug, Default)]

@@ -178,7 +178,7 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Nothing may follow what may be half a packet, whoever sends it: the connection ends, on every copy of the socket.
+    /// Nothing may follow what may be half a packet, from any thread: the connection ends, on every copy of the socket.
     fn broken_by<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result
             && self.broken.is_none()

@@ -2,16 +2,16 @@
 //! has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
 //!
 //! A crowd of sleepers that are all woken for each job looks the same to those that come too late, and must not pause.
-//! So whoever is woken at once a few times asks in a way that tells the two apart: PRE_SLEEP and GRAB in one write. A
+//! So a worker that is woken at once a few times asks in a way that distinguishes the two: PRE_SLEEP and GRAB in one write. A
 //! server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
 
 use std::time::Duration;
 
 /// A wake-up this soon after falling asleep says that the server had sent it already.
 const AT_ONCE: Duration = Duration::from_millis(2);
-/// So many of them in a row are no reason for a question.
+/// This many of them in a row are normal.
 const ROUNDS: u32 = 3;
-/// So many false wake-ups in a row are no chance.
+/// This many false wake-ups in a row are no coincidence.
 const PROOFS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// A job that comes during a pause may wait for its end.

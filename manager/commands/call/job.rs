@@ -127,7 +127,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
             let outcome = repeat(&order, &workload, &mut functions, &scoreboard, &stop, &mut result);
             scoreboard.activity(WorkerActivity::Draining);
             stop_signal::kill_after(order.stop_timeout);
-            // What the object says at its end is said once, however many jobs there were.
+            // What the object logs at its end is logged once, however many jobs there were.
             functions.iter().for_each(|function| function.set_verbosity(order.verbosity));
             drop(functions);
             outcome

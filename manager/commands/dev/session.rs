@@ -121,7 +121,7 @@ impl DevSession {
         }
     }
 
-    /// Starts what is to be started next; the exit code, once there is nothing left to wait for.
+    /// Starts the next step; the exit code, once there is nothing left to wait for.
     fn go_on(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
         if self.stopping {
             return if self.manager.is_none() { Ok(Some(0)) } else { self.manager_ended() };

@@ -46,7 +46,7 @@ impl Submission {
 /// A job as a server is given it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubmittedJob<'a> {
-    /// What is to be run.
+    /// The function to run.
     pub function: &'a [u8],
     /// The caller's name for the job; empty where it has none.
     pub unique: &'a [u8],

@@ -8,7 +8,7 @@ use super::{Magic, Packet, PacketError, PacketType};
 pub struct AssignedJob<'a> {
     /// The server's name for the job: unique on that server until it restarts, and no further.
     pub handle: &'a [u8],
-    /// What is to be run.
+    /// The function to run.
     pub function: &'a [u8],
     /// The caller's name for the job; empty after `GRAB_JOB`, which does not tell it.
     pub unique: &'a [u8],

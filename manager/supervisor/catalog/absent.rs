@@ -9,8 +9,8 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
 use crate::supervisor::event::Event;
 
-/// Files come back to an emptied directory one after another: between two of them may pass so many times what a file
-/// that is missing from a directory otherwise has. So much has the only file of a directory, too.
+/// Files come back to an emptied directory one after another. The grace of a missing file is multiplied by this while they
+/// do, and for the only file of a directory.
 pub(super) const REFILL: u32 = 20;
 
 /// Functions that an earlier manager has left something of, and of which no file was seen yet: when they are forgotten,

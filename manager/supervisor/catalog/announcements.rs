@@ -79,7 +79,7 @@ impl Catalog {
         self.announcements.told.retain(|line| now.contains(line));
     }
 
-    /// What is to be told now. What a library may turn out to need waits for the probes that are under way.
+    /// The events to emit now. Files that a library may turn out to need wait for the probes that are under way.
     pub(super) fn tell(&mut self) -> Vec<Event> {
         let is_settled = self.is_settled();
         let mut events = Vec::new();

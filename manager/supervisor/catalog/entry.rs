@@ -24,7 +24,7 @@ pub(super) struct FunctionEntry {
     /// What the file holds, where it was good enough to be stored.
     pub(super) content: Option<CheckedVersion>,
     pub(super) refused: Option<String>,
-    /// What is to be told of that, unless somebody has need of the file as it is.
+    /// The event for that, emitted unless another library needs the file.
     pub(super) untold: Option<Event>,
     /// It is perhaps there for others.
     pub(super) is_help: bool,

@@ -10,7 +10,7 @@ use crate::supervisor::worker_state::WorkerState;
 
 /// Workers that connect at the same time: more would overrun a job server's default backlog.
 const CONNECTING: usize = 16;
-/// Whoever takes longer is in no backlog any more, and holds nobody up.
+/// A worker that takes longer is no longer in a backlog, and holds up no other.
 const CONNECTS_FOR: Duration = Duration::from_millis(200);
 /// Workers of one group that load at the same time. Each group has as many: what is slow in one is no matter to others.
 const LOADING: usize = 16;
@@ -121,7 +121,7 @@ impl Core {
         u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
     }
 
-    /// Whether the group, or one of its functions, has failed of late.
+    /// Whether the group, or one of its functions, has failed recently.
     pub(super) fn has_failed(&self, key: &GroupKey, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
         let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);

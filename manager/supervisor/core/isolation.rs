@@ -268,7 +268,7 @@ impl Core {
         let old: Vec<(WorkerId, &WorkerRecord)> = old.into_iter().filter(|(_, worker)| is_counted(worker)).collect();
         let names = |worker: &'_ WorkerRecord| worker.names().into_iter().filter(|name| !wanted.contains(name));
         let missed: BTreeSet<FunctionName> = old.iter().flat_map(|(_, worker)| names(worker)).collect();
-        // So many more serve each of them than are planned to: so many may go.
+        // How many more workers serve each of them than are planned: that many may go.
         let mut spare: BTreeMap<FunctionName, usize> = BTreeMap::new();
         for name in missed.into_iter().filter(|name| self.plan.planned(name) > 0) {
             let beyond = self.covering(&name, key).saturating_sub(self.plan.planned(&name) as usize);

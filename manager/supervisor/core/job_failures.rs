@@ -115,7 +115,7 @@ impl Core {
         }
     }
 
-    /// All jobs of a function that have ended, where so many completed and so many failed.
+    /// All jobs of a function that have ended: those that completed and those that failed.
     pub(crate) fn job_totals(&self, function: &str, completed: u64, failed: u64) -> JobTotals {
         let failures = self.job_failures.get(function);
         failures.map_or(JobTotals { completed, failed, ..JobTotals::default() }, |f| f.totals(completed, failed))

@@ -41,7 +41,7 @@ pub(super) struct LostJob {
 }
 
 impl Core {
-    /// The workers whose pages are to be looked at now.
+    /// The workers whose scoreboards are to be read now.
     pub(crate) fn scoreboards_due(&self, now: Duration) -> Vec<WorkerId> {
         let due = |worker: &WorkerRecord| worker.scoreboard_due().is_some_and(|at| now >= at);
         self.workers.iter().filter(|(_, worker)| due(worker)).map(|(id, _)| *id).collect()
@@ -155,7 +155,7 @@ impl Core {
     }
 
     /// Jobs that are done, and whose answers are lost with their worker, count nowhere. But half of an answer is out, so
-    /// that nobody can say anything: where such a job may not run twice, whoever is given it next fails it.
+    /// that nobody can say anything: where such a job may not run twice, the worker that is given it next fails it.
     fn deny_waiting(&mut self, worker: &WorkerRecord, exit_report: &ExitReport) {
         if worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout) {
             return;

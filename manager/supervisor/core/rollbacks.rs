@@ -26,7 +26,7 @@ struct PendingRollback {
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Pending,
-    /// Every planned worker serves the version; so many old ones are still in a job.
+    /// Every planned worker serves the version; how many old ones are still in a job.
     Done {
         workers: usize,
         draining: usize,

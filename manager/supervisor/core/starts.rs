@@ -99,7 +99,7 @@ impl Core {
     }
 
     /// No process could be made: its group waits, longer each time, as a limit that is too low stays so. Not the others:
-    /// what this one lacked they may have. Starts that were decided on together fail together, which is said once.
+    /// what this one lacked they may have. Starts that were decided on together fail together, which is logged once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         let Some(worker) = self.workers.remove(&id) else { return };
         let is_told = self.rejection(now).is_some();

@@ -1,4 +1,4 @@
-//! The start: complete when every planned worker is loaded or is known not to come, and told to whoever waits for it,
+//! The start: complete when every planned worker is loaded or is known not to come, and announced to the caller that waits for it,
 //! with what is not served and why; in any case when the time of a start is over.
 
 use std::collections::BTreeSet;

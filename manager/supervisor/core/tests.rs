@@ -167,7 +167,7 @@ impl Stage {
         self.input(Input::Ended { worker: WorkerId(id), exit_report })
     }
 
-    /// A canary of one new version has run so many jobs, of which some failed.
+    /// A canary of one new version has run `jobs` jobs, of which `failed` failed.
     fn counts(&mut self, id: u64, jobs: u64, failed: u64) -> &mut Self {
         let counts = JobCounts { completed: jobs - failed, failed, old_completed: 100, old_failed: 0 };
         let tallies = vec![counts; self.core.workers[&WorkerId(id)].canary.as_ref().map_or(0, Vec::len)];
@@ -401,7 +401,7 @@ fn processes_that_cannot_be_started_are_tried_again_later_and_later() {
         told += 1;
         assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), told);
         stage.later(Duration::from_secs(pause) - Duration::from_millis(1));
-        // Whoever waits for the start is told in time that nothing is served yet, and why.
+        // The caller that waits for the start learns in time that nothing is served yet, and why.
         let told = stage.did();
         assert_eq!(told.len(), usize::from(pause == 16), "{pause} s: {told:?}");
         assert!(

@@ -172,7 +172,7 @@ impl Effects {
         children.into_iter().for_each(|id| self.catch_up(id));
     }
 
-    /// Takes in the ends of those who have ended: what stands on their pages is at nobody's work any more.
+    /// Reaps the workers that have exited: their scoreboards no longer show a running job.
     pub(crate) fn reap_those(&mut self, workers: &[WorkerId]) {
         let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
         for id in children {

@@ -1,4 +1,4 @@
-//! What `gm-native status` shows: the core's view, and the workers' pages.
+//! What `gm-native status` shows: the core's view, and the workers' scoreboards.
 
 use std::time::Duration;
 

@@ -160,7 +160,7 @@ impl Walk {
         self.next += 1;
     }
 
-    /// Whoever watches canaries wants one, gives one up, or finds it good.
+    /// The rollout wants a canary, rejects one, or finds it good.
     fn watch_canaries(&mut self, chance: u8) {
         let canary = self.group.iter_mut().find(|worker| worker.canary && worker.state.is_live());
         match (canary, chance) {

@@ -79,7 +79,7 @@ fn processes_that_are_refused_to_one_group_are_not_to_the_others() {
     assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), 1);
 }
 
-/// Whoever is in a slow new(), or hangs in it, is not connecting.
+/// A worker in a slow new(), or one that hangs in it, is not connecting.
 #[test]
 fn a_slow_new_of_many_workers_holds_up_nobody_else() {
     let mut stage = apart("dedicated_count = 2\n[bad]\ndedicated_count = 40\n");

@@ -239,7 +239,7 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
         stage.dies_in_job(id, 3).serves(id + 1);
     }
     let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
-    // Whoever has it after that has it since its server never got the answer.
+    // A worker that has it after that has it because its server never got the answer.
     assert_eq!(stage.dispositions(), [(back, Some(1)), (back, Some(2)), (failed, Some(3)), (failed, Some(4))]);
     assert_eq!(stage.denied, ["H:a:1"; 2], "nobody runs it again");
     let line = Event::WorkerDied(stage.deaths().remove(2)).line();

@@ -1,4 +1,4 @@
-//! What is said of job servers, and asked.
+//! What is logged about job servers, and asked of them.
 
 use super::*;
 use crate::gearman::admin::ServerVersion;

@@ -87,7 +87,7 @@ fn words_that_are_forged_extend_no_start() {
     assert!(stage.killed().contains(&"kill 1".into()));
 }
 
-/// Whoever waits for the start is told in time; only a start that would fail for it waits for what is slow.
+/// The caller that waits for the start learns in time; only a start that would fail for it waits for what is slow.
 #[test]
 fn a_strict_start_waits_for_many_that_are_slow() {
     let begin = |strict: u8| {

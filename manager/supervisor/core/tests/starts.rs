@@ -62,7 +62,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     assert_eq!(stage.now - start, Duration::from_secs(15));
     assert_eq!(stage.told(|event| matches!(event, Event::LibraryRefused { again: Some(1.0), .. })), 1, "said once");
     assert_eq!(stage.core.refused().count(), 1);
-    // A change of the file is looked at at once, and the waits begin anew.
+    // A change of the file is looked at at once, and the waits begin again.
     stage.input(scan(&[("a", 2)]));
     assert_eq!(stage.did(), ["probe a"]);
     stage.input(Input::Probed { function: "a".into(), identity: identity(2), result: Err("is empty".into()) });
