@@ -16,6 +16,7 @@ pub(crate) mod handlers;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod memory;
+pub(crate) mod orphan_output;
 pub(crate) mod owner;
 pub(crate) mod pid_file;
 pub(crate) mod plain_file;

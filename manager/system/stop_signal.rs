@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::handlers;
+use super::{handlers, orphan_output};
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static ORPHAN: AtomicBool = AtomicBool::new(false);
@@ -32,6 +32,7 @@ extern "C" fn on_signal(number: libc::c_int) {
         STOP.store(true, Relaxed);
         if number == orphan_signal() {
             ORPHAN.store(true, Relaxed);
+            orphan_output::discard();
             arm_kill_timer();
         }
         let one = 1_u64;
@@ -121,6 +122,7 @@ pub(crate) fn asked() -> bool {
 pub(crate) fn orphaned() {
     if !ORPHAN.swap(true, Relaxed) {
         STOP.store(true, Relaxed);
+        orphan_output::discard();
         arm_kill_timer();
     }
 }

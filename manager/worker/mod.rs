@@ -44,7 +44,7 @@ use crate::system::channel::Channel;
 use crate::system::errors::reason;
 use crate::system::spawn::{CHANNEL_FD, EXTRA_FD, inherited};
 use crate::system::stop_signal::{self, StopSignal};
-use crate::system::{clock, exit, fork, handlers, memory};
+use crate::system::{clock, exit, fork, handlers, memory, orphan_output};
 use manager_link::ManagerLink;
 use messages::{WorkerConfig, WorkerMessage};
 use plugin::LoadedFunction;
@@ -112,6 +112,7 @@ fn arrive(
     let denied = DeniedJobs::map(denied)?;
     fork::watch(plugin_host::child_came_back)?;
     handlers::catch_broken_pipes()?;
+    orphan_output::keep_open()?;
     let stop = StopSignal::install()?;
     stop.outlives(config.manager, config.limits.grace)?;
     Ok((scoreboard, denied, stop))

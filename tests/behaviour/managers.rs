@@ -38,6 +38,21 @@ fn when_it_is_killed_its_workers_finish_and_go() {
     assert_eq!(lines(&notes), ["next"]);
 }
 
+/// M1: what it prints is nobody's, but it may print, and more than a pipe holds.
+#[test]
+fn when_it_is_killed_a_job_that_prints_is_done() {
+    let (gearmand, mut manager) = served("");
+    let gate = path(&manager, "gate");
+    let lines = format!("print {}\n", "x".repeat(1000)).repeat(200);
+    let job = Job::act(&gearmand, "", &format!("wait {gate}\n{lines}say printed"));
+    wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGKILL);
+    manager.wait_exit();
+    touch(&gate);
+    assert_eq!(job.result(), b"printed");
+    manager.wait_gone();
+}
+
 /// M1: the next manager does not wait for the orphans of the last one.
 #[test]
 fn when_it_is_killed_another_starts_beside_its_orphans() {
