@@ -20,7 +20,7 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak hammer bench-deploy bench-logging clean
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -102,6 +102,11 @@ matrix: ## test hosts and libraries of other builds; takes minutes
 
 deny: ## check licences and advisories
 	scripts/check-dependencies
+
+# Prints its seed; LEDGER_SEED repeats a run as far as processes allow, and LEDGER_JOBS and LEDGER_SECONDS make it shorter, whichever comes first.
+soak: deps ## run the ledger with 100,000 jobs, which takes an hour or more
+	LEDGER_JOBS=$${LEDGER_JOBS:-100000} LEDGER_SECONDS=$${LEDGER_SECONDS:-28800} \
+		$(CARGO) test --locked --test ledger nothing_is_lost_whatever_breaks -- --nocapture
 
 # Every suite many times, on a quiet machine and beside busy loops: takes a night. HAMMER_SUITES, HAMMER_QUIET and
 # HAMMER_BUSY choose less, as in: make hammer HAMMER_SUITES=compat HAMMER_BUSY=5 HAMMER_QUIET=0

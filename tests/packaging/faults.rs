@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The suites that are a directory; others are one file. `unit` tests stand beside the code.
-const SUITES: [&str; 8] =
-    ["author", "behaviour", "compat", "demo", "deploy", "jobserver", "packaging", "support_itself"];
+const SUITES: [&str; 9] =
+    ["author", "behaviour", "compat", "demo", "deploy", "jobserver", "ledger", "packaging", "support_itself"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -45,6 +45,13 @@ impl Events {
         self.0.0.lock().unwrap().events.clone()
     }
 
+    /// All of them, once no more can come: of a manager that has ended.
+    #[track_caller]
+    pub fn wait_end(&self) -> Vec<Value> {
+        wait_for("the end of the event stream", DEADLINE, || self.0.0.lock().unwrap().ended.then_some(()));
+        self.all()
+    }
+
     /// A place from which [`wait`](Self::wait) sees only what happens from now on. The stream lags behind the manager:
     /// an event that was published already may still be on its way, and would be taken for a later one.
     #[track_caller]

@@ -327,6 +327,12 @@ impl Manager {
         self.events.as_ref().map(Events::all).unwrap_or_default()
     }
 
+    /// All events of a manager that has ended.
+    #[track_caller]
+    pub fn wait_last_events(&self) -> Vec<Value> {
+        self.events.as_ref().map(Events::wait_end).unwrap_or_default()
+    }
+
     /// From here on only what comes later is looked at.
     #[track_caller]
     pub fn mark(&mut self) {

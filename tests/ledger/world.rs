@@ -1,0 +1,222 @@
+//! What the jobs live in: job servers, managers, the network between them, and the history.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{Local, NaiveDateTime};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::history::{Fault, History, Link, Party, Record, Time};
+use crate::jobs::FUNCTIONS;
+use crate::proxy::Network;
+use crate::support::gearmand::{Gearmand, unused_server};
+use crate::support::manager::{Manager, Setup};
+use crate::support::plugins;
+use crate::support::wait::{DEADLINE, wait_for};
+
+/// How many job servers there are.
+pub const SERVERS: usize = 3;
+
+/// How many managers there are.
+pub const MANAGERS: usize = 2;
+
+/// What stands before version and mood in the library.
+const MARK: &[u8] = b"gm-native ledger st.: ";
+
+/// Failures show soon, and nothing waits long.
+const INI: &str = "count = 3\ntimeout = 4\ntimeout_grace = 500ms\ngraceful_shutdown_wait_time = 20\n\
+    canary_seconds = 500ms\ncanary_jobs = 5\nsettle_time = 20ms\nbackoff_max = 1\nmax_runs_per_worker = 200\n\
+    worker_restart_splay = 50\nmax_memory = 300M\necho_interval = 2\n";
+
+/// All of it. Fields end in their order.
+pub struct World {
+    /// The managers.
+    pub managers: Vec<Manager>,
+    /// The job servers.
+    pub servers: Vec<Gearmand>,
+    /// What is between all of them, and the clients.
+    pub network: Network,
+    /// Where everything is written.
+    pub history: Arc<History>,
+    /// HOST:PORT of each server as clients reach it.
+    pub for_clients: Vec<String>,
+    library: Vec<u8>,
+    versions: usize,
+    dir: TempDir,
+}
+
+impl World {
+    /// Starts everything, and waits until every worker serves. `verbosity` is the managers'.
+    pub fn start(verbosity: &str) -> Self {
+        let dir = TempDir::with_prefix("gm-ledger-").unwrap();
+        for name in ["locks", "once"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let history = Arc::new(History::open(&dir.path().join("history")));
+        let servers: Vec<Gearmand> = (0..SERVERS).map(|_| Gearmand::start()).collect();
+        let mut network = Network::start(Arc::clone(&history));
+        let mut addresses = |party| -> Vec<String> {
+            let link = |(server, gearmand): (usize, &Gearmand)| {
+                let address = unused_server();
+                network.link(Link { party, server }, &address, &gearmand.server());
+                address
+            };
+            servers.iter().enumerate().map(link).collect()
+        };
+        let for_clients = addresses(Party::Clients);
+        let for_managers: Vec<_> = (0..MANAGERS).map(|manager| addresses(Party::Manager(manager))).collect();
+        let library = fs::read(plugins::example("gm_test_ledger")).unwrap();
+        let (managers, versions) = (Vec::new(), 0);
+        let mut world = Self { managers, servers, network, history, for_clients, library, versions, dir };
+        for addresses in for_managers {
+            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            let setup = Setup::new(&addresses).ini(INI).verbosity(verbosity).env("GM_LEDGER", world.dir.path());
+            let manager = setup.prepared();
+            world.managers.push(manager);
+            let number = world.managers.len() - 1;
+            for function in FUNCTIONS {
+                world.deploy(number, function, "good");
+            }
+            world.managers[number].start_again();
+        }
+        world.wait_plan();
+        world
+    }
+
+    /// Where the history is.
+    pub fn history_file(&self) -> PathBuf {
+        self.dir.path().join("history")
+    }
+
+    /// Leaves the history behind, and says where.
+    pub fn keep(self) -> PathBuf {
+        drop(self.managers);
+        self.dir.keep()
+    }
+
+    /// Writes down what is about to be done.
+    pub fn fault(&self, fault: Fault) {
+        self.history.write(Record::Fault(fault));
+    }
+
+    /// Gives a manager another version for a function.
+    pub fn deploy(&mut self, manager: usize, function: &str, mood: &str) {
+        self.versions += 1;
+        let version = format!("v{}", self.versions);
+        let at = self.library.windows(MARK.len()).position(|window| window == MARK).unwrap() + MARK.len();
+        self.library[at..at + 16].copy_from_slice(format!("{version:8}{mood:8}").as_bytes());
+        self.fault(Fault::Deployed { manager, function: function.into(), version, mood: mood.into() });
+        let part = self.dir.path().join("part");
+        fs::write(&part, &self.library).unwrap();
+        self.managers[manager].install(function, &part);
+    }
+
+    /// The processes that a manager has started: workers, probes and its guardian.
+    pub fn children(&self, manager: usize) -> Vec<Pid> {
+        let pid = self.managers[manager].pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect()
+    }
+
+    /// Sends a child of a manager's a signal. It may have gone.
+    pub fn signal_child(&self, manager: usize, pid: Pid, signal: Signal) {
+        self.fault(Fault::ChildSignalled { manager, pid: pid.as_raw(), signal: signal.to_string() });
+        let _ = kill(pid, signal);
+    }
+
+    /// Kills a manager, and starts another in its place.
+    pub fn kill_manager(&mut self, manager: usize) {
+        self.fault(Fault::ManagerKilled { manager });
+        self.managers[manager].signal(Signal::SIGKILL);
+        self.managers[manager].wait_exit();
+        self.write_events(manager);
+        self.managers[manager].start_again();
+        self.fault(Fault::ManagerStarted { manager });
+    }
+
+    /// Ends a manager as an operator does; returns its exit code.
+    pub fn stop_manager(&mut self, manager: usize) -> Option<i32> {
+        self.fault(Fault::ManagerKilled { manager });
+        self.managers[manager].signal(Signal::SIGTERM);
+        let status = self.managers[manager].wait_exit();
+        self.write_events(manager);
+        self.managers[manager].wait_gone();
+        status.code()
+    }
+
+    /// Waits until every manager serves each function with as many workers as planned, and with no other one.
+    pub fn wait_plan(&self) {
+        for manager in &self.managers {
+            manager.wait_status("all workers to serve", |status| {
+                let functions = status["functions"].as_array()?;
+                let is_served = |function: &Value| {
+                    function["workers_planned"] != 0 && function["workers_ready"] == function["workers_planned"]
+                };
+                let serves = |worker: &Value| worker["state"] == "idle" || worker["state"] == "busy";
+                let all = functions.len() == FUNCTIONS.len() && functions.iter().all(is_served);
+                (all && status["workers"].as_array()?.iter().all(serves)).then_some(())
+            });
+        }
+    }
+
+    /// Waits until the servers have no job left.
+    pub fn wait_queues_empty(&self) {
+        for server in &self.servers {
+            wait_for("the queues to be empty", DEADLINE, || {
+                let is_empty = |function: &&str| {
+                    server.status(function).is_none_or(|status| status.running == 0 && status.total == 0)
+                };
+                FUNCTIONS.iter().all(is_empty).then_some(())
+            });
+        }
+    }
+
+    /// Adds the events of a manager that has ended to the history.
+    fn write_events(&self, manager: usize) {
+        for event in self.managers[manager].wait_last_events() {
+            if let Some((at, record)) = worker_record(manager, &event) {
+                self.history.write_at(at, record);
+            }
+        }
+    }
+
+    /// What a manager holds: descriptors, and KiB of memory of its own.
+    pub fn holds(&self, manager: usize) -> Holds {
+        let proc = Path::new("/proc").join(self.managers[manager].pid().to_string());
+        let status = fs::read_to_string(proc.join("status")).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let kib = memory.trim().trim_end_matches(" kB").parse().unwrap();
+        Holds { descriptors: fs::read_dir(proc.join("fd")).unwrap().count(), kib }
+    }
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Holds {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// KiB of memory of its own.
+    pub kib: usize,
+}
+
+/// What an event says of a worker, for the history.
+fn worker_record(manager: usize, event: &Value) -> Option<(Time, Record)> {
+    let text = |key: &str| event[key].as_str().map(str::to_owned);
+    let pid = i32::try_from(event["pid"].as_i64()?).ok()?;
+    let generation = || event["generation"].as_u64();
+    let record = match event["event"].as_str()? {
+        "worker_started" => Record::WorkerStarted { manager, pid, generation: generation()? },
+        "worker_died" => {
+            let (end, disposition) = (text("end")?, text("disposition").unwrap_or_default());
+            Record::WorkerDied { manager, pid, generation: generation()?, sub: text("unique"), end, disposition }
+        }
+        _ => return None,
+    };
+    let time = NaiveDateTime::parse_from_str(event["time"].as_str()?, "%Y-%m-%d %H:%M:%S%.f").ok()?;
+    let micros = time.and_local_timezone(Local).latest()?.timestamp_micros();
+    Some((u64::try_from(micros).ok()?, record))
+}
