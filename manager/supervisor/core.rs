@@ -85,6 +85,8 @@ pub(crate) struct Core {
     workers: BTreeMap<WorkerId, WorkerRecord>,
     next_worker: u64,
     functions_failing: BTreeMap<FunctionName, Backoff>,
+    /// Which version of each function failed last.
+    failing_versions: BTreeMap<FunctionName, ShortHash>,
     groups_failing: BTreeMap<GroupKey, Backoff>,
     last_failure: Option<String>,
     /// The latest reason of each failing function.
@@ -145,6 +147,7 @@ impl Core {
             workers: BTreeMap::new(),
             next_worker: 0,
             functions_failing: BTreeMap::new(),
+            failing_versions: BTreeMap::new(),
             groups_failing: BTreeMap::new(),
             last_failure: None,
             failures: BTreeMap::new(),

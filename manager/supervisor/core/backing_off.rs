@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Core, GroupKey, WorkerRecord};
+use super::{Action, Core, FunctionVersion, GroupKey, WorkerRecord};
 use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::{Backoff, BackoffBounds, IdleDeath};
 use crate::supervisor::event::{Event, seconds, several};
@@ -23,7 +23,9 @@ impl Core {
     }
 
     /// A failure outside a job that is known to be this function's.
-    pub(super) fn blame(&mut self, function: &FunctionName, at: IdleDeath, born: Duration, now: Duration) {
+    pub(super) fn blame(&mut self, function: &FunctionName, worker: &WorkerRecord, at: IdleDeath, now: Duration) {
+        let born = worker.born;
+        self.note_version(function, worker);
         let (bounds, chance) = (self.bounds(), self.random.f64());
         let backoff = self.functions_failing.entry(function.clone()).or_default();
         let before = backoff.clone();
@@ -41,7 +43,7 @@ impl Core {
         let all = several(&names);
         let (suspects, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| changed(name) == latest);
         if suspects.len() == 1 || !others.is_empty() {
-            suspects.iter().for_each(|function| self.blame(function, at, born, now));
+            suspects.iter().for_each(|function| self.blame(function, worker, at, now));
             return;
         }
         let (bounds, chance) = (self.bounds(), self.random.f64());
@@ -53,12 +55,19 @@ impl Core {
     }
 
     /// A death in a job of this function. `done` counts its finished jobs.
-    pub(super) fn died_in_job(&mut self, function: &FunctionName, done: u64, now: Duration) {
+    pub(super) fn died_in_job(&mut self, function: &FunctionName, worker: &WorkerRecord, done: u64, now: Duration) {
+        self.note_version(function, worker);
         let chance = self.random.f64();
         let backoff = self.functions_failing.entry(function.clone()).or_default();
         backoff.died_in_job(now, done, chance);
         let after = backoff.clone();
         self.tell_waiting(function.to_string(), &after, true, now);
+    }
+
+    fn note_version(&mut self, function: &FunctionName, worker: &WorkerRecord) {
+        if let Some(version) = worker.functions.iter().find(|version| version.function == *function) {
+            self.failing_versions.insert(function.clone(), version.hash);
+        }
     }
 
     fn tell_waiting(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
@@ -82,6 +91,13 @@ impl Core {
     /// Whether the function waits before it is tried again.
     pub(super) fn is_backing_off(&self, function: &str, now: Duration) -> bool {
         self.backing_off(function, now).is_some()
+    }
+
+    /// Whether this version waits before it is tried again. A new version does not wait for what the one before it has done
+    /// wrong, even where that fails again and again meanwhile.
+    pub(super) fn is_version_backing_off(&self, version: &FunctionVersion, now: Duration) -> bool {
+        let is_of_it = self.failing_versions.get(&version.function).is_none_or(|failed| *failed == version.hash);
+        is_of_it && self.is_backing_off(&version.function, now)
     }
 
     /// How long the function is still to be left out, for status.

@@ -144,7 +144,7 @@ impl Core {
             // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
-                    self.died_in_job(&function, exit_report.completed, now);
+                    self.died_in_job(&function, worker, exit_report.completed, now);
                 }
             }
             // It has done work: what ended it says nothing against starting another.
@@ -152,7 +152,7 @@ impl Core {
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
             ExitCause::Unknown => match worker.functions.as_slice() {
-                [only] => self.died_in_job(&only.function, exit_report.completed, now),
+                [only] => self.died_in_job(&only.function, worker, exit_report.completed, now),
                 _ => self.died_outside_job(worker, IdleDeath::Idle, now),
             },
             ExitCause::Drained => {}
@@ -162,7 +162,7 @@ impl Core {
     /// The function that was loaded or made is to blame; before that, as for any death outside a job.
     fn died_at_start(&mut self, worker: &WorkerRecord, now: Duration) {
         match worker.at_start() {
-            Some(version) => self.blame(&version.function, IdleDeath::Start, worker.born, now),
+            Some(version) => self.blame(&version.function, worker, IdleDeath::Start, now),
             None => self.died_outside_job(worker, IdleDeath::Start, now),
         }
     }

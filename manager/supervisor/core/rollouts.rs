@@ -165,7 +165,7 @@ impl Core {
             let alone = self.is_isolated(&version);
             let key = if planned(&own) || alone { own } else { GroupKey::All };
             let shared = self.plan.groups.iter().any(|group| group.functions.contains(function));
-            if (planned(&key) || alone) && shared && !self.is_backing_off(function, now) {
+            if (planned(&key) || alone) && shared && !self.is_version_backing_off(&version, now) {
                 match self.rollouts.slow.contains_key(&version) {
                     true => slow.push((key, vec![version])),
                     false => wanted.entry(key).or_default().push(version),
@@ -188,12 +188,12 @@ impl Core {
             |group| group.functions.clone(),
         );
         let slow = self.slow_functions(key, &all);
-        let tried = |name: &FunctionName| canary.iter().any(|tried| tried.function == *name);
+        let tried = |name: &FunctionName| canary.iter().find(|tried| tried.function == *name);
         let may_start = |name: &FunctionName| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
-            true => !self.is_backing_off(name, now),
+            Some(version) => !self.is_version_backing_off(version, now),
             // What is slow to start holds up nothing that is to be tried.
-            false => {
+            None => {
                 let is_slow =
                     self.catalog.serving(name).is_some_and(|version| self.rollouts.slow.contains_key(&version));
                 self.may_start(name, now) && !slow.contains(name) && !is_slow
@@ -297,6 +297,10 @@ impl Core {
                 seconds: seconds(served),
             });
             self.do_next(Action::SetLastGood { function: function.clone(), version });
+            if self.failing_versions.get(function).is_some_and(|failed| failed != hash) {
+                // Failures of the version before say nothing about this one.
+                self.functions_failing.remove(function);
+            }
             self.rollouts.announced.remove(function);
             self.rollouts.kills.remove(function);
             self.rollouts.rolling.retain(|(version, _)| version.function != *function);

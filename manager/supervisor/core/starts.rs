@@ -142,7 +142,7 @@ impl Core {
         };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.into());
-        self.blame(function, IdleDeath::Start, worker.born, now);
+        self.blame(function, &worker, IdleDeath::Start, now);
     }
 
     /// A worker said something. Words about sockets are taken in elsewhere.
@@ -280,7 +280,7 @@ impl Core {
         else {
             return;
         };
-        let (pid, born) = (worker.pid, worker.born);
+        let pid = worker.pid;
         let Some(failed) = worker.functions.get(function).cloned() else { return };
         let function = failed.function.clone();
         self.last_failure = Some(format!("{function}: {reason}"));
@@ -293,7 +293,7 @@ impl Core {
         if !self.is_isolated_by(&worker, &failed, &reason, now)
             && !self.canary_cannot_serve(&worker, &function, &reason, now)
         {
-            self.blame(&function, IdleDeath::Start, born, now);
+            self.blame(&function, &worker, IdleDeath::Start, now);
         }
         self.workers.insert(id, worker);
     }

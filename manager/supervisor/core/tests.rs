@@ -175,6 +175,13 @@ impl Stage {
         self.input(Input::Counted(CanaryCounts { worker: WorkerId(id), tallies, failures }))
     }
 
+    /// A worker that is a canary has shown enough.
+    fn counts_if_canary(&mut self, id: u64) {
+        if self.core.workers.get(&WorkerId(id)).is_some_and(|w| w.canary.is_some() && w.state.is_serving()) {
+            self.counts(id, 100, 0);
+        }
+    }
+
     fn leaves(&mut self, id: u64) -> &mut Self {
         self.ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0))
     }

@@ -90,10 +90,7 @@ impl Together {
             loaded.push(hash);
         }
         self.stage.serves(id);
-        let tries = self.stage.core.workers.get(&WorkerId(id)).is_some_and(|worker| worker.canary.is_some());
-        if tries && self.stage.core.workers[&WorkerId(id)].state.is_serving() {
-            self.stage.counts(id, 100, 0);
-        }
+        self.stage.counts_if_canary(id);
     }
 
     fn served(&self) -> Vec<String> {

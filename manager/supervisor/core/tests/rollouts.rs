@@ -272,3 +272,40 @@ fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
         assert_eq!(ended(&stage).len(), 1, "{what}");
     }
 }
+
+/// Version 1 of `a` never starts. Version 2 is found while a worker of version 1 is starting, which fails after that.
+#[test]
+fn a_new_version_does_not_wait_for_one_that_never_starts() {
+    for ini in ["count = 2", "dedicated_count = 2"] {
+        let mut stage = Stage::new(&format!("[GearmanManager]\nbackoff_max = 1\n{ini}"));
+        stage.input(scan(&[("a", 1), ("b", 1)]));
+        stage.input(found("a", 1)).input(found("b", 1));
+        let (mut done, mut failed, mut deployed) = (0, 0, None);
+        for _ in 0..5000 {
+            let Some(start) = stage.started.get(done).cloned() else {
+                stage.later(Duration::from_millis(5));
+                continue;
+            };
+            done += 1;
+            let id = start.worker.0;
+            let a = start.functions.iter().position(|(name, _)| name.as_str() == "a");
+            let Some(function) = a.filter(|place| start.functions[*place].1.hash == version("a", 1).hash) else {
+                stage.serves(id).counts_if_canary(id);
+                continue;
+            };
+            stage.input(Input::Spawned { worker: start.worker, pid: 100 + id as i32 });
+            failed += 1;
+            if failed == 5 {
+                deployed = Some(stage.now);
+                stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
+            }
+            stage.says(id, WorkerMessage::CannotServe { function, reason: "no table".into() });
+            stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
+            if stage.core.serving("a") > 0 {
+                break;
+            }
+        }
+        let (deployed, served) = (deployed.unwrap(), stage.core.serving("a"));
+        assert!(served > 0, "{ini}: version 2 is not served {:?} after it was found", stage.now - deployed);
+    }
+}
