@@ -162,22 +162,26 @@ async fn pump(
     };
     let mut buffer = vec![0; PIECE];
     loop {
-        passing(&mut condition).await;
-        let (most, _) = pace(*condition.borrow());
-        let count = from.read(&mut buffer[..most]).await.inspect_err(|_| note(source))?;
-        // A stall may have begun meanwhile.
-        passing(&mut condition).await;
-        let (_, delay) = pace(*condition.borrow());
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
+        let count = from.read(&mut buffer).await.inspect_err(|_| note(source))?;
         if count == 0 {
+            passing(&mut condition).await;
             note(source);
             return to.shutdown().await;
         }
-        see(&buffer[..count]);
-        to.write_all(&buffer[..count]).await.inspect_err(|_| note(target))?;
-        tokio::task::yield_now().await;
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            // The condition may have changed meanwhile.
+            passing(&mut condition).await;
+            let (most, delay) = pace(*condition.borrow());
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let (piece, later) = rest.split_at(most.min(rest.len()));
+            rest = later;
+            see(piece);
+            to.write_all(piece).await.inspect_err(|_| note(target))?;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -187,7 +191,7 @@ async fn passing(condition: &mut watch::Receiver<Condition>) {
     let _ = condition.wait_for(|condition| *condition != Condition::Stall).await;
 }
 
-/// The most that is read at once, and what it takes.
+/// The most that is passed on at once, and how long that takes.
 fn pace(condition: Condition) -> (usize, Duration) {
     match condition {
         Condition::Pass | Condition::Refuse | Condition::Stall => (PIECE, Duration::ZERO),
