@@ -103,7 +103,7 @@ matrix: ## test hosts and libraries of other builds; takes minutes
 deny: ## check licences and advisories
 	scripts/check-dependencies
 
-# Prints its seed; LEDGER_SEED repeats a run as far as processes allow, and LEDGER_JOBS and LEDGER_SECONDS make it shorter, whichever comes first.
+# Prints its seed: LEDGER_SEED repeats a run, as far as processes allow. LEDGER_JOBS and LEDGER_SECONDS make it shorter.
 soak: deps ## run the ledger with 100,000 jobs, which takes an hour or more
 	LEDGER_JOBS=$${LEDGER_JOBS:-100000} LEDGER_SECONDS=$${LEDGER_SECONDS:-28800} \
 		$(CARGO) test --locked --test ledger nothing_is_lost_whatever_breaks -- --nocapture
