@@ -34,11 +34,12 @@ enum Lasting {
 type Act = fn(&mut Chaos, &mut World);
 
 /// Kinds of faults, and how often each comes.
-const KINDS: [(u32, Act); 12] = [
+const KINDS: [(u32, Act); 13] = [
     (10, Chaos::kill_child),
     (4, Chaos::stop_child),
     (2, Chaos::kill_manager),
     (3, Chaos::stop_manager),
+    (1, Chaos::restart_manager),
     (4, Chaos::signal_manager),
     (2, Chaos::kill_server),
     (3, Chaos::stop_server),
@@ -164,6 +165,17 @@ impl Chaos {
         world.fault(Fault::ManagerStopped { manager });
         world.managers[manager].signal(Signal::SIGSTOP);
         self.last(Lasting::ManagerStopped(manager), 20..2000);
+    }
+
+    /// Not while a worker of its is stopped: a stop waits for that, and so would everything here.
+    fn restart_manager(&mut self, world: &mut World) {
+        let Some(manager) = self.manager() else { return };
+        if self.has(|lasting| matches!(lasting, Lasting::ChildStopped(of, _) if of == manager)) {
+            return;
+        }
+        let signals = [Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGINT];
+        let code = world.restart_manager(manager, signals[self.rng.usize(..signals.len())]);
+        assert_eq!(code, Some(0), "manager {manager} was asked to stop");
     }
 
     fn signal_manager(&mut self, world: &mut World) {

@@ -277,7 +277,9 @@ impl Judge<'_> {
             return Some(Cause { text: "network or server slow".into(), excuses_two_at_once: true });
         }
         let Party::Manager(manager) = link.party else { return None };
-        let died = self.windows.manager_died(manager, assigned, again);
+        // An orphan that dies has nobody who says so, also where its manager was dead when it was given the job.
+        let begun = self.windows.begin_of(connection).unwrap_or(assigned);
+        let died = self.windows.manager_died(manager, begun, again);
         died.then(|| Cause { text: "manager killed".into(), excuses_two_at_once: false })
     }
 }

@@ -36,6 +36,10 @@ pub enum Record {
     Accepted { sub: String },
     /// The server has given the job to a worker, over a connection through the proxy.
     Assigned { sub: String, connection: u64 },
+    /// A connection through the proxy has begun.
+    Opened { connection: u64, link: Link },
+    /// A packet has passed the proxy: written down only with `LEDGER_WIRE=1`.
+    Passed { connection: u64, from: Closer, packet: String },
     /// A connection through the proxy is over.
     Closed { connection: u64, link: Link, by: Closer },
     /// A plugin's function has begun.
@@ -127,6 +131,8 @@ pub enum Fault {
     ServerContinued { server: usize },
     /// SIGKILL to a manager.
     ManagerKilled { manager: usize },
+    /// SIGTERM or SIGQUIT to a manager, whose workers finish their jobs.
+    ManagerEnding { manager: usize },
     /// Another one answers `status` in its place.
     ManagerStarted { manager: usize },
     /// SIGSTOP to a manager.

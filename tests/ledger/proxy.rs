@@ -128,15 +128,16 @@ async fn connection(near: TcpStream, upstream: String, control: Control, history
         return;
     }
     let Ok(far) = TcpStream::connect(&upstream).await else { return };
+    history.write(Record::Opened { connection: number, link });
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (mut near, mut far) = (near, far);
     let cut = {
         let (near_read, near_write) = near.split();
         let (far_read, far_write) = far.split();
-        let mut tap = Tap::new(&history, number);
-        let up = pump((near_read, Closer::Party), (far_write, Closer::Server), condition.clone(), |_| {}, &first);
-        let down =
-            pump((far_read, Closer::Server), (near_write, Closer::Party), condition, |bytes| tap.see(bytes), &first);
+        let tap = |from| Tap::new(&history, number, from);
+        let (near_end, far_end) = (Closer::Party, Closer::Server);
+        let up = pump((near_read, near_end), (far_write, far_end), condition.clone(), tap(near_end), &first);
+        let down = pump((far_read, far_end), (near_write, near_end), condition, tap(far_end), &first);
         tokio::select! {
             how = cut.recv() => how.ok(),
             _ = async { tokio::try_join!(up, down) } => None,
@@ -154,7 +155,7 @@ async fn pump(
     (mut from, source): (impl AsyncRead + Unpin, Closer),
     (mut to, target): (impl AsyncWrite + Unpin, Closer),
     mut condition: watch::Receiver<Condition>,
-    mut see: impl FnMut(&[u8]),
+    mut tap: Tap<'_>,
     first: &OnceLock<Closer>,
 ) -> io::Result<()> {
     let note = |closer| {
@@ -166,6 +167,7 @@ async fn pump(
         if count == 0 {
             passing(&mut condition).await;
             note(source);
+            tap.end();
             return to.shutdown().await;
         }
         let mut rest = &buffer[..count];
@@ -178,7 +180,7 @@ async fn pump(
             }
             let (piece, later) = rest.split_at(most.min(rest.len()));
             rest = later;
-            see(piece);
+            tap.see(piece);
             to.write_all(piece).await.inspect_err(|_| note(target))?;
             tokio::task::yield_now().await;
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::chaos::Chaos;
 use crate::checker::{self, Account};
 use crate::clients::Load;
@@ -114,7 +116,7 @@ fn settle(world: &mut World, before: &[Holds]) -> Vec<String> {
         }
     }
     for manager in 0..MANAGERS {
-        let code = world.stop_manager(manager);
+        let code = world.end_manager(manager, Signal::SIGTERM);
         if code != Some(0) {
             wrong.push(format!("manager {manager} ended with {code:?}"));
         }

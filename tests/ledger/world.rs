@@ -138,10 +138,18 @@ impl World {
         self.fault(Fault::ManagerStarted { manager });
     }
 
+    /// Ends a manager as an operator does, and starts another in its place; returns the exit code of the one that ended.
+    pub fn restart_manager(&mut self, manager: usize, signal: Signal) -> Option<i32> {
+        let code = self.end_manager(manager, signal);
+        self.managers[manager].start_again();
+        self.fault(Fault::ManagerStarted { manager });
+        code
+    }
+
     /// Ends a manager as an operator does; returns its exit code.
-    pub fn stop_manager(&mut self, manager: usize) -> Option<i32> {
-        self.fault(Fault::ManagerKilled { manager });
-        self.managers[manager].signal(Signal::SIGTERM);
+    pub fn end_manager(&mut self, manager: usize, signal: Signal) -> Option<i32> {
+        self.fault(Fault::ManagerEnding { manager });
+        self.managers[manager].signal(signal);
         let status = self.managers[manager].wait_exit();
         self.write_events(manager);
         self.managers[manager].wait_gone();

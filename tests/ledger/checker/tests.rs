@@ -33,6 +33,10 @@ fn assigned(sub: &str, connection: u64) -> Record {
     Record::Assigned { sub: sub.into(), connection }
 }
 
+fn opened(connection: u64) -> Record {
+    Record::Opened { connection, link: WORKER_LINK }
+}
+
 fn closed(connection: u64, by: Closer) -> Record {
     Record::Closed { connection, link: WORKER_LINK, by }
 }
@@ -219,6 +223,21 @@ fn a_job_may_run_late_over_a_connection_that_was_cut() {
     assert_eq!((account_of.done, account_of.violations), (1, vec![]));
     let thrice = [records, vec![started("1.0", 13)]].concat();
     assert_eq!(wrong(thrice), ["1.0 ran 3 times, and 1 causes are known"]);
+}
+
+/// Its GRAB was on its way for long: an orphan is given a job, and dies in it. Nobody is left who says so.
+#[test]
+fn the_death_of_an_orphan_is_its_managers() {
+    let run = |before: Vec<Record>| {
+        let rest = [submitted("1.0", Done), assigned("1.0", 5), started("1.0", 11), closed(5, Closer::Party)];
+        let again = [assigned("1.0", 6), started("1.0", 12), ended("1.0", 12), right("1.0")];
+        account([before, rest.to_vec(), again.to_vec()].concat())
+    };
+    let kill = || Record::Fault(Fault::ManagerKilled { manager: 0 });
+    let start = || Record::Fault(Fault::ManagerStarted { manager: 0 });
+    let orphan = run(vec![opened(5), kill(), start()]);
+    assert_eq!((orphan.repeated.get("manager killed"), orphan.violations), (Some(&1), vec![]));
+    assert_eq!(run(vec![kill(), start(), opened(5)]).violations.len(), 1, "its manager is another");
 }
 
 #[test]

@@ -23,9 +23,11 @@ pub struct Windows {
     dead_servers: BTreeMap<usize, Vec<Window>>,
     stopped_servers: BTreeMap<usize, Vec<Window>>,
     dead_managers: BTreeMap<usize, Vec<Window>>,
+    ending_managers: BTreeMap<usize, Vec<Window>>,
     stopped_managers: BTreeMap<usize, Vec<Window>>,
     disturbed: BTreeMap<Link, Vec<Window>>,
     cuts: BTreeMap<Link, Vec<Window>>,
+    begins: BTreeMap<u64, Time>,
     ends: BTreeMap<u64, End>,
 }
 
@@ -36,6 +38,9 @@ impl Windows {
         for Entry { at, record } in history {
             match record {
                 Record::Fault(fault) => windows.add(*at, fault),
+                Record::Opened { connection, .. } => {
+                    windows.begins.insert(*connection, *at);
+                }
                 Record::Closed { connection, link, by } => {
                     windows.ends.insert(*connection, End { link: *link, by: *by, at: *at });
                 }
@@ -52,7 +57,11 @@ impl Windows {
             Fault::ServerStopped { server } => open(&mut self.stopped_servers, *server, at),
             Fault::ServerContinued { server } => close(&mut self.stopped_servers, server, at),
             Fault::ManagerKilled { manager } => open(&mut self.dead_managers, *manager, at),
-            Fault::ManagerStarted { manager } => close(&mut self.dead_managers, manager, at),
+            Fault::ManagerEnding { manager } => open(&mut self.ending_managers, *manager, at),
+            Fault::ManagerStarted { manager } => {
+                close(&mut self.dead_managers, manager, at);
+                close(&mut self.ending_managers, manager, at);
+            }
             Fault::ManagerStopped { manager } => open(&mut self.stopped_managers, *manager, at),
             Fault::ManagerContinued { manager } => close(&mut self.stopped_managers, manager, at),
             Fault::Disturbed { link, .. } => open(&mut self.disturbed, *link, at),
@@ -75,9 +84,10 @@ impl Windows {
         overlaps(&self.dead_managers, &manager, from, until)
     }
 
-    /// Whether a manager was dead or stopped.
+    /// Whether a manager was dead, stopped or ending.
     pub fn manager_was_away(&self, manager: usize, from: Time, until: Time) -> bool {
-        self.manager_died(manager, from, until) || overlaps(&self.stopped_managers, &manager, from, until)
+        let all = [&self.dead_managers, &self.ending_managers, &self.stopped_managers];
+        all.iter().any(|windows| overlaps(windows, &manager, from, until))
     }
 
     /// Whether the connections of a link were cut.
@@ -95,6 +105,11 @@ impl Windows {
             || overlaps(&self.disturbed, &link, from, until)
             || overlaps(&self.stopped_servers, &link.server, from, until)
             || self.server_died(link.server, from, until)
+    }
+
+    /// When a connection began, if that was written down.
+    pub fn begin_of(&self, connection: u64) -> Option<Time> {
+        self.begins.get(&connection).copied()
     }
 
     /// How a connection ended, if it did.
