@@ -115,6 +115,15 @@ impl World {
         self.managers[manager].install(function, &part);
     }
 
+    /// Gives every manager a good version of every function.
+    pub fn deploy_good(&mut self) {
+        for manager in 0..MANAGERS {
+            for function in FUNCTIONS {
+                self.deploy(manager, function, "good");
+            }
+        }
+    }
+
     /// The processes that a manager has started: workers, probes and its guardian.
     pub fn children(&self, manager: usize) -> Vec<Pid> {
         let pid = self.managers[manager].pid();

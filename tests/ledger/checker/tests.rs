@@ -225,6 +225,25 @@ fn a_job_may_run_late_over_a_connection_that_was_cut() {
     assert_eq!(wrong(thrice), ["1.0 ran 3 times, and 1 causes are known"]);
 }
 
+/// The first one waits in a worker that is slow, and runs after the second one.
+#[test]
+fn a_job_that_was_submitted_again_may_run_twice_at_once_in_any_order() {
+    let cut = Record::Fault(Fault::Cut { link: CLIENT_LINK });
+    let records = vec![
+        submitted("1.0", Done),
+        cut,
+        broken("1.0"),
+        submitted("1.1", Done),
+        started("1.1", 12),
+        started("1.0", 11),
+        overlap("1.0", 11),
+        ended("1.1", 12),
+        right("1.1"),
+    ];
+    let account = account(records);
+    assert_eq!((account.excused_overlaps, account.violations), (1, vec![]));
+}
+
 /// Its GRAB was on its way for long: an orphan is given a job, and dies in it. Nobody is left who says so.
 #[test]
 fn the_death_of_an_orphan_is_its_managers() {
