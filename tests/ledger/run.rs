@@ -20,7 +20,7 @@ const CLIENTS: usize = 12;
 const STATUS_DEADLINE: u64 = 10_000_000;
 
 /// By how many KiB the memory of a manager may grow: what a heap keeps for later.
-const MEMORY_MARGIN: usize = 16 * 1024;
+const MEMORY_MARGIN: usize = 4 * 1024;
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]
