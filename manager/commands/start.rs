@@ -14,7 +14,6 @@ use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
 use crate::system::lock::{LockSeen, StateLock, StateLockError};
 use crate::system::pid_file::PidFile;
-use crate::system::private_dir::DirectoryError;
 use crate::system::privileges::RunUser;
 use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
@@ -130,15 +129,9 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
         return Err(said_by(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }
     private_dir::state(state_dir, user).map_err(|refusal| {
-        let or =
-            if matches!(refusal, DirectoryError::Failed(_) | DirectoryError::NoDirectory | DirectoryError::Link { .. })
-            {
-                ";"
-            } else {
-                ", or"
-            };
+        let remedy = refusal.remedy(state_dir).map_or(String::new(), |remedy| format!("{remedy}, or "));
         let text =
-            format!("the state directory {} {refusal}{or} name another with --state-dir DIR", state_dir.display());
+            format!("the state directory {} {refusal}; {remedy}name another with --state-dir DIR", state_dir.display());
         said_by(config, "state_dir", &text)
     })?;
     let record = identity.record();

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::system::shell::for_shell;
+
 /// `gm-native` with the options that lead to a manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerCommand(String);
@@ -42,30 +44,9 @@ pub fn joined(dirs: &[PathBuf]) -> PathBuf {
     dirs.join(OsStr::new(",")).into()
 }
 
-/// A word as a shell reads it back. Bytes that are no UTF-8 come as the replacement character.
-pub fn for_shell(word: &OsStr) -> String {
-    let text = word.to_string_lossy();
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./,:=@%+".contains(c);
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => text.into_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
-
-    #[test]
-    fn a_shell_reads_every_word_back() {
-        for word in ["gm.ini", "/srv/a b/gm.ini", "it's", "$HOME", "", "-c", "*", "a;b", "gr\u{fc}n", "a\\b", "~x"] {
-            let script = format!("printf %s {}", for_shell(OsStr::new(word)));
-            let out = Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&out.stdout), word, "{script}");
-        }
-    }
 
     #[test]
     fn the_options_that_a_reader_needs() {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 pub use changes::ConfigChange;
 pub use check::NO_STREAM;
 pub use choice::{LogTarget, LostJobPolicy, RolloutSurge, stream};
-pub use command::{ManagerCommand, for_shell, joined};
+pub use command::{ManagerCommand, joined};
 pub use error::{ConfigErrors, Diagnostic, ValueOrigin, Warning};
 pub use function::{FunctionConfig, PluginSettings};
 pub use host::{DEFAULT_PORT, JobServerAddress};

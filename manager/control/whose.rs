@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, geteuid};
 
 use super::SOCKET_NAME;
-use crate::config::for_shell;
 use crate::system::owner::{for_sudo, named, owner};
+use crate::system::shell::for_shell;
 
 /// Where the kernel lists the unix sockets of this machine, with the paths they are bound to.
 const SOCKETS: &str = "/proc/net/unix";

@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
 use super::display_path::DisplayPath;
 use super::rejection::Rejection;
 use crate::system::errors::reason;
+use crate::system::owner;
 
 /// Whom libraries may belong to where permissions are strict: root, or the user the workers run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,11 +32,13 @@ enum FileKind {
     Link,
 }
 
-/// What is wrong with a thing, and what mends it.
+/// What is wrong with a thing.
 #[derive(Debug, PartialEq, Eq)]
-struct PermissionProblem {
-    problem: String,
-    remedy: &'static str,
+enum PermissionProblem {
+    /// Its owner is neither root nor the user the workers run as.
+    Owner { owner: Uid, run_uid: u32 },
+    /// Others may write to it.
+    Mode { mode: u32 },
 }
 
 impl FilePolicy {
@@ -43,8 +48,9 @@ impl FilePolicy {
     /// [`Rejection::Distrusted`] names the path, owner or mode, and the remedy; [`Rejection::Changing`] if the path does
     /// not lead to the opened file any more.
     pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Rejection> {
-        self.look(FileKind::File, path, opened)?;
+        // What many libraries have in common comes first: then they have one cause.
         let reached = self.walk(path)?;
+        self.look(FileKind::File, path, opened)?;
         // What was walked is what was opened; otherwise somebody swapped a name meanwhile.
         if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
             return Err(Rejection::Changing);
@@ -84,33 +90,44 @@ impl FilePolicy {
     }
 
     fn look(&self, kind: FileKind, path: &Path, meta: &Metadata) -> Result<(), Rejection> {
-        match judge(kind, meta.uid(), meta.mode() & 0o7777, self.run_uid) {
-            None => Ok(()),
-            Some(PermissionProblem { problem, remedy }) => {
-                let path = DisplayPath(path).to_string();
-                let remedy = format!("{remedy} {path}");
-                Err(Rejection::Distrusted { path, problem, remedy })
-            }
-        }
+        let Some(problem) = judge(kind, meta.uid(), meta.mode() & 0o7777, self.run_uid) else { return Ok(()) };
+        let path = DisplayPath(path).to_string();
+        let remedy = match problem {
+            PermissionProblem::Owner { owner, .. } => match owner::user_name(owner).filter(|_| self.run_uid == 0) {
+                Some(name) if kind == FileKind::Directory => {
+                    format!("start with -u {name}, or keep the libraries in a directory that is root's")
+                }
+                Some(name) => format!("start with -u {name}, or chown root {path}"),
+                None => format!("chown root {path}"),
+            },
+            PermissionProblem::Mode { .. } => format!("chmod go-w {path}"),
+        };
+        let is_place = kind == FileKind::Directory;
+        Err(Rejection::Distrusted { path, problem: problem.to_string(), remedy, is_place })
     }
 }
 
 /// The rule for one thing. A link's own mode means nothing: who may replace it is the directory's.
 fn judge(kind: FileKind, owner: u32, mode: u32, run_uid: u32) -> Option<PermissionProblem> {
     if owner != 0 && owner != run_uid {
-        let or = if run_uid == 0 { String::new() } else { format!(" or uid {run_uid}") };
-        return Some(PermissionProblem {
-            problem: format!("belongs to uid {owner}, not to root{or}"),
-            remedy: "chown root",
-        });
+        return Some(PermissionProblem::Owner { owner: Uid::from_raw(owner), run_uid });
     }
     // In a sticky directory such as /tmp nobody can rename or remove what belongs to another.
     let sticky = kind == FileKind::Directory && mode & 0o1000 != 0 && owner == 0;
-    if kind == FileKind::Link || sticky || mode & 0o022 == 0 {
-        return None;
+    (kind != FileKind::Link && !sticky && mode & 0o022 != 0).then_some(PermissionProblem::Mode { mode })
+}
+
+impl fmt::Display for PermissionProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner { owner, run_uid: 0 } => write!(f, "belongs to uid {owner}, not to root"),
+            Self::Owner { owner, run_uid } => write!(f, "belongs to uid {owner}, not to root or uid {run_uid}"),
+            Self::Mode { mode } => {
+                let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
+                write!(f, "is writable by {who} (mode {mode:04o})")
+            }
+        }
     }
-    let who = if mode & 0o002 != 0 { "everybody" } else { "its group" };
-    Some(PermissionProblem { problem: format!("is writable by {who} (mode {mode:04o})"), remedy: "chmod go-w" })
 }
 
 fn steps(path: &Path) -> VecDeque<OsString> {
@@ -154,7 +171,7 @@ mod tests {
             (Link, 34, 0o777, 33, Some("belongs to uid 34, not to root or uid 33")),
         ];
         for (kind, owner, mode, run_uid, problem) in cases {
-            let found = judge(kind, owner, mode, run_uid).map(|found| found.problem);
+            let found = judge(kind, owner, mode, run_uid).map(|found| found.to_string());
             assert_eq!(found.as_deref(), problem, "{kind:?} of {owner} mode {mode:o}");
         }
     }

@@ -43,8 +43,10 @@ pub enum Rejection {
         path: String,
         /// Owner or mode.
         problem: String,
-        /// The command that mends it.
+        /// What mends it.
         remedy: String,
+        /// It is a directory above the file: others below it are refused for the same.
+        is_place: bool,
     },
     /// Its size or times changed under the copy.
     #[error("was written to during the copy; it is tried again when the writing stops")]

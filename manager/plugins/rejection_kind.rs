@@ -11,23 +11,33 @@ use super::rejection::Rejection;
 pub enum RejectionKind {
     /// Not before the file changes.
     Permanent,
+    /// Not before a directory above it is another's, or closed to others.
+    UntrustedPlace,
     /// Perhaps: no memory, processes or descriptors were left, a busy machine missed a deadline, a disk failed.
     Transient,
     /// Once the store has room or can be written to.
     StoreUnavailable,
 }
 
+impl RejectionKind {
+    /// Whether the cause lies outside of the file, and may be that of other files as well.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::UntrustedPlace | Self::StoreUnavailable)
+    }
+}
+
 impl Rejection {
     /// Whether the same file may load later.
     pub fn kind(&self) -> RejectionKind {
         use Rejection::{
-            CannotOpenNow, CannotRead, Changing, CopyHung, Hung, Killed, NoExec, NotLoadableNow, ProbeDied, Sibling,
-            StoreFailed, StoreFull,
+            CannotOpenNow, CannotRead, Changing, CopyHung, Distrusted, Hung, Killed, NoExec, NotLoadableNow, ProbeDied,
+            Sibling, StoreFailed, StoreFull,
         };
         match self {
             StoreFull { .. } | StoreFailed { .. } | NoExec { .. } => RejectionKind::StoreUnavailable,
             CannotOpenNow(_) | CannotRead(_) | Changing | NotLoadableNow { .. } => RejectionKind::Transient,
             Hung { .. } | CopyHung { .. } | Killed | ProbeDied { .. } => RejectionKind::Transient,
+            Distrusted { is_place: true, .. } => RejectionKind::UntrustedPlace,
             Sibling { reason, .. } => reason.kind(),
             _ => RejectionKind::Permanent,
         }

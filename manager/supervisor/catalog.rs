@@ -177,7 +177,14 @@ impl Catalog {
         }
         let serving = entry.version.as_ref().map(|version| version.hash);
         let path = path.to_string_lossy().into_owned();
-        Some(Event::LibraryRefused { function: function.clone(), path, reason, serving, again: None })
+        Some(Event::LibraryRefused {
+            function: function.clone(),
+            path,
+            reason,
+            serving,
+            again: None,
+            is_repeated: false,
+        })
     }
 
     /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
@@ -238,8 +245,10 @@ impl Catalog {
     fn refuse(&mut self, function: &FunctionName, failure: ProbeFailure, now: Duration) -> ProbeChanges {
         let fallback = self.memory.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
-        let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let ProbeFailure { reason, kind, is_no_plugin } = failure;
+        let mut others = self.entries.iter().filter(|(name, _)| *name != function);
+        let is_repeated = kind.is_shared() && others.any(|(_, other)| other.refused.as_ref() == Some(&reason));
+        let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
         entry.retry = ProbeRetry::after(entry.retry, kind, now);
         entry.refused = Some(reason.clone());
@@ -251,7 +260,7 @@ impl Catalog {
         let serving = entry.version.as_ref().map(|version| version.hash);
         let path = entry.candidate.path.to_string_lossy().into_owned();
         let again = entry.retry.map(|retry| seconds(retry.wait()));
-        let refused = Event::LibraryRefused { function: function.clone(), path, reason, serving, again };
+        let refused = Event::LibraryRefused { function: function.clone(), path, reason, serving, again, is_repeated };
         // Nobody complains of a library that another needs, and that may still turn out.
         let is_help = (is_no_plugin || is_needed) && entry.version.is_none();
         entry.is_help = is_help;

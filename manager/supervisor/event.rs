@@ -89,6 +89,9 @@ pub(crate) enum Event {
         serving: Option<ShortHash>,
         /// After how many seconds it is looked at again as it is, where the reason may pass.
         again: Option<f64>,
+        /// Another library was refused for the same cause, which lies outside of both.
+        #[serde(skip)]
+        is_repeated: bool,
     },
     /// A library was checked and stored.
     FunctionFound {

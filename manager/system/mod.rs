@@ -29,6 +29,7 @@ pub(crate) mod reap;
 pub(crate) mod reexec;
 pub(crate) mod service;
 pub(crate) mod shared_memory;
+pub(crate) mod shell;
 pub(crate) mod spawn;
 pub(crate) mod stop_signal;
 pub(crate) mod streams;

@@ -24,9 +24,14 @@ pub(crate) fn named(uid: Uid) -> String {
     }
 }
 
+/// A user's name, where it has one. May block as [`named`].
+pub(crate) fn user_name(uid: Uid) -> Option<String> {
+    User::from_uid(uid).ok().flatten().map(|user| user.name)
+}
+
 /// A user as the argument of `sudo -u`.
 pub(crate) fn for_sudo(uid: Uid) -> String {
-    User::from_uid(uid).ok().flatten().map_or_else(|| format!("'#{uid}'"), |user| user.name)
+    user_name(uid).unwrap_or_else(|| format!("'#{uid}'"))
 }
 
 #[cfg(test)]

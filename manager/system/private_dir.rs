@@ -19,6 +19,7 @@ use nix::unistd::{Gid, Uid, User, fchown, geteuid};
 use super::directory;
 use super::errors::{reason, shown};
 use super::privileges::RunUser;
+use super::shell::for_shell;
 
 /// What a state directory has in it once a manager has used it.
 const OURS: [&str; 4] = ["lock", "store", "control.sock", "versions.json"];
@@ -80,28 +81,32 @@ impl fmt::Display for DirectoryError {
             }
             Self::Foreign { owner, keeper } if keeper.is_root() => {
                 let name = name(*owner);
-                write!(
-                    f,
-                    "belongs to uid {owner}, not to uid {keeper}, as after a start with -u {name}: start with -u {name}, \
-                     or chown it and all that is in it"
-                )
+                write!(f, "belongs to uid {owner}, not to uid {keeper}, as after a start with -u {name}")
             }
-            Self::Foreign { owner, keeper } => {
-                write!(f, "belongs to uid {owner}, not to uid {keeper}: chown it and all that is in it")
-            }
+            Self::Foreign { owner, keeper } => write!(f, "belongs to uid {owner}, not to uid {keeper}"),
             Self::Roots { keeper } => {
-                let name = name(*keeper);
-                write!(
-                    f,
-                    "belongs to uid 0, not to uid {keeper}, as after a start without -u: chown -R {name} it, or start \
-                     without -u"
-                )
+                write!(f, "belongs to uid 0, not to uid {keeper}, as after a start without -u")
             }
             Self::Shared { mode } => write!(
                 f,
-                "is open to others (mode {mode:04o}) and has files that are not gm-native's, so it is left as it is: chmod \
-                 700 and chown it"
+                "is open to others (mode {mode:04o}) and has files that are not gm-native's, so it is left as it is"
             ),
+        }
+    }
+}
+
+impl DirectoryError {
+    /// What helps, where the directory can stay where it is.
+    pub(crate) fn remedy(&self, path: &Path) -> Option<String> {
+        let path = for_shell(path.as_os_str());
+        match self {
+            Self::Foreign { owner, keeper } if keeper.is_root() => {
+                Some(format!("start with -u {}, or run `chown -R root {path}`", name(*owner)))
+            }
+            Self::Foreign { keeper, .. } => Some(format!("run `chown -R {} {path}`", name(*keeper))),
+            Self::Roots { keeper } => Some(format!("start without -u, or run `chown -R {} {path}`", name(*keeper))),
+            Self::Shared { .. } => Some(format!("make it yours alone with chown and `chmod 700 {path}`")),
+            Self::Failed(_) | Self::NoDirectory | Self::Link { .. } => None,
         }
     }
 }
@@ -274,7 +279,9 @@ mod tests {
     #[test]
     fn a_start_without_u_after_one_with_it_is_told_of_u() {
         let refusal = DirectoryError::Foreign { owner: Uid::from_raw(65534), keeper: Uid::from_raw(0) };
-        assert!(refusal.to_string().contains("start with -u nobody"), "{refusal}");
+        assert!(refusal.to_string().ends_with("as after a start with -u nobody"), "{refusal}");
+        let remedy = refusal.remedy(Path::new("/var/lib/gm 1")).unwrap();
+        assert_eq!(remedy, "start with -u nobody, or run `chown -R root '/var/lib/gm 1'`");
     }
 
     #[test]

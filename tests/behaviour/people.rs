@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 
@@ -67,6 +68,38 @@ fn a_library_that_others_may_write_is_refused() {
         assert!(told.contains(&format!("{named} is writable by")), "{told}");
         assert!(told.contains(&format!("(mode {mode:04o})")), "{told}");
     }
+}
+
+/// H2: root's manager, and libraries below a directory that is a user's: one line for all of them, and what to do.
+#[test]
+fn libraries_below_a_users_directory_are_refused_in_one_line() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let names: Vec<String> = (0..20).map(|n| format!("x{n:02}")).collect();
+    let setup = names.iter().fold(setup(), |setup, name| setup.plugin(name, &library())).verbosity("-v");
+    chown(setup.dir(), Some(65534), Some(65534)).unwrap();
+    let place = setup.dir().display().to_string();
+    let mut manager = setup.prepared();
+    let refused = manager.run_to_end();
+    let told = refused.err();
+    assert_eq!((refused.code(), told.lines().count()), (Some(1), 1), "{told}");
+    let cause = format!("cannot be trusted: {place} belongs to uid 65534, not to root; start with -u nobody, or keep");
+    assert!(told.contains("act ... x19 (21 functions): ") && told.contains(&cause), "{told}");
+    assert_eq!(told.matches(&cause).count(), 1, "{told}");
+    let log = manager.log();
+    assert_eq!(log.matches("cannot be trusted").count(), 2, "when the first is refused, and at the end: {log}");
+
+    // As it says; what the first start has made is root's, which is told in its turn.
+    manager.add_args(&["-u", "nobody"]);
+    let refused = manager.run_to_end().err();
+    let chown =
+        refused.split('`').find(|part| part.starts_with("chown -R nobody ")).unwrap_or_else(|| panic!("{refused}"));
+    assert!(Command::new("sh").args(["-c", chown]).status().unwrap().success(), "{chown}");
+    manager.start_again();
+    manager.wait_event("function_found", |event| event["function"] == "act");
+    assert!(!manager.events().iter().any(|event| event["reason"].to_string().contains("cannot be trusted")));
 }
 
 /// H3: as root nothing is written through a link that somebody planted, wherever root's rights open something.

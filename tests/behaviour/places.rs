@@ -89,8 +89,8 @@ fn on_a_fresh_machine_it_starts_as_another_user() {
 fn a_start_as_somebody_else_is_told_of_the_user() {
     machine::fresh(|| {
         for (first, second, words) in [
-            (&["-u", "nobody"][..], &[][..], ["not to uid 0", "start with -u nobody"]),
-            (&[], &["-u", "nobody"], ["belongs to uid 0", "without -u"]),
+            (&["-u", "nobody"][..], &[][..], ["not to uid 0", "start with -u nobody, or run `chown -R root /"]),
+            (&[], &["-u", "nobody"], ["belongs to uid 0", "start without -u, or run `chown -R nobody /"]),
         ] {
             let gearmand = Gearmand::start();
             let setup = acting(&[&gearmand]).usual_place();

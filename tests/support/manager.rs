@@ -236,6 +236,11 @@ impl Manager {
         self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), Mortal::pid)
     }
 
+    /// More arguments for the next start.
+    pub fn add_args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    }
+
     /// Starts another on the same directory, in the foreground, and waits until it answers its commands. What became of
     /// the one before is no matter to this.
     #[track_caller]

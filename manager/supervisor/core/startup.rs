@@ -8,7 +8,7 @@ use super::job_servers::JobServerState;
 use super::rollouts::READ;
 use super::{Action, Core, ManagerPhase, WorkerRecord, group_key};
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -93,8 +93,7 @@ impl Core {
             return;
         }
         let late = self.is_late();
-        let refused: Vec<String> =
-            self.catalog.refused().map(|(name, path, reason)| format!("{name}: {path}: {reason}")).collect();
+        let refused = by_cause(self.catalog.refused());
         if !refused.is_empty() && self.config.strict {
             return self.fail(format!("strict is set, and not every library can be used: {}", refused.join("; ")));
         }
@@ -222,5 +221,34 @@ impl Core {
         let deadline = self.start_deadline();
         let due = awaited.chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
         due.filter(|_| !self.announced)
+    }
+}
+
+/// One sentence for each cause, in the order in which they come: what many libraries have in common is said once.
+fn by_cause<'a>(refused: impl Iterator<Item = (&'a FunctionName, String, &'a str)>) -> Vec<String> {
+    let mut causes: Vec<(&str, String, Vec<FunctionName>)> = Vec::new();
+    for (name, path, reason) in refused {
+        match causes.iter_mut().find(|(cause, ..)| *cause == reason) {
+            Some((.., names)) => names.push(name.clone()),
+            None => causes.push((reason, path, vec![name.clone()])),
+        }
+    }
+    let sentence = |(reason, path, names): (&str, String, Vec<FunctionName>)| match names.as_slice() {
+        [only] => format!("{only}: {path}: {reason}"),
+        several_names => format!("{}: {reason}", several(several_names)),
+    };
+    causes.into_iter().map(sentence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_libraries_have_in_common_is_said_once() {
+        let names = ["a", "b", "c", "d"].map(FunctionName::from);
+        let refused = names.iter().zip(["/w is open", "it is a script", "/w is open", "/w is open"]);
+        let refused = refused.map(|(name, reason)| (name, format!("/w/{name}.so"), reason));
+        assert_eq!(by_cause(refused), ["a ... d (3 functions): /w is open", "b: /w/b.so: it is a script"]);
     }
 }

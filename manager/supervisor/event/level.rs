@@ -8,6 +8,7 @@ impl Event {
     /// From which verbosity on the log shows it.
     pub(crate) fn level(&self) -> Level {
         match self {
+            Self::LibraryRefused { is_repeated: true, .. } => Level::Proc,
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
             Self::NotRestarted { .. } => Level::Error,
             Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,

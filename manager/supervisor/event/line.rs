@@ -39,7 +39,7 @@ impl Event {
                     escape(path)
                 )
             }
-            Self::LibraryRefused { function, path, reason, serving, again } => {
+            Self::LibraryRefused { function, path, reason, serving, again, .. } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
                 let again =
                     again.map_or(String::new(), |s| format!("; next attempt in {s} s, then less and less often"));
