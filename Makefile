@@ -55,6 +55,7 @@ install-files: ## the same, and never builds: for root, who need not have cargo
 	$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$(doc)"
 	$(INSTALL) -m 644 docs/*.md "$(doc)/docs"
 	$(INSTALL) -m 644 packaging/simple.ini packaging/advanced.ini packaging/gm-native.logrotate "$(doc)/examples"
+	$(INSTALL) -m 755 packaging/gm-native.init "$(doc)/examples"
 	$(INSTALL) -d "$(dir $(unit))"
 	sed 's|^ExecStart=/usr/local/|ExecStart=$(PREFIX)/|' packaging/gm-native.service > "$(unit)"
 	chmod 644 "$(unit)"

@@ -76,6 +76,7 @@ fn every_file_is_where_it_belongs_and_goes_again() {
     .map(|path| (format!("opt/gm/{path}"), 0o644))
     .collect();
     expected.insert("opt/gm/bin/gm-native".into(), 0o755);
+    expected.insert("opt/gm/share/doc/gm-native/examples/gm-native.init".into(), 0o755);
     assert_eq!(files(dir.path()), expected);
     let unit = fs::read_to_string(dir.path().join("opt/gm/lib/systemd/system/gm-native.service")).unwrap();
     assert!(unit.contains("\nExecStart=/opt/gm/bin/gm-native "), "{unit}");

@@ -9,6 +9,7 @@ mod documents;
 mod faults;
 mod install;
 mod rotation;
+mod running;
 #[path = "../behaviour/scene.rs"]
 #[allow(dead_code, reason = "the suite it is from uses more of it")]
 mod scene;
