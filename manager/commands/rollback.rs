@@ -24,7 +24,7 @@ const LATE: u8 = 5;
 /// How a rollback ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
-    /// How many workers serve the version, and how many others finish a job first.
+    /// How many workers serve the version, and how many others are still draining.
     Served { workers: u64, draining: u64 },
     /// One sentence.
     Failed(String),
@@ -127,8 +127,8 @@ fn served(reply: &RollbackReply, outcome: &Outcome) -> String {
     };
     let old = match draining {
         0 => String::new(),
-        1 => "; 1 old worker finishes its job first".into(),
-        old => format!("; {old} old workers finish their jobs first"),
+        1 => "; 1 old worker is still draining".into(),
+        old => format!("; {old} old workers are still draining"),
     };
     let rejected =
         rejected.as_ref().map_or(String::new(), |reason| format!("; it was rejected before: {}", escape(reason)));

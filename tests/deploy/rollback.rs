@@ -151,6 +151,9 @@ fn one_that_fails_says_so_and_takes_nothing_away() {
     assert_eq!(failed.code(), Some(1), "{failed:?}");
     assert!(failed.err().contains("failed: ") && failed.err().contains("this version cannot be made"), "{failed:?}");
     assert_eq!(ask(&gearmand, "stamped"), "v1");
+    let status = manager.status();
+    let note = of(&status, "functions", "name", "stamped").unwrap()["note"].as_str().unwrap();
+    assert!(note.starts_with("pinned") && note.contains("this version cannot be made"), "{note}");
     back_to(&gearmand, &manager, &[], "v1");
 }
 
@@ -164,7 +167,7 @@ fn a_job_of_the_old_version_does_not_hold_it_up() {
     let job = Job::start(&gearmand, "stamped", "", &format!("wait {}", go.display()));
     wait_for("the job to run", DEADLINE, || gearmand.status("stamped").filter(|status| status.running == 1));
     let done = manager.command("rollback", &["stamped"]);
-    assert!(done.status.success() && done.out().contains("old worker finishes its job first"), "{done:?}");
+    assert!(done.status.success() && done.out().contains("1 old worker is still draining"), "{done:?}");
     assert_eq!(ask(&gearmand, "stamped"), "v1");
     fs::write(go, "").unwrap();
     assert_eq!(job.result(), b"v2");

@@ -75,16 +75,21 @@ impl Core {
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now),
-                note: self
-                    .catalog
-                    .is_pinned(&name)
-                    .then(|| "pinned until its file changes".to_owned())
-                    .or(self.catalog.next(&name).map(|next| format!("version {} is being tried", next.hash)))
-                    .or(self.failures.get(&name).filter(|_| failing).cloned())
-                    .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
-                    .or(self.isolation_note(&name))
-                    .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
-                    .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now))),
+                note: {
+                    let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
+                    // What is wrong is shown of a pinned version, too.
+                    let more = self
+                        .catalog
+                        .next(&name)
+                        .map(|next| format!("version {} is being tried", next.hash))
+                        .or(self.failures.get(&name).filter(|_| failing).cloned())
+                        .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
+                        .or(self.isolation_note(&name))
+                        .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
+                        .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now)));
+                    let notes: Vec<String> = pinned.into_iter().chain(more).collect();
+                    (!notes.is_empty()).then(|| notes.join("; "))
+                },
                 name,
             }
         })

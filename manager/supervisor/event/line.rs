@@ -95,7 +95,7 @@ impl Event {
             Self::RollbackFinished { function, version, workers, draining, seconds } => {
                 let old = match draining {
                     0 => String::new(),
-                    old => format!("; {old} others finish the job they have"),
+                    old => format!("; {old} with another version are still draining"),
                 };
                 format!("{function}: rollback: {workers} workers serve version {version} after {seconds:.3} s{old}")
             }
