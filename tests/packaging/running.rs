@@ -5,13 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use gm_native::cli::Cli;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::is_there;
 use crate::scene::{Job, library, wait_serving};
 use crate::support::build::repository;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
+use crate::support::mortal::Mortal;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::MARK;
@@ -169,4 +171,40 @@ fn a_function_is_taken_out_of_service_and_put_back() {
     manager.configure("");
     shell(&manager, "kill -HUP $(cat gm.pid)").success();
     assert_eq!(job.result(), b"here");
+}
+
+/// As PID 1 of namespaces of its own, with a read-only root and a tmpfs for its state, until SIGTERM.
+#[test]
+fn it_runs_as_the_first_process_of_a_container() {
+    if !is_root() {
+        return;
+    }
+    let gearmand = Gearmand::start();
+    let manager = Setup::new(&[&gearmand.server()]).plugin("act", &library()).prepared();
+    for name in ["run", "root"] {
+        fs::create_dir(manager.dir().join(name)).unwrap();
+    }
+    let dir = manager.dir().display();
+    let image = format!(
+        "mount --make-rprivate / && mount -t tmpfs -o exec,mode=0755 tmpfs {dir}/run && mount --rbind / {dir}/root && \
+         mount -o remount,bind,ro {dir}/root && mount -t proc proc {dir}/root/proc"
+    );
+    let isolated = ["--mount", "--pid", "--fork", "--kill-child"];
+    if !Command::new("unshare").args(isolated).args(["sh", "-c", &image]).status().is_ok_and(|done| done.success()) {
+        eprintln!("skipped: cannot make a container");
+        return;
+    }
+    let entry = format!(
+        "{image} && ! touch {dir}/root{dir}/x && \
+         exec chroot {dir}/root {PROGRAM} -c {dir}/gm.ini --state-dir {dir}/run/state -v"
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(isolated).args(["sh", "-c", &entry]).env(MARK, manager.dir());
+    let mut container = Mortal::start("a container", &mut unshare);
+    wait_for("the function to be served", DEADLINE, || gearmand.status("act").filter(|status| status.workers > 0));
+    assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.pid())).unwrap();
+    kill(Pid::from_raw(children.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(container.wait().success(), "{}", container.output());
+    assert!(container.output().contains("stopped after"), "{}", container.output());
 }
