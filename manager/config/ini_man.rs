@@ -10,7 +10,7 @@ use super::*;
 const PAGE: &str = include_str!("../../packaging/gm-native.ini.5");
 
 /// What stands before the keys.
-const HEAD: &str = r#".TH gm\-native.ini 5 2026-11-27 "gm\-native 0.1.0"
+const HEAD: &str = r#".TH gm\-native.ini 5 2026-11-27 "gm\-native VERSION"
 .SH NAME
 gm\-native.ini \- configuration of gm\-native
 .SH SYNOPSIS
@@ -122,7 +122,7 @@ fn entry(key: &ConfigKey, marks: &[&str]) -> String {
 }
 
 fn page() -> String {
-    let mut page = HEAD.to_owned();
+    let mut page = HEAD.replacen("VERSION", env!("CARGO_PKG_VERSION"), 1);
     page += ".SH KEYS OF THE MANAGER\nEach with its default.\n.I f\nmarks a key that a function's section may have as well, \
              for that function;\n.I r\none that only a restart changes.\n";
     for key in KEYS.iter().filter(|key| key.scope() != KeyScope::Function) {

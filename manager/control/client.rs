@@ -32,7 +32,7 @@ pub enum ClientError {
         "no manager answers at {}: {}; {}",
         path.display(),
         reason_at(path, .source),
-        elsewhere.as_deref().unwrap_or("is one running with this config?")
+        elsewhere.as_deref().unwrap_or("if one runs, give the -c, -w, --state-dir or --control that it was started with")
     )]
     NoManager {
         /// The control socket.
