@@ -34,14 +34,15 @@ pub fn run(cli: &Cli) -> ExitCode {
     };
     match cli.manager.dump_config {
         true => dump(&configuration),
-        false => ExitCode::from(start(configuration, user.as_ref())),
+        false => ExitCode::from(start(configuration, user.as_ref(), None)),
     }
 }
 
-/// As [`run`], with a configuration that was put together by a command. Returns the exit code.
-pub fn run_with(configuration: Result<Configuration, String>) -> u8 {
+/// As [`run`], with a configuration that was put together by a command, for a manager that so many signals to stop make kill
+/// its workers. Returns the exit code.
+pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill: u32) -> u8 {
     match checked(configuration) {
-        Ok((configuration, user)) => start(configuration, user.as_ref()),
+        Ok((configuration, user)) => start(configuration, user.as_ref(), Some(signals_that_kill)),
         Err(code) => code,
     }
 }
@@ -55,7 +56,7 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
 }
 
 /// Runs a manager with a checked configuration to its end, in the background where that says so.
-fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
+fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill: Option<u32>) -> u8 {
     if configuration.config.daemon {
         close_inherited();
     }
@@ -69,7 +70,7 @@ fn start(configuration: Configuration, user: Option<&RunUser>) -> u8 {
             return FAILED;
         }
     };
-    match prepare(configuration, user, service) {
+    match prepare(configuration, user, service, signals_that_kill) {
         Ok(prepared) => serve(prepared, announce),
         Err(text) => {
             announce.failed(FAILED, &format!("gm-native: {text}"));

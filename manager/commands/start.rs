@@ -27,6 +27,7 @@ pub(super) fn prepare(
     configuration: Configuration,
     user: Option<&RunUser>,
     service: ServiceManager,
+    signals_that_kill: Option<u32>,
 ) -> Result<PreparedManager, String> {
     let mut logger = Logger::early();
     open_log(&mut logger, &configuration.config, user)?;
@@ -62,6 +63,7 @@ pub(super) fn prepare(
         held,
         control,
         foreground,
+        signals_that_kill,
         reread,
     }))
 }

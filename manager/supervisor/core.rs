@@ -61,6 +61,8 @@ enum ManagerPhase {
         since: Duration,
         deadline: Duration,
         signals: u32,
+        /// When what it waits for is told.
+        tell_at: Option<Duration>,
     },
     Finished,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Core {
     config: Config,
     random: fastrand::Rng,
     phase: ManagerPhase,
+    /// How many signals to stop kill the workers that are left.
+    signals_that_kill: u32,
     started: Duration,
     /// Everything that children had sent or done by this moment has been read, so their deadlines are judged as of it.
     read: Duration,
@@ -136,6 +140,7 @@ impl Core {
             config,
             random: fastrand::Rng::with_seed(seed),
             phase: ManagerPhase::Starting,
+            signals_that_kill: stop::SIGNALS_THAT_KILL,
             started: now,
             read: now,
             read_at: now,
@@ -228,6 +233,7 @@ impl Core {
         self.watch_jobs(now);
         // Last: the manager is finished when no worker is left.
         self.finish(now);
+        self.tell_awaited(now);
     }
 
     /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
@@ -235,7 +241,7 @@ impl Core {
     pub(crate) fn next_due(&self, now: Duration) -> Option<Duration> {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             let lives = self.workers.values().filter_map(|worker| worker.state.deadline());
-            return lives.chain(self.scoreboard_due()).min();
+            return lives.chain(self.scoreboard_due()).chain(self.awaited_due()).min();
         }
         let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retirement.at);
         let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));

@@ -184,6 +184,7 @@ impl Effects {
             }
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
             Action::Tell(event) => self.tell(&event),
+            Action::TellAwaited => self.tell_awaited(),
             action @ (Action::SetLastGood { .. }
             | Action::Reject { .. }
             | Action::ClearRejection { .. }

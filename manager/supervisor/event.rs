@@ -452,6 +452,21 @@ pub(crate) enum Event {
         workers: usize,
         /// How long they have, in seconds.
         seconds: f64,
+        /// How many signals kill them.
+        #[serde(skip)]
+        kills_at: u32,
+    },
+    /// The draining manager waits for a worker.
+    WorkerAwaited {
+        /// Its process.
+        #[serde(skip)]
+        pid: i32,
+        /// What it serves.
+        functions: Vec<FunctionName>,
+        /// What it does.
+        doing: &'static str,
+        /// Its job.
+        job: Option<AwaitedJob>,
     },
     /// Another signal asked the draining manager to stop.
     AlreadyDraining {
@@ -461,6 +476,9 @@ pub(crate) enum Event {
         signals: u32,
         /// How long the workers still have, in seconds.
         seconds: f64,
+        /// How many signals kill them.
+        #[serde(skip)]
+        kills_at: u32,
     },
     /// Everything is over.
     Stopped {
@@ -473,6 +491,17 @@ pub(crate) enum Event {
         #[serde(skip)]
         text: String,
     },
+}
+
+/// A job that a draining manager waits for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct AwaitedJob {
+    /// Its function.
+    pub function: Option<FunctionName>,
+    /// Its handle.
+    pub handle: String,
+    /// How long it has run, in seconds.
+    pub seconds: f64,
 }
 
 /// Seconds for an event.

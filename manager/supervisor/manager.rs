@@ -51,6 +51,8 @@ pub(crate) struct ManagerSetup {
     pub control: PathBuf,
     /// Whether a terminal's hang-up is a stop.
     pub foreground: bool,
+    /// How many signals to stop kill the workers that are left, where that is not as usual.
+    pub signals_that_kill: Option<u32>,
     /// Reads the configuration again.
     pub reread: ConfigReader,
 }
@@ -81,8 +83,18 @@ impl Manager {
     pub(crate) async fn run(setup: ManagerSetup) -> u8 {
         let (results, found) = mpsc::unbounded_channel();
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let ManagerSetup { mut resources, warnings, announce, service, instance, held, control, foreground, reread } =
-            setup;
+        let ManagerSetup {
+            mut resources,
+            warnings,
+            announce,
+            service,
+            instance,
+            held,
+            control,
+            foreground,
+            signals_that_kill,
+            reread,
+        } = setup;
         let opened = ControlSocket::open(control, resources.feed.clone(), sender).and_then(|control| {
             let signals =
                 ManagerSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
@@ -105,7 +117,8 @@ impl Manager {
         effects.watch();
         let notices = effects.notices();
         let reloads = ReloadSchedule::new(reread);
-        let (core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
+        let (mut core, first) = Core::new(config, effects.memory(), fastrand::u64(..), clock::now());
+        signals_that_kill.into_iter().for_each(|signals| core.kill_at_signal(signals));
         let announce = Some(announce);
         let (due, rescan, settle, end) = (None, None, None, None);
         let mut manager = Self {

@@ -18,6 +18,9 @@ use crate::config::{KEYS, Overrides};
 /// key, value, key, value.
 pub const ROLE: &str = "--gm-native-dev-manager";
 
+/// Nobody who edits a function wants to press Ctrl-C five times.
+const SIGNALS_THAT_KILL: u32 = 2;
+
 /// What a manager is started with.
 pub(super) struct ManagerOptions {
     /// The configuration file.
@@ -59,7 +62,7 @@ pub fn main() -> ! {
     }
     let file = arguments.next().filter(|file| !file.is_empty()).map(PathBuf::from);
     let rest: Vec<OsString> = arguments.collect();
-    let code = run::run_with(configuration::read_with(file.as_deref(), &overrides(&rest)));
+    let code = run::run_with(configuration::read_with(file.as_deref(), &overrides(&rest)), SIGNALS_THAT_KILL);
     std::process::exit(code.into())
 }
 

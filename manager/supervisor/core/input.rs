@@ -261,6 +261,8 @@ pub(crate) enum Action {
     },
     /// Log an event and send it to followers.
     Tell(Event),
+    /// Log what each worker that is left still does.
+    TellAwaited,
     /// Tell the caller that started the manager that it serves, with a note.
     Announce(Option<String>),
     /// Tell the caller that started the manager why it does not serve, and exit with this code.

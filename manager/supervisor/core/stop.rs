@@ -8,24 +8,35 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger};
 
 /// As in GearmanManager: anyone who presses Ctrl-C five times means it.
-const SIGNALS_THAT_KILL: u32 = 5;
+pub(super) const SIGNALS_THAT_KILL: u32 = 5;
+
+/// A stop that takes longer says what it waits for.
+const QUICK: Duration = Duration::from_millis(500);
 
 impl Core {
+    /// As many signals to stop kill the workers that are left.
+    pub(crate) fn kill_at_signal(&mut self, signals: u32) {
+        self.signals_that_kill = signals;
+    }
+
     pub(super) fn stop(&mut self, by: &'static str, now: Duration) {
         let wait = self.config.graceful_shutdown_wait_time;
         match &mut self.phase {
             ManagerPhase::Starting | ManagerPhase::Running => {
                 let deadline = now.saturating_add(wait);
-                self.phase = ManagerPhase::Draining { since: now, deadline, signals: 1 };
-                let workers = self.workers.len();
-                self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait) });
+                let tell_at = Some(now.saturating_add(QUICK));
+                self.phase = ManagerPhase::Draining { since: now, deadline, signals: 1, tell_at };
+                let (workers, kills_at) = (self.workers.len(), self.signals_that_kill);
+                self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait), kills_at });
                 self.stop_all(deadline, now);
             }
             ManagerPhase::Draining { signals, deadline, .. } => {
                 *signals += 1;
                 let (signals, left) = (*signals, deadline.saturating_sub(now));
-                if signals < SIGNALS_THAT_KILL {
-                    self.tell(Event::AlreadyDraining { by, signals, seconds: seconds(left) });
+                let kills_at = self.signals_that_kill;
+                if signals < kills_at {
+                    self.tell(Event::AlreadyDraining { by, signals, seconds: seconds(left), kills_at });
+                    self.do_next(Action::TellAwaited);
                 } else {
                     self.stop_all(now, now);
                 }
@@ -38,6 +49,23 @@ impl Core {
     fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
         all.into_iter().for_each(|id| self.happens(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
+    }
+
+    /// Tells once what a stop waits for, where it is not quick.
+    pub(super) fn tell_awaited(&mut self, now: Duration) {
+        if let ManagerPhase::Draining { tell_at, .. } = &mut self.phase
+            && tell_at.take_if(|at| now >= *at).is_some()
+        {
+            self.do_next(Action::TellAwaited);
+        }
+    }
+
+    /// When that is due.
+    pub(super) fn awaited_due(&self) -> Option<Duration> {
+        match self.phase {
+            ManagerPhase::Draining { tell_at, .. } => tell_at,
+            _ => None,
+        }
     }
 
     /// Finishes once the last worker is gone.

@@ -41,6 +41,8 @@ struct Stage {
     denied: Vec<String>,
     /// What a function's scoreboards say: jobs with a result, failed jobs, and the last of these.
     failed: BTreeMap<String, (u64, u64, Option<FailedJob>)>,
+    /// How often what a stop waits for was told.
+    awaited: usize,
 }
 
 fn identity(ino: u64) -> FileIdentity {
@@ -89,6 +91,7 @@ impl Stage {
             events: Vec::new(),
             denied: Vec::new(),
             failed: BTreeMap::new(),
+            awaited: 0,
         };
         stage.take(first);
         stage
@@ -102,6 +105,7 @@ impl Stage {
                     self.started.push(start);
                 }
                 Action::Tell(event) => self.events.push(event),
+                Action::TellAwaited => self.awaited += 1,
                 Action::Forget { function } => self.log.push(format!("forget {function}")),
                 Action::ProbeAgain(candidate) => self.log.push(format!("probe again {}", candidate.function)),
                 Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
@@ -382,6 +386,40 @@ fn the_fifth_signal_kills_at_once() {
     stage.did();
     stage.input(Input::Stop { by: "SIGINT" });
     assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
+}
+
+/// As in `dev`.
+#[test]
+fn as_many_signals_kill_as_the_manager_was_told() {
+    let mut stage = two_functions();
+    stage.core.kill_at_signal(2);
+    stage.input(Input::Stop { by: "SIGINT" });
+    stage.did();
+    stage.input(Input::Stop { by: "SIGINT" });
+    assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
+}
+
+#[test]
+fn a_stop_that_is_not_quick_says_once_what_it_waits_for() {
+    let mut stage = two_functions();
+    stage.input(Input::Stop { by: "SIGINT" });
+    stage.did();
+    for id in 1..=3 {
+        stage.leaves(id);
+    }
+    assert_eq!(stage.awaited, 0);
+    stage.later(Duration::from_secs(1)).later(Duration::from_secs(1));
+    assert_eq!(stage.awaited, 1);
+    stage.input(Input::Stop { by: "SIGINT" });
+    assert_eq!(stage.awaited, 2);
+    let mut quick = two_functions();
+    quick.input(Input::Stop { by: "SIGINT" });
+    quick.did();
+    for id in 1..=4 {
+        quick.leaves(id);
+    }
+    quick.later(Duration::from_secs(1));
+    assert_eq!((quick.did(), quick.awaited), (vec!["Finish".to_owned()], 0));
 }
 
 #[test]

@@ -8,9 +8,15 @@ use crate::control::{
     FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
     WorkerStatus,
 };
+use crate::scoreboard::WorkerActivity;
 use crate::supervisor::core::{Core, WorkerView};
+use crate::supervisor::event::{AwaitedJob, Event, seconds};
+use crate::system::child_poller::ChildId;
 use crate::system::clock;
 use crate::version;
+
+/// Workers that a stop names: enough to see what is wrong.
+const MOST_AWAITED: usize = 20;
 
 impl Effects {
     /// Everything there is to show now.
@@ -34,6 +40,33 @@ impl Effects {
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
             orphans_reaped: self.adopted,
         }
+    }
+
+    /// Logs what the workers that are left do: the manager waits for it.
+    pub(super) fn tell_awaited(&mut self) {
+        let now = clock::now();
+        let events: Vec<Event> =
+            self.workers.values().filter_map(|id| self.awaited(*id, now)).take(MOST_AWAITED).collect();
+        events.iter().for_each(|event| self.tell(event));
+    }
+
+    fn awaited(&self, id: ChildId, now: Duration) -> Option<Event> {
+        let child = self.children.get(&id)?;
+        let ChildKind::Worker(worker) = &child.kind else { return None };
+        let seen = worker.scoreboard.read();
+        let job = seen.job.filter(|_| seen.activity.has_job()).map(|job| AwaitedJob {
+            function: worker.functions.get(job.function).cloned(),
+            handle: String::from_utf8_lossy(job.handle.as_deref().unwrap_or_default()).into_owned(),
+            seconds: seconds(now.saturating_sub(Duration::from_nanos(job.started_ns))),
+        });
+        let doing = match seen.activity {
+            WorkerActivity::Starting => "starting",
+            WorkerActivity::Running => "running a job",
+            WorkerActivity::Answering => "sending a result",
+            WorkerActivity::Idle | WorkerActivity::Leaving => "leaving its job servers",
+            WorkerActivity::Left => "dropping its objects",
+        };
+        Some(Event::WorkerAwaited { pid: child.pid.as_raw(), functions: worker.functions.clone(), doing, job })
     }
 
     fn job_servers(&self, core: &Core) -> Vec<JobServerStatus> {

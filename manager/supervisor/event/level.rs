@@ -32,6 +32,7 @@ impl Event {
             Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
             Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
             Self::WorkerDraining { .. } | Self::WorkerExited { .. } => Level::Proc,
+            Self::WorkerAwaited { .. } => Level::Info,
         }
     }
 
@@ -47,7 +48,7 @@ impl Event {
             Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
-            Self::ExitedEarly { pid, .. } => Some(*pid),
+            Self::ExitedEarly { pid, .. } | Self::WorkerAwaited { pid, .. } => Some(*pid),
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }

@@ -180,12 +180,22 @@ impl Event {
                  probably run out of file descriptors (the soft limit counts); raise LimitNOFILE of its service, or \
                  `ulimit -n` before it starts"
             ),
-            Self::Draining { by, workers, seconds } => {
-                format!("{by}: {workers} workers are draining, for {seconds:.0} s at most")
-            }
-            Self::AlreadyDraining { by, seconds, .. } => format!(
-                "{by}: already draining; workers that are left are killed in {seconds:.0} s, or at the fifth signal"
+            Self::Draining { by, workers, seconds, kills_at } => format!(
+                "{by}: {workers} workers are draining, for {seconds:.0} s at most; the {} signal kills them",
+                ordinal(*kills_at)
             ),
+            Self::AlreadyDraining { by, seconds, kills_at, .. } => format!(
+                "{by}: already draining; workers that are left are killed in {seconds:.0} s, or at the {} signal",
+                ordinal(*kills_at)
+            ),
+            Self::WorkerAwaited { pid, functions, doing, job: None } => {
+                format!("{}: waiting for worker {pid}, which is {doing}", several(functions))
+            }
+            Self::WorkerAwaited { pid, functions, doing, job: Some(job) } => {
+                let function = job.function.as_ref().map_or_else(|| several(functions), ToString::to_string);
+                let (handle, seconds) = (escape(&job.handle), job.seconds);
+                format!("{function}: waiting for worker {pid}, which is {doing}: {handle}, for {seconds:.1} s so far")
+            }
             Self::Stopped { seconds } => format!("stopped after {seconds:.3} s"),
         }
     }
@@ -198,6 +208,14 @@ pub(crate) fn several(functions: &[FunctionName]) -> String {
         [only] => only.to_string(),
         [first, second] => format!("{first}, {second}"),
         [first, .., last] => format!("{first} ... {last} ({} functions)", functions.len()),
+    }
+}
+
+fn ordinal(number: u32) -> String {
+    match number {
+        2 => "second".into(),
+        5 => "fifth".into(),
+        number => format!("{number}th"),
     }
 }
 

@@ -67,7 +67,7 @@ fn an_event_is_one_flat_json_object() {
             r#""event":"log_is_no_file","by":"SIGHUP","log":"syslog""#,
         ),
         (
-            Event::AlreadyDraining { by: "SIGTERM", signals: 2, seconds: 1.5 },
+            Event::AlreadyDraining { by: "SIGTERM", signals: 2, seconds: 1.5, kills_at: 5 },
             r#""event":"already_draining","by":"SIGTERM","signals":2,"seconds":1.5"#,
         ),
         (
