@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use crate::corpus;
 use crate::support::mortal::Mortal;
 use crate::support::plugins;
+use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 use crate::{call, gm_native, library, run_gm_native};
@@ -176,8 +177,27 @@ fn settings_come_from_the_line_and_from_a_configuration() {
     assert_eq!(call("Fragile", &["-c", ini, "-p", "", "--setting", "mark=/nowhere"]).code(), Some(0));
     let prefixed = call("Fragile", &["-c", ini]);
     assert!(said(&prefixed.err()).contains("LIB does not export x_Fragile"), "{}", prefixed.err());
+    let fetch_url = plugins::example("fetch_url");
+    let wrong = run_gm_native(&["call", fetch_url.to_str().unwrap(), "x", "--setting", "timeout_ms=soon"], b"");
+    assert!(wrong.err().ends_with("; to gm-native call give --setting NAME=VALUE, or -c FILE\n"), "{}", wrong.err());
     let wrong = call("Fragile", &["-c", "/nowhere.ini"]);
     assert_eq!(wrong.code(), Some(2));
+}
+
+/// On a terminal, which `script` makes, the shell's prompt begins a line of its own.
+#[test]
+fn a_result_on_a_terminal_ends_its_line() {
+    if !std::path::Path::new("/usr/bin/script").exists() {
+        eprintln!("skipped: there is no script(1) to make a terminal");
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_gm-native");
+    for (workload, shown) in [("text", "text\r\n"), ("text\n", "text\r\n"), ("", "")] {
+        let line = format!("'{program}' call '{}' --function answer '{workload}'", library().display());
+        let mut command = std::process::Command::new("script");
+        let done = run(command.args(["-qec", &line, "/dev/null"]), b"", DEADLINE).unwrap();
+        assert_eq!(done.out(), shown);
+    }
 }
 
 /// `gm-native call` of `patient`, once its job is under way.

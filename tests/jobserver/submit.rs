@@ -283,6 +283,8 @@ fn progress_is_shown_on_a_terminal() {
         command.args(["-qec", &line, "/dev/null"]).env("TERM", term);
         let done = run(&mut command, b"", DEADLINE).unwrap();
         assert!(done.out().contains(shown), "{term}: {}", done.stdout.escape_ascii());
+        // The bar takes nothing of the result with it, and the prompt begins a line.
+        assert!(done.out().ends_with("then,last\r\n"), "{}", done.stdout.escape_ascii());
         assert_eq!(done.code(), Some(0));
     }
 }

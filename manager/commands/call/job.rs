@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
         .and_then(|loaded| {
             say(WorkerMessage::Making { function: 0 });
             LoadedFunction::make(loaded, order.function.as_str(), &order.settings, order.verbosity, &host::HOST)
-                .map_err(|reason| format!(": {reason}"))
+                .map_err(|reason| format!(": {reason}{}", settings_advice(&reason)))
         })
         .and_then(|function| {
             let mut functions = [function];
@@ -167,12 +167,24 @@ fn repeat(
     if order.repeat > 1 {
         let _ = writeln!(io::stderr(), "{}", latency::summary(&mut times));
     }
-    match last.map_or(Ok(()), |result| to.write_all(&result)) {
+    match last.map_or(Ok(()), |result| write_result(to, &result)) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(format!(": its result cannot be written to standard output: {}", reason(&error)))
         }
         _ => Ok(()),
     }
+}
+
+/// As it is; on a terminal, where a shell's prompt follows, with the end of the line.
+fn write_result(to: &mut File, result: &[u8]) -> io::Result<()> {
+    to.write_all(result)?;
+    let open_line = result.last().is_some_and(|last| *last != b'\n');
+    if open_line && to.is_terminal() { to.write_all(b"\n") } else { Ok(()) }
+}
+
+/// Where a setting comes from here: the plugin's own words are those for a manager.
+fn settings_advice(reason: &str) -> &'static str {
+    if reason.contains("setting.") { "; to gm-native call give --setting NAME=VALUE, or -c FILE" } else { "" }
 }
 
 /// How a job failed; follows the library's path.

@@ -34,13 +34,15 @@ pub(super) struct JobOutput {
     /// From the first progress on.
     bar: Option<ProgressBar>,
     nobody_reads: bool,
+    /// Whether the last line of what was written on a terminal has no end yet.
+    open_line: bool,
 }
 
 impl JobOutput {
     pub(super) fn new() -> Self {
         let term = std::env::var("TERM").ok();
         let progress = Progress::on(io::stderr().is_terminal(), term.as_deref());
-        Self { progress, bar: None, nobody_reads: false }
+        Self { progress, bar: None, nobody_reads: false, open_line: false }
     }
 
     /// Shows progress. With `of` 0 the function does not know how much there is.
@@ -50,6 +52,8 @@ impl JobOutput {
             // Standard error that takes no more is no reason to end.
             Progress::Lines => drop(writeln!(io::stderr(), "{done} of {of}")),
             Progress::Bar => {
+                // It would take the beginning of its line with it when it goes.
+                self.end_line();
                 let bar = self.bar.get_or_insert_with(new_bar);
                 match of {
                     0 => bar.unset_length(),
@@ -65,6 +69,10 @@ impl JobOutput {
     pub(super) fn data(&mut self, data: &[u8]) -> io::Result<()> {
         if self.nobody_reads {
             return Ok(());
+        }
+        self.open_line = data.last().map_or(self.open_line, |last| *last != b'\n') && io::stdout().is_terminal();
+        if self.open_line {
+            self.clear_bar();
         }
         let written = self.beside_the_bar(|| {
             let mut out = io::stdout().lock();
@@ -82,8 +90,23 @@ impl JobOutput {
     /// Writes a warning: lines that cannot steer the terminal.
     pub(super) fn warning(&mut self, text: &[u8]) -> io::Result<()> {
         let lines = lines(text);
+        self.end_line();
         self.beside_the_bar(|| drop(io::stderr().write_all(lines.as_bytes())));
         Ok(())
+    }
+
+    /// Ends a line on the terminal that the data has left open: what comes next, be it a shell's prompt, begins a line.
+    /// Programs get the bytes as they are.
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.open_line) {
+            let _ = writeln!(io::stdout());
+        }
+    }
+
+    fn clear_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
     }
 
     fn beside_the_bar<T>(&self, write: impl FnOnce() -> T) -> T {
@@ -96,9 +119,8 @@ impl JobOutput {
 
 impl Drop for JobOutput {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.clear_bar();
+        self.end_line();
     }
 }
 
