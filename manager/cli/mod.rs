@@ -85,8 +85,10 @@ pub enum Command {
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
     /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New code
-    /// answers at once, without a canary. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs, then
-    /// stops. With -c, the file's log, pid file, user, state directory, control socket and job servers are not used.
+    /// answers at once, without a canary. If nothing can be served, dev says why and tries again at the next save. With -c,
+    /// a changed file is read again, also on SIGHUP; the file's log, pid file, user, state directory, control socket and job
+    /// servers are not used. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs, says what it waits for,
+    /// then stops; a second one kills them.
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
     ///

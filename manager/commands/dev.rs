@@ -10,10 +10,12 @@
 //! one thread, and new code reaches it by a rename into worker_dir.
 
 mod build;
+mod changes;
 mod depinfo;
 mod manager;
 mod options;
 mod session;
+mod signals;
 mod sources;
 
 use std::io::ErrorKind;
@@ -32,7 +34,7 @@ use crate::jobserver::{Server, ServerOptions};
 use crate::logging::{LogDestination, Logger};
 use build::{Crate, InstallDirectory};
 use options::Setting;
-use session::DevSession;
+use session::{ConfigChanges, DevSession, ManagerState, ServedCrate};
 
 use crate::system::errors::reason;
 pub use manager::{ROLE, main};
@@ -67,25 +69,26 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let home = home()
         .map_err(|error| (FAILED, format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
     let file = cli.place.config.clone();
+    let wrong = |text| (USAGE, text);
     // Before the job server is there, with a port that nobody uses.
-    let read = |settings: &[Setting]| {
-        configuration::read_with(file.as_deref(), &settings.iter().cloned().collect()).map_err(|text| (USAGE, text))
-    };
-    let mut found = read(&options::options(cli, home.path(), None))?;
-    let config = &mut found.config;
-    let added = if crates.is_empty() { None } else { options::with_crates(config, home.path()) };
+    let settings = settings(cli, home.path(), None, !crates.is_empty()).map_err(wrong)?;
+    let found = read(cli, &settings).map_err(wrong)?;
     // The later directory wins.
-    let worker_dir = config.worker_dirs.last().cloned().unwrap_or_default();
+    let worker_dir = found.config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
         let failed = |error| (FAILED, format!("{} cannot be made: {}", worker_dir.display(), reason(&error)));
         std::fs::create_dir_all(&worker_dir).map_err(failed)?;
     }
-    super::run::check(&found).map_err(|text| (USAGE, text))?;
+    super::run::check(&found).map_err(wrong)?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
     let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
-    let mut settings = options::options(cli, home.path(), server.as_ref().map(Server::local_addr));
-    settings.extend(added);
-    let Configuration { config, state_dir, control, .. } = read(&settings)?;
+    let reread: session::SettingsReader = {
+        let (cli, home) = (cli.clone(), home.path().to_owned());
+        let (address, has_crates) = (server.as_ref().map(Server::local_addr), !crates.is_empty());
+        Box::new(move || self::settings(&cli, &home, address, has_crates))
+    };
+    let settings = reread().map_err(wrong)?;
+    let Configuration { config, state_dir, control, .. } = read(cli, &settings).map_err(wrong)?;
     let mut logger = Logger::early();
     logger.open(&LogDestination::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
     let (told, notices) = mpsc::unbounded_channel();
@@ -94,10 +97,35 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let greeting = greeting(server.as_ref(), &servers.join(","), &state_dir, &control);
     let manager = manager::ManagerOptions { file, settings };
     let place = InstallDirectory { worker_dir, own: home.path().to_owned() };
-    let session = DevSession::new(logger, manager, crates, place, args.release);
+    let session = DevSession {
+        logger,
+        start: manager,
+        crates: crates.into_iter().map(ServedCrate::from).collect(),
+        place,
+        release: args.release,
+        settings: reread,
+        config: ConfigChanges::default(),
+        build: None,
+        manager: ManagerState::Wanted,
+        stopping: false,
+    };
     let mut prepared = DevSetup { session, server, notices, _home: home };
     prepared.session.say(&greeting);
     Ok(prepared)
+}
+
+/// The keys to set over those of the configuration file, which is read to know its worker directories.
+fn settings(cli: &Cli, home: &Path, server: Option<SocketAddr>, has_crates: bool) -> Result<Vec<Setting>, String> {
+    let mut settings = options::options(cli, home, server);
+    if has_crates {
+        let mut config = read(cli, &settings)?.config;
+        settings.extend(options::with_crates(&mut config, home));
+    }
+    Ok(settings)
+}
+
+fn read(cli: &Cli, settings: &[Setting]) -> Result<Configuration, String> {
+    configuration::read_with(cli.place.config.as_deref(), &settings.iter().cloned().collect())
 }
 
 /// A directory for this run, readable by its owner only.

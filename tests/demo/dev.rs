@@ -70,9 +70,14 @@ impl Place {
 
     /// Starts `gm-native dev` and waits until it serves.
     pub fn dev(&self, line: &str) -> Dev {
-        let dev = Dev { process: Mortal::start("dev", &mut self.shell(&format!("exec {line}"))) };
+        let dev = self.start_dev(line);
         dev.wait_log("started: ");
         dev
+    }
+
+    /// Starts `gm-native dev`.
+    fn start_dev(&self, line: &str) -> Dev {
+        Dev { process: Mortal::start("dev", &mut self.shell(&format!("exec {line}"))) }
     }
 }
 
@@ -120,6 +125,8 @@ fn built_and_served() {
     let place = Place::new();
     place.new_greet();
     let mut dev = place.dev("gm-native dev greet --port 0");
+    let built = dev.log().lines().filter(|line| line.ends_with("greet: cargo build")).count();
+    assert_eq!(built, 1, "what cargo writes into the crate is no change: {}", dev.log());
     let server = dev.said("submit -h ");
     let submit = format!("gm-native submit -h {server} greet world");
     assert_eq!(place.succeed(&submit), "Hello, world!");
@@ -175,6 +182,102 @@ fn beside_libraries_and_after_dependencies() {
     assert_eq!(dev.wait().code(), Some(0));
     let served = fs::read_dir(place.path("workers")).unwrap().count();
     assert_eq!(served, 1, "what is built does not go where production may look");
+}
+
+/// Greets with the word of a setting; the workload `stuck` never ends.
+const GREET_WITH_A_SETTING: &str = r#"use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
+
+struct Greet(String);
+
+#[function(name = "greet")]
+impl Greet {
+    fn new(cx: &Context) -> Result<Self, Failure> {
+        Ok(Self(cx.required("word")?.to_owned()))
+    }
+
+    fn run(&mut self, job: &Job, log: &mut Log) -> JobResult {
+        while job.workload() == b"stuck" {
+            log.push("it is stuck");
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
+        Ok(format!("{}, {}!", self.0, job.text()?).into())
+    }
+}
+"#;
+
+#[test]
+fn each_mistake_waits_for_the_next_save() {
+    alone(mistakes);
+}
+
+fn mistakes() {
+    let place = Place::new();
+    place.new_crate();
+    let source = |text: &str| fs::write(place.path("greet/src/lib.rs"), text).unwrap();
+    let ini = |lines: &str| {
+        // As editors do it.
+        let text = format!("[GearmanManager]\ngraceful_shutdown_wait_time = 1h\n{lines}");
+        fs::write(place.path("gm.ini.new"), text).unwrap();
+        fs::rename(place.path("gm.ini.new"), place.path("gm.ini")).unwrap();
+    };
+    ini("");
+    source("fn broken(");
+    let mut dev = place.start_dev("gm-native -c gm.ini dev greet --port 0");
+    dev.wait_log("nothing of it is served yet");
+    source(&GREET_WITH_A_SETTING.replace("\"greet\"", "\"gret\""));
+    dev.wait_log("does not export greet; it exports gret");
+    source(GREET_WITH_A_SETTING);
+    dev.wait_log("setting.word is missing");
+    ini("[greet]\nsetting.word = Hello\n");
+    let server = dev.said("submit -h ");
+    let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
+    assert_eq!(greeted(), "Hello, world!");
+
+    ini("[greet]\nsetting.word = Goodbye\n");
+    wait_for("the new word", DEADLINE, || (greeted() == "Goodbye, world!").then_some(()));
+    dev.signal(Signal::SIGHUP);
+    dev.wait_log("SIGHUP: the configuration was read again: nothing in it has changed");
+    // Other directories take another manager.
+    fs::create_dir(place.path("workers")).unwrap();
+    fs::copy(example("reverse_string"), place.path("workers/reverse_string.so")).unwrap();
+    ini("worker_dir = ./workers\n[greet]\nsetting.word = Hi\n");
+    dev.wait_log("the manager is started again");
+    assert_eq!(place.succeed(&format!("gm-native submit -h {server} reverse_string abc")), "cba");
+    assert_eq!(greeted(), "Hi, world!");
+
+    let stuck = format!("exec gm-native submit -h {server} greet stuck");
+    let _stuck = Mortal::start("submit", &mut place.shell(&stuck));
+    dev.wait_log("it is stuck");
+    dev.signal(Signal::SIGINT);
+    dev.wait_log("the second signal kills them");
+    let awaited = dev.wait_log("which is running a job: H:");
+    assert!(awaited.contains("greet: waiting for worker "), "{awaited}");
+    dev.signal(Signal::SIGINT);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+    dev.wait_log("stopped after");
+}
+
+/// To a manager HUP is a reload, and to `dev` too; but not from a terminal that is gone.
+#[test]
+fn it_ends_with_its_terminal() {
+    if !Path::new("/usr/bin/script").exists() {
+        eprintln!("skipped: there is no script(1) to make a terminal");
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("workers")).unwrap();
+    fs::copy(example("reverse_string"), place.path("workers/reverse_string.so")).unwrap();
+    let line = "script -qec 'exec gm-native dev --port 0' /dev/null";
+    let mut terminal = place.dev(line);
+    let home = || {
+        fs::read_dir(place.dir.path())
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("gm-native-dev-"))
+    };
+    assert!(home());
+    terminal.signal(Signal::SIGKILL);
+    terminal.wait();
+    wait_for("the end of dev", DEADLINE, || (!home()).then_some(()));
 }
 
 #[test]

@@ -1,91 +1,87 @@
-//! The loop of `dev`: build, start the manager, and build whenever a source changes, until the manager exits.
+//! The loop of `dev`: build, start the manager, and build whenever a source changes, until you stop it.
+//!
+//! Whatever goes wrong on the way (code that does not compile, a library that cannot be used, a `new` that fails, a wrong
+//! setting) is logged, and the next save tries again.
 
-use std::io;
 use std::process::Child;
-use std::time::Duration;
 
 use nix::sys::signal::Signal as Number;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::build::{Crate, FinishedBuild, InstallDirectory, RunningBuild};
+use super::changes::{SETTLE, SourceChanges};
 use super::depinfo;
 use super::manager::{self, ManagerOptions};
-use super::sources::SourceWatcher;
+use super::options::Setting;
+use super::signals::{DevSignal, DevSignals};
+use super::sources::{SourceChange, SourceWatcher};
 use crate::logging::{Level, Logger};
 use crate::system::clock;
 use crate::system::errors::reason;
 
-/// How long a source must be quiet before it is built: an editor writes more than once.
-const SETTLE: Duration = Duration::from_millis(100);
+/// Puts the manager's settings together again, after the configuration has changed.
+pub(super) type SettingsReader = Box<dyn Fn() -> Result<Vec<Setting>, String>>;
 
 /// Everything `dev` does but for serving jobs.
 pub(super) struct DevSession {
-    logger: Logger,
-    start: ManagerOptions,
-    crates: Vec<Crate>,
-    /// When each crate is to be built, if it is.
-    due: Vec<Option<Instant>>,
-    place: InstallDirectory,
-    release: bool,
-    build: Option<(usize, RunningBuild)>,
-    manager: Option<Child>,
-    stopping: bool,
+    pub(super) logger: Logger,
+    pub(super) start: ManagerOptions,
+    pub(super) crates: Vec<ServedCrate>,
+    pub(super) place: InstallDirectory,
+    pub(super) release: bool,
+    /// For a configuration that has changed.
+    pub(super) settings: SettingsReader,
+    pub(super) config: ConfigChanges,
+    pub(super) build: Option<(usize, RunningBuild)>,
+    pub(super) manager: ManagerState,
+    pub(super) stopping: bool,
+}
+
+/// A crate, and how far it is.
+pub(super) struct ServedCrate {
+    source: Crate,
+    changes: SourceChanges<[u8; 32]>,
+    /// Whether a library of it was ever put where the manager looks.
+    installed: bool,
+}
+
+impl From<Crate> for ServedCrate {
+    fn from(source: Crate) -> Self {
+        Self { source, changes: SourceChanges::never_built(), installed: false }
+    }
+}
+
+/// The configuration file, and what is known of its changes.
+#[derive(Default)]
+pub(super) struct ConfigChanges {
+    /// When a change is looked at.
+    due: Option<Instant>,
+    /// What was in it when it was read last.
+    content: Option<Vec<u8>>,
+}
+
+/// The manager that `dev` keeps running.
+pub(super) enum ManagerState {
+    /// It is started as soon as nothing is left to build.
+    Wanted,
+    Running(Child),
+    /// It drains, since only a new one can do what is asked for now.
+    Restarting(Child),
+    /// It gave up. The next change starts another one.
+    Failed,
 }
 
 /// One turn's news.
 enum DevInput {
-    Stop(Number),
-    Child,
-    Changed(usize),
+    Signal(DevSignal),
+    Changed(SourceChange),
     Notice(String),
     Due,
 }
 
-struct DevSignals {
-    child: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl DevSignals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            child: signal(SignalKind::child())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> DevInput {
-        tokio::select! {
-            _ = self.child.recv() => DevInput::Child,
-            _ = self.interrupt.recv() => DevInput::Stop(Number::SIGINT),
-            _ = self.quit.recv() => DevInput::Stop(Number::SIGQUIT),
-            _ = self.terminate.recv() => DevInput::Stop(Number::SIGTERM),
-            // The terminal is gone; to a manager without one, HUP would be a reload.
-            _ = self.hang_up.recv() => DevInput::Stop(Number::SIGTERM),
-        }
-    }
-}
-
 impl DevSession {
-    pub(super) fn new(
-        logger: Logger,
-        start: ManagerOptions,
-        crates: Vec<Crate>,
-        place: InstallDirectory,
-        release: bool,
-    ) -> Self {
-        let due = vec![Some(Instant::now()); crates.len()];
-        Self { logger, start, crates, due, place, release, build: None, manager: None, stopping: false }
-    }
-
     /// Logs something for the user at the terminal.
     pub(super) fn say(&mut self, text: &str) {
         self.logger.say(Level::Info, text);
@@ -98,23 +94,28 @@ impl DevSession {
     pub(super) async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
         // Before any child is there: none of its signals is missed.
         let mut signals = DevSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
-        let dirs: Vec<_> = self.crates.iter().map(|one| one.dir.clone()).collect();
-        let mut sources =
-            SourceWatcher::new(dirs).map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
+        let dirs: Vec<_> = self.crates.iter().map(|one| one.source.dir.clone()).collect();
+        let mut sources = SourceWatcher::new(dirs, self.start.file.as_deref())
+            .map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
+        self.config.content = self.read_config();
         loop {
             if let Some(code) = self.go_on(&mut sources)? {
                 return Ok(code);
             }
             let news = tokio::select! {
-                news = signals.next() => news,
-                index = sources.next() => DevInput::Changed(index),
+                signal = signals.next() => DevInput::Signal(signal),
+                change = sources.next() => DevInput::Changed(change),
                 Some(text) = notices.recv() => DevInput::Notice(text),
                 () = until(self.next_due()) => DevInput::Due,
             };
             match news {
-                DevInput::Stop(number) => self.stop(number),
-                DevInput::Child => self.child_ended(&mut sources)?,
-                DevInput::Changed(index) => self.due[index] = Some(clock::after(SETTLE).into()),
+                DevInput::Signal(DevSignal::Stop(number)) => self.stop(number),
+                DevInput::Signal(DevSignal::Child) => self.build_ended(&mut sources)?,
+                DevInput::Signal(DevSignal::Reload) => self.reload(),
+                DevInput::Changed(SourceChange::Config) => self.config.due = Some(clock::after(SETTLE).into()),
+                DevInput::Changed(SourceChange::Crate(index, files)) => {
+                    self.crates[index].changes.note(files, self.build.is_some());
+                }
                 DevInput::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
                 DevInput::Due => {}
             }
@@ -123,25 +124,37 @@ impl DevSession {
 
     /// Starts the next step; the exit code, once there is nothing left to wait for.
     fn go_on(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
+        if let Some(code) = self.manager_ended()? {
+            return Ok(Some(code));
+        }
         if self.stopping {
-            return if self.manager.is_none() { Ok(Some(0)) } else { self.manager_ended() };
+            let gone = matches!(self.manager, ManagerState::Wanted | ManagerState::Failed);
+            return Ok(gone.then_some(0));
         }
         let now = Instant::now();
-        let next = self.due.iter().position(|due| due.is_some_and(|at| at <= now));
-        if let (None, Some(index)) = (&self.build, next) {
-            self.due[index] = None;
-            self.begin(index, sources);
+        if self.config.due.take_if(|at| *at <= now).is_some() {
+            self.config_changed();
+        }
+        while let (None, Some(index)) = (&self.build, self.next_crate(now)) {
+            if self.crates[index].changes.take(content) {
+                self.begin(index, sources);
+            }
         }
         // The first time everything is built before: so the first line says how many functions there are.
-        if self.manager.is_none() && self.build.is_none() && self.next_due().is_none() {
-            self.manager =
-                Some(self.start.start().map_err(|error| format!("the manager cannot be started: {}", reason(&error)))?);
+        if matches!(self.manager, ManagerState::Wanted) && self.build.is_none() && self.next_due().is_none() {
+            let child =
+                self.start.start().map_err(|error| format!("the manager cannot be started: {}", reason(&error)))?;
+            self.manager = ManagerState::Running(child);
         }
-        self.manager_ended()
+        Ok(None)
+    }
+
+    fn next_crate(&self, now: Instant) -> Option<usize> {
+        self.crates.iter().position(|one| one.changes.due().is_some_and(|at| at <= now))
     }
 
     fn begin(&mut self, index: usize, sources: &mut SourceWatcher) {
-        let one = &self.crates[index];
+        let one = &self.crates[index].source;
         if let Err(error) = sources.follow(index) {
             let text = format!("{} cannot be watched: {}; start dev again to build changes", one.name, reason(&error));
             self.logger.say(Level::Warn, &text);
@@ -157,10 +170,11 @@ impl DevSession {
 
     fn next_due(&self) -> Option<Instant> {
         // A build at a time.
-        self.due.iter().flatten().min().copied().filter(|_| self.build.is_none())
+        let crates = self.crates.iter().filter(|_| self.build.is_none()).filter_map(|one| one.changes.due());
+        crates.chain(self.config.due).min()
     }
 
-    fn child_ended(&mut self, sources: &mut SourceWatcher) -> Result<(), String> {
+    fn build_ended(&mut self, sources: &mut SourceWatcher) -> Result<(), String> {
         let Some((index, build)) = &mut self.build else { return Ok(()) };
         let ended = build.ended().map_err(|error| format!("cargo cannot be waited for: {}", reason(&error)))?;
         if let Some(built) = ended {
@@ -172,55 +186,134 @@ impl DevSession {
     }
 
     fn built(&mut self, index: usize, built: &FinishedBuild, sources: &mut SourceWatcher) {
-        let one = &self.crates[index];
+        let one = &mut self.crates[index];
+        let name = &one.source.name;
         let took = built.took.as_secs_f64();
         let installed = match built.status.success() {
-            true => built.install(&one.dir, &self.place),
+            true => built.install(&one.source.dir, &self.place),
             false => Err(format!("cargo build failed after {took:.1} s, as said above")),
         };
         match installed {
             Ok(libraries) => {
                 let names: Vec<_> = libraries.iter().filter_map(|path| path.file_name()?.to_str()).collect();
                 let dir = self.place.worker_dir.display();
-                let text = format!("{}: built in {took:.1} s; {} put into {dir}", one.name, names.join(", "));
+                let text = format!("{name}: built in {took:.1} s; {} put into {dir}", names.join(", "));
                 self.logger.say(Level::Info, &text);
+                one.installed = true;
                 let folders = libraries.iter().flat_map(|library| depinfo::packages(library)).collect();
                 if let Err(error) = sources.depend(index, folders) {
-                    let text = format!("what {} depends on cannot be watched: {}", one.name, reason(&error));
+                    let text = format!("what {name} depends on cannot be watched: {}", reason(&error));
                     self.logger.say(Level::Warn, &text);
                 }
+                self.try_again();
             }
             Err(text) => {
-                let text = format!("{}: {text}; the previous code stays in service", one.name);
-                self.logger.say(Level::Error, &text);
+                let state = match one.installed {
+                    true => "the previous code stays in service",
+                    false => "nothing of it is served yet; dev builds it again when you save",
+                };
+                self.logger.say(Level::Error, &format!("{name}: {text}; {state}"));
             }
         }
     }
 
-    /// Asks the manager for the end; the fifth time it does not wait any more.
+    /// Something is different from when the manager gave up.
+    fn try_again(&mut self) {
+        if matches!(self.manager, ManagerState::Failed) {
+            self.manager = ManagerState::Wanted;
+        }
+    }
+
+    fn read_config(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.start.file.as_ref()?).ok()
+    }
+
+    /// The configuration file was written; perhaps there is something else in it.
+    fn config_changed(&mut self) {
+        let content = self.read_config();
+        // While an editor puts a new file in the old one's place, there is none for a moment.
+        if content.is_some() && content != self.config.content {
+            self.config.content = content;
+            self.reload();
+        }
+    }
+
+    /// Has the manager read the configuration again.
+    fn reload(&mut self) {
+        // What is wrong in it is reported by the manager.
+        let settings = (self.settings)().unwrap_or_else(|_| self.start.settings.clone());
+        let changed = settings != self.start.settings;
+        self.start.settings = settings;
+        match std::mem::replace(&mut self.manager, ManagerState::Wanted) {
+            ManagerState::Running(manager) if changed => {
+                self.say("the configuration has other worker directories now: the manager is started again");
+                manager::tell(&manager, Number::SIGTERM);
+                self.manager = ManagerState::Restarting(manager);
+            }
+            ManagerState::Running(manager) => {
+                manager::tell(&manager, Number::SIGHUP);
+                self.manager = ManagerState::Running(manager);
+            }
+            ManagerState::Restarting(manager) => self.manager = ManagerState::Restarting(manager),
+            ManagerState::Wanted | ManagerState::Failed => {}
+        }
+    }
+
+    /// Asks the manager for the end; the second time it kills what is left.
     fn stop(&mut self, number: Number) {
         self.stopping = true;
-        if let Some((_, mut build)) = self.build.take() {
-            build.kill();
-        }
-        if let Some(manager) = &self.manager {
+        self.kill_build();
+        if let ManagerState::Running(manager) | ManagerState::Restarting(manager) = &self.manager {
             manager::tell(manager, number);
         }
     }
 
-    fn manager_ended(&mut self) -> Result<Option<u8>, String> {
-        let Some(manager) = &mut self.manager else { return Ok(None) };
-        let ended =
-            manager.try_wait().map_err(|error| format!("the manager cannot be waited for: {}", reason(&error)))?;
-        let Some(status) = ended else { return Ok(None) };
+    fn kill_build(&mut self) {
         if let Some((_, mut build)) = self.build.take() {
             build.kill();
         }
-        match status.code().and_then(|code| u8::try_from(code).ok()) {
-            Some(code) => Ok(Some(code)),
-            None => Err(format!("the manager was ended from outside ({status})")),
-        }
     }
+
+    /// Looks whether the manager has ended: the exit code, where that is the end of `dev`.
+    fn manager_ended(&mut self) -> Result<Option<u8>, String> {
+        let (ManagerState::Running(manager) | ManagerState::Restarting(manager)) = &mut self.manager else {
+            return Ok(None);
+        };
+        let ended =
+            manager.try_wait().map_err(|error| format!("the manager cannot be waited for: {}", reason(&error)))?;
+        let Some(status) = ended else { return Ok(None) };
+        let Some(code) = status.code().and_then(|code| u8::try_from(code).ok()) else {
+            self.kill_build();
+            return Err(format!("the manager was ended from outside ({status})"));
+        };
+        if self.stopping {
+            return Ok(Some(code));
+        }
+        if matches!(self.manager, ManagerState::Restarting(_)) {
+            self.manager = ManagerState::Wanted;
+            return Ok(None);
+        }
+        self.manager = ManagerState::Failed;
+        // Stopped by somebody; or there is nothing whose change could help.
+        if code == 0 || (self.crates.is_empty() && self.start.file.is_none()) {
+            self.kill_build();
+            return Ok(Some(code));
+        }
+        let files: Vec<String> =
+            self.crates.iter().map(|one| one.source.name.clone()).chain(self.config_name()).collect();
+        let text = format!("nothing is served; dev tries again as soon as you save a change in {}", files.join(" or "));
+        self.logger.say(Level::Warn, &text);
+        Ok(None)
+    }
+
+    fn config_name(&self) -> Option<String> {
+        Some(self.start.file.as_ref()?.display().to_string())
+    }
+}
+
+/// A file's content, as far as it takes to tell it from another.
+fn content(file: &std::path::Path) -> Option<[u8; 32]> {
+    std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
 }
 
 async fn until(due: Option<Instant>) {

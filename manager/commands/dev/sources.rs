@@ -12,28 +12,41 @@ use tokio::sync::mpsc;
 /// By a crate's number: its own folder, and those of its path dependencies.
 type Folders = Vec<Vec<PathBuf>>;
 
-/// Watches the folders of crates, each by its number.
+/// What has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SourceChange {
+    /// Files of the crate of this number; none where nobody knows which.
+    Crate(usize, Vec<PathBuf>),
+    /// The configuration file.
+    Config,
+}
+
+/// Watches the folders of crates, each by its number, and the configuration file.
 pub(super) struct SourceWatcher {
     watcher: INotifyWatcher,
     folders: Arc<Mutex<Folders>>,
-    changes: mpsc::UnboundedReceiver<usize>,
+    changes: mpsc::UnboundedReceiver<SourceChange>,
 }
 
 impl SourceWatcher {
-    /// A watcher of nothing yet; the folders are canonical.
+    /// A watcher of the configuration file, if there is one, and of no crate yet; the folders are canonical.
     ///
     /// # Errors
     /// notify's, at the limit of inotify instances of this user.
-    pub(super) fn new(dirs: Vec<PathBuf>) -> notify::Result<Self> {
+    pub(super) fn new(dirs: Vec<PathBuf>, config: Option<&Path>) -> notify::Result<Self> {
         let (told, changes) = mpsc::unbounded_channel();
         let folders = Arc::new(Mutex::new(dirs.into_iter().map(|dir| vec![dir]).collect::<Folders>()));
         let known = Arc::clone(&folders);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            for index in changed(&event, &lock(&known)) {
+        let config = config.map(in_its_folder).transpose()?;
+        let folder = config.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            for change in changed(&event, &lock(&known), config.as_deref()) {
                 // An error means that the end has come.
-                let _ = told.send(index);
+                let _ = told.send(change);
             }
         })?;
+        // The folder: an editor may put another file in the place of the old one.
+        folder.iter().try_for_each(|folder| watcher.watch(folder, RecursiveMode::NonRecursive))?;
         Ok(Self { watcher, folders, changes })
     }
 
@@ -70,33 +83,47 @@ impl SourceWatcher {
         Ok(())
     }
 
-    /// The number of a crate in which something changed. Cancel safe.
-    pub(super) async fn next(&mut self) -> usize {
+    /// What changed next. Cancel safe.
+    pub(super) async fn next(&mut self) -> SourceChange {
         match self.changes.recv().await {
-            Some(index) => index,
+            Some(change) => change,
             None => std::future::pending().await,
         }
     }
+}
+
+/// A file as events name it: its folder canonical, itself as it is.
+fn in_its_folder(file: &Path) -> notify::Result<PathBuf> {
+    let folder = std::path::absolute(file).and_then(|file| file.parent().unwrap_or(&file).canonicalize());
+    Ok(folder.map_err(notify::Error::io)?.join(file.file_name().unwrap_or_default()))
 }
 
 fn lock(folders: &Mutex<Folders>) -> MutexGuard<'_, Folders> {
     folders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The crates that an event is about. On notify's thread.
-fn changed(event: &notify::Result<Event>, folders: &[Vec<PathBuf>]) -> Vec<usize> {
+/// What an event is about. On notify's thread.
+fn changed(event: &notify::Result<Event>, folders: &[Vec<PathBuf>], config: Option<&Path>) -> Vec<SourceChange> {
     let Ok(event) = event else {
         // Events were lost: all may have changed.
-        return (0..folders.len()).collect();
+        let crates = (0..folders.len()).map(|index| SourceChange::Crate(index, Vec::new()));
+        return crates.chain(config.map(|_| SourceChange::Config)).collect();
     };
     // Reading is no change, and cargo reads.
     if matches!(event.kind, EventKind::Access(_)) {
         return Vec::new();
     }
-    let about = |dir: &PathBuf| {
-        event.paths.iter().any(|path| path.strip_prefix(dir).is_ok_and(|inside| path != dir && is_source(inside)))
+    let is_config = |path: &Path| Some(path) == config;
+    let is_of =
+        |dir: &PathBuf, path: &Path| path.strip_prefix(dir).is_ok_and(|inside| path != dir && is_source(inside));
+    let of_crate = |dirs: &Vec<PathBuf>| -> Vec<PathBuf> {
+        let files = event.paths.iter().filter(|path| !is_config(path) && dirs.iter().any(|dir| is_of(dir, path)));
+        files.cloned().collect()
     };
-    (0..folders.len()).filter(|index| folders[*index].iter().any(about)).collect()
+    let crates = folders.iter().map(of_crate).enumerate().filter(|(_, files)| !files.is_empty());
+    let crates = crates.map(|(index, files)| SourceChange::Crate(index, files));
+    let of_config = event.paths.iter().any(|path| is_config(path)).then_some(SourceChange::Config);
+    crates.chain(of_config).collect()
 }
 
 /// Whether a path in a crate's folder is what its library is made of, as far as its name says: not cargo's output, nor
@@ -137,15 +164,19 @@ mod tests {
     #[test]
     fn what_events_say() {
         let dirs = [vec![PathBuf::from("/a")], vec![PathBuf::from("/b"), "/dep".into()]];
-        let of = |kind, path: &str| changed(&Ok(Event::new(kind).add_path(path.into())), &dirs);
+        let config = Some(Path::new("/a/gm.ini"));
+        let of = |kind, path: &str| changed(&Ok(Event::new(kind).add_path(path.into())), &dirs, config);
+        let crate_of = |index, path: &str| [SourceChange::Crate(index, vec![path.into()])];
         let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-        assert_eq!(of(written, "/b/src/lib.rs"), [1]);
-        assert_eq!(of(EventKind::Create(CreateKind::Any), "/a/build.rs"), [0]);
-        assert_eq!(of(written, "/dep/src/lib.rs"), [1]);
-        assert_eq!(of(written, "/a/target/x"), [0; 0]);
-        assert_eq!(of(written, "/c/src/lib.rs"), [0; 0]);
-        assert_eq!(of(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/a/src/lib.rs"), [0; 0]);
-        assert_eq!(changed(&Err(notify::Error::generic("overflow")), &dirs), [0, 1]);
+        assert_eq!(of(written, "/b/src/lib.rs"), crate_of(1, "/b/src/lib.rs"));
+        assert_eq!(of(EventKind::Create(CreateKind::Any), "/a/build.rs"), crate_of(0, "/a/build.rs"));
+        assert_eq!(of(written, "/dep/src/lib.rs"), crate_of(1, "/dep/src/lib.rs"));
+        assert_eq!(of(written, "/a/gm.ini"), [SourceChange::Config], "it is no source, wherever it is");
+        assert_eq!(of(written, "/a/target/x"), []);
+        assert_eq!(of(written, "/c/src/lib.rs"), []);
+        assert_eq!(of(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/a/src/lib.rs"), []);
+        let lost = changed(&Err(notify::Error::generic("overflow")), &dirs, config);
+        assert_eq!(lost, [SourceChange::Crate(0, vec![]), SourceChange::Crate(1, vec![]), SourceChange::Config]);
     }
 
     #[tokio::test]
@@ -154,17 +185,19 @@ mod tests {
         let root = dir.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("src/deep")).unwrap();
         fs::create_dir(root.join("target")).unwrap();
-        let mut sources = SourceWatcher::new(vec![PathBuf::from("/other"), root.clone()]).unwrap();
+        let mut sources = SourceWatcher::new(vec![PathBuf::from("/other"), root.clone()], None).unwrap();
         sources.follow(1).unwrap();
         fs::write(root.join("target/x"), "").unwrap();
         fs::write(root.join("src/deep/x.rs"), "").unwrap();
         let next = tokio::time::timeout(Duration::from_secs(20), sources.next()).await;
-        assert_eq!(next, Ok(1));
+        assert_eq!(next, Ok(SourceChange::Crate(1, vec![root.join("src/deep/x.rs")])));
         let dep = tempfile::tempdir().unwrap();
         let dep = dep.path().canonicalize().unwrap();
         sources.depend(0, BTreeSet::from([dep.clone()])).unwrap();
         fs::write(dep.join("x.rs"), "").unwrap();
-        let next = tokio::time::timeout(Duration::from_secs(20), async { while sources.next().await != 0 {} });
+        let next = tokio::time::timeout(Duration::from_secs(20), async {
+            while !matches!(sources.next().await, SourceChange::Crate(0, _)) {}
+        });
         assert_eq!(next.await, Ok(()));
     }
 }

@@ -62,7 +62,7 @@ impl Effects {
         let doing = match seen.activity {
             WorkerActivity::Starting => "starting",
             WorkerActivity::Running => "running a job",
-            WorkerActivity::Answering => "sending a result",
+            WorkerActivity::Answering | WorkerActivity::AnswerPending => "sending a result",
             WorkerActivity::Idle | WorkerActivity::Leaving => "leaving its job servers",
             WorkerActivity::Left => "dropping its objects",
         };

@@ -1,0 +1,61 @@
+//! The signals that `dev` takes.
+
+use std::fs::File;
+use std::io;
+
+use nix::sys::signal::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DevSignal {
+    /// A child has ended.
+    Child,
+    /// Stop, as this signal tells a manager to.
+    Stop(Number),
+    /// Read the configuration again.
+    Reload,
+}
+
+pub(super) struct DevSignals {
+    child: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    /// Whether there was a terminal at the start.
+    on_terminal: bool,
+}
+
+impl DevSignals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            child: signal(SignalKind::child())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            on_terminal: has_terminal(),
+        })
+    }
+
+    /// The next one. Cancel safe.
+    pub(super) async fn next(&mut self) -> DevSignal {
+        tokio::select! {
+            _ = self.child.recv() => DevSignal::Child,
+            _ = self.interrupt.recv() => DevSignal::Stop(Number::SIGINT),
+            _ = self.quit.recv() => DevSignal::Stop(Number::SIGQUIT),
+            _ = self.terminate.recv() => DevSignal::Stop(Number::SIGTERM),
+            // The kernel takes the terminal away before it sends this signal for that.
+            _ = self.hang_up.recv() => match self.on_terminal && !has_terminal() {
+                true => DevSignal::Stop(Number::SIGTERM),
+                false => DevSignal::Reload,
+            },
+        }
+    }
+}
+
+/// Whether this process has a terminal that controls it.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
