@@ -6,6 +6,7 @@
 mod support;
 
 mod dev;
+mod guide;
 mod readme;
 
 use std::path::Path;

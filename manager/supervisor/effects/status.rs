@@ -63,8 +63,8 @@ impl Effects {
             WorkerActivity::Starting => "starting",
             WorkerActivity::Running => "running a job",
             WorkerActivity::Answering | WorkerActivity::AnswerPending => "sending a result",
-            WorkerActivity::Idle | WorkerActivity::Leaving => "leaving its job servers",
-            WorkerActivity::Left => "dropping its objects",
+            WorkerActivity::Idle | WorkerActivity::Draining => "leaving its job servers",
+            WorkerActivity::Disconnected => "dropping its objects",
         };
         Some(Event::WorkerAwaited { pid: child.pid.as_raw(), functions: worker.functions.clone(), doing, job })
     }
