@@ -29,6 +29,8 @@ pub struct ConfigKey {
     pub(super) ends_at_zero: bool,
     /// What 0 would do, which nobody wants.
     zero_warning: Option<&'static str>,
+    /// Whether it is read and checked, and changes nothing yet.
+    pub not_yet: bool,
     /// The shortest duration above 0; a shorter one would keep the manager, or a worker, busy with nothing else.
     at_least: Option<Duration>,
     /// How the manager's section has it.
@@ -80,6 +82,7 @@ impl ConfigKey {
             needs_restart: false,
             ends_at_zero: false,
             zero_warning: None,
+            not_yet: false,
             at_least: None,
             global: None,
             function: None,
@@ -108,6 +111,10 @@ impl ConfigKey {
 
     const fn warns_at_zero(self, why: &'static str) -> ConfigKey {
         ConfigKey { zero_warning: Some(why), ..self }
+    }
+
+    const fn not_yet(self) -> ConfigKey {
+        ConfigKey { not_yet: true, ..self }
     }
 
     const fn at_least_ms(self, millis: u64) -> ConfigKey {
@@ -297,10 +304,10 @@ ConfigKey::new("max_memory", "none", "a worker that uses more memory is replaced
 ConfigKey::new("max_memory_hard", "none", "a worker never gets more memory than this; it dies in the job that asks for more")
 .global(optional!(max_memory_hard, SIZE_LIMIT))
 .function(own!(max_memory_hard, SIZE_LIMIT)),
-ConfigKey::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024")
+ConfigKey::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024").not_yet()
 .global(plain!(prefetch, WINDOW))
 .function(own!(prefetch, WINDOW)),
-ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for the jobs before it")
+ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for the jobs before it").not_yet()
 .global(plain!(prefetch_hold, SECONDS))
 .function(own!(prefetch_hold, SECONDS)),
 ConfigKey::new("rollout_surge", "25%", "workers that a rollout may add: a number, or a percentage of the planned workers, rounded up")
@@ -339,7 +346,7 @@ ConfigKey::new("echo_interval", "30", "how often a silent connection is tested w
 .global(plain!(echo_interval, SECONDS))
 .at_least_ms(100),
 ConfigKey::new("echo_timeout", "10", "limit for the answer to that ECHO").global(plain!(echo_timeout, SOME_SECONDS)),
-ConfigKey::new("queue_check", "30", "how often the queues of the job servers are checked; 0 is never")
+ConfigKey::new("queue_check", "30", "how often the queues of the job servers are checked; 0 is never").not_yet()
 .global(plain!(queue_check, SECONDS))
 .at_least_ms(100),
 ConfigKey::new(
@@ -353,14 +360,14 @@ ConfigKey::new("settle_time", "50ms", "how long a file must stay unchanged befor
 .global(plain!(settle_time, SECONDS)),
 ConfigKey::new("max_packet", "256M", "the largest workload, result or exception; a job with a larger one fails").global(plain!(max_packet, PACKET)),
 ConfigKey::new("max_plugin_size", "1G", "the largest library").global(plain!(max_plugin_size, SOME_SIZE)),
-ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker dies")
+ConfigKey::new("crash_workload_max", "64K", "the largest workload to keep when its worker dies").not_yet()
 .global(plain!(crash_workload_max, SIZE)),
-ConfigKey::new("crash_keep", "100", "crash reports to keep").global(plain!(crash_keep, COUNT)),
-ConfigKey::new("quarantine_keep", "1000", "workloads to keep in quarantine").global(plain!(quarantine_keep, COUNT)),
+ConfigKey::new("crash_keep", "100", "crash reports to keep").not_yet().global(plain!(crash_keep, COUNT)),
+ConfigKey::new("quarantine_keep", "1000", "workloads to keep in quarantine").not_yet().global(plain!(quarantine_keep, COUNT)),
 ConfigKey::new("log_file", "stdout; with `daemon`: syslog", "a file, or the word `syslog` or `stdout`")
 .global(plain!(log, LOG_TARGET)),
 ConfigKey::new("verbose", "0", "0 to 5, or `v` to `vvvvv`; see Verbosity").global(plain!(verbose, VERBOSITY)),
-ConfigKey::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page")
+ConfigKey::new("metrics_listen", "none", "port (of 127.0.0.1) or ADDRESS:PORT of the metrics page").not_yet()
 .global(plain!(metrics_listen, LISTEN)),
 ConfigKey::new("strict", "0", "a library that is refused, or a function that cannot be served, makes the start fail instead of being left out")
 .global(plain!(strict, SWITCH)),

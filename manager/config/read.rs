@@ -159,7 +159,11 @@ fn take<T: Default>(
     let origin = assignment.origin(file, assignment.line());
     match (field.set)(to, key.raised(&value).as_ref().unwrap_or(&value)) {
         Ok(()) => {
-            if let Some(text) = key.warning(&value, &format!(" in [{section}]")) {
+            // The value that holds anyway is no wish that is not fulfilled.
+            if key.not_yet && (field.show)(to) != (field.show)(&T::default()) {
+                let text = format!("{name} = {value} in [{section}] has no effect in this version of gm-native");
+                diagnostics.warn(origin, text);
+            } else if let Some(text) = key.warning(&value, &format!(" in [{section}]")) {
                 diagnostics.warn(origin, text);
             }
             true

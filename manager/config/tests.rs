@@ -212,6 +212,24 @@ fn words_are_numbers_as_in_php() {
     assert_eq!((own.priority, own.max_attempts), (1, Some(1)));
 }
 
+#[test]
+fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
+    let (_, told) = warnings(
+        "[GearmanManager]\nmetrics_listen = 9100\nqueue_check = 5\nprefetch = 8\ncrash_keep = 100\nprefetch_hold = 1ms\n\
+         [f]\nprefetch = 4\n",
+    );
+    let no_effect = |line, text| format!("gm.ini:{line}: {text} has no effect in this version of gm-native");
+    assert_eq!(
+        told,
+        [
+            no_effect(2, "metrics_listen = 9100 in [GearmanManager]"),
+            no_effect(3, "queue_check = 5 in [GearmanManager]"),
+            no_effect(4, "prefetch = 8 in [GearmanManager]"),
+            no_effect(8, "prefetch = 4 in [f]"),
+        ]
+    );
+}
+
 /// Where 0 is no time at all, `none` is taken as the original takes it, and not in silence.
 #[test]
 fn a_duration_without_end_is_told_how_a_long_one_is_written() {
@@ -414,7 +432,7 @@ fn the_dump_is_an_ini() {
     for _ in 0..500 {
         let value: String = (0..rng.usize(0..6)).map(|_| parts[rng.usize(..parts.len())]).collect();
         let mut config =
-            read("[GearmanManager]\nmax_memory = 1.5G\nrollout_surge = 2\nhost = [::1]:1\n[f]\nprefetch_hold = 2us");
+            read("[GearmanManager]\nmax_memory = 1.5G\nrollout_surge = 2\nhost = [::1]:1\n[f]\ncanary_seconds = 2us");
         let own = config.functions.entry("f".into()).or_default();
         own.settings.insert("text".into(), value.clone());
         let again = load_bytes(&config.dump(), &[]).unwrap_or_else(|errors| panic!("{value:?}: {errors}"));

@@ -9,7 +9,6 @@ fn durations_that_are_too_short_are_raised_and_told() {
         ("rescan_interval", "1us", "100ms"),
         ("rescan_interval", "0.05", "100ms"),
         ("echo_interval", "99ms", "100ms"),
-        ("queue_check", "1us", "100ms"),
         ("backoff_max", "1ms", "10ms"),
         ("healthy_after", "1us", "1"),
         ("max_worker_lifetime", "250ms", "1"),
@@ -34,7 +33,7 @@ fn durations_that_are_too_short_are_raised_and_told() {
     let (config, told) = warnings("[f]\ntimeout = 1us\n");
     assert!(told.len() == 1 && told[0].starts_with("gm.ini:2: timeout = 1us in [f] is too short"), "{told:?}");
     assert_eq!(config.timeout("f"), Some(Duration::from_millis(1)));
-    read("[GearmanManager]\nrescan_interval = 0\necho_interval = none\nqueue_check = 0\ntimeout = 0\n");
+    read("[GearmanManager]\nrescan_interval = 0\necho_interval = none\ntimeout = 0\n");
 }
 
 #[test]
