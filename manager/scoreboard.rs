@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
+use std::time::Duration;
 
 use crate::system::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
@@ -415,6 +416,12 @@ impl ScoreboardView {
             bytes_out: block.bytes_out.load(Relaxed),
             run_ns: block.run_ns.load(Relaxed),
         })
+    }
+
+    /// The job in hand, or the last one: its function, and when it started.
+    pub(crate) fn last_job(&self) -> Option<(usize, Duration)> {
+        let job = self.job(self.0.header()).filter(|job| job.number > 0)?;
+        Some((job.function, Duration::from_nanos(job.started_ns)))
     }
 
     /// The last failure of one of the worker's functions. Where no job has failed the slot is not looked at, since that

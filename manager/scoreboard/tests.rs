@@ -1,7 +1,5 @@
 //! Both sides of a scoreboard, in one process.
 
-use std::time::Duration;
-
 use super::*;
 
 fn size(functions: usize) -> usize {

@@ -7,6 +7,7 @@ mod child_reader;
 mod children;
 mod counters;
 mod lookups;
+mod output_label;
 mod probes;
 mod reload;
 mod scans;
@@ -43,6 +44,7 @@ use counters::RetiredCounts;
 use probes::Probes;
 pub(crate) use reload::log_target;
 use scans::{DirectoryScans, FinishedScan};
+pub(crate) use status::manager_state;
 use versions::KnownVersions;
 
 /// What the loop is to do after an action; everything else is done within it.

@@ -27,6 +27,7 @@ mod forks;
 mod half_sent;
 mod hostile;
 mod independence;
+mod labels;
 mod limits;
 mod logs;
 mod lying_servers;

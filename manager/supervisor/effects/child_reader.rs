@@ -10,7 +10,6 @@ use super::Effects;
 use super::children::{ChildKind, ManagedChild};
 use crate::logging::{Level, Logger, escape};
 use crate::supervisor::child_output::{ChildOutput, LeftoverOutput, PipeState};
-use crate::supervisor::event::several;
 use crate::system::channel::ChannelRead;
 use crate::system::child_poller::{ChildFd, ChildId};
 use crate::system::clock;
@@ -52,15 +51,17 @@ pub(super) struct OutputLogger {
 }
 
 impl OutputLogger {
-    pub(super) fn of(child: &ManagedChild, child_fd: ChildFd) -> Self {
-        let what = match &child.kind {
-            ChildKind::Worker(worker) => several(&worker.functions),
-            ChildKind::Probe(probe) => format!("{} (probe)", probe.function()),
-            ChildKind::LookUp(_) => "name look-up".into(),
+    pub(super) fn of(child: &mut ManagedChild, child_fd: ChildFd) -> Self {
+        let what = match &mut child.kind {
+            ChildKind::Worker(worker) => {
+                worker.output_label(clock::now()).map_or_else(String::new, |name| format!("{name}: "))
+            }
+            ChildKind::Probe(probe) => format!("{} (probe): ", probe.function()),
+            ChildKind::LookUp(_) => "name look-up: ".into(),
         };
         let (level, stream) =
             if child_fd == ChildFd::Out { (Level::Worker, "stdout") } else { (Level::Warn, "stderr") };
-        Self { level, pid: child.pid.as_raw().cast_unsigned(), name: format!("{what}: {stream}") }
+        Self { level, pid: child.pid.as_raw().cast_unsigned(), name: format!("{what}{stream}") }
     }
 
     fn log(&self, logger: &mut Logger, line: &[u8]) {

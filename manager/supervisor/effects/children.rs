@@ -50,6 +50,10 @@ pub(super) struct WorkerHandle {
     pub versions: Vec<FunctionVersion>,
     /// Copies of its job-server sockets, by the connection's number.
     pub copies: SocketCopies,
+    /// The function that its start is at.
+    pub starts: Option<usize>,
+    /// How long jobs of each function had run when its output was read last, in nanoseconds.
+    pub ran: Vec<u64>,
     /// How much is still said of processes that its plugins fork and that come back.
     pub forks: LogRateLimit,
 }
@@ -201,7 +205,7 @@ impl Effects {
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {
                 self.poller.forget(output.fd());
-                self.read_leftover_output(OutputLogger::of(&child, child_fd), output);
+                self.read_leftover_output(OutputLogger::of(&mut child, child_fd), output);
             }
         }
         match child.kind {

@@ -63,6 +63,8 @@ impl Effects {
             functions,
             versions,
             copies: Default::default(),
+            starts: None,
+            ran: Vec::new(),
             forks: Default::default(),
         };
         let (child, pid) = self.spawn(ROLE, vec![scoreboard_fd, worker_config, denied], ChildKind::Worker(worker))?;
@@ -191,7 +193,16 @@ impl Effects {
                 );
                 self.log(Level::Warn, pid, &text);
             }
-            (message, _) => self.inputs.push_back(Input::Message { worker: worker_id, message }),
+            (message, _) => {
+                match &message {
+                    WorkerMessage::Loading { function } | WorkerMessage::Making { function } => {
+                        worker.starts = Some(*function);
+                    }
+                    WorkerMessage::Loaded => worker.starts = None,
+                    _ => {}
+                }
+                self.inputs.push_back(Input::Message { worker: worker_id, message });
+            }
         }
     }
 

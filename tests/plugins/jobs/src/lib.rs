@@ -37,6 +37,7 @@ unsafe extern "C" {
 /// | `fail TEXT`, `exception TEXT`, `panic TEXT` | the job ends so |
 /// | `talk` | progress, data and a warning |
 /// | `print TEXT`, `log TEXT` | one line to standard output, or to the log |
+/// | `tick PATH` | a thread prints lines until there is such a file |
 /// | `note PATH` | a line with the job's unique at the end of that file |
 /// | `take MS` | takes so long |
 /// | `leak MIB` | memory that is written to and never given back |
@@ -107,6 +108,15 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         }
         "print" => println!("{rest}"),
         "log" => log.info(rest),
+        "tick" => {
+            let until = rest.to_owned();
+            std::thread::spawn(move || {
+                while !Path::new(&until).exists() {
+                    println!("tick");
+                    std::thread::sleep(10 * PAUSE);
+                }
+            });
+        }
         "pour" => {
             let (what, until) = rest.split_once(' ').ok_or("pour WHAT PATH")?;
             floods::pour(what, until, log)?;
