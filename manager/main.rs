@@ -9,6 +9,6 @@ fn main() -> ExitCode {
     commands::be_a_child(std::env::args_os().nth(1).as_deref());
     match Cli::parse_args(std::env::args_os(), version::long().leak()) {
         Ok(cli) => commands::run(&cli),
-        Err(error) => error.exit(),
+        Err(error) => commands::refuse(&error, std::env::args_os()),
     }
 }

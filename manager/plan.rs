@@ -124,6 +124,11 @@ struct FunctionWorkers {
     shares: bool,
 }
 
+/// Whether the configuration leaves a function out.
+pub(crate) fn leaves_out(config: &Config, name: &str) -> bool {
+    workers(config, name).is_err()
+}
+
 fn workers(config: &Config, name: &str) -> Result<FunctionWorkers, ExcludedFunction> {
     if config.exclude.iter().any(|excluded| excluded == name) {
         return Err(ExcludedFunction::Excluded);

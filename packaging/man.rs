@@ -20,11 +20,12 @@ const SECTIONS: [Section; 4] = [
         "EXIT STATUS",
         &[
             ("0", "Done. With -d: the manager is up; standard error names functions that are not served."),
-            ("1", "It failed, or could not start. With status --check: something is wrong."),
+            ("1", "It failed, or could not start."),
             ("2", "Usage or configuration error; nothing was started."),
             ("3", "A command found no manager, or submit no job server."),
             ("4", "The manager refused."),
             ("5", "The deadline passed."),
+            ("status --check", "0 ok, 1 warning, 2 critical, 3 unknown, as Nagios plugins."),
         ],
     ),
     (

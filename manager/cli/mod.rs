@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use verbs::{
     CallArgs, CheckArgs, DevArgs, EventsArgs, NewArgs, RetryArgs, RollbackArgs, StatusArgs, SubmitArgs, VersionsArgs,
@@ -97,6 +97,15 @@ pub enum Command {
     /// 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
+}
+
+/// What `status --check` looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckLevel {
+    /// Whether everything is served as it should be
+    All,
+    /// Only whether the manager answers
+    Live,
 }
 
 /// Where a manager is: to run it, or to find the one that runs. They may come before or after a command.

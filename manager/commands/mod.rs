@@ -17,12 +17,12 @@ pub mod submit;
 mod table;
 pub mod versions;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, StatusArgs};
 use crate::plugins::probe;
 use crate::supervisor::{guardian, resolve};
 use crate::system::tunables;
@@ -51,10 +51,11 @@ pub fn run(cli: &Cli) -> ExitCode {
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
         None => run::run(cli),
-        Some(Command::Status(args)) => with_manager(cli, |control| match args.check {
-            true => status::check(control, format(args.json)),
-            false => status::show(control, format(args.json)),
-        }),
+        Some(Command::Status(StatusArgs { check: Some(level), json })) => match find_manager(cli) {
+            Ok(control) => status::check(&control, *level, format(*json)),
+            Err(text) => status::unknown(&text),
+        },
+        Some(Command::Status(args)) => with_manager(cli, |control| status::show(control, format(args.json))),
         Some(Command::Dev(args)) => dev::run(cli, args),
         Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
@@ -70,13 +71,32 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
+/// Says what is wrong with a command line, or prints help or version. For `status --check` it comes as a monitoring system
+/// expects it: there, 2 would mean that something is down.
+pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.skip(1).collect();
+    let is_check = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--check"));
+    let checks = arguments.iter().any(|argument| argument == "status") && arguments.iter().any(is_check);
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    if checks && code != 0 {
+        return status::unknown(&error.to_string());
+    }
+    // Where nobody reads it there is nobody to tell.
+    let _ = error.print();
+    ExitCode::from(code)
+}
+
 /// Finds the manager that the options mean.
+fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, String> {
+    let (control, warnings) = configuration::find(cli)?;
+    warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+    Ok(control)
+}
+
+/// Finds the manager that the options mean, and talks to it.
 fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> ExitCode {
-    match configuration::find(cli) {
-        Ok((control, warnings)) => {
-            warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
-            talk(&control)
-        }
+    match find_manager(cli) {
+        Ok(control) => talk(&control),
         Err(text) => {
             text.lines().for_each(|line| eprintln!("gm-native: {line}"));
             ExitCode::from(2)

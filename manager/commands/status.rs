@@ -1,14 +1,19 @@
 //! `gm-native status`: what a running manager is doing.
 
+mod check;
+
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::{OutputFormat, fail_of, finish};
+use super::output::{OutputFormat, fail_of, finish, print};
 use super::table::Table;
+use crate::cli::CheckLevel;
 use crate::control::{
-    ClientError, ControlClient, DEADLINE, FunctionStatus, LastFailureStatus, ManagerState, StatusReply, WorkerStatus,
+    ClientError, ControlClient, DEADLINE, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState,
+    StatusReply, WorkerStatus,
 };
 use crate::logging::{cut, escape};
+use check::Severity;
 
 /// For how many seconds the note of a function that works again names its last failure.
 const RECENT: f64 = 3600.0;
@@ -23,44 +28,42 @@ pub fn show(path: &Path, format: OutputFormat) -> ExitCode {
     }
 }
 
-/// Exit code 0 when the manager runs and every function has all the workers the plan wants, else 1; prints what is
-/// missing, or with JSON the whole status.
-pub fn check(path: &Path, format: OutputFormat) -> ExitCode {
-    let status = match ask(path) {
-        Ok(status) => status,
-        Err(error) => return fail_of(&error),
-    };
-    let missing = missing(&status);
-    let text = match format {
-        OutputFormat::Json => render(&status, format),
-        OutputFormat::Text if missing.is_empty() => format!("ok: {}\n", in_short(&status)),
-        OutputFormat::Text => missing.iter().map(|text| format!("{text}\n")).collect(),
-    };
-    finish(&text, u8::from(!missing.is_empty()))
+/// Prints one line, and exits as a monitoring system expects it. With JSON the whole status, with the same exit code.
+pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
+    if level == CheckLevel::Live {
+        let answer = ControlClient::connect(path, DEADLINE).and_then(|mut client| client.ping());
+        let (severity, line) = match answer {
+            Ok(text) => (Severity::Ok, check::line(Severity::Ok, &text, None)),
+            Err(error) => check::of_error(&error),
+        };
+        return say(severity, &line);
+    }
+    match ask(path) {
+        Ok(status) => {
+            let (severity, line) = check::verdict(&status);
+            say(severity, &if format == OutputFormat::Json { render(&status, format) } else { line })
+        }
+        Err(error) => {
+            let (severity, line) = check::of_error(&error);
+            say(severity, &line)
+        }
+    }
+}
+
+/// Says why a check could not be made.
+pub fn unknown(text: &str) -> ExitCode {
+    let first: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    say(Severity::Unknown, &check::line(Severity::Unknown, &first.join("; "), None))
+}
+
+/// A monitoring system reads standard output. Where that is full nothing was checked.
+fn say(severity: Severity, text: &str) -> ExitCode {
+    let printed = print(text).is_ok();
+    ExitCode::from(if printed { severity } else { Severity::Unknown }.code())
 }
 
 fn ask(path: &Path) -> Result<StatusReply, ClientError> {
     ControlClient::connect(path, DEADLINE)?.status()
-}
-
-/// What keeps the manager from being well, a sentence each.
-fn missing(status: &StatusReply) -> Vec<String> {
-    let state = match status.state {
-        ManagerState::Running => None,
-        state => Some(format!("the manager (pid {}) is {}", status.pid, state.label())),
-    };
-    let functions = status.functions.iter().filter(|function| function.workers_ready < function.workers_planned);
-    let functions = functions.map(|function| {
-        let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
-        let note = note(function);
-        let why = if note.is_empty() { String::new() } else { format!(": {note}") };
-        format!("{}: {workers_ready} of {workers_planned} workers ready{why}", escape(name))
-    });
-    state.into_iter().chain(functions).collect()
-}
-
-fn in_short(status: &StatusReply) -> String {
-    format!("{} functions, {} workers", status.functions.len(), status.workers.len())
 }
 
 fn render(status: &StatusReply, format: OutputFormat) -> String {
@@ -85,7 +88,7 @@ fn text(status: &StatusReply) -> String {
         out.push_str(&functions);
         out.push_str(LEGEND);
     }
-    for table in [job_servers(status), refused(status), workers(status)] {
+    for table in [job_servers(status), refused(status), warnings(status), workers(status)] {
         out.push_str(&table.render());
     }
     out
@@ -155,6 +158,12 @@ fn refused(status: &StatusReply) -> Table {
     for file in &status.refused {
         table.row([escape(&file.path).into_owned(), escape(&file.reason).into_owned()]);
     }
+    table
+}
+
+fn warnings(status: &StatusReply) -> Table {
+    let mut table = Table::new(["WARNING"]);
+    status.warnings.iter().for_each(|text| table.row([escape(text).into_owned()]));
     table
 }
 

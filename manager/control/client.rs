@@ -129,6 +129,16 @@ impl ControlClient {
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
+    /// Asks whether the manager's loop turns; answered in a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ControlClient::status`].
+    pub fn ping(&mut self) -> Result<String, ClientError> {
+        let content = self.ask(ControlRequest::Ping)?;
+        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+    }
+
     /// Asks for the stored versions of all functions.
     ///
     /// # Errors

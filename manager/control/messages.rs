@@ -13,6 +13,8 @@ use crate::system::errors::reason;
 pub enum ControlRequest {
     /// What the manager is doing now; answered with a [`StatusReply`].
     Status,
+    /// Whether its loop turns; answered in a sentence.
+    Ping,
     /// What the supervisor decided: the latest events, or with `follow` those to come.
     Events {
         /// Whether to wait for events to come.
@@ -62,7 +64,7 @@ impl ControlRequest {
             Some(version) => return Err(RequestError::version(version)),
             None => return Err(bad(format!("a request is an object with a version, as in {}", example()))),
         }
-        let known = ["status", "events", "versions", "rollback", "retry"];
+        let known = ["status", "ping", "events", "versions", "rollback", "retry"];
         match message.get("request").and_then(Value::as_str) {
             None => Err(bad(format!("the request does not say what it asks for, as in {}", example()))),
             Some(name) if !known.contains(&name) => Err(RequestError {
@@ -210,6 +212,9 @@ pub struct StatusReply {
     pub functions: Vec<FunctionStatus>,
     /// Files in worker_dir that are not served.
     pub refused: Vec<RefusedFile>,
+    /// What somebody should look at beside that, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The workers that are there.
     pub workers: Vec<WorkerStatus>,
     /// Processes that plugins left behind and that ended since: the manager is their parent then.
@@ -424,6 +429,7 @@ pub(crate) fn sample_status() -> StatusReply {
             },
         ],
         refused: vec![RefusedFile { path: "/srv/workers/bad.so".into(), reason: "it is no ELF file".into() }],
+        warnings: vec!["log lines are lost".into()],
         workers: vec![
             WorkerStatus {
                 current_function: Some("reverse_string".into()),
@@ -445,6 +451,7 @@ mod tests {
     fn requests_as_documented() {
         let cases = [
             (r#"{"v":1,"request":"status"}"#, ControlRequest::Status),
+            (r#"{"v":1,"request":"ping"}"#, ControlRequest::Ping),
             (r#"{"v":1,"request":"events","follow":true}"#, ControlRequest::Events { follow: true }),
             (r#"{"v":1,"request":"events"}"#, ControlRequest::Events { follow: false }),
             (r#" { "request" : "status", "v" : 1, "of a later minor" : [] } "#, ControlRequest::Status),
@@ -471,7 +478,7 @@ mod tests {
                 ErrorCode::Version,
                 "speaks version 1 of the control protocol, not version 2",
             ),
-            (br#"{"v":1,"request":"dance"}"#, ErrorCode::UnknownRequest, r#""dance", only status, events"#),
+            (br#"{"v":1,"request":"dance"}"#, ErrorCode::UnknownRequest, r#""dance", only status, ping, events"#),
         ];
         for (line, code, text) in cases {
             let refusal = ControlRequest::parse(line).unwrap_err();

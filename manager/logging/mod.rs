@@ -190,11 +190,10 @@ impl Logger {
     }
 
     /// Why lines are being lost at present, in a sentence without full stop, if they are.
-    #[cfg(test)]
     pub(crate) fn trouble(&self) -> Option<String> {
         match (&self.sink, &self.target) {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
-                Some(format!("{target} does not answer; log lines are lost until it does"))
+                Some(format!("{target} does not answer: log lines are lost until it does; log to a file with -l FILE"))
             }
             _ => self.dropped_lines.sentence(),
         }

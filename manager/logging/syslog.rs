@@ -36,7 +36,7 @@ impl Syslog {
         syslog
     }
 
-    #[cfg(test)]
+    /// Whether it answered when it was tried last.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }

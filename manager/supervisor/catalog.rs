@@ -65,6 +65,8 @@ pub(crate) struct Catalog {
     emptied: BTreeSet<PathBuf>,
     /// Directories that the configuration named and names no more: what they held goes.
     dropped: BTreeSet<PathBuf>,
+    /// Functions whose library was removed since the start or the last reload, and where it was.
+    removed: BTreeMap<FunctionName, PathBuf>,
 }
 
 /// What a probe changed.
@@ -130,6 +132,8 @@ impl Catalog {
         let held = self.entries.values().map(|entry| &entry.candidate.dir);
         self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
         self.emptied.retain(|dir| dirs.contains(dir));
+        // Whoever reloads has seen to it.
+        self.removed.clear();
     }
 
     /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve

@@ -275,15 +275,22 @@ pub(crate) enum Event {
         /// Why.
         reason: String,
     },
-    /// A library was removed: its workers leave.
+    /// A library was removed: its workers drain.
     FunctionGone {
         /// Its function.
         function: FunctionName,
+        /// Where it was.
+        path: String,
+        /// Whether a reload took its directory out of the configuration, or it was not served.
+        #[serde(skip)]
+        is_expected: bool,
     },
-    /// worker_dir holds no library.
+    /// worker_dir holds no library, or none that can be served.
     NothingToServe {
         /// The directories.
         dirs: String,
+        /// Whether there is none at all.
+        is_empty: bool,
     },
     /// A worker process was started.
     WorkerStarted {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::core::{Core, Input};
-use super::effects::{EffectResources, Effects, LoopAction};
+use super::effects::{EffectResources, Effects, LoopAction, manager_state};
 use super::event::Event;
 use super::rollback::RollbackRequest;
 use crate::control::{ControlRequest, PendingRequest, Reply, RollbackReply};
@@ -301,8 +301,9 @@ impl Manager {
         match self.effects.perform(action) {
             LoopAction::Nothing => {}
             LoopAction::Announce(note) => {
+                let lost = self.effects.logger.trouble();
                 if let Some(announce) = self.announce.take()
-                    && let Err(error) = announce.ready(note.as_deref())
+                    && let Err(error) = announce.ready(note.as_deref(), lost.as_deref())
                 {
                     self.effects.trouble(format!("cannot leave the terminal: {}", reason(&error)));
                     self.end = Some(1);
@@ -351,6 +352,10 @@ impl Manager {
     fn answer(&mut self, incoming: PendingRequest) {
         let reply = match incoming.request {
             ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
+            ControlRequest::Ping => {
+                let state = manager_state(&self.core).label();
+                Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
+            }
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
             ControlRequest::Retry { function } => self.retry(function),
             ControlRequest::Rollback { function, hash, force } => self.roll_back(&function, hash.as_deref(), force),

@@ -145,19 +145,22 @@ impl StartReport {
 
     /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of
     /// the terminal or a file system stays in use; the caller then exits with 0, after printing `note`, if there is
-    /// one, on its stderr. In the foreground nothing happens: the log says it.
+    /// one, on its stderr. In the foreground the log says that. Where there is no log, `no_log` is printed in either case.
     ///
     /// # Errors
     ///
     /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
-    pub(crate) fn ready(mut self, note: Option<&str>) -> io::Result<()> {
+    pub(crate) fn ready(mut self, note: Option<&str>, no_log: Option<&str>) -> io::Result<()> {
         match self.0.take() {
             Some(StartCaller::Waiting(pipe)) => let_go()
                 .inspect_err(|error| {
                     tell(&pipe, FAILED, &format!("cannot leave the terminal: {}", reason(&error)));
                 })
-                .map(|()| tell(&pipe, 0, note.unwrap_or_default())),
-            Some(StartCaller::Foreground) | None => Ok(()),
+                .map(|()| tell(&pipe, 0, &note.into_iter().chain(no_log).collect::<Vec<_>>().join("\n"))),
+            Some(StartCaller::Foreground) | None => {
+                no_log.into_iter().for_each(|text| drop(writeln!(io::stderr(), "gm-native: {text}")));
+                Ok(())
+            }
         }
     }
 

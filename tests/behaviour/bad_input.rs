@@ -113,7 +113,7 @@ fn a_command_finds_its_manager_by_a_broken_file() {
     manager.configure("count = many");
     let told = manager.command("status", &["--check"]);
     assert_eq!(told.code(), Some(0), "{told:?}");
-    assert!(told.out().starts_with("ok: ") && told.err().contains("warning: "), "{told:?}");
+    assert!(told.out().starts_with("OK: ") && told.err().contains("warning: "), "{told:?}");
     assert!(told.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{told:?}");
     let wrong = manager.command("status", &["--control", ""]);
     assert!(wrong.code() == Some(2) && wrong.err().contains("option --control"), "{wrong:?}");
@@ -160,7 +160,7 @@ fn a_worker_dir_with_nothing_in_it() {
     wait_done(&gearmand);
     assert_eq!(lines(&notes), ["early"]);
     manager.remove("act");
-    manager.wait_log("act: its library is gone");
+    manager.wait_log("WARN   act: its library ");
     gearmand.wait_workers("act", 0);
     manager.wait_status("no function", |status| status["functions"].as_array()?.is_empty().then_some(()));
     manager.install("act", &library());
@@ -256,20 +256,29 @@ fn files_whose_names_are_no_librarys_are_passed_over_aloud() {
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
 }
 
-/// A start with nothing but such files is no start; with `strict` one of them is enough.
+/// A start with nothing but such files waits for better ones, and says so; with `strict` one of them ends it, and so does
+/// `auto_update = 0`, with which none would be seen.
 #[test]
 fn nothing_but_files_that_are_no_plugins() {
     let gearmand = Gearmand::start();
-    for (setup, words) in [
-        (Setup::new(&[&gearmand.server()]), "can be served"),
-        (acting(&[&gearmand]).args(&["--strict"]), "strict is set"),
+    for (setup, code, words) in [
+        (Setup::new(&[&gearmand.server()]), 0, "can be served yet"),
+        (acting(&[&gearmand]).args(&["--strict"]), 1, "strict is set"),
+        (Setup::new(&[&gearmand.server()]).ini("auto_update = 0"), 1, "can be served"),
     ] {
-        let manager = setup.prepared();
+        let mut manager = setup.args(&["-d"]).prepared();
         let text = manager.worker_dir().join("text.so");
         fs::write(&text, "hello\n").unwrap();
-        let failed = manager.run_to_end();
-        assert_told(&failed, 1, &[words, &text.display().to_string(), "not a library"]);
+        let told = manager.run_to_end();
+        assert!(told.code() == Some(code) && told.err().contains(words), "{told:?}");
+        assert!(told.err().contains(&text.display().to_string()) && told.err().contains("not a library"), "{told:?}");
         assert!(manager.log().contains(words));
+        if code == 0 {
+            manager.install("act", &library());
+            assert_eq!(Job::act(&gearmand, "", "say served").result(), b"served");
+            manager.signal(nix::sys::signal::Signal::SIGTERM);
+        }
+        manager.wait_gone();
     }
 }
 

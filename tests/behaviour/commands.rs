@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::scene::{Job, gm_native, of, path, pid, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
+use crate::support::manager::Manager;
 use crate::support::mortal::Mortal;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -44,9 +45,91 @@ fn status_shows_functions_job_servers_and_workers() {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     let check = manager.command("status", &["--check"]);
-    assert!(check.code() == Some(0) && check.out().starts_with("ok: 1 functions, 2 workers"), "{check:?}");
+    let line =
+        "OK: 1 functions, 2 workers | functions=1;;;0 workers=2;;;0 busy=1;;;0;2 completed=1c failed=1c crashed=0c";
+    let line = format!("{line} timed_out=0c\n");
+    // One of the two jobs has failed, and that is half of them.
+    assert!(check.code() == Some(1) && check.out().starts_with("WARNING: act: 1 of "), "{check:?}");
+    assert_eq!(check.out().split_once(" | ").unwrap().1, line.split_once(" | ").unwrap().1);
     touch(&gate);
     assert_eq!(job.result(), b"");
+}
+
+#[test]
+fn a_check_that_finds_nothing_is_one_line_with_performance_data() {
+    let (gearmand, manager) = served("count = 2\nexclude = reverse_string,broken");
+    manager.install("reverse_string", &crate::support::plugins::example("reverse_string"));
+    std::fs::write(manager.worker_dir().join("broken.so"), "no library\n").unwrap();
+    manager.wait_event("library_refused", |event| event["function"] == "broken");
+    manager.wait_event("function_found", |event| event["function"] == "reverse_string");
+    assert_eq!(Job::act(&gearmand, "", "say done").result(), b"done");
+    let line = wait_for("the job to be counted", DEADLINE, || {
+        let check = manager.command("status", &["--check"]);
+        assert_eq!(check.code(), Some(0), "{check:?}");
+        Some(check.out()).filter(|line| line.contains("completed=1c"))
+    });
+    let data = "functions=1;;;0 workers=2;;;0 busy=0;;;0;2 completed=1c failed=0c crashed=0c timed_out=0c";
+    assert_eq!(line, format!("OK: 1 functions, 2 workers | {data}\n"));
+}
+
+/// What a monitoring system is told, with the codes of a Nagios plugin and no others.
+#[test]
+fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
+    let (gearmand, mut manager) = served("count = 2");
+    let check = |manager: &Manager, args: &[&str]| {
+        let checked = manager.command("status", args);
+        assert_eq!(checked.out().lines().count(), 1, "{checked:?}");
+        (checked.code(), checked.out())
+    };
+    let expect = |manager: &Manager, code, start: &str| {
+        let found = wait_for(&format!("{start:?}"), DEADLINE, || {
+            Some(check(manager, &["--check"])).filter(|(_, line)| line.starts_with(start))
+        });
+        assert_eq!(found.0, Some(code), "{}", found.1);
+    };
+    expect(&manager, 0, "OK: ");
+    // A file that is not served, and one that was removed.
+    std::fs::write(manager.worker_dir().join("text.so"), "hello\n").unwrap();
+    expect(&manager, 1, &format!("WARNING: {} is not served: ", path(&manager, "workers/text.so")));
+    manager.remove("text");
+    manager.install("other", &crate::support::plugins::example("reverse_string"));
+    expect(&manager, 1, &format!("WARNING: {} is not served: ", path(&manager, "workers/other.so")));
+    manager.remove("other");
+    expect(&manager, 0, "OK: ");
+    manager.install("reverse_string", &crate::support::plugins::example("reverse_string"));
+    wait_serving(&manager, "reverse_string");
+    manager.remove("reverse_string");
+    manager.wait_event("function_gone", |event| event["function"] == "reverse_string" && event["level"] == "WARN");
+    expect(&manager, 1, "WARNING: reverse_string: its library ");
+    // Whoever reloads has seen it.
+    manager.signal(Signal::SIGHUP);
+    expect(&manager, 0, "OK: ");
+    drop(gearmand);
+    expect(&manager, 2, "CRITICAL: job server ");
+    let (code, line) = check(&manager, &["--check=live"]);
+    assert!(code == Some(0) && line.starts_with("OK: the manager (pid "), "{line}");
+    // What could not be found out is unknown.
+    manager.signal(Signal::SIGSTOP);
+    for args in [["--check"], ["--check=live"]] {
+        let (code, line) = check(&manager, &args);
+        assert!(code == Some(3) && line.starts_with("UNKNOWN: the manager at "), "{line}");
+    }
+    manager.signal(Signal::SIGCONT);
+    for args in [&["--check=dead"][..], &["--check", "--bogus"]] {
+        let (code, line) = check(&manager, args);
+        assert!(code == Some(3) && line.starts_with("UNKNOWN: "), "{line}");
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    for args in [["-c", "none.ini", "status", "--check"], ["status", "-c", "none.ini", "--check=live"]] {
+        let checked = gm_native(elsewhere.path(), &args);
+        assert!(checked.code() == Some(3) && checked.out().starts_with("UNKNOWN: "), "{checked:?}");
+    }
+    manager.signal(Signal::SIGKILL);
+    manager.wait_exit();
+    for args in [["--check"], ["--check=live"]] {
+        let (code, line) = check(&manager, &args);
+        assert!(code == Some(2) && line.starts_with("CRITICAL: no manager answers at "), "{line}");
+    }
 }
 
 #[test]
@@ -57,11 +140,11 @@ fn a_check_says_what_is_missing() {
     let mut manager = crate::support::manager::Setup::new(&[&nowhere]).plugin("reverse_string", &library).start();
     manager.wait_status("the start was told", |status| (status["state"] == "running").then_some(()));
     let check = manager.command("status", &["--check"]);
-    assert_eq!(check.code(), Some(1), "{check:?}");
-    assert!(check.out().starts_with("reverse_string: 0 of 1 workers ready"), "{check:?}");
+    assert_eq!(check.code(), Some(2), "{check:?}");
+    assert!(check.out().starts_with("CRITICAL: reverse_string: 0 of 1 workers ready"), "{check:?}");
     let check = manager.command("status", &["--check", "--json"]);
     let status: Value = serde_json::from_slice(&check.stdout).unwrap();
-    assert!(check.code() == Some(1) && status["functions"][0]["workers_ready"] == 0, "{check:?}");
+    assert!(check.code() == Some(2) && status["functions"][0]["workers_ready"] == 0, "{check:?}");
     manager.signal(Signal::SIGTERM);
     manager.wait_exit();
 }
@@ -71,13 +154,7 @@ fn without_a_manager_every_command_says_so() {
     let (_gearmand, mut manager) = served("");
     manager.signal(Signal::SIGTERM);
     manager.wait_exit();
-    for (verb, args) in [
-        ("status", &[][..]),
-        ("status", &["--json"]),
-        ("status", &["--check"]),
-        ("events", &[]),
-        ("events", &["--follow"]),
-    ] {
+    for (verb, args) in [("status", &[][..]), ("status", &["--json"]), ("events", &[]), ("events", &["--follow"])] {
         let finished = manager.command(verb, args);
         assert_eq!(finished.code(), Some(3), "{verb} {args:?}: {finished:?}");
         assert!(finished.err().contains("no manager answers at") && finished.out().is_empty(), "{finished:?}");

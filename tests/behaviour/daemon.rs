@@ -71,7 +71,7 @@ fn without_a_job_server_it_starts_and_says_so() {
 /// A start that fails is told to the caller, with its code; nothing runs then and nothing is left.
 #[test]
 fn a_start_that_fails_gives_its_reason_and_its_code() {
-    let mut manager = Setup::new(&["127.0.0.1"]).args(&["-d"]).prepared();
+    let mut manager = Setup::new(&["127.0.0.1"]).args(&["-d", "--strict"]).prepared();
     fs::write(manager.worker_dir().join("broken.so"), "no library\n").unwrap();
     let failed = manager.run_to_end();
     assert_eq!(failed.code(), Some(1), "{failed:?}");
@@ -82,6 +82,48 @@ fn a_start_that_fails_gives_its_reason_and_its_code() {
     let wrong = Setup::new(&["127.0.0.1"]).ini("count = many").args(&["-d"]).run_to_end();
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
     assert!(wrong.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{wrong:?}");
+}
+
+/// Functions that cannot be served are named, each in a line, also where there are no others.
+#[test]
+fn a_start_with_nothing_but_failures_stays_up_and_names_each() {
+    let gearmand = Gearmand::start();
+    let author = plugins::example("gm_test_author");
+    let setup = || Setup::new(&[&gearmand.server()]).plugin("NewFails", &author).plugin("NewPanics", &author);
+    let manager = setup().args(&["-d"]).prepared();
+    fs::write(manager.worker_dir().join("text.so"), "no library\n").unwrap();
+    let told = manager.run_to_end();
+    assert_eq!(told.code(), Some(0), "{told:?}");
+    for start in ["text: ", "NewFails is not served: its new() failed: no database", "NewPanics is not served: "] {
+        assert!(told.err().lines().any(|line| line.starts_with(start)), "no {start:?} in {}", told.err());
+    }
+    assert_eq!(manager.status()["state"], "running");
+    let mut strict = setup().args(&["-d", "--strict"]).prepared();
+    let told = strict.run_to_end();
+    assert_eq!(told.code(), Some(1), "{told:?}");
+    for part in ["strict is set", "NewFails is not served", "NewPanics is not served"] {
+        assert!(told.err().contains(part), "no {part:?} in {}", told.err());
+    }
+    strict.wait_gone();
+}
+
+/// The log of a daemon is syslog unless `-l` names another. Without a syslog the caller is told, and so is who checks.
+#[test]
+fn without_a_syslog_the_caller_is_told_that_there_is_no_log() {
+    if std::path::Path::new("/dev/log").exists() {
+        return eprintln!("skipped: there is a /dev/log here");
+    }
+    let gearmand = Gearmand::start();
+    let manager = acting(&[&gearmand]).log("syslog").args(&["-d"]).prepared();
+    let told = manager.run_to_end();
+    assert_eq!(told.code(), Some(0), "{told:?}");
+    let sentence =
+        "the syslog daemon at /dev/log does not answer: log lines are lost until it does; log to a file with -l";
+    assert!(told.err().contains(sentence), "{told:?}");
+    let check = manager.command("status", &["--check"]);
+    assert!(check.code() == Some(1) && check.out().contains("log lines are lost"), "{check:?}");
+    let foreground = acting(&[&gearmand]).log("syslog").start();
+    foreground.wait_log(sentence);
 }
 
 /// Each line of a file says when, who and how bad.

@@ -19,6 +19,9 @@ JOB SERVER      WORKERS
 NOT SERVED           REASON
 /srv/workers/bad.so  it is no ELF file
 
+WARNING
+log lines are lost
+
 PID   STATE  GEN  JOBS  AGE   FUNCTIONS       JOB
 4712  busy   7    600   1h1m  reverse_string  reverse_string H:host:12 for 1.2s
 4713  idle   7    600   1h1m  reverse_string
@@ -42,24 +45,6 @@ fn json_is_what_the_manager_said() {
     let text = render(&sample_status(), OutputFormat::Json);
     assert_eq!(serde_json::from_str::<StatusReply>(&text).unwrap(), sample_status());
     assert!(text.ends_with("}\n"));
-}
-
-#[test]
-fn check_says_what_is_missing() {
-    let mut status = sample_status();
-    let failing = "3 of 4 jobs failed in 59s, last failure 2.3s ago: no such table";
-    let waiting = "sum: 0 of 2 workers ready: new() failed: no database; next start in 4.2s";
-    assert_eq!(missing(&status), [format!("{waiting}; {failing}")]);
-    status.functions[1].note = None;
-    status.functions[1].last_failure = None;
-    status.functions[1].failing = None;
-    status.functions[1].backing_off_seconds = None;
-    status.state = ManagerState::Draining;
-    assert_eq!(missing(&status), ["the manager (pid 4711) is draining", "sum: 0 of 2 workers ready"]);
-    status.functions[1].workers_ready = 2;
-    status.state = ManagerState::Running;
-    assert!(missing(&status).is_empty());
-    assert_eq!(in_short(&status), "2 functions, 2 workers");
 }
 
 #[test]

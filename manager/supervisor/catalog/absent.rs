@@ -79,10 +79,17 @@ impl Catalog {
         for (function, entry) in gone {
             // What was never a function's does not go as one.
             if entry.version.is_some() || !entry.is_help {
-                out.events.push(Event::FunctionGone { function: function.clone() });
+                // Whoever removes what was never served has tidied up.
+                let is_expected = self.dropped.contains(&entry.candidate.dir) || entry.version.is_none();
+                if !is_expected {
+                    self.removed.insert(function.clone(), entry.candidate.path.clone());
+                }
+                let path = entry.candidate.path.to_string_lossy().into_owned();
+                out.events.push(Event::FunctionGone { function: function.clone(), path, is_expected });
             }
             out.gone.push(function);
         }
+        self.removed.retain(|function, _| !self.entries.contains_key(function));
         let entries = &self.entries;
         let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Catalog, FunctionEntry};
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::listing::SkipReason;
-use crate::plugins::name::SkippedFile;
+use crate::plugins::name::{FunctionName, SkippedFile};
 use crate::plugins::scan::{ScanResult, ScanWarning};
 use crate::plugins::siblings::SiblingPlace;
 use crate::supervisor::event::{Event, seconds};
@@ -104,6 +104,19 @@ impl Catalog {
             events.extend(untold.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
         }
         events
+    }
+
+    /// What is wrong with the worker directories, a sentence each: libraries that were removed, but for those of functions
+    /// that are `left_out`, and directories that cannot be read or were emptied.
+    pub(crate) fn warnings(&self, left_out: impl Fn(&FunctionName) -> bool) -> Vec<String> {
+        let removed = self.removed.iter().filter(|(function, _)| !left_out(function)).map(|(function, path)| {
+            let path = path.display();
+            format!("{function}: its library {path} was removed; put it back, or reload (SIGHUP) if you meant it")
+        });
+        let is_of_directory =
+            |event: &&Event| matches!(event, Event::DirectoryFailed { .. } | Event::DirectoryEmptied { .. });
+        let directories = self.announcements.seen.iter().map(|notice| &notice.event).filter(is_of_directory);
+        removed.chain(directories.map(Event::line)).collect()
     }
 
     /// Libraries in subdirectories that nothing needs, for as long as they are the same.

@@ -53,7 +53,7 @@ fn new_changed_unchanged_and_gone_files() {
     let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
     assert_eq!(probed_names(&again), ["b"]);
     let gone = catalog.look(scan(&[("a", 1)]));
-    assert_eq!(gone.events, [Event::FunctionGone { function: "b".into() }]);
+    assert_eq!(gone.events, [Event::FunctionGone { function: "b".into(), path: "/w/b.so".into(), is_expected: false }]);
     assert_eq!(catalog.functions(), ["a"]);
 }
 

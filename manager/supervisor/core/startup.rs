@@ -109,12 +109,8 @@ impl Core {
         // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
         // be said.
         let may_come = self.rejection(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
-        if loaded.is_empty() && !(late && may_come) {
-            if may_come {
-                return;
-            }
-            let reason = self.last_failure.clone().unwrap_or_else(|| "no worker could be started".into());
-            return self.fail(reason);
+        if loaded.is_empty() && may_come && !late {
+            return;
         }
         let connecting = |state: &WorkerState| matches!(state, WorkerState::Loaded { since } if self.read < since.saturating_add(MOMENT));
         let answers = !self.servers.iter().all(JobServerState::is_down);
@@ -161,24 +157,22 @@ impl Core {
     fn nothing_to_serve(&mut self, refused: &[String]) {
         let dirs: Vec<String> = self.config.worker_dirs.iter().map(|dir| dir.display().to_string()).collect();
         let dirs = dirs.join(", ");
-        let excluded = self.plan.excluded.iter().map(|(name, reason)| format!("{name}: {reason}"));
+        let excluded = self.plan.excluded.iter().map(|(name, reason)| format!("{name} is left out: {reason}"));
         let reasons: Vec<String> = refused.iter().cloned().chain(excluded).collect();
-        if self.catalog.has_retries() {
-            self.announced = true;
-            let note = format!("nothing can be served yet; retrying: {}", reasons.join("; "));
-            return self.do_next(Action::Announce(Some(note)));
-        }
-        match (reasons.is_empty(), self.config.auto_update) {
-            (true, true) => {
-                self.announced = true;
-                self.tell(Event::NothingToServe { dirs: dirs.clone() });
-                let note = format!("no library in {dirs} yet: copy one there and it is served");
-                self.do_next(Action::Announce(Some(note)));
-            }
+        // What is tried again may come without a change in the directory.
+        let waits = self.config.auto_update || self.catalog.has_retries();
+        match (reasons.is_empty(), waits) {
             (true, false) => {
                 self.fail(format!("no library in {dirs}, and auto_update is 0: copy one there and start again"))
             }
-            (false, _) => self.fail(format!("nothing in {dirs} can be served: {}", reasons.join("; "))),
+            (false, false) => self.fail(format!("nothing in {dirs} can be served: {}", reasons.join("; "))),
+            (is_empty, true) => {
+                let event = Event::NothingToServe { dirs, is_empty };
+                let note = reasons.into_iter().chain([event.line()]).collect::<Vec<_>>().join("\n");
+                self.announced = true;
+                self.tell(event);
+                self.do_next(Action::Announce(Some(note)));
+            }
         }
     }
 

@@ -281,7 +281,16 @@ fn starts_that_come_to_nothing() {
     };
     let mut only_bad = Stage::new("[GearmanManager]\n");
     only_bad.input(scan(&[("a", 1)])).input(refused("a"));
-    assert!(only_bad.did().pop().unwrap().starts_with("fail 1: nothing in ./workers can be served: a: /w/a.so: it is"));
+    let told = only_bad.did().pop().unwrap();
+    assert!(
+        told.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nno library in ./workers can be"),
+        "{told}"
+    );
+    only_bad.input(scan(&[("a", 2)])).input(found("a", 2));
+    assert_eq!(only_bad.did(), ["probe a", "good a a-2", "start a"]);
+    let mut never = Stage::new("[GearmanManager]\nauto_update = 0\n");
+    never.input(scan(&[("a", 1)])).input(refused("a"));
+    assert!(never.did().pop().unwrap().starts_with("fail 1: nothing in ./workers can be served: a: /w/a.so: it is"));
     let mut empty = Stage::new("[GearmanManager]\nauto_update = 0\n");
     empty.input(scan(&[]));
     assert!(empty.did().pop().unwrap().starts_with("fail 1: no library in"));

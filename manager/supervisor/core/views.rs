@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Core, ManagerPhase, StartStage};
 use crate::control::VersionState;
+use crate::plan::leaves_out;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -165,9 +166,14 @@ impl Core {
         })
     }
 
-    /// Files that are refused: function, path, reason.
+    /// What an operator should look at in the worker directories, a sentence each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.catalog.warnings(|function| leaves_out(&self.config, function))
+    }
+
+    /// Files that are refused: function, path, reason. What the configuration leaves out need not be any good.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
-        self.catalog.refused()
+        self.catalog.refused().filter(|(function, ..)| !leaves_out(&self.config, function))
     }
 }
 

@@ -18,6 +18,15 @@ use crate::version;
 /// Workers that a stop names: enough to see what is wrong.
 const MOST_AWAITED: usize = 20;
 
+/// What the manager as a whole is doing.
+pub(crate) fn manager_state(core: &Core) -> ManagerState {
+    match (core.is_draining(), core.is_starting()) {
+        (true, _) => ManagerState::Draining,
+        (false, true) => ManagerState::Starting,
+        (false, false) => ManagerState::Running,
+    }
+}
+
 impl Effects {
     /// Everything there is to show now.
     pub(crate) fn status(&self, core: &Core, instance: &str) -> StatusReply {
@@ -27,16 +36,11 @@ impl Effects {
             pid: std::process::id(),
             instance: instance.into(),
             uptime_seconds: core.uptime(now).as_secs(),
-            state: if core.is_draining() {
-                ManagerState::Draining
-            } else if core.is_starting() {
-                ManagerState::Starting
-            } else {
-                ManagerState::Running
-            },
+            state: manager_state(core),
             job_servers: self.job_servers(core),
             functions: core.function_views(now).map(|view| self.function(core, view, now)).collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
+            warnings: core.warnings().into_iter().chain(self.logger.trouble()).collect(),
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
             orphans_reaped: self.adopted,
         }

@@ -25,6 +25,7 @@ impl Event {
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
+            Self::FunctionGone { is_expected: false, .. } => Level::Warn,
             Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
             Self::Reloaded { .. } | Self::ReloadIgnored | Self::AlreadyDraining { .. } => Level::Info,
             Self::LogReopened { .. } | Self::LogIsNoFile { .. } | Self::WorkerOutgrown { .. } => Level::Info,

@@ -102,9 +102,17 @@ impl Event {
             Self::RollbackFailed { function, version, reason } => {
                 format!("{function}: rollback to version {version} failed: {}", escape(reason))
             }
-            Self::FunctionGone { function } => format!("{function}: its library is gone; its workers are draining"),
-            Self::NothingToServe { dirs } => {
+            Self::FunctionGone { function, path, is_expected: true } => {
+                format!("{function}: its library {} is no longer in a worker_dir", escape(path))
+            }
+            Self::FunctionGone { function, path, is_expected: false } => {
+                format!("{function}: its library {} was removed; its workers are draining", escape(path))
+            }
+            Self::NothingToServe { dirs, is_empty: true } => {
                 format!("no library in {} yet: copy one there and it is served", escape(dirs))
+            }
+            Self::NothingToServe { dirs, is_empty: false } => {
+                format!("no library in {} can be served yet: copy one there that can", escape(dirs))
             }
             Self::WorkerStarted { pid, functions, generation } => {
                 format!("{}: worker {pid} started, generation {generation}", several(functions))

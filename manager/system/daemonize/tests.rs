@@ -46,7 +46,7 @@ fn ready_detaches_and_the_caller_exits_with_0() {
         umask(Mode::empty());
         let announce = daemonize().unwrap();
         publish("before", &std::env::current_dir().unwrap().display().to_string());
-        announce.ready(Some("no job server can be reached yet")).unwrap();
+        announce.ready(Some("no job server can be reached yet"), None).unwrap();
         let streams: Vec<String> = ["0", "1", "2"]
             .iter()
             .map(|stream| fs::read_link(format!("/proc/self/fd/{stream}")).unwrap().display().to_string())
@@ -140,7 +140,7 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
         publish("before", "detached");
         // The caller's stdin is the test's pipe, and so is ours until we are ready: its end says the caller is dead.
         io::stdin().read_to_end(&mut Vec::new()).unwrap();
-        announce.ready(None).unwrap();
+        announce.ready(None, None).unwrap();
         publish("after", "went on");
         exit_at_once(0);
     }
@@ -159,7 +159,7 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
 #[test]
 fn in_the_foreground_nothing_changes() {
     if reexec::is_child() {
-        StartReport::foreground().ready(Some("said by the log")).unwrap();
+        StartReport::foreground().ready(Some("said by the log"), None).unwrap();
         StartReport::foreground().failed(2, "said here");
         drop(StartReport::foreground());
         publish("after", &std::env::current_dir().unwrap().display().to_string());

@@ -48,7 +48,7 @@ fn what_failed_for_a_passing_reason_is_probed_again_ever_more_rarely() {
     };
     let mut stage = Stage::new("[GearmanManager]\nrescan_interval = 0\n");
     stage.input(scan(&[("a", 1)])).input(killed());
-    assert!(stage.did().pop().unwrap().starts_with("announce Some(\"nothing can be served yet"));
+    assert!(stage.did().pop().unwrap().starts_with("announce Some(\"a: /w/a.so: was killed\\nno library in"));
     let start = stage.now;
     for wait in [1, 2, 4, 8] {
         let due = stage.core.next_due(stage.now).unwrap();
@@ -261,12 +261,20 @@ fn a_retry_by_hand_is_tried_at_once() {
 }
 
 #[test]
-fn a_manager_with_nothing_but_such_a_function_says_so_and_ends() {
-    let mut stage = Stage::new("[GearmanManager]\n");
-    stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).did();
-    dies_starting(&mut stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
-    let last = stage.did().pop().unwrap();
-    assert!(last.starts_with("fail 1: bad: worker 101 exited with code 125 in its new()"), "{last}");
+fn a_manager_with_nothing_but_such_a_function_says_so_and_waits_unless_it_is_strict() {
+    for (ini, expected) in [
+        ("", "announce Some(\"bad is not served: its new() exited with code 125"),
+        (
+            "strict = 1\n",
+            "fail 1: strict is set, and not every function can be served: bad is not served: its new() exited",
+        ),
+    ] {
+        let mut stage = Stage::new(&format!("[GearmanManager]\n{ini}"));
+        stage.input(scan(&[("bad", 1)])).input(found("bad", 1)).did();
+        dies_starting(&mut stage, 1, WorkerMessage::Making { function: 0 }, ExitStatus::Exit(125));
+        let last = stage.did().pop().unwrap();
+        assert!(last.starts_with(expected), "{last}");
+    }
 }
 
 #[test]

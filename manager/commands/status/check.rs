@@ -1,0 +1,285 @@
+//! `status --check`: what a monitoring system wants to know, in one line and an exit code. Pure, but for printing.
+//!
+//! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others understand too.
+
+use super::{FunctionStatus, JobServerStatus, ManagerState, StatusReply, cut, escape, failures, note};
+use crate::control::{ClientError, ErrorCode};
+
+/// So many findings are named; the rest is counted.
+const NAMED: usize = 5;
+/// So many bytes of each.
+const LONGEST: usize = 240;
+
+/// How bad something is; the numbers are the exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    /// All is well.
+    Ok = 0,
+    /// Everything is served, and somebody should look.
+    Warning = 1,
+    /// Something is not served.
+    Critical = 2,
+    /// It could not be found out.
+    Unknown = 3,
+}
+
+impl Severity {
+    /// The exit code.
+    pub(super) fn code(self) -> u8 {
+        self as u8
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub severity: Severity,
+    pub text: String,
+}
+
+/// What is wrong, the worst first.
+pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
+    let warning = |text: String| Finding { severity: Severity::Warning, text };
+    let mut all = Vec::new();
+    if status.state != ManagerState::Running {
+        all.push(warning(format!("the manager (pid {}) is {}", status.pid, status.state.label())));
+    }
+    let planned = || status.functions.iter().filter(|function| function.workers_planned > 0);
+    all.extend(planned().filter_map(|function| unserved(function, status.state)));
+    all.extend(planned().filter_map(failing).map(warning));
+    if planned().next().is_none() && status.state == ManagerState::Running {
+        all.push(warning("no function is served".into()));
+    }
+    all.extend(silent_servers(status));
+    let refused = status.refused.iter();
+    all.extend(refused.map(|file| warning(format!("{} is not served: {}", escape(&file.path), escape(&file.reason)))));
+    all.extend(status.warnings.iter().map(|text| warning(escape(text).into_owned())));
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    all
+}
+
+/// Too few workers of a function are ready.
+fn unserved(function: &FunctionStatus, state: ManagerState) -> Option<Finding> {
+    let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
+    let severity = match workers_ready {
+        // They are on their way, or leave because they were told to.
+        0 if state == ManagerState::Running => Severity::Critical,
+        ready if ready < workers_planned => Severity::Warning,
+        _ => return None,
+    };
+    let note = note(function);
+    let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+    let text = format!("{}: {workers_ready} of {workers_planned} workers ready{why}", escape(name));
+    Some(Finding { severity, text })
+}
+
+/// Job servers without a connection. Where that is all of them nothing is served, however ready the workers are.
+fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
+    let is_silent = |server: &&JobServerStatus| server.workers > 0 && server.workers_connected == 0;
+    let all = status.job_servers.iter().all(|server| is_silent(&server)) && status.state == ManagerState::Running;
+    let severity = if all { Severity::Critical } else { Severity::Warning };
+    status.job_servers.iter().filter(is_silent).map(move |server| {
+        let text = format!("job server {} answers no worker", escape(&server.address));
+        Finding { severity, text }
+    })
+}
+
+/// Half of its jobs fail, or more.
+fn failing(function: &FunctionStatus) -> Option<String> {
+    let is_high = function.failing.as_ref().is_some_and(|rate| rate.high);
+    // Where workers are missing their note has it.
+    let is_told = function.workers_ready < function.workers_planned;
+    let text = failures(function).filter(|_| is_high && !is_told)?;
+    Some(format!("{}: {text}", escape(&function.name)))
+}
+
+/// What a status comes to: the exit code, and the line with its performance data.
+pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
+    let findings = findings(status);
+    let severity = findings.first().map_or(Severity::Ok, |finding| finding.severity);
+    let text = if findings.is_empty() { summary(status) } else { named(&findings) };
+    (severity, line(severity, &text, Some(&performance(status))))
+}
+
+/// What an error of the control socket comes to.
+pub(super) fn of_error(error: &ClientError) -> (Severity, String) {
+    let severity = match error {
+        ClientError::NoManager { .. } => Severity::Critical,
+        ClientError::Refused { refusal, .. } if refusal.code == ErrorCode::Stopping => Severity::Critical,
+        ClientError::NotAllowed { .. }
+        | ClientError::Refused { .. }
+        | ClientError::Deadline { .. }
+        | ClientError::Protocol { .. } => Severity::Unknown,
+    };
+    (severity, line(severity, &error.to_string(), None))
+}
+
+/// One line. What is before the bar is for people; a bar in it would end there.
+pub(super) fn line(severity: Severity, text: &str, performance: Option<&str>) -> String {
+    let text = escape(text).replace('|', "/");
+    let performance = performance.map_or_else(String::new, |data| format!(" | {data}"));
+    format!("{}: {text}{performance}\n", severity.label())
+}
+
+fn named(findings: &[Finding]) -> String {
+    let mut texts: Vec<String> =
+        findings.iter().take(NAMED).map(|finding| cut(&finding.text, LONGEST).into_owned()).collect();
+    if findings.len() > NAMED {
+        texts.push(format!("and {} more", findings.len() - NAMED));
+    }
+    texts.join("; ")
+}
+
+fn summary(status: &StatusReply) -> String {
+    let Numbers { functions, workers, .. } = Numbers::of(status);
+    format!("{functions} functions, {workers} workers")
+}
+
+/// What is counted.
+struct Numbers {
+    /// Functions that are to be served.
+    functions: usize,
+    /// Workers that take jobs, and those at one.
+    workers: usize,
+    busy: usize,
+}
+
+impl Numbers {
+    fn of(status: &StatusReply) -> Self {
+        let functions = status.functions.iter().filter(|function| function.workers_planned > 0).count();
+        let count = |state: &str| status.workers.iter().filter(|worker| worker.state == state).count();
+        let busy = count("busy");
+        Self { functions, workers: count("idle") + busy, busy }
+    }
+}
+
+/// `c` marks a number that only grows while the manager runs.
+fn performance(status: &StatusReply) -> String {
+    let Numbers { functions, workers, busy } = Numbers::of(status);
+    let sum = |of: fn(&FunctionStatus) -> u64| status.functions.iter().map(of).fold(0, u64::saturating_add);
+    format!(
+        "functions={functions};;;0 workers={workers};;;0 busy={busy};;;0;{workers} completed={}c failed={}c crashed={}c \
+         timed_out={}c",
+        sum(|function| function.jobs_completed),
+        sum(|function| function.jobs_failed),
+        sum(|function| function.jobs_crashed),
+        sum(|function| function.jobs_timed_out),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{FailureRateStatus, RefusedFile, RequestError, sample_status};
+
+    const DATA: &str =
+        " | functions=2;;;0 workers=2;;;0 busy=1;;;0;2 completed=1204c failed=6c crashed=4c timed_out=2c\n";
+
+    /// The sample with nothing wrong.
+    fn well() -> StatusReply {
+        let mut status = sample_status();
+        let sum = &mut status.functions[1];
+        (sum.workers_ready, sum.note, sum.backing_off_seconds) = (2, None, None);
+        (sum.failing, sum.last_failure) = (None, None);
+        status.refused.clear();
+        status.warnings.clear();
+        status
+    }
+
+    #[track_caller]
+    fn expect(change: impl FnOnce(&mut StatusReply), severity: Severity, text: &str) {
+        let mut status = well();
+        change(&mut status);
+        let (found, line) = verdict(&status);
+        let (text_found, _) = line.split_once(" | ").unwrap();
+        assert_eq!((found, text_found), (severity, format!("{}: {text}", severity.label()).as_str()));
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+
+    #[test]
+    fn each_state_has_its_code_and_its_line() {
+        use Severity::{Critical, Ok, Warning};
+        assert_eq!(verdict(&well()), (Ok, format!("OK: 2 functions, 2 workers{DATA}")));
+        expect(|s| s.functions[1].workers_ready = 1, Warning, "sum: 1 of 2 workers ready");
+        expect(|s| s.functions[1].workers_ready = 0, Critical, "sum: 0 of 2 workers ready");
+        expect(
+            |s| (s.functions[1].workers_ready, s.functions[1].note) = (0, Some("no database".into())),
+            Critical,
+            "sum: 0 of 2 workers ready: no database",
+        );
+        // Left out on purpose.
+        expect(
+            |s| (s.functions[1].workers_ready, s.functions[1].workers_planned) = (0, 0),
+            Ok,
+            "1 functions, 2 workers",
+        );
+        expect(|s| s.functions.clear(), Warning, "no function is served");
+        expect(|s| s.state = ManagerState::Draining, Warning, "the manager (pid 4711) is draining");
+        expect(
+            |s| (s.state, s.functions[1].workers_ready) = (ManagerState::Starting, 0),
+            Warning,
+            "the manager (pid 4711) is starting; sum: 0 of 2 workers ready",
+        );
+        expect(|s| s.job_servers[0].workers_connected = 0, Critical, "job server 127.0.0.1:4730 answers no worker");
+        let second = JobServerStatus { address: "b:1".into(), workers_connected: 0, workers: 2 };
+        expect(|s| s.job_servers.push(second), Warning, "job server b:1 answers no worker");
+        let file = RefusedFile { path: "/w/b.so".into(), reason: "it is text | or\nso".into() };
+        expect(|s| s.refused = vec![file], Warning, "/w/b.so is not served: it is text / or\\nso");
+        expect(|s| s.warnings = vec!["log lines are lost".into()], Warning, "log lines are lost");
+    }
+
+    #[test]
+    fn a_function_is_failing_when_half_of_its_jobs_do() {
+        let rate = |failed, jobs, high| FailureRateStatus { failed, jobs, seconds: 60.0, high };
+        expect(|s| s.functions[0].failing = Some(rate(1, 9, false)), Severity::Ok, "2 functions, 2 workers");
+        let text = "reverse_string: 5 of 9 jobs failed in 1m0s";
+        expect(|s| s.functions[0].failing = Some(rate(5, 9, true)), Severity::Warning, text);
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_many_are_counted() {
+        let mut status = well();
+        let file = |number: usize| RefusedFile { path: format!("/w/{number}.so"), reason: "x".repeat(5000) };
+        status.refused = (0..9).map(file).collect();
+        status.functions[1].workers_ready = 0;
+        let (severity, line) = verdict(&status);
+        assert_eq!(severity, Severity::Critical);
+        assert!(line.starts_with("CRITICAL: sum: 0 of 2 workers ready; /w/0.so is not served: xxx"), "{line}");
+        assert!(line.ends_with(&format!("; and 5 more{DATA}")) && line.len() < 2000, "{line}");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_down_or_unknown() {
+        let path = || std::path::PathBuf::from("/s/control.sock");
+        let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+        let refused = |code| ClientError::Refused { path: path(), refusal: RequestError { code, text: "no".into() } };
+        for (error, expected) in [
+            (
+                ClientError::NoManager { path: path(), source: io(std::io::ErrorKind::NotFound), elsewhere: None },
+                Severity::Critical,
+            ),
+            (refused(ErrorCode::Stopping), Severity::Critical),
+            (refused(ErrorCode::Forbidden), Severity::Unknown),
+            (refused(ErrorCode::Busy), Severity::Unknown),
+            (
+                ClientError::NotAllowed { text: "no".into(), source: io(std::io::ErrorKind::PermissionDenied) },
+                Severity::Unknown,
+            ),
+            (ClientError::Deadline { path: path(), timeout: std::time::Duration::from_secs(5) }, Severity::Unknown),
+            (ClientError::Protocol { path: path(), text: "x".into() }, Severity::Unknown),
+        ] {
+            let (severity, line) = of_error(&error);
+            assert_eq!(severity, expected, "{error}");
+            assert!(line.starts_with(&format!("{}: ", severity.label())) && line.ends_with('\n'), "{line}");
+        }
+    }
+}
