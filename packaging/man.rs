@@ -83,17 +83,22 @@ const VERBS: [Verb; 10] = [
     Verb {
         name: "status",
         exit: &[
-            ("0", "Printed. With --check: all is well."),
-            ("1", "With --check: something is wrong, and printed."),
+            ("0", "Printed."),
             USAGE,
             NO_MANAGER,
             REFUSED,
             LATE,
+            (
+                "with --check",
+                "As a Nagios plugin. 0 OK, 1 WARNING, 2 CRITICAL: a function is not served, no job server answers or no \
+                 manager runs. 3 UNKNOWN: usage, configuration, permission or deadline. No other codes.",
+            ),
         ],
         examples: &[
             ("gm-native -c gm.ini status", "Functions, workers and job servers."),
             ("gm-native -c gm.ini status --json", "The same for programs."),
-            ("gm-native -c gm.ini status --check", "For monitoring."),
+            ("gm-native -c gm.ini status --check", "For Nagios, Icinga and others: one line with performance data."),
+            ("gm-native -c gm.ini status --check=live", "For a liveness probe: whether the manager answers."),
         ],
         see_also: &["gm-native-events(1)", "gm-native-versions(1)"],
     },
