@@ -62,6 +62,8 @@ pub(crate) struct Manager {
     core: Core,
     effects: Effects,
     announce: Option<StartReport>,
+    /// What the configuration's reader warned of, until the caller was told.
+    warnings: Vec<String>,
     service: ServiceManager,
     instance: String,
     foreground: bool,
@@ -125,6 +127,7 @@ impl Manager {
             core,
             effects,
             announce,
+            warnings,
             service,
             instance,
             foreground,
@@ -136,7 +139,7 @@ impl Manager {
             settle,
             end,
         };
-        manager.begin(warnings);
+        manager.begin();
         first.into_iter().for_each(|action| manager.perform(action));
         manager.rest();
         while manager.end.is_none() {
@@ -156,13 +159,13 @@ impl Manager {
         code
     }
 
-    fn begin(&mut self, warnings: Vec<String>) {
+    fn begin(&mut self) {
         self.effects.tell(&Event::Starting {
             version: version::WITH_REVISION.into(),
             instance: self.instance.clone(),
             state_dir: self.places.held.lock.dir().display().to_string(),
         });
-        warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
+        self.warnings.iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text: text.clone() }));
         // A program that became this one by exec may have left children, whose ends nobody will tell of again.
         while self.effects.reap() {}
         self.rescan_later();
@@ -302,6 +305,9 @@ impl Manager {
             LoopAction::Nothing => {}
             LoopAction::Announce(note) => {
                 let lost = self.effects.logger.trouble();
+                let warnings = std::mem::take(&mut self.warnings).into_iter().map(|text| format!("warning: {text}"));
+                let note = warnings.chain(note).collect::<Vec<_>>().join("\n");
+                let note = Some(note).filter(|note| !note.is_empty());
                 if let Some(announce) = self.announce.take()
                     && let Err(error) = announce.ready(note.as_deref(), lost.as_deref())
                 {

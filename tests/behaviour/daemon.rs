@@ -90,10 +90,13 @@ fn a_start_with_nothing_but_failures_stays_up_and_names_each() {
     let gearmand = Gearmand::start();
     let author = plugins::example("gm_test_author");
     let setup = || Setup::new(&[&gearmand.server()]).plugin("NewFails", &author).plugin("NewPanics", &author);
-    let manager = setup().args(&["-d"]).prepared();
+    let manager = setup().ini("metrics_listen = 9100").args(&["-d"]).prepared();
     fs::write(manager.worker_dir().join("text.so"), "no library\n").unwrap();
     let told = manager.run_to_end();
     assert_eq!(told.code(), Some(0), "{told:?}");
+    let warning =
+        format!("warning: {}:5: metrics_listen = 9100 in [GearmanManager] has no effect", path(&manager, "gm.ini"));
+    assert!(told.err().starts_with(&warning), "{told:?}");
     for start in ["text: ", "NewFails is not served: its new() failed: no database", "NewPanics is not served: "] {
         assert!(told.err().lines().any(|line| line.starts_with(start)), "no {start:?} in {}", told.err());
     }

@@ -14,6 +14,9 @@ use crate::supervisor::job_failures::{
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::ExitReason;
 
+/// Functions whose counters are read in one turn of the loop.
+const READ_AT_ONCE: usize = 8;
+
 /// What is known of one function's jobs without a result.
 #[derive(Debug, Default)]
 pub(super) struct FunctionFailures {
@@ -66,10 +69,12 @@ impl Core {
         failures.history.job_failed(now);
     }
 
-    /// The functions whose counters are to be read now.
+    /// The functions whose counters are to be read now: some of them where there are many, since each is a look at every
+    /// worker. The others follow at the next turn of the loop.
     pub(crate) fn failures_to_read(&self, now: Duration) -> Vec<FunctionName> {
         let due = |failures: &FunctionFailures| failures.history.due().is_some_and(|at| now >= at);
-        self.job_failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone()).collect()
+        let names = self.job_failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone());
+        names.take(READ_AT_ONCE).collect()
     }
 
     /// When [`failures_to_read`](Self::failures_to_read) names the next one.

@@ -154,3 +154,30 @@ fn a_rejected_canary_says_what_its_jobs_failed_with() {
     let reason = "4 of its first 5 jobs failed, the last with: no such table";
     assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { reason: told, .. } if told == reason)), 1);
 }
+
+/// However many functions fail at once, a turn of the loop reads a few of them, and all have their turn.
+#[test]
+fn many_functions_that_fail_are_read_a_few_at_a_time() {
+    let names: Vec<String> = (0..20).map(|number| format!("f{number:02}")).collect();
+    let mut stage = Stage::new("[GearmanManager]\ncount = 1\n");
+    let files: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    stage.input(scan(&files));
+    files.iter().for_each(|(name, _)| drop(stage.input(found(name, 1))));
+    stage.serves(1);
+    (0..20).for_each(|function| {
+        stage
+            .core
+            .handle(Input::Said { worker: WorkerId(1), message: WorkerMessage::JobFailed { function } }, stage.now);
+    });
+    let mut read = 0;
+    while stage.core.next_due(stage.now) == Some(stage.now) && !stage.core.failures_to_read(stage.now).is_empty() {
+        let functions = stage.core.failures_to_read(stage.now);
+        assert!(functions.len() <= 8, "{functions:?}");
+        for function in functions {
+            read += 1;
+            let reading = FailureReading { function, completed: 0, failed: 0, last: None };
+            stage.core.handle(Input::FailuresRead(reading), stage.now);
+        }
+    }
+    assert_eq!(read, 20);
+}
