@@ -17,10 +17,18 @@ pub struct StatusArgs {
     /// Print one line for a monitoring system; exit with 0 (ok), 1 (warning), 2 (critical) or 3 (unknown)
     ///
     /// The line and the exit codes are those of a Nagios plugin, with performance data. Critical: no manager runs, no
-    /// worker of a function is ready, or no job server answers. Warning: some workers are missing, a library is not served, a version was rejected, a
-    /// library was removed, half of a function's jobs fail, or the like. Unknown: it could not be found out.
-    /// --check=live asks only whether the manager's loop turns, for a liveness probe.
-    #[arg(long, value_name = "LEVEL", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    /// worker of a function is ready, or no job server answers. Warning: some workers are missing, a library is not
+    /// served, a version was rejected, a library was removed, half of a function's jobs fail, or the like. Unknown: it
+    /// could not be found out. --check=live asks only whether the manager's loop turns, for a liveness probe.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        hide_possible_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
     pub check: Option<CheckLevel>,
 }
 

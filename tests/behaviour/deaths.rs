@@ -276,6 +276,6 @@ fn a_function_that_crashes_again_and_again_backs_off_and_stays() {
     assert!(event["failures"].as_u64() >= Some(5), "{event}");
     assert_eq!(gearman(&gearmand, &["-f", "reverse_string"], b"still here").out(), "ereh llits");
     let check = manager.command("status", &["--check"]);
-    assert!(check.code() == Some(1) && check.out().starts_with("act: 0 of 1 workers ready"), "{check:?}");
+    assert!(check.code() == Some(2) && check.out().starts_with("CRITICAL: act: 0 of 1 workers ready"), "{check:?}");
     drop(job);
 }

@@ -118,7 +118,7 @@ fn the_start_the_watchdog_and_the_stop_are_told() {
 #[test]
 fn a_start_that_fails_is_not_ready() {
     let systemd = Systemd::on_a_path();
-    let manager = systemd.starts(Setup::new(&["127.0.0.1"])).prepared();
+    let manager = systemd.starts(Setup::new(&["127.0.0.1"])).args(&["--strict"]).prepared();
     fs::write(manager.worker_dir().join("broken.so"), "no library\n").unwrap();
     assert_eq!(manager.run_to_end().code(), Some(1));
     assert_eq!(systemd.place("READY=1"), None, "{:?}", systemd.heard());
