@@ -139,7 +139,7 @@ fn printed(how: impl FnOnce(&str) -> Command, no_color: &str) -> String {
     fs::create_dir(dir.path().join("workers")).unwrap();
     fs::write(dir.path().join("workers/broken.so"), "no library\n").unwrap();
     fs::write(dir.path().join("gm.ini"), "[GearmanManager]\nstate_dir = state\n").unwrap();
-    let mut command = how(concat!("'", env!("CARGO_BIN_EXE_gm-native"), "' -c gm.ini -v"));
+    let mut command = how(concat!("'", env!("CARGO_BIN_EXE_gm-native"), "' -c gm.ini -v --strict"));
     command.current_dir(dir.path()).env("TERM", "xterm").env("NO_COLOR", no_color);
     let finished = run(&mut command, b"", DEADLINE).unwrap_or_else(|hung| panic!("it hung: {hung:?}"));
     assert_eq!(finished.code(), Some(1), "{finished:?}");

@@ -61,7 +61,7 @@ fn a_library_that_others_may_write_is_refused() {
         let setup = setup().ini("strict_permissions = 1");
         let (place, named) = (setup.dir().join(name), setup.dir().join(of).display().to_string());
         chmod(&place, mode);
-        let refused = setup.run_to_end();
+        let refused = setup.args(&["--strict"]).run_to_end();
         let told = refused.err();
         assert_eq!((refused.code(), told.lines().count()), (Some(1), 1), "{told}");
         let named = named.trim_end_matches('/');
