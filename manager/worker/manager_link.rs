@@ -66,7 +66,7 @@ impl ManagerLink {
         self.deliver(message, None);
     }
 
-    /// Says something that can be left out, without waiting; whether it was sent.
+    /// Sends something that can be left out, without waiting; whether it was sent.
     pub(crate) fn try_send(&self, message: &WorkerMessage) -> bool {
         self.channel.send(&messages::encode(message), Duration::ZERO).is_ok()
     }

@@ -167,7 +167,7 @@ fn many_functions_that_fail_are_read_a_few_at_a_time() {
     (0..20).for_each(|function| {
         stage
             .core
-            .handle(Input::Said { worker: WorkerId(1), message: WorkerMessage::JobFailed { function } }, stage.now);
+            .handle(Input::Message { worker: WorkerId(1), message: WorkerMessage::JobFailed { function } }, stage.now);
     });
     let mut read = 0;
     while stage.core.next_due(stage.now) == Some(stage.now) && !stage.core.failures_to_read(stage.now).is_empty() {
