@@ -181,5 +181,4 @@ fn refuse_noexec(to: &Path) -> Result<(), Rejection> {
 }
 
 #[cfg(test)]
-#[path = "library_copy_tests.rs"]
 mod tests;

@@ -437,9 +437,7 @@ impl Drop for Instance {
 }
 
 #[cfg(test)]
-#[path = "loader_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "loader_matrix.rs"]
 mod matrix;

@@ -480,5 +480,4 @@ impl Rejection {
 }
 
 #[cfg(test)]
-#[path = "rejection_tests.rs"]
 mod tests;

@@ -255,5 +255,4 @@ fn classify(file_name: &OsString, what: PathKind) -> Result<(FunctionName, Spell
 }
 
 #[cfg(test)]
-#[path = "scan_tests.rs"]
 mod tests;

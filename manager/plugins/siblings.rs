@@ -397,5 +397,4 @@ fn expand(element: &[u8], origin: &Path) -> SearchPlace {
 }
 
 #[cfg(test)]
-#[path = "siblings_tests.rs"]
 mod tests;

@@ -381,5 +381,4 @@ fn private_dir(path: &Path) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
 mod tests;

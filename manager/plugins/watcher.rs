@@ -305,5 +305,4 @@ fn identity(dir: &PathBuf) -> Option<(PathBuf, (u64, u64))> {
 }
 
 #[cfg(test)]
-#[path = "watcher_tests.rs"]
 mod tests;

@@ -41,8 +41,7 @@ fn files(suite: &str, module: &str) -> Vec<PathBuf> {
     let names = match suite {
         "unit" => {
             let outer = path.strip_suffix("/tests").unwrap_or(&path);
-            let all =
-                [format!("{path}.rs"), format!("{outer}.rs"), format!("{outer}_tests.rs"), format!("{outer}/mod.rs")];
+            let all = [format!("{path}.rs"), format!("{outer}.rs"), format!("{outer}/mod.rs")];
             all.map(|name| format!("manager/{name}")).to_vec()
         }
         _ if SUITES.contains(&suite) => vec![format!("tests/{suite}/{path}.rs")],
