@@ -55,7 +55,7 @@ impl Backoff {
         chance: f64,
     ) {
         if self.outside > 0 && now >= self.healthy_at(bounds.healthy_after) {
-            self.outside = 0;
+            (self.outside, self.delay) = (0, Duration::ZERO);
         }
         if self.outside > 0 && born < self.outside_at {
             return;
@@ -63,9 +63,11 @@ impl Backoff {
         self.outside += 1;
         self.outside_at = now;
         let free = if at == IdleDeath::Idle { FREE_IDLE } else { 0 };
-        let times = self.outside.checked_sub(free + 1);
-        self.delay = times.map_or(Duration::ZERO, |times| doubled(START_FIRST, times, bounds.longest, chance));
-        self.until = now.saturating_add(self.delay);
+        // A death that is free adds no wait, and ends none that an earlier failure has caused.
+        if let Some(times) = self.outside.checked_sub(free + 1) {
+            self.delay = doubled(START_FIRST, times, bounds.longest, chance);
+            self.until = self.until.max(now.saturating_add(self.delay));
+        }
     }
 
     /// A worker died in a job of this function. `done` counts the function's finished jobs: one more than at the last
@@ -149,6 +151,21 @@ mod tests {
         assert_eq!(backoff, once);
         backoff.failed_outside(IdleDeath::Start, ms(2000), ms(1500), BOUNDS, 0.0);
         assert_eq!(backoff.waits_until(ms(2000)), Some(ms(3000)));
+    }
+
+    #[test]
+    fn a_further_failure_never_shortens_a_wait() {
+        let mut start_then_idle = Backoff::default();
+        start_then_idle.failed_outside(IdleDeath::Start, ms(1000), ms(900), BOUNDS, 0.0);
+        start_then_idle.failed_outside(IdleDeath::Idle, ms(1100), ms(1050), BOUNDS, 0.0);
+        assert_eq!(start_then_idle.waits_until(ms(1100)), Some(ms(1500)));
+        assert_eq!(start_then_idle.probation(), ms(500));
+        let mut jobs_then_idle = Backoff::default();
+        (0..12).for_each(|_| jobs_then_idle.died_in_job(ms(1000), 0, 0.0));
+        let wait = jobs_then_idle.waits_until(ms(1000));
+        assert!(wait > Some(ms(4000)));
+        jobs_then_idle.failed_outside(IdleDeath::Start, ms(1100), ms(1050), BOUNDS, 0.0);
+        assert_eq!(jobs_then_idle.waits_until(ms(1100)), wait);
     }
 
     #[test]
