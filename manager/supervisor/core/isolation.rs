@@ -299,11 +299,10 @@ impl Core {
         self.workers.values().filter(covers).count()
     }
 
-    /// Whether no worker more than planned may serve the function at any time.
+    /// Whether no worker more than planned may serve the function at any time; also where none is planned any more, since
+    /// one that drains may still have a job.
     fn is_mutex(&self, function: &str) -> bool {
-        let groups = self.plan.groups.iter().filter(|group| group.functions.iter().any(|name| *name == *function));
-        let surge = groups.map(|group| self.config.rollout_surge(function).of(group.count)).max();
-        surge == Some(0)
+        self.config.rollout_surge(function).of(1) == 0
     }
 
     /// Whether the worker may go to work beside those of other groups.

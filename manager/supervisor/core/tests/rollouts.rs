@@ -309,3 +309,24 @@ fn a_new_version_does_not_wait_for_one_that_never_starts() {
         assert!(served > 0, "{ini}: version 2 is not served {:?} after it was found", stage.now - deployed);
     }
 }
+
+/// The library goes while its canary is ready and the worker before it has a job: two must never be at work.
+#[test]
+fn a_canary_of_what_may_run_once_only_does_not_go_to_work_when_the_file_goes() {
+    let mut stage = Stage::new("[GearmanManager]\ncount = 0\ndedicated_count = 1\nrollout_surge = 0\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
+    let old = stage.started.iter().find(|start| names(start) == "b").unwrap().worker.0;
+    for id in stage.ids() {
+        stage.serves(id);
+    }
+    stage.input(scan(&[("a", 1), ("b", 2)])).input(found("b", 2));
+    let canary = *stage.ids().last().unwrap();
+    stage.did();
+    stage.serves(canary);
+    assert_eq!(stage.did(), [format!("leave {old}")]);
+    for _ in 0..3 {
+        stage.later(Duration::from_millis(100)).input(scan(&[("a", 1)]));
+    }
+    let did = stage.did();
+    assert!(!did.contains(&format!("go {canary}")) && did.contains(&format!("leave {canary}")), "{did:?}");
+}
