@@ -20,7 +20,7 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak walks hammer bench-deploy bench-logging clean
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -113,6 +113,10 @@ soak: deps ## run the ledger with 100,000 jobs, which takes an hour or more
 # HAMMER_BUSY choose less, as in: make hammer HAMMER_SUITES=compat HAMMER_BUSY=5 HAMMER_QUIET=0
 hammer: deps ## run every suite many times; takes a night
 	scripts/hammer-suites
+
+# A million random steps over the supervisor's decisions: takes some minutes. The seed is printed.
+walks: ## take a million random steps over the supervisor's decisions
+	GM_WALK_STEPS=1000000 $(CARGO) test --locked --lib random_walks -- --nocapture
 
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps ## measure what a deploy costs

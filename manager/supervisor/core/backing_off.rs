@@ -100,6 +100,12 @@ impl Core {
         is_of_it && self.is_backing_off(&version.function, now)
     }
 
+    /// Whether the function has failed of late, so that workers with it start one at a time.
+    pub(super) fn is_on_probation(&self, function: &FunctionName, now: Duration) -> bool {
+        let backoff = self.functions_failing.get(function);
+        backoff.is_some_and(|backoff| backoff.is_on_probation(now, self.config.healthy_after))
+    }
+
     /// How long the function is still to be left out, for status.
     pub(crate) fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
         let until = self.functions_failing.get(function)?.waits_until(now)?;

@@ -7,7 +7,7 @@ use super::slow_start::stand_ins_make_room;
 use super::{Core, GroupKey, ManagerPhase, WorkerRecord};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::reconcile::{GroupTarget, GroupWorker, WorkerId, decide};
+use crate::supervisor::reconcile::{GroupTarget, GroupWorker, JobAllowance, WorkerId, decide};
 use crate::supervisor::worker_state::Trigger;
 
 impl Core {
@@ -35,11 +35,15 @@ impl Core {
         let of_group = self.workers.iter().filter(|(_, worker)| worker.key == *key && counts(worker));
         let of_group: Vec<(WorkerId, &WorkerRecord)> = of_group.map(|(id, worker)| (*id, worker)).collect();
         let make_room = stand_ins_make_room(&of_group, &slow, count);
-        let is_fresh = |worker: &WorkerRecord| {
-            self.is_fresh(worker, &wanted, &all, now) && !(make_room && worker.stands_in(&slow))
+        let sound: Vec<FunctionName> = wanted.iter().filter(|name| !self.is_on_probation(name, now)).cloned().collect();
+        let is_fresh = |least: &[FunctionName], worker: &WorkerRecord| {
+            self.is_fresh(worker, least, &all, now) && !(make_room && worker.stands_in(&slow))
         };
-        let of_group: Vec<(WorkerId, &WorkerRecord, bool)> =
-            of_group.into_iter().map(|(id, worker)| (id, worker, is_fresh(worker))).collect();
+        let sparse = fill_slots(&of_group, count, |worker| !is_fresh(&wanted, worker) && is_fresh(&sound, worker));
+        let of_group: Vec<(WorkerId, &WorkerRecord, bool)> = of_group
+            .into_iter()
+            .map(|(id, worker)| (id, worker, is_fresh(&wanted, worker) || sparse.contains(&id)))
+            .collect();
         let old = of_group.iter().filter(|(_, _, fresh)| !fresh).map(|(id, worker, _)| (*id, *worker));
         let kept = self.kept(key, &wanted, old.collect());
         let workers: Vec<GroupWorker> = of_group
@@ -56,11 +60,17 @@ impl Core {
                 }
             })
             .collect();
+        let live = workers.iter().filter(|worker| worker.is_of_plan()).count();
+        let free = count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX));
         let mut room = if wanted.is_empty() { 0 } else { self.room(key, &wanted, now) };
         if !slow.is_empty() && !workers.iter().any(GroupWorker::may_go) {
             // No worker can be replaced by one that lacks the slow functions, so only free slots are filled.
-            let live = workers.iter().filter(|worker| worker.is_of_plan()).count();
-            room = room.min(count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX)));
+            room = room.min(free);
+        }
+        if room == 0 && !sound.is_empty() && sound.len() < wanted.len() {
+            // The others of the group do not wait for what a function on probation comes to.
+            room = self.room(key, &sound, now).min(free);
+            wanted = sound;
         }
         let surges = all.iter().map(|name| self.config.rollout_surge(name).of(count));
         // A canary may belong to a group that the plan does not have.
@@ -88,6 +98,21 @@ impl Core {
             |version: &FunctionVersion| current(version) && (all.contains(&version.function) || isolated(version));
         now < worker.retirement.at && wanted.iter().all(has) && worker.functions.iter().all(known)
     }
+}
+
+/// Workers that were started without a function on probation, and do not serve yet: those that fill slots which nobody
+/// else has.
+fn fill_slots(
+    group: &[(WorkerId, &WorkerRecord)],
+    count: u32,
+    is_sparse: impl Fn(&WorkerRecord) -> bool,
+) -> BTreeSet<WorkerId> {
+    let of_plan =
+        |worker: &WorkerRecord| worker.state.is_live() && worker.canary.is_none() && worker.runs != JobAllowance::None;
+    let of_plan = group.iter().filter(|(_, worker)| of_plan(worker));
+    let (sparse, others): (Vec<_>, Vec<_>) =
+        of_plan.partition(|(_, worker)| !worker.state.is_serving() && is_sparse(worker));
+    sparse.into_iter().take((count as usize).saturating_sub(others.len())).map(|(id, _)| id).collect()
 }
 
 pub(super) fn group_key(group: &crate::plan::Group) -> GroupKey {

@@ -14,6 +14,7 @@ mod servers;
 mod start_timeout;
 mod starts;
 mod startup;
+mod walks;
 
 use super::*;
 use crate::config::{ConfigFile, Overrides, load};
@@ -469,78 +470,4 @@ fn processes_that_cannot_be_started_are_tried_again_later_and_later() {
     stage.input(Input::Spawned { worker: WorkerId(ids[0]), pid: 7 }).input(refused(ids[1]));
     stage.later(Duration::from_secs(1));
     assert_eq!(stage.did(), ["start a"]);
-}
-
-/// Whatever happens, in whatever order: no panic, no worker more than plan and surge, and after a stop it ends.
-#[test]
-fn random_walks_keep_the_invariants() {
-    for seed in 0..40 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut stage = Stage::new("[GearmanManager]\ncount = 2\ndedicated_count = 1\n[b]\ndedicated_count = 3\n");
-        stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
-        // Before that a failure would be a failed start, which ends the manager.
-        for id in stage.ids() {
-            stage.serves(id);
-        }
-        let mut versions = 1;
-        for _ in 0..300 {
-            let ids = stage.ids();
-            let id = if ids.is_empty() { 1 } else { ids[random.usize(..ids.len())] };
-            match random.u8(..12) {
-                0..=4 => {
-                    stage.serves(id);
-                }
-                5 => {
-                    stage.leaves(id);
-                }
-                6 => {
-                    stage.dies_in_job(id, random.u64(..5));
-                }
-                7 => {
-                    stage.ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
-                }
-                8 => {
-                    versions += 1;
-                    stage.input(scan(&[("a", versions), ("b", 1)])).input(found("a", versions));
-                }
-                9 if random.bool() => {
-                    let message = WorkerMessage::Making { function: random.usize(..3) };
-                    let end = if random.bool() { ExitStatus::Exit(1) } else { KILLED };
-                    stage.says(id, message).ends(id, exit_report(end, ExitCause::OutsideJob, 0));
-                }
-                9 => {
-                    stage.says(id, WorkerMessage::CannotServe { function: random.usize(..3), reason: "no".into() });
-                }
-                _ => {
-                    stage.later(Duration::from_millis(random.u64(..5000)));
-                }
-            }
-            let live = stage.core.workers.values().filter(|worker| worker.state.is_live()).count();
-            assert!(live <= 6 + 3 + 2, "seed {seed}: {live} workers, planned 6, a surge of one a group, canaries");
-        }
-        for _ in 0..200 {
-            stage.later(Duration::from_secs(31));
-            for (canary, _) in stage.core.canaries() {
-                stage.counts(canary.0, 0, 0);
-            }
-            for id in stage.ids() {
-                stage.serves(id);
-            }
-            let draining = stage.core.workers.iter().filter(|(_, worker)| !worker.state.is_live()).map(|(id, _)| id.0);
-            for id in draining.collect::<Vec<_>>() {
-                stage.leaves(id);
-            }
-        }
-        let serving = stage.core.workers.values().filter(|worker| worker.state.is_serving()).count();
-        assert_eq!(serving as u32, stage.core.plan.workers(), "seed {seed}: as planned in the end");
-        let served = ["a", "b"]
-            .map(|name| (stage.core.serving(name), name))
-            .map(|(n, name)| n >= if name == "a" { 3 } else { 5 });
-        assert_eq!(served, [true; 2], "seed {seed}: each by as many as the configuration gives it");
-        stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
-        for id in stage.ids() {
-            stage.leaves(id);
-        }
-        assert_eq!(stage.did().pop().unwrap(), "Finish", "seed {seed}");
-    }
 }

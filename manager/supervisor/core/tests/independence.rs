@@ -1,5 +1,6 @@
 //! M17: whatever one function does wrong, the others start, are replaced and rolled out as if it were not there.
 
+use super::walks::walks;
 use super::*;
 use crate::supervisor::worker_state::WorkerState;
 
@@ -220,7 +221,7 @@ fn rollouts_do_not_wait_for_what_is_slow() {
 /// Whatever one function does, in whatever order: at no moment is another function's worker missing and not started.
 #[test]
 fn random_walks_of_one_function_never_delay_anothers_start() {
-    for seed in 0..24 {
+    walks(24, 200, |seed| {
         let mut random = fastrand::Rng::with_seed(seed);
         let shared = seed % 2 == 1;
         let mut stage = apart(match shared {
@@ -300,7 +301,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 }
             }
         }
-    }
+    });
 }
 
 fn job_of_bad() -> JobInHand {
