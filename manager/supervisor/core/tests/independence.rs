@@ -58,6 +58,9 @@ fn a_lost_library_keeps_its_own_function_waiting_only() {
     stage.input(lost(2));
     assert_eq!(stage.starts("good"), 1);
     assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), 0);
+    for id in stage.ids() {
+        stage.serves(id);
+    }
     stage.later(SECOND);
     assert_eq!(stage.starts("bad+good"), 1, "tried again");
 }
@@ -78,6 +81,32 @@ fn processes_that_are_refused_to_one_group_are_not_to_the_others() {
     stage.later(SECOND);
     assert_eq!(stage.starts("bad"), 2);
     assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), 1);
+}
+
+/// Workers with a function that has failed of late start one at a time; those of the others do not wait for that.
+#[test]
+fn a_function_on_probation_keeps_no_slot_empty() {
+    let mut stage = apart("dedicated_count = 0\ncount = 3\n");
+    stage.input(Input::LibraryLost { worker: WorkerId(1), function: "bad".into() });
+    for _ in 0..10 {
+        for id in stage.ids() {
+            match stage.core.workers[&WorkerId(id)].state.is_live() {
+                true => stage.serves(id),
+                false => stage.leaves(id),
+            };
+        }
+        stage.later(SECOND).settles();
+    }
+    let all = stage.ids();
+    assert!(all.len() == 3 && all.iter().all(|id| stage.core.workers[&WorkerId(*id)].serves("bad")));
+    for id in all {
+        stage.dies_in_job(id, 9);
+        stage.settles();
+        let live = stage.core.workers.values().filter(|worker| worker.state.is_live()).count();
+        assert_eq!(live, 3, "{:?}", stage.core.workers);
+    }
+    let last = stage.newest();
+    assert_eq!(stage.core.workers[&WorkerId(last)].names(), ["good"]);
 }
 
 /// A worker in a slow new(), or one that hangs in it, is not connecting.
