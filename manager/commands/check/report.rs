@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Checked, UnusableFile};
 use crate::commands::output::OutputFormat;
+use crate::logging::escape;
 use crate::plugins::display_path::{DisplayPath, clipped};
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
@@ -18,7 +19,7 @@ pub(super) fn render(file: &Path, checked: &Checked, format: OutputFormat) -> St
     match (format, checked) {
         (OutputFormat::Json, checked) => json(file, checked),
         (OutputFormat::Text, Ok((function, found))) => text(file, function, found),
-        (OutputFormat::Text, Err(reason)) => format!("{} {}\n", DisplayPath(file), reason.sentence),
+        (OutputFormat::Text, Err(reason)) => format!("{} {}\n", DisplayPath(file), escape(&reason.sentence)),
     }
 }
 
@@ -118,7 +119,7 @@ fn text(file: &Path, function: &FunctionName, found: &LoadableLibrary) -> String
     let warning = found.warning().map(|text| ("warning", format!("it {text}")));
     for (name, value) in rows.into_iter().chain(beside).chain(warning) {
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "  {name:<11}{value}");
+        let _ = writeln!(out, "  {name:<11}{}", escape(&value));
     }
     out
 }
@@ -163,6 +164,15 @@ mod tests {
         let line: serde_json::Value =
             serde_json::from_str(&render(Path::new("x.so"), &checked, OutputFormat::Json)).unwrap();
         assert_eq!((&line["usable"], &line["form"], &line["size"]), (&true.into(), &"object".into(), &4321.into()));
+    }
+
+    /// The library itself says its version and its compiler.
+    #[test]
+    fn what_a_library_says_of_itself_starts_no_line() {
+        let found = LoadableLibrary { version: "1\n  warning    none\x1b[2J".into(), ..found() };
+        let checked = Ok((FunctionName::new("Sum").unwrap(), found));
+        let text = render(Path::new("x.so"), &checked, OutputFormat::Text);
+        assert!(text.contains("  crate      1\\n  warning    none\\x1b[2J\n"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::job_servers::JobServerState;
 use super::rollouts::READ;
 use super::{Action, Core, ManagerPhase, WorkerRecord, group_key};
+use crate::logging::escape;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::reconcile::WorkerId;
@@ -134,7 +135,7 @@ impl Core {
         notes.extend(unserved);
         let down = self.servers.iter().filter(|server| server.workers() == 0);
         notes.extend(down.map(|server| format!("job server {} does not answer yet; retrying", server.name)));
-        self.do_next(Action::Announce((!notes.is_empty()).then(|| notes.join("\n"))));
+        self.announce_notes(&notes);
     }
 
     /// A sentence for every function that no worker has loaded, and for what is not known yet.
@@ -168,18 +169,24 @@ impl Core {
             (false, false) => self.fail(format!("nothing in {dirs} can be served: {}", reasons.join("; "))),
             (is_empty, true) => {
                 let event = Event::NothingToServe { dirs, is_empty };
-                let note = reasons.into_iter().chain([event.line()]).collect::<Vec<_>>().join("\n");
+                let notes: Vec<String> = reasons.into_iter().chain([event.line()]).collect();
                 self.announced = true;
                 self.tell(event);
-                self.do_next(Action::Announce(Some(note)));
+                self.announce_notes(&notes);
             }
         }
+    }
+
+    /// Tells the caller that the manager serves, with a line for each note. A note may quote a plugin.
+    fn announce_notes(&mut self, notes: &[String]) {
+        let lines: Vec<_> = notes.iter().map(escape).collect();
+        self.do_next(Action::Announce((!lines.is_empty()).then(|| lines.join("\n"))));
     }
 
     fn fail(&mut self, reason: String) {
         self.announced = true;
         self.phase = ManagerPhase::Finished;
-        self.do_next(Action::Fail(1, reason));
+        self.do_next(Action::Fail(1, escape(&reason).into_owned()));
     }
 
     /// Whether every planned worker is loaded, or known not to come for now.

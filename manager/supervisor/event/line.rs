@@ -6,8 +6,12 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
-    /// The log line. Text from outside is escaped.
+    /// The log line. It is one line, whatever a file, a plugin or a job server has put into it.
     pub(crate) fn line(&self) -> String {
+        escape(&self.text()).into_owned()
+    }
+
+    fn text(&self) -> String {
         match self {
             Self::Starting { version, instance, state_dir } => {
                 format!("gm-native {version} starts as {instance}; state directory {state_dir}")
@@ -27,35 +31,31 @@ impl Event {
                 let reasons: Vec<&str> = reason.lines().collect();
                 format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
             }
-            Self::FileNotTaken { path, reason, .. } => format!("{} {reason}", escape(path)),
+            Self::FileNotTaken { path, reason, .. } => format!("{path} {reason}"),
             Self::DirectoryFailed { path, reason } => {
-                format!("worker_dir {} cannot be read: {reason}; the functions it held stay in service", escape(path))
+                format!("worker_dir {path} cannot be read: {reason}; the functions it held stay in service")
             }
             Self::DirectoryEmptied { path, seconds } => {
                 let end =
                     seconds.map_or("until it holds one again".into(), |s| format!("for {s} s unless one comes back"));
-                format!(
-                    "worker_dir {} no longer holds a library; the functions it held stay in service {end}",
-                    escape(path)
-                )
+                format!("worker_dir {path} no longer holds a library; the functions it held stay in service {end}")
             }
             Self::LibraryRefused { function, path, reason, serving, again, .. } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
                 let again =
                     again.map_or(String::new(), |s| format!("; next attempt in {s} s, then less and less often"));
-                format!("{function}: {} cannot be used: {reason}{goes_on}{again}", escape(path))
+                format!("{function}: {path} cannot be used: {reason}{goes_on}{again}")
             }
             Self::FunctionFound { function, version, crate_version, path, replaces } => {
                 let replaces = replaces.as_ref().map_or(String::new(), |old| format!(", replaces {old}"));
-                format!("{function}: version {version} (crate {crate_version}) from {}{replaces}", escape(path))
+                format!("{function}: version {version} (crate {crate_version}) from {path}{replaces}")
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
             Self::FunctionFailing { function, version, handle, reason, failed, jobs, seconds } => {
                 let over = if *seconds < 1.0 { String::new() } else { format!(" in {seconds:.0} s") };
                 format!(
-                    "{function}: {failed} of {jobs} jobs failed{over}; the last, job {} in version {version}, with: {}",
-                    escape(handle),
-                    escape(reason)
+                    "{function}: {failed} of {jobs} jobs failed{over}; the last, job {handle} in version {version}, with: \
+                     {reason}"
                 )
             }
             Self::FunctionRecovered { function, failed, jobs, seconds } => {
@@ -70,10 +70,8 @@ impl Event {
                 )
             }
             Self::RolloutStopped { function, version, reason, serving, retry } => format!(
-                "{function}: version {version} is rejected: {}; version {serving} keeps serving; it is not tried again \
-                 until the file changes or you run `{}`",
-                escape(reason),
-                escape(retry)
+                "{function}: version {version} is rejected: {reason}; version {serving} keeps serving; it is not tried \
+                 again until the file changes or you run `{retry}`"
             ),
             Self::RolloutWithdrawn { function, version, serving } => {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
@@ -83,10 +81,8 @@ impl Event {
                 format!("{function}: every worker has version {version}, {seconds:.3} s after it was promoted")
             }
             Self::CanaryContinued { function, version, handle, unique, killed } => format!(
-                "{function}: the canary of version {version} continues: job {} (unique {}), which killed its worker, had killed \
-                 version {killed} too",
-                escape(handle),
-                escape(unique),
+                "{function}: the canary of version {version} continues: job {handle} (unique {unique}), which killed its worker, \
+                 had killed version {killed} too"
             ),
             Self::RolledBack { function, version, from } => {
                 let from = from.as_ref().map_or(String::new(), |from| format!(" from version {from}"));
@@ -100,19 +96,19 @@ impl Event {
                 format!("{function}: rollback: {workers} workers serve version {version} after {seconds:.3} s{old}")
             }
             Self::RollbackFailed { function, version, reason } => {
-                format!("{function}: rollback to version {version} failed: {}", escape(reason))
+                format!("{function}: rollback to version {version} failed: {reason}")
             }
             Self::FunctionGone { function, path, is_expected: true } => {
-                format!("{function}: its library {} is no longer in a worker_dir", escape(path))
+                format!("{function}: its library {path} is no longer in a worker_dir")
             }
             Self::FunctionGone { function, path, is_expected: false } => {
-                format!("{function}: its library {} was removed; its workers are draining", escape(path))
+                format!("{function}: its library {path} was removed; its workers are draining")
             }
             Self::NothingToServe { dirs, is_empty: true } => {
-                format!("no library in {} yet: copy one there and it is served", escape(dirs))
+                format!("no library in {dirs} yet: copy one there and it is served")
             }
             Self::NothingToServe { dirs, is_empty: false } => {
-                format!("no library in {} can be served yet: copy one there that can", escape(dirs))
+                format!("no library in {dirs} can be served yet: copy one there that can")
             }
             Self::WorkerStarted { pid, functions, generation } => {
                 format!("{}: worker {pid} started, generation {generation}", several(functions))
@@ -121,11 +117,11 @@ impl Event {
                 format!("{}: no worker could be started: {reason}", several(functions))
             }
             Self::CannotServe { pid, function, reason } => {
-                format!("{function}: worker {pid} cannot serve it: {}", escape(reason))
+                format!("{function}: worker {pid} cannot serve it: {reason}")
             }
             Self::FunctionIsolated { function, reason } => format!(
-                "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: {}",
-                escape(reason)
+                "{function}: starts alone, but not in one process with the other functions, so it gets workers of its own: \
+                 {reason}"
             ),
             Self::FunctionRejoined { function } => {
                 format!(
@@ -161,10 +157,8 @@ impl Event {
                 several(functions)
             ),
             Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
-                "{function}: job {} (unique {}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
-                 {timeout} s: the worker is told to stop, and killed in {grace} s",
-                escape(handle),
-                escape(unique),
+                "{function}: job {handle} (unique {unique}) has run for {seconds:.3} s in worker {pid}, past its timeout \
+                 of {timeout} s: the worker is told to stop, and killed in {grace} s"
             ),
             Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
@@ -181,7 +175,7 @@ impl Event {
             }
             Self::ServerUp { server } => format!("job server {server} answers"),
             Self::ServerDown { server, reason } => {
-                format!("job server {server} does not answer: {}; retrying", escape(reason))
+                format!("job server {server} does not answer: {reason}; retrying")
             }
             Self::ServerMute { server, workers_connected } => format!(
                 "job server {server} answers {workers_connected} of the workers and ignores the connections of others: it has \
@@ -201,7 +195,7 @@ impl Event {
             }
             Self::WorkerAwaited { pid, functions, doing, job: Some(job) } => {
                 let function = job.function.as_ref().map_or_else(|| several(functions), ToString::to_string);
-                let (handle, seconds) = (escape(&job.handle), job.seconds);
+                let (handle, seconds) = (&job.handle, job.seconds);
                 format!("{function}: waiting for worker {pid}, which is {doing}: {handle}, for {seconds:.1} s so far")
             }
             Self::Stopped { seconds } => format!("stopped after {seconds:.3} s"),

@@ -38,6 +38,31 @@ fn the_line_of_a_crash() {
     );
 }
 
+/// What a library or its forged report says of it starts no line of its own.
+#[test]
+fn an_event_is_one_line_whatever_is_in_it() {
+    let function = FunctionName::from("f");
+    let [path, forged] = ["/w/f.so", "x\n[2026-11-24] ERROR forged\x1b[2J"].map(str::to_owned);
+    let refused = Event::LibraryRefused {
+        function: function.clone(),
+        path: path.clone(),
+        reason: forged.clone(),
+        serving: None,
+        again: None,
+    };
+    let found = Event::FunctionFound {
+        function: function.clone(),
+        version: ShortHash::from("3f2a91c04d11"),
+        crate_version: forged.clone(),
+        path,
+        replaces: None,
+    };
+    for event in [refused, found, Event::LibraryWarning { function, text: forged }] {
+        let line = event.line();
+        assert!(line.contains("x\\n[2026-11-24] ERROR forged\\x1b[2J"), "{line}");
+    }
+}
+
 /// Through what carries them to followers, which has a pid and a text for every event.
 #[test]
 fn an_event_is_one_flat_json_object() {
