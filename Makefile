@@ -20,7 +20,7 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak walks hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak walks fuzz hammer bench-deploy bench-logging clean
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -117,6 +117,17 @@ hammer: deps ## run every suite many times; takes a night
 # A million random steps over the supervisor's decisions: takes some minutes. The seed is printed.
 walks: ## take a million random steps over the supervisor's decisions
 	GM_WALK_STEPS=1000000 $(CARGO) test --locked --lib random_walks -- --nocapture
+
+# Every fuzz target for FUZZ_SECONDS. Needs a nightly toolchain and cargo-fuzz. What it finds lies in fuzz/artifacts: fix
+# it, and copy the file into fuzz/corpus, which `make tests` runs.
+FUZZ_SECONDS ?= 3600
+fuzz_targets = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: ## run every fuzz target for FUZZ_SECONDS (3600)
+	@for target in $(fuzz_targets); do \
+		mkdir -p "$(TARGET_DIR)/fuzz/$$target" && \
+		$(CARGO) +nightly fuzz run $$target "$(TARGET_DIR)/fuzz/$$target" fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 || exit 1; \
+	done
 
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps ## measure what a deploy costs

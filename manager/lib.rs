@@ -31,6 +31,8 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub(crate) mod deny_list;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gearman;
 pub mod jobserver;
 pub(crate) mod logging;

@@ -74,7 +74,7 @@ fn render(status: &StatusReply, format: OutputFormat) -> String {
 }
 
 /// The status for an operator: what is served first, what each process does last.
-fn text(status: &StatusReply) -> String {
+pub(crate) fn text(status: &StatusReply) -> String {
     let mut out = format!(
         "gm-native {}, {}, pid {}, {}, up {}\n",
         escape(&status.version),

@@ -44,7 +44,7 @@ pub enum ControlRequest {
 
 impl ControlRequest {
     /// The request as a line with its line end.
-    pub(super) fn to_line(&self) -> String {
+    pub(crate) fn to_line(&self) -> String {
         let mut message = json!(self);
         message["v"] = json!(PROTOCOL);
         format!("{message}\n")
@@ -55,7 +55,7 @@ impl ControlRequest {
     /// # Errors
     ///
     /// It is no JSON object, of another version, or unknown.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, RequestError> {
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, RequestError> {
         let bad = |text: String| RequestError { code: ErrorCode::BadRequest, text };
         let message: Value =
             serde_json::from_slice(line).map_err(|error| bad(format!("no JSON: {}", reason(&error))))?;
@@ -152,7 +152,7 @@ impl RequestError {
         Self { code: ErrorCode::Version, text }
     }
 
-    pub(super) fn to_line(&self) -> String {
+    pub(crate) fn to_line(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
             v: u32,

@@ -119,7 +119,7 @@ fn ask(
 }
 
 /// A listing ends with a line that is a full stop.
-fn is_whole_listing(text: &[u8]) -> bool {
+pub(crate) fn is_whole_listing(text: &[u8]) -> bool {
     text == b".\n" || text.ends_with(b"\n.\n")
 }
 
@@ -128,7 +128,7 @@ fn listing<T>(text: &[u8], line: fn(&str) -> Option<T>) -> Vec<T> {
 }
 
 /// `FUNCTION\tTOTAL\tRUNNING\tWORKERS`, read from its end: a name may hold a tab.
-fn function_status(line: &str) -> Option<AdminFunctionStatus> {
+pub(crate) fn function_status(line: &str) -> Option<AdminFunctionStatus> {
     let mut fields = line.rsplitn(4, '\t');
     let mut number = || fields.next()?.parse().ok();
     let (workers, running, total) = (number()?, number()?, number()?);
@@ -136,7 +136,7 @@ fn function_status(line: &str) -> Option<AdminFunctionStatus> {
 }
 
 /// `FD IP ID : FUNCTION ...`
-fn connection(line: &str) -> Option<AdminConnection> {
+pub(crate) fn connection(line: &str) -> Option<AdminConnection> {
     let mut fields = line.splitn(3, ' ');
     let (descriptor, address) = (fields.next()?.parse().ok()?, fields.next()?.to_owned());
     let (id, functions) = fields.next()?.split_once(" :")?;
@@ -145,7 +145,7 @@ fn connection(line: &str) -> Option<AdminConnection> {
 }
 
 /// `OK 1.1.20+ds`, or the number alone.
-fn parse_version(answer: &str) -> ServerVersion {
+pub(crate) fn parse_version(answer: &str) -> ServerVersion {
     let line = answer.trim();
     let text = line.strip_prefix("OK ").unwrap_or(line).to_owned();
     let major = text.split('.').next().and_then(|number| number.parse().ok());

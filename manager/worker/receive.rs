@@ -120,7 +120,7 @@ impl Worker {
     }
 }
 
-fn server_message<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
+pub(crate) fn server_message<'a>(packet: &Response<'a>) -> ServerMessage<'a> {
     match *packet {
         Response::Noop => ServerMessage::Noop,
         Response::NoJob => ServerMessage::NoJob,

@@ -254,9 +254,10 @@ impl Walk {
             }
             19 => {
                 let failed = self.random.u64(..8);
-                let counts = JobCounts { done: 4, failed, old_done: 100, old_failed: 0 };
+                let counts = JobCounts { completed: 4, failed, old_completed: 100, old_failed: 0 };
                 let tried = self.stage.core.workers[&worker].canary.as_ref().map_or(0, Vec::len);
-                self.input(Input::Counted(CanaryCounts { worker, tallies: vec![counts; tried] }));
+                let failures = vec![String::new(); tried];
+                self.input(Input::Counted(CanaryCounts { worker, tallies: vec![counts; tried], failures }));
             }
             20 => self.end(worker, ExitStatus::Exit(0), ExitCause::Left, 0),
             21 => {
@@ -314,7 +315,8 @@ impl Walk {
         for step in [[31_000; 200].as_slice(), &[10; 20]].concat() {
             self.later(Duration::from_millis(step));
             for (worker, tried) in self.stage.core.canaries() {
-                self.input(Input::Counted(CanaryCounts { worker, tallies: vec![JobCounts::default(); tried.len()] }));
+                let (tallies, failures) = (vec![JobCounts::default(); tried.len()], vec![String::new(); tried.len()]);
+                self.input(Input::Counted(CanaryCounts { worker, tallies, failures }));
             }
             self.everyone_serves();
             self.those_that_drain_exit();
