@@ -20,7 +20,7 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test deps fmt clippy doc doctest tests matrix deny soak walks fuzz hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test test-all long deps fmt clippy doc doctest tests matrix deny soak walks fuzz hammer bench-deploy bench-logging clean
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -76,6 +76,12 @@ test: deps ## run all that has to pass
 	@for part in fmt clippy doc doctest tests matrix deny; do \
 		echo "== $$part"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done
+
+test-all: test long ## run everything in make test, and the tests that take minutes
+
+# What takes too long for everyday use: every system call of a real run fails once.
+long: deps
+	$(CARGO) test --locked --test behaviour failing_calls:: -- --ignored
 
 # The peers that the tests talk to: gearmand, the gearman CLI, and the client libraries of users.
 deps: ## install the programs that the tests talk to

@@ -24,7 +24,7 @@ use crate::plugins::elf::{self, ElfRequirements, Machine};
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::name::FunctionName;
 use crate::plugins::probe::KINDS;
-use crate::plugins::probe_result::{ProbeExit, judge_probe, looked_beside};
+use crate::plugins::probe_result::{ProbeExit, judge_probe, sibling_places};
 use crate::plugins::version_records::VersionRecords;
 use crate::scoreboard::{Counters, ScoreboardView, create};
 use crate::supervisor::event::Event;
@@ -105,12 +105,12 @@ pub fn probe_messages(data: &[u8]) {
             }
             Err(rejection) => {
                 let reason = rejection.to_string();
-                Event::LibraryRefused { function, path, reason, serving: None, again: None }
+                Event::LibraryRefused { function, path, reason, serving: None, again: None, is_repeated: false }
             }
         };
         is_one_line(&event.line());
     }
-    let _ = looked_beside("n", &messages);
+    let _ = sibling_places("n", &messages);
 }
 
 thread_local! {
@@ -138,7 +138,7 @@ pub fn scoreboard(data: &[u8]) {
                 ExitCause::InJob(job) | ExitCause::Answering(job) => {
                     assert!(!seen.overwritten && job.ran <= Duration::from_secs(1));
                 }
-                ExitCause::Left | ExitCause::OutsideJob | ExitCause::Unknown => {}
+                ExitCause::Drained | ExitCause::OutsideJob | ExitCause::Unknown => {}
             }
         }
         assert!(!seen.overwritten || view.counters(0) == Counters::default());

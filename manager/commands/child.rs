@@ -148,5 +148,5 @@ impl HelperProcess {
 /// # Errors
 /// The system's, out of descriptors.
 pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    crate::system::runtime::build(&mut tokio::runtime::Builder::new_current_thread())
 }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tempfile::TempDir;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use super::configuration::{self, Configuration};
@@ -37,6 +38,7 @@ use options::Setting;
 use session::{ConfigChanges, DevSession, ManagerState, ServedCrate};
 
 use crate::system::errors::reason;
+use crate::system::runtime;
 pub use manager::{ROLE, main};
 
 const FAILED: u8 = 1;
@@ -166,7 +168,7 @@ fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &
 fn serve(prepared: DevSetup) -> Result<u8, DevError> {
     let DevSetup { mut session, server, notices, _home } = prepared;
     let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {}", reason(&error)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = runtime::build(&mut Builder::new_current_thread()).map_err(failed)?;
     runtime.block_on(async {
         let served = async {
             match server {

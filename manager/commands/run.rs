@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tokio::runtime::Builder;
+
 use super::configuration::{self, Configuration};
 use super::start::{PreparedManager, prepare};
 use crate::cli::Cli;
@@ -19,6 +21,7 @@ use crate::supervisor::Manager;
 use crate::system::daemonize::{StartReport, close_inherited, daemonize, keep_own_rights};
 use crate::system::errors::{dangling, reason, reason_at, shown};
 use crate::system::privileges::RunUser;
+use crate::system::runtime;
 use crate::system::service::ServiceManager;
 
 /// Wrong usage or configuration.
@@ -177,7 +180,7 @@ fn dump(configuration: &Configuration) -> ExitCode {
 
 /// The loop, on the main thread: a worker's death signal follows the thread that started it.
 fn serve(prepared: PreparedManager, announce: StartReport) -> u8 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build() {
+    let runtime = match runtime::build(Builder::new_current_thread().max_blocking_threads(1)) {
         Ok(runtime) => runtime,
         Err(error) => {
             announce.failed(FAILED, &format!("gm-native: cannot start its loop: {}", reason(&error)));

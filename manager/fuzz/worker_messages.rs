@@ -110,7 +110,7 @@ impl Manager {
             (b'?', Some((worker, number))) => {
                 let (job, server) = (Some(job(number)), usize::try_from(number).ok());
                 let overwritten = number.is_multiple_of(3);
-                self.handle(Input::Seen(ScoreboardReading { worker, job, server, overwritten }));
+                self.handle(Input::ScoreboardRead(ScoreboardReading { worker, job, server, overwritten }));
             }
             (b'#', Some((worker, number))) => {
                 let counts = JobCounts { completed: 0, failed: number, old_completed: number, old_failed: 1 };
@@ -119,13 +119,13 @@ impl Manager {
             }
             _ => {
                 if let (Some(worker), Ok(message)) = (self.worker(*kind), decode::<WorkerMessage>(rest)) {
-                    self.handle(Input::Said { worker, message });
+                    self.handle(Input::Message { worker, message });
                 }
             }
         }
         // What `status` asks after, and the loop.
         let _ = (self.core.function_views(self.now).count(), self.core.worker_views().count());
-        let _ = (self.core.next_due(self.now), self.core.counts(), self.core.to_look_at(self.now));
+        let _ = (self.core.next_due(self.now), self.core.counts(), self.core.failures_to_read(self.now));
     }
 
     fn end(&mut self, worker: WorkerId, number: u64) {
@@ -134,7 +134,7 @@ impl Manager {
             _ => ExitStatus::Signal(11),
         };
         let exit_cause = match number % 5 {
-            0 => ExitCause::Left,
+            0 => ExitCause::Drained,
             1 => ExitCause::OutsideJob,
             2 => ExitCause::Unknown,
             3 => ExitCause::Answering(job(number)),
@@ -143,7 +143,8 @@ impl Manager {
         let (server, cut_another) = (usize::try_from(number).ok(), number.is_multiple_of(7));
         let is_counted = number.is_multiple_of(11);
         let [jobs, peak_kib, completed] = [number; 3];
-        let exit_report = ExitReport { end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
+        let exit_report =
+            ExitReport { pid: 100, end, server, exit_cause, cut_another, jobs, is_counted, peak_kib, completed };
         self.handle(Input::Ended { worker, exit_report });
     }
 

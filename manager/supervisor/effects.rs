@@ -267,7 +267,7 @@ impl Effects {
             self.trouble(format!(
 "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
  a crash of the manager)",
-explained(error)
+explained(&error)
 ));
         }
     }

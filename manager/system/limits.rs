@@ -30,8 +30,8 @@ pub(crate) fn leave_spare(taken: usize) -> io::Result<()> {
     if needed >= most { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
-/// The system's error with the limit it stands for, its value, and how it is raised.
-pub(crate) fn explained(error: io::Error) -> io::Error {
+/// The system's error in words, with the limit it stands for, its value, and how it is raised.
+pub(crate) fn explained(error: &io::Error) -> String {
     let now = |limit| match getrlimit(limit) {
         Ok((soft, _)) => format!("(now {soft})"),
         Err(_) => String::new(),
@@ -51,9 +51,9 @@ pub(crate) fn explained(error: io::Error) -> io::Error {
         Some(Errno::ENOSPC) => {
             "the limit of watched descriptors of this user is reached: raise fs.epoll.max_user_watches".into()
         }
-        _ => return error,
+        _ => return reason(error),
     };
-    io::Error::new(error.kind(), format!("{}: {hint}", reason(&error)))
+    format!("{}: {hint}", reason(error))
 }
 
 #[cfg(test)]
@@ -69,10 +69,9 @@ mod tests {
             (Errno::ENOSPC, "fs.epoll.max_user_watches"),
         ] {
             let before = reason(&io::Error::from(error));
-            let text = explained(io::Error::from(error)).to_string();
+            let text = explained(&io::Error::from(error));
             assert!(text.starts_with(&format!("{before}: ")) && text.contains(setting), "{text}");
         }
-        let other = explained(Errno::ENOMEM.into());
-        assert_eq!(other.raw_os_error(), Some(Errno::ENOMEM as i32));
+        assert_eq!(explained(&Errno::ENOMEM.into()), "Cannot allocate memory");
     }
 }

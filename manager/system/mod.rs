@@ -27,6 +27,7 @@ pub(crate) mod proctitle;
 pub(crate) mod reap;
 #[cfg(test)]
 pub(crate) mod reexec;
+pub(crate) mod runtime;
 pub(crate) mod service;
 pub(crate) mod shared_memory;
 pub(crate) mod shell;

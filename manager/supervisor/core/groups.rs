@@ -107,8 +107,9 @@ fn fill_slots(
     count: u32,
     is_sparse: impl Fn(&WorkerRecord) -> bool,
 ) -> BTreeSet<WorkerId> {
-    let of_plan =
-        |worker: &WorkerRecord| worker.state.is_live() && worker.canary.is_none() && worker.runs != JobAllowance::None;
+    let of_plan = |worker: &WorkerRecord| {
+        worker.state.is_live() && worker.canary.is_none() && worker.retirement.runs != JobAllowance::None
+    };
     let of_plan = group.iter().filter(|(_, worker)| of_plan(worker));
     let (sparse, others): (Vec<_>, Vec<_>) =
         of_plan.partition(|(_, worker)| !worker.state.is_serving() && is_sparse(worker));

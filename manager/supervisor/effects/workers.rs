@@ -46,7 +46,7 @@ impl Effects {
         }
         match self.try_start(start) {
             Ok(pid) => self.inputs.push_back(Input::Spawned { worker, pid }),
-            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: explained(error).to_string() }),
+            Err(error) => self.inputs.push_back(Input::SpawnFailed { worker, reason: explained(&error) }),
         }
     }
 

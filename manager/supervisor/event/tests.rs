@@ -49,6 +49,7 @@ fn an_event_is_one_line_whatever_is_in_it() {
         reason: forged.clone(),
         serving: None,
         again: None,
+        is_repeated: false,
     };
     let found = Event::FunctionFound {
         function: function.clone(),

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::supervisor::worker_state::ExitReason;
+use crate::supervisor::reconcile::JobAllowance;
+use crate::supervisor::worker_state::{ExitReason, WorkerState};
 
 /// Walks with `few` seeds, or with as many as take `GM_WALK_STEPS`, or with `GM_WALK_SEED` alone.
 pub(super) fn walks(few: u64, steps: u64, walk: impl Fn(u64)) {
@@ -107,7 +108,7 @@ impl Walk {
         if self.scene.mutex {
             for name in FUNCTIONS {
                 let at_work = self.told_to_go.iter().filter(|id| core.workers[id].serves(name));
-                let at_work = at_work.filter(|id| core.workers[id].runs != JobAllowance::None);
+                let at_work = at_work.filter(|id| core.workers[id].retirement.runs != JobAllowance::None);
                 assert!(at_work.count() <= 1, "two may have a job of {name} after {shown}:{}", self.workers_shown());
             }
         }
@@ -126,7 +127,10 @@ impl Walk {
             worker.state.is_serving() && !worker.functions.iter().all(|version| starts(&version.function))
         };
         let counts = |worker: &&WorkerRecord| {
-            worker.state.is_live() && worker.runs != JobAllowance::None && !core.is_slow(worker) && !is_kept(worker)
+            worker.state.is_live()
+                && worker.retirement.runs != JobAllowance::None
+                && !core.is_slow(worker)
+                && !is_kept(worker)
         };
         let (canaries, others): (Vec<_>, Vec<_>) =
             core.workers.values().filter(counts).partition(|worker| worker.canary.is_some());
@@ -168,7 +172,7 @@ impl Walk {
     }
 
     fn say(&mut self, worker: WorkerId, message: WorkerMessage) {
-        self.input(Input::Said { worker, message });
+        self.input(Input::Message { worker, message });
     }
 
     fn end(&mut self, worker: WorkerId, end: ExitStatus, exit_cause: ExitCause, done: u64) {
@@ -194,15 +198,22 @@ impl Walk {
 
     fn workers_shown(&self) -> String {
         let line = |(id, w): (&WorkerId, &WorkerRecord)| {
-            let WorkerRecord { key, state, stage, reached, runs, canary, functions, .. } = w;
-            let start = format!("{stage:?} since {reached:?}");
-            format!("\n{} {key:?} {state:?}, {start}, {runs:?} runs, canary of {canary:?}, {functions:?}", id.0)
+            let WorkerRecord { key, state, start, retirement, canary, functions, .. } = w;
+            let start = format!("{:?} since {:?}", start.stage, start.reached);
+            format!(
+                "\n{} {key:?} {state:?}, {start}, {:?} runs, canary of {canary:?}, {functions:?}",
+                id.0, retirement.runs
+            )
         };
         self.stage.core.workers.iter().map(line).collect()
     }
 
     fn everyone_serves(&mut self) {
-        self.workers().into_iter().for_each(|worker| self.serves(worker));
+        for worker in self.workers() {
+            if self.stage.core.workers.get(&worker).is_some_and(|worker| !worker.state.is_serving()) {
+                self.serves(worker);
+            }
+        }
     }
 
     fn job(&mut self, worker: WorkerId) -> JobInHand {
@@ -237,7 +248,7 @@ impl Walk {
             12 => self.say(worker, if function == 0 { WorkerMessage::FewRuns } else { WorkerMessage::NoRuns }),
             13 => {
                 let jobs = self.random.u64(..2);
-                self.say(worker, WorkerMessage::Leaving { jobs });
+                self.say(worker, WorkerMessage::Draining { jobs });
             }
             14 => self.say(worker, WorkerMessage::Outgrown { bytes: 1 }),
             15 => self.say(worker, WorkerMessage::CannotServe { function, reason }),
@@ -250,7 +261,7 @@ impl Walk {
             18 => {
                 let (job, overwritten) = (self.job(worker), self.random.u8(..10) == 0);
                 let job = self.random.bool().then_some(job);
-                self.input(Input::Seen(ScoreboardReading { worker, job, server: Some(0), overwritten }));
+                self.input(Input::ScoreboardRead(ScoreboardReading { worker, job, server: Some(0), overwritten }));
             }
             19 => {
                 let failed = self.random.u64(..8);
@@ -259,7 +270,7 @@ impl Walk {
                 let failures = vec![String::new(); tried];
                 self.input(Input::Counted(CanaryCounts { worker, tallies: vec![counts; tried], failures }));
             }
-            20 => self.end(worker, ExitStatus::Exit(0), ExitCause::Left, 0),
+            20 => self.end(worker, ExitStatus::Exit(0), ExitCause::Drained, 0),
             21 => {
                 let (job, done) = (self.job(worker), self.random.u64(..5));
                 let cause = if self.random.bool() { ExitCause::InJob(job) } else { ExitCause::Answering(job) };
@@ -312,7 +323,7 @@ impl Walk {
         let newest = self.newest;
         FUNCTIONS.into_iter().for_each(|name| self.input(found(name, newest)));
         // At last in short steps: in the long ones a worker may just have reached the end of its lifetime.
-        for step in [[31_000; 200].as_slice(), &[10; 20]].concat() {
+        for step in [[31_000; 50].as_slice(), &[10; 20]].concat() {
             self.later(Duration::from_millis(step));
             for (worker, tried) in self.stage.core.canaries() {
                 let (tallies, failures) = (vec![JobCounts::default(); tried.len()], vec![String::new(); tried.len()]);
@@ -339,7 +350,7 @@ impl Walk {
     fn those_that_drain_exit(&mut self) {
         for worker in self.workers() {
             if !self.stage.core.workers[&worker].state.is_live() {
-                self.end(worker, ExitStatus::Exit(0), ExitCause::Left, 1);
+                self.end(worker, ExitStatus::Exit(0), ExitCause::Drained, 1);
             }
         }
     }
