@@ -80,7 +80,7 @@ test: deps ## run all that has to pass
 test-all: test long ## run everything in make test, and the tests that take minutes
 
 # What takes too long for everyday use: every system call of a real run fails once.
-long: deps
+long: deps ## run the tests that take minutes
 	$(CARGO) test --locked --test behaviour failing_calls:: -- --ignored
 
 # The peers that the tests talk to: gearmand, the gearman CLI, and the client libraries of users.
