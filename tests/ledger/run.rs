@@ -101,6 +101,9 @@ fn rage(plan: Plan, world: &mut World) -> u64 {
 fn settle(world: &mut World, before: &[Holds]) -> Vec<String> {
     let mut wrong = Vec::new();
     world.wait_queues_empty();
+    // A worker near max_runs_per_worker keeps a successor ready beside it, for as long as no job comes. After a reload no
+    // worker is near it.
+    world.reload();
     world.wait_plan();
     for (manager, before) in before.iter().enumerate() {
         let is_back = || (world.holds(manager).descriptors <= before.descriptors).then_some(());

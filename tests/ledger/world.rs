@@ -165,6 +165,11 @@ impl World {
         status.code()
     }
 
+    /// Has every manager replace all of its workers.
+    pub fn reload(&self) {
+        self.managers.iter().for_each(|manager| manager.signal(Signal::SIGHUP));
+    }
+
     /// Waits until every manager serves each function with as many workers as planned, and with no other one.
     pub fn wait_plan(&self) {
         for manager in &self.managers {
