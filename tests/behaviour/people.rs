@@ -81,7 +81,7 @@ fn libraries_below_a_users_directory_are_refused_in_one_line() {
     let setup = names.iter().fold(setup(), |setup, name| setup.plugin(name, &library())).verbosity("-v");
     chown(setup.dir(), Some(65534), Some(65534)).unwrap();
     let place = setup.dir().display().to_string();
-    let mut manager = setup.prepared();
+    let mut manager = setup.args(&["--strict"]).prepared();
     let refused = manager.run_to_end();
     let told = refused.err();
     assert_eq!((refused.code(), told.lines().count()), (Some(1), 1), "{told}");
