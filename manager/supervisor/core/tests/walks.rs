@@ -208,11 +208,13 @@ impl Walk {
         self.stage.core.workers.iter().map(line).collect()
     }
 
+    /// Also those that are started meanwhile: left alone for the next step of time they would be late.
     fn everyone_serves(&mut self) {
-        for worker in self.workers() {
-            if self.stage.core.workers.get(&worker).is_some_and(|worker| !worker.state.is_serving()) {
-                self.serves(worker);
-            }
+        for _ in 0..10 {
+            let on_their_way = |worker: &WorkerRecord| worker.state.is_live() && !worker.state.is_serving();
+            let workers = self.stage.core.workers.iter().filter(|(_, worker)| on_their_way(worker));
+            let workers: Vec<WorkerId> = workers.map(|(id, _)| *id).collect();
+            workers.into_iter().for_each(|worker| self.serves(worker));
         }
     }
 
