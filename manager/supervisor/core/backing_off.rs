@@ -164,12 +164,18 @@ impl Core {
         }
         let live: Vec<&WorkerRecord> =
             self.workers.values().filter(|worker| worker.state.is_live()).filter(of_it).collect();
-        let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.read >= since.saturating_add(probation));
+        let proven = |worker: &&WorkerRecord| matches!(worker.state, WorkerState::Serving { since } if self.has_outlived(probation, since));
         match (live.is_empty(), live.iter().any(proven)) {
             (true, _) => 1,
             (false, true) => usize::MAX,
             (false, false) => 0,
         }
+    }
+
+    /// Whether a worker that has served since then has outlived the probation, as far as its messages have been read. Where
+    /// there is none, nothing has to be read: no timer would bring that about.
+    pub(super) fn has_outlived(&self, probation: Duration, since: Duration) -> bool {
+        probation.is_zero() || self.read >= since.saturating_add(probation)
     }
 
     /// Lets loaded workers connect, the oldest first, as far as there is room.

@@ -196,7 +196,7 @@ impl Core {
         let failing = self.functions_failing.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
         self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
             (None, state) => state.is_loaded(),
-            (Some(backoff), WorkerState::Serving { since }) => self.read >= since.saturating_add(backoff.probation()),
+            (Some(backoff), WorkerState::Serving { since }) => self.has_outlived(backoff.probation(), since),
             (Some(_), _) => false,
         })
     }

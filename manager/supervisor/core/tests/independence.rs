@@ -109,6 +109,20 @@ fn a_function_on_probation_keeps_no_slot_empty() {
     assert_eq!(stage.core.workers[&WorkerId(last)].names(), ["good"]);
 }
 
+/// A first death between jobs adds no wait. So nothing has to be read of the other worker before the dead one is replaced
+/// by one with all its functions; no timer would bring that about.
+#[test]
+fn a_worker_that_dies_between_jobs_is_replaced_at_once_with_all_its_functions() {
+    let mut stage = Stage::new("[GearmanManager]\ndedicated_count = 0\ncount = 2\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1));
+    stage.later(SECOND).input(found("b", 1));
+    let [first, second] = stage.ids()[..] else { panic!("two workers were planned") };
+    stage.now += SECOND;
+    stage.serves(first).serves(second).did();
+    stage.ends(first, exit_report(KILLED, ExitCause::OutsideJob, 0));
+    assert_eq!(stage.did(), ["start a+b"]);
+}
+
 /// A worker in a slow new(), or one that hangs in it, is not connecting.
 #[test]
 fn a_slow_new_of_many_workers_holds_up_nobody_else() {
