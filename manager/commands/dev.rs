@@ -36,6 +36,7 @@ use crate::logging::{LogDestination, Logger};
 use build::{Crate, InstallDirectory};
 use options::Setting;
 use session::{ConfigChanges, DevSession, ManagerState, ServedCrate};
+use sources::SourceWatcher;
 
 use crate::system::errors::reason;
 use crate::system::runtime;
@@ -44,16 +45,47 @@ pub use manager::{ROLE, main};
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
-/// Why it does not start: the exit code, and what to say.
-type DevError = (u8, String);
+/// Why it does not start.
+enum DevError {
+    /// The exit code, and what to say.
+    Ends(u8, String),
+    /// The configuration cannot be used; what to say.
+    Configuration(String),
+}
 
-/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line or
-/// configuration.
+/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line. While the
+/// configuration file is wrong, it waits for the next save.
 pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
-    match prepare(cli, args).and_then(serve) {
-        Ok(code) => ExitCode::from(code),
-        Err((code, text)) => fail(&text.replace('\n', "\ngm-native: "), code),
+    loop {
+        // Read before it is judged: no save falls between.
+        let read = cli.place.config.as_deref().and_then(|file| Some((file, std::fs::read(file).ok()?)));
+        let (code, text) = match (prepare(cli, args).and_then(serve), read) {
+            (Ok(code), _) => return ExitCode::from(code),
+            (Err(DevError::Ends(code, text)), _) => (code, text),
+            (Err(DevError::Configuration(text)), None) => (USAGE, text),
+            (Err(DevError::Configuration(text)), Some((file, content))) => {
+                fail(&text.replace('\n', "\ngm-native: "), USAGE);
+                fail(&format!("dev tries again as soon as you save {}", file.display()), USAGE);
+                match wait_for_save(file, &content) {
+                    Ok(()) => continue,
+                    Err(error) => (FAILED, format!("{} cannot be watched: {}", file.display(), reason(&error))),
+                }
+            }
+        };
+        return fail(&text.replace('\n', "\ngm-native: "), code);
     }
+}
+
+/// Blocks until something else is in the file. A signal ends the process as usual.
+fn wait_for_save(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    runtime::build(&mut Builder::new_current_thread())?.block_on(async {
+        let mut watcher = SourceWatcher::new(Vec::new(), Some(file)).map_err(std::io::Error::other)?;
+        // While an editor puts a new file in the old one's place, there is none for a moment.
+        while std::fs::read(file).map_or(true, |now| now == content) {
+            watcher.next().await;
+        }
+        Ok(())
+    })
 }
 
 /// Everything that is open before the loop begins.
@@ -67,23 +99,24 @@ struct DevSetup {
 
 fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let crates = args.crates.iter().map(|dir| Crate::find(dir)).collect::<Result<Vec<Crate>, String>>();
-    let crates = crates.map_err(|text| (USAGE, text))?;
+    let crates = crates.map_err(|text| DevError::Ends(USAGE, text))?;
+    let failed = |text| DevError::Ends(FAILED, text);
     let home = home()
-        .map_err(|error| (FAILED, format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
+        .map_err(|error| failed(format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
     let file = cli.place.config.clone();
-    let wrong = |text| (USAGE, text);
+    let wrong = DevError::Configuration;
     // Before the job server is there, with a port that nobody uses.
     let settings = settings(cli, home.path(), None, !crates.is_empty()).map_err(wrong)?;
     let found = read(cli, &settings).map_err(wrong)?;
     // The later directory wins.
     let worker_dir = found.config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
-        let failed = |error| (FAILED, format!("{} cannot be made: {}", worker_dir.display(), reason(&error)));
-        std::fs::create_dir_all(&worker_dir).map_err(failed)?;
+        let unmade = |error| failed(format!("{} cannot be made: {}", worker_dir.display(), reason(&error)));
+        std::fs::create_dir_all(&worker_dir).map_err(unmade)?;
     }
     super::run::check(&found).map_err(wrong)?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
-    let server = own.then(|| bind(args.port)).transpose().map_err(|text| (FAILED, text))?;
+    let server = own.then(|| bind(args.port)).transpose().map_err(failed)?;
     let reread: session::SettingsReader = {
         let (cli, home) = (cli.clone(), home.path().to_owned());
         let (address, has_crates) = (server.as_ref().map(Server::local_addr), !crates.is_empty());
@@ -92,7 +125,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let settings = reread().map_err(wrong)?;
     let Configuration { config, state_dir, control, .. } = read(cli, &settings).map_err(wrong)?;
     let mut logger = Logger::early();
-    logger.open(&LogDestination::Stdout, config.verbose).map_err(|error| (FAILED, error.to_string()))?;
+    logger.open(&LogDestination::Stdout, config.verbose).map_err(|error| failed(error.to_string()))?;
     let (told, notices) = mpsc::unbounded_channel();
     let server = server.map(|server| server.with_notices(move |text| drop(told.send(text.to_owned()))));
     let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
@@ -167,7 +200,7 @@ fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &
 /// The loop, on the main thread: a manager's death signal follows the thread that started it.
 fn serve(prepared: DevSetup) -> Result<u8, DevError> {
     let DevSetup { mut session, server, notices, _home } = prepared;
-    let failed = |error: std::io::Error| (FAILED, format!("cannot start its loop: {}", reason(&error)));
+    let failed = |error: std::io::Error| DevError::Ends(FAILED, format!("cannot start its loop: {}", reason(&error)));
     let runtime = runtime::build(&mut Builder::new_current_thread()).map_err(failed)?;
     runtime.block_on(async {
         let served = async {
@@ -177,7 +210,7 @@ fn serve(prepared: DevSetup) -> Result<u8, DevError> {
             }
         };
         tokio::select! {
-            code = session.run(notices) => code.map_err(|text| (FAILED, text)),
+            code = session.run(notices) => code.map_err(|text| DevError::Ends(FAILED, text)),
             Err(error) = served => Err(failed(error)),
         }
     })

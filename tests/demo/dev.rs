@@ -220,9 +220,11 @@ fn mistakes() {
         fs::write(place.path("gm.ini.new"), text).unwrap();
         fs::rename(place.path("gm.ini.new"), place.path("gm.ini")).unwrap();
     };
-    ini("");
+    ini("count = many\n");
     source("fn broken(");
     let mut dev = place.start_dev("gm-native -c gm.ini dev greet --port 0");
+    dev.wait_log("dev tries again as soon as you save");
+    ini("");
     dev.wait_log("nothing of it is served yet");
     source(&GREET_WITH_A_SETTING.replace("\"greet\"", "\"gret\""));
     dev.wait_log("does not export greet; it exports gret");
