@@ -112,7 +112,7 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
     let (gearmand, manager) = served(&format!("{INI}max_attempts = 2"));
     for end in ["abort", "closesockets"] {
         let notes = path(&manager, end);
-        let job = Job::act(&gearmand, end, &format!("note {notes}\nflow 50000000\ntake 20\n{end}"));
+        let job = Job::act(&gearmand, end, &format!("note {notes}\nflow 50000000\n{end}"));
         let news = job.news();
         let ends: Vec<_> = news.iter().filter(|news| !matches!(news, JobEvent::Data(_))).collect();
         let [JobEvent::Warning(text), JobEvent::Fail] = ends[..] else { panic!("its caller was told {ends:?}") };

@@ -23,6 +23,7 @@ const MSG_PEEK: i32 = 2;
 const MSG_DONTWAIT: i32 = 0x40;
 const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
+const SO_SNDBUF: i32 = 7;
 const SOCK_SEQPACKET: i32 = 5;
 const TIOCOUTQ: std::ffi::c_ulong = 0x5411;
 /// What a worker writes at its page's begin, in bytes: the header's words up to the handle.
@@ -48,6 +49,7 @@ unsafe extern "C" {
     fn dup2(from: i32, to: i32) -> i32;
     fn kill(process: i32, number: i32) -> i32;
     fn recv(socket: i32, to: *mut u8, length: usize, flags: i32) -> isize;
+    fn setsockopt(socket: i32, level: i32, option: i32, value: *const i32, size: u32) -> i32;
     fn getsockopt(socket: i32, level: i32, option: i32, value: *mut i32, size: *mut u32) -> i32;
     fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
 }
@@ -117,6 +119,7 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
         "unheard" => unheard(job),
         "flow" => {
             let (reporter, data) = (job.reporter(), vec![b'd'; rest.parse()?]);
+            (3..64).filter(|fd| is_connection(*fd)).for_each(narrow);
             let flow = std::thread::spawn(move || while reporter.data(&data) {});
             while !flow.is_finished() && !(3..64).filter(|fd| is_connection(*fd)).any(has_unsent) {
                 std::thread::yield_now();
@@ -147,6 +150,13 @@ fn is_channel(fd: RawFd) -> bool {
     let (mut kind, mut size) = (0, 4);
     // SAFETY: the option is one int.
     unsafe { getsockopt(fd, SOL_SOCKET, SO_TYPE, &raw mut kind, &raw mut size) == 0 && kind == SOCK_SEQPACKET }
+}
+
+/// Leaves little room in the connection, so that sending much takes long.
+fn narrow(fd: RawFd) {
+    let bytes = 4096;
+    // SAFETY: the option is one int.
+    unsafe { setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &raw const bytes, 4) };
 }
 
 /// Whether bytes wait in the connection that the other side has not confirmed.
