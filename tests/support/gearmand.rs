@@ -179,6 +179,8 @@ fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Mort
     };
     command.args(["--listen", &address.ip().to_string(), "--port", &address.port().to_string()]);
     command.args(["--log-file", "stderr", "--verbose", "INFO"]).args(args);
+    // Stopped and continued, it writes a file of that name where it is.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     // Debian puts it where a user's PATH may not look.
     let path = std::env::var("PATH").unwrap_or_default();
     Mortal::start("gearmand", command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")))
