@@ -37,12 +37,6 @@ pub fn function(options: TokenStream, item: TokenStream) -> TokenStream {
 const WRONG_ITEM: &str = "#[function] goes on a `fn`, or, for work with state, on the `impl` block of a type with \
      `new` and `run`";
 
-/// Where an error is shown. The names in what is written there are those of the attribute's own code: a type that came through
-/// a `macro_rules` macro would else not see them.
-fn place(of: proc_macro2::Span) -> proc_macro2::Span {
-    of.resolved_at(proc_macro2::Span::call_site())
-}
-
 /// The first token of an item that says what it is: not an attribute, not its visibility.
 fn start_of(item: &Item) -> proc_macro2::Span {
     match item {

@@ -83,19 +83,21 @@ fn implementation(ident: &Ident, function: &str, new: Option<&Signature>, run: O
         Some(ReturnType::Type(_, of)) => Some((**of).clone()),
         _ => None,
     };
+    // At the return types, so that a type that is no result is pointed at there. A variable has the span wherever it is named: a
+    // type that a `macro_rules` macro wrote would not see another of its name.
+    let at = returns(new).map_or(ident.span(), |of| of.span());
+    let cx = Ident::new("cx", at);
     let made = match returns(new) {
-        Some(of) if is_self(&of, ident) => quote!(Ok(<#ident>::new(cx))),
-        of => {
-            let at = crate::place(of.map_or(ident.span(), |of| of.span()));
-            quote_spanned!(at=> ::gm_plugin_api::__private::Made::made(<#ident>::new(cx)))
-        }
+        Some(of) if is_self(&of, ident) => quote!(Ok(<#ident>::new(#cx))),
+        _ => quote_spanned!(at=> ::gm_plugin_api::__private::Made::made(<#ident>::new(#cx))),
     };
-    let at = crate::place(returns(run).map_or(ident.span(), |of| of.span()));
-    let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(returned));
+    let at = returns(run).map_or(ident.span(), |of| of.span());
+    let returned = Ident::new("returned", at);
+    let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(#returned));
     quote! {
         impl ::gm_plugin_api::Object for #ident {
             const ABOUT: ::gm_plugin_api::__private::About = ::gm_plugin_api::__private::about!(#function);
-            fn make(cx: &::gm_plugin_api::Context) -> ::core::result::Result<Self, ::gm_plugin_api::Failure> {
+            fn make(#cx: &::gm_plugin_api::Context) -> ::core::result::Result<Self, ::gm_plugin_api::Failure> {
                 #made
             }
             #[inline]
@@ -104,7 +106,7 @@ fn implementation(ident: &Ident, function: &str, new: Option<&Signature>, run: O
                 job: &::gm_plugin_api::Job,
                 log: &mut ::gm_plugin_api::Log,
             ) -> ::gm_plugin_api::JobResult {
-                let returned = <#ident>::run(self, job, log);
+                let #returned = <#ident>::run(self, job, log);
                 #reply
             }
         }

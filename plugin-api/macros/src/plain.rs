@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{ItemFn, ReturnType};
+use syn::{Ident, ItemFn, ReturnType};
 
 use crate::options::{Name, Options};
 use crate::signature::{self, Mistakes};
@@ -22,15 +22,16 @@ pub fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> 
         ReturnType::Type(_, of) => of.span(),
         ReturnType::Default => ident.span(),
     };
-    let at = crate::place(at);
-    let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(returned));
+    // The variable has the span wherever it is named: a type that a `macro_rules` macro wrote would not see another `returned`.
+    let returned = Ident::new("returned", at);
+    let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(#returned));
     let body = quote! {
         struct Exported;
         impl ::gm_plugin_api::__private::Plain for Exported {
             const ABOUT: ::gm_plugin_api::__private::About = ::gm_plugin_api::__private::about!(#function_name);
             #[inline]
             fn run(job: &::gm_plugin_api::Job, log: &mut ::gm_plugin_api::Log) -> ::gm_plugin_api::JobResult {
-                let returned = #ident(job, log);
+                let #returned = #ident(job, log);
                 #reply
             }
         }
