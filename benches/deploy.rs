@@ -146,7 +146,7 @@ fn calls(server: &Gearmand, notes: &Path, number: usize, done: &Mutex<Vec<Done>>
         let how = Submission::Foreground(Priority::Normal);
         client.submit(how, b"stamped", unique.as_bytes(), workload.as_bytes()).unwrap();
         let end = loop {
-            match client.next_event(Instant::now() + DEADLINE).unwrap().map(|event| event.news) {
+            match client.next_event(Instant::now() + DEADLINE).unwrap().map(|event| event.event) {
                 None => break End::Lost,
                 Some(JobEvent::Complete(answer)) => break End::Answer(String::from_utf8(answer).unwrap()),
                 Some(news) if news.is_end() => break End::Failed,

@@ -125,7 +125,7 @@ struct FunctionWorkers {
 }
 
 /// Whether the configuration leaves a function out.
-pub(crate) fn leaves_out(config: &Config, name: &str) -> bool {
+pub(crate) fn is_excluded(config: &Config, name: &str) -> bool {
     workers(config, name).is_err()
 }
 

@@ -45,7 +45,7 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: OutputFormat) -> ExitCode {
     let checker = Checker { config: &config, prefix: &prefix, program: &program, scratch: &scratch };
     let mut code = 0;
     for file in &args.files {
-        let checked = match runtime.block_on(checker.look(file, function.as_ref())) {
+        let checked = match runtime.block_on(checker.check_file(file, function.as_ref())) {
             Ok(checked) => checked,
             Err(error) => return fail(&format!("{}: not looked at: {}", DisplayPath(file), reason(&error)), 1),
         };
@@ -84,7 +84,7 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     /// Looks at one file. An error is not about the file.
-    async fn look(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
+    async fn check_file(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
         if let Some(problem) = file_problem(file) {
             return wrong(problem);
@@ -139,7 +139,7 @@ async fn probe(
     let order_bytes = encode(&order).map_err(io::Error::other)?;
     let mut probe_session = ProbeSession::new(order, timeout);
     let mut child = HelperProcess::start(program, ROLE, Vec::new())?;
-    child.tell(&order_bytes)?;
+    child.send(&order_bytes)?;
     let deadline = Instant::from(clock::after(timeout));
     loop {
         let enough = tokio::select! {

@@ -76,7 +76,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn tell(&self, message: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, message: &[u8]) -> io::Result<()> {
         self.channel.send(message, Duration::ZERO)
     }
 

@@ -145,7 +145,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
         stopping: false,
     };
     let mut prepared = DevSetup { session, server, notices, _home: home };
-    prepared.session.say(&greeting);
+    prepared.session.log(&greeting);
     Ok(prepared)
 }
 

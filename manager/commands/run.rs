@@ -85,7 +85,8 @@ fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill
 /// What a user can have got wrong outside the file: directories, the user to run as, and what that one may read.
 pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
-    let user = config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| said_by(config, "user", &error));
+    let user =
+        config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| config_error(config, "user", &error));
     let user = match (check_directories(config), user) {
         (Ok(()), Ok(user)) => user,
         // Both at once, as all errors of the file.
@@ -136,8 +137,9 @@ pub(super) fn check_directories(config: &Config) -> Result<(), String> {
     let missing: Vec<&PathBuf> = config.worker_dirs.iter().filter(|dir| !dir.is_dir()).collect();
     if missing.len() == config.worker_dirs.len() {
         let advice = "create it and copy libraries there, or name another with -w DIR";
-        let sentence =
-            |dir: &&PathBuf| said_by(config, "worker_dir", &format!("worker_dir {}: {advice}", missing_directory(dir)));
+        let sentence = |dir: &&PathBuf| {
+            config_error(config, "worker_dir", &format!("worker_dir {}: {advice}", missing_directory(dir)))
+        };
         return Err(missing.iter().map(sentence).collect::<Vec<_>>().join("\n"));
     }
     Ok(())
@@ -152,7 +154,7 @@ fn missing_directory(dir: &Path) -> String {
 }
 
 /// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
-pub(super) fn said_by(config: &Config, key: &str, problem: &impl ToString) -> String {
+pub(super) fn config_error(config: &Config, key: &str, problem: &impl ToString) -> String {
     let text = config.written_paths.explain(&problem.to_string());
     Diagnostic { origin: config.origins.of(None, key), text }.to_string()
 }
@@ -170,7 +172,7 @@ fn dump(configuration: &Configuration) -> ExitCode {
         .iter()
         .map(|(_, why)| config.written_paths.explain(why))
         .chain(scan.warnings.iter().map(ToString::to_string));
-    let missed = scan.missed().map(|obstacle| format!("{} {}", shown(&obstacle.path), obstacle.reason));
+    let missed = scan.unserved_obstacles().map(|obstacle| format!("{} {}", shown(&obstacle.path), obstacle.reason));
     let of_files = of_files.chain(missed);
     let missing = plan.missing.iter().map(ToString::to_string);
     let warnings = configuration.warnings.iter().cloned().chain(of_files).chain(missing);

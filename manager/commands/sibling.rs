@@ -28,7 +28,7 @@ impl ParallelManager {
             if dir == state_dir {
                 return None;
             }
-            let lock = LockSeen::look(&dir)?;
+            let lock = LockSeen::inspect(&dir)?;
             let theirs = InstanceIdentity::recorded(&lock.record, &entry.file_name())?;
             (same(&theirs, identity) && lock.is_held()).then_some(Self {
                 state_dir: dir,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::configuration::Configuration;
-use super::run::{check_directories, said_by};
+use super::run::{check_directories, config_error};
 use crate::config::Config;
 use crate::control::Feed;
 use crate::logging::{Level, Logger, OpenError};
@@ -37,9 +37,9 @@ pub(super) fn prepare(
     if let Some(user) = user {
         user.drop_privileges().map_err(|error| error.to_string())?;
     }
-    warnings.extend(logger.cannot_recreate().map(|log| said_by(&config, "log_file", &cannot_recreate_log(log))));
+    warnings.extend(logger.cannot_recreate().map(|log| config_error(&config, "log_file", &cannot_recreate_log(log))));
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
-    notes.iter().for_each(|note| logger.say(Level::Warn, note));
+    notes.iter().for_each(|note| logger.log(Level::Warn, note));
     let program = Program::open()
         .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
     // Processes that plugins leave behind become ours, so that they are reaped.
@@ -87,8 +87,8 @@ fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, Stri
 
 /// Opens the log, as the user the manager is to run as where that may; else root does, and hands it over.
 fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<(), String> {
-    let target = log_target(config).map_err(|text| said_by(config, "log_file", &text))?;
-    let failed = |error: OpenError| said_by(config, "log_file", &error);
+    let target = log_target(config).map_err(|text| config_error(config, "log_file", &text))?;
+    let failed = |error: OpenError| config_error(config, "log_file", &error);
     if let Some(user) = user {
         if as_user(Some(user), || logger.open(&target, config.verbose))?.is_ok() {
             return Ok(());
@@ -104,12 +104,12 @@ fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Res
 /// Takes the pid file, and says where it is not safe from the user the manager is to run as.
 fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<Option<PidFile>, String> {
     let Some(path) = config.pid_file.as_deref() else { return Ok(None) };
-    let file = PidFile::create(path).map_err(|error| said_by(config, "pid_file", &error))?;
+    let file = PidFile::create(path).map_err(|error| config_error(config, "pid_file", &error))?;
     if let Some(user) = user.filter(|user| !user.uid().is_root())
         && let Some(dir) = as_user(Some(user), || directory::replaceable_in(path))?
     {
         let (path, dir, name) = (path.display(), dir.display(), user.name());
-        logger.say(
+        logger.log(
             Level::Warn,
             &format!(
                 "pid file {path}: user {name} (-u) may write to {dir}, and so put a file there with which root kills \
@@ -127,18 +127,18 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
     alone()?;
     // Whatever user it belongs to: a message about the directory would not help.
-    if let Some(seen) = LockSeen::look(state_dir).filter(LockSeen::is_held) {
-        return Err(said_by(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
+    if let Some(seen) = LockSeen::inspect(state_dir).filter(LockSeen::is_held) {
+        return Err(config_error(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }
     private_dir::state(state_dir, user).map_err(|refusal| {
         let remedy = refusal.remedy(state_dir).map_or(String::new(), |remedy| format!("{remedy}, or "));
         let text =
             format!("the state directory {} {refusal}; {remedy}name another with --state-dir DIR", state_dir.display());
-        said_by(config, "state_dir", &text)
+        config_error(config, "state_dir", &text)
     })?;
     let record = identity.record();
     let taken = as_user(user, || StateLock::take(state_dir, &record).map_err(|error| why(state_dir, user, error)))?;
-    let lock = taken.map_err(|text| said_by(config, "state_dir", &text))?;
+    let lock = taken.map_err(|text| config_error(config, "state_dir", &text))?;
     // Of two that start at once each may have looked before the other was there.
     alone()?;
     Ok(lock)

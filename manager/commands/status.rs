@@ -36,16 +36,16 @@ pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
             Ok(text) => (Severity::Ok, check::line(Severity::Ok, &text, None)),
             Err(error) => check::of_error(&error),
         };
-        return say(severity, &line);
+        return print_result(severity, &line);
     }
     match ask(path) {
         Ok(status) => {
             let (severity, line) = check::verdict(&status);
-            say(severity, &if format == OutputFormat::Json { render(&status, format) } else { line })
+            print_result(severity, &if format == OutputFormat::Json { render(&status, format) } else { line })
         }
         Err(error) => {
             let (severity, line) = check::of_error(&error);
-            say(severity, &line)
+            print_result(severity, &line)
         }
     }
 }
@@ -53,11 +53,11 @@ pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
 /// Says why a check could not be made.
 pub fn unknown(text: &str) -> ExitCode {
     let first: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    say(Severity::Unknown, &check::line(Severity::Unknown, &first.join("; "), None))
+    print_result(Severity::Unknown, &check::line(Severity::Unknown, &first.join("; "), None))
 }
 
 /// A monitoring system reads standard output. Where that is full nothing was checked.
-fn say(severity: Severity, text: &str) -> ExitCode {
+fn print_result(severity: Severity, text: &str) -> ExitCode {
     let printed = print(text).is_ok();
     ExitCode::from(if printed { severity } else { Severity::Unknown }.code())
 }

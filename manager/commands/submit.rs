@@ -31,7 +31,7 @@ const NO_SERVER: u8 = 3;
 const DEADLINE: u8 = 5;
 
 /// How long one job server may take to be connected to, and to each answer but the job's.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a job may stay without news before the job server is asked whether anyone serves its function.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -71,8 +71,8 @@ impl SubmitError {
 /// Does what `gm-native submit` was asked.
 pub fn run(cli: &Cli, args: &SubmitArgs) -> ExitCode {
     let done = SubmitRequest::read(cli, args).and_then(|order| match order.how {
-        Submission::Foreground(_) => order.wait_for().map(|()| ExitCode::SUCCESS),
-        _ => order.leave().map(|handle| finish(&format!("{}\n", escape(&handle)), 0)),
+        Submission::Foreground(_) => order.run_and_print().map(|()| ExitCode::SUCCESS),
+        _ => order.run_in_background().map(|handle| finish(&format!("{}\n", escape(&handle)), 0)),
     });
     match done {
         Ok(code) => code,
@@ -105,7 +105,7 @@ impl<'a> SubmitRequest<'a> {
     }
 
     /// Has a job done in the background: its handle.
-    fn leave(&self) -> Result<Vec<u8>, SubmitError> {
+    fn run_in_background(&self) -> Result<Vec<u8>, SubmitError> {
         let (mut client, server) = self.reach()?;
         let job = self.submit(&mut client)?;
         if let Some(unserved) = self.unserved(server) {
@@ -115,7 +115,7 @@ impl<'a> SubmitRequest<'a> {
     }
 
     /// Has a job done and prints what comes of it.
-    fn wait_for(&self) -> Result<(), SubmitError> {
+    fn run_and_print(&self) -> Result<(), SubmitError> {
         let mut output = JobOutput::new();
         let (mut client, server) = self.reach()?;
         let job = self.submit(&mut client)?;
@@ -136,7 +136,7 @@ impl<'a> SubmitRequest<'a> {
                 Some(event) if event.handle == job => {
                     // Somebody works on it.
                     ask_at = None;
-                    event.news
+                    event.event
                 }
                 Some(_) => continue,
                 None if self.is_over() => return Err(self.too_late(&format!("the {} did not end", named()))),
@@ -198,11 +198,11 @@ impl<'a> SubmitRequest<'a> {
 
     /// How long to wait for one of several servers; `None` when the time is over.
     fn timeout(&self, answers: u32) -> Option<Duration> {
-        let Some((at, _)) = self.deadline else { return Some(PATIENCE) };
+        let Some((at, _)) = self.deadline else { return Some(READ_TIMEOUT) };
         let left = at.saturating_duration_since(Instant::now()).checked_div(answers).unwrap_or_default();
         // In whole milliseconds, to be read in a sentence; a socket cannot wait for less.
         let millis = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-        (millis > 0).then(|| PATIENCE.min(Duration::from_millis(millis)))
+        (millis > 0).then(|| READ_TIMEOUT.min(Duration::from_millis(millis)))
     }
 
     fn is_over(&self) -> bool {

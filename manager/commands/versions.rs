@@ -38,10 +38,10 @@ fn table(versions: &[VersionStatus]) -> String {
 
 /// Asks for a version that was rejected to be tried again.
 pub fn retry(path: &Path, args: &RetryArgs) -> ExitCode {
-    say(ControlClient::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
+    print_reply(ControlClient::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
 }
 
-fn say(answer: Result<String, ClientError>) -> ExitCode {
+fn print_reply(answer: Result<String, ClientError>) -> ExitCode {
     match answer {
         Ok(text) => finish(&format!("{}\n", escape(&text)), 0),
         Err(error) => fail_of(&error),

@@ -107,7 +107,7 @@ fn admit(stream: &UnixStream, connections: usize) -> Result<(), RequestError> {
     let own = geteuid().as_raw();
     let peer =
         stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {}", reason(&error))))?.uid();
-    if !may_ask(peer, own) {
+    if !is_permitted(peer, own) {
         return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
     }
     if connections >= MAX_CONNECTIONS {
@@ -119,7 +119,7 @@ fn admit(stream: &UnixStream, connections: usize) -> Result<(), RequestError> {
     Ok(())
 }
 
-fn may_ask(peer: u32, own: u32) -> bool {
+fn is_permitted(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 

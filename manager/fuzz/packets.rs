@@ -71,7 +71,7 @@ fn worker_side(stream: &[u8]) {
             connection.bytes_received(now);
             let message = server_message(&response);
             asked &= !matches!(message, ServerMessage::NoJob | ServerMessage::Assigned);
-            hear(&mut connection, message, now);
+            receive(&mut connection, message, now);
             if connection.check_timeouts(now, INTERVAL, TIMEOUT, true) == Timeout::Echo {
                 connection.echo_sent(now);
             }
@@ -97,7 +97,7 @@ fn worker_side(stream: &[u8]) {
             DrainStep::Wait if std::mem::take(&mut asked) => ServerMessage::NoJob,
             DrainStep::Wait => ServerMessage::Echo,
         };
-        hear(&mut connection, message, now);
+        receive(&mut connection, message, now);
         if connection.check_timeouts(now, INTERVAL, TIMEOUT, false) == Timeout::Mute {
             return;
         }
@@ -105,7 +105,7 @@ fn worker_side(stream: &[u8]) {
     panic!("the drain does not end: {connection:?}");
 }
 
-fn hear(connection: &mut ServerConnection, message: ServerMessage<'_>, now: Duration) {
+fn receive(connection: &mut ServerConnection, message: ServerMessage<'_>, now: Duration) {
     match connection.receive(message, now) {
         Reaction::Run => {
             assert_eq!(message, ServerMessage::Assigned);

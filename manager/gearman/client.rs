@@ -20,7 +20,7 @@ pub struct JobUpdate {
     /// Which job.
     pub handle: JobHandle,
     /// What happened to it.
-    pub news: JobEvent,
+    pub event: JobEvent,
 }
 
 /// What can happen to a job.
@@ -241,5 +241,5 @@ fn event(packet: Response<'_>) -> Option<JobUpdate> {
         Response::WorkException { handle, data } => (handle, JobEvent::Exception(data.to_vec())),
         _ => return None,
     };
-    Some(JobUpdate { handle: handle.to_vec(), news })
+    Some(JobUpdate { handle: handle.to_vec(), event: news })
 }

@@ -27,7 +27,7 @@ pub(super) struct LogFile {
     line_writer: LineWriter,
     looked: Instant,
     look_every: Duration,
-    news: Option<String>,
+    notice: Option<String>,
 }
 
 impl LogFile {
@@ -41,7 +41,7 @@ impl LogFile {
             line_writer: LineWriter::default(),
             looked: Instant::now(),
             look_every: LOOK,
-            news: None,
+            notice: None,
         })
     }
 
@@ -72,7 +72,7 @@ impl LogFile {
     }
 
     /// Makes the file again, its directory too, where it was removed: what is written to a file without a name is lost.
-    fn look(&mut self) {
+    fn recreate_if_removed(&mut self) {
         if let Ok(file) = &self.file {
             if file.metadata().is_ok_and(|found| found.nlink() > 0) {
                 return;
@@ -82,7 +82,7 @@ impl LogFile {
         let made = self.path.parent().map_or(Ok(()), |dir| directory::make(dir).map(drop));
         let made = made.and_then(|()| self.reopen());
         match made {
-            Ok(()) => self.news = Some(format!("log file {} was removed; it was made again", self.path.display())),
+            Ok(()) => self.notice = Some(format!("log file {} was removed; it was made again", self.path.display())),
             Err(error) => self.file = Err(format!("it was removed and cannot be made again: {}", reason(&error))),
         }
     }
@@ -93,7 +93,7 @@ impl LogOutput for LogFile {
         let now = Instant::now();
         if now.saturating_duration_since(self.looked) >= self.look_every {
             self.looked = now;
-            self.look();
+            self.recreate_if_removed();
         }
         match &mut self.file {
             Ok(file) => self.line_writer.write(file, line),
@@ -101,8 +101,8 @@ impl LogOutput for LogFile {
         }
     }
 
-    fn news(&mut self) -> Option<String> {
-        self.news.take()
+    fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
     }
 }
 
@@ -156,9 +156,9 @@ mod tests {
         fs::remove_dir_all(dir.path().join("logs")).unwrap();
         file.write_line(b"one\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
-        assert!(file.news().unwrap().contains("was removed; it was made again"));
+        assert!(file.take_notice().unwrap().contains("was removed; it was made again"));
         file.write_line(b"two\n").unwrap();
-        assert!(file.news().is_none(), "said once");
+        assert!(file.take_notice().is_none(), "said once");
     }
 
     #[test]

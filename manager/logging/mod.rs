@@ -125,7 +125,7 @@ impl Logger {
     }
 
     /// Logs a message about the manager itself.
-    pub(crate) fn say(&mut self, level: Level, text: &str) {
+    pub(crate) fn log(&mut self, level: Level, text: &str) {
         self.line(level, std::process::id(), text);
     }
 
@@ -190,7 +190,7 @@ impl Logger {
     }
 
     /// Why lines are being lost at present, in a sentence without full stop, if they are.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn lost_lines(&self) -> Option<String> {
         match (&self.sink, &self.target) {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
                 Some(format!("{target} does not answer: log lines are lost until it does; log to a file with -l FILE"))
@@ -208,9 +208,9 @@ impl Logger {
         for text in text.trim_end_matches('\n').split('\n') {
             self.write_line(&LogLine { level, at, pid, text: &escape(text) });
         }
-        let news = self.sink.as_mut().and_then(Sink::news);
+        let news = self.sink.as_mut().and_then(Sink::take_notice);
         if let Some(text) = news {
-            self.say(Level::Warn, &text);
+            self.log(Level::Warn, &text);
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) trait LogOutput: Send + 'static {
     fn write_line(&mut self, line: &[u8]) -> io::Result<()>;
 
     /// What the log itself has to say about its target since the last call.
-    fn news(&mut self) -> Option<String> {
+    fn take_notice(&mut self) -> Option<String> {
         None
     }
 }
@@ -39,9 +39,9 @@ impl Sink {
         }
     }
 
-    pub(super) fn news(&mut self) -> Option<String> {
+    pub(super) fn take_notice(&mut self) -> Option<String> {
         match self {
-            Self::File(lines) => lines.output().output.news(),
+            Self::File(lines) => lines.output().output.take_notice(),
             Self::Stdout(_) | Self::Syslog(_) => None,
         }
     }

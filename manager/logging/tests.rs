@@ -107,7 +107,9 @@ fn a_full_disk_drops_and_counts() {
     for number in 0..3 {
         log.line(Level::Info, 1, &format!("lost {number}"));
     }
-    assert!(log.trouble().unwrap().starts_with("3 log lines were lost: log file /dev/full: No space left on device"));
+    assert!(
+        log.lost_lines().unwrap().starts_with("3 log lines were lost: log file /dev/full: No space left on device")
+    );
     // The count is the first line of a log that works.
     log.open(&LogDestination::File(path.clone()), 1).unwrap();
     log.line(Level::Info, 1, "works again");
@@ -115,7 +117,7 @@ fn a_full_disk_drops_and_counts() {
     let lines = lines(&path);
     assert!(lines[0].starts_with(&own("WARN   3 log lines were lost")), "{}", lines[0]);
     assert_eq!(lines[1..], ["1 INFO   works again", "1 INFO   and again"]);
-    assert_eq!(log.trouble(), None);
+    assert_eq!(log.lost_lines(), None);
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn retry_says_what_was_lost_without_another_line() {
     let path = dir.path().join("log");
     let mut log = Logger::early();
     log.open(&LogDestination::Syslog(path.clone()), 1).unwrap();
-    assert!(log.trouble().unwrap().contains("does not answer"));
+    assert!(log.lost_lines().unwrap().contains("does not answer"));
     log.line(Level::Info, 1, "lost");
     log.retry();
     let syslogd = UnixDatagram::bind(&path).unwrap();
@@ -134,7 +136,7 @@ fn retry_says_what_was_lost_without_another_line() {
     let length = syslogd.recv(&mut datagram).unwrap();
     let text = String::from_utf8_lossy(&datagram[..length]);
     assert!(text.starts_with("<28>") && text.contains("1 log line was lost"), "{text}");
-    assert_eq!(log.trouble(), None);
+    assert_eq!(log.lost_lines(), None);
 }
 
 #[test]

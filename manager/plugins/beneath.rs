@@ -63,7 +63,7 @@ pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
         if target.is_absolute() {
             return OpenBeneath::Escapes(target);
         }
-        if leaves(&target, passed.len()) {
+        if leads_out(&target, passed.len()) {
             return OpenBeneath::Escapes(target);
         }
         to_go.extend(steps(&target));
@@ -73,7 +73,7 @@ pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
 
 /// Whether a relative target goes above the directory from so far below it: for the message, which names the link's
 /// target; the steps themselves are looked at as they are taken.
-fn leaves(target: &Path, mut depth: usize) -> bool {
+fn leads_out(target: &Path, mut depth: usize) -> bool {
     target.components().any(|component| match component {
         Component::ParentDir if depth == 0 => true,
         Component::ParentDir => {

@@ -120,7 +120,7 @@ fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, PathKind)>)> {
     for entry in fs::read_dir(&real)? {
         // Half a directory is none: what is missing would look removed.
         let entry = entry?;
-        if let Some(what) = look(&entry.path()) {
+        if let Some(what) = kind_at(&entry.path()) {
             entries.push((entry.file_name(), what));
         }
     }
@@ -128,9 +128,9 @@ fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, PathKind)>)> {
 }
 
 /// What is there, or nothing where it vanished since it was listed.
-fn look(path: &Path) -> Option<PathKind> {
+fn kind_at(path: &Path) -> Option<PathKind> {
     let error = match fs::metadata(path) {
-        Ok(meta) => return Some(what(&meta)),
+        Ok(meta) => return Some(kind_of(&meta)),
         Err(e) => e,
     };
     if error.kind() != ErrorKind::NotFound {
@@ -142,7 +142,7 @@ fn look(path: &Path) -> Option<PathKind> {
     dangling(path).map(|link| PathKind::Not(SkipReason::Dangling(link.to)))
 }
 
-fn what(meta: &Metadata) -> PathKind {
+fn kind_of(meta: &Metadata) -> PathKind {
     if meta.is_file() { PathKind::File(FileIdentity::of(meta)) } else { PathKind::Not(not_a_file(meta.file_type())) }
 }
 

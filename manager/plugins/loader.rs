@@ -261,7 +261,7 @@ pub struct Loaded {
 /// See [`LoadError`]. The library stays loaded then too.
 pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let loaded = load_here(path, symbol);
-    fork::leave_if_child();
+    fork::exit_if_child();
     loaded
 }
 
@@ -397,7 +397,7 @@ impl Loaded {
     /// What `new` returned, or its panic.
     pub fn make(&self, context: &RawContext<'_>) -> Result<Instance, RawFail> {
         let made = (self.table.new())(context);
-        fork::leave_if_child();
+        fork::exit_if_child();
         Ok(Instance { table: self.table, state: made.into_result()?, on_one_thread: PhantomData })
     }
 }
@@ -424,7 +424,7 @@ impl Instance {
     /// As it crosses the interface: to make a `Result` of it moves 120 bytes and costs more than the call.
     pub fn run(&mut self, job: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
         let ended = (self.table.run())(self.state, job);
-        fork::leave_if_child();
+        fork::exit_if_child();
         ended
     }
 }
@@ -432,7 +432,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         (self.table.drop())(self.state);
-        fork::leave_if_child();
+        fork::exit_if_child();
     }
 }
 

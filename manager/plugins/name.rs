@@ -277,7 +277,7 @@ impl From<&str> for FunctionName {
 mod tests {
     use super::*;
 
-    fn say(name: &[u8]) -> String {
+    fn described(name: &[u8]) -> String {
         match function_of(OsStr::from_bytes(name)) {
             Ok((function, spelling)) => format!("{function} {spelling:?}"),
             Err(reason) => reason.to_string(),
@@ -299,7 +299,7 @@ mod tests {
             (b"4913.so", "4913 Exact"),
         ];
         for (name, text) in cases {
-            assert_eq!(say(name), *text, "{}", escaped(name));
+            assert_eq!(described(name), *text, "{}", escaped(name));
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
             (b"a\nb.so.1", "is a versioned library name; name it a\\nb.so, or make a\\nb.so a link to it".into()),
         ];
         for (name, text) in cases {
-            assert_eq!(say(name), text, "{}", escaped(name));
+            assert_eq!(described(name), text, "{}", escaped(name));
         }
     }
 

@@ -50,7 +50,7 @@ impl FilePolicy {
     pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Rejection> {
         // What many libraries have in common comes first: then they have one cause.
         let reached = self.walk(path)?;
-        self.look(FileKind::File, path, opened)?;
+        self.check_one(FileKind::File, path, opened)?;
         // What was walked is what was opened; otherwise somebody swapped a name meanwhile.
         if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
             return Err(Rejection::Changing);
@@ -65,14 +65,14 @@ impl FilePolicy {
         let mut reached = lstat(&at)?;
         let mut links = 0;
         while let Some(step) = to_go.pop_front() {
-            self.look(FileKind::Directory, &at, &reached)?;
+            self.check_one(FileKind::Directory, &at, &reached)?;
             let next = if step == ".." { at.parent().unwrap_or(&at).to_owned() } else { at.join(&step) };
             let meta = lstat(&next)?;
             if !meta.is_symlink() {
                 (at, reached) = (next, meta);
                 continue;
             }
-            self.look(FileKind::Link, &next, &meta)?;
+            self.check_one(FileKind::Link, &next, &meta)?;
             links += 1;
             if links > MAX_LINKS {
                 return Err(Rejection::CannotOpen("too many links".into()));
@@ -89,7 +89,7 @@ impl FilePolicy {
         Ok(reached)
     }
 
-    fn look(&self, kind: FileKind, path: &Path, meta: &Metadata) -> Result<(), Rejection> {
+    fn check_one(&self, kind: FileKind, path: &Path, meta: &Metadata) -> Result<(), Rejection> {
         let Some(problem) = judge(kind, meta.uid(), meta.mode() & 0o7777, self.run_uid) else { return Ok(()) };
         let path = DisplayPath(path).to_string();
         let remedy = match problem {

@@ -34,7 +34,7 @@ use crate::system::{exit, fork, handlers};
 pub const ROLE: &str = "--gm-native-probe";
 
 /// Exit code of a probe whose descriptor to the manager does not work any more.
-pub const EXIT_UNHEARD: i32 = 121;
+pub const EXIT_NOT_REPORTED: i32 = 121;
 
 /// Exit code of a probe that got no order it could read.
 pub const EXIT_NO_ORDER: i32 = 122;
@@ -58,16 +58,16 @@ pub fn serve(channel: impl AsFd) -> i32 {
         Some(order) => order,
         None => return EXIT_NO_ORDER,
     };
-    let report = run(&order, |word| say(&channel, &encode(&word).map_err(io::Error::other)?));
-    let told = report::last_word(report).map_err(io::Error::other).and_then(|bytes| say(&channel, &bytes));
-    if told.is_ok() { 0 } else { EXIT_UNHEARD }
+    let report = run(&order, |word| send_message(&channel, &encode(&word).map_err(io::Error::other)?));
+    let told = report::last_word(report).map_err(io::Error::other).and_then(|bytes| send_message(&channel, &bytes));
+    if told.is_ok() { 0 } else { EXIT_NOT_REPORTED }
 }
 
 /// Obeys one order: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
 /// it cannot be said that loading begins, nothing is loaded. On a refusal no copy is left.
 pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();
-    let result = look(order, &mut copies, tell);
+    let result = check_and_load(order, &mut copies, tell);
     if result.is_err() {
         // Best effort: the manager removes them too.
         copies.0.iter().for_each(|copy| drop(fs::remove_file(copy)));
@@ -79,22 +79,22 @@ pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()
 #[derive(Default)]
 struct ProbeCopies(Vec<PathBuf>);
 
-fn look(
+fn check_and_load(
     order: &ProbeRequest,
     copies: &mut ProbeCopies,
     mut tell: impl FnMut(ProbeMessage) -> io::Result<()>,
 ) -> Result<LoadableLibrary, Rejection> {
-    let (hash, source, facts) = inspect(order, copies)?;
+    let (hash, source, facts) = copy_and_check(order, copies)?;
     runs_into_no_entry(&facts)?;
     let mut search = SiblingSearch::new(parent(&order.candidate), source, order.file_policy);
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
     // What the manager does not hear of it does not watch.
     for part in report::parts(&order.nonce, &search.looked)? {
-        tell(part).map_err(|error| unheard(&error))?;
+        tell(part).map_err(|error| cannot_report(&error))?;
     }
     let mut siblings = siblings?;
-    tell(ProbeMessage::Loading { nonce: order.nonce.clone() }).map_err(|error| unheard(&error))?;
+    tell(ProbeMessage::Loading { nonce: order.nonce.clone() }).map_err(|error| cannot_report(&error))?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let before = loader::objects();
     let loaded = loader::load(&order.copy_to, &symbol)
@@ -116,12 +116,15 @@ fn elsewhere(before: &BTreeSet<PathBuf>, place: &Path) -> Vec<String> {
     foreign.filter_map(|path| path.to_str()).map(ToOwned::to_owned).take(MAX_ELSEWHERE).collect()
 }
 
-fn unheard(error: &io::Error) -> Rejection {
+fn cannot_report(error: &io::Error) -> Rejection {
     Rejection::ProbeDied { how: format!("could not reach the manager ({})", reason(error)) }
 }
 
 /// All that can be known of the file itself before it is loaded.
-fn inspect(order: &ProbeRequest, copies: &mut ProbeCopies) -> Result<(ContentHash, FileIdentity, ElfFacts), Rejection> {
+fn copy_and_check(
+    order: &ProbeRequest,
+    copies: &mut ProbeCopies,
+) -> Result<(ContentHash, FileIdentity, ElfFacts), Rejection> {
     let copy =
         Copy { from: &order.candidate, to: &order.copy_to, max_size: order.max_size, file_policy: order.file_policy };
     make_place(parent(&order.copy_to))?;
@@ -320,7 +323,7 @@ fn receive<'a>(channel: &impl AsFd, bytes: &'a mut [u8]) -> Result<&'a [u8], Err
     }
 }
 
-fn say(channel: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
+fn send_message(channel: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     loop {
         match send(channel.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
@@ -337,7 +340,7 @@ pub fn main() -> ! {
         exit::now(2);
     };
     // A library's constructors may fork, and the child must not report a second time.
-    if let Err(error) = fork::watch(fork::tell_on_stderr).and_then(|()| handlers::catch_broken_pipes()) {
+    if let Err(error) = fork::watch(fork::report_on_stderr).and_then(|()| handlers::catch_broken_pipes()) {
         eprintln!("gm-native: the probe could not start: {}", reason(&error));
         exit::now(EXIT_NO_ORDER);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::probe::EXIT_UNHEARD;
+use super::probe::EXIT_NOT_REPORTED;
 use super::rejection::Rejection;
 use super::report::{LoadableLibrary, ProbeMessage, decode};
 use super::siblings::SiblingPlace;
@@ -62,7 +62,7 @@ pub fn sibling_places(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPl
 
 fn in_the_library(ended: ProbeExit) -> Rejection {
     match ended {
-        ProbeExit::Exited(EXIT_UNHEARD) => Rejection::Meddled { what: "closed".into() },
+        ProbeExit::Exited(EXIT_NOT_REPORTED) => Rejection::Meddled { what: "closed".into() },
         ProbeExit::Exited(LOADER_GAVE_UP) => Rejection::LoaderGaveUp,
         ProbeExit::Exited(code) => Rejection::Exited { code },
         ProbeExit::Signalled(nix::libc::SIGKILL) => Rejection::Killed,
@@ -178,7 +178,7 @@ mod tests {
                 vec![&loading],
                 "exited with code 3 while loading; a constructor must return, not exit",
             ),
-            (ProbeExit::Exited(EXIT_UNHEARD), vec![&loading], closed),
+            (ProbeExit::Exited(EXIT_NOT_REPORTED), vec![&loading], closed),
             (
                 ProbeExit::Exited(127),
                 vec![&loading],

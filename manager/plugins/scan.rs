@@ -134,8 +134,7 @@ pub fn scan(dirs: &[PathBuf]) -> ScanResult {
 
 /// As [`scan`], with a look at the places where libraries have others looked for.
 pub fn scan_with(dirs: &[PathBuf], beside: &[PathBuf]) -> ScanResult {
-    let beside =
-        beside.iter().map(|path| SiblingPlace::look(path.clone())).map(|beside| (beside.path, beside.identity));
+    let beside = beside.iter().map(|path| SiblingPlace::at(path.clone())).map(|beside| (beside.path, beside.identity));
     ScanResult { beside: beside.collect(), ..scan(dirs) }
 }
 
@@ -167,7 +166,7 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
 
 impl ScanResult {
     /// What has the name of a function's library and is none, where nothing else serves that function.
-    pub fn missed(&self) -> impl Iterator<Item = &NotAFile> {
+    pub fn unserved_obstacles(&self) -> impl Iterator<Item = &NotAFile> {
         self.obstacles.iter().filter(|obstacle| !self.candidates.contains_key(&obstacle.function))
     }
 

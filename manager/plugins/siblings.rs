@@ -51,7 +51,7 @@ pub struct SiblingPlace {
 
 impl SiblingPlace {
     /// As it is now.
-    pub fn look(path: PathBuf) -> Self {
+    pub fn at(path: PathBuf) -> Self {
         let found = fs::metadata(&path).ok();
         Self::of(path, found)
     }
@@ -192,7 +192,7 @@ impl<'a> SiblingSearch<'a> {
                     }
                 }
                 SearchPlace::Unsteady(element) => drop(self.unsteady.entry(name.to_owned()).or_insert(element)),
-                SearchPlace::Beside(path) => match self.look(name, &path)? {
+                SearchPlace::Beside(path) => match self.try_place(name, &path)? {
                     PlaceResult::Found(file) => return Ok(Some((path, file))),
                     PlaceResult::Next => {}
                     PlaceResult::Over => return Ok(None),
@@ -202,14 +202,14 @@ impl<'a> SiblingSearch<'a> {
         Ok(None)
     }
 
-    fn look(&mut self, name: &OsStr, path: &Path) -> Result<PlaceResult, Rejection> {
+    fn try_place(&mut self, name: &OsStr, path: &Path) -> Result<PlaceResult, Rejection> {
         let whole = self.dir.join(path);
         let dir = File::open(self.dir).map_err(|error| self.wrong(name, path, cannot_open(&error)))?;
         let opened = beneath::open(&dir, path);
         self.note(match &opened {
             // What is copied, not what may have taken its place by now: that is a change.
             OpenBeneath::Opened(file) => SiblingPlace::of(whole.clone(), file.metadata().ok()),
-            _ => SiblingPlace::look(whole.clone()),
+            _ => SiblingPlace::at(whole.clone()),
         });
         match opened {
             OpenBeneath::Opened(file) => self.opened(name, path, file),

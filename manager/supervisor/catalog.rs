@@ -108,11 +108,11 @@ impl Catalog {
     pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_by(scan);
-        self.note_files(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
+        self.record_notices(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
-        for obstacle in scan.missed() {
+        for obstacle in scan.unserved_obstacles() {
             out.events.extend(self.in_the_way(obstacle, now));
         }
         for (name, candidate) in &scan.candidates {
@@ -122,7 +122,7 @@ impl Catalog {
         }
         self.missing(scan, &emptied, &single, grace, now, &mut out);
         self.was_scanned = true;
-        let told = self.tell();
+        let told = self.new_events();
         out.events.splice(0..0, told);
         out
     }
@@ -240,7 +240,7 @@ impl Catalog {
             Err(failure) => self.refuse(function, failure, now),
             Ok(version) => self.found(function, version, now),
         };
-        changes.events.extend(self.tell());
+        changes.events.extend(self.new_events());
         changes
     }
 

@@ -62,7 +62,7 @@ enum ManagerPhase {
         deadline: Duration,
         signals: u32,
         /// When what it waits for is told.
-        tell_at: Option<Duration>,
+        report_at: Option<Duration>,
     },
     Finished,
 }
@@ -196,7 +196,7 @@ impl Core {
             Input::Ended { worker, exit_report } => self.ended(worker, &exit_report, now),
             Input::Stop { by } => self.stop(by, now),
             Input::Rescan => {
-                self.look_at_failures_again(now);
+                self.schedule_failure_readings(now);
                 self.rescan();
             }
             Input::Changed => self.changed(),
@@ -233,7 +233,7 @@ impl Core {
         self.watch_jobs(now);
         // Last: the manager is finished when no worker is left.
         self.finish(now);
-        self.tell_awaited(now);
+        self.report_awaited(now);
     }
 
     /// When [`Input::Timer`] is due next, where `now` is that of the last [`handle`](Self::handle): what was due by
@@ -255,8 +255,8 @@ impl Core {
         self.actions.push(action);
     }
 
-    pub(super) fn tell(&mut self, event: Event) {
-        self.actions.push(Action::Tell(event));
+    pub(super) fn report(&mut self, event: Event) {
+        self.actions.push(Action::ReportEvent(event));
     }
 
     pub(super) fn scan(&mut self) {
@@ -274,6 +274,6 @@ impl Core {
         }
         let due = self.workers.iter().filter(|(_, worker)| worker.state.deadline().is_some_and(|at| self.read >= at));
         let due: Vec<WorkerId> = due.map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|id| self.happens(id, Trigger::Tick, now));
+        due.into_iter().for_each(|id| self.trigger(id, Trigger::Tick, now));
     }
 }

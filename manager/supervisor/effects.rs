@@ -185,8 +185,8 @@ impl Effects {
                 self.denied.add(&job.identity(&server), &reason, clock::now());
             }
             Action::ForgetDenied { server } => self.denied.forget_server(&server),
-            Action::Tell(event) => self.tell(&event),
-            Action::TellAwaited => self.tell_awaited(),
+            Action::ReportEvent(event) => self.report(&event),
+            Action::TellAwaited => self.report_awaited(),
             action @ (Action::SetLastGood { .. }
             | Action::Reject { .. }
             | Action::ClearRejection { .. }
@@ -207,7 +207,7 @@ impl Effects {
     }
 
     /// Logs an event and sends it to followers.
-    pub(crate) fn tell(&mut self, event: &Event) {
+    pub(crate) fn report(&mut self, event: &Event) {
         let pid = event.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(std::process::id);
         let (level, text) = (event.level(), event.line());
         self.logger.line(level, std::process::id(), &text);
@@ -217,7 +217,7 @@ impl Effects {
 
     /// Something failed that does not stop the work.
     pub(crate) fn trouble(&mut self, text: String) {
-        self.tell(&Event::Trouble { text });
+        self.report(&Event::Trouble { text });
     }
 
     /// The state directory is a new one: what was remembered of versions is written there.

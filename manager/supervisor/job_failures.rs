@@ -124,7 +124,7 @@ pub(crate) struct FailureHistory {
     state: FailureState,
     /// Totals when they were read last: what had failed by then is no news.
     known: JobTotals,
-    told: Option<Told>,
+    told: Option<ReportedFailures>,
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ struct FailureWatch {
 
 /// The last line of the log.
 #[derive(Debug, Clone)]
-struct Told {
+struct ReportedFailures {
     at: Duration,
     pause: Duration,
     reason: String,
@@ -177,7 +177,7 @@ impl FailureHistory {
     }
 
     /// A re-scan passes by: what has come to rest is looked at once more.
-    pub(crate) fn look_again(&mut self, now: Duration) {
+    pub(crate) fn schedule_reading(&mut self, now: Duration) {
         if let FailureState::Failing(watch) = &mut self.state {
             watch.next = Some(watch.next.unwrap_or(now));
         }
@@ -207,9 +207,14 @@ impl FailureHistory {
             return watch.is_told.then_some(FailureNotice::Recovered(whole));
         }
         let rate = watch.rate(&totals, now);
-        let new =
-            Told { at: now, pause: PAUSE[0], reason: alike(reason), is_high: rate.is_high(), failed: totals.failed };
-        let told = next_told(self.told.as_ref(), watch.is_told, new);
+        let new = ReportedFailures {
+            at: now,
+            pause: PAUSE[0],
+            reason: alike(reason),
+            is_high: rate.is_high(),
+            failed: totals.failed,
+        };
+        let told = next_report(self.told.as_ref(), watch.is_told, new);
         watch.is_told |= told.is_some();
         self.state = FailureState::Failing(watch);
         self.told = Some(told?);
@@ -225,14 +230,14 @@ impl FailureHistory {
 
 /// The line to tell, where there is one: failures that began or changed, once the pause since the last line is over. What
 /// crashes or times out has lines of its own.
-fn next_told(before: Option<&Told>, is_told: bool, new: Told) -> Option<Told> {
+fn next_report(before: Option<&ReportedFailures>, is_told: bool, new: ReportedFailures) -> Option<ReportedFailures> {
     let Some(before) = before else { return (new.failed > 0).then_some(new) };
     let changed = !is_told || before.reason != new.reason || (new.is_high && !before.is_high);
     let quiet = new.at.saturating_sub(before.at);
     let tell = new.failed > before.failed && changed && quiet >= before.pause;
     let long = quiet >= before.pause.saturating_mul(4);
     let pause = if long { PAUSE[0] } else { before.pause.saturating_mul(2).min(PAUSE[1]) };
-    tell.then_some(Told { pause, ..new })
+    tell.then_some(ReportedFailures { pause, ..new })
 }
 
 /// A reason without its numbers, which may be of one job.
@@ -368,11 +373,11 @@ mod tests {
         assert_eq!(history.due(), NEVER);
         // The rate is that of the last jobs, however long ago.
         assert_eq!(history.rate(&totals(5, 1), at(900)), Some(FailureRate { failed: 1, jobs: 1, over: at(900) }));
-        history.look_again(at(930));
+        history.schedule_reading(at(930));
         assert_eq!(history.due(), Some(at(930)));
         assert_eq!(history.observe(totals(5, 1), "x", at(930)), None);
         assert_eq!(history.due(), NEVER);
-        history.look_again(at(960));
+        history.schedule_reading(at(960));
         assert_eq!(history.observe(totals(6, 1), "x", at(960)), recovered(1, 2, 960));
     }
 

@@ -160,12 +160,12 @@ impl Manager {
     }
 
     fn begin(&mut self) {
-        self.effects.tell(&Event::Starting {
+        self.effects.report(&Event::Starting {
             version: version::WITH_REVISION.into(),
             instance: self.instance.clone(),
             state_dir: self.places.held.lock.dir().display().to_string(),
         });
-        self.warnings.iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text: text.clone() }));
+        self.warnings.iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text: text.clone() }));
         // A program that became this one by exec may have left children, whose ends nobody will tell of again.
         while self.effects.reap() {}
         self.rescan_later();
@@ -281,13 +281,13 @@ impl Manager {
         let changed = !actions.is_empty();
         actions.into_iter().for_each(|action| self.perform(action));
         if changed {
-            self.tell_service();
+            self.notify_service();
         }
     }
 
     /// What a service manager is told beside the end of the start: one line, when it has changed. During the start it
     /// would be one for each worker.
-    fn tell_service(&mut self) {
+    fn notify_service(&mut self) {
         if !self.service.listens() || (self.core.is_starting() && !self.core.is_draining()) {
             return;
         }
@@ -304,7 +304,7 @@ impl Manager {
         match self.effects.perform(action) {
             LoopAction::Nothing => {}
             LoopAction::Announce(note) => {
-                let lost = self.effects.logger.trouble();
+                let lost = self.effects.logger.lost_lines();
                 let warnings = std::mem::take(&mut self.warnings).into_iter().map(|text| format!("warning: {text}"));
                 let note = warnings.chain(note).collect::<Vec<_>>().join("\n");
                 let note = Some(note).filter(|note| !note.is_empty());
@@ -349,8 +349,8 @@ impl Manager {
 
     fn reopen_log(&mut self, by: &'static str) {
         match self.effects.logger.reopen() {
-            Reopened::Done => self.effects.tell(&Event::LogReopened { by }),
-            Reopened::Stays(log) => self.effects.tell(&Event::LogIsNoFile { by, log }),
+            Reopened::Done => self.effects.report(&Event::LogReopened { by }),
+            Reopened::Stays(log) => self.effects.report(&Event::LogIsNoFile { by, log }),
             Reopened::Failed(reason) => self.effects.trouble(format!("{by}: {reason}")),
         }
     }
@@ -411,7 +411,7 @@ impl Manager {
 
 /// Logs why the manager does not start, and tells the caller that started it.
 fn give_up(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
-    logger.say(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
+    logger.log(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));
     code
 }

@@ -152,11 +152,11 @@ impl StartReport {
     /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
     pub(crate) fn ready(mut self, note: Option<&str>, no_log: Option<&str>) -> io::Result<()> {
         match self.0.take() {
-            Some(StartCaller::Waiting(pipe)) => let_go()
+            Some(StartCaller::Waiting(pipe)) => detach_streams()
                 .inspect_err(|error| {
-                    tell(&pipe, FAILED, &format!("cannot leave the terminal: {}", reason(&error)));
+                    send_outcome(&pipe, FAILED, &format!("cannot leave the terminal: {}", reason(&error)));
                 })
-                .map(|()| tell(&pipe, 0, &note.into_iter().chain(no_log).collect::<Vec<_>>().join("\n"))),
+                .map(|()| send_outcome(&pipe, 0, &note.into_iter().chain(no_log).collect::<Vec<_>>().join("\n"))),
             Some(StartCaller::Foreground) | None => {
                 no_log.into_iter().for_each(|text| drop(writeln!(io::stderr(), "gm-native: {text}")));
                 Ok(())
@@ -168,7 +168,7 @@ impl StartReport {
     /// printed here. The process itself goes on, and is to end with the same code.
     pub(crate) fn failed(mut self, code: u8, text: &str) {
         match self.0.take() {
-            Some(StartCaller::Waiting(pipe)) => tell(&pipe, code, text),
+            Some(StartCaller::Waiting(pipe)) => send_outcome(&pipe, code, text),
             Some(StartCaller::Foreground) | None => {
                 let _ = writeln!(io::stderr(), "{text}");
             }
@@ -179,18 +179,18 @@ impl StartReport {
 impl Drop for StartReport {
     fn drop(&mut self) {
         if let Some(StartCaller::Waiting(pipe)) = self.0.take() {
-            tell(&pipe, FAILED, &format!("gm-native (pid {}) gave up its start without a reason", getpid()));
+            send_outcome(&pipe, FAILED, &format!("gm-native (pid {}) gave up its start without a reason", getpid()));
         }
     }
 }
 
 /// Sends the outcome. A caller that is gone (Ctrl-C) is no reason not to go on.
-fn tell(mut pipe: &File, code: u8, text: &str) {
+fn send_outcome(mut pipe: &File, code: u8, text: &str) {
     let _ = pipe.write_all(&[&[code], text.as_bytes()].concat());
 }
 
 /// Lets go of the terminal and of the directory we were started in.
-fn let_go() -> io::Result<()> {
+fn detach_streams() -> io::Result<()> {
     chdir("/")?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     dup2_stdin(null.as_fd())?;

@@ -108,7 +108,7 @@ fn walk(path: &Path, missing: MissingPolicy) -> io::Result<OwnedFd> {
         match step(dir.as_fd(), &name, missing).map_err(|error| match error.kind() {
             // Its caller names it.
             io::ErrorKind::NotFound if ahead.is_empty() && at.join(&name) == path => error,
-            _ => said_of(&at.join(&name), &error),
+            _ => with_path(&at.join(&name), &error),
         })? {
             NameTarget::Into(next) => {
                 dir = next;
@@ -191,7 +191,7 @@ fn make_one(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedF
 }
 
 /// The error with the place on the way that it is about.
-fn said_of(place: &Path, error: &io::Error) -> io::Error {
+fn with_path(place: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {}", place.display(), reason(error)))
 }
 
@@ -200,7 +200,7 @@ fn said_of(place: &Path, error: &io::Error) -> io::Error {
 /// # Errors
 ///
 /// What the system says.
-pub(crate) fn look(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
+pub(crate) fn stat_entry(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
     Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 

@@ -93,14 +93,14 @@ pub(crate) fn is_any_child() -> bool {
 
 /// To be called whenever a plugin's code has returned: goes no further in a forked child.
 #[inline]
-pub(crate) fn leave_if_child() {
+pub(crate) fn exit_if_child() {
     if is_child() {
-        leave();
+        exit_child();
     }
 }
 
 #[cold]
-fn leave() -> ! {
+fn exit_child() -> ! {
     if let Some(on_return) = ON_RETURN.get() {
         on_return();
     }
@@ -108,7 +108,7 @@ fn leave() -> ! {
 }
 
 /// A farewell for processes whose standard error somebody reads. It takes no lock and no memory.
-pub(crate) fn tell_on_stderr() {
+pub(crate) fn report_on_stderr() {
     use io::Write;
     let mut line = [0; 160];
     let mut rest = &mut line[..];

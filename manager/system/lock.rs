@@ -281,7 +281,7 @@ pub(crate) struct LockSeen {
 
 impl LockSeen {
     /// Looks at the lock in a directory; `None` where there is none that can be read.
-    pub(crate) fn look(dir: &Path) -> Option<Self> {
+    pub(crate) fn inspect(dir: &Path) -> Option<Self> {
         let dir = super::directory::open(dir).ok()?;
         // Whatever the user who owns the directory has put there: it neither leads elsewhere nor holds us up.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -341,20 +341,20 @@ mod tests {
     #[test]
     fn another_process_sees_who_holds_it_and_what_it_recorded() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(LockSeen::look(dir.path()).is_none());
+        assert!(LockSeen::inspect(dir.path()).is_none());
         let lock = StateLock::take(dir.path(), b"config /etc/gm.ini\n").unwrap();
-        let seen = LockSeen::look(dir.path()).unwrap();
+        let seen = LockSeen::inspect(dir.path()).unwrap();
         assert_eq!((seen.pid, seen.record.as_slice()), (Some(std::process::id()), b"config /etc/gm.ini\n".as_slice()));
         assert!(seen.is_held());
         drop(lock);
-        let seen = LockSeen::look(dir.path()).unwrap();
+        let seen = LockSeen::inspect(dir.path()).unwrap();
         assert!(!seen.is_held());
         // Who may only read it keeps nobody out, whatever he locks, and is taken for no manager.
         seen.file.try_lock().unwrap();
         fcntl(&seen.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_RDLCK))).unwrap();
         assert!(!seen.is_held());
         let lock = StateLock::take(dir.path(), b"").unwrap();
-        assert!(LockSeen::look(dir.path()).unwrap().is_held());
+        assert!(LockSeen::inspect(dir.path()).unwrap().is_held());
         StateLock::take(dir.path(), b"").unwrap_err();
         drop(lock);
     }
@@ -364,11 +364,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("lock");
         nix::unistd::mkfifo(&lock, Mode::S_IRWXU).unwrap();
-        assert!(LockSeen::look(dir.path()).is_none());
+        assert!(LockSeen::inspect(dir.path()).is_none());
         fs::remove_file(&lock).unwrap();
         fs::write(dir.path().join("elsewhere"), "1\n").unwrap();
         std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
-        assert!(LockSeen::look(dir.path()).is_none());
+        assert!(LockSeen::inspect(dir.path()).is_none());
     }
 
     #[test]
@@ -407,7 +407,7 @@ mod tests {
             assert_eq!(lock.renew(), Ok(PathCheck::MadeAgain));
             assert_eq!(lock.renew(), Ok(PathCheck::InPlace));
             assert!(StateLock::take(&state, b"").is_err());
-            assert_eq!(LockSeen::look(&state).unwrap().record, b"config /etc/gm.ini\n");
+            assert_eq!(LockSeen::inspect(&state).unwrap().record, b"config /etc/gm.ini\n");
         }
         all();
         made();

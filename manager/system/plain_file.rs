@@ -132,7 +132,7 @@ impl FileLocation {
 
     /// Whether this file is what is here: not once it was moved, removed or replaced. A link is looked at itself.
     pub(crate) fn holds(&self, file: &File) -> bool {
-        match (file.metadata(), directory::look(&self.dir, &self.name)) {
+        match (file.metadata(), directory::stat_entry(&self.dir, &self.name)) {
             (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.st_dev, found.st_ino),
             _ => false,
         }

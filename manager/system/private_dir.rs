@@ -171,7 +171,7 @@ fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> Dire
             Ok(to) => DirectoryError::Link { to: to.into() },
             Err(_) => DirectoryError::NoDirectory,
         },
-        Errno::EACCES => match directory::look(parent, name).map(|found| Uid::from_raw(found.st_uid)) {
+        Errno::EACCES => match directory::stat_entry(parent, name).map(|found| Uid::from_raw(found.st_uid)) {
             Ok(owner) if owner != keeper => DirectoryError::Foreign { owner, keeper },
             _ => errno.into(),
         },

@@ -128,7 +128,7 @@ pub(crate) fn orphaned() {
 }
 
 /// Nobody can tell us anything any more, although the manager is there: stop after the job in hand.
-pub(crate) fn leave() {
+pub(crate) fn request_stop() {
     STOP.store(true, Relaxed);
 }
 

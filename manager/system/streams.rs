@@ -14,9 +14,9 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = look;
+static LOOK: extern "C" fn() = record_closed;
 
-extern "C" fn look() {
+extern "C" fn record_closed() {
     for number in 0..3 {
         // SAFETY: F_GETFD only asks; a descriptor that is not open is an error, which is what is asked.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {

@@ -52,9 +52,9 @@ impl Worker {
         }
         self.answering.is_answering = began;
         if let Err(fail) = &outcome
-            && fail.kind == RawFail::UNMADE
+            && fail.kind == RawFail::NO_OBJECT
         {
-            return self.was_unmade(server, &explain(fail));
+            return self.replace_after_failed_new(server, &explain(fail));
         }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
@@ -75,7 +75,7 @@ impl Worker {
             self.runner.scoreboard.recover();
             self.log_overwritten(&end);
         }
-        self.exhaustion.is_broken |= !left_scoreboard_alone;
+        self.exit_conditions.is_broken |= !left_scoreboard_alone;
         self.resume_answers();
         end.succeeded = outcome.is_ok();
         end.bytes_out = outcome.as_ref().map_or(0, |result| result.len() as u64);
@@ -98,14 +98,18 @@ impl Worker {
         self.log_job(&end, &outcome);
         self.answering.head = head;
         self.check_job_limit(Duration::from_nanos(end.run_ns));
-        self.exhaustion.memory_limit.news(now).into_iter().for_each(|message| self.manager_link.send(&message));
-        if self.exhaustion.is_broken {
+        self.exit_conditions
+            .memory_limit
+            .due_message(now)
+            .into_iter()
+            .for_each(|message| self.manager_link.send(&message));
+        if self.exit_conditions.is_broken {
             self.begin_drain(clock::now());
         }
     }
 
     /// The job never began. The worker sends no answer, so the server gives the job to a worker that has an object.
-    fn was_unmade(&mut self, server: usize, why: &str) {
+    fn replace_after_failed_new(&mut self, server: usize, why: &str) {
         self.manager_link.log(1, None, &format!("{why}; the worker ends, its job goes to another"));
         if !self.sessions.iter().any(ServerSession::is_answering) {
             self.runner.scoreboard.activity(WorkerActivity::Idle);

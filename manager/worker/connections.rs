@@ -50,7 +50,7 @@ impl Worker {
 
     /// A server accepted the connection and does not answer the greeting. The manager is told each time: only it knows
     /// whether other servers are served meanwhile.
-    pub(super) fn is_mute(&mut self, server: usize, reason: &str) {
+    pub(super) fn report_mute(&mut self, server: usize, reason: &str) {
         self.manager_link.send(&WorkerMessage::ServerMute { server });
         self.lose(server, reason);
     }

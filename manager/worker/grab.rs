@@ -32,7 +32,7 @@ impl Worker {
         self.grabs.asks_nobody = awaited
             || !self.startup.registration.is_over()
             || self.draining.is_some()
-            || self.exhaustion.job_limit.is_reached(self.runner.last.number);
+            || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
         if self.grabs.asks_nobody {
             return;
         }
@@ -66,7 +66,7 @@ impl Worker {
 
     /// Whether the server that gave a job is asked for the next one too.
     pub(super) fn asks_again(&mut self, server: usize, now: Duration) -> bool {
-        let over = self.exhaustion.is_broken || self.exhaustion.job_limit.is_reached(self.runner.last.number);
+        let over = self.exit_conditions.is_broken || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
         if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
             return false;
         }

@@ -29,7 +29,7 @@ impl JobLimit {
     }
 
     /// What to report to the manager after this many jobs, the last of which took `last`.
-    pub(super) fn news(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
+    pub(super) fn due_message(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
         if self.most == 0 {
             return None;
         }
@@ -61,7 +61,7 @@ mod tests {
             let mut told = (None, None);
             for jobs in 0..5000 {
                 let last = if jobs == 0 { slow } else { last };
-                match job_limit.news(jobs, last) {
+                match job_limit.due_message(jobs, last) {
                     Some(WorkerMessage::FewRuns) => assert_eq!(told.0.replace(jobs), None, "{name}"),
                     Some(_) => assert_eq!(told.1.replace(jobs), None, "{name}"),
                     None => {}

@@ -20,7 +20,7 @@ impl Worker {
     /// Logs something about what a server answers, unless too much of that was logged lately.
     pub(super) fn note(&mut self, server: usize, text: &str) {
         let session = &mut self.sessions[server];
-        let Some(LogPermit { excluded, is_last }) = session.may_note(clock::now()) else { return };
+        let Some(LogPermit { excluded, is_last }) = session.log_permit(clock::now()) else { return };
         let mut about = session.name.clone();
         if excluded > 0 {
             about += &format!(", {excluded} lines later");

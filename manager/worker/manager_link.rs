@@ -88,7 +88,7 @@ impl ManagerLink {
                 LinkError::Again => {}
                 LinkError::WithoutDescriptor if fd.is_some() => fd = None,
                 LinkError::Orphaned => return stop_signal::orphaned(),
-                LinkError::ChannelGone => return stop_signal::leave(),
+                LinkError::ChannelGone => return stop_signal::request_stop(),
                 LinkError::WithoutDescriptor | LinkError::Lost => {
                     return self.log(1, None, &format!("the manager could not be told something: {}", reason(&error)));
                 }
@@ -164,7 +164,7 @@ impl ManagerLink {
                 Ok(ChannelRead::Closed) => return stop_signal::orphaned(),
                 Err(error) => match after_failure(&error) {
                     LinkError::Orphaned => return stop_signal::orphaned(),
-                    LinkError::ChannelGone => return stop_signal::leave(),
+                    LinkError::ChannelGone => return stop_signal::request_stop(),
                     // There will be another look.
                     LinkError::Again | LinkError::WithoutDescriptor | LinkError::Lost => return,
                 },

@@ -30,7 +30,7 @@ impl MemoryLimit {
     }
 
     /// What the manager has to be told after a job; once.
-    pub(super) fn news(&mut self, now: Duration) -> Option<WorkerMessage> {
+    pub(super) fn due_message(&mut self, now: Duration) -> Option<WorkerMessage> {
         if self.statm.is_none() || now < self.next {
             return None;
         }
@@ -75,23 +75,23 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_is_looked_at() {
         let (mut memory_limit, message) = MemoryLimit::watch(None);
-        assert!(message.is_none() && memory_limit.statm.is_none() && memory_limit.news(PAUSE).is_none());
+        assert!(message.is_none() && memory_limit.statm.is_none() && memory_limit.due_message(PAUSE).is_none());
     }
 
     #[test]
     fn a_worker_that_is_too_big_from_its_start_says_only_that() {
         let (mut memory_limit, message) = MemoryLimit::watch(Some(1));
         assert!(matches!(message, Some(WorkerMessage::Heavy { bytes }) if bytes > 1 << 16), "{message:?}");
-        assert_eq!(memory_limit.news(PAUSE), None, "or it would be replaced for ever");
+        assert_eq!(memory_limit.due_message(PAUSE), None, "or it would be replaced for ever");
     }
 
     #[test]
     fn one_that_grows_says_so_once_and_looks_no_more_often_than_it_should() {
         let (mut memory_limit, message) = MemoryLimit::watch(Some(u64::MAX - 1));
-        assert_eq!((message, memory_limit.news(PAUSE)), (None, None));
+        assert_eq!((message, memory_limit.due_message(PAUSE)), (None, None));
         memory_limit.most = 1;
-        assert_eq!(memory_limit.news(PAUSE * 2 - Duration::from_nanos(1)), None, "too soon");
-        assert!(matches!(memory_limit.news(PAUSE * 2), Some(WorkerMessage::Outgrown { .. })));
-        assert_eq!(memory_limit.news(PAUSE * 9), None);
+        assert_eq!(memory_limit.due_message(PAUSE * 2 - Duration::from_nanos(1)), None, "too soon");
+        assert!(matches!(memory_limit.due_message(PAUSE * 2), Some(WorkerMessage::Outgrown { .. })));
+        assert_eq!(memory_limit.due_message(PAUSE * 9), None);
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn main() -> ! {
     };
     let manager_link: &ManagerLink = Box::leak(Box::new(ManagerLink::new(channel, config.verbosity)));
     plugin_host::connect(manager_link, config.limits.max_packet);
-    let (scoreboard, denied, stop) = match arrive(&config, &scoreboard, &denied) {
+    let (scoreboard, denied, stop) = match prepare_process(&config, &scoreboard, &denied) {
         Ok(all) => all,
         Err(error) => {
             manager_link.send(&WorkerMessage::CannotServe {
@@ -100,7 +100,7 @@ fn inheritance() -> Option<(Channel, OwnedFd, OwnedFd, WorkerConfig)> {
     Some((channel, scoreboard, denied, messages::decode(&bytes).ok()?))
 }
 
-fn arrive(
+fn prepare_process(
     config: &WorkerConfig,
     scoreboard: &OwnedFd,
     denied: &OwnedFd,
@@ -120,7 +120,7 @@ fn arrive(
 
 /// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
 /// worker to leave would leave again and again, and the others with it.
-fn may_go_on(manager_link: &ManagerLink) -> Result<(), String> {
+fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
     manager_link.read_commands(clock::now());
     match stop_signal::asked() {
         true => {
@@ -143,7 +143,7 @@ fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction
             manager_link.send(&WorkerMessage::Making { function: index });
             let made =
                 LoadedFunction::make(loaded, &function.name, &function.settings, config.verbosity, &plugin_host::HOST)?;
-            may_go_on(manager_link).map(|()| made)
+            check_stop_requested(manager_link).map(|()| made)
         });
         match made {
             Ok(function) => drop(functions.insert(index, function)),

@@ -37,13 +37,13 @@ pub(super) struct Worker {
     pub(super) draining: Option<Duration>,
     pub(super) grabs: GrabTurns,
     pub(super) answering: Answering,
-    pub(super) exhaustion: Exhaustion,
+    pub(super) exit_conditions: ExitConditions,
     /// When everything was polled last.
     pub(super) polled: Duration,
 }
 
 /// What makes a worker end before it is told to.
-pub(super) struct Exhaustion {
+pub(super) struct ExitConditions {
     pub(super) job_limit: JobLimit,
     pub(super) memory_limit: MemoryLimit,
     /// An object is gone and could not be made again, or a plugin writes where it must not. The worker drains once the
@@ -87,7 +87,11 @@ impl Worker {
             draining: None,
             grabs: GrabTurns::default(),
             answering: Answering::default(),
-            exhaustion: Exhaustion { job_limit: JobLimit::new(config.limits.max_runs), memory_limit, is_broken: false },
+            exit_conditions: ExitConditions {
+                job_limit: JobLimit::new(config.limits.max_runs),
+                memory_limit,
+                is_broken: false,
+            },
             polled: Duration::ZERO,
             limits: config.limits,
         }
@@ -153,9 +157,9 @@ impl Worker {
 
     /// Tells the manager when this worker nears its job limit, and takes no more jobs once it is reached.
     pub(super) fn check_job_limit(&mut self, last: Duration) {
-        let Some(message) = self.exhaustion.job_limit.news(self.runner.last.number, last) else { return };
+        let Some(message) = self.exit_conditions.job_limit.due_message(self.runner.last.number, last) else { return };
         self.manager_link.send(&message);
-        if self.exhaustion.job_limit.is_reached(self.runner.last.number) {
+        if self.exit_conditions.job_limit.is_reached(self.runner.last.number) {
             self.sessions
                 .iter_mut()
                 .filter_map(ServerSession::connection)
@@ -179,7 +183,7 @@ impl Worker {
         // An ECHO of a few bytes always fits a packet.
         let _ = encode::echo_req(&mut packets, b"registered");
         connection.protocol.functions_registered(clock::now());
-        if self.exhaustion.job_limit.is_reached(self.runner.last.number) {
+        if self.exit_conditions.job_limit.is_reached(self.runner.last.number) {
             connection.protocol.forbid_grabs();
         }
         let sent = connection.sender().send([&packets]);

@@ -13,7 +13,7 @@ pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
 use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, Phase};
 
 /// The other job servers wait no longer than this for the answer to a GRAB.
-pub(super) const GRAB_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const GRAB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A rejected GRAB is sent again after this pause, which doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -303,7 +303,7 @@ impl ServerConnection {
         }
         match self.phase.request() {
             None => return Timeout::Nothing,
-            Some(JobRequest::Sent(sent)) if now >= sent.saturating_add(GRAB_PATIENCE) => {
+            Some(JobRequest::Sent(sent)) if now >= sent.saturating_add(GRAB_TIMEOUT) => {
                 self.set_request(JobRequest::Overdue(sent));
                 return if self.echoes.is_none() { Timeout::Echo } else { Timeout::Nothing };
             }
@@ -337,7 +337,7 @@ impl ServerConnection {
         let echo = (self.is_greeted() && !interval.is_zero() && self.echoes.is_none())
             .then(|| self.echo_sent_at.saturating_add(interval));
         let grab = match self.phase.request() {
-            Some(JobRequest::Sent(sent)) => Some(sent.saturating_add(GRAB_PATIENCE)),
+            Some(JobRequest::Sent(sent)) => Some(sent.saturating_add(GRAB_TIMEOUT)),
             Some(JobRequest::Doubted { until }) => Some(until),
             Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Overdue(_)) | None => None,
         };

@@ -178,7 +178,7 @@ impl ServerSession {
     }
 
     /// Whether one more line may be logged of what the server answers.
-    pub(crate) fn may_note(&mut self, now: Duration) -> Option<LogPermit> {
+    pub(crate) fn log_permit(&mut self, now: Duration) -> Option<LogPermit> {
         self.log_rate_limit.ask(now)
     }
 

@@ -141,7 +141,7 @@ impl Worker {
                 Timeout::Mute => {
                     let greeted = connection.protocol.is_greeted();
                     let reason = mute(greeted, timeout);
-                    if greeted { self.lose(server, &reason) } else { self.is_mute(server, &reason) }
+                    if greeted { self.lose(server, &reason) } else { self.report_mute(server, &reason) }
                 }
             }
         }

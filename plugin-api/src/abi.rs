@@ -189,7 +189,7 @@ impl RawFail {
     /// The function panicked.
     pub const PANIC: u8 = 2;
     /// The job was not begun: after a panic the object could not be made anew. The worker should be replaced.
-    pub const UNMADE: u8 = 3;
+    pub const NO_OBJECT: u8 = 3;
 }
 
 /// A function that can be exported. Implemented by what `#[function]` writes.

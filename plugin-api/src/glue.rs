@@ -196,9 +196,9 @@ impl<T: Object> Slot<T> {
         if self.object.is_none()
             && let Err(fail) = self.make(raw.number)
         {
-            return RErr(unmade(fail));
+            return RErr(failed_new(fail));
         }
-        let Some(object) = &mut self.object else { return RErr(unmade(Failure::new("no object").into_raw())) };
+        let Some(object) = &mut self.object else { return RErr(failed_new(Failure::new("no object").into_raw())) };
         let result = run_with(raw, |job, log| object.serve(job, log));
         if let RErr(fail) = &result
             && fail.kind == RawFail::PANIC
@@ -224,9 +224,9 @@ impl<T: Object> Slot<T> {
 }
 
 /// The job was not begun: there is no object to give it to.
-fn unmade(fail: RawFail) -> RawFail {
+fn failed_new(fail: RawFail) -> RawFail {
     let message = format!("after a panic the object could not be made anew: {}", fail.message);
-    RawFail { kind: RawFail::UNMADE, message: message.into(), ..fail }
+    RawFail { kind: RawFail::NO_OBJECT, message: message.into(), ..fail }
 }
 
 extern "C" fn new_object<T: Object>(raw: &RawContext<'_>) -> RResult<RawState, RawFail> {

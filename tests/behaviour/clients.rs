@@ -79,7 +79,7 @@ fn an_exception_ends_a_job_once() {
     let submit = Submission::Foreground(Priority::Normal);
     client.submit(submit, b"act", b"", b"exception why").unwrap();
     client.submit(submit, b"act", b"", b"say next").unwrap();
-    let mut next = || client.next_event(Instant::now() + DEADLINE).unwrap().unwrap().news;
+    let mut next = || client.next_event(Instant::now() + DEADLINE).unwrap().unwrap().event;
     assert_eq!([next(), next()], [JobEvent::Exception(b"why".to_vec()), JobEvent::Complete(b"next".to_vec())]);
 }
 
@@ -130,7 +130,7 @@ fn large_workloads_and_results_pass_whole() {
     let mut client = gearmand.client();
     client.submit(Submission::Foreground(Priority::Normal), b"reverse_string", b"", &workload).unwrap();
     let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
-    assert!(event.news == JobEvent::Complete(backwards));
+    assert!(event.event == JobEvent::Complete(backwards));
     // libgearman sends 64 KiB each 44 ms: its clients only receive.
     assert!(gearman(&gearmand, &["-f", "act"], format!("size {LARGE}").as_bytes()).stdout == pattern(LARGE));
     for caller in [Caller::Php, Caller::C] {

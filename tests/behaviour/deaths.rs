@@ -99,7 +99,7 @@ fn no_job_is_lost_while_workers_are_killed_under_load() {
     let (mut done, mut killed) = (BTreeSet::new(), 0);
     while done.len() < JOBS {
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        let JobEvent::Complete(number) = event.news else { panic!("{:?}", event.news) };
+        let JobEvent::Complete(number) = event.event else { panic!("{:?}", event.event) };
         assert!(done.insert(number), "a job has two results");
         if done.len() % (JOBS / KILLED) == 0 {
             let workers = workers(&manager);

@@ -119,7 +119,7 @@ fn leavings_under_load_cost_no_job_and_no_attempt() {
             submitted += 1;
         }
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        let JobEvent::Complete(result) = event.news else { panic!("{:?}", event.news) };
+        let JobEvent::Complete(result) = event.event else { panic!("{:?}", event.event) };
         assert!(open.remove(&(event.handle, result.len())), "a job has {} bytes too many or too few", result.len());
         let all = serving(&manager);
         if let Some(worker) = all.get(submitted % all.len().max(1)) {
@@ -157,7 +157,7 @@ fn a_sleeper_that_leaves_takes_no_wake_up_along() {
         kill(worker, Signal::SIGTERM).unwrap();
         client.submit(Submission::Foreground(Priority::Normal), b"act", b"", workload.as_bytes()).unwrap();
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("the job to be done");
-        assert_eq!(event.news, JobEvent::Complete(round.to_string().into_bytes()));
+        assert_eq!(event.event, JobEvent::Complete(round.to_string().into_bytes()));
         leaves.signal(Signal::SIGCONT);
         leaves.wait_event("worker_exited", |event| event["pid"] == worker.as_raw());
     }

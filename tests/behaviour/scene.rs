@@ -122,7 +122,7 @@ impl Job {
         let mut all = Vec::new();
         while !all.last().is_some_and(JobEvent::is_end) {
             let event = self.client.next_event(Instant::now() + DEADLINE).unwrap();
-            all.push(event.unwrap_or_else(|| panic!("nothing more became of {}: {all:?}", self.handle)).news);
+            all.push(event.unwrap_or_else(|| panic!("nothing more became of {}: {all:?}", self.handle)).event);
         }
         all
     }

@@ -151,7 +151,7 @@ fn a_result_that_is_being_sent_is_waited_for() {
         let mut client = gearmand.client();
         client.submit(Submission::Foreground(Priority::Normal), b"parting", b"", b"").unwrap();
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("the job to be late");
-        assert!(matches!(&event.news, JobEvent::Warning(text) if text.starts_with(b"timed out")), "{:?}", event.news);
+        assert!(matches!(&event.event, JobEvent::Warning(text) if text.starts_with(b"timed out")), "{:?}", event.event);
     }
     first.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     let late: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "job_overdue").collect();

@@ -47,7 +47,7 @@ fn calls(server: &Gearmand, notes: &Path, over: &AtomicBool, number: usize) -> A
         client.submit(how, b"stamped", unique.as_bytes(), workload.as_bytes()).unwrap();
         account.submitted.push(unique.clone());
         let news = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap_or_else(|| panic!("{unique} is lost"));
-        match news.news {
+        match news.event {
             JobEvent::Complete(result) => {
                 *account.answers.entry(String::from_utf8(result).unwrap()).or_default() += 1;
             }

@@ -152,8 +152,8 @@ impl Job {
     pub fn end(mut self) -> JobEvent {
         loop {
             let event = self.0.next_event(Instant::now() + DEADLINE).unwrap().expect("a job that ends");
-            if event.news.is_end() {
-                return event.news;
+            if event.event.is_end() {
+                return event.event;
             }
         }
     }

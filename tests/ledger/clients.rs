@@ -153,7 +153,7 @@ impl Load {
         while !self.is_given_up() {
             let event = client.next_event(Instant::now() + LOOK).map_err(|error| error.to_string())?;
             let Some(event) = event.filter(|event| event.handle == handle) else { continue };
-            let answer = match event.news {
+            let answer = match event.event {
                 JobEvent::Warning(text) => {
                     warnings.extend(text);
                     continue;

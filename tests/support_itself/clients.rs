@@ -111,7 +111,7 @@ fn large_workloads_pass_whole() {
     let handle = client.submit(Submission::Foreground(Priority::Normal), b"mirror", b"", &workload).unwrap();
     let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
     assert_eq!(event.handle, handle);
-    assert!(event.news == JobEvent::Complete(backwards));
+    assert!(event.event == JobEvent::Complete(backwards));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn our_client_submits_every_way() {
     }
     for _ in 0..3 {
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
-        assert_eq!(event.news, JobEvent::Complete(b"done".to_vec()));
+        assert_eq!(event.event, JobEvent::Complete(b"done".to_vec()));
     }
     let error = client.submit(ways[0].0, b"f", &[b'u'; 65], b"").unwrap_err();
     assert!(error.to_string().starts_with(&format!("job server {} refused a job: ", gearmand.server())), "{error}");
@@ -174,7 +174,7 @@ fn our_client_is_sent_exceptions_when_it_asks() {
     client.forward_exceptions().unwrap();
     client.submit(Submission::Foreground(Priority::Normal), b"exception", b"", b"x").unwrap();
     let event = client.next_event(Instant::now() + DEADLINE).unwrap().unwrap();
-    assert_eq!(event.news, JobEvent::Exception(b"why".to_vec()));
+    assert_eq!(event.event, JobEvent::Exception(b"why".to_vec()));
 }
 
 #[test]

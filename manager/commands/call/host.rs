@@ -34,7 +34,7 @@ pub(super) fn be_quiet() {
     QUIET.store(true, Relaxed);
 }
 
-fn tell(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
+fn print_for_job(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
     let taken = job != 0 && JOB.load(Relaxed) == job && !fork::is_child();
     if taken && !QUIET.load(Relaxed) {
         print(what, &text());
@@ -49,16 +49,16 @@ fn print(what: &str, text: &str) {
 }
 
 extern "C" fn status(job: u64, done: u64, of: u64) -> bool {
-    tell(job, "status", || format!("{done} of {of}"))
+    print_for_job(job, "status", || format!("{done} of {of}"))
 }
 
 extern "C" fn data(job: u64, bytes: RSlice<'_, u8>) -> bool {
-    tell(job, "data", || format!("{} bytes: {}", bytes.len(), excerpt(bytes.as_slice(), SHOWN)))
+    print_for_job(job, "data", || format!("{} bytes: {}", bytes.len(), excerpt(bytes.as_slice(), SHOWN)))
 }
 
 extern "C" fn warning(job: u64, bytes: RSlice<'_, u8>) -> bool {
     let bytes = bytes.as_slice();
-    tell(job, "warning", || excerpt(bytes.strip_suffix(b"\n").unwrap_or(bytes), SHOWN).into_owned())
+    print_for_job(job, "warning", || excerpt(bytes.strip_suffix(b"\n").unwrap_or(bytes), SHOWN).into_owned())
 }
 
 extern "C" fn log(_job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {

@@ -107,7 +107,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
     let scoreboard = ScoreboardWriter::map(&scoreboard, 1).map_err(starts)?;
     // The end of the command stays the end of this, at once: no caller waits for the job.
     let prepare = || {
-        fork::watch(fork::tell_on_stderr)?;
+        fork::watch(fork::report_on_stderr)?;
         handlers::catch_broken_pipes()?;
         StopSignal::install()
     };

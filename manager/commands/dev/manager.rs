@@ -47,7 +47,7 @@ impl ManagerOptions {
 }
 
 /// Sends a manager that was not waited for yet a signal.
-pub(super) fn tell(manager: &Child, signal: Signal) {
+pub(super) fn send_signal(manager: &Child, signal: Signal) {
     // An error means that it has just ended.
     let _ = kill(Pid::from_raw(manager.id().cast_signed()), signal);
 }

@@ -83,8 +83,8 @@ enum DevInput {
 
 impl DevSession {
     /// Logs something for the user at the terminal.
-    pub(super) fn say(&mut self, text: &str) {
-        self.logger.say(Level::Info, text);
+    pub(super) fn log(&mut self, text: &str) {
+        self.logger.log(Level::Info, text);
     }
 
     /// Runs to the end; returns the manager's exit code. To be called inside the runtime, on the main thread.
@@ -116,7 +116,7 @@ impl DevSession {
                 DevInput::Changed(SourceChange::Crate(index, files)) => {
                     self.crates[index].changes.note(files, self.build.is_some());
                 }
-                DevInput::Notice(text) => self.logger.say(Level::Warn, &format!("job server: {text}")),
+                DevInput::Notice(text) => self.logger.log(Level::Warn, &format!("job server: {text}")),
                 DevInput::Due => {}
             }
         }
@@ -157,14 +157,14 @@ impl DevSession {
         let one = &self.crates[index].source;
         if let Err(error) = sources.follow(index) {
             let text = format!("{} cannot be watched: {}; start dev again to build changes", one.name, reason(&error));
-            self.logger.say(Level::Warn, &text);
+            self.logger.log(Level::Warn, &text);
         }
         match one.build(self.release) {
             Ok(build) => {
-                self.logger.say(Level::Info, &format!("{}: cargo build", one.name));
+                self.logger.log(Level::Info, &format!("{}: cargo build", one.name));
                 self.build = Some((index, build));
             }
-            Err(text) => self.logger.say(Level::Error, &text),
+            Err(text) => self.logger.log(Level::Error, &text),
         }
     }
 
@@ -198,12 +198,12 @@ impl DevSession {
                 let names: Vec<_> = libraries.iter().filter_map(|path| path.file_name()?.to_str()).collect();
                 let dir = self.place.worker_dir.display();
                 let text = format!("{name}: built in {took:.1} s; {} put into {dir}", names.join(", "));
-                self.logger.say(Level::Info, &text);
+                self.logger.log(Level::Info, &text);
                 one.installed = true;
                 let folders = libraries.iter().flat_map(|library| depinfo::packages(library)).collect();
                 if let Err(error) = sources.depend(index, folders) {
                     let text = format!("what {name} depends on cannot be watched: {}", reason(&error));
-                    self.logger.say(Level::Warn, &text);
+                    self.logger.log(Level::Warn, &text);
                 }
                 self.try_again();
             }
@@ -212,7 +212,7 @@ impl DevSession {
                     true => "the previous code stays in service",
                     false => "nothing of it is served yet; dev builds it again when you save",
                 };
-                self.logger.say(Level::Error, &format!("{name}: {text}; {state}"));
+                self.logger.log(Level::Error, &format!("{name}: {text}; {state}"));
             }
         }
     }
@@ -246,12 +246,12 @@ impl DevSession {
         self.start.settings = settings;
         match std::mem::replace(&mut self.manager, ManagerState::Wanted) {
             ManagerState::Running(manager) if changed => {
-                self.say("the configuration has other worker directories now: the manager is started again");
-                manager::tell(&manager, Number::SIGTERM);
+                self.log("the configuration has other worker directories now: the manager is started again");
+                manager::send_signal(&manager, Number::SIGTERM);
                 self.manager = ManagerState::Restarting(manager);
             }
             ManagerState::Running(manager) => {
-                manager::tell(&manager, Number::SIGHUP);
+                manager::send_signal(&manager, Number::SIGHUP);
                 self.manager = ManagerState::Running(manager);
             }
             ManagerState::Restarting(manager) => self.manager = ManagerState::Restarting(manager),
@@ -264,7 +264,7 @@ impl DevSession {
         self.stopping = true;
         self.kill_build();
         if let ManagerState::Running(manager) | ManagerState::Restarting(manager) = &self.manager {
-            manager::tell(manager, number);
+            manager::send_signal(manager, number);
         }
     }
 
@@ -302,7 +302,7 @@ impl DevSession {
         let files: Vec<String> =
             self.crates.iter().map(|one| one.source.name.clone()).chain(self.config_name()).collect();
         let text = format!("nothing is served; dev tries again as soon as you save a change in {}", files.join(" or "));
-        self.logger.say(Level::Warn, &text);
+        self.logger.log(Level::Warn, &text);
         Ok(None)
     }
 

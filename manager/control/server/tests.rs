@@ -101,7 +101,7 @@ fn read_line(stream: &mut BufReader<Stream>) -> String {
     line
 }
 
-fn say(stream: &mut BufReader<Stream>, text: &[u8]) -> String {
+fn request(stream: &mut BufReader<Stream>, text: &[u8]) -> String {
     stream.get_mut().write_all(text).unwrap();
     read_line(stream)
 }
@@ -120,11 +120,11 @@ fn status_again_and_again_on_one_connection() {
 fn mistakes_are_told_and_the_connection_goes_on() {
     serve_while(Manager::Answers, |path, _| {
         let mut stream = connect(path);
-        assert!(say(&mut stream, b"hello\n").contains(r#""error":{"code":"bad_request""#));
-        assert!(say(&mut stream, b"\xff\0\n").contains(r#""code":"bad_request""#));
-        assert!(say(&mut stream, b"{\"v\":9,\"request\":\"status\"}\n").contains(r#""code":"version""#));
-        assert!(say(&mut stream, b"{\"v\":1,\"request\":\"dance\"}\n").contains(r#""code":"unknown_request""#));
-        assert!(say(&mut stream, b"{\"v\":1,\"request\":\"status\"}\n").starts_with(r#"{"v":1,"ok":{"version""#));
+        assert!(request(&mut stream, b"hello\n").contains(r#""error":{"code":"bad_request""#));
+        assert!(request(&mut stream, b"\xff\0\n").contains(r#""code":"bad_request""#));
+        assert!(request(&mut stream, b"{\"v\":9,\"request\":\"status\"}\n").contains(r#""code":"version""#));
+        assert!(request(&mut stream, b"{\"v\":1,\"request\":\"dance\"}\n").contains(r#""code":"unknown_request""#));
+        assert!(request(&mut stream, b"{\"v\":1,\"request\":\"status\"}\n").starts_with(r#"{"v":1,"ok":{"version""#));
     });
 }
 
@@ -148,7 +148,7 @@ fn a_request_without_end_is_cut_off() {
         let mut stream = connect(path);
         let padded = format!("{{\"v\":1,\"request\":\"status\"{}}}\n", " ".repeat(MAX_REQUEST - 27));
         assert_eq!(padded.len(), MAX_REQUEST);
-        assert!(say(&mut stream, padded.as_bytes()).starts_with(r#"{"v":1,"ok":"#), "the longest one is taken");
+        assert!(request(&mut stream, padded.as_bytes()).starts_with(r#"{"v":1,"ok":"#), "the longest one is taken");
         // The server closes while this is being written.
         while stream.get_mut().write_all(&[b'x'; 4096]).is_ok() {}
         assert!(read_line(&mut stream).contains(r#""code":"too_long""#));
@@ -163,7 +163,7 @@ fn a_silent_client_and_half_a_request_meet_the_deadline() {
         let (mut silent, mut half) = (connect(path), connect(path));
         half.get_mut().write_all(b"{\"v\":1,").unwrap();
         // Both are being served once a third one has been.
-        assert!(say(&mut connect(path), b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
+        assert!(request(&mut connect(path), b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         order.blocking_send(Order::JumpClock).unwrap();
         for stream in [&mut silent, &mut half] {
             let told = read_line(stream);
@@ -197,13 +197,13 @@ fn connections_are_bounded_and_come_free_again() {
         let mut connections: Vec<_> = (0..MAX_CONNECTIONS).map(|_| connect(path)).collect();
         // Answered means admitted: the next one is one too many.
         for stream in &mut connections {
-            assert!(say(stream, b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
+            assert!(request(stream, b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         }
         for _ in 0..1000 {
             let told = read_line(&mut connect(path));
             assert!(told.contains(r#""code":"busy""#), "{told}");
         }
-        assert!(say(&mut connections[0], b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
+        assert!(request(&mut connections[0], b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         drop(connections);
         let deadline = std::time::Instant::now() + LONG;
         while ControlClient::connect(path, LONG).unwrap().status().is_err() {
@@ -242,7 +242,7 @@ fn events_as_they_come_and_the_latest() {
 fn a_follower_that_does_not_read_loses_its_place_and_holds_nobody_up() {
     serve_while(Manager::Answers, |path, order| {
         let mut slow = connect(path);
-        assert!(say(&mut slow, b"{\"v\":1,\"request\":\"events\",\"follow\":true}\n").contains("following"));
+        assert!(request(&mut slow, b"{\"v\":1,\"request\":\"events\",\"follow\":true}\n").contains("following"));
         // More than its socket and the feed hold.
         for pid in 1..20_000 {
             order.blocking_send(Order::Publish(pid)).unwrap();
@@ -260,7 +260,7 @@ fn a_follower_that_does_not_read_loses_its_place_and_holds_nobody_up() {
 fn a_follower_that_reads_nothing_at_all_is_dropped() {
     serve_while(Manager::Answers, |path, order| {
         let mut stuck = connect(path);
-        assert!(say(&mut stuck, b"{\"v\":1,\"request\":\"events\",\"follow\":true}\n").contains("following"));
+        assert!(request(&mut stuck, b"{\"v\":1,\"request\":\"events\",\"follow\":true}\n").contains("following"));
         for pid in 1..20_000 {
             order.blocking_send(Order::Publish(pid)).unwrap();
         }
@@ -287,7 +287,7 @@ fn a_follower_that_goes_frees_its_place() {
 #[test]
 fn who_may_ask() {
     for (peer, own, may) in [(0, 0, true), (0, 1000, true), (1000, 1000, true), (1000, 0, false), (1001, 1000, false)] {
-        assert_eq!(may_ask(peer, own), may, "uid {peer} asks a manager of uid {own}");
+        assert_eq!(is_permitted(peer, own), may, "uid {peer} asks a manager of uid {own}");
     }
 }
 

@@ -62,7 +62,7 @@ fn what_comes_before_an_answer_is_kept() {
     let peer = Peer::saying(words, After::Wait);
     let mut client = peer.client(LONG);
     assert_eq!(client.submit(NORMAL, b"f", b"", b"x").unwrap(), b"H:2");
-    let mut next = || client.next_event(Instant::now()).unwrap().map(|event| (event.handle, event.news));
+    let mut next = || client.next_event(Instant::now()).unwrap().map(|event| (event.handle, event.event));
     assert_eq!(next(), Some((b"H:1".to_vec(), JobEvent::Status { done: 1, of: 2 })));
     assert_eq!(next(), Some((b"H:1".to_vec(), JobEvent::Fail)));
     assert_eq!(next(), None);

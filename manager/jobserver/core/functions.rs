@@ -40,7 +40,7 @@ impl FunctionQueue {
     }
 
     /// Takes a job out of the queue; nothing happens if it is not there.
-    pub(super) fn leave(&mut self, place: QueuePosition) {
+    pub(super) fn unqueue(&mut self, place: QueuePosition) {
         self.queue.remove(&place);
     }
 

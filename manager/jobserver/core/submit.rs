@@ -135,7 +135,7 @@ impl ServerCore {
         if let Some(function) = self.functions.get_mut(&job.function) {
             function.total -= 1;
             match job.state {
-                QueuedJobState::Queued(place) => function.leave(place),
+                QueuedJobState::Queued(place) => function.unqueue(place),
                 QueuedJobState::Running(_) => function.running -= 1,
                 QueuedJobState::Loose | QueuedJobState::Later(_) => {}
             }
@@ -154,12 +154,12 @@ impl ServerCore {
         job.waiting
     }
 
-    pub(super) fn tell_status(&mut self, from: ConnectionId, handle: &[u8], out: &mut ServerReplies) {
+    pub(super) fn send_status(&mut self, from: ConnectionId, handle: &[u8], out: &mut ServerReplies) {
         let status = self.status_of(self.jobs.find(handle));
         out.push((from, ServerReply::packet(|buf| answer::status_res(buf, handle, status))));
     }
 
-    pub(super) fn tell_status_unique(&mut self, from: ConnectionId, unique: &[u8], out: &mut ServerReplies) {
+    pub(super) fn send_status_unique(&mut self, from: ConnectionId, unique: &[u8], out: &mut ServerReplies) {
         let id = self.jobs.find_unique(unique);
         let waiting = id.and_then(|id| self.jobs.get(id)).map_or(0, |job| job.waiting.len() as u64);
         let status = self.status_of(id);

@@ -153,13 +153,13 @@ impl ServerCore {
     ) {
         let running = self.job_of(from, handle).and_then(|id| self.jobs.get(id));
         let Some(job) = running else { return refuse(from, ErrorReply::NO_SUCH_JOB, out) };
-        tell(&job.waiting, handle, data, head, out);
+        send_to_all(&job.waiting, handle, data, head, out);
     }
 
     /// A result.
     pub(super) fn complete(&mut self, from: ConnectionId, handle: &[u8], data: &[u8], out: &mut ServerReplies) {
         let Some(id) = self.job_of(from, handle) else { return refuse(from, ErrorReply::NOT_YOUR_JOB, out) };
-        tell(&self.forget(id), handle, data, answer::work_complete_head, out);
+        send_to_all(&self.forget(id), handle, data, answer::work_complete_head, out);
     }
 
     /// A failure. The client gets the packet as the worker made it: with a NUL at its end, if it had one there.
@@ -177,13 +177,13 @@ impl ServerCore {
         let waited = self.forget(id);
         let asked = |client: &ConnectionId| self.connections.get(client).is_some_and(|client| client.exceptions);
         let (told, others): (Vec<_>, Vec<_>) = waited.into_iter().partition(asked);
-        tell(&told, handle, data, answer::work_exception_head, out);
+        send_to_all(&told, handle, data, answer::work_exception_head, out);
         out.extend(others.into_iter().map(|client| (client, ServerReply::fail_with_nul(handle))));
     }
 }
 
 /// The same packet for each client.
-fn tell(clients: &[ConnectionId], handle: &[u8], data: &[u8], head: Head, out: &mut ServerReplies) {
+fn send_to_all(clients: &[ConnectionId], handle: &[u8], data: &[u8], head: Head, out: &mut ServerReplies) {
     if clients.is_empty() {
         return;
     }

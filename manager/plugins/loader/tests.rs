@@ -21,25 +21,25 @@ thread_local! {
     static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-fn tell(what: String) {
+fn record(what: String) {
     TOLD.with_borrow_mut(|told| told.push(what));
 }
 
 static HOST: Host = {
     extern "C" fn status(job: u64, done: u64, of: u64) -> bool {
-        tell(format!("{job} status {done}/{of}"));
+        record(format!("{job} status {done}/{of}"));
         true
     }
     extern "C" fn data(job: u64, bytes: RSlice<'_, u8>) -> bool {
-        tell(format!("{job} data {}", String::from_utf8_lossy(bytes.as_slice())));
+        record(format!("{job} data {}", String::from_utf8_lossy(bytes.as_slice())));
         true
     }
     extern "C" fn warning(job: u64, bytes: RSlice<'_, u8>) -> bool {
-        tell(format!("{job} warning {}", String::from_utf8_lossy(bytes.as_slice())));
+        record(format!("{job} warning {}", String::from_utf8_lossy(bytes.as_slice())));
         false
     }
     extern "C" fn log(job: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
-        tell(format!("{job} log {level} {target:?} {text}"));
+        record(format!("{job} log {level} {target:?} {text}"));
     }
     extern "C" fn stopping(_: u64) -> bool {
         true

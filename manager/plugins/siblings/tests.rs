@@ -81,7 +81,7 @@ fn foreign() -> Vec<u8> {
 /// said.
 fn found(dir: &Path, plugin: &LibraryReferences) -> Result<Vec<String>, String> {
     let taken = RefCell::new(Vec::new());
-    let itself = SiblingPlace::look(dir.join("plugin.so")).identity.unwrap();
+    let itself = SiblingPlace::at(dir.join("plugin.so")).identity.unwrap();
     let mut search = SiblingSearch::new(dir, itself, None);
     let run = search.run(
         plugin,
@@ -201,7 +201,7 @@ fn who_may_own_a_sibling_is_the_plugins_own_rule() {
     fs::write(dir.join("plugin.so"), "").unwrap();
     fs::set_permissions(dir.join("a.so"), fs::Permissions::from_mode(0o666)).unwrap();
     let file_policy = Some(FilePolicy { run_uid: nix::unistd::geteuid().as_raw() });
-    let mut search = SiblingSearch::new(&dir, SiblingPlace::look(dir.join("plugin.so")).identity.unwrap(), file_policy);
+    let mut search = SiblingSearch::new(&dir, SiblingPlace::at(dir.join("plugin.so")).identity.unwrap(), file_policy);
     let plugin = links(&["a.so"], None, Some("$ORIGIN"));
     let refused = search.run(&plugin, |_| false, |_, _| Ok(LibraryReferences::default())).unwrap_err().to_string();
     assert!(refused.contains("a.so cannot be trusted: ") && refused.contains("writable by everybody"), "{refused}");
@@ -215,7 +215,7 @@ fn what_the_loader_misses_is_explained() {
     for path in ["plugin.so", "beside.so", "../above.so"] {
         fs::write(dir.join(path), "").unwrap();
     }
-    let mut search = SiblingSearch::new(&dir, SiblingPlace::look(dir.join("plugin.so")).identity.unwrap(), None);
+    let mut search = SiblingSearch::new(&dir, SiblingPlace::at(dir.join("plugin.so")).identity.unwrap(), None);
     fs::create_dir(dir.join("foreign")).unwrap();
     fs::write(dir.join("foreign/foreign.so"), foreign()).unwrap();
     let plugin = links(&["gone.so", "above.so"], None, Some("$ORIGIN:$ORIGIN/lib:$ORIGIN/.."));

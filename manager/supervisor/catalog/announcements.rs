@@ -34,7 +34,7 @@ pub(super) struct Announcements {
 
 impl Catalog {
     /// Takes in what a scan saw beside libraries.
-    pub(super) fn note_files(
+    pub(super) fn record_notices(
         &mut self,
         scan: &ScanResult,
         emptied: &BTreeSet<PathBuf>,
@@ -46,7 +46,7 @@ impl Catalog {
             // Of a function that is known more is told.
             let missed =
                 |function: &str| !self.entries.contains_key(function) && !self.memory.last_good.contains_key(function);
-            let is_missed = scan.missed().any(|one| one.path == *file && missed(one.function.as_str()));
+            let is_missed = scan.unserved_obstacles().any(|one| one.path == *file && missed(one.function.as_str()));
             let event = Event::FileNotTaken { is_missed, path: path(file), reason: reason.to_string() };
             let perhaps_needed = matches!(
                 reason,
@@ -80,7 +80,7 @@ impl Catalog {
     }
 
     /// The events to emit now. Files that a library may turn out to need wait for the probes that are under way.
-    pub(super) fn tell(&mut self) -> Vec<Event> {
+    pub(super) fn new_events(&mut self) -> Vec<Event> {
         let is_settled = self.is_settled();
         let mut events = Vec::new();
         let seen = std::mem::take(&mut self.announcements.seen);
@@ -95,7 +95,7 @@ impl Catalog {
         }
         self.announcements.seen = seen;
         if is_settled {
-            events.extend(self.tell_below());
+            events.extend(self.new_warnings_below());
             let untold = self
                 .entries
                 .values_mut()
@@ -120,7 +120,7 @@ impl Catalog {
     }
 
     /// Libraries in subdirectories that nothing needs, for as long as they are the same.
-    fn tell_below(&mut self) -> Vec<Event> {
+    fn new_warnings_below(&mut self) -> Vec<Event> {
         let warning = |(dir, libraries): &(PathBuf, Vec<PathBuf>)| {
             let libraries: Vec<PathBuf> = libraries.iter().filter(|path| !self.is_needed(path)).cloned().collect();
             let dir = dir.clone();

@@ -31,7 +31,7 @@ impl Core {
         let before = backoff.clone();
         backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
-        self.tell_waiting(function.to_string(), &after, changed, now);
+        self.report_backing_off(function.to_string(), &after, changed, now);
     }
 
     /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
@@ -51,7 +51,7 @@ impl Core {
         let before = backoff.clone();
         backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
-        self.tell_waiting(all, &after, changed, now);
+        self.report_backing_off(all, &after, changed, now);
     }
 
     /// A death in a job of this function. `done` counts its finished jobs.
@@ -61,7 +61,7 @@ impl Core {
         let backoff = self.functions_failing.entry(function.clone()).or_default();
         backoff.died_in_job(now, done, chance);
         let after = backoff.clone();
-        self.tell_waiting(function.to_string(), &after, true, now);
+        self.report_backing_off(function.to_string(), &after, true, now);
     }
 
     fn note_version(&mut self, function: &FunctionName, worker: &WorkerRecord) {
@@ -70,10 +70,10 @@ impl Core {
         }
     }
 
-    fn tell_waiting(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
+    fn report_backing_off(&mut self, function: String, backoff: &Backoff, changed: bool, now: Duration) {
         if let Some(until) = backoff.waits_until(now).filter(|_| changed) {
             let seconds = seconds(until.saturating_sub(now));
-            self.tell(Event::BackingOff { function, seconds, failures: backoff.failures() });
+            self.report(Event::BackingOff { function, seconds, failures: backoff.failures() });
         }
     }
 

@@ -40,7 +40,7 @@ impl Core {
             if worker.leaves_by_itself() {
                 self.leaves_early(&worker, exit_report, now);
             }
-            return self.tell(left(&worker, exit_report));
+            return self.report(left(&worker, exit_report));
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
         if let Some(version) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
@@ -48,7 +48,7 @@ impl Core {
         }
         let death = death(&worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
-        self.tell(Event::WorkerDied(death));
+        self.report(Event::WorkerDied(death));
         if by_us || worker.dies_leaving(exit_report) || self.fails_beside_others(&worker, exit_report, &how, now) {
             return;
         }
@@ -59,7 +59,7 @@ impl Core {
         let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
         let by_kill = exit_report.end == ExitStatus::Signal(libc::SIGKILL);
         if let Some(event) = lost.and_then(|lost| self.acquits(&worker, lost, exit_report.server, now)) {
-            self.tell(event);
+            self.report(event);
         } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
             return;
         }
@@ -96,7 +96,7 @@ impl Core {
             let at = worker.drain_report.map_or(now, |report| report.at);
             worker.drain_report = Some(DrainReport { at, jobs });
         }
-        self.happens(id, Trigger::StopsTaking, now);
+        self.trigger(id, Trigger::StopsTaking, now);
     }
 
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
@@ -113,7 +113,7 @@ impl Core {
             served: worker.has_served,
         };
         let (line, how) = (event.line(), "exited by itself before it had finished a job");
-        self.tell(event);
+        self.report(event);
         let failed = worker.at_start().cloned();
         if let Some(failed) =
             failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
@@ -199,7 +199,7 @@ impl Core {
         let FunctionVersion { function, hash } = version;
         let event = Event::NotRestarted { pid, function: function.clone(), version: hash };
         self.last_failure = Some(event.line());
-        self.tell(event);
+        self.report(event);
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
         self.failures.insert(function.clone(), note.into());
         self.not_restarted.insert(function, hash);

@@ -77,10 +77,10 @@ impl Core {
         let surge = surges.min().unwrap_or(1);
         let decision = decide(&workers, GroupTarget { count, surge, room });
         for (id, reason) in decision.dismiss {
-            self.happens(id, Trigger::Dismiss(reason, None), now);
+            self.trigger(id, Trigger::Dismiss(reason, None), now);
         }
         for id in decision.admit.into_iter().filter(|id| self.may_admit(*id)).collect::<Vec<_>>() {
-            self.happens(id, Trigger::Admit, now);
+            self.trigger(id, Trigger::Admit, now);
         }
         (0..decision.start).for_each(|_| self.start(key, &wanted, None, now));
     }

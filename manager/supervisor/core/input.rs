@@ -260,7 +260,7 @@ pub(crate) enum Action {
         pin: Option<Pin>,
     },
     /// Log an event and send it to followers.
-    Tell(Event),
+    ReportEvent(Event),
     /// Log what each worker that is left still does.
     TellAwaited,
     /// Tell the caller that started the manager that it serves, with a note.

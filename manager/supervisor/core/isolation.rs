@@ -84,7 +84,7 @@ impl Core {
         let (told, is_alone) = (before.is_some_and(|isolated| isolated.told), beside.is_empty());
         let isolated = Isolated { version: *hash, reason: reason.to_owned(), beside, state, told };
         self.isolated.insert(name.clone(), isolated);
-        self.tell_isolated(name);
+        self.report_isolated(name);
         self.replan(now);
         !is_alone
     }
@@ -103,14 +103,14 @@ impl Core {
         }
     }
 
-    fn tell_isolated(&mut self, name: &FunctionName) {
+    fn report_isolated(&mut self, name: &FunctionName) {
         let Some(isolated) = self.isolated.get_mut(name).filter(|isolated| isolated.state == Isolation::Confirmed)
         else {
             return;
         };
         if !std::mem::replace(&mut isolated.told, true) {
             let (function, reason) = (name.clone(), isolated.reason.clone());
-            self.tell(Event::FunctionIsolated { function, reason });
+            self.report(Event::FunctionIsolated { function, reason });
         }
     }
 
@@ -140,7 +140,7 @@ impl Core {
             functions.iter().filter(rejoined).map(|version| version.function.clone()).collect();
         for function in &rejoined {
             if self.isolated.remove(function).is_some_and(|isolated| isolated.told) {
-                self.tell(Event::FunctionRejoined { function: function.clone() });
+                self.report(Event::FunctionRejoined { function: function.clone() });
             }
         }
         if !rejoined.is_empty() {

@@ -83,8 +83,8 @@ impl Core {
     }
 
     /// A re-scan passes by: functions that failed and rest since are looked at once more.
-    pub(super) fn look_at_failures_again(&mut self, now: Duration) {
-        self.job_failures.values_mut().for_each(|failures| failures.history.look_again(now));
+    pub(super) fn schedule_failure_readings(&mut self, now: Duration) {
+        self.job_failures.values_mut().for_each(|failures| failures.history.schedule_reading(now));
     }
 
     /// The counters of a function were read.
@@ -103,7 +103,7 @@ impl Core {
             (Some(FailureNotice::Failing(rate)), Some(last)) => {
                 let FailureRate { failed, jobs, over } = rate;
                 let FailedJob { handle, version, reason, .. } = last;
-                self.tell(Event::FunctionFailing {
+                self.report(Event::FunctionFailing {
                     function,
                     version,
                     handle,
@@ -114,7 +114,7 @@ impl Core {
                 });
             }
             (Some(FailureNotice::Recovered(FailureRate { failed, jobs, over })), _) => {
-                self.tell(Event::FunctionRecovered { function, failed, jobs, seconds: seconds(over) });
+                self.report(Event::FunctionRecovered { function, failed, jobs, seconds: seconds(over) });
             }
             (Some(FailureNotice::Failing(_)), None) | (None, _) => {}
         }

@@ -128,7 +128,7 @@ impl Core {
             // It may be another than the one that went.
             server.asked = false;
             let event = Event::ServerUp { server: server.name.clone() };
-            self.tell(event);
+            self.report(event);
             self.ask_versions();
         }
     }
@@ -142,7 +142,7 @@ impl Core {
         if is_news {
             server.said = ReportedState::Down;
             let event = Event::ServerDown { server: server.name.clone(), reason };
-            self.tell(event);
+            self.report(event);
         }
         if was_last {
             // It may come back as another one, which gives the same handles to other jobs.
@@ -164,7 +164,7 @@ impl Core {
         let others = server.up.iter().filter(|up| **up != id).count();
         if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
             let event = Event::ServerMute { server: server.name.clone(), workers_connected: others };
-            self.tell(event);
+            self.report(event);
         }
     }
 
@@ -195,7 +195,7 @@ impl Core {
             version.text,
             functions.join(", "),
         );
-        self.tell(Event::ConfigWarning { text });
+        self.report(Event::ConfigWarning { text });
     }
 
     /// A worker is gone: its connections say nothing any more.
@@ -221,7 +221,7 @@ impl Core {
             Err(reason) if server.said != ReportedState::Down && server.up.is_empty() => {
                 server.said = ReportedState::Down;
                 let event = Event::ServerDown { server: server.name.clone(), reason };
-                self.tell(event);
+                self.report(event);
             }
             Err(_) => {}
         }

@@ -88,8 +88,8 @@ impl Core {
         worker.job_watch.overdue = Some(job.number);
         let (function, pid) = (function.clone(), worker.pid);
         let grace = self.config.timeout_grace(&function);
-        self.tell_of(pid, |pid| overdue(pid, function, job, timeout, grace));
-        self.happens(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
+        self.report_with_pid(pid, |pid| overdue(pid, function, job, timeout, grace));
+        self.trigger(seen.worker, Trigger::Overdue(now.saturating_add(grace)), now);
         self.canary_is_late(seen, job, now);
     }
 
@@ -101,14 +101,14 @@ impl Core {
         let bound =
             |name: &FunctionName| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
-        self.tell_of(worker.pid, |pid| Event::Trouble {
+        self.report_with_pid(worker.pid, |pid| Event::Trouble {
             text: format!(
                 "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is \
                  replaced",
                 several(&names)
             ),
         });
-        self.happens(id, Trigger::Overdue(now.saturating_add(bound)), now);
+        self.trigger(id, Trigger::Overdue(now.saturating_add(bound)), now);
     }
 
     /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.
@@ -121,9 +121,9 @@ impl Core {
                 ManagerPhase::Draining { deadline, .. } => (ExitReason::Stop, Some(deadline)),
                 _ => (ExitReason::Replaced, None),
             };
-            self.happens(seen.worker, Trigger::Relieved(reason, deadline), now);
+            self.trigger(seen.worker, Trigger::Relieved(reason, deadline), now);
         } else if now >= deadline {
-            self.happens(seen.worker, Trigger::Expired, now);
+            self.trigger(seen.worker, Trigger::Expired, now);
         }
     }
 

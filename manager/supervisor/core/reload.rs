@@ -29,7 +29,7 @@ impl Core {
         let canaries = self.workers.iter().filter(|(_, worker)| worker.canary.is_some() && worker.state.is_live());
         let canaries: Vec<_> = canaries.map(|(id, _)| *id).collect();
         for id in canaries {
-            self.happens(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
+            self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
         }
         self.scan();
         self.replan(now);

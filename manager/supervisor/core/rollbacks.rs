@@ -106,9 +106,9 @@ impl Core {
             self.rollbacks.0.remove(function).filter(|one| one.version != hash)
         {
             let (function, reason) = (function.clone(), replaced_by(hash));
-            self.tell(Event::RollbackFailed { function, version, reason });
+            self.report(Event::RollbackFailed { function, version, reason });
         }
-        self.tell(Event::RolledBack { function: function.clone(), version: hash, from });
+        self.report(Event::RolledBack { function: function.clone(), version: hash, from });
         // Earlier failures say nothing about another version.
         self.functions_failing.remove(function);
         self.failures.remove(function);
@@ -129,9 +129,9 @@ impl Core {
                 Progress::Pending => drop(self.rollbacks.0.insert(function, rollback)),
                 Progress::Done { workers, draining } => {
                     let seconds = seconds(now.saturating_sub(since));
-                    self.tell(Event::RollbackFinished { function, version, workers, draining, seconds });
+                    self.report(Event::RollbackFinished { function, version, workers, draining, seconds });
                 }
-                Progress::Failed(reason) => self.tell(Event::RollbackFailed { function, version, reason }),
+                Progress::Failed(reason) => self.report(Event::RollbackFailed { function, version, reason }),
             }
         }
     }

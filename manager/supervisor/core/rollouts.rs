@@ -95,7 +95,7 @@ impl Core {
         let (right, wrong): (Vec<_>, Vec<_>) =
             there.into_iter().partition(|(id, key, canary)| is_wanted(key, canary) && !self.is_held_up(*id));
         for (id, ..) in wrong {
-            self.happens(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
+            self.trigger(id, Trigger::Dismiss(ExitReason::Surplus, None), now);
         }
         for (key, canary) in wanted {
             if !self.is_being_read(&key) && !right.iter().any(|(_, of, has)| *of == key && *has == canary) {
@@ -143,7 +143,7 @@ impl Core {
         for (function, version) in over.collect::<Vec<_>>() {
             self.rollouts.kills.remove(&function);
             let serving = self.catalog.version(&function).map(|version| version.hash);
-            self.tell(Event::RolloutWithdrawn { function, version, serving });
+            self.report(Event::RolloutWithdrawn { function, version, serving });
         }
     }
 
@@ -208,7 +208,7 @@ impl Core {
             if let Some(from) = self.catalog.version(function).map(|version| version.hash)
                 && self.rollouts.announced.insert(function.clone(), *hash) != Some(*hash)
             {
-                self.tell(Event::RolloutStarted { function: function.clone(), from, to: *hash });
+                self.report(Event::RolloutStarted { function: function.clone(), from, to: *hash });
             }
         }
         self.start(key, &functions, Some(canary), now);
@@ -290,7 +290,7 @@ impl Core {
     fn promote(&mut self, id: WorkerId, canary: &Canary, tallies: &[JobCounts], served: Duration, now: Duration) {
         for (FunctionVersion { function, hash }, counts) in canary.iter().zip(tallies) {
             let Some(version) = self.catalog.promote(function, now) else { continue };
-            self.tell(Event::RolloutPromoted {
+            self.report(Event::RolloutPromoted {
                 function: function.clone(),
                 version: *hash,
                 jobs: counts.jobs(),
@@ -326,7 +326,7 @@ impl Core {
         if let Some(serving) = self.catalog.version(function).map(|version| version.hash) {
             let retry = self.config.command.on_function("retry", function);
             let (function, reason) = (function.clone(), reason.to_owned());
-            self.tell(Event::RolloutStopped { function, version: *hash, reason, serving, retry });
+            self.report(Event::RolloutStopped { function, version: *hash, reason, serving, retry });
         }
         self.do_next(Action::Reject { function: function.clone(), hash: *hash, reason: reason.to_owned() });
         self.reconcile_canaries(now);
@@ -385,7 +385,7 @@ impl Core {
             return;
         }
         if let Some(event) = self.acquits(worker, job, seen.server, now) {
-            return self.tell(event);
+            return self.report(event);
         }
         let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
         self.blame_trial(&key, &suspects, &reason, now);
@@ -436,7 +436,7 @@ impl Core {
             std::mem::take(&mut self.rollouts.rolling).into_iter().partition(|(version, _)| !has_old(version));
         self.rollouts.rolling = rolling;
         for (FunctionVersion { function, hash: version }, since) in over {
-            self.tell(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
+            self.report(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
         let pending: Vec<GroupKey> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
         self.rollouts.solo.retain(|key| pending.contains(key));

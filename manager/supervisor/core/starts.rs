@@ -91,10 +91,10 @@ impl Core {
             self.refused.remove(&worker.key);
             let names = worker.names();
             let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
-            self.tell(event);
+            self.report(event);
             // What went by between the decision and the process was not the worker's.
             let deadline = now.saturating_add(self.start_timeout(&names));
-            self.happens(id, Trigger::Advances(deadline), now);
+            self.trigger(id, Trigger::Advances(deadline), now);
         }
     }
 
@@ -113,7 +113,7 @@ impl Core {
         refused.reason = format!("no process could be started: {reason}");
         self.last_failure = Some(format!("no worker could be started: {reason}"));
         if !is_told {
-            self.tell(Event::SpawnFailed { functions: worker.names(), reason });
+            self.report(Event::SpawnFailed { functions: worker.names(), reason });
         }
     }
 
@@ -153,10 +153,10 @@ impl Core {
             WorkerMessage::UnreadSetting { text } => self.unread_setting(id, text),
             WorkerMessage::Loaded => {
                 self.reaches(id, StartStage::Over, now);
-                self.happens(id, Trigger::Loaded, now);
+                self.trigger(id, Trigger::Loaded, now);
                 self.has_loaded(id, now);
             }
-            WorkerMessage::Ready => self.happens(id, Trigger::Ready, now),
+            WorkerMessage::Ready => self.trigger(id, Trigger::Ready, now),
             WorkerMessage::Serving => self.serves(id, now),
             WorkerMessage::FewRuns => self.has_left(id, JobAllowance::Few),
             WorkerMessage::NoRuns => self.has_left(id, JobAllowance::None),
@@ -183,7 +183,7 @@ impl Core {
         // A library can say whatever it likes: what it says is not remembered without end.
         if self.unread_settings.len() < MOST_UNREAD && self.unread_settings.insert(warning.clone()) {
             let (function, text) = warning;
-            self.tell(Event::LibraryWarning { function, text });
+            self.report(Event::LibraryWarning { function, text });
         }
     }
 
@@ -199,7 +199,7 @@ impl Core {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         (worker.retirement.at, worker.retirement.outgrown) = (now, true);
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
-        self.tell_of(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
+        self.report_with_pid(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
     }
 
     /// It does so from its start, so another one would not be better. Said once for all of its kind.
@@ -209,7 +209,7 @@ impl Core {
         let most = self.config.least(names.iter().map(FunctionName::as_str), Config::max_memory);
         let (mib, max_mib) = (mebibytes(bytes), mebibytes(most.unwrap_or_default()));
         if self.heavy.insert(names.clone()) {
-            self.tell(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
+            self.report(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
         }
     }
 
@@ -220,13 +220,13 @@ impl Core {
         (worker.start.stage, worker.start.reached) = (stage, now);
         if let Some(function) = worker.begins_next() {
             let deadline = now.saturating_add(self.config.start_timeout(&function));
-            self.happens(id, Trigger::Advances(deadline), now);
+            self.trigger(id, Trigger::Advances(deadline), now);
             self.start_advances(id);
         }
     }
 
     /// Walks a worker on in its life.
-    pub(super) fn happens(&mut self, id: WorkerId, trigger: Trigger, now: Duration) {
+    pub(super) fn trigger(&mut self, id: WorkerId, trigger: Trigger, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let before = worker.state;
         let (state, step) = before.step(trigger, now);
@@ -246,7 +246,7 @@ impl Core {
             }
             Effect::Kill(reason) => {
                 self.do_next(Action::Kill(id));
-                self.tell_of(pid, |pid| Event::WorkerKilled { pid, reason });
+                self.report_with_pid(pid, |pid| Event::WorkerKilled { pid, reason });
             }
         }
         if step == Effect::Kill(ExitReason::StartTimeout) {
@@ -254,25 +254,25 @@ impl Core {
         }
         if let (WorkerState::Draining { reason, .. }, Effect::Drain) = (state, step) {
             let limit = limit.filter(|_| reason == ExitReason::Replaced);
-            self.tell_of(pid, |pid| Event::WorkerDraining { pid, reason, limit });
+            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, reason, limit });
         } else if left_by_itself {
-            self.tell_of(pid, |pid| Event::WorkerDraining { pid, reason: ExitReason::ByItself, limit: None });
+            self.report_with_pid(pid, |pid| Event::WorkerDraining { pid, reason: ExitReason::ByItself, limit: None });
         }
     }
 
     /// Logs an event of a worker, which has a process by then.
-    pub(super) fn tell_of(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
+    pub(super) fn report_with_pid(&mut self, pid: Option<i32>, event: impl FnOnce(i32) -> Event) {
         if let Some(pid) = pid {
-            self.tell(event(pid));
+            self.report(event(pid));
         }
     }
 
     fn serves(&mut self, id: WorkerId, now: Duration) {
-        self.happens(id, Trigger::Serving, now);
+        self.trigger(id, Trigger::Serving, now);
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_serving()) else { return };
         let (functions, generation) = (worker.names(), worker.generation);
         let seconds = seconds(now.saturating_sub(worker.born));
-        self.tell_of(worker.pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
+        self.report_with_pid(worker.pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
     }
 
     fn cannot_serve(&mut self, id: WorkerId, function: usize, reason: String, now: Duration) {
@@ -286,8 +286,8 @@ impl Core {
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.clone());
         let (of, text) = (function.clone(), reason.clone());
-        self.tell_of(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
-        self.happens(id, Trigger::CannotServe, now);
+        self.report_with_pid(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
+        self.trigger(id, Trigger::CannotServe, now);
         // Taken out, so that it can be looked at while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
         if !self.is_isolated_by(&worker, &failed, &reason, now)

@@ -131,7 +131,7 @@ impl Core {
         self.announced = true;
         let functions = self.planned_functions().len();
         let seconds = seconds(now.saturating_sub(self.started));
-        self.tell(Event::Started { workers, functions, seconds });
+        self.report(Event::Started { workers, functions, seconds });
         notes.extend(unserved);
         let down = self.servers.iter().filter(|server| server.workers() == 0);
         notes.extend(down.map(|server| format!("job server {} does not answer yet; retrying", server.name)));
@@ -171,7 +171,7 @@ impl Core {
                 let event = Event::NothingToServe { dirs, is_empty };
                 let notes: Vec<String> = reasons.into_iter().chain([event.line()]).collect();
                 self.announced = true;
-                self.tell(event);
+                self.report(event);
                 self.announce_notes(&notes);
             }
         }

@@ -25,9 +25,9 @@ impl Core {
             ManagerPhase::Starting | ManagerPhase::Running => {
                 let deadline = now.saturating_add(wait);
                 let tell_at = Some(now.saturating_add(QUICK));
-                self.phase = ManagerPhase::Draining { since: now, deadline, signals: 1, tell_at };
+                self.phase = ManagerPhase::Draining { since: now, deadline, signals: 1, report_at: tell_at };
                 let (workers, kills_at) = (self.workers.len(), self.signals_that_kill);
-                self.tell(Event::Draining { by: by.into(), workers, seconds: seconds(wait), kills_at });
+                self.report(Event::Draining { by: by.into(), workers, seconds: seconds(wait), kills_at });
                 self.stop_all(deadline, now);
             }
             ManagerPhase::Draining { signals, deadline, .. } => {
@@ -35,7 +35,7 @@ impl Core {
                 let (signals, left) = (*signals, deadline.saturating_sub(now));
                 let kills_at = self.signals_that_kill;
                 if signals < kills_at {
-                    self.tell(Event::AlreadyDraining { by, signals, seconds: seconds(left), kills_at });
+                    self.report(Event::AlreadyDraining { by, signals, seconds: seconds(left), kills_at });
                     self.do_next(Action::TellAwaited);
                 } else {
                     self.stop_all(now, now);
@@ -48,12 +48,12 @@ impl Core {
     /// The only dismissal that cuts jobs, at its deadline.
     fn stop_all(&mut self, deadline: Duration, now: Duration) {
         let all: Vec<WorkerId> = self.workers.keys().copied().collect();
-        all.into_iter().for_each(|id| self.happens(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
+        all.into_iter().for_each(|id| self.trigger(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
     }
 
     /// Tells once what a stop waits for, where it is not quick.
-    pub(super) fn tell_awaited(&mut self, now: Duration) {
-        if let ManagerPhase::Draining { tell_at, .. } = &mut self.phase
+    pub(super) fn report_awaited(&mut self, now: Duration) {
+        if let ManagerPhase::Draining { report_at: tell_at, .. } = &mut self.phase
             && tell_at.take_if(|at| now >= *at).is_some()
         {
             self.do_next(Action::TellAwaited);
@@ -63,7 +63,7 @@ impl Core {
     /// When that is due.
     pub(super) fn awaited_due(&self) -> Option<Duration> {
         match self.phase {
-            ManagerPhase::Draining { tell_at, .. } => tell_at,
+            ManagerPhase::Draining { report_at: tell_at, .. } => tell_at,
             _ => None,
         }
     }
@@ -74,7 +74,7 @@ impl Core {
             && self.workers.is_empty()
         {
             self.phase = ManagerPhase::Finished;
-            self.tell(Event::Stopped { seconds: seconds(now.saturating_sub(since)) });
+            self.report(Event::Stopped { seconds: seconds(now.saturating_sub(since)) });
             self.do_next(Action::Finish);
         }
     }

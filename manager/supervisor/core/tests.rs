@@ -105,7 +105,7 @@ impl Stage {
                     self.log.push(format!("start {}", names(&start)));
                     self.started.push(start);
                 }
-                Action::Tell(event) => self.events.push(event),
+                Action::ReportEvent(event) => self.events.push(event),
                 Action::TellAwaited => self.awaited += 1,
                 Action::Forget { function } => self.log.push(format!("forget {function}")),
                 Action::ProbeAgain(candidate) => self.log.push(format!("probe again {}", candidate.function)),

@@ -19,7 +19,7 @@ impl Core {
         let before = self.catalog.functions();
         let changes = self.catalog.apply_scan(&scan, self.config.settle_time, now);
         self.rescan_at = changes.rescan_at;
-        changes.events.into_iter().for_each(|event| self.tell(event));
+        changes.events.into_iter().for_each(|event| self.report(event));
         changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
         changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
@@ -43,7 +43,7 @@ impl Core {
             return self.do_next(Action::Forget { function: function.clone() });
         }
         let changes = self.catalog.apply_probe(function, identity, result, now);
-        changes.events.into_iter().for_each(|event| self.tell(event));
+        changes.events.into_iter().for_each(|event| self.report(event));
         if let Some(hash) = changes.cleared {
             self.do_next(Action::ClearRejection { function: function.clone(), hash });
         }
@@ -85,7 +85,7 @@ impl Core {
         let news: Vec<String> =
             missing.iter().filter(|one| !self.warned.contains(&one.function)).map(ToString::to_string).collect();
         self.warned = missing.into_iter().map(|one| one.function.clone()).collect();
-        news.into_iter().for_each(|text| self.tell(Event::ConfigWarning { text }));
+        news.into_iter().for_each(|text| self.report(Event::ConfigWarning { text }));
     }
 
     pub(super) fn rescan(&mut self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Core, ManagerPhase, StartStage};
 use crate::control::VersionState;
-use crate::plan::leaves_out;
+use crate::plan::is_excluded;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -168,12 +168,12 @@ impl Core {
 
     /// What an operator should look at in the worker directories, a sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        self.catalog.warnings(|function| leaves_out(&self.config, function))
+        self.catalog.warnings(|function| is_excluded(&self.config, function))
     }
 
     /// Files that are refused: function, path, reason. What the configuration leaves out need not be any good.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
-        self.catalog.refused().filter(|(function, ..)| !leaves_out(&self.config, function))
+        self.catalog.refused().filter(|(function, ..)| !is_excluded(&self.config, function))
     }
 }
 

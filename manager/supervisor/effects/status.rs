@@ -40,18 +40,18 @@ impl Effects {
             job_servers: self.job_servers(core),
             functions: core.function_views(now).map(|view| self.function(core, view, now)).collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
-            warnings: core.warnings().into_iter().chain(self.logger.trouble()).collect(),
+            warnings: core.warnings().into_iter().chain(self.logger.lost_lines()).collect(),
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
             orphans_reaped: self.adopted,
         }
     }
 
     /// Logs what the workers that are left do: the manager waits for it.
-    pub(super) fn tell_awaited(&mut self) {
+    pub(super) fn report_awaited(&mut self) {
         let now = clock::now();
         let events: Vec<Event> =
             self.workers.values().filter_map(|id| self.awaited(*id, now)).take(MOST_AWAITED).collect();
-        events.iter().for_each(|event| self.tell(event));
+        events.iter().for_each(|event| self.report(event));
     }
 
     fn awaited(&self, id: ChildId, now: Duration) -> Option<Event> {

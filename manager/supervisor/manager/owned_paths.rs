@@ -126,7 +126,7 @@ impl Manager {
         if state {
             self.effects.remember_again();
         }
-        made.into_iter().for_each(|text| self.effects.tell(&Event::FileWarning { text }));
+        made.into_iter().for_each(|text| self.effects.report(&Event::FileWarning { text }));
         failed.into_iter().for_each(|text| self.effects.trouble(text));
     }
 }

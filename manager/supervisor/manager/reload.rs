@@ -49,7 +49,7 @@ impl Manager {
     pub(super) fn hangs_up(&mut self) {
         self.reopen_log("SIGHUP");
         if self.core.is_draining() {
-            return self.effects.tell(&Event::ReloadIgnored);
+            return self.effects.report(&Event::ReloadIgnored);
         }
         if self.reloads.may_be_now(clock::now()) {
             self.reload();
@@ -61,14 +61,14 @@ impl Manager {
         self.keep_places();
         let old = self.effects.config.clone();
         match self.reloads.read(clock::now()) {
-            Err(reason) => self.effects.tell(&Event::ReloadFailed { reason }),
+            Err(reason) => self.effects.report(&Event::ReloadFailed { reason }),
             Ok((config, warnings)) => {
                 let mut changes = old.changes(&config);
                 let config = self.effects.reconfigure(old.with_changes_of(config));
                 // One that could not be opened has been told of, and is none.
                 changes.retain(|change| change.function.is_some() || change.key != "log_file" || config.log != old.log);
-                warnings.into_iter().for_each(|text| self.effects.tell(&Event::ConfigWarning { text }));
-                self.tell_changes(&changes);
+                warnings.into_iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text }));
+                self.report_changes(&changes);
                 self.notices = self.effects.notices();
                 self.rescan_later();
                 self.input(Input::Reload(Box::new(config)));
@@ -77,14 +77,14 @@ impl Manager {
         self.service.reloaded();
     }
 
-    fn tell_changes(&mut self, changes: &[ConfigChange]) {
+    fn report_changes(&mut self, changes: &[ConfigChange]) {
         let (later, now): (Vec<&ConfigChange>, Vec<&ConfigChange>) =
             changes.iter().partition(|change| change.needs_restart);
         let changes = now.iter().map(ToString::to_string).collect();
-        self.effects.tell(&Event::Reloaded { changes });
+        self.effects.report(&Event::Reloaded { changes });
         for change in later {
             let text = format!("{change}: the old value holds until the manager is stopped and started");
-            self.effects.tell(&Event::ConfigWarning { text });
+            self.effects.report(&Event::ConfigWarning { text });
         }
     }
 }

@@ -115,7 +115,7 @@ impl From<RawFail> for Failed {
         let why = match raw.kind {
             RawFail::EXCEPTION => Why::Exception { payload: raw.payload.into_vec() },
             RawFail::PANIC => Why::Panic { file: raw.file.into_string(), line: raw.line },
-            RawFail::UNMADE => Why::Unmade,
+            RawFail::NO_OBJECT => Why::Unmade,
             _ => Why::Failure,
         };
         Self { why, message: raw.message.into_string() }

@@ -25,7 +25,7 @@ fn load(gearmand: &Gearmand, workload: &str, mut enough: impl FnMut(&str) -> boo
             open += 1;
         }
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        match event.news {
+        match event.event {
             JobEvent::Complete(result) => ends |= enough(std::str::from_utf8(&result).unwrap()),
             other => panic!("after {done} jobs: {other:?}"),
         }

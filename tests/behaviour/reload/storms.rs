@@ -36,7 +36,7 @@ fn reloads_under_load_cost_no_job_and_no_attempt() {
             submitted += 1;
         }
         let event = client.next_event(Instant::now() + DEADLINE).unwrap().expect("all jobs to be done");
-        let JobEvent::Complete(result) = event.news else { panic!("{:?}", event.news) };
+        let JobEvent::Complete(result) = event.event else { panic!("{:?}", event.event) };
         assert!(open.remove(&(event.handle, result)), "the result of another job");
         if submitted % 50 == 0 {
             manager.signal(Signal::SIGHUP);
