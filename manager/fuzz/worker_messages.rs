@@ -9,7 +9,7 @@ use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, ScanResult};
 use crate::supervisor::canary::JobCounts;
-use crate::supervisor::catalog::{CheckedVersion, Memory};
+use crate::supervisor::catalog::{CheckedVersion, SavedVersions};
 use crate::supervisor::core::{Action, CanaryCounts, Core, ExitReport, Input, ScoreboardReading};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::reconcile::WorkerId;
@@ -57,7 +57,7 @@ impl Manager {
         let source = ConfigFile { path: Path::new("gm.ini"), bytes: INI };
         let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
         let now = Duration::from_secs(1000);
-        let (core, _) = Core::new(config, Memory::default(), 7, now);
+        let (core, _) = Core::new(config, SavedVersions::default(), 7, now);
         let mut manager = Self { core, now, finished: false };
         manager.deploy(1);
         manager

@@ -1,8 +1,8 @@
 //! Which functions there are, and in which version: what scans and probes come to. Pure.
 
-mod absent;
 mod announcements;
 mod entry;
+mod missing;
 mod pins;
 mod probe_failure;
 
@@ -17,9 +17,9 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
-use absent::{AbsentFunctions, REFILL};
 use announcements::{Announcements, has_changed};
 use entry::FunctionEntry;
+use missing::{MissingFunctions, REFILL};
 pub(crate) use pins::PinChange;
 pub(crate) use probe_failure::ProbeFailure;
 use probe_failure::ProbeRetry;
@@ -39,7 +39,7 @@ pub(crate) struct CheckedVersion {
 
 /// What is remembered over a restart of the manager.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct SavedVersions {
     /// The last good version of every function.
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
@@ -55,10 +55,10 @@ pub(crate) struct Memory {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: BTreeMap<FunctionName, FunctionEntry>,
-    memory: Memory,
+    saved: SavedVersions,
     /// For sentences that say what to run.
     command: ManagerCommand,
-    absent: AbsentFunctions,
+    missing: MissingFunctions,
     was_scanned: bool,
     announcements: Announcements,
     /// Directories that were emptied and are being filled again, or wait for that.
@@ -75,7 +75,7 @@ pub(crate) struct ProbeChanges {
     /// What to tell.
     pub events: Vec<Event>,
     /// Whether something else is to be served, or tried.
-    pub news: bool,
+    pub needs_plan: bool,
     /// A version that is served from now on without having been tried: there was none before.
     pub good: Option<CheckedVersion>,
     /// What becomes of the function's pin.
@@ -99,36 +99,36 @@ pub(crate) struct ScanChanges {
 
 impl Catalog {
     /// A catalog of nothing, with what is remembered, of the manager that people call so.
-    pub(crate) fn new(memory: Memory, command: ManagerCommand) -> Self {
-        Self { absent: AbsentFunctions::of(&memory), memory, command, ..Self::default() }
+    pub(crate) fn new(memory: SavedVersions, command: ManagerCommand) -> Self {
+        Self { missing: MissingFunctions::of(&memory), saved: memory, command, ..Self::default() }
     }
 
     /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
     pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
-        let (emptied, single) = self.emptied_by(scan);
+        let (emptied, single) = self.emptied_directories(scan);
         self.record_notices(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
         // What cannot be read now will hardly be read whole at once.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
         for obstacle in scan.unserved_obstacles() {
-            out.events.extend(self.in_the_way(obstacle, now));
+            out.events.extend(self.refuse_obstacle(obstacle, now));
         }
         for (name, candidate) in &scan.candidates {
-            if self.is_news(name, candidate, &scan.beside) {
+            if self.needs_probe(name, candidate, &scan.beside) {
                 out.probe.push(candidate.clone());
             }
         }
-        self.missing(scan, &emptied, &single, grace, now, &mut out);
+        self.forget_missing(scan, &emptied, &single, grace, now, &mut out);
         self.was_scanned = true;
-        let told = self.new_events();
-        out.events.splice(0..0, told);
+        let reported = self.new_events();
+        out.events.splice(0..0, reported);
         out
     }
 
     /// These are the worker directories from now on.
-    pub(crate) fn keep_to(&mut self, dirs: &[PathBuf]) {
+    pub(crate) fn set_worker_dirs(&mut self, dirs: &[PathBuf]) {
         let held = self.entries.values().map(|entry| &entry.candidate.dir);
         self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
         self.emptied.retain(|dir| dirs.contains(dir));
@@ -139,7 +139,7 @@ impl Catalog {
     /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve
     /// nothing, but the middle of a copy, or a file system that is not mounted. And those that held one, which can be
     /// either: it is given longer to come back than one that is missing beside others.
-    fn emptied_by(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    fn emptied_directories(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         let for_itself = self.entries.values().filter(|entry| !self.is_for_others(entry));
         for_itself.for_each(|entry| *held.entry(&entry.candidate.dir).or_default() += 1);
@@ -157,9 +157,9 @@ impl Catalog {
     }
 
     /// Something is in the place of a function's file: refused like a bad library, said once.
-    fn in_the_way(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
+    fn refuse_obstacle(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
         let NotAFile { function, dir, path, reason } = obstacle;
-        let last_good = self.memory.last_good.get(function).cloned();
+        let last_good = self.saved.last_good.get(function).cloned();
         // A probe that is under way speaks of a file that is gone; the next one is news whatever it is.
         let identity = FileIdentity { dev: 0, ino: 0, size: 0, mtime: (0, 0), ctime: (0, 0) };
         let place = Candidate { function: function.clone(), dir: dir.clone(), path: path.clone(), identity };
@@ -192,7 +192,7 @@ impl Catalog {
     }
 
     /// Whether the file, or one beside it that it needs, has to be probed; remembers it as being probed then.
-    fn is_news(
+    fn needs_probe(
         &mut self,
         function: &FunctionName,
         candidate: &Candidate,
@@ -247,7 +247,7 @@ impl Catalog {
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
     /// taken again found as it was is not told again.
     fn refuse(&mut self, function: &FunctionName, failure: ProbeFailure, now: Duration) -> ProbeChanges {
-        let fallback = self.memory.last_good.get(function).cloned();
+        let fallback = self.saved.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));
         let ProbeFailure { reason, kind, is_no_plugin } = failure;
         let mut others = self.entries.iter().filter(|(name, _)| *name != function);
@@ -257,8 +257,8 @@ impl Catalog {
         entry.retry = ProbeRetry::after(entry.retry, kind, now);
         entry.refused = Some(reason.clone());
         entry.next = None;
-        let news = entry.version.is_none() && fallback.is_some();
-        if news {
+        let needs_plan = entry.version.is_none() && fallback.is_some();
+        if needs_plan {
             (entry.version, entry.changed) = (fallback, now);
         }
         let serving = entry.version.as_ref().map(|version| version.hash);
@@ -266,11 +266,11 @@ impl Catalog {
         let again = entry.retry.map(|retry| seconds(retry.wait()));
         let refused = Event::LibraryRefused { function: function.clone(), path, reason, serving, again, is_repeated };
         // Nobody complains of a library that another needs, and that may still turn out.
-        let is_help = (is_no_plugin || is_needed) && entry.version.is_none();
-        entry.is_help = is_help;
-        entry.untold = (is_help && !is_told).then(|| refused.clone());
-        let events = if is_told || is_help { Vec::new() } else { vec![refused] };
-        ProbeChanges { events, news, ..ProbeChanges::default() }
+        let is_dependency = (is_no_plugin || is_needed) && entry.version.is_none();
+        entry.is_dependency = is_dependency;
+        entry.unreported = (is_dependency && !is_told).then(|| refused.clone());
+        let events = if is_told || is_dependency { Vec::new() } else { vec![refused] };
+        ProbeChanges { events, needs_plan: news, ..ProbeChanges::default() }
     }
 
     fn found(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) -> ProbeChanges {
@@ -279,9 +279,9 @@ impl Catalog {
         let mark = FunctionVersion { function: function.clone(), hash: version.hash };
         let clears_rejection =
             self.entries.get_mut(function).is_some_and(|entry| std::mem::take(&mut entry.clears_rejection));
-        let cleared = clears_rejection.then(|| self.memory.rejected.remove(&mark)).flatten().map(|_| version.hash);
-        let bad = self.memory.rejected.get(&mark).cloned();
-        let last_good = self.memory.last_good.get(function).cloned();
+        let cleared = clears_rejection.then(|| self.saved.rejected.remove(&mark)).flatten().map(|_| version.hash);
+        let bad = self.saved.rejected.get(&mark).cloned();
+        let last_good = self.saved.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
         entry.content = Some(version.clone());
@@ -290,22 +290,22 @@ impl Catalog {
             let text = format!("version {} was rejected before: {reason}; `{retry}` tries it again", version.hash);
             return ProbeChanges { pin, ..self.refuse(function, text.into(), now) };
         }
-        (entry.refused, entry.retry, entry.untold, entry.is_help) = (None, None, None, false);
+        (entry.refused, entry.retry, entry.unreported, entry.is_dependency) = (None, None, None, false);
         if entry.version.is_none() {
             // What was good before is served while the new file is tried, also over a restart.
             entry.version = last_good;
             entry.changed = now;
         }
         if is_pinned && entry.version.is_some() {
-            return ProbeChanges { pin, news: !known, cleared, ..ProbeChanges::default() };
+            return ProbeChanges { pin, needs_plan: !known, cleared, ..ProbeChanges::default() };
         }
         let old = entry.version.as_ref().map(|version| version.hash);
         if old.as_ref() == Some(&version.hash) {
-            let news = entry.next.take().is_some() || !known;
+            let needs_plan = entry.next.take().is_some() || !known;
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return ProbeChanges { events, pin, news, cleared, ..ProbeChanges::default() };
+            return ProbeChanges { events, pin, needs_plan: news, cleared, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old);
         let good = if old.is_none() {
@@ -315,7 +315,7 @@ impl Catalog {
             entry.next = Some(version);
             None
         };
-        ProbeChanges { events, news: true, good, pin, cleared }
+        ProbeChanges { events, needs_plan: true, good, pin, cleared }
     }
 
     /// The function's file, to be probed once more; `None` where it is being probed.
@@ -329,14 +329,14 @@ impl Catalog {
     /// Files that are to be probed again although they have not changed: what they failed for may have passed. Nothing
     /// waits for such a look.
     pub(crate) fn retries(&mut self, now: Duration) -> Vec<Candidate> {
-        let due = self.entries.values_mut().filter(|entry| entry.goes.is_none());
+        let due = self.entries.values_mut().filter(|entry| entry.removed_at.is_none());
         let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
         due.collect()
     }
 
     /// When the next of them is due.
     pub(crate) fn retry_due(&self) -> Option<Duration> {
-        self.entries.values().filter(|entry| entry.goes.is_none()).filter_map(|entry| entry.retry?.due()).min()
+        self.entries.values().filter(|entry| entry.removed_at.is_none()).filter_map(|entry| entry.retry?.due()).min()
     }
 
     /// Whether a file that was refused is going to be looked at again as it is.
@@ -366,14 +366,14 @@ impl Catalog {
         let entry = self.entries.get_mut(function)?;
         let version = entry.next.take()?;
         (entry.version, entry.changed) = (Some(version.clone()), now);
-        self.memory.last_good.insert(function.clone(), version.clone());
+        self.saved.last_good.insert(function.clone(), version.clone());
         Some(version)
     }
 
     /// A new version was tried and is bad: it is not tried again until its content changes.
     pub(crate) fn reject(&mut self, version: &FunctionVersion, reason: &str) {
         let FunctionVersion { function, hash } = version;
-        self.memory.rejected.insert(version.clone(), reason.to_owned());
+        self.saved.rejected.insert(version.clone(), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
             entry.refused = Some(format!("version {hash} was rejected: {reason}"));
@@ -384,7 +384,7 @@ impl Catalog {
     /// probed whatever is known of it: what it lacked may lie outside of it, such as a library it needs, and be there
     /// now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
-        self.memory.pinned.remove(function);
+        self.saved.pinned.remove(function);
         if let Some(entry) = self.entries.get_mut(function) {
             entry.clears_rejection = true;
         }
@@ -398,7 +398,7 @@ impl Catalog {
 
     /// Why a version was rejected, where it was.
     pub(crate) fn rejection(&self, version: &FunctionVersion) -> Option<&str> {
-        self.memory.rejected.get(version).map(String::as_str)
+        self.saved.rejected.get(version).map(String::as_str)
     }
 
     /// Whether the first scan and all its probes are over.

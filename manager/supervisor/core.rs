@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::catalog::{Catalog, Memory};
+use super::catalog::{Catalog, SavedVersions};
 use super::event::Event;
 use super::job_disposition::DeathCounts;
 use super::lethal_jobs::LethalJobs;
@@ -131,7 +131,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// The state at the start, and the first actions.
-    pub(crate) fn new(config: Config, memory: Memory, seed: u64, now: Duration) -> (Self, Vec<Action>) {
+    pub(crate) fn new(config: Config, memory: SavedVersions, seed: u64, now: Duration) -> (Self, Vec<Action>) {
         let servers: Vec<JobServerState> = config.hosts.iter().map(JobServerState::new).collect();
         let mut actions = vec![Action::Scan];
         actions.extend(servers.iter().enumerate().filter(|(_, s)| s.resolving).map(|(n, s)| s.look_up(n)));

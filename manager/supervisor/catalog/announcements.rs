@@ -25,11 +25,11 @@ struct ScanNotice {
 pub(super) struct Announcements {
     seen: Vec<ScanNotice>,
     /// Lines that were told.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
     /// Libraries in subdirectories, by worker directory.
     below: Vec<(PathBuf, Vec<PathBuf>)>,
     /// What was told of these.
-    told_below: BTreeSet<String>,
+    reported_below: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -45,7 +45,7 @@ impl Catalog {
         let files = scan.skipped.iter().map(|(file, reason)| {
             // Of a function that is known more is told.
             let missed =
-                |function: &str| !self.entries.contains_key(function) && !self.memory.last_good.contains_key(function);
+                |function: &str| !self.entries.contains_key(function) && !self.saved.last_good.contains_key(function);
             let is_missed = scan.unserved_obstacles().any(|one| one.path == *file && missed(one.function.as_str()));
             let event = Event::FileNotTaken { is_missed, path: path(file), reason: reason.to_string() };
             let perhaps_needed = matches!(
@@ -76,7 +76,7 @@ impl Catalog {
         let emptied = emptied.map(|(dir, seconds)| Event::DirectoryEmptied { path: path(dir), seconds });
         self.announcements.seen = files.chain(warnings).chain(dirs.chain(emptied).map(plain)).collect();
         let now: BTreeSet<String> = self.announcements.seen.iter().map(|seen| seen.event.line()).collect();
-        self.announcements.told.retain(|line| now.contains(line));
+        self.announcements.reported.retain(|line| now.contains(line));
     }
 
     /// The events to emit now. Files that a library may turn out to need wait for the probes that are under way.
@@ -89,19 +89,19 @@ impl Catalog {
                 None => true,
                 Some(path) => is_settled && !self.is_needed(path),
             };
-            if tell && self.announcements.told.insert(seen.event.line()) {
+            if tell && self.announcements.reported.insert(seen.event.line()) {
                 events.push(seen.event.clone());
             }
         }
         self.announcements.seen = seen;
         if is_settled {
             events.extend(self.new_warnings_below());
-            let untold = self
+            let unreported = self
                 .entries
                 .values_mut()
-                .filter_map(|entry| Some((entry.candidate.path.clone(), entry.untold.take()?)));
-            let untold: Vec<(PathBuf, Event)> = untold.collect();
-            events.extend(untold.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
+                .filter_map(|entry| Some((entry.candidate.path.clone(), entry.unreported.take()?)));
+            let unreported: Vec<(PathBuf, Event)> = unreported.collect();
+            events.extend(unreported.into_iter().filter(|(path, _)| !self.is_needed(path)).map(|(_, event)| event));
         }
         events
     }
@@ -127,7 +127,7 @@ impl Catalog {
             (!libraries.is_empty()).then(|| ScanWarning::Below { dir, libraries }.to_string())
         };
         let now: BTreeSet<String> = self.announcements.below.iter().filter_map(warning).collect();
-        let told = std::mem::replace(&mut self.announcements.told_below, now.clone());
+        let told = std::mem::replace(&mut self.announcements.reported_below, now.clone());
         now.difference(&told).map(|text| Event::FileWarning { text: text.clone() }).collect()
     }
 

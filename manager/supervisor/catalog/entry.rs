@@ -25,9 +25,9 @@ pub(super) struct FunctionEntry {
     pub(super) content: Option<CheckedVersion>,
     pub(super) refused: Option<String>,
     /// The event for that, emitted unless another library needs the file.
-    pub(super) untold: Option<Event>,
+    pub(super) unreported: Option<Event>,
     /// It is perhaps there for others.
-    pub(super) is_help: bool,
+    pub(super) is_dependency: bool,
     /// Where the file has other libraries looked for.
     pub(super) beside: Vec<SiblingPlace>,
     /// It was refused for a reason that may pass.
@@ -37,7 +37,7 @@ pub(super) struct FunctionEntry {
     /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
     pub(super) pinned_against: Option<FileIdentity>,
     /// Its file is missing: when it is gone if it does not come back.
-    pub(super) goes: Option<Duration>,
+    pub(super) removed_at: Option<Duration>,
 }
 
 impl FunctionEntry {
@@ -51,13 +51,13 @@ impl FunctionEntry {
             next: None,
             content: None,
             refused: None,
-            untold: None,
-            is_help: false,
+            unreported: None,
+            is_dependency: false,
             beside: Vec::new(),
             retry: None,
             clears_rejection: false,
             pinned_against: None,
-            goes: None,
+            removed_at: None,
         }
     }
 

@@ -23,8 +23,8 @@ impl Catalog {
     /// Serves an earlier version until the content of the file changes.
     pub(crate) fn pin(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
         let against = self.content(function);
-        self.memory.pinned.insert(function.clone(), against);
-        self.memory.last_good.insert(function.clone(), version.clone());
+        self.saved.pinned.insert(function.clone(), against);
+        self.saved.last_good.insert(function.clone(), version.clone());
         if let Some(entry) = self.entries.get_mut(function) {
             let is_known = !entry.probing && entry.refused.is_none();
             entry.pinned_against = (!is_known).then_some(entry.candidate.identity);
@@ -36,34 +36,34 @@ impl Catalog {
 
     /// Whether the function's file is missing, and the function goes if it does not come back.
     pub(crate) fn is_missing(&self, function: &str) -> bool {
-        self.entries.get(function).is_some_and(|entry| entry.goes.is_some())
+        self.entries.get(function).is_some_and(|entry| entry.removed_at.is_some())
     }
 
     /// The version that is served, or was by an earlier manager.
     pub(crate) fn served(&self, function: &str) -> Option<&CheckedVersion> {
-        self.version(function).or_else(|| self.memory.last_good.get(function))
+        self.version(function).or_else(|| self.saved.last_good.get(function))
     }
 
     /// Whether an earlier version is served on request.
     pub(crate) fn is_pinned(&self, function: &str) -> bool {
-        self.memory.pinned.contains_key(function)
+        self.saved.pinned.contains_key(function)
     }
 
     /// Whether a pin goes on now that the file's content is known. It ends when that changes.
     pub(super) fn judge_pin(&mut self, function: &str, content: ShortHash) -> PinChange {
-        let Some(against) = self.memory.pinned.get_mut(function).filter(|against| **against != Some(content)) else {
+        let Some(against) = self.saved.pinned.get_mut(function).filter(|against| **against != Some(content)) else {
             return PinChange::Stays;
         };
         let entry = self.entries.get_mut(function);
         let identity = entry.as_ref().map(|entry| entry.candidate.identity);
         let pinned_against = entry.and_then(|entry| entry.pinned_against.take());
-        match self.memory.last_good.get(function) {
+        match self.saved.last_good.get(function) {
             Some(pinned) if pinned_against.is_some() && pinned_against == identity => {
                 *against = Some(content);
                 PinChange::KnownAgainst(Pin { version: pinned.hash, instead_of: Some(content) })
             }
             _ => {
-                self.memory.pinned.remove(function);
+                self.saved.pinned.remove(function);
                 PinChange::Ends
             }
         }

@@ -11,7 +11,7 @@ const GRACE: Duration = Duration::from_millis(50);
 
 impl Catalog {
     /// As if what is missing had been missing for long.
-    fn look(&mut self, scan: ScanResult) -> ScanChanges {
+    fn apply(&mut self, scan: ScanResult) -> ScanChanges {
         let mut first = self.apply_scan(&scan, GRACE, Duration::ZERO);
         let mut then = self.apply_scan(&scan, GRACE, GRACE * REFILL);
         first.events.append(&mut then.events);
@@ -44,15 +44,15 @@ fn probed_names(out: &ScanChanges) -> Vec<&str> {
 #[test]
 fn new_changed_unchanged_and_gone_files() {
     let mut catalog = Catalog::default();
-    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
+    assert_eq!(probed_names(&catalog.apply(scan(&[("a", 1), ("b", 1)]))), ["a", "b"]);
     assert!(!catalog.is_settled());
     catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h1")), Duration::ZERO);
     catalog.apply_probe(&"b".into(), &identity(1), Ok(version("h2")), Duration::ZERO);
     assert!(catalog.is_settled());
     assert_eq!(catalog.functions(), ["a", "b"]);
-    let again = catalog.look(scan(&[("a", 1), ("b", 2)]));
+    let again = catalog.apply(scan(&[("a", 1), ("b", 2)]));
     assert_eq!(probed_names(&again), ["b"]);
-    let gone = catalog.look(scan(&[("a", 1)]));
+    let gone = catalog.apply(scan(&[("a", 1)]));
     assert_eq!(gone.events, [Event::FunctionGone { function: "b".into(), path: "/w/b.so".into(), is_expected: false }]);
     assert_eq!(catalog.functions(), ["a"]);
 }
@@ -60,11 +60,11 @@ fn new_changed_unchanged_and_gone_files() {
 #[test]
 fn a_refused_file_never_takes_the_good_version_away() {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1)]));
+    catalog.apply(scan(&[("a", 1)]));
     catalog.apply_probe(&"a".into(), &identity(1), Ok(version("good")), Duration::ZERO);
-    catalog.look(scan(&[("a", 2)]));
+    catalog.apply(scan(&[("a", 2)]));
     let probed = catalog.apply_probe(&"a".into(), &identity(2), Err("it is a text file".into()), Duration::ZERO);
-    assert!(!probed.news);
+    assert!(!probed.needs_plan);
     assert!(matches!(&probed.events[0], Event::LibraryRefused { serving: Some(hash), .. } if hash == "good"));
     assert_eq!(catalog.version("a").unwrap().hash, "good");
     assert_eq!(catalog.refused().count(), 1);
@@ -73,8 +73,8 @@ fn a_refused_file_never_takes_the_good_version_away() {
 #[test]
 fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1)]));
-    catalog.look(scan(&[("a", 2)]));
+    catalog.apply(scan(&[("a", 1)]));
+    catalog.apply(scan(&[("a", 2)]));
     assert_eq!(
         catalog.apply_probe(&"a".into(), &identity(1), Ok(version("old")), Duration::ZERO),
         ProbeChanges::default()
@@ -85,9 +85,9 @@ fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
 #[test]
 fn the_same_content_in_a_new_file_is_no_new_version() {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1)]));
-    assert!(catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO).news);
-    catalog.look(scan(&[("a", 2)]));
+    catalog.apply(scan(&[("a", 1)]));
+    assert!(catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO).needs_plan);
+    catalog.apply(scan(&[("a", 2)]));
     assert_eq!(
         catalog.apply_probe(&"a".into(), &identity(2), Ok(version("h")), Duration::ZERO),
         ProbeChanges::default()
@@ -97,33 +97,33 @@ fn the_same_content_in_a_new_file_is_no_new_version() {
 #[test]
 fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1)]));
+    catalog.apply(scan(&[("a", 1)]));
     catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO);
     let failed =
         || ScanResult { failed_dirs: vec![("/w".into(), "permission denied".into())], ..ScanResult::default() };
-    assert_eq!(catalog.look(failed()).events.len(), 1);
-    assert_eq!(catalog.look(failed()).events.len(), 0);
+    assert_eq!(catalog.apply(failed()).events.len(), 1);
+    assert_eq!(catalog.apply(failed()).events.len(), 0);
     assert_eq!(catalog.functions(), ["a"]);
 }
 
 /// A catalog that serves `a` in version `v1`, with its file as number 1.
 fn serving() -> Catalog {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1)]));
+    catalog.apply(scan(&[("a", 1)]));
     let probed = catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO);
     assert_eq!(probed.good, Some(version("v1")), "nothing was there before: no canary");
     catalog
 }
 
 fn changes_to(catalog: &mut Catalog, ino: u64, hash: &str) -> ProbeChanges {
-    catalog.look(scan(&[("a", ino)]));
+    catalog.apply(scan(&[("a", ino)]));
     catalog.apply_probe(&"a".into(), &identity(ino), Ok(version(hash)), Duration::ZERO)
 }
 
 #[test]
 fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
     let mut catalog = serving();
-    assert!(changes_to(&mut catalog, 2, "v2").news);
+    assert!(changes_to(&mut catalog, 2, "v2").needs_plan);
     assert_eq!(
         (catalog.version("a").unwrap().hash, catalog.pending().collect::<Vec<_>>()),
         ("v1".into(), vec![("a", "v2").into()])
@@ -133,7 +133,7 @@ fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
     assert_eq!(catalog.promote(&"a".into(), Duration::ZERO), Some(version("v3")));
     assert_eq!(catalog.version("a"), Some(&version("v3")));
     changes_to(&mut catalog, 4, "v4");
-    assert!(changes_to(&mut catalog, 5, "v3").news, "back again: nothing to try");
+    assert!(changes_to(&mut catalog, 5, "v3").needs_plan, "back again: nothing to try");
     assert_eq!(catalog.pending().count(), 0);
 }
 
@@ -161,20 +161,22 @@ fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
 
 #[test]
 fn after_a_restart_the_last_good_version_serves_whatever_the_file_is() {
-    let memory = || Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
+    let memory = || SavedVersions { last_good: [("a".into(), version("v1"))].into(), ..SavedVersions::default() };
     let start = |result| {
         let mut catalog = Catalog::new(memory(), ManagerCommand::default());
-        catalog.look(scan(&[("a", 9)]));
+        catalog.apply(scan(&[("a", 9)]));
         let probed = catalog.apply_probe(&"a".into(), &identity(9), result, Duration::ZERO);
         (catalog, probed)
     };
     let (refused, probed) = start(Err("it is a text file".into()));
     assert_eq!(refused.version("a"), Some(&version("v1")));
-    assert!(probed.news && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1"));
+    assert!(
+        probed.needs_plan && matches!(&probed.events[0], Event::LibraryRefused { serving: Some(v), .. } if v == "v1")
+    );
     let (newer, _) = start(Ok(version("v2")));
     assert_eq!((newer.version("a").unwrap().hash, newer.pending().count()), ("v1".into(), 1), "tried like any other");
     let (same, probed) = start(Ok(version("v1")));
-    assert_eq!((same.pending().count(), probed.news), (0, true));
+    assert_eq!((same.pending().count(), probed.needs_plan), (0, true));
     assert!(matches!(&probed.events[..], [Event::FunctionFound { replaces: None, .. }]), "which version that is");
 }
 
@@ -197,10 +199,10 @@ fn a_pinned_version_stays_until_the_file_changes() {
 #[test]
 fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
     let refused = |catalog: &mut Catalog, ino| {
-        catalog.look(scan(&[("a", ino)]));
+        catalog.apply(scan(&[("a", ino)]));
         catalog.apply_probe(&"a".into(), &identity(ino), Err("the disk is full".into()), Duration::ZERO);
     };
-    let looked_at = |catalog: &mut Catalog, ino| drop(catalog.look(scan(&[("a", ino)])));
+    let looked_at = |catalog: &mut Catalog, ino| drop(catalog.apply(scan(&[("a", ino)])));
     type Way<'a> = (&'a str, &'a dyn Fn(&mut Catalog, u64));
     let ways: [Way<'_>; 2] = [("looked at", &looked_at), ("refused", &refused)];
     for (what, before) in ways {
@@ -247,7 +249,7 @@ fn retry_clears_the_rejection_of_the_version_that_the_file_holds() {
     assert_eq!(catalog.pending().count(), 0);
 }
 
-fn goes(out: &ScanChanges) -> Vec<String> {
+fn removals(out: &ScanChanges) -> Vec<String> {
     let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionGone { .. }));
     gone.map(Event::line).collect()
 }
@@ -256,13 +258,13 @@ fn goes(out: &ScanChanges) -> Vec<String> {
 #[test]
 fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     let mut catalog = serving();
-    catalog.look(scan(&[("a", 1), ("b", 1)]));
+    catalog.apply(scan(&[("a", 1), ("b", 1)]));
     let out = catalog.apply_scan(&scan(&[("b", 1)]), GRACE, Duration::ZERO);
     assert_eq!((out.events, out.rescan_at), (vec![], Some(GRACE)));
     let back = catalog.apply_scan(&scan(&[("a", 2), ("b", 1)]), GRACE, GRACE);
     assert_eq!((probed_names(&back), back.rescan_at), (vec!["a"], None));
     catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 2);
-    assert_eq!(goes(&catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
 }
 
 /// A removal that is meant, or everything for a moment: nobody can tell, so it is said, and given longer.
@@ -274,16 +276,16 @@ fn the_only_file_of_a_directory_has_longer_to_come_back() {
     assert_eq!(out.rescan_at, Some(GRACE * REFILL));
     let back = catalog.apply_scan(&scan(&[("a", 2)]), GRACE, GRACE * 5);
     assert_eq!((probed_names(&back), back.rescan_at, back.events.len()), (vec!["a"], None, 0));
-    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
-    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
-    assert_eq!(goes(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
 }
 
 #[test]
 fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
     let mut catalog = Catalog::default();
-    catalog.look(scan(&[("a", 1), ("b", 1), ("c", 1)]));
-    let out = catalog.look(scan(&[]));
+    catalog.apply(scan(&[("a", 1), ("b", 1), ("c", 1)]));
+    let out = catalog.apply(scan(&[]));
     assert!(
         matches!(out.events.as_slice(), [Event::DirectoryEmptied { path, seconds: None }] if path == "/w"),
         "{out:?}"
@@ -294,7 +296,7 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
         assert_eq!((out.events, out.rescan_at), (vec![], Some(now + GRACE * REFILL)));
         now += GRACE * (REFILL - 1);
     }
-    assert_eq!(goes(&catalog.apply_scan(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[("a", 2), ("b", 2)]), GRACE, now + GRACE)).len(), 1);
     catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now);
     assert_eq!(catalog.apply_scan(&scan(&[("a", 2)]), GRACE, now).rescan_at, Some(now + GRACE), "as ever");
 }
@@ -303,11 +305,11 @@ fn an_emptied_directory_keeps_what_it_held_and_is_filled_slowly() {
 fn a_directory_made_again_is_filled_slowly_too() {
     let mut catalog = serving();
     let failed = ScanResult { failed_dirs: vec![("/w".into(), "does not exist".into())], ..ScanResult::default() };
-    catalog.look(failed);
-    let out = catalog.look(scan(&[]));
-    assert_eq!((goes(&out).len(), catalog.functions()), (0, vec!["a".into()]));
-    assert_eq!(probed_names(&catalog.look(scan(&[("a", 2)]))), ["a"]);
-    assert_eq!(goes(&catalog.look(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
+    catalog.apply(failed);
+    let out = catalog.apply(scan(&[]));
+    assert_eq!((removals(&out).len(), catalog.functions()), (0, vec!["a".into()]));
+    assert_eq!(probed_names(&catalog.apply(scan(&[("a", 2)]))), ["a"]);
+    assert_eq!(removals(&catalog.apply(scan(&[]))).len(), 1, "one library that is taken away is meant to go");
 }
 
 /// A link to nothing in the place of `a`.
@@ -321,24 +323,24 @@ fn link() -> ScanResult {
 /// Where nothing is remembered it is a thing among others.
 #[test]
 fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
-    let memory = Memory { last_good: [("a".into(), version("v1"))].into(), ..Memory::default() };
-    for (memory, refusals, functions) in [(memory, 1, vec!["a".into()]), (Memory::default(), 0, vec![])] {
+    let memory = SavedVersions { last_good: [("a".into(), version("v1"))].into(), ..SavedVersions::default() };
+    for (memory, refusals, functions) in [(memory, 1, vec!["a".into()]), (SavedVersions::default(), 0, vec![])] {
         let mut catalog = Catalog::new(memory, ManagerCommand::default());
-        let out = catalog.look(link());
+        let out = catalog.apply(link());
         let refused = |event: &&Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
         assert_eq!(out.events.iter().filter(refused).count(), refusals, "{out:?}");
-        assert_eq!((catalog.functions(), goes(&out).len(), catalog.is_settled()), (functions, 0, true));
+        assert_eq!((catalog.functions(), removals(&out).len(), catalog.is_settled()), (functions, 0, true));
     }
 }
 
 #[test]
 fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
     let mut catalog = serving();
-    let out = catalog.look(link());
+    let out = catalog.apply(link());
     let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
     assert_eq!(out.events.iter().filter(|event| refused(event)).count(), 1, "{out:?}");
     assert_eq!((catalog.functions(), catalog.refused().count()), (vec!["a".into()], 1));
-    assert_eq!(probed_names(&catalog.look(scan(&[("a", 1)]))), ["a"], "the same file again");
+    assert_eq!(probed_names(&catalog.apply(scan(&[("a", 1)]))), ["a"], "the same file again");
 }
 
 /// A plugin `a` that looks for `libb.so` and `lib/c.so.1`, and found the first, which is number 5.

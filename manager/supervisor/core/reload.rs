@@ -15,7 +15,7 @@ impl Core {
         }
         self.config = config;
         self.use_servers();
-        self.catalog.keep_to(&self.config.worker_dirs);
+        self.catalog.set_worker_dirs(&self.config.worker_dirs);
         self.functions_failing.clear();
         self.groups_failing.clear();
         self.failures.clear();

@@ -81,7 +81,7 @@ impl Stage {
         let source = ConfigFile { path: "gm.ini".as_ref(), bytes: ini.as_bytes() };
         let (config, _) = load(Some(source), &Overrides::default(), &|_| None).unwrap();
         let now = Duration::from_secs(1000);
-        let (core, first) = Core::new(config, Memory::default(), 7, now);
+        let (core, first) = Core::new(config, SavedVersions::default(), 7, now);
         let mut stage = Self {
             core,
             now,

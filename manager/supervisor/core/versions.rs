@@ -55,7 +55,7 @@ impl Core {
         if let Some(version) = changes.good {
             self.do_next(Action::SetLastGood { function: function.clone(), version });
         }
-        if changes.news {
+        if changes.needs_plan {
             // Earlier failures say nothing about new code.
             self.functions_failing.remove(function);
             self.failures.remove(function);

@@ -12,7 +12,7 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
 use crate::plugins::store::verify;
 use crate::plugins::stored::StoredVersion;
-use crate::supervisor::catalog::{CheckedVersion, Memory};
+use crate::supervisor::catalog::{CheckedVersion, SavedVersions};
 use crate::supervisor::core::{Action, Core};
 use crate::supervisor::rollback::{RollbackRequest, RollbackTarget};
 use crate::system::errors::reason;
@@ -79,8 +79,8 @@ impl KnownVersions {
 
 impl Effects {
     /// What earlier managers left. A stored library that was changed is not trusted.
-    pub(crate) fn memory(&mut self) -> Memory {
-        let mut memory = Memory::default();
+    pub(crate) fn memory(&mut self) -> SavedVersions {
+        let mut memory = SavedVersions::default();
         let functions: Vec<FunctionName> =
             self.store.records.last_good().map(|(function, _)| function.clone()).collect();
         for function in functions {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Catalog, Memory, ScanChanges};
+use super::{Catalog, SavedVersions, ScanChanges};
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
 use crate::supervisor::event::Event;
@@ -16,11 +16,11 @@ pub(super) const REFILL: u32 = 20;
 /// Functions that an earlier manager has left something of, and of which no file was seen yet: when they are forgotten,
 /// once that is known.
 #[derive(Debug, Default)]
-pub(super) struct AbsentFunctions(BTreeMap<FunctionName, Option<Duration>>);
+pub(super) struct MissingFunctions(BTreeMap<FunctionName, Option<Duration>>);
 
-impl AbsentFunctions {
+impl MissingFunctions {
     /// All that something is remembered of.
-    pub(super) fn of(memory: &Memory) -> Self {
+    pub(super) fn of(memory: &SavedVersions) -> Self {
         let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
         let bad = memory.rejected.keys().map(|version| &version.function);
         Self(good.chain(bad).map(|function| (function.clone(), None)).collect())
@@ -51,7 +51,7 @@ impl AbsentFunctions {
 
 impl Catalog {
     /// Marks what is missing, and lets go of what has been for `grace`, or longer where that says less.
-    pub(super) fn missing(
+    pub(super) fn forget_missing(
         &mut self,
         scan: &ScanResult,
         emptied: &BTreeSet<PathBuf>,
@@ -69,16 +69,16 @@ impl Catalog {
                 || scan.skipped.iter().any(|(path, _)| *path == entry.candidate.path);
             let refills = self.emptied.contains(dir);
             let wait = if refills || single.contains(dir) { grace.saturating_mul(REFILL) } else { grace };
-            entry.goes = match entry.goes {
+            entry.removed_at = match entry.removed_at {
                 _ if is_there => None,
                 Some(at) if !(refills && filled.contains(dir)) => Some(at),
                 _ => Some(now.saturating_add(wait)),
             };
         }
-        let gone = self.entries.extract_if(.., |_, entry| entry.goes.is_some_and(|at| now >= at));
+        let gone = self.entries.extract_if(.., |_, entry| entry.removed_at.is_some_and(|at| now >= at));
         for (function, entry) in gone {
             // What was never a function's does not go as one.
-            if entry.version.is_some() || !entry.is_help {
+            if entry.version.is_some() || !entry.is_dependency {
                 // Whoever removes what was never served has tidied up.
                 let is_expected = self.dropped.contains(&entry.candidate.dir) || entry.version.is_none();
                 if !is_expected {
@@ -91,16 +91,16 @@ impl Catalog {
         }
         self.removed.retain(|function, _| !self.entries.contains_key(function));
         let entries = &self.entries;
-        let waits = |dir: &PathBuf| entries.values().any(|e| e.goes.is_some() && e.candidate.dir == *dir);
+        let waits = |dir: &PathBuf| entries.values().any(|e| e.removed_at.is_some() && e.candidate.dir == *dir);
         self.emptied.retain(|dir| unseen.contains(&dir) || waits(dir));
         let is_there = |function: &str| entries.contains_key(function);
-        out.gone.extend(self.absent.forgotten(scan, is_there, grace.saturating_mul(REFILL), now));
-        out.gone.iter().for_each(|function| self.memory.forget(function));
-        out.rescan_at = self.entries.values().filter_map(|entry| entry.goes).chain(self.absent.next_due()).min();
+        out.gone.extend(self.missing.forgotten(scan, is_there, grace.saturating_mul(REFILL), now));
+        out.gone.iter().for_each(|function| self.saved.forget(function));
+        out.rescan_at = self.entries.values().filter_map(|entry| entry.removed_at).chain(self.missing.next_due()).min();
     }
 }
 
-impl Memory {
+impl SavedVersions {
     /// What a function was says nothing about a file of its name that comes later.
     fn forget(&mut self, function: &str) {
         self.last_good.remove(function);
@@ -130,7 +130,7 @@ mod tests {
     /// What becomes of `names` whose files are not there, at once and after the wait.
     fn forgotten(names: &[&str], scan: &ScanResult) -> [Vec<FunctionName>; 2] {
         let stored = names.iter().map(|name| (*name).into()).collect();
-        let mut absent = AbsentFunctions::of(&Memory { stored, ..Memory::default() });
+        let mut absent = MissingFunctions::of(&SavedVersions { stored, ..SavedVersions::default() });
         let is_there = |name: &str| scan.candidates.keys().any(|function| function == name);
         [Duration::ZERO, WAIT].map(|now| absent.forgotten(scan, is_there, WAIT, now))
     }
