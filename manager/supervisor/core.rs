@@ -31,7 +31,7 @@ use super::backoff::Backoff;
 use super::catalog::{Catalog, SavedVersions};
 use super::event::Event;
 use super::job_disposition::DeathCounts;
-use super::lethal_jobs::LethalJobs;
+use super::poison_jobs::PoisonJobs;
 use super::reconcile::WorkerId;
 use super::worker_state::Trigger;
 use crate::config::Config;
@@ -119,7 +119,7 @@ pub(crate) struct Core {
     /// Workers that jobs have killed.
     deaths: DeathCounts,
     /// Which versions jobs have killed.
-    lethal: LethalJobs,
+    poison_jobs: PoisonJobs,
     /// Jobs without a result, by function.
     job_failures: BTreeMap<FunctionName, FunctionFailures>,
     /// Function sets for which `memory_limit_too_low` was reported.
@@ -169,7 +169,7 @@ impl Core {
             rollouts: RolloutState::default(),
             rollbacks: Rollbacks::default(),
             deaths: DeathCounts::default(),
-            lethal: LethalJobs::default(),
+            poison_jobs: PoisonJobs::default(),
             job_failures: BTreeMap::new(),
             heavy: BTreeSet::new(),
             rescan_at: None,

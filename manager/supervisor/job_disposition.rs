@@ -97,13 +97,13 @@ impl JobDisposition {
 /// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may be
 /// half on the wire. An answer that is out in whole is the one that counts, whatever is said after it.
 pub(crate) fn disposition(
-    wish: LostJobPolicy,
+    policy: LostJobPolicy,
     deaths: u32,
     max_attempts: u32,
     point: Point,
     half_sent: bool,
 ) -> JobDisposition {
-    let is_over = wish == LostJobPolicy::Fail || deaths >= max_attempts;
+    let is_over = policy == LostJobPolicy::Fail || deaths >= max_attempts;
     match (is_over, point, half_sent) {
         (false, Point::Running, _) => JobDisposition::Requeued,
         (false, Point::Answering, _) => JobDisposition::Unclear,
@@ -126,7 +126,7 @@ mod tests {
         use JobDisposition::{Failed, Requeued, Unanswerable, Unclear};
         use LostJobPolicy::{Fail, Retry};
         use Point::{Answering, Running};
-        for (wish, deaths, max_attempts, point, between, half) in [
+        for (policy, deaths, max_attempts, point, between, half) in [
             (Retry, 1, 3, Running, Requeued, Requeued),
             (Retry, 2, 3, Running, Requeued, Requeued),
             (Retry, 3, 3, Running, Failed, Unanswerable),
@@ -141,9 +141,9 @@ mod tests {
             (Fail, 1, 3, Answering, Failed, Unanswerable),
         ] {
             for (half_sent, expected) in [(false, between), (true, half)] {
-                let disposition = disposition(wish, deaths, max_attempts, point, half_sent);
-                assert_eq!(disposition, expected, "{wish:?}, {deaths} of {max_attempts}, {point:?}, {half_sent}");
-                assert_eq!(disposition.denies(), wish == Fail || deaths >= max_attempts, "nobody runs it again");
+                let disposition = disposition(policy, deaths, max_attempts, point, half_sent);
+                assert_eq!(disposition, expected, "{policy:?}, {deaths} of {max_attempts}, {point:?}, {half_sent}");
+                assert_eq!(disposition.denies(), policy == Fail || deaths >= max_attempts, "nobody runs it again");
             }
         }
     }

@@ -23,9 +23,15 @@ impl Core {
     }
 
     /// A failure outside a job that is known to be this function's.
-    pub(super) fn blame(&mut self, function: &FunctionName, worker: &WorkerRecord, at: IdleDeath, now: Duration) {
+    pub(super) fn record_failure(
+        &mut self,
+        function: &FunctionName,
+        worker: &WorkerRecord,
+        at: IdleDeath,
+        now: Duration,
+    ) {
         let born = worker.born;
-        self.note_version(function, worker);
+        self.record_failing_version(function, worker);
         let (bounds, chance) = (self.bounds(), self.random.f64());
         let backoff = self.functions_failing.entry(function.clone()).or_default();
         let before = backoff.clone();
@@ -43,7 +49,7 @@ impl Core {
         let all = several(&names);
         let (suspects, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| changed(name) == latest);
         if suspects.len() == 1 || !others.is_empty() {
-            suspects.iter().for_each(|function| self.blame(function, worker, at, now));
+            suspects.iter().for_each(|function| self.record_failure(function, worker, at, now));
             return;
         }
         let (bounds, chance) = (self.bounds(), self.random.f64());
@@ -56,7 +62,7 @@ impl Core {
 
     /// A death in a job of this function. `done` counts its finished jobs.
     pub(super) fn died_in_job(&mut self, function: &FunctionName, worker: &WorkerRecord, done: u64, now: Duration) {
-        self.note_version(function, worker);
+        self.record_failing_version(function, worker);
         let chance = self.random.f64();
         let backoff = self.functions_failing.entry(function.clone()).or_default();
         backoff.died_in_job(now, done, chance);
@@ -64,7 +70,7 @@ impl Core {
         self.report_backing_off(function.to_string(), &after, true, now);
     }
 
-    fn note_version(&mut self, function: &FunctionName, worker: &WorkerRecord) {
+    fn record_failing_version(&mut self, function: &FunctionName, worker: &WorkerRecord) {
         if let Some(version) = worker.functions.iter().find(|version| version.function == *function) {
             self.failing_versions.insert(function.clone(), version.hash);
         }

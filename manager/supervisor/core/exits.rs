@@ -58,7 +58,8 @@ impl Core {
         };
         let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
         let by_kill = exit_report.end == ExitStatus::Signal(libc::SIGKILL);
-        if let Some(event) = lost.and_then(|lost| self.acquits(&worker, lost, exit_report.server, now)) {
+        if let Some(event) = lost.and_then(|lost| self.excused_by_earlier_death(&worker, lost, exit_report.server, now))
+        {
             self.report(event);
         } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
             return;
@@ -67,7 +68,7 @@ impl Core {
         if let Some(version) = worker.at_start().or(in_job).or(worker.only()) {
             self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
-        self.blame_for(&worker, exit_report, now);
+        self.record_death(&worker, exit_report, now);
     }
 
     /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside, or
@@ -136,7 +137,7 @@ impl Core {
         }
     }
 
-    fn blame_for(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
+    fn record_death(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let function = |index: usize| worker.functions.get(index).map(|version| version.function.clone());
         match &exit_report.exit_cause {
             // A worker that has never been ready has had no job, whatever its scoreboard says.
@@ -162,7 +163,7 @@ impl Core {
     /// The function that was loaded or made is to blame; before that, as for any death outside a job.
     fn died_at_start(&mut self, worker: &WorkerRecord, now: Duration) {
         match worker.at_start() {
-            Some(version) => self.blame(&version.function, worker, IdleDeath::Start, now),
+            Some(version) => self.record_failure(&version.function, worker, IdleDeath::Start, now),
             None => self.died_outside_job(worker, IdleDeath::Start, now),
         }
     }

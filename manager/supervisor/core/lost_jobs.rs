@@ -14,7 +14,7 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::event::{Event, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
-use crate::supervisor::lethal_jobs::LethalJobKey;
+use crate::supervisor::poison_jobs::PoisonJobKey;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::reap::ExitStatus;
@@ -183,17 +183,17 @@ impl Core {
             ExitCause::Answering(lost) => (lost, Point::Answering, JobDisposition::Unclear),
             _ => return (LostJob { disposition: JobDisposition::Requeued, deaths: None }, None),
         };
-        let Some((key, wish)) = self.blamed(worker, lost, exit_report) else {
+        let Some((key, policy)) = self.counted_job(worker, lost, exit_report) else {
             return (LostJob { disposition: uncounted, deaths: None }, None);
         };
         if let (Some(version), Some(job)) = (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
         {
-            self.lethal.killed(job, version.hash, now);
+            self.poison_jobs.record_death(job, version.hash, now);
         }
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.deaths.count(key.clone(), now);
         let decided = LostJob {
-            disposition: disposition(wish, deaths, max_attempts, point, lost.half_sent),
+            disposition: disposition(policy, deaths, max_attempts, point, lost.half_sent),
             deaths: Some((deaths, max_attempts)),
         };
         if !decided.disposition.denies() {
@@ -207,7 +207,7 @@ impl Core {
 
     /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
     /// reason, nor where nobody can say which job it was.
-    fn blamed(
+    fn counted_job(
         &self,
         worker: &WorkerRecord,
         lost: &JobInHand,
@@ -216,7 +216,7 @@ impl Core {
         let function = worker.functions.get(lost.function)?.function.clone();
         let server = *worker.servers.get(exit_report.server?)?;
         let (on_crash, on_timeout) = (self.config.on_crash(&function), self.config.on_timeout(&function));
-        let wish = match (worker.ended_by_us(exit_report.end), worker.is_overdue(lost)) {
+        let policy = match (worker.ended_by_us(exit_report.end), worker.is_overdue(lost)) {
             (Some(ExitReason::JobTimeout), _) => on_timeout,
             (Some(_), _) => return None,
             (None, false) => on_crash,
@@ -225,7 +225,7 @@ impl Core {
             (None, true) => on_timeout,
         };
         let key = JobKey { server, function, handle: lost.handle.clone(), unique: lost.unique.clone() };
-        (!lost.handle.is_empty()).then_some((key, wish))
+        (!lost.handle.is_empty()).then_some((key, policy))
     }
 
     fn text_for_caller(
@@ -284,9 +284,9 @@ impl WorkerRecord {
     }
 
     /// The name of its job, whose server is counted as in its configuration.
-    pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<LethalJobKey> {
+    pub(super) fn job(&self, job: &JobInHand, server: Option<usize>) -> Option<PoisonJobKey> {
         let function = &self.functions.get(job.function)?.function;
-        LethalJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
+        PoisonJobKey::of(function, server.and_then(|server| self.servers.get(server).copied()), job)
     }
 
     /// Whether this is the job that was past its timeout.

@@ -39,7 +39,7 @@ pub(super) struct RolloutState {
     /// Canaries killed from outside, by function.
     kills: BTreeMap<FunctionName, u32>,
     /// Groups in which several new versions at once died without saying whose fault it was: one at a time from now on.
-    solo: Vec<GroupKey>,
+    one_at_a_time: Vec<GroupKey>,
     /// Promoted versions that old workers still stand beside, and since when.
     rolling: Vec<(FunctionVersion, Duration)>,
     next_count: Option<Duration>,
@@ -172,7 +172,7 @@ impl Core {
                 }
             }
         }
-        for key in &self.rollouts.solo {
+        for key in &self.rollouts.one_at_a_time {
             if let Some(canary) = wanted.get_mut(key) {
                 canary.truncate(1);
             }
@@ -364,7 +364,7 @@ impl Core {
         if from_outside && self.is_rarely_killed(&suspects) {
             return true;
         }
-        self.blame_trial(&worker.key, &suspects, how, now);
+        self.reject_suspects(&worker.key, &suspects, how, now);
         true
     }
 
@@ -372,7 +372,7 @@ impl Core {
     pub(super) fn canary_hangs(&mut self, worker: &WorkerRecord, how: &str, now: Duration) -> bool {
         let suspects = worker.suspects(worker.at_start());
         if !suspects.is_empty() {
-            self.blame_trial(&worker.key, &suspects, how, now);
+            self.reject_suspects(&worker.key, &suspects, how, now);
         }
         !suspects.is_empty()
     }
@@ -384,16 +384,16 @@ impl Core {
         if suspects.is_empty() {
             return;
         }
-        if let Some(event) = self.acquits(worker, job, seen.server, now) {
+        if let Some(event) = self.excused_by_earlier_death(worker, job, seen.server, now) {
             return self.report(event);
         }
         let reason = format!("its job {} was past its timeout", String::from_utf8_lossy(&job.handle));
-        self.blame_trial(&key, &suspects, &reason, now);
+        self.reject_suspects(&key, &suspects, &reason, now);
     }
 
     /// A job cost a canary: what is told where that says nothing about the version it tries, since the job had killed
     /// another one before.
-    pub(super) fn acquits(
+    pub(super) fn excused_by_earlier_death(
         &self,
         canary: &WorkerRecord,
         job: &JobInHand,
@@ -403,16 +403,17 @@ impl Core {
         let tried = canary.functions.get(job.function)?;
         let is_new = !canary.suspects(Some(tried)).is_empty();
         let FunctionVersion { function, hash: version } = tried.clone();
-        let killed = self.lethal.other_victim(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
+        let killed =
+            self.poison_jobs.other_version_killed(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
         let handle = String::from_utf8_lossy(&job.handle).into_owned();
         Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }
 
     /// One suspect is rejected; of several each is tried alone.
-    fn blame_trial(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
+    fn reject_suspects(&mut self, key: &GroupKey, suspects: &Canary, how: &str, now: Duration) {
         match suspects.as_slice() {
             [only] => self.reject(only, how, now),
-            _ => self.rollouts.solo.push(key.clone()),
+            _ => self.rollouts.one_at_a_time.push(key.clone()),
         }
     }
 
@@ -439,7 +440,7 @@ impl Core {
             self.report(Event::RolloutFinished { function, version, seconds: seconds(now.saturating_sub(since)) });
         }
         let pending: Vec<GroupKey> = self.wanted_trials(now).into_iter().map(|(key, _)| key).collect();
-        self.rollouts.solo.retain(|key| pending.contains(key));
+        self.rollouts.one_at_a_time.retain(|key| pending.contains(key));
     }
 }
 

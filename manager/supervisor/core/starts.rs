@@ -142,7 +142,7 @@ impl Core {
         };
         self.last_failure = Some(format!("{function}: {reason}"));
         self.failures.insert(function.clone(), reason.into());
-        self.blame(function, &worker, IdleDeath::Start, now);
+        self.record_failure(function, &worker, IdleDeath::Start, now);
     }
 
     /// A worker said something. Words about sockets are taken in elsewhere.
@@ -293,7 +293,7 @@ impl Core {
         if !self.is_isolated_by(&worker, &failed, &reason, now)
             && !self.canary_cannot_serve(&worker, &function, &reason, now)
         {
-            self.blame(&function, &worker, IdleDeath::Start, now);
+            self.record_failure(&function, &worker, IdleDeath::Start, now);
         }
         self.workers.insert(id, worker);
     }

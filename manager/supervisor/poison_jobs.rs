@@ -16,7 +16,7 @@ const REMEMBERED: usize = 10_000;
 /// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: who tries it again may do so with its
 /// unique id, and gets another handle, on another server perhaps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LethalJobKey {
+pub(crate) enum PoisonJobKey {
     /// By what its client calls it.
     Unique {
         /// Its function.
@@ -35,7 +35,7 @@ pub(crate) enum LethalJobKey {
     },
 }
 
-impl LethalJobKey {
+impl PoisonJobKey {
     /// The name of a job in hand; `None` where it has none.
     pub(crate) fn of(function: &FunctionName, server: Option<usize>, job: &JobInHand) -> Option<Self> {
         let function = function.clone();
@@ -50,11 +50,11 @@ impl LethalJobKey {
 
 /// The versions, by their hashes, that jobs have killed.
 #[derive(Debug, Default)]
-pub(crate) struct LethalJobs(BTreeMap<LethalJobKey, (BTreeSet<ShortHash>, Duration)>);
+pub(crate) struct PoisonJobs(BTreeMap<PoisonJobKey, (BTreeSet<ShortHash>, Duration)>);
 
-impl LethalJobs {
+impl PoisonJobs {
     /// A worker with this version died in the job.
-    pub(crate) fn killed(&mut self, job: LethalJobKey, version: ShortHash, now: Duration) {
+    pub(crate) fn record_death(&mut self, job: PoisonJobKey, version: ShortHash, now: Duration) {
         self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
             let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(job, _)| job.clone());
@@ -66,14 +66,19 @@ impl LethalJobs {
     }
 
     /// Another version than this one that the job has killed.
-    pub(crate) fn other_victim(&self, job: &LethalJobKey, version: ShortHash, now: Duration) -> Option<ShortHash> {
+    pub(crate) fn other_version_killed(
+        &self,
+        job: &PoisonJobKey,
+        version: ShortHash,
+        now: Duration,
+    ) -> Option<ShortHash> {
         let (versions, at) = self.0.get(job)?;
         versions.iter().copied().find(|victim| *victim != version).filter(|_| now < at.saturating_add(FORGOTTEN))
     }
 
     /// No worker is connected to this job server any more: it may give the handles it gave to other jobs.
     pub(crate) fn forget_server(&mut self, server: usize) {
-        self.0.retain(|job, _| !matches!(job, LethalJobKey::Handle { server: of, .. } if *of == server));
+        self.0.retain(|job, _| !matches!(job, PoisonJobKey::Handle { server: of, .. } if *of == server));
     }
 }
 
@@ -98,7 +103,7 @@ mod tests {
     #[test]
     fn a_job_is_known_by_its_unique_id_or_by_its_servers_handle() {
         let id =
-            |function: &str, server, unique, handle| LethalJobKey::of(&function.into(), server, &job(unique, handle));
+            |function: &str, server, unique, handle| PoisonJobKey::of(&function.into(), server, &job(unique, handle));
         let first = || id("f", Some(0), "u", "H:1");
         for (name, other, same) in [
             ("requeued", first(), true),
@@ -125,29 +130,29 @@ mod tests {
 
     #[test]
     fn only_another_version_acquits() {
-        let mut lethal = LethalJobs::default();
-        let job = LethalJobKey::of(&"f".into(), Some(0), &job("", "H:1")).unwrap();
-        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), None);
-        lethal.killed(job.clone(), "v2".into(), NOW);
-        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), None, "itself only");
-        lethal.killed(job.clone(), "v1".into(), NOW);
-        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW), Some("v1".into()));
-        assert_eq!(lethal.other_victim(&job, "v2".into(), NOW + FORGOTTEN), None);
+        let mut lethal = PoisonJobs::default();
+        let job = PoisonJobKey::of(&"f".into(), Some(0), &job("", "H:1")).unwrap();
+        assert_eq!(lethal.other_version_killed(&job, "v2".into(), NOW), None);
+        lethal.record_death(job.clone(), "v2".into(), NOW);
+        assert_eq!(lethal.other_version_killed(&job, "v2".into(), NOW), None, "itself only");
+        lethal.record_death(job.clone(), "v1".into(), NOW);
+        assert_eq!(lethal.other_version_killed(&job, "v2".into(), NOW), Some("v1".into()));
+        assert_eq!(lethal.other_version_killed(&job, "v2".into(), NOW + FORGOTTEN), None);
         lethal.forget_server(1);
-        assert_eq!(lethal.other_victim(&job, "v3".into(), NOW), Some("v1".into()));
+        assert_eq!(lethal.other_version_killed(&job, "v3".into(), NOW), Some("v1".into()));
         lethal.forget_server(0);
-        assert_eq!(lethal.other_victim(&job, "v3".into(), NOW), None);
+        assert_eq!(lethal.other_version_killed(&job, "v3".into(), NOW), None);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut lethal = LethalJobs::default();
-        let id = |n: usize| LethalJobKey::of(&"f".into(), Some(0), &job(&n.to_string(), "H")).unwrap();
+        let mut lethal = PoisonJobs::default();
+        let id = |n: usize| PoisonJobKey::of(&"f".into(), Some(0), &job(&n.to_string(), "H")).unwrap();
         for n in 0..REMEMBERED + 10 {
-            lethal.killed(id(n), "v1".into(), NOW + Duration::from_millis(n as u64));
+            lethal.record_death(id(n), "v1".into(), NOW + Duration::from_millis(n as u64));
         }
         assert_eq!(lethal.0.len(), REMEMBERED);
-        assert_eq!(lethal.other_victim(&id(0), "v2".into(), NOW), None, "the oldest went");
-        assert_eq!(lethal.other_victim(&id(500), "v2".into(), NOW), Some("v1".into()));
+        assert_eq!(lethal.other_version_killed(&id(0), "v2".into(), NOW), None, "the oldest went");
+        assert_eq!(lethal.other_version_killed(&id(500), "v2".into(), NOW), Some("v1".into()));
     }
 }
