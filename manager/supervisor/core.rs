@@ -123,7 +123,7 @@ pub(crate) struct Core {
     /// Jobs without a result, by function.
     job_failures: BTreeMap<FunctionName, FunctionFailures>,
     /// Function sets for which `memory_limit_too_low` was reported.
-    heavy: BTreeSet<Vec<FunctionName>>,
+    too_large_at_start: BTreeSet<Vec<FunctionName>>,
     /// When the worker directories are scanned again because a file is missing.
     rescan_at: Option<Duration>,
     actions: Vec<Action>,
@@ -171,7 +171,7 @@ impl Core {
             deaths: DeathCounts::default(),
             poison_jobs: PoisonJobs::default(),
             job_failures: BTreeMap::new(),
-            heavy: BTreeSet::new(),
+            too_large_at_start: BTreeSet::new(),
             rescan_at: None,
             actions: Vec::new(),
         };
@@ -222,7 +222,7 @@ impl Core {
         self.advance_isolation(now);
         self.reconcile(now);
         // After the groups: a worker that they have just dismissed takes no turn to connect.
-        self.let_connect(now);
+        self.start_connecting(now);
         // Before the canaries, which wait for it: nothing else need happen after it.
         self.startup(now);
         self.reconcile_canaries(now);

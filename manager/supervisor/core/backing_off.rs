@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// Lets loaded workers connect, the oldest first, as far as there is room.
-    pub(super) fn let_connect(&mut self, now: Duration) {
+    pub(super) fn start_connecting(&mut self, now: Duration) {
         let room = CONNECTING.saturating_sub(self.connecting(now));
         let next = self.workers.iter().filter(|(_, worker)| worker.waits_to_connect()).take(room).map(|(id, _)| *id);
         for id in next.collect::<Vec<_>>() {

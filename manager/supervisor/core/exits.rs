@@ -37,19 +37,20 @@ impl Core {
             _ => {}
         }
         if exit_report.exit_cause == ExitCause::Drained {
-            if worker.leaves_by_itself() {
-                self.leaves_early(&worker, exit_report, now);
+            if worker.exits_unrequested() {
+                self.exited_early(&worker, exit_report, now);
             }
-            return self.report(left(&worker, exit_report));
+            return self.report(exit_event(&worker, exit_report));
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
-        if let Some(version) = asks_not_again(&worker, exit_report).filter(|_| !by_us).cloned() {
+        if let Some(version) = refused_restart(&worker, exit_report).filter(|_| !by_us).cloned() {
             return self.stop_restarting(exit_report.pid, version);
         }
-        let death = death(&worker, exit_report, decided);
+        let death = death_event(&worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.report(Event::WorkerDied(death));
-        if by_us || worker.dies_leaving(exit_report) || self.fails_beside_others(&worker, exit_report, &how, now) {
+        if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(&worker, exit_report, &how, now)
+        {
             return;
         }
         let lost = match &exit_report.exit_cause {
@@ -65,7 +66,7 @@ impl Core {
             return;
         }
         self.last_failure = Some(line);
-        if let Some(version) = worker.at_start().or(in_job).or(worker.only()) {
+        if let Some(version) = worker.at_start().or(in_job).or(worker.only_function()) {
             self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
         self.record_death(&worker, exit_report, now);
@@ -92,7 +93,7 @@ impl Core {
 
     /// A worker says that it takes no more jobs. A last one may come all the same, so what that says of it is judged at
     /// its end.
-    pub(super) fn leaves(&mut self, id: WorkerId, jobs: u64, now: Duration) {
+    pub(super) fn worker_drains(&mut self, id: WorkerId, jobs: u64, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             let at = worker.drain_report.map_or(now, |report| report.at);
             worker.drain_report = Some(DrainReport { at, jobs });
@@ -102,7 +103,7 @@ impl Core {
 
     /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
     /// service manager sends SIGTERM to every process.
-    fn leaves_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
+    fn exited_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let has_worked = worker.has_served && exit_report.jobs.max(worker.reported_jobs()) > 0;
         if self.is_draining() || has_worked {
             return;
@@ -126,13 +127,13 @@ impl Core {
             return;
         }
         self.last_failure = Some(line);
-        if let Some(version) = worker.at_start().or(worker.only()) {
+        if let Some(version) = worker.at_start().or(worker.only_function()) {
             self.failures.insert(version.function.clone(), format!("a worker {how}"));
         }
         // Its successor may have been started by now, and is to count as well.
         let left = worker.drain_report.map_or(now, |report| report.at);
         match worker.start.stage {
-            StartStage::Over => self.died_outside_job(worker, worker.outside(), left),
+            StartStage::Over => self.died_outside_job(worker, worker.idle_death(), left),
             _ => self.died_at_start(worker, left),
         }
     }
@@ -150,7 +151,7 @@ impl Core {
             }
             // It has done work: what ended it says nothing against starting another.
             ExitCause::OutsideJob if exit_report.jobs > 0 => {}
-            ExitCause::OutsideJob => self.died_outside_job(worker, worker.outside(), now),
+            ExitCause::OutsideJob => self.died_outside_job(worker, worker.idle_death(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
             ExitCause::Unknown => match worker.functions.as_slice() {
                 [only] => self.died_in_job(&only.function, worker, exit_report.completed, now),
@@ -169,7 +170,7 @@ impl Core {
     }
 
     /// A worker is killed since it was not ready in time.
-    pub(super) fn hung(&mut self, id: WorkerId, now: Duration) {
+    pub(super) fn start_timed_out(&mut self, id: WorkerId, now: Duration) {
         // Taken out, so that it can be looked at while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
         let stage = match worker.start.stage {
@@ -185,7 +186,7 @@ impl Core {
                 None => several(&worker.names()),
             };
             self.last_failure = Some(format!("{who}: {reason}"));
-            if let Some(failed) = failed.as_ref().or(worker.only()) {
+            if let Some(failed) = failed.as_ref().or(worker.only_function()) {
                 self.failures.insert(failed.function.clone(), reason.clone());
             }
             if !failed.is_some_and(|failed| self.is_isolated_by(&worker, &failed, &reason, now)) {
@@ -209,34 +210,34 @@ impl Core {
 
 impl WorkerRecord {
     /// What its death outside a job counts as.
-    fn outside(&self) -> IdleDeath {
+    fn idle_death(&self) -> IdleDeath {
         if self.has_served { IdleDeath::Idle } else { IdleDeath::Start }
     }
 
     /// Its function, where it has only one.
-    pub(super) fn only(&self) -> Option<&FunctionVersion> {
+    pub(super) fn only_function(&self) -> Option<&FunctionVersion> {
         self.functions.first().filter(|_| self.functions.len() == 1)
     }
 
     /// Whether nobody has told it to leave, and it does, or did without a word.
-    fn leaves_by_itself(&self) -> bool {
+    fn exits_unrequested(&self) -> bool {
         self.state.is_live() || matches!(self.state, WorkerState::Draining { reason: ExitReason::ByItself, .. })
     }
 
     /// Whether its end will tell that it has failed to start, unless a last job comes.
     pub(super) fn may_have_failed(&self) -> bool {
-        !self.state.is_live() && self.leaves_by_itself() && (!self.has_served || self.reported_jobs() == 0)
+        !self.state.is_live() && self.exits_unrequested() && (!self.has_served || self.reported_jobs() == 0)
     }
 
     /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
-    fn dies_leaving(&self, exit_report: &ExitReport) -> bool {
+    fn died_while_draining(&self, exit_report: &ExitReport) -> bool {
         let told = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
         told && exit_report.exit_cause == ExitCause::OutsideJob
     }
 
     /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
     /// plugin that forges these words would never be late.
-    pub(super) fn begins_next(&mut self) -> Option<FunctionName> {
+    pub(super) fn function_reached(&mut self) -> Option<FunctionName> {
         let (StartStage::Loading(index) | StartStage::Making(index)) = self.start.stage else { return None };
         let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.start.begun)?;
         self.start.begun = place + 1;
@@ -253,7 +254,7 @@ impl WorkerRecord {
 }
 
 /// The function, and its version, that asked not to be started again. A canary's new version is rejected anyway.
-fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
+fn refused_restart<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Option<&'a FunctionVersion> {
     let StartStage::Making(index) = worker.start.stage else { return None };
     let function =
         worker.functions.get(index).filter(|_| exit_report.end == ExitStatus::Exit(DO_NOT_START_ME_AGAIN))?;
@@ -261,15 +262,15 @@ fn asks_not_again<'a>(worker: &'a WorkerRecord, exit_report: &ExitReport) -> Opt
     (!tried).then_some(function)
 }
 
-fn left(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
+fn exit_event(worker: &WorkerRecord, exit_report: &ExitReport) -> Event {
     let end = exit_report.end;
     let note = (!end.is_clean()).then(|| format!("{end} in its destructors, or past stop_timeout in them"));
     Event::WorkerExited { pid: exit_report.pid, functions: worker.names(), jobs: exit_report.jobs, note }
 }
 
-fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {
-    let (at, of) = at(worker, &exit_report.exit_cause, exit_report.end, decided);
-    let only = worker.only().map(|version| version.hash);
+fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> Death {
+    let (at, of) = death_at(worker, &exit_report.exit_cause, exit_report.end, decided);
+    let only = worker.only_function().map(|version| version.hash);
     Death {
         pid: exit_report.pid,
         functions: worker.names(),
@@ -284,7 +285,7 @@ fn death(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob) -> D
 }
 
 /// What a worker was at when it died, and the version of the function concerned.
-fn at(
+fn death_at(
     worker: &WorkerRecord,
     exit_cause: &ExitCause,
     end: ExitStatus,

@@ -51,7 +51,7 @@ impl Core {
         let (lost, function) = match &exit_report.exit_cause {
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => (Some(lost), worker.functions.get(lost.function)),
             // Which job it was is unknown, but not of which function where there is only one.
-            ExitCause::Unknown => (None, worker.only()),
+            ExitCause::Unknown => (None, worker.only_function()),
             ExitCause::Drained | ExitCause::OutsideJob => return,
         };
         let Some(FunctionVersion { function, hash: version }) = function.cloned() else { return };

@@ -21,7 +21,7 @@ impl Core {
         self.failures.clear();
         self.not_restarted.clear();
         self.rejoin_all();
-        self.heavy.clear();
+        self.too_large_at_start.clear();
         self.unread_settings.clear();
         self.workers.values_mut().for_each(|worker| worker.retirement.at = now);
         self.watch_jobs_again();

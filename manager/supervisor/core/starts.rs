@@ -52,7 +52,7 @@ impl Core {
                 retirement: Retirement {
                     at: now.saturating_add(self.config.max_worker_lifetime).saturating_add(splay),
                     runs: JobAllowance::default(),
-                    outgrown: false,
+                    over_memory_limit: false,
                 },
                 job_watch: JobWatch::default(),
                 drain_report: None,
@@ -148,21 +148,21 @@ impl Core {
     /// A worker said something. Words about sockets are taken in elsewhere.
     pub(super) fn handle_message(&mut self, id: WorkerId, message: WorkerMessage, now: Duration) {
         match message {
-            WorkerMessage::Loading { function } => self.reaches(id, StartStage::Loading(function), now),
-            WorkerMessage::Making { function } => self.reaches(id, StartStage::Making(function), now),
+            WorkerMessage::Loading { function } => self.enter_start_stage(id, StartStage::Loading(function), now),
+            WorkerMessage::Making { function } => self.enter_start_stage(id, StartStage::Making(function), now),
             WorkerMessage::UnreadSetting { text } => self.unread_setting(id, text),
             WorkerMessage::Loaded => {
-                self.reaches(id, StartStage::Over, now);
+                self.enter_start_stage(id, StartStage::Over, now);
                 self.trigger(id, Trigger::Loaded, now);
                 self.has_loaded(id, now);
             }
             WorkerMessage::Ready => self.trigger(id, Trigger::Ready, now),
             WorkerMessage::Serving => self.serves(id, now),
-            WorkerMessage::FewRuns => self.has_left(id, JobAllowance::Few),
-            WorkerMessage::NoRuns => self.has_left(id, JobAllowance::None),
-            WorkerMessage::Outgrown { bytes } => self.outgrew(id, bytes, now),
-            WorkerMessage::Heavy { bytes } => self.is_heavy(id, bytes),
-            WorkerMessage::Draining { jobs } => self.leaves(id, jobs, now),
+            WorkerMessage::FewRuns => self.set_job_allowance(id, JobAllowance::Few),
+            WorkerMessage::NoRuns => self.set_job_allowance(id, JobAllowance::None),
+            WorkerMessage::Outgrown { bytes } => self.exceeds_memory_limit(id, bytes, now),
+            WorkerMessage::Heavy { bytes } => self.exceeds_memory_limit_at_start(id, bytes),
+            WorkerMessage::Draining { jobs } => self.worker_drains(id, jobs, now),
             WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
@@ -188,37 +188,37 @@ impl Core {
     }
 
     /// It comes to the end of `max_runs_per_worker`; there is no way back.
-    fn has_left(&mut self, id: WorkerId, runs: JobAllowance) {
+    fn set_job_allowance(&mut self, id: WorkerId, runs: JobAllowance) {
         if let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.retirement.runs != JobAllowance::None) {
             worker.retirement.runs = runs;
         }
     }
 
     /// It takes more memory than it may: it is replaced as one that is too old.
-    fn outgrew(&mut self, id: WorkerId, bytes: u64, now: Duration) {
+    fn exceeds_memory_limit(&mut self, id: WorkerId, bytes: u64, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        (worker.retirement.at, worker.retirement.outgrown) = (now, true);
+        (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true);
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
         self.report_with_pid(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
     }
 
     /// It does so from its start, so another one would not be better. Said once for all of its kind.
-    fn is_heavy(&mut self, id: WorkerId, bytes: u64) {
+    fn exceeds_memory_limit_at_start(&mut self, id: WorkerId, bytes: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
         let names = worker.names();
         let most = self.config.least(names.iter().map(FunctionName::as_str), Config::max_memory);
         let (mib, max_mib) = (mebibytes(bytes), mebibytes(most.unwrap_or_default()));
-        if self.heavy.insert(names.clone()) {
+        if self.too_large_at_start.insert(names.clone()) {
             self.report(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
         }
     }
 
     /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout` from
     /// the moment it is reached.
-    fn reaches(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
+    fn enter_start_stage(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         (worker.start.stage, worker.start.reached) = (stage, now);
-        if let Some(function) = worker.begins_next() {
+        if let Some(function) = worker.function_reached() {
             let deadline = now.saturating_add(self.config.start_timeout(&function));
             self.trigger(id, Trigger::Advances(deadline), now);
             self.start_advances(id);
@@ -250,7 +250,7 @@ impl Core {
             }
         }
         if step == Effect::Kill(ExitReason::StartTimeout) {
-            self.hung(id, now);
+            self.start_timed_out(id, now);
         }
         if let (WorkerState::Draining { reason, .. }, Effect::Drain) = (state, step) {
             let limit = limit.filter(|_| reason == ExitReason::Replaced);

@@ -63,7 +63,7 @@ pub(super) struct Retirement {
     /// How many jobs it may still run.
     pub runs: JobAllowance,
     /// Whether it exceeds `max_memory`.
-    pub outgrown: bool,
+    pub over_memory_limit: bool,
 }
 
 /// What is known of a worker's jobs.
@@ -101,7 +101,7 @@ impl WorkerRecord {
     pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retirement.at && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.retirement.runs {
-            JobAllowance::Many if self.retirement.outgrown => Some("max_memory"),
+            JobAllowance::Many if self.retirement.over_memory_limit => Some("max_memory"),
             JobAllowance::Many => old.then_some("max_worker_lifetime"),
             JobAllowance::Few | JobAllowance::None => Some("max_runs_per_worker"),
         }
