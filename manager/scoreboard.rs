@@ -82,7 +82,7 @@ struct ScoreboardHeader {
     function: AtomicU32,
     connection: AtomicU32,
     /// How many connections are between a packet's first byte and its last, beside those named in `sending`.
-    crowd: AtomicU32,
+    unlisted_senders: AtomicU32,
     job: AtomicU64,
     started_ns: AtomicU64,
     handle_len: AtomicU32,
@@ -96,7 +96,7 @@ struct ScoreboardHeader {
 impl ScoreboardHeader {
     /// Whether a packet may be half on the wire of this connection, or of any; and whether of another one.
     fn senders(&self, connection: Option<u32>) -> (bool, bool) {
-        let crowded = self.crowd.load(Acquire) > 0;
+        let crowded = self.unlisted_senders.load(Acquire) > 0;
         let (mut own, mut other) = (crowded, crowded && connection.is_some());
         for number in self.sending.iter().map(|word| word.load(Acquire)).filter(|&number| number != 0) {
             match connection {
@@ -255,7 +255,7 @@ impl ScoreboardWriter {
         let takes = |word: &AtomicU32| word.compare_exchange(0, connection, AcqRel, Relaxed).is_ok();
         let word = header.sending.iter().position(takes);
         if word.is_none() {
-            header.crowd.fetch_add(1, AcqRel);
+            header.unlisted_senders.fetch_add(1, AcqRel);
         }
         SendingGuard { scoreboard: Arc::clone(self), word }
     }
@@ -276,7 +276,7 @@ impl Drop for SendingGuard {
         let header = self.scoreboard.mapping.header();
         match self.word.and_then(|word| header.sending.get(word)) {
             Some(word) => word.store(0, Release),
-            None => drop(header.crowd.fetch_sub(1, AcqRel)),
+            None => drop(header.unlisted_senders.fetch_sub(1, AcqRel)),
         }
     }
 }
@@ -374,7 +374,8 @@ impl ScoreboardView {
     /// Takes a snapshot. A job is reported only if its words were not being written meanwhile.
     pub(crate) fn read(&self) -> Snapshot {
         let header = self.0.header();
-        let no_worker_writes = |word| !WorkerActivity::is_word(word) || header.crowd.load(Acquire) > MOST_SENDING;
+        let no_worker_writes =
+            |word| !WorkerActivity::is_word(word) || header.unlisted_senders.load(Acquire) > MOST_SENDING;
         for _ in 0..8 {
             let before = header.sequence.load(Acquire);
             let word = header.activity.load(Relaxed);

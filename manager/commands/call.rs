@@ -54,7 +54,7 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
         let (scoreboard_fd, scoreboard) = scoreboard::create(1)?;
         let order = file_holding(&messages::encode(&order))?;
         let extra = vec![scoreboard_fd, order, file_holding(&workload)?, stdout()?];
-        runtime.block_on(accompany(&program, extra)).map(|ended| (ended, scoreboard))
+        runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
         Ok((ended, scoreboard)) => conclude(&args.file, repeat, &ended, &scoreboard),
@@ -139,7 +139,7 @@ struct CallExit {
 }
 
 /// Stays with the child to its end. Ctrl-C asks it to leave; the second one kills it.
-async fn accompany(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
+async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
     let mut child = HelperProcess::start(program, ROLE, extra)?;
     let (mut word, mut asked) = (None, 0);
     loop {

@@ -98,7 +98,7 @@ impl HelperProcess {
                 () = poll_fn(|context| self.poller.poll(context)) => {
                     // A real yield: a child that never stops talking must not starve signals and timers.
                     yield_now().await;
-                    while self.poller.next_ear().is_some() {}
+                    while self.poller.next_ready().is_some() {}
                     self.read_messages(TURN);
                 }
             }

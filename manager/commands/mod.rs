@@ -30,7 +30,7 @@ use crate::worker;
 use output::OutputFormat;
 
 /// Becomes the child that a manager started this program as, if it did; then it never returns.
-pub fn be_a_child(first_argument: Option<&OsStr>) {
+pub fn run_if_child(first_argument: Option<&OsStr>) {
     tunables::restore();
     match first_argument.and_then(OsStr::to_str) {
         Some(worker::ROLE) => worker::main(),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::messages::{ControlRequest, ErrorCode, RequestError, RollbackReply, StatusReply, VersionStatus};
-use super::{EventLine, PROTOCOL, socket, whose};
+use super::{EventLine, PROTOCOL, other_users, socket};
 use crate::system::clock;
 use crate::system::errors::reason_at;
 
@@ -239,8 +239,8 @@ fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
     let path = path.to_owned();
     match source.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::Deadline { path, timeout },
-        ErrorKind::PermissionDenied => ClientError::NotAllowed { text: whose::not_allowed(&path), source },
-        _ => ClientError::NoManager { elsewhere: whose::elsewhere(&path), path, source },
+        ErrorKind::PermissionDenied => ClientError::NotAllowed { text: other_users::not_allowed(&path), source },
+        _ => ClientError::NoManager { elsewhere: other_users::elsewhere(&path), path, source },
     }
 }
 

@@ -21,9 +21,9 @@ mod connection;
 mod failures;
 mod feed;
 mod messages;
+mod other_users;
 mod server;
 mod socket;
-mod whose;
 
 use std::time::Duration;
 

@@ -85,14 +85,14 @@ pub fn read(dir: &Path) -> Listing {
 }
 
 /// Look at no more entries of subdirectories than this: worker_dir may be the root of anything.
-const MOST_BELOW: usize = 1000;
+const MAX_ENTRIES_BELOW: usize = 1000;
 
 /// Libraries by name in the subdirectories, the nearer ones first; links and hidden directories are not entered.
 fn below(real: &Path, entries: &[(OsString, PathKind)]) -> Vec<PathBuf> {
     let directory = |what: &PathKind| *what == PathKind::Not(SkipReason::Directory);
     let dirs = entries.iter().filter(|(_, what)| directory(what)).map(|(name, _)| real.join(name));
     let mut to_read: VecDeque<PathBuf> = dirs.filter(|path| may_be_entered(path)).collect();
-    let (mut libraries, mut left) = (Vec::new(), MOST_BELOW);
+    let (mut libraries, mut left) = (Vec::new(), MAX_ENTRIES_BELOW);
     while let Some(dir) = to_read.pop_front() {
         // One that cannot be read is none of ours.
         let Ok(found) = fs::read_dir(&dir) else { continue };

@@ -130,9 +130,9 @@ pub fn is_loaded(name: &OsStr) -> bool {
 /// Libraries that functions of this process bring along. Of one name the loader has one for all of them, whichever came
 /// first, and says nothing.
 #[derive(Debug, Default)]
-pub struct Brought(Vec<(PathBuf, ContentHash)>);
+pub struct LoadedSiblings(Vec<(PathBuf, ContentHash)>);
 
-impl Brought {
+impl LoadedSiblings {
     /// As [`load`]; sees that the library has got what it brings along, and what it was tried with `elsewhere`.
     ///
     /// # Errors
@@ -270,7 +270,7 @@ fn load_here(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let address = find(&library, path, symbol)?;
     // SAFETY: `find` returns an address with 32 readable bytes, from a library that is never closed.
     let entry = match EntryKind::of(unsafe { &*address.cast::<[u8; 32]>() }) {
-        Some(EntryKind::Rust) => believe(address, path, symbol)?,
+        Some(EntryKind::Rust) => checked_entry(address, path, symbol)?,
         Some(EntryKind::C) => return Err(LoadError::ForC { path: path.into(), symbol: symbol.into() }),
         None => return Err(LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() }),
     };
@@ -300,7 +300,7 @@ fn find(library: &Library, path: &Path, symbol: &str) -> Result<*const u8, LoadE
 }
 
 /// An address whose magic is right, as an entry: where it is aligned, and `abi_stable` itself lays entries out as here.
-fn believe(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Entry, LoadError> {
+fn checked_entry(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Entry, LoadError> {
     let not_an_entry = || LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() };
     let entry = address.cast::<Entry>();
     if !entry.is_aligned() {
@@ -322,7 +322,7 @@ fn believe(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Ent
 fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
     let built = entry.version_strings().version.as_str();
     let refused = match parse_version(built) {
-        Some(version) if suits(version, (INTERFACE_MAJOR, INTERFACE_MINOR)) => return Ok(()),
+        Some(version) if is_compatible(version, (INTERFACE_MAJOR, INTERFACE_MINOR)) => return Ok(()),
         Some((major, minor)) => format!("{major}.{minor}"),
         None => format!("{built:?}"),
     };
@@ -330,7 +330,7 @@ fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
 }
 
 /// The interface's promise: the same major version, and a minor version up to one's own.
-fn suits(built: (u32, u32), own: (u32, u32)) -> bool {
+fn is_compatible(built: (u32, u32), own: (u32, u32)) -> bool {
     built.0 == own.0 && built.1 <= own.1
 }
 

@@ -216,14 +216,14 @@ impl Effects {
     }
 
     /// Something failed that does not stop the work.
-    pub(crate) fn trouble(&mut self, text: String) {
+    pub(crate) fn report_error(&mut self, text: String) {
         self.report(&Event::Trouble { text });
     }
 
     /// The state directory is a new one: what was remembered of versions is written there.
-    pub(crate) fn remember_again(&mut self) {
+    pub(crate) fn save_records(&mut self) {
         if let Err(error) = self.store.records.save() {
-            self.trouble(format!("what is known of versions cannot be written: {}", reason(&error)));
+            self.report_error(format!("what is known of versions cannot be written: {}", reason(&error)));
         }
     }
 
@@ -264,7 +264,7 @@ impl Effects {
     /// Starts a guardian where there is none. The work does not wait for one.
     pub(crate) fn provide_guardian(&mut self) {
         if let Err(error) = self.guardian.start(&self.program, clock::now()) {
-            self.trouble(format!(
+            self.report_error(format!(
 "no guardian could be started: {}; it is tried again (without one a worker that hears no signal outlives \
  a crash of the manager)",
 explained(&error)
@@ -273,7 +273,7 @@ explained(&error)
     }
 
     /// Takes in what was found out beside the loop.
-    pub(crate) fn found(&mut self, found: BackgroundResult) -> Input {
+    pub(crate) fn background_input(&mut self, found: BackgroundResult) -> Input {
         match found {
             BackgroundResult::Files(scan) => self.finish_scan(scan),
             BackgroundResult::Version { server, version } => Input::Version { server, version },

@@ -104,7 +104,7 @@ impl Manager {
         });
         let (places, signals) = match opened {
             Ok(both) => both,
-            Err(error) => return give_up(&mut resources.logger, announce, 1, &error),
+            Err(error) => return refuse_start(&mut resources.logger, announce, 1, &error),
         };
         let config = resources.config.clone();
         let mut effects = match Effects::new(resources, results) {
@@ -141,7 +141,7 @@ impl Manager {
         };
         manager.begin();
         first.into_iter().for_each(|action| manager.perform(action));
-        manager.rest();
+        manager.drain_inputs();
         while manager.end.is_none() {
             let due = manager.next_due();
             let news = sources.next(&mut manager.effects.poller, manager.notices.as_ref(), due).await;
@@ -178,12 +178,12 @@ impl Manager {
 
     /// One turn. What is short and rare comes first; what children say takes a bounded time.
     fn take(&mut self, news: LoopInput) {
-        news.caught.into_iter().for_each(|caught| self.caught(caught));
+        news.caught.into_iter().for_each(|caught| self.handle_signal(caught));
         if self.effects.is_reaping() {
             self.reap();
         }
         if let Some(found) = news.found {
-            let input = self.effects.found(found);
+            let input = self.effects.background_input(found);
             self.input(input);
         }
         self.take_due(clock::now());
@@ -198,7 +198,7 @@ impl Manager {
             }
             None => {}
         }
-        self.rest();
+        self.drain_inputs();
         self.poll();
     }
 
@@ -209,7 +209,7 @@ impl Manager {
             self.service.watchdog(now);
         }
         if is_due(self.due) || is_due(self.effects.next_due()) {
-            self.judge(now);
+            self.check_deadlines(now);
         }
         if is_due(self.settle) {
             self.changed();
@@ -226,13 +226,13 @@ impl Manager {
     }
 
     /// Passes the time, after everything was read from the workers whose deadlines are over.
-    fn judge(&mut self, now: Duration) {
+    fn check_deadlines(&mut self, now: Duration) {
         self.effects.tick(now);
         self.effects.catch_up_with(&self.core.workers_to_read(now));
         let canaries: Vec<_> = self.core.canaries().into_iter().map(|(worker, _)| worker).collect();
         self.effects.reap_those(&canaries);
         self.effects.reap_those(&self.core.scoreboards_due(now));
-        self.rest();
+        self.drain_inputs();
         self.input(Input::Timer { read: now });
         for counted in self.effects.count(self.core.canaries()) {
             self.input(Input::Counted(counted));
@@ -249,7 +249,7 @@ impl Manager {
     fn reap(&mut self) {
         let until = clock::now().saturating_add(TURN);
         while self.effects.reap() && clock::now() < until {
-            self.rest();
+            self.drain_inputs();
         }
     }
 
@@ -259,7 +259,7 @@ impl Manager {
         self.effects.listen_again(clock::now());
         self.effects.read_exited();
         while let Some(read) = self.effects.poll() {
-            self.rest();
+            self.drain_inputs();
             self.effects.read(&read, clock::now());
             if clock::now() >= until {
                 break;
@@ -268,7 +268,7 @@ impl Manager {
     }
 
     /// Whatever effects have found out meanwhile goes to the core, until there is nothing left.
-    fn rest(&mut self) {
+    fn drain_inputs(&mut self) {
         while let Some(input) = self.effects.next_input() {
             self.input(input);
         }
@@ -311,7 +311,7 @@ impl Manager {
                 if let Some(announce) = self.announce.take()
                     && let Err(error) = announce.ready(note.as_deref(), lost.as_deref())
                 {
-                    self.effects.trouble(format!("cannot leave the terminal: {}", reason(&error)));
+                    self.effects.report_error(format!("cannot leave the terminal: {}", reason(&error)));
                     self.end = Some(1);
                 } else {
                     self.service.ready();
@@ -320,7 +320,7 @@ impl Manager {
             LoopAction::Fail(code, text) => {
                 self.end = Some(code);
                 if let Some(announce) = self.announce.take() {
-                    give_up(&mut self.effects.logger, announce, code, &text);
+                    refuse_start(&mut self.effects.logger, announce, code, &text);
                 }
             }
             LoopAction::Finish => self.end = Some(0),
@@ -332,7 +332,7 @@ impl Manager {
         self.input(Input::Changed);
     }
 
-    fn caught(&mut self, caught: ManagerSignal) {
+    fn handle_signal(&mut self, caught: ManagerSignal) {
         match caught {
             ManagerSignal::Child => self.effects.children_ended(),
             ManagerSignal::Terminate => self.input(Input::Stop { by: "SIGTERM" }),
@@ -351,7 +351,7 @@ impl Manager {
         match self.effects.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
             Reopened::Stays(log) => self.effects.report(&Event::LogIsNoFile { by, log }),
-            Reopened::Failed(reason) => self.effects.trouble(format!("{by}: {reason}")),
+            Reopened::Failed(reason) => self.effects.report_error(format!("{by}: {reason}")),
         }
     }
 
@@ -410,7 +410,7 @@ impl Manager {
 }
 
 /// Logs why the manager does not start, and tells the caller that started it.
-fn give_up(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
+fn refuse_start(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
     logger.log(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));
     code

@@ -75,7 +75,7 @@ impl ChildPoller {
 
     /// Does not listen for a while, so that a pipe fills up and the process that writes into it waits; until
     /// [`ChildPoller::listen_again`].
-    pub(crate) fn rest(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
+    pub(crate) fn pause(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         // The end of the other side is told all the same; so it is told once, and not again and again.
         self.change(fd, child, child_fd, EpollFlags::EPOLLONESHOT);
     }
@@ -107,12 +107,12 @@ impl ChildPoller {
     }
 
     /// The next one who has something to say, of those whom the last [`ChildPoller::poll`] found.
-    pub(crate) fn next_ear(&mut self) -> Option<(ChildId, ChildFd)> {
+    pub(crate) fn next_ready(&mut self) -> Option<(ChildId, ChildFd)> {
         self.speaking.pop_front()
     }
 
     /// Whether [`ChildPoller::next_ear`] has somebody left.
-    pub(crate) fn has_next_ear(&self) -> bool {
+    pub(crate) fn has_ready(&self) -> bool {
         !self.speaking.is_empty()
     }
 }

@@ -10,6 +10,7 @@ use gm_plugin_api::abi::{RVec, RawFail};
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
 use crate::system::{clock, exit};
+use crate::worker::broken_connection::LastJob;
 use crate::worker::failures::FailureReports;
 use crate::worker::grab::grab_packet;
 use crate::worker::job::{self, FinishedJob};
@@ -19,7 +20,6 @@ use crate::worker::plugin::explain;
 use crate::worker::sender::Answered;
 use crate::worker::serve::Worker;
 use crate::worker::session::{ServerSession, describe};
-use crate::worker::taken::LastJob;
 use crate::worker::{CANNOT_SERVE, trace};
 
 /// A job, or an answer, that takes longer than this makes silence of the servers prove nothing.

@@ -36,7 +36,7 @@ impl Worker {
 
     pub(super) fn greeted(&mut self, server: usize) {
         let now = clock::now();
-        self.sessions[server].is_up(now);
+        self.sessions[server].mark_up(now);
         self.manager_link.send(&WorkerMessage::ServerUp { server });
         self.startup.readiness.begins(now);
     }
@@ -62,7 +62,7 @@ impl Worker {
     }
 
     fn report_down(&mut self, server: usize, reason: String) {
-        if self.sessions[server].becomes_down() {
+        if self.sessions[server].mark_down() {
             self.manager_link.send(&WorkerMessage::ServerDown { server, reason });
         }
     }

@@ -5,6 +5,7 @@
 //! through [`plugin`], `answer` and [`sender`] send its result, and [`pending`] keeps what has no room yet.
 
 mod answer;
+mod broken_connection;
 pub(crate) mod connections;
 mod failures;
 mod grab;
@@ -29,7 +30,6 @@ pub(crate) mod server_connection;
 pub(crate) mod session;
 pub(crate) mod shutdown;
 mod spin_guard;
-mod taken;
 mod trace;
 mod wait;
 
@@ -38,7 +38,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::deny_list::DeniedJobs;
-use crate::plugins::loader::Brought;
+use crate::plugins::loader::LoadedSiblings;
 use crate::scoreboard::ScoreboardWriter;
 use crate::system::channel::Channel;
 use crate::system::errors::reason;
@@ -57,7 +57,7 @@ pub(crate) const CANNOT_SERVE: i32 = 4;
 
 /// Exit code of a worker whose plugin has closed, replaced or shut down its connection to the job server, so that the
 /// job in hand cannot be answered. It counts only while a job is answered: in a job a plugin exits with what it likes.
-pub(crate) const CONNECTION_TAKEN: i32 = 71;
+pub(crate) const CONNECTION_BROKEN: i32 = 71;
 
 /// A worker's whole life. Returns never: destructors of the process would run after those of the plugin.
 pub(crate) fn main() -> ! {
@@ -133,7 +133,7 @@ fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
 /// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
 fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
-    let mut brought = Brought::default();
+    let mut brought = LoadedSiblings::default();
     for (index, function) in config.load_order.iter().filter_map(|index| Some((*index, config.functions.get(*index)?)))
     {
         manager_link.send(&WorkerMessage::Loading { function: index });

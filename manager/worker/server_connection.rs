@@ -112,7 +112,7 @@ impl ServerConnection {
 
     /// Whether the next GRAB goes out with a PRE_SLEEP in front (see [`SpinGuard`]).
     pub(crate) fn grabs_with_pre_sleep(&self) -> bool {
-        self.spin.asks_twice()
+        self.spin.is_check_due()
     }
 
     /// Whether GRAB_JOB is to be sent instead of GRAB_JOB_UNIQ.
@@ -121,7 +121,7 @@ impl ServerConnection {
     }
 
     pub(crate) fn grab_sent(&mut self, now: Duration) {
-        self.spin.asked();
+        self.spin.grab_sent();
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
             phase => phase.with_request(JobRequest::Sent(now)),
@@ -238,7 +238,7 @@ impl ServerConnection {
                 self.set_request(JobRequest::Asleep);
                 return Reaction::Sleep;
             }
-            AfterNoJob::AskTwice => {}
+            AfterNoJob::Check => {}
             AfterNoJob::Pause(pause) => self.pause_until = now.saturating_add(pause),
         }
         Reaction::Nothing

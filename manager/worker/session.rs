@@ -27,7 +27,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes of whole packets a connection may hold while they cannot be taken (a result is being sent elsewhere).
-const UNTAKEN: usize = 64 * 1024;
+const MAX_BUFFERED: usize = 64 * 1024;
 
 /// One job server of a worker.
 pub(crate) struct ServerSession {
@@ -168,7 +168,7 @@ impl ServerSession {
     }
 
     /// Whether a failure is news: `true` once until the server is up again.
-    pub(crate) fn becomes_down(&mut self) -> bool {
+    pub(crate) fn mark_down(&mut self) -> bool {
         !std::mem::replace(&mut self.reported_down, true)
     }
 
@@ -183,7 +183,7 @@ impl ServerSession {
     }
 
     /// The server answers.
-    pub(crate) fn is_up(&mut self, now: Duration) {
+    pub(crate) fn mark_up(&mut self, now: Duration) {
         self.reported_down = false;
         self.retry.worked(now);
     }
@@ -284,14 +284,14 @@ impl OpenConnection {
     }
 
     /// Whether something in this process has closed, replaced or shut it down.
-    pub(crate) fn is_taken(&self) -> bool {
+    pub(crate) fn is_broken_by_plugin(&self) -> bool {
         identity(&self.socket) != self.identity || self.sender().was_shut_down()
     }
 
     /// Whether there is a point in reading on. A packet that is still arriving is read to its end, however long it is:
     /// only that end lets it be taken.
     pub(crate) fn may_read(&self) -> bool {
-        self.decoder.is_partial() || self.decoder.pending() < UNTAKEN
+        self.decoder.is_partial() || self.decoder.pending() < MAX_BUFFERED
     }
 
     /// Whether the server has taken some of what is on its way to it since this was asked last: it lives, and what it

@@ -67,7 +67,7 @@ impl Worker {
                 connection.takes_bytes();
                 let mut packet = Vec::with_capacity(32);
                 // An ECHO of a few bytes always fits a packet.
-                let _ = encode::echo_req(&mut packet, b"farewell");
+                let _ = encode::echo_req(&mut packet, b"draining");
                 let sent = connection.sender().send([&packet]);
                 trace::sent(self.manager_link, &self.sessions[server].name, &packet);
                 self.check(server, sent);
@@ -78,7 +78,7 @@ impl Worker {
 
     /// Closes a connection, and drops an answer that waits there for room.
     pub(super) fn disconnect(&mut self, server: usize, now: Duration) {
-        self.end_if_taken(server);
+        self.exit_if_broken_by_plugin(server);
         let was_answering = self.sessions[server].is_answering();
         if let Some(number) = self.sessions[server].lose(now) {
             self.manager_link.send(&WorkerMessage::Disconnection { number });

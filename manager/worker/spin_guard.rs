@@ -23,7 +23,7 @@ pub(super) enum AfterNoJob {
     /// Send PRE_SLEEP.
     Sleep,
     /// Ask again, with PRE_SLEEP in front.
-    AskTwice,
+    Check,
     /// Ask again after so long.
     Pause(Duration),
 }
@@ -34,14 +34,14 @@ pub(super) struct SpinGuard {
     fell_asleep: Duration,
     /// Wake-ups at once, in a row.
     rounds: u32,
-    /// The question that is out, where it is the one that tells.
-    question: Option<Question>,
+    /// The check that is out, where it is the one that tells.
+    check: Option<SpinCheck>,
     /// False wake-ups in a row.
     proofs: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
+enum SpinCheck {
     /// To be asked next.
     Due,
     /// Asked; nothing came yet.
@@ -52,13 +52,13 @@ enum Question {
 
 impl SpinGuard {
     /// Whether the next GRAB goes out with a PRE_SLEEP in front.
-    pub(super) fn asks_twice(&self) -> bool {
-        self.question == Some(Question::Due)
+    pub(super) fn is_check_due(&self) -> bool {
+        self.check == Some(SpinCheck::Due)
     }
 
     /// A GRAB was sent.
-    pub(super) fn asked(&mut self) {
-        self.question = self.question.map(|_| Question::Asked);
+    pub(super) fn grab_sent(&mut self) {
+        self.check = self.check.map(|_| SpinCheck::Asked);
     }
 
     /// NOOP came while asleep.
@@ -69,8 +69,7 @@ impl SpinGuard {
 
     /// NOOP came while awake.
     pub(super) fn noop(&mut self) {
-        self.question =
-            self.question.map(|question| if question == Question::Asked { Question::Woken } else { question });
+        self.check = self.check.map(|check| if check == SpinCheck::Asked { SpinCheck::Woken } else { check });
     }
 
     /// A job came.
@@ -80,31 +79,31 @@ impl SpinGuard {
 
     /// NO_JOB came.
     pub(super) fn no_job(&mut self, now: Duration) -> AfterNoJob {
-        match self.question.take() {
-            None if self.rounds >= ROUNDS => self.ask_twice(),
-            Some(Question::Woken) if self.proofs + 1 < PROOFS => {
+        match self.check.take() {
+            None if self.rounds >= ROUNDS => self.schedule_check(),
+            Some(SpinCheck::Woken) if self.proofs + 1 < PROOFS => {
                 self.proofs += 1;
-                self.ask_twice()
+                self.schedule_check()
             }
-            Some(Question::Woken) => {
+            Some(SpinCheck::Woken) => {
                 let doublings = (self.proofs + 1 - PROOFS).min(10);
                 self.proofs = self.proofs.saturating_add(1);
-                self.question = Some(Question::Due);
+                self.check = Some(SpinCheck::Due);
                 AfterNoJob::Pause(FIRST_PAUSE.saturating_mul(2_u32.pow(doublings)).min(LONGEST_PAUSE))
             }
             None => {
                 self.fell_asleep = now;
                 AfterNoJob::Sleep
             }
-            Some(Question::Due | Question::Asked) => {
+            Some(SpinCheck::Due | SpinCheck::Asked) => {
                 *self = Self { fell_asleep: now, ..Self::default() };
                 AfterNoJob::Sleep
             }
         }
     }
 
-    fn ask_twice(&mut self) -> AfterNoJob {
-        self.question = Some(Question::Due);
-        AfterNoJob::AskTwice
+    fn schedule_check(&mut self) -> AfterNoJob {
+        self.check = Some(SpinCheck::Due);
+        AfterNoJob::Check
     }
 }

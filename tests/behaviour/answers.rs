@@ -167,7 +167,7 @@ fn a_stop_does_not_wait_for_a_grab_that_is_refused() {
             peer.skip_to(|packet| packet == Request::GrabJobUniq);
             refuse(&mut peer);
         }
-        peer.skip_to(|packet| packet == Request::EchoReq(b"farewell"));
+        peer.skip_to(|packet| packet == Request::EchoReq(b"draining"));
         assert!(manager.wait_exit().success(), "refused before the stop: {before}");
     }
 }

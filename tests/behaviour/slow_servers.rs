@@ -165,7 +165,7 @@ fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
     peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     peer.pace = None;
     // The ECHO that proves it.
-    peer.skip_to(|packet| packet == Request::EchoReq(b"farewell"));
+    peer.skip_to(|packet| packet == Request::EchoReq(b"draining"));
     assert!(manager.wait_exit().success());
     assert!(!manager.log().contains("no answer to the last ECHO"), "{}", manager.log());
 }

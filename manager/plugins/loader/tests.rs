@@ -230,6 +230,6 @@ fn which_versions_suit() {
         ((1, 0), (2, 0), false),
         ((0, 9), (1, 2), false),
     ] {
-        assert_eq!(suits(built, own), suit, "{built:?} {own:?}");
+        assert_eq!(is_compatible(built, own), suit, "{built:?} {own:?}");
     }
 }

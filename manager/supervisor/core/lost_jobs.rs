@@ -18,7 +18,7 @@ use crate::supervisor::poison_jobs::PoisonJobKey;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::{ExitReason, Trigger, WorkerState};
 use crate::system::reap::ExitStatus;
-use crate::worker::CONNECTION_TAKEN;
+use crate::worker::CONNECTION_BROKEN;
 use crate::worker::messages::WaitingJob;
 
 /// The answer for the job of a worker that is gone.
@@ -253,7 +253,7 @@ impl Core {
 
 /// How a worker ended, in words. One that found its connection gone says so by its exit code.
 pub(super) fn how(exit_report: &ExitReport) -> String {
-    let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_TAKEN)
+    let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_BROKEN)
         && matches!(exit_report.exit_cause, ExitCause::Answering(_));
     if is_taken {
         return "exited, since the library had closed, replaced or shut down its connection to the job server,".into();

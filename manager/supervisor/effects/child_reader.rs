@@ -22,17 +22,17 @@ const INPUTS: usize = 16;
 /// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
 const LAST_MESSAGES: usize = 1024;
 /// The shortest rest: what a timer can tell apart.
-const SHORTEST_REST: Duration = Duration::from_millis(1);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Pipes of children that are gone which are read to their end at a time. Of any more, what was not read yet is lost.
-const LAST_WORDS: usize = 256;
+const MAX_LEFTOVER: usize = 256;
 /// How long what is left in them may hold up the manager's end.
-const FAREWELL: Duration = Duration::from_secs(1);
+const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who is not listened to for now, and what the dead have left.
 #[derive(Default)]
 pub(super) struct ChildReader {
-    resting: BTreeSet<(Duration, ChildId, ChildFd)>,
-    last_words: VecDeque<(OutputLogger, LeftoverOutput)>,
+    paused: BTreeSet<(Duration, ChildId, ChildFd)>,
+    leftover: VecDeque<(OutputLogger, LeftoverOutput)>,
 }
 
 /// A child that has been heard.
@@ -75,7 +75,7 @@ impl Effects {
     /// Takes in what the next child has to say that has something to say, at most a turn's worth.
     pub(crate) fn poll(&mut self) -> Option<ChildRead> {
         let began = clock::now();
-        let (child, child_fd) = self.poller.next_ear()?;
+        let (child, child_fd) = self.poller.next_ready()?;
         let left = match child_fd {
             ChildFd::Channel => self.read_channel(child, MESSAGES, INPUTS),
             ChildFd::Out | ChildFd::Err => self.read_output(child, child_fd),
@@ -88,17 +88,17 @@ impl Effects {
         let ChildRead { child: id, child_fd, began, left } = *read;
         let Some(child) = self.children.get(&id) else { return };
         let Some(fd) = child.fd(child_fd).filter(|_| left == PipeState::More) else { return };
-        self.poller.rest(&fd, id, child_fd);
-        let rest = now.saturating_sub(began).max(SHORTEST_REST);
-        self.child_reader.resting.insert((now.saturating_add(rest), id, child_fd));
+        self.poller.pause(&fd, id, child_fd);
+        let rest = now.saturating_sub(began).max(SHORTEST_PAUSE);
+        self.child_reader.paused.insert((now.saturating_add(rest), id, child_fd));
     }
 
     /// Listens again to those who have rested.
     pub(crate) fn listen_again(&mut self, now: Duration) {
         while let Some((_, id, child_fd)) =
-            self.child_reader.resting.first().copied().filter(|(until, ..)| now >= *until)
+            self.child_reader.paused.first().copied().filter(|(until, ..)| now >= *until)
         {
-            self.child_reader.resting.pop_first();
+            self.child_reader.paused.pop_first();
             if let Some(fd) = self.children.get(&id).and_then(|child| child.fd(child_fd)) {
                 self.poller.listen_again(&fd, id, child_fd);
             }
@@ -107,12 +107,12 @@ impl Effects {
 
     /// When [`Effects::listen_again`] is due.
     pub(crate) fn listens_again_at(&self) -> Option<Duration> {
-        self.child_reader.resting.first().map(|(until, ..)| *until)
+        self.child_reader.paused.first().map(|(until, ..)| *until)
     }
 
     /// Whether a turn has left something that need not be waited for.
     pub(crate) fn has_work_left(&self) -> bool {
-        self.reaping || self.poller.has_next_ear() || !self.child_reader.last_words.is_empty()
+        self.reaping || self.poller.has_ready() || !self.child_reader.leftover.is_empty()
     }
 
     /// Reads at most `messages` messages, and makes at most `inputs` inputs for the core of them.
@@ -147,7 +147,7 @@ impl Effects {
                 self.poller.forget(&child.channel);
                 let pid = child.pid;
                 let text = format!("process {pid}: what it says cannot be read: {}; it is killed", reason(&error));
-                self.trouble(text);
+                self.report_error(text);
                 self.kill(id);
                 PipeState::End
             }
@@ -200,8 +200,8 @@ impl Effects {
         if !words.read(|line| output_logger.log(&mut self.logger, line)) {
             return;
         }
-        if self.child_reader.last_words.len() < LAST_WORDS {
-            self.child_reader.last_words.push_back((output_logger, words));
+        if self.child_reader.leftover.len() < MAX_LEFTOVER {
+            self.child_reader.leftover.push_back((output_logger, words));
         } else {
             let text = b"...(the rest is lost: too many processes that had printed much ended at once)";
             output_logger.log(&mut self.logger, text);
@@ -210,16 +210,16 @@ impl Effects {
 
     /// Some of what the dead have left; false where that was all.
     pub(crate) fn read_exited(&mut self) -> bool {
-        let Some((output_logger, mut words)) = self.child_reader.last_words.pop_front() else { return false };
+        let Some((output_logger, mut words)) = self.child_reader.leftover.pop_front() else { return false };
         if words.read(|line| output_logger.log(&mut self.logger, line)) {
-            self.child_reader.last_words.push_back((output_logger, words));
+            self.child_reader.leftover.push_back((output_logger, words));
         }
         true
     }
 
     /// At the manager's end nobody will read it later.
     pub(super) fn read_all_exited(&mut self) {
-        let until = clock::now().saturating_add(FAREWELL);
+        let until = clock::now().saturating_add(LEFTOVER_TIMEOUT);
         while clock::now() < until && self.read_exited() {}
     }
 }

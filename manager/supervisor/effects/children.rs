@@ -188,7 +188,7 @@ impl Effects {
         self.guardian.release(reaped.pid);
         match self.pids.remove(&reaped.pid) {
             Some(id) => self.ended(id, reaped),
-            None if self.guardian.ended(reaped.pid, clock::now()) => self.trouble(format!(
+            None if self.guardian.ended(reaped.pid, clock::now()) => self.report_error(format!(
                 "the guardian (pid {}), which ends workers that outlive a crash of the manager, {}; another is started",
                 reaped.pid, reaped.end
             )),

@@ -36,13 +36,13 @@ impl Effects {
     fn counters_of(&self, function: &str, version: ShortHash) -> Counters {
         let past = self.past.get(function).and_then(|past| past.versions.iter().find(|(hash, _)| *hash == version));
         let past = past.map(|(_, counters)| *counters).unwrap_or_default();
-        self.with_living(past, |is| is.function == *function && is.hash == version)
+        self.add_live_workers(past, |is| is.function == *function && is.hash == version)
     }
 
     /// What a function has done, in all workers there ever were.
     pub(super) fn counters(&self, function: &str) -> Counters {
         let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
-        self.with_living(past, |is| is.function == *function)
+        self.add_live_workers(past, |is| is.function == *function)
     }
 
     /// The counters of functions that fail, and the last job of each that did.
@@ -67,7 +67,7 @@ impl Effects {
     }
 
     /// Adds what the workers that are there have done of one function, by its name and version.
-    fn with_living(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
+    fn add_live_workers(&self, mut sum: Counters, counts: impl Fn(&FunctionVersion) -> bool) -> Counters {
         for child in self.children.values() {
             let ChildKind::Worker(worker) = &child.kind else { continue };
             if let Some(index) = worker.versions.iter().position(&counts) {
@@ -79,7 +79,7 @@ impl Effects {
 }
 
 /// Versions of one function whose past is told apart: what a canary is compared with is among the latest.
-const TOLD_APART: usize = 8;
+const MAX_VERSIONS: usize = 8;
 
 /// What workers that are gone had done of one function.
 #[derive(Default)]
@@ -98,7 +98,7 @@ impl RetiredCounts {
         let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
         add(&mut own.1, counters);
         self.versions.push(own);
-        if self.versions.len() > TOLD_APART {
+        if self.versions.len() > MAX_VERSIONS {
             self.versions.remove(0);
         }
     }

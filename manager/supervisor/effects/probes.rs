@@ -218,7 +218,7 @@ impl Effects {
 
     fn discard(&mut self, probe: &Probe) {
         if let Err(error) = self.store.discard(&probe.probe_session.request().copy_to) {
-            self.trouble(error.to_string());
+            self.report_error(error.to_string());
         }
     }
 

@@ -18,7 +18,7 @@ impl Effects {
             self.logger.set_verbosity(config.verbose);
         } else if let Err(reason) = self.open_log(&config) {
             self.logger.set_verbosity(config.verbose);
-            self.trouble(format!("{reason}; the log goes on where it is"));
+            self.report_error(format!("{reason}; the log goes on where it is"));
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {

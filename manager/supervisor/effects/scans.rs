@@ -56,7 +56,7 @@ impl Effects {
         }
         match LibraryWatcher::new() {
             Ok((watch, notices)) => self.scans.watcher = Some((Arc::new(Mutex::new(watch)), notices)),
-            Err(error) => self.trouble(format!(
+            Err(error) => self.report_error(format!(
                 "worker_dir cannot be watched: {}; changes are seen at the re-scan every {} s only (raise \
                  fs.inotify.max_user_instances where that is the limit)",
                 reason(&error),
@@ -98,7 +98,7 @@ impl Effects {
         if let Err(error) = thread::Builder::new().name("scan".into()).spawn(look) {
             self.scans.is_running = false;
             self.scan_later();
-            self.trouble(format!(
+            self.report_error(format!(
                 "no thread could be started to read worker_dir: {}; it is tried again (raise the limit of tasks)",
                 reason(&error)
             ));
@@ -114,7 +114,7 @@ impl Effects {
     pub(super) fn finish_scan(&mut self, finished: FinishedScan) -> Input {
         let news: Vec<String> =
             finished.unwatched.iter().filter(|text| !self.scans.unwatched.contains(text)).cloned().collect();
-        news.into_iter().for_each(|text| self.trouble(text));
+        news.into_iter().for_each(|text| self.report_error(text));
         self.scans.unwatched = finished.unwatched;
         self.scans.is_running = false;
         match finished.scan.look_again {

@@ -92,7 +92,7 @@ impl Effects {
                     memory.last_good.insert(function, version);
                 }
                 Err(error) => {
-                    self.trouble(format!("{function}: its last good version cannot be used: {}", reason(&error)))
+                    self.report_error(format!("{function}: its last good version cannot be used: {}", reason(&error)))
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Effects {
     /// Records what the core decided about versions.
     pub(super) fn remember(&mut self, action: Action) {
         if let Err(error) = self.record(action) {
-            self.trouble(format!(
+            self.report_error(format!(
                 "what is known of versions cannot be written: {}; it holds until the manager ends",
                 reason(&error)
             ));
@@ -166,7 +166,7 @@ impl Effects {
             }
             let FunctionVersion { function, hash } = &version;
             if let Err(error) = self.store.remove(function, *hash) {
-                self.trouble(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
+                self.report_error(format!("{function}: version {hash} stays in the store: {}", reason(&error)));
             }
             self.known.versions.remove(&version);
         }
@@ -195,7 +195,7 @@ impl Effects {
                 true
             }
             Err(error) => {
-                self.trouble(format!(
+                self.report_error(format!(
                     "{function}: version {} was changed in the store: {}; no worker loads it",
                     version.hash,
                     reason(&error)

@@ -124,9 +124,9 @@ impl Manager {
     pub(super) fn keep_places(&mut self) {
         let Renewed { state, made, failed } = self.places.renew();
         if state {
-            self.effects.remember_again();
+            self.effects.save_records();
         }
         made.into_iter().for_each(|text| self.effects.report(&Event::FileWarning { text }));
-        failed.into_iter().for_each(|text| self.effects.trouble(text));
+        failed.into_iter().for_each(|text| self.effects.report_error(text));
     }
 }

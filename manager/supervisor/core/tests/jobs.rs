@@ -322,7 +322,7 @@ fn deaths_while_a_job_is_answered_are_counted() {
 /// Why a worker gave up, which its exit code says only once its function has returned.
 #[test]
 fn a_worker_whose_connection_was_taken_is_said_to_have_given_up() {
-    let end = ExitStatus::Exit(crate::worker::CONNECTION_TAKEN);
+    let end = ExitStatus::Exit(crate::worker::CONNECTION_BROKEN);
     let words = "exited, since the library had closed, replaced or shut down its connection to the job server,";
     for (exit_cause, words) in [(ExitCause::Answering as fn(_) -> _, words), (ExitCause::InJob, "exited with code 71")]
     {

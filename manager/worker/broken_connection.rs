@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::serve::Worker;
 use crate::system::exit;
-use crate::worker::CONNECTION_TAKEN;
+use crate::worker::CONNECTION_BROKEN;
 
 /// The last job that was run. Its words stand on the scoreboard until the next one begins.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +22,11 @@ pub(super) struct LastJob {
 
 impl Worker {
     /// Ends the process where a connection is lost by the doing of the last job, if its server may not have the answer.
-    pub(super) fn end_if_taken(&mut self, server: usize) {
+    pub(super) fn exit_if_broken_by_plugin(&mut self, server: usize) {
         let Some(connection) = self.sessions[server].connection_ref() else { return };
         let Some(job) = self.answering.last_job.filter(|job| job.connection == connection.number) else { return };
         let is_confirmed = job.sent.is_some_and(|sent| connection.protocol.has_received_since(sent));
-        if is_confirmed || !connection.is_taken() {
+        if is_confirmed || !connection.is_broken_by_plugin() {
             return;
         }
         self.runner.scoreboard.returned();
@@ -36,6 +36,6 @@ impl Worker {
              the job server; the worker ends"
         );
         self.manager_link.log(1, None, &text);
-        exit::now(CONNECTION_TAKEN);
+        exit::now(CONNECTION_BROKEN);
     }
 }
