@@ -99,7 +99,7 @@ impl DevSession {
             .map_err(|error| format!("sources cannot be watched: {}", reason(&error)))?;
         self.config.content = self.read_config();
         loop {
-            if let Some(code) = self.restart_after_change(&mut sources)? {
+            if let Some(code) = self.advance(&mut sources)? {
                 return Ok(code);
             }
             let news = tokio::select! {
@@ -123,7 +123,7 @@ impl DevSession {
     }
 
     /// Starts the next step; the exit code, once there is nothing left to wait for.
-    fn restart_after_change(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
+    fn advance(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
         if let Some(code) = self.manager_ended()? {
             return Ok(Some(code));
         }
