@@ -217,7 +217,7 @@ impl Effects {
 
     /// Something failed that does not stop the work.
     pub(crate) fn report_error(&mut self, text: String) {
-        self.report(&Event::Trouble { text });
+        self.report(&Event::ManagerError { text });
     }
 
     /// The state directory is a new one: what was remembered of versions is written there.

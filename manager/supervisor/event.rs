@@ -48,10 +48,10 @@ pub(crate) enum Event {
         text: String,
     },
     /// A file in worker_dir whose name or kind is not that of a library.
-    FileNotTaken {
+    FileSkipped {
         /// Whether by its name it would be the library of a function that is not there.
         #[serde(skip)]
-        is_missed: bool,
+        leaves_unserved: bool,
         /// Where.
         path: String,
         /// Why; follows the path.
@@ -115,7 +115,7 @@ pub(crate) enum Event {
         text: String,
     },
     /// A worker takes more memory than it may; it is replaced.
-    WorkerOutgrown {
+    MemoryLimitExceeded {
         /// Its process.
         #[serde(skip)]
         pid: i32,
@@ -276,7 +276,7 @@ pub(crate) enum Event {
         reason: String,
     },
     /// A library was removed: its workers drain.
-    FunctionGone {
+    FunctionRemoved {
         /// Its function.
         function: FunctionName,
         /// Where it was.
@@ -421,7 +421,7 @@ pub(crate) enum Event {
         reason: String,
     },
     /// A job server answers some workers and leaves connections of others without a word.
-    ServerMute {
+    ServerUnresponsive {
         /// As configured.
         server: String,
         /// Workers it answers.
@@ -445,7 +445,7 @@ pub(crate) enum Event {
         by: &'static str,
     },
     /// There is no log file to reopen.
-    LogIsNoFile {
+    LogNotReopened {
         /// The signal.
         by: &'static str,
         /// What the log is.
@@ -464,7 +464,7 @@ pub(crate) enum Event {
         kills_at: u32,
     },
     /// The draining manager waits for a worker.
-    WorkerAwaited {
+    WaitingForWorker {
         /// Its process.
         #[serde(skip)]
         pid: i32,
@@ -493,7 +493,7 @@ pub(crate) enum Event {
         seconds: f64,
     },
     /// Something failed that does not stop the work.
-    Trouble {
+    ManagerError {
         /// One sentence.
         #[serde(skip)]
         text: String,

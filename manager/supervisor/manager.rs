@@ -350,7 +350,7 @@ impl Manager {
     fn reopen_log(&mut self, by: &'static str) {
         match self.effects.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
-            Reopened::Stays(log) => self.effects.report(&Event::LogIsNoFile { by, log }),
+            Reopened::Stays(log) => self.effects.report(&Event::LogNotReopened { by, log }),
             Reopened::Failed(reason) => self.effects.report_error(format!("{by}: {reason}")),
         }
     }

@@ -142,7 +142,7 @@ impl Worker {
             connection.answer = Some(PendingAnswer::new(began.then_some(self.runner.last.number), sent_at));
             let (handle, unique) = (self.runner.last.handle.clone(), self.runner.last.unique.clone());
             let job = began.then_some(WaitingJob { function, handle, unique });
-            self.manager_link.send(&WorkerMessage::AnswerWaits { server, job });
+            self.manager_link.send(&WorkerMessage::AnswerPending { server, job });
         } else if is_whole {
             self.is_sent(server, sent_at);
         }
@@ -201,7 +201,7 @@ impl Worker {
         }
         self.extend_drain(now);
         self.is_sent(server, now);
-        self.manager_link.send(&WorkerMessage::AnswerWaits { server, job: None });
+        self.manager_link.send(&WorkerMessage::AnswerPending { server, job: None });
         self.runner.scoreboard.activity(self.resting());
     }
 

@@ -50,8 +50,8 @@ impl Worker {
 
     /// A server accepted the connection and does not answer the greeting. The manager is told each time: only it knows
     /// whether other servers are served meanwhile.
-    pub(super) fn report_mute(&mut self, server: usize, reason: &str) {
-        self.manager_link.send(&WorkerMessage::ServerMute { server });
+    pub(super) fn report_unresponsive(&mut self, server: usize, reason: &str) {
+        self.manager_link.send(&WorkerMessage::ServerUnresponsive { server });
         self.lose(server, reason);
     }
 

@@ -35,11 +35,11 @@ impl JobLimit {
         }
         let left = self.most.saturating_sub(jobs);
         if left == 0 {
-            return (!std::mem::replace(&mut self.reported_none, true)).then_some(WorkerMessage::NoRuns);
+            return (!std::mem::replace(&mut self.reported_none, true)).then_some(WorkerMessage::NoJobsLeft);
         }
         let few =
             left == 1 || last.saturating_add(BETWEEN).saturating_mul(u32::try_from(left).unwrap_or(u32::MAX)) < AHEAD;
-        (few && !std::mem::replace(&mut self.reported_few, true)).then_some(WorkerMessage::FewRuns)
+        (few && !std::mem::replace(&mut self.reported_few, true)).then_some(WorkerMessage::FewJobsLeft)
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
             for jobs in 0..5000 {
                 let last = if jobs == 0 { slow } else { last };
                 match job_limit.due_message(jobs, last) {
-                    Some(WorkerMessage::FewRuns) => assert_eq!(told.0.replace(jobs), None, "{name}"),
+                    Some(WorkerMessage::FewJobsLeft) => assert_eq!(told.0.replace(jobs), None, "{name}"),
                     Some(_) => assert_eq!(told.1.replace(jobs), None, "{name}"),
                     None => {}
                 }

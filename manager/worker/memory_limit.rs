@@ -26,7 +26,7 @@ impl MemoryLimit {
         let statm = most.and_then(|_| File::open("/proc/self/statm").ok());
         let mut memory_limit = Self { most: most.unwrap_or(u64::MAX), statm, next: Duration::ZERO };
         let fresh = memory_limit.resident().and_then(|bytes| memory_limit.beyond(bytes));
-        (memory_limit, fresh.map(|bytes| WorkerMessage::Heavy { bytes }))
+        (memory_limit, fresh.map(|bytes| WorkerMessage::MemoryLimitExceededAtStart { bytes }))
     }
 
     /// What the manager has to be told after a job; once.
@@ -36,7 +36,7 @@ impl MemoryLimit {
         }
         self.next = now.saturating_add(PAUSE);
         let bytes = self.resident()?;
-        self.beyond(bytes).map(|bytes| WorkerMessage::Outgrown { bytes })
+        self.beyond(bytes).map(|bytes| WorkerMessage::MemoryLimitExceeded { bytes })
     }
 
     /// The size, where it is beyond what is allowed: nothing is looked at after that.
@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn a_worker_that_is_too_big_from_its_start_says_only_that() {
         let (mut memory_limit, message) = MemoryLimit::watch(Some(1));
-        assert!(matches!(message, Some(WorkerMessage::Heavy { bytes }) if bytes > 1 << 16), "{message:?}");
+        assert!(
+            matches!(message, Some(WorkerMessage::MemoryLimitExceededAtStart { bytes }) if bytes > 1 << 16),
+            "{message:?}"
+        );
         assert_eq!(memory_limit.due_message(PAUSE), None, "or it would be replaced for ever");
     }
 
@@ -91,7 +94,7 @@ mod tests {
         assert_eq!((message, memory_limit.due_message(PAUSE)), (None, None));
         memory_limit.most = 1;
         assert_eq!(memory_limit.due_message(PAUSE * 2 - Duration::from_nanos(1)), None, "too soon");
-        assert!(matches!(memory_limit.due_message(PAUSE * 2), Some(WorkerMessage::Outgrown { .. })));
+        assert!(matches!(memory_limit.due_message(PAUSE * 2), Some(WorkerMessage::MemoryLimitExceeded { .. })));
         assert_eq!(memory_limit.due_message(PAUSE * 9), None);
     }
 }

@@ -122,16 +122,16 @@ pub(crate) enum WorkerMessage {
         function: usize,
     },
     /// It has so few jobs left of those it may run that its successor should be ready.
-    FewRuns,
+    FewJobsLeft,
     /// It has none left: it takes no more, and waits to be told to leave.
-    NoRuns,
+    NoJobsLeft,
     /// It takes more memory than it may, and has to be replaced.
-    Outgrown {
+    MemoryLimitExceeded {
         /// Resident bytes.
         bytes: u64,
     },
     /// It does so although it has just been loaded: another one would, too.
-    Heavy {
+    MemoryLimitExceededAtStart {
         /// Resident bytes.
         bytes: u64,
     },
@@ -178,12 +178,12 @@ pub(crate) enum WorkerMessage {
         reason: String,
     },
     /// A job server takes connections, and has left the greeting on one without an answer; said each time.
-    ServerMute {
+    ServerUnresponsive {
         /// Which server.
         server: usize,
     },
     /// An answer waits for room in the connection to a job server, or does not any more.
-    AnswerWaits {
+    AnswerPending {
         /// Which server.
         server: usize,
         /// Of which job; none where nothing waits any more.

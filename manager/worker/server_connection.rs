@@ -298,7 +298,7 @@ impl ServerConnection {
         timeout: Duration,
         quiet: bool,
     ) -> Timeout {
-        if self.mute_at(timeout).is_some_and(|deadline| now >= deadline) {
+        if self.answer_deadline(timeout).is_some_and(|deadline| now >= deadline) {
             return Timeout::Mute;
         }
         match self.phase.request() {
@@ -321,7 +321,7 @@ impl ServerConnection {
     }
 
     /// When the server counts as mute: it owes an answer and has sent nothing for this long, not even part of a packet.
-    fn mute_at(&self, timeout: Duration) -> Option<Duration> {
+    fn answer_deadline(&self, timeout: Duration) -> Option<Duration> {
         let received = self.received_at;
         let silent_since = match (self.echoes, self.phase.grab_sent()) {
             (Some(echoes), _) if self.answers_echo || !self.is_greeted() => echoes.oldest.max(received),
@@ -341,7 +341,7 @@ impl ServerConnection {
             Some(JobRequest::Doubted { until }) => Some(until),
             Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Overdue(_)) | None => None,
         };
-        [self.mute_at(timeout), echo, grab].into_iter().flatten().min()
+        [self.answer_deadline(timeout), echo, grab].into_iter().flatten().min()
     }
 
     /// From now on [`ServerConnection::drain_step`] says what to send.

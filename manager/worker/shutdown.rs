@@ -84,7 +84,7 @@ impl Worker {
             self.manager_link.send(&WorkerMessage::Disconnection { number });
         }
         if was_answering {
-            self.manager_link.send(&WorkerMessage::AnswerWaits { server, job: None });
+            self.manager_link.send(&WorkerMessage::AnswerPending { server, job: None });
             self.runner.scoreboard.activity(self.resting());
         }
     }

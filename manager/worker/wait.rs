@@ -140,8 +140,8 @@ impl Worker {
                 }
                 Timeout::Mute => {
                     let greeted = connection.protocol.is_greeted();
-                    let reason = mute(greeted, timeout);
-                    if greeted { self.lose(server, &reason) } else { self.report_mute(server, &reason) }
+                    let reason = no_answer_reason(greeted, timeout);
+                    if greeted { self.lose(server, &reason) } else { self.report_unresponsive(server, &reason) }
                 }
             }
         }
@@ -160,7 +160,7 @@ impl Worker {
     }
 }
 
-fn mute(greeted: bool, timeout: Duration) -> String {
+fn no_answer_reason(greeted: bool, timeout: Duration) -> String {
     let seconds = timeout.as_secs_f32();
     if greeted {
         format!("mute: no answer to ECHO within {seconds} s")

@@ -99,7 +99,7 @@ fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
     manager.install("reverse_string", &crate::support::plugins::example("reverse_string"));
     wait_serving(&manager, "reverse_string");
     manager.remove("reverse_string");
-    manager.wait_event("function_gone", |event| event["function"] == "reverse_string" && event["level"] == "WARN");
+    manager.wait_event("function_removed", |event| event["function"] == "reverse_string" && event["level"] == "WARN");
     expect(&manager, 1, "WARNING: reverse_string: its library ");
     // Whoever reloads has seen it.
     manager.signal(Signal::SIGHUP);

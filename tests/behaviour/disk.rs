@@ -128,7 +128,7 @@ fn a_stored_library_that_was_changed_is_not_loaded_but_made_again() {
         wait_serving(&manager, "act");
         assert_eq!(of(&manager.status(), "functions", "name", "act").unwrap()["version"], *version);
         if name != "touched" {
-            let said = manager.wait_event("trouble", |_| true);
+            let said = manager.wait_event("manager_error", |_| true);
             assert!(said["text"].as_str().unwrap().contains("was changed in the store"), "{name}: {said}");
         }
     }

@@ -97,7 +97,7 @@ fn hundreds_of_workers_are_up_serve_and_leave() {
         assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well");
     }
     let events = manager.events();
-    let wrong = ["spawn_failed", "worker_died", "trouble", "backing_off", "cannot_serve"];
+    let wrong = ["spawn_failed", "worker_died", "manager_error", "backing_off", "cannot_serve"];
     let wrong: Vec<_> = events.iter().filter(|event| wrong.contains(&event["event"].as_str().unwrap())).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     manager.signal(Signal::SIGTERM);

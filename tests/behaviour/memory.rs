@@ -19,7 +19,7 @@ fn a_worker_that_leaks_is_replaced_between_jobs() {
     }
     let first = workers(&manager).len();
     assert!((1..=2).contains(&first), "one, and the next");
-    let grown = manager.wait_event("worker_outgrown", |_| true);
+    let grown = manager.wait_event("memory_limit_exceeded", |_| true);
     assert!(grown["mib"].as_u64() >= Some(100), "{grown}");
     manager.wait_event("worker_exited", |event| event["pid"] == grown["pid"]);
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));

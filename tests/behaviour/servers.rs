@@ -169,7 +169,7 @@ fn one_that_is_stopped_while_it_owes_an_answer_stays_behind() {
 fn one_that_is_out_of_descriptors_is_named_with_what_to_raise() {
     let gearmand = Gearmand::with_open_files(44);
     let manager = acting(&[&gearmand]).ini("count = 12\nconnect_timeout = 300ms").start();
-    let event = manager.wait_event("server_mute", |_| true);
+    let event = manager.wait_event("server_unresponsive", |_| true);
     assert_eq!(event["server"], gearmand.server().as_str());
     let line = manager.wait_log("raise LimitNOFILE");
     assert!(line.contains(&gearmand.server()), "{line}");
@@ -183,7 +183,7 @@ fn one_that_is_out_of_descriptors_is_named_with_what_to_raise() {
     gearmand.wait_workers("act", 12);
     assert_eq!(Job::act(&gearmand, "", "say all").result(), b"all");
     assert_eq!(
-        [said(&manager, "server_mute", &gearmand.server()), said(&manager, "server_down", &gearmand.server())],
+        [said(&manager, "server_unresponsive", &gearmand.server()), said(&manager, "server_down", &gearmand.server())],
         [1, 0]
     );
 }

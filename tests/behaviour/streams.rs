@@ -49,9 +49,9 @@ fn a_stream_that_is_open_is_written_on() {
         let mut manager = setup.start();
         wait_serving(&manager, "act");
         manager.signal(Signal::SIGUSR1);
-        manager.wait_event("log_is_no_file", |event| event["by"] == "SIGUSR1");
+        manager.wait_event("log_not_reopened", |event| event["by"] == "SIGUSR1");
         manager.signal(Signal::SIGHUP);
-        manager.wait_event("log_is_no_file", |event| event["by"] == "SIGHUP");
+        manager.wait_event("log_not_reopened", |event| event["by"] == "SIGHUP");
         let before = if how.contains(">>") { "before\n" } else { "" };
         ends_well(&mut manager);
         let written = fs::read_to_string(&stream).unwrap();
@@ -103,11 +103,11 @@ fn a_log_that_could_not_be_opened_anew_is_not_said_to_be() {
     fs::rename(&log, &moved).unwrap();
     fs::create_dir(&log).unwrap();
     manager.signal(Signal::SIGUSR1);
-    manager.wait_event("trouble", |event| text(event).starts_with("SIGUSR1: cannot reopen log file"));
+    manager.wait_event("manager_error", |event| text(event).starts_with("SIGUSR1: cannot reopen log file"));
     manager.configure(&format!("log_file = {}/gm.log/x/y", manager.dir().display()));
     manager.signal(Signal::SIGHUP);
-    manager.wait_event("trouble", |event| text(event).starts_with("SIGHUP: cannot reopen log file"));
-    manager.wait_event("trouble", |event| text(event).ends_with("the log goes on where it is"));
+    manager.wait_event("manager_error", |event| text(event).starts_with("SIGHUP: cannot reopen log file"));
+    manager.wait_event("manager_error", |event| text(event).ends_with("the log goes on where it is"));
     let told = manager.wait_event("reloaded", |_| true);
     assert!(!manager.events().iter().any(|event| event["event"] == "log_reopened"), "{:?}", manager.events());
     assert!(!text(&told).contains("log_file"), "{told}");

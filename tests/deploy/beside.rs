@@ -186,7 +186,7 @@ fn they_are_stored_hashed_watched_and_rolled_back_with_it() {
     assert_eq!(event["serving"], *newest, "{event}");
     wait_answer(&gearmand, &manager, "37");
     manager.remove("beside");
-    manager.wait_event("function_gone", |event| event["function"] == "beside");
+    manager.wait_event("function_removed", |event| event["function"] == "beside");
     let store = manager.dir().join("state/store");
     wait_for("its versions to be gone", DEADLINE, || {
         let left = fs::read_dir(&store).unwrap().flatten().filter(|dir| dir.path().join("beside.so").exists());
@@ -252,8 +252,8 @@ fn what_others_need_is_no_function_that_is_complained_of() {
         // All go together: the only function of the directory was removed, not several.
         needed.iter().for_each(|name| fs::remove_file(manager.worker_dir().join(name)).unwrap());
         manager.remove("beside");
-        manager.wait_event("function_gone", |event| event["function"] == "beside");
-        assert_eq!(said(&manager, "function_gone", "deep"), 0);
+        manager.wait_event("function_removed", |event| event["function"] == "beside");
+        assert_eq!(said(&manager, "function_removed", "deep"), 0);
     }
 }
 

@@ -48,7 +48,7 @@ fn misjudged(manager: &Manager, case: &Case, from: usize) -> Option<String> {
     let is_word = |event: &Value| match event["event"].as_str() {
         Some("function_found") => is_served(case),
         Some("library_refused") => true,
-        Some("file_not_taken") => is_no_file(case),
+        Some("file_skipped") => is_no_file(case),
         _ => false,
     };
     let event = wait_for(&format!("a word on {name}"), DEADLINE, || {
@@ -82,7 +82,7 @@ fn each_as_a_new_file_is_refused_in_its_own_words_and_the_others_go_on() {
     assert_eq!(ask(&gearmand, "stamped"), "v1");
     cases.iter().for_each(|case| drop(fs::remove_file(place(&manager, case))));
     let gone = cases.iter().filter(|case| is_served(case));
-    gone.for_each(|case| drop(manager.wait_event("function_gone", |event| event["function"] == *case.function)));
+    gone.for_each(|case| drop(manager.wait_event("function_removed", |event| event["function"] == *case.function)));
     manager.wait_status("one worker for one function", |status| {
         let workers = status["workers"].as_array()?;
         (workers.len() == 1 && workers[0]["functions"] == serde_json::json!(["stamped"])).then_some(())
@@ -149,7 +149,7 @@ fn each_over_a_good_one_is_refused_and_the_good_one_goes_on() {
     for case in &cases {
         assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
         assert_eq!(
-            [said(&manager, "function_gone", &case.function), said(&manager, "rollout_started", &case.function)],
+            [said(&manager, "function_removed", &case.function), said(&manager, "rollout_started", &case.function)],
             [0; 2]
         );
     }
@@ -211,7 +211,7 @@ fn each_in_the_middle_of_a_rollout_is_refused_and_what_is_served_goes_on() {
     assert!(now < kib + 8 * 1024, "{kib} KiB before, {now} after");
     for case in &cases {
         assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
-        assert_eq!(["rollout_promoted", "function_gone"].map(|event| said(&manager, event, &case.function)), [0; 2]);
+        assert_eq!(["rollout_promoted", "function_removed"].map(|event| said(&manager, event, &case.function)), [0; 2]);
     }
 
     put_all(&manager, &cases, &last);

@@ -26,7 +26,7 @@ fn wait_collected(manager: &Manager, bytes: &[u8]) {
 fn remove(manager: &mut Manager) {
     manager.mark();
     manager.remove("stamped");
-    manager.wait_event("function_gone", |event| event["function"] == "stamped");
+    manager.wait_event("function_removed", |event| event["function"] == "stamped");
 }
 
 #[track_caller]

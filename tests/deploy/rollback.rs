@@ -213,7 +213,7 @@ fn what_nobody_serves_is_refused() {
     refused(&manager, &["stamped", &hash(&version("v1"))], "no worker serves stamped: exclude names it");
     manager.mark();
     manager.remove("stamped");
-    manager.wait_event("function_gone", |event| event["function"] == "stamped");
+    manager.wait_event("function_removed", |event| event["function"] == "stamped");
     refused(&manager, &["stamped"], "there is no function stamped");
 }
 

@@ -35,7 +35,7 @@ fn written_in_place_renamed_over_unlinked_first_and_linked() {
     command("ln", &[Path::new("-sf"), &linked, &at]);
     wait_deployed(&gearmand, &manager, "symlink");
     assert_eq!(said(&manager, "rollout_started", "stamped"), 5, "one rollout for each");
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0, "it was there all the time");
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0, "it was there all the time");
 }
 
 /// What is written slowly may be looked at on the way: it is refused then, and taken when it is whole.
@@ -124,7 +124,7 @@ fn a_swapped_link_and_a_directory_made_again() {
     wait_deployed(&gearmand, &manager, "v4");
     fs::write(release.join("stamped.so"), version("v5")).unwrap();
     wait_deployed(&gearmand, &manager, "v5");
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
 }
 
 /// As releases do: the link is above worker_dir.
@@ -145,7 +145,7 @@ fn a_swapped_link_to_a_parent() {
     symlink("releases/v2", root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!([said(&manager, "rollout_started", "stamped"), said(&manager, "function_gone", "stamped")], [1, 0]);
+    assert_eq!([said(&manager, "rollout_started", "stamped"), said(&manager, "function_removed", "stamped")], [1, 0]);
 }
 
 /// The directory goes with those above it, and they are made again one by one.
@@ -166,7 +166,7 @@ fn a_directory_made_again_with_its_parents() {
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("stamped.so"), version("v2")).unwrap();
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
 }
 
 /// Everything is taken away for a moment, as `rsync --delete` and `rm -r` before a copy do.
@@ -183,8 +183,8 @@ fn an_emptied_directory_keeps_what_it_held() {
     rename_over(&manager, &version("v2"));
     wait_deployed(&gearmand, &manager, "v2");
     // What did not come back with the others was meant to go.
-    manager.wait_event("function_gone", |event| event["function"] == "f00");
-    assert_eq!([said(&manager, "function_gone", "stamped"), said(&manager, "function_gone", "f00")], [0, 1]);
+    manager.wait_event("function_removed", |event| event["function"] == "f00");
+    assert_eq!([said(&manager, "function_removed", "stamped"), said(&manager, "function_removed", "f00")], [0, 1]);
 }
 
 /// The only library: it may be meant to go, and may be half of a copy. It has longer to come back, and that is said.
@@ -197,11 +197,11 @@ fn a_directory_with_one_function_emptied_for_a_moment_keeps_it() {
     assert_eq!(ask(&gearmand, "stamped"), "v1");
     rename_over(&manager, &version("v2"));
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
     manager.mark();
     fs::remove_file(file(&manager)).unwrap();
     manager.wait_event("directory_emptied", |_| true);
-    manager.wait_event("function_gone", |event| event["function"] == "stamped");
+    manager.wait_event("function_removed", |event| event["function"] == "stamped");
     gearmand.wait_workers("stamped", 0);
 }
 
@@ -228,7 +228,7 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     for name in names {
         fs::write(manager.worker_dir().join(name), version("wrong")).unwrap();
         let path = manager.worker_dir().join(name).canonicalize().unwrap();
-        let event = manager.wait_event("file_not_taken", |event| event["path"] == path.to_str().unwrap());
+        let event = manager.wait_event("file_skipped", |event| event["path"] == path.to_str().unwrap());
         assert!(!event["reason"].as_str().unwrap().is_empty(), "{event}");
     }
     // What rsync does at its end.
@@ -250,7 +250,7 @@ fn by_rsync() {
         command("rsync", &[Path::new("-aI"), Path::new(how), &new, &file(&manager)]);
         wait_deployed(&gearmand, &manager, name);
     }
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
     assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
 }
 
@@ -267,7 +267,7 @@ fn functions_come_go_and_are_renamed() {
     let job = Job::start(&gearmand, "f00", "", &format!("wait {}", gate.display()));
     manager.wait_status("the job to run", |status| of(status, "workers", "state", "busy").map(drop));
     manager.remove("f00");
-    manager.wait_event("function_gone", |event| event["function"] == "f00");
+    manager.wait_event("function_removed", |event| event["function"] == "f00");
     fs::write(&gate, "").unwrap();
     assert_eq!(job.result(), b"v1");
     gearmand.wait_workers("f00", 0);
@@ -380,5 +380,5 @@ fn a_rebuild_behind_a_link_is_a_deploy() {
     assert_eq!(ask(&gearmand, "stamped"), "v7");
     build("target/4/debug", "v8");
     wait_deployed(&gearmand, &manager, "v8");
-    assert_eq!(said(&manager, "function_gone", "stamped"), 0);
+    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
 }

@@ -47,7 +47,7 @@ impl Catalog {
             let missed =
                 |function: &str| !self.entries.contains_key(function) && !self.saved.last_good.contains_key(function);
             let is_missed = scan.unserved_obstacles().any(|one| one.path == *file && missed(one.function.as_str()));
-            let event = Event::FileNotTaken { is_missed, path: path(file), reason: reason.to_string() };
+            let event = Event::FileSkipped { leaves_unserved: is_missed, path: path(file), reason: reason.to_string() };
             let perhaps_needed = matches!(
                 reason,
                 SkipReason::Name(SkippedFile::Versioned(_) | SkippedFile::NoLibrary)

@@ -85,7 +85,7 @@ impl Catalog {
                     self.removed.insert(function.clone(), entry.candidate.path.clone());
                 }
                 let path = entry.candidate.path.to_string_lossy().into_owned();
-                out.events.push(Event::FunctionGone { function: function.clone(), path, is_expected });
+                out.events.push(Event::FunctionRemoved { function: function.clone(), path, is_expected });
             }
             out.gone.push(function);
         }

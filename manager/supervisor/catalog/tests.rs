@@ -53,7 +53,10 @@ fn new_changed_unchanged_and_gone_files() {
     let again = catalog.apply(scan(&[("a", 1), ("b", 2)]));
     assert_eq!(probed_names(&again), ["b"]);
     let gone = catalog.apply(scan(&[("a", 1)]));
-    assert_eq!(gone.events, [Event::FunctionGone { function: "b".into(), path: "/w/b.so".into(), is_expected: false }]);
+    assert_eq!(
+        gone.events,
+        [Event::FunctionRemoved { function: "b".into(), path: "/w/b.so".into(), is_expected: false }]
+    );
     assert_eq!(catalog.functions(), ["a"]);
 }
 
@@ -250,7 +253,7 @@ fn retry_clears_the_rejection_of_the_version_that_the_file_holds() {
 }
 
 fn removals(out: &ScanChanges) -> Vec<String> {
-    let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionGone { .. }));
+    let gone = out.events.iter().filter(|event| matches!(event, Event::FunctionRemoved { .. }));
     gone.map(Event::line).collect()
 }
 
@@ -404,7 +407,7 @@ fn nobody_complains_of_what_another_library_needs() {
             }
             let complaints = told.iter().filter(|event| match event {
                 Event::LibraryRefused { function, .. } => function == "b",
-                Event::FileNotTaken { path, .. } => path == "/w/lib",
+                Event::FileSkipped { path, .. } => path == "/w/lib",
                 Event::FileWarning { text } => text.contains("/w/lib/c.so.1"),
                 _ => false,
             });

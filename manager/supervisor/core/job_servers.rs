@@ -158,12 +158,12 @@ impl Core {
 
     /// One that is out of descriptors leaves connections with the kernel, which takes them, while it serves those it
     /// has: nothing but the difference between its workers shows that.
-    pub(super) fn server_mute(&mut self, id: WorkerId, server: usize) {
+    pub(super) fn server_unresponsive(&mut self, id: WorkerId, server: usize) {
         let Some(server) = self.meant(id, server) else { return };
         server.mute.insert(id);
         let others = server.up.iter().filter(|up| **up != id).count();
         if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
-            let event = Event::ServerMute { server: server.name.clone(), workers_connected: others };
+            let event = Event::ServerUnresponsive { server: server.name.clone(), workers_connected: others };
             self.report(event);
         }
     }

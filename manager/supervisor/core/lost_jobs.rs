@@ -101,7 +101,7 @@ impl Core {
         let bound =
             |name: &FunctionName| Some(self.config.timeout(name)?.saturating_add(self.config.timeout_grace(name)));
         let Some(bound) = names.iter().filter_map(bound).max() else { return };
-        self.report_with_pid(worker.pid, |pid| Event::Trouble {
+        self.report_with_pid(worker.pid, |pid| Event::ManagerError {
             text: format!(
                 "{}: worker {pid}: its scoreboard was overwritten: the library writes where it must not; the worker is \
                  replaced",

@@ -158,17 +158,17 @@ impl Core {
             }
             WorkerMessage::Ready => self.trigger(id, Trigger::Ready, now),
             WorkerMessage::Serving => self.serves(id, now),
-            WorkerMessage::FewRuns => self.set_job_allowance(id, JobAllowance::Few),
-            WorkerMessage::NoRuns => self.set_job_allowance(id, JobAllowance::None),
-            WorkerMessage::Outgrown { bytes } => self.exceeds_memory_limit(id, bytes, now),
-            WorkerMessage::Heavy { bytes } => self.exceeds_memory_limit_at_start(id, bytes),
+            WorkerMessage::FewJobsLeft => self.set_job_allowance(id, JobAllowance::Few),
+            WorkerMessage::NoJobsLeft => self.set_job_allowance(id, JobAllowance::None),
+            WorkerMessage::MemoryLimitExceeded { bytes } => self.exceeds_memory_limit(id, bytes, now),
+            WorkerMessage::MemoryLimitExceededAtStart { bytes } => self.exceeds_memory_limit_at_start(id, bytes),
             WorkerMessage::Draining { jobs } => self.worker_drains(id, jobs, now),
             WorkerMessage::CannotServe { function, reason } => self.cannot_serve(id, function, reason, now),
             WorkerMessage::ServerUp { server } => self.server_up(id, server),
             WorkerMessage::ServerDown { server, reason } => self.server_down(id, server, reason),
-            WorkerMessage::ServerMute { server } => self.server_mute(id, server),
+            WorkerMessage::ServerUnresponsive { server } => self.server_unresponsive(id, server),
             WorkerMessage::JobFailed { function } => self.job_failed(id, function, now),
-            WorkerMessage::AnswerWaits { server, job } => self.answer_waits(id, server, job),
+            WorkerMessage::AnswerPending { server, job } => self.answer_waits(id, server, job),
             WorkerMessage::Disconnected | WorkerMessage::Log { .. } | WorkerMessage::Dropped { .. } => {}
             WorkerMessage::Connection { .. }
             | WorkerMessage::Disconnection { .. }
@@ -199,7 +199,7 @@ impl Core {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         (worker.retirement.at, worker.retirement.over_memory_limit) = (now, true);
         let (pid, functions, mib) = (worker.pid, worker.names(), mebibytes(bytes));
-        self.report_with_pid(pid, |pid| Event::WorkerOutgrown { pid, functions, mib });
+        self.report_with_pid(pid, |pid| Event::MemoryLimitExceeded { pid, functions, mib });
     }
 
     /// It does so from its start, so another one would not be better. Said once for all of its kind.

@@ -70,7 +70,7 @@ impl Effects {
             WorkerActivity::Idle | WorkerActivity::Draining => "leaving its job servers",
             WorkerActivity::Disconnected => "dropping its objects",
         };
-        Some(Event::WorkerAwaited { pid: child.pid.as_raw(), functions: worker.functions.clone(), doing, job })
+        Some(Event::WaitingForWorker { pid: child.pid.as_raw(), functions: worker.functions.clone(), doing, job })
     }
 
     fn job_servers(&self, core: &Core) -> Vec<JobServerStatus> {

@@ -11,7 +11,7 @@ impl Event {
             Self::LibraryRefused { is_repeated: true, .. } => Level::Proc,
             Self::LibraryRefused { .. } | Self::CannotServe { .. } | Self::SpawnFailed { .. } => Level::Error,
             Self::NotRestarted { .. } => Level::Error,
-            Self::WorkerDied(_) | Self::Trouble { .. } | Self::DirectoryFailed { .. } => Level::Error,
+            Self::WorkerDied(_) | Self::ManagerError { .. } | Self::DirectoryFailed { .. } => Level::Error,
             Self::RolloutStopped { .. } => Level::Error,
             Self::RolloutStarted { .. } | Self::RolloutPromoted { .. } | Self::RolloutFinished { .. } => Level::Info,
             Self::FunctionRejoined { .. } | Self::CanaryContinued { .. } => Level::Info,
@@ -19,21 +19,21 @@ impl Event {
             Self::RollbackFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
             Self::FunctionFailing { .. } | Self::FunctionRecovered { .. } => Level::Warn,
-            Self::ServerMute { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
+            Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
             Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
-            Self::FunctionGone { is_expected: false, .. } => Level::Warn,
-            Self::FunctionFound { .. } | Self::FunctionGone { .. } | Self::ServerUp { .. } => Level::Info,
+            Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
+            Self::FunctionFound { .. } | Self::FunctionRemoved { .. } | Self::ServerUp { .. } => Level::Info,
             Self::Reloaded { .. } | Self::ReloadIgnored | Self::AlreadyDraining { .. } => Level::Info,
-            Self::LogReopened { .. } | Self::LogIsNoFile { .. } | Self::WorkerOutgrown { .. } => Level::Info,
+            Self::LogReopened { .. } | Self::LogNotReopened { .. } | Self::MemoryLimitExceeded { .. } => Level::Info,
             Self::ReloadFailed { .. } => Level::Error,
-            Self::FileNotTaken { is_missed: true, .. } => Level::Warn,
-            Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileNotTaken { .. } => Level::Proc,
+            Self::FileSkipped { leaves_unserved: true, .. } => Level::Warn,
+            Self::WorkerStarted { .. } | Self::WorkerServing { .. } | Self::FileSkipped { .. } => Level::Proc,
             Self::WorkerDraining { .. } | Self::WorkerExited { .. } => Level::Proc,
-            Self::WorkerAwaited { .. } => Level::Info,
+            Self::WaitingForWorker { .. } => Level::Info,
         }
     }
 
@@ -43,13 +43,13 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
-            Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::WorkerOutgrown { pid, .. } => {
+            Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::MemoryLimitExceeded { pid, .. } => {
                 Some(*pid)
             }
             Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
-            Self::ExitedEarly { pid, .. } | Self::WorkerAwaited { pid, .. } => Some(*pid),
+            Self::ExitedEarly { pid, .. } | Self::WaitingForWorker { pid, .. } => Some(*pid),
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }

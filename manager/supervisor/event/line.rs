@@ -19,19 +19,19 @@ impl Event {
             Self::Started { workers, functions, seconds } => {
                 format!("started: {workers} workers for {functions} functions loaded after {seconds:.3} s")
             }
-            Self::ConfigWarning { text } | Self::FileWarning { text } | Self::Trouble { text } => text.clone(),
+            Self::ConfigWarning { text } | Self::FileWarning { text } | Self::ManagerError { text } => text.clone(),
             Self::Reloaded { changes } => {
                 let changes = if changes.is_empty() { "nothing in it has changed".into() } else { changes.join("; ") };
                 format!("SIGHUP: the configuration was read again: {changes}; every worker is replaced")
             }
             Self::ReloadIgnored => "SIGHUP: the configuration is not read again, since the manager is draining".into(),
             Self::LogReopened { by } => format!("{by}: the log was reopened"),
-            Self::LogIsNoFile { by, log } => format!("{by}: there is no log file to reopen: the log is {log}"),
+            Self::LogNotReopened { by, log } => format!("{by}: there is no log file to reopen: the log is {log}"),
             Self::ReloadFailed { reason } => {
                 let reasons: Vec<&str> = reason.lines().collect();
                 format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
             }
-            Self::FileNotTaken { path, reason, .. } => format!("{path} {reason}"),
+            Self::FileSkipped { path, reason, .. } => format!("{path} {reason}"),
             Self::DirectoryFailed { path, reason } => {
                 format!("worker_dir {path} cannot be read: {reason}; the functions it held stay in service")
             }
@@ -98,10 +98,10 @@ impl Event {
             Self::RollbackFailed { function, version, reason } => {
                 format!("{function}: rollback to version {version} failed: {reason}")
             }
-            Self::FunctionGone { function, path, is_expected: true } => {
+            Self::FunctionRemoved { function, path, is_expected: true } => {
                 format!("{function}: its library {path} is no longer in a worker_dir")
             }
-            Self::FunctionGone { function, path, is_expected: false } => {
+            Self::FunctionRemoved { function, path, is_expected: false } => {
                 format!("{function}: its library {path} was removed; its workers are draining")
             }
             Self::NothingToServe { dirs, is_empty: true } => {
@@ -145,7 +145,7 @@ impl Event {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
                 format!("{}: worker {pid} exited after {jobs} jobs{note}", several(functions))
             }
-            Self::WorkerOutgrown { pid, functions, mib } => {
+            Self::MemoryLimitExceeded { pid, functions, mib } => {
                 format!(
                     "{}: worker {pid} has grown to {mib} MiB, beyond max_memory: it will be replaced",
                     several(functions)
@@ -177,7 +177,7 @@ impl Event {
             Self::ServerDown { server, reason } => {
                 format!("job server {server} does not answer: {reason}; retrying")
             }
-            Self::ServerMute { server, workers_connected } => format!(
+            Self::ServerUnresponsive { server, workers_connected } => format!(
                 "job server {server} answers {workers_connected} of the workers and ignores the connections of others: it has \
                  probably run out of file descriptors (the soft limit counts); raise LimitNOFILE of its service, or \
                  `ulimit -n` before it starts"
@@ -190,10 +190,10 @@ impl Event {
                 "{by}: already draining; workers that are left are killed in {seconds:.0} s, or at the {} signal",
                 ordinal(*kills_at)
             ),
-            Self::WorkerAwaited { pid, functions, doing, job: None } => {
+            Self::WaitingForWorker { pid, functions, doing, job: None } => {
                 format!("{}: waiting for worker {pid}, which is {doing}", several(functions))
             }
-            Self::WorkerAwaited { pid, functions, doing, job: Some(job) } => {
+            Self::WaitingForWorker { pid, functions, doing, job: Some(job) } => {
                 let function = job.function.as_ref().map_or_else(|| several(functions), ToString::to_string);
                 let (handle, seconds) = (&job.handle, job.seconds);
                 format!("{function}: waiting for worker {pid}, which is {doing}: {handle}, for {seconds:.1} s so far")

@@ -74,7 +74,7 @@ fn an_event_is_one_flat_json_object() {
     let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
     for (event, own) in [
         (left, r#""event":"worker_draining","reason":"drain_timeout""#),
-        (Event::Trouble { text: sentence("x") }, r#""event":"trouble""#),
+        (Event::ManagerError { text: sentence("x") }, r#""event":"manager_error""#),
         (
             overdue,
             r#""event":"job_overdue","function":"f","handle":"H","unique":"u","seconds":2.5,"timeout":2.0,"grace":5.0"#,
@@ -89,8 +89,8 @@ fn an_event_is_one_flat_json_object() {
         (Event::ReloadIgnored, r#""event":"reload_ignored""#),
         (Event::LogReopened { by: "SIGUSR1" }, r#""event":"log_reopened","by":"SIGUSR1""#),
         (
-            Event::LogIsNoFile { by: "SIGHUP", log: sentence("syslog") },
-            r#""event":"log_is_no_file","by":"SIGHUP","log":"syslog""#,
+            Event::LogNotReopened { by: "SIGHUP", log: sentence("syslog") },
+            r#""event":"log_not_reopened","by":"SIGHUP","log":"syslog""#,
         ),
         (
             Event::AlreadyDraining { by: "SIGTERM", signals: 2, seconds: 1.5, kills_at: 5 },

@@ -30,13 +30,13 @@ fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
         }),
         ("max_runs_per_worker", |stage| {
             stage
-                .says(1, WorkerMessage::FewRuns)
+                .says(1, WorkerMessage::FewJobsLeft)
                 .serves(2)
-                .says(1, WorkerMessage::NoRuns)
+                .says(1, WorkerMessage::NoJobsLeft)
                 .says(2, WorkerMessage::Serving);
         }),
         ("max_memory", |stage| {
-            stage.says(1, WorkerMessage::Outgrown { bytes: 1 << 30 }).serves(2);
+            stage.says(1, WorkerMessage::MemoryLimitExceeded { bytes: 1 << 30 }).serves(2);
         }),
         ("fewer are planned", |stage| reload(stage, &format!("{FAIL}exclude = a\n"))),
         ("its library is removed", |stage| {

@@ -165,12 +165,12 @@ fn whoever_loses_a_connection_ends_what_is_denied_there() {
 fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
     let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";
     let retry = "[GearmanManager]\ncount = 1\nmax_attempts = 1\n";
-    let waits = |job| WorkerMessage::AnswerWaits { server: 0, job };
+    let waits = |job| WorkerMessage::AnswerPending { server: 0, job };
     let job = || Some(WaitingJob { function: 0, handle: b"H:b:2".to_vec(), unique: "u".into() });
     for (ini, words, denied) in [
         (fail, vec![waits(job())], &["H:b:2"][..]),
         (fail, vec![waits(job()), waits(None)], &[]),
-        (fail, vec![WorkerMessage::AnswerWaits { server: 9, job: job() }], &[]),
+        (fail, vec![WorkerMessage::AnswerPending { server: 9, job: job() }], &[]),
         (fail, vec![waits(job().map(|job| WaitingJob { function: 9, ..job }))], &[]),
         (retry, vec![waits(job())], &[]),
     ] {

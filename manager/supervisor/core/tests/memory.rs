@@ -12,9 +12,9 @@ fn served() -> Stage {
 #[test]
 fn one_that_has_grown_is_replaced_before_it_leaves() {
     let mut stage = served();
-    stage.says(1, WorkerMessage::Outgrown { bytes: 11 << 20 });
+    stage.says(1, WorkerMessage::MemoryLimitExceeded { bytes: 11 << 20 });
     assert_eq!(stage.did(), ["start a"]);
-    assert_eq!(stage.told(|event| matches!(event, Event::WorkerOutgrown { pid: 101, mib: 11, .. })), 1);
+    assert_eq!(stage.told(|event| matches!(event, Event::MemoryLimitExceeded { pid: 101, mib: 11, .. })), 1);
     stage.serves(3);
     assert_eq!(stage.did(), ["go 3", "leave 1"]);
     assert_eq!(stage.left_at(Some("max_memory")), 1);
@@ -23,7 +23,9 @@ fn one_that_has_grown_is_replaced_before_it_leaves() {
 #[test]
 fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
     let mut stage = served();
-    stage.says(1, WorkerMessage::Heavy { bytes: (40 << 20) + 1 }).says(2, WorkerMessage::Heavy { bytes: 40 << 20 });
+    stage
+        .says(1, WorkerMessage::MemoryLimitExceededAtStart { bytes: (40 << 20) + 1 })
+        .says(2, WorkerMessage::MemoryLimitExceededAtStart { bytes: 40 << 20 });
     assert_eq!(stage.did(), Vec::<String>::new());
     assert_eq!(stage.told(|event| matches!(event, Event::MemoryLimitTooLow { .. })), 1);
     let exact = Event::MemoryLimitTooLow { functions: vec!["a".into()], mib: 41, max_mib: 10 };

@@ -84,11 +84,11 @@ fn a_reload_while_stopping_changes_nothing() {
 #[test]
 fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
     let mut stage = one("[GearmanManager]\nmax_runs_per_worker = 10\n");
-    stage.says(1, WorkerMessage::FewRuns);
+    stage.says(1, WorkerMessage::FewJobsLeft);
     assert_eq!(stage.did(), ["start a"]);
     stage.says(2, WorkerMessage::Loaded).says(2, WorkerMessage::Ready);
     assert_eq!(stage.did(), [""; 0], "never more at work than planned");
-    stage.says(1, WorkerMessage::NoRuns);
+    stage.says(1, WorkerMessage::NoJobsLeft);
     assert_eq!(stage.did(), ["go 2"]);
     stage.says(2, WorkerMessage::Serving);
     assert_eq!(stage.did(), ["leave 1"], "its function is never without a worker");
@@ -104,7 +104,7 @@ fn with_one_run_each_the_start_is_told_although_successors_wait() {
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 });
     stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::ServerUp { server: 0 }).says(1, WorkerMessage::Ready);
     stage
-        .says(1, WorkerMessage::FewRuns)
+        .says(1, WorkerMessage::FewJobsLeft)
         .says(2, WorkerMessage::Loaded)
         .says(2, WorkerMessage::Ready)
         .says(1, WorkerMessage::Serving);
@@ -163,7 +163,7 @@ fn what_a_directory_held_that_is_no_longer_named_goes() {
     reads_again(&mut stage, "[GearmanManager]\nworker_dir = /elsewhere\n");
     stage.input(scan(&[]));
     stage.later(Duration::from_secs(60)).input(scan(&[]));
-    assert_eq!(stage.told(|event| matches!(event, Event::FunctionGone { .. })), 2);
+    assert_eq!(stage.told(|event| matches!(event, Event::FunctionRemoved { .. })), 2);
     assert_eq!(stage.told(|event| matches!(event, Event::DirectoryEmptied { .. })), 0);
 }
 

@@ -21,21 +21,21 @@ fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
 /// S15: said once, while it serves others; not of a server that is silent to all.
 #[test]
 fn a_job_server_that_is_mute_to_some_workers_only_is_said_so_once() {
-    let mute = |event: &Event| matches!(event, Event::ServerMute { workers_connected: 3, .. });
-    let any = |event: &Event| matches!(event, Event::ServerMute { .. });
+    let mute = |event: &Event| matches!(event, Event::ServerUnresponsive { workers_connected: 3, .. });
+    let any = |event: &Event| matches!(event, Event::ServerUnresponsive { .. });
     let mut stage = two_functions();
     for id in [2, 3, 4] {
         stage.says(id, WorkerMessage::ServerUp { server: 0 });
     }
     stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     for _ in 0..3 {
-        stage.says(1, WorkerMessage::ServerMute { server: 0 });
+        stage.says(1, WorkerMessage::ServerUnresponsive { server: 0 });
     }
     assert_eq!((stage.told(mute), stage.told(any)), (1, 1));
     stage.says(1, WorkerMessage::ServerUp { server: 0 });
     for id in [1, 2, 3, 4] {
         stage.says(id, WorkerMessage::ServerDown { server: 0, reason: "mute".into() });
-        stage.says(id, WorkerMessage::ServerMute { server: 0 });
+        stage.says(id, WorkerMessage::ServerUnresponsive { server: 0 });
     }
     assert_eq!(stage.told(any), 2, "once more, since all had been answered meanwhile");
 }

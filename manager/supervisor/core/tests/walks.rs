@@ -247,12 +247,12 @@ impl Walk {
             9 => self.say(worker, WorkerMessage::Loaded),
             10 => self.say(worker, WorkerMessage::Ready),
             11 => self.say(worker, WorkerMessage::Serving),
-            12 => self.say(worker, if function == 0 { WorkerMessage::FewRuns } else { WorkerMessage::NoRuns }),
+            12 => self.say(worker, if function == 0 { WorkerMessage::FewJobsLeft } else { WorkerMessage::NoJobsLeft }),
             13 => {
                 let jobs = self.random.u64(..2);
                 self.say(worker, WorkerMessage::Draining { jobs });
             }
-            14 => self.say(worker, WorkerMessage::Outgrown { bytes: 1 }),
+            14 => self.say(worker, WorkerMessage::MemoryLimitExceeded { bytes: 1 }),
             15 => self.say(worker, WorkerMessage::CannotServe { function, reason }),
             16 if self.stage.core.workers[&worker].pid.is_none() => {
                 self.input(Input::SpawnFailed { worker, reason });
