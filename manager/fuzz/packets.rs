@@ -98,7 +98,7 @@ fn worker_side(stream: &[u8]) {
             DrainStep::Wait => ServerMessage::Echo,
         };
         receive(&mut connection, message, now);
-        if connection.check_timeouts(now, INTERVAL, TIMEOUT, false) == Timeout::Mute {
+        if connection.check_timeouts(now, INTERVAL, TIMEOUT, false) == Timeout::Unresponsive {
             return;
         }
     }

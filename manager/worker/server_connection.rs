@@ -299,7 +299,7 @@ impl ServerConnection {
         quiet: bool,
     ) -> Timeout {
         if self.answer_deadline(timeout).is_some_and(|deadline| now >= deadline) {
-            return Timeout::Mute;
+            return Timeout::Unresponsive;
         }
         match self.phase.request() {
             None => return Timeout::Nothing,

@@ -135,10 +135,10 @@ impl Worker {
             match connection.protocol.check_timeouts(now, limits.echo_interval, timeout, quiet) {
                 Timeout::Nothing => {}
                 Timeout::Echo => self.send_echo(server, now),
-                Timeout::Mute if connection.protocol.is_greeted() && connection.takes_bytes() => {
+                Timeout::Unresponsive if connection.protocol.is_greeted() && connection.takes_bytes() => {
                     connection.protocol.forgive_silence(now)
                 }
-                Timeout::Mute => {
+                Timeout::Unresponsive => {
                     let greeted = connection.protocol.is_greeted();
                     let reason = no_answer_reason(greeted, timeout);
                     if greeted { self.lose(server, &reason) } else { self.report_unresponsive(server, &reason) }

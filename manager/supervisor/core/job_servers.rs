@@ -25,7 +25,7 @@ pub(crate) struct JobServerState {
     pub(super) resolving: bool,
     up: BTreeSet<WorkerId>,
     /// Workers it took a connection from and does not answer.
-    mute: BTreeSet<WorkerId>,
+    unresponsive: BTreeSet<WorkerId>,
     /// Whether it was said that it answers some and not others.
     partly_said: bool,
     said: ReportedState,
@@ -51,7 +51,7 @@ impl JobServerState {
             literal: address.is_some(),
             resolving: address.is_none(),
             up: BTreeSet::new(),
-            mute: BTreeSet::new(),
+            unresponsive: BTreeSet::new(),
             partly_said: false,
             said: ReportedState::Nothing,
             asked: false,
@@ -69,8 +69,8 @@ impl JobServerState {
 
     /// It answers this worker, or the worker is gone.
     fn answers(&mut self, id: WorkerId) {
-        self.mute.remove(&id);
-        self.partly_said &= !self.mute.is_empty();
+        self.unresponsive.remove(&id);
+        self.partly_said &= !self.unresponsive.is_empty();
     }
 
     /// Whether it is known not to answer.
@@ -160,7 +160,7 @@ impl Core {
     /// has: nothing but the difference between its workers shows that.
     pub(super) fn server_unresponsive(&mut self, id: WorkerId, server: usize) {
         let Some(server) = self.meant(id, server) else { return };
-        server.mute.insert(id);
+        server.unresponsive.insert(id);
         let others = server.up.iter().filter(|up| **up != id).count();
         if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
             let event = Event::ServerUnresponsive { server: server.name.clone(), workers_connected: others };

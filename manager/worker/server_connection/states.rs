@@ -40,7 +40,7 @@ pub(crate) enum Timeout {
     /// Send an ECHO.
     Echo,
     /// Close the connection: the server is mute.
-    Mute,
+    Unresponsive,
 }
 
 /// What the caller has to do next to drain the connection.

@@ -155,7 +155,7 @@ fn a_server_mute_to_the_greeting_is_lost() {
     let mut protocol = ServerConnection::greeting(ms(0));
     assert_eq!(protocol.check_timeouts(ms(9_999), INTERVAL, TIMEOUT, true), Timeout::Nothing);
     assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(10_000)));
-    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, true), Timeout::Mute);
+    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, true), Timeout::Unresponsive);
 }
 
 /// S6, S8.
@@ -290,12 +290,12 @@ fn who_was_slow_to_take_is_given_time_to_answer() {
     assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(21_000)), "others wait no longer for that");
     assert_eq!(protocol.check_timeouts(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Echo);
     assert_eq!(protocol.check_timeouts(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.check_timeouts(ms(45_000), Duration::ZERO, TIMEOUT, false), Timeout::Mute);
+    assert_eq!(protocol.check_timeouts(ms(45_000), Duration::ZERO, TIMEOUT, false), Timeout::Unresponsive);
     protocol.receive(ServerMessage::NoJob, ms(44_000));
     protocol.receive(ServerMessage::Noop, ms(50_000));
     protocol.grab_sent(ms(50_000));
     protocol.check_timeouts(ms(51_000), Duration::ZERO, TIMEOUT, false);
-    assert_eq!(protocol.check_timeouts(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Mute, "once");
+    assert_eq!(protocol.check_timeouts(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Unresponsive, "once");
 }
 
 /// S8, S14: also where two wake-ups come at a time.
@@ -354,7 +354,7 @@ fn nobody_waits_for_a_greeting() {
     let mut protocol = ServerConnection::greeting(ms(0));
     assert!(!protocol.awaits_job());
     assert_eq!(protocol.check_timeouts(ms(9_999), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, false), Timeout::Mute);
+    assert_eq!(protocol.check_timeouts(ms(10_000), INTERVAL, TIMEOUT, false), Timeout::Unresponsive);
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn a_grab_without_an_answer_stays_behind_then_the_server_is_lost() {
     protocol.echo_sent(ms(1_100));
     assert!(!protocol.awaits_job());
     assert_eq!(protocol.check_timeouts(ms(11_099), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.check_timeouts(ms(11_100), INTERVAL, TIMEOUT, false), Timeout::Mute);
+    assert_eq!(protocol.check_timeouts(ms(11_100), INTERVAL, TIMEOUT, false), Timeout::Unresponsive);
     protocol.bytes_received(ms(11_100));
     assert_eq!(protocol.receive(ServerMessage::Assigned, ms(11_100)), Reaction::Run, "a late job is run all the same");
 }
@@ -377,7 +377,7 @@ fn time_spent_in_a_job_is_not_held_against_a_server() {
     protocol.echo_sent(ms(100));
     protocol.forgive_silence(ms(60_000));
     assert_eq!(protocol.check_timeouts(ms(60_001), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-    assert_eq!(protocol.check_timeouts(ms(70_000), INTERVAL, TIMEOUT, false), Timeout::Mute);
+    assert_eq!(protocol.check_timeouts(ms(70_000), INTERVAL, TIMEOUT, false), Timeout::Unresponsive);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_sleeper_proves_the_line_and_asks_again_now_and_then() {
 fn bytes_that_come_are_life_until_they_stop() {
     let silence = |protocol: &mut ServerConnection, from: Duration| {
         assert_eq!(protocol.check_timeouts(from + TIMEOUT - ms(1), INTERVAL, TIMEOUT, false), Timeout::Nothing);
-        assert_eq!(protocol.check_timeouts(from + TIMEOUT, INTERVAL, TIMEOUT, false), Timeout::Mute);
+        assert_eq!(protocol.check_timeouts(from + TIMEOUT, INTERVAL, TIMEOUT, false), Timeout::Unresponsive);
     };
     let mut greeting = ServerConnection::greeting(ms(0));
     let mut asked = registered();
