@@ -270,7 +270,7 @@ impl Catalog {
         entry.is_dependency = is_dependency;
         entry.unreported = (is_dependency && !is_told).then(|| refused.clone());
         let events = if is_told || is_dependency { Vec::new() } else { vec![refused] };
-        ProbeChanges { events, needs_plan: news, ..ProbeChanges::default() }
+        ProbeChanges { events, needs_plan, ..ProbeChanges::default() }
     }
 
     fn found(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) -> ProbeChanges {
@@ -305,7 +305,7 @@ impl Catalog {
             // After a restart: what is served, and what its author should know.
             let events = if known { Vec::new() } else { entry.announce(function, &version, None) };
             entry.version = Some(version);
-            return ProbeChanges { events, pin, needs_plan: news, cleared, ..ProbeChanges::default() };
+            return ProbeChanges { events, pin, needs_plan, cleared, ..ProbeChanges::default() };
         }
         let events = entry.announce(function, &version, old);
         let good = if old.is_none() {

@@ -1,5 +1,5 @@
 //! The protocol state of one connection to a job server: what was sent, which answers are outstanding, and when the
-//! server counts as mute. Pure: no socket, no clock. [`super::session`] does the IO.
+//! server counts as unresponsive. Pure: no socket, no clock. [`super::session`] does the IO.
 //!
 //! docs/gearmand.md gives the reason for each rule. In short: send GRAB after every NOOP and PRE_SLEEP after every
 //! NO_JOB, prove the connection with ECHO, and send nothing that is not needed.
@@ -320,7 +320,7 @@ impl ServerConnection {
         Timeout::Echo
     }
 
-    /// When the server counts as mute: it owes an answer and has sent nothing for this long, not even part of a packet.
+    /// When the server counts as unresponsive: it owes an answer and has sent nothing for this long, not even part of a packet.
     fn answer_deadline(&self, timeout: Duration) -> Option<Duration> {
         let received = self.received_at;
         let silent_since = match (self.echoes, self.phase.grab_sent()) {

@@ -163,7 +163,7 @@ impl Worker {
 fn no_answer_reason(greeted: bool, timeout: Duration) -> String {
     let seconds = timeout.as_secs_f32();
     if greeted {
-        format!("mute: no answer to ECHO within {seconds} s")
+        format!("unresponsive: no answer to ECHO within {seconds} s")
     } else {
         format!(
             "it accepts connections but does not answer within {seconds} s (stopped, or out of file descriptors: \

@@ -123,7 +123,7 @@ fn one_that_is_stopped_is_noticed_and_holds_up_nobody() {
         assert_eq!(Job::act(&other, "", &format!("say {number}")).result(), number.into_bytes());
     }
     let event = manager.wait_event("server_down", |event| event["server"] == server.as_str());
-    assert_eq!(event["reason"], "mute: no answer to ECHO within 0.3 s");
+    assert_eq!(event["reason"], "unresponsive: no answer to ECHO within 0.3 s");
     assert_eq!(Job::act(&other, "", "say still").result(), b"still");
     stopped.cont();
     wait_said(&manager, "server_up", &server, 2);

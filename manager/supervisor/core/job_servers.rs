@@ -27,7 +27,7 @@ pub(crate) struct JobServerState {
     /// Workers it took a connection from and does not answer.
     unresponsive: BTreeSet<WorkerId>,
     /// Whether it was said that it answers some and not others.
-    partly_said: bool,
+    partly_reported: bool,
     said: ReportedState,
     /// Whether it was asked for its version since it is up.
     asked: bool,
@@ -52,7 +52,7 @@ impl JobServerState {
             resolving: address.is_none(),
             up: BTreeSet::new(),
             unresponsive: BTreeSet::new(),
-            partly_said: false,
+            partly_reported: false,
             said: ReportedState::Nothing,
             asked: false,
         }
@@ -70,7 +70,7 @@ impl JobServerState {
     /// It answers this worker, or the worker is gone.
     fn answers(&mut self, id: WorkerId) {
         self.unresponsive.remove(&id);
-        self.partly_said &= !self.unresponsive.is_empty();
+        self.partly_reported &= !self.unresponsive.is_empty();
     }
 
     /// Whether it is known not to answer.
@@ -162,7 +162,7 @@ impl Core {
         let Some(server) = self.meant(id, server) else { return };
         server.unresponsive.insert(id);
         let others = server.up.iter().filter(|up| **up != id).count();
-        if server.used && others > 0 && !std::mem::replace(&mut server.partly_said, true) {
+        if server.used && others > 0 && !std::mem::replace(&mut server.partly_reported, true) {
             let event = Event::ServerUnresponsive { server: server.name.clone(), workers_connected: others };
             self.report(event);
         }
