@@ -132,12 +132,16 @@ impl Core {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == GroupKey::All) else { return };
         let functions = worker.functions.clone();
         self.established.extend(functions.iter().cloned());
-        let rejoined = |version: &&FunctionVersion| {
-            let isolated = self.isolated.get(&version.function).filter(|isolated| isolated.version == version.hash);
-            isolated.is_some_and(|isolated| isolated.state == Isolation::Rejoining)
+        self.rejoined(|version| functions.contains(version), now);
+    }
+
+    /// Ends the isolation of what is tried beside the others again, where these versions do well there.
+    fn rejoined(&mut self, does_well: impl Fn(&FunctionVersion) -> bool, now: Duration) {
+        let has_rejoined = |(name, isolated): (&FunctionName, &Isolated)| {
+            let version = FunctionVersion { function: name.clone(), hash: isolated.version };
+            (isolated.state == Isolation::Rejoining && does_well(&version)).then(|| name.clone())
         };
-        let rejoined: Vec<FunctionName> =
-            functions.iter().filter(rejoined).map(|version| version.function.clone()).collect();
+        let rejoined: Vec<FunctionName> = self.isolated.iter().filter_map(has_rejoined).collect();
         for function in &rejoined {
             if self.isolated.remove(function).is_some_and(|isolated| isolated.told) {
                 self.report(Event::FunctionRejoined { function: function.clone() });
@@ -146,6 +150,17 @@ impl Core {
         if !rejoined.is_empty() {
             self.replan(now);
         }
+    }
+
+    /// Versions that every all-functions worker serves. No worker is left to try these beside the others, and none needs to
+    /// be: they have been loaded beside them.
+    fn served_by_all(&self) -> Vec<FunctionVersion> {
+        let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
+        let all: Vec<&WorkerRecord> =
+            self.workers.values().filter(|worker| worker.key == GroupKey::All && is_counted(worker)).collect();
+        let Some((first, others)) = all.split_first().filter(|_| all.len() >= planned) else { return Vec::new() };
+        let have_all = |version: &&FunctionVersion| others.iter().all(|worker| worker.functions.contains(version));
+        first.functions.iter().filter(have_all).cloned().collect()
     }
 
     /// Functions whose workers of their own have come up, or gone, since.
@@ -168,6 +183,10 @@ impl Core {
         }
         if !changes.is_empty() {
             self.replan(now);
+        }
+        if self.isolated.values().any(|isolated| isolated.state == Isolation::Rejoining) {
+            let served = self.served_by_all();
+            self.rejoined(|version| served.contains(version), now);
         }
     }
 

@@ -303,3 +303,25 @@ fn an_old_worker_stays_for_what_only_it_can_serve() {
     let starts = together.stage.started.iter().filter(|start| start.functions.iter().any(|(name, _)| name == "p"));
     assert!(starts.count() < 12, "it is tried ever more rarely");
 }
+
+/// What failed once, alone, has all of its workers again once it starts: the all-functions workers have served it all the
+/// time, so it is tried beside the others no more.
+#[test]
+fn one_that_failed_once_in_a_worker_of_its_own_gets_all_of_these_again() {
+    let files = [("a", 1), ("b", 1)];
+    let mut together = Together::start("count = 2\ndedicated_count = 3\n", &files, Clashes(&[]));
+    assert_eq!(together.settle().workers(), "3*a-1 2*a-1+b-1 3*b-1");
+    let alone = |worker: &WorkerRecord| worker.key == GroupKey::Only("a".into());
+    let own: Vec<u64> =
+        together.stage.core.workers.iter().filter(|(_, worker)| alone(worker)).map(|(id, _)| id.0).collect();
+    for id in own {
+        together.stage.ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
+    }
+    let failing = together.stage.started.last().unwrap().worker;
+    let message = WorkerMessage::CannotServe { function: 0, reason: "the database is away".into() };
+    together.stage.says(failing.0, message).ends(failing.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
+    for _ in 0..20 {
+        together.settle().stage.later(Duration::from_secs(10));
+    }
+    assert_eq!(together.settle().workers(), "3*a-1 2*a-1+b-1 3*b-1");
+}

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::plan::Group;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::{ExitReason, WorkerState};
 
@@ -104,7 +105,7 @@ impl Walk {
             assert!(until(after) >= until(&before), "{name} failed once more and waits less: {shown}, {before:?}");
         }
         self.told_to_go.retain(|id| core.workers.contains_key(id));
-        self.live_workers_are_bounded(&shown);
+        self.live_workers_are_bounded(&before, &shown);
         if self.scene.mutex {
             for name in FUNCTIONS {
                 let at_work = self.told_to_go.iter().filter(|id| core.workers[id].serves(name));
@@ -115,33 +116,48 @@ impl Walk {
     }
 
     /// At most the plan, one more in each group while workers are replaced, and a canary. A worker at a slow start has
-    /// another beside it, and one that serves what its successors could not serve now stays.
-    fn live_workers_are_bounded(&self, shown: &str) {
-        let (core, now) = (&self.stage.core, self.stage.now);
-        let is_kept = |worker: &WorkerRecord| {
-            let group = core.plan.groups.iter().find(|group| group_key(group) == worker.key);
-            let planned = group.map_or(&[][..], |group| &group.functions);
-            let slow = core.slow_functions(&worker.key, planned);
-            let starts =
-                |name: &FunctionName| core.may_start(name, now) && planned.contains(name) && !slow.contains(name);
-            worker.state.is_serving() && !worker.functions.iter().all(|version| starts(&version.function))
-        };
-        let counts = |worker: &&WorkerRecord| {
+    /// another beside it, and one that serves what its successors could not serve now stays. Once they could, it is
+    /// replaced like any other: those that were started meanwhile stay until then, and nobody is started beside them.
+    fn live_workers_are_bounded(&self, before: &BTreeMap<WorkerId, WorkerState>, shown: &str) {
+        let core = &self.stage.core;
+        let counts = |worker: &WorkerRecord| {
             worker.state.is_live()
                 && worker.retirement.runs != JobAllowance::None
                 && !core.is_slow(worker)
-                && !is_kept(worker)
+                && !self.is_kept(worker)
         };
         let (canaries, others): (Vec<_>, Vec<_>) =
-            core.workers.values().filter(counts).partition(|worker| worker.canary.is_some());
-        let (planned, groups) = (core.plan.workers() as usize, core.plan.groups.len());
-        assert!(
-            others.len() <= planned + groups && canaries.len() <= 2 * FUNCTIONS.len(),
-            "{} and {} canaries for {planned} after {shown}:{}",
-            others.len(),
-            canaries.len(),
-            self.workers_shown()
-        );
+            core.workers.iter().filter(|(_, worker)| counts(worker)).partition(|(_, worker)| worker.canary.is_some());
+        assert!(canaries.len() <= 2 * FUNCTIONS.len(), "canaries after {shown}:{}", self.workers_shown());
+        for key in others.iter().map(|(_, worker)| &worker.key).collect::<BTreeSet<_>>() {
+            let group: Vec<_> = others.iter().filter(|(_, worker)| worker.key == *key).collect();
+            let (planned, surge) = self.planned(key);
+            // With no surge a successor is there all the same, and not at work.
+            let (most_at_work, most) = (planned + surge, planned + surge.max(1));
+            let at_work = group.iter().filter(|(_, worker)| worker.state.is_admitted()).count();
+            let is_started = group.iter().any(|(id, _)| !before.contains_key(id));
+            let shown = || format!("of {key:?} for {planned} after {shown}:{}", self.workers_shown());
+            assert!(at_work <= most_at_work, "{at_work} are at work {}", shown());
+            assert!(group.len() <= most || !is_started, "{} are there {}", group.len(), shown());
+        }
+    }
+
+    /// How many workers a group is to have, and how many more while they are replaced.
+    fn planned(&self, key: &GroupKey) -> (usize, usize) {
+        let core = &self.stage.core;
+        let Some(group) = core.plan.groups.iter().find(|group| group_key(group) == *key) else { return (0, 1) };
+        let surge = group.functions.iter().map(|name| core.config.rollout_surge(name).of(group.count)).min();
+        (group.count as usize, surge.unwrap_or(1) as usize)
+    }
+
+    /// Whether it may be there beside the plan: it serves what a worker that is started now would not serve.
+    fn is_kept(&self, worker: &WorkerRecord) -> bool {
+        let (core, now) = (&self.stage.core, self.stage.now);
+        let group = core.plan.groups.iter().find(|group| group_key(group) == worker.key);
+        let planned = group.map_or(&[][..], |group| &group.functions);
+        let slow = core.slow_functions(&worker.key, planned);
+        let starts = |name: &FunctionName| core.may_start(name, now) && planned.contains(name) && !slow.contains(name);
+        worker.state.is_serving() && !worker.functions.iter().all(|version| starts(&version.function))
     }
 
     /// Nobody is killed but for a deadline, or while it starts and has no job.
@@ -340,13 +356,23 @@ impl Walk {
         panic!("the plan {:?} is not reached:{}", self.stage.core.plan, self.workers_shown());
     }
 
+    /// Each group has as many workers as planned, all of them serve what the group should, and nobody else is there but a
+    /// successor for each that has few runs left.
     fn plan_is_reached(&self) -> bool {
         let core = &self.stage.core;
-        let planned = FUNCTIONS.map(|name| core.plan.planned(name) as usize);
-        let serving = core.workers.values().filter(|worker| worker.state.is_serving()).count();
-        serving as u32 == core.plan.workers()
-            && FUNCTIONS.map(|name| core.serving(name)) == planned
-            && planned.iter().all(|workers| *workers > 0)
+        let is_as_planned = |group: &Group| {
+            let workers = core.workers.values().filter(|worker| worker.key == group_key(group));
+            let serve = |worker: &WorkerRecord| group.functions.iter().all(|name| worker.serves(name));
+            let (serve, others): (Vec<_>, Vec<_>) =
+                workers.partition(|worker| worker.state.is_serving() && serve(worker));
+            let tiring = serve.iter().filter(|worker| worker.retirement.runs == JobAllowance::Few).count();
+            let wait = others.iter().all(|worker| worker.state == WorkerState::Ready);
+            serve.len() == group.count as usize && wait && others.len() <= tiring
+        };
+        let is_planned = |worker: &WorkerRecord| core.plan.groups.iter().any(|group| group_key(group) == worker.key);
+        core.plan.groups.iter().all(is_as_planned)
+            && core.workers.values().all(is_planned)
+            && FUNCTIONS.iter().all(|name| core.plan.planned(name) > 0)
     }
 
     fn those_that_drain_exit(&mut self) {
