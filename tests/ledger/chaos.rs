@@ -27,6 +27,8 @@ enum Lasting {
     ServerStopped(usize),
     ServerDead(usize),
     Disturbed(Link),
+    DiskFull(usize),
+    ResolverMute,
     Removed(usize, &'static str),
 }
 
@@ -34,7 +36,7 @@ enum Lasting {
 type Act = fn(&mut Chaos, &mut World);
 
 /// Kinds of faults, and how often each comes.
-const KINDS: [(u32, Act); 13] = [
+const KINDS: [(u32, Act); 15] = [
     (10, Chaos::kill_child),
     (4, Chaos::stop_child),
     (2, Chaos::kill_manager),
@@ -48,6 +50,8 @@ const KINDS: [(u32, Act); 13] = [
     (5, Chaos::deploy),
     (2, Chaos::remove),
     (2, Chaos::roll_back),
+    (2, Chaos::fill_disk),
+    (2, Chaos::mute_resolver),
 ];
 
 impl Chaos {
@@ -103,6 +107,14 @@ impl Chaos {
                     world.network.set(link, Condition::Pass);
                     world.fault(Fault::Healed { link });
                 }
+                Lasting::DiskFull(manager) => {
+                    world.disks[manager].free();
+                    world.fault(Fault::DiskFreed { manager });
+                }
+                Lasting::ResolverMute => {
+                    world.set_resolver_mute(false);
+                    world.fault(Fault::ResolverAnswers);
+                }
                 Lasting::Removed(manager, function) => world.deploy(manager, function, "good"),
             }
         }
@@ -143,7 +155,7 @@ impl Chaos {
     fn kill_child(&mut self, world: &mut World) {
         let manager = self.rng.usize(..MANAGERS);
         let Some(pid) = self.rng.choice(world.children(manager)) else { return };
-        let signals = [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM];
+        let signals = [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM, Signal::SIGQUIT];
         world.signal_child(manager, pid, signals[self.rng.usize(..signals.len())]);
     }
 
@@ -237,9 +249,29 @@ impl Chaos {
     fn roll_back(&mut self, world: &mut World) {
         let Some(manager) = self.manager() else { return };
         let function = FUNCTIONS[self.rng.usize(..FUNCTIONS.len())];
-        // It may have no earlier version, which it says.
-        let said = world.managers[manager].command("rollback", &[function]);
+        // It may have no earlier version, which it says. Nor is it waited for: that could be what is stopped here.
+        let said = world.managers[manager].command("rollback", &["--timeout", "0", function]);
         let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).trim().to_owned();
         world.fault(Fault::RolledBack { manager, function: function.into(), said });
+    }
+
+    fn fill_disk(&mut self, world: &mut World) {
+        let manager = self.rng.usize(..MANAGERS);
+        if manager >= world.disks.len() || self.has(|lasting| lasting == Lasting::DiskFull(manager)) {
+            return;
+        }
+        world.fault(Fault::DiskFilled { manager });
+        world.disks[manager].fill();
+        self.last(Lasting::DiskFull(manager), 100..3000);
+    }
+
+    /// Names are looked up where a manager starts, and where a server is away.
+    fn mute_resolver(&mut self, world: &mut World) {
+        if world.machine.resolver.is_none() || self.has(|lasting| lasting == Lasting::ResolverMute) {
+            return;
+        }
+        world.fault(Fault::ResolverMuted);
+        world.set_resolver_mute(true);
+        self.last(Lasting::ResolverMute, 100..3000);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{Answer, Closer, Entry, Expected, Fault, Link, Party, Record, Time};
+use crate::history::{Answer, ClientKind, Closer, Entry, Expected, Fault, Link, Party, Record, Time};
 
 mod windows;
 
@@ -19,6 +19,8 @@ pub type Job = String;
 pub struct Account {
     /// How many were done, and told so.
     pub done: usize,
+    /// How many of these each kind of client had submitted.
+    pub done_by: BTreeMap<ClientKind, usize>,
     /// How many failed, by cause.
     pub failed: BTreeMap<String, usize>,
     /// How many runs were repetitions, by cause.
@@ -57,6 +59,7 @@ struct Break<'a> {
 #[derive(Default)]
 struct Story<'a> {
     subs: Vec<(&'a str, usize, Time)>,
+    by: Option<ClientKind>,
     expected: Option<Expected>,
     background: bool,
     accepted: bool,
@@ -115,7 +118,8 @@ fn stories(history: &[Entry]) -> BTreeMap<Job, Story<'_>> {
 impl<'a> Story<'a> {
     fn add(&mut self, sub: &'a str, at: Time, record: &'a Record) {
         match record {
-            Record::Submitted { server, expected, background, .. } => {
+            Record::Submitted { server, expected, background, by, .. } => {
+                self.by = Some(*by);
                 self.subs.push((sub, *server, at));
                 self.expected = Some(*expected);
                 self.background = *background;
@@ -164,6 +168,13 @@ impl Judge<'_> {
         self.account.violations.push((self.job.to_owned(), what.into()));
     }
 
+    fn done(&mut self, story: &Story<'_>) {
+        self.account.done += 1;
+        if let Some(by) = story.by {
+            *self.account.done_by.entry(by).or_default() += 1;
+        }
+    }
+
     /// What its client was told, and whether that is right.
     fn answer(&mut self, story: &Story<'_>) {
         if story.answers > 1 {
@@ -175,7 +186,7 @@ impl Judge<'_> {
             (Some((_, Answer::Right)), Some(Expected::Done)) if story.done_runs == 0 => {
                 self.violation("has a result though no run of it has ended");
             }
-            (Some((_, Answer::Right)), Some(Expected::Done)) => self.account.done += 1,
+            (Some((_, Answer::Right)), Some(Expected::Done)) => self.done(story),
             (Some((_, Answer::Right)), Some(_)) => self.violation("has a result and should have failed"),
             (Some((sub, Answer::Failed(warnings))), Some(expected)) => match failure(story, sub, warnings, expected) {
                 Some(cause) => count(&mut self.account.failed, cause),
@@ -193,7 +204,7 @@ impl Judge<'_> {
         match story.expected {
             _ if !story.background => self.violation("lost: no answer"),
             _ if !story.accepted => self.violation("lost: not accepted"),
-            Some(Expected::Done) if story.done_runs > 0 => self.account.done += 1,
+            Some(Expected::Done) if story.done_runs > 0 => self.done(story),
             Some(Expected::Fails) if !story.runs.is_empty() => count(&mut self.account.failed, "as asked"),
             _ if dead_of.is_some() => count(&mut self.account.failed, "in the background, its worker died"),
             _ if story.runs.iter().any(|run| run.mood != "good") => {

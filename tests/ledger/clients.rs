@@ -1,4 +1,5 @@
-//! Clients that submit jobs until they have an answer: as many threads, each with one job at a time.
+//! Clients that submit jobs until they have an answer: as many threads, each with one job at a time. Most speak the
+//! protocol themselves; some have each job submitted by a process, as users do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
 
-use crate::history::{Answer, History, Record, Time, now};
+use crate::history::{Answer, ClientKind, History, Record, Time, now};
 use crate::jobs::Job;
+use crate::outsiders;
 
 /// How long a server may take to take a job: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,12 +49,12 @@ impl Load {
     }
 
     /// Starts the clients.
-    pub fn start(self: &Arc<Self>, clients: usize) -> Vec<JoinHandle<()>> {
-        let client = |_| {
+    pub fn start(self: &Arc<Self>, clients: impl IntoIterator<Item = ClientKind>) -> Vec<JoinHandle<()>> {
+        let client = |kind| {
             let load = Arc::clone(self);
-            std::thread::spawn(move || load.client())
+            std::thread::spawn(move || load.client(kind))
         };
-        (0..clients).map(client).collect()
+        clients.into_iter().map(client).collect()
     }
 
     /// No job is begun any more, and those that were have so long.
@@ -86,7 +88,7 @@ impl Load {
         self.wait_answers(u64::MAX / 2, Instant::now() + LOOK);
     }
 
-    fn client(&self) {
+    fn client(&self, kind: ClientKind) {
         let mut connections: Vec<Option<Connection>> = self.servers.iter().map(|_| None).collect();
         loop {
             let number = self.next.load(Ordering::Relaxed);
@@ -94,7 +96,11 @@ impl Load {
                 return;
             }
             if self.next.compare_exchange(number, number + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                self.run(&Job::new(self.seed, number, self.servers.len()), &mut connections);
+                let job = Job::new(self.seed, number, self.servers.len());
+                match kind {
+                    outsider if outsider.can_submit(&job) => self.run_outside(&job, outsider),
+                    _ => self.run(&job, &mut connections),
+                }
                 *self.answered.lock().unwrap() += 1;
                 self.changed.notify_all();
             }
@@ -125,6 +131,34 @@ impl Load {
         }
     }
 
+    /// As [`run`](Self::run), by a process for each try.
+    fn run_outside(&self, job: &Job, by: ClientKind) {
+        for attempt in 0.. {
+            let (server, since) = ((job.server + attempt) % self.servers.len(), now());
+            let sub = format!("{}.{attempt}", job.number);
+            self.submitted(job, &sub, server, by);
+            match outsiders::submit(by, &self.servers[server], job, &sub, PATIENCE) {
+                Ok(answer) => {
+                    self.history.write(Record::Accepted { sub: sub.clone() });
+                    if let Some(answer) = answer {
+                        self.history.write(Record::Answered { sub, answer });
+                    }
+                    return;
+                }
+                Err(why) => self.history.write(Record::Broken { sub, since, why }),
+            }
+            if self.is_given_up() {
+                return;
+            }
+            self.pause();
+        }
+    }
+
+    fn submitted(&self, job: &Job, sub: &str, server: usize, by: ClientKind) {
+        let (expected, background) = (job.expected, job.background);
+        self.history.write(Record::Submitted { sub: sub.into(), server, expected, background, by });
+    }
+
     fn connect(&self, server: usize) -> Option<Connection> {
         let since = now();
         let client = Client::connect(&self.servers[server], PATIENCE, 1 << 30).ok();
@@ -137,16 +171,15 @@ impl Load {
 
     /// Submits a job once. An error is a connection that is broken.
     fn attempt(&self, job: &Job, sub: &str, server: usize, client: &mut Client) -> Result<(), String> {
-        let (expected, background) = (job.expected, job.background);
-        self.history.write(Record::Submitted { sub: sub.into(), server, expected, background });
-        let how = match background {
+        self.submitted(job, sub, server, ClientKind::Own);
+        let how = match job.background {
             true => Submission::Background(Priority::Normal),
             false => Submission::Foreground(Priority::Normal),
         };
         let handle = client.submit(how, job.function.as_bytes(), sub.as_bytes(), &job.workload);
         let handle = handle.map_err(|error| error.to_string())?;
         self.history.write(Record::Accepted { sub: sub.into() });
-        if background {
+        if job.background {
             return Ok(());
         }
         let mut warnings = Vec::new();
@@ -159,9 +192,8 @@ impl Load {
                     continue;
                 }
                 JobEvent::Status { .. } | JobEvent::Data(_) => continue,
-                JobEvent::Complete(result) if job.is_result(sub, &result) => Answer::Right,
-                JobEvent::Complete(result) => Answer::Wrong(shown(&result)),
-                JobEvent::Fail | JobEvent::Exception(_) => Answer::Failed(shown(&warnings)),
+                JobEvent::Complete(result) => job.answer(sub, &result),
+                JobEvent::Fail | JobEvent::Exception(_) => Answer::failed(&warnings),
             };
             self.history.write(Record::Answered { sub: sub.into(), answer });
             return Ok(());
@@ -172,9 +204,4 @@ impl Load {
     fn is_given_up(&self) -> bool {
         self.give_up.get().is_some_and(|end| Instant::now() > *end)
     }
-}
-
-/// The first bytes, as text.
-fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned()
 }

@@ -31,7 +31,7 @@ pub struct Entry {
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// A client is about to submit a job.
-    Submitted { sub: String, server: usize, expected: Expected, background: bool },
+    Submitted { sub: String, server: usize, expected: Expected, background: bool, by: ClientKind },
     /// The server has answered with a handle.
     Accepted { sub: String },
     /// The server has given the job to a worker, over a connection through the proxy.
@@ -81,6 +81,20 @@ pub enum Party {
     Manager(usize),
 }
 
+/// Which client submits a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// The test's, over a connection that it keeps.
+    Own,
+    /// The `gearman` program.
+    Cli,
+    /// php-gearman, which is libgearman below.
+    Php,
+    /// Gearman::Client.
+    Perl,
+}
+
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -115,6 +129,18 @@ pub enum Answer {
     Wrong(String),
     /// The job failed; the warnings before that.
     Failed(String),
+}
+
+impl Answer {
+    /// The job failed, after these warnings.
+    pub fn failed(warnings: &[u8]) -> Self {
+        Self::Failed(shown(warnings))
+    }
+}
+
+/// The first bytes, as text.
+pub fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned()
 }
 
 /// Something that was done on purpose.
@@ -153,6 +179,14 @@ pub enum Fault {
     Deployed { manager: usize, function: String, version: String, mood: String },
     /// The library is taken away.
     Removed { manager: usize, function: String },
+    /// Nothing can be written to the disk with a manager's state and log.
+    DiskFilled { manager: usize },
+    /// There is room again.
+    DiskFreed { manager: usize },
+    /// Names are asked for in vain.
+    ResolverMuted,
+    /// They are answered for again.
+    ResolverAnswers,
     /// An earlier version is asked for.
     RolledBack { manager: usize, function: String, said: String },
 }

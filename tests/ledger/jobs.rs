@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use fastrand::Rng;
 
-use crate::history::Expected;
+use crate::history::{Answer, Expected, shown};
 
 /// The functions of the test's library.
 pub const FUNCTIONS: [&str; 3] = ["orders", "mails", "images"];
@@ -68,8 +68,12 @@ impl Job {
         Self { number, function, workload, room, expected, background, server }
     }
 
-    /// Whether this is the result of the submission `sub`.
-    pub fn is_result(&self, sub: &str, result: &[u8]) -> bool {
+    /// What a result of the submission `sub` is worth.
+    pub fn answer(&self, sub: &str, result: &[u8]) -> Answer {
+        if self.is_result(sub, result) { Answer::Right } else { Answer::Wrong(shown(result)) }
+    }
+
+    fn is_result(&self, sub: &str, result: &[u8]) -> bool {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.workload);
         let head = format!("{sub} {:016x}\n", hasher.finish());

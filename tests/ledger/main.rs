@@ -8,8 +8,11 @@ mod checker;
 mod clients;
 mod history;
 mod jobs;
+mod machine;
+mod outsiders;
 mod prober;
 mod proxy;
+mod resolver;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,5 +21,7 @@ mod world;
 /// Short by itself; `make soak` makes it long.
 #[test]
 fn nothing_is_lost_whatever_breaks() {
-    run::run(run::Plan::from_environment());
+    // Only this thread, and what it starts, has the mounts of the run.
+    let done = std::thread::scope(|scope| scope.spawn(|| run::run(run::Plan::from_environment())).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }

@@ -8,12 +8,12 @@ use nix::sys::signal::Signal;
 use crate::chaos::Chaos;
 use crate::checker::{self, Account};
 use crate::clients::Load;
-use crate::history::{self, Entry};
+use crate::history::{self, ClientKind, Entry};
 use crate::prober::Prober;
 use crate::support::wait::{DEADLINE, try_wait_for};
 use crate::world::{Holds, MANAGERS, World};
 
-/// How many clients there are.
+/// How many clients of the test's own there are, besides one of each other kind.
 const CLIENTS: usize = 12;
 
 /// How long a manager may take to answer `status`, in microseconds: on a machine with other things to do.
@@ -82,7 +82,8 @@ fn rage(plan: Plan, world: &mut World) -> u64 {
     let control = |manager: usize| world.managers[manager].dir().join("state/control.sock");
     let probers: Vec<_> =
         (0..MANAGERS).map(|manager| Prober::start(manager, control(manager), Arc::clone(&world.history))).collect();
-    let clients = load.start(CLIENTS);
+    let own = std::iter::repeat_n(ClientKind::Own, CLIENTS);
+    let clients = load.start(own.chain(ClientKind::installed_outsiders()));
     let (end, mut chaos) = (Instant::now() + plan.time, Chaos::new(plan.seed));
     while !load.is_over() && Instant::now() < end {
         let (answers, latest) = chaos.step(world);
@@ -128,6 +129,7 @@ fn settle(world: &mut World, before: &[Holds]) -> Vec<String> {
 fn report(account: &Account, history: &[Entry], begun: u64, begin: Instant) {
     let seconds = begin.elapsed().as_secs();
     println!("ledger: {begun} jobs, {} records, {seconds} s, {} done", history.len(), account.done);
+    println!("ledger: done by client: {:?}", account.done_by);
     for (what, counts) in [
         ("faults", &checker::faults(history)),
         ("failed", &account.failed),

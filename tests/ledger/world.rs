@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::history::{Fault, History, Link, Party, Record, Time};
 use crate::jobs::FUNCTIONS;
+use crate::machine::{Disk, Machine};
 use crate::proxy::Network;
 use crate::support::gearmand::{Gearmand, unused_server};
 use crate::support::manager::{Manager, Setup};
@@ -30,12 +31,16 @@ const MARK: &[u8] = b"gm-native ledger st.: ";
 /// Failures show soon, and nothing waits long.
 const INI: &str = "count = 3\ntimeout = 4\ntimeout_grace = 500ms\ngraceful_shutdown_wait_time = 20\n\
     canary_seconds = 500ms\ncanary_jobs = 5\nsettle_time = 20ms\nbackoff_max = 1\nmax_runs_per_worker = 200\n\
-    worker_restart_splay = 50\nmax_memory = 300M\necho_interval = 2\n";
+    worker_restart_splay = 50\nrescan_interval = 1\nmax_memory = 300M\necho_interval = 2\n";
 
 /// All of it. Fields end in their order.
 pub struct World {
     /// The managers.
     pub managers: Vec<Manager>,
+    /// What has their state and logs, where they have disks of their own.
+    pub disks: Vec<Disk>,
+    /// What the managers' machine has.
+    pub machine: Machine,
     /// The job servers.
     pub servers: Vec<Gearmand>,
     /// What is between all of them, and the clients.
@@ -56,6 +61,7 @@ impl World {
         for name in ["locks", "once"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
+        let machine = Machine::prepare(dir.path());
         let history = Arc::new(History::open(&dir.path().join("history")));
         let servers: Vec<Gearmand> = (0..SERVERS).map(|_| Gearmand::start()).collect();
         let mut network = Network::start(Arc::clone(&history));
@@ -70,13 +76,15 @@ impl World {
         let for_clients = addresses(Party::Clients);
         let for_managers: Vec<_> = (0..MANAGERS).map(|manager| addresses(Party::Manager(manager))).collect();
         let library = fs::read(plugins::example("gm_test_ledger")).unwrap();
-        let (managers, versions) = (Vec::new(), 0);
-        let mut world = Self { managers, servers, network, history, for_clients, library, versions, dir };
+        let (managers, disks, versions) = (Vec::new(), Vec::new(), 0);
+        let mut world =
+            Self { managers, disks, machine, servers, network, history, for_clients, library, versions, dir };
         for addresses in for_managers {
-            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-            let setup = Setup::new(&addresses).ini(INI).verbosity(verbosity).env("GM_LEDGER", world.dir.path());
-            let manager = setup.prepared();
-            world.managers.push(manager);
+            let setup = Setup::new(&world.named(addresses)).ini(INI).verbosity(verbosity);
+            let state = setup.dir().join("state");
+            world.disks.extend(world.machine.disk(&state));
+            let setup = setup.log(state.join("gm.log").to_str().unwrap()).env("GM_LEDGER", world.dir.path());
+            world.managers.push(setup.prepared());
             let number = world.managers.len() - 1;
             for function in FUNCTIONS {
                 world.deploy(number, function, "good");
@@ -85,6 +93,15 @@ impl World {
         }
         world.wait_plan();
         world
+    }
+
+    /// The servers at these addresses, as a manager is told of them: all but the first by name, if names are looked up.
+    fn named(&self, addresses: Vec<String>) -> Vec<String> {
+        let name = |(number, address): (usize, String)| match address.rsplit_once(':') {
+            Some((_, port)) if number > 0 && self.machine.resolver.is_some() => format!("js{number}.test:{port}"),
+            _ => address,
+        };
+        addresses.into_iter().enumerate().map(name).collect()
     }
 
     /// Where the history is.
@@ -101,6 +118,11 @@ impl World {
     /// Writes down what is about to be done.
     pub fn fault(&self, fault: Fault) {
         self.history.write(Record::Fault(fault));
+    }
+
+    /// Whether names are looked up in vain.
+    pub fn set_resolver_mute(&self, mute: bool) {
+        self.machine.resolver.iter().for_each(|resolver| resolver.set_mute(mute));
     }
 
     /// Gives a manager another version for a function.

@@ -44,6 +44,7 @@ fn files(suite: &str, module: &str) -> Vec<PathBuf> {
             let all = [format!("{path}.rs"), format!("{outer}.rs"), format!("{outer}/mod.rs")];
             all.map(|name| format!("manager/{name}")).to_vec()
         }
+        _ if SUITES.contains(&suite) && path.is_empty() => vec![format!("tests/{suite}/main.rs")],
         _ if SUITES.contains(&suite) => vec![format!("tests/{suite}/{path}.rs")],
         _ => vec![format!("tests/{suite}.rs")],
     };

@@ -36,9 +36,7 @@ pub fn try_gearman(server: &Gearmand, args: &[&str], stdin: &[u8], deadline: Dur
 /// When it hangs.
 #[track_caller]
 pub fn php(script: &str, args: &[&str], stdin: &[u8]) -> Finished {
-    let mut command = Command::new("php");
-    command.args(["-d", "memory_limit=-1", "-d", "display_errors=stderr"]).arg(repository().join(script)).args(args);
-    run(&mut command, stdin, DEADLINE).unwrap_or_else(|hung| panic!("php {script} hung: {hung:?}"))
+    run(php_command(script).args(args), stdin, DEADLINE).unwrap_or_else(|hung| panic!("php {script} hung: {hung:?}"))
 }
 
 /// Runs a Perl script; its path is relative to the repository.
@@ -48,9 +46,19 @@ pub fn php(script: &str, args: &[&str], stdin: &[u8]) -> Finished {
 /// When it hangs.
 #[track_caller]
 pub fn perl(script: &str, args: &[&str], stdin: &[u8]) -> Finished {
+    run(perl_command(script).args(args), stdin, DEADLINE).unwrap_or_else(|hung| panic!("perl {script} hung: {hung:?}"))
+}
+
+fn php_command(script: &str) -> Command {
+    let mut command = Command::new("php");
+    command.args(["-d", "memory_limit=-1", "-d", "display_errors=stderr"]).arg(repository().join(script));
+    command
+}
+
+fn perl_command(script: &str) -> Command {
     let mut command = Command::new("perl");
-    command.arg(repository().join(script)).args(args);
-    run(&mut command, stdin, DEADLINE).unwrap_or_else(|hung| panic!("perl {script} hung: {hung:?}"))
+    command.arg(repository().join(script));
+    command
 }
 
 /// Client libraries with callbacks. Each program takes the same arguments and prints each callback as a line of JSON.
@@ -140,16 +148,33 @@ impl Caller {
     /// Submits a job as `mode` says, with a unique unless that is empty, and returns all that the library told its user.
     #[track_caller]
     pub fn submit(self, server: &Gearmand, function: &str, unique: &str, mode: Mode, workload: &[u8]) -> Vec<Callback> {
-        let (host, port) = (server.host(), server.port().to_string());
-        let args = [host.as_str(), &port, function, unique, mode.word()];
-        let finished = match self {
-            Self::Php => php("tests/support/php/client.php", &args, workload),
-            Self::Perl => perl("tests/support/perl/client.pl", &args, workload),
-            Self::C => c_client(&args, workload),
+        let told = self.try_submit(&server.server(), function, unique, mode, workload, DEADLINE);
+        told.unwrap_or_else(|why| panic!("{self:?}: {why}"))
+    }
+
+    /// As [`submit`](Self::submit) to a server at HOST:PORT, where an error is that the client hangs or cannot do it.
+    pub fn try_submit(
+        self,
+        server: &str,
+        function: &str,
+        unique: &str,
+        mode: Mode,
+        workload: &[u8],
+        deadline: Duration,
+    ) -> Result<Vec<Callback>, String> {
+        let (host, port) = server.rsplit_once(':').ok_or("no HOST:PORT")?;
+        let mut command = match self {
+            Self::Php => php_command("tests/support/php/client.php"),
+            Self::Perl => perl_command("tests/support/perl/client.pl"),
+            Self::C => Command::new(build::c("client", include_str!("c/client.c"), &["-lgearman"])),
         };
-        let lines = finished.success();
-        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+        command.args([host, port, function, unique, mode.word()]);
+        let finished = run(&mut command, workload, deadline).map_err(|hung| format!("the client hung: {hung:?}"))?;
+        if !finished.status.success() {
+            return Err(format!("{finished:?}"));
+        }
+        let lines = finished.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(|line| serde_json::from_slice(line).unwrap()).collect())
     }
 }
 
@@ -162,12 +187,6 @@ impl Mode {
             Self::Background => "background",
         }
     }
-}
-
-#[track_caller]
-fn c_client(args: &[&str], stdin: &[u8]) -> Finished {
-    let program = build::c("client", include_str!("c/client.c"), &["-lgearman"]);
-    run(Command::new(program).args(args), stdin, DEADLINE).unwrap_or_else(|hung| panic!("the C client hung: {hung:?}"))
 }
 
 fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {

@@ -187,7 +187,7 @@ fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Mort
 }
 
 /// A loopback address for this process alone: 127.128.0.0 and the process id, of which Linux uses 22 bits.
-fn own_address() -> IpAddr {
+pub fn own_address() -> IpAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 128 | high, middle, low))
 }

@@ -34,11 +34,11 @@ pub struct Setup {
 
 impl Setup {
     /// A manager for these job servers (HOST:PORT), with an empty worker directory.
-    pub fn new(servers: &[&str]) -> Self {
+    pub fn new(servers: &[impl AsRef<str>]) -> Self {
         let dir = TempDir::with_prefix("gm-native-test-").unwrap();
         fs::create_dir(dir.path().join("workers")).unwrap();
         fs::create_dir(dir.path().join("state")).unwrap();
-        let servers = servers.iter().map(|server| (*server).to_owned()).collect();
+        let servers = servers.iter().map(|server| server.as_ref().to_owned()).collect();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_gm-native"));
         let (ini, log) = (String::new(), dir.path().join("gm.log").display().to_string());
         let config = dir.path().join("gm.ini");
@@ -369,9 +369,15 @@ impl Manager {
 
     /// What it has logged: to its file, and to its output where that is ours.
     pub fn log(&self) -> String {
-        let file = fs::read(self.dir().join("gm.log")).unwrap_or_default();
+        let file = fs::read(self.log_file()).unwrap_or_default();
         let output = self.process.as_ref().map(Mortal::output).unwrap_or_default();
         String::from_utf8_lossy(&file).into_owned() + &output
+    }
+
+    /// Its log, where that is a file: `gm.log`, unless the setup said otherwise.
+    fn log_file(&self) -> PathBuf {
+        let other = Path::new(&self.log);
+        if other.is_absolute() { other.to_owned() } else { self.dir().join("gm.log") }
     }
 
     /// Waits for a line in the log with this in it, and returns it.
@@ -445,7 +451,7 @@ impl Drop for Manager {
             assert_eq!(numbered, None, "an error is logged with its number");
         }
         if std::thread::panicking() {
-            let log = fs::read(self.dir().join("gm.log")).unwrap_or_default();
+            let log = fs::read(self.log_file()).unwrap_or_default();
             eprintln!("---- gm.log\n{}---- events", String::from_utf8_lossy(&log));
             for event in self.events() {
                 eprintln!("{event}");

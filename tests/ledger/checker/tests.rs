@@ -2,7 +2,7 @@
 
 use super::{Account, check, faults, unanswered_status};
 use crate::history::Expected::{Dies, Done, Fails};
-use crate::history::{Answer, Closer, Entry, Expected, Fault, Link, Party, Record, Time};
+use crate::history::{Answer, ClientKind, Closer, Entry, Expected, Fault, Link, Party, Record, Time};
 
 const WORKER_LINK: Link = Link { party: Party::Manager(0), server: 0 };
 const CLIENT_LINK: Link = Link { party: Party::Clients, server: 0 };
@@ -22,11 +22,15 @@ fn wrong(records: Vec<Record>) -> Vec<String> {
 }
 
 fn submitted(sub: &str, expected: Expected) -> Record {
-    Record::Submitted { sub: sub.into(), server: 0, expected, background: false }
+    submitted_by(sub, expected, ClientKind::Own)
+}
+
+fn submitted_by(sub: &str, expected: Expected, by: ClientKind) -> Record {
+    Record::Submitted { sub: sub.into(), server: 0, expected, background: false, by }
 }
 
 fn background(sub: &str) -> Record {
-    Record::Submitted { sub: sub.into(), server: 0, expected: Done, background: true }
+    Record::Submitted { sub: sub.into(), server: 0, expected: Done, background: true, by: ClientKind::Own }
 }
 
 fn assigned(sub: &str, connection: u64) -> Record {
@@ -97,7 +101,43 @@ fn plain() -> Vec<Record> {
 
 #[test]
 fn a_job_that_is_done_is_done() {
-    assert_eq!(account(plain()), Account { done: 1, ..Account::default() });
+    let done_by = [(ClientKind::Own, 1)].into();
+    assert_eq!(account(plain()), Account { done: 1, done_by, ..Account::default() });
+}
+
+/// Whoever submits a job is owed the same.
+#[test]
+fn other_clients_are_judged_alike() {
+    for by in [ClientKind::Cli, ClientKind::Php, ClientKind::Perl] {
+        let told = |told: Vec<Record>| {
+            let ran = [submitted_by("1.0", Done, by), assigned("1.0", 5), started("1.0", 11), ended("1.0", 11)];
+            account([ran.to_vec(), told].concat())
+        };
+        assert_eq!(told(vec![right("1.0")]).done_by, [(by, 1)].into());
+        assert_eq!(told(vec![]).violations, [("1".into(), "lost: no answer".into())]);
+        assert_eq!(told(vec![failed("1.0", "")]).violations.len(), 1, "{by:?} was not told why");
+        let again = [broken("1.0"), submitted_by("1.1", Done, by), started("1.1", 12), ended("1.1", 12), right("1.1")];
+        assert_eq!(told(again.to_vec()).violations.len(), 1, "the connection of {by:?} broke without a cause");
+        let cut = [vec![Record::Fault(Fault::Cut { link: CLIENT_LINK })], again.to_vec()].concat();
+        assert_eq!(told(cut).violations, []);
+    }
+}
+
+/// Jobs have nothing to do with a manager's disk, and nothing with names that are looked up.
+#[test]
+fn a_full_disk_and_a_mute_resolver_excuse_nothing() {
+    for fault in [Fault::DiskFilled { manager: 0 }, Fault::ResolverMuted] {
+        let fault = || vec![Record::Fault(fault.clone())];
+        let twice = [plain(), vec![assigned("1.0", 6), started("1.0", 12), ended("1.0", 12)]].concat();
+        assert_eq!(wrong([fault(), twice].concat()).len(), 1);
+        assert_eq!(wrong([fault(), vec![submitted("1.0", Done), failed("1.0", "no space")]].concat()).len(), 1);
+        let resent = [submitted("1.0", Done), broken("1.0"), submitted("1.1", Done), started("1.1", 12)];
+        let resent = [fault(), resent.to_vec(), vec![ended("1.1", 12), right("1.1")]].concat();
+        assert_eq!(wrong(resent).len(), 1);
+        let mut status = history(fault());
+        status.push(Entry { at: 500, record: Record::Status { manager: 0, asked: 400, answered: false } });
+        assert_eq!(unanswered_status(&status, 1000).len(), 1);
+    }
 }
 
 #[test]

@@ -26,7 +26,8 @@ my %options = (
     on_warning   => sub { say_json('warning', hex_data($_[0])) },
     on_complete  => sub { say_json('complete', hex_data($_[0])) },
     on_exception => sub { say_json('exception', hex_data($_[0])) },
-    on_fail      => sub { say_json('fail') },
+    # The library says the same of a job that failed and of a server that cannot be reached, but for these words.
+    on_fail      => sub { ($_[0] // '') eq 'jshandle fail' ? say_json('fail') : die "perl client: $_[0]\n" },
 );
 $options{uniq} = $unique if $unique ne '';
 $options{priority} = $mode if $mode eq 'high' || $mode eq 'low';
