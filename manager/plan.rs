@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_fit_beside_the_others_has_as_many_workers_of_its_own() {
+    fn an_isolated_function_has_as_many_workers_of_its_own() {
         use Placement::{Isolated, Rejoining};
         for (ini, placement, expected, planned) in [
             ("count = 1", Isolated, "1*b+c 1*a!", 1),

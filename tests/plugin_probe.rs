@@ -109,7 +109,7 @@ fn a_prefix_belongs_to_the_symbol() {
 
 /// In a mount namespace of its own, where the state directory is mounted noexec.
 #[test]
-fn a_store_that_may_not_execute_is_said_so() {
+fn a_store_mounted_noexec_is_named() {
     let state = tempfile::tempdir().unwrap();
     let state = state.path().canonicalize().unwrap();
     let own_mount =

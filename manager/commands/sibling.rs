@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_anothers_name_stops_nobody() {
+    fn a_record_of_another_name_is_ignored() {
         let scene = Scene::new();
         let (current, first) = (scene.config("current/gm.ini"), scene.config("releases/1/gm.ini"));
         let other = scene.0.path().join("state/other-12345678");

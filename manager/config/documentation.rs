@@ -98,13 +98,13 @@ fn the_examples_are_right() {
 }
 
 #[test]
-fn the_words_for_secrets_are_told() {
+fn the_words_for_secrets_are_documented() {
     let words = SECRET_WORDS.map(code).join(", ");
     assert!(PAGE.split_whitespace().collect::<Vec<_>>().join(" ").contains(&words), "{words}");
 }
 
 #[test]
-fn what_is_not_in_effect_yet_is_said() {
+fn what_is_not_in_effect_yet_is_documented() {
     let (_, list) = PAGE.split_once("<!-- not yet -->").expect("the list");
     let (list, _) = list.split_once("<!-- end -->").expect("its end");
     let told: BTreeSet<&str> = list.split(',').map(|name| name.trim().trim_matches('`')).collect();

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_or_says_nothing_is_one_error() {
+    fn what_is_no_text_or_empty_is_one_error() {
         for bytes in [&b"\x7fELF\0\0\n\n\n"[..], b"\xff\xfea\0", b"", b"\n; only a comment\n"] {
             let (document, diagnostics) = read(bytes);
             assert_eq!(document, Document::default());

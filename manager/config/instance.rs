@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_whose_it_is_and_nothing_else() {
+    fn a_record_names_its_instance_and_nothing_else() {
         let bytes = PathBuf::from(OsStr::from_bytes(b"/srv/caf\xe9\nx.ini"));
         for identity in
             [InstanceIdentity::Config("/etc/gm.ini".into()), InstanceIdentity::Config(bytes), dirs(&["/w", "/x y"])]

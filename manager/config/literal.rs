@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_a_value_is_said() {
+    fn what_changes_a_value_is_warned_of() {
         for (raw, expected, note) in
             [("10;ten", "10", "begins a comment"), ("${NOPE}x", "x", "NOPE is not set and is taken as empty")]
         {

@@ -176,7 +176,7 @@ fn wrong_values() {
 
 /// Each wrong item of a list, with the line it stands on.
 #[test]
-fn every_wrong_item_of_a_list_is_told_with_its_line() {
+fn every_wrong_item_of_a_list_is_reported_with_its_line() {
     let ini = "[GearmanManager]\nhost[] = a:0\nhost[] = b\nhost[] = c:x, d, ::1\nhost[] =\nhost[] = [e]\n\
                count[] = 1\ncount[] = 2\n";
     let places: Vec<String> = errors(ini).iter().map(|line| line.split(';').next().unwrap().to_owned()).collect();
@@ -232,7 +232,7 @@ fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
 
 /// Where 0 is no time at all, `none` is taken as the original takes it, and not in silence.
 #[test]
-fn a_duration_without_end_is_told_how_a_long_one_is_written() {
+fn an_endless_duration_is_refused_with_how_to_write_a_long_one() {
     for key in ["graceful_shutdown_wait_time", "stop_timeout", "timeout_grace"] {
         let (_, told) = warnings(&format!("[GearmanManager]\n{key} = none\n"));
         assert!(told.len() == 1 && told[0].contains("is 0") && told[0].contains("87600h"), "{told:?}");
@@ -247,7 +247,7 @@ fn a_duration_without_end_is_told_how_a_long_one_is_written() {
 }
 
 #[test]
-fn unknown_keys_are_said_with_what_was_meant() {
+fn unknown_keys_are_reported_with_the_nearest_known_one() {
     let (_, said) = warnings(
         "[GearmanManager]\nworker-dir = x\nhosts = a\nmax_runs = 3\nColour = red\npriority = 1\nsetting.x = 1\n\
          [f]\nmax_packet = 1\ndedicated = 1\ndatabase = x\n",
@@ -271,7 +271,7 @@ fn unknown_keys_are_said_with_what_was_meant() {
 }
 
 #[test]
-fn a_misspelt_section_is_said() {
+fn a_misspelt_section_is_reported() {
     for (name, misspelt) in [
         ("GearmanManger", true),
         ("Gearman Manager", true),
@@ -290,7 +290,7 @@ fn a_misspelt_section_is_said() {
 }
 
 #[test]
-fn what_is_taken_otherwise_than_written_is_said() {
+fn what_is_read_differently_from_how_it_is_written_is_warned_of() {
     for (lines, said) in [
         ("max_worker_lifetime = 0", "max_worker_lifetime = 0 is taken as 3600"),
         ("host = a,b,a:4730", "host names \"a:4730\" twice"),
@@ -347,7 +347,7 @@ fn options_of_the_command_line_are_keys_of_the_table() {
 }
 
 #[test]
-fn the_log_goes_to_syslog_only_when_nobody_says_and_it_daemonizes() {
+fn the_log_goes_to_syslog_only_by_default_and_as_a_daemon() {
     for (lines, log) in [
         ("", LogTarget::Stdout),
         ("daemon = 1", LogTarget::Syslog),
@@ -399,7 +399,7 @@ fn settings_reach_the_plugin_as_written() {
 }
 
 #[test]
-fn the_dump_says_where_each_value_is_from() {
+fn the_dump_names_the_origin_of_each_value() {
     let ini =
         b"[GearmanManager]\ncount = 2\n[f]\ntimeout = 90s\nsetting.db_password = hunter2\nsetting.title = \"a; b\"\n";
     let (config, _) = load_bytes(ini, &[("verbose", "-v", "3")]).expect("a configuration");

@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_what_is() {
+    fn what_is_no_request_is_answered_with_what_is() {
         let cases: [(&[u8], ErrorCode, &str); 10] = [
             (b"", ErrorCode::BadRequest, "no JSON"),
             (b"status", ErrorCode::BadRequest, "no JSON"),

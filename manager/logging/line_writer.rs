@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_taken_in_parts_is_written_to_its_end() {
+    fn a_line_accepted_in_parts_is_written_to_its_end() {
         let mut disk = disk(100, 3);
         LineWriter::default().write(&mut disk, b"a line\n").unwrap();
         assert_eq!(disk.content, b"a line\n");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_which_nothing_was_written_leaves_no_mark() {
+    fn a_line_that_was_not_written_at_all_leaves_no_mark() {
         let (mut disk, mut line_writer) = (disk(4, 100), LineWriter::default());
         line_writer.write(&mut disk, b"one\n").unwrap();
         line_writer.write(&mut disk, b"two\n").unwrap_err();

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_nobody_reads_does_not_hold_up() {
+    fn a_pipe_nobody_reads_does_not_block() {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
         let mut stdout = Stdout::on(write).unwrap();
         let line = [b"x".repeat(999), b"\n".to_vec()].concat();
@@ -158,7 +158,7 @@ mod tests {
 
     /// A terminal with a little room takes a part of a line, and would wait with the rest.
     #[test]
-    fn a_terminal_nobody_reads_does_not_hold_up() {
+    fn a_terminal_nobody_reads_does_not_block() {
         let terminal = nix::pty::openpty(None, None).unwrap();
         let shared = terminal.slave.try_clone().unwrap();
         let mut stdout = Stdout::on(terminal.slave).unwrap();
@@ -188,7 +188,7 @@ mod tests {
 
     /// A line that is longer than what a pipe takes at once.
     #[test]
-    fn a_pipe_with_room_for_a_part_of_a_line_does_not_hold_up() {
+    fn a_pipe_with_room_for_a_part_of_a_line_does_not_block() {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut stdout = Stdout::on(write).unwrap();
         let line = [b"x".repeat(9_999), b"\n".to_vec()].concat();

@@ -121,7 +121,7 @@ fn a_full_disk_drops_and_counts() {
 }
 
 #[test]
-fn retry_says_what_was_lost_without_another_line() {
+fn retry_reports_what_was_lost_without_another_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut log = Logger::early();

@@ -152,7 +152,7 @@ mod tests {
 
     /// H2.
     #[test]
-    fn who_may_own_and_write() {
+    fn which_owners_and_modes_are_trusted() {
         use FileKind::{Directory, File, Link};
         let cases = [
             (File, 0, 0o644, 33, None),

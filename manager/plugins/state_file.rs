@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_files_are_set_aside_and_begun_anew() {
+    fn damaged_files_are_set_aside_and_recreated() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("state.json");
         write(&path, 1, &content()).unwrap();

@@ -70,7 +70,7 @@ fn the_manager_sees_the_job_in_hand_and_what_was_done() {
 }
 
 #[test]
-fn the_last_failure_of_a_function_is_told_with_the_count() {
+fn the_last_failure_of_a_function_comes_with_the_count() {
     let (fd, view) = create(2).unwrap();
     let scoreboard = ScoreboardWriter::map(&fd, 2).unwrap();
     let failed = JobEnd { function: 1, succeeded: false, bytes_in: 3, bytes_out: 0, run_ns: 9000 };

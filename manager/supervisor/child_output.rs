@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_those_that_were_said_by_then() {
+    fn leftover_output_is_what_was_written_before_the_end() {
         let (output, mut writer) = pipe();
         writer.write_all(&b"a\n".repeat(1000)).unwrap();
         writer.write_all(b"the last").unwrap();

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_what_the_page_says_it_is() {
+    fn the_exit_cause_follows_from_the_scoreboard() {
         let lost = JobInHand {
             function: 0,
             number: 3,

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn other_reasons_and_far_more_failures_are_told_after_a_pause() {
+    fn other_reasons_and_far_more_failures_are_reported_after_a_pause() {
         story(&[
             (0, 100, 1, "row 7 is gone", failing(1, 1, 0)),
             (10, 200, 2, "disk full", None),

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_where_the_kernel_says() {
+    fn a_path_resolves_as_in_the_kernel() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir_all(at("a/b/c")).unwrap();

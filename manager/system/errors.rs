@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_goes_and_the_words_stay() {
+    fn the_error_number_is_removed_and_the_text_stays() {
         let missing = io::Error::from(Errno::ENOENT);
         let nested = io::Error::other(format!("a: {missing}; b: {missing}"));
         for (error, expected) in [

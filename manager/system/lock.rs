@@ -310,7 +310,7 @@ mod tests {
     use crate::system::reexec;
 
     #[test]
-    fn a_second_manager_is_refused_and_told_the_pid() {
+    fn a_second_manager_is_refused_with_the_pid_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let lock = StateLock::take(dir.path(), b"").unwrap();
         let error = StateLock::take(dir.path(), b"").unwrap_err();
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_manager_left_stops_nobody() {
+    fn what_a_dead_manager_left_does_not_stop_the_next() {
         for left in ["1\n", "", "4194304999", "rubbish \0\u{ff}", &"9".repeat(10_000)] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("lock"), left).unwrap();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_planted_at_its_name_is_not_looked_at() {
+    fn what_is_planted_at_its_name_is_not_opened() {
         let dir = tempfile::tempdir().unwrap();
         let lock = dir.path().join("lock");
         nix::unistd::mkfifo(&lock, Mode::S_IRWXU).unwrap();

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_manager_is_refused_and_told_the_pid() {
+    fn a_second_manager_is_refused_with_the_pid_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gm.pid");
         let _file = PidFile::create(&path).unwrap();

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_says_what_to_do() {
+    fn what_is_no_file_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         for links in [LinkPolicy::Followed, LinkPolicy::Refused] {
             let error = open_with(dir.path(), links).unwrap_err();

@@ -244,7 +244,7 @@ mod tests {
     use crate::system::reexec;
 
     #[test]
-    fn who_gets_a_directory_that_is_there() {
+    fn the_owner_of_an_existing_directory() {
         let (root, user, third) = (0, 1000, 1001);
         let (nothing, ours, others) = (DirectoryContent::Nothing, DirectoryContent::Ours, DirectoryContent::Others);
         // Who we are, who keeps it; owner, mode and content of what was found; the changes of owner and mode.
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_without_u_after_one_with_it_is_told_of_u() {
+    fn a_start_without_u_after_one_with_it_suggests_u() {
         let refusal = DirectoryError::Foreign { owner: Uid::from_raw(65534), keeper: Uid::from_raw(0) };
         assert!(refusal.to_string().ends_with("as after a start with -u nobody"), "{refusal}");
         let remedy = refusal.remedy(Path::new("/var/lib/gm 1")).unwrap();
@@ -297,8 +297,9 @@ mod tests {
 
     /// H13: closed to us it is somebody's.
     #[test]
-    fn one_that_is_closed_to_us_is_said_to_be_anothers() {
-        if !reexec::is_root_child("system::private_dir::tests::one_that_is_closed_to_us_is_said_to_be_anothers") {
+    fn an_inaccessible_directory_is_reported_as_another_users() {
+        if !reexec::is_root_child("system::private_dir::tests::an_inaccessible_directory_is_reported_as_another_users")
+        {
             return;
         }
         let dir = tempfile::tempdir().unwrap();

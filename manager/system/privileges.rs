@@ -210,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn root_becomes_nobody_for_good() {
-        if !reexec::is_root_child("system::privileges::tests::root_becomes_nobody_for_good") {
+    fn root_becomes_nobody_irrevocably() {
+        if !reexec::is_root_child("system::privileges::tests::root_becomes_nobody_irrevocably") {
             return;
         }
         let user = RunUser::lookup("nobody").unwrap();
@@ -232,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn root_tries_what_nobody_may_do_and_comes_back() {
-        if !reexec::is_root_child("system::privileges::tests::root_tries_what_nobody_may_do_and_comes_back") {
+    fn root_tries_what_nobody_may_do_and_becomes_root_again() {
+        if !reexec::is_root_child("system::privileges::tests::root_tries_what_nobody_may_do_and_becomes_root_again") {
             return;
         }
         let all = || ["Uid", "Gid", "Groups", "CapEff"].map(status);

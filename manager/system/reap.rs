@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_said_in_words() {
+    fn an_exit_status_is_described() {
         for (end, words) in [
             (ExitStatus::Exit(0), "exited with code 0"),
             (ExitStatus::Exit(3), "exited with code 3"),

@@ -76,10 +76,10 @@ mod tests {
     use super::*;
     use crate::system::reexec;
 
-    const NAME: &str = "system::streams::tests::what_was_open_is_told_from_what_was_not";
+    const NAME: &str = "system::streams::tests::open_streams_are_distinguished_from_closed_ones";
 
     #[test]
-    fn what_was_open_is_told_from_what_was_not() {
+    fn open_streams_are_distinguished_from_closed_ones() {
         if reexec::is_child() {
             let own = File::open("/dev/null").unwrap();
             let told = |number: i32| inherited(number).err().map(|error| error.to_string()).unwrap_or("open".into());

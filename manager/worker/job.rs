@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_says_where() {
+    fn a_panic_names_file_and_line() {
         let fail = RawFail { kind: RawFail::PANIC, file: "src/lib.rs".into(), line: 7, ..failure("boom".into()) };
         assert_eq!(explain(&fail), "panicked at src/lib.rs:7: boom");
         assert_eq!(explain(&RawFail { file: RString::new(), ..fail }), "panicked: boom");

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manager_is_told_in_time_and_once() {
+    fn the_limit_is_reported_in_time_and_once() {
         let (quick, slow) = (Duration::from_micros(50), Duration::from_secs(1));
         for (name, most, last, few, none) in [
             ("no limit", 0, quick, None, None),

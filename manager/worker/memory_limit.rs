@@ -73,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_nothing_is_looked_at() {
+    fn without_a_limit_nothing_is_read() {
         let (mut memory_limit, message) = MemoryLimit::watch(None);
         assert!(message.is_none() && memory_limit.statm.is_none() && memory_limit.due_message(PAUSE).is_none());
     }
 
     #[test]
-    fn a_worker_that_is_too_big_from_its_start_says_only_that() {
+    fn a_worker_over_its_limit_at_start_reports_only_that() {
         let (mut memory_limit, message) = MemoryLimit::watch(Some(1));
         assert!(
             matches!(message, Some(WorkerMessage::MemoryLimitExceededAtStart { bytes }) if bytes > 1 << 16),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_grows_says_so_once_and_looks_no_more_often_than_it_should() {
+    fn growth_is_reported_once_and_checked_no_more_often_than_needed() {
         let (mut memory_limit, message) = MemoryLimit::watch(Some(u64::MAX - 1));
         assert_eq!((message, memory_limit.due_message(PAUSE)), (None, None));
         memory_limit.most = 1;

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_that_came_back_says_so_in_the_words_of_all_others() {
+    fn a_child_that_returned_sends_the_same_encoding_as_any_message() {
         let job = |function: &str, handle: &str| JobName { function: function.into(), handle: handle.into() };
         let long = "f".repeat(200);
         for (given, expected) in [

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_several_parts_is_told_byte_by_byte() {
+    fn what_is_left_of_several_parts_is_exact_to_the_byte() {
         let whole = b"before, head, the data, behind it";
         let queue = || {
             let mut queue = Queue::default();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_not_copied_and_given_up_once_it_is_sent() {
+    fn a_result_is_not_copied_and_freed_once_sent() {
         let data: RVec<u8> = vec![7; 100].into();
         let at = data.as_slice().as_ptr();
         let mut queue = Queue::default();

@@ -50,7 +50,7 @@ mod tests {
     use crate::gearman::packet::encode;
 
     #[test]
-    fn packets_are_told_one_by_one() {
+    fn packets_are_traced_one_by_one() {
         let mut bytes = Vec::new();
         encode::can_do(&mut bytes, b"reverse").unwrap();
         bytes.extend_from_slice(&encode::PRE_SLEEP);

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_said_once() {
+    fn causes_are_printed_once() {
         for (texts, said) in [
             (&["a"][..], "a"),
             (&["reading x", "no such file"], "reading x: no such file"),

@@ -22,7 +22,7 @@ pub fn talkative(job: &Job, log: &mut Log) -> JobResult {
 }
 
 #[test]
-fn everything_said_is_collected() {
+fn everything_logged_is_collected() {
     let outcome = TestJob::new("").function("f").handle("H:x:7").unique("u1").run(talkative);
     assert_eq!(outcome.text(), "f H:x:7 u1");
     assert_eq!(outcome.status, [(1, 2)]);
@@ -43,7 +43,7 @@ fn a_gone_connection_refuses() {
 }
 
 #[test]
-fn bytes_of_every_kind_go_through() {
+fn bytes_of_every_kind_pass() {
     let all: Vec<u8> = (0..=255).collect();
     let outcome = TestJob::new(all.clone()).unique(all.clone()).handle(all.clone()).run(|job: &Job, _: &mut Log| {
         assert_eq!(job.unique_bytes(), job.workload());
@@ -259,7 +259,7 @@ impl Drop for Sum {
 
 /// One test, because it counts in statics.
 #[test]
-fn an_object_lives_from_job_to_job_and_is_made_anew_after_a_panic() {
+fn an_object_lives_from_job_to_job_and_is_made_again_after_a_panic() {
     let counts = || (MADE.load(Ordering::Relaxed), DROPPED.load(Ordering::Relaxed));
     let mut sum = TestObject::<Sum>::new(&[("start", "10")]).unwrap();
     assert_eq!(sum.run("1").text(), "11");
@@ -303,7 +303,7 @@ impl Limited {
 }
 
 #[test]
-fn an_object_that_cannot_be_made_anew_says_so() {
+fn an_object_that_cannot_be_made_again_fails_its_job() {
     let mut limited = TestObject::<Limited>::new(&[]).unwrap();
     assert_eq!(limited.run("panic").failure().message, "asked to");
     let message = "after a panic the object could not be made anew: none left";

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::corpus;
-use crate::support::mortal::Mortal;
+use crate::support::child_guard::ChildGuard;
 use crate::support::plugins;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -105,7 +105,7 @@ fn a_crash_is_named_with_its_place() {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_as_by_the_manager() {
+fn an_unusable_library_has_the_managers_reason() {
     let library = library();
     let library = library.to_str().unwrap();
     for (args, code, sentence) in [
@@ -158,7 +158,7 @@ fn repeated_jobs_are_timed_and_shown_once() {
 }
 
 #[test]
-fn an_objects_last_words_are_shown() {
+fn output_of_an_objects_drop_is_shown() {
     for repeat in ["1", "3"] {
         let dropped = call("DropCrashes", &["--setting", "how=not", "--repeat", repeat]);
         assert_eq!((dropped.code(), dropped.out().as_str()), (Some(0), "served"));
@@ -201,10 +201,10 @@ fn a_result_on_a_terminal_ends_its_line() {
 }
 
 /// `gm-native call` of `patient`, once its job is under way.
-fn patient(workload: &str) -> Mortal {
+fn patient(workload: &str) -> ChildGuard {
     let library = library();
     let mut command = gm_native(&["call", library.to_str().unwrap(), "--function", "patient", workload]);
-    let running = Mortal::start("gm-native call", &mut command);
+    let running = ChildGuard::start("gm-native call", &mut command);
     wait_for("the job to run", DEADLINE, || running.output().contains("status  1 of 2").then_some(()));
     running
 }

@@ -1,5 +1,5 @@
-//! The author's side: the commands `call`, `check` and `new`, the examples, and what becomes of what a plugin prints, of
-//! a `new` that fails and of a panic. Tested rows of docs/reliability.md are named (P9, P10, P17, P18).
+//! The author's side: the commands `call`, `check` and `new`, the examples, and what happens to what a plugin prints, to
+//! a `new` that fails and to a panic. Tested rows of docs/reliability.md are named (P9, P10, P17, P18).
 
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 

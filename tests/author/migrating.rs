@@ -6,9 +6,9 @@ use std::process::Command;
 
 use crate::support::build::repository;
 use crate::support::callers::{Callback, Caller, Mode};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
-use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -41,7 +41,7 @@ fn served_by_both(function: &str, php: &str, rust: &str, workloads: &[&str]) -> 
     let mut command = Command::new("php");
     command.arg(repository().join("tests/support/php/worker.php"));
     command.args([&theirs.host(), &theirs.port().to_string()]).arg(&file).arg(function);
-    let worker = Mortal::start("php worker", &mut command);
+    let worker = ChildGuard::start("php worker", &mut command);
     wait_for("the PHP worker", DEADLINE, || worker.output().contains("ready").then_some(()));
 
     let ours = Gearmand::start();

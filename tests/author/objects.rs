@@ -1,4 +1,4 @@
-//! P17: after a panic the object is dropped and made anew; where that fails, the worker is replaced.
+//! P17: after a panic the object is dropped and made again; where that fails, the worker is replaced.
 
 use std::fs;
 

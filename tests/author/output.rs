@@ -1,4 +1,4 @@
-//! P9: what a plugin says reaches the manager's log with its process, function and job, at the right level, and no
+//! P9: what a plugin prints reaches the manager's log with its process, function and job, at the right level, and no
 //! amount of it harms anybody.
 
 use std::fs;
@@ -41,7 +41,7 @@ fn parts(line: &str) -> (u64, &str, &str) {
 }
 
 #[test]
-fn everything_a_plugin_says_is_a_line_with_process_function_and_job() {
+fn everything_a_plugin_prints_is_a_line_with_process_function_and_job() {
     let (gearmand, manager) = served(&["talk"]);
     let pid = worker(&manager, "talk");
     let told = gearman(&gearmand, &["-f", "talk"], b"");

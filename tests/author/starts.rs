@@ -1,4 +1,4 @@
-//! P10 and P18: a `new` that fails, panics, hangs, exits or crashes is its function's own trouble.
+//! P10 and P18: a `new` that fails, panics, hangs, exits or crashes affects only its own function.
 
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn wait_note(manager: &Manager, function: &str, text: &str) {
 
 /// All in the same workers, so that every start meets all of them.
 #[test]
-fn a_new_that_goes_wrong_takes_no_other_function_along() {
+fn a_failing_new_does_not_affect_other_functions() {
     let bad = [
         ("NewFails", "its new() failed: no database"),
         ("NewPanics", "its new() failed: panicked at "),
@@ -53,7 +53,7 @@ fn a_new_that_goes_wrong_takes_no_other_function_along() {
 }
 
 #[test]
-fn who_asks_not_to_be_started_again_waits_for_another_library() {
+fn a_function_that_asks_not_to_be_restarted_waits_for_another_library() {
     let gearmand = Gearmand::start();
     let setup = Setup::new(&[&gearmand.server()]).plugin("reverse_string", &example("reverse_string"));
     let setup = setup.plugin("NewGivesUp", &library()).plugin("NewExits", &library());
@@ -89,7 +89,7 @@ fn daemon(gearmand: &Gearmand, ini: &str, bad: &[&str], args: &[&str]) -> Manage
 
 /// M18: whoever waits for the start is told in time, with every function that is not served and why.
 #[test]
-fn the_caller_of_a_start_is_told_which_functions_are_not_served() {
+fn a_start_reports_which_functions_are_not_served() {
     let bad = [
         ("NewFails", "its new() failed: no database"),
         ("NewExits", "exited with code 3 in its new()"),

@@ -1,4 +1,4 @@
-//! Answers beyond what a packet or a message can carry, orders and refusals that come at the wrong moment: a job is always
+//! Answers too large for a packet or a message, commands and errors that arrive at the wrong moment: a job is always
 //! answered, with a sentence, and a worker never waits for what does not come.
 
 use std::time::Duration;
@@ -8,12 +8,12 @@ use nix::sys::signal::Signal;
 
 use crate::scene::{Job, acting, background, library, lines, path, served, touch, wait_busy, wait_done, wait_serving};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::{HandServer, Peer};
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::{Peer, ScriptedServer};
 use crate::support::wait::wait_for;
 
-fn played(ini: &str) -> (HandServer, Manager) {
-    let server = HandServer::listen();
+fn played(ini: &str) -> (ScriptedServer, Manager) {
+    let server = ScriptedServer::listen();
     // Without proofs now and then, which would keep a test in vain waiting for ever.
     let ini = format!("echo_interval = 0\n{ini}");
     let manager = Setup::new(&[&server.server()]).plugin("act", &library()).ini(&ini).start();
@@ -25,7 +25,7 @@ fn refuse(peer: &mut Peer) {
 }
 
 #[test]
-fn what_is_larger_than_max_packet_is_said_instead() {
+fn what_is_larger_than_max_packet_is_reported_instead() {
     let (gearmand, manager) = served("max_packet = 64K");
     let told = |what, length| format!("its {what} of {length} bytes is larger than max_packet, 65536 bytes\n");
     assert_eq!(Job::act(&gearmand, "", "size 70000").failure(), told("result", 70_000));
@@ -119,8 +119,8 @@ fn a_grab_that_is_not_answered_is_asked_again() {
 
 /// S17: others are served meanwhile.
 #[test]
-fn a_server_that_refuses_every_grab_holds_up_nobody() {
-    let (refusing, gearmand) = (HandServer::listen(), Gearmand::start());
+fn a_server_that_refuses_every_grab_delays_nobody() {
+    let (refusing, gearmand) = (ScriptedServer::listen(), Gearmand::start());
     let setup = Setup::new(&[&refusing.server(), &gearmand.server()]).plugin("act", &library());
     let manager = setup.ini("echo_interval = 0").start();
     let mut peer = refusing.accept_worker();
@@ -175,7 +175,7 @@ fn a_stop_does_not_wait_for_a_grab_that_is_refused() {
 /// S20: a stream of short jobs wakes all, again and again, and most come too late; then there is work for all, and each
 /// takes some. (That nobody pauses on the way there is said by the tables of `worker/talk.rs`.)
 #[test]
-fn a_crowd_that_is_woken_for_every_job_does_not_pause() {
+fn many_workers_woken_for_every_job_do_not_pause() {
     const JOBS: usize = 600;
     let (gearmand, manager) = served("count = 16");
     gearmand.wait_workers("act", 16);
@@ -200,7 +200,7 @@ fn a_crowd_that_is_woken_for_every_job_does_not_pause() {
 
 /// An order that was written before a job of more than a millisecond ended is obeyed: no other job is begun.
 #[test]
-fn an_order_that_comes_at_the_end_of_a_job_is_obeyed() {
+fn a_command_that_arrives_at_the_end_of_a_job_is_carried_out() {
     let gearmand = Gearmand::start();
     let mut manager = acting(&[&gearmand]).start();
     wait_serving(&manager, "act");

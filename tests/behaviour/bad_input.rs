@@ -46,7 +46,7 @@ fn a_configuration_that_is_not_there_or_no_file() {
 }
 
 #[test]
-fn a_configuration_with_errors_tells_all_of_them_with_their_lines() {
+fn a_configuration_with_errors_reports_all_of_them_with_their_lines() {
     let dir = tempfile::tempdir().unwrap();
     let ini = b"[GearmanManager]\ncount = many\ntimeout = soon\nno key\n[broken\n";
     let finished = start_with(dir.path(), ini);
@@ -182,7 +182,7 @@ fn a_worker_dir_that_fills_later_is_scanned_again() {
 }
 
 #[test]
-fn a_worker_dir_with_nothing_in_it_and_nobody_to_watch_it() {
+fn an_empty_worker_dir_without_a_watcher() {
     let setup = Setup::new(&["127.0.0.1"]).ini("auto_update = 0");
     let dir = setup.dir().join("workers").display().to_string();
     assert_told(&setup.run_to_end(), 1, &["no library in", &dir, "auto_update is 0"]);
@@ -285,17 +285,17 @@ fn nothing_but_files_that_are_no_plugins() {
 /// Places that cannot be written to.
 #[test]
 fn a_place_that_is_not_there() {
-    let setup = acting_nowhere();
+    let setup = without_any_job_server();
     let nowhere = setup.dir().join("nowhere");
     let at = |name: &str| nowhere.join(name).display().to_string();
     assert_told(&setup.log(&at("gm.log")).run_to_end(), 1, &["nowhere/gm.log", "No such file or directory"]);
-    let setup = acting_nowhere();
+    let setup = without_any_job_server();
     fs::write(setup.dir().join("file"), "").unwrap();
     let state = setup.dir().join("file/state").display().to_string();
     assert_told(&setup.args(&["--state-dir", &state]).run_to_end(), 1, &[&state, "state"]);
 }
 
 /// It has no job server and needs none.
-fn acting_nowhere() -> Setup {
+fn without_any_job_server() -> Setup {
     Setup::new(&["127.0.0.1:1"]).plugin("act", &library())
 }

@@ -1,4 +1,4 @@
-//! Every way a job can go, as real clients see it.
+//! Every way a job can end, as real clients see it.
 
 use std::time::Instant;
 
@@ -54,7 +54,7 @@ fn every_client_gets_its_result() {
 }
 
 #[test]
-fn every_client_is_told_what_happens() {
+fn every_client_receives_every_event() {
     let (gearmand, _manager) = served("");
     for caller in Caller::ALL {
         let talk = [
@@ -97,7 +97,7 @@ fn a_failure_ends_the_gearman_command_with_1() {
 
 /// P1.
 #[test]
-fn a_panic_fails_its_job_and_says_where() {
+fn a_panic_fails_its_job_and_names_the_line() {
     let (gearmand, manager) = served("");
     let before = workers(&manager);
     let failed = gearman(&gearmand, &["-f", "act"], b"panic out of luck");
@@ -140,7 +140,7 @@ fn large_workloads_and_results_pass_whole() {
 
 /// P12.
 #[test]
-fn a_result_beyond_max_packet_fails_its_job_in_those_words() {
+fn a_result_beyond_max_packet_fails_its_job_and_says_why() {
     let (gearmand, _manager) = served("max_packet = 64K");
     let failed = Caller::C.call(&gearmand, "act", b"size 70000");
     let words = "its result of 70000 bytes is larger than max_packet, 65536 bytes\n";

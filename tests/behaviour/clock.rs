@@ -1,4 +1,4 @@
-//! M8: somebody sets the wall clock, a day forth and a day back. The clock that does not jump is left alone.
+//! M8: the wall clock is set a day forward and a day back. The monotonic clock does not change.
 
 use std::fs;
 

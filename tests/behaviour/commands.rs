@@ -7,9 +7,9 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::scene::{Job, gm_native, of, path, pid, served, touch, wait_busy, wait_serving, workers};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
-use crate::support::mortal::Mortal;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -133,7 +133,7 @@ fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
 }
 
 #[test]
-fn a_check_says_what_is_missing() {
+fn a_check_names_what_is_missing() {
     // A worker that finds no job server is not ready.
     let library = crate::support::plugins::example("reverse_string");
     let nowhere = crate::support::gearmand::unused_server();
@@ -150,7 +150,7 @@ fn a_check_says_what_is_missing() {
 }
 
 #[test]
-fn without_a_manager_every_command_says_so() {
+fn without_a_manager_every_command_reports_it() {
     let (_gearmand, mut manager) = served("");
     manager.signal(Signal::SIGTERM);
     manager.wait_exit();
@@ -191,7 +191,7 @@ fn events_are_followed_to_the_managers_end() {
     let (gearmand, mut manager) = served("");
     let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
     command.args(["events", "--follow", "--json", "-c", &path(&manager, "gm.ini")]);
-    let mut follower = Mortal::start("gm-native events --follow", &mut command);
+    let mut follower = ChildGuard::start("gm-native events --follow", &mut command);
     let mark = path(&manager, "mark");
     // It may not be there yet: each death is one more chance to be heard of.
     wait_for("an event to be followed", DEADLINE, || {
@@ -260,7 +260,7 @@ fn help_and_version_are_printed() {
 
 /// Whoever starts a command may have blocked signals: its child's end is seen all the same, as is the user's wish to stop.
 #[test]
-fn commands_hear_signals_that_whoever_started_them_has_blocked() {
+fn commands_receive_signals_that_their_parent_had_blocked() {
     let library = crate::scene::library();
     for (verb, data, told) in [("check", None, "serves act"), ("call", Some("say done"), "done")] {
         let mut command = Command::new("env");

@@ -59,7 +59,7 @@ fn nothing_of_its_callers_stays_open() {
 
 /// That is no reason not to start, but the caller is told.
 #[test]
-fn without_a_job_server_it_starts_and_says_so() {
+fn without_a_job_server_it_starts_with_a_note() {
     let server = unused_server();
     let manager = Setup::new(&[&server]).plugin("act", &crate::scene::library()).args(&["-d"]).prepared();
     let told = manager.run_to_end();
@@ -112,7 +112,7 @@ fn a_start_with_nothing_but_failures_stays_up_and_names_each() {
 
 /// The log of a daemon is syslog unless `-l` names another. Without a syslog the caller is told, and so is who checks.
 #[test]
-fn without_a_syslog_the_caller_is_told_that_there_is_no_log() {
+fn without_a_syslog_the_start_reports_that_there_is_no_log() {
     if std::path::Path::new("/dev/log").exists() {
         return eprintln!("skipped: there is a /dev/log here");
     }
@@ -131,7 +131,7 @@ fn without_a_syslog_the_caller_is_told_that_there_is_no_log() {
 
 /// Each line of a file says when, who and how bad.
 #[test]
-fn a_log_file_is_written_and_opened_anew_at_usr1() {
+fn a_log_file_is_written_and_reopened_at_usr1() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).daemonize();
     manager.wait_log("started: 1 workers for 1 functions loaded");
@@ -155,7 +155,7 @@ fn a_log_file_is_written_and_opened_anew_at_usr1() {
 
 /// Where there is no syslog, as here perhaps: it serves all the same, and takes a HUP.
 #[test]
-fn syslog_or_none_the_work_goes_on() {
+fn with_and_without_syslog_jobs_are_served() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).log("syslog").daemonize();
     let before = workers(&manager);

@@ -1,4 +1,4 @@
-//! Workers that die, in every way, and what becomes of their jobs.
+//! Workers that die, in every way, and what happens to their jobs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -174,7 +174,7 @@ fn a_child_that_holds_the_socket_does_not_hold_the_job() {
 /// H7: what a plugin leaves behind goes with its worker's group; what has left that group becomes the manager's child,
 /// is reaped when it ends and counted, and nobody waits for it.
 #[test]
-fn what_a_plugin_leaves_behind_goes_or_is_reaped() {
+fn what_a_plugin_leaves_behind_is_killed_or_reaped() {
     let (gearmand, mut manager) = served("");
     let (gone, never) = (path(&manager, "gone"), path(&manager, "never"));
     let leave_behind = |step: &str| {

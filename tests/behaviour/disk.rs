@@ -1,4 +1,4 @@
-//! Files of the manager's that somebody changes: its program, its state, what is in its store.
+//! Files of the manager that change while it runs: its program, its state, its store.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +19,7 @@ fn program(process: Pid) -> (u64, u64) {
 
 /// M10: the manager's commands are of the new version then, so only its events are asked.
 #[test]
-fn a_program_that_is_replaced_or_removed_goes_on_as_it_is() {
+fn a_program_replaced_or_removed_keeps_running_as_it_is() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]).ini("backoff_max = 10ms");
     let installed = setup.dir().join("gm-native");
@@ -59,7 +59,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// M11.
 #[test]
-fn state_that_is_damaged_or_of_a_later_version_is_begun_anew() {
+fn damaged_state_or_state_of_a_later_version_is_recreated() {
     type Damage = fn(&[u8]) -> Vec<u8>;
     let damages: [(&str, Damage); 4] = [
         ("truncated", |old| old[..old.len() / 2].to_vec()),

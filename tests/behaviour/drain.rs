@@ -1,4 +1,4 @@
-//! Stops: what runs is finished, what it comes to arrives, nothing new is begun, and then all is gone.
+//! Stops: running jobs finish, their results arrive, no job starts, and no process is left.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -96,7 +96,7 @@ fn the_fifth_signal_kills_at_once() {
 /// S11, S12: under `-j 1` a job that is given back fails. Workers leave again and again in the middle of a load of results
 /// from nothing to 5 MB, and no job fails or is run twice.
 #[test]
-fn leavings_under_load_cost_no_job_and_no_attempt() {
+fn draining_under_load_costs_no_job_and_no_attempt() {
     const JOBS: usize = 200;
     const LEAVINGS: usize = JOBS / 3;
     const SIZES: [usize; 8] = [0, 100_000, 1, 1_000_000, 1_000, 100_000, 10_000, 5_000_000];
@@ -141,7 +141,7 @@ fn leavings_under_load_cost_no_job_and_no_attempt() {
 /// A server that wakes one sleeper for each job may wake the one that is just leaving, which has to ask once more. Nothing
 /// else would heal it here: the other never asks by itself, and a manager that is stopped sends no successor.
 #[test]
-fn a_sleeper_that_leaves_takes_no_wake_up_along() {
+fn a_sleeping_worker_that_drains_does_not_swallow_a_wake_up() {
     let gearmand = Gearmand::with_args(&["-w", "1"]);
     let quiet = "echo_interval = 0";
     let both = [0, 1].map(|_| acting(&[&gearmand]).ini(quiet).start());

@@ -10,9 +10,9 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use crate::scene::{Job, acting, make_script};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
-use crate::support::mortal::Mortal;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// Call, error, and which ones of them fail. Some are never made that often: then nothing happens.
@@ -52,13 +52,13 @@ fn in_parallel<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
 }
 
 /// A manager under strace with these options, whose output is in `trace` in the manager's directory.
-fn traced(manager: &Manager, options: &str) -> Mortal {
+fn traced(manager: &Manager, options: &str) -> ChildGuard {
     let wrapper = manager.dir().join("traced");
     // -D: the manager is this process, and the tracer a child of its own.
     let script =
         format!("#!/bin/sh\nexec strace -D -qq -o trace {options} {} \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
     make_script(&wrapper, &script);
-    Mortal::start("traced", Command::new(&wrapper).args(["-c", "gm.ini"]).current_dir(manager.dir()))
+    ChildGuard::start("traced", Command::new(&wrapper).args(["-c", "gm.ini"]).current_dir(manager.dir()))
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whatever workers, probes and what they leave behind print or report: the manager is there for everybody else.
+//! However much workers, probes and their leftovers print or report, the manager serves everyone else.
 //!
 //! Nothing here is about speed: a manager that does not come to it at all is what a deadline finds.
 
@@ -36,7 +36,7 @@ fn is_reaped(manager: &Manager, worker: Pid) {
 
 /// P19: commands are answered, children that die are taken in, new libraries are served, and a stop stops.
 #[test]
-fn workers_that_say_all_they_can_hold_up_nobody() {
+fn workers_that_print_at_full_speed_delay_nobody() {
     let (gearmand, mut manager, jobs) = pouring(&FLOODS, "graceful_shutdown_wait_time = 500ms");
     let busy: Vec<Pid> = jobs.iter().map(|job| wait_busy(&manager, &job.handle)).collect();
     let idle = workers(&manager).into_iter().find(|worker| !busy.contains(worker)).unwrap();
@@ -53,7 +53,7 @@ fn workers_that_say_all_they_can_hold_up_nobody() {
 
 /// P19: a job that says all it can has its timeout as any other.
 #[test]
-fn jobs_that_say_all_they_can_are_timed_out() {
+fn jobs_that_print_at_full_speed_time_out() {
     let (_gearmand, _manager, jobs) = pouring(&FLOODS, "timeout = 1s\ntimeout_grace = 100ms");
     for job in jobs {
         let told = job.failure();
@@ -73,7 +73,7 @@ fn constructor(name: &str, says: &str) -> PathBuf {
 
 /// P19: constructors that print, in as many probes as there are at a time.
 #[test]
-fn constructors_that_say_all_they_can_hold_up_nobody() {
+fn constructors_that_print_at_full_speed_delay_nobody() {
     let print = "memset(text, '\\n', sizeof text); for (int i = 0; i < 4096; i += 2) text[i] = 'a'; \
                  if (write(1, text, sizeof text) < 0) _exit(1);";
     let errors = "memset(text, 'x', sizeof text); if (write(2, text, sizeof text) < 0) _exit(1);";
@@ -95,7 +95,7 @@ fn constructors_that_say_all_they_can_hold_up_nobody() {
 
 /// P19: a worker has died, and what it left behind goes on printing into its pipe, or sending into its channel.
 #[test]
-fn whatever_heirs_say_does_not_hold_up_the_end_of_a_worker() {
+fn output_of_inherited_pipes_does_not_delay_a_workers_end() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini("count = 1\nmax_attempts = 1").start();
     wait_serving(&manager, "act");
@@ -110,7 +110,7 @@ fn whatever_heirs_say_does_not_hold_up_the_end_of_a_worker() {
 
 /// The last lines of a worker that printed more than one turn takes are not lost.
 #[test]
-fn whatever_a_worker_printed_before_its_end_is_logged() {
+fn what_a_worker_printed_before_its_end_is_logged() {
     const LINES: usize = 2000;
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini("max_attempts = 1").start();
@@ -136,7 +136,7 @@ fn whatever_a_worker_printed_before_its_end_is_logged() {
 
 /// A message may carry more descriptors than the manager takes: none of them stays open.
 #[test]
-fn descriptors_that_nobody_asked_for_do_not_stay_open() {
+fn unexpected_descriptors_do_not_stay_open() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini("count = 1").start();
     wait_serving(&manager, "act");
@@ -150,7 +150,7 @@ fn descriptors_that_nobody_asked_for_do_not_stay_open() {
 
 /// A worker whose manager does not read for a while is no orphan.
 #[test]
-fn a_manager_that_is_stopped_is_not_taken_for_dead() {
+fn a_stopped_manager_is_not_mistaken_for_a_dead_one() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).ini("count = 1").start();
     wait_serving(&manager, "act");

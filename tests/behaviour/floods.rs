@@ -1,4 +1,4 @@
-//! Job servers that say too much, or the same thing without end: a worker neither spins nor floods the log.
+//! Job servers that send too much, or the same packet without end: a worker neither spins nor floods the log.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,20 +6,20 @@ use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 
 use crate::scene::{Job, acting, library, wait_serving};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::ScriptedServer;
 use crate::support::wait::{DEADLINE, wait_for};
 
 const FLOOD: usize = 100_000;
 
-fn played(server: &HandServer) -> Manager {
+fn played(server: &ScriptedServer) -> Manager {
     Setup::new(&[&server.server()]).plugin("act", &library()).start()
 }
 
 /// S8: a NOOP says that there may be work. A hundred thousand say it once.
 #[test]
-fn a_flood_of_noops_is_one_question() {
-    let server = HandServer::listen();
+fn a_flood_of_noops_makes_one_grab() {
+    let server = ScriptedServer::listen();
     let manager = played(&server);
     let mut peer = server.accept_worker();
     peer.send(&answer::NO_JOB);
@@ -43,7 +43,7 @@ fn a_flood_of_noops_is_one_question() {
 /// S8: the first errors are logged, the rest is counted; the worker goes on.
 #[test]
 fn a_flood_of_errors_is_a_few_lines() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let manager = played(&server);
     let mut peer = server.accept_worker();
     let mut error = Vec::new();

@@ -1,4 +1,5 @@
-//! P21, P22: processes that a plugin forks. They are never a second worker, and nothing of theirs is their parent's.
+//! P21, P22: processes that a plugin forks. They never act as a second worker, and what
+//! they do never counts as their parent's.
 
 use std::fs;
 use std::process::Command;
@@ -36,7 +37,7 @@ fn wait_asleep(process: Pid) {
 
 /// P21: however it was forked and however it comes back. The parent waits for its end in the middle of the job.
 #[test]
-fn a_child_that_comes_back_from_its_job_is_ended_and_said() {
+fn a_child_that_returns_from_its_job_is_ended_and_logged() {
     let (gearmand, manager) = served("");
     let worker = only_worker(&manager);
     for fork in FORKS {
@@ -62,7 +63,7 @@ fn a_child_that_comes_back_from_its_job_is_ended_and_said() {
 
 /// P21: one line for each would fill the log.
 #[test]
-fn children_that_come_back_in_a_flood_are_counted() {
+fn a_flood_of_children_that_return_is_counted() {
     let (gearmand, manager) = served("");
     let again = "split fork\ninchild fail no\ninparent ended\n".repeat(100);
     assert_eq!(Job::act(&gearmand, "", &again).result(), CAME_BACK.as_bytes());
@@ -75,7 +76,7 @@ fn children_that_come_back_in_a_flood_are_counted() {
 /// P21: what it says about the job is refused, also while a thread of its parent's is in the middle of a packet and
 /// holds every lock there is for that.
 #[test]
-fn a_child_says_nothing_to_the_job_server() {
+fn a_forked_child_sends_nothing_to_the_job_server() {
     let (gearmand, manager) = served("");
     let answers = path(&manager, "answers");
     for fork in FORKS {
@@ -95,7 +96,7 @@ fn a_child_says_nothing_to_the_job_server() {
 
 /// P21: outside of jobs. A child of a thread has nowhere to come back to.
 #[test]
-fn a_child_that_comes_back_from_an_objects_making_or_end_is_ended() {
+fn a_child_that_returns_from_an_objects_new_or_drop_is_ended() {
     for place in ["new", "drop", "thread"] {
         let gearmand = Gearmand::start();
         let setup = Setup::new(&[&gearmand.server()]).plugin("forking", &library());
@@ -119,7 +120,7 @@ fn a_child_that_comes_back_from_an_objects_making_or_end_is_ended() {
 
 /// P21: a library that forks while it is loaded is looked at once, and serves once.
 #[test]
-fn a_child_that_comes_back_from_a_constructor_is_ended() {
+fn a_child_that_returns_from_a_constructor_is_ended() {
     let library = plugins::rust(
         "forks_early",
         r#"

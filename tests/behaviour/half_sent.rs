@@ -1,5 +1,5 @@
-//! Half a packet on the wire forbids that anybody else answers there. It forbids nothing else: what a job costs counts,
-//! and its timeout holds.
+//! Half a packet on the wire means that nobody else may answer on that connection. Deaths still count, and the timeout
+//! still applies.
 
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::scene::{Job, library, path, served, touch, wait_busy, wait_serving};
-use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::ScriptedServer;
 
 /// More than a socket takes at once.
 const MUCH: usize = 32_000_000;
@@ -30,7 +30,7 @@ fn deaths(manager: &Manager) -> Vec<Value> {
 
 /// P20.
 #[test]
-fn a_job_that_sends_much_and_dies_is_given_up_like_any_other() {
+fn a_job_that_sends_much_and_dies_fails_after_max_attempts() {
     let (gearmand, manager) = served("");
     let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nabort")));
     assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
@@ -41,7 +41,7 @@ fn a_job_that_sends_much_and_dies_is_given_up_like_any_other() {
 
 /// P20.
 #[test]
-fn a_job_that_sends_much_and_hangs_has_its_timeout() {
+fn a_job_that_sends_much_and_hangs_times_out() {
     let (gearmand, manager) = served("timeout = 2\ntimeout_grace = 100ms");
     let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nwait {}", path(&manager, "never"))));
     assert!(told.starts_with("timed out"), "{told}");
@@ -59,8 +59,8 @@ fn deaths_in_the_middle_of_a_packet_count() {
 
 /// P20: so does one that waits for room, and whoever lets it wait gets half a packet and the end of the connection.
 #[test]
-fn a_job_whose_data_nobody_takes_has_its_timeout() {
-    let server = HandServer::listen();
+fn a_job_whose_data_nobody_reads_still_times_out() {
+    let server = ScriptedServer::listen();
     let setup = Setup::new(&[&server.server()]).plugin("act", &library());
     let manager = setup.ini("timeout = 300ms\ntimeout_grace = 100ms").start();
     let mut peer = server.accept_worker();
@@ -90,7 +90,7 @@ fn a_send_that_fails_in_a_job_is_forgotten_with_it() {
 
 /// S10: a restarted server gives the handle of a denied job to another job. The worker knows that before the manager does.
 #[test]
-fn a_job_of_a_restarted_server_is_not_taken_for_a_denied_one() {
+fn a_job_of_a_restarted_server_is_not_mistaken_for_a_denied_one() {
     let (mut gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 100ms");
     let denied = Job::act(&gearmand, "", "wait /nowhere");
     let handle = denied.handle.clone();
@@ -107,7 +107,7 @@ fn a_job_of_a_restarted_server_is_not_taken_for_a_denied_one() {
 /// A death while the answer is sent counts like any other, and nobody may write behind the half of it.
 #[test]
 fn a_death_while_the_answer_is_sent_counts_and_is_not_answered() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let setup = Setup::new(&[&server.server()]).plugin("act", &library());
     let manager = setup.ini("timeout = 30\non_crash = fail").start();
     let mut peer = server.accept_worker();

@@ -26,7 +26,7 @@ fn open_to_all(manager: &Manager) {
 
 /// P6: a timeout holds.
 #[test]
-fn whatever_a_job_does_to_its_process_its_timeout_ends_it() {
+fn a_timeout_ends_a_job_whatever_it_did_to_its_process() {
     let (gearmand, manager) = served("timeout = 300ms\ntimeout_grace = 200ms");
     open_to_all(&manager);
     let never = path(&manager, "never");
@@ -42,7 +42,7 @@ fn whatever_a_job_does_to_its_process_its_timeout_ends_it() {
 
 /// P6: a stop lets the job finish, and its result arrives.
 #[test]
-fn whatever_a_job_does_to_its_process_a_stop_waits_for_it_and_no_longer() {
+fn a_stop_waits_for_a_job_whatever_it_did_to_its_process() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 1h");
     open_to_all(&manager);
     for step in may(&HARMLESS) {
@@ -62,7 +62,7 @@ fn whatever_a_job_does_to_its_process_a_stop_waits_for_it_and_no_longer() {
 
 /// P6: nor does a job that never ends hold up a stop for longer than it may.
 #[test]
-fn whatever_a_job_does_to_its_process_a_stop_cuts_it() {
+fn a_stop_cuts_a_job_whatever_it_did_to_its_process() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 300ms");
     open_to_all(&manager);
     for step in may(&[&HARMLESS[..], &CLOSING].concat()) {
@@ -80,7 +80,7 @@ fn whatever_a_job_does_to_its_process_a_stop_cuts_it() {
 
 /// P6: the worker goes on with the next jobs, and leaves when it is asked to.
 #[test]
-fn whatever_a_job_does_to_its_process_its_worker_can_be_replaced() {
+fn a_worker_can_be_replaced_whatever_its_job_did_to_its_process() {
     let (gearmand, mut manager) = served("");
     open_to_all(&manager);
     for step in may(&HARMLESS) {

@@ -1,4 +1,4 @@
-//! M17: what one function does wrong is no matter to the others.
+//! M17: what one function does wrong does not affect the others.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn what_shares_its_workers_with_a_slow_new_is_served() {
 
 /// The library in the store is gone: it is made again, and nobody else waits for that.
 #[test]
-fn a_stored_library_that_is_gone_holds_up_nobody_else() {
+fn a_missing_stored_library_delays_nobody_else() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]).plugin("starting", &library()).ini("[starting]\nsetting.how = sleep 0");
     let mut manager = setup.start();

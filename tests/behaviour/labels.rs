@@ -1,4 +1,4 @@
-//! Which function the output of a worker for several functions is said to be of.
+//! Which function the log names for output of a worker that serves several.
 
 use crate::scene::{Job, acting, path, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;

@@ -1,4 +1,4 @@
-//! Bounds of the system's: descriptors, processes, and many workers.
+//! Limits of the system: descriptors, processes, and many workers.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -56,14 +56,14 @@ fn short_of(gearmand: &Gearmand, manager: &Manager, what: &str, words: &[&str]) 
 
 /// M3.
 #[test]
-fn out_of_descriptors_it_goes_on_with_what_runs() {
+fn out_of_descriptors_it_keeps_what_runs() {
     let (gearmand, manager) = served("count = 2\nbackoff_max = 10ms");
     short_of(&gearmand, &manager, "nofile", &["Too many open files", "(now 1)", "LimitNOFILE"]);
 }
 
 /// M3: root is under no such limit, so the manager is somebody who has no other process.
 #[test]
-fn out_of_processes_it_goes_on_with_what_runs() {
+fn out_of_processes_it_keeps_what_runs() {
     if !geteuid().is_root() {
         return eprintln!("skipped: only root can be somebody else");
     }
@@ -86,7 +86,7 @@ fn give(path: &std::path::Path, user: Uid) {
 
 /// M13, in a size that every machine bears.
 #[test]
-fn hundreds_of_workers_are_up_serve_and_leave() {
+fn hundreds_of_workers_start_serve_and_drain() {
     const WORKERS: usize = 200;
     let gearmand = Gearmand::with_args(&["-w", "4"]);
     let mut manager = acting(&[&gearmand]).ini(&format!("count = {WORKERS}")).verbosity("-vv").start();

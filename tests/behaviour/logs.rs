@@ -1,4 +1,4 @@
-//! The log under load and in trouble.
+//! The log under load and on a failing disk.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What becomes of the work when something happens to the manager itself.
+//! What happens to jobs when the manager is killed, stopped or started twice.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 
 /// M1: orphans finish what they have and take nothing new; nothing that is left behind stops the next manager.
 #[test]
-fn when_it_is_killed_its_workers_finish_and_go() {
+fn when_it_is_killed_its_workers_finish_and_exit() {
     let (gearmand, mut manager) = served("count = 3");
     let (gate, notes) = (path(&manager, "gate"), path(&manager, "notes"));
     let job = Job::act(&gearmand, "", &format!("wait {gate}\nsize 5000000"));
@@ -71,7 +71,7 @@ fn when_it_is_killed_another_starts_beside_its_orphans() {
 
 /// M1: nobody is left who could kill an orphan that does not end, but the kernel.
 #[test]
-fn when_it_is_killed_its_workers_have_only_so_long() {
+fn when_it_is_killed_its_workers_have_the_grace_period() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 300ms");
     let mark = path(&manager, "mark");
     let job = Job::act(&gearmand, "", &format!("first {mark} wait /nowhere\nsay again"));
@@ -101,7 +101,7 @@ fn when_it_is_killed_while_it_starts_nothing_stays() {
 
 /// M2.
 #[test]
-fn while_it_is_stopped_jobs_go_on_and_afterwards_nothing_is_restarted() {
+fn while_it_is_stopped_jobs_run_and_afterwards_nothing_is_restarted() {
     let (gearmand, mut manager) = served("count = 2");
     let before = workers(&manager);
     manager.mark();
@@ -147,7 +147,7 @@ fn second(manager: &Manager, ini: &str, pid_file: &str) -> Finished {
 
 /// M7.
 #[test]
-fn a_second_one_is_refused_and_told_who_is_first() {
+fn a_second_one_is_refused_and_names_the_first() {
     let (gearmand, manager) = served("");
     let (pid, state, own) = (manager.pid(), path(&manager, "state"), path(&manager, "own"));
     let (pid_file, other_pid_file) = (path(&manager, "gm.pid"), path(&manager, "other.pid"));

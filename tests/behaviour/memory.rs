@@ -1,4 +1,4 @@
-//! Workers that grow, and workers that may not.
+//! Workers that exceed `max_memory`, and `max_memory_hard`.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn a_worker_that_leaks_is_replaced_between_jobs() {
 
 /// P16.
 #[test]
-fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
+fn a_worker_over_its_limit_at_start_is_reported_once_and_kept() {
     let (gearmand, manager) = served("count = 3\nmax_memory = 1M");
     let before = workers(&manager);
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! What people read when a file is not what they think it is.
+//! Messages about files that are not what their user thinks they are.
 
 use std::fs;
 use std::os::unix::fs::symlink;

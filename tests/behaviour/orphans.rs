@@ -8,9 +8,9 @@ use nix::unistd::Pid;
 
 use crate::deaths::forked;
 use crate::scene::{Job, acting, library, path, served, wait_busy, wait_serving};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
-use crate::support::mortal::Mortal;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::runs;
 
@@ -38,7 +38,7 @@ fn wait_guardian(manager: &Manager) -> Pid {
 
 /// Also where it has left its group, and with what it started in it; and whatever signal the guardian got.
 #[test]
-fn a_worker_that_hears_nothing_is_gone_within_the_grace() {
+fn a_worker_that_ignores_signals_is_gone_within_the_grace_period() {
     for steps in [&[][..], &["secede"], &["child /nowhere"]] {
         let (gearmand, mut manager) = served(SHORT);
         let guardian = wait_guardian(&manager);
@@ -55,7 +55,7 @@ fn a_worker_that_hears_nothing_is_gone_within_the_grace() {
 }
 
 #[test]
-fn the_orphans_of_a_daemon_go_too_and_its_guardian_holds_no_directory() {
+fn the_orphans_of_a_daemon_are_killed_too_and_its_guardian_holds_no_directory() {
     let gearmand = Gearmand::start();
     let mut manager = acting(&[&gearmand]).ini(SHORT).daemonize();
     wait_serving(&manager, "act");
@@ -72,7 +72,7 @@ fn the_orphans_of_a_daemon_go_too_and_its_guardian_holds_no_directory() {
 
 /// M2: who is stopped is not dead. A job of the other worker takes longer than the grace.
 #[test]
-fn while_the_manager_is_stopped_nobody_is_ended() {
+fn while_the_manager_is_stopped_no_process_is_killed() {
     let (gearmand, manager) = served(&format!("{SHORT}\ncount = 2"));
     let (job, worker) = hang(&gearmand, &manager, &[]);
     manager.signal(Signal::SIGSTOP);
@@ -128,7 +128,7 @@ fn the_process_of_a_call_goes_with_its_command() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gm-native"));
     command.arg("call").arg(library()).args(["--function", "act"]);
     command.arg(format!("blockall\nfirst {} wait /nowhere", mark.display())).current_dir(dir.path());
-    let mut call = Mortal::start("gm-native call", &mut command);
+    let mut call = ChildGuard::start("gm-native call", &mut command);
     let child = wait_for("the child", DEADLINE, || forked(call.pid()));
     wait_for("the job", DEADLINE, || mark.exists().then_some(()));
     call.signal(Signal::SIGKILL);

@@ -1,4 +1,4 @@
-//! Commands that mean another user's manager: they say whose it is, and how to ask it.
+//! Commands that would need another user's manager: they name the user, and the command that works.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,7 +10,7 @@ use nix::unistd::User;
 use tempfile::TempDir;
 
 use crate::scene::library;
-use crate::support::mortal::Mortal;
+use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -56,8 +56,8 @@ impl Place {
     }
 
     /// A manager of that user, once it answers that user.
-    fn manager_of(&self, name: &str) -> Mortal {
-        let manager = Mortal::start("gm-native", &mut self.as_user(name, &[]));
+    fn manager_of(&self, name: &str) -> ChildGuard {
+        let manager = ChildGuard::start("gm-native", &mut self.as_user(name, &[]));
         wait_for("the manager to answer", DEADLINE, || self.ask(name, &["status"]).status.success().then_some(()));
         manager
     }
@@ -108,7 +108,7 @@ fn a_manager_that_another_user_has_started_is_named() {
 
 /// H13: where the configuration names the place it is the same for all, and closed.
 #[test]
-fn a_place_of_root_is_said_to_be_roots() {
+fn a_directory_of_root_is_reported_as_roots() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return;

@@ -1,4 +1,4 @@
-//! The pid file as root's tools see it: they have to be able to believe it.
+//! The pid file as root's tools use it: they must be able to trust it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::places::{as_nobody, nobody, root};
 use crate::scene::{Job, path, wait_serving};
+use crate::state_directories::{as_nobody, nobody, root};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::program::{Finished, run};
@@ -155,7 +155,7 @@ fn killproc_and_pidofproc_believe_it() {
 
 /// A start that cannot write its pid says so and leaves no file.
 #[test]
-fn on_a_full_disk_it_is_said() {
+fn a_full_disk_is_reported() {
     crate::support::machine::fresh(|| {
         let gearmand = Gearmand::start();
         let setup = as_nobody(&gearmand);

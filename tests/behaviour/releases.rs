@@ -1,4 +1,4 @@
-//! Releases that are swapped by a link, and the manager that goes on being the same.
+//! Releases that a link switches between, and the manager that stays the same.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,12 +8,12 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::places::usual_place;
 use crate::scene::{acting, library, of, wait_serving};
+use crate::state_directories::usual_place;
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::machine;
 use crate::support::manager::Manager;
-use crate::support::mortal::Mortal;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -63,7 +63,7 @@ fn asked(finished: &Finished) -> Option<u64> {
 /// H10: every command finds the manager after the next release, no second one starts, and what was pinned stays so when
 /// the new release is started.
 #[test]
-fn after_the_next_release_the_manager_is_found_and_is_alone() {
+fn after_the_next_release_the_manager_is_found_and_no_second_one_starts() {
     machine::fresh(|| {
         let gearmand = Gearmand::start();
         let mut manager = released(&gearmand);
@@ -145,7 +145,7 @@ fn without_a_file_the_worker_directories_are_the_manager() {
         let current = of(workers("current"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
         command.args(["-w", &current, "-h", "127.0.0.1:1"]).current_dir(dir.path());
-        let manager = Mortal::start("gm-native", &mut command);
+        let manager = ChildGuard::start("gm-native", &mut command);
         let status = || crate::scene::gm_native(dir.path(), &["status", "--json", "-w", &current]);
         wait_for("the manager to answer", DEADLINE, || asked(&status()));
         for path in [current.clone(), of(workers("releases/1"))] {
@@ -161,7 +161,7 @@ fn without_a_file_the_worker_directories_are_the_manager() {
 
 /// H10: a release that is on the way to the configuration only to come back from it may be removed, as old ones are.
 #[test]
-fn a_release_that_the_way_does_not_need_may_go() {
+fn a_release_that_no_path_needs_may_be_removed() {
     machine::fresh(|| {
         let gearmand = Gearmand::start();
         let manager = released(&gearmand);

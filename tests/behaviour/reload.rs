@@ -1,4 +1,5 @@
-//! SIGHUP reads the configuration again: what it applies, what it cannot, and what it does where it is wrong (M9).
+//! SIGHUP reads the configuration again: what it applies, what it cannot, and what
+//! happens if the configuration is wrong (M9).
 
 mod runs;
 mod storms;
@@ -91,7 +92,7 @@ fn what_can_change_while_it_runs_is_applied() {
 
 /// Also where it is a mistake that only the plugin knows: then the workers that have the old one go on.
 #[test]
-fn a_setting_is_for_new_workers_and_a_wrong_one_leaves_the_old_at_work() {
+fn a_setting_applies_to_new_workers_and_a_wrong_one_keeps_the_old_ones() {
     let gearmand = Gearmand::start();
     let setup = Setup::new(&[&gearmand.server()]).plugin("Avg", &plugins::example("Avg"));
     let mut manager = setup.start();
@@ -171,7 +172,7 @@ fn a_wrong_configuration_keeps_the_old_one() {
 
 /// M9: the library is looked at at a HUP also where nobody watches; one that is broken never replaces a good one.
 #[test]
-fn a_broken_library_at_a_hup_leaves_the_old_one_at_work() {
+fn a_broken_library_at_a_reload_leaves_the_old_one_serving() {
     let (gearmand, mut manager) = served("auto_update = 0");
     let before = workers(&manager);
     let part = path(&manager, "part");
@@ -204,7 +205,7 @@ fn relative_paths_hold_in_the_background() {
 
 /// As logrotate does it.
 #[test]
-fn usr1_opens_the_log_anew_and_nothing_else() {
+fn usr1_reopens_the_log_and_nothing_else() {
     let (gearmand, mut manager) = served("");
     let (log, moved) = (path(&manager, "gm.log"), path(&manager, "gm.log.1"));
     let before = workers(&manager);
@@ -224,7 +225,7 @@ fn usr1_opens_the_log_anew_and_nothing_else() {
 
 /// H4: as root with a user set, what the configuration names is tried as that user before anything starts.
 #[test]
-fn a_user_without_access_is_told_before_anything_starts() {
+fn a_user_without_access_is_refused_before_anything_starts() {
     use std::os::unix::fs::PermissionsExt;
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");

@@ -1,4 +1,4 @@
-//! What most tests begin with: a job server, a manager with the library `gm_test_jobs`, and a job in hand.
+//! What most tests start with: a job server, a manager with the library `gm_test_jobs`, and a job in hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! P15: a plugin that writes over the page its worker shares with the manager. It is that worker's loss alone.
+//! P15: a plugin overwrites the scoreboard that its worker shares with the manager. Only that worker is affected.
 
 use gm_native::gearman::client::JobEvent;
 
@@ -6,7 +6,7 @@ use crate::scene::{Job, path, served, touch, wait_busy, wait_serving};
 
 /// Whoever is found out by its worker is replaced, and its job's result is the job's.
 #[test]
-fn a_worker_whose_page_was_written_over_is_replaced() {
+fn a_worker_whose_scoreboard_was_overwritten_is_replaced() {
     let (gearmand, manager) = served("count = 2");
     let gate = path(&manager, "gate");
     let other = Job::act(&gearmand, "", &format!("wait {gate}\npid"));
@@ -28,7 +28,7 @@ fn a_worker_whose_page_was_written_over_is_replaced() {
 
 /// Its job has a timeout all the same.
 #[test]
-fn a_job_that_writes_over_the_page_and_does_not_end_is_ended() {
+fn a_job_that_overwrites_the_scoreboard_and_hangs_is_killed() {
     let (gearmand, manager) = served("timeout = 300ms\ntimeout_grace = 200ms\ncount = 2");
     for (step, mark) in [("scribble 3", "one"), ("haunt 4", "two")] {
         let mark = path(&manager, mark);
@@ -40,7 +40,7 @@ fn a_job_that_writes_over_the_page_and_does_not_end_is_ended() {
 
 /// A death that nobody can ascribe to a job has its back-off as any other; others are served meanwhile.
 #[test]
-fn who_writes_over_its_page_and_dies_backs_off() {
+fn a_function_that_overwrites_its_scoreboard_and_dies_backs_off() {
     let (gearmand, manager) = served("count = 2");
     let gate = path(&manager, "gate");
     let other = Job::act(&gearmand, "", &format!("wait {gate}\nsay mine"));

@@ -1,4 +1,4 @@
-//! Job servers that come, go, stop and were never there.
+//! Job servers that start, end, stop, and were never there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,9 +15,9 @@ use crate::scene::{
     wait_serving, workers,
 };
 use crate::support::gearmand::{Gearmand, unused_server};
-use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins::example;
+use crate::support::scripted_server::ScriptedServer;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// How often this was said of a server.
@@ -110,7 +110,7 @@ fn one_that_is_restarted_while_a_job_runs_loses_only_that() {
 
 /// S2.
 #[test]
-fn one_that_is_stopped_is_noticed_and_holds_up_nobody() {
+fn one_that_is_stopped_is_noticed_and_delays_nobody() {
     let (stopped, other) = (Gearmand::start(), Gearmand::start());
     let setup = acting(&[&stopped, &other]).ini("echo_interval = 200ms\necho_timeout = 300ms\nconnect_timeout = 1h");
     let manager = setup.start();
@@ -133,7 +133,7 @@ fn one_that_is_stopped_is_noticed_and_holds_up_nobody() {
 
 /// S2: that it takes connections and is mute holds up nobody either. No pause could be longer than that for a proof.
 #[test]
-fn one_that_is_stopped_before_a_worker_comes_holds_up_nobody() {
+fn one_stopped_before_a_worker_connects_delays_nobody() {
     let (stopped, other) = (Gearmand::start(), Gearmand::start());
     stopped.stop();
     let setup = acting(&[&stopped, &other]).ini("connect_timeout = 1h");
@@ -343,7 +343,7 @@ fn one_that_ignores_priorities_is_named() {
 /// leaves, only when the server has answered what came after its functions.
 #[test]
 fn one_has_to_know_the_functions_before_it_is_asked_for_a_job() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let _manager = Setup::new(&[&server.server()]).plugin("act", &library()).ini("count = 1").start();
     let mut peer = server.accept();
     peer.skip_to(|packet| packet == Request::GrabJobUniq);

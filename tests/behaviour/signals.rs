@@ -1,4 +1,4 @@
-//! Who gets a signal beside the manager, and a manager with nobody above it.
+//! Signals that workers receive as well as the manager, and a manager that is process 1.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 
 /// A container's runtime or a terminal may send the signal to everybody at once: what runs is finished all the same.
 #[test]
-fn a_signal_to_everybody_is_a_stop_like_any_other() {
+fn a_signal_to_every_process_is_a_normal_stop() {
     for signal in [Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGINT] {
         let (gearmand, mut manager) = served("count = 3");
         let gate = path(&manager, "gate");

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::scene::{Job, acting, library, lines, path, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::{HandServer, Peer};
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::{Peer, ScriptedServer};
 
 /// More than the kernel holds.
 const MUCH: usize = 30_000_000;
@@ -50,7 +50,7 @@ fn death(manager: &Manager, worker: Pid) -> Value {
 /// S2: a server that is stopped in the middle of an answer holds up no job of another; the answer arrives when it goes
 /// on, over the same connection.
 #[test]
-fn a_server_that_is_stopped_during_an_answer_holds_up_nobody() {
+fn a_server_stopped_during_an_answer_delays_nobody() {
     let Held { stopped, other, manager, job, worker, notes } = held("");
     for number in 0..5 {
         let number = number.to_string();
@@ -83,7 +83,7 @@ fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
 /// S2, S13: nor is a job struck that was done, by a worker that dies between the jobs of others; nothing is said behind
 /// half an answer.
 #[test]
-fn a_death_between_jobs_beside_an_answer_is_no_strike() {
+fn a_death_between_jobs_with_a_pending_answer_does_not_count() {
     let Held { stopped, other, manager, job, worker, notes } = held("max_attempts = 1");
     assert_eq!(Job::act(&other, "", "say hi").result(), b"hi");
     manager.wait_status("it to be idle", |status| (status["workers"][0]["state"] == "idle").then_some(()));
@@ -129,7 +129,7 @@ fn a_timeout_beside_an_answer_is_that_of_the_job_in_hand() {
     assert_eq!(lines(&notes), ["u", "u"]);
 }
 
-fn registered(server: &HandServer) -> Peer {
+fn registered(server: &ScriptedServer) -> Peer {
     let mut peer = server.accept();
     peer.skip_to(|packet| packet == Request::GrabJobUniq);
     peer.send(&answer::NO_JOB);
@@ -137,7 +137,7 @@ fn registered(server: &HandServer) -> Peer {
     peer
 }
 
-fn played(servers: &[&HandServer], ini: &str) -> Manager {
+fn played(servers: &[&ScriptedServer], ini: &str) -> Manager {
     let servers: Vec<String> = servers.iter().map(|server| server.server()).collect();
     let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
     Setup::new(&servers).plugin("act", &library()).ini(ini).start()
@@ -145,8 +145,8 @@ fn played(servers: &[&HandServer], ini: &str) -> Manager {
 
 /// S7: jobs of another server are asked for and done while an answer is taken slowly, which takes no job before its end.
 #[test]
-fn a_server_that_takes_an_answer_slowly_takes_no_job_and_holds_up_nobody() {
-    let servers = [HandServer::listen(), HandServer::listen()];
+fn a_server_that_reads_an_answer_slowly_is_asked_for_no_job_and_delays_nobody() {
+    let servers = [ScriptedServer::listen(), ScriptedServer::listen()];
     let _manager = played(&servers.each_ref(), "");
     let [mut slow, mut other] = servers.each_ref().map(registered);
     slow.assign(b"H:slow:1", b"act", format!("size {MUCH}").as_bytes());
@@ -179,8 +179,8 @@ fn a_server_that_takes_an_answer_slowly_takes_no_job_and_holds_up_nobody() {
 /// S7, S18: a stop waits for an answer that is under way as for a job, though its server takes none of it for longer than
 /// the last ECHO is waited for.
 #[test]
-fn a_stop_waits_for_an_answer_that_nobody_takes() {
-    let (stopped, mute) = (Gearmand::start(), HandServer::listen());
+fn a_stop_waits_for_an_answer_that_nobody_reads() {
+    let (stopped, mute) = (Gearmand::start(), ScriptedServer::listen());
     let setup = Setup::new(&[&stopped.server(), &mute.server()]).plugin("act", &library());
     let mut manager = setup.ini("stop_timeout = 200ms").start();
     let mut peer = registered(&mute);

@@ -8,10 +8,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::scene::library;
-use crate::support::hand_server::{HandServer, Peer};
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::{Peer, ScriptedServer};
 
-fn played(servers: &[&HandServer], ini: &str) -> Manager {
+fn played(servers: &[&ScriptedServer], ini: &str) -> Manager {
     let servers: Vec<String> = servers.iter().map(|server| server.server()).collect();
     let servers: Vec<&str> = servers.iter().map(String::as_str).collect();
     Setup::new(&servers).plugin("act", &library()).ini(ini).start()
@@ -48,8 +48,8 @@ fn comes_slowly(peer: &mut Peer, length: usize, pieces: usize, pause: u64) {
 
 /// S16: all over one connection.
 #[test]
-fn a_workload_that_comes_with_pauses_is_received() {
-    let server = HandServer::listen();
+fn a_workload_that_arrives_with_pauses_is_received() {
+    let server = ScriptedServer::listen();
     // Long enough for a test that has no processor for a while.
     let manager = played(&[&server], "echo_timeout = 60");
     let mut peer = server.accept_worker();
@@ -64,7 +64,7 @@ fn a_workload_that_comes_with_pauses_is_received() {
 /// S16: 64 KB/s, for several times as long as an ECHO is waited for: its answer comes behind all of that.
 #[test]
 fn bytes_that_come_are_a_sign_of_life() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let manager = played(&[&server], "echo_timeout = 1\necho_interval = 100ms");
     let mut peer = server.accept_worker();
     comes_slowly(&mut peer, 160_000, 50, 60);
@@ -73,10 +73,10 @@ fn bytes_that_come_are_a_sign_of_life() {
 
 /// S16: the parts of several packets at a time, on several connections.
 #[test]
-fn parts_of_packets_of_many_servers_are_told_apart() {
-    let servers: [HandServer; 4] = std::array::from_fn(|_| HandServer::listen());
+fn parts_of_packets_of_many_servers_are_kept_apart() {
+    let servers: [ScriptedServer; 4] = std::array::from_fn(|_| ScriptedServer::listen());
     let manager = played(&servers.each_ref(), "");
-    let mut peers = servers.each_ref().map(HandServer::accept);
+    let mut peers = servers.each_ref().map(ScriptedServer::accept);
     for peer in &mut peers {
         peer.skip_to(|packet| packet == Request::GrabJobUniq);
         peer.send(&answer::NO_JOB);
@@ -106,11 +106,11 @@ fn parts_of_packets_of_many_servers_are_told_apart() {
 /// S7, S16: what others send while a result is being sent is read, however long it is; so is what the very server sends,
 /// which may wait with reading until it is.
 #[test]
-fn what_comes_while_a_result_is_being_sent_is_read() {
+fn what_arrives_while_a_result_is_being_sent_is_read() {
     const SIZE: usize = 30_000_000;
-    let servers = [HandServer::listen(), HandServer::listen()];
+    let servers = [ScriptedServer::listen(), ScriptedServer::listen()];
     let _manager = played(&servers.each_ref(), "");
-    let mut peers = servers.each_ref().map(HandServer::accept);
+    let mut peers = servers.each_ref().map(ScriptedServer::accept);
     for peer in &mut peers {
         peer.skip_to(|packet| packet == Request::GrabJobUniq);
         peer.send(&answer::NO_JOB);
@@ -130,8 +130,8 @@ fn what_comes_while_a_result_is_being_sent_is_read() {
 /// S18: over the same connection, although a GRAB comes behind it and nothing is heard for longer than an answer may take.
 /// Nor does the time that sending takes count as the job's.
 #[test]
-fn a_result_that_is_taken_slowly_is_no_silence() {
-    let server = HandServer::with_little_room();
+fn a_result_read_slowly_is_no_silence() {
+    let server = ScriptedServer::with_little_room();
     let manager =
         played(&[&server], "echo_timeout = 1500ms\necho_interval = 100ms\ntimeout = 2\ntimeout_grace = 100ms");
     let mut peer = server.accept_worker();
@@ -150,9 +150,9 @@ fn a_result_that_is_taken_slowly_is_no_silence() {
 
 /// S18: nor does a stop cut it, however little time there is for the last ECHO.
 #[test]
-fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
+fn a_result_read_slowly_is_not_cut_by_a_stop() {
     const SIZE: usize = 3_000_000;
-    let server = HandServer::with_little_room();
+    let server = ScriptedServer::with_little_room();
     let mut manager = played(&[&server], "stop_timeout = 1");
     let mut peer = server.accept_worker();
     let gate = crate::scene::path(&manager, "gate");
@@ -172,8 +172,8 @@ fn a_result_that_is_taken_slowly_is_not_cut_by_a_stop() {
 
 /// S11, S16: whoever has to leave meanwhile waits for it: a server would count it as one more attempt.
 #[test]
-fn a_workload_that_comes_slowly_is_not_cut_by_a_deploy() {
-    let server = HandServer::listen();
+fn a_workload_that_arrives_slowly_is_not_cut_by_a_deploy() {
+    let server = ScriptedServer::listen();
     let manager = played(&[&server], "stop_timeout = 2");
     let mut peer = server.accept_worker();
     let (packet, result) = job(b"H:slow:1", 2_000_000, true);

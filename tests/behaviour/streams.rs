@@ -1,4 +1,4 @@
-//! A log that is a stream which is open already, and a log that cannot be opened anew.
+//! A log that is an open stream, and a log that cannot be reopened.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -95,7 +95,7 @@ fn text(event: &serde_json::Value) -> &str {
 
 /// Where the log is not opened anew nothing says that it was; neither is another log the log that cannot be opened.
 #[test]
-fn a_log_that_could_not_be_opened_anew_is_not_said_to_be() {
+fn a_failed_reopen_of_the_log_is_not_reported_as_done() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).all_in_ini().ini("log_file = gm.log\nverbose = 1").start();
     let log = manager.dir().join("gm.log");
@@ -120,7 +120,7 @@ fn a_log_that_could_not_be_opened_anew_is_not_said_to_be() {
 
 /// Root opens a log where the user it becomes could not: told at the start, and what to do.
 #[test]
-fn a_log_that_the_user_could_not_make_anew_is_told_of_at_the_start() {
+fn a_log_that_the_user_could_not_recreate_is_warned_of_at_the_start() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return;

@@ -1,4 +1,4 @@
-//! Jobs that are too long, and jobs that cost workers: what becomes of them, and what their callers are told.
+//! Jobs that run too long, and jobs that kill workers: how they end, and what their callers receive.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 
 use crate::scene::{Job, library, lines, path, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::ScriptedServer;
 use crate::support::wait::DEADLINE;
 
 fn count(manager: &Manager, event: &str) -> usize {
@@ -18,7 +18,7 @@ fn count(manager: &Manager, event: &str) -> usize {
 
 /// P5: a job that ends by itself neither at its timeout nor when it is asked to.
 #[test]
-fn a_job_past_its_timeout_is_ended_and_its_caller_told() {
+fn a_job_past_its_timeout_is_killed_and_its_caller_answered() {
     let (gearmand, manager) = served("timeout = 300ms\ntimeout_grace = 200ms");
     let [before] = workers(&manager)[..] else { panic!("one worker was planned") };
     let (notes, never) = (path(&manager, "notes"), path(&manager, "never"));
@@ -39,7 +39,7 @@ fn a_job_past_its_timeout_is_ended_and_its_caller_told() {
 
 /// It hears of it in time, ends the job as it likes, and the worker leaves without a word of a death.
 #[test]
-fn a_job_that_is_asked_to_end_and_does_so_is_answered_as_it_likes() {
+fn a_job_that_ends_when_asked_sends_its_own_answer() {
     let (gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 1h");
     let [before] = workers(&manager)[..] else { panic!("one worker was planned") };
     assert_eq!(Job::act(&gearmand, "", "stopping\nsay enough").result(), b"enough");
@@ -79,7 +79,7 @@ fn with_on_timeout_retry_another_worker_has_a_try() {
 
 /// P14, as far as its caller is concerned: three workers, the default, then a word; others are served all the time.
 #[test]
-fn a_job_that_kills_every_worker_is_given_up() {
+fn a_job_that_kills_every_worker_fails() {
     let (gearmand, manager) = served("count = 2");
     let notes = path(&manager, "notes");
     let poison = Job::act(&gearmand, "poison", &format!("note {notes}\nsegv"));
@@ -96,7 +96,7 @@ fn a_job_that_kills_every_worker_is_given_up() {
 }
 
 #[test]
-fn with_on_crash_fail_the_caller_is_told_at_once() {
+fn with_on_crash_fail_the_job_fails_at_once() {
     let (gearmand, manager) = served("on_crash = fail");
     for (step, end) in [("segv", "killed by SIGSEGV"), ("exit 0", "exited with code 0")] {
         let notes = path(&manager, step);
@@ -122,7 +122,7 @@ fn a_timeout_holds_during_a_drain() {
 #[test]
 fn a_result_that_is_being_sent_is_waited_for() {
     const SIZE: usize = 20_000_000;
-    let (slow, gearmand) = (HandServer::listen(), Gearmand::start());
+    let (slow, gearmand) = (ScriptedServer::listen(), Gearmand::start());
     let setup =
         Setup::new(&[&slow.server(), &gearmand.server()]).plugin("act", &library()).plugin("parting", &library());
     // The late jobs have a worker of their own: the one that sends would take its answer along when it is killed for one.

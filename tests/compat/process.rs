@@ -1,4 +1,4 @@
-//! The manager as a process: pid file, user, background, log, and what it says when asked.
+//! The manager as a process: pid file, user, background, log, and what its options print.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -302,7 +302,7 @@ fn verbosity() {
 
 /// The log is moved away by logrotate; a HUP opens it anew.
 #[test]
-fn the_log_is_opened_anew_at_a_hang_up() {
+fn the_log_is_reopened_at_sighup() {
     let gearmand = Gearmand::start();
     let subject = Scene::new(&gearmand.server(), "one", "verbose = 3").args(&["-l", "gm.log"]).start();
     wait_shown(&gearmand, "1 one");
@@ -347,7 +347,7 @@ fn an_ini_as_php_reads_it() {
     let mut command: Command = scene.command();
     command.env("COMPAT_HOST", gearmand.server());
     let watchdog = Watchdog::over(&scene.dir.path().display().to_string());
-    let manager = crate::support::mortal::Mortal::start("the manager", &mut command);
+    let manager = crate::support::child_guard::ChildGuard::start("the manager", &mut command);
     wait_shown(&gearmand, "2 one two");
     watchdog.kill_all(Some(manager.pid()));
 }

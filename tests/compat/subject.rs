@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
-use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -112,14 +112,14 @@ impl Scene {
     #[track_caller]
     pub fn start(self) -> Subject {
         let watchdog = Watchdog::over(&self.dir.path().display().to_string());
-        let process = Mortal::start("the manager", &mut self.command());
+        let process = ChildGuard::start("the manager", &mut self.command());
         Subject { process, watchdog, scene: self }
     }
 }
 
 /// A manager that runs. It is killed with all its workers when this goes out of scope.
 pub struct Subject {
-    process: Mortal,
+    process: ChildGuard,
     watchdog: Watchdog,
     /// Last: its directory goes when all the others have ended.
     pub scene: Scene,

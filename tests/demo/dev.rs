@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use nix::sys::signal::Signal;
 
 use crate::support::build::{BUILD_DEADLINE, alone, build_dir, repository};
-use crate::support::mortal::Mortal;
+use crate::support::child_guard::ChildGuard;
 use crate::support::plugins::example;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -77,13 +77,13 @@ impl Place {
 
     /// Starts `gm-native dev`.
     fn start_dev(&self, line: &str) -> Dev {
-        Dev { process: Mortal::start("dev", &mut self.shell(&format!("exec {line}"))) }
+        Dev { process: ChildGuard::start("dev", &mut self.shell(&format!("exec {line}"))) }
     }
 }
 
 /// It runs.
 pub struct Dev {
-    process: Mortal,
+    process: ChildGuard,
 }
 
 impl Dev {
@@ -248,7 +248,7 @@ fn mistakes() {
     assert_eq!(greeted(), "Hi, world!");
 
     let stuck = format!("exec gm-native submit -h {server} greet stuck");
-    let _stuck = Mortal::start("submit", &mut place.shell(&stuck));
+    let _stuck = ChildGuard::start("submit", &mut place.shell(&stuck));
     dev.wait_log("it is stuck");
     dev.signal(Signal::SIGINT);
     dev.wait_log("the second signal kills them");

@@ -1,4 +1,4 @@
-//! `versions` and `retry`, and what of old versions is kept.
+//! `versions` and `retry`, and which old versions are kept.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -93,7 +93,7 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn old_versions_go_from_the_store() {
+fn old_versions_are_removed_from_the_store() {
     let (gearmand, manager) = served("keep_versions = 2");
     for name in ["v2", "v3", "v4", "v5"] {
         rename_over(&manager, &version(name));

@@ -9,16 +9,16 @@ mod corpus;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod bad;
-mod beside;
-mod broken;
+mod bad_versions;
+mod broken_libraries;
 mod control;
+mod detection;
 mod disk;
 mod load;
 mod odd_siblings;
-mod passing;
 mod removed;
 mod rollback;
 mod scene;
-mod seeing;
-mod together;
+mod shared_workers;
+mod siblings;
+mod transient_failures;

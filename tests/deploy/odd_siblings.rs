@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::beside::{command, current, deep, helper, helper_at, place, plugin, plugin_with, wait_answer};
 use crate::scene::{QUICK, ask, put, strict_gearmand, version, wait_all, wait_quiet};
+use crate::siblings::{command, current, deep, helper, helper_at, place, plugin, plugin_with, wait_answer};
 use crate::support::build;
 use crate::support::manager::{Manager, Setup};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -79,7 +79,7 @@ fn deep_with(number: u8, needed: &str) -> Vec<u8> {
 /// What the loader passes over is passed over; whoever is needed in a circle is found; what leads elsewhere from the
 /// store has a sentence of its own.
 #[test]
-fn what_the_loader_finds_is_found_and_what_the_store_cannot_have_is_said() {
+fn what_the_loader_finds_is_found_and_what_the_store_cannot_hold_is_reported() {
     let gearmand = strict_gearmand();
     let manager = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("count = 1").start();
     put(&manager, "f00", &version("v1"));
@@ -116,7 +116,7 @@ fn what_the_loader_finds_is_found_and_what_the_store_cannot_have_is_said() {
 /// In one process the loader has one library of a name for all: who wants the system's must not get what another function
 /// brings along, nor the other way round.
 #[test]
-fn who_wants_another_library_of_one_name_gets_it() {
+fn each_plugin_gets_its_own_library_of_a_shared_name() {
     // One name is loaded before the other's, one after it.
     for (surge, other) in [("25%", "nearby"), ("0", "nearby"), ("25%", "abroad"), ("0", "abroad")] {
         let gearmand = strict_gearmand();

@@ -1,4 +1,4 @@
-//! A function whose library was removed: nothing of it is served, or kept, when another of its name comes.
+//! A function whose library was removed: nothing of it is served or kept when another of its name is deployed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ fn one_that_comes_back_is_a_new_function() {
 
 /// A pin and a version that was rejected hold for the function that is gone.
 #[test]
-fn a_pin_and_a_rejected_version_go_with_it() {
+fn a_pin_and_a_rejected_version_are_forgotten_with_it() {
     let (gearmand, mut manager) = served("");
     put(&manager, "f00", &version("v1"));
     rename_over(&manager, &version("v2"));

@@ -142,7 +142,7 @@ fn a_rejected_version_needs_force_and_keeps_its_mark_and_reason() {
 
 /// The version cannot be served at all, and the old one goes on.
 #[test]
-fn one_that_fails_says_so_and_takes_nothing_away() {
+fn a_failed_rollback_is_reported_and_takes_nothing_away() {
     let (gearmand, manager) = served("");
     let bad = stamped("v2", "new");
     rename_over(&manager, &bad);

@@ -120,7 +120,7 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_given_up_and_its_worker_is_not() {
+fn a_client_that_does_not_read_is_disconnected_and_its_worker_is_not() {
     let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let (mut client, mut worker) = (peer(&server), peer(&server));
     worker.offer(&["f"]);
@@ -139,7 +139,7 @@ fn a_client_that_does_not_read_is_given_up_and_its_worker_is_not() {
 }
 
 #[test]
-fn a_peer_that_asks_and_does_not_read_is_given_up() {
+fn a_peer_that_sends_requests_and_does_not_read_is_disconnected() {
     let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let mut rude = peer(&server);
     let echo = packet(PacketType::EchoReq, &[&[b'e'; 1 << 20]]);
@@ -150,7 +150,7 @@ fn a_peer_that_asks_and_does_not_read_is_given_up() {
 }
 
 #[test]
-fn a_worker_that_is_given_up_loses_its_jobs() {
+fn a_disconnected_worker_loses_its_jobs() {
     let server = Embedded::start(ServerOptions { max_backlog: 1 << 20, ..ServerOptions::default() });
     let (mut client, mut slow, mut other) = (peer(&server), peer(&server), peer(&server));
     slow.offer(&["f"]);

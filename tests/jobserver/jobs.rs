@@ -1,4 +1,4 @@
-//! What becomes of a job, as its clients see it.
+//! How a job runs and ends, as its clients see it.
 
 use gm_native::gearman::packet::{PacketType, Priority, Submission, encode};
 use nix::unistd::gethostname;

@@ -12,8 +12,8 @@ mod peer;
 
 mod admin;
 mod embedded;
-mod foreign;
 mod jobs;
-mod questions;
+mod requests;
 mod submit;
+mod third_party;
 mod workers;

@@ -1,4 +1,4 @@
-//! The two servers, behind one face.
+//! Both servers behind one interface.
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use gm_native::gearman::packet::encode;
 
 use crate::server::{Embedded, JobServer};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::unused_server;
-use crate::support::hand_worker::{HandWorker, Job, serve};
-use crate::support::mortal::Mortal;
 use crate::support::program::{Finished, run};
+use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
 use crate::support::wait::{DEADLINE, wait_for};
 
-fn go(worker: &mut HandWorker, job: Job) {
+fn go(worker: &mut ScriptedWorker, job: Job) {
     let handle = &job.handle;
     match job.function.as_slice() {
         b"mirror" => {
@@ -113,9 +113,9 @@ on_both! {
     }
 
     fn data_is_shown_as_it_comes(server) {
-        let mut worker = HandWorker::offering(&server.server(), &["slow"]);
+        let mut worker = ScriptedWorker::offering(&server.server(), &["slow"]);
         let mut command = program(&["-h", &server.server(), "slow"]);
-        let mut client = Mortal::start("submit", &mut command);
+        let mut client = ChildGuard::start("submit", &mut command);
         let job = worker.grab();
         worker.send_data(encode::work_data_head, &job.handle, b"so far");
         wait_for("the data", DEADLINE, || (client.output() == "so far").then_some(()));
@@ -152,9 +152,9 @@ on_both! {
             )
         );
         // The one that waits gets its result as soon as somebody serves it.
-        let mut client = Mortal::start("submit", &mut program(&["-h", &server.server(), "late", "x"]));
+        let mut client = ChildGuard::start("submit", &mut program(&["-h", &server.server(), "late", "x"]));
         wait_for("the line", DEADLINE, || client.output().contains("and --timeout limits it").then_some(()));
-        let mut worker = HandWorker::offering(&server.server(), &["late"]);
+        let mut worker = ScriptedWorker::offering(&server.server(), &["late"]);
         let job = worker.grab();
         worker.complete(&job, b"done");
         assert!(client.wait().success());
@@ -165,8 +165,8 @@ on_both! {
     }
 
     fn a_job_that_runs_is_not_said_to_be_unserved(server) {
-        let mut worker = HandWorker::offering(&server.server(), &["slow"]);
-        let mut client = Mortal::start("submit", &mut program(&["-h", &server.server(), "slow", "--timeout", "2s"]));
+        let mut worker = ScriptedWorker::offering(&server.server(), &["slow"]);
+        let mut client = ChildGuard::start("submit", &mut program(&["-h", &server.server(), "slow", "--timeout", "2s"]));
         worker.grab();
         assert_eq!(client.wait().code(), Some(5));
         assert!(!client.output().contains("no worker serves"), "{}", client.output());
@@ -209,7 +209,7 @@ fn no_job_server_is_exit_3() {
 
 /// The kernel takes connections for a server that is stopped.
 #[test]
-fn a_mute_server_is_passed_over() {
+fn an_unresponsive_server_is_skipped() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = listener.local_addr().unwrap().to_string();
     let server = JobServer::embedded();
@@ -227,8 +227,8 @@ fn a_mute_server_is_passed_over() {
 fn a_server_that_goes_away_is_exit_1() {
     let server = Embedded::start(gm_native::jobserver::ServerOptions::default());
     let mut command = program(&["-h", &server.address.to_string(), "f"]);
-    let mut client = Mortal::start("submit", &mut command);
-    let mut worker = HandWorker::offering(&server.address.to_string(), &["f"]);
+    let mut client = ChildGuard::start("submit", &mut command);
+    let mut worker = ScriptedWorker::offering(&server.address.to_string(), &["f"]);
     worker.grab();
     drop(server);
     assert_eq!(client.wait().code(), Some(1));
@@ -239,7 +239,7 @@ fn a_server_that_goes_away_is_exit_1() {
 #[test]
 fn a_reader_that_has_seen_enough_does_not_end_the_job() {
     let server = JobServer::embedded();
-    let mut worker = HandWorker::offering(&server.server(), &["f"]);
+    let mut worker = ScriptedWorker::offering(&server.server(), &["f"]);
     let mut command = program(&["-h", &server.server(), "f"]);
     let mut client = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(client.stdout.take());

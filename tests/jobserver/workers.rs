@@ -1,4 +1,4 @@
-//! How workers are given jobs, and what happens when they go.
+//! How workers are given jobs, and what happens when they disconnect.
 
 use gm_native::gearman::packet::{PacketType, encode};
 

@@ -1,4 +1,4 @@
-//! Man pages and completions: nothing of the command line is missing, and who is to read them can.
+//! Man pages and completions: nothing of the command line is missing, and man and the shells can read them.
 
 use std::fs;
 use std::path::PathBuf;

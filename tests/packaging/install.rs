@@ -49,7 +49,7 @@ fn files(dir: &Path) -> BTreeMap<String, u32> {
 }
 
 #[test]
-fn every_file_is_where_it_belongs_and_goes_again() {
+fn every_file_is_installed_and_uninstalled() {
     let dir = TempDir::new().unwrap();
     // The program is there, so nothing is built.
     make("install", dir.path());

@@ -1,4 +1,4 @@
-//! What a service manager hears: a socket that plays systemd's.
+//! What a service manager is notified of: the test plays systemd's socket.
 
 use std::cell::RefCell;
 use std::fs;
@@ -89,7 +89,7 @@ fn assert_not_inherited(manager: &Manager) {
 }
 
 #[test]
-fn the_start_the_watchdog_and_the_stop_are_told() {
+fn systemd_is_notified_of_start_watchdog_and_stop() {
     let gearmand = Gearmand::start();
     let systemd = Systemd::on_a_path();
     let setup = systemd.starts(acting(&[&gearmand]).ini("count = 3")).env("WATCHDOG_USEC", WATCHDOG_USEC);

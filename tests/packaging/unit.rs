@@ -1,4 +1,4 @@
-//! systemd's own opinion of our unit, where it is there to be asked.
+//! systemd-analyze checks our unit, where it is installed.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Building something once for all tests, however many processes want it at the same time.
+//! Building something once for all tests, also when several processes need it at once.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};

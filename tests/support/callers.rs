@@ -1,4 +1,4 @@
-//! Real clients, as users have them.
+//! Real clients, as users run them.
 
 use std::process::Command;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use gm_native::gearman::admin;
 use gm_native::gearman::client::Client;
 use nix::sys::signal::Signal;
 
-use super::mortal::Mortal;
+use super::child_guard::ChildGuard;
 use super::wait::{DEADLINE, wait_for};
 
 /// How long one look at a server that may not be up yet takes at most.
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// free a moment ago, nor a worker's connection that the kernel gave the same port stands in its way, also when it is
 /// started again.
 pub struct Gearmand {
-    process: Mortal,
+    process: ChildGuard,
     address: SocketAddr,
     args: Vec<String>,
     open_files: Option<u32>,
@@ -168,7 +168,7 @@ pub fn unused_server() -> String {
 }
 
 #[track_caller]
-fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Mortal {
+fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> ChildGuard {
     let mut command = match open_files {
         None => Command::new("gearmand"),
         Some(limit) => {
@@ -183,7 +183,7 @@ fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Mort
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     // Debian puts it where a user's PATH may not look.
     let path = std::env::var("PATH").unwrap_or_default();
-    Mortal::start("gearmand", command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")))
+    ChildGuard::start("gearmand", command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")))
 }
 
 /// A loopback address for this process alone: 127.128.0.0 and the process id, of which Linux uses 22 bits.

@@ -1,4 +1,4 @@
-//! A machine on which no manager has run before, for what is kept at its usual place.
+//! A machine on which no manager has run before, for tests of default paths.
 
 use std::process::Command;
 

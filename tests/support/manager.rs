@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::events::Events;
-use super::mortal::Mortal;
+use super::child_guard::ChildGuard;
 use super::program::{Finished, run};
 use super::wait::{DEADLINE, wait_for};
 use super::watchdog::{MARK, Watchdog};
@@ -204,7 +204,7 @@ impl Setup {
 /// is shown if the test panics.
 pub struct Manager {
     /// In the foreground: the child.
-    process: Option<Mortal>,
+    process: Option<ChildGuard>,
     events: Option<Events>,
     /// Events before this one are not looked at.
     mark: usize,
@@ -233,7 +233,7 @@ impl Manager {
     /// The manager's process id: the child's, or what the pid file says.
     #[track_caller]
     pub fn pid(&self) -> Pid {
-        self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), Mortal::pid)
+        self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), ChildGuard::pid)
     }
 
     /// More arguments for the next start.
@@ -246,7 +246,7 @@ impl Manager {
     #[track_caller]
     pub fn start_again(&mut self) {
         let name = format!("gm-native in {}", self.dir.path().display());
-        self.process = Some(Mortal::start(&name, &mut self.run_command()));
+        self.process = Some(ChildGuard::start(&name, &mut self.run_command()));
         self.wait_answering();
     }
 
@@ -362,7 +362,7 @@ impl Manager {
     pub fn wait_gone(&mut self) {
         wait_for("the end of all its processes", DEADLINE, || {
             // A child that has ended stays a zombie until it is asked for.
-            let _ = self.process.as_mut().map(Mortal::ended);
+            let _ = self.process.as_mut().map(ChildGuard::ended);
             self.processes().is_empty().then_some(())
         });
     }
@@ -370,7 +370,7 @@ impl Manager {
     /// What it has logged: to its file, and to its output where that is ours.
     pub fn log(&self) -> String {
         let file = fs::read(self.log_file()).unwrap_or_default();
-        let output = self.process.as_ref().map(Mortal::output).unwrap_or_default();
+        let output = self.process.as_ref().map(ChildGuard::output).unwrap_or_default();
         String::from_utf8_lossy(&file).into_owned() + &output
     }
 
@@ -418,7 +418,7 @@ impl Manager {
     #[track_caller]
     fn wait_answering(&mut self) {
         wait_for("the manager to answer `status`", DEADLINE, || {
-            let ended = self.process.as_mut().and_then(Mortal::ended);
+            let ended = self.process.as_mut().and_then(ChildGuard::ended);
             assert!(ended.is_none(), "the manager ended: {}\n{}", ended.unwrap_or_default(), self.log());
             self.try_status()
         });
@@ -439,7 +439,7 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        let root = self.process.as_ref().map(Mortal::pid).or_else(|| self.pid_in_file());
+        let root = self.process.as_ref().map(ChildGuard::pid).or_else(|| self.pid_in_file());
         // A pid file may be old and its number another's by now.
         let ours = root.filter(|root| self.watchdog.marked().contains(root));
         self.watchdog.kill_all(ours);

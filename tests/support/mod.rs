@@ -1,4 +1,4 @@
-//! What the tests of behaviour stand on: real peers and the manager itself, as processes that die with the test.
+//! Support for tests: real peers and the manager itself, as processes that die with the test.
 //!
 //! A test binary takes it in with `#[path = "../support/mod.rs"] mod support;`.
 //!
@@ -6,7 +6,7 @@
 //! - [`callers`]: the real `gearman` CLI, and clients on php-gearman, Perl's Gearman::Client and libgearman.
 //! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
 //! - [`plugins`]: the libraries it is given, built when they are first needed.
-//! - [`hand_worker::HandWorker`], [`hand_server::HandServer`]: a worker and a job server that the test plays itself.
+//! - [`scripted_worker::ScriptedWorker`], [`scripted_server::ScriptedServer`]: a worker and a job server that the test plays.
 //! - [`machine::fresh`]: a machine on which no manager has run before.
 //! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
 //!
@@ -18,15 +18,15 @@
 
 pub mod build;
 pub mod callers;
+pub mod child_guard;
 pub mod events;
 pub mod gearmand;
-pub mod hand_server;
-pub mod hand_worker;
 pub mod machine;
 pub mod manager;
-pub mod mortal;
 pub mod plugins;
 pub mod program;
+pub mod scripted_server;
+pub mod scripted_worker;
 pub mod wait;
 pub mod watchdog;
 pub mod wire;

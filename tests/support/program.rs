@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use super::mortal::{read_bytes, spawn};
+use super::child_guard::{read_bytes, spawn};
 use super::wait::{DEADLINE, try_wait_for};
 
 /// A program that ended.

@@ -1,4 +1,4 @@
-//! Ends everything a manager under test started, also what the manager itself can no longer end.
+//! Kills everything that a manager under test started, also what the manager itself can no longer kill.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! A connection on which the test speaks packet by packet.
+//! A connection on which the test sends and receives single packets.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

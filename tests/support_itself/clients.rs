@@ -8,11 +8,11 @@ use gm_native::gearman::packet::{Priority, Submission, encode};
 
 use crate::support::callers::{Callback, Caller, Mode, gearman, version};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_worker::{HandWorker, Job, serve};
+use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
 use crate::support::wait::DEADLINE;
 
 /// A worker for all the ways a job can go: each function of [`FUNCTIONS`] is one.
-fn go(worker: &mut HandWorker, job: Job) {
+fn go(worker: &mut ScriptedWorker, job: Job) {
     let handle = &job.handle;
     match job.function.as_slice() {
         b"mirror" => {
@@ -74,7 +74,7 @@ fn every_client_gets_its_result() {
 }
 
 #[test]
-fn every_client_is_told_what_happens() {
+fn every_client_receives_every_event() {
     let gearmand = served();
     for caller in Caller::ALL {
         let talk = [
@@ -115,7 +115,7 @@ fn large_workloads_pass_whole() {
 }
 
 #[test]
-fn background_jobs_are_told_by_handle_and_by_unique() {
+fn background_jobs_have_a_status_by_handle_and_by_unique() {
     let gearmand = Gearmand::start();
     let mut handles = Vec::new();
     for caller in Caller::ALL {
@@ -128,7 +128,7 @@ fn background_jobs_are_told_by_handle_and_by_unique() {
         let status = client.job_status(handle.as_bytes()).unwrap();
         assert!(status.known && !status.running, "{handle}: {status:?}");
     }
-    let mut worker = HandWorker::offering(&gearmand.server(), &["later"]);
+    let mut worker = ScriptedWorker::offering(&gearmand.server(), &["later"]);
     for caller in Caller::ALL {
         let job = worker.grab();
         assert_eq!(job.unique, format!("{caller:?}").into_bytes());
@@ -153,7 +153,7 @@ fn our_client_submits_every_way() {
     for (how, order) in ways {
         client.submit(how, b"f", order.as_bytes(), b"").unwrap();
     }
-    let mut worker = HandWorker::offering(&gearmand.server(), &["f"]);
+    let mut worker = ScriptedWorker::offering(&gearmand.server(), &["f"]);
     for order in 1..=6 {
         let job = worker.grab();
         assert_eq!(job.unique, order.to_string().into_bytes());
@@ -181,7 +181,7 @@ fn our_client_is_sent_exceptions_when_it_asks() {
 fn the_admin_listings() {
     let gearmand = Gearmand::start();
     let server = gearmand.server();
-    let mut worker = HandWorker::offering(&server, &["a", "b"]);
+    let mut worker = ScriptedWorker::offering(&server, &["a", "b"]);
     worker.encode(|buf| encode::set_client_id(buf, b"host:1:a:3f2a"));
     worker.echo();
     let mut client = gearmand.client();

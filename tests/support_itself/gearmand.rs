@@ -7,14 +7,14 @@ use gm_native::gearman::client::Client;
 use gm_native::gearman::packet::{Priority, Submission};
 
 use crate::support::gearmand::{Gearmand, unused_server};
-use crate::support::hand_worker::HandWorker;
+use crate::support::scripted_worker::ScriptedWorker;
 use crate::support::wait::{DEADLINE, wait_for};
 
 #[test]
 fn two_at_once_are_two() {
     let (one, two) = (Gearmand::start(), Gearmand::start());
     assert_ne!(one.server(), two.server());
-    let _worker = HandWorker::offering(&one.server(), &["only_one"]);
+    let _worker = ScriptedWorker::offering(&one.server(), &["only_one"]);
     one.wait_workers("only_one", 1);
     assert_eq!(two.status("only_one"), None);
 }
@@ -37,7 +37,7 @@ fn killed_and_started_again_it_forgets() {
 }
 
 #[test]
-fn stopped_it_is_mute_until_it_goes_on() {
+fn stopped_it_is_unresponsive_until_it_continues() {
     let gearmand = Gearmand::start();
     let mut client = Client::connect(&gearmand.server(), Duration::from_millis(50), 1024).unwrap();
     gearmand.stop();

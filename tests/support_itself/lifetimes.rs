@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
-use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -29,7 +29,7 @@ fn a_daemon_ends_with_its_handle_also_in_a_panic() {
 #[test]
 fn a_daemon_ends_with_its_thread_even_when_its_handle_does_not() {
     let pid = std::thread::spawn(|| {
-        let sleeper = Mortal::start("sleeper", Command::new("sleep").arg("1000"));
+        let sleeper = ChildGuard::start("sleeper", Command::new("sleep").arg("1000"));
         let pid = sleeper.pid();
         std::mem::forget(sleeper);
         pid

@@ -1,4 +1,4 @@
-//! Tests of what the other tests stand on. They double as a test of the packets against the real peers.
+//! Tests of the support code that other tests use. They double as a test of the packets against the real peers.
 
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 
@@ -7,6 +7,6 @@ mod support;
 
 mod clients;
 mod gearmand;
-mod hand_played;
 mod lifetimes;
 mod manager;
+mod scripted_peers;

@@ -1,4 +1,4 @@
-//! The handle of a manager, tried on a stand-in: a shell script with the same commands.
+//! The handle of a manager, tested with a stand-in: a shell script with the same commands.
 
 use std::path::PathBuf;
 
@@ -71,7 +71,7 @@ fn as_a_daemon() {
 }
 
 #[test]
-fn a_start_that_fails_is_told() {
+fn a_start_that_fails_is_reported() {
     let failed = setup().run_to_end();
     assert_eq!((failed.code(), failed.out().as_str()), (Some(2), "gm.ini: no count\n"));
 }

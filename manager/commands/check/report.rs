@@ -168,7 +168,7 @@ mod tests {
 
     /// The library itself says its version and its compiler.
     #[test]
-    fn what_a_library_says_of_itself_starts_no_line() {
+    fn text_of_a_library_starts_no_line() {
         let found = LoadableLibrary { version: "1\n  warning    none\x1b[2J".into(), ..found() };
         let checked = Ok((FunctionName::new("Sum").unwrap(), found));
         let text = render(Path::new("x.so"), &checked, OutputFormat::Text);

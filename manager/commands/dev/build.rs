@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_comes_by_a_rename() {
+    fn a_library_is_installed_by_a_rename() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(from.path().join("libf.so"), "new").unwrap();
         fs::write(to.path().join("libf.so"), "old").unwrap();

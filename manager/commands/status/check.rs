@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_down_or_unknown() {
+    fn a_manager_that_does_not_answer_is_down_or_unknown() {
         let path = || std::path::PathBuf::from("/s/control.sock");
         let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
         let refused = |code| ClientError::Refused { path: path(), refusal: RequestError { code, text: "no".into() } };

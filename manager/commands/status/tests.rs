@@ -41,7 +41,7 @@ fn nothing_from_outside_steers_the_terminal() {
 }
 
 #[test]
-fn json_is_what_the_manager_said() {
+fn json_is_what_the_manager_sent() {
     let text = render(&sample_status(), OutputFormat::Json);
     assert_eq!(serde_json::from_str::<StatusReply>(&text).unwrap(), sample_status());
     assert!(text.ends_with("}\n"));

@@ -4,7 +4,7 @@ use super::*;
 
 /// A shorter one would have the manager, or a worker, do nothing else. 0 keeps its meaning, and the least is not warned of.
 #[test]
-fn durations_that_are_too_short_are_raised_and_told() {
+fn durations_that_are_too_short_are_raised_with_a_warning() {
     for (key, short, least) in [
         ("rescan_interval", "1us", "100ms"),
         ("rescan_interval", "0.05", "100ms"),

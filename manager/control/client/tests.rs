@@ -35,7 +35,7 @@ fn nobody_there() {
 }
 
 #[test]
-fn a_mute_manager_meets_the_deadline() {
+fn an_unresponsive_manager_meets_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     // Never accepts, as one that is stopped.

@@ -117,7 +117,7 @@ fn status_again_and_again_on_one_connection() {
 }
 
 #[test]
-fn mistakes_are_told_and_the_connection_goes_on() {
+fn mistakes_are_answered_and_the_connection_stays() {
     serve_while(Manager::Answers, |path, _| {
         let mut stream = connect(path);
         assert!(request(&mut stream, b"hello\n").contains(r#""error":{"code":"bad_request""#));
@@ -183,7 +183,7 @@ fn a_manager_that_makes_no_answer_meets_the_deadline() {
 }
 
 #[test]
-fn a_manager_that_is_ending_says_so() {
+fn a_manager_that_is_ending_reports_it() {
     serve_while(Manager::IsGone, |path, _| {
         let error = ControlClient::connect(path, LONG).unwrap().status().unwrap_err();
         assert!(error.to_string().contains("just ending"), "{error}");
@@ -239,7 +239,7 @@ fn events_as_they_come_and_the_latest() {
 }
 
 #[test]
-fn a_follower_that_does_not_read_loses_its_place_and_holds_nobody_up() {
+fn a_follower_that_does_not_read_is_dropped_and_delays_nobody() {
     serve_while(Manager::Answers, |path, order| {
         let mut slow = connect(path);
         assert!(request(&mut slow, b"{\"v\":1,\"request\":\"events\",\"follow\":true}\n").contains("following"));
@@ -273,7 +273,7 @@ fn a_follower_that_reads_nothing_at_all_is_dropped() {
 }
 
 #[test]
-fn a_follower_that_goes_frees_its_place() {
+fn a_follower_that_disconnects_frees_its_slot() {
     serve_while(Manager::Answers, |path, _| {
         for _ in 0..MAX_CONNECTIONS * 3 {
             let deadline = std::time::Instant::now() + LONG;

@@ -53,7 +53,7 @@ impl Peer {
 }
 
 #[test]
-fn what_comes_before_an_answer_is_kept() {
+fn what_arrives_before_an_answer_is_kept() {
     let mut words = Vec::new();
     answer::work_status(&mut words, b"H:1", 1, 2).unwrap();
     words.extend(answer::NOOP);
@@ -69,7 +69,7 @@ fn what_comes_before_an_answer_is_kept() {
 }
 
 #[test]
-fn a_mute_server_is_waited_for_no_longer_than_asked() {
+fn an_unresponsive_server_is_waited_for_no_longer_than_asked() {
     let peer = Peer::saying(Vec::new(), After::Wait);
     let mut client = peer.client(SHORT);
     let error = client.echo(b"?").unwrap_err();
@@ -118,7 +118,7 @@ fn nobody_there() {
 }
 
 #[test]
-fn a_question_with_a_nul_is_not_sent() {
+fn a_request_with_a_nul_is_not_sent() {
     let peer = Peer::saying(Vec::new(), After::Close);
     let mut client = peer.client(LONG);
     let error = client.submit(NORMAL, b"f\0", b"", b"x").unwrap_err();

@@ -143,7 +143,7 @@ fn handles_are_taken_literally() {
 }
 
 #[test]
-fn a_long_or_odd_host_leaves_handles_short() {
+fn a_long_or_odd_host_name_keeps_handles_short() {
     let host = format!("a b\0{}", "h".repeat(100));
     let identity = ServerIdentity { host, version: String::new(), pid: 1 };
     let mut core = ServerCore::new(identity, ServerLimits { queued: 1, held: 1 });
@@ -165,7 +165,7 @@ fn a_listing_cannot_be_forged() {
 }
 
 #[test]
-fn who_was_never_there_is_not_answered() {
+fn what_was_never_connected_is_not_answered() {
     let mut core = core(100, 1000);
     assert_eq!(core.handle(ConnectionId(9), Request::EchoReq(b"")), []);
     assert_eq!(core.closed(ConnectionId(9)), []);

@@ -155,7 +155,7 @@ fn check(core: &ServerCore) {
 }
 
 #[test]
-fn the_tables_agree_and_every_end_is_heard_once() {
+fn the_tables_agree_and_every_end_is_received_once() {
     for seed in 0..20 {
         let mut random = Rng::with_seed(seed);
         let identity = ServerIdentity { host: "here".into(), version: String::new(), pid: 1 };

@@ -126,7 +126,7 @@ fn an_existing_name_in_the_store_is_not_written_over() {
 }
 
 #[test]
-fn a_full_disk_is_said_so() {
+fn a_full_disk_is_reported_as_such() {
     let place = Place::new();
     fs::write(place.from(), "content").unwrap();
     let to = Path::new("/dev/full");

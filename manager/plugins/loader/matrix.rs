@@ -66,7 +66,7 @@ fn a_release_build_of_another_crate_version_works() {
 }
 
 #[test]
-fn a_build_that_aborts_works_and_says_so() {
+fn a_build_that_aborts_works_with_a_warning() {
     let library = build("dev", "abort");
     let loaded = load(&library, "write").unwrap();
     assert!(!loaded.unwinds());

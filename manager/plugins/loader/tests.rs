@@ -83,7 +83,7 @@ fn the_example_works() {
 }
 
 #[test]
-fn everything_told_crosses() {
+fn every_report_crosses_the_interface() {
     let loaded = fixture("talk").unwrap();
     assert_eq!(loaded.version(), "7.8.9");
     loaded.set_level(level::ERROR);
@@ -121,7 +121,7 @@ fn failures_cross_with_their_kind() {
 }
 
 #[test]
-fn an_object_keeps_its_state_is_made_anew_and_dropped() {
+fn an_object_keeps_its_state_is_made_again_and_dropped() {
     let loaded = fixture("Counter").unwrap();
     assert!(loaded.is_object());
     let missing = make(&loaded, &[]).err().unwrap();
@@ -195,7 +195,7 @@ fn each_refusal_is_one_sentence() {
 }
 
 #[test]
-fn what_dlopen_says_is_passed_on() {
+fn errors_of_dlopen_are_passed_on() {
     let missing = load(Path::new("/nowhere/at_all.so"), "at_all").unwrap_err();
     let sentence = "cannot load /nowhere/at_all.so: /nowhere/at_all.so: cannot open shared object file: No such file";
     assert!(missing.to_string().starts_with(sentence), "{missing}");

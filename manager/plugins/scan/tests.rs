@@ -161,7 +161,7 @@ fn a_real_directory() {
 }
 
 #[test]
-fn a_swapped_link_is_followed_anew() {
+fn a_swapped_link_is_followed_again() {
     let tmp = tempfile::tempdir().unwrap();
     for (dir, function) in [("v1", "one.so"), ("v2", "two.so")] {
         fs::create_dir(tmp.path().join(dir)).unwrap();

@@ -194,7 +194,7 @@ fn what_the_loader_would_take_and_the_store_cannot_have() {
 }
 
 #[test]
-fn who_may_own_a_sibling_is_the_plugins_own_rule() {
+fn siblings_have_the_plugins_permission_rule() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path().canonicalize().unwrap();
     fs::write(dir.join("a.so"), "").unwrap();

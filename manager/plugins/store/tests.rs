@@ -175,7 +175,7 @@ fn a_copy_that_is_not_what_a_probe_leaves_is_not_stored() {
 }
 
 #[test]
-fn garbage_goes_and_what_is_needed_stays() {
+fn garbage_is_removed_and_what_is_needed_stays() {
     let tmp = tempfile::tempdir().unwrap();
     let mut store = open(tmp.path());
     let mut versions = Vec::new();
@@ -199,7 +199,7 @@ fn garbage_goes_and_what_is_needed_stays() {
 
 /// H3, H8.
 #[test]
-fn a_store_that_is_somebody_elses_is_refused() {
+fn a_store_of_another_user_is_refused() {
     let tmp = tempfile::tempdir().unwrap();
     symlink("/tmp", tmp.path().join("store")).unwrap();
     let error = Store::open(tmp.path()).unwrap_err().to_string();

@@ -74,7 +74,7 @@ fn a_refused_file_never_takes_the_good_version_away() {
 }
 
 #[test]
-fn the_probe_of_a_file_that_changed_meanwhile_says_nothing() {
+fn the_probe_of_a_file_that_changed_meanwhile_is_ignored() {
     let mut catalog = Catalog::default();
     catalog.apply(scan(&[("a", 1)]));
     catalog.apply(scan(&[("a", 2)]));
@@ -98,7 +98,7 @@ fn the_same_content_in_a_new_file_is_no_new_version() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_read_keeps_what_it_held_and_is_said_once() {
+fn an_unreadable_directory_keeps_its_functions_and_is_reported_once() {
     let mut catalog = Catalog::default();
     catalog.apply(scan(&[("a", 1)]));
     catalog.apply_probe(&"a".into(), &identity(1), Ok(version("h")), Duration::ZERO);
@@ -141,7 +141,7 @@ fn a_new_version_waits_for_its_canary_and_the_newest_wins() {
 }
 
 #[test]
-fn a_bad_version_is_not_tried_again_until_it_changes_or_somebody_says_so() {
+fn a_rejected_version_is_not_tried_again_until_it_changes_or_is_retried() {
     let mut catalog = serving();
     changes_to(&mut catalog, 2, "v2");
     catalog.reject(&("a", "v2").into(), "killed by SIGSEGV");
@@ -200,7 +200,7 @@ fn a_pinned_version_stays_until_the_file_changes() {
 /// A file that is being looked at when its function is pinned, or could not be used then, has not changed since when it
 /// turns out to be good.
 #[test]
-fn a_pin_holds_against_a_file_that_nobody_knew_yet() {
+fn a_pin_holds_against_a_file_that_was_not_probed_yet() {
     let refused = |catalog: &mut Catalog, ino| {
         catalog.apply(scan(&[("a", ino)]));
         catalog.apply_probe(&"a".into(), &identity(ino), Err("the disk is full".into()), Duration::ZERO);
@@ -325,7 +325,7 @@ fn link() -> ScanResult {
 
 /// Where nothing is remembered it is a thing among others.
 #[test]
-fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
+fn after_a_restart_the_last_good_version_serves_when_its_file_is_no_file() {
     let memory = SavedVersions { last_good: [("a".into(), version("v1"))].into(), ..SavedVersions::default() };
     for (memory, refusals, functions) in [(memory, 1, vec!["a".into()]), (SavedVersions::default(), 0, vec![])] {
         let mut catalog = Catalog::new(memory, ManagerCommand::default());
@@ -337,7 +337,7 @@ fn after_a_restart_what_is_no_file_leaves_the_last_good_version() {
 }
 
 #[test]
-fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_goes_on() {
+fn what_is_no_file_in_a_files_place_is_refused_and_the_old_version_stays() {
     let mut catalog = serving();
     let out = catalog.apply(link());
     let refused = |event: &Event| matches!(event, Event::LibraryRefused { serving: Some(v), .. } if v == "v1");
@@ -357,7 +357,7 @@ fn places(b: u64, c: Option<u64>) -> BTreeMap<PathBuf, Option<FileIdentity>> {
 }
 
 #[test]
-fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
+fn a_sibling_that_changes_or_appears_causes_another_probe() {
     let mut catalog = serving();
     catalog.set_sibling_places("a", &identity(1), beside());
     let look = |catalog: &mut Catalog, beside| {
@@ -377,7 +377,7 @@ fn a_library_beside_it_that_changes_or_comes_is_a_reason_to_probe_it_again() {
 
 /// Whether `a` is probed before or after what it needs.
 #[test]
-fn nobody_complains_of_what_another_library_needs() {
+fn what_another_library_needs_is_not_reported() {
     let no_plugin =
         || ProbeFailure { reason: "exports nothing".into(), kind: RejectionKind::Permanent, is_no_plugin: true };
     for needed in [true, false] {

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_many_libraries_have_in_common_is_said_once() {
+    fn a_cause_that_many_libraries_share_is_reported_once() {
         let names = ["a", "b", "c", "d"].map(FunctionName::from);
         let refused = names.iter().zip(["/w is open", "it is a script", "/w is open", "/w is open"]);
         let refused = refused.map(|(name, reason)| (name, format!("/w/{name}.so"), reason));

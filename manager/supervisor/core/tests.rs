@@ -339,7 +339,7 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
 }
 
 #[test]
-fn an_old_worker_is_replaced_before_it_leaves() {
+fn an_old_worker_is_replaced_before_it_drains() {
     let ini = "[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n";
     let mut stage = Stage::new(ini);
     stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
@@ -400,7 +400,7 @@ fn the_fifth_signal_kills_at_once() {
 
 /// As in `dev`.
 #[test]
-fn as_many_signals_kill_as_the_manager_was_told() {
+fn the_configured_number_of_signals_kills() {
     let mut stage = two_functions();
     stage.core.kill_at_signal(2);
     stage.input(Input::Stop { by: "SIGINT" });
@@ -410,7 +410,7 @@ fn as_many_signals_kill_as_the_manager_was_told() {
 }
 
 #[test]
-fn a_stop_that_is_not_quick_says_once_what_it_waits_for() {
+fn a_slow_stop_reports_once_what_it_waits_for() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGINT" });
     stage.did();

@@ -93,7 +93,7 @@ fn a_text_longer_than_a_pipe_arrives() {
 
 #[test]
 #[expect(clippy::zombie_processes, reason = "the orphan is what is tested; it ends with the test's pipe")]
-fn death_without_a_word_is_a_failure_that_says_how() {
+fn death_without_a_report_is_a_failure_that_names_the_exit_status() {
     if reexec::is_child() {
         let announce = daemonize().unwrap();
         match std::env::var("GM_TEST_END").unwrap().as_str() {
@@ -121,7 +121,7 @@ fn death_without_a_word_is_a_failure_that_says_how() {
         ("drop", "gave up its start without a reason"),
     ];
     for (end, expected) in cases {
-        let test = "system::daemonize::tests::death_without_a_word_is_a_failure_that_says_how";
+        let test = "system::daemonize::tests::death_without_a_report_is_a_failure_that_names_the_exit_status";
         let mut child = reexec::child(test);
         child.env("GM_TEST_DIR", dir.path()).env("GM_TEST_END", end);
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

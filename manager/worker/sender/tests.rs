@@ -58,7 +58,7 @@ fn a_send_that_fails_lowers_the_flag_and_ends_the_connection() {
 }
 
 #[test]
-fn a_part_that_finds_no_room_is_given_up_and_stays_half_sent() {
+fn a_part_without_room_is_dropped_and_stays_half_sent() {
     let (sender, _there, view) = connected();
     let data = vec![7; LARGE];
     assert!(!send_part(&sender, [b"head", &data], || true, Duration::from_millis(20)));

@@ -151,7 +151,7 @@ fn the_functions_are_known_once_the_server_has_answered_what_came_after_them() {
 }
 
 #[test]
-fn a_server_mute_to_the_greeting_is_lost() {
+fn a_server_that_does_not_answer_the_greeting_is_disconnected() {
     let mut protocol = ServerConnection::greeting(ms(0));
     assert_eq!(protocol.check_timeouts(ms(9_999), INTERVAL, TIMEOUT, true), Timeout::Nothing);
     assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(10_000)));
@@ -160,7 +160,7 @@ fn a_server_mute_to_the_greeting_is_lost() {
 
 /// S6, S8.
 #[test]
-fn what_is_heard_while_serving() {
+fn messages_while_serving() {
     let job = registered();
     let mut grabbing = registered();
     grabbing.grab_sent(ms(2));
@@ -283,7 +283,7 @@ fn the_form_of_grab_that_a_server_knows_is_found() {
 
 /// S18: a server that took long over a result may take as long again over what came behind it.
 #[test]
-fn who_was_slow_to_take_is_given_time_to_answer() {
+fn a_server_that_read_slowly_is_given_time_to_answer() {
     let mut protocol = registered();
     protocol.grab_sent(ms(20_000));
     protocol.answer_took(ms(15_000));
@@ -332,7 +332,7 @@ fn are_slowed_down(at_a_time: u32) {
 
 /// S20: who is woken for each job of a stream, and comes too late for it, asks at once all the same.
 #[test]
-fn a_crowd_that_is_woken_for_each_job_does_not_pause() {
+fn many_workers_woken_for_each_job_do_not_pause() {
     let mut protocol = asleep();
     let (mut now, mut twice) = (ms(10), 0);
     for round in 0..10_000 {

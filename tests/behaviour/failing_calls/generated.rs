@@ -49,7 +49,7 @@ const MIXED: &str = "sendto recvfrom write";
 struct Scene {
     gearmand: Gearmand,
     manager: Manager,
-    process: Mortal,
+    process: ChildGuard,
     name: String,
 }
 

@@ -36,7 +36,7 @@ fn load(gearmand: &Gearmand, workload: &str, mut enough: impl FnMut(&str) -> boo
 
 /// Hard, and its function is never without a worker meanwhile, although there is only one.
 #[test]
-fn a_worker_runs_so_many_jobs_and_no_more() {
+fn a_worker_runs_max_runs_jobs_and_no_more() {
     const RUNS: usize = 20;
     // Quick jobs, and such of which each lasts.
     for (workload, jobs) in [("when", 1000), ("take 10\nwhen", 105)] {

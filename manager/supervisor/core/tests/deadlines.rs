@@ -29,7 +29,7 @@ fn making(ini: &str) -> Stage {
 }
 
 #[test]
-fn a_worker_that_came_in_time_is_heard_before_it_is_judged() {
+fn messages_are_read_before_a_worker_is_late() {
     let mut stage = making("start_timeout = 3");
     assert_eq!(stage.workers_to_read(), [0; 0]);
     stage.stands_still(SECOND * 60);
@@ -43,7 +43,7 @@ fn a_worker_that_came_in_time_is_heard_before_it_is_judged() {
 }
 
 #[test]
-fn a_worker_that_has_nothing_to_say_is_late_all_the_same() {
+fn a_silent_worker_is_late_all_the_same() {
     let mut stage = making("start_timeout = 3");
     stage.stands_still(SECOND * 60).says(2, WorkerMessage::Loaded).later(Duration::ZERO);
     assert!(stage.did().contains(&"kill 1".into()));
@@ -73,7 +73,7 @@ fn a_worker_has_its_time_from_its_process_on() {
 
 /// Its deadline in a stop is over, and it has left.
 #[test]
-fn who_has_left_in_time_is_not_killed() {
+fn a_worker_that_exited_in_time_is_not_killed() {
     let mut stage = making("graceful_shutdown_wait_time = 3");
     stage.serves(1).serves(2).input(Input::Stop { by: "SIGTERM" }).did();
     stage.stands_still(SECOND * 60);

@@ -13,7 +13,7 @@ fn reload(stage: &mut Stage, ini: &str) {
 
 /// M21: a worker that was told to drain and then dies by itself died in its job, whatever the reason to drain was.
 #[test]
-fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
+fn a_draining_worker_that_crashes_in_its_job_died_in_its_job() {
     const FAIL: &str = "[GearmanManager]\ncount = 1\ndedicated_count = 0\non_crash = fail\nworker_restart_splay = 0\n\
     max_worker_lifetime = 10\nmax_runs_per_worker = 9\n";
     type Way = (&'static str, fn(&mut Stage));
@@ -59,7 +59,7 @@ fn a_worker_that_was_told_to_leave_and_crashes_in_its_job_died_in_its_job() {
 
 /// M21: back-off and strikes, too.
 #[test]
-fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
+fn poison_jobs_are_counted_in_draining_workers_too() {
     let mut stage = one("[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
     for id in 1..=6 {
         reload(&mut stage, "[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
@@ -88,7 +88,7 @@ fn poison_jobs_do_not_escape_counting_in_workers_that_leave() {
 
 /// What we did to it is not its job's doing; what it does itself is, also when the time for its job was over.
 #[test]
-fn who_is_to_blame_for_the_end_of_a_worker_that_was_to_leave() {
+fn what_the_end_of_a_draining_worker_counts_against() {
     let ini = |keys: &str| format!("{INI}{keys}");
     let (segv, term) = (ExitStatus::Signal(11), ExitStatus::Signal(15));
     for (name, keys, end, expected) in [
@@ -150,7 +150,7 @@ fn deaths_while_the_answer_is_sent_have_their_back_off() {
 
 /// A timeout speaks against a canary as a crash does, and is excused as one.
 #[test]
-fn a_job_that_was_too_long_for_the_old_version_says_nothing_about_the_canary() {
+fn a_job_too_long_for_the_old_version_does_not_count_against_the_canary() {
     let mut stage = one(&format!("{INI}on_timeout = retry\n"));
     stage.until_look();
     stage.sees(1, job(7, TIMEOUT)).serves(2);

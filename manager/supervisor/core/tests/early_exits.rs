@@ -12,7 +12,7 @@ fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
 
 /// P24: whether it says so or its channel is closed, and wherever it was.
 #[test]
-fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
+fn a_worker_that_exits_by_itself_before_serving_has_failed_to_start() {
     type Way = (&'static str, fn(&mut Stage));
     let ways: [Way; 4] = [
         ("without a word, since its channel is closed", |stage| {
@@ -51,7 +51,7 @@ fn who_leaves_by_itself_before_it_has_served_has_failed_to_start() {
 
 /// One may be an operator's: only those that go on are put down to the library.
 #[test]
-fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
+fn a_worker_that_exits_by_itself_without_a_job_backs_off() {
     let mut stage = two_functions();
     for (number, waits) in [0, 0, 0, 500, 1000, 2000].into_iter().enumerate() {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
@@ -79,7 +79,7 @@ fn who_leaves_by_itself_without_a_job_done_is_started_again_ever_more_slowly() {
 
 /// A command to drain may come just when a first job does.
 #[test]
-fn who_leaves_by_itself_is_judged_by_what_it_has_done_at_its_end() {
+fn a_worker_that_exits_by_itself_is_judged_by_the_jobs_it_ran() {
     let blamed = |event: &Event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. });
     let mut stage = two_functions();
     for number in 0..20 {
@@ -120,7 +120,7 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
 
 /// A service manager may send SIGTERM to every process at once.
 #[test]
-fn who_leaves_by_itself_during_a_stop_has_left() {
+fn a_worker_that_exits_by_itself_during_a_stop_has_drained() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Draining { jobs: 0 });
     stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
@@ -130,7 +130,7 @@ fn who_leaves_by_itself_during_a_stop_has_left() {
 
 /// A canary whose new version leaves by itself is not started for ever; one that somebody sent away is.
 #[test]
-fn a_canary_that_leaves_by_itself_is_given_up_after_a_few_times() {
+fn a_canary_that_exits_by_itself_is_rejected_after_a_few_times() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();

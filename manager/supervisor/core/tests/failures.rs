@@ -122,7 +122,7 @@ fn a_lost_job_is_counted_by_how_it_ended() {
 
 /// Each function has a watch of its own, and its events name version, job and reason.
 #[test]
-fn functions_that_fail_are_told_apart() {
+fn failing_functions_are_reported_separately() {
     let mut stage = two_functions();
     let failed = |reason: &str, at| FailedJob {
         kind: FailureKind::Failed,
@@ -147,7 +147,7 @@ fn functions_that_fail_are_told_apart() {
 }
 
 #[test]
-fn a_rejected_canary_says_what_its_jobs_failed_with() {
+fn a_rejected_canary_reports_why_its_jobs_failed() {
     let mut stage = Stage::new("[GearmanManager]\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
     stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2).counts(2, 5, 4);

@@ -125,7 +125,7 @@ fn a_worker_that_dies_between_jobs_is_replaced_at_once_with_all_its_functions() 
 
 /// A worker in a slow new(), or one that hangs in it, is not connecting.
 #[test]
-fn a_slow_new_of_many_workers_holds_up_nobody_else() {
+fn a_slow_new_of_many_workers_delays_nobody_else() {
     let mut stage = apart("dedicated_count = 2\n[bad]\ndedicated_count = 40\n");
     assert_eq!(stage.starts("bad"), 16, "as many of one group as may load at once");
     let (bad, good): (Vec<u64>, Vec<u64>) =
@@ -143,7 +143,7 @@ fn a_slow_new_of_many_workers_holds_up_nobody_else() {
 }
 
 #[test]
-fn sixteen_workers_connect_at_once_and_who_takes_long_does_not_count() {
+fn sixteen_workers_connect_at_once_and_slow_ones_do_not_count() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 20\ndedicated_count = 20\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).settles();
     for _ in 0..3 {

@@ -120,7 +120,7 @@ impl Together {
 }
 
 #[test]
-fn who_does_not_bear_the_others_gets_workers_of_its_own() {
+fn a_function_that_fails_beside_others_gets_its_own_workers() {
     for (ini, clashes, expected, isolated) in [
         ("count = 1", Clashes(&[]), "1*a-1+b-1+c-1", [0, 0, 0]),
         ("count = 1", Clashes(&[("a-1", "b-1")]), "1*a-1+c-1 1*b-1", [0, 1, 0]),
@@ -154,7 +154,7 @@ fn who_does_not_bear_the_others_gets_workers_of_its_own() {
 }
 
 #[test]
-fn nothing_that_happens_takes_a_served_function_out_of_service() {
+fn no_event_takes_a_served_function_out_of_service() {
     let files = [("a", 1), ("b", 1), ("c", 1)];
     for count in [1, 3] {
         let mut together = Together::start(&format!("count = {count}"), &files, Clashes(&[("a-1", "b-1")]));
@@ -189,7 +189,7 @@ fn nothing_that_happens_takes_a_served_function_out_of_service() {
 }
 
 #[test]
-fn a_new_library_that_does_not_fit_leaves_the_running_ones_alone() {
+fn a_new_library_that_cannot_share_a_worker_does_not_affect_the_running_ones() {
     // By name it would be loaded first, and the running one would fail.
     let mut together = Together::start("count = 2", &[("b", 1), ("c", 1)], Clashes(&[("a-1", "b-1")]));
     together.settle();
@@ -222,7 +222,7 @@ fn a_new_version_that_does_not_fit_is_tried_and_rolled_out_in_workers_of_its_own
 }
 
 #[test]
-fn a_new_version_that_fails_alone_is_bad_and_the_old_one_goes_back() {
+fn a_new_version_that_fails_alone_is_rejected_and_the_old_one_rejoins() {
     let mut together = Together::start("count = 2", &[("a", 1), ("b", 1)], Clashes(&[]));
     together.settle();
     together.stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
@@ -260,7 +260,7 @@ fn one_that_does_not_fit_and_is_removed_is_forgotten() {
 
 /// What is broken for a while, such as a database, is no misfit, and costs nobody anything meanwhile.
 #[test]
-fn what_failed_for_another_reason_goes_back_to_the_others() {
+fn what_failed_for_another_reason_rejoins_the_others() {
     let mut together = Together::start("count = 2", &[("a", 1), ("b", 1)], Clashes(&[]));
     for _ in 0..2 {
         let start = together.stage.started[together.done].clone();

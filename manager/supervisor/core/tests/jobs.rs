@@ -72,7 +72,7 @@ impl Stage {
 }
 
 #[test]
-fn a_page_is_looked_at_no_sooner_than_a_job_can_be_late() {
+fn a_scoreboard_is_read_no_sooner_than_a_job_can_be_late() {
     let mut stage = one(INI);
     assert_eq!(stage.until_look(), TIMEOUT);
     stage.sees(1, None);
@@ -89,7 +89,7 @@ fn a_page_is_looked_at_no_sooner_than_a_job_can_be_late() {
 
 /// P15: nobody can say how long its job has run, so it gets all that a job may have, and no more.
 #[test]
-fn a_worker_whose_page_was_written_over_is_replaced_and_ended_in_time() {
+fn a_worker_whose_scoreboard_was_overwritten_is_replaced_in_time() {
     let mut stage = one(INI);
     stage.until_look();
     stage.sees_nonsense(1);
@@ -100,7 +100,7 @@ fn a_worker_whose_page_was_written_over_is_replaced_and_ended_in_time() {
 }
 
 #[test]
-fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
+fn a_job_past_its_timeout_is_stopped_then_killed_and_its_caller_answered() {
     let mut stage = one(INI);
     stage.until_look();
     stage.sees(1, job(7, TIMEOUT));
@@ -117,7 +117,7 @@ fn a_job_past_its_timeout_is_asked_to_end_then_ended_and_its_caller_told() {
 }
 
 #[test]
-fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
+fn with_on_timeout_retry_it_is_requeued_until_max_attempts() {
     let mut stage = one(&format!("{INI}on_timeout = retry\nmax_attempts = 2\n"));
     for (id, disposition) in [(1, JobDisposition::Requeued), (2, JobDisposition::Failed)] {
         stage.until_look();
@@ -130,7 +130,7 @@ fn with_on_timeout_retry_it_is_handed_back_until_it_has_cost_too_many() {
 
 /// S10: a job server that went and came back starts its handles again, so the same one is another job.
 #[test]
-fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
+fn a_handle_reused_by_a_restarted_server_is_another_job() {
     let mut stage = one(INI);
     stage.dies_in_job(1, 3).serves(2);
     stage.dies_in_job(2, 3).serves(3);
@@ -148,7 +148,7 @@ fn a_handle_that_comes_again_after_its_server_went_is_another_job() {
 /// S10: a worker in a long job does not see that its server went. The other one's word is enough for what would fail a job
 /// that was never run; deaths go on being counted.
 #[test]
-fn whoever_loses_a_connection_ends_what_is_denied_there() {
+fn losing_a_connection_ends_what_is_denied_on_its_server() {
     let mut stage = one("[GearmanManager]\ncount = 2\non_crash = fail\n");
     stage.serves(2).says(1, WorkerMessage::ServerUp { server: 0 }).says(2, WorkerMessage::ServerUp { server: 0 });
     stage.dies_in_job(1, 3).serves(3).says(3, WorkerMessage::ServerUp { server: 0 });
@@ -193,7 +193,7 @@ fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
 }
 
 #[test]
-fn a_job_that_ends_within_its_grace_costs_nothing_and_the_next_one_is_not_taken_for_it() {
+fn a_job_that_ends_within_its_grace_is_not_counted_and_not_confused_with_the_next() {
     for next in [None, job(8, Duration::from_secs(1))] {
         let mut stage = one(INI);
         stage.until_look();
@@ -208,7 +208,7 @@ fn a_job_that_ends_within_its_grace_costs_nothing_and_the_next_one_is_not_taken_
 }
 
 #[test]
-fn a_timeout_holds_while_a_worker_leaves_too() {
+fn a_timeout_holds_while_a_worker_drains() {
     let mut stage = one(INI);
     stage.input(Input::Stop { by: "SIGTERM" });
     stage.did();
@@ -232,7 +232,7 @@ fn a_new_timeout_holds_for_jobs_that_run() {
 }
 
 #[test]
-fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
+fn a_job_that_kills_every_worker_fails_after_max_attempts() {
     let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 3\n");
     for id in 1..=4 {
         stage.did();
@@ -247,7 +247,7 @@ fn a_job_that_kills_every_worker_is_given_up_after_max_attempts() {
 }
 
 #[test]
-fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
+fn with_on_crash_fail_the_job_fails_at_the_first_death() {
     let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
     stage.ends_in_job(1, ExitStatus::Signal(11), 3);
     assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
@@ -256,7 +256,7 @@ fn with_on_crash_fail_the_caller_is_told_at_the_first_death() {
 
 /// Nobody is told of a job that nobody can name, or that a stop cut short: its server decides.
 #[test]
-fn what_is_handed_back_without_counting() {
+fn what_is_requeued_without_counting() {
     let lost = |handle: &str| JobInHand {
         function: 0,
         number: 1,
@@ -321,7 +321,7 @@ fn deaths_while_a_job_is_answered_are_counted() {
 
 /// Why a worker gave up, which its exit code says only once its function has returned.
 #[test]
-fn a_worker_whose_connection_was_taken_is_said_to_have_given_up() {
+fn a_worker_whose_connection_was_broken_is_reported_as_such() {
     let end = ExitStatus::Exit(crate::worker::CONNECTION_BROKEN);
     let words = "exited, since the library had closed, replaced or shut down its connection to the job server,";
     for (exit_cause, words) in [(ExitCause::Answering as fn(_) -> _, words), (ExitCause::InJob, "exited with code 71")]
@@ -334,7 +334,7 @@ fn a_worker_whose_connection_was_taken_is_said_to_have_given_up() {
 }
 
 #[test]
-fn a_canary_whose_job_is_too_long_is_given_up_at_once_and_another_is_not_tried() {
+fn a_canary_whose_job_times_out_is_rejected_at_once() {
     let mut stage = one(INI);
     stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2);
     stage.did();

@@ -10,7 +10,7 @@ fn served() -> Stage {
 }
 
 #[test]
-fn one_that_has_grown_is_replaced_before_it_leaves() {
+fn a_worker_over_its_limit_is_replaced_before_it_drains() {
     let mut stage = served();
     stage.says(1, WorkerMessage::MemoryLimitExceeded { bytes: 11 << 20 });
     assert_eq!(stage.did(), ["start a"]);
@@ -21,7 +21,7 @@ fn one_that_has_grown_is_replaced_before_it_leaves() {
 }
 
 #[test]
-fn one_that_is_too_big_from_its_start_is_said_once_and_kept() {
+fn a_worker_over_its_limit_at_start_is_reported_once_and_kept() {
     let mut stage = served();
     stage
         .says(1, WorkerMessage::MemoryLimitExceededAtStart { bytes: (40 << 20) + 1 })

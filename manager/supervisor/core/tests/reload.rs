@@ -35,7 +35,7 @@ fn a_reload_replaces_every_worker_in_its_turn() {
 }
 
 #[test]
-fn what_cannot_be_served_with_the_new_configuration_leaves_the_old_workers_at_work() {
+fn old_workers_keep_serving_what_the_new_configuration_cannot() {
     let mut stage = one("[GearmanManager]\n");
     reads_again(&mut stage, "[a]\nsetting.dsn = wrong\n");
     assert_eq!(stage.did(), ["Scan", "start a"]);
@@ -51,7 +51,7 @@ fn what_cannot_be_served_with_the_new_configuration_leaves_the_old_workers_at_wo
 }
 
 #[test]
-fn other_job_servers_are_for_new_workers_and_old_ones_go_on_speaking_of_theirs() {
+fn new_job_servers_are_for_new_workers_and_old_workers_report_the_old_ones() {
     let mut stage = one("[GearmanManager]\nhost = 127.0.0.1:1,127.0.0.1:2\n");
     reads_again(&mut stage, "[GearmanManager]\nhost = 127.0.0.1:2,127.0.0.1:3\n");
     let names: Vec<&str> = stage.started[1].servers.iter().map(|(name, _)| name.as_str()).collect();
@@ -82,7 +82,7 @@ fn a_reload_while_stopping_changes_nothing() {
 }
 
 #[test]
-fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
+fn a_successor_is_ready_before_the_last_job_and_admitted_after_it() {
     let mut stage = one("[GearmanManager]\nmax_runs_per_worker = 10\n");
     stage.says(1, WorkerMessage::FewJobsLeft);
     assert_eq!(stage.did(), ["start a"]);
@@ -98,7 +98,7 @@ fn a_successor_is_ready_before_the_last_run_and_goes_to_work_after_it() {
 }
 
 #[test]
-fn with_one_run_each_the_start_is_told_although_successors_wait() {
+fn with_one_job_each_the_start_is_reported_although_successors_wait() {
     let mut stage = Stage::new("[GearmanManager]\nmax_runs_per_worker = 1\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 });
@@ -147,7 +147,7 @@ fn a_function_s_own_surge_counts() {
 }
 
 #[test]
-fn who_goes_over_to_workers_for_all_is_served_meanwhile() {
+fn a_function_that_moves_to_shared_workers_is_served_meanwhile() {
     let mut stage = one("[GearmanManager]\n");
     reads_again(&mut stage, "[GearmanManager]\ncount = 2\n");
     assert_eq!(stage.did(), ["Scan", "start a", "start a"]);
@@ -158,7 +158,7 @@ fn who_goes_over_to_workers_for_all_is_served_meanwhile() {
 }
 
 #[test]
-fn what_a_directory_held_that_is_no_longer_named_goes() {
+fn functions_of_a_directory_no_longer_configured_are_removed() {
     let mut stage = two_functions();
     reads_again(&mut stage, "[GearmanManager]\nworker_dir = /elsewhere\n");
     stage.input(scan(&[]));
@@ -177,7 +177,7 @@ fn warned(stage: &mut Stage) -> Vec<String> {
 /// A section without a library is told once for as long as there is none, whatever is reloaded or deployed meanwhile;
 /// never while the directories are being read, or where there is a file.
 #[test]
-fn a_section_without_a_library_is_told_once_per_change() {
+fn a_section_without_a_library_is_warned_of_once_per_change() {
     let mut stage = Stage::new("[GearmanManager]\n[a]\n[b]\n");
     stage.input(scan(&[("a", 1)]));
     assert_eq!(warned(&mut stage), [""; 0], "not all is known");

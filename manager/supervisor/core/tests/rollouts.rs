@@ -22,7 +22,7 @@ fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_belo
 }
 
 #[test]
-fn a_bad_version_is_given_up_and_nothing_else_happens() {
+fn a_bad_version_is_rejected_and_nothing_else_happens() {
     let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
     let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, ExitStatus::Signal(11), 0).did());
     let dies_idle = |stage: &mut Stage| {
@@ -179,7 +179,7 @@ fn a_removed_library_drains_its_workers() {
 
 /// A job that kills whatever takes it says nothing about the canary it kills; one that kills the new version only does.
 #[test]
-fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
+fn a_job_that_has_killed_another_version_does_not_count_against_the_canary() {
     let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
     let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryContinued { .. }));
     for (name, ini) in [
@@ -211,7 +211,7 @@ fn a_job_that_has_killed_another_version_says_nothing_about_the_canary() {
 
 /// What a job does to a version that is tried again is no excuse for that version.
 #[test]
-fn a_job_that_has_killed_the_same_version_only_still_speaks_against_it() {
+fn a_job_that_has_killed_only_the_same_version_counts_against_it() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
     stage.dies_in_job(5, 0);
@@ -312,7 +312,7 @@ fn a_new_version_does_not_wait_for_one_that_never_starts() {
 
 /// The library goes while its canary is ready and the worker before it has a job: two must never be at work.
 #[test]
-fn a_canary_of_what_may_run_once_only_does_not_go_to_work_when_the_file_goes() {
+fn a_canary_of_a_function_limited_to_one_worker_is_not_admitted_when_its_file_is_removed() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 0\ndedicated_count = 1\nrollout_surge = 0\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
     let old = stage.started.iter().find(|start| names(start) == "b").unwrap().worker.0;

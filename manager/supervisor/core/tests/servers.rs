@@ -4,7 +4,7 @@ use super::*;
 use crate::gearman::admin::ServerVersion;
 
 #[test]
-fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
+fn a_job_server_is_reported_down_once_and_up_once_however_many_workers_see_it() {
     let mut stage = two_functions();
     let down = |event: &Event| matches!(event, Event::ServerDown { .. });
     let up = |event: &Event| matches!(event, Event::ServerUp { .. });
@@ -20,7 +20,7 @@ fn a_job_server_is_said_down_once_and_up_once_however_many_workers_see_it() {
 
 /// S15: said once, while it serves others; not of a server that is silent to all.
 #[test]
-fn a_job_server_that_is_mute_to_some_workers_only_is_said_so_once() {
+fn a_job_server_unresponsive_to_some_workers_only_is_reported_once() {
     let mute = |event: &Event| matches!(event, Event::ServerUnresponsive { workers_connected: 3, .. });
     let any = |event: &Event| matches!(event, Event::ServerUnresponsive { .. });
     let mut stage = two_functions();
@@ -79,7 +79,7 @@ fn served(ini: &str, functions: &[(&str, u64)]) -> Stage {
 }
 
 #[test]
-fn a_job_server_is_asked_what_it_is_where_priorities_decide_and_each_time_it_comes_up() {
+fn a_job_server_is_asked_its_version_where_priorities_matter_and_each_time_it_comes_up() {
     let three = [("plain", 1), ("slow", 2), ("urgent", 3)];
     let mut stage = served(PRIORITIES, &three);
     assert_eq!(asked(&mut stage), 1);

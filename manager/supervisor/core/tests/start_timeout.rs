@@ -46,7 +46,7 @@ impl Stage {
 }
 
 #[test]
-fn many_that_are_slow_are_not_taken_for_one_that_hangs() {
+fn many_slow_functions_are_not_mistaken_for_one_that_hangs() {
     let mut stage = many("start_timeout = 2\n");
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &MANY, HALF).serves(1);
     assert_eq!(stage.killed(), [""; 0]);
@@ -78,7 +78,7 @@ fn one_that_hangs_among_many_that_are_slow_is_the_only_one_isolated() {
 
 /// Only the first time it comes so far: whatever is said again, or of no function, gives no more time.
 #[test]
-fn words_that_are_forged_extend_no_start() {
+fn forged_messages_extend_no_start() {
     let mut stage = many("start_timeout = 2\n");
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &["a", "b", "c"], HALF);
     for function in ["a", "b", "c"] {

@@ -93,7 +93,7 @@ fn nothing_is_probed_again_in_vain() {
 }
 
 #[test]
-fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
+fn a_death_at_start_counts_against_the_function_being_started() {
     for (message, end, expected, told) in [
         (
             (|function| WorkerMessage::Making { function }) as fn(usize) -> WorkerMessage,
@@ -136,7 +136,7 @@ fn the_function_that_was_started_is_blamed_and_the_others_go_on() {
 }
 
 #[test]
-fn before_it_loads_anything_nobody_is_blamed_alone() {
+fn a_death_before_the_first_load_counts_against_no_single_function() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(1).did();
     stage.ends(2, exit_report(KILLED, ExitCause::OutsideJob, 0));
@@ -147,7 +147,7 @@ fn before_it_loads_anything_nobody_is_blamed_alone() {
 }
 
 #[test]
-fn a_new_that_hangs_is_named_and_the_others_go_on() {
+fn a_new_that_hangs_is_named_and_the_others_serve() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 1\nstart_timeout = 3\n");
     stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).did();
     let bad = place_of(&stage, 0, "bad");
@@ -187,7 +187,7 @@ fn a_function_with_workers_of_its_own_that_fails_does_not_hold_up_the_start() {
 }
 
 #[test]
-fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
+fn a_function_that_asks_not_to_be_restarted_waits_for_another_library() {
     let mut stage = good_and_bad();
     let bad = place_of(&stage, 0, "bad");
     dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
@@ -212,7 +212,7 @@ fn who_asks_not_to_be_started_again_is_not_until_its_library_changes() {
 }
 
 #[test]
-fn a_new_version_that_asks_for_it_is_given_up_like_any_bad_one() {
+fn a_new_version_that_asks_not_to_be_restarted_is_rejected() {
     let mut stage = good_and_bad();
     let bad = place_of(&stage, 0, "bad");
     dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
@@ -227,7 +227,7 @@ fn a_new_version_that_asks_for_it_is_given_up_like_any_bad_one() {
 }
 
 #[test]
-fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
+fn a_canary_that_dies_starting_old_code_does_not_reject_the_new_version() {
     let mut stage = good_and_bad();
     stage.serves(1).input(scan(&[("bad", 1), ("good", 2)])).input(found("good", 2)).did();
     let bad = place_of(&stage, 1, "bad");
@@ -237,7 +237,7 @@ fn a_canary_that_dies_starting_old_code_says_nothing_about_the_new() {
 }
 
 #[test]
-fn a_library_taken_away_and_put_back_is_tried_again() {
+fn a_library_removed_and_put_back_is_tried_again() {
     let mut stage = Stage::new("[GearmanManager]\n");
     stage.input(scan(&[("bad", 1)])).input(found("bad", 1));
     stage.says(1, WorkerMessage::Making { function: 0 });
@@ -261,7 +261,7 @@ fn a_retry_by_hand_is_tried_at_once() {
 }
 
 #[test]
-fn a_manager_with_nothing_but_such_a_function_says_so_and_waits_unless_it_is_strict() {
+fn a_manager_with_only_such_functions_reports_it_and_waits_unless_strict() {
     for (ini, expected) in [
         ("", "announce Some(\"bad is not served: its new() exited with code 125"),
         (
@@ -291,7 +291,7 @@ fn why_a_function_waits_is_shown_also_where_it_was_a_job() {
 
 /// A worker of an older version goes on where the new one gives up.
 #[test]
-fn the_version_before_goes_on() {
+fn the_previous_version_stays() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
     assert_eq!(stage.did(), ["probe a", "start a"]);

@@ -5,7 +5,7 @@ use super::*;
 
 /// M18: whatever does not come, the start is told in time, with every function that is not served and why.
 #[test]
-fn the_start_is_told_in_time_and_names_what_is_not_served() {
+fn the_start_is_reported_in_time_and_names_what_is_not_served() {
     let timeout = Duration::from_secs(3);
     let fails: fn(&mut Stage, u64) = |stage, id| {
         let place = place_of(stage, id as usize - 1, "bad");
@@ -76,7 +76,7 @@ fn what_is_not_known_in_time_is_named_and_comes_later() {
 
 /// M17: one library is still being looked at when no other probe has come to its end for a while.
 #[test]
-fn what_is_looked_at_for_long_holds_up_no_start() {
+fn a_long_probe_does_not_delay_a_start() {
     let known = |ini: &str| {
         let mut stage = Stage::new(ini);
         stage.later(Duration::from_secs(1)).input(scan(&[("a", 1), ("b", 1), ("bad", 1)]));

@@ -1,4 +1,4 @@
-//! Steps that say as much as the process can.
+//! Steps that print or send at full speed.
 
 use std::io::{Error, ErrorKind, Write};
 use std::path::Path;

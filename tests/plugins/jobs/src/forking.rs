@@ -1,4 +1,4 @@
-//! Steps that fork, and go on in both processes.
+//! Steps that fork, and continue in both processes.
 
 use std::cell::Cell;
 use std::fs;

@@ -1,4 +1,4 @@
-//! An object whose end goes wrong.
+//! An object whose destructor fails.
 
 use std::cell::RefCell;
 

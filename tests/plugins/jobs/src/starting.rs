@@ -1,4 +1,4 @@
-//! An object whose beginning goes wrong.
+//! An object whose `new` fails.
 
 use std::time::Duration;
 

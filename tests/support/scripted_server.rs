@@ -1,4 +1,4 @@
-//! A job server that the test plays by hand: one that lies, stalls, and answers what no real one would.
+//! A scripted job server: it can stall, and send what no real one would.
 
 use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
@@ -10,7 +10,7 @@ use super::wait::{DEADLINE, wait_for};
 use super::wire::Wire;
 
 /// A listener on a loopback port of its own.
-pub struct HandServer {
+pub struct ScriptedServer {
     listener: TcpListener,
 }
 
@@ -19,7 +19,7 @@ pub struct Peer {
     wire: Wire,
 }
 
-impl HandServer {
+impl ScriptedServer {
     /// Listens; connections come in also before they are accepted.
     #[track_caller]
     pub fn listen() -> Self {

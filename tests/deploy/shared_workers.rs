@@ -1,4 +1,4 @@
-//! P23: libraries that load alone and not together. Nobody loses a worker for one that does not bear the others.
+//! P23: libraries that load alone and not together. No other function loses a worker for it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -256,7 +256,7 @@ fn two_versions_of_a_soname_are_served_apart() {
 
 /// By name it would be loaded first, and what runs would be the one that fails.
 #[test]
-fn a_new_library_that_does_not_fit_leaves_what_runs_alone() {
+fn a_new_library_that_cannot_share_a_worker_does_not_affect_what_runs() {
     let gearmand = strict_gearmand();
     let setup = setup(&gearmand, "count = 1").plugin("helped_2", &with_helper("helped_2", 2));
     let manager = setup.start();

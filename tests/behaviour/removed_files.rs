@@ -1,19 +1,19 @@
-//! What somebody removes under a manager that runs: its pid file, its state, its control socket.
+//! Files removed while the manager runs: its pid file, its state, its control socket.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::places::{as_nobody, chmod, root};
 use crate::scene::{Job, acting, gm_native, path, serving, wait_serving};
+use crate::state_directories::{as_nobody, chmod, root};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// M5, M7: what may be made again is, at the slow tick or at a signal that has the manager look after its files: jobs go
 /// on, a library that is gone from the store is stored anew, commands find the manager, and no second one starts.
 #[test]
-fn what_is_removed_is_made_again_and_said_once() {
+fn what_is_removed_is_recreated_and_reported_once() {
     for tick in [true, false] {
         let gearmand = Gearmand::start();
         let interval = if tick { "rescan_interval = 200ms" } else { "rescan_interval = 0" };
@@ -54,7 +54,7 @@ fn what_is_removed_is_made_again_and_said_once() {
 
 /// M5, H11: what root alone may make, or what others have by now, is told of once.
 #[test]
-fn what_cannot_be_made_again_is_said_once() {
+fn what_cannot_be_recreated_is_reported_once() {
     if !root() {
         return;
     }
@@ -76,7 +76,7 @@ fn what_cannot_be_made_again_is_said_once() {
     assert_eq!(manager.log().matches("only root may make it again").count(), 1);
     fs::remove_file(&state).unwrap();
     fs::create_dir(&state).unwrap();
-    let nobody = crate::places::nobody();
+    let nobody = crate::state_directories::nobody();
     std::os::unix::fs::chown(&state, Some(nobody), None).unwrap();
     manager.wait_log("it was made again");
     wait_serving(&manager, "act");
@@ -84,7 +84,7 @@ fn what_cannot_be_made_again_is_said_once() {
 
 /// H13, M7: while another user's manager runs the place is its, and not to be given away.
 #[test]
-fn the_place_of_a_manager_that_runs_as_another_user_is_said_to_be_its() {
+fn the_directory_of_another_users_manager_is_reported_as_its() {
     if !root() {
         return;
     }
@@ -103,7 +103,7 @@ fn the_place_of_a_manager_that_runs_as_another_user_is_said_to_be_its() {
 
 /// What has the name of a library and leads nowhere, or where the user may not go, is told of without being asked for.
 #[test]
-fn a_library_that_cannot_be_reached_is_told_of() {
+fn an_unreachable_library_is_reported() {
     let gearmand = Gearmand::start();
     let setup = if root() { as_nobody(&gearmand) } else { acting(&[&gearmand]) };
     let setup = setup.quiet();

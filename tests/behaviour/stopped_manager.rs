@@ -1,4 +1,4 @@
-//! M2: a manager that stands still, and afterwards judges nobody by the time that went by meanwhile.
+//! M2: a manager that was stopped does not count that time against its children.
 
 use std::fs;
 use std::path::Path;
@@ -117,7 +117,7 @@ fn a_job_that_ended_in_time_is_not_late() {
 
 /// A worker that ended its job in time when the manager stops for good.
 #[test]
-fn a_worker_that_left_in_time_is_not_killed() {
+fn a_worker_that_exited_in_time_is_not_killed() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 1");
     let gate = path(&manager, "gate");
     let job = Job::act(&gearmand, "", &format!("stopping\nwait {gate}\nsay done"));

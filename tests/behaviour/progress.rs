@@ -5,7 +5,7 @@ use gm_native::gearman::client::JobEvent;
 use crate::scene::{Job, lines, path, served, touch, wait_busy};
 
 #[test]
-fn progress_is_told_as_it_was_reported() {
+fn progress_is_sent_as_it_was_reported() {
     let (gearmand, _manager) = served("");
     for (done, of) in [(7, 3), (0, 0), (u64::MAX, 1)] {
         let news = Job::act(&gearmand, "", &format!("status {done} {of}\nsay well")).news();
@@ -43,7 +43,7 @@ fn progress_that_comes_too_fast_is_coalesced() {
 
 /// By a thread that has kept the job's reporter: during another job, which must not get any of it.
 #[test]
-fn what_comes_after_the_end_of_a_job_is_refused() {
+fn reports_after_the_end_of_a_job_are_refused() {
     let (gearmand, manager) = served("");
     let before = crate::scene::workers(&manager);
     assert_eq!(Job::act(&gearmand, "", "keep\nsay first").result(), b"first");

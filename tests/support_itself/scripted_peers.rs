@@ -1,16 +1,16 @@
-//! A worker and a job server, both played by the test, against each other.
+//! A worker and a job server, both scripted, against each other.
 
 use gm_native::gearman::packet::{Request, answer};
 
-use crate::support::hand_server::HandServer;
-use crate::support::hand_worker::HandWorker;
+use crate::support::scripted_server::ScriptedServer;
+use crate::support::scripted_worker::ScriptedWorker;
 
 #[test]
 fn a_job_from_hand_to_hand() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let address = server.server();
     let worker = std::thread::spawn(move || {
-        let mut worker = HandWorker::offering(&address, &["f"]);
+        let mut worker = ScriptedWorker::offering(&address, &["f"]);
         let job = worker.grab();
         worker.complete(&job, b"result");
         worker.echo();

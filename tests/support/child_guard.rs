@@ -17,13 +17,13 @@ use super::wait::{DEADLINE, try_wait_for, wait_for};
 
 /// A child that is killed when it goes out of scope, when the thread that started it ends, and when the test's process
 /// is killed. What it prints is kept, and shown if the test panics.
-pub struct Mortal {
+pub struct ChildGuard {
     name: String,
     child: Child,
     output: File,
 }
 
-impl Mortal {
+impl ChildGuard {
     /// Starts `command` with nothing on stdin, its output going to the log.
     ///
     /// # Panics
@@ -77,7 +77,7 @@ impl Mortal {
     }
 }
 
-impl Drop for Mortal {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {

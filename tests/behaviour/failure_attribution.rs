@@ -1,4 +1,4 @@
-//! Who is to blame for the end of a worker, and who is not.
+//! Which function, version or job the end of a worker counts against.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 
 /// M21: whoever is told to leave while its job runs, and then crashes by itself, died in its job.
 #[test]
-fn a_job_that_crashes_a_worker_that_was_told_to_leave_is_judged_as_any_other() {
+fn a_job_that_crashes_a_draining_worker_counts_like_any_other() {
     let (gearmand, mut manager) = served("on_crash = fail");
     for (number, signal) in [Signal::SIGHUP, Signal::SIGTERM].into_iter().enumerate() {
         let [notes, gate] = ["notes", "gate"].map(|name| path(&manager, &format!("{name}{number}")));
@@ -34,7 +34,7 @@ fn a_job_that_crashes_a_worker_that_was_told_to_leave_is_judged_as_any_other() {
 
 /// M21: every worker that takes it has been told to leave by the time it dies.
 #[test]
-fn a_poison_job_does_not_escape_counting_in_workers_that_leave() {
+fn a_poison_job_is_counted_in_draining_workers_too() {
     let gearmand = Gearmand::start();
     let mut manager = acting(&[&gearmand]).ini("max_attempts = 2").start();
     wait_serving(&manager, "act");
@@ -73,7 +73,7 @@ fn wait_no_zombie(parent: Pid) {
 
 /// P24: the others in the same workers do not notice.
 #[test]
-fn a_new_that_makes_its_worker_leave_has_failed_to_start() {
+fn a_new_that_makes_its_worker_exit_has_failed_to_start() {
     for how in ["term", "group", "exit0", "descriptors", "channel"] {
         let gearmand = Gearmand::start();
         let setup = acting(&[&gearmand]).plugin("starting", &library());
@@ -91,7 +91,7 @@ fn a_new_that_makes_its_worker_leave_has_failed_to_start() {
 
 /// P24: from a thread, by which time nobody can say whose it was.
 #[test]
-fn a_worker_that_leaves_soon_after_its_start_is_started_ever_more_slowly() {
+fn a_worker_that_exits_soon_after_its_start_backs_off() {
     for how in ["later term", "later exit0"] {
         let gearmand = Gearmand::start();
         let setup = acting(&[&gearmand]).plugin("starting", &library());
@@ -108,7 +108,7 @@ fn a_worker_that_leaves_soon_after_its_start_is_started_ever_more_slowly() {
 
 /// Whoever starts the manager may have blocked signals, and may have left it a child that has ended.
 #[test]
-fn what_a_manager_inherits_leaves_no_zombie() {
+fn inherited_children_leave_no_zombie() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]);
     let script = setup.dir().join("start");
@@ -129,7 +129,7 @@ fn what_a_manager_inherits_leaves_no_zombie() {
 
 /// Its caller submits it again and again, and it kills whatever takes it.
 #[test]
-fn a_job_that_is_known_to_kill_the_old_version_does_not_stop_the_new_one() {
+fn a_job_known_to_kill_the_old_version_does_not_stop_the_rollout() {
     let gearmand = Gearmand::start();
     let setup = acting(&[&gearmand]).ini("on_crash = fail\ncanary_seconds = 1h\ncanary_jobs = 1000\n");
     let mut manager = setup.start();

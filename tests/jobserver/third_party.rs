@@ -1,4 +1,4 @@
-//! Clients, workers and tools that other people wrote, against both servers.
+//! Third-party clients, workers and tools, against both servers.
 
 use std::process::Command;
 
@@ -9,14 +9,14 @@ use crate::peer::{BACKGROUND, FOREGROUND};
 use crate::server::JobServer;
 use crate::support::build;
 use crate::support::callers::{Callback, perl, php};
-use crate::support::hand_worker::{HandWorker, Job, serve};
-use crate::support::mortal::Mortal;
+use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
+use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 
 /// Each function is one way a job can go.
-fn go(worker: &mut HandWorker, job: Job) {
+fn go(worker: &mut ScriptedWorker, job: Job) {
     let handle = &job.handle;
     match job.function.as_slice() {
         b"mirror" => {
@@ -70,8 +70,8 @@ fn call(library: &str, server: &JobServer, function: &str, how: &str, workload: 
 
 /// Starts a foreign worker for one function and waits until the server lists it.
 #[track_caller]
-fn start(server: &JobServer, function: &str, command: &mut Command) -> Mortal {
-    let worker = Mortal::start("worker", command);
+fn start(server: &JobServer, function: &str, command: &mut Command) -> ChildGuard {
+    let worker = ChildGuard::start("worker", command);
     wait_for("the worker", DEADLINE, || server.status(function).filter(|status| status.ends_with(" 1")));
     worker
 }

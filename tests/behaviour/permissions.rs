@@ -1,4 +1,4 @@
-//! Other users of the machine, and what is none of their business.
+//! What other users of the machine may not do or see.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ fn chmod(path: &Path, mode: u32) {
 /// H1: whatever is said to the control socket, jobs go on, and who asks sensibly is answered as soon as the silent ones
 /// have met their deadline. What one connection may cost, and that another user has none: manager/control/server.
 #[test]
-fn a_crowd_at_the_control_socket_holds_up_nobody() {
+fn many_clients_of_the_control_socket_delay_nobody() {
     let (gearmand, manager) = served("");
     let socket = manager.dir().join("state/control.sock");
     let connect = || {

@@ -234,7 +234,7 @@ fn each_has_its_own_version_of_a_library_that_several_bring_along() {
 
 /// Nobody complains of what has no function, wherever it lies.
 #[test]
-fn what_others_need_is_no_function_that_is_complained_of() {
+fn what_others_need_is_not_reported_as_a_function() {
     for place_of_it in ["", "lib/"] {
         let gearmand = strict_gearmand();
         let mut manager = Setup::new(&[&gearmand.server()]).ini(QUICK).args(&["--strict"]).prepared();

@@ -1,4 +1,4 @@
-//! Every way in which a file comes, changes and goes.
+//! Every way in which a file is added, changed and removed.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -255,7 +255,7 @@ fn by_rsync() {
 }
 
 #[test]
-fn functions_come_go_and_are_renamed() {
+fn functions_are_added_removed_and_renamed() {
     let (gearmand, manager) = served("");
     put(&manager, "f00", &version("v1"));
     wait_all(&manager, "f00", &version("v1"));

@@ -1,4 +1,4 @@
-//! A function whose jobs fail says why: in the log, in events, in `status`.
+//! A function whose jobs fail has its reason reported: in the log, in events, in `status`.
 
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};

@@ -1,4 +1,4 @@
-//! Versions that load and are bad all the same: the old one goes on.
+//! Versions that load and fail in service: the old one stays.
 
 use std::fs;
 
@@ -48,7 +48,7 @@ fn old_goes_on(gearmand: &Gearmand, manager: &Manager, bad: &[u8]) {
 }
 
 #[test]
-fn one_that_crashes_in_a_job_is_given_up() {
+fn one_that_crashes_in_a_job_is_rejected() {
     // One that is killed has been an attempt: no -j 1 here.
     let gearmand = Gearmand::start();
     let setup = Setup::new(&[&gearmand.server()]).ini(QUICK).ini("canary_seconds = 1h");
@@ -85,7 +85,7 @@ fn wait_deployed_by_jobs(gearmand: &Gearmand, manager: &Manager, name: &str) {
 }
 
 #[test]
-fn one_whose_jobs_fail_is_given_up() {
+fn one_whose_jobs_fail_is_rejected() {
     let (gearmand, manager) = served("canary_jobs = 1000\ncanary_seconds = 1h");
     let bad = stamped("v2", "fail");
     let event = rejected(&gearmand, &manager, &bad);
@@ -121,7 +121,7 @@ fn one_that_fails_as_often_as_before_is_no_worse() {
 }
 
 #[test]
-fn one_whose_object_cannot_be_made_is_given_up() {
+fn one_whose_object_cannot_be_made_is_rejected() {
     let (gearmand, manager) = served("");
     for (mood, reason) in [("new", "this version cannot be made"), ("exit125", "exited with code 125 in its new()")] {
         let bad = stamped("v2", mood);

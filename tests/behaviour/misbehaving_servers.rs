@@ -1,16 +1,16 @@
-//! Job servers that talk nonsense, or sense at the wrong moment: what can be read is served, the rest ends one
-//! connection with a sentence, and the worker lives.
+//! Job servers that send nonsense, or valid packets at the wrong moment: the worker serves what it can read, closes the
+//! connection for the rest with one log line, and lives on.
 
 use gm_native::gearman::packet::{AssignedJob, Request, answer};
 
 use crate::scene::{Job, library, workers};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::{HandServer, Peer};
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::{Peer, ScriptedServer};
 
 /// A manager with one worker for `act`, and the job server the test plays.
-fn played(ini: &str) -> (HandServer, Manager) {
-    let server = HandServer::listen();
+fn played(ini: &str) -> (ScriptedServer, Manager) {
+    let server = ScriptedServer::listen();
     let manager = Setup::new(&[&server.server()]).plugin("act", &library()).ini(ini).start();
     (server, manager)
 }
@@ -84,8 +84,8 @@ fn what_is_no_packet_ends_the_connection_and_nothing_else() {
 
 /// S5, in answer to the greeting already: others are served meanwhile, and it is said once.
 #[test]
-fn a_server_that_speaks_another_protocol_holds_up_nobody() {
-    let (other, gearmand) = (HandServer::listen(), Gearmand::start());
+fn a_server_of_another_protocol_delays_nobody() {
+    let (other, gearmand) = (ScriptedServer::listen(), Gearmand::start());
     let setup = Setup::new(&[&other.server(), &gearmand.server()]).plugin("act", &library());
     let manager = setup.start();
     for number in 0..5 {
@@ -146,7 +146,7 @@ fn a_job_in_answer_to_the_greeting_is_run_too() {
 
 /// S6: handles are bytes, and of any length; none forges a line of the log, and none stands for another's job.
 #[test]
-fn handles_are_whatever_the_server_calls_them() {
+fn any_handle_is_used_as_the_server_sends_it() {
     let (server, mut manager) = played("");
     let mut peer = server.accept_worker();
     let long = [b'h'; 1024];
@@ -172,8 +172,8 @@ fn handles_are_whatever_the_server_calls_them() {
 /// S10: of two servers each has its own `H:x:1`: what a worker's death costs one of the jobs is nothing to the other.
 #[test]
 fn the_same_handle_of_two_servers_is_two_jobs() {
-    let servers = [HandServer::listen(), HandServer::listen()];
-    let [first, second] = servers.each_ref().map(HandServer::server);
+    let servers = [ScriptedServer::listen(), ScriptedServer::listen()];
+    let [first, second] = servers.each_ref().map(ScriptedServer::server);
     let setup = Setup::new(&[&first, &second]).plugin("act", &library());
     let manager = setup.ini("max_attempts = 2").start();
     let deaths = |count: usize| {
@@ -186,7 +186,7 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
     let mut dispositions = Vec::new();
     for (number, turn) in [0, 1, 0].into_iter().enumerate() {
         // Whichever is asked first; the other is told that there is nothing.
-        let mut peers = servers.each_ref().map(HandServer::accept);
+        let mut peers = servers.each_ref().map(ScriptedServer::accept);
         for peer in &mut peers {
             peer.skip_to(|packet| packet == Request::GrabJobUniq);
             peer.send(&answer::NO_JOB);

@@ -1,4 +1,4 @@
-//! A worker that the test plays by hand, packet by packet.
+//! A worker that the test scripts, packet by packet.
 
 use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +8,7 @@ use gm_native::gearman::packet::{AssignedJob, Magic, Response, encode};
 use super::wire::Wire;
 
 /// A worker's connection.
-pub struct HandWorker {
+pub struct ScriptedWorker {
     wire: Wire,
 }
 
@@ -33,7 +33,7 @@ pub struct Job {
     pub workload: Vec<u8>,
 }
 
-impl HandWorker {
+impl ScriptedWorker {
     /// Connects to HOST:PORT and offers `functions`.
     #[track_caller]
     pub fn offering(server: &str, functions: &[&str]) -> Self {
@@ -102,8 +102,8 @@ impl HandWorker {
 
 /// Serves `functions` on a thread of its own, until the job server goes away.
 #[track_caller]
-pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut HandWorker, Job) + Send + 'static) {
-    let mut worker = HandWorker::offering(server, functions);
+pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut ScriptedWorker, Job) + Send + 'static) {
+    let mut worker = ScriptedWorker::offering(server, functions);
     std::thread::spawn(move || {
         while let Some(job) = worker.try_grab() {
             run(&mut worker, job);
@@ -122,7 +122,7 @@ impl From<AssignedJob<'_>> for Job {
     }
 }
 
-impl Deref for HandWorker {
+impl Deref for ScriptedWorker {
     type Target = Wire;
 
     fn deref(&self) -> &Wire {
@@ -130,7 +130,7 @@ impl Deref for HandWorker {
     }
 }
 
-impl DerefMut for HandWorker {
+impl DerefMut for ScriptedWorker {
     fn deref_mut(&mut self) -> &mut Wire {
         &mut self.wire
     }

@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::scene::{Job, library, lines, path, served, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
-use crate::support::hand_server::HandServer;
 use crate::support::manager::{Manager, Setup};
+use crate::support::scripted_server::ScriptedServer;
 
 /// What leaves a worker without the connection that its job came over.
 const TAKING: [&str; 5] = ["closefds", "closesockets", "shutsockets", "coversockets /dev/null", "coversockets socket"];
@@ -56,7 +56,7 @@ fn a_job_that_takes_its_workers_connection_is_run_as_often_as_it_may_be() {
 /// S1: a job server may end a connection in such a way that the first send fails, as after a shutdown.
 #[test]
 fn a_connection_that_its_server_reset_during_a_job_is_just_lost() {
-    let server = HandServer::listen();
+    let server = ScriptedServer::listen();
     let setup = Setup::new(&[&server.server()]).plugin("act", &library());
     let manager = setup.ini("on_crash = fail\nbackoff_max = 10ms").start();
     let gate = path(&manager, "gate");
@@ -127,7 +127,7 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
 #[test]
 fn half_a_packet_out_fails_the_job_at_its_next_run() {
     for (workload, disposition) in [("data 32000000", "in its function"), ("size 32000000", "while it is answered")] {
-        let server = HandServer::listen();
+        let server = ScriptedServer::listen();
         let setup = Setup::new(&[&server.server()]).plugin("act", &library());
         let manager = setup.ini("on_crash = fail\nbackoff_max = 10ms").start();
         let notes = path(&manager, "notes");

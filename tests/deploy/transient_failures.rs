@@ -1,4 +1,4 @@
-//! M19: what fails for a passing reason is looked at again, until it passes or the file changes.
+//! M19: what fails for a transient reason is probed again, until it works or the file changes.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ fn a_probe_that_is_killed_or_late_at_boot_is_made_again() {
 
 /// A deploy that meets it comes by itself; meanwhile others are deployed, and a change of the file is seen at once.
 #[test]
-fn a_deploy_whose_probe_is_killed_comes_by_itself_and_holds_up_nobody() {
+fn a_deploy_whose_probe_is_killed_is_retried_and_delays_nobody() {
     let gearmand = strict_gearmand();
     let setup = Setup::new(&[&gearmand.server()]).ini(INI);
     let hindrance = setup.dir().join("hindrance");
@@ -62,7 +62,7 @@ fn a_deploy_whose_probe_is_killed_comes_by_itself_and_holds_up_nobody() {
 
 /// What is wrong with a file is no passing reason.
 #[test]
-fn a_file_that_is_wrong_is_not_looked_at_again() {
+fn a_wrong_file_is_not_probed_again() {
     let (_gearmand, manager) = served("");
     put(&manager, "f01", b"not a library\n");
     let event = manager.wait_event("library_refused", |event| event["function"] == "f01");
@@ -71,7 +71,7 @@ fn a_file_that_is_wrong_is_not_looked_at_again() {
 
 /// M17: more libraries hang in a constructor than are looked at at once, and all of them stand before the good one.
 #[test]
-fn libraries_that_hang_while_they_are_looked_at_hold_up_no_other_one() {
+fn libraries_that_hang_in_their_probe_delay_no_other_one() {
     let gearmand = strict_gearmand();
     let setup = Setup::new(&[&gearmand.server()]).ini(&INI.replace("probe_timeout = 2s", "probe_timeout = 1h"));
     let hindrance = setup.dir().join("hindrance");

@@ -72,7 +72,7 @@ fn as_before(manager: &Manager, workers: usize, before: [usize; 2]) {
 }
 
 #[test]
-fn each_as_a_new_file_is_refused_in_its_own_words_and_the_others_go_on() {
+fn each_as_a_new_file_is_refused_with_its_reason_and_the_others_serve() {
     let (gearmand, manager) = served("probe_timeout = 2s\ncount = 1\ndedicated_count = 0");
     wait_quiet(&manager, 1);
     let before = holds(&manager);
@@ -125,7 +125,7 @@ fn good_as(cases: &[Case], dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn each_over_a_good_one_is_refused_and_the_good_one_goes_on() {
+fn each_over_a_good_one_is_refused_and_the_good_one_stays() {
     let (gearmand, manager) = served("probe_timeout = 2s\ncount = 1\ndedicated_count = 0");
     let mut cases = cases();
     cases.retain(|case| !is_served(case));
@@ -184,7 +184,7 @@ fn memory(manager: &Manager) -> usize {
 
 /// A canary tries a good version of all of them, and is not done with it, when the bad ones come.
 #[test]
-fn each_in_the_middle_of_a_rollout_is_refused_and_what_is_served_goes_on() {
+fn each_in_the_middle_of_a_rollout_is_refused_and_the_served_version_stays() {
     let ini = "probe_timeout = 2s\ncount = 1\ndedicated_count = 0\ncanary_seconds = 1h\ncanary_jobs = 1";
     let (gearmand, manager) = served(ini);
     let mut cases = cases();

@@ -1,4 +1,4 @@
-//! What a peer can ask, and what it is refused.
+//! Requests of peers, and which of them are refused.
 
 use gm_native::gearman::packet::{PacketType, encode};
 

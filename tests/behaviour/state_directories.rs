@@ -1,4 +1,4 @@
-//! Where a manager keeps its things, and whose they are: started as root, with and without `-u`.
+//! Where a manager keeps its files, and who owns them: started as root, with and without `-u`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -86,7 +86,7 @@ fn on_a_fresh_machine_it_starts_as_another_user() {
 /// H9: after that a start without `-u` is refused in a sentence that says what to do, and changes nothing. The other way
 /// round, too.
 #[test]
-fn a_start_as_somebody_else_is_told_of_the_user() {
+fn a_start_as_another_user_names_the_user_to_start_with() {
     machine::fresh(|| {
         for (first, second, words) in [
             (&["-u", "nobody"][..], &[][..], ["not to uid 0", "start with -u nobody, or run `chown -R root /"]),
@@ -155,7 +155,7 @@ fn a_state_directory_that_the_user_cannot_reach_is_refused() {
 
 /// A directory with somebody's files is neither closed to others nor given away.
 #[test]
-fn a_directory_of_somebody_elses_is_left_as_it_is() {
+fn another_users_directory_is_left_unchanged() {
     for args in [&[][..], &["-u", "nobody"]] {
         if !args.is_empty() && !root() {
             return;
