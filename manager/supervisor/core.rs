@@ -27,7 +27,6 @@ mod worker_record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::backoff::Backoff;
 use super::catalog::{Catalog, SavedVersions};
 use super::event::Event;
 use super::job_disposition::DeathCounts;
@@ -36,9 +35,9 @@ use super::reconcile::WorkerId;
 use super::worker_state::Trigger;
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
+use backing_off::Failures;
 use groups::group_key;
 pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
@@ -48,7 +47,8 @@ pub(crate) use lost_jobs::JobReply;
 use rollbacks::Rollbacks;
 use rollouts::RolloutState;
 pub(crate) use rollouts::{CanaryCounts, TriedFunction};
-use starts::SpawnFailures;
+use starts::Spawns;
+use startup::Startup;
 pub(crate) use views::{FunctionView, WorkerView};
 use worker_record::{GroupKey, StartStage, WorkerRecord};
 
@@ -67,66 +67,78 @@ enum ManagerPhase {
     Finished,
 }
 
-/// The state.
+/// The state. What several modules decide with is here; each group of fields is documented where its type is.
 pub(crate) struct Core {
     config: Config,
     random: fastrand::Rng,
     phase: ManagerPhase,
     /// How many signals to stop kill the workers that are left.
     signals_that_kill: u32,
-    started: Duration,
     /// Everything that children had sent or done by this moment has been read, so their deadlines are judged as of it.
     read: Duration,
-    /// When the first scan or the latest probe ended.
-    read_at: Duration,
-    /// When it was planned for the first time.
-    planned_at: Duration,
-    /// Until when a strict start may take longer: functions start one after the other, each with a timeout of its own.
-    start_extended_to: Duration,
-    announced: bool,
+    startup: Startup,
     catalog: Catalog,
+    scans: Scans,
     plan: Plan,
     workers: BTreeMap<WorkerId, WorkerRecord>,
-    next_worker: u64,
-    functions_failing: BTreeMap<FunctionName, Backoff>,
-    /// Which version of each function failed last.
-    failing_versions: BTreeMap<FunctionName, ShortHash>,
-    groups_failing: BTreeMap<GroupKey, Backoff>,
-    last_failure: Option<String>,
-    /// The latest reason of each failing function.
-    failures: BTreeMap<FunctionName, String>,
-    /// Versions that asked not to be started again, by function.
-    not_restarted: BTreeMap<FunctionName, ShortHash>,
+    spawns: Spawns,
+    failures: Failures,
     /// Functions that failed to start in an all-functions worker.
     isolated: BTreeMap<FunctionName, Isolated>,
     /// Versions that an all-functions worker has loaded.
     established: BTreeSet<FunctionVersion>,
-    /// Workers started in this turn of the loop.
-    starts: u32,
-    /// When the next start is due, where starts are spread.
-    spawn_after: Duration,
-    /// Groups for which the system refused a process.
-    refused: BTreeMap<GroupKey, SpawnFailures>,
-    servers: Vec<JobServerState>,
-    /// Functions without a library that were warned of.
-    warned: BTreeSet<String>,
-    /// Functions and what was logged of settings that they do not read.
-    unread_settings: BTreeSet<(FunctionName, String)>,
-    /// A scan is under way; it may find new libraries.
-    scanning: bool,
     rollouts: RolloutState,
     rollbacks: Rollbacks,
+    jobs: JobRecords,
+    servers: Vec<JobServerState>,
+    warned: Warned,
+    actions: Vec<Action>,
+}
+
+/// Scans of the worker directories.
+struct Scans {
+    /// One is under way; it may find new libraries.
+    running: bool,
+    /// When the next one is due because a file is missing.
+    next: Option<Duration>,
+}
+
+/// What was warned of, so that it is not logged again.
+#[derive(Default)]
+struct Warned {
+    /// Functions without a library.
+    missing: BTreeSet<String>,
+    /// Functions, and what was logged of settings that they do not read.
+    unread_settings: BTreeSet<(FunctionName, String)>,
+    /// Function sets whose workers exceed `max_memory` as soon as they have loaded.
+    too_large_at_start: BTreeSet<Vec<FunctionName>>,
+}
+
+impl Warned {
+    /// Workers of another configuration may be warned of again.
+    fn forget_workers(&mut self) {
+        self.unread_settings.clear();
+        self.too_large_at_start.clear();
+    }
+}
+
+/// What is remembered of jobs.
+#[derive(Default)]
+struct JobRecords {
     /// Workers that jobs have killed.
     deaths: DeathCounts,
     /// Which versions jobs have killed.
-    poison_jobs: PoisonJobs,
+    poison: PoisonJobs,
     /// Jobs without a result, by function.
-    job_failures: BTreeMap<FunctionName, FunctionFailures>,
-    /// Function sets for which `memory_limit_too_low` was reported.
-    too_large_at_start: BTreeSet<Vec<FunctionName>>,
-    /// When the worker directories are scanned again because a file is missing.
-    rescan_at: Option<Duration>,
-    actions: Vec<Action>,
+    failures: BTreeMap<FunctionName, FunctionFailures>,
+}
+
+impl JobRecords {
+    /// The job server may come back as another one, which gives the same handles to other jobs.
+    fn forget_server(&mut self, server: usize) {
+        self.deaths.forget_server(server);
+        self.poison.forget_server(server);
+    }
 }
 
 impl Core {
@@ -141,38 +153,21 @@ impl Core {
             random: fastrand::Rng::with_seed(seed),
             phase: ManagerPhase::Starting,
             signals_that_kill: stop::SIGNALS_THAT_KILL,
-            started: now,
             read: now,
-            read_at: now,
-            planned_at: now,
-            start_extended_to: Duration::ZERO,
-            announced: false,
+            startup: Startup::at(now),
             catalog,
+            scans: Scans { running: true, next: None },
             plan: Plan::default(),
             workers: BTreeMap::new(),
-            next_worker: 0,
-            functions_failing: BTreeMap::new(),
-            failing_versions: BTreeMap::new(),
-            groups_failing: BTreeMap::new(),
-            last_failure: None,
-            failures: BTreeMap::new(),
-            not_restarted: BTreeMap::new(),
+            spawns: Spawns::default(),
+            failures: Failures::default(),
             isolated: BTreeMap::new(),
             established: BTreeSet::new(),
-            starts: 0,
-            spawn_after: Duration::ZERO,
-            refused: BTreeMap::new(),
-            servers,
-            warned: BTreeSet::new(),
-            unread_settings: BTreeSet::new(),
-            scanning: true,
             rollouts: RolloutState::default(),
             rollbacks: Rollbacks::default(),
-            deaths: DeathCounts::default(),
-            poison_jobs: PoisonJobs::default(),
-            job_failures: BTreeMap::new(),
-            too_large_at_start: BTreeSet::new(),
-            rescan_at: None,
+            jobs: JobRecords::default(),
+            servers,
+            warned: Warned::default(),
             actions: Vec::new(),
         };
         (core, actions)
@@ -180,7 +175,7 @@ impl Core {
 
     /// Applies an input; returns the actions that follow from it, in order.
     pub(crate) fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
-        self.starts = 0;
+        self.spawns.this_turn = 0;
         match input {
             Input::Scanned(scan) => self.scanned(scan, now),
             Input::SiblingPlaces { function, identity, beside } => {
@@ -244,8 +239,8 @@ impl Core {
             return lives.chain(self.scoreboard_due()).chain(self.awaited_due()).min();
         }
         let retires = self.workers.values().filter(|w| w.state.is_serving()).map(|worker| worker.retirement.at);
-        let all = retires.chain(self.waits(now)).chain([self.spawn_after]).chain(self.canary_due(now));
-        let all = all.chain(self.rescan_at).chain(self.catalog.retry_due()).filter(|at| *at > now);
+        let all = retires.chain(self.waits(now)).chain([self.spawns.after]).chain(self.canary_due(now));
+        let all = all.chain(self.scans.next).chain(self.catalog.retry_due()).filter(|at| *at > now);
         // Deadlines, scoreboard reads and starts that are due stay in the list until they are dealt with.
         let reads = self.scoreboard_due().into_iter().chain(self.failures_due());
         all.chain(self.deadlines_due()).chain(reads).chain(self.more_starts(now)).min()
@@ -260,13 +255,13 @@ impl Core {
     }
 
     pub(super) fn scan(&mut self) {
-        self.scanning = true;
+        self.scans.running = true;
         self.do_next(Action::Scan);
     }
 
     /// Acts on deadlines that are over.
     fn tick(&mut self, now: Duration) {
-        if self.rescan_at.take_if(|at| now >= *at).is_some() {
+        if self.scans.next.take_if(|at| now >= *at).is_some() {
             self.scan();
         }
         if matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {

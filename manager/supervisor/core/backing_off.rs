@@ -1,8 +1,10 @@
 //! Which functions and groups wait before they are tried again, and how many starts there is room for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Core, FunctionVersion, GroupKey, WorkerRecord};
+use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::backoff::{Backoff, BackoffBounds, IdleDeath};
 use crate::supervisor::event::{Event, seconds, several};
@@ -16,6 +18,50 @@ const CONNECTS_FOR: Duration = Duration::from_millis(200);
 const LOADING: usize = 16;
 /// Workers that are started in one turn of the loop, so that nothing else waits for them.
 const STARTS: u32 = 16;
+
+/// What has failed, and waits because of it.
+#[derive(Default)]
+pub(super) struct Failures {
+    pub(super) functions: BTreeMap<FunctionName, Backoff>,
+    pub(super) groups: BTreeMap<GroupKey, Backoff>,
+    /// Which version of each function failed last.
+    pub(super) versions: BTreeMap<FunctionName, ShortHash>,
+    /// The latest reason of each failing function.
+    pub(super) reasons: BTreeMap<FunctionName, String>,
+    /// The latest failure of any.
+    pub(super) last: Option<String>,
+    /// Versions that asked not to be started again, by function.
+    pub(super) not_restarted: BTreeMap<FunctionName, ShortHash>,
+}
+
+impl Failures {
+    pub(super) fn record(&mut self, function: FunctionName, reason: String) {
+        self.reasons.insert(function, reason);
+    }
+
+    pub(super) fn backoffs(&self) -> impl Iterator<Item = &Backoff> {
+        self.functions.values().chain(self.groups.values())
+    }
+
+    /// The function is tried again at once, whatever failed before.
+    pub(super) fn forget(&mut self, function: &FunctionName) {
+        self.forget_version(function);
+        self.not_restarted.remove(function);
+    }
+
+    /// The function has another version, which does not wait for what the one before it did wrong.
+    pub(super) fn forget_version(&mut self, function: &FunctionName) {
+        self.functions.remove(function);
+        self.reasons.remove(function);
+    }
+
+    /// Nothing waits any more; what failed last is still known.
+    pub(super) fn forget_all(&mut self) {
+        let last = self.last.take();
+        let versions = std::mem::take(&mut self.versions);
+        *self = Self { last, versions, ..Self::default() };
+    }
+}
 
 impl Core {
     fn bounds(&self) -> BackoffBounds {
@@ -33,7 +79,7 @@ impl Core {
         let born = worker.born;
         self.record_failing_version(function, worker);
         let (bounds, chance) = (self.bounds(), self.random.f64());
-        let backoff = self.functions_failing.entry(function.clone()).or_default();
+        let backoff = self.failures.functions.entry(function.clone()).or_default();
         let before = backoff.clone();
         backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
@@ -53,7 +99,7 @@ impl Core {
             return;
         }
         let (bounds, chance) = (self.bounds(), self.random.f64());
-        let backoff = self.groups_failing.entry(key.clone()).or_default();
+        let backoff = self.failures.groups.entry(key.clone()).or_default();
         let before = backoff.clone();
         backoff.failed_outside(at, now, born, bounds, chance);
         let (after, changed) = (backoff.clone(), *backoff != before);
@@ -64,7 +110,7 @@ impl Core {
     pub(super) fn died_in_job(&mut self, function: &FunctionName, worker: &WorkerRecord, done: u64, now: Duration) {
         self.record_failing_version(function, worker);
         let chance = self.random.f64();
-        let backoff = self.functions_failing.entry(function.clone()).or_default();
+        let backoff = self.failures.functions.entry(function.clone()).or_default();
         backoff.died_in_job(now, done, chance);
         let after = backoff.clone();
         self.report_backing_off(function.to_string(), &after, true, now);
@@ -72,7 +118,7 @@ impl Core {
 
     fn record_failing_version(&mut self, function: &FunctionName, worker: &WorkerRecord) {
         if let Some(version) = worker.functions.iter().find(|version| version.function == *function) {
-            self.failing_versions.insert(function.clone(), version.hash);
+            self.failures.versions.insert(function.clone(), version.hash);
         }
     }
 
@@ -90,7 +136,7 @@ impl Core {
 
     /// Whether the version of the function that would be started asked not to be.
     pub(super) fn is_not_restarted(&self, function: &str) -> bool {
-        let not_restarted = self.not_restarted.get(function);
+        let not_restarted = self.failures.not_restarted.get(function);
         not_restarted.is_some_and(|hash| self.catalog.is_serving(function, *hash))
     }
 
@@ -102,30 +148,30 @@ impl Core {
     /// Whether this version waits before it is tried again. A new version does not wait for what the one before it has done
     /// wrong, even where that fails again and again meanwhile.
     pub(super) fn is_version_backing_off(&self, version: &FunctionVersion, now: Duration) -> bool {
-        let is_of_it = self.failing_versions.get(&version.function).is_none_or(|failed| *failed == version.hash);
+        let is_of_it = self.failures.versions.get(&version.function).is_none_or(|failed| *failed == version.hash);
         is_of_it && self.is_backing_off(&version.function, now)
     }
 
     /// Whether the function has failed of late, so that workers with it start one at a time.
     pub(super) fn is_on_probation(&self, function: &FunctionName, now: Duration) -> bool {
-        let backoff = self.functions_failing.get(function);
+        let backoff = self.failures.functions.get(function);
         backoff.is_some_and(|backoff| backoff.is_on_probation(now, self.config.healthy_after))
     }
 
     /// How long the function is still to be left out, for status.
     pub(crate) fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
-        let until = self.functions_failing.get(function)?.waits_until(now)?;
+        let until = self.failures.functions.get(function)?.waits_until(now)?;
         Some(until.saturating_sub(now))
     }
 
     /// How many workers of the group may start now.
     pub(super) fn room(&self, key: &GroupKey, wanted: &[FunctionName], now: Duration) -> u32 {
         let spread = !self.config.worker_initial_spawn_splay.is_zero();
-        if self.is_refused(key, now) || (now < self.spawn_after && !self.has_failed(key, now)) {
+        if self.spawns.is_refused(key, now) || (now < self.spawns.after && !self.has_failed(key, now)) {
             return 0;
         }
         let healthy_after = self.config.healthy_after;
-        let group = self.groups_failing.get(key);
+        let group = self.failures.groups.get(key);
         if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
             return 0;
         }
@@ -140,13 +186,13 @@ impl Core {
         if spread {
             room = room.min(1);
         }
-        let canaries = wanted.iter().filter_map(|name| Some((self.functions_failing.get(name)?, Some(name))));
+        let canaries = wanted.iter().filter_map(|name| Some((self.failures.functions.get(name)?, Some(name))));
         for (backoff, name) in canaries.chain(group.map(|backoff| (backoff, None))) {
             if backoff.is_on_probation(now, healthy_after) {
                 room = room.min(self.probation_room(key, name, backoff.probation()));
             }
         }
-        u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.starts))
+        u32::try_from(room).unwrap_or(u32::MAX).min(STARTS.saturating_sub(self.spawns.this_turn))
     }
 
     /// Whether the group, or one of its functions, has failed recently.
@@ -154,8 +200,8 @@ impl Core {
         let healthy_after = self.config.healthy_after;
         let group = self.plan.groups.iter().find(|group| super::group_key(group) == *key);
         let names = group.map_or(&[][..], |group| &group.functions);
-        let functions = names.iter().filter_map(|name| self.functions_failing.get(name));
-        functions.chain(self.groups_failing.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
+        let functions = names.iter().filter_map(|name| self.failures.functions.get(name));
+        functions.chain(self.failures.groups.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
     }
 
     /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
@@ -207,17 +253,17 @@ impl Core {
 
     /// At once, where more may be to start than one turn of the loop is given.
     pub(super) fn more_starts(&self, now: Duration) -> Option<Duration> {
-        (self.starts >= STARTS).then_some(now)
+        (self.spawns.this_turn >= STARTS).then_some(now)
     }
 
     /// When a wait is over.
     pub(super) fn waits(&self, now: Duration) -> impl Iterator<Item = Duration> {
-        let failing = self.functions_failing.values().chain(self.groups_failing.values());
+        let failing = self.failures.backoffs();
         let queue = self.workers.values().any(WorkerRecord::waits_to_connect);
         let connected = self.workers.values().filter(|worker| matches!(worker.state, WorkerState::Loaded { .. }));
         let connected = connected.filter_map(|worker| Some(worker.start.connects?.saturating_add(CONNECTS_FOR)));
         let connected = connected.filter(move |_| queue);
-        let refused = self.refused.values().map(|refused| refused.until);
+        let refused = self.spawns.refused.values().map(|refused| refused.until);
         let waits: Vec<Duration> = failing.filter_map(|backoff| backoff.waits_until(now)).collect();
         waits.into_iter().chain(connected.chain(refused).filter(move |at| *at > now))
     }

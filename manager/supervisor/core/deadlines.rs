@@ -47,7 +47,7 @@ impl Core {
     }
 
     fn longest_probation(&self) -> Duration {
-        let failing = self.functions_failing.values().chain(self.groups_failing.values());
+        let failing = self.failures.backoffs();
         failing.map(Backoff::probation).max().unwrap_or_default()
     }
 }

@@ -65,9 +65,9 @@ impl Core {
         } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
             return;
         }
-        self.last_failure = Some(line);
+        self.failures.last = Some(line);
         if let Some(version) = worker.at_start().or(in_job).or(worker.only_function()) {
-            self.failures.insert(version.function.clone(), format!("a worker {how}"));
+            self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
         self.record_death(&worker, exit_report, now);
     }
@@ -86,7 +86,7 @@ impl Core {
         let fails = !(worker.canary.is_some() && ends.contains(&exit_report.end))
             && self.is_isolated_by(worker, &failed, &format!("a worker {how}"), now);
         if fails {
-            self.failures.insert(failed.function, format!("a worker {how}"));
+            self.failures.record(failed.function, format!("a worker {how}"));
         }
         fails
     }
@@ -120,15 +120,15 @@ impl Core {
         if let Some(failed) =
             failed.filter(|failed| self.is_isolated_by(worker, failed, &format!("a worker {how}"), now))
         {
-            self.failures.insert(failed.function, format!("a worker {how}"));
+            self.failures.record(failed.function, format!("a worker {how}"));
             return;
         }
         if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
             return;
         }
-        self.last_failure = Some(line);
+        self.failures.last = Some(line);
         if let Some(version) = worker.at_start().or(worker.only_function()) {
-            self.failures.insert(version.function.clone(), format!("a worker {how}"));
+            self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
         // Its successor may have been started by now, and is to count as well.
         let left = worker.drain_report.map_or(now, |report| report.at);
@@ -185,9 +185,9 @@ impl Core {
                 Some(failed) => failed.function.to_string(),
                 None => several(&worker.names()),
             };
-            self.last_failure = Some(format!("{who}: {reason}"));
+            self.failures.last = Some(format!("{who}: {reason}"));
             if let Some(failed) = failed.as_ref().or(worker.only_function()) {
-                self.failures.insert(failed.function.clone(), reason.clone());
+                self.failures.record(failed.function.clone(), reason.clone());
             }
             if !failed.is_some_and(|failed| self.is_isolated_by(&worker, &failed, &reason, now)) {
                 self.died_at_start(&worker, now);
@@ -200,11 +200,11 @@ impl Core {
     fn stop_restarting(&mut self, pid: i32, version: FunctionVersion) {
         let FunctionVersion { function, hash } = version;
         let event = Event::NotRestarted { pid, function: function.clone(), version: hash };
-        self.last_failure = Some(event.line());
+        self.failures.last = Some(event.line());
         self.report(event);
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
-        self.failures.insert(function.clone(), note.into());
-        self.not_restarted.insert(function, hash);
+        self.failures.record(function.clone(), note.into());
+        self.failures.not_restarted.insert(function, hash);
     }
 }
 

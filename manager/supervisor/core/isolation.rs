@@ -212,7 +212,7 @@ impl Core {
     /// Whether it is loaded alone, and, where it had failed alone before, has worked for as long as it waited last.
     fn is_proven_alone(&self, name: &str, hash: ShortHash, now: Duration) -> bool {
         let healthy_after = self.config.healthy_after;
-        let failing = self.functions_failing.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
+        let failing = self.failures.functions.get(name).filter(|backoff| backoff.is_on_probation(now, healthy_after));
         self.alone(name, hash).filter(|worker| worker.canary.is_none()).any(|worker| match (failing, worker.state) {
             (None, state) => state.is_loaded(),
             (Some(backoff), WorkerState::Serving { since }) => self.has_outlived(backoff.probation(), since),

@@ -38,7 +38,7 @@ impl Core {
     pub(super) fn job_failed(&mut self, id: WorkerId, function: usize, now: Duration) {
         let worker = self.workers.get(&id);
         if let Some(of) = worker.and_then(|worker| worker.functions.get(function)) {
-            self.job_failures.entry(of.function.clone()).or_default().history.job_failed(now);
+            self.jobs.failures.entry(of.function.clone()).or_default().history.job_failed(now);
         }
     }
 
@@ -56,7 +56,7 @@ impl Core {
         };
         let Some(FunctionVersion { function, hash: version }) = function.cloned() else { return };
         let timed_out = lost.is_some_and(|lost| worker.timed_out(lost, exit_report.end));
-        let failures = self.job_failures.entry(function).or_default();
+        let failures = self.jobs.failures.entry(function).or_default();
         let (kind, count) = match timed_out {
             true => (FailureKind::TimedOut, &mut failures.timed_out),
             false => (FailureKind::Crashed, &mut failures.crashed),
@@ -73,25 +73,25 @@ impl Core {
     /// worker. The others follow at the next turn of the loop.
     pub(crate) fn failures_to_read(&self, now: Duration) -> Vec<FunctionName> {
         let due = |failures: &FunctionFailures| failures.history.due().is_some_and(|at| now >= at);
-        let names = self.job_failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone());
+        let names = self.jobs.failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone());
         names.take(READ_AT_ONCE).collect()
     }
 
     /// When [`failures_to_read`](Self::failures_to_read) names the next one.
     pub(super) fn failures_due(&self) -> Option<Duration> {
-        self.job_failures.values().filter_map(|failures| failures.history.due()).min()
+        self.jobs.failures.values().filter_map(|failures| failures.history.due()).min()
     }
 
     /// A re-scan passes by: functions that failed and rest since are looked at once more.
     pub(super) fn schedule_failure_readings(&mut self, now: Duration) {
-        self.job_failures.values_mut().for_each(|failures| failures.history.schedule_reading(now));
+        self.jobs.failures.values_mut().for_each(|failures| failures.history.schedule_reading(now));
     }
 
     /// The counters of a function were read.
     pub(super) fn failures_read(&mut self, reading: FailureReading, now: Duration) {
         let FailureReading { function, completed, failed, last } = reading;
         let is_known = self.catalog.holds(&function);
-        let Some(failures) = self.job_failures.get_mut(&function) else { return };
+        let Some(failures) = self.jobs.failures.get_mut(&function) else { return };
         if !is_known {
             failures.history = FailureHistory::default();
             return;
@@ -122,17 +122,17 @@ impl Core {
 
     /// All jobs of a function that have ended: those that completed and those that failed.
     pub(crate) fn job_totals(&self, function: &str, completed: u64, failed: u64) -> JobTotals {
-        let failures = self.job_failures.get(function);
+        let failures = self.jobs.failures.get(function);
         failures.map_or(JobTotals { completed, failed, ..JobTotals::default() }, |f| f.totals(completed, failed))
     }
 
     /// The rate at which its jobs fail; none where they do not.
     pub(crate) fn failure_rate(&self, function: &str, totals: &JobTotals, now: Duration) -> Option<FailureRate> {
-        self.job_failures.get(function)?.history.rate(totals, now)
+        self.jobs.failures.get(function)?.history.rate(totals, now)
     }
 
     /// The last of its jobs that cost a worker.
     pub(crate) fn last_lost_job(&self, function: &str) -> Option<&FailedJob> {
-        self.job_failures.get(function)?.last_lost.as_ref()
+        self.jobs.failures.get(function)?.last_lost.as_ref()
     }
 }

@@ -145,9 +145,7 @@ impl Core {
             self.report(event);
         }
         if was_last {
-            // It may come back as another one, which gives the same handles to other jobs.
-            self.deaths.forget_server(place);
-            self.poison_jobs.forget_server(place);
+            self.jobs.forget_server(place);
         }
         if was_up {
             // Workers in long jobs do not see that it went. A job that is still there costs one more run at most.

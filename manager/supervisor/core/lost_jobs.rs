@@ -188,10 +188,10 @@ impl Core {
         };
         if let (Some(version), Some(job)) = (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
         {
-            self.poison_jobs.record_death(job, version.hash, now);
+            self.jobs.poison.record_death(job, version.hash, now);
         }
         let max_attempts = self.config.max_attempts(&key.function);
-        let deaths = self.deaths.count(key.clone(), now);
+        let deaths = self.jobs.deaths.count(key.clone(), now);
         let decided = LostJob {
             disposition: disposition(policy, deaths, max_attempts, point, lost.half_sent),
             deaths: Some((deaths, max_attempts)),

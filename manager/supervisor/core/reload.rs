@@ -16,13 +16,9 @@ impl Core {
         self.config = config;
         self.use_servers();
         self.catalog.set_worker_dirs(&self.config.worker_dirs);
-        self.functions_failing.clear();
-        self.groups_failing.clear();
-        self.failures.clear();
-        self.not_restarted.clear();
+        self.failures.forget_all();
         self.rejoin_all();
-        self.too_large_at_start.clear();
-        self.unread_settings.clear();
+        self.warned.forget_workers();
         self.workers.values_mut().for_each(|worker| worker.retirement.at = now);
         self.watch_jobs_again();
         // A canary of the old configuration would be compared with workers of the new one.

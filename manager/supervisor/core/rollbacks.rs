@@ -110,9 +110,7 @@ impl Core {
         }
         self.report(Event::RolledBack { function: function.clone(), version: hash, from });
         // Earlier failures say nothing about another version.
-        self.functions_failing.remove(function);
-        self.failures.remove(function);
-        self.not_restarted.remove(function);
+        self.failures.forget(function);
         self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.do_next(Action::SetLastGood { function: function.clone(), version });
@@ -170,7 +168,7 @@ impl Core {
             return Progress::Done { workers, draining };
         }
         let has_failed = self.is_backing_off(function, now) || self.is_not_restarted(function);
-        match self.failures.get(function).filter(|_| has_failed && on_their_way == 0 && workers == 0) {
+        match self.failures.reasons.get(function).filter(|_| has_failed && on_their_way == 0 && workers == 0) {
             Some(reason) => Progress::Failed(reason.clone()),
             None => Progress::Pending,
         }

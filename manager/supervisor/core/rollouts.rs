@@ -72,7 +72,7 @@ pub(crate) struct CanaryCounts {
 impl Core {
     /// Starts and ends canaries so that every new version has one.
     pub(super) fn reconcile_canaries(&mut self, now: Duration) {
-        if !self.is_running() || !self.announced {
+        if !self.is_running() || !self.startup.announced {
             return;
         }
         self.withdraw_rollouts();
@@ -297,9 +297,9 @@ impl Core {
                 seconds: seconds(served),
             });
             self.do_next(Action::SetLastGood { function: function.clone(), version });
-            if self.failing_versions.get(function).is_some_and(|failed| failed != hash) {
+            if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {
                 // Failures of the version before say nothing about this one.
-                self.functions_failing.remove(function);
+                self.failures.functions.remove(function);
             }
             self.rollouts.announced.remove(function);
             self.rollouts.kills.remove(function);
@@ -404,7 +404,7 @@ impl Core {
         let is_new = !canary.suspects(Some(tried)).is_empty();
         let FunctionVersion { function, hash: version } = tried.clone();
         let killed =
-            self.poison_jobs.other_version_killed(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
+            self.jobs.poison.other_version_killed(&canary.job(job, server).filter(|_| is_new)?, version, now)?;
         let handle = String::from_utf8_lossy(&job.handle).into_owned();
         Some(Event::CanaryContinued { function, version, handle, unique: job.unique.clone(), killed })
     }

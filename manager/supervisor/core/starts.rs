@@ -1,5 +1,6 @@
 //! Workers: starting them, hearing what they say, and what becomes of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::isolation::load_order;
@@ -23,9 +24,7 @@ const MOST_UNREAD: usize = 1000;
 impl Core {
     /// Starts a worker of a group, with what of it may be served now.
     pub(super) fn start(&mut self, key: &GroupKey, wanted: &[FunctionName], canary: Option<Canary>, now: Duration) {
-        self.next_worker += 1;
-        self.starts += 1;
-        let (worker, generation) = (WorkerId(self.next_worker), self.next_worker);
+        let (worker, generation) = self.spawns.next_worker();
         let functions: Vec<_> = shuffle(wanted, |name| self.config.priority(name), &mut self.random)
             .into_iter()
             .filter_map(|name| self.version_for(&name, canary.as_ref()).cloned().map(|version| (name, version)))
@@ -63,7 +62,7 @@ impl Core {
         let pause = self.config.worker_initial_spawn_splay;
         // What is tried again keeps to its own back-off, and takes nobody's turn.
         if !pause.is_zero() && !self.has_failed(key, now) {
-            self.spawn_after = now.saturating_add(pause);
+            self.spawns.after = now.saturating_add(pause);
         }
         let siblings = self.plan.groups.iter().map(|group| group.count).sum();
         let dedicated = *key != GroupKey::All;
@@ -88,7 +87,7 @@ impl Core {
     pub(super) fn spawned(&mut self, id: WorkerId, pid: i32, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.pid = Some(pid);
-            self.refused.remove(&worker.key);
+            self.spawns.refused.remove(&worker.key);
             let names = worker.names();
             let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
             self.report(event);
@@ -102,29 +101,19 @@ impl Core {
     /// what this one lacked they may have. Starts that were decided on together fail together, which is logged once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         let Some(worker) = self.workers.remove(&id) else { return };
-        let is_told = self.rejection(now).is_some();
+        let is_told = self.spawns.refusal(now).is_some();
         let longest = self.config.backoff_max.max(SPAWN_PAUSE);
-        let refused = self.refused.entry(worker.key.clone()).or_default();
+        let refused = self.spawns.refused.entry(worker.key.clone()).or_default();
         if now < refused.until {
             return;
         }
         refused.pause = refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
         refused.until = now.saturating_add(refused.pause);
         refused.reason = format!("no process could be started: {reason}");
-        self.last_failure = Some(format!("no worker could be started: {reason}"));
+        self.failures.last = Some(format!("no worker could be started: {reason}"));
         if !is_told {
             self.report(Event::SpawnFailed { functions: worker.names(), reason });
         }
-    }
-
-    /// Why the system has just refused a process, where it has.
-    pub(super) fn rejection(&self, now: Duration) -> Option<&str> {
-        self.refused.values().find(|refused| now < refused.until).map(|refused| refused.reason.as_str())
-    }
-
-    /// Whether the system has just refused the group a process.
-    pub(super) fn is_refused(&self, key: &GroupKey, now: Duration) -> bool {
-        self.refused.get(key).is_some_and(|refused| now < refused.until)
     }
 
     /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits. The
@@ -140,8 +129,8 @@ impl Core {
                 "the library it is pinned to is gone from the store, or was changed; roll it back to another version"
             }
         };
-        self.last_failure = Some(format!("{function}: {reason}"));
-        self.failures.insert(function.clone(), reason.into());
+        self.failures.last = Some(format!("{function}: {reason}"));
+        self.failures.record(function.clone(), reason.into());
         self.record_failure(function, &worker, IdleDeath::Start, now);
     }
 
@@ -181,7 +170,7 @@ impl Core {
         let Some(version) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
         let warning = (version.function.clone(), text);
         // A library can say whatever it likes: what it says is not remembered without end.
-        if self.unread_settings.len() < MOST_UNREAD && self.unread_settings.insert(warning.clone()) {
+        if self.warned.unread_settings.len() < MOST_UNREAD && self.warned.unread_settings.insert(warning.clone()) {
             let (function, text) = warning;
             self.report(Event::LibraryWarning { function, text });
         }
@@ -208,7 +197,7 @@ impl Core {
         let names = worker.names();
         let most = self.config.least(names.iter().map(FunctionName::as_str), Config::max_memory);
         let (mib, max_mib) = (mebibytes(bytes), mebibytes(most.unwrap_or_default()));
-        if self.too_large_at_start.insert(names.clone()) {
+        if self.warned.too_large_at_start.insert(names.clone()) {
             self.report(Event::MemoryLimitTooLow { functions: names, mib, max_mib });
         }
     }
@@ -283,8 +272,8 @@ impl Core {
         let pid = worker.pid;
         let Some(failed) = worker.functions.get(function).cloned() else { return };
         let function = failed.function.clone();
-        self.last_failure = Some(format!("{function}: {reason}"));
-        self.failures.insert(function.clone(), reason.clone());
+        self.failures.last = Some(format!("{function}: {reason}"));
+        self.failures.record(function.clone(), reason.clone());
         let (of, text) = (function.clone(), reason.clone());
         self.report_with_pid(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
         self.trigger(id, Trigger::CannotServe, now);
@@ -311,6 +300,37 @@ pub(super) struct SpawnFailures {
     pause: Duration,
     /// What the system said then.
     reason: String,
+}
+
+/// Processes to start: whose turn it is, and what the system refused.
+#[derive(Default)]
+pub(super) struct Spawns {
+    last_worker: u64,
+    /// Workers started in this turn of the loop.
+    pub(super) this_turn: u32,
+    /// When the next start is due, where starts are spread.
+    pub(super) after: Duration,
+    /// Groups for which the system refused a process.
+    pub(super) refused: BTreeMap<GroupKey, SpawnFailures>,
+}
+
+impl Spawns {
+    /// The id of the next worker, and its generation.
+    fn next_worker(&mut self) -> (WorkerId, u64) {
+        self.last_worker += 1;
+        self.this_turn += 1;
+        (WorkerId(self.last_worker), self.last_worker)
+    }
+
+    /// Why the system has just refused a process, where it has.
+    pub(super) fn refusal(&self, now: Duration) -> Option<&str> {
+        self.refused.values().find(|refused| now < refused.until).map(|refused| refused.reason.as_str())
+    }
+
+    /// Whether the system has just refused the group a process.
+    pub(super) fn is_refused(&self, key: &GroupKey, now: Duration) -> bool {
+        self.refused.get(key).is_some_and(|refused| now < refused.until)
+    }
 }
 
 impl Core {

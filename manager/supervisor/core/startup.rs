@@ -17,6 +17,25 @@ use crate::supervisor::worker_state::WorkerState;
 /// worker before the start is told without them.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// How far the start has come.
+pub(super) struct Startup {
+    pub(super) began: Duration,
+    /// When the first scan or the latest probe ended.
+    pub(super) probed_at: Duration,
+    /// When the first plan was made.
+    planned_at: Duration,
+    /// Until when a strict start may take longer: functions start one after the other, each with a timeout of its own.
+    extended_to: Duration,
+    /// Whether the outcome was reported.
+    pub(super) announced: bool,
+}
+
+impl Startup {
+    pub(super) fn at(now: Duration) -> Self {
+        Self { began: now, probed_at: now, planned_at: now, extended_to: Duration::ZERO, announced: false }
+    }
+}
+
 impl Core {
     /// Whether the first scan and its probes are over, and the look-ups, which had their moment: neither a library that
     /// does not return from a constructor nor a name server that does not answer holds up the workers of others. What
@@ -30,12 +49,12 @@ impl Core {
     /// nothing is to be served before.
     fn read_by(&self) -> Option<Duration> {
         let may_go_on = self.catalog.was_scanned() && !self.config.strict;
-        may_go_on.then(|| self.read_at.saturating_add(READ))
+        may_go_on.then(|| self.startup.probed_at.saturating_add(READ))
     }
 
     /// When look-ups that are under way are waited for no longer.
     fn resolved_by(&self) -> Option<Duration> {
-        self.servers.iter().any(|server| server.resolving).then(|| self.started.saturating_add(MOMENT))
+        self.servers.iter().any(|server| server.resolving).then(|| self.startup.began.saturating_add(MOMENT))
     }
 
     /// Plans for the first time, once everything is known, whichever answer was the last one; or with what is known by
@@ -43,18 +62,18 @@ impl Core {
     pub(super) fn complete_start(&mut self, now: Duration) {
         if self.phase == ManagerPhase::Starting && (self.is_complete() || self.read >= self.start_deadline()) {
             self.phase = ManagerPhase::Running;
-            self.planned_at = now;
-            self.replan(self.started);
+            self.startup.planned_at = now;
+            self.replan(self.startup.began);
         }
     }
 
     /// When the start is told, whatever is missing.
     fn start_deadline(&self) -> Duration {
         match self.phase {
-            ManagerPhase::Starting => self.started.saturating_add(self.config.start_timeout),
+            ManagerPhase::Starting => self.startup.began.saturating_add(self.config.start_timeout),
             _ => {
                 let functions: Vec<FunctionName> = self.planned_functions().into_iter().cloned().collect();
-                self.planned_at.saturating_add(self.start_timeout(&functions)).max(self.start_extended_to)
+                self.startup.planned_at.saturating_add(self.start_timeout(&functions)).max(self.startup.extended_to)
             }
         }
     }
@@ -62,12 +81,12 @@ impl Core {
     /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given as
     /// long as the function is: many that are slow, one after the other, are no fault.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.announced) else { return };
+        let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else { return };
         if let WorkerState::Starting { deadline } = worker.state
             && worker.start.begun > 1
             && worker.born < self.start_deadline()
         {
-            self.start_extended_to = self.start_extended_to.max(deadline);
+            self.startup.extended_to = self.startup.extended_to.max(deadline);
         }
     }
 
@@ -90,7 +109,7 @@ impl Core {
 
     /// Tells once how the start went.
     pub(super) fn startup(&mut self, now: Duration) {
-        if self.announced || !self.is_running() {
+        if self.startup.announced || !self.is_running() {
             return;
         }
         let late = self.is_late();
@@ -109,7 +128,7 @@ impl Core {
             self.workers.values().map(|worker| worker.state).filter(|state| state.is_loaded()).collect();
         // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
         // be said.
-        let may_come = self.rejection(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
+        let may_come = self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
         if loaded.is_empty() && may_come && !late {
             return;
         }
@@ -128,9 +147,9 @@ impl Core {
     }
 
     fn announce(&mut self, workers: usize, mut notes: Vec<String>, unserved: Vec<String>, now: Duration) {
-        self.announced = true;
+        self.startup.announced = true;
         let functions = self.planned_functions().len();
-        let seconds = seconds(now.saturating_sub(self.started));
+        let seconds = seconds(now.saturating_sub(self.startup.began));
         self.report(Event::Started { workers, functions, seconds });
         notes.extend(unserved);
         let down = self.servers.iter().filter(|server| server.workers() == 0);
@@ -170,7 +189,7 @@ impl Core {
             (is_empty, true) => {
                 let event = Event::NothingToServe { dirs, is_empty };
                 let notes: Vec<String> = reasons.into_iter().chain([event.line()]).collect();
-                self.announced = true;
+                self.startup.announced = true;
                 self.report(event);
                 self.announce_notes(&notes);
             }
@@ -184,7 +203,7 @@ impl Core {
     }
 
     fn fail(&mut self, reason: String) {
-        self.announced = true;
+        self.startup.announced = true;
         self.phase = ManagerPhase::Finished;
         self.do_next(Action::Fail(1, escape(&reason).into_owned()));
     }
@@ -199,9 +218,9 @@ impl Core {
                 of_group.clone().filter(|worker| matches!(worker.state, WorkerState::Starting { .. })).count();
             let wanted: Vec<FunctionName> =
                 group.functions.iter().filter(|name| self.may_start(name, now)).cloned().collect();
-            let failing = self.groups_failing.contains_key(&key)
-                || group.functions.iter().any(|name| self.functions_failing.contains_key(name))
-                || self.is_refused(&key, now);
+            let failing = self.failures.groups.contains_key(&key)
+                || group.functions.iter().any(|name| self.failures.functions.contains_key(name))
+                || self.spawns.is_refused(&key, now);
             let waits = wanted.is_empty() || (failing && self.room(&key, &wanted, now) == 0);
             // One that is being tried alone has one worker for now.
             let count = if self.is_being_isolated(&key) { 1 } else { group.count as usize };
@@ -221,7 +240,7 @@ impl Core {
         });
         let deadline = self.start_deadline();
         let due = awaited.chain(waiting.max()).chain([deadline, deadline.saturating_add(MOMENT)]);
-        due.filter(|_| !self.announced)
+        due.filter(|_| !self.startup.announced)
     }
 }
 

@@ -115,7 +115,7 @@ impl Stage {
                 Action::Drain(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
-                Action::SetLastGood { function, version } if self.core.announced => {
+                Action::SetLastGood { function, version } if self.core.startup.announced => {
                     self.log.push(format!("good {function} {}", version.hash.test_name()));
                 }
                 Action::SetLastGood { .. } | Action::ClearRejection { .. } | Action::Release { answer: None, .. } => {}

@@ -12,19 +12,19 @@ use crate::supervisor::event::Event;
 
 impl Core {
     pub(super) fn scanned(&mut self, scan: ScanResult, now: Duration) {
-        self.scanning = false;
+        self.scans.running = false;
         if !self.catalog.was_scanned() {
-            self.read_at = now;
+            self.startup.probed_at = now;
         }
         let before = self.catalog.functions();
         let changes = self.catalog.apply_scan(&scan, self.config.settle_time, now);
-        self.rescan_at = changes.rescan_at;
+        self.scans.next = changes.rescan_at;
         changes.events.into_iter().for_each(|event| self.report(event));
         changes.gone.into_iter().for_each(|function| self.do_next(Action::Forget { function }));
         changes.probe.into_iter().for_each(|candidate| self.do_next(Action::Probe(candidate)));
         if self.catalog.functions() != before {
             // A library that was removed and put back is tried again.
-            self.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
+            self.failures.not_restarted.retain(|function, _| self.catalog.version(function).is_some());
             self.replan(now);
         }
         self.warn_of_missing();
@@ -37,7 +37,7 @@ impl Core {
         result: Result<CheckedVersion, ProbeFailure>,
         now: Duration,
     ) {
-        self.read_at = now;
+        self.startup.probed_at = now;
         if result.is_ok() && !self.catalog.holds(function) {
             // Removed while it was probed: drop the stored copy.
             return self.do_next(Action::Forget { function: function.clone() });
@@ -57,8 +57,7 @@ impl Core {
         }
         if changes.needs_plan {
             // Earlier failures say nothing about new code.
-            self.functions_failing.remove(function);
-            self.failures.remove(function);
+            self.failures.forget_version(function);
             self.replan(now);
         }
     }
@@ -73,18 +72,18 @@ impl Core {
         self.plan = plan(&self.config, &self.catalog.functions(), &self.placements());
         self.warn_of_missing();
         self.ask_versions();
-        self.spawn_after = self.spawn_after.min(now);
+        self.spawns.after = self.spawns.after.min(now);
     }
 
     /// Warns once of each section without a library. A file that exists but is not served has log lines of its own.
     fn warn_of_missing(&mut self) {
-        if self.scanning || self.phase == ManagerPhase::Starting {
+        if self.scans.running || self.phase == ManagerPhase::Starting {
             return;
         }
         let missing: Vec<_> = self.plan.missing.iter().filter(|one| !self.catalog.holds(&one.function)).collect();
         let news: Vec<String> =
-            missing.iter().filter(|one| !self.warned.contains(&one.function)).map(ToString::to_string).collect();
-        self.warned = missing.into_iter().map(|one| one.function.clone()).collect();
+            missing.iter().filter(|one| !self.warned.missing.contains(&one.function)).map(ToString::to_string).collect();
+        self.warned.missing = missing.into_iter().map(|one| one.function.clone()).collect();
         news.into_iter().for_each(|text| self.report(Event::ConfigWarning { text }));
     }
 
@@ -101,9 +100,7 @@ impl Core {
 
     /// Gives the function's file another chance, whether it was refused or its version rejected.
     pub(super) fn retry(&mut self, function: &FunctionName) {
-        self.functions_failing.remove(function);
-        self.failures.remove(function);
-        self.not_restarted.remove(function);
+        self.failures.forget(function);
         self.rejoin(function);
         self.do_next(Action::Pin { function: function.clone(), pin: None });
         if let Some(candidate) = self.catalog.retry(function) {

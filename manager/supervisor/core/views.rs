@@ -49,7 +49,7 @@ pub(crate) struct WorkerView<'a> {
 impl Core {
     /// Since the manager's start.
     pub(crate) fn uptime(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.started)
+        now.saturating_sub(self.startup.began)
     }
 
     /// Whether it takes leave.
@@ -59,7 +59,7 @@ impl Core {
 
     /// Whether the start is not complete.
     pub(crate) fn is_starting(&self) -> bool {
-        !self.announced
+        !self.startup.announced
     }
 
     /// Every function that has a library or is planned.
@@ -83,7 +83,7 @@ impl Core {
                         .catalog
                         .next(&name)
                         .map(|next| format!("version {} is being tried", next.hash))
-                        .or(self.failures.get(&name).filter(|_| failing).cloned())
+                        .or(self.failures.reasons.get(&name).filter(|_| failing).cloned())
                         .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                         .or(self.isolation_note(&name))
                         .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
@@ -101,7 +101,7 @@ impl Core {
         let its = |worker: &&super::WorkerRecord| worker.serves(function);
         let live = self.workers.values().filter(its).filter(|worker| worker.state.is_live());
         let nearest = live.max_by_key(|worker| worker.state.is_loaded());
-        let failure = self.failures.get(function).cloned();
+        let failure = self.failures.reasons.get(function).cloned();
         match nearest {
             Some(worker) if worker.state.is_loaded() => match worker.state {
                 WorkerState::Loaded { .. } => "its worker is loaded, and no job server has answered it yet".into(),
@@ -111,8 +111,8 @@ impl Core {
                 || worker.how_far(function),
                 |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
             ),
-            None if self.rejection(now).is_some() => self.rejection(now).unwrap_or_default().to_owned(),
-            None => failure.or_else(|| self.last_failure.clone()).unwrap_or_else(|| "it waits for a worker".into()),
+            None if self.spawns.refusal(now).is_some() => self.spawns.refusal(now).unwrap_or_default().to_owned(),
+            None => failure.or_else(|| self.failures.last.clone()).unwrap_or_else(|| "it waits for a worker".into()),
         }
     }
 

@@ -39,7 +39,7 @@ fn messages_are_read_before_a_worker_is_late() {
     assert!(!stage.did().iter().any(|did| did.starts_with("kill")));
     stage.says(2, WorkerMessage::Loaded).later(Duration::ZERO);
     assert!(!stage.did().iter().any(|did| did.starts_with("kill")));
-    assert_eq!(stage.core.failures.len(), 0);
+    assert_eq!(stage.core.failures.reasons.len(), 0);
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Walk {
     fn input(&mut self, input: Input) {
         let core = &self.stage.core;
         let before: BTreeMap<WorkerId, WorkerState> = core.workers.iter().map(|(id, w)| (*id, w.state)).collect();
-        let waits = core.functions_failing.clone();
+        let waits = core.failures.functions.clone();
         let shown = format!("{input:?}");
         self.stage.input(input);
         for did in self.stage.did() {
@@ -99,7 +99,7 @@ impl Walk {
             assert!(was_live || !worker.state.is_live(), "{id:?} came back after {shown}");
         }
         for (name, before) in waits {
-            let after = &core.functions_failing.get(&name);
+            let after = &core.failures.functions.get(&name);
             let until = |backoff: &Backoff| backoff.waits_until(self.stage.now);
             let Some(after) = after.filter(|after| after.failures() > before.failures()) else { continue };
             assert!(until(after) >= until(&before), "{name} failed once more and waits less: {shown}, {before:?}");
