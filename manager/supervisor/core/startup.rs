@@ -81,7 +81,9 @@ impl Core {
     /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given as
     /// long as the function is: many that are slow, one after the other, are no fault.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
-        let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else { return };
+        let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else {
+            return;
+        };
         if let WorkerState::Starting { deadline } = worker.state
             && worker.start.begun > 1
             && worker.born < self.start_deadline()
@@ -128,7 +130,8 @@ impl Core {
             self.workers.values().map(|worker| worker.state).filter(|state| state.is_loaded()).collect();
         // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
         // be said.
-        let may_come = self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
+        let may_come =
+            self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
         if loaded.is_empty() && may_come && !late {
             return;
         }

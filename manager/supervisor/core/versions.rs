@@ -81,8 +81,11 @@ impl Core {
             return;
         }
         let missing: Vec<_> = self.plan.missing.iter().filter(|one| !self.catalog.holds(&one.function)).collect();
-        let news: Vec<String> =
-            missing.iter().filter(|one| !self.warned.missing.contains(&one.function)).map(ToString::to_string).collect();
+        let news: Vec<String> = missing
+            .iter()
+            .filter(|one| !self.warned.missing.contains(&one.function))
+            .map(ToString::to_string)
+            .collect();
         self.warned.missing = missing.into_iter().map(|one| one.function.clone()).collect();
         news.into_iter().for_each(|text| self.report(Event::ConfigWarning { text }));
     }
