@@ -1,6 +1,7 @@
 //! New versions: tried, rejected, rolled out.
 
 use super::*;
+use crate::plugins::content_hash::ShortHash;
 
 #[test]
 fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {

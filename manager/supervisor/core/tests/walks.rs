@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::plan::Group;
+use crate::supervisor::backoff::Backoff;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::{ExitReason, WorkerState};
 
