@@ -36,7 +36,7 @@ const DEPLOYS: usize = 50;
 const PACE: Duration = Duration::from_millis(20);
 /// How long a job takes, without using the processor.
 const JOB: Duration = Duration::from_millis(2);
-/// A canary is promoted after so many jobs of its own, well before its time is up.
+/// A canary is promoted after this many jobs of its own, well before its time is up.
 const CANARY: &str = "canary_jobs = 10\ncanary_seconds = 5";
 
 /// One job.
@@ -53,7 +53,7 @@ enum End {
     /// This version answered.
     Answer(String),
     Failed,
-    /// Nobody said anything more of it.
+    /// No more packets came for it.
     Lost,
 }
 
@@ -159,7 +159,7 @@ fn calls(server: &Gearmand, notes: &Path, number: usize, done: &Mutex<Vec<Done>>
 }
 
 impl Account {
-    /// By what the callers were told, and by the workers' own notes: every job is run once.
+    /// By the callers' answers, and by the workers' own notes: every job is run once.
     fn of(done: &[Done], notes: &Path) -> Self {
         let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
         let text = fs::read_to_string(notes).unwrap();

@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn how_many_workers() {
         for (global, sections, expected) in [
-            // Nothing said: one worker for each function.
+            // By default: one worker for each function.
             ("", "", "1*a! 1*b!"),
             ("count = 0\ndedicated_count = 0", "", "1*a! 1*b!"),
             ("dedicated_count = 2", "", "2*a! 2*b!"),

@@ -23,7 +23,7 @@ pub(crate) use last_failure::{FAILURE_TEXT, LastFailure};
 
 const HANDLE_WORDS: usize = 32;
 const UNIQUE_WORDS: usize = 16;
-/// Connections in the middle of a packet that are told apart.
+/// Connections in the middle of a packet that are listed one by one.
 const SENDING_WORDS: usize = 16;
 /// More connections than any worker has in the middle of a packet.
 const MOST_SENDING: u32 = 1 << 16;

@@ -133,7 +133,7 @@ fn stdout() -> io::Result<OwnedFd> {
 /// How the child ended, and how far it had come.
 struct CallExit {
     end: ExitStatus,
-    /// The last it said.
+    /// Its last message.
     word: Option<WorkerMessage>,
     killed: bool,
 }
@@ -159,7 +159,7 @@ async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExi
     }
 }
 
-/// Says how it ended, unless it has said so itself.
+/// Prints how it ended, unless it has printed that itself.
 fn conclude(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
     let seen = scoreboard.read();
     let exit_cause = judge(ended.end, &seen, clock::now());

@@ -117,7 +117,7 @@ impl Checker<'_> {
     }
 }
 
-/// Why a path cannot be a library's, whatever its name: said before anything about that name. Follows the path.
+/// Why a path cannot be a library's, whatever its name; checked before the name. Follows the path in the message.
 pub(super) fn file_problem(file: &Path) -> Option<String> {
     match std::fs::metadata(file) {
         Err(error) => Some(format!("cannot be opened: {}", reason_at(file, &error))),

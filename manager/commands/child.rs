@@ -41,7 +41,7 @@ pub(super) enum HelperView {
     Said(Vec<u8>),
     /// The user wants an end: Ctrl-C, TERM, or QUIT.
     Asked,
-    /// It is gone. Everything it said was seen before.
+    /// It has exited. All its messages came before.
     Ended(Reaped),
 }
 

@@ -176,7 +176,7 @@ fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) 
 }
 
 /// How people call gm-native for the manager of a configuration whose paths are absolute: with the file, and with what
-/// the command line said of the manager's place.
+/// the command line gave as the manager's location.
 fn command(file: Option<&Path>, config: &Config) -> ManagerCommand {
     let given = |key: &str| matches!(config.origins.of(None, key), ValueOrigin::Option(_));
     let control = config.control.as_deref().filter(|_| given("control"));

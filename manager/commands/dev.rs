@@ -169,7 +169,7 @@ fn home() -> std::io::Result<TempDir> {
     tempfile::Builder::new().prefix("gm-native-dev-").permissions(private).tempdir()
 }
 
-/// The embedded job server: on the usual port if nobody has it, so that clients need not be told.
+/// The embedded job server: on the default port if it is free, so that clients need no address.
 fn bind(port: Option<u16>) -> Result<Server, String> {
     let at = |port| Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ServerOptions::default());
     let bound = match port {

@@ -56,7 +56,7 @@ impl ParallelManager {
     }
 }
 
-/// A path that another process has told us.
+/// A path that another process has recorded.
 fn shown(path: &Path) -> String {
     escape(path.as_os_str().as_bytes()).into_owned()
 }

@@ -116,7 +116,7 @@ fn surge(text: &str) -> Result<RolloutSurge, String> {
 pub enum LostJobPolicy {
     /// It is requeued to the job server, at most `max_attempts` times.
     Retry,
-    /// Its caller is told.
+    /// Its caller gets a failure.
     Fail,
 }
 

@@ -9,7 +9,7 @@ use super::text::quoted;
 /// The environment, as a function: this layer reads nothing itself.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The value of a line. `note` is told what a user may not expect; `Err` is what is wrong, never the value itself,
+/// The value of a line. `note` receives what a user may not expect; `Err` is what is wrong, never the value itself,
 /// which may be a secret.
 pub(super) fn read(raw: &str, env: Environment, note: &mut dyn FnMut(String)) -> Result<String, String> {
     match raw.chars().next() {

@@ -28,7 +28,7 @@ pub struct Config {
     pub exclude: Vec<String>,
     /// The function sections, by name.
     pub functions: BTreeMap<String, FunctionConfig>,
-    /// `log_file`. With `daemon` and nothing said: syslog.
+    /// `log_file`. Default with `daemon`: syslog.
     pub log: LogTarget,
     /// `pid_file`.
     pub pid_file: Option<PathBuf>,

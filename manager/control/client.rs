@@ -50,12 +50,12 @@ pub enum ClientError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The manager said no.
+    /// The manager refused.
     #[error("the manager at {} refused: {}", path.display(), refusal.text)]
     Refused {
         /// The control socket.
         path: PathBuf,
-        /// What it said.
+        /// Its reason.
         refusal: RequestError,
     },
     /// The manager did not answer in time.
@@ -66,7 +66,7 @@ pub enum ClientError {
         /// How long it was waited.
         timeout: Duration,
     },
-    /// What was said makes no sense.
+    /// The reply makes no sense.
     #[error("the manager at {} gave an answer that is not understood: {text}", path.display())]
     Protocol {
         /// The control socket.

@@ -43,7 +43,7 @@ pub(super) fn elsewhere(socket: &Path) -> Option<String> {
     let owner = owner(&found);
     let whose = owner.map_or_else(|| "another user".into(), named);
     let how = match owner {
-        // It keeps its state where it was told to, or where the user it was started by would.
+        // Its state is where its options say, or in the default place of the user who started it.
         _ if us.is_root() => by_path(&found),
         Some(owner) if owner == us => by_path(&found),
         Some(owner) => as_user(owner, &found),

@@ -62,7 +62,7 @@ impl ControlServer {
         self.file.is_in_place()
     }
 
-    /// Removes the socket, takes no more connections, ends the feed, and gives clients a second to read what was said
+    /// Removes the socket, takes no more connections, ends the feed, and gives clients a second to read what was sent
     /// to them.
     pub async fn close(mut self) {
         self.file.remove();

@@ -1,4 +1,4 @@
-//! A client: submits jobs to one job server and is told what becomes of them.
+//! A client: submits jobs to one job server and receives what happens to them.
 
 use std::collections::VecDeque;
 use std::io::Write;

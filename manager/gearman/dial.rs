@@ -16,7 +16,7 @@ pub enum ServerError {
     Lookup {
         /// HOST:PORT as it was given.
         server: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: io::Error,
     },
     /// None of its addresses takes a connection.
@@ -44,7 +44,7 @@ pub enum ServerError {
         server: String,
         /// What was being asked.
         question: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It closed the connection.

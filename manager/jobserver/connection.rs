@@ -115,7 +115,7 @@ fn read(
     Ok(())
 }
 
-/// Tells a peer what is wrong with what it sent, after what was said to it before. Reading on until it is gone is what
+/// Sends a peer what is wrong with its packet, after everything sent to it before. Reading on until it is gone is what
 /// lets it read that: closing with bytes unread is a reset, which takes the words along.
 async fn part(stream: &mut TcpStream, mailbox: &Mailbox, error: &InputError) -> io::Result<()> {
     let words = match error {

@@ -91,11 +91,11 @@ struct Peer {
     exceptions: bool,
 }
 
-/// Whether a worker is to be told of new jobs.
+/// Whether a worker is woken for new jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sleep {
     Awake,
-    /// It said PRE_SLEEP.
+    /// It sent PRE_SLEEP.
     Asleep,
     /// It was sent a NOOP and gets no other until it grabs, even if it goes to sleep again.
     Woken,

@@ -49,8 +49,8 @@ impl ServerReply {
         Self::packet(|buf| answer::work_fail(buf, handle))
     }
 
-    /// A job failed, said in the way gearmand 1.1.x forwards it from a worker that ends the handle with a NUL. Clients
-    /// of that age wait for ever then: better seen here than with the real server.
+    /// A job failed, in the form in which gearmand 1.1.x forwards it from a worker that ends the handle with a NUL.
+    /// Clients of that age wait for ever then: better seen here than with the real server.
     pub(super) fn fail_with_nul(handle: &[u8]) -> Self {
         let mut failure = Self::fail(handle);
         failure.head.push(0);

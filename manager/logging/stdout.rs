@@ -15,7 +15,7 @@ use super::sink::LogOutput;
 use super::write_retry::WriteRetry;
 use crate::system::streams;
 
-/// Between two attempts where the descriptor is said to have room, but not enough for the line.
+/// Between two attempts where poll reports room, but not enough for the line.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The process's standard output, written without the buffer of `std::io::stdout`, which would cut lines.

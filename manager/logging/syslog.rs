@@ -23,7 +23,7 @@ type SyslogSocket = syslog::Logger<LoggerBackend, Rfc3164>;
 pub(super) struct Syslog {
     path: PathBuf,
     connection: Option<SyslogSocket>,
-    /// Whether the socket waits, so that it is told only when that changes.
+    /// Whether the socket blocks, so that fcntl is called only when that changes.
     waits: bool,
     write_retry: WriteRetry,
 }

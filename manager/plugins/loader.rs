@@ -220,12 +220,12 @@ impl LoadError {
     }
 }
 
-/// What `dlopen` said.
+/// The error of `dlopen`.
 fn dlopen_words(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The kinds of entry there are, told apart by their first bytes before anything else of one is read.
+/// The kinds of entries, distinguished by their first bytes before anything else is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryKind {
     /// A static of Rust's, checked by `abi_stable`.

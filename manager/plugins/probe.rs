@@ -64,7 +64,7 @@ pub fn serve(channel: impl AsFd) -> i32 {
 }
 
 /// Obeys one order: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
-/// it cannot be said that loading begins, nothing is loaded. On a refusal no copy is left.
+/// the start of loading cannot be reported, nothing is loaded. On a refusal no copy is left.
 pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();
     let result = check_and_load(order, &mut copies, tell);

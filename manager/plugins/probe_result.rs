@@ -1,4 +1,4 @@
-//! What became of a probe, from how it ended and what it said. Pure: the manager's side.
+//! The result of a probe, from its exit status and its messages. Pure: the manager's side.
 
 use std::time::Duration;
 

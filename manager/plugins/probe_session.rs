@@ -28,12 +28,12 @@ impl ProbeSession {
         Self { request, timeout, messages: Vec::new(), stopped: None }
     }
 
-    /// What it is told.
+    /// Its request.
     pub fn request(&self) -> &ProbeRequest {
         &self.request
     }
 
-    /// Keeps what it said; true once it has said enough and is to be ended.
+    /// Keeps a message; true once the report is complete and the probe is to be ended.
     pub fn receive(&mut self, message: &[u8]) -> bool {
         if self.messages.len() < MESSAGES {
             self.messages.push(message.to_vec());

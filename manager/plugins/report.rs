@@ -76,7 +76,7 @@ pub struct ProbeReport {
     pub result: Result<LoadableLibrary, Rejection>,
 }
 
-/// A library that loads here and fits the interface. Its copy lies where the order said.
+/// A library that loads here and fits the interface. Its copy is where the request asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadableLibrary {
     /// Of the copy and its siblings.

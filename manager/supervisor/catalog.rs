@@ -156,7 +156,7 @@ impl Catalog {
         (dirs(several), dirs(single))
     }
 
-    /// Something is in the place of a function's file: refused like a bad library, said once.
+    /// Something else is at the path of a function's file: refused like a bad library, reported once.
     fn refuse_obstacle(&mut self, obstacle: &NotAFile, now: Duration) -> Option<Event> {
         let NotAFile { function, dir, path, reason } = obstacle;
         let last_good = self.saved.last_good.get(function).cloned();
@@ -245,7 +245,7 @@ impl Catalog {
     }
 
     /// A file that cannot be served. Where nothing is served yet, the last good version is. What a look that was only
-    /// taken again found as it was is not told again.
+    /// probed again with the same result is not reported again.
     fn refuse(&mut self, function: &FunctionName, failure: ProbeFailure, now: Duration) -> ProbeChanges {
         let fallback = self.saved.last_good.get(function).cloned();
         let is_needed = self.entries.get(function).is_some_and(|entry| self.is_needed(&entry.candidate.path));

@@ -26,7 +26,7 @@ pub(crate) struct ChildOutput {
 pub(crate) enum PipeState {
     /// Nothing for now.
     Nothing,
-    /// Perhaps more: it said all that it may in one turn.
+    /// Perhaps more: it has used up its budget for this turn.
     More,
     /// Nothing for ever: every copy of the writing end is closed.
     End,

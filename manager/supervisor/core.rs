@@ -61,7 +61,7 @@ enum ManagerPhase {
         since: Duration,
         deadline: Duration,
         signals: u32,
-        /// When what it waits for is told.
+        /// When what it waits for is reported.
         report_at: Option<Duration>,
     },
     Finished,

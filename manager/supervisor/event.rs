@@ -1,4 +1,4 @@
-//! Every happening the manager decides on, as one value: it makes the log line, the JSON of `gm-native events`, and what
+//! Everything the manager reports, as one value: it makes the log line, the JSON of `gm-native events`, and what
 //! tests wait for.
 
 mod death;
@@ -18,8 +18,8 @@ pub(crate) use line::several;
 
 /// What happened.
 ///
-/// A pid and a text are not told twice: [`EventLine`](crate::control::EventLine) has them, and a JSON object with a key
-/// twice is read by nobody.
+/// A pid and a text are not serialized twice: [`EventLine`](crate::control::EventLine) has them, and a JSON object with
+/// a key twice is read by nobody.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
@@ -306,7 +306,7 @@ pub(crate) enum Event {
     SpawnFailed {
         /// What it was for.
         functions: Vec<FunctionName>,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// A worker cannot serve a library: it does not load there, or its `new()` failed.
@@ -364,7 +364,7 @@ pub(crate) enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<&'static str>,
     },
-    /// A worker took leave of its job servers and is gone.
+    /// A worker has drained and exited.
     WorkerExited {
         /// Its process.
         #[serde(skip)]
@@ -376,7 +376,7 @@ pub(crate) enum Event {
         /// What was not as it should be at its very end.
         note: Option<String>,
     },
-    /// A worker left by itself before it had done a job: that counts as a failed start.
+    /// A worker exited by itself before it had done a job: that counts as a failed start.
     ExitedEarly {
         /// Its process.
         #[serde(skip)]
@@ -389,7 +389,7 @@ pub(crate) enum Event {
         /// Whether it had taken jobs.
         served: bool,
     },
-    /// A worker is gone that should not be.
+    /// A worker died.
     WorkerDied(Death),
     /// A worker is killed by the manager.
     WorkerKilled {
@@ -451,7 +451,7 @@ pub(crate) enum Event {
         /// What the log is.
         log: String,
     },
-    /// The manager stops: workers finish their jobs and leave.
+    /// The manager stops: workers finish their jobs and exit.
     Draining {
         /// The signal.
         by: String,
@@ -487,12 +487,12 @@ pub(crate) enum Event {
         #[serde(skip)]
         kills_at: u32,
     },
-    /// Everything is over.
+    /// The manager has stopped.
     Stopped {
         /// From the signal on, in seconds.
         seconds: f64,
     },
-    /// Something failed that does not stop the work.
+    /// Something failed, and the manager keeps running.
     ManagerError {
         /// One sentence.
         #[serde(skip)]

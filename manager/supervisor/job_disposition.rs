@@ -17,8 +17,8 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
 const REMEMBERED: usize = 10_000;
 
-/// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles. So
-/// what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
+/// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles.
+/// So what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobKey {
     /// Which job server.
@@ -62,8 +62,8 @@ impl DeathCounts {
     }
 }
 
-/// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a worker
-/// that dies while it receives one has not run it, and one that has answered owes nothing.
+/// How far a job was when its worker died. Before it is run, and once its answer is out, there is no job in hand: a
+/// worker that dies while it receives one has not run it, and one that has answered owes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
     /// In its function.
@@ -78,24 +78,24 @@ pub(crate) enum Point {
 pub(crate) enum JobDisposition {
     /// Its server gives it to another worker.
     Requeued,
-    /// It fails: its caller is told.
+    /// It fails: its caller gets the reason.
     Failed,
-    /// Its caller should be told, but half a packet is on the wire: its server gives it to another worker, which fails it.
+    /// It should fail, but half a packet is on the wire: its server gives it to another worker, which fails it.
     Unanswerable,
     /// Its answer was being sent: a whole one arrives, else its server gives it to another worker.
     Unclear,
 }
 
 impl JobDisposition {
-    /// Whether nobody runs the job again. Also where its caller is told at once: its connection may be gone, and then
-    /// the server gives the job to another worker all the same.
+    /// Whether nobody runs the job again. Also where the manager answers its caller at once: the connection may be
+    /// gone, and then the server gives the job to another worker all the same.
     pub(crate) fn denies(self) -> bool {
         matches!(self, Self::Failed | Self::Unanswerable)
     }
 }
 
-/// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may be
-/// half on the wire. An answer that is out in whole is the one that counts, whatever is said after it.
+/// Decides about a job that cost a worker at this point, for the `deaths`th time. `half_sent`: one of its packets may
+/// be half on the wire. A whole answer counts, whatever is sent after it.
 pub(crate) fn disposition(
     policy: LostJobPolicy,
     deaths: u32,

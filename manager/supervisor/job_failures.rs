@@ -1,4 +1,4 @@
-//! How the jobs of a function end, and what is told of those that fail. Pure.
+//! How the jobs of a function end, and what is reported about those that fail. Pure.
 //!
 //! A function whose jobs fail is watched from its first failure until jobs end with results again: its counters are read
 //! every [`STEP`], and no longer once nothing runs. The log gets a line when failures begin, change or end, and few of them.
@@ -308,7 +308,7 @@ mod tests {
         Some(FailureNotice::Recovered(FailureRate { failed, jobs, over: at(over) }))
     }
 
-    /// What is told at each reading: seconds, jobs with results, failures, reason, notice.
+    /// What is reported at each reading: seconds, jobs with results, failures, reason, notice.
     #[track_caller]
     fn story(steps: &[(u64, u64, u64, &str, Option<FailureNotice>)]) -> FailureHistory {
         let mut history = FailureHistory::default();

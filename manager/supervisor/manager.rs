@@ -41,7 +41,7 @@ pub(crate) struct ManagerSetup {
     pub warnings: Vec<String>,
     /// The caller that started it.
     pub announce: StartReport,
-    /// The service manager, if one is to be told.
+    /// The service manager, if there is one to notify.
     pub service: ServiceManager,
     /// What it is called.
     pub instance: String,
@@ -62,7 +62,7 @@ pub(crate) struct Manager {
     core: Core,
     effects: Effects,
     announce: Option<StartReport>,
-    /// What the configuration's reader warned of, until the caller was told.
+    /// Warnings of the configuration, until the caller has them.
     warnings: Vec<String>,
     service: ServiceManager,
     instance: String,
@@ -267,7 +267,7 @@ impl Manager {
         }
     }
 
-    /// Whatever effects have found out meanwhile goes to the core, until there is nothing left.
+    /// Passes what the effects have found meanwhile to the core, until there is nothing left.
     fn drain_inputs(&mut self) {
         while let Some(input) = self.effects.next_input() {
             self.input(input);
@@ -285,8 +285,8 @@ impl Manager {
         }
     }
 
-    /// What a service manager is told beside the end of the start: one line, when it has changed. During the start it
-    /// would be one for each worker.
+    /// What a service manager is notified of besides the end of the start: one line, when it has changed. During the
+    /// start it would be one for each worker.
     fn notify_service(&mut self) {
         if !self.service.listens() || (self.core.is_starting() && !self.core.is_draining()) {
             return;
@@ -409,7 +409,7 @@ impl Manager {
     }
 }
 
-/// Logs why the manager does not start, and tells the caller that started it.
+/// Logs why the manager does not start, and reports it to the caller.
 fn refuse_start(logger: &mut Logger, announce: StartReport, code: u8, text: &str) -> u8 {
     logger.log(crate::logging::Level::Error, &format!("gm-native does not start: {text}"));
     announce.failed(code, &format!("gm-native: {text}"));

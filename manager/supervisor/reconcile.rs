@@ -18,7 +18,7 @@ pub(crate) enum JobAllowance {
     Many,
     /// So few that its successor should be ready.
     Few,
-    /// None: it takes no more jobs, and waits to be told to leave.
+    /// None: it takes no more jobs, and waits for the command to drain.
     None,
 }
 

@@ -26,9 +26,9 @@ pub(crate) enum ExitReason {
     ByItself,
     /// It was not ready in time.
     StartTimeout,
-    /// It was told to leave and did not in time.
+    /// It was told to drain and did not exit in time.
     DrainTimeout,
-    /// It said that it cannot serve.
+    /// It reported that it cannot serve.
     CannotServe,
     /// Its job is past its timeout.
     JobTimeout,

@@ -31,9 +31,9 @@ pub(crate) struct Channel(OwnedFd);
 pub(crate) enum ChannelRead {
     /// A message of this many bytes lies in the buffer; a descriptor may have come with it.
     Message(usize, Option<OwnedFd>),
-    /// Nothing has been said yet.
+    /// Nothing has been sent yet.
     Nothing,
-    /// The other end is closed and everything it said has been read.
+    /// The other end is closed and everything it sent has been read.
     Closed,
 }
 

@@ -1,6 +1,6 @@
 //! Everything children say, through one descriptor: an epoll instance of our own, itself watched by the runtime.
 //!
-//! So what a child said is read by the loop itself and nothing lies about in queues: when a child was reaped, reading
+//! So the loop itself reads what a child sent, and nothing waits in queues: when a child was reaped, reading
 //! its channel to the end is one call.
 
 use std::collections::VecDeque;
@@ -76,7 +76,7 @@ impl ChildPoller {
     /// Does not listen for a while, so that a pipe fills up and the process that writes into it waits; until
     /// [`ChildPoller::listen_again`].
     pub(crate) fn pause(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
-        // The end of the other side is told all the same; so it is told once, and not again and again.
+        // epoll reports the end of the other side all the same; EPOLLONESHOT lets it do so once only.
         self.change(fd, child, child_fd, EpollFlags::EPOLLONESHOT);
     }
 

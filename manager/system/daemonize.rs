@@ -6,7 +6,7 @@
 //!      `<------------------- pipe: exit code, text -------------'
 //! ```
 //!
-//! The process that was called stays until the manager has said how its start ended, says so itself, and exits with
+//! The process that was called stays until the manager has reported how its start ended, prints that, and exits with
 //! that code. Until then the manager keeps working directory and standard streams, so that relative paths and messages
 //! mean what they mean to the user.
 #![allow(unsafe_code)] // fork is unsafe where threads are, and this is the one place that forks without exec.
@@ -149,7 +149,7 @@ impl StartReport {
     ///
     /// # Errors
     ///
-    /// The streams or the working directory cannot be changed; the caller has been told that the start failed.
+    /// The streams or the working directory cannot be changed; the caller knows that the start failed.
     pub(crate) fn ready(mut self, note: Option<&str>, no_log: Option<&str>) -> io::Result<()> {
         match self.0.take() {
             Some(StartCaller::Waiting(pipe)) => detach_streams()

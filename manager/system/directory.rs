@@ -2,7 +2,7 @@
 //!
 //! A path is resolved here with openat(2) and not by the kernel. As root a symbolic link on the way is followed only
 //! where it is root's own and in a directory of root's: any other one may have been planted, to have root write to,
-//! or give away, what it was never told to. A directory that is missing is made and changed through its descriptor.
+//! or give away, what it was never asked to. A directory that is missing is made and changed through its descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

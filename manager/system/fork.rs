@@ -36,8 +36,9 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// From now on this process is told apart from its children. `on_return` is what one does that came back from a plugin,
-/// before it ends; it must take no lock that another thread may have held at the fork. Once, before plugins are loaded.
+/// From now on this process can be distinguished from its children. `on_return` is what one does that came back from a
+/// plugin, before it ends; it must take no lock that another thread may have held at the fork. Once, before plugins are
+/// loaded.
 ///
 /// # Errors
 /// The system's, out of memory.
@@ -91,7 +92,7 @@ pub(crate) fn is_any_child() -> bool {
     watched != 0 && watched != unsafe { libc::getpid() }
 }
 
-/// To be called whenever a plugin's code has returned: goes no further in a forked child.
+/// Called whenever a plugin's code has returned: ends the process if it is a forked child.
 #[inline]
 pub(crate) fn exit_if_child() {
     if is_child() {
@@ -107,7 +108,7 @@ fn exit_child() -> ! {
     exit::now(CAME_BACK)
 }
 
-/// A farewell for processes whose standard error somebody reads. It takes no lock and no memory.
+/// Reports a returned child on standard error, where somebody reads that. It takes no lock and no memory.
 pub(crate) fn report_on_stderr() {
     use io::Write;
     let mut line = [0; 160];

@@ -18,7 +18,8 @@ const STREAMS: [i32; 2] = [1, 2];
 /// the end of the manager's descriptors and the signal that says so, a pipe without a reader would fail what prints.
 static READERS: [AtomicI32; 2] = [const { AtomicI32::new(-1) }; 2];
 
-/// Keeps the pipes of standard output and standard error open for writing, whoever else closes them. For a worker, once.
+/// Keeps the pipes of standard output and standard error open for writing, even if others close them. For a worker,
+/// once.
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.

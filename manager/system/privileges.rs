@@ -53,7 +53,7 @@ pub(crate) enum PrivilegeError {
         /// The name that was given.
         name: String,
     },
-    /// All steps said yes, and yet something of the old rights is left. The process has to end.
+    /// All steps succeeded, and yet some of the old rights are left. The process has to end.
     #[error("running as user {name:?} (-u), yet {left}; refusing to go on")]
     WayBack {
         /// The name that was given.

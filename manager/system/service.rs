@@ -27,13 +27,13 @@ pub(crate) struct ServiceManager {
     started: u32,
     /// Half of the time after which silence is taken for death.
     interval: Option<Duration>,
-    /// When it is to be told next that we live, by [`clock`](super::clock). At once, at first.
+    /// When the next watchdog notification is due, by [`clock`](super::clock). At once, at first.
     due: Duration,
     status: String,
     phase: NotifyPhase,
 }
 
-/// What it has been told of our life. A reload is one only in between: READY would end a start that is not complete, or
+/// What it was notified of. A reload is one only in between: READY would end a start that is not complete, or
 /// take a stop back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NotifyPhase {

@@ -90,7 +90,7 @@ impl Program {
                     set_pdeathsig(Signal::SIGKILL)?;
                 }
                 if getppid() != parent {
-                    // It ended before the kernel was told.
+                    // It ended before the call.
                     return Err(io::ErrorKind::NotFound.into());
                 }
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -139,7 +139,7 @@ pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// A file without a name, to be read from its beginning: for what a child is told that is too long for a message.
+/// A file without a name, to be read from its beginning: for a configuration that is too long for a message.
 ///
 /// # Errors
 /// The system's, out of descriptors or memory.

@@ -118,7 +118,7 @@ pub(crate) fn asked() -> bool {
     STOP.load(Relaxed)
 }
 
-/// The manager's end of the channel closed, or the kernel said it is gone: stop, within the grace.
+/// The manager's end of the channel closed, or the kernel reported its death: stop, within the grace.
 pub(crate) fn orphaned() {
     if !ORPHAN.swap(true, Relaxed) {
         STOP.store(true, Relaxed);
@@ -127,7 +127,7 @@ pub(crate) fn orphaned() {
     }
 }
 
-/// Nobody can tell us anything any more, although the manager is there: stop after the job in hand.
+/// The channel is gone although the manager is there: stop after the job in hand.
 pub(crate) fn request_stop() {
     STOP.store(true, Relaxed);
 }

@@ -7,7 +7,7 @@ use nix::libc;
 /// Bytes the peer has not acknowledged yet; none where the system does not say.
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int, where it is told to.
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int, to the given address.
     let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if said == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }

@@ -16,7 +16,7 @@ pub(super) struct LastJob {
     pub number: u64,
     /// Number of the connection it came over.
     pub connection: u32,
-    /// When its answer was sent in whole, as far as the system said.
+    /// When the system had taken its whole answer.
     pub sent: Option<Duration>,
 }
 

@@ -48,14 +48,14 @@ impl Worker {
         }
     }
 
-    /// A server accepted the connection and does not answer the greeting. The manager is told each time: only it knows
-    /// whether other servers are served meanwhile.
+    /// A server accepted the connection and does not answer the greeting. Reported to the manager each time: only it
+    /// knows whether other servers are served meanwhile.
     pub(super) fn report_unresponsive(&mut self, server: usize, reason: &str) {
         self.manager_link.send(&WorkerMessage::ServerUnresponsive { server });
         self.lose(server, reason);
     }
 
-    /// Closes a connection, and tells the manager once until the server is up again.
+    /// Closes a connection, and reports it to the manager once until the server is up again.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
         self.disconnect(server, clock::now());
         self.report_down(server, reason.to_owned());

@@ -76,7 +76,7 @@ pub(crate) fn refused(reason: String) -> FinishedJob {
     FinishedJob { outcome, end, left_scoreboard_alone: true }
 }
 
-/// A job whose workload is larger than a packet may be: its caller is told, or every worker would meet it in turn. It says
+/// A job whose workload is larger than a packet may be: it fails, or every worker would get it in turn. It says
 /// nothing about the function. With what the log says.
 pub(crate) fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64) -> (FinishedJob, String) {
     let length = job.workload.len().saturating_add(missing);

@@ -15,7 +15,7 @@ pub(crate) struct LogRateLimit {
     excluded: u64,
 }
 
-/// One line may be said.
+/// One line may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogPermit {
     /// How many could not be, since the one before.

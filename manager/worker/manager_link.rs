@@ -17,7 +17,7 @@ use crate::worker::messages::{self, Command, JobName, WorkerMessage};
 
 /// A busy worker looks for commands at most this often.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// What must be said waits for a manager that does not read, so long at a time: it may be stopped, or very busy.
+/// A message that must arrive waits this long for a manager that does not read: it may be stopped, or very busy.
 const SEND_TIMEOUT: Duration = Duration::from_secs(600);
 /// A log line waits no longer than this; then lines are counted instead.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
@@ -236,7 +236,7 @@ enum LinkError {
     /// The descriptor is no channel any more: a plugin has closed it. No command can be read, so another worker is to
     /// take this one's place.
     ChannelGone,
-    /// This one cannot be said.
+    /// This one cannot be sent.
     Lost,
 }
 

@@ -29,7 +29,7 @@ impl MemoryLimit {
         (memory_limit, fresh.map(|bytes| WorkerMessage::MemoryLimitExceededAtStart { bytes }))
     }
 
-    /// What the manager has to be told after a job; once.
+    /// What to report to the manager after a job; once.
     pub(super) fn due_message(&mut self, now: Duration) -> Option<WorkerMessage> {
         if self.statm.is_none() || now < self.next {
             return None;

@@ -1,6 +1,6 @@
-//! What the manager tells a worker, and what a worker tells the manager.
+//! The messages between the manager and a worker.
 //!
-//! Both ends are the same binary (`/proc/self/exe`), so the messages carry no version. What a worker says is hostile
+//! Both ends are the same binary (`/proc/self/exe`), so the messages carry no version. What a worker sends is hostile
 //! input to the manager all the same: a plugin can write to its worker's descriptors.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plugins::siblings::Sibling;
 
-/// Everything a worker is told before it loads anything; too long for a message, so it comes in a memfd.
+/// What a worker is started with; too long for a message, so it comes in a memfd.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerConfig {
     /// Process id of the manager: a worker with another parent is an orphan.
@@ -88,14 +88,14 @@ pub(crate) struct WorkerLimits {
     pub grace: Duration,
 }
 
-/// What a worker is told later.
+/// A command of the manager to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Connect to the job servers: not too many workers do so at the same time.
     Connect,
     /// Register the functions and take jobs.
     Go,
-    /// Take no more jobs, finish the one in hand, leave.
+    /// Take no more jobs, finish the one in hand, exit.
     Drain,
     /// Other log records are wanted from now on.
     Verbosity(u8),
@@ -108,7 +108,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What a worker says.
+/// A message of a worker to the manager.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum WorkerMessage {
     /// It begins to load a function's library: what ends it from now on is that library's doing.
@@ -123,7 +123,7 @@ pub(crate) enum WorkerMessage {
     },
     /// It has so few jobs left of those it may run that its successor should be ready.
     FewJobsLeft,
-    /// It has none left: it takes no more, and waits to be told to leave.
+    /// It has none left: it takes no more, and waits for the command to drain.
     NoJobsLeft,
     /// It takes more memory than it may, and has to be replaced.
     MemoryLimitExceeded {
@@ -170,14 +170,14 @@ pub(crate) enum WorkerMessage {
         /// Which server.
         server: usize,
     },
-    /// A job server does not answer, or no longer; said once until it does again.
+    /// A job server does not answer, or no longer; sent once until it does again.
     ServerDown {
         /// Which server.
         server: usize,
         /// What was seen.
         reason: String,
     },
-    /// A job server takes connections, and has left the greeting on one without an answer; said each time.
+    /// A job server accepts connections, and did not answer the greeting on one; sent each time.
     ServerUnresponsive {
         /// Which server.
         server: usize,

@@ -14,7 +14,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// How far a worker's start is.
 #[derive(Debug, Default)]
 pub(super) struct Startup {
-    /// Whether it was told to connect.
+    /// Whether it got the command to connect.
     pub(super) may_connect: bool,
     /// Until it is ready.
     pub(super) readiness: StartupStep,
@@ -46,7 +46,7 @@ impl StartupStep {
         self.began.is_some()
     }
 
-    /// Whether it is over, and was said to be.
+    /// Whether it is over, and was reported.
     pub(super) fn is_over(&self) -> bool {
         self.over
     }

@@ -42,7 +42,7 @@ pub(super) struct Worker {
     pub(super) polled: Duration,
 }
 
-/// What makes a worker end before it is told to.
+/// What makes a worker exit before it gets a command to.
 pub(super) struct ExitConditions {
     pub(super) job_limit: JobLimit,
     pub(super) memory_limit: MemoryLimit,
@@ -52,7 +52,7 @@ pub(super) struct ExitConditions {
 }
 
 impl Worker {
-    /// A worker whose functions are loaded; it connects when it is told to.
+    /// A worker whose functions are loaded; it connects on command.
     pub(super) fn new(
         config: WorkerConfig,
         functions: Vec<LoadedFunction>,
@@ -97,7 +97,7 @@ impl Worker {
         }
     }
 
-    /// Serves until the worker is told to drain and every server has its results. Returns what to drop, and how long that
+    /// Serves until the worker has to drain and every server has its results. Returns what to drop, and how long that
     /// may take.
     pub(super) fn run(mut self) -> (Vec<LoadedFunction>, Duration) {
         loop {

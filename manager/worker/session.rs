@@ -39,9 +39,9 @@ pub(crate) struct ServerSession {
     link: Link,
     /// When the last connection to it was lost.
     pub lost_at: Option<Duration>,
-    /// Whether the manager was told that this server is down.
+    /// Whether this server was reported down.
     reported_down: bool,
-    /// How much is still said of what it answers.
+    /// How many more lines are logged about its answers.
     log_rate_limit: LogRateLimit,
 }
 
@@ -55,7 +55,7 @@ enum Link {
 pub(crate) struct OpenConnection {
     /// Counts the worker's connections from 1.
     pub number: u32,
-    /// What was said and is awaited.
+    /// What was sent and is awaited.
     pub protocol: ServerConnection,
     /// What came and was not taken yet.
     pub decoder: Decoder,
@@ -167,7 +167,7 @@ impl ServerSession {
         }
     }
 
-    /// Whether a failure is news: `true` once until the server is up again.
+    /// Whether the server was not down before: `true` once until it is up again.
     pub(crate) fn mark_down(&mut self) -> bool {
         !std::mem::replace(&mut self.reported_down, true)
     }

@@ -84,7 +84,7 @@ impl RootModule for PluginRef {
 #[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawState(pub *mut ());
 
-/// What `new` is told. Valid during the call only.
+/// What `new` is given. Valid during the call only.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct RawContext<'a> {
@@ -114,7 +114,7 @@ pub struct RawSetting<'a> {
 pub struct RawJob<'a> {
     /// Size in bytes of the struct as the host knows it, or of the longer one that begins with it.
     pub size: usize,
-    /// The worker's own number for this job, from 1; what [`Host`]'s functions are told.
+    /// The worker's own number for this job, from 1; what [`Host`]'s functions are passed.
     pub number: u64,
     /// The job server's handle.
     pub handle: RSlice<'a, u8>,
@@ -155,7 +155,7 @@ pub mod level {
     pub const WARN: u8 = 2;
     /// Something worth knowing in normal running.
     pub const INFO: u8 = 3;
-    /// For whoever debugs the plugin.
+    /// For the plugin's author.
     pub const DEBUG: u8 = 4;
     /// Everything.
     pub const TRACE: u8 = 5;
@@ -171,7 +171,7 @@ pub const SETTINGS: &str = "gm_plugin_api::settings";
 pub struct RawFail {
     /// One of [`RawFail`]'s constants; an unknown one means [`RawFail::FAIL`].
     pub kind: u8,
-    /// For people: the error with its causes, or what the panic said.
+    /// For people: the error with its causes, or the panic's message.
     pub message: RString,
     /// For [`RawFail::EXCEPTION`]: the bytes the caller gets. Else empty.
     pub payload: RVec<u8>,
@@ -188,7 +188,7 @@ impl RawFail {
     pub const EXCEPTION: u8 = 1;
     /// The function panicked.
     pub const PANIC: u8 = 2;
-    /// The job was not begun: after a panic the object could not be made anew. The worker should be replaced.
+    /// The job was not begun: after a panic the object could not be made again. The worker should be replaced.
     pub const NO_OBJECT: u8 = 3;
 }
 
@@ -230,7 +230,7 @@ pub fn table<E: Export>() -> PluginRef {
 ///
 /// # Errors
 ///
-/// The difference, in some 200 lines for whoever maintains this interface.
+/// The difference, in some 200 lines for maintainers of this interface.
 pub fn compare_layouts(library: &'static TypeLayout, own: &'static TypeLayout) -> Result<(), String> {
     let Err(report) = check_layout_compatibility(library, own) else { return Ok(()) };
     let about_layout = |error: &AbiInstability| !matches!(error, AbiInstability::PackageVersion(_));

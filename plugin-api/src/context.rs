@@ -9,7 +9,7 @@ use crate::abi::{Host, RawContext};
 use crate::failure::Failure;
 use crate::logging::Log;
 
-/// What `new` is told: the function's name and its settings.
+/// What `new` is given: the function's name and its settings.
 ///
 /// Settings stand in the function's section of the configuration, as `setting.NAME = value`:
 ///
@@ -105,7 +105,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Where it is missing, or not such a value; the message names section and key. The value is not said: it may be a
+    /// Where it is missing, or not such a value; the message names section and key. The value is left out: it may be a
     /// secret.
     pub fn parse<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Failure> {
         parse(self.function(), name, self.required(name)?)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::abi::RawFail;
 
-/// Why a job failed. The caller is told: a warning with the message, then the failure.
+/// Why a job failed. The caller gets a warning with the message, then the failure.
 ///
 /// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>`, of `anyhow::Error` and of `eyre::Report`:
 ///
@@ -55,7 +55,7 @@ impl Failure {
         Self::new(with_causes(error))
     }
 
-    /// What is told to people: the manager's log, and the caller.
+    /// The text for the manager's log and the caller.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -93,7 +93,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// An error and what caused it, in one line. A cause whose words are already there is not said again: many an error
+/// An error and what caused it, in one line. A cause whose text is already there is not repeated: many an error
 /// quotes its cause and names it as source too.
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -172,9 +172,9 @@ impl<T: Object> Export for ObjectFunction<T> {
     const TABLE: Plugin = T::ABOUT.table(true, new_object::<T>, run_object::<T>, drop_object::<T>);
 }
 
-/// An object between jobs, and what is needed to make it anew.
+/// An object between jobs, and what is needed to make it again.
 struct Slot<T> {
-    /// None after a panic, until it is made anew.
+    /// None after a panic, until it is made again.
     object: Option<T>,
     cx: Context,
 }
@@ -208,7 +208,7 @@ impl<T: Object> Slot<T> {
         result
     }
 
-    /// Drops the object. A destructor that panics ends nothing but itself, and is told in the log.
+    /// Drops the object. A destructor that panics ends nothing but itself, and is logged.
     fn discard(&mut self, job: u64) {
         let object = self.object.take();
         let dropped = guarded(job, || {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::abi::{Host, RawJob};
 use crate::failure::Failure;
 
-/// One job: what it brings, and what can be told to its caller while it runs.
+/// One job: its workload and ids, and what can be sent to its caller while it runs.
 ///
 /// It can be used from any thread for as long as `run` lasts, so scoped threads may report progress too. For a thread
 /// that is not scoped there is [`reporter`](Self::reporter).

@@ -16,7 +16,7 @@
 //! With `crate-type = ["cdylib", "rlib"]` in its `Cargo.toml` this is a plugin. `docs/writing-plugins.md` of the
 //! project tells the whole story; in short:
 //!
-//! - [`Job`] is what a job brings (workload, unique id, handle) and what can be told to its caller while it runs
+//! - [`Job`] is a job's workload, unique id and handle, and what can be sent to its caller while it runs
 //!   (status, data, warnings). [`Log`] writes to the manager's log.
 //! - A function returns whatever is a [`Reply`]: bytes, text, nothing, or a `Result` of those. `?` makes a [`Failure`]
 //!   of any error.
@@ -131,7 +131,7 @@ pub mod __private {
 #[doc = include_str!("../../docs/writing-plugins.md")]
 pub struct Guide;
 
-/// As is that for whoever moves over.
+/// So is the guide for PHP users.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/migrating.md")]
 pub struct Migrating;

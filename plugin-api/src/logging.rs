@@ -76,7 +76,7 @@ impl Log {
         self.write(level::INFO, text);
     }
 
-    /// For whoever looks for a fault.
+    /// For debugging.
     pub fn debug(&mut self, text: impl Display) {
         self.write(level::DEBUG, text);
     }

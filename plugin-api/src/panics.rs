@@ -37,7 +37,7 @@ struct Noted {
     line: u32,
 }
 
-/// The job to which something said on this thread belongs; [`NO_JOB`] between jobs.
+/// The job to which output of this thread belongs; [`NO_JOB`] between jobs.
 #[cfg(any(feature = "log", feature = "tracing"))]
 pub(crate) fn current_job() -> u64 {
     match JOB.get() {
@@ -97,7 +97,7 @@ pub(crate) fn install_hook() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // Silent only where the panic will be caught here, and told by the manager.
+            // Silent only where the panic will be caught here and logged by the manager.
             if !note(info) {
                 before(info);
             }

@@ -128,7 +128,7 @@ impl<T: Into<Vec<u8>>> From<T> for TestJob {
     }
 }
 
-/// An object, made as a worker makes it, that serves job after job. After a panic it is made anew.
+/// An object, made as a worker makes it, that serves job after job. After a panic it is made again.
 pub struct TestObject<T: Object> {
     state: RawState,
     of: PhantomData<T>,

@@ -157,7 +157,7 @@ fn repeat(
         let result = result.map_err(|fail| failure(&fail, number, order.repeat))?;
         times.push(Duration::from_nanos(finished.end.run_ns));
         last = Some(result);
-        // The first job is shown whole; what is said again and again would only get in the way of the times.
+        // The first job's output is shown; repeated for every job it would only hide the times.
         functions.iter().for_each(|function| function.set_verbosity(0));
         host::be_quiet();
         if stop.asked() {

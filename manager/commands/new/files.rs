@@ -25,7 +25,7 @@ pub(super) enum ApiSource {
 pub(super) enum CrateLocation {
     /// Nothing of cargo's is above it.
     Alone,
-    /// Below a workspace it is no member of; cargo then wants to be told that.
+    /// Below a workspace it is no member of; cargo wants that in the manifest.
     BelowWorkspace,
 }
 

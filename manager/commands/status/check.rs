@@ -71,7 +71,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
 fn unserved(function: &FunctionStatus, state: ManagerState) -> Option<Finding> {
     let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
     let severity = match workers_ready {
-        // They are on their way, or leave because they were told to.
+        // They are starting, or draining on request.
         0 if state == ManagerState::Running => Severity::Critical,
         ready if ready < workers_planned => Severity::Warning,
         _ => return None,

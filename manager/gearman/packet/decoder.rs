@@ -113,7 +113,7 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// A header that is wrong in itself, said again at every further call: what follows it cannot be told apart.
+    /// A header that is wrong in itself; every further call returns it again, since nothing after it can be parsed.
     #[expect(clippy::should_implement_trait, reason = "a packet borrows from the decoder, an iterator cannot say that")]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, PacketError> {
         if self.start == self.end {

@@ -19,9 +19,9 @@ pub enum Priority {
 /// How a job is submitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Submission {
-    /// The client waits for the result and is told of all that happens to the job.
+    /// The client waits for the result and receives every event of the job.
     Foreground(Priority),
-    /// The client is told the handle and no more.
+    /// The client receives the handle only.
     Background(Priority),
     /// In the background, not before that time, in seconds since 1970.
     At(u64),

@@ -25,7 +25,7 @@ pub struct JobStatus {
     pub running: bool,
     /// Progress, out of `of`.
     pub done: u64,
-    /// 0 until the worker told any.
+    /// 0 until the worker sent any.
     pub of: u64,
 }
 

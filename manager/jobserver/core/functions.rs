@@ -20,7 +20,7 @@ const MOST_NAMES: usize = 10_000;
 /// What is known of a function.
 #[derive(Default)]
 pub(super) struct FunctionQueue {
-    /// Who offers it: a connection as often as it said so.
+    /// Connections that offer it, each as often as it sent CAN_DO.
     pub(super) workers: Vec<ConnectionId>,
     queue: BTreeMap<QueuePosition, QueuedJobId>,
     /// Its jobs: queued, running, and for later.

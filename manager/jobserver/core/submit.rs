@@ -56,7 +56,7 @@ impl ServerCore {
         };
         match self.jobs.get_mut(id) {
             Some(_) if waits => self.wait_for(from, id),
-            // A client that was told that the job is queued and left relies on it, also where another client waits for it.
+            // A client that got JOB_CREATED and disconnected relies on it, also where another client waits for it.
             Some(job) => job.background = true,
             None => {}
         }

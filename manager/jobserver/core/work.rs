@@ -82,7 +82,7 @@ impl ServerCore {
         }
     }
 
-    /// A worker wants to be told of the next job: at once where there is one.
+    /// A worker wants a NOOP for the next job: at once where there is one.
     pub(super) fn sleep(&mut self, from: ConnectionId, out: &mut ServerReplies) {
         let Some(connection) = self.connections.get_mut(&from) else { return };
         let mut offered = connection.offers.iter().filter_map(|name| self.functions.get(name));

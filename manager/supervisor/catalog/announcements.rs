@@ -1,4 +1,4 @@
-//! What is told of files: each thing once for as long as it is so, and nothing of libraries that others need.
+//! What is reported about files: each condition once while it lasts, and nothing about libraries that others need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use crate::plugins::scan::{ScanResult, ScanWarning};
 use crate::plugins::siblings::SiblingPlace;
 use crate::supervisor::event::{Event, seconds};
 
-/// Something that a scan saw.
+/// Something that a scan found.
 #[derive(Debug)]
 struct ScanNotice {
     event: Event,
-    /// The file or directory that is nothing to tell of where a library needs it, or something in it.
+    /// The file or directory that is not reported if a library needs it, or something in it.
     perhaps_needed: Option<PathBuf>,
 }
 
-/// What there is to tell.
+/// What is to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     seen: Vec<ScanNotice>,
-    /// Lines that were told.
+    /// Lines that were reported.
     reported: BTreeSet<String>,
     /// Libraries in subdirectories, by worker directory.
     below: Vec<(PathBuf, Vec<PathBuf>)>,
-    /// What was told of these.
+    /// What was reported about these.
     reported_below: BTreeSet<String>,
 }
 
@@ -43,7 +43,7 @@ impl Catalog {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let plain = |event| ScanNotice { event, perhaps_needed: None };
         let files = scan.skipped.iter().map(|(file, reason)| {
-            // Of a function that is known more is told.
+            // A known function has a report of its own.
             let missed =
                 |function: &str| !self.entries.contains_key(function) && !self.saved.last_good.contains_key(function);
             let is_missed = scan.unserved_obstacles().any(|one| one.path == *file && missed(one.function.as_str()));

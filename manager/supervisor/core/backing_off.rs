@@ -270,7 +270,7 @@ impl Core {
 }
 
 impl WorkerRecord {
-    /// Whether it is loaded, and was not told to connect yet.
+    /// Whether it is loaded, and has no command to connect yet.
     fn waits_to_connect(&self) -> bool {
         self.start.connects.is_none() && matches!(self.state, WorkerState::Loaded { .. })
     }

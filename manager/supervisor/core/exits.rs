@@ -30,9 +30,9 @@ impl Core {
         let decided = self.settle_job(id, &worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
         match worker.state {
-            // Said in a sentence already, and its function blamed.
+            // Reported already, and recorded against its function.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
-            // Killed while it started, and that was said: it had nothing in hand, and nobody is to worry.
+            // Killed while it started, which was reported: it had no job, so nothing is wrong.
             WorkerState::Killed { reason: ExitReason::Replaced | ExitReason::Surplus } => return,
             _ => {}
         }
@@ -91,7 +91,7 @@ impl Core {
         fails
     }
 
-    /// A worker says that it takes no more jobs. A last one may come all the same, so what that says of it is judged at
+    /// A worker reports that it takes no more jobs. A last one may still come, so whether it failed is decided at
     /// its end.
     pub(super) fn worker_drains(&mut self, id: WorkerId, jobs: u64, now: Duration) {
         if let Some(worker) = self.workers.get_mut(&id) {
@@ -101,7 +101,7 @@ impl Core {
         self.trigger(id, Trigger::StopsTaking, now);
     }
 
-    /// A worker that leaves by itself and has done nothing has failed to start, whatever it exits with. Not in a stop: a
+    /// A worker that exits by itself before any job has failed to start, whatever its exit code. Not in a stop: a
     /// service manager sends SIGTERM to every process.
     fn exited_early(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let has_worked = worker.has_served && exit_report.jobs.max(worker.reported_jobs()) > 0;
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// The function that was loaded or made is to blame; before that, as for any death outside a job.
+    /// Recorded against the function being loaded or made; before that, as for any death outside a job.
     fn died_at_start(&mut self, worker: &WorkerRecord, now: Duration) {
         match worker.at_start() {
             Some(version) => self.record_failure(&version.function, worker, IdleDeath::Start, now),
@@ -219,17 +219,17 @@ impl WorkerRecord {
         self.functions.first().filter(|_| self.functions.len() == 1)
     }
 
-    /// Whether nobody has told it to leave, and it does, or did without a word.
+    /// Whether it drains or has exited without a command to.
     fn exits_unrequested(&self) -> bool {
         self.state.is_live() || matches!(self.state, WorkerState::Draining { reason: ExitReason::ByItself, .. })
     }
 
-    /// Whether its end will tell that it has failed to start, unless a last job comes.
+    /// Whether its end will count as a failed start, unless a last job comes.
     pub(super) fn may_have_failed(&self) -> bool {
         !self.state.is_live() && self.exits_unrequested() && (!self.has_served || self.reported_jobs() == 0)
     }
 
-    /// Whether it had been told to leave, and was at no job: somebody has its place by now, or nobody is to have it.
+    /// Whether it was draining on command, without a job: its successor has its slot, or nobody needs one.
     fn died_while_draining(&self, exit_report: &ExitReport) -> bool {
         let told = matches!(self.state, WorkerState::Draining { reason, .. } if reason != ExitReason::ByItself);
         told && exit_report.exit_cause == ExitCause::OutsideJob

@@ -70,7 +70,7 @@ pub(crate) enum Input {
     SpawnFailed {
         /// Which worker.
         worker: WorkerId,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
     /// A worker was not started, since a stored library it needs is gone or was changed.

@@ -27,7 +27,7 @@ pub(super) struct Isolated {
     /// What was loaded before it in that worker.
     beside: Vec<FunctionVersion>,
     state: Isolation,
-    /// Whether it was told that it has workers of its own.
+    /// Whether `function_isolated` was reported.
     told: bool,
 }
 

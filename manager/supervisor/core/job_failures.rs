@@ -1,4 +1,4 @@
-//! Jobs without a result, by function: what is counted, read and told of them.
+//! Jobs without a result, by function: what is counted, read and reported.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ pub(crate) struct JobServerState {
     up: BTreeSet<WorkerId>,
     /// Workers it took a connection from and does not answer.
     unresponsive: BTreeSet<WorkerId>,
-    /// Whether it was said that it answers some and not others.
+    /// Whether it was reported that it answers some and not others.
     partly_reported: bool,
     said: ReportedState,
     /// Whether it was asked for its version since it is up.

@@ -332,7 +332,7 @@ impl Core {
         self.reconcile_canaries(now);
     }
 
-    /// A canary said that it cannot serve a function: true where that is one it tries, and its version rejected.
+    /// A canary reports that it cannot serve a function: true where that is one it tries, and its version rejected.
     pub(super) fn canary_cannot_serve(
         &mut self,
         worker: &WorkerRecord,

@@ -1,4 +1,4 @@
-//! Workers: starting them, hearing what they say, and what becomes of them.
+//! Workers: starting them, handling their messages, and their changes of state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl Core {
         self.record_failure(function, &worker, IdleDeath::Start, now);
     }
 
-    /// A worker said something. Words about sockets are taken in elsewhere.
+    /// Handles a worker's message. The effects handle those about sockets.
     pub(super) fn handle_message(&mut self, id: WorkerId, message: WorkerMessage, now: Duration) {
         match message {
             WorkerMessage::Loading { function } => self.enter_start_stage(id, StartStage::Loading(function), now),
@@ -169,7 +169,7 @@ impl Core {
     fn unread_setting(&mut self, id: WorkerId, text: String) {
         let Some(version) = self.workers.get(&id).and_then(WorkerRecord::at_start) else { return };
         let warning = (version.function.clone(), text);
-        // A library can say whatever it likes: what it says is not remembered without end.
+        // A library can send any text, so what is remembered is bounded.
         if self.warned.unread_settings.len() < MOST_UNREAD && self.warned.unread_settings.insert(warning.clone()) {
             let (function, text) = warning;
             self.report(Event::LibraryWarning { function, text });
@@ -298,7 +298,7 @@ pub(super) struct SpawnFailures {
     pub(super) until: Duration,
     /// How long that was from the last time.
     pause: Duration,
-    /// What the system said then.
+    /// The system's error.
     reason: String,
 }
 

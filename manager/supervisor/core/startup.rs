@@ -1,5 +1,5 @@
-//! The start: complete when every planned worker is loaded or is known not to come, and announced to the caller that waits for it,
-//! with what is not served and why; in any case when the time of a start is over.
+//! The start: complete when every planned worker is loaded or is known not to come, and announced to the caller that
+//! waits for it, with what is not served and why; in any case when the time of a start is over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
 /// What name servers are given to answer before workers are started without them, and job servers to answer a loaded
-/// worker before the start is told without them.
+/// worker before the start is reported without them.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// How far the start has come.
@@ -67,7 +67,7 @@ impl Core {
         }
     }
 
-    /// When the start is told, whatever is missing.
+    /// When the start is reported, whatever is missing.
     fn start_deadline(&self) -> Duration {
         match self.phase {
             ManagerPhase::Starting => self.startup.began.saturating_add(self.config.start_timeout),
@@ -78,8 +78,8 @@ impl Core {
         }
     }
 
-    /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given as
-    /// long as the function is: many that are slow, one after the other, are no fault.
+    /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given
+    /// as long as the function is: many that are slow, one after the other, are no fault.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else {
             return;
@@ -92,8 +92,8 @@ impl Core {
         }
     }
 
-    /// Whether it is told now whatever is missing. What has only just started, in place of one that hung, is given a
-    /// moment.
+    /// Whether it is reported now, whatever is missing. A worker that has just started in place of one that hung is
+    /// given a moment.
     fn is_late(&self) -> bool {
         let now = self.read;
         let deadline = self.start_deadline();
@@ -109,7 +109,7 @@ impl Core {
         self.plan.groups.iter().flat_map(|group| &group.functions).collect()
     }
 
-    /// Tells once how the start went.
+    /// Reports once how the start went.
     pub(super) fn startup(&mut self, now: Duration) {
         if self.startup.announced || !self.is_running() {
             return;
@@ -199,7 +199,7 @@ impl Core {
         }
     }
 
-    /// Tells the caller that the manager serves, with a line for each note. A note may quote a plugin.
+    /// Reports to the caller that the manager serves, with a line for each note. A note may quote a plugin.
     fn announce_notes(&mut self, notes: &[String]) {
         let lines: Vec<_> = notes.iter().map(escape).collect();
         self.do_next(Action::Announce((!lines.is_empty()).then(|| lines.join("\n"))));
@@ -247,7 +247,7 @@ impl Core {
     }
 }
 
-/// One sentence for each cause, in the order in which they come: what many libraries have in common is said once.
+/// One sentence for each cause, in the order in which they come: a cause that many libraries share is reported once.
 fn by_cause<'a>(refused: impl Iterator<Item = (&'a FunctionName, String, &'a str)>) -> Vec<String> {
     let mut causes: Vec<(&str, String, Vec<FunctionName>)> = Vec::new();
     for (name, path, reason) in refused {

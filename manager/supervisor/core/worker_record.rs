@@ -51,7 +51,7 @@ pub(super) struct StartProgress {
     pub reached: Duration,
     /// How many functions of the load order it has begun to load.
     pub begun: usize,
-    /// When it was told to connect.
+    /// When it got the command to connect.
     pub connects: Option<Duration>,
 }
 

@@ -1,6 +1,7 @@
 //! What children say and print, heard: from each a bounded amount at a time, so that none holds up another or the loop.
 //!
-//! Who has said all that it may is not listened to for as long as it took to hear it: its pipe fills up, and *it* waits.
+//! A child that has used up its budget is not read for as long as reading it took: its pipe fills up, and the child
+//! waits.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -28,14 +29,14 @@ const MAX_LEFTOVER: usize = 256;
 /// How long what is left in them may hold up the manager's end.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who is not listened to for now, and what the dead have left.
+/// Children that are not read for now, and what those that exited have left.
 #[derive(Default)]
 pub(super) struct ChildReader {
     paused: BTreeSet<(Duration, ChildId, ChildFd)>,
     leftover: VecDeque<(OutputLogger, LeftoverOutput)>,
 }
 
-/// A child that has been heard.
+/// What was read from a child.
 pub(crate) struct ChildRead {
     child: ChildId,
     child_fd: ChildFd,
@@ -129,8 +130,8 @@ impl Effects {
         left
     }
 
-    /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of the
-    /// process is another matter.
+    /// Takes in one message, if there is one. A channel that is closed, or abused, is listened to no more; the end of
+    /// the process is another matter.
     fn read_message(&mut self, id: ChildId, buffer: &mut [u8]) -> PipeState {
         let Some(child) = self.children.get(&id) else { return PipeState::End };
         match child.channel.try_receive(buffer) {
@@ -181,7 +182,7 @@ impl Effects {
         left
     }
 
-    /// Whatever a child that is gone had said by then, and no more: its own children may still hold the channel.
+    /// What an exited child had sent by then, and no more: its own children may still hold the channel.
     pub(super) fn read_last_messages(&mut self, id: ChildId) {
         if let Some(child) = self.children.get(&id) {
             child.channel.take_no_more();

@@ -54,7 +54,7 @@ pub(super) struct WorkerHandle {
     pub starts: Option<usize>,
     /// How long jobs of each function had run when its output was read last, in nanoseconds.
     pub ran: Vec<u64>,
-    /// How much is still said of processes that its plugins fork and that come back.
+    /// How many more lines are logged about forked processes that return from its plugins.
     pub forks: LogRateLimit,
 }
 
@@ -140,7 +140,7 @@ impl Effects {
         self.kill(id);
     }
 
-    /// A signal said that children have ended.
+    /// SIGCHLD: children have ended.
     pub(crate) fn children_ended(&mut self) {
         self.reaping = true;
     }
@@ -157,7 +157,7 @@ impl Effects {
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
     }
 
-    /// Takes in all that a child has said by now, or its end: whatever is judged next is judged on that.
+    /// Reads all that a child has sent by now, and its end: what is decided next takes that into account.
     pub(super) fn catch_up(&mut self, id: ChildId) {
         if !self.reap_one(id) {
             self.read_all_messages(id);
@@ -170,7 +170,7 @@ impl Effects {
         reaped.inspect(|reaped| self.reaped(reaped)).is_some()
     }
 
-    /// Takes in all that workers have said by now, and their ends.
+    /// Reads all that workers have sent by now, and their ends.
     pub(crate) fn catch_up_with(&mut self, workers: &[WorkerId]) {
         let children: Vec<ChildId> = workers.iter().filter_map(|worker| self.workers.get(worker)).copied().collect();
         children.into_iter().for_each(|id| self.catch_up(id));
@@ -196,7 +196,7 @@ impl Effects {
         }
     }
 
-    /// A child is gone: everything it said is heard first, then its end is judged.
+    /// A child has exited: all its messages are read first, then the cause is worked out.
     fn ended(&mut self, id: ChildId, reaped: &Reaped) {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
         self.read_last_messages(id);

@@ -78,7 +78,7 @@ impl Effects {
     }
 }
 
-/// Versions of one function whose past is told apart: what a canary is compared with is among the latest.
+/// Versions of one function that are counted separately: what a canary is compared with is among the latest.
 const MAX_VERSIONS: usize = 8;
 
 /// What workers that are gone had done of one function.

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A look-up that is under way.
 pub(super) struct Lookup {
     server: usize,
-    /// `None`: it has said nothing.
+    /// `None`: it has sent nothing.
     answer: Option<ResolveResult>,
     host: String,
     /// When it is killed; `None` once it was.

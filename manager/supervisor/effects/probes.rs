@@ -86,7 +86,7 @@ impl Probe {
         self.probe_session.times_out();
     }
 
-    /// Keeps what it said; true once it has said enough and is to be ended.
+    /// Keeps a message; true once the report is complete and the probe is to be ended.
     pub(super) fn receive(&mut self, message: &[u8]) -> bool {
         self.probe_session.receive(message)
     }
@@ -192,7 +192,7 @@ impl Effects {
         }
     }
 
-    /// A probe that cannot be told what to do would wait for that until its deadline.
+    /// A probe without a request would wait for it until its deadline.
     fn send_request(&mut self, id: ChildId, request: &[u8]) {
         let Some(child) = self.children.get_mut(&id) else { return };
         if child.channel.send(request, Duration::ZERO).is_err() {

@@ -244,7 +244,7 @@ impl Effects {
         };
         let server = lost.and_then(|lost| worker.copies.get(&lost.connection)).map(|(server, _)| *server);
         let function = lost.map_or(0, |lost| lost.function);
-        // Of a job that cannot be told it is the only function's, where there is no other.
+        // If the job is unknown, it is the only function's, where there is only one.
         let known = lost.is_some() || worker.functions.len() == 1;
         let function = worker.functions.get(function).filter(|_| known).cloned();
         let completed = function.map_or(0, |function| self.counters(&function).completed);
@@ -268,7 +268,7 @@ impl Effects {
         for (number, (_, copy)) in self.orphaned.remove(&worker).unwrap_or_default() {
             let mut last = Vec::new();
             if let Some(answer) = answer.as_ref().filter(|answer| answer.connection == number) {
-                // A handle that no packet can carry came from no server: nothing is said, and the job is requeued.
+                // A handle that no packet can carry came from no server: no answer is sent, and the job is requeued.
                 let _ = encode::failure(&mut last, &answer.handle, &answer.text);
             }
             self.requeues.end(copy, last);

@@ -73,7 +73,7 @@ impl ControlSocket {
 pub(super) struct OwnedPaths {
     pub held: HeldPaths,
     pub control: ControlSocket,
-    /// What cannot be made again, as it was told.
+    /// What cannot be recreated, as it was reported.
     told: BTreeSet<String>,
 }
 
@@ -82,7 +82,7 @@ impl OwnedPaths {
         Self { held, control, told: BTreeSet::new() }
     }
 
-    /// Makes again what was removed. What cannot be made is told once for as long as it is so.
+    /// Recreates what was removed. A failure is reported once while it lasts.
     fn renew(&mut self) -> Renewed {
         let HeldPaths { pid_file, lock } = &mut self.held;
         let mut renewed = Renewed::default();

@@ -65,7 +65,7 @@ impl Manager {
             Ok((config, warnings)) => {
                 let mut changes = old.changes(&config);
                 let config = self.effects.reconfigure(old.with_changes_of(config));
-                // One that could not be opened has been told of, and is none.
+                // One that could not be opened has been reported, and is not used.
                 changes.retain(|change| change.function.is_some() || change.key != "log_file" || config.log != old.log);
                 warnings.into_iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text }));
                 self.report_changes(&changes);

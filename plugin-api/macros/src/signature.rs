@@ -1,6 +1,6 @@
 //! What a signature must look like, and the sentence for each way in which it does not.
 //!
-//! Types are told apart by the last word of their path. An alias for `Job` is refused by that, with the words that
+//! Types are recognised by the last segment of their path. An alias for `Job` is refused by that, with the words that
 //! work; in return a mistake is named where it stands, before the type checker sees a call that cannot be right.
 
 use proc_macro2::Span;

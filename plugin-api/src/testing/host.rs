@@ -1,4 +1,4 @@
-//! A worker's side of the interface that only writes down what it is told.
+//! A worker's side of the interface that records every call.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::logging;
 
 pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, warning, log, stopping };
 
-/// The jobs that run, by number: the interface's functions are told nothing else.
+/// The jobs that run, by number: the interface passes nothing else.
 static JOBS: LazyLock<Mutex<HashMap<u64, Notes>>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ struct Notes {
     refused: bool,
 }
 
-/// Runs a job under a number of its own and returns all that was said about it.
+/// Runs a job under a number of its own and returns everything that was reported about it.
 pub(super) fn collect(
     stopping_after: Option<u64>,
     refused: bool,

@@ -2,7 +2,7 @@
 
 use crate::abi::RawFail;
 
-/// Everything a function told its caller and the log.
+/// Everything a function sent to its caller and the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The result's bytes, or how the job failed.
@@ -33,7 +33,7 @@ pub struct Record {
 pub struct Failed {
     /// By an error, an exception, a panic.
     pub why: Why,
-    /// What people are told.
+    /// The message for people.
     pub message: String,
 }
 
@@ -54,7 +54,7 @@ pub enum Why {
         /// The line; 0 where unknown.
         line: u32,
     },
-    /// After a panic the object could not be made anew, so the job was not begun.
+    /// After a panic the object could not be made again, so the job was not begun.
     Unmade,
 }
 
