@@ -1,8 +1,8 @@
-//! What is made of a canary: a surplus worker that serves new versions beside the old ones. Pure.
+//! Decides about a canary: a surplus worker that serves new versions beside the old ones. Pure.
 
 use std::time::Duration;
 
-/// Failures below this number say nothing about a version.
+/// Fewer failures than this do not reject a version.
 const FEWEST_FAILURES: u64 = 3;
 /// What a new version may fail more often than twice the old one, in percent.
 const MARGIN: u64 = 10;

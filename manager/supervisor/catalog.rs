@@ -1,4 +1,4 @@
-//! Which functions there are, and in which version: what scans and probes come to. Pure.
+//! Which functions there are, and in which version, from the results of scans and probes. Pure.
 
 mod announcements;
 mod entry;
@@ -24,7 +24,7 @@ pub(crate) use pins::PinChange;
 pub(crate) use probe_failure::ProbeFailure;
 use probe_failure::ProbeRetry;
 
-/// A library that was checked and lies in the store.
+/// A library that was checked and is in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckedVersion {
     /// First 12 hexadecimal digits of its hash.
@@ -44,8 +44,8 @@ pub(crate) struct SavedVersions {
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
     pub rejected: BTreeMap<FunctionVersion, String>,
-    /// Functions that are served in an earlier version on request: with the hash of what their file held then, if anybody
-    /// knew.
+    /// Functions that are served in an earlier version on request: with the hash of what their file held then, if that
+    /// was known.
     pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
     /// Functions of which a library is in the store.
     pub stored: BTreeSet<FunctionName>,
@@ -63,7 +63,7 @@ pub(crate) struct Catalog {
     announcements: Announcements,
     /// Directories that were emptied and are being filled again, or wait for that.
     emptied: BTreeSet<PathBuf>,
-    /// Directories that the configuration named and names no more: what they held goes.
+    /// Directories that a reload took out of the configuration: their functions are removed.
     dropped: BTreeSet<PathBuf>,
     /// Functions whose library was removed since the start or the last reload, and where it was.
     removed: BTreeMap<FunctionName, PathBuf>,
@@ -72,13 +72,13 @@ pub(crate) struct Catalog {
 /// What a probe changed.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ProbeChanges {
-    /// What to tell.
+    /// What to report.
     pub events: Vec<Event>,
     /// Whether something else is to be served, or tried.
     pub needs_plan: bool,
     /// A version that is served from now on without having been tried: there was none before.
     pub good: Option<CheckedVersion>,
-    /// What becomes of the function's pin.
+    /// What happens to the function's pin.
     pub pin: PinChange,
     /// A version that was rejected and is tried again on request.
     pub cleared: Option<ShortHash>,
@@ -89,27 +89,27 @@ pub(crate) struct ProbeChanges {
 pub(crate) struct ScanChanges {
     /// Files to probe.
     pub probe: Vec<Candidate>,
-    /// What to tell.
+    /// What to report.
     pub events: Vec<Event>,
-    /// Functions that are no more, and of which nothing is to be remembered.
+    /// Functions that were removed, and of which nothing is to be remembered.
     pub gone: Vec<FunctionName>,
     /// When to look again: a file is missing, which may be half of a replacement.
     pub rescan_at: Option<Duration>,
 }
 
 impl Catalog {
-    /// A catalog of nothing, with what is remembered, of the manager that people call so.
+    /// An empty catalog with what is remembered, for the manager of this command line.
     pub(crate) fn new(memory: SavedVersions, command: ManagerCommand) -> Self {
         Self { missing: MissingFunctions::of(&memory), saved: memory, command, ..Self::default() }
     }
 
-    /// Takes in a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
+    /// Applies a scan: new and changed files are to be probed, functions whose file has been missing for `grace`
     /// are gone, and forgotten. What a directory held that cannot be read, or that was emptied, stays.
     pub(crate) fn apply_scan(&mut self, scan: &ScanResult, grace: Duration, now: Duration) -> ScanChanges {
         let mut out = ScanChanges::default();
         let (emptied, single) = self.emptied_directories(scan);
         self.record_notices(scan, &emptied, &single.iter().map(|dir| (dir, grace.saturating_mul(REFILL))).collect());
-        // What cannot be read now will hardly be read whole at once.
+        // A directory that cannot be read now will probably be filled file by file.
         let failed = scan.failed_dirs.iter().map(|(dir, _)| dir);
         self.emptied.extend(emptied.iter().chain(failed).cloned());
         for obstacle in scan.unserved_obstacles() {
@@ -132,13 +132,13 @@ impl Catalog {
         let held = self.entries.values().map(|entry| &entry.candidate.dir);
         self.dropped = held.filter(|dir| !dirs.contains(dir)).cloned().collect();
         self.emptied.retain(|dir| dirs.contains(dir));
-        // Whoever reloads has seen to it.
+        // A reload acknowledges removals.
         self.removed.clear();
     }
 
-    /// Directories that hold no library any more. Those that held several, or could not be read: hardly a wish to serve
-    /// nothing, but the middle of a copy, or a file system that is not mounted. And those that held one, which can be
-    /// either: it is given longer to come back than one that is missing beside others.
+    /// Directories that hold no library any more. First those that held several, or could not be read: that is rather
+    /// the middle of a copy, or a file system that is not mounted, than the wish to serve nothing. Then those that held
+    /// one, which can be either: its file has longer to come back than one that is missing beside others.
     fn emptied_directories(&self, scan: &ScanResult) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
         let mut held: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         let for_itself = self.entries.values().filter(|entry| !self.is_for_others(entry));
@@ -222,7 +222,7 @@ impl Catalog {
         }
     }
 
-    /// Takes in what a probe found. A refusal never takes away the version that is served; a good file for a function
+    /// Applies the result of a probe. A refusal never takes away the version that is served; a good file for a function
     /// that is served already is only the next version, until a canary has tried it.
     pub(crate) fn apply_probe(
         &mut self,
@@ -265,7 +265,7 @@ impl Catalog {
         let path = entry.candidate.path.to_string_lossy().into_owned();
         let again = entry.retry.map(|retry| seconds(retry.wait()));
         let refused = Event::LibraryRefused { function: function.clone(), path, reason, serving, again, is_repeated };
-        // Nobody complains of a library that another needs, and that may still turn out.
+        // A library that another one may turn out to need is not reported.
         let is_dependency = (is_no_plugin || is_needed) && entry.version.is_none();
         entry.is_dependency = is_dependency;
         entry.unreported = (is_dependency && !is_told).then(|| refused.clone());
@@ -327,7 +327,7 @@ impl Catalog {
     }
 
     /// Files that are to be probed again although they have not changed: what they failed for may have passed. Nothing
-    /// waits for such a look.
+    /// waits for such a probe.
     pub(crate) fn retries(&mut self, now: Duration) -> Vec<Candidate> {
         let due = self.entries.values_mut().filter(|entry| entry.removed_at.is_none());
         let due = due.filter_map(|entry| entry.retry.as_mut()?.begin(now).then(|| entry.candidate.clone()));
@@ -339,7 +339,7 @@ impl Catalog {
         self.entries.values().filter(|entry| entry.removed_at.is_none()).filter_map(|entry| entry.retry?.due()).min()
     }
 
-    /// Whether a file that was refused is going to be looked at again as it is.
+    /// Whether a refused file will be probed again unchanged.
     pub(crate) fn has_retries(&self) -> bool {
         self.entries.values().any(|entry| entry.retry.is_some())
     }
@@ -381,8 +381,7 @@ impl Catalog {
     }
 
     /// Forgets a pin, and what is held against the version that the function's file holds. Returns the file, to be
-    /// probed whatever is known of it: what it lacked may lie outside of it, such as a library it needs, and be there
-    /// now.
+    /// probed whatever is known of it: what it lacked, such as a library it needs, may be there now.
     pub(crate) fn retry(&mut self, function: &str) -> Option<Candidate> {
         self.saved.pinned.remove(function);
         if let Some(entry) = self.entries.get_mut(function) {
@@ -411,12 +410,12 @@ impl Catalog {
         self.was_scanned
     }
 
-    /// Functions whose files are being looked at.
+    /// Functions whose files are being probed.
     pub(crate) fn probing(&self) -> impl Iterator<Item = &FunctionName> {
         self.entries.iter().filter(|(_, entry)| entry.probing).map(|(function, _)| function)
     }
 
-    /// Whether the function's file is being looked at.
+    /// Whether the function's file is being probed.
     pub(crate) fn is_probing(&self, function: &str) -> bool {
         self.entries.get(function).is_some_and(|entry| entry.probing)
     }

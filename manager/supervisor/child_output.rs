@@ -12,7 +12,7 @@ const CUT: usize = 256;
 /// What is read of one pipe in one turn: bytes, and lines. Lines cost far more than bytes.
 const BYTES: usize = 64 * 1024;
 const LINES: usize = 256;
-/// Bytes read at a time: as many lines of one letter may lie in half of them, and are then given beyond [`LINES`].
+/// Bytes read at a time: half as many lines of one letter fit into them, and are then given beyond [`LINES`].
 const PIECE: usize = 2048;
 
 /// The reading end of a child's standard output or error.
@@ -78,15 +78,15 @@ impl ChildOutput {
     }
 }
 
-/// What a process that is gone had printed and nobody has read yet. What its children, which may live on, print from now
-/// on is not waited for.
+/// Output of a process that has exited which was not read yet. What its children, which may live on, print later is not
+/// waited for.
 pub(crate) struct LeftoverOutput {
     output: ChildOutput,
     unread: usize,
 }
 
 impl LeftoverOutput {
-    /// Whatever lies in the pipe now.
+    /// What is in the pipe now.
     pub(crate) fn new(output: ChildOutput) -> Self {
         let unread = unread(output.fd());
         Self { output, unread }

@@ -1,6 +1,6 @@
 //! The manager's decisions: a pure `(state, input, now) -> actions`. No IO, no clock, no randomness but a seeded one.
 //!
-//! [`Core::handle`] applies an input; `Core::follow_up` then takes the same steps after each, in an order of its own.
+//! [`Core::handle`] applies an input; `Core::follow_up` then takes the same steps after each, in a fixed order.
 
 mod backing_off;
 mod deadlines;

@@ -52,15 +52,15 @@ use versions::KnownVersions;
 pub(crate) enum LoopAction {
     /// Go on.
     Nothing,
-    /// Tell the caller that started the manager that it serves.
+    /// Report to the caller that started the manager that it serves.
     Announce(Option<String>),
-    /// Tell the caller that started the manager why it does not serve, and exit.
+    /// Report to the caller that started the manager why it does not serve, and exit.
     Fail(u8, String),
     /// The manager is finished.
     Finish,
 }
 
-/// Everything the manager does to and hears from the system.
+/// Everything the manager does to the system and receives from it.
 pub(crate) struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
@@ -118,7 +118,7 @@ pub(crate) enum BackgroundResult {
     Version {
         /// Which server.
         server: usize,
-        /// Its version, where it tells.
+        /// Its version, if it sent one.
         version: Option<ServerVersion>,
     },
 }
@@ -201,7 +201,7 @@ impl Effects {
         LoopAction::Nothing
     }
 
-    /// The next thing the core has to hear.
+    /// The next input for the core.
     pub(crate) fn next_input(&mut self) -> Option<Input> {
         self.inputs.pop_front()
     }
@@ -215,12 +215,12 @@ impl Effects {
         self.feed.publish(&EventLine { time, level: level.label().into(), pid, text, event });
     }
 
-    /// Something failed that does not stop the work.
+    /// Reports a failure after which the manager keeps running.
     pub(crate) fn report_error(&mut self, text: String) {
         self.report(&Event::ManagerError { text });
     }
 
-    /// The state directory is a new one: what was remembered of versions is written there.
+    /// Writes the records of versions into a new state directory.
     pub(crate) fn save_records(&mut self) {
         if let Err(error) = self.store.records.save() {
             self.report_error(format!("what is known of versions cannot be written: {}", reason(&error)));
@@ -233,8 +233,8 @@ impl Effects {
         deadlines.chain(self.scans.retry_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
-    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where that
-    /// could not be done.
+    /// Ends children whose time is up, begins probes that have waited for a slow one, and reads worker_dir again where
+    /// that could not be done.
     pub(crate) fn tick(&mut self, now: Duration) {
         let is_late = |child: &ManagedChild| child.deadline().is_some_and(|at| now >= at);
         let late: Vec<ChildId> = self.children.iter().filter(|(_, child)| is_late(child)).map(|(id, _)| *id).collect();
@@ -261,7 +261,7 @@ impl Effects {
         self.logger
     }
 
-    /// Starts a guardian where there is none. The work does not wait for one.
+    /// Starts a guardian where there is none. Nothing waits for one.
     pub(crate) fn provide_guardian(&mut self) {
         if let Err(error) = self.guardian.start(&self.program, clock::now()) {
             self.report_error(format!(
@@ -272,7 +272,7 @@ explained(&error)
         }
     }
 
-    /// Takes in what was found out beside the loop.
+    /// Turns the result of a background thread into an input.
     pub(crate) fn background_input(&mut self, found: BackgroundResult) -> Input {
         match found {
             BackgroundResult::Files(scan) => self.finish_scan(scan),

@@ -1,4 +1,4 @@
-//! Everything the manager reports, as one value: it makes the log line, the JSON of `gm-native events`, and what
+//! Everything the manager reports, as one value: it gives the log line, the JSON of `gm-native events`, and what
 //! tests wait for.
 
 mod death;
@@ -41,7 +41,7 @@ pub(crate) enum Event {
         /// From the manager's start, in seconds.
         seconds: f64,
     },
-    /// Something in the configuration that works, and is probably not meant.
+    /// Something in the configuration that works, and is probably a mistake.
     ConfigWarning {
         /// One sentence.
         #[serde(skip)]
@@ -63,18 +63,19 @@ pub(crate) enum Event {
         #[serde(skip)]
         text: String,
     },
-    /// A worker_dir cannot be read; what it held before goes on being served.
+    /// A worker_dir cannot be read; the functions it held are still served.
     DirectoryFailed {
         /// Which.
         path: String,
         /// Why.
         reason: String,
     },
-    /// A worker_dir holds no library any more. Several go on being served until one is there again; a single one goes.
+    /// A worker_dir holds no library any more. Several functions stay in service until one is back; a single one is
+    /// removed.
     DirectoryEmptied {
         /// Which.
         path: String,
-        /// For how long a single one goes on, in seconds.
+        /// How long a single one stays in service, in seconds.
         seconds: Option<f64>,
     },
     /// A library that cannot be used.
@@ -85,9 +86,9 @@ pub(crate) enum Event {
         path: String,
         /// One sentence.
         reason: String,
-        /// The version that goes on being served, if there is one.
+        /// The version that stays in service, if there is one.
         serving: Option<ShortHash>,
-        /// After how many seconds it is looked at again as it is, where the reason may pass.
+        /// After how many seconds it is probed again unchanged, if the reason may pass.
         again: Option<f64>,
         /// Another library was refused for the same cause, which lies outside of both.
         #[serde(skip)]
@@ -168,7 +169,7 @@ pub(crate) enum Event {
         /// Over how long, in seconds.
         seconds: f64,
     },
-    /// No job of a function has failed for a while, and jobs were completed since.
+    /// No job of a function has failed for a while, and jobs have completed since.
     FunctionRecovered {
         /// The function.
         function: FunctionName,
@@ -207,13 +208,13 @@ pub(crate) enum Event {
         version: ShortHash,
         /// What happened.
         reason: String,
-        /// The version that goes on being served.
+        /// The version that stays in service.
         serving: ShortHash,
         /// The command that tries it again.
         #[serde(skip)]
         retry: String,
     },
-    /// A job cost the worker that tries a new version, and had killed another version before: the new one is tried on.
+    /// A job killed the canary, and had killed another version before: the canary continues.
     CanaryContinued {
         /// The function.
         function: FunctionName,
@@ -232,10 +233,10 @@ pub(crate) enum Event {
         function: FunctionName,
         /// The version that is not tried any more.
         version: ShortHash,
-        /// The version that goes on being served, where the function is still there.
+        /// The version that stays in service, if the function still exists.
         serving: Option<ShortHash>,
     },
-    /// The last worker with an old version has gone.
+    /// The last worker with an old version has exited.
     RolloutFinished {
         /// The function.
         function: FunctionName,

@@ -72,7 +72,7 @@ pub(crate) enum Point {
     Answering,
 }
 
-/// What becomes of the job.
+/// What happens to the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum JobDisposition {

@@ -1,5 +1,5 @@
-//! Which versions of their function jobs have killed: a job that kills whatever takes it says nothing about the canary
-//! it kills. Pure, in memory: losing it costs a good version its rollout at worst.
+//! Which versions of their function jobs have killed: a poison job does not count against the canary it kills. Pure, in
+//! memory: losing it costs a good version its rollout at worst.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +13,8 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Jobs that are remembered. Beyond, those that are nearest to being forgotten are.
 const REMEMBERED: usize = 10_000;
 
-/// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: who tries it again may do so with its
-/// unique id, and gets another handle, on another server perhaps.
+/// Names a job for longer than [`JobKey`](super::job_disposition::JobKey), where that can be: a client may submit it
+/// again with its unique id, and gets another handle, perhaps on another server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PoisonJobKey {
     /// By what its client calls it.

@@ -1,8 +1,8 @@
-//! How many workers of one group to start, which to let go to work, and which to dismiss: a comparison of what is with
-//! what should be. Pure.
+//! How many workers of one group to start, which to admit to work, and which to dismiss: compares actual with planned
+//! workers. Pure.
 //!
-//! It knows nothing of why: a crash, a changed plan, a new version, an old age and a reload all look alike here, as a
-//! worker that is missing or one that is not fresh.
+//! It does not know why: a crash, a changed plan, a new version, a worker's age and a reload all look alike here, as a
+//! worker that is missing or not fresh.
 
 use super::worker_state::{ExitReason, WorkerState};
 
@@ -41,7 +41,7 @@ pub(crate) struct GroupWorker {
 }
 
 impl GroupWorker {
-    /// Whether it fills a place of the plan.
+    /// Whether it fills a slot of the plan.
     pub(crate) fn is_of_plan(&self) -> bool {
         self.state.is_live() && !self.canary && self.runs != JobAllowance::None
     }
@@ -69,31 +69,31 @@ pub(crate) struct GroupTarget {
 pub(crate) struct GroupDecision {
     /// Workers to start.
     pub start: u32,
-    /// Ready workers that may go to work.
+    /// Ready workers to admit to work.
     pub admit: Vec<WorkerId>,
     /// Workers to dismiss.
     pub dismiss: Vec<(WorkerId, ExitReason)>,
 }
 
-/// The members by what they are good for.
+/// The workers by what becomes of them.
 struct SortedWorkers<'a> {
     /// Fresh, on their way, not at work yet.
     successors: Vec<&'a GroupWorker>,
     /// Fresh and at work.
     good: Vec<&'a GroupWorker>,
-    /// The same, with few runs left: an heir is to be ready when the last one is over.
+    /// The same, with few jobs left: a successor is to be ready when the last one is over.
     tiring: Vec<&'a GroupWorker>,
     /// At work, and to be replaced.
     stale: Vec<&'a GroupWorker>,
-    /// Without a run left.
+    /// Without a job left.
     exhausted: Vec<&'a GroupWorker>,
-    /// Of no use to anybody: old, and not even at work.
+    /// Unneeded: old, and not even at work.
     useless: Vec<&'a GroupWorker>,
-    /// Trying a new version, with runs left.
+    /// Canaries with jobs left.
     canaries: Vec<&'a GroupWorker>,
     /// At work beside the others.
     kept: u32,
-    /// Told to leave, and perhaps still in a job.
+    /// Draining, and perhaps still in a job.
     draining: u32,
 }
 
@@ -105,7 +105,7 @@ fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
         let serving = worker.state.is_serving();
         match (worker.fresh, worker.runs) {
             _ if !worker.state.is_live() => draining += 1,
-            // It waits for its verdict only.
+            // It only waits for the decision about its version.
             (_, JobAllowance::None) if worker.canary => {}
             _ if worker.canary => canaries.push(worker),
             (_, JobAllowance::None) => exhausted.push(worker),
@@ -132,7 +132,7 @@ pub(crate) fn decide(workers: &[GroupWorker], want: GroupTarget) -> GroupDecisio
     }
 }
 
-/// Places of the plan that canaries take from the others: none where the group may have one worker too many.
+/// Slots of the plan that canaries take from the others: none where the group may have a surplus worker.
 fn slots(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
     let seated = |m: &&&GroupWorker| matches!(m.state, WorkerState::Ready) || m.state.is_admitted();
     if want.surge > 0 { 0 } else { sorted.canaries.iter().filter(seated).count() as u32 }
@@ -151,9 +151,9 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
     wished.min(want.room)
 }
 
-/// A ready worker goes to work where there is a place: one that the plan has free, or one that an old worker is about
-/// to leave. Not those that wait for the last run of another. A canary first; it needs no place where there may be one
-/// worker too many.
+/// A ready worker is admitted where there is a slot: one that the plan has free, or one that an old worker is about to
+/// leave. Not those that wait for the last job of another. A canary first; it needs no slot where a surplus worker is
+/// allowed.
 fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
     let admitted = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
@@ -178,18 +178,19 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     let mut dismiss: Vec<(WorkerId, ExitReason)> = useless.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
     let reason = if want.count == 0 { ExitReason::Surplus } else { ExitReason::Replaced };
 
-    // Old ones go as new ones serve; with no surge one goes first, once its successor is ready and all others serve.
+    // Old ones drain as new ones serve; with no surge one drains first, once its successor is ready and all others
+    // serve.
     let ahead = still.saturating_sub(want.count);
     let all_serve = *draining == 0 && still + serving(canaries) >= want.count + slots;
     let first = u32::from(want.surge == 0 && ready(successors).next().is_some() && all_serve);
     let go = ahead.max(first).min(stale.len() as u32) as usize;
     dismiss.extend(stale.iter().take(go).map(|m| (m.id, reason)));
 
-    // A worker without runs left takes no job: it stays only so that its function is not without a worker meanwhile.
+    // A worker without jobs left takes none: it stays only so that its function is not without a worker meanwhile.
     let short = want.count.saturating_sub(still) as usize;
     dismiss.extend(exhausted.iter().take(exhausted.len().saturating_sub(short)).map(|m| (m.id, reason)));
 
-    // Fewer are wanted: those that are not at work go first, then the youngest.
+    // Fewer are wanted: those that are not at work drain first, then the youngest.
     let waiting = successors.len().min(tiring.len());
     let mut rest: Vec<&GroupWorker> = successors.iter().chain(good).chain(tiring).copied().collect();
     rest.sort_by_key(|m| (m.state.is_serving(), std::cmp::Reverse(m.id)));

@@ -1,7 +1,7 @@
 //! The end of the manager's copy of a job-server connection: SHUT_WR, read to the end, close.
 //!
-//! gearmand gives the job of a dead worker to another at once, also where a plugin's child still holds the socket; and a
-//! result that the worker had written in full still arrives, which a bare close would destroy.
+//! gearmand gives the job of a dead worker to another at once, also where a plugin's child still holds the socket; and
+//! a result that the worker had written in full still arrives, which a bare close would destroy.
 
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 /// How long a job server may take to close its side.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Copies whose end is under way.
+/// Copies that are being closed.
 #[derive(Default)]
 pub(crate) struct Requeues(JoinSet<()>);
 
 impl Requeues {
-    /// Ends a copy in the background, after these packets if there are any.
+    /// Closes a copy in the background, after sending these packets if there are any.
     pub(crate) fn end(&mut self, copy: OwnedFd, last: Vec<u8>) {
         while self.0.try_join_next().is_some() {}
         let socket = std::net::TcpStream::from(copy);

@@ -1,4 +1,4 @@
-//! Looking a job server's name up, in a child: `getaddrinfo` blocks for as long as it likes.
+//! Looking a job server's name up, in a child: `getaddrinfo` may block for any time.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! A worker's life as the manager sees it: a pure table of state and happening.
+//! A worker's life cycle as the manager sees it: a pure table of state and trigger.
 //!
 //! ```text
 //! Starting -> Loaded -> Ready -> Activating -> Serving -> Draining -> (gone)
-//!     \__________\________\________\________\__________\-> Dying -> (gone)
+//!     \__________\________\________\________\__________\-> Killed -> (gone)
 //! ```
 //!
-//! Everything that ends a worker walks the same line: told to leave, it finishes its job and says farewell; where it
-//! was given a deadline, by a stop, it is killed then; whatever happens, it is gone only when the process was reaped.
+//! Every worker ends in the same way: on the command to drain it finishes its job and closes its connections; if it has
+//! a deadline, from a stop, it is killed then. It is gone only when the process was reaped.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use serde::Serialize;
 pub(crate) enum ExitReason {
     /// The manager stops.
     Stop,
-    /// A newer one takes its place.
+    /// A newer one replaces it.
     Replaced,
     /// There are more workers than planned.
     Surplus,
-    /// It left by itself, or somebody sent it a signal.
+    /// It exited by itself, or got a signal from outside.
     ByItself,
     /// It was not ready in time.
     StartTimeout,
@@ -47,16 +47,16 @@ pub(crate) enum WorkerState {
         /// Since when.
         since: Duration,
     },
-    /// A job server has answered; it takes jobs once there is a place for it.
+    /// A job server has answered; it takes jobs once there is a slot for it.
     Ready,
-    /// Told to go.
+    /// It got the command to activate.
     Activating,
     /// Taking jobs.
     Serving {
         /// Since when.
         since: Duration,
     },
-    /// Told to leave, or leaving by itself; it finishes the job in hand first.
+    /// Draining, on command or by itself; it finishes the job in hand first.
     Draining {
         /// Why.
         reason: ExitReason,
@@ -73,30 +73,30 @@ pub(crate) enum WorkerState {
 /// What happens to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trigger {
-    /// Its start has come a step further: it has until the deadline for the next one.
+    /// Its start has reached the next step, and has until the deadline for it.
     Advances(Duration),
-    /// It says that its libraries are loaded.
+    /// It reports that its libraries are loaded.
     Loaded,
-    /// It says that a job server has answered.
+    /// It reports that a job server has answered.
     Ready,
-    /// There is a place for it: it may go.
+    /// There is a slot for it: it is admitted.
     Admit,
-    /// It says that its functions are registered.
+    /// It reports that its functions are registered.
     Serving,
-    /// It says that it takes no more jobs.
+    /// It reports that it takes no more jobs.
     StopsTaking,
-    /// It says that a library cannot be loaded or used; it ends by itself.
+    /// It reports that a library cannot be loaded or used; it exits by itself.
     CannotServe,
-    /// It has to go, for this reason; killed at the deadline, where there is one.
+    /// It has to drain, for this reason; killed at the deadline, if there is one.
     Dismiss(ExitReason, Option<Duration>),
     /// Its job is past its timeout: it has until the deadline to end it.
     Overdue(Duration),
-    /// The job that was past its timeout has ended after all: it leaves for this reason, killed at the deadline, where
-    /// there is one.
+    /// The job that was past its timeout has ended after all: the worker drains for this reason, and is killed at the
+    /// deadline, if there is one.
     Relieved(ExitReason, Option<Duration>),
     /// The job that was past its timeout is past its grace, too.
     Expired,
-    /// Time went by.
+    /// Time has passed.
     Tick,
 }
 
@@ -126,7 +126,7 @@ impl WorkerState {
             (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Effect::Nothing),
             (Self::Ready, H::Admit) => (Self::Activating, Effect::Go),
             (Self::Activating, H::Serving) => (Self::Serving { since: now }, Effect::Nothing),
-            // A word out of order is a plugin's doing, or came late: it changes nothing.
+            // A message out of order comes from a plugin, or late: it changes nothing.
             (state, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (state, Effect::Nothing),
 
             (Self::Draining { .. } | Self::Killed { .. }, H::StopsTaking) => (self, Effect::Nothing),
@@ -164,7 +164,7 @@ impl WorkerState {
             }
             (state, H::Overdue(_) | H::Relieved(..) | H::Expired) => (state, Effect::Nothing),
 
-            // Whether its job has ended meanwhile is looked at first.
+            // Whether its job has ended meanwhile is checked first.
             (Self::Draining { reason: ExitReason::JobTimeout, .. }, H::Tick) => (self, Effect::Nothing),
             (Self::Draining { deadline, .. }, H::Tick) if deadline.is_some_and(|at| now >= at) => {
                 (Self::Killed { reason: ExitReason::DrainTimeout }, Effect::Kill(ExitReason::DrainTimeout))
@@ -198,7 +198,7 @@ impl WorkerState {
         matches!(self, Self::Serving { .. })
     }
 
-    /// Whether it takes jobs or is just about to.
+    /// Whether it takes jobs or is about to.
     pub(crate) fn is_admitted(self) -> bool {
         matches!(self, Self::Activating | Self::Serving { .. })
     }

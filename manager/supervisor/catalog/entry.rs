@@ -26,7 +26,7 @@ pub(super) struct FunctionEntry {
     pub(super) refused: Option<String>,
     /// The event for that, emitted unless another library needs the file.
     pub(super) unreported: Option<Event>,
-    /// It is perhaps there for others.
+    /// It may be there only because other libraries need it.
     pub(super) is_dependency: bool,
     /// Where the file has other libraries looked for.
     pub(super) beside: Vec<SiblingPlace>,
@@ -34,9 +34,9 @@ pub(super) struct FunctionEntry {
     pub(super) retry: Option<ProbeRetry>,
     /// `gm-native retry`: what the next probe finds is tried although it was rejected.
     pub(super) clears_rejection: bool,
-    /// The function was pinned while nobody knew what this file holds: whatever it is, the pin holds against it.
+    /// The function was pinned before this file was probed: the pin holds against it, whatever it is.
     pub(super) pinned_against: Option<FileIdentity>,
-    /// Its file is missing: when it is gone if it does not come back.
+    /// Its file is missing: when the function counts as removed if it does not come back.
     pub(super) removed_at: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl FunctionEntry {
         }
     }
 
-    /// What to tell of a version that was found.
+    /// What to report about a version that was found.
     pub(super) fn announce(
         &self,
         function: &FunctionName,

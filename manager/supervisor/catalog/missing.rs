@@ -1,4 +1,4 @@
-//! Functions whose file is gone: who is waited for, how long, and when everything known of them is forgotten.
+//! Functions whose file is missing: how long the manager waits for it, and when it forgets the function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,17 +9,17 @@ use crate::plugins::name::FunctionName;
 use crate::plugins::scan::ScanResult;
 use crate::supervisor::event::Event;
 
-/// Files come back to an emptied directory one after another. The grace of a missing file is multiplied by this while they
-/// do, and for the only file of a directory.
+/// Files come back to an emptied directory one after another. The grace of a missing file is multiplied by this while
+/// they do, and for the only file of a directory.
 pub(super) const REFILL: u32 = 20;
 
-/// Functions that an earlier manager has left something of, and of which no file was seen yet: when they are forgotten,
-/// once that is known.
+/// Functions of which an earlier manager left records or libraries, and of which no file was found yet; with the time
+/// at which they are forgotten, once that is known.
 #[derive(Debug, Default)]
 pub(super) struct MissingFunctions(BTreeMap<FunctionName, Option<Duration>>);
 
 impl MissingFunctions {
-    /// All that something is remembered of.
+    /// All functions of which something is remembered.
     pub(super) fn of(memory: &SavedVersions) -> Self {
         let good = memory.last_good.keys().chain(memory.pinned.keys()).chain(&memory.stored);
         let bad = memory.rejected.keys().map(|version| &version.function);
@@ -27,7 +27,7 @@ impl MissingFunctions {
     }
 
     /// Those whose file has been missing for so long that it was removed while no manager ran. A directory that cannot
-    /// be read may hold any of them; one of several that are all missing says as little as an emptied directory.
+    /// be read may hold any of them; if several are all missing, that means as little as an emptied directory.
     fn forgotten(
         &mut self,
         scan: &ScanResult,
@@ -50,7 +50,7 @@ impl MissingFunctions {
 }
 
 impl Catalog {
-    /// Marks what is missing, and lets go of what has been for `grace`, or longer where that says less.
+    /// Marks what is missing, and removes what has been missing for `grace`, or for longer in an emptied directory.
     pub(super) fn forget_missing(
         &mut self,
         scan: &ScanResult,
@@ -77,9 +77,9 @@ impl Catalog {
         }
         let gone = self.entries.extract_if(.., |_, entry| entry.removed_at.is_some_and(|at| now >= at));
         for (function, entry) in gone {
-            // What was never a function's does not go as one.
+            // What was never a function is not reported as removed.
             if entry.version.is_some() || !entry.is_dependency {
-                // Whoever removes what was never served has tidied up.
+                // Removing what was never served needs no warning.
                 let is_expected = self.dropped.contains(&entry.candidate.dir) || entry.version.is_none();
                 if !is_expected {
                     self.removed.insert(function.clone(), entry.candidate.path.clone());

@@ -12,9 +12,9 @@ use crate::supervisor::worker_state::WorkerState;
 
 /// Workers that connect at the same time: more would overrun a job server's default backlog.
 const CONNECTING: usize = 16;
-/// A worker that takes longer is no longer in a backlog, and holds up no other.
+/// A worker that takes longer is no longer in a backlog, and delays no other.
 const CONNECTS_FOR: Duration = Duration::from_millis(200);
-/// Workers of one group that load at the same time. Each group has as many: what is slow in one is no matter to others.
+/// Workers of one group that load at the same time. Each group has as many, so a slow one does not delay others.
 const LOADING: usize = 16;
 /// Workers that are started in one turn of the loop, so that nothing else waits for them.
 const STARTS: u32 = 16;
@@ -86,8 +86,8 @@ impl Core {
         self.report_backing_off(function.to_string(), &after, changed, now);
     }
 
-    /// A death while starting or idle: the functions that changed last are held to be the cause; where all came at the
-    /// same time, the group is.
+    /// A death while starting or idle: it counts against the functions that changed last, or against the group if all
+    /// came at the same time.
     pub(super) fn died_outside_job(&mut self, worker: &WorkerRecord, at: IdleDeath, now: Duration) {
         let (key, names, born) = (&worker.key, worker.names(), worker.born);
         let changed = |name: &str| self.catalog.changed(name);
@@ -145,20 +145,20 @@ impl Core {
         self.backing_off(function, now).is_some()
     }
 
-    /// Whether this version waits before it is tried again. A new version does not wait for what the one before it has done
-    /// wrong, even where that fails again and again meanwhile.
+    /// Whether this version waits before it is tried again. A new version does not wait because the one before it
+    /// failed, even if that keeps failing.
     pub(super) fn is_version_backing_off(&self, version: &FunctionVersion, now: Duration) -> bool {
         let is_of_it = self.failures.versions.get(&version.function).is_none_or(|failed| *failed == version.hash);
         is_of_it && self.is_backing_off(&version.function, now)
     }
 
-    /// Whether the function has failed of late, so that workers with it start one at a time.
+    /// Whether the function has failed recently, so that workers with it start one at a time.
     pub(super) fn is_on_probation(&self, function: &FunctionName, now: Duration) -> bool {
         let backoff = self.failures.functions.get(function);
         backoff.is_some_and(|backoff| backoff.is_on_probation(now, self.config.healthy_after))
     }
 
-    /// How long the function is still to be left out, for status.
+    /// How long the function still waits, for status.
     pub(crate) fn backing_off(&self, function: &str, now: Duration) -> Option<Duration> {
         let until = self.failures.functions.get(function)?.waits_until(now)?;
         Some(until.saturating_sub(now))
@@ -175,7 +175,7 @@ impl Core {
         if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
             return 0;
         }
-        // Its end, which is near since it can have no job, tells how long the next one waits.
+        // It will exit soon, since it can have no job, and that decides how long the next one waits.
         let fails = |worker: &WorkerRecord| worker.key == *key && !worker.has_served && worker.may_have_failed();
         if self.workers.values().any(fails) {
             return 0;
@@ -204,8 +204,8 @@ impl Core {
         functions.chain(self.failures.groups.get(key)).any(|backoff| backoff.is_on_probation(now, healthy_after))
     }
 
-    /// One at a time, until one with the function has outlived the last wait; none while the end of one is to tell how
-    /// long the next waits.
+    /// One at a time, until one with the function has outlived the last wait; none while one is about to exit, since
+    /// that decides how long the next one waits.
     fn probation_room(&self, key: &GroupKey, function: Option<&FunctionName>, probation: Duration) -> usize {
         let of_it = |worker: &&WorkerRecord| match function {
             Some(function) => worker.serves(function),
@@ -224,8 +224,8 @@ impl Core {
         }
     }
 
-    /// Whether a worker that has served since then has outlived the probation, as far as its messages have been read. Where
-    /// there is none, nothing has to be read: no timer would bring that about.
+    /// Whether a worker that has served since then has outlived the probation, as far as its messages have been read.
+    /// Where there is none, nothing has to be read: no timer would bring that about.
     pub(super) fn has_outlived(&self, probation: Duration, since: Duration) -> bool {
         probation.is_zero() || self.read >= since.saturating_add(probation)
     }
@@ -251,7 +251,7 @@ impl Core {
         self.workers.values().filter(connects).count()
     }
 
-    /// At once, where more may be to start than one turn of the loop is given.
+    /// At once, if there may be more to start than one turn of the loop allows.
     pub(super) fn more_starts(&self, now: Duration) -> Option<Duration> {
         (self.spawns.this_turn >= STARTS).then_some(now)
     }

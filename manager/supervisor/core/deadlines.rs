@@ -1,4 +1,4 @@
-//! Deadlines of workers. No deadline is judged on messages older than itself: the loop asks which workers are past one
+//! Deadlines of workers. No deadline is checked against older messages: the loop asks which workers are past one
 //! ([`Core::workers_to_read`]), reads their messages and reaps those that have exited, and only then passes the time
 //! ([`Input::Timer`](super::Input::Timer)). So no worker is late because the manager was stopped or starved.
 
@@ -21,14 +21,14 @@ impl Core {
         self.workers.iter().filter(|(_, worker)| is_concerned(worker)).map(|(id, _)| *id).collect()
     }
 
-    /// When the next deadlines of what children do are over.
+    /// When the next deadlines for children are over.
     pub(super) fn deadlines_due(&self) -> impl Iterator<Item = Duration> {
         let probation = self.longest_probation();
         let own = self.workers.values().flat_map(move |worker| self.deadlines(worker, probation));
         own.chain(self.startup_due()).chain(self.reading_due()).filter(|at| *at > self.read)
     }
 
-    /// The moments by which a worker is expected to do something.
+    /// The times by which a worker is expected to do something.
     fn deadlines(&self, worker: &WorkerRecord, probation: Duration) -> Vec<Duration> {
         let other = match worker.state {
             WorkerState::Starting { .. } => worker.slow_at(),

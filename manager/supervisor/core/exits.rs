@@ -1,4 +1,4 @@
-//! A worker's end: what is to blame, and what is logged.
+//! A worker's end: what it counts against, and what is reported.
 
 use std::time::Duration;
 
@@ -72,8 +72,8 @@ impl Core {
         self.record_death(&worker, exit_report, now);
     }
 
-    /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside, or
-    /// has asked not to be started again.
+    /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside,
+    /// or has asked not to be started again.
     fn fails_beside_others(
         &mut self,
         worker: &WorkerRecord,
@@ -130,7 +130,7 @@ impl Core {
         if let Some(version) = worker.at_start().or(worker.only_function()) {
             self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
-        // Its successor may have been started by now, and is to count as well.
+        // Its successor may have started by now, and has to count as well.
         let left = worker.drain_report.map_or(now, |report| report.at);
         match worker.start.stage {
             StartStage::Over => self.died_outside_job(worker, worker.idle_death(), left),
@@ -143,13 +143,14 @@ impl Core {
         match &exit_report.exit_cause {
             // A worker that has never been ready has had no job, whatever its scoreboard says.
             _ if worker.start.stage != StartStage::Over => self.died_at_start(worker, now),
-            // A thread it left, or something from outside, ended it while its answer was sent: as dear as any other.
+            // A thread it left, or something from outside, ended it while its answer was sent: it counts like any
+            // other.
             ExitCause::InJob(lost) | ExitCause::Answering(lost) => {
                 if let Some(function) = function(lost.function) {
                     self.died_in_job(&function, worker, exit_report.completed, now);
                 }
             }
-            // It has done work: what ended it says nothing against starting another.
+            // It has done work, so nothing speaks against starting another.
             ExitCause::OutsideJob if exit_report.jobs > 0 => {}
             ExitCause::OutsideJob => self.died_outside_job(worker, worker.idle_death(), now),
             // It had a job, but which one is unknown: the back-off must not depend on the scoreboard.
@@ -169,9 +170,9 @@ impl Core {
         }
     }
 
-    /// A worker is killed since it was not ready in time.
+    /// A worker is killed because it was not ready in time.
     pub(super) fn start_timed_out(&mut self, id: WorkerId, now: Duration) {
-        // Taken out, so that it can be looked at while others are changed.
+        // Taken out, so that it can be read while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
         let stage = match worker.start.stage {
             StartStage::Loading(_) => ": its library was being loaded",
@@ -235,8 +236,8 @@ impl WorkerRecord {
         told && exit_report.exit_cause == ExitCause::OutsideJob
     }
 
-    /// The function that its start has come to, where it was never as far as that: said again it changes nothing, or a
-    /// plugin that forges these words would never be late.
+    /// The function that its start has reached for the first time. A repeated message changes nothing, or a plugin that
+    /// forges it would never be late.
     pub(super) fn function_reached(&mut self) -> Option<FunctionName> {
         let (StartStage::Loading(index) | StartStage::Making(index)) = self.start.stage else { return None };
         let place = self.load_order.iter().position(|at| *at == index).filter(|place| *place >= self.start.begun)?;
@@ -284,7 +285,7 @@ fn death_event(worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob
     }
 }
 
-/// What a worker was at when it died, and the version of the function concerned.
+/// What a worker was doing when it died, and the version of the function concerned.
 fn death_at(
     worker: &WorkerRecord,
     exit_cause: &ExitCause,

@@ -1,4 +1,4 @@
-//! The inputs and actions of the core: its whole connection to the world.
+//! The inputs and actions of the core: its only connection to the outside.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub(crate) enum Input {
     Version {
         /// Which server.
         server: usize,
-        /// Its version; `None` where it does not tell.
+        /// Its version; `None` if it sends none.
         version: Option<ServerVersion>,
     },
     /// A worker's process exists.
@@ -99,7 +99,7 @@ pub(crate) enum Input {
         /// Its name.
         by: &'static str,
     },
-    /// Time to look at the worker directories again.
+    /// The re-scan of the worker directories is due.
     Rescan,
     /// Something changed in the worker directories.
     Changed,
@@ -153,7 +153,7 @@ pub(crate) struct ExitReport {
     pub completed: u64,
 }
 
-/// What a worker's scoreboard says.
+/// What was read from a worker's scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ScoreboardReading {
     /// Which worker.
@@ -191,13 +191,13 @@ pub(crate) enum Action {
     },
     /// Start a worker.
     Start(WorkerStart),
-    /// Tell a worker to connect.
+    /// Send a worker the command to connect.
     Connect(WorkerId),
-    /// Tell a worker to take jobs.
+    /// Send a worker the command to take jobs.
     Go(WorkerId),
-    /// Tell a worker to drain.
+    /// Send a worker the command to drain.
     Drain(WorkerId),
-    /// Tell a worker what a job server's name resolves to.
+    /// Send a worker the addresses of a job server.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
     /// Send SIGTERM to a worker and its process group.
     Terminate(WorkerId),
@@ -263,9 +263,9 @@ pub(crate) enum Action {
     ReportEvent(Event),
     /// Log what each worker that is left still does.
     TellAwaited,
-    /// Tell the caller that started the manager that it serves, with a note.
+    /// Report to the caller that started the manager that it serves, with a note.
     Announce(Option<String>),
-    /// Tell the caller that started the manager why it does not serve, and exit with this code.
+    /// Report to the caller that started the manager why it does not serve, and exit with this code.
     Fail(u8, String),
     /// The manager is finished.
     Finish,

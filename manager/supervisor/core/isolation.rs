@@ -1,10 +1,10 @@
-//! Functions that do not start beside others in one process: a library that needs more static TLS than is left, one that
-//! needs another version of a library that is loaded already, or a `new()` that takes what another has taken.
+//! Functions that do not start beside others in one process: a library that needs more static TLS than is left, one
+//! that needs another version of a library that is loaded already, or a `new()` that needs what another one holds.
 //!
 //! A function that fails to start in an all-functions worker is started alone, while the others go on without it. Once
-//! it starts alone it is tried beside the others again: where it fails there, it is the company that it does not bear,
-//! and it gets workers of its own, until it or one of the others is another. So no failure of one function is ever
-//! tried at the expense of others.
+//! it starts alone it is tried beside the others again. If it fails there, it cannot share a process with them, and
+//! gets workers of its own until it or one of the others changes. So a failing function is never tried at the expense
+//! of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,9 +34,9 @@ pub(super) struct Isolated {
 /// How much is known of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Isolation {
-    /// Whether it starts alone is being found out.
+    /// It is being started alone.
     Alone,
-    /// It does: now it is tried beside the others again.
+    /// It starts alone: now it is tried beside the others again.
     Rejoining,
     /// It starts alone and fails beside the others.
     Confirmed,
@@ -53,8 +53,8 @@ impl Core {
         current.map(|(name, isolated)| (name.clone(), placement(isolated.state))).collect()
     }
 
-    /// A function failed to start in this worker, which is taken out. True where that was beside others: it says nothing
-    /// yet of how it does alone, which is found out next.
+    /// A function failed to start in this worker, which is taken out. True where that was beside others; whether it
+    /// starts alone is tried next.
     pub(super) fn is_isolated_by(
         &mut self,
         worker: &WorkerRecord,
@@ -66,7 +66,8 @@ impl Core {
         let beside: Vec<FunctionVersion> = worker.loaded_before(name).cloned().collect();
         let is_tried = worker.canary.iter().flatten().any(|tried| tried == failed);
         if is_tried {
-            // A new version that fails alone is bad. Where two must never be at work, there is no place to try it in.
+            // A new version that fails alone is bad. Where two must never be at work, it cannot be tried beside the old
+            // one.
             if beside.is_empty() || self.is_mutex(name) {
                 return false;
             }
@@ -127,7 +128,7 @@ impl Core {
         self.workers.values().filter(is_alone)
     }
 
-    /// A worker has loaded all its functions: those of an all-functions worker bear each other.
+    /// A worker has loaded all its functions: those of an all-functions worker work together.
     pub(super) fn has_loaded(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.key == GroupKey::All) else { return };
         let functions = worker.functions.clone();
@@ -190,7 +191,7 @@ impl Core {
         }
     }
 
-    /// Whether the all-functions workers are where they will stay: what is tried beside them takes nothing from them then.
+    /// Whether the all-functions workers have settled: what is tried beside them takes nothing from them then.
     fn others_have_settled(&self) -> bool {
         let all = || self.workers.values().filter(|worker| worker.key == GroupKey::All && worker.canary.is_none());
         let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
@@ -203,7 +204,7 @@ impl Core {
         })
     }
 
-    /// Whether a group is that of a function of which it is being found out whether it needs one.
+    /// Whether the group is that of a function that may turn out to need workers of its own.
     pub(super) fn is_being_isolated(&self, key: &GroupKey) -> bool {
         let GroupKey::Only(function) = key else { return false };
         self.isolated.get(function).is_some_and(|isolated| isolated.state != Isolation::Confirmed)
@@ -220,7 +221,7 @@ impl Core {
         })
     }
 
-    /// The configuration or a library has changed: what has workers of its own may do without them now.
+    /// The configuration or a library has changed: isolated functions may not need workers of their own any more.
     pub(super) fn reconsider_isolation(&mut self) {
         let Self { isolated, catalog, established, .. } = self;
         let is_known = |name: &str, hash| catalog.is_serving(name, hash) || catalog.is_next(name, hash);
@@ -233,7 +234,7 @@ impl Core {
         }
     }
 
-    /// What failed before says nothing any more: what starts alone is tried beside the others again.
+    /// Earlier failures no longer count: functions that start alone are tried beside the others again.
     pub(super) fn rejoin_all(&mut self) {
         self.isolated.retain(|_, isolated| isolated.state != Isolation::Alone);
         self.isolated.values_mut().for_each(|isolated| isolated.state = Isolation::Rejoining);
@@ -318,8 +319,8 @@ impl Core {
         self.workers.values().filter(covers).count()
     }
 
-    /// Whether no worker more than planned may serve the function at any time; also where none is planned any more, since
-    /// one that drains may still have a job.
+    /// Whether no worker more than planned may serve the function at any time; also where none is planned any more,
+    /// since one that drains may still have a job.
     fn is_mutex(&self, function: &str) -> bool {
         self.config.rollout_surge(function).of(1) == 0
     }
@@ -335,7 +336,7 @@ impl Core {
         })
     }
 
-    /// What there is to say of where a function is served.
+    /// A note about where a function is served.
     pub(super) fn isolation_note(&self, function: &str) -> Option<String> {
         let isolated =
             self.isolated.get(function).filter(|isolated| self.catalog.is_serving(function, isolated.version))?;
@@ -348,7 +349,7 @@ impl Core {
     }
 }
 
-/// Whether it takes jobs and may go on doing so.
+/// Whether it takes jobs and may continue to.
 fn is_counted(worker: &WorkerRecord) -> bool {
     worker.state.is_serving() && worker.canary.is_none() && worker.retirement.runs != JobAllowance::None
 }
@@ -365,8 +366,8 @@ impl WorkerRecord {
     }
 }
 
-/// In which order a worker loads its functions (places in `functions`): those first that are known to bear each other, in
-/// the same order every time, so that a failure is always that of the one that is new; what is only tried is last.
+/// In which order a worker loads its functions (places in `functions`): those first that are known to work together, in
+/// the same order every time, so that a failure is always that of the new one; what is only tried is last.
 pub(super) fn load_order(
     functions: &[FunctionVersion],
     established: &BTreeSet<FunctionVersion>,

@@ -17,7 +17,7 @@ use crate::supervisor::worker_state::ExitReason;
 /// Functions whose counters are read in one turn of the loop.
 const READ_AT_ONCE: usize = 8;
 
-/// What is known of one function's jobs without a result.
+/// One function's jobs without a result.
 #[derive(Debug, Default)]
 pub(super) struct FunctionFailures {
     history: FailureHistory,
@@ -34,7 +34,7 @@ impl FunctionFailures {
 }
 
 impl Core {
-    /// A worker says that a job of one of its functions failed.
+    /// A worker reports that a job of one of its functions failed.
     pub(super) fn job_failed(&mut self, id: WorkerId, function: usize, now: Duration) {
         let worker = self.workers.get(&id);
         if let Some(of) = worker.and_then(|worker| worker.functions.get(function)) {
@@ -42,7 +42,8 @@ impl Core {
         }
     }
 
-    /// Counts the job that a dead worker had in hand, unless the job is counted already or its end says nothing about it.
+    /// Counts the job that a dead worker had in hand, unless the job is counted already or its end says nothing about
+    /// it.
     pub(super) fn count_lost_job(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, now: Duration) {
         let by_us = worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout);
         if by_us || worker.start.stage != StartStage::Over || exit_report.is_counted {
@@ -69,8 +70,8 @@ impl Core {
         failures.history.job_failed(now);
     }
 
-    /// The functions whose counters are to be read now: some of them where there are many, since each is a look at every
-    /// worker. The others follow at the next turn of the loop.
+    /// The functions whose counters are to be read now: some of them where there are many, since each reads every
+    /// worker's scoreboard. The others follow at the next turn of the loop.
     pub(crate) fn failures_to_read(&self, now: Duration) -> Vec<FunctionName> {
         let due = |failures: &FunctionFailures| failures.history.due().is_some_and(|at| now >= at);
         let names = self.jobs.failures.iter().filter(|(_, failures)| due(failures)).map(|(name, _)| name.clone());
@@ -82,7 +83,7 @@ impl Core {
         self.jobs.failures.values().filter_map(|failures| failures.history.due()).min()
     }
 
-    /// A re-scan passes by: functions that failed and rest since are looked at once more.
+    /// At a re-scan, functions that failed and have been idle since are read once more.
     pub(super) fn schedule_failure_readings(&mut self, now: Duration) {
         self.jobs.failures.values_mut().for_each(|failures| failures.history.schedule_reading(now));
     }

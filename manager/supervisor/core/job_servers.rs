@@ -15,12 +15,12 @@ pub(crate) struct JobServerState {
     /// As configured.
     pub name: String,
     host: JobServerAddress,
-    /// Whether the configuration names it. Places in the list are never given to another server: old workers go on
-    /// speaking of the servers they were started with.
+    /// Whether the configuration names it. Places in the list are never given to another server: old workers still
+    /// report about the servers they were started with.
     used: bool,
     /// What its name resolved to last.
     pub addresses: Vec<SocketAddr>,
-    /// Whether that is an address already, which nobody has to look up.
+    /// Whether it is an address already, which needs no look-up.
     literal: bool,
     pub(super) resolving: bool,
     up: BTreeSet<WorkerId>,
@@ -178,7 +178,7 @@ impl Core {
         }
     }
 
-    /// What a job server is; one that does not tell is believed to be as the others.
+    /// A job server's version; one that sends none is treated like the others.
     pub(super) fn is_version(&mut self, server: usize, version: Option<&ServerVersion>) {
         let Some(version) = version.filter(|version| ignores_priorities(version)) else { return };
         let Some(server) = self.servers.get(server).filter(|server| server.used) else { return };
@@ -196,7 +196,7 @@ impl Core {
         self.report(Event::ConfigWarning { text });
     }
 
-    /// A worker is gone: its connections say nothing any more.
+    /// A worker is gone: its connections no longer count.
     pub(super) fn forget_connections(&mut self, id: WorkerId) {
         for server in &mut self.servers {
             server.up.remove(&id);
@@ -225,7 +225,7 @@ impl Core {
         }
     }
 
-    /// A name that leads nowhere may lead somewhere else by now.
+    /// A name that does not resolve, or resolved to a dead server, may resolve to another address by now.
     pub(super) fn look_up_again(&mut self) {
         let due = |server: &JobServerState| server.used && !server.literal && !server.resolving && server.up.is_empty();
         let due: Vec<usize> = (0..self.servers.len()).filter(|n| due(&self.servers[*n])).collect();

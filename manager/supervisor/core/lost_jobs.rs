@@ -1,7 +1,7 @@
-//! Jobs in hand: how long they may run, and what becomes of those whose worker died.
+//! Jobs in hand: how long they may run, and what happens to those whose worker died.
 //!
-//! Nothing is polled: a worker's scoreboard is read when a job in it can first be past its timeout, which is not before a
-//! whole timeout has gone by since it was last seen without one.
+//! Nothing is polled: a worker's scoreboard is read when a job in it can first be past its timeout, which is not before
+//! a whole timeout has gone by since it was last seen without one.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::system::reap::ExitStatus;
 use crate::worker::CONNECTION_BROKEN;
 use crate::worker::messages::WaitingJob;
 
-/// The answer for the job of a worker that is gone.
+/// The answer for the job of a dead worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JobReply {
     /// Number of the connection it came over.
@@ -93,8 +93,8 @@ impl Core {
         self.canary_is_late(seen, job, now);
     }
 
-    /// A plugin has overwritten its worker's scoreboard, so how long its job has run is unknown: the worker drains, and the
-    /// job gets the time that a job begun now would have.
+    /// A plugin has overwritten its worker's scoreboard, so how long its job has run is unknown: the worker drains, and
+    /// the job gets the time that a job begun now would have.
     fn seen_overwritten(&mut self, id: WorkerId, now: Duration) {
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_at_work()) else { return };
         let names = worker.names();
@@ -111,7 +111,7 @@ impl Core {
         self.trigger(id, Trigger::Overdue(now.saturating_add(bound)), now);
     }
 
-    /// The grace of a job is over: it is ended if it is still that one, or nobody can say which it is.
+    /// The grace of a job is over: its worker is killed if it is still in that job, or if the job is unknown.
     fn seen_overdue(&mut self, seen: &ScoreboardReading, deadline: Duration, now: Duration) {
         let number = seen.job.as_ref().map(|job| job.number);
         let is_same =
@@ -127,7 +127,7 @@ impl Core {
         }
     }
 
-    /// Decides what becomes of the job a dead worker had in hand, and of its connections.
+    /// Decides about the job that a dead worker had in hand, and about its connections.
     pub(super) fn settle_job(
         &mut self,
         id: WorkerId,
@@ -154,8 +154,8 @@ impl Core {
         };
     }
 
-    /// Jobs that are done, and whose answers are lost with their worker, count nowhere. But half of an answer is out, so
-    /// that nobody can say anything: where such a job may not run twice, the worker that is given it next fails it.
+    /// Jobs that are done, and whose answers are lost with their worker, are not counted. But half of an answer is out,
+    /// so nobody can send another: where such a job may not run twice, the worker that is given it next fails it.
     fn deny_waiting(&mut self, worker: &WorkerRecord, exit_report: &ExitReport) {
         if worker.ended_by_us(exit_report.end).is_some_and(|reason| reason != ExitReason::JobTimeout) {
             return;
@@ -205,8 +205,8 @@ impl Core {
         (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))
     }
 
-    /// The job its worker's death counts against, and what is wished for such: not where we ended the worker for another
-    /// reason, nor where nobody can say which job it was.
+    /// The job that its worker's death counts against, and the policy for it. None where we ended the worker for
+    /// another reason, or the job is unknown.
     fn counted_job(
         &self,
         worker: &WorkerRecord,
@@ -251,7 +251,7 @@ impl Core {
     }
 }
 
-/// How a worker ended, in words. One that found its connection gone says so by its exit code.
+/// How a worker ended, in words. One whose connection was broken has an exit code of its own.
 pub(super) fn how(exit_report: &ExitReport) -> String {
     let is_taken = exit_report.end == ExitStatus::Exit(CONNECTION_BROKEN)
         && matches!(exit_report.exit_cause, ExitCause::Answering(_));
@@ -270,8 +270,8 @@ impl WorkerRecord {
         }
     }
 
-    /// Why we ended it, where its end is our signal's doing: KILL, or TERM for a job past its timeout. Who was told to
-    /// leave, and then dies in another way, died by itself.
+    /// Why we ended it, where its end is our signal's doing: KILL, or TERM for a job past its timeout. A draining
+    /// worker that dies in another way died by itself.
     pub(super) fn ended_by_us(&self, end: ExitStatus) -> Option<ExitReason> {
         match (self.state, end) {
             (WorkerState::Killed { reason }, ExitStatus::Signal(libc::SIGKILL)) => Some(reason),

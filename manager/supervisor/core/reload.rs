@@ -1,4 +1,4 @@
-//! The configuration read again.
+//! A reload of the configuration.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::config::Config;
 use crate::supervisor::worker_state::{ExitReason, Trigger};
 
 impl Core {
-    /// Goes over to another configuration: every worker is replaced, as by a rollout, by one that was started with it.
-    /// What failed before says nothing about how it goes now, so nothing waits and nothing is given up any more.
+    /// Changes to another configuration: every worker is replaced, as by a rollout, by one that was started with it.
+    /// Earlier failures no longer count, so no function waits or is kept from starting.
     pub(super) fn reload(&mut self, config: Config, now: Duration) {
         if !matches!(self.phase, ManagerPhase::Starting | ManagerPhase::Running) {
             return;

@@ -1,4 +1,5 @@
-//! Rollbacks: an earlier version is served without a canary, since it was good before, and the caller waits until it is.
+//! Rollbacks: an earlier version is served without a canary, since it was good before, and the caller waits until it
+//! is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +39,7 @@ impl Core {
     /// Whether a function can be rolled back at all.
     ///
     /// # Errors
-    /// One sentence: why nobody would serve it.
+    /// One sentence: why no worker would serve it.
     pub(crate) fn may_roll_back(&self, function: &str) -> Result<FunctionName, String> {
         match self.phase {
             ManagerPhase::Starting => Err("the manager is still starting: try again when it serves".into()),
@@ -109,7 +110,7 @@ impl Core {
             self.report(Event::RollbackFailed { function, version, reason });
         }
         self.report(Event::RolledBack { function: function.clone(), version: hash, from });
-        // Earlier failures say nothing about another version.
+        // Earlier failures do not count against another version.
         self.failures.forget(function);
         self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });

@@ -1,7 +1,7 @@
-//! New versions of functions that are served already: a canary first, then everybody, or nobody.
+//! New versions of functions that are served already: a canary first, then every worker, or none.
 //!
-//! The canary is a surplus worker: the plan's workers serve on beside it. Once it is promoted the new version is the
-//! current one, and [`Core::reconcile`] replaces the others in their turn.
+//! The canary is a surplus worker: the plan's workers keep serving beside it. Once it is promoted the new version is
+//! the current one, and [`Core::reconcile`] replaces the others in their turn.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::system::clock;
 /// Between two reads of a canary's scoreboard: at first, when code that fails at once takes job
 /// after job from workers that take longer, and at last.
 const COUNT_INTERVAL: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
-/// A canary, and the first plan, wait so long for a probe of another file, where none comes to its end.
+/// A canary, and the first plan, wait this long for a probe of another file, if none ends.
 pub(super) const READ: Duration = Duration::from_secs(2);
-/// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is not
-/// the library's doing, unless it always comes.
+/// Canaries of one version that may be ended from outside: SIGKILL, or a SIGTERM to one that has done nothing yet, is
+/// not the library's doing, unless it always comes.
 const KILLS: u32 = 3;
 
 /// The new versions that a worker tries.
@@ -38,7 +38,8 @@ pub(super) struct RolloutState {
     announced: BTreeMap<FunctionName, ShortHash>,
     /// Canaries killed from outside, by function.
     kills: BTreeMap<FunctionName, u32>,
-    /// Groups in which several new versions at once died without saying whose fault it was: one at a time from now on.
+    /// Groups in which a canary of several new versions died, and any of them may be the cause: one at a time from now
+    /// on.
     one_at_a_time: Vec<GroupKey>,
     /// Promoted versions that old workers still stand beside, and since when.
     rolling: Vec<(FunctionVersion, Duration)>,
@@ -70,7 +71,7 @@ pub(crate) struct CanaryCounts {
 }
 
 impl Core {
-    /// Starts and ends canaries so that every new version has one.
+    /// Starts and drains canaries so that every new version has one.
     pub(super) fn reconcile_canaries(&mut self, now: Duration) {
         if !self.is_running() || !self.startup.announced {
             return;
@@ -122,7 +123,7 @@ impl Core {
         worker.is_some_and(|worker| worker.suspects(worker.at_start()).is_empty())
     }
 
-    /// Since when no probe of each group's files has come to its end.
+    /// Since when no probe of each group's files has ended.
     fn watch_reading(&mut self, now: Duration) {
         let mut before = std::mem::take(&mut self.rollouts.reading);
         for group in &self.plan.groups {
@@ -136,8 +137,7 @@ impl Core {
         }
     }
 
-    /// A version that was replaced, rolled back or removed while it was tried has come to nothing, and nobody has said
-    /// so.
+    /// A version that was replaced, rolled back or removed during its canary is withdrawn, which is not reported yet.
     fn withdraw_rollouts(&mut self) {
         let over = self.rollouts.announced.extract_if(.., |function, hash| !self.catalog.is_next(function, *hash));
         for (function, version) in over.collect::<Vec<_>>() {
@@ -147,8 +147,8 @@ impl Core {
         }
     }
 
-    /// Whether files of the group's are being probed, and it goes on: what is copied together is tried together, by one
-    /// canary; a probe that takes long is not waited for.
+    /// Whether files of the group are being probed, and probes keep ending: what is copied together is tried together,
+    /// by one canary; a probe that takes long is not waited for.
     fn is_being_read(&self, key: &GroupKey) -> bool {
         self.rollouts.reading.get(key).is_some_and(|(_, since)| self.read < since.saturating_add(READ))
     }
@@ -182,7 +182,7 @@ impl Core {
 
     fn start_canary(&mut self, key: &GroupKey, canary: Canary, now: Duration) {
         let group = self.plan.groups.iter().find(|group| group_key(group) == *key);
-        // One that fails beside the others is tried alone, where nobody else of its kind is.
+        // One that fails beside the others is tried alone, if no other canary of its kind is there.
         let all = group.map_or_else(
             || canary.iter().map(|tried| tried.function.clone()).collect(),
             |group| group.functions.clone(),
@@ -192,7 +192,7 @@ impl Core {
         let may_start = |name: &FunctionName| match tried(name) {
             // Its version before may have asked not to be started again; this one has not.
             Some(version) => !self.is_version_backing_off(version, now),
-            // What is slow to start holds up nothing that is to be tried.
+            // What is slow to start does not delay a canary.
             None => {
                 let is_slow =
                     self.catalog.serving(name).is_some_and(|version| self.rollouts.slow.contains_key(&version));
@@ -264,7 +264,7 @@ impl Core {
         if canary.len() != counted.tallies.len() {
             return;
         }
-        // One that may run no more jobs will not show more.
+        // One that may run no more jobs has no more to show.
         let served =
             if worker.retirement.runs == JobAllowance::None { Duration::MAX } else { self.read.saturating_sub(since) };
         let watches = canary.iter().map(|tried| CanaryPolicy {
@@ -298,7 +298,7 @@ impl Core {
             });
             self.do_next(Action::SetLastGood { function: function.clone(), version });
             if self.failures.versions.get(function).is_some_and(|failed| failed != hash) {
-                // Failures of the version before say nothing about this one.
+                // Failures of the version before do not count against this one.
                 self.failures.functions.remove(function);
             }
             self.rollouts.announced.remove(function);
@@ -313,7 +313,7 @@ impl Core {
         }
     }
 
-    /// A new version is bad: it is rejected until its content changes, and the old one goes on.
+    /// A new version is bad: it is rejected until its content changes, and the old one stays.
     fn reject(&mut self, version: &FunctionVersion, reason: &str, now: Duration) {
         let FunctionVersion { function, hash } = version;
         if !self.catalog.is_next(function, *hash) {
@@ -347,8 +347,8 @@ impl Core {
         tried.is_some()
     }
 
-    /// A canary died, `at` a function or nobody knows where: whose fault is that? True where it is dealt with here.
-    /// `from_outside`: somebody else may have done that to it.
+    /// A canary died, `at` a function or at an unknown place. True where that is handled here.
+    /// `from_outside`: it may have been killed from outside.
     pub(super) fn canary_died(
         &mut self,
         worker: &WorkerRecord,
@@ -368,7 +368,7 @@ impl Core {
         true
     }
 
-    /// A canary hangs while starting. True where it is dealt with here.
+    /// A canary hangs while starting. True where that is handled here.
     pub(super) fn canary_hangs(&mut self, worker: &WorkerRecord, how: &str, now: Duration) -> bool {
         let suspects = worker.suspects(worker.at_start());
         if !suspects.is_empty() {
@@ -377,7 +377,7 @@ impl Core {
         !suspects.is_empty()
     }
 
-    /// A canary's job is past its timeout: that speaks against a version it tries as a crash in the job would.
+    /// A canary's job is past its timeout: that counts against its version like a crash in the job.
     pub(super) fn canary_is_late(&mut self, seen: &ScoreboardReading, job: &JobInHand, now: Duration) {
         let Some(worker) = self.workers.get(&seen.worker) else { return };
         let (key, suspects) = (worker.key.clone(), worker.suspects(worker.functions.get(job.function)));
@@ -391,8 +391,8 @@ impl Core {
         self.reject_suspects(&key, &suspects, &reason, now);
     }
 
-    /// A job cost a canary: what is told where that says nothing about the version it tries, since the job had killed
-    /// another one before.
+    /// A job killed a canary. If it had killed another version before, that does not count against the new one: the
+    /// event that reports so.
     pub(super) fn excused_by_earlier_death(
         &self,
         canary: &WorkerRecord,
@@ -426,7 +426,7 @@ impl Core {
         counts.max().unwrap_or_default() < KILLS
     }
 
-    /// Tells of rollouts whose last old worker has gone.
+    /// Reports rollouts whose last old worker has exited.
     pub(super) fn finish_rollouts(&mut self, now: Duration) {
         let workers = &self.workers;
         let has_old = |new: &FunctionVersion| {
@@ -445,8 +445,8 @@ impl Core {
 }
 
 impl WorkerRecord {
-    /// Which of the new versions it tries may be to blame for its end, `at` a function or nobody knows where: none
-    /// where it is no canary, or ended in code that is not new.
+    /// Which of the new versions it tries may have caused its end, `at` a function or at an unknown place: none if it
+    /// is no canary, or ended in code that is not new.
     fn suspects(&self, at: Option<&FunctionVersion>) -> Canary {
         let canary = self.canary.iter().flatten();
         canary.filter(|tried| at.is_none_or(|at| at.function == tried.function)).cloned().collect()

@@ -1,5 +1,5 @@
-//! Starts that take long: what shares its workers with a slow `new()`, or a slow library, is started and replaced without
-//! it meanwhile.
+//! Starts that take long: what shares its workers with a slow `new()`, or a slow library, is started and replaced
+//! without it meanwhile.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
-/// A function whose library is loaded, or whose `new()` runs, for longer than this holds up nobody but itself.
+/// A function whose library is loaded, or whose `new()` runs, for longer than this does not delay others any more.
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 
 impl Core {
@@ -17,7 +17,7 @@ impl Core {
         worker.slow_at().is_some_and(|at| self.read >= at)
     }
 
-    /// Functions of a group at whose start a worker of the plan's has been for long. None where nobody else is held up.
+    /// Functions of a group that a planned worker has been starting for long. None if no other function waits for that.
     pub(super) fn slow_functions(&self, key: &GroupKey, wanted: &[FunctionName]) -> Vec<FunctionName> {
         let of_group = self.workers.values().filter(|worker| worker.key == *key && worker.canary.is_none());
         let slow = of_group.filter(|worker| self.is_slow(worker)).filter_map(WorkerRecord::at_start);
@@ -39,8 +39,8 @@ impl WorkerRecord {
     }
 }
 
-/// Whether workers that stand in are to make room: others have come to the end of the slow start, and with those there
-/// are more than planned.
+/// Whether stand-in workers are to make room: others have finished the slow start, and together they are more than
+/// planned.
 pub(super) fn stand_ins_make_room(group: &[(WorkerId, &WorkerRecord)], slow: &[FunctionName], count: u32) -> bool {
     let has_come = |worker: &WorkerRecord| worker.state.is_loaded() && slow.iter().all(|name| worker.serves(name));
     let of_plan = group.iter().filter(|(_, worker)| worker.canary.is_none());

@@ -60,7 +60,7 @@ impl Core {
             },
         );
         let pause = self.config.worker_initial_spawn_splay;
-        // What is tried again keeps to its own back-off, and takes nobody's turn.
+        // A retry keeps to its own back-off, and takes no turn of the others.
         if !pause.is_zero() && !self.has_failed(key, now) {
             self.spawns.after = now.saturating_add(pause);
         }
@@ -91,14 +91,15 @@ impl Core {
             let names = worker.names();
             let event = Event::WorkerStarted { pid, functions: names.clone(), generation: worker.generation };
             self.report(event);
-            // What went by between the decision and the process was not the worker's.
+            // The time between the decision and the process does not count.
             let deadline = now.saturating_add(self.start_timeout(&names));
             self.trigger(id, Trigger::Advances(deadline), now);
         }
     }
 
-    /// No process could be made: its group waits, longer each time, as a limit that is too low stays so. Not the others:
-    /// what this one lacked they may have. Starts that were decided on together fail together, which is logged once.
+    /// No process could be made: its group waits, longer each time, since a limit that is too low stays so. Other
+    /// groups do not wait: they may not meet that limit. Starts that were decided on together fail together, which is
+    /// logged once.
     pub(super) fn spawn_failed(&mut self, id: WorkerId, reason: String, now: Duration) {
         let Some(worker) = self.workers.remove(&id) else { return };
         let is_told = self.spawns.refusal(now).is_some();
@@ -116,8 +117,8 @@ impl Core {
         }
     }
 
-    /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits. The
-    /// others of the group go on without it.
+    /// A stored library is gone, or was changed: it is made again from worker_dir, and until then its function waits.
+    /// The others of the group go on without it.
     pub(super) fn library_lost(&mut self, id: WorkerId, function: &FunctionName, now: Duration) {
         if let Some(candidate) = self.catalog.probe_again(function) {
             self.do_next(Action::Probe(candidate));
@@ -191,7 +192,7 @@ impl Core {
         self.report_with_pid(pid, |pid| Event::MemoryLimitExceeded { pid, functions, mib });
     }
 
-    /// It does so from its start, so another one would not be better. Said once for all of its kind.
+    /// It does so from its start, so another one would not be better. Reported once for each set of functions.
     fn exceeds_memory_limit_at_start(&mut self, id: WorkerId, bytes: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
         let names = worker.names();
@@ -202,8 +203,8 @@ impl Core {
         }
     }
 
-    /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout` from
-    /// the moment it is reached.
+    /// A worker's start has come to a stage. Functions start one after the other, so each has its own `start_timeout`
+    /// from the moment it is reached.
     fn enter_start_stage(&mut self, id: WorkerId, stage: StartStage, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         (worker.start.stage, worker.start.reached) = (stage, now);
@@ -214,7 +215,7 @@ impl Core {
         }
     }
 
-    /// Walks a worker on in its life.
+    /// Applies a trigger to a worker's state.
     pub(super) fn trigger(&mut self, id: WorkerId, trigger: Trigger, now: Duration) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let before = worker.state;
@@ -277,7 +278,7 @@ impl Core {
         let (of, text) = (function.clone(), reason.clone());
         self.report_with_pid(pid, |pid| Event::CannotServe { pid, function: of, reason: text });
         self.trigger(id, Trigger::CannotServe, now);
-        // Taken out, so that it can be looked at while others are changed.
+        // Taken out, so that it can be read while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
         if !self.is_isolated_by(&worker, &failed, &reason, now)
             && !self.canary_cannot_serve(&worker, &function, &reason, now)

@@ -1,5 +1,5 @@
-//! The start: complete when every planned worker is loaded or is known not to come, and announced to the caller that
-//! waits for it, with what is not served and why; in any case when the time of a start is over.
+//! The start: complete when every planned worker is loaded or known not to come, and reported to the caller that waits
+//! for it, with what is not served and why; at the latest when the time of a start is over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,9 +37,9 @@ impl Startup {
 }
 
 impl Core {
-    /// Whether the first scan and its probes are over, and the look-ups, which had their moment: neither a library that
-    /// does not return from a constructor nor a name server that does not answer holds up the workers of others. What
-    /// comes later follows then.
+    /// Whether the first scan and its probes are over, and the look-ups, which have a time limit: neither a library
+    /// that hangs in a constructor nor a name server that does not answer delays the workers of others. What comes
+    /// later is served later.
     fn is_complete(&self) -> bool {
         let read = self.catalog.is_settled() || self.read_by().is_some_and(|by| self.read >= by);
         read && self.resolved_by().is_none_or(|by| self.read >= by)
@@ -57,8 +57,8 @@ impl Core {
         self.servers.iter().any(|server| server.resolving).then(|| self.startup.began.saturating_add(MOMENT))
     }
 
-    /// Plans for the first time, once everything is known, whichever answer was the last one; or with what is known by
-    /// then, where a directory, a library or a name takes its time.
+    /// Makes the first plan, once everything is known; or with what is known by then, if a directory, a library or a
+    /// name takes long.
     pub(super) fn complete_start(&mut self, now: Duration) {
         if self.phase == ManagerPhase::Starting && (self.is_complete() || self.read >= self.start_deadline()) {
             self.phase = ManagerPhase::Running;
@@ -78,8 +78,8 @@ impl Core {
         }
     }
 
-    /// A worker has come to another of its functions. A strict start that would fail for that it is not loaded is given
-    /// as long as the function is: many that are slow, one after the other, are no fault.
+    /// A worker has reached the next of its functions. A strict start waits for it as long as the function may take:
+    /// many slow ones, one after the other, are no error.
     pub(super) fn start_advances(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id).filter(|_| self.config.strict && !self.startup.announced) else {
             return;
@@ -128,8 +128,7 @@ impl Core {
         }
         let loaded: Vec<WorkerState> =
             self.workers.values().map(|worker| worker.state).filter(|state| state.is_loaded()).collect();
-        // What the system refuses now, has not shown yet, or has only just started may come; a library that fails is to
-        // be said.
+        // What the system refuses now, or has only just started, may still come; a library that fails is reported.
         let may_come =
             self.spawns.refusal(now).is_some() || !self.catalog.is_settled() || self.starting().next().is_some();
         if loaded.is_empty() && may_come && !late {
@@ -233,7 +232,7 @@ impl Core {
         })
     }
 
-    /// When the start goes on although a job server's name or itself has not answered, or a worker has not loaded.
+    /// When the start continues although a job server or its name has not answered, or a worker has not loaded.
     pub(super) fn startup_due(&self) -> impl Iterator<Item = Duration> {
         let awaited = [self.resolved_by(), self.read_by()].into_iter().flatten();
         let awaited = awaited.filter(|_| self.phase == ManagerPhase::Starting);

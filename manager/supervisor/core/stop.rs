@@ -10,7 +10,7 @@ use crate::supervisor::worker_state::{ExitReason, Trigger};
 /// As in GearmanManager: anyone who presses Ctrl-C five times means it.
 pub(super) const SIGNALS_THAT_KILL: u32 = 5;
 
-/// A stop that takes longer says what it waits for.
+/// A stop that takes longer reports what it waits for.
 const QUICK: Duration = Duration::from_millis(500);
 
 impl Core {
@@ -51,7 +51,7 @@ impl Core {
         all.into_iter().for_each(|id| self.trigger(id, Trigger::Dismiss(ExitReason::Stop, Some(deadline)), now));
     }
 
-    /// Tells once what a stop waits for, where it is not quick.
+    /// Reports once what a stop waits for, if it is not quick.
     pub(super) fn report_awaited(&mut self, now: Duration) {
         if let ManagerPhase::Draining { report_at: tell_at, .. } = &mut self.phase
             && tell_at.take_if(|at| now >= *at).is_some()

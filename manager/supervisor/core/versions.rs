@@ -56,7 +56,7 @@ impl Core {
             self.do_next(Action::SetLastGood { function: function.clone(), version });
         }
         if changes.needs_plan {
-            // Earlier failures say nothing about new code.
+            // Earlier failures do not count against new code.
             self.failures.forget_version(function);
             self.replan(now);
         }

@@ -1,4 +1,4 @@
-//! What the core can be asked without changing anything.
+//! Read-only views of the core, for status.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct FunctionView {
     pub version: Option<ShortHash>,
     /// Version of its crate.
     pub crate_version: String,
-    /// Workers that should know it.
+    /// Workers planned for it.
     pub planned: usize,
     /// How long it still waits for its next try.
     pub backing_off: Option<Duration>,
@@ -52,7 +52,7 @@ impl Core {
         now.saturating_sub(self.startup.began)
     }
 
-    /// Whether it takes leave.
+    /// Whether the manager is draining.
     pub(crate) fn is_draining(&self) -> bool {
         matches!(self.phase, ManagerPhase::Draining { .. } | ManagerPhase::Finished)
     }
@@ -171,7 +171,7 @@ impl Core {
         self.catalog.warnings(|function| is_excluded(&self.config, function))
     }
 
-    /// Files that are refused: function, path, reason. What the configuration leaves out need not be any good.
+    /// Files that are refused: function, path, reason. Files of excluded functions are left out.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
         self.catalog.refused().filter(|(function, ..)| !is_excluded(&self.config, function))
     }

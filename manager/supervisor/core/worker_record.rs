@@ -11,7 +11,7 @@ use crate::supervisor::job_disposition::JobKey;
 use crate::supervisor::reconcile::JobAllowance;
 use crate::supervisor::worker_state::WorkerState;
 
-/// Which workers are alike: those for all functions, or those for one.
+/// The group of a worker: those for all functions, or those for one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GroupKey {
     All,
@@ -97,7 +97,7 @@ impl WorkerRecord {
         self.drain_report.map_or(0, |report| report.jobs)
     }
 
-    /// The key whose limit it has reached. A reload retires every worker, whatever its age.
+    /// The configuration key whose limit it has reached. A reload retires every worker, whatever its age.
     pub(super) fn limit(&self, config: &Config, now: Duration) -> Option<&'static str> {
         let old = now >= self.retirement.at && now >= self.born.saturating_add(config.max_worker_lifetime);
         match self.retirement.runs {
