@@ -2,6 +2,7 @@
 //! tests wait for.
 
 mod death;
+mod jobs;
 mod level;
 mod line;
 
@@ -14,6 +15,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
+pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, RecoveredFunction};
 pub(crate) use line::several;
 
 /// What happened.
@@ -135,51 +137,11 @@ pub(crate) enum Event {
         max_mib: u64,
     },
     /// A job is past its timeout.
-    JobOverdue {
-        /// The worker's process.
-        #[serde(skip)]
-        pid: i32,
-        /// The job's function.
-        function: FunctionName,
-        /// The job's handle.
-        handle: String,
-        /// The job's unique id.
-        unique: String,
-        /// How long it has run, in seconds.
-        seconds: f64,
-        /// How long it may, in seconds.
-        timeout: f64,
-        /// How long it is given to end, in seconds.
-        grace: f64,
-    },
+    JobOverdue(OverdueJob),
     /// Jobs of a function fail: it began, or they fail for another reason, or far more of them do.
-    FunctionFailing {
-        /// The function.
-        function: FunctionName,
-        /// The version that ran the last of them.
-        version: ShortHash,
-        /// The handle of the last of them.
-        handle: String,
-        /// Why it failed.
-        reason: String,
-        /// How many of the latest jobs had no result: they failed, crashed or timed out.
-        failed: u64,
-        /// How many there were.
-        jobs: u64,
-        /// Over how long, in seconds.
-        seconds: f64,
-    },
+    FunctionFailing(FailingFunction),
     /// No job of a function has failed for a while, and jobs have completed since.
-    FunctionRecovered {
-        /// The function.
-        function: FunctionName,
-        /// How many jobs had no result meanwhile.
-        failed: u64,
-        /// How many there were.
-        jobs: u64,
-        /// Since the first of them, in seconds.
-        seconds: f64,
-    },
+    FunctionRecovered(RecoveredFunction),
     /// A new version of a function that is served begins to be tried.
     RolloutStarted {
         /// The function.
@@ -499,17 +461,6 @@ pub(crate) enum Event {
         #[serde(skip)]
         text: String,
     },
-}
-
-/// A job that a draining manager waits for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct AwaitedJob {
-    /// Its function.
-    pub function: Option<FunctionName>,
-    /// Its handle.
-    pub handle: String,
-    /// How long it has run, in seconds.
-    pub seconds: f64,
 }
 
 /// Seconds for an event.

@@ -6,7 +6,7 @@ use super::lost_jobs::how;
 use super::{Core, ExitReport, StartStage, WorkerRecord};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, FailingFunction, RecoveredFunction, seconds};
 use crate::supervisor::exit_cause::ExitCause;
 use crate::supervisor::job_failures::{
     FailedJob, FailureHistory, FailureKind, FailureNotice, FailureRate, FailureReading, JobTotals,
@@ -104,7 +104,7 @@ impl Core {
             (Some(FailureNotice::Failing(rate)), Some(last)) => {
                 let FailureRate { failed, jobs, over } = rate;
                 let FailedJob { handle, version, reason, .. } = last;
-                self.report(Event::FunctionFailing {
+                self.report(Event::FunctionFailing(FailingFunction {
                     function,
                     version,
                     handle,
@@ -112,10 +112,15 @@ impl Core {
                     failed,
                     jobs,
                     seconds: seconds(over),
-                });
+                }));
             }
             (Some(FailureNotice::Recovered(FailureRate { failed, jobs, over })), _) => {
-                self.report(Event::FunctionRecovered { function, failed, jobs, seconds: seconds(over) });
+                self.report(Event::FunctionRecovered(RecoveredFunction {
+                    function,
+                    failed,
+                    jobs,
+                    seconds: seconds(over),
+                }));
             }
             (Some(FailureNotice::Failing(_)), None) | (None, _) => {}
         }

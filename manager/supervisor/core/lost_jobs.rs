@@ -11,7 +11,7 @@ use super::{Action, Core, ExitReport, ManagerPhase, ScoreboardReading, WorkerRec
 use crate::config::{Config, LostJobPolicy};
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{Event, seconds, several};
+use crate::supervisor::event::{Event, OverdueJob, seconds, several};
 use crate::supervisor::exit_cause::{ExitCause, JobInHand};
 use crate::supervisor::job_disposition::{JobDisposition, JobKey, Point, disposition};
 use crate::supervisor::poison_jobs::PoisonJobKey;
@@ -301,7 +301,7 @@ impl WorkerRecord {
 }
 
 fn overdue(pid: i32, function: FunctionName, job: &JobInHand, timeout: Duration, grace: Duration) -> Event {
-    Event::JobOverdue {
+    Event::JobOverdue(OverdueJob {
         pid,
         function,
         handle: String::from_utf8_lossy(&job.handle).into_owned(),
@@ -309,5 +309,5 @@ fn overdue(pid: i32, function: FunctionName, job: &JobInHand, timeout: Duration,
         seconds: seconds(job.ran),
         timeout: seconds(timeout),
         grace: seconds(grace),
-    }
+    })
 }

@@ -18,12 +18,12 @@ impl Event {
             Self::RolledBack { .. } | Self::RollbackFinished { .. } | Self::RolloutWithdrawn { .. } => Level::Info,
             Self::RollbackFailed { .. } => Level::Error,
             Self::DirectoryEmptied { .. } | Self::FunctionIsolated { .. } | Self::ExitedEarly { .. } => Level::Warn,
-            Self::FunctionFailing { .. } | Self::FunctionRecovered { .. } => Level::Warn,
+            Self::FunctionFailing(_) | Self::FunctionRecovered(_) => Level::Warn,
             Self::ServerUnresponsive { .. } | Self::MemoryLimitTooLow { .. } => Level::Warn,
             Self::ServerDown { .. } | Self::BackingOff { .. } | Self::NothingToServe { .. } => Level::Warn,
             Self::ConfigWarning { .. } | Self::FileWarning { .. } | Self::LibraryWarning { .. } => Level::Warn,
             Self::WorkerKilled { reason: ExitReason::Replaced | ExitReason::Surplus, .. } => Level::Proc,
-            Self::WorkerKilled { .. } | Self::JobOverdue { .. } => Level::Warn,
+            Self::WorkerKilled { .. } | Self::JobOverdue(_) => Level::Warn,
             Self::Starting { .. } | Self::Started { .. } | Self::Draining { .. } | Self::Stopped { .. } => Level::Info,
             Self::FunctionRemoved { is_expected: false, .. } => Level::Warn,
             Self::FunctionFound { .. } | Self::FunctionRemoved { .. } | Self::ServerUp { .. } => Level::Info,
@@ -43,13 +43,12 @@ impl Event {
             Self::WorkerStarted { pid, .. } | Self::WorkerServing { pid, .. } | Self::CannotServe { pid, .. } => {
                 Some(*pid)
             }
-            Self::NotRestarted { pid, .. } | Self::JobOverdue { pid, .. } | Self::MemoryLimitExceeded { pid, .. } => {
-                Some(*pid)
-            }
+            Self::NotRestarted { pid, .. } | Self::MemoryLimitExceeded { pid, .. } => Some(*pid),
             Self::WorkerDraining { pid, .. } | Self::WorkerExited { pid, .. } | Self::WorkerKilled { pid, .. } => {
                 Some(*pid)
             }
             Self::ExitedEarly { pid, .. } | Self::WaitingForWorker { pid, .. } => Some(*pid),
+            Self::JobOverdue(overdue) => Some(overdue.pid),
             Self::WorkerDied(death) => Some(death.pid),
             _ => None,
         }

@@ -51,16 +51,8 @@ impl Event {
                 format!("{function}: version {version} (crate {crate_version}) from {path}{replaces}")
             }
             Self::LibraryWarning { function, text } => format!("{function}: {text}"),
-            Self::FunctionFailing { function, version, handle, reason, failed, jobs, seconds } => {
-                let over = if *seconds < 1.0 { String::new() } else { format!(" in {seconds:.0} s") };
-                format!(
-                    "{function}: {failed} of {jobs} jobs failed{over}; the last, job {handle} in version {version}, with: \
-                     {reason}"
-                )
-            }
-            Self::FunctionRecovered { function, failed, jobs, seconds } => {
-                format!("{function}: no job fails any more; {failed} of {jobs} jobs failed in {seconds:.0} s")
-            }
+            Self::FunctionFailing(failing) => failing.line(),
+            Self::FunctionRecovered(recovered) => recovered.line(),
             Self::RolloutStarted { function, from, to } => {
                 format!("{function}: canary: one worker runs version {to} alongside version {from}")
             }
@@ -156,10 +148,7 @@ impl Event {
                  it is not replaced for that (give max_memory what its jobs need besides)",
                 several(functions)
             ),
-            Self::JobOverdue { pid, function, handle, unique, seconds, timeout, grace } => format!(
-                "{function}: job {handle} (unique {unique}) has run for {seconds:.3} s in worker {pid}, past its timeout \
-                 of {timeout} s: the worker is told to stop, and killed in {grace} s"
-            ),
+            Self::JobOverdue(overdue) => overdue.line(),
             Self::ExitedEarly { pid, functions, function, served } => {
                 let who = function.as_ref().map_or_else(|| several(functions), FunctionName::to_string);
                 let when = if *served { "without finishing a job" } else { "before it served" };

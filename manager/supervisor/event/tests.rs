@@ -71,7 +71,8 @@ fn an_event_is_one_flat_json_object() {
     let sentence = |text: &str| text.to_owned();
     let [handle, unique] = ["H", "u"].map(sentence);
     let function = "f".into();
-    let overdue = Event::JobOverdue { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 };
+    let overdue =
+        Event::JobOverdue(OverdueJob { pid: 3, function, handle, unique, seconds: 2.5, timeout: 2.0, grace: 5.0 });
     for (event, own) in [
         (left, r#""event":"worker_draining","reason":"drain_timeout""#),
         (Event::ManagerError { text: sentence("x") }, r#""event":"manager_error""#),

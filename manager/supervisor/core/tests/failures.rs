@@ -134,7 +134,7 @@ fn failing_functions_are_reported_separately() {
     stage.failed.insert("a".into(), (3, 2, Some(failed("no such table", stage.now))));
     stage.says(1, WorkerMessage::JobFailed { function: 0 }).says(1, WorkerMessage::JobFailed { function: 0 });
     stage.says(1, WorkerMessage::JobFailed { function: 99 });
-    let failing = |event: &Event| matches!(event, Event::FunctionFailing { function, .. } if function == "a");
+    let failing = |event: &Event| matches!(event, Event::FunctionFailing(failing) if failing.function == "a");
     assert_eq!((stage.told(failing), stage.told(|event| event.line().contains("2 of 2 jobs failed"))), (1, 1));
     assert!(stage.core.failure_rate("a", &stage.core.job_totals("a", 3, 2), stage.now).is_some());
     assert!(stage.core.failure_rate("b", &stage.core.job_totals("b", 3, 0), stage.now).is_none());
@@ -142,7 +142,10 @@ fn failing_functions_are_reported_separately() {
     for _ in 0..8 {
         stage.later(Duration::from_secs(10));
     }
-    assert_eq!(stage.told(|event| matches!(event, Event::FunctionRecovered { function, .. } if function == "a")), 1);
+    assert_eq!(
+        stage.told(|event| matches!(event, Event::FunctionRecovered(recovered) if recovered.function == "a")),
+        1
+    );
     assert_eq!(stage.core.failures_to_read(stage.now + Duration::from_secs(9000)), [""; 0]);
 }
 

@@ -1,0 +1,96 @@
+//! The events about jobs: one past its timeout, those of a function that fails, and one that a stop waits for.
+
+use serde::Serialize;
+
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
+
+/// A job past its timeout.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct OverdueJob {
+    /// The worker's process.
+    #[serde(skip)]
+    pub pid: i32,
+    /// The job's function.
+    pub function: FunctionName,
+    /// The job's handle.
+    pub handle: String,
+    /// The job's unique id.
+    pub unique: String,
+    /// How long it has run, in seconds.
+    pub seconds: f64,
+    /// How long it may, in seconds.
+    pub timeout: f64,
+    /// How long it is given to end, in seconds.
+    pub grace: f64,
+}
+
+impl OverdueJob {
+    pub(super) fn line(&self) -> String {
+        let Self { pid, function, handle, unique, seconds, timeout, grace } = self;
+        format!(
+            "{function}: job {handle} (unique {unique}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
+             {timeout} s: the worker is told to stop, and killed in {grace} s"
+        )
+    }
+}
+
+/// A function whose jobs fail.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct FailingFunction {
+    /// The function.
+    pub function: FunctionName,
+    /// The version that ran the last of them.
+    pub version: ShortHash,
+    /// The handle of the last of them.
+    pub handle: String,
+    /// Why it failed.
+    pub reason: String,
+    /// How many of the latest jobs had no result: they failed, crashed or timed out.
+    pub failed: u64,
+    /// How many there were.
+    pub jobs: u64,
+    /// Over how long, in seconds.
+    pub seconds: f64,
+}
+
+impl FailingFunction {
+    pub(super) fn line(&self) -> String {
+        let Self { function, version, handle, reason, failed, jobs, seconds } = self;
+        let over = if *seconds < 1.0 { String::new() } else { format!(" in {seconds:.0} s") };
+        format!(
+            "{function}: {failed} of {jobs} jobs failed{over}; the last, job {handle} in version {version}, with: {reason}"
+        )
+    }
+}
+
+/// A function whose jobs failed, and no longer do.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct RecoveredFunction {
+    /// The function.
+    pub function: FunctionName,
+    /// How many jobs had no result meanwhile.
+    pub failed: u64,
+    /// How many there were.
+    pub jobs: u64,
+    /// Since the first of them, in seconds.
+    pub seconds: f64,
+}
+
+impl RecoveredFunction {
+    pub(super) fn line(&self) -> String {
+        let Self { function, failed, jobs, seconds } = self;
+        format!("{function}: no job fails any more; {failed} of {jobs} jobs failed in {seconds:.0} s")
+    }
+}
+
+/// A job that a draining manager waits for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct AwaitedJob {
+    /// Its function.
+    pub function: Option<FunctionName>,
+    /// Its handle.
+    pub handle: String,
+    /// How long it has run, in seconds.
+    pub seconds: f64,
+}
