@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::events::Events;
 use super::child_guard::ChildGuard;
+use super::events::Events;
 use super::program::{Finished, run};
 use super::wait::{DEADLINE, wait_for};
 use super::watchdog::{MARK, Watchdog};
