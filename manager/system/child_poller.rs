@@ -80,7 +80,7 @@ impl ChildPoller {
         self.change(fd, child, child_fd, EpollFlags::EPOLLONESHOT);
     }
 
-    /// Listens again after [`ChildPoller::rest`].
+    /// Listens again after [`ChildPoller::pause`].
     pub(crate) fn listen_again(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         self.change(fd, child, child_fd, EpollFlags::EPOLLIN);
     }
@@ -90,7 +90,7 @@ impl ChildPoller {
         let _ = self.epoll.get_ref().0.modify(fd, &mut event(flags, child, child_fd));
     }
 
-    /// Whether somebody has something to say; [`ChildPoller::next_ear`] tells who.
+    /// Whether somebody has something to say; [`ChildPoller::next_ready`] tells who.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.speaking.is_empty() {
             let Ok(mut ready) = std::task::ready!(self.epoll.poll_read_ready(context)) else { return Poll::Pending };
@@ -111,7 +111,7 @@ impl ChildPoller {
         self.speaking.pop_front()
     }
 
-    /// Whether [`ChildPoller::next_ear`] has somebody left.
+    /// Whether [`ChildPoller::next_ready`] has somebody left.
     pub(crate) fn has_ready(&self) -> bool {
         !self.speaking.is_empty()
     }

@@ -31,7 +31,7 @@ pub(super) struct ManagerOptions {
 
 impl ManagerOptions {
     /// Starts it; only the main thread may call this. It leads its own process group, so that Ctrl-C reaches it once,
-    /// by [`tell`], and not also from the terminal.
+    /// by [`send_signal`], and not also from the terminal.
     ///
     /// # Errors
     /// The system's: no more processes, or no `/proc`.
