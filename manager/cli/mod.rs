@@ -75,9 +75,9 @@ pub enum Command {
     /// Roll a function back to an earlier version, until its file changes
     ///
     /// Without a hash, the function goes back to the version that was served before; each further rollback goes one
-    /// version further back, never forward. While a new version is being tried, that one is called off. The command
-    /// waits until every planned worker serves the version. gm-native versions lists the versions, and gm-native retry
-    /// goes forward to what the file holds.
+    /// version further back, never forward. While a newer file is not in service yet, that file is called off, and what is
+    /// in service stays. The command waits until every planned worker serves the version. gm-native versions lists the
+    /// versions, and gm-native retry goes forward to what the file holds.
     Rollback(RollbackArgs),
     /// Try a rejected version again
     Retry(RetryArgs),

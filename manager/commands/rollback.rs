@@ -12,7 +12,7 @@ use super::configuration;
 use super::output::{fail, fail_of, finish};
 use super::with_manager;
 use crate::cli::{Cli, RollbackArgs};
-use crate::control::{ClientError, ControlClient, DEADLINE, EventLine, Events, RollbackReply};
+use crate::control::{CalledOffFile, ClientError, ControlClient, DEADLINE, EventLine, Events, RollbackReply};
 use crate::logging::escape;
 use crate::system::clock;
 
@@ -115,7 +115,7 @@ fn is(event: &EventLine<Map<String, Value>>, name: &str, version: &str) -> bool 
 
 /// What to say of a rollback that is complete.
 fn served(reply: &RollbackReply, outcome: &Outcome) -> String {
-    let RollbackReply { version, from, rejected } = reply;
+    let RollbackReply { version, from, rejected, called_off } = reply;
     let (workers, draining) = match outcome {
         Outcome::Served { workers, draining } => (*workers, *draining),
         Outcome::Failed(_) | Outcome::Pending => (0, 0),
@@ -132,5 +132,9 @@ fn served(reply: &RollbackReply, outcome: &Outcome) -> String {
     };
     let rejected =
         rejected.as_ref().map_or(String::new(), |reason| format!("; it was rejected before: {}", escape(reason)));
-    format!("{workers} workers serve version {}{before}, until its file changes{old}{rejected}", escape(version))
+    let off = called_off.as_ref().map_or(String::new(), |CalledOffFile { path, version }| {
+        let version = version.as_ref().map_or(String::new(), |version| format!(" (version {})", escape(version)));
+        format!("; {}{version} is called off", escape(path))
+    });
+    format!("{workers} workers serve version {}{before}, until its file changes{off}{old}{rejected}", escape(version))
 }

@@ -305,6 +305,18 @@ pub struct RollbackReply {
     pub from: Option<String>,
     /// Why the version was rejected, if it was.
     pub rejected: Option<String>,
+    /// The newer file that is not tried because of this.
+    #[serde(default)]
+    pub called_off: Option<CalledOffFile>,
+}
+
+/// A file in worker_dir that was waiting to be served, and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledOffFile {
+    /// Where it is.
+    pub path: String,
+    /// First 12 hex digits of its hash; `null` while it is being checked.
+    pub version: Option<String>,
 }
 
 /// A stored version of a function.

@@ -54,6 +54,9 @@ pub struct Pin {
     pub version: ShortHash,
     /// What the file in `worker_dir` held at the time; the pin ends when that changes. `None` if nobody knew.
     pub instead_of: Option<ShortHash>,
+    /// Where nobody knew: the file as it was then. The pin holds against whatever turns out to be in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileIdentity>,
 }
 
 impl VersionRecords {
@@ -194,7 +197,8 @@ mod tests {
         assert_eq!(warning, None);
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| FunctionName::new(name).unwrap());
         let hash = |digit: &str| ShortHash::from_name(&digit.repeat(12)).unwrap();
-        let pin = |version, instead_of| Some(Pin { version: hash(version), instead_of: Some(hash(instead_of)) });
+        let pin =
+            |version, instead_of| Some(Pin { version: hash(version), instead_of: Some(hash(instead_of)), file: None });
         records.reject(&a, hash("1"), "killed by SIGSEGV").unwrap();
         records.reject(&a, hash("1"), "again").unwrap();
         records.reject(&b, hash("2"), "x").unwrap();

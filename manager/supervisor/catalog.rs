@@ -17,6 +17,8 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::{Candidate, NotAFile, ScanResult};
+use crate::plugins::version_records::Pin;
+
 use announcements::{Announcements, has_changed};
 use entry::FunctionEntry;
 use missing::{MissingFunctions, REFILL};
@@ -44,9 +46,8 @@ pub(crate) struct SavedVersions {
     pub last_good: BTreeMap<FunctionName, CheckedVersion>,
     /// Versions that were rejected: function and hash, and why.
     pub rejected: BTreeMap<FunctionVersion, String>,
-    /// Functions that are served in an earlier version on request: with the hash of what their file held then, if that
-    /// was known.
-    pub pinned: BTreeMap<FunctionName, Option<ShortHash>>,
+    /// Functions that are served in an earlier version on request.
+    pub pinned: BTreeMap<FunctionName, Pin>,
     /// Functions of which a library is in the store.
     pub stored: BTreeSet<FunctionName>,
 }
@@ -172,7 +173,7 @@ impl Catalog {
             return None;
         }
         entry.candidate = place;
-        entry.probing = false;
+        (entry.probing, entry.content_is_current) = (false, false);
         entry.next = None;
         entry.refused = Some(reason.clone());
         entry.retry = None;
@@ -203,15 +204,13 @@ impl Catalog {
                 entry.candidate = candidate.clone();
                 let changed = has_changed(&mut entry.beside, beside);
                 if changed {
-                    entry.probing = true;
-                    entry.retry = None;
+                    entry.has_changed();
                 }
                 changed
             }
             Some(entry) => {
                 entry.candidate = candidate.clone();
-                entry.probing = true;
-                entry.retry = None;
+                entry.has_changed();
                 entry.clears_rejection = false;
                 true
             }
@@ -284,7 +283,7 @@ impl Catalog {
         let last_good = self.saved.last_good.get(function).cloned();
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
         let known = entry.content.as_ref().is_some_and(|content| content.hash == version.hash);
-        entry.content = Some(version.clone());
+        (entry.content, entry.content_is_current) = (Some(version.clone()), true);
         if let Some(reason) = bad {
             let retry = self.command.on_function("retry", function);
             let text = format!("version {} was rejected before: {reason}; `{retry}` tries it again", version.hash);
@@ -354,11 +353,6 @@ impl Catalog {
     /// The version that is to be tried, where there is one.
     pub(crate) fn next(&self, function: &str) -> Option<&CheckedVersion> {
         self.entries.get(function)?.next.as_ref()
-    }
-
-    /// What the function's file holds: its hash.
-    pub(crate) fn content(&self, function: &str) -> Option<ShortHash> {
-        Some(self.entries.get(function)?.content.as_ref()?.hash)
     }
 
     /// A new version was tried and is good: it is the one that is served.

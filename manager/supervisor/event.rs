@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::rollback::UntriedFile;
 use super::worker_state::ExitReason;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
@@ -215,6 +216,8 @@ pub(crate) enum Event {
         version: ShortHash,
         /// The version that was served until then.
         from: Option<ShortHash>,
+        /// The newer file that is not tried because of this.
+        called_off: Option<UntriedFile>,
     },
     /// Every planned worker serves the version that a function was rolled back to.
     RollbackFinished {

@@ -3,6 +3,7 @@
 mod loop_input;
 mod owned_paths;
 mod reload;
+mod requests;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,10 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::core::{Core, Input};
-use super::effects::{EffectResources, Effects, LoopAction, manager_state};
+use super::effects::{EffectResources, Effects, LoopAction};
 use super::event::Event;
-use super::rollback::RollbackRequest;
-use crate::control::{ControlRequest, PendingRequest, Reply, RollbackReply};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
@@ -27,6 +26,7 @@ pub(crate) use owned_paths::HeldPaths;
 use owned_paths::{ControlSocket, OwnedPaths};
 pub(crate) use reload::ConfigReader;
 use reload::ReloadSchedule;
+use requests::WaitingRequests;
 
 /// Requests of commands that wait for the loop.
 const REQUESTS: usize = 16;
@@ -77,6 +77,7 @@ pub(crate) struct Manager {
     notices: Option<WatchEvents>,
     /// When what is being written is looked at.
     settle: Option<Duration>,
+    waiting: WaitingRequests,
     end: Option<u8>,
 }
 
@@ -137,6 +138,7 @@ impl Manager {
             places,
             notices,
             settle,
+            waiting: WaitingRequests::default(),
             end,
         };
         manager.begin();
@@ -188,7 +190,7 @@ impl Manager {
         }
         self.take_due(clock::now());
         if let Some(request) = news.request {
-            self.answer(request);
+            self.request(request);
         }
         match news.notice {
             // What is complete is looked at now; what is being written, when it has been quiet for a while.
@@ -198,6 +200,7 @@ impl Manager {
             }
             None => {}
         }
+        self.answer_waiting(clock::now());
         self.drain_inputs();
         self.poll();
     }
@@ -355,55 +358,13 @@ impl Manager {
         }
     }
 
-    fn answer(&mut self, incoming: PendingRequest) {
-        let reply = match incoming.request {
-            ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
-            ControlRequest::Ping => {
-                let state = manager_state(&self.core).label();
-                Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
-            }
-            ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
-            ControlRequest::Retry { function } => self.retry(function),
-            ControlRequest::Rollback { function, hash, force } => self.roll_back(&function, hash.as_deref(), force),
-            ControlRequest::Events { .. } => return,
-        };
-        // The client may be gone by now.
-        let _ = incoming.reply.send(reply);
-    }
-
-    fn retry(&mut self, function: String) -> Reply {
-        let function = match self.core.may_retry(&function) {
-            Ok(function) => function,
-            Err(text) => return Reply::refused(text),
-        };
-        let text = format!("{function}: its file in worker_dir is tried again");
-        self.input(Input::Retry { function });
-        Reply::Done(text)
-    }
-
-    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool) -> Reply {
-        let target = self.core.may_roll_back(function).and_then(|function| {
-            let request = RollbackRequest { function: &function, hash, force };
-            let (version, rejected) = self.effects.rollback_target(&self.core, request)?;
-            Ok((function, version, rejected))
-        });
-        match target {
-            Err(text) => Reply::refused(text),
-            Ok((function, version, rejected)) => {
-                let from = self.core.served(&function).map(String::from);
-                let reply = RollbackReply { version: version.hash.to_string(), from, rejected };
-                self.input(Input::Rollback { function, version });
-                Reply::RolledBack(reply)
-            }
-        }
-    }
-
     /// When the next turn is due although nothing happens; at once where the last one has left work over.
     fn next_due(&self) -> Option<Duration> {
         if self.effects.has_work_left() {
             return Some(Duration::ZERO);
         }
-        let own = [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due()];
+        let own =
+            [self.due, self.service.watchdog_due(), self.settle, self.rescan, self.reloads.due(), self.waiting.due()];
         let effects = [self.effects.next_due(), self.effects.listens_again_at()];
         own.into_iter().chain(effects).flatten().min()
     }

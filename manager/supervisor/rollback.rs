@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
@@ -36,8 +38,18 @@ pub(crate) struct RollbackChoice {
     pub current: Option<ShortHash>,
     /// Whether that is pinned.
     pub pinned: bool,
-    /// Whether a canary tries a newer version, or one waits for it.
-    pub is_trying: bool,
+    /// What the function's file holds, unless that is served, refused or called off already.
+    pub untried: Option<UntriedFile>,
+}
+
+/// A file in worker_dir that is neither served nor refused for good: it waits for its check or for a canary, or is at one
+/// of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct UntriedFile {
+    /// Where it is.
+    pub path: String,
+    /// Which version it holds, once that is known.
+    pub version: Option<ShortHash>,
 }
 
 /// The version to roll back to.
@@ -47,6 +59,8 @@ pub(crate) struct RollbackTarget {
     pub hash: ShortHash,
     /// Why it was rejected, if it was.
     pub rejected: Option<String>,
+    /// The newer file that is not tried because of this.
+    pub called_off: Option<UntriedFile>,
 }
 
 /// Why a rollback is refused.
@@ -92,15 +106,17 @@ impl RollbackChoice {
             },
         };
         let StoredForRollback { hash, rejected } = found.clone();
+        // A version that stays in service needs no more force than it needed to get there.
+        let stays = self.is_current(hash);
         match &rejected {
-            _ if force => {}
+            _ if force || (stays && self.untried.is_some()) => {}
             Some(reason) => return Err(RollbackRefusal::Rejected { function, hash, reason: reason.clone() }),
-            None if self.pinned && self.is_current(hash) => {
-                return Err(RollbackRefusal::AlreadyPinned { function, hash });
-            }
+            None if self.pinned && stays => return Err(RollbackRefusal::AlreadyPinned { function, hash }),
             None => {}
         }
-        Ok(RollbackTarget { hash, rejected })
+        // A version that is to be served is not called off.
+        let called_off = self.untried.clone().filter(|file| file.version != Some(hash));
+        Ok(RollbackTarget { hash, rejected, called_off })
     }
 
     /// The version of that hash, or the only one that begins with it.
@@ -116,11 +132,14 @@ impl RollbackChoice {
         }
     }
 
-    /// What was served before: while a new version is tried, what is still served; else the one before that. Rejected
+    /// What was served before: while a newer file is untried, what is still served; else the one before that. Rejected
     /// versions are passed over.
     fn earlier(&self) -> Option<&StoredForRollback> {
+        let current = self.stored.iter().find(|version| self.is_current(version.hash));
+        if let Some(current) = current.filter(|_| self.untried.is_some()) {
+            return Some(current);
+        }
         let from = match self.served.iter().position(|hash| self.is_current(*hash)) {
-            Some(at) if self.is_trying => at,
             Some(at) => at.saturating_add(1),
             None => 0,
         };
@@ -188,8 +207,30 @@ mod tests {
         ] {
             assert_eq!(target(&choice, None, false).as_deref(), Ok(expected), "{what}");
         }
-        let trying = RollbackChoice { is_trying: true, ..choice("c3 b2 a1", "b2 a1", "b2") };
-        assert_eq!(target(&trying, None, false).as_deref(), Ok("b2"), "the version that is tried is called off");
+    }
+
+    #[test]
+    fn while_a_newer_file_is_untried_it_is_called_off() {
+        let file = |version: Option<&str>| UntriedFile { path: "/w/f.so".into(), version: version.map(hash) };
+        let unknown = || choice("b2 a1", "b2 a1", "b2");
+        let forced = || choice("b2! a1", "b2 a1", "b2");
+        for (what, untried, choice, named, expected) in [
+            ("it is being checked", None, unknown(), None, "b2"),
+            ("a canary tries it", Some("c3"), choice("c3 b2 a1", "b2 a1", "b2"), None, "b2"),
+            ("what is served is pinned", None, RollbackChoice { pinned: true, ..unknown() }, None, "b2"),
+            ("the same by name", None, RollbackChoice { pinned: true, ..unknown() }, Some("b"), "b2"),
+            ("what is served was rejected before", None, forced(), None, "b2"),
+            ("another is named", None, unknown(), Some("a"), "a1"),
+            ("what is served is not stored", None, choice("a1", "b2 a1", "b2"), None, "a1"),
+        ] {
+            let choice = RollbackChoice { untried: Some(file(untried)), ..choice };
+            let request = RollbackRequest { function: &"f".into(), hash: named, force: false };
+            let target = choice.target(request).unwrap();
+            assert_eq!((target.hash, target.called_off), (hash(expected), Some(file(untried))), "{what}");
+        }
+        let itself = RollbackChoice { untried: Some(file(Some("c3"))), ..choice("c3 b2", "b2", "b2") };
+        let request = RollbackRequest { function: &"f".into(), hash: Some("c3"), force: false };
+        assert_eq!(itself.target(request).unwrap().called_off, None, "the version that is tried is named");
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! H14: `rollback`: back, and further back; what is refused; and an exit code that says whether the version is served.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::scene::{
-    Job, QUICK, ask, hash, named, of, put, rename_over, said, served, stamped, strict_gearmand, version, versions,
-    wait_all, wait_deployed, wait_quiet,
+    Job, QUICK, ask, file, hash, named, of, put, rename_over, said, served, stamped, strict_gearmand, version,
+    versions, wait_all, wait_deployed, wait_quiet,
 };
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -19,11 +20,22 @@ use crate::support::wait::{DEADLINE, wait_for};
 fn back_to(gearmand: &Gearmand, manager: &Manager, args: &[&str], name: &str) {
     let done = manager.command("rollback", &[&["stamped"], args].concat());
     assert!(done.status.success() && done.out().contains(&hash(&version(name))), "{done:?}");
+    serves(gearmand, manager, name);
+}
+
+/// Every planned worker serves that version now.
+#[track_caller]
+fn serves(gearmand: &Gearmand, manager: &Manager, name: &str) {
     assert_eq!(ask(gearmand, "stamped"), name);
     let status = manager.status();
     let about = of(&status, "functions", "name", "stamped").unwrap();
     assert_eq!(about["workers_ready"], about["workers_planned"], "{status}");
     assert_eq!(about["version"], *hash(&version(name)));
+}
+
+/// The version that `stamped` is pinned to.
+fn pinned(manager: &Manager) -> Option<String> {
+    versions(manager).into_iter().find(|(_, state)| state == "pinned").map(|(version, _)| version)
 }
 
 #[track_caller]
@@ -175,17 +187,106 @@ fn a_job_of_the_old_version_does_not_hold_it_up() {
 
 #[test]
 fn while_a_version_is_tried_it_is_called_off() {
-    let (gearmand, manager) = served("");
-    rename_over(&manager, &version("v2"));
-    wait_deployed(&gearmand, &manager, "v2");
-    manager.configure("canary_seconds = 1h\ncanary_jobs = 1000000\nrescan_interval = 1h\nsettle_time = 20ms");
-    manager.signal(Signal::SIGHUP);
-    manager.wait_event("reloaded", |_| true);
+    let (gearmand, manager) = tries_for_long("settle_time = 20ms");
     rename_over(&manager, &version("v3"));
     manager.wait_event("rollout_started", |event| event["to"] == *hash(&version("v3")));
     back_to(&gearmand, &manager, &[], "v2");
     assert_eq!(said(&manager, "rollout_withdrawn", "stamped"), 1);
     back_to(&gearmand, &manager, &[], "v1");
+}
+
+/// A manager that serves v2, after v1, and has canaries that are never promoted.
+fn tries_for_long(ini: &str) -> (Gearmand, Manager) {
+    let (gearmand, mut manager) = served("");
+    rename_over(&manager, &version("v2"));
+    wait_deployed(&gearmand, &manager, "v2");
+    manager.configure(&format!("canary_seconds = 1h\ncanary_jobs = 1000000\nrescan_interval = 1h\n{ini}"));
+    manager.mark();
+    manager.signal(Signal::SIGHUP);
+    manager.wait_event("reloaded", |_| true);
+    wait_all(&manager, "stamped", &version("v2"));
+    (gearmand, manager)
+}
+
+/// It may not have been seen yet, or be at its check, or have a canary.
+#[test]
+fn a_file_that_was_copied_a_moment_ago_is_called_off() {
+    let (gearmand, manager) = tries_for_long("settle_time = 20ms");
+    for round in 0..6 {
+        let bytes = version(&format!("v{}", round + 3));
+        match round % 2 {
+            0 => fs::write(file(&manager), bytes).unwrap(),
+            _ => rename_over(&manager, &bytes),
+        }
+        let done = manager.command("rollback", &["stamped"]);
+        assert!(done.status.success() && done.out().contains("is called off"), "{done:?}");
+        serves(&gearmand, &manager, "v2");
+    }
+    // Nothing is left to call off.
+    back_to(&gearmand, &manager, &[], "v1");
+    assert_eq!(said(&manager, "rollout_promoted", "stamped"), 1);
+}
+
+/// Nobody has closed it yet, and the manager would wait for that.
+#[test]
+fn a_file_that_is_still_being_written_is_called_off() {
+    let (gearmand, manager) = tries_for_long("settle_time = 1h");
+    let mut copy = fs::File::create(file(&manager)).unwrap();
+    copy.write_all(&version("v3")).unwrap();
+    let done = manager.command("rollback", &["stamped"]);
+    assert!(done.status.success() && done.out().contains("is called off"), "{done:?}");
+    serves(&gearmand, &manager, "v2");
+    drop(copy);
+    put(&manager, "f00", &version("v1"));
+    wait_all(&manager, "f00", &version("v1"));
+    serves(&gearmand, &manager, "v2");
+    assert_eq!(said(&manager, "rollout_started", "stamped"), 1);
+}
+
+/// What is called off in its check stays so, over a crash of the manager, too.
+#[test]
+fn a_file_that_is_called_off_in_its_check_is_not_tried_by_the_next_manager() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let mut manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    fs::write(&hindrance, "").unwrap();
+    rename_over(&manager, &stamped("v2", "slow"));
+    let done = manager.command("rollback", &["stamped"]);
+    assert!(done.status.success() && done.out().contains("is called off"), "{done:?}");
+    serves(&gearmand, &manager, "v1");
+    manager.signal(Signal::SIGKILL);
+    manager.wait_exit();
+    fs::remove_file(&hindrance).unwrap();
+    manager.start_again();
+    wait_deployed(&gearmand, &manager, "v1");
+    assert_eq!(pinned(&manager), Some(hash(&version("v1"))));
+}
+
+/// `retry` is called off as a file is: what it would have tried stays where it was.
+#[test]
+fn a_retry_is_called_off() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    let new = stamped("v2", "slow");
+    rename_over(&manager, &new);
+    wait_all(&manager, "stamped", &new);
+    back_to(&gearmand, &manager, &[], "v1");
+    fs::write(&hindrance, "").unwrap();
+    manager.command("retry", &["stamped"]).success();
+    let done = manager.command("rollback", &["stamped"]);
+    let off = format!("stamped.so (version {}) is called off", hash(&new));
+    assert!(done.status.success() && done.out().contains(&off), "{done:?}");
+    fs::remove_file(&hindrance).unwrap();
+    wait_quiet(&manager, 1);
+    serves(&gearmand, &manager, "v1");
+    assert_eq!(pinned(&manager), Some(hash(&version("v1"))));
 }
 
 /// Nobody would serve it: it is refused, and the exit code says so.
@@ -231,16 +332,17 @@ fn a_file_that_was_being_checked_does_not_undo_it() {
     fs::write(&hindrance, "").unwrap();
     rename_over(&manager, &stamped("v3", "slow"));
     wait_quiet(&manager, 3);
+    // Once for the file, then for the version before it.
+    back_to(&gearmand, &manager, &[], "v2");
     back_to(&gearmand, &manager, &[], "v1");
     fs::remove_file(&hindrance).unwrap();
     wait_quiet(&manager, 2);
-    let pinned = |manager: &Manager| versions(manager).into_iter().find(|(_, state)| state == "pinned");
-    assert_eq!(pinned(&manager).map(|(version, _)| version), Some(hash(&version("v1"))));
+    assert_eq!(pinned(&manager), Some(hash(&version("v1"))));
     manager.signal(Signal::SIGTERM);
     manager.wait_exit();
     manager.start_again();
     wait_deployed(&gearmand, &manager, "v1");
-    assert_eq!(pinned(&manager).map(|(version, _)| version), Some(hash(&version("v1"))));
+    assert_eq!(pinned(&manager), Some(hash(&version("v1"))));
     rename_over(&manager, &version("v4"));
     wait_deployed(&gearmand, &manager, "v4");
 }

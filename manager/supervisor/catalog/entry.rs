@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::CheckedVersion;
 use super::probe_failure::ProbeRetry;
 use crate::plugins::content_hash::ShortHash;
-use crate::plugins::identity::FileIdentity;
 use crate::plugins::name::FunctionName;
 use crate::plugins::scan::Candidate;
 use crate::plugins::siblings::SiblingPlace;
@@ -23,6 +22,8 @@ pub(super) struct FunctionEntry {
     pub(super) next: Option<CheckedVersion>,
     /// What the file holds, where it was good enough to be stored.
     pub(super) content: Option<CheckedVersion>,
+    /// Whether the file, and what lies beside it, is still the one that `content` was found in.
+    pub(super) content_is_current: bool,
     pub(super) refused: Option<String>,
     /// The event for that, emitted unless another library needs the file.
     pub(super) unreported: Option<Event>,
@@ -34,9 +35,7 @@ pub(super) struct FunctionEntry {
     pub(super) retry: Option<ProbeRetry>,
     /// `gm-native retry`: what the next probe finds is tried although it was rejected.
     pub(super) clears_rejection: bool,
-    /// The function was pinned before this file was probed: the pin holds against it, whatever it is.
-    pub(super) pinned_against: Option<FileIdentity>,
-    /// Its file is missing: when the function counts as removed if it does not come back.
+    /// Its file is missing: when it is gone if it does not come back.
     pub(super) removed_at: Option<Duration>,
 }
 
@@ -50,15 +49,34 @@ impl FunctionEntry {
             changed: Duration::ZERO,
             next: None,
             content: None,
+            content_is_current: false,
             refused: None,
             unreported: None,
             is_dependency: false,
             beside: Vec::new(),
             retry: None,
             clears_rejection: false,
-            pinned_against: None,
             removed_at: None,
         }
+    }
+
+    /// The file is another, or something beside it is: it is to be probed.
+    pub(super) fn has_changed(&mut self) {
+        (self.probing, self.content_is_current) = (true, false);
+        self.retry = None;
+    }
+
+    /// What the file holds, as far as that is known of it as it is.
+    pub(super) fn known_content(&self) -> Option<ShortHash> {
+        self.content.as_ref().filter(|_| self.content_is_current).map(|content| content.hash)
+    }
+
+    /// Whether the file may hold a version that is neither served nor refused for good: it waits for its probe or is at
+    /// it, or it waits for a canary or has one.
+    pub(super) fn is_untried(&self) -> bool {
+        let serving = self.version.as_ref().map(|version| version.hash);
+        let is_looked_at = self.probing || self.retry.is_some();
+        self.next.is_some() || (is_looked_at && (serving.is_none() || self.known_content() != serving))
     }
 
     /// What to report about a version that was found.

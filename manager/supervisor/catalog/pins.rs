@@ -6,6 +6,7 @@ use super::{Catalog, CheckedVersion};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::plugins::version_records::Pin;
+use crate::supervisor::rollback::UntriedFile;
 
 /// What a probe means for a function's pin.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,18 +21,31 @@ pub(crate) enum PinChange {
 }
 
 impl Catalog {
-    /// Serves an earlier version until the content of the file changes.
-    pub(crate) fn pin(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
-        let against = self.content(function);
-        self.saved.pinned.insert(function.clone(), against);
+    /// Serves an earlier version until the content of the file changes, and calls off what the file holds now. Returns
+    /// what is to be remembered of that.
+    pub(crate) fn pin(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) -> Pin {
+        let mut pin = Pin { version: version.hash, instead_of: None, file: None };
         self.saved.last_good.insert(function.clone(), version.clone());
         if let Some(entry) = self.entries.get_mut(function) {
-            let is_known = !entry.probing && entry.refused.is_none();
-            entry.pinned_against = (!is_known).then_some(entry.candidate.identity);
+            pin.instead_of = entry.known_content();
+            pin.file = pin.instead_of.is_none().then_some(entry.candidate.identity);
             entry.next = None;
             entry.refused = None;
+            entry.clears_rejection = false;
             (entry.version, entry.changed) = (Some(version), now);
         }
+        self.saved.pinned.insert(function.clone(), pin);
+        pin
+    }
+
+    /// What the function's file holds that is neither served nor refused for good, unless a pin holds against it.
+    pub(crate) fn untried(&self, function: &str) -> Option<UntriedFile> {
+        let entry = self.entries.get(function).filter(|entry| entry.is_untried())?;
+        let version = entry.known_content();
+        let holds =
+            |pin: &Pin| pin.file == Some(entry.candidate.identity) || (version.is_some() && pin.instead_of == version);
+        let path = entry.candidate.path.to_string_lossy().into_owned();
+        (!self.saved.pinned.get(function).is_some_and(holds)).then_some(UntriedFile { path, version })
     }
 
     /// Whether the function's file is missing, and the function goes if it does not come back.
@@ -51,21 +65,16 @@ impl Catalog {
 
     /// Whether a pin goes on now that the file's content is known. It ends when that changes.
     pub(super) fn judge_pin(&mut self, function: &str, content: ShortHash) -> PinChange {
-        let Some(against) = self.saved.pinned.get_mut(function).filter(|against| **against != Some(content)) else {
+        let identity = self.entries.get(function).map(|entry| entry.candidate.identity);
+        let Some(pin) = self.saved.pinned.get_mut(function) else { return PinChange::Stays };
+        if pin.instead_of == Some(content) {
             return PinChange::Stays;
-        };
-        let entry = self.entries.get_mut(function);
-        let identity = entry.as_ref().map(|entry| entry.candidate.identity);
-        let pinned_against = entry.and_then(|entry| entry.pinned_against.take());
-        match self.saved.last_good.get(function) {
-            Some(pinned) if pinned_against.is_some() && pinned_against == identity => {
-                *against = Some(content);
-                PinChange::KnownAgainst(Pin { version: pinned.hash, instead_of: Some(content) })
-            }
-            _ => {
-                self.saved.pinned.remove(function);
-                PinChange::Ends
-            }
         }
+        if pin.file.is_some() && pin.file == identity {
+            (pin.instead_of, pin.file) = (Some(content), None);
+            return PinChange::KnownAgainst(*pin);
+        }
+        self.saved.pinned.remove(function);
+        PinChange::Ends
     }
 }

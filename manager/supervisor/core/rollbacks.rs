@@ -8,7 +8,6 @@ use super::{Action, Core, ManagerPhase};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
-use crate::plugins::version_records::Pin;
 use crate::supervisor::catalog::CheckedVersion;
 use crate::supervisor::event::{Event, seconds};
 use crate::supervisor::rollback::{RollbackChoice, StoredForRollback};
@@ -95,13 +94,13 @@ impl Core {
             served,
             current: self.served(function),
             pinned: self.catalog.is_pinned(function),
-            is_trying: self.catalog.next(function).is_some(),
+            untried: self.catalog.untried(function),
         }
     }
 
-    /// Serves an earlier version.
+    /// Serves an earlier version, and calls off what the function's file holds.
     pub(super) fn roll_back(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
-        let pin = Pin { version: version.hash, instead_of: self.catalog.content(function) };
+        let called_off = self.catalog.untried(function).filter(|file| file.version != Some(version.hash));
         let (from, hash) = (self.served(function), version.hash);
         if let Some(PendingRollback { version, .. }) =
             self.rollbacks.0.remove(function).filter(|one| one.version != hash)
@@ -109,10 +108,10 @@ impl Core {
             let (function, reason) = (function.clone(), replaced_by(hash));
             self.report(Event::RollbackFailed { function, version, reason });
         }
-        self.report(Event::RolledBack { function: function.clone(), version: hash, from });
+        self.report(Event::RolledBack { function: function.clone(), version: hash, from, called_off });
         // Earlier failures do not count against another version.
         self.failures.forget(function);
-        self.catalog.pin(function, version.clone(), now);
+        let pin = self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.do_next(Action::SetLastGood { function: function.clone(), version });
         self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since: now });

@@ -76,6 +76,11 @@ impl Effects {
         self.scans.watcher.as_ref().map(|(_, notices)| notices.clone())
     }
 
+    /// Whether the worker directories are being read.
+    pub(crate) fn is_scanning(&self) -> bool {
+        self.scans.is_running
+    }
+
     /// Reads the worker directories on a thread of its own: a hung file system blocks that one only. The watcher is
     /// armed first, so that no change falls between. Where the system gives no thread it is tried again soon.
     pub(super) fn scan(&mut self) {

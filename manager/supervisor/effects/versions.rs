@@ -101,7 +101,7 @@ impl Effects {
         memory.rejected = rejected
             .map(|(function, hash, reason)| (FunctionVersion { function: function.clone(), hash }, reason.to_owned()))
             .collect();
-        memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin.instead_of)).collect();
+        memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin)).collect();
         memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function).collect();
         memory
     }
@@ -223,7 +223,7 @@ impl Effects {
         kept.into_iter().map(show).collect()
     }
 
-    /// The version that a rollback leads to, and why it was rejected, if it was.
+    /// The version that a rollback leads to, and what is known of it.
     ///
     /// # Errors
     /// One sentence, if there is none, or if it may not be served.
@@ -231,13 +231,14 @@ impl Effects {
         &mut self,
         core: &Core,
         request: RollbackRequest<'_>,
-    ) -> Result<(CheckedVersion, Option<String>), String> {
+    ) -> Result<(CheckedVersion, RollbackTarget), String> {
         let RollbackRequest { function, .. } = request;
         let kept = self.store.versions().map_err(|error| error.to_string())?;
         let stored = kept.into_iter().filter(|kept| kept.function == *function).map(|kept| kept.hash);
         let served = self.store.records.served(function).collect();
         let choice = core.rollback_choice(function, stored.collect(), served);
-        let RollbackTarget { hash, rejected } = choice.target(request).map_err(|refusal| refusal.to_string())?;
+        let target = choice.target(request).map_err(|refusal| refusal.to_string())?;
+        let hash = target.hash;
         let version = match self.known.versions.get(&FunctionVersion { function: function.clone(), hash }) {
             Some(known) => CheckedVersion {
                 hash,
@@ -251,7 +252,7 @@ impl Effects {
             }
         };
         match self.is_intact(function, &version) {
-            true => Ok((version, rejected)),
+            true => Ok((version, target)),
             false => {
                 Err(format!("version {hash} of {function} was changed in the store, so it cannot be served any more"))
             }

@@ -3,6 +3,7 @@
 use super::Event;
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
+use crate::supervisor::rollback::UntriedFile;
 use crate::supervisor::worker_state::ExitReason;
 
 impl Event {
@@ -76,9 +77,17 @@ impl Event {
                 "{function}: the canary of version {version} continues: job {handle} (unique {unique}), which killed its worker, \
                  had killed version {killed} too"
             ),
-            Self::RolledBack { function, version, from } => {
-                let from = from.as_ref().map_or(String::new(), |from| format!(" from version {from}"));
-                format!("{function}: rolled back{from} to version {version}, until the file in worker_dir changes")
+            Self::RolledBack { function, version, from, called_off } => {
+                let off = called_off.as_ref().map_or(String::new(), |UntriedFile { path, version }| {
+                    let version = version.map_or(String::new(), |version| format!(" (version {version})"));
+                    format!("; {path}{version} is called off")
+                });
+                let what = match from {
+                    Some(from) if from == version => format!("version {version} stays in service"),
+                    Some(from) => format!("rolled back from version {from} to version {version}"),
+                    None => format!("rolled back to version {version}"),
+                };
+                format!("{function}: {what}, until the file in worker_dir changes{off}")
             }
             Self::RollbackFinished { function, version, workers, draining, seconds } => {
                 let old = match draining {

@@ -1,0 +1,120 @@
+//! What clients ask for over the control socket.
+//!
+//! What changes a function's version waits until the manager has seen what the worker directories hold now: its client may
+//! have changed them a moment ago, and speaks of what is there.
+
+use std::time::Duration;
+
+use super::Manager;
+use crate::control::{CalledOffFile, ControlRequest, PendingRequest, Reply, RollbackReply};
+use crate::supervisor::core::Input;
+use crate::supervisor::effects::manager_state;
+use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
+use crate::system::clock;
+
+/// How long a request waits for a copy that is under way: it may be one without end.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long it waits in all: the file system of a worker directory may hang.
+const LOOK: Duration = Duration::from_secs(4);
+
+/// Requests that wait for a look at the worker directories.
+#[derive(Default)]
+pub(super) struct WaitingRequests(Vec<WaitingRequest>);
+
+struct WaitingRequest {
+    request: PendingRequest,
+    since: Duration,
+    /// The look that it waits for is under way. Before that, it waits until nothing is being written.
+    is_looking: bool,
+}
+
+impl WaitingRequest {
+    /// Until when it waits at most.
+    fn until(&self) -> Duration {
+        self.since.saturating_add(if self.is_looking { LOOK } else { QUIET })
+    }
+}
+
+impl WaitingRequests {
+    /// When the first of them waits no longer for what it waits for.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.0.iter().map(WaitingRequest::until).min()
+    }
+}
+
+impl Manager {
+    /// Answers a request, or lets it wait.
+    pub(super) fn request(&mut self, request: PendingRequest) {
+        match request.request {
+            ControlRequest::Retry { .. } | ControlRequest::Rollback { .. } => {
+                self.waiting.0.push(WaitingRequest { request, since: clock::now(), is_looking: false });
+            }
+            _ => self.answer(request),
+        }
+    }
+
+    /// Has the worker directories read for the requests that wait for it, and answers those that have waited enough.
+    pub(super) fn answer_waiting(&mut self, now: Duration) {
+        let is_quiet = self.settle.is_none();
+        let mut looks = false;
+        for waiting in self.waiting.0.iter_mut().filter(|one| !one.is_looking && (is_quiet || now >= one.until())) {
+            (waiting.is_looking, looks) = (true, true);
+        }
+        if looks {
+            self.input(Input::Changed);
+        }
+        let is_seen = !self.effects.is_scanning();
+        let is_ready = |one: &mut WaitingRequest| one.is_looking && (is_seen || now >= one.until());
+        let ready: Vec<WaitingRequest> = self.waiting.0.extract_if(.., is_ready).collect();
+        ready.into_iter().for_each(|waiting| self.answer(waiting.request));
+    }
+
+    fn answer(&mut self, incoming: PendingRequest) {
+        let reply = match incoming.request {
+            ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
+            ControlRequest::Ping => {
+                let state = manager_state(&self.core).label();
+                Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
+            }
+            ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
+            ControlRequest::Retry { function } => self.retry(function),
+            ControlRequest::Rollback { function, hash, force } => self.roll_back(&function, hash.as_deref(), force),
+            ControlRequest::Events { .. } => return,
+        };
+        // The client may be gone by now.
+        let _ = incoming.reply.send(reply);
+    }
+
+    fn retry(&mut self, function: String) -> Reply {
+        let function = match self.core.may_retry(&function) {
+            Ok(function) => function,
+            Err(text) => return Reply::refused(text),
+        };
+        let text = format!("{function}: its file in worker_dir is tried again");
+        self.input(Input::Retry { function });
+        Reply::Done(text)
+    }
+
+    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool) -> Reply {
+        let target = self.core.may_roll_back(function).and_then(|function| {
+            let request = RollbackRequest { function: &function, hash, force };
+            let (version, target) = self.effects.rollback_target(&self.core, request)?;
+            Ok((function, version, target))
+        });
+        match target {
+            Err(text) => Reply::refused(text),
+            Ok((function, version, target)) => {
+                let called_off =
+                    |UntriedFile { path, version }| CalledOffFile { path, version: version.map(String::from) };
+                let reply = RollbackReply {
+                    version: version.hash.to_string(),
+                    from: self.core.served(&function).map(String::from),
+                    rejected: target.rejected,
+                    called_off: target.called_off.map(called_off),
+                };
+                self.input(Input::Rollback { function, version });
+                Reply::RolledBack(reply)
+            }
+        }
+    }
+}
