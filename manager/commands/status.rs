@@ -99,9 +99,9 @@ fn functions(status: &StatusReply) -> Table {
     for function in &status.functions {
         let FunctionStatus { name, version, crate_version, .. } = function;
         table.row([
-            escape(name).into_owned(),
+            escape(name.as_str()).into_owned(),
             format!("{}/{}", function.workers_ready, function.workers_planned),
-            escape(&format!("{version} {crate_version}")).trim().to_owned(),
+            escape(&format!("{} {crate_version}", version.map(String::from).unwrap_or_default())).trim().to_owned(),
             function.jobs_completed.to_string(),
             function.jobs_failed.to_string(),
             function.jobs_crashed.to_string(),

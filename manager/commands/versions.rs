@@ -25,8 +25,8 @@ fn table(versions: &[VersionStatus]) -> String {
     let mut table = Table::new(["FUNCTION", "VERSION", "STATE", "STORED", "SIZE", "NOTE"]);
     for version in versions {
         table.row([
-            escape(&version.function).into_owned(),
-            escape(&version.version).into_owned(),
+            escape(version.function.as_str()).into_owned(),
+            version.version.to_string(),
             version.state.label().to_owned(),
             escape(&version.stored).into_owned(),
             version.size.to_string(),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plugins::content_hash::ShortHash;
+
 /// How many of the latest jobs of a function ended without a result: they failed, crashed or timed out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailureRateStatus {
@@ -25,7 +27,7 @@ pub struct LastFailureStatus {
     /// The job's handle at its server.
     pub handle: String,
     /// The version that ran it.
-    pub version: String,
+    pub version: ShortHash,
     /// Why.
     pub reason: String,
 }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::PROTOCOL;
 use super::failures::{FailureRateStatus, LastFailureStatus};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
 use crate::system::errors::reason;
 
 /// What a client asks for.
@@ -260,9 +262,10 @@ pub struct JobServerStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FunctionStatus {
     /// The name jobs ask for.
-    pub name: String,
-    /// The stored library: first 12 hex digits of its hash.
-    pub version: String,
+    pub name: FunctionName,
+    /// The stored library: first 12 hex digits of its hash; empty where none is served.
+    #[serde(with = "version_or_empty")]
+    pub version: Option<ShortHash>,
     /// The version its author gave it.
     pub crate_version: String,
     /// Workers that offer it now.
@@ -285,6 +288,22 @@ pub struct FunctionStatus {
     pub backing_off_seconds: Option<f64>,
     /// What an operator should know about it.
     pub note: Option<String>,
+}
+
+/// A version that may not be there: as an empty text, as status has always had it.
+mod version_or_empty {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::plugins::content_hash::ShortHash;
+
+    pub(super) fn serialize<S: Serializer>(version: &Option<ShortHash>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&version.map(String::from).unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ShortHash>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        (!text.is_empty()).then(|| ShortHash::try_from(text)).transpose().map_err(D::Error::custom)
+    }
 }
 
 /// A file in worker_dir that is not served.
@@ -323,9 +342,9 @@ pub struct CalledOffFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionStatus {
     /// The function.
-    pub function: String,
+    pub function: FunctionName,
     /// First 12 hex digits of the library's hash.
-    pub version: String,
+    pub version: ShortHash,
     /// What it is to its function.
     pub state: VersionState,
     /// When it was stored, local time.
@@ -372,10 +391,10 @@ pub struct WorkerStatus {
     pub pid: u32,
     /// What it is doing, in one word.
     pub state: String,
-    /// What it can do.
-    pub functions: Vec<String>,
-    /// What it is doing.
-    pub current_function: Option<String>,
+    /// What it serves.
+    pub functions: Vec<FunctionName>,
+    /// The function of its job.
+    pub current_function: Option<FunctionName>,
     /// The job's handle at its server.
     pub handle: Option<String>,
     /// Since the job began.
@@ -393,7 +412,7 @@ pub struct WorkerStatus {
 pub(crate) fn sample_status() -> StatusReply {
     let function = |name: &str, ready, completed| FunctionStatus {
         name: name.into(),
-        version: "3f2a91c04d11".into(),
+        version: ShortHash::from_name("3f2a91c04d11"),
         crate_version: "0.1.0".into(),
         workers_ready: ready,
         workers_planned: 2,

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
 use crate::plugins::siblings::Sibling;
 
 /// What a worker is started with; too long for a message, so it comes in a memfd.
@@ -41,7 +43,7 @@ pub(crate) struct WorkerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WorkerFunction {
     /// Its name with the job servers.
-    pub name: String,
+    pub name: FunctionName,
     /// The symbol of its entry: the configured prefix and the name.
     pub symbol: String,
     /// Its library in the store.
@@ -51,7 +53,7 @@ pub(crate) struct WorkerFunction {
     /// The libraries that were loaded with it from elsewhere when it was looked at, where that is known.
     pub elsewhere: Vec<String>,
     /// First 12 hexadecimal digits of the library's hash.
-    pub version: String,
+    pub version: ShortHash,
     /// The `setting.*` keys of its section.
     pub settings: BTreeMap<String, String>,
 }

@@ -6,6 +6,7 @@ use gm_plugin_api::abi::{Host, RSlice, RStr, RVec, RawContext, RawFail, RawJob, 
 
 use crate::gearman::packet::AssignedJob;
 use crate::plugins::loader::{Instance, Loaded};
+use crate::plugins::name::FunctionName;
 use crate::worker::manager_link::highest_wanted;
 
 /// What a plugin returned.
@@ -14,7 +15,7 @@ pub(crate) type PluginOutcome = Result<RVec<u8>, RawFail>;
 /// One function, ready to run jobs.
 pub(crate) struct LoadedFunction {
     /// Its name with the job servers.
-    pub name: String,
+    pub name: FunctionName,
     loaded: Loaded,
     instance: Instance,
     host: &'static Host,
@@ -27,7 +28,7 @@ impl LoadedFunction {
     /// One sentence, where `new` fails.
     pub(crate) fn make(
         loaded: Loaded,
-        name: &str,
+        name: &FunctionName,
         settings: &BTreeMap<String, String>,
         verbosity: u8,
         host: &'static Host,
@@ -44,7 +45,7 @@ impl LoadedFunction {
             host,
         };
         let instance = loaded.make(&context).map_err(|fail| format!("its new() failed: {}", explain(&fail)))?;
-        Ok(Self { name: name.to_owned(), loaded, instance, host })
+        Ok(Self { name: name.clone(), loaded, instance, host })
     }
 
     /// Runs a job to its end.

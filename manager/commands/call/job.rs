@@ -119,7 +119,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
         .map_err(|rejection| format!(" {rejection}"))
         .and_then(|loaded| {
             say(WorkerMessage::Making { function: 0 });
-            LoadedFunction::make(loaded, order.function.as_str(), &order.settings, order.verbosity, &host::HOST)
+            LoadedFunction::make(loaded, &order.function, &order.settings, order.verbosity, &host::HOST)
                 .map_err(|reason| format!(": {reason}{}", settings_advice(&reason)))
         })
         .and_then(|function| {

@@ -78,7 +78,7 @@ fn unserved(function: &FunctionStatus, state: ManagerState) -> Option<Finding> {
     };
     let note = note(function);
     let why = if note.is_empty() { String::new() } else { format!(": {note}") };
-    let text = format!("{}: {workers_ready} of {workers_planned} workers ready{why}", escape(name));
+    let text = format!("{}: {workers_ready} of {workers_planned} workers ready{why}", escape(name.as_str()));
     Some(Finding { severity, text })
 }
 
@@ -99,7 +99,7 @@ fn failing(function: &FunctionStatus) -> Option<String> {
     // Where workers are missing their note has it.
     let is_told = function.workers_ready < function.workers_planned;
     let text = failures(function).filter(|_| is_high && !is_told)?;
-    Some(format!("{}: {text}", escape(&function.name)))
+    Some(format!("{}: {text}", escape(function.name.as_str())))
 }
 
 /// What a status comes to: the exit code, and the line with its performance data.

@@ -90,7 +90,7 @@ impl Effects {
         let lost = core.last_lost_job(&view.name).cloned();
         let last = self.last_failed_job(&view.name).into_iter().chain(lost).max_by_key(|failure| failure.at);
         FunctionStatus {
-            version: view.version.map(String::from).unwrap_or_default(),
+            version: view.version,
             crate_version: view.crate_version,
             workers_ready: core.serving(&view.name),
             workers_planned: view.planned,
@@ -108,12 +108,12 @@ impl Effects {
                 kind: last.kind.label().into(),
                 seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
                 handle: last.handle,
-                version: last.version.to_string(),
+                version: last.version,
                 reason: last.reason,
             }),
             backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
             note: view.note,
-            name: view.name.into(),
+            name: view.name,
         }
     }
 
@@ -138,8 +138,8 @@ impl Effects {
         WorkerStatus {
             pid: view.pid.cast_unsigned(),
             state: state.into(),
-            functions: view.functions.into_iter().map(String::from).collect(),
-            current_function: job.as_ref().and_then(|job| Some(worker?.functions.get(job.function)?.to_string())),
+            functions: view.functions,
+            current_function: job.as_ref().and_then(|job| worker?.functions.get(job.function).cloned()),
             handle: job.as_ref().and_then(|job| Some(String::from_utf8_lossy(job.handle.as_deref()?).into_owned())),
             job_seconds: job.map(|job| now.saturating_sub(Duration::from_nanos(job.started_ns)).as_secs_f64()),
             generation: view.generation,

@@ -216,8 +216,8 @@ impl Effects {
                 size: kept.size,
                 state,
                 note: note.map(str::to_owned),
-                function: kept.function.into(),
-                version: kept.hash.into(),
+                function: kept.function,
+                version: kept.hash,
             }
         };
         kept.into_iter().map(show).collect()

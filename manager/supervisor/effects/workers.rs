@@ -86,12 +86,12 @@ impl Effects {
     fn worker_config(&self, start: &WorkerStart) -> WorkerConfig {
         let config = &self.config;
         let functions = start.functions.iter().map(|(name, version)| WorkerFunction {
-            name: name.to_string(),
+            name: name.clone(),
             symbol: format!("{}{name}", config.prefix),
             library: version.library.clone(),
             beside: self.known.siblings(&key(name, version)),
             elsewhere: self.known.elsewhere(&key(name, version)),
-            version: version.hash.into(),
+            version: version.hash,
             settings: config
                 .functions
                 .get(name.as_str())
