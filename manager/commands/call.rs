@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::check::file_problem;
-use super::child::{HelperProcess, HelperView, runtime};
+use super::child::{HelperEvent, HelperProcess, runtime};
 use super::configuration;
 use super::output::fail;
 use crate::cli::{CallArgs, Cli};
@@ -57,7 +57,7 @@ pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
         runtime.block_on(run_child(&program, extra)).map(|ended| (ended, scoreboard))
     });
     match ran {
-        Ok((ended, scoreboard)) => conclude(&args.file, repeat, &ended, &scoreboard),
+        Ok((ended, scoreboard)) => exit_code(&args.file, repeat, &ended, &scoreboard),
         Err(error) => fail(&format!("{}: no job could be run: {}", DisplayPath(&args.file), reason(&error)), 1),
     }
 }
@@ -144,23 +144,23 @@ async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExi
     let (mut word, mut asked) = (None, 0);
     loop {
         match child.next().await? {
-            HelperView::Said(message) => word = messages::decode(&message).ok().or(word),
-            HelperView::Asked if asked == 0 => {
+            HelperEvent::Message(message) => word = messages::decode(&message).ok().or(word),
+            HelperEvent::StopRequested if asked == 0 => {
                 asked = 1;
                 eprintln!("gm-native: the job is asked to stop; Ctrl-C again kills it");
-                child.ask_to_leave();
+                child.request_stop();
             }
-            HelperView::Asked => {
+            HelperEvent::StopRequested => {
                 asked = 2;
                 child.kill();
             }
-            HelperView::Ended(reaped) => return Ok(CallExit { end: reaped.end, word, killed: asked == 2 }),
+            HelperEvent::Ended(reaped) => return Ok(CallExit { end: reaped.end, word, killed: asked == 2 }),
         }
     }
 }
 
 /// Prints how it ended, unless it has printed that itself.
-fn conclude(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
+fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
     let seen = scoreboard.read();
     let exit_cause = judge(ended.end, &seen, clock::now());
     if let (WorkerActivity::Disconnected, ExitStatus::Exit(code @ (0 | 1))) = (seen.activity, ended.end) {

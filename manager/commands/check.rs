@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{HelperProcess, HelperView, runtime};
+use super::child::{HelperEvent, HelperProcess, runtime};
 use super::configuration;
 use super::output::{OutputFormat, Printed, fail, print};
 use crate::cli::{CheckArgs, Cli};
@@ -144,12 +144,12 @@ async fn probe(
     loop {
         let enough = tokio::select! {
             seen = child.next() => match seen? {
-                HelperView::Said(message) => probe_session.receive(&message),
-                HelperView::Asked => {
+                HelperEvent::Message(message) => probe_session.receive(&message),
+                HelperEvent::StopRequested => {
                     child.kill();
                     return Err(io::Error::other("interrupted"));
                 }
-                HelperView::Ended(reaped) => return Ok(probe_session.judge(reaped.end)),
+                HelperEvent::Ended(reaped) => return Ok(probe_session.judge(reaped.end)),
             },
             () = sleep_until(deadline), if !probe_session.is_over() => {
                 probe_session.times_out();

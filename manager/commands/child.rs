@@ -31,16 +31,16 @@ pub(super) struct HelperProcess {
     terminated: Signal,
     quit: Signal,
     buffer: Vec<u8>,
-    seen: VecDeque<HelperView>,
+    seen: VecDeque<HelperEvent>,
 }
 
 /// What its company sees.
 #[derive(Debug)]
-pub(super) enum HelperView {
+pub(super) enum HelperEvent {
     /// It says something.
-    Said(Vec<u8>),
+    Message(Vec<u8>),
     /// The user wants an end: Ctrl-C, TERM, or QUIT.
-    Asked,
+    StopRequested,
     /// It has exited. All its messages came before.
     Ended(Reaped),
 }
@@ -84,7 +84,7 @@ impl HelperProcess {
     ///
     /// # Errors
     /// The system's; none is known to happen.
-    pub(super) async fn next(&mut self) -> io::Result<HelperView> {
+    pub(super) async fn next(&mut self) -> io::Result<HelperEvent> {
         loop {
             if let Some(seen) = self.seen.pop_front() {
                 return Ok(seen);
@@ -92,9 +92,9 @@ impl HelperProcess {
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => self.reap(),
-                _ = self.interrupted.recv() => return Ok(HelperView::Asked),
-                _ = self.terminated.recv() => return Ok(HelperView::Asked),
-                _ = self.quit.recv() => return Ok(HelperView::Asked),
+                _ = self.interrupted.recv() => return Ok(HelperEvent::StopRequested),
+                _ = self.terminated.recv() => return Ok(HelperEvent::StopRequested),
+                _ = self.quit.recv() => return Ok(HelperEvent::StopRequested),
                 () = poll_fn(|context| self.poller.poll(context)) => {
                     // A real yield: a child that never stops talking must not starve signals and timers.
                     yield_now().await;
@@ -106,7 +106,7 @@ impl HelperProcess {
     }
 
     /// Asks it to stop, as a manager's operator would.
-    pub(super) fn ask_to_leave(&self) {
+    pub(super) fn request_stop(&self) {
         // An error means that it has just ended.
         let _ = kill(self.pid, Number::SIGTERM);
     }
@@ -122,7 +122,7 @@ impl HelperProcess {
         for _ in 0..most {
             match self.channel.try_receive(&mut self.buffer) {
                 Ok(ChannelRead::Message(length, _)) => {
-                    self.seen.push_back(HelperView::Said(self.buffer[..length].to_vec()))
+                    self.seen.push_back(HelperEvent::Message(self.buffer[..length].to_vec()))
                 }
                 Ok(ChannelRead::Nothing) => return,
                 // The end of what it says is not its end.
@@ -137,7 +137,7 @@ impl HelperProcess {
                 self.kill();
                 self.channel.take_no_more();
                 self.read_messages(LAST_MESSAGES);
-                self.seen.push_back(HelperView::Ended(reaped));
+                self.seen.push_back(HelperEvent::Ended(reaped));
             }
         }
     }

@@ -34,10 +34,10 @@ const DEADLINE: u8 = 5;
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a job may stay without news before the job server is asked whether anyone serves its function.
-const SILENCE: Duration = Duration::from_millis(300);
+const UNSERVED_CHECK_AFTER: Duration = Duration::from_millis(300);
 
 /// How long that question may take. Nothing waits for it but its own line.
-const QUESTION: Duration = Duration::from_secs(1);
+const UNSERVED_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Between two looks at the deadline of a job that has none.
 const LONG: Duration = Duration::from_secs(3600);
@@ -159,12 +159,14 @@ impl<'a> SubmitRequest<'a> {
 
     /// How long to wait for the first news before asking whether anyone serves the function: well before a deadline.
     fn silence(&self) -> Duration {
-        self.deadline.map_or(SILENCE, |(_, timeout)| timeout.checked_div(2).map_or(SILENCE, |half| SILENCE.min(half)))
+        self.deadline.map_or(UNSERVED_CHECK_AFTER, |(_, timeout)| {
+            timeout.checked_div(2).map_or(UNSERVED_CHECK_AFTER, |half| UNSERVED_CHECK_AFTER.min(half))
+        })
     }
 
     /// The function, if the job server has no worker for it.
     fn unserved(&self, server: &JobServerAddress) -> Option<UnservedFunction> {
-        let timeout = self.timeout(1).map_or(Duration::ZERO, |left| left.min(QUESTION));
+        let timeout = self.timeout(1).map_or(Duration::ZERO, |left| left.min(UNSERVED_CHECK_TIMEOUT));
         UnservedFunction::ask(&server.to_string(), self.function, timeout)
     }
 

@@ -140,7 +140,7 @@ async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &ServerOptions, 
                     notice(&format!("the connection from {peer} was closed: max_connections allows {most}"));
                 }
                 Ok((stream, peer)) => {
-                    connections.spawn_local(tend(stream, peer, Rc::clone(hub), options.max_packet));
+                    connections.spawn_local(serve_connection(stream, peer, Rc::clone(hub), options.max_packet));
                 }
                 Err(error) => {
                     notice(&format!("cannot take a connection, trying again: {}", reason(&error)));
@@ -152,7 +152,7 @@ async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &ServerOptions, 
 }
 
 /// A connection from its beginning to its end; a sentence, where the server ended it.
-async fn tend(stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Option<String> {
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Option<String> {
     // Without it a small packet waits 40 ms for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let fault: PeerFault = serve(stream, peer, hub, max_packet).await.err()?;

@@ -16,7 +16,7 @@ use crate::system::errors::reason;
 use crate::system::{directory, plain_file};
 
 /// How often a look is taken whether the file was removed: often enough to lose little, seldom enough to cost nothing.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A log file that is appended to.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl LogFile {
             file,
             line_writer: LineWriter::default(),
             looked: Instant::now(),
-            look_every: LOOK,
+            look_every: CHECK_INTERVAL,
             notice: None,
         })
     }

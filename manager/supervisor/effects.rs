@@ -173,7 +173,7 @@ impl Effects {
             Action::AskVersion { server, addresses } => self.ask_version(server, addresses),
             Action::Start(start) => self.start(&start),
             Action::Connect(id) => self.command(id, &crate::worker::messages::Command::Connect),
-            Action::Go(id) => self.command(id, &crate::worker::messages::Command::Go),
+            Action::Activate(id) => self.command(id, &crate::worker::messages::Command::Activate),
             Action::Drain(id) => self.command(id, &crate::worker::messages::Command::Drain),
             Action::Addresses(id, server, addresses) => {
                 self.command(id, &crate::worker::messages::Command::Addresses { server, addresses });

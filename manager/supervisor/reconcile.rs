@@ -42,12 +42,12 @@ pub(crate) struct GroupWorker {
 
 impl GroupWorker {
     /// Whether it fills a slot of the plan.
-    pub(crate) fn is_of_plan(&self) -> bool {
+    pub(crate) fn has_slot(&self) -> bool {
         self.state.is_live() && !self.canary && self.runs != JobAllowance::None
     }
 
     /// Whether it serves and is to be replaced.
-    pub(crate) fn may_go(&self) -> bool {
+    pub(crate) fn is_replaceable(&self) -> bool {
         self.state.is_serving() && !self.fresh && !self.kept && !self.canary
     }
 }
@@ -80,15 +80,15 @@ struct SortedWorkers<'a> {
     /// Fresh, on their way, not at work yet.
     successors: Vec<&'a GroupWorker>,
     /// Fresh and at work.
-    good: Vec<&'a GroupWorker>,
+    current: Vec<&'a GroupWorker>,
     /// The same, with few jobs left: a successor is to be ready when the last one is over.
-    tiring: Vec<&'a GroupWorker>,
+    nearly_exhausted: Vec<&'a GroupWorker>,
     /// At work, and to be replaced.
     stale: Vec<&'a GroupWorker>,
     /// Without a job left.
     exhausted: Vec<&'a GroupWorker>,
     /// Unneeded: old, and not even at work.
-    useless: Vec<&'a GroupWorker>,
+    unneeded: Vec<&'a GroupWorker>,
     /// Canaries with jobs left.
     canaries: Vec<&'a GroupWorker>,
     /// At work beside the others.
@@ -98,8 +98,9 @@ struct SortedWorkers<'a> {
 }
 
 fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
-    let (mut successors, mut good, mut tiring, mut stale) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut exhausted, mut useless, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut successors, mut current, mut nearly_exhausted, mut stale) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut exhausted, mut unneeded, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
     let (mut kept, mut draining) = (0, 0);
     for worker in workers {
         let serving = worker.state.is_serving();
@@ -110,14 +111,14 @@ fn sorted(workers: &[GroupWorker]) -> SortedWorkers<'_> {
             _ if worker.canary => canaries.push(worker),
             (_, JobAllowance::None) => exhausted.push(worker),
             _ if worker.kept => kept += 1,
-            (false, _) if !serving => useless.push(worker),
+            (false, _) if !serving => unneeded.push(worker),
             (false, _) => stale.push(worker),
             (true, _) if !worker.state.is_admitted() => successors.push(worker),
-            (true, JobAllowance::Few) => tiring.push(worker),
-            (true, JobAllowance::Many) => good.push(worker),
+            (true, JobAllowance::Few) => nearly_exhausted.push(worker),
+            (true, JobAllowance::Many) => current.push(worker),
         }
     }
-    SortedWorkers { successors, good, tiring, stale, exhausted, useless, canaries, kept, draining }
+    SortedWorkers { successors, current, nearly_exhausted, stale, exhausted, unneeded, canaries, kept, draining }
 }
 
 /// Compares.
@@ -139,13 +140,13 @@ fn slots(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
 }
 
 fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
-    let (successors, good) = (sorted.successors.len() as u32, sorted.good.len() as u32);
-    let old = (sorted.stale.len() + sorted.tiring.len()) as u32;
-    let total = successors + good + old;
+    let (successors, current) = (sorted.successors.len() as u32, sorted.current.len() as u32);
+    let old = (sorted.stale.len() + sorted.nearly_exhausted.len()) as u32;
+    let total = successors + current + old;
     let there = if want.surge == 0 { total + sorted.draining } else { total };
     // With no surge a successor is there all the same: ready, but not at work.
     let above = want.surge.max(1).saturating_sub(there.saturating_sub(want.count));
-    let successors = above.min(want.count.saturating_sub(successors + good)).min(old);
+    let successors = above.min(want.count.saturating_sub(successors + current)).min(old);
     let missing = want.count.saturating_sub(total);
     let wished = if missing > 0 { missing } else { successors };
     wished.min(want.room)
@@ -157,8 +158,8 @@ fn starts(sorted: &SortedWorkers<'_>, want: GroupTarget) -> u32 {
 fn admits(sorted: &SortedWorkers<'_>, want: GroupTarget) -> Vec<WorkerId> {
     let admitted = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_admitted()).count() as u32;
     let stale = sorted.stale.len() as u32;
-    let at_work = (sorted.good.len() + sorted.tiring.len()) as u32 + stale;
-    let beside = admitted(&sorted.useless) + admitted(&sorted.canaries) + sorted.kept + sorted.draining;
+    let at_work = (sorted.current.len() + sorted.nearly_exhausted.len()) as u32 + stale;
+    let beside = admitted(&sorted.unneeded) + admitted(&sorted.canaries) + sorted.kept + sorted.draining;
     let canaries = ready(&sorted.canaries).count();
     let free = match want.surge {
         0 => want.count.saturating_sub(at_work + beside) as usize,
@@ -172,10 +173,20 @@ fn ready<'a>(workers: &'a [&GroupWorker]) -> impl Iterator<Item = WorkerId> + 'a
 }
 
 fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<(WorkerId, ExitReason)> {
-    let SortedWorkers { successors, good, tiring, stale, exhausted, useless, canaries, draining, kept: _ } = sorted;
+    let SortedWorkers {
+        successors,
+        current,
+        nearly_exhausted,
+        stale,
+        exhausted,
+        unneeded,
+        canaries,
+        draining,
+        kept: _,
+    } = sorted;
     let serving = |workers: &[&GroupWorker]| workers.iter().filter(|m| m.state.is_serving()).count() as u32;
-    let still = serving(good) + serving(tiring) + stale.len() as u32;
-    let mut dismiss: Vec<(WorkerId, ExitReason)> = useless.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
+    let still = serving(current) + serving(nearly_exhausted) + stale.len() as u32;
+    let mut dismiss: Vec<(WorkerId, ExitReason)> = unneeded.iter().map(|m| (m.id, ExitReason::Surplus)).collect();
     let reason = if want.count == 0 { ExitReason::Surplus } else { ExitReason::Replaced };
 
     // Old ones drain as new ones serve; with no surge one drains first, once its successor is ready and all others
@@ -191,8 +202,8 @@ fn dismissals(sorted: &SortedWorkers<'_>, want: GroupTarget, slots: u32) -> Vec<
     dismiss.extend(exhausted.iter().take(exhausted.len().saturating_sub(short)).map(|m| (m.id, reason)));
 
     // Fewer are wanted: those that are not at work drain first, then the youngest.
-    let waiting = successors.len().min(tiring.len());
-    let mut rest: Vec<&GroupWorker> = successors.iter().chain(good).chain(tiring).copied().collect();
+    let waiting = successors.len().min(nearly_exhausted.len());
+    let mut rest: Vec<&GroupWorker> = successors.iter().chain(current).chain(nearly_exhausted).copied().collect();
     rest.sort_by_key(|m| (m.state.is_serving(), std::cmp::Reverse(m.id)));
     let surplus = rest.len().saturating_sub(want.count as usize + waiting);
     let reason = if slots > 0 { ExitReason::Replaced } else { ExitReason::Surplus };

@@ -106,7 +106,7 @@ pub(crate) enum Effect {
     /// Nothing.
     Nothing,
     /// Send the command to activate.
-    Go,
+    Activate,
     /// Send the command to drain.
     Drain,
     /// The same, and SIGTERM to whatever it runs.
@@ -124,7 +124,7 @@ impl WorkerState {
             (Self::Starting { .. }, H::Advances(deadline)) => (Self::Starting { deadline }, Effect::Nothing),
             (Self::Starting { .. }, H::Loaded) => (Self::Loaded { since: now }, Effect::Nothing),
             (Self::Starting { .. } | Self::Loaded { .. }, H::Ready) => (Self::Ready, Effect::Nothing),
-            (Self::Ready, H::Admit) => (Self::Activating, Effect::Go),
+            (Self::Ready, H::Admit) => (Self::Activating, Effect::Activate),
             (Self::Activating, H::Serving) => (Self::Serving { since: now }, Effect::Nothing),
             // A message out of order comes from a plugin, or late: it changes nothing.
             (state, H::Advances(_) | H::Loaded | H::Ready | H::Admit | H::Serving) => (state, Effect::Nothing),
@@ -301,7 +301,7 @@ mod tests {
                     nothing(starting),
                     nothing(late),
                     nothing(loaded),
-                    (Activating, Effect::Go),
+                    (Activating, Effect::Activate),
                     nothing(Activating),
                     nothing(serving),
                     nothing(draining),

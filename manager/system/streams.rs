@@ -14,7 +14,7 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static LOOK: extern "C" fn() = record_closed;
+static RECORD_CLOSED: extern "C" fn() = record_closed;
 
 extern "C" fn record_closed() {
     for number in 0..3 {

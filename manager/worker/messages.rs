@@ -96,7 +96,7 @@ pub(crate) enum Command {
     /// Connect to the job servers: not too many workers do so at the same time.
     Connect,
     /// Register the functions and take jobs.
-    Go,
+    Activate,
     /// Take no more jobs, finish the one in hand, exit.
     Drain,
     /// Other log records are wanted from now on.

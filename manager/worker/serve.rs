@@ -129,7 +129,7 @@ impl Worker {
                     self.startup.may_connect = true;
                     self.connect(clock::now());
                 }
-                Command::Go => self.go(),
+                Command::Activate => self.activate(),
                 Command::Drain => self.begin_drain(clock::now()),
                 Command::Verbosity(verbosity) => {
                     self.manager_link.set_verbosity(verbosity);
@@ -147,7 +147,7 @@ impl Worker {
         }
     }
 
-    fn go(&mut self) {
+    fn activate(&mut self) {
         if self.draining.is_none() && self.startup.registration.begins(clock::now()) {
             self.runner.scoreboard.activity(self.resting());
             self.runner.proctitle.idle();

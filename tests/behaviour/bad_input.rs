@@ -14,7 +14,7 @@ use crate::support::program::Finished;
 
 /// A start that failed with this code and one sentence, which has all of these in it.
 #[track_caller]
-fn assert_told(finished: &Finished, code: i32, parts: &[&str]) {
+fn assert_error(finished: &Finished, code: i32, parts: &[&str]) {
     let told = finished.err();
     assert_eq!(finished.code(), Some(code), "{finished:?}");
     assert_eq!(told.lines().count(), 1, "{told}");
@@ -39,10 +39,10 @@ fn a_configuration_that_is_not_there_or_no_file() {
         [("nowhere.ini", "No such file or directory"), (".", "has to be a regular file"), ("fifo", "a regular file")]
     {
         let finished = gm_native(dir.path(), &["-c", name]);
-        assert_told(&finished, 2, &[name, reason]);
+        assert_error(&finished, 2, &[name, reason]);
     }
     // A command that looks for its manager says the same.
-    assert_told(&gm_native(dir.path(), &["status", "-c", "nowhere.ini"]), 2, &["nowhere.ini", "No such file"]);
+    assert_error(&gm_native(dir.path(), &["status", "-c", "nowhere.ini"]), 2, &["nowhere.ini", "No such file"]);
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn a_wrong_option() {
         assert_eq!(finished.code(), Some(2), "{args:?}: {finished:?}");
         assert!(!finished.err().is_empty(), "{args:?}");
     }
-    assert_told(&gm_native(dir.path(), &["-D", "-1"]), 2, &["option -D: count: \"-1\" is not a whole number"]);
-    assert_told(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
+    assert_error(&gm_native(dir.path(), &["-D", "-1"]), 2, &["option -D: count: \"-1\" is not a whole number"]);
+    assert_error(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
 }
 
 /// What only shows outside the file is said with the place of the value all the same, by a start and by `-Z`.
@@ -93,7 +93,7 @@ fn what_the_file_names_and_is_not_there() {
         ),
     ] {
         let told = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
-        assert_told(&told, if checked { 2 } else { 1 }, parts);
+        assert_error(&told, if checked { 2 } else { 1 }, parts);
         assert!(told.err().starts_with("gm-native: gm.ini:3: "), "{}", told.err());
         if checked {
             assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), told.err());
@@ -126,7 +126,7 @@ fn a_worker_dir_that_is_not_there() {
     for (name, what) in [("nowhere", "does not exist"), ("file", "is not a directory")] {
         let ini = format!("[GearmanManager]\nworker_dir = {name}\nstate_dir = state\n");
         let path = dir.path().join(name).display().to_string();
-        assert_told(&start_with(dir.path(), ini.as_bytes()), 2, &["worker_dir", &path, what, "-w DIR"]);
+        assert_error(&start_with(dir.path(), ini.as_bytes()), 2, &["worker_dir", &path, what, "-w DIR"]);
     }
     assert!(!dir.path().join("state").exists(), "nothing is made for a start that cannot be");
 }
@@ -185,7 +185,7 @@ fn a_worker_dir_that_fills_later_is_scanned_again() {
 fn an_empty_worker_dir_without_a_watcher() {
     let setup = Setup::new(&["127.0.0.1"]).ini("auto_update = 0");
     let dir = setup.dir().join("workers").display().to_string();
-    assert_told(&setup.run_to_end(), 1, &["no library in", &dir, "auto_update is 0"]);
+    assert_error(&setup.run_to_end(), 1, &["no library in", &dir, "auto_update is 0"]);
 }
 
 /// Each file that is no plugin has its sentence in the log and in the status; the good one is served, at once.
@@ -288,11 +288,11 @@ fn a_place_that_is_not_there() {
     let setup = without_any_job_server();
     let nowhere = setup.dir().join("nowhere");
     let at = |name: &str| nowhere.join(name).display().to_string();
-    assert_told(&setup.log(&at("gm.log")).run_to_end(), 1, &["nowhere/gm.log", "No such file or directory"]);
+    assert_error(&setup.log(&at("gm.log")).run_to_end(), 1, &["nowhere/gm.log", "No such file or directory"]);
     let setup = without_any_job_server();
     fs::write(setup.dir().join("file"), "").unwrap();
     let state = setup.dir().join("file/state").display().to_string();
-    assert_told(&setup.args(&["--state-dir", &state]).run_to_end(), 1, &[&state, "state"]);
+    assert_error(&setup.args(&["--state-dir", &state]).run_to_end(), 1, &[&state, "state"]);
 }
 
 /// It has no job server and needs none.

@@ -21,7 +21,7 @@ use crate::support::scripted_server::ScriptedServer;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// How often this was said of a server.
-fn said(manager: &Manager, event: &str, server: &str) -> usize {
+fn count_events(manager: &Manager, event: &str, server: &str) -> usize {
     let about = |e: &&Value| e["event"] == event && e["server"] == server;
     manager.events().iter().filter(about).count()
 }
@@ -29,7 +29,9 @@ fn said(manager: &Manager, event: &str, server: &str) -> usize {
 /// Waits until it was said so often.
 #[track_caller]
 fn wait_said(manager: &Manager, event: &str, server: &str, times: usize) {
-    wait_for(&format!("{times} times {event}"), DEADLINE, || (said(manager, event, server) == times).then_some(()));
+    wait_for(&format!("{times} times {event}"), DEADLINE, || {
+        (count_events(manager, event, server) == times).then_some(())
+    });
 }
 
 #[test]
@@ -90,7 +92,7 @@ fn one_that_is_killed_and_started_again_is_served_again() {
         wait_said(&manager, "server_up", &server, round + 1);
     }
     // Once for five workers, and not once for each try.
-    assert_eq!([said(&manager, "server_down", &server), said(&manager, "server_up", &server)], [3, 4]);
+    assert_eq!([count_events(&manager, "server_down", &server), count_events(&manager, "server_up", &server)], [3, 4]);
     assert_eq!(workers(&manager), before, "no worker had a reason to end");
 }
 
@@ -128,7 +130,7 @@ fn one_that_is_stopped_is_noticed_and_delays_nobody() {
     stopped.cont();
     wait_said(&manager, "server_up", &server, 2);
     assert_eq!(Job::act(&stopped, "", "say back").result(), b"back");
-    assert_eq!(said(&manager, "server_down", &server), 1);
+    assert_eq!(count_events(&manager, "server_down", &server), 1);
 }
 
 /// S2: that it takes connections and is mute holds up nobody either. No pause could be longer than that for a proof.
@@ -178,12 +180,15 @@ fn one_that_is_out_of_descriptors_is_named_with_what_to_raise() {
     let connected = server["workers_connected"].as_u64().unwrap();
     assert!((1..12).contains(&connected) && server["workers"] == 12, "{server}");
     assert_eq!(of(&status, "functions", "name", "act").unwrap()["workers_ready"], connected);
-    gearmand.let_open_files(1024);
+    gearmand.limit_open_files(1024);
     wait_serving(&manager, "act");
     gearmand.wait_workers("act", 12);
     assert_eq!(Job::act(&gearmand, "", "say all").result(), b"all");
     assert_eq!(
-        [said(&manager, "server_unresponsive", &gearmand.server()), said(&manager, "server_down", &gearmand.server())],
+        [
+            count_events(&manager, "server_unresponsive", &gearmand.server()),
+            count_events(&manager, "server_down", &gearmand.server())
+        ],
         [1, 0]
     );
 }
@@ -213,7 +218,7 @@ fn those_that_were_never_there_are_named_and_do_no_harm() {
     kill(workers(&manager)[0], Signal::SIGKILL).unwrap();
     manager.wait_event("worker_serving", |event| event["generation"] == 2);
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
-    assert_eq!(missing.map(|server| said(&manager, "server_down", &server)), [1, 1]);
+    assert_eq!(missing.map(|server| count_events(&manager, "server_down", &server)), [1, 1]);
 }
 
 /// S4.
@@ -227,7 +232,7 @@ fn one_whose_name_does_not_resolve_is_named_and_does_no_harm() {
     let event = manager.wait_event("server_down", |event| event["server"] == "nowhere.invalid:4730");
     let reason = event["reason"].as_str().unwrap();
     assert!(reason.contains("nowhere.invalid"), "{reason}");
-    assert_eq!(said(&manager, "server_down", "nowhere.invalid:4730"), 1);
+    assert_eq!(count_events(&manager, "server_down", "nowhere.invalid:4730"), 1);
 }
 
 /// gm-native where names are looked up in this file of hosts, and then with this name server.
@@ -279,7 +284,7 @@ fn one_whose_name_is_never_answered_for_is_named_and_does_no_harm() {
         askers.insert(name_server.recv_from(&mut [0; 512]).expect("nobody asks any more").1);
     }
     assert_eq!(Job::act(&gearmand, "", "say still here").result(), b"still here");
-    assert_eq!(said(&manager, "server_down", "unanswered.test:4730"), 1);
+    assert_eq!(count_events(&manager, "server_down", "unanswered.test:4730"), 1);
 }
 
 /// A worker that finds no server at start is loaded all the same, and serves when one comes.

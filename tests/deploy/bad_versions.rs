@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::scene::{
-    Job, QUICK, ask, file, hash, put, rename_over, said, served, stamped, strict_gearmand, version, wait_all,
+    Job, QUICK, ask, count_events, file, hash, put, rename_over, served, stamped, strict_gearmand, version, wait_all,
     wait_deployed, wait_quiet,
 };
 use crate::support::gearmand::Gearmand;
@@ -35,7 +35,7 @@ fn rejected(gearmand: &Gearmand, manager: &Manager, bytes: &[u8]) -> Value {
 /// The old version serves alone, and the bad one is not tried again by a touch.
 #[track_caller]
 fn old_goes_on(gearmand: &Gearmand, manager: &Manager, bad: &[u8]) {
-    let rollouts = said(manager, "rollout_started", "stamped");
+    let rollouts = count_events(manager, "rollout_started", "stamped");
     rename_over(manager, bad);
     manager.wait_event("library_refused", |event| {
         let reason = event["reason"].as_str().unwrap();
@@ -44,7 +44,7 @@ fn old_goes_on(gearmand: &Gearmand, manager: &Manager, bad: &[u8]) {
     wait_quiet(manager, 1);
     wait_all(manager, "stamped", &version("v1"));
     assert_eq!(ask(gearmand, "stamped"), "v1");
-    assert_eq!(said(manager, "rollout_started", "stamped"), rollouts);
+    assert_eq!(count_events(manager, "rollout_started", "stamped"), rollouts);
 }
 
 #[test]
@@ -95,9 +95,11 @@ fn one_whose_jobs_fail_is_rejected() {
     // It may be that the database was down: somebody says so.
     let done = manager.command("retry", &["stamped"]);
     assert!(done.status.success() && done.out().contains("tried again"), "{done:?}");
-    wait_for("it is tried again", DEADLINE, || (said(&manager, "rollout_started", "stamped") >= 2).then_some(()));
+    wait_for("it is tried again", DEADLINE, || {
+        (count_events(&manager, "rollout_started", "stamped") >= 2).then_some(())
+    });
     // The jobs its first canary failed are not the old version's: it is judged as before.
-    while said(&manager, "rollout_stopped", "stamped") < 2 {
+    while count_events(&manager, "rollout_stopped", "stamped") < 2 {
         Job::start(&gearmand, "stamped", "", "").end();
     }
     old_goes_on(&gearmand, &manager, &bad);
@@ -114,10 +116,10 @@ fn one_that_fails_as_often_as_before_is_no_worse() {
     let fail = || assert_eq!(Job::start(&gearmand, "stamped", "", "").end(), JobEvent::Fail);
     (0..5).for_each(|_| fail());
     rename_over(&manager, &stamped("v2", "fail"));
-    while said(&manager, "rollout_promoted", "stamped") == 0 {
+    while count_events(&manager, "rollout_promoted", "stamped") == 0 {
         fail();
     }
-    assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
+    assert_eq!(count_events(&manager, "rollout_stopped", "stamped"), 0);
 }
 
 #[test]
@@ -182,7 +184,7 @@ fn a_manager_that_starts_on_a_bad_file_serves_the_last_good_version() {
         assert!(line.contains(&hash(&version("v2"))), "{line}");
         let note = manager.status()["functions"][0]["note"].as_str().unwrap_or_default().to_owned();
         assert!(note.contains("refused"), "{note}");
-        assert_eq!(said(&manager, "rollout_started", "stamped"), 0);
+        assert_eq!(count_events(&manager, "rollout_started", "stamped"), 0);
     }
     fs::write(file(&manager), version("v4")).unwrap();
     wait_deployed(&gearmand, &manager, "v4");

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::corpus::{Case, cases};
-use crate::scene::{ask, hash, holds, said, served, wait_quiet};
+use crate::scene::{ask, count_events, hash, holds, served, wait_quiet};
 use crate::support::build;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, try_wait_for, wait_for};
@@ -149,7 +149,10 @@ fn each_over_a_good_one_is_refused_and_the_good_one_stays() {
     for case in &cases {
         assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
         assert_eq!(
-            [said(&manager, "function_removed", &case.function), said(&manager, "rollout_started", &case.function)],
+            [
+                count_events(&manager, "function_removed", &case.function),
+                count_events(&manager, "rollout_started", &case.function)
+            ],
             [0; 2]
         );
     }
@@ -211,13 +214,16 @@ fn each_in_the_middle_of_a_rollout_is_refused_and_the_served_version_stays() {
     assert!(now < kib + 8 * 1024, "{kib} KiB before, {now} after");
     for case in &cases {
         assert_eq!(ask(&gearmand, &case.function), GOOD, "{}", case.function);
-        assert_eq!(["rollout_promoted", "function_removed"].map(|event| said(&manager, event, &case.function)), [0; 2]);
+        assert_eq!(
+            ["rollout_promoted", "function_removed"].map(|event| count_events(&manager, event, &case.function)),
+            [0; 2]
+        );
     }
 
     put_all(&manager, &cases, &last);
     wait_told(&manager, &cases, "rollout_started", "to", &last);
     // It is promoted when it has had a job of each.
-    while said(&manager, "rollout_promoted", &cases[0].function) == 0 {
+    while count_events(&manager, "rollout_promoted", &cases[0].function) == 0 {
         cases.iter().for_each(|case| drop(ask(&gearmand, &case.function)));
     }
     wait_told(&manager, &cases, "rollout_promoted", "version", &last);

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use crate::scene::{ask, named, rename_over, said, served, stamped, version, versions, wait_all, wait_deployed};
+use crate::scene::{
+    ask, count_events, named, rename_over, served, stamped, version, versions, wait_all, wait_deployed,
+};
 use crate::support::manager::Manager;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
@@ -39,7 +41,7 @@ fn retry_looks_at_the_file_as_it_is() {
     manager.mark();
     manager.command("retry", &["stamped"]).success();
     manager.wait_event("library_refused", |event| event["function"] == "stamped");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 1, "of the version that the file holds no more");
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 1, "of the version that the file holds no more");
     // Behind a link on another file system nobody sees a change.
     fs::write(&lies_elsewhere, version("v3")).unwrap();
     for function in ["stamped", "f00"] {

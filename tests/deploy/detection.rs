@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::scene::{
-    Job, QUICK, ask, command, file, hash, of, put, rename_over, said, served, strict_gearmand, version, wait_all,
-    wait_deployed, wait_quiet,
+    Job, QUICK, ask, command, count_events, file, hash, of, put, rename_over, served, strict_gearmand, version,
+    wait_all, wait_deployed, wait_quiet,
 };
 use crate::support::manager::Setup;
 
@@ -34,8 +34,8 @@ fn written_in_place_renamed_over_unlinked_first_and_linked() {
     fs::write(&linked, version("symlink")).unwrap();
     command("ln", &[Path::new("-sf"), &linked, &at]);
     wait_deployed(&gearmand, &manager, "symlink");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 5, "one rollout for each");
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0, "it was there all the time");
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 5, "one rollout for each");
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0, "it was there all the time");
 }
 
 /// What is written slowly may be looked at on the way: it is refused then, and taken when it is whole.
@@ -57,7 +57,7 @@ fn in_several_chunks() {
     }
     drop(target);
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 1);
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 1);
 }
 
 /// `cp -p` of an older file: back to the version before, by file.
@@ -88,7 +88,7 @@ fn a_touch_and_an_equal_file_change_nothing() {
     wait_all(&manager, "f00", &version("v1"));
     wait_quiet(&manager, 2);
     assert_eq!(ask(&gearmand, "stamped"), "v1");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 0);
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 0);
     let after = manager.status();
     let pid = &before[0]["pid"];
     assert!(after["workers"].as_array().unwrap().iter().any(|worker| worker["pid"] == *pid), "the worker stays");
@@ -124,7 +124,7 @@ fn a_swapped_link_and_a_directory_made_again() {
     wait_deployed(&gearmand, &manager, "v4");
     fs::write(release.join("stamped.so"), version("v5")).unwrap();
     wait_deployed(&gearmand, &manager, "v5");
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0);
 }
 
 /// As releases do: the link is above worker_dir.
@@ -145,7 +145,10 @@ fn a_swapped_link_to_a_parent() {
     symlink("releases/v2", root.join("next")).unwrap();
     fs::rename(root.join("next"), root.join("current")).unwrap();
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!([said(&manager, "rollout_started", "stamped"), said(&manager, "function_removed", "stamped")], [1, 0]);
+    assert_eq!(
+        [count_events(&manager, "rollout_started", "stamped"), count_events(&manager, "function_removed", "stamped")],
+        [1, 0]
+    );
 }
 
 /// The directory goes with those above it, and they are made again one by one.
@@ -166,7 +169,7 @@ fn a_directory_made_again_with_its_parents() {
     fs::create_dir_all(&deep).unwrap();
     fs::write(deep.join("stamped.so"), version("v2")).unwrap();
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0);
 }
 
 /// Everything is taken away for a moment, as `rsync --delete` and `rm -r` before a copy do.
@@ -184,7 +187,10 @@ fn an_emptied_directory_keeps_what_it_held() {
     wait_deployed(&gearmand, &manager, "v2");
     // What did not come back with the others was meant to go.
     manager.wait_event("function_removed", |event| event["function"] == "f00");
-    assert_eq!([said(&manager, "function_removed", "stamped"), said(&manager, "function_removed", "f00")], [0, 1]);
+    assert_eq!(
+        [count_events(&manager, "function_removed", "stamped"), count_events(&manager, "function_removed", "f00")],
+        [0, 1]
+    );
 }
 
 /// The only library: it may be meant to go, and may be half of a copy. It has longer to come back, and that is said.
@@ -197,7 +203,7 @@ fn a_directory_with_one_function_emptied_for_a_moment_keeps_it() {
     assert_eq!(ask(&gearmand, "stamped"), "v1");
     rename_over(&manager, &version("v2"));
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0);
     manager.mark();
     fs::remove_file(file(&manager)).unwrap();
     manager.wait_event("directory_emptied", |_| true);
@@ -235,7 +241,7 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     fs::write(manager.worker_dir().join(names[0]), version("v2")).unwrap();
     fs::rename(manager.worker_dir().join(names[0]), file(&manager)).unwrap();
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 1);
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 1);
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
 }
 
@@ -250,8 +256,8 @@ fn by_rsync() {
         command("rsync", &[Path::new("-aI"), Path::new(how), &new, &file(&manager)]);
         wait_deployed(&gearmand, &manager, name);
     }
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
-    assert_eq!(said(&manager, "rollout_stopped", "stamped"), 0);
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0);
+    assert_eq!(count_events(&manager, "rollout_stopped", "stamped"), 0);
 }
 
 #[test]
@@ -260,7 +266,7 @@ fn functions_are_added_removed_and_renamed() {
     put(&manager, "f00", &version("v1"));
     wait_all(&manager, "f00", &version("v1"));
     assert_eq!(ask(&gearmand, "f00"), "v1");
-    assert_eq!(said(&manager, "rollout_started", "f00"), 0, "nothing to compare it with");
+    assert_eq!(count_events(&manager, "rollout_started", "f00"), 0, "nothing to compare it with");
 
     // The job in hand is finished, another function's workers stay.
     let gate = manager.dir().join("gate");
@@ -312,7 +318,7 @@ fn fifty_files_at_once_are_one_rollout() {
     names.iter().for_each(|name| fs::write(next.join(name), version("v2")).unwrap());
     names.iter().zip(&places).for_each(|(name, path)| fs::rename(next.join(name), path).unwrap());
     wait_both("v2");
-    names.iter().for_each(|name| assert_eq!(said(&manager, "rollout_started", name), 1, "{name}"));
+    names.iter().for_each(|name| assert_eq!(count_events(&manager, "rollout_started", name), 1, "{name}"));
     assert_eq!(ask(&gearmand, "f49"), "v2");
     assert!(started(&manager) - before <= 4, "{} workers were started", started(&manager) - before);
 }
@@ -380,5 +386,5 @@ fn a_rebuild_behind_a_link_is_a_deploy() {
     assert_eq!(ask(&gearmand, "stamped"), "v7");
     build("target/4/debug", "v8");
     wait_deployed(&gearmand, &manager, "v8");
-    assert_eq!(said(&manager, "function_removed", "stamped"), 0);
+    assert_eq!(count_events(&manager, "function_removed", "stamped"), 0);
 }

@@ -9,7 +9,9 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::scene::{QUICK, ask, hash, rename_over, said, served, strict_gearmand, version, wait_all, wait_deployed};
+use crate::scene::{
+    QUICK, ask, count_events, hash, rename_over, served, strict_gearmand, version, wait_all, wait_deployed,
+};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::program::run;
@@ -76,7 +78,7 @@ fn full() {
     fs::remove_file(filler).unwrap();
     drop(file);
     wait_deployed(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "library_refused", "stamped"), 1);
+    assert_eq!(count_events(&manager, "library_refused", "stamped"), 1);
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn read_only_and_noexec() {
         refused(&gearmand, &manager, "v2", words);
         drop(again);
         wait_deployed(&gearmand, &manager, "v2");
-        assert_eq!(said(&manager, "library_refused", "stamped"), 1);
+        assert_eq!(count_events(&manager, "library_refused", "stamped"), 1);
     }
 }
 

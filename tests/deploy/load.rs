@@ -11,7 +11,7 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, command, file, hash, of, rename_over, said, served, version, wait_all, wait_deployed};
+use crate::scene::{Job, command, count_events, file, hash, of, rename_over, served, version, wait_all, wait_deployed};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -120,7 +120,7 @@ fn a_long_job_outlasts_deploys() {
     fs::write(&gate, "").unwrap();
     assert_eq!(job.result(), b"v1");
     wait_deployed(&gearmand, &manager, "v3");
-    assert_eq!(said(&manager, "worker_died", "stamped"), 0);
+    assert_eq!(count_events(&manager, "worker_died", "stamped"), 0);
 }
 
 /// M1: in mid-rollout. The orphans finish what they have; the next manager serves, and rolls out.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, ask, file, hash, put, rename_over, said, served, stamped, version, wait_all, wait_deployed};
+use crate::scene::{
+    Job, ask, count_events, file, hash, put, rename_over, served, stamped, version, wait_all, wait_deployed,
+};
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -70,7 +72,7 @@ fn one_that_comes_back_is_a_new_function() {
     // Good: at once, there being nothing to compare it with.
     rename_over(&manager, &version("v3"));
     wait_deployed(&gearmand, &manager, "v3");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 0);
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 0);
 }
 
 /// A pin and a version that was rejected hold for the function that is gone.

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::scene::{
-    Job, QUICK, ask, file, hash, named, of, put, rename_over, said, served, stamped, strict_gearmand, version,
+    Job, QUICK, ask, count_events, file, hash, named, of, put, rename_over, served, stamped, strict_gearmand, version,
     versions, wait_all, wait_deployed, wait_quiet,
 };
 use crate::support::gearmand::Gearmand;
@@ -84,8 +84,11 @@ fn each_one_goes_further_back_until_the_content_changes() {
     assert_eq!(versions(&manager), named(&states));
     let note = manager.status()["functions"][0]["note"].as_str().unwrap().to_owned();
     assert!(note.contains("pinned"), "{note}");
-    assert_eq!((said(&manager, "rolled_back", "stamped"), said(&manager, "rollback_finished", "stamped")), (2, 2));
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 3, "what was good needs no canary");
+    assert_eq!(
+        (count_events(&manager, "rolled_back", "stamped"), count_events(&manager, "rollback_finished", "stamped")),
+        (2, 2)
+    );
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 3, "what was good needs no canary");
 
     // The same content again is no change, and a new manager knows of all this.
     rename_over(&manager, &version("v4"));
@@ -191,7 +194,7 @@ fn while_a_version_is_tried_it_is_called_off() {
     rename_over(&manager, &version("v3"));
     manager.wait_event("rollout_started", |event| event["to"] == *hash(&version("v3")));
     back_to(&gearmand, &manager, &[], "v2");
-    assert_eq!(said(&manager, "rollout_withdrawn", "stamped"), 1);
+    assert_eq!(count_events(&manager, "rollout_withdrawn", "stamped"), 1);
     back_to(&gearmand, &manager, &[], "v1");
 }
 
@@ -224,7 +227,7 @@ fn a_file_that_was_copied_a_moment_ago_is_called_off() {
     }
     // Nothing is left to call off.
     back_to(&gearmand, &manager, &[], "v1");
-    assert_eq!(said(&manager, "rollout_promoted", "stamped"), 1);
+    assert_eq!(count_events(&manager, "rollout_promoted", "stamped"), 1);
 }
 
 /// Nobody has closed it yet, and the manager would wait for that.
@@ -240,7 +243,7 @@ fn a_file_that_is_still_being_written_is_called_off() {
     put(&manager, "f00", &version("v1"));
     wait_all(&manager, "f00", &version("v1"));
     serves(&gearmand, &manager, "v2");
-    assert_eq!(said(&manager, "rollout_started", "stamped"), 1);
+    assert_eq!(count_events(&manager, "rollout_started", "stamped"), 1);
 }
 
 /// What is called off in its check stays so, over a crash of the manager, too.

@@ -122,7 +122,7 @@ pub fn wait_deployed(gearmand: &Gearmand, manager: &Manager, name: &str) {
 }
 
 /// How often an event was told of that version.
-pub fn said(manager: &Manager, event: &str, function: &str) -> usize {
+pub fn count_events(manager: &Manager, event: &str, function: &str) -> usize {
     let is = |e: &&Value| e["event"] == event && e["function"] == function;
     manager.events().iter().filter(is).count()
 }

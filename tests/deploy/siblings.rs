@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::corpus;
-use crate::scene::{QUICK, ask, of, put, said, strict_gearmand, version, wait_all};
+use crate::scene::{QUICK, ask, count_events, of, put, strict_gearmand, version, wait_all};
 use crate::support::build::{self, alone, build_dir, fingerprint};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -253,7 +253,7 @@ fn what_others_need_is_not_reported_as_a_function() {
         needed.iter().for_each(|name| fs::remove_file(manager.worker_dir().join(name)).unwrap());
         manager.remove("beside");
         manager.wait_event("function_removed", |event| event["function"] == "beside");
-        assert_eq!(said(&manager, "function_removed", "deep"), 0);
+        assert_eq!(count_events(&manager, "function_removed", "deep"), 0);
     }
 }
 

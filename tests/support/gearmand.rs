@@ -40,7 +40,7 @@ impl Gearmand {
         Self::launched(args, None)
     }
 
-    /// Starts one whose soft limit of open files is this; [`let_open_files`](Self::let_open_files) gives it more.
+    /// Starts one whose soft limit of open files is this; [`limit_open_files`](Self::limit_open_files) gives it more.
     #[track_caller]
     pub fn with_open_files(limit: u32) -> Self {
         Self::launched(&[], Some(limit))
@@ -48,7 +48,7 @@ impl Gearmand {
 
     /// Sets the soft limit of open files of the one that runs.
     #[track_caller]
-    pub fn let_open_files(&self, limit: u32) {
+    pub fn limit_open_files(&self, limit: u32) {
         let (pid, limit) = (self.pid().to_string(), format!("--nofile={limit}:"));
         assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
     }

@@ -49,7 +49,7 @@ impl Watchdog {
     }
 
     /// What the kernel does when the test's process is killed.
-    pub fn let_go(&mut self) {
+    pub fn disarm(&mut self) {
         drop(self.shell.stdin.take());
     }
 

@@ -60,7 +60,7 @@ fn a_daemonised_process_ends_with_its_test() {
     let mut watchdog = Watchdog::over(&mark);
     let pid = daemonised(&mark);
     wait_for("the sleeper", DEADLINE, || watchdog.marked().contains(&pid).then_some(()));
-    watchdog.let_go();
+    watchdog.disarm();
     wait_gone(pid);
 }
 

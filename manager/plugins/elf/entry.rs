@@ -47,7 +47,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     expect: &ElfRequirements<'_>,
 ) -> Result<Entries, Rejection> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
-    let look = Look { file, segments, table: &table, expect };
+    let look = EntrySearch { file, segments, table: &table, expect };
     let symbol = format!("{}{}", expect.prefix, expect.function);
     let mut exported = table.iter().filter(|symbol| look.is_exported(symbol));
     match exported.find(|found| look.name(found) == Some(symbol.as_bytes())) {
@@ -63,14 +63,14 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     }
 }
 
-struct Look<'a, 'd, R: ReadRef<'d>> {
+struct EntrySearch<'a, 'd, R: ReadRef<'d>> {
     file: &'a File<R>,
     segments: &'a [Segment],
     table: &'a SymbolTable<'d, Elf, R>,
     expect: &'a ElfRequirements<'a>,
 }
 
-impl<'d, R: ReadRef<'d>> Look<'_, 'd, R> {
+impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
     /// Whether dlsym finds it.
     fn is_exported(&self, symbol: &Symbol) -> bool {
         let visible = matches!(symbol.st_visibility(), elf::STV_DEFAULT | elf::STV_PROTECTED);

@@ -18,11 +18,11 @@ fn fixture(symbol: &str) -> Result<Loaded, LoadError> {
 
 thread_local! {
     /// What the functions of `HOST` were told: their caller is on this thread.
-    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static RECORDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 fn record(what: String) {
-    TOLD.with_borrow_mut(|told| told.push(what));
+    RECORDED.with_borrow_mut(|told| told.push(what));
 }
 
 static HOST: Host = {
@@ -90,10 +90,10 @@ fn every_report_crosses_the_interface() {
     let mut function = make(&loaded, &[]).unwrap();
     assert_eq!(run(&mut function, b"").unwrap(), b"[true, true, false, true] called H:a:1 u1");
     let told = ["7 status 1/2", "7 data part", "7 warning careful", "7 log 1 \"\" an error"];
-    assert_eq!(TOLD.take(), told);
+    assert_eq!(RECORDED.take(), told);
     loaded.set_level(level::TRACE);
     run(&mut function, b"").unwrap();
-    assert_eq!(TOLD.take().pop().unwrap(), "7 log 4 \"\" a detail");
+    assert_eq!(RECORDED.take().pop().unwrap(), "7 log 4 \"\" a detail");
 }
 
 #[test]

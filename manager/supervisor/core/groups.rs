@@ -99,10 +99,10 @@ impl Core {
         now: Duration,
     ) -> (u32, Vec<FunctionName>) {
         let GroupFunctions { wanted, sound, slow, .. } = functions;
-        let live = workers.iter().filter(|worker| worker.is_of_plan()).count();
+        let live = workers.iter().filter(|worker| worker.has_slot()).count();
         let free = count.saturating_sub(u32::try_from(live).unwrap_or(u32::MAX));
         let mut room = if wanted.is_empty() { 0 } else { self.room(key, wanted, now) };
-        if !slow.is_empty() && !workers.iter().any(GroupWorker::may_go) {
+        if !slow.is_empty() && !workers.iter().any(GroupWorker::is_replaceable) {
             // No worker can be replaced by one that lacks the slow functions, so only free slots are filled.
             room = room.min(free);
         }

@@ -194,7 +194,7 @@ pub(crate) enum Action {
     /// Send a worker the command to connect.
     Connect(WorkerId),
     /// Send a worker the command to take jobs.
-    Go(WorkerId),
+    Activate(WorkerId),
     /// Send a worker the command to drain.
     Drain(WorkerId),
     /// Send a worker the addresses of a job server.

@@ -228,7 +228,7 @@ impl Core {
             matches!(state, WorkerState::Draining { reason: ExitReason::ByItself, .. }) && before.is_live();
         match step {
             Effect::Nothing => {}
-            Effect::Go => self.do_next(Action::Go(id)),
+            Effect::Activate => self.do_next(Action::Activate(id)),
             Effect::Drain => self.do_next(Action::Drain(id)),
             Effect::Terminate => {
                 self.do_next(Action::Drain(id));

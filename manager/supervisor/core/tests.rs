@@ -111,7 +111,7 @@ impl Stage {
                 Action::ProbeAgain(candidate) => self.log.push(format!("probe again {}", candidate.function)),
                 Action::Probe(candidate) => self.log.push(format!("probe {}", candidate.function)),
                 Action::Connect(id) => self.connecting.push(id.0),
-                Action::Go(id) => self.log.push(format!("go {}", id.0)),
+                Action::Activate(id) => self.log.push(format!("go {}", id.0)),
                 Action::Drain(id) => self.log.push(format!("leave {}", id.0)),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),

@@ -140,7 +140,7 @@ impl Effects {
             // The command cannot be sent, so a signal does: to drain, or to end where it would wait for ever.
             match command {
                 Command::Drain => self.terminate_worker(id),
-                Command::Connect | Command::Go => self.kill_worker(id),
+                Command::Connect | Command::Activate => self.kill_worker(id),
                 Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
         }

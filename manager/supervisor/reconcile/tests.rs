@@ -172,7 +172,7 @@ impl Walk {
     }
 
     /// A worker dies, goes on in its life, or has fewer runs left.
-    fn happens(&mut self, which: usize, chance: u8) {
+    fn random_event(&mut self, which: usize, chance: u8) {
         let worker = &mut self.group[which];
         match (worker.state, chance) {
             (_, 0) | (WorkerState::Draining { .. }, _) => drop(self.group.remove(which)),
@@ -199,7 +199,7 @@ fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
             walk.watch_canaries(random.u8(..20));
             if !walk.group.is_empty() {
                 let which = random.usize(..walk.group.len());
-                walk.happens(which, random.u8(..10));
+                walk.random_event(which, random.u8(..10));
             }
         }
         walk.group.retain(|worker| !worker.canary);
@@ -208,7 +208,7 @@ fn a_rollout_with_crashes_ends_fresh_and_is_never_short_by_our_own_doing() {
         }
         for _ in 0..100 {
             walk.decide(seed);
-            (0..walk.group.len()).rev().for_each(|which| walk.happens(which, 9));
+            (0..walk.group.len()).rev().for_each(|which| walk.random_event(which, 9));
         }
         assert_eq!(walk.group.len() as u32, count, "seed {seed}");
         assert!(walk.group.iter().all(|m| m.fresh && m.runs == JobAllowance::Many), "seed {seed}");

@@ -4,7 +4,7 @@ use super::starts::note;
 use super::*;
 
 /// A worker's farewell that nobody has asked for.
-fn says_farewell(stage: &mut Stage, id: u64, jobs: u64) {
+fn drains_and_exits(stage: &mut Stage, id: u64, jobs: u64) {
     stage
         .says(id, WorkerMessage::Draining { jobs })
         .ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, jobs));
@@ -22,11 +22,11 @@ fn a_worker_that_exits_by_itself_before_serving_has_failed_to_start() {
         }),
         ("when it is loaded", |stage| {
             stage.says(1, WorkerMessage::Making { function: 0 }).says(1, WorkerMessage::Loaded);
-            says_farewell(stage, 1, 0);
+            drains_and_exits(stage, 1, 0);
         }),
         ("when it is ready", |stage| {
             stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::Ready);
-            says_farewell(stage, 1, 0);
+            drains_and_exits(stage, 1, 0);
         }),
         ("with an exit", |stage| {
             stage
@@ -56,7 +56,7 @@ fn a_worker_that_exits_by_itself_without_a_job_backs_off() {
     for (number, waits) in [0, 0, 0, 500, 1000, 2000].into_iter().enumerate() {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
         stage.later(Duration::from_millis(1)).did();
-        says_farewell(&mut stage, id, 0);
+        drains_and_exits(&mut stage, id, 0);
         if waits > 0 {
             assert_eq!(stage.did(), [""; 0], "{number}");
             stage.later(Duration::from_millis(waits));
@@ -69,7 +69,7 @@ fn a_worker_that_exits_by_itself_without_a_job_backs_off() {
     let mut busy = two_functions();
     for _ in 0..20 {
         let id = *busy.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        says_farewell(&mut busy, id, 1);
+        drains_and_exits(&mut busy, id, 1);
         assert_eq!(busy.did(), ["start a"], "it had done a job");
         let started = *busy.ids().last().unwrap();
         busy.serves(started).did();
@@ -92,7 +92,7 @@ fn a_worker_that_exits_by_itself_is_judged_by_the_jobs_it_ran() {
     }
     assert_eq!(stage.told(blamed), 0);
     // Where others have failed before, its end is waited for, unless it has a job, which may take long.
-    says_farewell(&mut stage, 1, 0);
+    drains_and_exits(&mut stage, 1, 0);
     let id = *stage.ids().last().unwrap();
     stage.serves(id).later(Duration::from_millis(1)).did();
     stage.says(id, WorkerMessage::Draining { jobs: 0 });
@@ -142,7 +142,7 @@ fn a_canary_that_exits_by_itself_is_rejected_after_a_few_times() {
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
     for (id, expected) in [(5, 0), (6, 0), (7, 1)] {
         stage.serves(id);
-        says_farewell(&mut stage, id, 0);
+        drains_and_exits(&mut stage, id, 0);
         assert_eq!(rejected(&stage), expected);
     }
 }

@@ -109,7 +109,7 @@ impl Together {
         kinds.into_iter().map(|(kind, count)| format!("{count}*{kind}")).collect::<Vec<_>>().join(" ")
     }
 
-    fn told(&self, name: &str) -> usize {
+    fn reported(&self, name: &str) -> usize {
         self.stage.told(|event| matches!(event, Event::FunctionIsolated { function, .. } if function == name))
     }
 
@@ -141,7 +141,7 @@ fn a_function_that_fails_beside_others_gets_its_own_workers() {
             let mut together = Together::start(ini, &files, Clashes(clashes.0));
             together.settle();
             assert_eq!(together.workers(), expected, "{ini}, {:?}", clashes.0);
-            assert_eq!(["a", "b", "c"].map(|name| together.told(name)), isolated, "{ini}");
+            assert_eq!(["a", "b", "c"].map(|name| together.reported(name)), isolated, "{ini}");
             assert_eq!(together.stage.told(|event| matches!(event, Event::BackingOff { .. })), 0);
             let note =
                 |name| together.stage.core.function_views(together.stage.now).find(|v| v.name == name).unwrap().note;
@@ -184,7 +184,7 @@ fn no_event_takes_a_served_function_out_of_service() {
         together.stage.later(Duration::from_secs(10_000));
         together.settle();
         assert_eq!(together.workers(), expected, "after a lifetime");
-        assert_eq!(together.told("b"), 1, "said once");
+        assert_eq!(together.reported("b"), 1, "said once");
     }
 }
 
@@ -201,7 +201,7 @@ fn a_new_library_that_cannot_share_a_worker_does_not_affect_the_running_ones() {
     // It gets a version that fits, and goes back to the others.
     together.deploy(&[("a", 2), ("b", 1), ("c", 1)], "a", 2);
     assert_eq!(together.workers(), "2*a-2+b-1+c-1");
-    assert_eq!(together.told("a"), 1);
+    assert_eq!(together.reported("a"), 1);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_new_version_that_does_not_fit_is_tried_and_rolled_out_in_workers_of_its_own
     together.settle();
     together.deploy(&files(2), "a", 2);
     assert_eq!(together.workers(), "2*a-2 2*b-1");
-    assert_eq!(together.told("a"), 1);
+    assert_eq!(together.reported("a"), 1);
     assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutPromoted { .. })), 1);
     assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
     // The other one is another now: they may go together.
@@ -271,7 +271,7 @@ fn what_failed_for_another_reason_rejoins_the_others() {
     }
     together.settle();
     assert_eq!(together.workers(), "2*a-1+b-1");
-    assert_eq!(together.told("b"), 0);
+    assert_eq!(together.reported("b"), 0);
 }
 
 /// An old worker that holds what its successor would need, such as a port, stays; the others' new ones come all the same.

@@ -40,7 +40,7 @@ impl Stage {
     }
 
     /// What became of the start, and when.
-    fn start_told(&mut self) -> Option<String> {
+    fn start_line(&mut self) -> Option<String> {
         self.did().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"))
     }
 }
@@ -95,17 +95,17 @@ fn a_strict_start_waits_for_many_that_are_slow() {
         stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &MANY[..7], HALF);
         stage
     };
-    let told = begin(0).start_told().unwrap_or_default();
+    let told = begin(0).start_line().unwrap_or_default();
     assert!(told.contains("j is not served"), "{told}");
     let mut stage = begin(1);
-    assert_eq!(stage.start_told(), None);
+    assert_eq!(stage.start_line(), None);
     stage.starts_each(1, &MANY[7..], HALF).serves(1);
-    assert_eq!(stage.start_told().as_deref(), Some("announce None"));
+    assert_eq!(stage.start_line().as_deref(), Some("announce None"));
     // Not for one that hangs among them, and not for ever.
     let mut stage = begin(1);
     stage.comes_to(1, "h").later(HALF * 3);
-    assert_eq!(stage.start_told(), None);
+    assert_eq!(stage.start_line(), None);
     stage.later(HALF).later(Duration::from_secs(1));
-    let told = stage.start_told().unwrap_or_default();
+    let told = stage.start_line().unwrap_or_default();
     assert!(told.starts_with("fail 1: strict is set") && told.contains("h is not served: not ready"), "{told}");
 }

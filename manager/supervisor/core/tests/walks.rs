@@ -188,7 +188,7 @@ impl Walk {
         self.input(scan(&files));
     }
 
-    fn say(&mut self, worker: WorkerId, message: WorkerMessage) {
+    fn send(&mut self, worker: WorkerId, message: WorkerMessage) {
         self.input(Input::Message { worker, message });
     }
 
@@ -208,9 +208,9 @@ impl Walk {
     fn serves(&mut self, worker: WorkerId) {
         self.input(Input::Spawned { worker, pid: 100 });
         for message in [WorkerMessage::Loaded, WorkerMessage::ServerUp { server: 0 }, WorkerMessage::Ready] {
-            self.say(worker, message);
+            self.send(worker, message);
         }
-        self.say(worker, WorkerMessage::Serving);
+        self.send(worker, WorkerMessage::Serving);
     }
 
     fn workers_shown(&self) -> String {
@@ -259,18 +259,18 @@ impl Walk {
         match self.random.u8(..24) {
             0..=5 => self.serves(worker),
             6 => self.input(Input::Spawned { worker, pid: 100 }),
-            7 => self.say(worker, WorkerMessage::Loading { function }),
-            8 => self.say(worker, WorkerMessage::Making { function }),
-            9 => self.say(worker, WorkerMessage::Loaded),
-            10 => self.say(worker, WorkerMessage::Ready),
-            11 => self.say(worker, WorkerMessage::Serving),
-            12 => self.say(worker, if function == 0 { WorkerMessage::FewJobsLeft } else { WorkerMessage::NoJobsLeft }),
+            7 => self.send(worker, WorkerMessage::Loading { function }),
+            8 => self.send(worker, WorkerMessage::Making { function }),
+            9 => self.send(worker, WorkerMessage::Loaded),
+            10 => self.send(worker, WorkerMessage::Ready),
+            11 => self.send(worker, WorkerMessage::Serving),
+            12 => self.send(worker, if function == 0 { WorkerMessage::FewJobsLeft } else { WorkerMessage::NoJobsLeft }),
             13 => {
                 let jobs = self.random.u64(..2);
-                self.say(worker, WorkerMessage::Draining { jobs });
+                self.send(worker, WorkerMessage::Draining { jobs });
             }
-            14 => self.say(worker, WorkerMessage::MemoryLimitExceeded { bytes: 1 }),
-            15 => self.say(worker, WorkerMessage::CannotServe { function, reason }),
+            14 => self.send(worker, WorkerMessage::MemoryLimitExceeded { bytes: 1 }),
+            15 => self.send(worker, WorkerMessage::CannotServe { function, reason }),
             16 if self.stage.core.workers[&worker].pid.is_none() => {
                 self.input(Input::SpawnFailed { worker, reason });
             }
@@ -366,9 +366,9 @@ impl Walk {
             let serve = |worker: &WorkerRecord| group.functions.iter().all(|name| worker.serves(name));
             let (serve, others): (Vec<_>, Vec<_>) =
                 workers.partition(|worker| worker.state.is_serving() && serve(worker));
-            let tiring = serve.iter().filter(|worker| worker.retirement.runs == JobAllowance::Few).count();
+            let nearly_exhausted = serve.iter().filter(|worker| worker.retirement.runs == JobAllowance::Few).count();
             let wait = others.iter().all(|worker| worker.state == WorkerState::Ready);
-            serve.len() == group.count as usize && wait && others.len() <= tiring
+            serve.len() == group.count as usize && wait && others.len() <= nearly_exhausted
         };
         let is_planned = |worker: &WorkerRecord| core.plan.groups.iter().any(|group| group_key(group) == worker.key);
         core.plan.groups.iter().all(is_as_planned)
