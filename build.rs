@@ -1,8 +1,8 @@
 //! Tells the binary what it is (the git revision, the target and the compiler, for `-V` and for messages), and makes the
 //! man pages and the shells' completions from the definition of the command line.
 //!
-//! They are written to `OUT_DIR`, and to `assets/` beside the program, in `target/release`: `make install` takes them from
-//! there, since nobody outside cargo knows where `OUT_DIR` is.
+//! They are written to `OUT_DIR`, and to `assets/` beside the program, in `target/release`: `make install` takes them
+//! from there, since nobody outside cargo knows where `OUT_DIR` is.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

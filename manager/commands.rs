@@ -43,7 +43,7 @@ pub fn run_if_child(first_argument: Option<&OsStr>) {
     }
 }
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn run(cli: &Cli) -> ExitCode {
     // Our caller may have blocked signals: then we would miss the end of a child and our own, and our children would
     // inherit the mask. Any signal can be unblocked.
@@ -71,8 +71,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// Says what is wrong with a command line, or prints help or version. For `status --check` it comes as a monitoring system
-/// expects it: there, 2 would mean that something is down.
+/// Says what is wrong with a command line, or prints help or version. For `status --check` it comes as a monitoring
+/// system expects it: there, 2 would mean that something is down.
 pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.skip(1).collect();
     let is_check = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--check"));
@@ -81,7 +81,7 @@ pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) ->
     if checks && code != 0 {
         return status::unknown(&error.to_string());
     }
-    // Where nobody reads it there is nobody to tell.
+    // If nobody reads it, there is nowhere to report it.
     let _ = error.print();
     ExitCode::from(code)
 }

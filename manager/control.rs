@@ -11,8 +11,9 @@
 //! <- {"v":1,"error":{"code":"unknown_request","text":"..."}}
 //! ```
 //!
-//! [`ControlServer`] runs on the manager's runtime and hands requests to its loop as [`PendingRequest`]; [`Feed`] carries events to
-//! followers; [`ControlClient`] is blocking, for commands. Nothing that a client does or fails to do holds up the manager.
+//! [`ControlServer`] runs on the manager's runtime and hands requests to its loop as [`PendingRequest`]; [`Feed`]
+//! carries events to followers; [`ControlClient`] is blocking, for commands. Nothing that a client does or fails to do
+//! holds up the manager.
 //!
 //! Invariant: other users than root and the one the manager runs as get one refusal and nothing else.
 

@@ -4,10 +4,10 @@
 //! connection (bytes) -> input (packets, lines) -> core (pure) -> answers -> outbox -> connection (bytes)
 //! ```
 //!
-//! [`ServerCore`] is the server without IO and without a clock: a request goes in, answers for any number of connections come
-//! out. [`Server`] puts it on TCP. It behaves as gearmand 1.1.20 does, down to what workers have to look out for: the
-//! function offered last is served first, a sleeper is woken once until it asks again, taking an offer back queues the
-//! job in hand again. One body of tests runs against both. It differs where gearmand is no model:
+//! [`ServerCore`] is the server without IO and without a clock: a request goes in, answers for any number of
+//! connections come out. [`Server`] puts it on TCP. It behaves as gearmand 1.1.20 does, down to what workers have to
+//! look out for: the function offered last is served first, a sleeper is woken once until it asks again, taking an
+//! offer back queues the job in hand again. One body of tests runs against both. It differs where gearmand is no model:
 //!
 //! - A foreground job whose clients have all gone is dropped at once, not when a worker comes by, so it can be submitted
 //!   again; a job that was also submitted in the background is run all the same.

@@ -1,7 +1,7 @@
 //! The manager's log: levels, targets (standard output, a file, syslog) and text from outside made safe.
 //!
-//! The [`Logger`] belongs to the manager's thread; workers and probes send it their lines. It never stops work: it drops and
-//! counts what its target does not take, and logs the count first once the target works again.
+//! The [`Logger`] belongs to the manager's thread; workers and probes send it their lines. It never stops work: it
+//! drops and counts what its target does not take, and logs the count first once the target works again.
 //!
 //! ```text
 //! Event, worker's line -> escape, excerpt -> Logger::line -> Line -> fern -> LogFile, Stdout
@@ -79,7 +79,8 @@ impl Logger {
     /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
     ///
     /// A log that is open already changes over to the new target. A relative path is taken from the present working
-    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error: lines are counted until it is.
+    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error: lines are counted until
+    /// it is.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@
 //! report     -> probe_result -> store                        (manager: a rename; version_records remembers, garbage forgets)
 //! ```
 //!
-//! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`, `scan::decide`,
-//! `elf`, `loader_words`, `probe_result` and `garbage` are pure.
+//! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`,
+//! `scan::decide`, `elf`, `loader_words`, `probe_result` and `garbage` are pure.
 
 mod beneath;
 pub mod content_hash;

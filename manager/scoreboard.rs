@@ -297,7 +297,8 @@ fn bucket(run_ns: u64) -> usize {
     ((u64::BITS - micros.leading_zeros()) as usize).min(BUCKETS - 1)
 }
 
-/// Stores `bytes` where they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is another's.
+/// Stores `bytes` where they fit; what does not fit is stored as unknown (length 0), never cut: a cut handle is
+/// another's.
 fn store_bytes(words: &[AtomicU64], bytes: &[u8]) -> u32 {
     if bytes.len() > words.len() * 8 {
         return 0;

@@ -1,8 +1,9 @@
 //! The child process that serves functions: a blocking loop on one thread, no runtime.
 //!
-//! [`main`] reads its configuration, loads the plugins and runs the loop of `serve::Worker`. The way of a job: `grab` asks for
-//! it, [`session`] reads it, `receive` takes it, `server_connection` knows what it means, `job_runner` and [`job`] run it
-//! through [`plugin`], `answer` and [`sender`] send its result, and [`pending`] keeps what has no room yet.
+//! [`main`] reads its configuration, loads the plugins and runs the loop of `serve::Worker`. The way of a job: `grab`
+//! asks for it, [`session`] reads it, `receive` takes it, `server_connection` knows what it means, `job_runner` and
+//! [`job`] run it through [`plugin`], `answer` and [`sender`] send its result, and [`pending`] keeps what has no room
+//! yet.
 
 mod answer;
 mod broken_connection;
@@ -118,8 +119,8 @@ fn prepare_process(
     Ok((scoreboard, denied, stop))
 }
 
-/// Whether this worker may still serve, now that one more `new()` has run: who takes a function along that has asked its
-/// worker to leave would leave again and again, and the others with it.
+/// An error if this worker was asked to stop while one more `new()` ran: a worker with a function whose `new()`
+/// requests a stop would stop again and again, and the other functions with it.
 fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
     manager_link.read_commands(clock::now());
     match stop_signal::asked() {
@@ -130,7 +131,7 @@ fn check_stop_requested(manager_link: &ManagerLink) -> Result<(), String> {
     }
 }
 
-/// Loads every function in turn; the first that fails ends the worker, and says which. Returned in the order of CAN_DO.
+/// Loads every function in turn; the first that fails is reported and ends the worker. Returned in the order of CAN_DO.
 fn load(config: &WorkerConfig, manager_link: &ManagerLink) -> Vec<LoadedFunction> {
     let mut functions = BTreeMap::new();
     let mut brought = LoadedSiblings::default();

@@ -84,17 +84,17 @@ pub enum Command {
     /// Build crates as you edit them and serve them, with a job server in memory
     ///
     /// Starts a job server in memory, and a manager that serves the libraries in -w. Crates are built with cargo's dev
-    /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New code
-    /// answers at once, without a canary. If nothing can be served, dev says why and tries again at the next save. With -c,
-    /// a changed file is read again, also on SIGHUP; the file's log, pid file, user, state directory, control socket and job
-    /// servers are not used. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs, says what it waits for,
-    /// then stops; a second one kills them.
+    /// profile, and built again when their source changes; if a build fails, the previous code stays in service. New
+    /// code answers at once, without a canary. If nothing can be served, dev says why and tries again at the next save.
+    /// With -c, a changed file is read again, also on SIGHUP; the file's log, pid file, user, state directory, control
+    /// socket and job servers are not used. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs,
+    /// says what it waits for, then stops; a second one kills them.
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
     ///
-    /// If no worker serves the function, submit says so and waits for one. Ctrl-C stops waiting: the job server then drops
-    /// the job, unless a worker runs it already. The exit code is 0 if the job is done (with --background: if it is queued),
-    /// 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
+    /// If no worker serves the function, submit says so and waits for one. Ctrl-C stops waiting: the job server then
+    /// drops the job, unless a worker runs it already. The exit code is 0 if the job is done (with --background: if it
+    /// is queued), 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
 }

@@ -138,7 +138,7 @@ struct CallExit {
     killed: bool,
 }
 
-/// Stays with the child to its end. Ctrl-C asks it to leave; the second one kills it.
+/// Runs the child to its end. Ctrl-C asks it to stop; the second one kills it.
 async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExit> {
     let mut child = HelperProcess::start(program, ROLE, extra)?;
     let (mut word, mut asked) = (None, 0);

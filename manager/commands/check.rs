@@ -1,5 +1,5 @@
-//! `gm-native check`: what a library is, or the one sentence why it cannot be used. It runs the probe that a manager runs on
-//! a file in worker_dir, so a library that passes here is served there.
+//! `gm-native check`: what a library is, or the one sentence why it cannot be used. It runs the probe that a manager
+//! runs on a file in worker_dir, so a library that passes here is served there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Looks at one file. An error is not about the file.
+    /// Checks one file. An error is not about the file.
     async fn check_file(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
         if let Some(problem) = file_problem(file) {
@@ -96,7 +96,7 @@ impl Checker<'_> {
             Ok(function) => function,
             Err(reason) => return wrong(reason.to_string()),
         };
-        // Its own directory: what lies beside the library is copied to beside the copy.
+        // Its own directory: siblings of the library are copied beside the copy.
         let place = self.scratch.0.join("probe");
         std::fs::create_dir(&place)?;
         let copy = place.join("copy");
@@ -107,7 +107,7 @@ impl Checker<'_> {
             prefix: self.prefix.into(),
             copy_to: copy,
             max_size: self.config.max_plugin_size,
-            // Who owns a build directory says nothing about who will own worker_dir.
+            // The owner of a build directory does not tell who will own worker_dir.
             file_policy: None,
         };
         let checked = probe(self.program, order, self.config.probe_timeout).await;

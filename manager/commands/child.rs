@@ -37,7 +37,7 @@ pub(super) struct HelperProcess {
 /// What its company sees.
 #[derive(Debug)]
 pub(super) enum HelperEvent {
-    /// It says something.
+    /// It sent a message.
     Message(Vec<u8>),
     /// The user wants an end: Ctrl-C, TERM, or QUIT.
     StopRequested,
@@ -72,7 +72,7 @@ impl HelperProcess {
         Ok(Self { pid, channel: ours, poller, ended, interrupted, terminated, quit, buffer, seen })
     }
 
-    /// Tells it something; it has not begun to read, so this must fit the socket's buffer.
+    /// Sends it a message; it has not begun to read, so this must fit the socket's buffer.
     ///
     /// # Errors
     /// The system's.
@@ -80,7 +80,7 @@ impl HelperProcess {
         self.channel.send(message, Duration::ZERO)
     }
 
-    /// Waits for the next thing to see. Cancel safe.
+    /// Waits for the next event. Cancel safe.
     ///
     /// # Errors
     /// The system's; none is known to happen.
@@ -113,7 +113,7 @@ impl HelperProcess {
 
     /// Kills it and whatever it started in its process group.
     pub(super) fn kill(&self) {
-        // An error means that nobody is left in the group.
+        // An error means that the group is empty.
         let _ = killpg(self.pid, Number::SIGKILL);
     }
 
@@ -125,7 +125,7 @@ impl HelperProcess {
                     self.seen.push_back(HelperEvent::Message(self.buffer[..length].to_vec()))
                 }
                 Ok(ChannelRead::Nothing) => return,
-                // The end of what it says is not its end.
+                // The end of its messages is not its end.
                 Ok(ChannelRead::Closed) | Err(_) => return self.poller.forget(&self.channel),
             }
         }

@@ -49,13 +49,13 @@ pub struct Configuration {
     pub origin: ConfigSource,
     /// Checked, with absolute paths.
     pub config: Config,
-    /// What somebody probably did not mean, one sentence each.
+    /// Probable mistakes, one sentence each.
     pub warnings: Vec<String>,
-    /// What tells the manager from others.
+    /// What identifies the manager.
     pub identity: InstanceIdentity,
     /// Where its state is.
     pub state_dir: PathBuf,
-    /// Whether that place is this manager's own by its name, and nobody has named another.
+    /// Whether that is this manager's default place, and no option names another.
     pub usual_place: bool,
     /// Where commands find it.
     pub control: PathBuf,
@@ -77,7 +77,7 @@ pub(super) fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Co
     read_from(origin(path, overrides)?)
 }
 
-/// The control socket of the manager that a command line means. What is wrong with the file keeps nobody from asking a
+/// The control socket of the manager that a command line means. Errors in the file keep nobody from asking a
 /// manager that runs since before: it comes as warnings.
 ///
 /// # Errors
@@ -154,7 +154,7 @@ pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     of(a).is_some_and(|found| Some(found) == of(b))
 }
 
-/// Makes paths absolute, and says what the manager is called and where its state and socket are.
+/// Makes paths absolute, and determines the manager's name, state directory and socket.
 fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) -> Result<Configuration, String> {
     config.resolve_paths(&origin.here, |path| absolute(&origin.here, path));
     let (identity, usual) = origin.found.take().unwrap_or_else(|| {
@@ -181,7 +181,7 @@ fn command(file: Option<&Path>, config: &Config) -> ManagerCommand {
     let given = |key: &str| matches!(config.origins.of(None, key), ValueOrigin::Option(_));
     let control = config.control.as_deref().filter(|_| given("control"));
     let state_dir = config.state_dir.as_deref().filter(|_| given("state_dir") && control.is_none());
-    // Without any of these the worker directories tell one manager from another.
+    // Without any of these the worker directories identify the manager.
     let dirs = config::joined(&config.worker_dirs);
     let worker_dir = Some(dirs.as_path()).filter(|_| file.is_none() && control.is_none() && state_dir.is_none());
     ManagerCommand::with([("-c", file), ("-w", worker_dir), ("--state-dir", state_dir), ("--control", control)])

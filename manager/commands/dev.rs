@@ -6,8 +6,8 @@
 //!  `- cargo build          at most one at a time
 //! ```
 //!
-//! The manager is a separate process, so that it works exactly as in production: it alone spawns and reaps workers, on its
-//! one thread, and new code reaches it by a rename into worker_dir.
+//! The manager is a separate process, so that it works exactly as in production: it alone spawns and reaps workers, on
+//! its one thread, and new code reaches it by a rename into worker_dir.
 
 mod build;
 mod changes;
@@ -47,14 +47,14 @@ const USAGE: u8 = 2;
 
 /// Why it does not start.
 enum DevError {
-    /// The exit code, and what to say.
+    /// The exit code and the message.
     Ends(u8, String),
-    /// The configuration cannot be used; what to say.
+    /// The configuration cannot be used; the message.
     Configuration(String),
 }
 
-/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line. While the
-/// configuration file is wrong, it waits for the next save.
+/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line. While
+/// the configuration file is wrong, it waits for the next save.
 pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
     loop {
         // Read before it is judged: no save falls between.
@@ -182,7 +182,7 @@ fn bind(port: Option<u16>) -> Result<Server, String> {
     bound.map_err(|error| error.to_string())
 }
 
-/// What somebody who sees it for the first time needs to know.
+/// What a first-time user needs to know.
 fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &Path) -> String {
     let server = server.map_or_else(|| format!("job servers: {servers}"), Server::announcement);
     let place: PathBuf = match control == state_dir.join("control.sock") {

@@ -38,7 +38,7 @@ fn api() -> ApiSource {
     }
 }
 
-/// Whether a directory is part of somebody's workspace.
+/// Whether a directory is part of a workspace.
 fn place(dir: &Path) -> CrateLocation {
     let is_workspace = |dir: &Path| {
         let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();

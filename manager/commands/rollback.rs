@@ -89,7 +89,7 @@ fn wait(events: &mut Events, function: &str, reply: &RollbackReply) -> Result<Ou
             continue;
         }
         match outcome(&event, &reply.version) {
-            // An earlier rollback to the same version says nothing about ours.
+            // An earlier rollback to the same version is not ours.
             _ if !has_begun => has_begun = is(&event, "rolled_back", &reply.version),
             None => {}
             Some(outcome) => return Ok(outcome),
@@ -113,7 +113,7 @@ fn is(event: &EventLine<Map<String, Value>>, name: &str, version: &str) -> bool 
     has("event", name) && has("version", version)
 }
 
-/// What to say of a rollback that is complete.
+/// The message about a completed rollback.
 fn served(reply: &RollbackReply, outcome: &Outcome) -> String {
     let RollbackReply { version, from, rejected, called_off } = reply;
     let (workers, draining) = match outcome {

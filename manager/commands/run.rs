@@ -1,8 +1,8 @@
 //! The manager: everything up to its loop, in the order that root's rights and daemonizing require.
 //!
 //! It checks configuration, user and directories while it can still report a mistake on the terminal; then the process
-//! detaches; then, still as root, it opens log, pid file and state (`commands/start.rs`); then it drops root; and only then
-//! it makes its socket and starts anything.
+//! detaches; then, still as root, it opens log, pid file and state (`commands/start.rs`); then it drops root; and only
+//! then it makes its socket and starts anything.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// As [`run`], with a configuration that was put together by a command, for a manager that so many signals to stop make kill
-/// its workers. Returns the exit code.
+/// As [`run`], with a configuration that was put together by a command, for a manager that so many signals to stop make
+/// kill its workers. Returns the exit code.
 pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill: u32) -> u8 {
     match checked(configuration) {
         Ok((configuration, user)) => start(configuration, user.as_ref(), Some(signals_that_kill)),
@@ -58,7 +58,7 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
     })
 }
 
-/// Runs a manager with a checked configuration to its end, in the background where that says so.
+/// Runs a manager with a checked configuration to its end, in the background if that is configured.
 fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill: Option<u32>) -> u8 {
     if configuration.config.daemon {
         close_inherited();
@@ -114,7 +114,7 @@ pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
 fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)> {
     let mut denied = Vec::new();
     for dir in worker_dirs {
-        // A directory that is not there (yet) is nobody's.
+        // A directory that is not there (yet) has no owner.
         let searched = || match dir.join(".").metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),

@@ -19,7 +19,7 @@ use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
 use crate::system::{directory, private_dir};
 
-/// A manager that lacks only whom to tell that it serves.
+/// A manager ready to run, except for the caller to report to.
 pub(super) type PreparedManager = Box<dyn FnOnce(StartReport) -> ManagerSetup>;
 
 /// Opens everything that may need root, tries what the user it is to run as needs, and drops root.
@@ -101,7 +101,7 @@ fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Res
     logger.open(&target, config.verbose).map_err(failed)
 }
 
-/// Takes the pid file, and says where it is not safe from the user the manager is to run as.
+/// Takes the pid file, and warns where it is not safe from the user the manager is to run as.
 fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<Option<PidFile>, String> {
     let Some(path) = config.pid_file.as_deref() else { return Ok(None) };
     let file = PidFile::create(path).map_err(|error| config_error(config, "pid_file", &error))?;

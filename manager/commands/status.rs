@@ -118,7 +118,7 @@ Jobs since the manager started. COMPLETED: with a result. FAILED: the function r
 CRASHED: the worker died in the job. TIMED OUT: the worker was ended because the job was past its timeout.
 ";
 
-/// What there is to say about a function.
+/// The note about a function.
 fn note(function: &FunctionStatus) -> String {
     let waiting = function.backing_off_seconds.map(|seconds| format!("next start in {}", short(seconds)));
     let note = function.note.as_deref().map(|note| escape(note).into_owned());

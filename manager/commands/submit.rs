@@ -1,4 +1,4 @@
-//! `gm-native submit`: submits one job and shows what becomes of it.
+//! `gm-native submit`: submits one job and shows what happens to it.
 //!
 //! Exit codes: 0 done (in the background: taken), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
 
@@ -42,7 +42,7 @@ const UNSERVED_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two looks at the deadline of a job that has none.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Results are as long as a packet can say: memory is taken only as they arrive.
+/// Results may be as long as a packet can be: memory is taken only as they arrive.
 const MAX_PACKET: usize = u32::MAX as usize;
 
 /// A job to be done, and by whom.
@@ -104,7 +104,7 @@ impl<'a> SubmitRequest<'a> {
         })
     }
 
-    /// Has a job done in the background: its handle.
+    /// Submits a job to the background; returns its handle.
     fn run_in_background(&self) -> Result<Vec<u8>, SubmitError> {
         let (mut client, server) = self.reach()?;
         let job = self.submit(&mut client)?;
@@ -114,7 +114,7 @@ impl<'a> SubmitRequest<'a> {
         Ok(job)
     }
 
-    /// Has a job done and prints what comes of it.
+    /// Submits a job, waits for it and prints its output.
     fn run_and_print(&self) -> Result<(), SubmitError> {
         let mut output = JobOutput::new();
         let (mut client, server) = self.reach()?;
@@ -181,7 +181,7 @@ impl<'a> SubmitRequest<'a> {
     /// Connects to the first job server that answers, and reports why each other one does not.
     fn reach(&self) -> Result<(Client, &JobServerAddress), SubmitError> {
         for (index, server) in self.servers.iter().enumerate() {
-            // A server that says nothing leaves the others their part of the time.
+            // A silent server leaves the others their part of the time.
             let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
             let Some(timeout) = self.timeout(parts) else { break };
             let client = Client::connect(&server.to_string(), timeout, MAX_PACKET);

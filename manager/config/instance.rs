@@ -62,8 +62,8 @@ impl InstanceIdentity {
         }
     }
 
-    /// What a record says that is in the state directory of this name. Nothing where it belongs to another one: the user who
-    /// may write in there can say only what its name is made of.
+    /// What a record says that is in the state directory of this name. Nothing where it belongs to another one: the
+    /// user who may write in there can say only what its name is made of.
     pub fn recorded(record: &[u8], instance: &OsStr) -> Option<Self> {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let found = match record.strip_prefix(CONFIG) {

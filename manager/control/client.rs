@@ -123,7 +123,7 @@ impl ControlClient {
     ///
     /// # Errors
     ///
-    /// The manager refuses, goes, answers nonsense or too late.
+    /// The manager refuses, ends, answers nonsense or too late.
     pub fn status(&mut self) -> Result<StatusReply, ClientError> {
         let content = self.ask(ControlRequest::Status)?;
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))

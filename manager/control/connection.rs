@@ -28,11 +28,11 @@ enum AfterRequest {
     Close,
 }
 
-/// Serves a client that may ask, until it goes, stops asking or stops reading.
+/// Serves a client with permission, until it disconnects, stops sending requests or stops reading.
 pub(super) async fn serve(mut stream: UnixStream, service: ControlService) {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
-    // An error says that the client is gone or stuck: nobody is left to tell.
+    // An error means that the client is gone or stuck, so there is nowhere to report it.
     while let Ok(AfterRequest::NextRequest) = exchange(&mut reader, &mut writer, &service).await {
         // A client with ever more requests lets the manager's loop and other clients have their turn.
         yield_now().await;
@@ -118,7 +118,7 @@ async fn ask(service: &ControlService, request: ControlRequest) -> Reply {
     }
 }
 
-/// Sends events until the feed ends, the client goes or says anything more, or it reads too slowly.
+/// Sends events until the feed ends, the client disconnects or sends anything more, or it reads too slowly.
 async fn follow(
     reader: &mut BufReader<ReadHalf<'_>>,
     writer: &mut WriteHalf<'_>,

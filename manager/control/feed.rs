@@ -71,7 +71,7 @@ impl Feed {
         }
         kept.push_back(Arc::clone(&line));
         if let Some(sender) = sender {
-            // An error says that nobody follows.
+            // An error means that nobody follows.
             let _ = sender.send(line);
         }
     }

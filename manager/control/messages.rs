@@ -52,7 +52,7 @@ impl ControlRequest {
         format!("{message}\n")
     }
 
-    /// Reads a request. The version is looked at before the rest, since a later version may mean anything by it.
+    /// Reads a request. The version is checked before the rest, which may mean anything in a later version.
     ///
     /// # Errors
     ///
@@ -214,7 +214,7 @@ pub struct StatusReply {
     pub functions: Vec<FunctionStatus>,
     /// Files in worker_dir that are not served.
     pub refused: Vec<RefusedFile>,
-    /// What somebody should look at beside that, a sentence each.
+    /// Other conditions that need attention, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The workers that are there.

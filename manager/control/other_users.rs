@@ -1,4 +1,4 @@
-//! Whose manager a command has met, or has not: what it says where another user's is meant.
+//! Messages for commands that need another user's manager.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::system::shell::for_shell;
 /// Where the kernel lists the unix sockets of this machine, with the paths they are bound to.
 const SOCKETS: &str = "/proc/net/unix";
 
-/// What a command says that may not talk to the manager whose control socket this is.
+/// The message of a command that may not use the manager of this control socket.
 pub(super) fn not_allowed(socket: &Path) -> String {
     let us = geteuid();
     match owner(socket) {
@@ -34,7 +34,7 @@ pub(super) fn not_allowed(socket: &Path) -> String {
     }
 }
 
-/// What a command says beside that no manager answers at `socket`: where a manager of the same configuration runs that
+/// A hint besides that no manager answers at `socket`: where a manager of the same configuration runs that
 /// another user has started, if there is one. The state of each user's is in a place of its own.
 pub(super) fn elsewhere(socket: &Path) -> Option<String> {
     let tail = tail(socket)?;
@@ -79,8 +79,8 @@ fn typed_at(args: impl Iterator<Item = OsString>, socket: &Path) -> String {
     format!("{} --control {}", words.join(" "), for_shell(socket.as_os_str()))
 }
 
-/// The end of a socket's path that is the same for every user who starts the manager: `gm-native/INSTANCE/control.sock`. None
-/// for a path that somebody has chosen, which is the same for all.
+/// The end of a socket's path that is the same for every user who starts the manager:
+/// `gm-native/INSTANCE/control.sock`. None for a path from an option, which is the same for all.
 fn tail(socket: &Path) -> Option<&Path> {
     let instance = socket.parent()?;
     let above = instance.parent()?;

@@ -21,7 +21,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long no connection is taken after one could not be (no descriptors): trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A request on its way to the manager's loop. Dropping it tells the client that the manager is ending.
+/// A request on its way to the manager's loop. If it is dropped, the client is told that the manager is ending.
 #[derive(Debug)]
 pub struct PendingRequest {
     /// What is asked for; never [`ControlRequest::Events`], which the [`Feed`] answers.
@@ -30,8 +30,8 @@ pub struct PendingRequest {
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// The control socket's tasks. Dropping it ends them at once and removes the socket; [`ControlServer::close`] lets clients
-/// read what is left.
+/// The control socket's tasks. Dropping it ends them at once and removes the socket; [`ControlServer::close`] lets
+/// clients read what is left.
 #[derive(Debug)]
 pub struct ControlServer {
     file: SocketFile,
@@ -56,7 +56,7 @@ impl ControlServer {
         Ok(Self { file, stop: Some(stop), task, feed })
     }
 
-    /// Whether clients still find the socket; they do not once somebody has removed it or the state directory. A new
+    /// Whether clients still find the socket; they do not once it or the state directory was removed. A new
     /// [`ControlListener`] at the same path makes up for it.
     pub fn is_in_place(&self) -> bool {
         self.file.is_in_place()

@@ -65,7 +65,7 @@ fn listener(pid: Option<i32>) -> String {
 }
 
 impl ControlListener {
-    /// Binds the socket, mode 0600 from its first moment on, in place of one at which nobody answers. May wait a second
+    /// Binds the socket, mode 0600 from its first moment on, replacing one at which nobody answers. May wait a second
     /// for a process there that is stopped.
     ///
     /// # Errors
@@ -155,7 +155,8 @@ pub(super) fn connect_to(path: &Path, timeout: Duration) -> io::Result<UnixStrea
     Ok(UnixStream::from(socket))
 }
 
-/// Calls with an address for a path of any length: one that is too long goes by a descriptor of its directory.
+/// Calls with an address for a path of any length: one that is too long is reached through a descriptor of its
+/// directory.
 fn with_address<T>(path: &Path, call: impl FnOnce(&UnixAddr) -> nix::Result<T>) -> io::Result<T> {
     if path.as_os_str().len() <= LONGEST {
         return Ok(call(&UnixAddr::new(path)?)?);

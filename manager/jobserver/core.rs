@@ -1,7 +1,7 @@
 //! The job server itself: requests in, answers out. No IO, no clock.
 //!
-//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to the worker that grabs it, relays what the worker says
-//! of it and forgets it at its end; a worker's end puts it back into the queue.
+//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to the worker that grabs it, relays what the
+//! worker says of it and forgets it at its end; a worker's end puts it back into the queue.
 
 mod admin;
 mod error_reply;

@@ -39,8 +39,8 @@ impl InputBuffer {
         Self { decoder: Decoder::new(Magic::Request, max_packet), text: Vec::new() }
     }
 
-    /// Calls `read` once with room for bytes, and takes in as many as it returns. Call [`next`](Self::next) until there is
-    /// nothing first.
+    /// Calls `read` once with room for bytes, and takes in as many as it returns. Call [`next`](Self::next) until there
+    /// is nothing first.
     pub(super) fn read_from<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         let begins = self.decoder.pending() == 0;
         let text = &mut self.text;

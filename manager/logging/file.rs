@@ -15,7 +15,7 @@ use super::sink::LogOutput;
 use crate::system::errors::reason;
 use crate::system::{directory, plain_file};
 
-/// How often a look is taken whether the file was removed: often enough to lose little, seldom enough to cost nothing.
+/// How often to check whether the file was removed: often enough to lose little, seldom enough to cost nothing.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A log file that is appended to.
@@ -45,8 +45,8 @@ impl LogFile {
         })
     }
 
-    /// Reopens the path, for instance after logrotate has moved the file away. If that fails, the file that is open stays in
-    /// use.
+    /// Reopens the path, for instance after logrotate has moved the file away. If that fails, the file that is open
+    /// stays in use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = Ok(open(&self.path)?);
         self.line_writer = LineWriter::default();

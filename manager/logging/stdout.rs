@@ -109,8 +109,8 @@ impl Write for RetryingStream {
     }
 }
 
-/// The same terminal or pipe, opened again so that no write to it waits: one that has room for a few bytes only would hold
-/// up a whole line for as long as nobody reads. The descriptor itself is shared with our caller, and is left as it
+/// The same terminal or pipe, opened again so that no write to it waits: one that has room for a few bytes only would
+/// hold up a whole line for as long as nobody reads. The descriptor itself is shared with our caller, and is left as it
 /// is. Where it cannot be opened (a socket, or another user's terminal), it is used: nearly always what has room at all
 /// has room for a line, too.
 fn unblocked(file: File) -> io::Result<File> {

@@ -71,8 +71,8 @@ pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
     OpenBeneath::Failed(Errno::EISDIR.into())
 }
 
-/// Whether a relative target goes above the directory from so far below it: for the message, which names the link's
-/// target; the steps themselves are looked at as they are taken.
+/// Whether a relative target leads above the directory from this depth below it: for the message, which names the
+/// link's target; the steps themselves are checked as they are taken.
 fn leads_out(target: &Path, mut depth: usize) -> bool {
     target.components().any(|component| match component {
         Component::ParentDir if depth == 0 => true,

@@ -2,7 +2,7 @@
 //!
 //! The loader trusts what it maps: a library that was cut short ends the process with SIGBUS, or worse, loads (of 1,005
 //! truncations of a plugin 386 and 616). It also misleads: a library of another machine is "No such file or directory".
-//! The order of the checks is that of the causes: what makes others fail is looked at first.
+//! The order of the checks is that of the causes: what makes others fail is checked first.
 
 mod dynamic;
 mod entry;
@@ -43,7 +43,7 @@ pub struct ElfRequirements<'a> {
     pub glibc: Option<GlibcVersion>,
 }
 
-/// What a library that passed says of itself.
+/// What is known of a library that passed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ElfFacts {
     /// Every function it exports under the prefix, by name; of very many only the first.
@@ -82,7 +82,7 @@ pub fn check_needed<'d, R: ReadRef<'d>>(
     whole(data, machine, glibc, false).map(|whole| whole.dynamic.links)
 }
 
-/// Whether a file is built for another machine: what else it is was not looked at.
+/// Whether a file is built for another machine; nothing else was checked then.
 pub fn other_machine<'d, R: ReadRef<'d>>(data: R, machine: &Machine) -> Option<Rejection> {
     header::check(data, machine).err().filter(|rejection| matches!(rejection, Rejection::OtherMachine { .. }))
 }
@@ -124,7 +124,7 @@ struct File<R> {
 }
 
 impl<'d, R: ReadRef<'d>> File<R> {
-    /// Whether a range lies in the file; if not, `part` says what does not.
+    /// Whether a range is in the file; `part` names it in the error.
     fn holds(&self, offset: u64, size: u64, part: impl FnOnce() -> String) -> Result<(), Rejection> {
         match offset.checked_add(size) {
             Some(end) if end <= self.size => Ok(()),
@@ -138,7 +138,7 @@ fn damaged(what: impl Into<String>) -> Rejection {
     Rejection::Damaged(what.into())
 }
 
-/// What `object` says of bytes it cannot make sense of.
+/// The error of `object` for bytes it cannot parse.
 fn unreadable(error: object::read::Error) -> Rejection {
     Rejection::Damaged(error.to_string())
 }

@@ -10,7 +10,7 @@ use std::fmt;
 pub struct GlibcVersion(u32, u32, u32);
 
 impl GlibcVersion {
-    /// From `2.36` or `2.2.5`; a suffix such as `-0ubuntu1` or ` (Debian)` is not looked at.
+    /// From `2.36` or `2.2.5`; a suffix such as `-0ubuntu1` or ` (Debian)` is ignored.
     pub fn parse(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let mut parts = text[..end].splitn(3, '.').map(|part| part.parse::<u32>().ok());

@@ -1,4 +1,4 @@
-//! What tells that a file is still the one that was looked at, without reading it.
+//! Identifies a file as the one that was read before, without reading it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use serde::{Deserialize, Serialize};
 
 /// Device, inode, size and both times of a file. Equal means unchanged: no writer can set ctime. Different means only
-/// that its content has to be looked at again.
+/// that its content has to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {
     /// Device number of the file system.

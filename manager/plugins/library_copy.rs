@@ -24,7 +24,7 @@ pub struct Copy<'a> {
     pub to: &'a Path,
     /// Most bytes.
     pub max_size: u64,
-    /// Whom it may belong to; `None`: anybody.
+    /// Who may own it; `None`: anyone.
     pub file_policy: Option<FilePolicy>,
 }
 
@@ -98,7 +98,7 @@ impl Copy<'_> {
             hasher.add(&block[..n]);
             file.write_all(&block[..n]).map_err(store)?;
         }
-        // r-x: some loaders and tools want the x, nobody needs the w.
+        // r-x: some loaders and tools want the x; nothing needs the w.
         file.set_permissions(Permissions::from_mode(0o500)).map_err(store)?;
         file.sync_all().map_err(store)?;
         Ok((hasher.finish(), file))
@@ -168,14 +168,14 @@ fn cannot_read(error: io::Error) -> Rejection {
     Rejection::CannotRead(reason(&error))
 }
 
-/// The loader would say "failed to map segment from shared object".
+/// The loader's error would be "failed to map segment from shared object".
 fn refuse_noexec(to: &Path) -> Result<(), Rejection> {
     let dir = to.parent().unwrap_or(to);
     match statvfs(dir) {
         Ok(fs) if fs.flags().contains(FsFlags::ST_NOEXEC) => {
             Err(Rejection::NoExec { dir: DisplayPath(dir).to_string() })
         }
-        // What else is wrong with it the copy itself will say.
+        // Other errors are reported by the copy itself.
         _ => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ pub enum PathKind {
 pub struct Listing {
     /// As configured.
     pub dir: PathBuf,
-    /// Its real path and what lies in it; or why it could not be read.
+    /// Its real path and what is in it; or why it could not be read.
     pub read: Result<(PathBuf, Vec<(OsString, PathKind)>), UnreadableDirectory>,
     /// Libraries in its subdirectories.
     pub below: Vec<PathBuf>,
@@ -76,8 +76,8 @@ pub enum SkipReason {
     PassedOver(PathBuf),
 }
 
-/// Reads a directory. It resolves the real path each time, so swapping a link is a deploy. It blocks as long as the file
-/// system does, so never call it on the manager's thread.
+/// Reads a directory. It resolves the real path each time, so swapping a link is a deploy. It blocks as long as the
+/// file system does, so never call it on the manager's thread.
 pub fn read(dir: &Path) -> Listing {
     let read = entries(dir).map_err(|e| UnreadableDirectory { text: failure(dir, &e), is_transient: is_transient(&e) });
     let below = read.as_ref().map(|(real, entries)| below(real, entries)).unwrap_or_default();

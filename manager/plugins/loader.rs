@@ -4,7 +4,7 @@
 //! manager. What can be checked without that (a whole file, the right machine, the entry's type and size) was checked
 //! before; here it is magic, then versions, then layouts, and only then the first call into the library.
 //!
-//! Wherever the library's code returns, a process that it has forked goes no further.
+//! Wherever the library's code returns, a process that it has forked is ended.
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
 
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ use crate::system::fork;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// `dlopen` refused. libloading's own message is only "dlopen failed"; the loader's words are in its source.
+    /// `dlopen` refused. libloading's own message is only "dlopen failed"; the loader's error is in its source.
     #[error("cannot load {path}: {}", dlopen_words(source))]
     Open {
         /// The file.
@@ -99,7 +99,7 @@ pub enum LoadError {
     Interface {
         /// The file.
         path: PathBuf,
-        /// The version it says it was built for.
+        /// The version it claims to be built for.
         built: String,
     },
     /// The versions go together and the types do not: a changed gm-plugin-api, or a compiler with another C ABI.
@@ -123,12 +123,12 @@ pub fn is_in_the_program(symbol: &str) -> bool {
 
 /// Whether a library of that name is loaded: then the loader looks for no other. Of a path: whether that very file is.
 pub fn is_loaded(name: &OsStr) -> bool {
-    // SAFETY: nothing is loaded, so no code runs. It is not closed, since somebody uses it.
+    // SAFETY: nothing is loaded, so no code runs. It is not closed, since it is in use.
     unsafe { Library::open(Some(name), RTLD_LAZY | libc::RTLD_NOLOAD) }.map(ManuallyDrop::new).is_ok()
 }
 
-/// Libraries that functions of this process bring along. Of one name the loader has one for all of them, whichever came
-/// first, and says nothing.
+/// Libraries that functions of this process bring along. For one name the loader uses one library for all of them,
+/// whichever came first, without an error.
 #[derive(Debug, Default)]
 pub struct LoadedSiblings(Vec<(PathBuf, ContentHash)>);
 
@@ -318,7 +318,7 @@ fn checked_entry(address: *const u8, path: &Path, symbol: &str) -> Result<&'stat
     Ok(unsafe { &*entry })
 }
 
-/// Versions before layouts: "built for 1.3" says more than two hundred lines about a field.
+/// Versions before layouts: "built for 1.3" helps more than two hundred lines about a field.
 fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
     let built = entry.version_strings().version.as_str();
     let refused = match parse_version(built) {
@@ -343,7 +343,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 /// The first calls into the library, in `abi_stable`'s own order: its tests of the C ABI, the layouts, the table.
 fn check_layout(address: *const u8, path: &Path) -> Result<Loaded, LoadError> {
     let differs = |report: String| LoadError::Layout { path: path.into(), report };
-    // SAFETY: `AbiHeaderRef` is a transparent reference to the header, which `believe` looked at.
+    // SAFETY: `AbiHeaderRef` is a transparent reference to the header, which `checked_entry` has checked.
     let header = unsafe { std::mem::transmute::<*const AbiHeader, AbiHeaderRef>(address.cast()) };
     let entry = header.upgrade().map_err(|error| differs(error.to_string()))?;
     let layout = entry.layout().ok_or_else(|| differs("the entry carries no layout".into()))?;

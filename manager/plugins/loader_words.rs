@@ -1,7 +1,7 @@
-//! The system loader's words -> ours. Pure.
+//! From the system loader's errors to our sentences. Pure.
 //!
 //! glibc names the right thing in the wrong sentence ("cannot open shared object file: No such file or directory"), and
-//! names the copy in the store, which nobody has heard of.
+//! names the copy in the store, which the user does not know.
 
 use super::display_path::clipped;
 use super::rejection::Rejection;

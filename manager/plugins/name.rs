@@ -212,7 +212,7 @@ pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), Skippe
     Ok((FunctionName::new(name)?, spelling))
 }
 
-/// Names under which somebody is still writing, whatever they end in.
+/// Names of files that are still being written, whatever they end in.
 fn unfinished(name: &[u8]) -> Option<SkippedFile> {
     if let Some(rest) = name.strip_prefix(b".") {
         let what = match rest {

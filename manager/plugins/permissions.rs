@@ -45,13 +45,13 @@ impl FilePolicy {
     /// Checks an opened file, and everything that was passed on the way to it: each directory, each link.
     ///
     /// # Errors
-    /// [`Rejection::Distrusted`] names the path, owner or mode, and the remedy; [`Rejection::Changing`] if the path does
-    /// not lead to the opened file any more.
+    /// [`Rejection::Distrusted`] names the path, owner or mode, and the remedy; [`Rejection::Changing`] if the path
+    /// does not lead to the opened file any more.
     pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Rejection> {
         // What many libraries have in common comes first: then they have one cause.
         let reached = self.walk(path)?;
         self.check_one(FileKind::File, path, opened)?;
-        // What was walked is what was opened; otherwise somebody swapped a name meanwhile.
+        // The path still leads to the opened file; otherwise a name was swapped meanwhile.
         if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
             return Err(Rejection::Changing);
         }
@@ -107,7 +107,7 @@ impl FilePolicy {
     }
 }
 
-/// The rule for one thing. A link's own mode means nothing: who may replace it is the directory's.
+/// The rule for one file or directory. A link's own mode means nothing: its directory decides who may replace it.
 fn judge(kind: FileKind, owner: u32, mode: u32, run_uid: u32) -> Option<PermissionProblem> {
     if owner != 0 && owner != run_uid {
         return Some(PermissionProblem::Owner { owner: Uid::from_raw(owner), run_uid });

@@ -63,7 +63,7 @@ pub fn serve(channel: impl AsFd) -> i32 {
     if told.is_ok() { 0 } else { EXIT_NOT_REPORTED }
 }
 
-/// Obeys one order: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
+/// Carries out one request: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
 /// the start of loading cannot be reported, nothing is loaded. On a refusal no copy is left.
 pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();
@@ -89,7 +89,7 @@ fn check_and_load(
     let mut search = SiblingSearch::new(parent(&order.candidate), source, order.file_policy);
     // Of our own descriptors none may be open when the library runs: it may close what is not its own.
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
-    // What the manager does not hear of it does not watch.
+    // The manager watches only what it has a report of.
     for part in report::parts(&order.nonce, &search.looked)? {
         tell(part).map_err(|error| cannot_report(&error))?;
     }
@@ -100,7 +100,7 @@ fn check_and_load(
     let loaded = loader::load(&order.copy_to, &symbol)
         .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
     let elsewhere = elsewhere(&before, parent(&order.copy_to));
-    // Where the environment says so (LD_LIBRARY_PATH) the loader takes others.
+    // With LD_LIBRARY_PATH the loader takes others.
     siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
     Ok(LoadableLibrary {
         siblings: siblings.clone(),
@@ -186,7 +186,7 @@ fn check<T>(
     }
 }
 
-/// A file that keeps the error of a read, of which `object` says only that there was one.
+/// A file that keeps the error of a read, of which `object` only reports that there was one.
 struct ErrorCapturingFile<'a> {
     file: &'a File,
     failed: Cell<Option<io::Error>>,
@@ -225,7 +225,7 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> ElfRequirements<'a
 /// # Errors
 /// Why it cannot be used.
 pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Result<Loaded, Rejection> {
-    // Here nobody has seen it before, so it cannot have vanished.
+    // It was not seen before, so it cannot have vanished.
     fs::metadata(path).map_err(|error| Rejection::cannot_open(reason_at(path, &error), &error))?;
     let file = library_copy::open(path)?;
     let facts = check(&file, |data| elf::check(data, &expect(prefix, function)))?;
@@ -256,7 +256,7 @@ fn runs_into_no_entry(facts: &ElfFacts) -> Result<(), Rejection> {
     }
 }
 
-/// What the loader found, in words that are fit for a log line and not too many for a message.
+/// What the loader found, as text for a log line, short enough for a message.
 fn found(hash: ContentHash, source: FileIdentity, facts: ElfFacts, loaded: &Loaded) -> LoadableLibrary {
     let text = |text: &str| clipped(text.as_bytes(), 200);
     let (major, minor) = loaded.interface();

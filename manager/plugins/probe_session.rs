@@ -10,7 +10,7 @@ use super::report::{LoadableLibrary, MAX_WORDS, ProbeRequest, is_report};
 use super::siblings::SiblingPlace;
 use crate::system::reap::ExitStatus;
 
-/// Messages of a probe that are kept: one more than it has to say is a lie, and a judgement needs no second one.
+/// Messages of a probe that are kept: one more than it may send is forged, and one such is enough to know.
 const MESSAGES: usize = 2 * MAX_WORDS;
 
 /// One probe.

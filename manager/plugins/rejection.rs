@@ -1,5 +1,6 @@
-//! Every way in which a candidate is refused: one variant, one sentence. The sentence follows the file's path and says
-//! what is wrong and what to do about it; the system loader's own words, which often mislead, are kept apart as detail.
+//! Every way in which a candidate is refused: one variant, one sentence. The sentence follows the file's path, and
+//! names what is wrong and what to do about it. The system loader's own error, which often misleads, is kept apart as
+//! detail.
 
 use std::fmt;
 use std::io;
@@ -19,10 +20,10 @@ pub enum Rejection {
     /// It was there when the directory was read.
     #[error("vanished before it could be read")]
     Vanished,
-    /// The system's words.
+    /// The system's error.
     #[error("cannot be opened: {0}")]
     CannotOpen(String),
-    /// The system's words, for a reason that may pass: a disk that fails, no descriptors left.
+    /// The system's error, for a reason that may pass: a disk that fails, no descriptors left.
     #[error("cannot be opened right now: {0}")]
     CannotOpenNow(String),
     /// What it is instead.
@@ -51,7 +52,7 @@ pub enum Rejection {
     /// Its size or times changed under the copy.
     #[error("was written to during the copy; it is tried again when the writing stops")]
     Changing,
-    /// The system's words.
+    /// The system's error.
     #[error("cannot be read: {0}")]
     CannotRead(String),
 
@@ -61,7 +62,7 @@ pub enum Rejection {
     StoreFull {
         /// The store.
         dir: String,
-        /// The system's words.
+        /// The system's error.
         error: String,
     },
     /// Any other error while writing.
@@ -69,10 +70,10 @@ pub enum Rejection {
     StoreFailed {
         /// The store.
         dir: String,
-        /// The system's words.
+        /// The system's error.
         error: String,
     },
-    /// dlopen would say "failed to map segment".
+    /// The error of dlopen would be "failed to map segment".
     #[error(
         "cannot be loaded from {dir}, which is on a file system mounted noexec; point state_dir elsewhere, or mount \
          that file system with exec"
@@ -164,7 +165,7 @@ pub enum Rejection {
     MissingLibrary {
         /// As the loader names it.
         library: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
     /// A library beside the plugin is there and wrong.
@@ -210,10 +211,10 @@ pub enum Rejection {
         library: String,
         /// Where it was looked for.
         places: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
-    /// It lies beside the plugin, and no search path says so.
+    /// It is beside the plugin, and no search path includes that directory.
     #[error(
         "needs {library}, which this machine does not have; {path} is not on its search path: link with \
          -Wl,-rpath,'$ORIGIN', or \
@@ -224,7 +225,7 @@ pub enum Rejection {
         library: String,
         /// The file that is there.
         path: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
     /// Where it is looked for from the store is another place.
@@ -274,7 +275,7 @@ pub enum Rejection {
         library: String,
         /// The symbol version asked for.
         version: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
     /// An undefined symbol that nothing defines.
@@ -282,7 +283,7 @@ pub enum Rejection {
     MissingSymbol {
         /// As the loader names it.
         symbol: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
 
@@ -322,17 +323,17 @@ pub enum Rejection {
     /// dlopen or dlsym refused, for none of the reasons above.
     #[error("cannot be loaded: {reason}")]
     NotLoadable {
-        /// The loader's words, cut.
+        /// The loader's error, cut.
         reason: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
     /// dlopen refused for want of something that the system may have again later.
     #[error("cannot be loaded right now: {reason}")]
     NotLoadableNow {
-        /// The loader's words, cut.
+        /// The loader's error, cut.
         reason: String,
-        /// The loader's words.
+        /// The loader's error.
         detail: String,
     },
     /// An entry, but not as this manager lays it out.
@@ -425,7 +426,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Whether it is a library like any other, of which somebody may have need that is one with a function.
+    /// Whether it is a library without a function, which a plugin may need.
     pub fn is_no_plugin(&self) -> bool {
         match self {
             Rejection::NoEntry { others, .. } => *others == 0,
@@ -459,7 +460,7 @@ impl Rejection {
         fmt::from_fn(move |f| write!(f, "{} {self}", DisplayPath(path)))
     }
 
-    /// What else is known, for the debug log: the loader's own words, or the interface's mismatch report.
+    /// What else is known, for the debug log: the loader's own error, or the interface's mismatch report.
     pub fn detail(&self) -> Option<&str> {
         if let Rejection::Sibling { reason, .. } = self {
             return reason.detail();

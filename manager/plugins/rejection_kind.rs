@@ -20,7 +20,7 @@ pub enum RejectionKind {
 }
 
 impl RejectionKind {
-    /// Whether the cause lies outside of the file, and may be that of other files as well.
+    /// Whether the cause is outside the file, and may affect other files as well.
     pub fn is_shared(self) -> bool {
         matches!(self, Self::UntrustedPlace | Self::StoreUnavailable)
     }

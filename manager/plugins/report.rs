@@ -1,4 +1,4 @@
-//! What the manager and a probe say to each other: one JSON document in one message of a SOCK_SEQPACKET socket.
+//! The messages between the manager and a probe: one JSON document in one message of a SOCK_SEQPACKET socket.
 //!
 //! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and has
 //! been read before the library is loaded: what a constructor writes to every descriptor is no report.
@@ -19,14 +19,14 @@ use super::siblings::{Sibling, SiblingPlace};
 /// Most messages with what was looked for beside the library.
 const MAX_PARTS: usize = 8;
 
-/// Most messages a probe sends: what it found beside the library, that it begins to load, and its report. Who sends more
-/// is not heard out.
+/// Most messages a probe sends: what it found beside the library, that it begins to load, and its report. Who sends
+/// more is not heard out.
 pub const MAX_WORDS: usize = MAX_PARTS + 2;
 
 /// Longest message in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// Manager to probe: look at this file.
+/// Manager to probe: check this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRequest {
     /// Comes back with every word. Not to be guessed.
@@ -95,7 +95,7 @@ pub struct LoadableLibrary {
     pub version: String,
     /// The interface it was built for, as `1.0`.
     pub interface: String,
-    /// The compiler that built it; empty where it does not say.
+    /// The compiler that built it; empty if unknown.
     pub compiler: String,
     /// False: a `panic = "abort"` build, in which a panic ends the worker.
     pub unwinds: bool,
@@ -137,7 +137,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, BadMessage> {
     if bytes.len() > MAX_MESSAGE { Err(BadMessage::TooLong(bytes.len())) } else { Ok(bytes) }
 }
 
-/// A message from its bytes, which may be anybody's.
+/// A message from its bytes, which may come from anyone.
 ///
 /// # Errors
 /// Longer than [`MAX_MESSAGE`], or not of that type.

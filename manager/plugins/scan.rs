@@ -1,4 +1,4 @@
-//! What lies in the worker directories -> the functions they hold. Nothing is opened; the deciding is pure.
+//! From the files in the worker directories to the functions they hold. Nothing is opened; the decision is pure.
 
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use super::siblings::SiblingPlace;
 pub struct Candidate {
     /// The function its name stands for.
     pub function: FunctionName,
-    /// The directory as configured: what became of it tells whether a missing file was removed or is out of sight.
+    /// The directory as configured: its state tells whether a missing file was removed or cannot be seen.
     pub dir: PathBuf,
     /// The file, below the directory's real path.
     pub path: PathBuf,
@@ -46,11 +46,11 @@ pub struct ScanResult {
     pub skipped: Vec<(PathBuf, SkipReason)>,
     /// Those of them that are in the place of a library.
     pub obstacles: Vec<NotAFile>,
-    /// What somebody should know although it works.
+    /// What an operator should know although it works.
     pub warnings: Vec<ScanWarning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
     pub failed_dirs: Vec<(PathBuf, String)>,
-    /// Whether something could not be looked at for a reason that may pass without any change there.
+    /// Whether something could not be read for a reason that may pass without any change there.
     pub look_again: bool,
     /// What is in the places where libraries have others looked for, as far as that was asked.
     pub beside: BTreeMap<PathBuf, Option<FileIdentity>>,
@@ -189,7 +189,7 @@ impl ScanResult {
                 }
             }
         }
-        // Exact names first: who comes second to a function has lost.
+        // Exact names first: the second file for a function is left out.
         taken.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.path.cmp(&y.path)));
         let mut own: BTreeMap<FunctionName, Candidate> = BTreeMap::new();
         for (_, candidate) in taken {
@@ -242,7 +242,7 @@ impl ScanResult {
     }
 }
 
-/// A single file: taken, or why not. What a thing is says more than its ending, except for hidden ones.
+/// A single file: taken, or why not. The kind of a file counts more than its name, except for hidden ones.
 fn classify(file_name: &OsString, what: PathKind) -> Result<(FunctionName, Spelling, FileIdentity), SkipReason> {
     let named = name::function_of(file_name);
     match (named, what) {

@@ -23,16 +23,16 @@ use super::permissions::FilePolicy;
 use super::rejection::{Rejection, is_transient};
 use crate::system::errors::reason;
 
-/// More libraries than anybody brings along; a damaged one may claim any number.
+/// More siblings than any real plugin has; a damaged one may claim any number.
 const MOST: usize = 64;
 
-/// More places than anybody has something looked for in.
+/// More places than any real search path has.
 const MOST_PLACES: usize = 1024;
 
 /// A library that belongs to a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sibling {
-    /// Where it lies, from the plugin's directory on: only names, no `..`.
+    /// Its path from the plugin's directory on: only names, no `..`.
     #[serde(with = "super::report::path")]
     pub path: PathBuf,
     /// Its content.
@@ -269,7 +269,7 @@ impl<'a> SiblingSearch<'a> {
         Rejection::Sibling { library: shown(name), path, reason: Box::new(reason) }
     }
 
-    /// What to say where the loader has not found a library, which knows nothing of directories of ours.
+    /// Explains why the loader has not found a library, since its own error knows nothing of our directories.
     pub(super) fn explain(&self, rejection: Rejection) -> Rejection {
         let Rejection::MissingLibrary { library, detail } = rejection else { return rejection };
         if let Some((name, path)) = called(&self.outside, &library) {
@@ -292,7 +292,7 @@ impl<'a> SiblingSearch<'a> {
         Rejection::MissingLibrary { library, detail }
     }
 
-    /// Something that lies out of reach, which the loader would take from there, and which is not on the system either.
+    /// Something out of reach, which the loader would take from there, and which is not on the system either.
     pub(super) fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Rejection> {
         let outside = self.outside.iter().find(|(name, _)| !is_installed(name));
         let outside = outside.map(|(name, path)| out_of_reach(name, path));
@@ -303,7 +303,7 @@ impl<'a> SiblingSearch<'a> {
     }
 }
 
-/// What is known of a library that the loader calls so; its words are text, whatever the name is.
+/// What is known of a library by the loader's name for it, which is text even if the file name is not.
 fn called<'a, T>(known: &'a BTreeMap<OsString, T>, library: &str) -> Option<(&'a OsString, &'a T)> {
     known.iter().find(|(name, _)| shown(OsStr::new(&*name.to_string_lossy())) == library)
 }
@@ -312,7 +312,8 @@ fn unsteady(name: &OsStr, element: &OsStr) -> Rejection {
     Rejection::SiblingUnsteady { library: shown(name), element: shown(element) }
 }
 
-/// Why the loader is_transient over a file that it can open: it is built for another machine, and there may be one for this.
+/// Why the loader is_transient over a file that it can open: it is built for another machine, and there may be one for
+/// this.
 fn other_machine(file: &File) -> Option<Rejection> {
     let rejection = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
     // The copy begins where it begins.
@@ -387,7 +388,7 @@ fn expand(element: &[u8], origin: &Path) -> SearchPlace {
                 below.push(name);
                 entered += 1;
             }
-            // The store has directories only where something lies in them.
+            // The store has directories only where they hold something.
             Component::ParentDir if entered > 0 => return unsteady(),
             Component::ParentDir if !below.pop() => return SearchPlace::Outside(origin.join(&rest)),
             _ => {}

@@ -1,8 +1,8 @@
 //! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed, and
 //! beside it the libraries that it brings along.
 //!
-//! Workers never load from worker_dir: to write over a mapped library is to crash every process that maps it, or to change its
-//! code in silence. A function's version is its content; two functions of one file are two files here.
+//! Workers never load from worker_dir: to write over a mapped library is to crash every process that maps it, or to
+//! change its code in silence. A function's version is its content; two functions of one file are two files here.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -87,12 +87,12 @@ impl Store {
     }
 
     /// A name for a copy that a probe is to make, in a directory that it has for itself and what it needs beside it.
-    /// `unique` must be one among the probes of this manager. Where somebody has removed the directory while we run it is
+    /// `unique` must be one among the probes of this manager. If the directory was removed while we run it is
     /// made again.
     pub fn incoming(&self, unique: &str) -> PathBuf {
         let incoming = self.dir.join(INCOMING);
         if !incoming.exists() {
-            // What keeps it from being made the copy will say.
+            // The copy reports what keeps it from being made.
             let _ = private_dir(&self.dir).and_then(|()| private_dir(&incoming));
         }
         let own = incoming.join(unique);
@@ -218,7 +218,7 @@ impl Store {
             && stored.siblings.iter().all(|one| is(&stored.path.with_file_name(&one.sibling.path), one.identity))
     }
 
-    /// The last good version of a function as it was remembered. Not looked at yet: see [`Store::unchanged`] and
+    /// The last good version of a function as recorded. Not verified yet: see [`Store::unchanged`] and
     /// [`verify`].
     pub fn last_good(&self, function: &FunctionName) -> Option<StoredVersion> {
         let (hash, identity, siblings) = self.records.last_good_of(function)?;
@@ -234,7 +234,7 @@ impl Store {
     /// A version of which only the first digits of its hash are known. Reads it whole, so it blocks as the disk does.
     ///
     /// # Errors
-    /// There is none, it cannot be read, or it is not what its place says.
+    /// There is none, it cannot be read, or it does not match its name.
     pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<StoredVersion, StoreError> {
         let path = self.path(function, hash);
         let siblings = Self::siblings(path.parent().unwrap_or(&path));
@@ -283,8 +283,9 @@ impl Store {
         fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(version).collect()
     }
 
-    /// Removes the versions that nobody needs: not in `keep` (in use, pinned), not a last good one, and beyond the
-    /// `spare` others of their function that were served last, or else are the newest. Returns what was removed. Blocks as long as the disk does.
+    /// Removes the versions that are not needed: not in `keep` (in use, pinned), not a last good one, and beyond the
+    /// `spare` others of their function that were served last, or else are the newest. Returns what was removed. Blocks
+    /// as long as the disk does.
     ///
     /// # Errors
     /// The store cannot be read, or something in it not removed.
@@ -312,7 +313,7 @@ impl Store {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed("cannot remove", &path)(e)),
             _ => self.known.retain(|_, known| known.path != path),
         }
-        // Where no other function has a version of this content, nobody needs what lies beside it.
+        // If no other function has a version of this content, its siblings are not needed.
         if self.versions_of(hash).is_empty() {
             let dir = self.dir.join(hash.to_string());
             remove_all(&dir).or_else(not_there).map_err(failed("cannot remove", &dir))?;
@@ -369,7 +370,7 @@ fn not_there(error: io::Error) -> io::Result<()> {
     if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Makes a directory that is nobody else's, or sees that it is one.
+/// Makes a private directory, or checks that it is one.
 fn private_dir(path: &Path) -> Result<(), StoreError> {
     private_dir::inside(path).map(drop).map_err(|rejection| match rejection {
         private_dir::DirectoryError::Failed(error) => failed("cannot make the directory", path)(error),

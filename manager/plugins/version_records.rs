@@ -1,5 +1,5 @@
-//! What the manager remembers of each function's versions across restarts: the last good one, a pin, those rejected, and
-//! in which order they were served. One file, `STATE_DIR/versions.json`.
+//! What the manager remembers of each function's versions across restarts: the last good one, a pin, those rejected,
+//! and in which order they were served. One file, `STATE_DIR/versions.json`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -52,7 +52,7 @@ struct LastGood {
 pub struct Pin {
     /// The version that is served.
     pub version: ShortHash,
-    /// What the file in `worker_dir` held at the time; the pin ends when that changes. `None` if nobody knew.
+    /// What the file in `worker_dir` held at the time; the pin ends when that changes. `None` if it was not known.
     pub instead_of: Option<ShortHash>,
     /// Where nobody knew: the file as it was then. The pin holds against whatever turns out to be in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -34,7 +34,7 @@ const NO_THREAD: &str = "worker_dir cannot be watched: the watcher has no thread
 /// What was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchEvent {
-    /// Something is complete: a rename, a removal, a file that was closed. Worth a look at once.
+    /// Something is complete: a rename, a removal, a file that was closed. Scanned at once.
     Complete,
     /// Something is being written: worth a look when it has been quiet for a while.
     Writing,
@@ -88,14 +88,15 @@ impl LibraryWatcher {
             places: Mutex::new(WatchedPaths::new()),
         });
         let told = Arc::clone(&shared);
-        // notify would not say that it got none, and panic when it is used.
+        // notify would not report that it got none, and panic when it is used.
         thread::Builder::new().spawn(|| ()).map(drop).map_err(notify::Error::io)?;
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.take(event))?;
         Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, WatchEvents(shared)))
     }
 
-    /// Arms the watcher for the directories as they lie now, and for files elsewhere. To be called before they are read, so that no change falls
-    /// between. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
+    /// Arms the watcher for the directories as they lie now, and for files elsewhere. To be called before they are
+    /// read, so that no change falls between. Blocks as long as their file systems do. Returns what could not be
+    /// watched, a sentence each.
     pub fn follow(&mut self, dirs: &[PathBuf], files: &[PathBuf]) -> Vec<String> {
         let Some(watcher) = self.watcher.take() else { return vec![NO_THREAD.into()] };
         let mut watcher = ManuallyDrop::new(watcher);
@@ -121,7 +122,7 @@ impl LibraryWatcher {
             }
             wanted = now;
         }
-        // Somebody swaps all the time, which is noticed, and looked at again.
+        // The name is swapped all the time, which is noticed and scanned again.
         self.arm_places(watcher, &wanted)
     }
 
@@ -140,7 +141,7 @@ impl LibraryWatcher {
             // Who may only pass through a directory may not watch it either; what it holds can be watched all the same.
             let only_passed = places.get(&dir).is_some_and(|names| names.as_ref().is_some_and(BTreeSet::is_empty));
             // Also what is armed: a directory that is made again at once may have the inode of the one before, and
-            // notify, hearing of the removal late, forgets the new one. The parent, which comes first, tells of both.
+            // notify, hearing of the removal late, forgets the new one. The parent, which comes first, reports both.
             match watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
                 // Gone since it was looked for: the next look shows what to watch instead.
@@ -160,7 +161,7 @@ impl LibraryWatcher {
     }
 }
 
-/// What it says, without the paths in the notation of a program.
+/// Its error text, without paths in debug format.
 fn words(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::Io(error) => reason(error),
@@ -196,7 +197,7 @@ impl Shared {
     }
 }
 
-/// What an event says. Reading is no change: our own probes read.
+/// What an event means. Reading is no change: our own probes read.
 fn what(kind: &EventKind) -> Option<WatchEvent> {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(WatchEvent::Complete),
@@ -221,7 +222,8 @@ fn matters(paths: &[PathBuf], places: &WatchedPaths) -> bool {
 }
 
 /// The directories to watch: each worker directory's real one whole; on the way to it, to each of the files, and from a
-/// link in a library's place to its file, those that hold a name which can be swapped, and those that are only passed through.
+/// link in a library's place to its file, those that hold a name which can be swapped, and those that are only passed
+/// through.
 fn places(dirs: &[PathBuf], files: &[PathBuf]) -> WatchedPaths {
     let mut places = WatchedPaths::new();
     let reals: Vec<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
@@ -289,7 +291,7 @@ fn way(path: &Path) -> PathPart {
     way
 }
 
-/// The components of a path that say anything, the last one first.
+/// The components of a path that matter, the last one first.
 fn components(path: &Path) -> Vec<std::ffi::OsString> {
     let say = |component: Component<'_>| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -14,8 +14,8 @@ pub(crate) enum ExitCause {
     OutsideJob,
     /// It died in a job.
     InJob(JobInHand),
-    /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may even
-    /// be done.
+    /// It died after the job's function had returned, while the answer was on its way: it counts, although the job may
+    /// even be done.
     Answering(JobInHand),
     /// Its scoreboard was torn or overwritten: it had a job, but which one is unknown.
     Unknown,

@@ -103,8 +103,8 @@ impl Guardian {
         self.table.set_grace(grace);
     }
 
-    /// The manager ends, and has ended its children: nothing is left to guard. A process that sees the manager's end sees no
-    /// guardian any more.
+    /// The manager ends, and has ended its children: nothing is left to guard. A process that sees the manager's end
+    /// sees no guardian any more.
     pub(crate) fn finish(&mut self) {
         if let GuardianState::Running { pid, .. } = self.state {
             reap::signal(pid, Signal::SIGKILL);

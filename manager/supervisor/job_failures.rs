@@ -1,7 +1,8 @@
 //! How the jobs of a function end, and what is reported about those that fail. Pure.
 //!
-//! A function whose jobs fail is watched from its first failure until jobs end with results again: its counters are read
-//! every [`STEP`], and no longer once nothing runs. The log gets a line when failures begin, change or end, and few of them.
+//! A function whose jobs fail is watched from its first failure until jobs end with results again: its counters are
+//! read every [`STEP`], and no longer once nothing runs. The log gets a line when failures begin, change or end, and
+//! few of them.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -145,7 +145,8 @@ impl StartReport {
 
     /// The start worked. In the background: working directory `/`, standard streams to /dev/null, so that nothing of
     /// the terminal or a file system stays in use; the caller then exits with 0, after printing `note`, if there is
-    /// one, on its stderr. In the foreground the log says that. Where there is no log, `no_log` is printed in either case.
+    /// one, on its stderr. In the foreground the log says that. Where there is no log, `no_log` is printed in either
+    /// case.
     ///
     /// # Errors
     ///

@@ -3,8 +3,8 @@
 //! The lock is the kernel's: it goes with the process however that ends, so what a dead manager left behind stops nobody.
 //! What the file says is for people and for messages; that it is held decides.
 //!
-//! It is a *write* lock (`F_OFD_SETLK`), which only who may write the file can hold. Anybody who may read a pid file could
-//! hold its `flock`, and a read lock: the first is not asked for, and a file with the second is replaced.
+//! It is a *write* lock (`F_OFD_SETLK`), which only who may write the file can hold. Anybody who may read a pid file
+//! could hold its `flock`, and a read lock: the first is not asked for, and a file with the second is replaced.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -72,8 +72,8 @@ impl LockedFile {
     pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<LockFileCheck>) -> Result<Self, NotLocked> {
         for _ in 0..ATTEMPTS {
             let place = FileLocation::of(path)?;
-            // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we make
-            // before we have locked it.
+            // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we
+            // make before we have locked it.
             let file = place.open(OFlag::O_RDWR, Mode::S_IRUSR | Mode::S_IWUSR)?;
             match lock(&file)? {
                 Locked::Ours => {}

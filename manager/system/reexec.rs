@@ -17,8 +17,8 @@ pub(crate) fn child(test: &str) -> Command {
     command
 }
 
-/// For a test that gives up root's rights, which are the process's: other tests must not lose theirs meanwhile. True in the
-/// child, which goes on; its parent has seen it pass, and without root there is none.
+/// For a test that gives up root's rights, which are the process's: other tests must not lose theirs meanwhile. True in
+/// the child, which goes on; its parent has seen it pass, and without root there is none.
 pub(crate) fn is_root_child(test: &str) -> bool {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");

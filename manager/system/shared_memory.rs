@@ -1,6 +1,7 @@
-//! Memory that the manager shares with its children: a header and a row of items behind it, and perhaps a row of details
-//! on pages of their own, one for each item, in a memfd that both ends map. Every word of it is an atomic, since two processes access it at once, and one of them may run a plugin that
-//! writes where it must not: whatever is there has to be a value of the type.
+//! Memory that the manager shares with its children: a header and a row of items behind it, and perhaps a row of
+//! details on pages of their own, one for each item, in a memfd that both ends map. Every word of it is an atomic,
+//! since two processes access it at once, and one of them may run a plugin that writes where it must not: whatever is
+//! there has to be a value of the type.
 
 use std::ffi::CStr;
 use std::io;

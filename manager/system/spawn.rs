@@ -64,9 +64,9 @@ impl Program {
         Ok(Self { path, descriptors, _exe: exe })
     }
 
-    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process group
-    /// of its own and is killed when this process ends, unless it outlives us or asks for another signal then. It is to be
-    /// reaped with [`super::reap`].
+    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process
+    /// group of its own and is killed when this process ends, unless it outlives us or asks for another signal then. It
+    /// is to be reaped with [`super::reap`].
     ///
     /// # Errors
     /// The system's: no more processes, memory or descriptors.

@@ -1,4 +1,5 @@
-//! How a worker hears that it should leave, other than by a command: TERM, INT or QUIT from an operator, or the manager's death.
+//! How a worker hears that it should leave, other than by a command: TERM, INT or QUIT from an operator, or the
+//! manager's death.
 //!
 //! The handler sets a flag and writes to an eventfd, so that a worker asleep in poll wakes up without a race.
 
@@ -98,8 +99,8 @@ impl StopSignal {
         Ok(())
     }
 
-    /// Takes back a wake-up for which nobody asked for a stop: every process that has the descriptor can write to it, and poll
-    /// would return at once for ever.
+    /// Takes back a wake-up for which nobody asked for a stop: every process that has the descriptor can write to it,
+    /// and poll would return at once for ever.
     pub(crate) fn settle(&self) {
         if !asked() {
             // Nothing to read is all that can be wrong.

@@ -1,7 +1,7 @@
 //! A job's answer: sent with the request for the next job, and kept where its server does not take it at once.
 //!
-//! Nothing waits here. What the socket has no room for becomes pending output of that connection ([`super::pending`]), and
-//! the worker goes on with its other servers.
+//! Nothing waits here. What the socket has no room for becomes pending output of that connection ([`super::pending`]),
+//! and the worker serves its other servers.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use crate::worker::{CANNOT_SERVE, trace};
 const LONG: Duration = Duration::from_millis(100);
 /// After a job longer than this, commands are read before the next one is asked for; after shorter ones now and then.
 const SHORT: Duration = Duration::from_millis(1);
-/// A result beyond this size may take long to send, and commands may come meanwhile: the next job is asked for after it.
+/// A result beyond this size may take long to send, and commands may come meanwhile: the next job is asked for after
+/// it.
 const LARGE: usize = 1 << 20;
 
 /// How far the answer to the last job is.

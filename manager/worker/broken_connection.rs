@@ -1,6 +1,6 @@
-//! A connection that the plugin has taken from its worker: closed, replaced by something else, or shut down.
+//! A connection that the plugin has broken: closed, replaced by something else, or shut down.
 //!
-//! A worker that can no longer say what a job came to ends as if the job had crashed it. So its death is counted, and the
+//! A worker that can no longer answer a job ends as if the job had crashed it. So its death is counted, and the
 //! manager, which has a copy of the connection, may answer instead. A worker that went on would be given the job again.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::serve::Worker;
 use crate::system::exit;
 use crate::worker::CONNECTION_BROKEN;
 
-/// The last job that was run. Its words stand on the scoreboard until the next one begins.
+/// The last job that was run. Its handle stays on the scoreboard until the next one begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastJob {
     /// The worker's number of it.

@@ -1,5 +1,5 @@
-//! What a worker records of jobs that fail: the reason of each function's last failure, on the scoreboard, and now and then
-//! a message, so that the manager looks there. A job that ends with a result costs nothing here.
+//! What a worker records of jobs that fail: the reason of each function's last failure, on the scoreboard, and now and
+//! then a message, so that the manager looks there. A job that ends with a result costs nothing here.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::worker::messages::WorkerMessage;
 use crate::worker::plugin::{PluginOutcome, explain};
 use crate::worker::serve::Worker;
 
-/// Between two messages about one function. The manager goes on counting for longer than that.
+/// Between two messages about one function. The manager keeps counting for longer than that.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// When failures of each function were reported last, by its place in the configuration.
@@ -41,7 +41,7 @@ impl Worker {
             .failed(end.function, &LastFailure { at: now, handle: self.runner.last.handle.clone(), reason });
     }
 
-    /// Has the manager look at a failure that was counted, unless that was done lately. Never waits: where the manager
+    /// Has the manager read a failure that was counted, unless that was done recently. Never waits: where the manager
     /// does not read, the next failure is reported.
     pub(super) fn report_failure(&mut self, end: &JobEnd, now: Duration) {
         if end.succeeded

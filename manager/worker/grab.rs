@@ -87,7 +87,7 @@ impl Worker {
         !somebody_waits
     }
 
-    /// Until when nobody is asked for a job since an answer that waits for room gets on; none where somebody may be.
+    /// Until when no server is asked for a job, because a pending answer makes progress; none if one may be asked.
     pub(super) fn held_until(&self, now: Duration) -> Option<Duration> {
         let answers = self.sessions.iter().filter_map(|session| session.connection_ref()?.answer);
         answers.filter_map(|answer| answer.holds_until(now)).max()

@@ -58,7 +58,7 @@ pub(crate) fn run(
     FinishedJob { outcome, end, left_scoreboard_alone }
 }
 
-/// A job for a function this worker never offered: failing it says so, completing it would lose work in silence.
+/// A job for a function this worker never offered: failing it shows that, completing it would lose work silently.
 fn refuse(job: &AssignedJob<'_>) -> FinishedJob {
     let name = String::from_utf8_lossy(job.function);
     refused(format!("this worker does not serve the function {name}"))
@@ -76,8 +76,8 @@ pub(crate) fn refused(reason: String) -> FinishedJob {
     FinishedJob { outcome, end, left_scoreboard_alone: true }
 }
 
-/// A job whose workload is larger than a packet may be: it fails, or every worker would get it in turn. It says
-/// nothing about the function. With what the log says.
+/// A job whose workload is larger than a packet may be: it fails, or every worker would get it in turn. It does not
+/// count against the function. Returned with the line for the log.
 pub(crate) fn refuse_long(job: &AssignedJob<'_>, missing: usize, max_packet: u64) -> (FinishedJob, String) {
     let length = job.workload.len().saturating_add(missing);
     let reason = format!("its workload of {length} bytes is larger than max_packet, {max_packet} bytes");
@@ -95,7 +95,7 @@ fn failure(message: String) -> RawFail {
     }
 }
 
-/// A result, or an exception, that no packet may carry is a failure, in those words.
+/// A result or an exception too large for a packet is a failure that says so.
 pub(crate) fn within(outcome: PluginOutcome, max_packet: u64, overhead: usize) -> PluginOutcome {
     let room = room(max_packet, overhead);
     let beyond = |what, length| {
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(fail.message.as_str(), "its exception of 95 bytes is larger than max_packet, 100 bytes");
         let Err(fail) = within(Err(exception(94)), 100, 6) else { panic!("a result") };
         assert_eq!(fail.kind, RawFail::EXCEPTION);
-        // More than a header can say, whatever may be configured.
+        // More than a header can hold, whatever is configured.
         assert_eq!(room(1 << 40, 6), u32::MAX as usize - 6);
     }
 

@@ -10,7 +10,8 @@ use crate::worker::messages::JobName;
 use crate::worker::plugin::{PluginOutcome, explain};
 use crate::worker::serve::Worker;
 
-/// Levels of what a worker itself logs of its jobs, as in [`WorkerMessage::Log`](crate::worker::messages::WorkerMessage::Log).
+/// Levels of what a worker itself logs of its jobs, as in
+/// [`WorkerMessage::Log`](crate::worker::messages::WorkerMessage::Log).
 const WORKER: u8 = 3;
 pub(super) const DEBUG: u8 = 4;
 /// A job's handle is cut here, in bytes.
@@ -55,7 +56,7 @@ impl Worker {
         self.manager_link.log(0, Some(job), &text);
     }
 
-    /// Who writes over the scoreboard may have written over anything: another worker goes on.
+    /// A job that overwrites the scoreboard may have overwritten anything, so another worker takes over.
     pub(super) fn log_overwritten(&self, end: &JobEnd) {
         let name = self.runner.functions.get(end.function).map_or("", |function| &function.name);
         let pid = std::process::id();

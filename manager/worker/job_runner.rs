@@ -20,7 +20,7 @@ pub(super) struct JobRunner {
     pub(super) scoreboard: Arc<ScoreboardWriter>,
     pub(super) proctitle: ProcTitle,
     pub(super) manager_link: &'static ManagerLink,
-    /// Jobs that nobody may run again.
+    /// Jobs that no worker may run again.
     pub(super) denied: DeniedJobs,
     pub(super) max_packet: u64,
     pub(super) last: LastNames,

@@ -27,7 +27,7 @@ const LOG_CUT: usize = 256;
 pub(crate) const REASON_CUT: usize = 8 * 1024;
 /// Where something is missing.
 const TRUNCATED: &str = "...(truncated)";
-/// What a child that came back says; a job whose name makes it longer is left out.
+/// Room for the message of a child that returned; a job whose name makes it longer is left out.
 const CAME_BACK_ROOM: usize = 4096;
 
 /// The worker's end of the channel.
@@ -134,7 +134,7 @@ impl ManagerLink {
         }
     }
 
-    /// Reads the commands that came, unless somebody looked within [`POLL_INTERVAL`]. Never waits.
+    /// Reads the commands that came, unless they were read within [`POLL_INTERVAL`]. Never waits.
     pub(crate) fn poll_commands(&self, now: Duration) {
         if self.poll_is_due(now) {
             self.read_commands(now);
@@ -188,7 +188,7 @@ impl ManagerLink {
         self.was_stopping()
     }
 
-    /// Whether the worker was to leave when somebody looked last.
+    /// Whether the worker was to drain when commands were read last.
     pub(crate) fn was_stopping(&self) -> bool {
         self.draining.load(Relaxed) || stop_signal::asked()
     }
@@ -208,7 +208,7 @@ impl ManagerLink {
 
     fn send_in_child(&self, message: &[u8]) {
         if self.socket.is_some() && self.channel.identity() == self.socket {
-            // The child has nobody else to tell.
+            // The child has no other way to report it.
             let _ = self.channel.send(message, LOG_TIMEOUT);
         }
     }
@@ -267,7 +267,7 @@ fn cut_long(text: &str, most: usize) -> String {
     if text.len() <= most { text.to_owned() } else { format!("{}{TRUNCATED}", start(text, most)) }
 }
 
-/// `text` in at most `most` bytes, the word included that says so where something is missing.
+/// `text` in at most `most` bytes, including the mark for what is missing.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(after_failure(&io::ErrorKind::TimedOut.into()), LinkError::Again);
     }
 
-    /// What the kernel says of each, so that the table above is about the right errors.
+    /// The kernel's errors for each, so that the table above is about the right ones.
     #[test]
     fn a_channel_fails_as_the_table_has_it() {
         let timeout = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! `max_memory`: whether a worker has grown beyond what it may take. Its replacement is the manager's business.
 //!
-//! What counts is resident memory, as `top` shows it. It is looked at between two jobs, and no more often than pays: a job
-//! costs a comparison of two times.
+//! What counts is resident memory, as `top` shows it. It is read between two jobs, and no more often than it pays: a
+//! job costs a comparison of two times.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -39,7 +39,7 @@ impl MemoryLimit {
         self.beyond(bytes).map(|bytes| WorkerMessage::MemoryLimitExceeded { bytes })
     }
 
-    /// The size, where it is beyond what is allowed: nothing is looked at after that.
+    /// The size, if it is beyond the limit: it is not read again after that.
     fn beyond(&mut self, bytes: u64) -> Option<u64> {
         let beyond = bytes > self.most;
         if beyond {

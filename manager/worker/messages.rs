@@ -50,7 +50,7 @@ pub(crate) struct WorkerFunction {
     pub library: PathBuf,
     /// The libraries that it brings along.
     pub beside: Vec<Sibling>,
-    /// The libraries that were loaded with it from elsewhere when it was looked at, where that is known.
+    /// The libraries that were loaded with it from elsewhere when it was probed, where that is known.
     pub elsewhere: Vec<String>,
     /// First 12 hexadecimal digits of the library's hash.
     pub version: ShortHash,
@@ -198,11 +198,11 @@ pub(crate) enum WorkerMessage {
     },
     /// A line for the log.
     Log {
-        /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own words at WORKER.
+        /// As in the plugin interface, 1 (error) to 5 (trace); 0 for the worker's own lines at WORKER.
         level: u8,
         /// The job it belongs to.
         job: Option<JobName>,
-        /// What to say; already cut.
+        /// The text; already cut.
         text: String,
     },
     /// Lines that were not sent since the manager did not read.
@@ -210,7 +210,7 @@ pub(crate) enum WorkerMessage {
         /// How many.
         lines: u64,
     },
-    /// A process that the plugin had forked came back from it, and has ended. The process itself says it.
+    /// A process that the plugin had forked returned from it, and has ended. The process itself sends this.
     ForkCameBack {
         /// Its process id.
         child: u32,
@@ -246,8 +246,8 @@ pub(crate) struct JobName {
     pub handle: String,
 }
 
-/// [`WorkerMessage::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a process with
-/// threads should not ask for memory. Without the job where that makes it too long. Returns its length.
+/// [`WorkerMessage::ForkCameBack`] from borrowed parts, written where it fits and nowhere else: a forked child of a
+/// process with threads should not ask for memory. Without the job where that makes it too long. Returns its length.
 pub(crate) fn encode_came_back(buffer: &mut [u8], child: u32, job: Option<(&str, &[u8])>) -> usize {
     #[derive(Serialize)]
     enum Borrowed<'a> {
@@ -276,7 +276,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 /// Reads a message back.
 ///
 /// # Errors
-/// What serde_json says of bytes that are none.
+/// The error of serde_json.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(bytes)
 }

@@ -29,7 +29,8 @@ impl Part {
     }
 }
 
-/// Parts in their order, the first of which may have been sent to some extent. A part is freed as soon as it is sent whole.
+/// Parts in their order, the first of which may have been sent to some extent. A part is freed as soon as it is sent
+/// whole.
 #[derive(Default)]
 pub(crate) struct Queue {
     parts: VecDeque<Part>,

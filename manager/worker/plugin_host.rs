@@ -3,11 +3,11 @@
 //! Callable from any thread and at any time, also after the job's end, when it is refused. No call unwinds, and none is
 //! on a job's path unless the plugin makes it.
 //!
-//! The functions are C functions that every plugin shares, and carry no pointer of ours, only a job's number. So what they
-//! need is static, here and nowhere else in the worker.
+//! The functions are C functions that every plugin shares, and carry no pointer of ours, only a job's number. So what
+//! they need is static, here and nowhere else in the worker.
 //!
-//! A process that the plugin has forked may log and nothing else: the connections, the commands and the scoreboard are its
-//! parent's, and a lock may have been held by a thread that the child does not have.
+//! A process that the plugin has forked may log and nothing else: the connections, the commands and the scoreboard are
+//! its parent's, and a lock may have been held by a thread that the child does not have.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
@@ -57,7 +57,7 @@ fn current() -> MutexGuard<'static, CurrentJob> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What plugins say goes to this manager from now on, and to job servers in packets of at most `max_packet` bytes. To be
+/// Connects plugins to this manager, and to job servers with packets of at most `max_packet` bytes. To be
 /// called once, before the first plugin is loaded.
 pub(super) fn connect(manager_link: &'static ManagerLink, max_packet: u64) {
     let _ = CONNECTED.set(Connected { manager_link, max_packet: max_packet.min(u64::from(u32::MAX)) });
@@ -167,7 +167,7 @@ extern "C" fn stopping(_job: u64) -> bool {
     )
 }
 
-/// What a forked child that came back from the plugin does before it ends: the log is to say so.
+/// What a forked child that returned from the plugin does before it ends: it reports itself for the log.
 pub(super) fn child_came_back() {
     let Some(manager_link) = manager_link() else { return };
     let current = match CURRENT.try_lock() {

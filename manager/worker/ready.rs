@@ -1,4 +1,4 @@
-//! When a worker says that it is ready (one job server has answered, and the others had their moment), and that it
+//! When a worker reports that it is ready (one job server has answered, and the others had time to), and that it
 //! serves: the job servers know its functions.
 
 use std::time::Duration;
@@ -18,15 +18,15 @@ pub(super) struct Startup {
     pub(super) may_connect: bool,
     /// Until it is ready.
     pub(super) readiness: StartupStep,
-    /// From [`Command::Go`](crate::worker::messages::Command::Go) until it serves.
+    /// From [`Command::Activate`](crate::worker::messages::Command::Activate) until it serves.
     pub(super) registration: StartupStep,
 }
 
 /// A step that is over once every job server has done its part, or had its moment.
 ///
-/// Ready: from the first answer to a greeting. Serving: from the command to activate. The worker that it replaces drains
-/// when it serves, so its functions have to be known by then: a server may see the end of one connection before what
-/// came on another.
+/// Ready: from the first answer to a greeting. Serving: from the command to activate. The worker that it replaces
+/// drains when it serves, so its functions have to be known by then: a server may see the end of one connection before
+/// what came on another.
 #[derive(Debug, Default)]
 pub(super) struct StartupStep {
     began: Option<Duration>,
@@ -51,7 +51,7 @@ impl StartupStep {
         self.over
     }
 
-    /// Whether to say now that it is over; true once. `settled`: nothing more is to be waited for.
+    /// Whether to report now that it is over; true once. `settled`: nothing more is to be waited for.
     fn ends(&mut self, now: Duration, settled: bool) -> bool {
         let ends = !self.over && self.began.is_some_and(|began| settled || now >= began.saturating_add(MOMENT));
         self.over |= ends;

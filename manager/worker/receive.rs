@@ -21,7 +21,7 @@ enum NextStep {
     Continue,
     /// The server has answered the greeting.
     Greet,
-    /// The server has no job: tell it that the worker sleeps.
+    /// The server has no job: send PRE_SLEEP.
     Sleep,
     /// Log something about the server.
     Note(String),

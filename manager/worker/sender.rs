@@ -51,9 +51,9 @@ struct Pending {
 /// How far an answer got at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answered {
-    /// The socket has taken it, and the GRAB goes with it.
+    /// The socket has taken it, together with the GRAB.
     Whole,
-    /// The rest of it is pending, and the GRAB was not sent: nobody waits for a job behind an answer that may take long.
+    /// The rest of it is pending, and the GRAB was not sent: no job may wait behind an answer that takes long.
     Pending,
 }
 
@@ -105,8 +105,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Sends a job's answer, its data from where it lies, and `grab` behind it; never waits. Where the socket has no room
-    /// for all of the answer, the rest of it is kept as it is (`head` is taken) for a later [`Sender::flush`].
+    /// Sends a job's answer, its data from where it lies, and `grab` behind it; never waits. Where the socket has no
+    /// room for all of the answer, the rest of it is kept as it is (`head` is taken) for a later [`Sender::flush`].
     ///
     /// # Errors
     /// The connection is gone.
@@ -147,7 +147,7 @@ impl Sender {
         }
     }
 
-    /// Sends a progress report, or drops it while older bytes wait: the next one says more anyway.
+    /// Sends a progress report, or drops it while older bytes wait: the next one is newer anyway.
     pub(crate) fn send_status(&mut self, packet: &[u8]) -> bool {
         if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
@@ -157,13 +157,14 @@ impl Sender {
         self.silent = true;
     }
 
-    /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once, too.
+    /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once,
+    /// too.
     pub(crate) fn job_was_long(&mut self) {
         self.silent &= matches!(self.socket.take_error(), Ok(None));
     }
 
-    /// Whether this process has shut the connection down: a send fails at once. Where it was the server that ended it, the
-    /// first one does not: its answer, a reset, is what makes the next one fail.
+    /// Whether this process has shut the connection down: a send fails at once. Where it was the server that ended it,
+    /// the first one does not: its answer, a reset, is what makes the next one fail.
     pub(crate) fn was_shut_down(&self) -> bool {
         self.broken.is_some_and(|broken| broken.by_shutdown)
     }
@@ -198,8 +199,8 @@ impl Sender {
     }
 }
 
-/// Sends a packet of a running plugin, and returns once it is sent whole: what ends the worker later finds no half of it
-/// on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
+/// Sends a packet of a running plugin, and returns once it is sent whole: what ends the worker later finds no half of
+/// it on the wire. While it waits for room the lock is free. `is_wanted` is asked until the packet is begun.
 ///
 /// False where it is not wanted any more, the connection is gone, or no byte left it for as long as `limit`.
 pub(crate) fn send_part(

@@ -215,7 +215,7 @@ impl ServerConnection {
             self.set_request(JobRequest::Awake);
             self.spin.woken(now);
         } else {
-            // It says nothing new and must not end a pause, or two NOOPs at a time would spin.
+            // It is nothing new and must not end a pause, or two NOOPs at a time would spin.
             self.spin.noop();
         }
         // No PRE_SLEEP was sent before the greeting's answer.
@@ -290,7 +290,7 @@ impl ServerConnection {
         self.phase = self.phase.with_request(request);
     }
 
-    /// `quiet` says that the worker has nothing else to do, so a sleeper may send GRAB again, which heals a lost wake-up.
+    /// `quiet`: the worker has nothing else to do, so a sleeper may send GRAB again, which makes up for a lost wake-up.
     pub(crate) fn check_timeouts(
         &mut self,
         now: Duration,
@@ -320,7 +320,8 @@ impl ServerConnection {
         Timeout::Echo
     }
 
-    /// When the server counts as unresponsive: it owes an answer and has sent nothing for this long, not even part of a packet.
+    /// When the server counts as unresponsive: it owes an answer and has sent nothing for this long, not even part of a
+    /// packet.
     fn answer_deadline(&self, timeout: Duration) -> Option<Duration> {
         let received = self.received_at;
         let silent_since = match (self.echoes, self.phase.grab_sent()) {
@@ -344,7 +345,7 @@ impl ServerConnection {
         [self.answer_deadline(timeout), echo, grab].into_iter().flatten().min()
     }
 
-    /// From now on [`ServerConnection::drain_step`] says what to send.
+    /// From now on [`ServerConnection::drain_step`] returns what to send.
     pub(crate) fn drain(&mut self) {
         if self.intake == Intake::Open {
             self.intake = Intake::Draining { may_grab: true, last_echo: false };
@@ -363,7 +364,7 @@ impl ServerConnection {
         };
         match request {
             JobRequest::Sent(_) | JobRequest::Overdue(_) => return DrainStep::Wait,
-            // Otherwise the answer to the last ECHO tells: a job that still comes, comes before it.
+            // Otherwise the answer to the last ECHO decides: a job that still comes, comes before it.
             JobRequest::Doubted { .. } if !self.answers_echo => return DrainStep::Wait,
             JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => {}
         }

@@ -66,7 +66,7 @@ pub(crate) struct OpenConnection {
     socket: Arc<Socket>,
     /// Which socket that is: its number may be something else's by now.
     identity: Option<(u64, u64)>,
-    /// How much was still on its way when that was looked at last.
+    /// How much was still unacknowledged at the last check.
     on_its_way: Option<usize>,
 }
 
@@ -118,7 +118,7 @@ impl ServerSession {
         }
     }
 
-    /// The connection, to look at.
+    /// The connection, read-only.
     pub(crate) fn connection_ref(&self) -> Option<&OpenConnection> {
         match &self.link {
             Link::Up(connection) => Some(connection),
@@ -307,7 +307,7 @@ impl OpenConnection {
         self.decoder.is_partial() && self.decoder.pending() > 0 && self.protocol.has_received_since(since)
     }
 
-    /// More was sent, however much: what was seen before says nothing about that.
+    /// More was sent: earlier readings of the send queue no longer count.
     pub(crate) fn was_sent_more(&mut self) {
         self.on_its_way = None;
     }

@@ -1,13 +1,13 @@
-//! Wake-ups without work: gearmand 1.1 answers PRE_SLEEP with NOOP, and the GRAB after it with NO_JOB, for as long as it
-//! has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
+//! Wake-ups without work: gearmand 1.1 answers PRE_SLEEP with NOOP, and the GRAB after it with NO_JOB, for as long as
+//! it has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
 //!
 //! A crowd of sleepers that are all woken for each job looks the same to those that come too late, and must not pause.
-//! So a worker that is woken at once a few times asks in a way that distinguishes the two: PRE_SLEEP and GRAB in one write. A
-//! server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
+//! So a worker that is woken at once a few times asks in a way that distinguishes the two: PRE_SLEEP and GRAB in one
+//! write. A server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
 
 use std::time::Duration;
 
-/// A wake-up this soon after falling asleep says that the server had sent it already.
+/// A wake-up this soon after falling asleep was sent before.
 const AT_ONCE: Duration = Duration::from_millis(2);
 /// This many of them in a row are normal.
 const ROUNDS: u32 = 3;
@@ -34,7 +34,7 @@ pub(super) struct SpinGuard {
     fell_asleep: Duration,
     /// Wake-ups at once, in a row.
     rounds: u32,
-    /// The check that is out, where it is the one that tells.
+    /// The check that is under way.
     check: Option<SpinCheck>,
     /// False wake-ups in a row.
     proofs: u32,

@@ -17,8 +17,8 @@ pub(super) fn received(manager_link: &ManagerLink, server: &str, packet: &Packet
     manager_link.log(EVERYTHING, None, &text);
 }
 
-/// Logs what goes to a server, where that is wanted. The end of the last packet may be missing: a result is sent from
-/// where it lies.
+/// Logs what is sent to a server, where that is wanted. The end of the last packet may be missing: a result is sent
+/// from where it lies.
 pub(super) fn sent(manager_link: &ManagerLink, server: &str, bytes: &[u8]) {
     if is_wanted(manager_link) {
         for packet in packets(bytes) {

@@ -16,8 +16,8 @@ use crate::worker::session::{ServerSession, describe};
 use crate::worker::trace;
 
 impl Worker {
-    /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, and polls everything
-    /// now and then: so a job costs two system calls.
+    /// Waits for something to happen, and reads what came. A busy worker waits for its answer only, and polls
+    /// everything now and then: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
         let now = clock::now();
         // Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
@@ -128,7 +128,7 @@ impl Worker {
         let quiet =
             self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.awaits_job()));
         for server in 0..self.sessions.len() {
-            // Nothing is owed before an answer that is under way, and whether that gets on is the kernel's to say.
+            // The server owes nothing while our answer is under way, and the kernel's timeout covers that.
             let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
             let Some(connection) = connection else { continue };
             let timeout = connection.answer_timeout(&limits);

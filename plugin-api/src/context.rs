@@ -42,8 +42,8 @@ use crate::logging::Log;
 /// # assert_eq!(object.run("").text(), "a waits 5000 ms");
 /// ```
 ///
-/// A setting that `new` reads in no way is probably misspelt: gm-native logs a warning with its name, and the nearest one that
-/// `new` looked for.
+/// A setting that `new` reads in no way is probably misspelt: gm-native logs a warning with its name, and the nearest
+/// one that `new` looked for.
 pub struct Context {
     function: String,
     settings: Vec<(String, String)>,

@@ -7,7 +7,8 @@ use crate::abi::RawFail;
 
 /// Why a job failed. The caller gets a warning with the message, then the failure.
 ///
-/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>`, of `anyhow::Error` and of `eyre::Report`:
+/// `?` makes one of any [`std::error::Error`], with its causes, of text, of `Box<dyn Error>`, of `anyhow::Error` and of
+/// `eyre::Report`:
 ///
 /// ```
 /// use gm_plugin_api::{Job, JobResult, Log, function};

@@ -123,8 +123,9 @@ pub trait Reply<Kind = Direct> {
 #[doc(hidden)]
 pub enum Direct {}
 
-/// A `Result` whose error is a `Box<dyn Error + Send + Sync>`. The standard library turns that into no `Box<dyn Error>`, and
-/// promises neither that it never will: without the mark this would overlap with the general case.
+/// A `Result` whose error is a `Box<dyn Error + Send + Sync>`. The standard library turns that into no
+/// `Box<dyn Error>`, and promises neither that it never will: without the mark this would overlap with the general
+/// case.
 #[doc(hidden)]
 pub enum Boxed {}
 

@@ -1,7 +1,7 @@
 //! Hosts and libraries that were built otherwise: what crosses between them is the same.
 //!
-//! `plugins::loader::matrix` loads libraries of other builds into one host; here the host is another build too: optimised,
-//! and one in which a panic aborts. That takes minutes the first time.
+//! `plugins::loader::matrix` loads libraries of other builds into one host; here the host is another build too:
+//! optimised, and one in which a panic aborts. That takes minutes the first time.
 //!
 //! Libraries of every interface version that was released are served too, also in the ordinary tests.
 

@@ -258,7 +258,8 @@ fn help_and_version_are_printed() {
     }
 }
 
-/// Whoever starts a command may have blocked signals: its child's end is seen all the same, as is the user's wish to stop.
+/// Whoever starts a command may have blocked signals: its child's end is seen all the same, as is the user's wish to
+/// stop.
 #[test]
 fn commands_receive_signals_that_their_parent_had_blocked() {
     let library = crate::scene::library();

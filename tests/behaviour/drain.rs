@@ -93,8 +93,8 @@ fn the_fifth_signal_kills_at_once() {
     manager.wait_gone();
 }
 
-/// S11, S12: under `-j 1` a job that is given back fails. Workers leave again and again in the middle of a load of results
-/// from nothing to 5 MB, and no job fails or is run twice.
+/// S11, S12: under `-j 1` a job that is given back fails. Workers leave again and again in the middle of a load of
+/// results from nothing to 5 MB, and no job fails or is run twice.
 #[test]
 fn draining_under_load_costs_no_job_and_no_attempt() {
     const JOBS: usize = 200;
@@ -138,8 +138,8 @@ fn draining_under_load_costs_no_job_and_no_attempt() {
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));
 }
 
-/// A server that wakes one sleeper for each job may wake the one that is just leaving, which has to ask once more. Nothing
-/// else would heal it here: the other never asks by itself, and a manager that is stopped sends no successor.
+/// A server that wakes one sleeper for each job may wake the one that is just leaving, which has to ask once more.
+/// Nothing else would heal it here: the other never asks by itself, and a manager that is stopped sends no successor.
 #[test]
 fn a_sleeping_worker_that_drains_does_not_swallow_a_wake_up() {
     let gearmand = Gearmand::with_args(&["-w", "1"]);

@@ -88,7 +88,8 @@ fn a_send_that_fails_in_a_job_is_forgotten_with_it() {
     }
 }
 
-/// S10: a restarted server gives the handle of a denied job to another job. The worker knows that before the manager does.
+/// S10: a restarted server gives the handle of a denied job to another job. The worker knows that before the manager
+/// does.
 #[test]
 fn a_job_of_a_restarted_server_is_not_mistaken_for_a_denied_one() {
     let (mut gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 100ms");

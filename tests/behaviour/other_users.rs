@@ -24,8 +24,8 @@ impl Place {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(at("workers")).unwrap();
         fs::copy(library(), at("workers/act.so")).unwrap();
-        // By another process: while this one writes it, a child of another test holds it open for writing, too, and what is
-        // open for writing cannot be executed.
+        // By another process: while this one writes it, a child of another test holds it open for writing, too, and
+        // what is open for writing cannot be executed.
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_gm-native")).arg(at("gm-native")).status().unwrap();
         assert!(copied.success());
         let ini = ini.replace("DIR", dir.path().to_str().unwrap());

@@ -53,8 +53,8 @@ fn two_at_once_are_both_served() {
     assert_eq!(done, (0..200).collect::<Vec<_>>());
 }
 
-/// A server that has job after job, short ones or long ones, does not keep its workers from hearing of another's, nor from
-/// noticing that another has come back.
+/// A server that has job after job, short ones or long ones, does not keep its workers from hearing of another's, nor
+/// from noticing that another has come back.
 #[test]
 fn one_that_is_busy_all_the_time_does_not_hide_another() {
     const JOBS: usize = 3_000;

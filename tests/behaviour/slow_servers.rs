@@ -127,8 +127,8 @@ fn what_arrives_while_a_result_is_being_sent_is_read() {
     assert_eq!(slow.next_end(), (b"H:other:1".to_vec(), Some(b"done".to_vec())));
 }
 
-/// S18: over the same connection, although a GRAB comes behind it and nothing is heard for longer than an answer may take.
-/// Nor does the time that sending takes count as the job's.
+/// S18: over the same connection, although a GRAB comes behind it and nothing is heard for longer than an answer may
+/// take. Nor does the time that sending takes count as the job's.
 #[test]
 fn a_result_read_slowly_is_no_silence() {
     let server = ScriptedServer::with_little_room();

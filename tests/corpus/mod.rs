@@ -1,9 +1,10 @@
 //! Libraries that are wrong, one small source each, with the sentence that is expected of the manager beside it.
 //!
-//! A source in `plugins/` begins with comment lines: what is wrong with it; optionally `name:` (its file name; else
-//! the stem of the source, with `.so`), `build:` (shell lines that make `$OUT` from `$SRC` in a directory `$TMP` of its
-//! own, with gm-plugin-api in `$API` and what it needs in `$DEPS`; else the compiler's plain call) and `expect:` (the sentence that follows the file's path; `…` stands for
-//! anything). To add a case is to add a file. What no compiler makes is in `made.rs`.
+//! A source in `plugins/` begins with comment lines: what is wrong with it; optionally `name:` (its file name; else the
+//! stem of the source, with `.so`), `build:` (shell lines that make `$OUT` from `$SRC` in a directory `$TMP` of its
+//! own, with gm-plugin-api in `$API` and what it needs in `$DEPS`; else the compiler's plain call) and `expect:` (the
+//! sentence that follows the file's path; `…` stands for anything). To add a case is to add a file. What no compiler
+//! makes is in `made.rs`.
 //!
 //! [`cases`] builds what is out of date, once, however many tests ask at a time. A case is a file in a directory of its
 //! own: copy it, link it or point worker_dir at it.

@@ -19,8 +19,8 @@ impl ClientKind {
         here
     }
 
-    /// Whether it submits this job by a process of its own. The CLI reads a workload in pieces of 1,024 bytes and copies all
-    /// of it each time, which takes minutes for the largest.
+    /// Whether it submits this job by a process of its own. The CLI reads a workload in pieces of 1,024 bytes and
+    /// copies all of it each time, which takes minutes for the largest.
     pub fn can_submit(self, job: &Job) -> bool {
         match self {
             Self::Own => false,

@@ -1,7 +1,7 @@
 //! The network between managers, clients and servers: a TCP proxy in this process, for every connection.
 //!
-//! Each [`Link`] has an address of its own, and conditions of its own. Delays are the proxy's timers. An end of file is passed on as
-//! such, in one direction: who shuts its sending side down can still read.
+//! Each [`Link`] has an address of its own, and conditions of its own. Delays are the proxy's timers. An end of file is
+//! passed on as such, in one direction: who shuts its sending side down can still read.
 
 mod tap;
 

@@ -1,5 +1,5 @@
-//! What a function can call while `gm-native call` runs it: everything is printed on standard error, at once and line by
-//! line, so that a crash takes nothing along.
+//! What a function can call while `gm-native call` runs it: everything is printed on standard error, at once and line
+//! by line, so that a crash takes nothing along.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -44,7 +44,7 @@ fn print_for_job(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
 
 fn print(what: &str, text: &str) {
     let line = format!("{what:<8}{text}\n");
-    // Where nobody reads there is nobody to tell.
+    // If nobody reads, there is nowhere to report it.
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -112,7 +112,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
         StopSignal::install()
     };
     let stop = prepare().map_err(starts)?;
-    // What the command cannot hear it will miss only where this dies.
+    // A message that does not arrive matters only if this process dies.
     let say = |word| drop(channel.send(&encode(&word), Duration::ZERO));
     say(WorkerMessage::Loading { function: 0 });
     let outcome = load_in_place(Path::new(&order.library), &order.prefix, &order.function)
@@ -136,7 +136,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
     outcome
 }
 
-/// The jobs, one after the other, until one fails or somebody asks for an end. The last one's result is written.
+/// The jobs, one after the other, until one fails or a stop is requested. The last one's result is written.
 fn repeat(
     order: &CallRequest,
     workload: &[u8],
@@ -182,7 +182,7 @@ fn write_result(to: &mut File, result: &[u8]) -> io::Result<()> {
     if open_line && to.is_terminal() { to.write_all(b"\n") } else { Ok(()) }
 }
 
-/// Where a setting comes from here: the plugin's own words are those for a manager.
+/// Explains where a setting comes from here: the plugin's own message is about a manager.
 fn settings_advice(reason: &str) -> &'static str {
     if reason.contains("setting.") { "; to gm-native call give --setting NAME=VALUE, or -c FILE" } else { "" }
 }

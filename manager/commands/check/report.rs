@@ -166,7 +166,7 @@ mod tests {
         assert_eq!((&line["usable"], &line["form"], &line["size"]), (&true.into(), &"object".into(), &4321.into()));
     }
 
-    /// The library itself says its version and its compiler.
+    /// The library itself states its version and its compiler.
     #[test]
     fn text_of_a_library_starts_no_line() {
         let found = LoadableLibrary { version: "1\n  warning    none\x1b[2J".into(), ..found() };

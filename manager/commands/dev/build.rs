@@ -44,7 +44,7 @@ impl Crate {
         }
     }
 
-    /// Starts cargo. What it has to say of the code goes to standard error.
+    /// Starts cargo. Its messages about the code go to standard error.
     ///
     /// # Errors
     /// cargo cannot be started; a sentence.
@@ -53,7 +53,7 @@ impl Crate {
         let failed = |error: io::Error| {
             format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
         };
-        // A file, since nobody reads while it runs.
+        // A file, since nothing reads while it runs.
         let messages = tempfile::tempfile().map_err(failed)?;
         let mut command = Command::new(&cargo);
         command.args(["build", "--message-format=json-render-diagnostics"]).args(release.then_some("--release"));
@@ -96,7 +96,7 @@ impl RunningBuild {
         Ok(Some(FinishedBuild { status, took: self.began.elapsed(), messages }))
     }
 
-    /// Ends it; what rustc is doing comes to nothing.
+    /// Kills it, and rustc with it.
     pub(super) fn kill(&mut self) {
         // An error means that it has just ended.
         let _ = self.cargo.kill();
@@ -162,7 +162,7 @@ struct Made {
     crate_types: Vec<String>,
 }
 
-/// The libraries to load among what cargo says it made, of the crate itself and not of what it depends on. Pure.
+/// The libraries to load among what cargo reports, of the crate itself and not of what it depends on. Pure.
 fn libraries(messages: &str, crate_dir: &Path) -> Vec<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours = parsed.filter(|message| {

@@ -1,7 +1,7 @@
 //! What changed in a crate since its last build began, and whether that is a reason to build it again. Pure.
 //!
-//! A build changes sources, too: cargo writes Cargo.lock, and a build script may write what it generates into the crate's
-//! folder. Such a change is no reason for another build, or there would be no end of builds.
+//! A build changes sources, too: cargo writes Cargo.lock, and a build script may write what it generates into the
+//! crate's folder. Such a change is no reason for another build, or there would be no end of builds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,14 +32,14 @@ impl<C: PartialEq> SourceChanges<C> {
         Self { due: Some(Instant::now()), by_hand: true, during_build: BTreeSet::new(), known: BTreeMap::new() }
     }
 
-    /// Files have changed; without a file, nobody knows which.
+    /// Files have changed; without a file, it is unknown which.
     pub(super) fn note(&mut self, files: Vec<PathBuf>, building: bool) {
         self.by_hand |= !building || files.is_empty();
         self.during_build.extend(files.into_iter().filter(|_| building));
         self.due = Some(clock::after(SETTLE).into());
     }
 
-    /// When they are to be looked at.
+    /// When they are to be built.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }

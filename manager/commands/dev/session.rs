@@ -1,7 +1,7 @@
 //! The loop of `dev`: build, start the manager, and build whenever a source changes, until you stop it.
 //!
-//! Whatever goes wrong on the way (code that does not compile, a library that cannot be used, a `new` that fails, a wrong
-//! setting) is logged, and the next save tries again.
+//! Whatever goes wrong on the way (code that does not compile, a library that cannot be used, a `new` that fails, a
+//! wrong setting) is logged, and the next save tries again.
 
 use std::process::Child;
 
@@ -56,7 +56,7 @@ impl From<Crate> for ServedCrate {
 /// The configuration file, and what is known of its changes.
 #[derive(Default)]
 pub(super) struct ConfigChanges {
-    /// When a change is looked at.
+    /// When a change is acted on.
     due: Option<Instant>,
     /// What was in it when it was read last.
     content: Option<Vec<u8>>,
@@ -294,7 +294,7 @@ impl DevSession {
             return Ok(None);
         }
         self.manager = ManagerState::Failed;
-        // Stopped by somebody; or there is nothing whose change could help.
+        // Stopped from outside; or there is nothing whose change could help.
         if code == 0 || (self.crates.is_empty() && self.start.file.is_none()) {
             self.kill_build();
             return Ok(Some(code));
@@ -311,7 +311,7 @@ impl DevSession {
     }
 }
 
-/// A file's content, as far as it takes to tell it from another.
+/// A file's content, as far as needed to notice a change.
 fn content(file: &std::path::Path) -> Option<[u8; 32]> {
     std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
 }

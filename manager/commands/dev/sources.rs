@@ -15,7 +15,7 @@ type Folders = Vec<Vec<PathBuf>>;
 /// What has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SourceChange {
-    /// Files of the crate of this number; none where nobody knows which.
+    /// Files of the crate of this number; none if it is unknown which.
     Crate(usize, Vec<PathBuf>),
     /// The configuration file.
     Config,

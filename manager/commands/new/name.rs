@@ -37,7 +37,7 @@ const TYPES: [&str; 15] = [
 /// Whether a crate can be called so.
 ///
 /// # Errors
-/// One sentence, with what would be right where that is easy to say.
+/// One sentence, with a name that would be valid if there is an obvious one.
 pub(super) fn check(name: &str) -> Result<(), String> {
     let wrong = |why: String| Err(format!("{name:?} cannot be the name of a function's crate: {why}"));
     if name.is_empty() || name.chars().all(|c| c == '_') {

@@ -15,7 +15,7 @@ const LONGEST: usize = 240;
 pub(super) enum Severity {
     /// All is well.
     Ok = 0,
-    /// Everything is served, and somebody should look.
+    /// Everything is served, and something needs attention.
     Warning = 1,
     /// Something is not served.
     Critical = 2,
@@ -102,7 +102,7 @@ fn failing(function: &FunctionStatus) -> Option<String> {
     Some(format!("{}: {text}", escape(function.name.as_str())))
 }
 
-/// What a status comes to: the exit code, and the line with its performance data.
+/// The result of a status: the exit code, and the line with its performance data.
 pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
     let findings = findings(status);
     let severity = findings.first().map_or(Severity::Ok, |finding| finding.severity);
@@ -110,7 +110,7 @@ pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
     (severity, line(severity, &text, Some(&performance(status))))
 }
 
-/// What an error of the control socket comes to.
+/// The result of an error of the control socket.
 pub(super) fn of_error(error: &ClientError) -> (Severity, String) {
     let severity = match error {
         ClientError::NoManager { .. } => Severity::Critical,

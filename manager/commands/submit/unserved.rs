@@ -18,8 +18,8 @@ pub(super) struct UnservedFunction {
 }
 
 impl UnservedFunction {
-    /// Asks a job server. `None` where a worker serves the function, and where the server does not say: some know no
-    /// administrative protocol.
+    /// Asks a job server. `None` where a worker serves the function, and where the server does not report it: some know
+    /// no administrative protocol.
     pub(super) fn ask(server: &str, function: &[u8], timeout: Duration) -> Option<Self> {
         Self::find(&admin::status(server, timeout).ok()?, function)
     }

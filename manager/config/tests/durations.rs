@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A shorter one would have the manager, or a worker, do nothing else. 0 keeps its meaning, and the least is not warned of.
+/// A shorter one would have the manager, or a worker, do nothing else. 0 keeps its meaning, and the least is not warned
+/// of.
 #[test]
 fn durations_that_are_too_short_are_raised_with_a_warning() {
     for (key, short, least) in [

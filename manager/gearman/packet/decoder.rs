@@ -58,8 +58,8 @@ impl Decoder {
         Self { magic, max_packet, cuts_jobs: false, buffer, start: 0, end: 0, header, dropped: 0 }
     }
 
-    /// A job beyond the limit is no error, and is handed out without the end of its workload: so the client that submitted it can
-    /// be told. To end the connection would give it to the next worker, and so on.
+    /// A job beyond the limit is no error, and is handed out without the end of its workload: so the client that
+    /// submitted it can be told. To end the connection would give it to the next worker, and so on.
     #[must_use]
     pub fn cutting_jobs(self) -> Self {
         Self { cuts_jobs: true, ..self }

@@ -31,7 +31,8 @@ impl ServerCore {
         text
     }
 
-    /// `NUMBER ADDRESS ID : FUNCTION ...`, clients and the one that asks among them. gearmand has its descriptors for numbers.
+    /// `NUMBER ADDRESS ID : FUNCTION ...`, clients and the one that asks among them. gearmand has its descriptors for
+    /// numbers.
     fn list_connections(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (id, connection) in &self.connections {

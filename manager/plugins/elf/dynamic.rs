@@ -1,4 +1,4 @@
-//! The dynamic segment: what the loader goes by.
+//! The dynamic segment: what the loader uses.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use crate::plugins::rejection::Rejection;
 
 /// What is wanted of it.
 pub(super) struct DynamicSection {
-    /// In words that are fit for a log line.
+    /// As text for a log line.
     pub needed: Vec<String>,
     pub links: LibraryReferences,
 }

@@ -12,7 +12,7 @@ use super::{Elf, ElfRequirements, File, Sections, unreadable};
 use crate::plugins::display_path::clipped;
 use crate::plugins::rejection::Rejection;
 
-/// One kind of entry that a manager recognises. The first bytes say which kind an entry is of.
+/// One kind of entry that a manager recognises. The first bytes identify the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryKind {
     /// Its first bytes.
@@ -21,7 +21,7 @@ pub struct EntryKind {
     pub size: Option<u64>,
 }
 
-/// Bytes of an entry that say its kind.
+/// Bytes of an entry that identify its kind.
 const MAGIC: u64 = 32;
 
 /// How many bytes of names a report has room for.
@@ -81,7 +81,7 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
         symbol.name(self.file.endian, self.table.strings()).ok()
     }
 
-    /// The kind of entry a symbol stands for, and its size; in the error the words for something else.
+    /// The kind of entry a symbol stands for, and its size; the error describes something else.
     fn at(&self, symbol: &Symbol) -> Result<(&EntryKind, u64), String> {
         match symbol.st_type() {
             elf::STT_OBJECT => {}

@@ -7,7 +7,7 @@ use object::{Endianness, elf};
 use super::{Elf, Machine, damaged, machine, recognise, unreadable};
 use crate::plugins::rejection::Rejection;
 
-/// As much as tells what kind of file it is.
+/// The bytes that identify the kind of file.
 const HEAD: u64 = 512;
 
 pub(super) struct ElfHeader<'d> {

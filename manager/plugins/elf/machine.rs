@@ -1,4 +1,4 @@
-//! Which machine a library is for, in words.
+//! Which machine a library is for, as text.
 
 /// A machine that libraries run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The section table. The loader does not read it, but it lies at the end of the file: where it is whole, the file is.
+//! The section table. The loader does not read it, but it is at the end of the file: if it is whole, so is the file.
 
 use object::elf;
 use object::read::ReadRef;

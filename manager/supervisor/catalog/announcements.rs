@@ -106,8 +106,8 @@ impl Catalog {
         events
     }
 
-    /// What is wrong with the worker directories, a sentence each: libraries that were removed, but for those of functions
-    /// that are `left_out`, and directories that cannot be read or were emptied.
+    /// What is wrong with the worker directories, a sentence each: libraries that were removed, but for those of
+    /// functions that are `left_out`, and directories that cannot be read or were emptied.
     pub(crate) fn warnings(&self, left_out: impl Fn(&FunctionName) -> bool) -> Vec<String> {
         let removed = self.removed.iter().filter(|(function, _)| !left_out(function)).map(|(function, path)| {
             let path = path.display();

@@ -153,8 +153,8 @@ impl Core {
         }
     }
 
-    /// Versions that every all-functions worker serves. No worker is left to try these beside the others, and none needs to
-    /// be: they have been loaded beside them.
+    /// Versions that every all-functions worker serves. No worker is left to try these beside the others, and none
+    /// needs to be: they have been loaded beside them.
     fn served_by_all(&self) -> Vec<FunctionVersion> {
         let planned = self.plan.groups.iter().find(|group| !group.dedicated).map_or(0, |group| group.count as usize);
         let all: Vec<&WorkerRecord> =

@@ -83,8 +83,8 @@ fn implementation(ident: &Ident, function: &str, new: Option<&Signature>, run: O
         Some(ReturnType::Type(_, of)) => Some((**of).clone()),
         _ => None,
     };
-    // At the return types, so that a type that is no result is pointed at there. A variable has the span wherever it is named: a
-    // type that a `macro_rules` macro wrote would not see another of its name.
+    // At the return types, so that a type that is no result is pointed at there. A variable has the span wherever it is
+    // named: a type that a `macro_rules` macro wrote would not see another of its name.
     let at = returns(new).map_or(ident.span(), |of| of.span());
     let cx = Ident::new("cx", at);
     let made = match returns(new) {

@@ -22,7 +22,8 @@ pub fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> 
         ReturnType::Type(_, of) => of.span(),
         ReturnType::Default => ident.span(),
     };
-    // The variable has the span wherever it is named: a type that a `macro_rules` macro wrote would not see another `returned`.
+    // The variable has the span wherever it is named: a type that a `macro_rules` macro wrote would not see another
+    // `returned`.
     let returned = Ident::new("returned", at);
     let reply = quote_spanned!(at=> ::gm_plugin_api::Reply::reply(#returned));
     let body = quote! {

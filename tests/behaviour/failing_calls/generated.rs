@@ -9,8 +9,8 @@ use super::*;
 use crate::scene::library;
 use crate::support::wait::try_wait_for;
 
-/// What a call may fail with on a machine that is short of something, or broken. A call that is made and stands in none of
-/// these lists fails the test: it is to be put into one.
+/// What a call may fail with on a machine that is short of something, or broken. A call that is made and stands in none
+/// of these lists fails the test: it is to be put into one.
 const ERRORS: [(&str, &[&str]); 8] = [
     (
         "open openat socket socketpair pipe2 eventfd2 epoll_create1 memfd_create dup dup2 dup3 inotify_init1 accept4 \
@@ -41,8 +41,8 @@ const NEVER: &str = "exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask si
                      sysinfo sched_yield sched_getaffinity clock_gettime gettimeofday time getrusage times umask \
                      shutdown";
 
-/// Made on other things too, but also on the runtime's own pipes to itself, which have room and do not break. Tests of the
-/// log and of the control socket have these fail where they can.
+/// Made on other things too, but also on the runtime's own pipes to itself, which have room and do not break. Tests of
+/// the log and of the control socket have these fail where they can.
 const MIXED: &str = "sendto recvfrom write";
 
 /// A manager under strace, and its job server.
@@ -74,7 +74,8 @@ impl Scene {
         self.manager.log() + &self.process.output()
     }
 
-    /// Up, a job, a request, a deploy, down. What fails may cost the request, or the deploy, which is told of; not the job.
+    /// Up, a job, a request, a deploy, down. What fails may cost the request, or the deploy, which is told of; not the
+    /// job.
     fn run(mut self) -> Outcome {
         let outcome = match self.comes_up() {
             Outcome::Served => self.works(),

@@ -10,8 +10,8 @@ struct MyFunction {
 
 #[function(name = "my_function")]
 impl MyFunction {
-    /// Settings come from the configuration: `setting.shortest = 3` in the section `[my_function]`. Read all of them here:
-    /// one that is never read, such as a misspelt `setting.shortst`, is named in the log.
+    /// Settings come from the configuration: `setting.shortest = 3` in the section `[my_function]`. Read all of them
+    /// here: one that is never read, such as a misspelt `setting.shortst`, is named in the log.
     fn new(cx: &Context) -> Result<Self, Failure> {
         Ok(Self { shortest: cx.parse_or("shortest", 1)?, total: 0 })
     }

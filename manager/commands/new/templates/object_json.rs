@@ -3,8 +3,8 @@
 use gm_plugin_api::{Context, Failure, Job, Json, Log, function};
 use serde::{Deserialize, Serialize};
 
-/// Settings come from the configuration: `setting.shortest = 3` in the section `[my_function]`. With `deny_unknown_fields` a
-/// misspelt one fails the start; without it, it is only named in the log.
+/// Settings come from the configuration: `setting.shortest = 3` in the section `[my_function]`. With
+/// `deny_unknown_fields` a misspelt one fails the start; without it, it is only named in the log.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {

@@ -32,8 +32,8 @@ impl Together {
         Self { stage, clashes, done: 0 }
     }
 
-    /// Every worker that was started does as its libraries let it, and the ones that were told to drain have exited. Each function
-    /// that was served before goes on being served at every moment.
+    /// Every worker that was started does as its libraries let it, and the ones that were told to drain have exited.
+    /// Each function that was served before goes on being served at every moment.
     fn settle(&mut self) -> &mut Self {
         let served = self.served();
         for _ in 0..200 {

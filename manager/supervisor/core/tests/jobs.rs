@@ -148,8 +148,8 @@ fn a_handle_reused_by_a_restarted_server_is_another_job() {
     assert!(stage.denied.is_empty(), "nor is it denied");
 }
 
-/// S10: a worker in a long job does not see that its server went. The other one's word is enough for what would fail a job
-/// that was never run; deaths go on being counted.
+/// S10: a worker in a long job does not see that its server went. The other one's word is enough for what would fail a
+/// job that was never run; deaths go on being counted.
 #[test]
 fn losing_a_connection_ends_what_is_denied_on_its_server() {
     let mut stage = one("[GearmanManager]\ncount = 2\non_crash = fail\n");
@@ -163,7 +163,8 @@ fn losing_a_connection_ends_what_is_denied_on_its_server() {
 }
 
 /// An answer that waits for room is lost with its worker, whatever that was at, and counts nowhere. With half of it out
-/// nobody can say more, so where the job may not run twice it is denied; not where we ended the worker for another reason.
+/// nobody can say more, so where the job may not run twice it is denied; not where we ended the worker for another
+/// reason.
 #[test]
 fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
     let fail = "[GearmanManager]\ncount = 1\non_crash = fail\n";

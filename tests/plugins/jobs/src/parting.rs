@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use gm_plugin_api::{Context, Failure, Job, Log, function};
 
 /// Answers with its worker's process id. When it is dropped it does what `setting.how` says, `hang` or `panic`; with
-/// `never` no job of it ends; with `refuse N` there is none, for a reason of N bytes; with `static` it leaves that to destructors of the thread and of the process.
+/// `never` no job of it ends; with `refuse N` there is none, for a reason of N bytes; with `static` it leaves that to
+/// destructors of the thread and of the process.
 struct Parting(String);
 
 thread_local! {
