@@ -7,7 +7,9 @@ mod configuration;
 pub mod dev;
 pub mod events;
 pub mod new;
+mod outcome;
 pub mod output;
+pub mod retry;
 pub mod rollback;
 pub mod run;
 mod sibling;
@@ -60,7 +62,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Submit(args)) => submit::run(cli, args),
         Some(Command::Versions(args)) => with_manager(cli, |control| versions::list(control, format(args.json))),
         Some(Command::Rollback(args)) => rollback::run(cli, args),
-        Some(Command::Retry(args)) => with_manager(cli, |control| versions::retry(control, args)),
+        Some(Command::Retry(args)) => retry::run(cli, args),
         Some(Command::Events(args)) => with_manager(cli, |control| match args.follow {
             true => events::follow(control, format(args.json)),
             false => events::latest(control, format(args.json)),

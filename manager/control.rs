@@ -32,8 +32,9 @@ pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
-    CalledOffFile, ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, ManagerState, RefusedFile, Reply,
-    RequestError, RollbackReply, StatusReply, VersionState, VersionStatus, WorkerStatus,
+    CalledOffFile, ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, JoinedRollback, ManagerState,
+    RefusedFile, Reply, RequestError, RetryReply, RollbackReply, StatusReply, VersionState, VersionStatus,
+    WorkerStatus,
 };
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};

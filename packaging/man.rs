@@ -154,7 +154,7 @@ const VERBS: [Verb; 10] = [
     Verb {
         name: "rollback",
         exit: &[
-            ("0", "Every planned worker serves the version."),
+            ("0", "Every planned worker serves the version; with --no-wait, the rollback has begun."),
             (
                 "1",
                 "It cannot be served, another version took its place, or the manager ended. What was served before goes on.",
@@ -177,11 +177,15 @@ const VERBS: [Verb; 10] = [
     Verb {
         name: "retry",
         exit: &[
-            ("0", "The file is tried again; gm-native-events(1) says what becomes of it."),
+            ("0", "Every planned worker serves what the file holds; with --no-wait, the file is tried again."),
+            (
+                "1",
+                "The file is refused, its version rejected, or something else took the place of the retry. What was served before goes on.",
+            ),
             USAGE,
             NO_MANAGER,
-            REFUSED,
-            LATE,
+            ("4", "Refused, and nothing has changed: there is no such function, or nobody would serve it."),
+            ("5", "The outcome is not known after --timeout; the manager goes on with it."),
         ],
         examples: &[("gm-native -c gm.ini retry greet", "Tries the file in worker_dir again, and ends a rollback.")],
         see_also: &["gm-native-versions(1)", "gm-native-rollback(1)", "gm-native-events(1)"],

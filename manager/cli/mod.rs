@@ -79,7 +79,11 @@ pub enum Command {
     /// in service stays. The command waits until every planned worker serves the version. gm-native versions lists the
     /// versions, and gm-native retry goes forward to what the file holds.
     Rollback(RollbackArgs),
-    /// Try a rejected version again
+    /// Try a function's file again, after it was refused, its version was rejected, or a rollback
+    ///
+    /// gm-native treats the file as if it had just been copied: it checks the file, and lets a canary try it if it holds
+    /// another version than the one in service. The command waits until every planned worker serves what the file holds,
+    /// and says why if that does not happen. It also ends a rollback.
     Retry(RetryArgs),
     /// Build crates as you edit them and serve them, with a job server in memory
     ///

@@ -53,9 +53,9 @@ pub struct RollbackArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m [default: 1m]
-    #[arg(long, value_name = "DURATION")]
-    pub timeout: Option<OsString>,
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// Options of `retry`.
@@ -63,6 +63,22 @@ pub struct RollbackArgs {
 pub struct RetryArgs {
     /// The function
     pub function: String,
+
+    /// How long to wait
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// How long `rollback` and `retry` wait for their effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct WaitArgs {
+    /// Stop waiting after this time, such as 30 (seconds), 500ms, 10m [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<OsString>,
+
+    /// Return as soon as the manager has begun
+    #[arg(long, conflicts_with = "timeout")]
+    pub no_wait: bool,
 }
 
 /// Options of `events`.

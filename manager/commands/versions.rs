@@ -1,12 +1,11 @@
-//! `gm-native versions` and `retry`: which code is served, and another try for what was rejected.
+//! `gm-native versions`: which code is served, and which a rollback can lead to.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{OutputFormat, fail_of, finish};
 use super::table::Table;
-use crate::cli::RetryArgs;
-use crate::control::{ClientError, ControlClient, DEADLINE, VersionStatus};
+use crate::control::{ControlClient, DEADLINE, VersionStatus};
 use crate::logging::escape;
 
 /// Prints the stored versions of the functions of the manager at this control socket.
@@ -34,16 +33,4 @@ fn table(versions: &[VersionStatus]) -> String {
         ]);
     }
     table.render().trim_start().to_owned()
-}
-
-/// Asks for a version that was rejected to be tried again.
-pub fn retry(path: &Path, args: &RetryArgs) -> ExitCode {
-    print_reply(ControlClient::connect(path, DEADLINE).and_then(|mut client| client.retry(args.function.clone())))
-}
-
-fn print_reply(answer: Result<String, ClientError>) -> ExitCode {
-    match answer {
-        Ok(text) => finish(&format!("{}\n", escape(&text)), 0),
-        Err(error) => fail_of(&error),
-    }
 }

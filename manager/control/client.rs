@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ControlRequest, ErrorCode, RequestError, RollbackReply, StatusReply, VersionStatus};
+use super::messages::{ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, other_users, socket};
 use crate::system::clock;
 use crate::system::errors::reason_at;
@@ -164,14 +164,14 @@ impl ControlClient {
         RollbackReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks for a version that was rejected to be tried again; answered in a sentence.
+    /// Asks for a version that was rejected to be tried again.
     ///
     /// # Errors
     ///
     /// As for [`ControlClient::status`].
-    pub fn retry(&mut self, function: String) -> Result<String, ClientError> {
+    pub fn retry(&mut self, function: String) -> Result<RetryReply, ClientError> {
         let content = self.ask(ControlRequest::Retry { function })?;
-        String::deserialize(content).map_err(|error| self.protocol(error.to_string()))
+        RetryReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
     /// Asks for the events the manager has kept, oldest first.

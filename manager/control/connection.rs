@@ -29,11 +29,11 @@ enum AfterRequest {
 }
 
 /// Serves a client with permission, until it disconnects, stops sending requests or stops reading.
-pub(super) async fn serve(mut stream: UnixStream, service: ControlService) {
+pub(super) async fn serve(mut stream: UnixStream, uid: u32, service: ControlService) {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     // An error means that the client is gone or stuck, so there is nowhere to report it.
-    while let Ok(AfterRequest::NextRequest) = exchange(&mut reader, &mut writer, &service).await {
+    while let Ok(AfterRequest::NextRequest) = exchange(&mut reader, &mut writer, uid, &service).await {
         // A client with ever more requests lets the manager's loop and other clients have their turn.
         yield_now().await;
     }
@@ -43,6 +43,7 @@ pub(super) async fn serve(mut stream: UnixStream, service: ControlService) {
 async fn exchange(
     reader: &mut BufReader<ReadHalf<'_>>,
     writer: &mut WriteHalf<'_>,
+    uid: u32,
     service: &ControlService,
 ) -> io::Result<AfterRequest> {
     let request = match timeout(DEADLINE, read_line(reader)).await {
@@ -70,7 +71,7 @@ async fn exchange(
                 Ok(AfterRequest::Close)
             }
             Ok(request) => {
-                write(writer, &ask(service, request).await.to_line()).await?;
+                write(writer, &ask(service, request, uid).await.to_line()).await?;
                 Ok(AfterRequest::NextRequest)
             }
             Err(refusal) => {
@@ -102,10 +103,10 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Reque
 }
 
 /// Hands a request to the manager's loop and waits for the answer.
-async fn ask(service: &ControlService, request: ControlRequest) -> Reply {
+async fn ask(service: &ControlService, request: ControlRequest, uid: u32) -> Reply {
     let (reply, answer) = oneshot::channel();
     let asked = async {
-        service.requests.send(PendingRequest { request, reply }).await.ok()?;
+        service.requests.send(PendingRequest { request, uid, reply }).await.ok()?;
         answer.await.ok()
     };
     match timeout(DEADLINE, asked).await {

@@ -37,7 +37,7 @@ pub enum ControlRequest {
         #[serde(default)]
         force: bool,
     },
-    /// Try a version again that was rejected.
+    /// Try a version again that was rejected; answered with a [`RetryReply`] when that has begun. How it ends is an event.
     Retry {
         /// The function.
         function: String,
@@ -91,6 +91,8 @@ pub enum Reply {
     Versions(Vec<VersionStatus>),
     /// To [`ControlRequest::Rollback`].
     RolledBack(RollbackReply),
+    /// To [`ControlRequest::Retry`].
+    Retrying(RetryReply),
     /// It is done, or on its way: in a sentence.
     Done(String),
     /// The request was understood and is not followed.
@@ -109,6 +111,7 @@ impl Reply {
             Self::Status(status) => ok_line(status),
             Self::Versions(versions) => ok_line(versions),
             Self::RolledBack(rollback) => ok_line(rollback),
+            Self::Retrying(retry) => ok_line(retry),
             Self::Done(text) => ok_line(text),
             Self::Refused(refusal) => refusal.to_line(),
         }
@@ -316,8 +319,13 @@ pub struct RefusedFile {
 }
 
 /// A rollback that has begun.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollbackReply {
+    /// The number of the request: the event that ends the rollback has it, too.
+    pub request: u64,
+    /// The rollback to the same version that was under way already, and that this request joins.
+    #[serde(default)]
+    pub joined: Option<JoinedRollback>,
     /// First 12 hex digits of the hash of the version that is to be served.
     pub version: String,
     /// The version that was served until then.
@@ -327,6 +335,22 @@ pub struct RollbackReply {
     /// The newer file that is not tried because of this.
     #[serde(default)]
     pub called_off: Option<CalledOffFile>,
+}
+
+/// A rollback that was under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JoinedRollback {
+    /// The user who asked for it.
+    pub uid: u32,
+    /// How long ago.
+    pub seconds_ago: f64,
+}
+
+/// A retry that has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryReply {
+    /// The number of the request: the event that ends the retry has it, too.
+    pub request: u64,
 }
 
 /// A file in worker_dir that was waiting to be served, and is not.

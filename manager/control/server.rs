@@ -26,6 +26,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct PendingRequest {
     /// What is asked for; never [`ControlRequest::Events`], which the [`Feed`] answers.
     pub request: ControlRequest,
+    /// The user who asks.
+    pub uid: u32,
     /// Where the answer goes. The client may be gone by then.
     pub reply: oneshot::Sender<Reply>,
 }
@@ -88,8 +90,8 @@ async fn accept(listener: UnixListener, service: ControlService, mut stopped: on
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match admit(&stream, connections.len()) {
-                    Ok(()) => {
-                        connections.spawn_local(serve(stream, service.clone()));
+                    Ok(uid) => {
+                        connections.spawn_local(serve(stream, uid, service.clone()));
                     }
                     Err(refusal) => refuse(&stream, &refusal),
                 },
@@ -101,8 +103,8 @@ async fn accept(listener: UnixListener, service: ControlService, mut stopped: on
     while connections.join_next().await.is_some() {}
 }
 
-/// Whether one more connection, from this peer, is taken.
-fn admit(stream: &UnixStream, connections: usize) -> Result<(), RequestError> {
+/// Whether one more connection, from this peer, is taken; whose it is.
+fn admit(stream: &UnixStream, connections: usize) -> Result<u32, RequestError> {
     let forbidden = |text: String| RequestError::new(ErrorCode::Forbidden, text);
     let own = geteuid().as_raw();
     let peer =
@@ -116,7 +118,7 @@ fn admit(stream: &UnixStream, connections: usize) -> Result<(), RequestError> {
             format!("{MAX_CONNECTIONS} connections are open; ask again later"),
         ));
     }
-    Ok(())
+    Ok(peer)
 }
 
 fn is_permitted(peer: u32, own: u32) -> bool {

@@ -384,6 +384,11 @@ impl Catalog {
         self.probe_again(function)
     }
 
+    /// Why the function's file is refused, or its version was rejected, where that is so.
+    pub(crate) fn refusal(&self, function: &str) -> Option<&str> {
+        self.entries.get(function)?.refused.as_deref()
+    }
+
     /// The name, where there is a file for a function of that name.
     pub(crate) fn name_of(&self, function: &str) -> Option<FunctionName> {
         self.entries.get_key_value(function).map(|(function, _)| function.clone())

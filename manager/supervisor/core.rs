@@ -12,6 +12,7 @@ mod job_failures;
 mod job_servers;
 mod lost_jobs;
 mod reload;
+mod retries;
 mod rollbacks;
 mod rollouts;
 mod slow_start;
@@ -39,11 +40,12 @@ use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use backing_off::Failures;
 use groups::group_key;
-pub(crate) use input::{Action, ExitReport, Input, ScoreboardReading, WorkerStart};
+pub(crate) use input::{Action, ExitReport, Input, RequestOrigin, ScoreboardReading, WorkerStart};
 use isolation::Isolated;
 use job_failures::FunctionFailures;
 pub(crate) use job_servers::JobServerState;
 pub(crate) use lost_jobs::JobReply;
+use retries::Retries;
 use rollbacks::Rollbacks;
 use rollouts::RolloutState;
 pub(crate) use rollouts::{CanaryCounts, TriedFunction};
@@ -89,6 +91,7 @@ pub(crate) struct Core {
     established: BTreeSet<FunctionVersion>,
     rollouts: RolloutState,
     rollbacks: Rollbacks,
+    retries: Retries,
     jobs: JobRecords,
     servers: Vec<JobServerState>,
     warned: Warned,
@@ -165,6 +168,7 @@ impl Core {
             established: BTreeSet::new(),
             rollouts: RolloutState::default(),
             rollbacks: Rollbacks::default(),
+            retries: Retries::default(),
             jobs: JobRecords::default(),
             servers,
             warned: Warned::default(),
@@ -198,8 +202,8 @@ impl Core {
             Input::Counted(counted) => self.counted(&counted, now),
             Input::ScoreboardRead(seen) => self.scoreboard_read(&seen, now),
             Input::FailuresRead(reading) => self.failures_read(reading, now),
-            Input::Retry { function } => self.retry(&function),
-            Input::Rollback { function, version } => self.roll_back(&function, version, now),
+            Input::Retry { function, asked } => self.retry(function, asked, now),
+            Input::Rollback { function, version, asked } => self.roll_back(&function, version, asked, now),
             Input::Reload(config) => self.reload(*config, now),
             Input::Timer { read } => self.read = self.read.max(read),
         }
@@ -224,6 +228,7 @@ impl Core {
         // After the canaries: it forgets groups that want none any more, and reports rollouts with no old worker left.
         self.finish_rollouts(now);
         self.finish_rollbacks(now);
+        self.finish_retries(now);
         // After all that changes states: it plans when the scoreboards of serving workers are read.
         self.watch_jobs(now);
         // Last: the manager is finished when no worker is left.

@@ -212,6 +212,8 @@ pub(crate) enum Event {
     RolledBack {
         /// The function.
         function: FunctionName,
+        /// The number of the request: the event that ends the rollback has it, too.
+        request: u64,
         /// The version.
         version: ShortHash,
         /// The version that was served until then.
@@ -223,6 +225,8 @@ pub(crate) enum Event {
     RollbackFinished {
         /// The function.
         function: FunctionName,
+        /// The number of the request.
+        request: u64,
         /// The version.
         version: ShortHash,
         /// Workers that serve it.
@@ -236,8 +240,34 @@ pub(crate) enum Event {
     RollbackFailed {
         /// The function.
         function: FunctionName,
+        /// The number of the request.
+        request: u64,
         /// The version.
         version: ShortHash,
+        /// Why.
+        reason: String,
+    },
+    /// Every planned worker serves what a function's file holds, after a retry.
+    RetryFinished {
+        /// The function.
+        function: FunctionName,
+        /// The number of the request.
+        request: u64,
+        /// The version.
+        version: ShortHash,
+        /// Workers that serve it.
+        workers: usize,
+        /// Workers with other versions that are still finishing a job.
+        draining: usize,
+        /// Since the request, in seconds.
+        seconds: f64,
+    },
+    /// What a function's file holds is not served, although it was tried again.
+    RetryFailed {
+        /// The function.
+        function: FunctionName,
+        /// The number of the request.
+        request: u64,
         /// Why.
         reason: String,
     },

@@ -40,6 +40,8 @@ pub(crate) struct RollbackChoice {
     pub pinned: bool,
     /// What the function's file holds, unless that is served, refused or called off already.
     pub untried: Option<UntriedFile>,
+    /// The version of a rollback that is not complete yet.
+    pub under_way: Option<ShortHash>,
 }
 
 /// A file in worker_dir that is neither served nor refused for good: it waits for its check or for a canary, or is at one
@@ -61,6 +63,9 @@ pub(crate) struct RollbackTarget {
     pub rejected: Option<String>,
     /// The newer file that is not tried because of this.
     pub called_off: Option<UntriedFile>,
+    /// A rollback to this version is under way already, and no other is begun: two people who roll back at the same time
+    /// mean the same.
+    pub joins: bool,
 }
 
 /// Why a rollback is refused.
@@ -100,7 +105,7 @@ impl RollbackChoice {
         }
         let found = match hash {
             Some(hash) => self.named(&function, hash)?,
-            None => match self.earlier() {
+            None => match self.joined().or_else(|| self.earlier()) {
                 Some(found) => found,
                 None => return Err(RollbackRefusal::NothingEarlier { function, stored: self.list(|_| true) }),
             },
@@ -108,15 +113,16 @@ impl RollbackChoice {
         let StoredForRollback { hash, rejected } = found.clone();
         // A version that stays in service needs no more force than it needed to get there.
         let stays = self.is_current(hash);
+        let joins = self.untried.is_none() && self.under_way == Some(hash);
         match &rejected {
-            _ if force || (stays && self.untried.is_some()) => {}
+            _ if force || joins || (stays && self.untried.is_some()) => {}
             Some(reason) => return Err(RollbackRefusal::Rejected { function, hash, reason: reason.clone() }),
             None if self.pinned && stays => return Err(RollbackRefusal::AlreadyPinned { function, hash }),
             None => {}
         }
         // A version that is to be served is not called off.
         let called_off = self.untried.clone().filter(|file| file.version != Some(hash));
-        Ok(RollbackTarget { hash, rejected, called_off })
+        Ok(RollbackTarget { hash, rejected, called_off, joins })
     }
 
     /// The version of that hash, or the only one that begins with it.
@@ -130,6 +136,12 @@ impl RollbackChoice {
             (Some(_), Some(_)) => Err(RollbackRefusal::Ambiguous { function, hash, stored: self.list(begins) }),
             (None, _) => Err(RollbackRefusal::NotStored { function, hash, stored: self.list(|_| true) }),
         }
+    }
+
+    /// The version of a rollback that is under way, unless there is a newer file to call off.
+    fn joined(&self) -> Option<&StoredForRollback> {
+        let version = self.under_way.filter(|_| self.untried.is_none())?;
+        self.stored.iter().find(|stored| stored.hash == version)
     }
 
     /// What was served before: while a newer file is untried, what is still served; else the one before that. Rejected
@@ -231,6 +243,23 @@ mod tests {
         let itself = RollbackChoice { untried: Some(file(Some("c3"))), ..choice("c3 b2", "b2", "b2") };
         let request = RollbackRequest { function: &"f".into(), hash: Some("c3"), force: false };
         assert_eq!(itself.target(request).unwrap().called_off, None, "the version that is tried is named");
+    }
+
+    #[test]
+    fn while_a_rollback_is_under_way_another_joins_it() {
+        let under_way =
+            || RollbackChoice { under_way: Some(hash("b2")), pinned: true, ..choice("c3 b2! a1", "b2 a1", "b2") };
+        let file = || Some(UntriedFile { path: "/w/f.so".into(), version: None });
+        for (what, choice, named, expected) in [
+            ("at the same time", under_way(), None, ("b2", true)),
+            ("by name", under_way(), Some("b"), ("b2", true)),
+            ("to another version", under_way(), Some("a1"), ("a1", false)),
+            ("a file came meanwhile", RollbackChoice { untried: file(), ..under_way() }, None, ("b2", false)),
+        ] {
+            let request = RollbackRequest { function: &"f".into(), hash: named, force: false };
+            let target = choice.target(request).unwrap();
+            assert_eq!((target.hash, target.joins), (hash(expected.0), expected.1), "{what}");
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn one_whose_jobs_fail_is_rejected() {
     assert!(reason.contains(" of its first ") && reason.ends_with("the last with: this version fails"), "{reason}");
     old_goes_on(&gearmand, &manager, &bad);
     // It may be that the database was down: somebody says so.
-    let done = manager.command("retry", &["stamped"]);
+    let done = manager.command("retry", &["stamped", "--no-wait"]);
     assert!(done.status.success() && done.out().contains("tried again"), "{done:?}");
     wait_for("it is tried again", DEADLINE, || {
         (count_events(&manager, "rollout_started", "stamped") >= 2).then_some(())

@@ -5,11 +5,40 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::scene::{
-    ask, count_events, named, rename_over, served, stamped, version, versions, wait_all, wait_deployed,
+    ask, count_events, hash, named, rename_over, served, stamped, version, versions, wait_all, wait_deployed,
 };
 use crate::support::manager::Manager;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
+
+/// A retry whose file is not served: the exit code, and why.
+#[track_caller]
+fn not_served(manager: &Manager, args: &[&str], code: i32, words: &str) {
+    let done = manager.command("retry", &[&["stamped"], args].concat());
+    assert!(done.code() == Some(code) && done.err().contains(words), "{done:?}");
+}
+
+/// It waits until the file is served, or is not.
+#[test]
+fn retry_reports_what_becomes_of_the_file() {
+    let (gearmand, mut manager) = served("canary_jobs = 1000000\ncanary_seconds = 1h");
+    rename_over(&manager, &stamped("v2", "new"));
+    manager.wait_event("rollout_stopped", |_| true);
+    manager.mark();
+    not_served(&manager, &[], 1, "this version cannot be made");
+    manager.wait_event("rollout_stopped", |_| true);
+    manager.wait_event("retry_failed", |_| true);
+    // Its canary runs for as long as it likes.
+    rename_over(&manager, &version("v3"));
+    manager.wait_event("rollout_started", |event| event["to"] == *hash(&version("v3")));
+    not_served(&manager, &["--timeout", "100ms"], 5, "the manager goes on with it");
+    let done = manager.command("retry", &["stamped", "--no-wait"]);
+    assert!(done.status.success() && done.out().contains("is tried again"), "{done:?}");
+    manager.mark();
+    manager.command("rollback", &["stamped"]).success();
+    manager.wait_event("retry_failed", |event| event["reason"].as_str().unwrap().contains("a rollback to version"));
+    wait_deployed(&gearmand, &manager, "v1");
+}
 
 /// `retry` ends a pin: the file is what is served again.
 #[test]
@@ -19,8 +48,12 @@ fn retry_ends_a_rollback() {
     wait_deployed(&gearmand, &manager, "v2");
     manager.command("rollback", &["stamped"]).success();
     wait_deployed(&gearmand, &manager, "v1");
-    manager.command("retry", &["stamped"]).success();
-    wait_deployed(&gearmand, &manager, "v2");
+    // It is served by then: nothing is waited for.
+    let done = manager.command("retry", &["stamped"]);
+    assert!(done.status.success() && done.out().contains(&hash(&version("v2"))), "{done:?}");
+    assert_eq!(ask(&gearmand, "stamped"), "v2");
+    let again = manager.command("retry", &["stamped"]);
+    assert!(again.status.success() && again.out().contains(&hash(&version("v2"))), "{again:?}");
 }
 
 /// What a file lacks may lie outside of it: it is looked at anew though it has not changed. What it holds counts, not
@@ -39,7 +72,7 @@ fn retry_looks_at_the_file_as_it_is() {
         manager.wait_event("library_refused", |event| event["function"] == function);
     }
     manager.mark();
-    manager.command("retry", &["stamped"]).success();
+    not_served(&manager, &[], 1, "is text, not a library");
     manager.wait_event("library_refused", |event| event["function"] == "stamped");
     assert_eq!(count_events(&manager, "rollout_started", "stamped"), 1, "of the version that the file holds no more");
     // Behind a link on another file system nobody sees a change.
@@ -63,7 +96,7 @@ fn a_command_in_the_log_works_as_printed() {
         let program = env!("CARGO_BIN_EXE_gm-native");
         let script = format!("{program} {}", rest.split('`').next().unwrap());
         let done = run(Command::new("sh").args(["-c", &script]).current_dir("/"), b"", DEADLINE).unwrap();
-        assert!(done.status.success(), "{script}: {done:?}");
+        assert!(done.code() == Some(1) && done.err().contains("cannot be made"), "{script}: {done:?}");
         manager.wait_event("rollout_stopped", |_| true);
     };
     manager.mark();

@@ -223,7 +223,8 @@ fn a_file_that_was_copied_a_moment_ago_is_called_off() {
         }
         let done = manager.command("rollback", &["stamped"]);
         assert!(done.status.success() && done.out().contains("is called off"), "{done:?}");
-        serves(&gearmand, &manager, "v2");
+        // Its canary, where it had one, may have taken a job before it was told to drain.
+        wait_deployed(&gearmand, &manager, "v2");
     }
     // Nothing is left to call off.
     back_to(&gearmand, &manager, &[], "v1");
@@ -282,7 +283,7 @@ fn a_retry_is_called_off() {
     wait_all(&manager, "stamped", &new);
     back_to(&gearmand, &manager, &[], "v1");
     fs::write(&hindrance, "").unwrap();
-    manager.command("retry", &["stamped"]).success();
+    manager.command("retry", &["stamped", "--no-wait"]).success();
     let done = manager.command("rollback", &["stamped"]);
     let off = format!("stamped.so (version {}) is called off", hash(&new));
     assert!(done.status.success() && done.out().contains(&off), "{done:?}");
@@ -290,6 +291,62 @@ fn a_retry_is_called_off() {
     wait_quiet(&manager, 1);
     serves(&gearmand, &manager, "v1");
     assert_eq!(pinned(&manager), Some(hash(&version("v1"))));
+}
+
+/// Two people on call roll back at the same time: one version back, not two.
+#[test]
+fn two_at_the_same_time_go_back_once() {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    let slow = stamped("v2", "slow");
+    for bytes in [&slow, &version("v3")] {
+        rename_over(&manager, bytes);
+        wait_all(&manager, "stamped", bytes);
+    }
+    fs::write(&hindrance, "").unwrap();
+    let first = manager.command("rollback", &["stamped", "--no-wait"]);
+    assert!(
+        first.status.success() && first.out().contains("has begun") && first.out().contains(&hash(&slow)),
+        "{first:?}"
+    );
+    let joins = "was under way already: ";
+    let second = manager.command("rollback", &["stamped", "--no-wait"]);
+    assert!(
+        second.status.success() && second.out().contains(joins) && second.out().contains(&hash(&slow)),
+        "{second:?}"
+    );
+    let third = manager.command("rollback", &["stamped", "--timeout", "200ms"]);
+    assert!(third.code() == Some(5) && third.err().contains(joins), "{third:?}");
+    fs::remove_file(&hindrance).unwrap();
+    wait_all(&manager, "stamped", &slow);
+    let count = |event| count_events(&manager, event, "stamped");
+    wait_for("its end", DEADLINE, || (count("rollback_finished") == 1).then_some(()));
+    assert_eq!((count("rolled_back"), count("rollback_failed")), (1, 0));
+    // Now it is one of many.
+    back_to(&gearmand, &manager, &[], "v1");
+}
+
+/// Its worker dies before anybody knows which function is to blame, or in the function, alone or beside others.
+#[test]
+fn one_whose_workers_die_is_reported_at_once() {
+    for (ini, mood) in
+        [("count = 2\ndedicated_count = 0", "abort"), ("dedicated_count = 2", "abort"), ("count = 2", "new")]
+    {
+        let (gearmand, manager) = served(&format!("{ini}\nstart_timeout = 1h"));
+        put(&manager, "f00", &version("v1"));
+        wait_all(&manager, "f00", &version("v1"));
+        let bad = stamped("v2", mood);
+        rename_over(&manager, &bad);
+        manager.wait_event("rollout_stopped", |_| true);
+        let failed = manager.command("rollback", &["stamped", &hash(&bad), "--force", "--timeout", "10m"]);
+        assert_eq!(failed.code(), Some(1), "{failed:?}");
+        assert!(failed.err().contains("new()") || failed.err().contains("cannot be made"), "{failed:?}");
+        assert_eq!(ask(&gearmand, "f00"), "v1");
+    }
 }
 
 /// Nobody would serve it: it is refused, and the exit code says so.

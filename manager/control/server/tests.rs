@@ -64,7 +64,7 @@ fn serve_while(manager: Manager, clients: impl FnOnce(&Path, &mpsc::Sender<Order
         let mut kept = Vec::new();
         loop {
             tokio::select! {
-                Some(PendingRequest { request, reply }) = incoming.recv() => match manager {
+                Some(PendingRequest { request, reply, .. }) = incoming.recv() => match manager {
                     Manager::Answers => {
                         assert_eq!(request, ControlRequest::Status);
                         let _ = reply.send(Reply::Status(Box::new(sample_status())));

@@ -145,6 +145,11 @@ impl Core {
         self.backing_off(function, now).is_some()
     }
 
+    /// Whether the group waits before it is tried again.
+    pub(super) fn is_group_backing_off(&self, key: &GroupKey, now: Duration) -> bool {
+        self.failures.groups.get(key).is_some_and(|backoff| backoff.waits_until(now).is_some())
+    }
+
     /// Whether this version waits before it is tried again. A new version does not wait because the one before it
     /// failed, even if that keeps failing.
     pub(super) fn is_version_backing_off(&self, version: &FunctionVersion, now: Duration) -> bool {
@@ -172,7 +177,7 @@ impl Core {
         }
         let healthy_after = self.config.healthy_after;
         let group = self.failures.groups.get(key);
-        if group.is_some_and(|backoff| backoff.waits_until(now).is_some()) {
+        if self.is_group_backing_off(key, now) {
             return 0;
         }
         // It will exit soon, since it can have no job, and that decides how long the next one waits.

@@ -113,6 +113,8 @@ pub(crate) enum Input {
     Retry {
         /// Its function.
         function: FunctionName,
+        /// Who asks for it.
+        asked: RequestOrigin,
     },
     /// An earlier version is to be served until the content of worker_dir changes.
     Rollback {
@@ -120,6 +122,8 @@ pub(crate) enum Input {
         function: FunctionName,
         /// Which.
         version: CheckedVersion,
+        /// Who asks for it.
+        asked: RequestOrigin,
     },
     /// The configuration was read again. Effects have it already.
     Reload(Box<Config>),
@@ -128,6 +132,15 @@ pub(crate) enum Input {
         /// Everything from the workers of [`Core::workers_to_read`](super::Core::workers_to_read) up to then was read.
         read: Duration,
     },
+}
+
+/// Who asked for a rollback or a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestOrigin {
+    /// Counts these requests: the event that ends one names it.
+    pub request: u64,
+    /// The user.
+    pub uid: u32,
 }
 
 /// What is known of a worker that ended.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Action, Core, ManagerPhase};
+use super::{Action, Core, ManagerPhase, RequestOrigin, group_key};
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
@@ -16,18 +16,24 @@ use crate::supervisor::rollback::{RollbackChoice, StoredForRollback};
 #[derive(Debug, Default)]
 pub(super) struct Rollbacks(BTreeMap<FunctionName, PendingRollback>);
 
+/// A rollback that is under way.
 #[derive(Debug)]
-struct PendingRollback {
-    version: ShortHash,
-    since: Duration,
+pub(crate) struct PendingRollback {
+    /// The version that is to be served.
+    pub version: ShortHash,
+    /// When it began.
+    pub since: Duration,
+    /// Who asked for it.
+    pub asked: RequestOrigin,
 }
 
-/// How far a rollback is.
+/// How far a version is on its way to every planned worker.
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Pending,
     /// Every planned worker serves the version; how many old ones are still in a job.
     Done {
+        version: ShortHash,
         workers: usize,
         draining: usize,
     },
@@ -95,59 +101,90 @@ impl Core {
             current: self.served(function),
             pinned: self.catalog.is_pinned(function),
             untried: self.catalog.untried(function),
+            under_way: self.rollback_under_way(function).map(|rollback| rollback.version),
         }
     }
 
+    /// The rollback of a function that is not complete yet.
+    pub(crate) fn rollback_under_way(&self, function: &str) -> Option<&PendingRollback> {
+        self.rollbacks.0.get(function)
+    }
+
     /// Serves an earlier version, and calls off what the function's file holds.
-    pub(super) fn roll_back(&mut self, function: &FunctionName, version: CheckedVersion, now: Duration) {
+    pub(super) fn roll_back(
+        &mut self,
+        function: &FunctionName,
+        version: CheckedVersion,
+        asked: RequestOrigin,
+        now: Duration,
+    ) {
         let called_off = self.catalog.untried(function).filter(|file| file.version != Some(version.hash));
         let (from, hash) = (self.served(function), version.hash);
-        if let Some(PendingRollback { version, .. }) =
-            self.rollbacks.0.remove(function).filter(|one| one.version != hash)
-        {
-            let (function, reason) = (function.clone(), replaced_by(hash));
-            self.report(Event::RollbackFailed { function, version, reason });
-        }
-        self.report(Event::RolledBack { function: function.clone(), version: hash, from, called_off });
+        self.end_retry(function, format!("a rollback to version {hash} took its place"));
+        let before = self.rollbacks.0.remove(function);
+        // A rollback to the same version that is under way goes on as this one.
+        let since = match before {
+            Some(PendingRollback { version, since, .. }) if version == hash => since,
+            Some(other) => {
+                self.fail_rollback(function.clone(), &other, replaced_by(hash));
+                now
+            }
+            None => now,
+        };
+        let request = asked.request;
+        self.report(Event::RolledBack { function: function.clone(), request, version: hash, from, called_off });
         // Earlier failures do not count against another version.
         self.failures.forget(function);
         let pin = self.catalog.pin(function, version.clone(), now);
         self.do_next(Action::Pin { function: function.clone(), pin: Some(pin) });
         self.do_next(Action::SetLastGood { function: function.clone(), version });
-        self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since: now });
+        self.rollbacks.0.insert(function.clone(), PendingRollback { version: hash, since, asked });
         self.replan(now);
+    }
+
+    /// Something else is asked for, so that a rollback that is under way comes to nothing.
+    pub(super) fn end_rollback(&mut self, function: &str, reason: String) {
+        if let Some((function, rollback)) = self.rollbacks.0.remove_entry(function) {
+            self.fail_rollback(function, &rollback, reason);
+        }
+    }
+
+    fn fail_rollback(&mut self, function: FunctionName, rollback: &PendingRollback, reason: String) {
+        let (request, version) = (rollback.asked.request, rollback.version);
+        self.report(Event::RollbackFailed { function, request, version, reason });
     }
 
     /// Reports rollbacks that are complete, and those that come to nothing.
     pub(super) fn finish_rollbacks(&mut self, now: Duration) {
         let pending = std::mem::take(&mut self.rollbacks.0);
         for (function, rollback) in pending {
-            let PendingRollback { version, since } = rollback;
+            let PendingRollback { version, since, asked } = rollback;
             match self.rollback_progress(&function, version, now) {
                 Progress::Pending => drop(self.rollbacks.0.insert(function, rollback)),
-                Progress::Done { workers, draining } => {
-                    let seconds = seconds(now.saturating_sub(since));
-                    self.report(Event::RollbackFinished { function, version, workers, draining, seconds });
+                Progress::Done { workers, draining, .. } => {
+                    let (request, seconds) = (asked.request, seconds(now.saturating_sub(since)));
+                    self.report(Event::RollbackFinished { function, request, version, workers, draining, seconds });
                 }
-                Progress::Failed(reason) => self.report(Event::RollbackFailed { function, version, reason }),
+                Progress::Failed(reason) => self.fail_rollback(function, &rollback, reason),
             }
         }
     }
 
     fn rollback_progress(&self, function: &FunctionName, version: ShortHash, now: Duration) -> Progress {
         match self.catalog.version(function) {
-            None => return Progress::Failed("its library was removed from worker_dir".into()),
-            Some(other) if other.hash != version => {
-                return Progress::Failed(replaced_by(other.hash));
-            }
-            Some(_) => {}
+            Some(other) if other.hash != version => Progress::Failed(replaced_by(other.hash)),
+            _ => self.version_progress(function, now),
         }
-        if let Some(reason) = self.unplanned(function) {
+    }
+
+    /// How far the function's present version is on its way to every planned worker.
+    pub(super) fn version_progress(&self, function: &FunctionName, now: Duration) -> Progress {
+        if let Some(reason) = self.why_never_served(function) {
             return Progress::Failed(reason);
         }
-        if self.is_draining() {
-            return Progress::Failed("the manager is stopping".into());
-        }
+        let Some(version) = self.catalog.version(function).map(|version| version.hash) else {
+            return Progress::Pending;
+        };
         let its = self.workers.values().filter_map(|worker| {
             let served = worker.functions.iter().find(|served| served.function == *function)?;
             Some((worker, served.hash == version))
@@ -165,13 +202,40 @@ impl Core {
         }
         let planned = self.plan.planned(function) as usize;
         if old == 0 && workers >= planned {
-            return Progress::Done { workers, draining };
+            return Progress::Done { version, workers, draining };
         }
-        let has_failed = self.is_backing_off(function, now) || self.is_not_restarted(function);
-        match self.failures.reasons.get(function).filter(|_| has_failed && on_their_way == 0 && workers == 0) {
-            Some(reason) => Progress::Failed(reason.clone()),
-            None => Progress::Pending,
+        let waits = (on_their_way == 0 && workers == 0).then(|| self.why_none_starts(function, now)).flatten();
+        waits.map_or(Progress::Pending, Progress::Failed)
+    }
+
+    /// Why no version of the function will be served, whatever its file holds.
+    pub(super) fn why_never_served(&self, function: &FunctionName) -> Option<String> {
+        if self.is_draining() {
+            return Some("the manager is stopping".into());
         }
+        match self.catalog.holds(function) {
+            true => self.unplanned(function),
+            false => Some("its library was removed from worker_dir".into()),
+        }
+    }
+
+    /// Why no worker with the function is started for now, where that is so: the function waits after a failure, or each of
+    /// its groups does, or the system refuses them a process.
+    fn why_none_starts(&self, function: &FunctionName, now: Duration) -> Option<String> {
+        let failure = || {
+            let known = self.failures.reasons.get(function).or(self.failures.last.as_ref());
+            known.cloned().unwrap_or_else(|| "its workers failed".into())
+        };
+        if self.is_backing_off(function, now) || self.is_not_restarted(function) {
+            return Some(failure());
+        }
+        let groups = self.plan.groups.iter().filter(|group| group.functions.contains(function)).map(group_key);
+        let reasons = groups.map(|key| {
+            let refused = self.spawns.refusal_of(&key, now).map(str::to_owned);
+            refused.or_else(|| self.is_group_backing_off(&key, now).then(failure))
+        });
+        // One group that may start workers is enough.
+        reasons.collect::<Option<Vec<String>>>()?.pop()
     }
 }
 

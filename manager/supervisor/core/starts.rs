@@ -330,7 +330,12 @@ impl Spawns {
 
     /// Whether the system has just refused the group a process.
     pub(super) fn is_refused(&self, key: &GroupKey, now: Duration) -> bool {
-        self.refused.get(key).is_some_and(|refused| now < refused.until)
+        self.refusal_of(key, now).is_some()
+    }
+
+    /// Why the system has just refused the group a process, where it has.
+    pub(super) fn refusal_of(&self, key: &GroupKey, now: Duration) -> Option<&str> {
+        self.refused.get(key).filter(|refused| now < refused.until).map(|refused| refused.reason.as_str())
     }
 }
 

@@ -228,6 +228,9 @@ impl Stage {
     }
 }
 
+/// Somebody's request.
+const BY: RequestOrigin = RequestOrigin { request: 1, uid: 0 };
+
 fn names(start: &WorkerStart) -> String {
     let mut names: Vec<&str> = start.functions.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();

@@ -100,14 +100,4 @@ impl Core {
             self.scan();
         }
     }
-
-    /// Gives the function's file another chance, whether it was refused or its version rejected.
-    pub(super) fn retry(&mut self, function: &FunctionName) {
-        self.failures.forget(function);
-        self.rejoin(function);
-        self.do_next(Action::Pin { function: function.clone(), pin: None });
-        if let Some(candidate) = self.catalog.retry(function) {
-            self.do_next(Action::Probe(candidate));
-        }
-    }
 }

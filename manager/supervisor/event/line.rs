@@ -77,7 +77,7 @@ impl Event {
                 "{function}: the canary of version {version} continues: job {handle} (unique {unique}), which killed its worker, \
                  had killed version {killed} too"
             ),
-            Self::RolledBack { function, version, from, called_off } => {
+            Self::RolledBack { function, version, from, called_off, .. } => {
                 let off = called_off.as_ref().map_or(String::new(), |UntriedFile { path, version }| {
                     let version = version.map_or(String::new(), |version| format!(" (version {version})"));
                     format!("; {path}{version} is called off")
@@ -89,16 +89,18 @@ impl Event {
                 };
                 format!("{function}: {what}, until the file in worker_dir changes{off}")
             }
-            Self::RollbackFinished { function, version, workers, draining, seconds } => {
-                let old = match draining {
-                    0 => String::new(),
-                    old => format!("; {old} with another version are still draining"),
-                };
+            Self::RollbackFinished { function, version, workers, draining, seconds, .. } => {
+                let old = still_draining(*draining);
                 format!("{function}: rollback: {workers} workers serve version {version} after {seconds:.3} s{old}")
             }
-            Self::RollbackFailed { function, version, reason } => {
+            Self::RollbackFailed { function, version, reason, .. } => {
                 format!("{function}: rollback to version {version} failed: {reason}")
             }
+            Self::RetryFinished { function, version, workers, draining, seconds, .. } => {
+                let old = still_draining(*draining);
+                format!("{function}: retry: {workers} workers serve version {version} after {seconds:.3} s{old}")
+            }
+            Self::RetryFailed { function, reason, .. } => format!("{function}: retry failed: {reason}"),
             Self::FunctionRemoved { function, path, is_expected: true } => {
                 format!("{function}: its library {path} is no longer in a worker_dir")
             }
@@ -208,6 +210,13 @@ pub(crate) fn several(functions: &[FunctionName]) -> String {
         [only] => only.to_string(),
         [first, second] => format!("{first}, {second}"),
         [first, .., last] => format!("{first} ... {last} ({} functions)", functions.len()),
+    }
+}
+
+fn still_draining(workers: usize) -> String {
+    match workers {
+        0 => String::new(),
+        old => format!("; {old} with another version are still draining"),
     }
 }
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::Manager;
-use crate::control::{CalledOffFile, ControlRequest, PendingRequest, Reply, RollbackReply};
-use crate::supervisor::core::Input;
+use crate::control::{CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, RetryReply, RollbackReply};
+use crate::supervisor::core::{Input, RequestOrigin};
 use crate::supervisor::effects::manager_state;
 use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
 use crate::system::clock;
@@ -19,7 +19,11 @@ const LOOK: Duration = Duration::from_secs(4);
 
 /// Requests that wait for a look at the worker directories.
 #[derive(Default)]
-pub(super) struct WaitingRequests(Vec<WaitingRequest>);
+pub(super) struct WaitingRequests {
+    requests: Vec<WaitingRequest>,
+    /// The number of the latest rollback or retry.
+    last_request: u64,
+}
 
 struct WaitingRequest {
     request: PendingRequest,
@@ -38,7 +42,7 @@ impl WaitingRequest {
 impl WaitingRequests {
     /// When the first of them waits no longer for what it waits for.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.0.iter().map(WaitingRequest::until).min()
+        self.requests.iter().map(WaitingRequest::until).min()
     }
 }
 
@@ -47,7 +51,7 @@ impl Manager {
     pub(super) fn request(&mut self, request: PendingRequest) {
         match request.request {
             ControlRequest::Retry { .. } | ControlRequest::Rollback { .. } => {
-                self.waiting.0.push(WaitingRequest { request, since: clock::now(), is_looking: false });
+                self.waiting.requests.push(WaitingRequest { request, since: clock::now(), is_looking: false });
             }
             _ => self.answer(request),
         }
@@ -57,7 +61,9 @@ impl Manager {
     pub(super) fn answer_waiting(&mut self, now: Duration) {
         let is_quiet = self.settle.is_none();
         let mut looks = false;
-        for waiting in self.waiting.0.iter_mut().filter(|one| !one.is_looking && (is_quiet || now >= one.until())) {
+        for waiting in
+            self.waiting.requests.iter_mut().filter(|one| !one.is_looking && (is_quiet || now >= one.until()))
+        {
             (waiting.is_looking, looks) = (true, true);
         }
         if looks {
@@ -65,7 +71,7 @@ impl Manager {
         }
         let is_seen = !self.effects.is_scanning();
         let is_ready = |one: &mut WaitingRequest| one.is_looking && (is_seen || now >= one.until());
-        let ready: Vec<WaitingRequest> = self.waiting.0.extract_if(.., is_ready).collect();
+        let ready: Vec<WaitingRequest> = self.waiting.requests.extract_if(.., is_ready).collect();
         ready.into_iter().for_each(|waiting| self.answer(waiting.request));
     }
 
@@ -77,44 +83,62 @@ impl Manager {
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
             }
             ControlRequest::Versions => Reply::Versions(self.effects.versions(&self.core)),
-            ControlRequest::Retry { function } => self.retry(function),
-            ControlRequest::Rollback { function, hash, force } => self.roll_back(&function, hash.as_deref(), force),
+            ControlRequest::Retry { function } => self.retry(&function, incoming.uid),
+            ControlRequest::Rollback { function, hash, force } => {
+                self.roll_back(&function, hash.as_deref(), force, incoming.uid)
+            }
             ControlRequest::Events { .. } => return,
         };
         // The client may be gone by now.
         let _ = incoming.reply.send(reply);
     }
 
-    fn retry(&mut self, function: String) -> Reply {
-        let function = match self.core.may_retry(&function) {
+    fn next_request(&mut self, uid: u32) -> RequestOrigin {
+        self.waiting.last_request += 1;
+        RequestOrigin { request: self.waiting.last_request, uid }
+    }
+
+    fn retry(&mut self, function: &str, uid: u32) -> Reply {
+        let function = match self.core.may_retry(function) {
             Ok(function) => function,
             Err(text) => return Reply::refused(text),
         };
-        let text = format!("{function}: its file in worker_dir is tried again");
-        self.input(Input::Retry { function });
-        Reply::Done(text)
+        // Two at the same time wait for the same.
+        let asked = match self.core.retry_under_way(&function) {
+            Some(request) => RequestOrigin { request, uid },
+            None => self.next_request(uid),
+        };
+        self.input(Input::Retry { function, asked });
+        Reply::Retrying(RetryReply { request: asked.request })
     }
 
-    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool) -> Reply {
+    fn roll_back(&mut self, function: &str, hash: Option<&str>, force: bool, uid: u32) -> Reply {
         let target = self.core.may_roll_back(function).and_then(|function| {
             let request = RollbackRequest { function: &function, hash, force };
             let (version, target) = self.effects.rollback_target(&self.core, request)?;
             Ok((function, version, target))
         });
-        match target {
-            Err(text) => Reply::refused(text),
-            Ok((function, version, target)) => {
-                let called_off =
-                    |UntriedFile { path, version }| CalledOffFile { path, version: version.map(String::from) };
-                let reply = RollbackReply {
-                    version: version.hash.to_string(),
-                    from: self.core.served(&function).map(String::from),
-                    rejected: target.rejected,
-                    called_off: target.called_off.map(called_off),
-                };
-                self.input(Input::Rollback { function, version });
-                Reply::RolledBack(reply)
-            }
+        let (function, version, target) = match target {
+            Ok(target) => target,
+            Err(text) => return Reply::refused(text),
+        };
+        // One that leads to the same version has the number of the one under way: they end together.
+        let under_way = self.core.rollback_under_way(&function).filter(|one| one.version == version.hash);
+        let under_way = under_way.map(|one| (one.asked, clock::now().saturating_sub(one.since)));
+        let asked = under_way.map_or_else(|| self.next_request(uid), |(asked, _)| asked);
+        let joined = under_way.filter(|_| target.joins);
+        let off = |UntriedFile { path, version }| CalledOffFile { path, version: version.map(String::from) };
+        let reply = RollbackReply {
+            request: asked.request,
+            joined: joined.map(|(first, ago)| JoinedRollback { uid: first.uid, seconds_ago: ago.as_secs_f64() }),
+            version: version.hash.to_string(),
+            from: self.core.served(&function).map(String::from),
+            rejected: target.rejected,
+            called_off: target.called_off.map(off),
+        };
+        if joined.is_none() {
+            self.input(Input::Rollback { function, version, asked });
         }
+        Reply::RolledBack(reply)
     }
 }

@@ -154,7 +154,7 @@ fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() 
     let mut stage = two_functions();
     let earlier =
         CheckedVersion { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
-    stage.input(Input::Rollback { function: "a".into(), version: earlier });
+    stage.input(Input::Rollback { function: "a".into(), version: earlier, asked: BY });
     assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
     stage.serves(5);
     assert_eq!(stage.did(), ["go 5", "leave 1"]);
@@ -203,7 +203,7 @@ fn a_job_that_has_killed_another_version_does_not_count_against_the_canary() {
     first.ends_in_job(5, ExitStatus::Signal(11), 0);
     assert_eq!((rejected(&first), acquitted(&first)), (1, 0));
     // The same job, after the old version has died of it, too, and the new one is tried again.
-    first.dies_in_job(1, 0).input(Input::Retry { function: "a".into() });
+    first.dies_in_job(1, 0).input(Input::Retry { function: "a".into(), asked: BY });
     first.input(Input::Probed { function: "a".into(), identity: identity(2), result: Ok(version("a", 2)) });
     let canary = *first.ids().last().unwrap();
     first.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
@@ -217,13 +217,13 @@ fn a_job_that_has_killed_only_the_same_version_counts_against_it() {
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
     stage.dies_in_job(5, 0);
     let back = CheckedVersion { hash: "a-1".into(), library: "/s".into(), crate_version: String::new(), warning: None };
-    stage.input(Input::Rollback { function: "a".into(), version: back });
+    stage.input(Input::Rollback { function: "a".into(), version: back, asked: BY });
     stage.input(scan(&[("a", 3), ("b", 1)])).input(Input::Probed {
         function: "a".into(),
         identity: identity(3),
         result: Ok(version("a", 2)),
     });
-    stage.input(Input::Retry { function: "a".into() });
+    stage.input(Input::Retry { function: "a".into(), asked: BY });
     stage.input(Input::Probed { function: "a".into(), identity: identity(3), result: Ok(version("a", 2)) });
     let canary = stage.core.workers.iter().find(|(_, worker)| worker.canary.is_some()).map(|(id, _)| id.0).unwrap();
     stage.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
@@ -235,7 +235,7 @@ fn a_job_that_has_killed_only_the_same_version_counts_against_it() {
 fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
     let earlier = |hash: &str| CheckedVersion { hash: hash.into(), ..version("a", 0) };
     let roll_back = |stage: &mut Stage, hash| {
-        stage.input(Input::Rollback { function: "a".into(), version: earlier(hash) });
+        stage.input(Input::Rollback { function: "a".into(), version: earlier(hash), asked: BY });
     };
     let ended = |stage: &Stage| -> Vec<String> {
         let ends = stage.events.iter().filter_map(|event| match event {
@@ -265,6 +265,27 @@ fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
     stage.says(5, WorkerMessage::CannotServe { function: 0, reason: "no table".into() });
     stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     assert_eq!(ended(&stage), ["a-0 no table"]);
+
+    // The system refuses both workers a process.
+    let mut stage = two_functions();
+    roll_back(&mut stage, "a-0");
+    for id in stage.ids().split_off(4) {
+        stage.input(Input::SpawnFailed { worker: WorkerId(id), reason: "no memory".into() });
+    }
+    assert_eq!(ended(&stage), ["a-0 no process could be started: no memory"]);
+
+    // Its worker, which has other functions too, dies before it has loaded any.
+    let mut stage = Stage::new("[GearmanManager]\ncount = 2\ndedicated_count = 0\n");
+    stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).serves(1).serves(2);
+    roll_back(&mut stage, "a-0");
+    for id in 3..20 {
+        if ended(&stage).is_empty() && stage.core.workers.contains_key(&WorkerId(id)) {
+            stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 + id as i32 });
+            stage.ends(id, exit_report(ExitStatus::Exit(1), ExitCause::OutsideJob, 0));
+        }
+        stage.later(Duration::from_millis(1));
+    }
+    assert!(ended(&stage).len() == 1 && ended(&stage)[0].starts_with("a-0 "), "{:?}", ended(&stage));
 
     for (what, end) in [("removed", scan(&[("b", 1)])), ("stopped", Input::Stop { by: "SIGTERM" })] {
         let mut stage = two_functions();

@@ -256,7 +256,7 @@ fn a_retry_by_hand_is_tried_at_once() {
     let bad = place_of(&stage, 0, "bad");
     dies_starting(&mut stage, 1, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
     stage.serves(2).did();
-    stage.input(Input::Retry { function: "bad".into() });
+    stage.input(Input::Retry { function: "bad".into(), asked: BY });
     assert!(stage.did().contains(&"start bad+good".to_owned()));
 }
 

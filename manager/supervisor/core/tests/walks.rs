@@ -325,7 +325,7 @@ impl Walk {
             }
             13 => self.scan(),
             14 if self.random.u8(..4) == 0 => self.input(Input::Reload(Box::new(self.stage.core.config.clone()))),
-            14 => self.input(Input::Retry { function: name.into() }),
+            14 => self.input(Input::Retry { function: name.into(), asked: BY }),
             15 => self.input(Input::Changed),
             _ => {
                 let time = Duration::from_millis(self.random.u64(..5000));

@@ -15,7 +15,7 @@ use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// After the mark eight bytes of a version and eight of a mood, both filled up with spaces. Moods: `good`, `crash` and
-/// `fail` in a job, `new` (which fails), `exit125` (in `new`); `killed` and `slow` are about loading, see [`load`].
+/// `fail` in a job, `new` (which fails), `abort` and `exit125` (in `new`); `killed` and `slow` are about loading, see [`load`].
 static STAMP: [u8; 38] = *b"gm-native test stamp: 0       good    ";
 
 fn stamp(place: usize) -> String {
@@ -75,6 +75,7 @@ impl Stamped {
     fn new(_cx: &Context) -> Result<Self, Failure> {
         match stamp(30).as_str() {
             "new" => Err("this version cannot be made".into()),
+            "abort" => std::process::abort(),
             "exit125" => std::process::exit(125),
             _ => Ok(Self),
         }

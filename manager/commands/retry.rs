@@ -1,0 +1,43 @@
+//! `gm-native retry`: another try for what a function's file holds, and what became of it.
+//!
+//! Exit codes: 0 every planned worker serves it, 1 it is refused or rejected, 2 usage, 3 no manager there, 4 refused, 5 not
+//! known in time.
+
+use std::process::ExitCode;
+
+use super::outcome::{Awaited, Outcome, ask_and_wait};
+use super::output::{fail, finish};
+use crate::cli::{Cli, RetryArgs};
+use crate::logging::escape;
+
+/// Has the function's file tried again.
+pub fn run(cli: &Cli, args: &RetryArgs) -> ExitCode {
+    let ask = |client: &mut crate::control::ControlClient| {
+        let reply = client.retry(args.function.clone())?;
+        Ok((Awaited { request: reply.request, finished: "retry_finished", failed: "retry_failed" }, ()))
+    };
+    ask_and_wait(cli, (args.wait.no_wait, args.wait.timeout.as_ref()), ask, |(), outcome| {
+        report(&args.function, outcome)
+    })
+}
+
+fn report(function: &str, outcome: Outcome) -> ExitCode {
+    let function = escape(function);
+    match outcome {
+        Outcome::Begun => finish(&format!("{function}: its file in worker_dir is tried again\n"), 0),
+        Outcome::Served { version, workers, draining } => {
+            let (version, old) = (escape(&version), Outcome::still_draining(draining));
+            finish(&format!("{function}: {workers} workers serve version {version}, which its file holds{old}\n"), 0)
+        }
+        Outcome::Failed(reason) => {
+            fail(&format!("{function}: its file was tried again, and is not served: {}", escape(&reason)), 1)
+        }
+        Outcome::Pending(waited) => fail(
+            &format!(
+                "{function}: its file is tried again, but not every worker serves it after {waited:?}; the manager goes \
+                 on with it"
+            ),
+            Outcome::LATE,
+        ),
+    }
+}
