@@ -21,11 +21,12 @@ pub fn list(path: &Path, format: OutputFormat) -> ExitCode {
 }
 
 fn table(versions: &[VersionStatus]) -> String {
-    let mut table = Table::new(["FUNCTION", "VERSION", "STATE", "STORED", "SIZE", "NOTE"]);
+    let mut table = Table::new(["FUNCTION", "VERSION", "CRATE", "STATE", "STORED", "SIZE", "NOTE"]);
     for version in versions {
         table.row([
             escape(version.function.as_str()).into_owned(),
             version.version.to_string(),
+            escape(&version.crate_version).into_owned(),
             version.state.label().to_owned(),
             escape(&version.stored).into_owned(),
             version.size.to_string(),

@@ -369,6 +369,9 @@ pub struct VersionStatus {
     pub function: FunctionName,
     /// First 12 hex digits of the library's hash.
     pub version: ShortHash,
+    /// The version its author gave it. Empty where that is not known.
+    #[serde(default)]
+    pub crate_version: String,
     /// What it is to its function.
     pub state: VersionState,
     /// When it was stored, local time.

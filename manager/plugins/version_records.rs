@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::content_hash::{ContentHash, ShortHash};
+use super::function_version::FunctionVersion;
 use super::garbage::VersionOnDisk;
 use super::identity::FileIdentity;
 use super::name::FunctionName;
@@ -36,6 +37,9 @@ struct FunctionRecord {
     rejected: BTreeMap<ShortHash, String>,
     #[serde(default, skip_serializing_if = "ServedVersions::is_empty")]
     served: ServedVersions,
+    /// The crate version of each version in the store. Files of earlier builds lack it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    crate_versions: BTreeMap<ShortHash, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,13 +133,28 @@ impl VersionRecords {
         self.functions.get(function).into_iter().flat_map(|record| record.served.iter())
     }
 
+    /// The crate version of a stored version, if that is known.
+    pub fn crate_version(&self, version: &FunctionVersion) -> Option<&str> {
+        Some(self.functions.get(&version.function)?.crate_versions.get(&version.hash)?)
+    }
+
+    /// Notes the crate version of a version that was stored. It is on disk with the next change: a manager that starts
+    /// before that finds the version in worker_dir, and checks it again.
+    pub fn note_crate_version(&mut self, version: &FunctionVersion, crate_version: &str) {
+        let record = self.functions.entry(version.function.clone()).or_default();
+        record.crate_versions.insert(version.hash, crate_version.to_owned());
+    }
+
     /// Versions were removed from the store: no rollback leads to them.
     ///
     /// # Errors
     /// As [`VersionRecords::set_last_good`].
     pub(super) fn not_stored(&mut self, removed: &[VersionOnDisk]) -> io::Result<()> {
         let take_out = |gone: &VersionOnDisk| {
-            self.functions.get_mut(&gone.function).is_some_and(|record| record.served.remove(gone.hash))
+            self.functions.get_mut(&gone.function).is_some_and(|record| {
+                let was_known = record.crate_versions.remove(&gone.hash).is_some();
+                record.served.remove(gone.hash) || was_known
+            })
         };
         let changed = removed.iter().map(take_out).fold(false, |any, changed| any | changed);
         if changed { self.write() } else { Ok(()) }
@@ -216,6 +235,37 @@ mod tests {
         let (records, warning) = VersionRecords::open(dir.path());
         assert_eq!(records.rejected().count(), 0);
         assert!(warning.is_some());
+    }
+
+    #[test]
+    fn crate_versions_are_written_with_the_next_change_and_leave_with_their_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut records, _) = VersionRecords::open(dir.path());
+        let a = FunctionName::new("a").unwrap();
+        let [one, two] = ["1", "2"].map(|digit| ShortHash::from_name(&digit.repeat(12)).unwrap());
+        let of = |hash| FunctionVersion { function: a.clone(), hash };
+        for (hash, version) in [(one, "1.0.0"), (two, "2.0.0")] {
+            records.note_crate_version(&of(hash), version);
+        }
+        records.reject(&a, two, "x").unwrap();
+        let (mut records, _) = VersionRecords::open(dir.path());
+        assert_eq!([one, two].map(|hash| records.crate_version(&of(hash))), [Some("1.0.0"), Some("2.0.0")]);
+        let gone = VersionOnDisk { function: a.clone(), hash: one, stored: (0, 0), size: 1 };
+        records.not_stored(&[gone]).unwrap();
+        let (records, _) = VersionRecords::open(dir.path());
+        assert_eq!([one, two].map(|hash| records.crate_version(&of(hash))), [None, Some("2.0.0")]);
+    }
+
+    /// A build before the crate versions has left it.
+    #[test]
+    fn a_file_without_crate_versions_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            r#"{"format": 2, "content": {"a": {"rejected": {"111111111111": "x"}, "served": ["222222222222"]}}}"#;
+        std::fs::write(dir.path().join("versions.json"), text).unwrap();
+        let (records, warning) = VersionRecords::open(dir.path());
+        assert_eq!((records.rejected().count(), warning), (1, None));
+        assert_eq!(records.crate_version(&("a", "222222222222").into()), None);
     }
 
     #[test]

@@ -99,6 +99,10 @@ fn each_one_goes_further_back_until_the_content_changes() {
     manager.wait_exit();
     manager.start_again();
     wait_deployed(&gearmand, &manager, "v2");
+    let all: Value = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
+    assert!(all.as_array().unwrap().iter().all(|version| version["crate_version"] == "3.2.1"), "{all}");
+    let status = manager.status();
+    assert_eq!(of(&status, "functions", "name", "stamped").unwrap()["crate_version"], "3.2.1");
     back_to(&gearmand, &manager, &[], "v1");
     refused(&manager, &["stamped"], "stamped has no earlier version to go back to");
     assert_eq!(ask(&gearmand, "stamped"), "v1");

@@ -258,6 +258,7 @@ impl Effects {
             kind: RejectionKind::StoreUnavailable,
             is_no_plugin: false,
         })?;
+        self.store.records.note_crate_version(&stored.version(), &found.version);
         let warning = found.warning().map(|text| format!("its library {text}"));
         Ok(self.known.add_probed(stored, found.elsewhere, found.version, warning))
     }

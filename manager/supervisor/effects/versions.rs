@@ -27,7 +27,7 @@ pub(super) struct KnownVersions {
 
 struct KnownVersion {
     stored: StoredVersion,
-    /// The version of its crate. Empty where no probe of this manager's saw it.
+    /// The version of its crate. Empty where that is not known.
     crate_version: String,
     /// The libraries that were loaded with it from elsewhere. Empty where no probe of this manager's saw them.
     elsewhere: Vec<String>,
@@ -88,7 +88,8 @@ impl Effects {
             match if self.store.unchanged(&stored) { Ok(stored) } else { verify(&stored) } {
                 Ok(stored) => {
                     self.store.verified(stored.clone());
-                    let version = self.known.add(stored, String::new(), None);
+                    let crate_version = self.crate_version(&stored);
+                    let version = self.known.add(stored, crate_version, None);
                     memory.last_good.insert(function, version);
                 }
                 Err(error) => {
@@ -104,6 +105,11 @@ impl Effects {
         memory.pinned = records.pinned().map(|(function, pin)| (function.clone(), pin)).collect();
         memory.stored = self.store.versions().into_iter().flatten().map(|kept| kept.function).collect();
         memory
+    }
+
+    /// The crate version of a stored version, as far as this manager or an earlier one has seen it.
+    fn crate_version(&self, stored: &StoredVersion) -> String {
+        self.store.records.crate_version(&stored.version()).unwrap_or_default().to_owned()
     }
 
     /// Records what the core decided about versions.
@@ -216,6 +222,7 @@ impl Effects {
                 size: kept.size,
                 state,
                 note: note.map(str::to_owned),
+                crate_version: self.store.records.crate_version(&kept.version()).unwrap_or_default().to_owned(),
                 function: kept.function,
                 version: kept.hash,
             }
@@ -248,7 +255,8 @@ impl Effects {
             },
             None => {
                 let stored = self.store.stored(function, hash).map_err(|error| error.to_string())?;
-                self.known.add(stored, String::new(), None)
+                let crate_version = self.crate_version(&stored);
+                self.known.add(stored, crate_version, None)
             }
         };
         match self.is_intact(function, &version) {
