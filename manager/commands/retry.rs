@@ -13,7 +13,7 @@ use crate::logging::escape;
 /// Has the function's file tried again.
 pub fn run(cli: &Cli, args: &RetryArgs) -> ExitCode {
     let ask = |client: &mut crate::control::ControlClient| {
-        let reply = client.retry(args.function.clone())?;
+        let reply = client.retry(&args.function)?;
         Ok((Awaited { request: reply.request, finished: "retry_finished", failed: "retry_failed" }, ()))
     };
     ask_and_wait(cli, (args.wait.no_wait, args.wait.timeout.as_ref()), ask, |(), outcome| {

@@ -15,7 +15,7 @@ use crate::logging::escape;
 /// Rolls a function back.
 pub fn run(cli: &Cli, args: &RollbackArgs) -> ExitCode {
     let ask = |client: &mut crate::control::ControlClient| {
-        let reply = client.roll_back(args.function.clone(), args.hash.clone(), args.force)?;
+        let reply = client.roll_back(&args.function, args.hash.clone(), args.force)?;
         Ok((Awaited { request: reply.request, finished: "rollback_finished", failed: "rollback_failed" }, reply))
     };
     ask_and_wait(cli, (args.wait.no_wait, args.wait.timeout.as_ref()), ask, |reply, outcome| {
@@ -26,7 +26,7 @@ pub fn run(cli: &Cli, args: &RollbackArgs) -> ExitCode {
 /// Says how it ended.
 fn report(function: &str, reply: &RollbackReply, outcome: Outcome) -> ExitCode {
     let function = escape(function);
-    let version = escape(&reply.version);
+    let version = reply.version;
     let joined = reply.joined.as_ref().map_or(String::new(), joined);
     let off = called_off(reply);
     match outcome {
@@ -53,18 +53,18 @@ fn served(reply: &RollbackReply, workers: u64, draining: u64) -> String {
     let RollbackReply { version, from, rejected, .. } = reply;
     let before = match from {
         Some(from) if from == version => ", as before".to_owned(),
-        Some(from) => format!(", and no longer version {}", escape(from)),
+        Some(from) => format!(", and no longer version {from}"),
         None => String::new(),
     };
     let (off, old) = (called_off(reply), Outcome::still_draining(draining));
     let rejected =
         rejected.as_ref().map_or(String::new(), |reason| format!("; it was rejected before: {}", escape(reason)));
-    format!("{workers} workers serve version {}{before}, until its file changes{off}{old}{rejected}", escape(version))
+    format!("{workers} workers serve version {version}{before}, until its file changes{off}{old}{rejected}")
 }
 
 fn called_off(reply: &RollbackReply) -> String {
     reply.called_off.as_ref().map_or(String::new(), |CalledOffFile { path, version }| {
-        let version = version.as_ref().map_or(String::new(), |version| format!(" (version {})", escape(version)));
+        let version = version.as_ref().map_or(String::new(), |version| format!(" (version {version})"));
         format!("; {}{version} is called off", escape(path))
     })
 }

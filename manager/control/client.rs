@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::messages::{ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, StatusReply, VersionStatus};
 use super::{EventLine, PROTOCOL, other_users, socket};
+use crate::plugins::name::FunctionName;
 use crate::system::clock;
 use crate::system::errors::reason_at;
 
@@ -156,10 +157,11 @@ impl ControlClient {
     /// As for [`ControlClient::status`].
     pub fn roll_back(
         &mut self,
-        function: String,
+        function: &str,
         hash: Option<String>,
         force: bool,
     ) -> Result<RollbackReply, ClientError> {
+        let function = self.function(function)?;
         let content = self.ask(ControlRequest::Rollback { function, hash, force })?;
         RollbackReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
@@ -169,7 +171,8 @@ impl ControlClient {
     /// # Errors
     ///
     /// As for [`ControlClient::status`].
-    pub fn retry(&mut self, function: String) -> Result<RetryReply, ClientError> {
+    pub fn retry(&mut self, function: &str) -> Result<RetryReply, ClientError> {
+        let function = self.function(function)?;
         let content = self.ask(ControlRequest::Retry { function })?;
         RetryReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
@@ -228,6 +231,17 @@ impl ControlClient {
             ReplyLine { error: Some(refusal), .. } => Err(ClientError::Refused { path: self.path.clone(), refusal }),
             line => Ok(Some(line)),
         }
+    }
+
+    /// A text that cannot be a function's name is refused as the manager would refuse a name it does not know.
+    fn function(&self, name: &str) -> Result<FunctionName, ClientError> {
+        FunctionName::new(name).map_err(|_| ClientError::Refused {
+            path: self.path.clone(),
+            refusal: RequestError::new(
+                ErrorCode::Refused,
+                format!("there is no function {name}: no library of it is in worker_dir"),
+            ),
+        })
     }
 
     fn protocol(&self, text: String) -> ClientError {

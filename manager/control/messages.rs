@@ -29,7 +29,7 @@ pub enum ControlRequest {
     /// begun. How it ends is an event.
     Rollback {
         /// The function.
-        function: String,
+        function: FunctionName,
         /// First digits of the version's hash; without it, the version that was served before.
         #[serde(default)]
         hash: Option<String>,
@@ -40,7 +40,7 @@ pub enum ControlRequest {
     /// Try a version again that was rejected; answered with a [`RetryReply`] when that has begun. How it ends is an event.
     Retry {
         /// The function.
-        function: String,
+        function: FunctionName,
     },
 }
 
@@ -327,9 +327,9 @@ pub struct RollbackReply {
     #[serde(default)]
     pub joined: Option<JoinedRollback>,
     /// First 12 hex digits of the hash of the version that is to be served.
-    pub version: String,
+    pub version: ShortHash,
     /// The version that was served until then.
-    pub from: Option<String>,
+    pub from: Option<ShortHash>,
     /// Why the version was rejected, if it was.
     pub rejected: Option<String>,
     /// The newer file that is not tried because of this.
@@ -359,7 +359,7 @@ pub struct CalledOffFile {
     /// Where it is.
     pub path: String,
     /// First 12 hex digits of its hash; `null` while it is being checked.
-    pub version: Option<String>,
+    pub version: Option<ShortHash>,
 }
 
 /// A stored version of a function.
@@ -522,7 +522,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_answered_with_what_is() {
-        let cases: [(&[u8], ErrorCode, &str); 10] = [
+        let cases: [(&[u8], ErrorCode, &str); 11] = [
             (b"", ErrorCode::BadRequest, "no JSON"),
             (b"status", ErrorCode::BadRequest, "no JSON"),
             (b"\xff\0\x1b", ErrorCode::BadRequest, "no JSON"),
@@ -531,6 +531,7 @@ mod tests {
             (br#"{"v":1}"#, ErrorCode::BadRequest, r#"as in {"request":"status","v":1}"#),
             (br#"{"v":1,"request":5}"#, ErrorCode::BadRequest, "does not say"),
             (br#"{"v":1,"request":"events","follow":"yes"}"#, ErrorCode::BadRequest, "expected a boolean"),
+            (br#"{"v":1,"request":"retry","function":"a\nb"}"#, ErrorCode::BadRequest, "control character or a slash"),
             (
                 br#"{"v":2,"request":"status"}"#,
                 ErrorCode::Version,

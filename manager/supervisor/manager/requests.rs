@@ -127,12 +127,12 @@ impl Manager {
         let under_way = under_way.map(|one| (one.asked, clock::now().saturating_sub(one.since)));
         let asked = under_way.map_or_else(|| self.next_request(uid), |(asked, _)| asked);
         let joined = under_way.filter(|_| target.joins);
-        let off = |UntriedFile { path, version }| CalledOffFile { path, version: version.map(String::from) };
+        let off = |UntriedFile { path, version }| CalledOffFile { path, version };
         let reply = RollbackReply {
             request: asked.request,
             joined: joined.map(|(first, ago)| JoinedRollback { uid: first.uid, seconds_ago: ago.as_secs_f64() }),
-            version: version.hash.to_string(),
-            from: self.core.served(&function).map(String::from),
+            version: version.hash,
+            from: self.core.served(&function),
             rejected: target.rejected,
             called_off: target.called_off.map(off),
         };
