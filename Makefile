@@ -20,7 +20,7 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test test-all long deps fmt clippy doc doctest tests matrix deny soak walks fuzz hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo test test-all long deps fmt clippy doc doctest tests matrix deny soak walks deaths fuzz hammer bench-deploy bench-logging clean
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -123,6 +123,11 @@ hammer: deps ## run every suite many times; takes a night
 # A million random steps over the supervisor's decisions: takes some minutes. The seed is printed.
 walks: ## take a million random steps over the supervisor's decisions
 	GM_WALK_STEPS=1000000 $(CARGO) test --locked --lib random_walks -- --nocapture
+
+# Prints the seed of the moments at which managers are killed: GM_KILL_SEED repeats them.
+deaths: deps ## let 10,000 workers die, and kill 200 managers; takes minutes
+	$(CARGO) test --locked --test behaviour ten_thousand_deaths -- --ignored --nocapture
+	$(CARGO) test --locked --test behaviour two_hundred_that_are_killed -- --ignored --nocapture
 
 # Every fuzz target for FUZZ_SECONDS. Needs a nightly toolchain and cargo-fuzz. What it finds lies in fuzz/artifacts: fix
 # it, and copy the file into fuzz/corpus, which `make tests` runs.

@@ -16,6 +16,8 @@ use crate::plugins::name::FunctionName;
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// Jobs whose deaths are remembered. Beyond, those that are nearest to being forgotten are.
 const REMEMBERED: usize = 10_000;
+/// The same for jobs that nobody is to run again. Workers that drain may still be given them.
+pub(super) const OVER_REMEMBERED: usize = 256;
 
 /// Names a job as long as its server knows it: another server, or the same one after a restart, gives the same handles.
 /// So what is known of a server's jobs goes when it does ([`DeathCounts::forget_server`]).
@@ -41,19 +43,42 @@ impl JobKey {
 
 /// How many workers died in which jobs.
 #[derive(Debug, Default)]
-pub(crate) struct DeathCounts(BTreeMap<JobKey, (u32, Duration)>);
+pub(crate) struct DeathCounts(BTreeMap<JobKey, Deaths>);
+
+#[derive(Debug, Default)]
+struct Deaths {
+    count: u32,
+    /// When the last one was.
+    at: Duration,
+    /// Nobody is to run the job again.
+    is_over: bool,
+}
 
 impl DeathCounts {
     /// Counts one more. Returns how many there were in that job by now.
     pub(crate) fn count(&mut self, job: JobKey, now: Duration) -> u32 {
-        self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
+        self.0.retain(|_, deaths| now < deaths.at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
-            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(key, _)| key.clone());
-            oldest.map(|key| self.0.remove(&key));
+            self.forget_oldest(|_| true);
         }
-        let (deaths, at) = self.0.entry(job).or_default();
-        (*deaths, *at) = (deaths.saturating_add(1), now);
-        *deaths
+        let deaths = self.0.entry(job).or_default();
+        deaths.count = deaths.count.saturating_add(1);
+        deaths.at = now;
+        deaths.count
+    }
+
+    /// The job is over: nobody runs it again.
+    pub(crate) fn end(&mut self, job: &JobKey) {
+        self.0.entry(job.clone()).and_modify(|deaths| deaths.is_over = true);
+        if self.0.values().filter(|deaths| deaths.is_over).count() > OVER_REMEMBERED {
+            self.forget_oldest(|deaths| deaths.is_over);
+        }
+    }
+
+    fn forget_oldest(&mut self, of: impl Fn(&Deaths) -> bool) {
+        let oldest = self.0.iter().filter(|(_, deaths)| of(deaths)).min_by_key(|(_, deaths)| deaths.at);
+        let oldest = oldest.map(|(job, _)| job.clone());
+        oldest.map(|job| self.0.remove(&job));
     }
 
     /// No worker is connected to this job server any more: it has forgotten the jobs it had, or given them to others.
@@ -177,6 +202,21 @@ mod tests {
         }
         assert_eq!(deaths.count(job("H:1"), start + FORGOTTEN), 3, "an hour from the last one");
         assert_eq!(deaths.count(job("H:2"), start + FORGOTTEN * 2), 1);
+    }
+
+    /// M16.
+    #[test]
+    fn few_jobs_are_remembered_that_nobody_is_to_run_again() {
+        let mut deaths = DeathCounts::default();
+        deaths.count(job("goes on"), Duration::from_secs(1));
+        for n in 0..OVER_REMEMBERED as u64 + 10 {
+            let job = job(&n.to_string());
+            deaths.count(job.clone(), Duration::from_secs(2 + n));
+            deaths.end(&job);
+        }
+        assert_eq!(deaths.0.len(), 1 + OVER_REMEMBERED);
+        let now = Duration::from_secs(500);
+        assert_eq!(["0", "200", "goes on"].map(|name| deaths.count(job(name), now)), [1, 2, 2]);
     }
 
     #[test]

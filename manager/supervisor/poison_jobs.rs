@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::exit_cause::JobInHand;
+use super::job_disposition::OVER_REMEMBERED;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
@@ -50,19 +51,44 @@ impl PoisonJobKey {
 
 /// The versions, by their hashes, that jobs have killed.
 #[derive(Debug, Default)]
-pub(crate) struct PoisonJobs(BTreeMap<PoisonJobKey, (BTreeSet<ShortHash>, Duration)>);
+pub(crate) struct PoisonJobs(BTreeMap<PoisonJobKey, Victims>);
+
+/// What a job has killed.
+#[derive(Debug, Default)]
+struct Victims {
+    versions: BTreeSet<ShortHash>,
+    /// When the last one died.
+    at: Duration,
+    /// Nobody is to run the job again.
+    is_over: bool,
+}
 
 impl PoisonJobs {
     /// A worker with this version died in the job.
     pub(crate) fn record_death(&mut self, job: PoisonJobKey, version: ShortHash, now: Duration) {
-        self.0.retain(|_, (_, at)| now < at.saturating_add(FORGOTTEN));
+        self.0.retain(|_, victims| now < victims.at.saturating_add(FORGOTTEN));
         if self.0.len() >= REMEMBERED && !self.0.contains_key(&job) {
-            let oldest = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(job, _)| job.clone());
-            oldest.map(|job| self.0.remove(&job));
+            self.forget_oldest(|_| true);
         }
-        let (versions, at) = self.0.entry(job).or_default();
-        versions.insert(version);
-        *at = now;
+        let victims = self.0.entry(job).or_default();
+        victims.versions.insert(version);
+        victims.at = now;
+    }
+
+    /// The job is over: nobody is to run it again. Its client may submit it again under the same name, if it has one.
+    pub(crate) fn end(&mut self, job: &PoisonJobKey) {
+        if let (PoisonJobKey::Handle { .. }, Some(victims)) = (job, self.0.get_mut(job)) {
+            victims.is_over = true;
+        }
+        if self.0.values().filter(|victims| victims.is_over).count() > OVER_REMEMBERED {
+            self.forget_oldest(|victims| victims.is_over);
+        }
+    }
+
+    fn forget_oldest(&mut self, of: impl Fn(&Victims) -> bool) {
+        let oldest = self.0.iter().filter(|(_, victims)| of(victims)).min_by_key(|(_, victims)| victims.at);
+        let oldest = oldest.map(|(job, _)| job.clone());
+        oldest.map(|job| self.0.remove(&job));
     }
 
     /// Another version than this one that the job has killed.
@@ -72,7 +98,7 @@ impl PoisonJobs {
         version: ShortHash,
         now: Duration,
     ) -> Option<ShortHash> {
-        let (versions, at) = self.0.get(job)?;
+        let Victims { versions, at, .. } = self.0.get(job)?;
         versions.iter().copied().find(|victim| *victim != version).filter(|_| now < at.saturating_add(FORGOTTEN))
     }
 
@@ -142,6 +168,21 @@ mod tests {
         assert_eq!(lethal.other_version_killed(&job, "v3".into(), NOW), Some("v1".into()));
         lethal.forget_server(0);
         assert_eq!(lethal.other_version_killed(&job, "v3".into(), NOW), None);
+    }
+
+    /// M16.
+    #[test]
+    fn few_jobs_without_a_name_are_remembered_once_they_are_over() {
+        let id = |unique: &str, handle: &str| PoisonJobKey::of(&"f".into(), Some(0), &job(unique, handle)).unwrap();
+        let mut poison = PoisonJobs::default();
+        for n in 0..OVER_REMEMBERED + 10 {
+            for job in [id("", &n.to_string()), id(&n.to_string(), "H")] {
+                poison.record_death(job.clone(), "v1".into(), NOW + Duration::from_millis(n as u64));
+                poison.end(&job);
+            }
+        }
+        let killed = |job| poison.other_version_killed(&job, "v2".into(), NOW).is_some();
+        assert_eq!([id("", "0"), id("", "200"), id("0", "H")].map(killed), [false, true, true]);
     }
 
     #[test]

@@ -245,9 +245,21 @@ impl Manager {
     /// the one before is no matter to this.
     #[track_caller]
     pub fn start_again(&mut self) {
+        self.launch();
+        self.wait_answering();
+    }
+
+    /// As [`start_again`](Self::start_again), and does not wait. Nothing is known of its events.
+    #[track_caller]
+    pub fn launch(&mut self) {
         let name = format!("gm-native in {}", self.dir.path().display());
         self.process = Some(ChildGuard::start(&name, &mut self.run_command()));
-        self.wait_answering();
+        self.events = None;
+    }
+
+    /// How a manager in the foreground ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(ChildGuard::ended)
     }
 
     /// Makes the everyday call and waits for its end: of a start that fails, or with `-d` of what gives the shell back.

@@ -23,6 +23,7 @@ pub mod events;
 pub mod gearmand;
 pub mod machine;
 pub mod manager;
+pub mod other_servers;
 pub mod plugins;
 pub mod program;
 pub mod scripted_server;

@@ -186,9 +186,9 @@ impl Core {
         let Some((key, policy)) = self.counted_job(worker, lost, exit_report) else {
             return (LostJob { disposition: uncounted, deaths: None }, None);
         };
-        if let (Some(version), Some(job)) = (worker.functions.get(lost.function), worker.job(lost, exit_report.server))
-        {
-            self.jobs.poison.record_death(job, version.hash, now);
+        let poison = worker.job(lost, exit_report.server);
+        if let (Some(version), Some(job)) = (worker.functions.get(lost.function), &poison) {
+            self.jobs.poison.record_death(job.clone(), version.hash, now);
         }
         let max_attempts = self.config.max_attempts(&key.function);
         let deaths = self.jobs.deaths.count(key.clone(), now);
@@ -200,6 +200,8 @@ impl Core {
             return (decided, None);
         }
         let text = self.text_for_caller(worker, lost, exit_report, deaths);
+        self.jobs.deaths.end(&key);
+        poison.iter().for_each(|job| self.jobs.poison.end(job));
         self.deny(key, text.clone());
         let answer = JobReply { connection: lost.connection, handle: lost.handle.clone(), text };
         (decided, (decided.disposition == JobDisposition::Failed).then_some(answer))

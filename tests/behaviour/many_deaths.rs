@@ -1,0 +1,186 @@
+//! M16: workers that die by the hundred and by the thousand, in every way: nothing of them stays in the manager.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fastrand::Rng;
+use nix::libc::SIGRTMAX;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::scene::{Job, acting, wait_serving};
+use crate::support::build;
+use crate::support::gearmand::Gearmand;
+use crate::support::manager::Manager;
+use crate::support::wait::{DEADLINE, wait_for};
+
+/// Each worker that dies takes its job with it, and is missed for as short a time as may be.
+const INI: &str = "count = 6\nbackoff_max = 10ms\non_crash = fail\ntimeout = 300ms\ntimeout_grace = 50ms\n\
+                   max_memory_hard = 256M\nlog_file = /dev/null";
+
+/// By how much the heap in use may differ.
+const MARGIN: usize = 64 * 1024;
+
+/// What a job does to its worker.
+const LETHAL: [&str; 12] = [
+    "abort",
+    "segv",
+    "exit 0",
+    "exit 3",
+    "_exit 3",
+    "leak 1024",
+    "wait /nowhere",
+    "blockall\nwait /nowhere",
+    "closefds",
+    "shutsockets",
+    "doomed 0",
+    "panic as asked\nabort",
+];
+
+/// What an idle worker is sent.
+const SIGNALS: [Signal; 10] = [
+    Signal::SIGKILL,
+    Signal::SIGSEGV,
+    Signal::SIGABRT,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGSYS,
+    Signal::SIGTERM,
+    Signal::SIGQUIT,
+    Signal::SIGINT,
+];
+
+#[test]
+fn hundreds_of_deaths_leave_nothing_in_the_manager() {
+    let scene = Scene::start();
+    scene.workers_die(30);
+    let before = scene.holds();
+    scene.workers_die(200);
+    let after = scene.holds();
+    assert!(after.descriptors <= before.descriptors, "{before:?}, then {after:?}");
+    assert_eq!(after.zombies, 0);
+}
+
+/// Takes minutes: `make deaths`.
+#[test]
+#[ignore = "takes minutes: make deaths"]
+fn ten_thousand_deaths_leave_nothing_in_the_manager() {
+    let scene = Scene::start();
+    scene.workers_die(1_000);
+    let before = scene.holds();
+    let mut all = vec![before.clone()];
+    for thousand in 2..=10 {
+        scene.workers_die(thousand * 1_000);
+        all.push(scene.holds());
+        println!("{thousand},000: {:?}", all.last().unwrap());
+    }
+    let after = all.last().unwrap();
+    assert!(after.descriptors <= before.descriptors, "{all:?}");
+    assert!(after.heap <= before.heap + MARGIN, "{all:?}");
+    assert!(all.iter().all(|holds| holds.zombies == 0), "{all:?}");
+}
+
+/// What a manager holds.
+#[derive(Debug, Clone)]
+struct Holds {
+    descriptors: usize,
+    /// Bytes of its heap in use.
+    heap: usize,
+    /// Children that have ended and that it has not waited for.
+    zombies: usize,
+}
+
+struct Scene {
+    gearmand: Gearmand,
+    manager: Manager,
+    meter: PathBuf,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let gearmand = Gearmand::start();
+        let setup = acting(&[&gearmand]).ini(INI).verbosity("");
+        let meter = setup.dir().join("heap");
+        let library = build::c("heap_meter.so", include_str!("../support/c/heap_meter.c"), &["-shared", "-fPIC"]);
+        let setup = setup.log("/dev/null").env("LD_PRELOAD", library).env("GM_HEAP_METER", &meter);
+        let manager = setup.start();
+        wait_serving(&manager, "act");
+        Self { gearmand, manager, meter }
+    }
+
+    /// How many workers were started so far.
+    fn started(&self) -> usize {
+        let status = self.manager.status();
+        let generations = status["workers"].as_array().unwrap().iter().filter_map(|w| w["generation"].as_u64());
+        usize::try_from(generations.max().unwrap_or_default()).unwrap()
+    }
+
+    /// Has workers die until this many have been started since the beginning, four at a time.
+    fn workers_die(&self, count: usize) {
+        let next = AtomicUsize::new(0);
+        while self.started() < count {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..LETHAL.len()).for_each(|_| self.one_dies(next.fetch_add(1, Ordering::Relaxed))));
+                }
+            });
+        }
+    }
+
+    /// By a job, or between two; then a job is done, so that no function has failed five times in a row.
+    fn one_dies(&self, number: usize) {
+        if number.is_multiple_of(3) {
+            let children = children(self.manager.pid());
+            let idle: Vec<Pid> = children.into_iter().filter(|pid| is_worker(*pid)).collect();
+            let mut rng = Rng::with_seed(number as u64);
+            if let Some(pid) = rng.choice(&idle) {
+                // It may have died by itself.
+                let _ = kill(*pid, SIGNALS[rng.usize(..SIGNALS.len())]);
+            }
+        } else {
+            // Some jobs are answered before their worker dies.
+            Job::act(&self.gearmand, "", LETHAL[number % LETHAL.len()]).news();
+        }
+        Job::act(&self.gearmand, "", "say alive").news();
+    }
+
+    /// Once everything is at rest.
+    fn holds(&self) -> Holds {
+        wait_serving(&self.manager, "act");
+        let pid = self.manager.pid();
+        let _ = fs::remove_file(&self.meter);
+        // Six workers and the guardian, and nobody who is about to leave.
+        wait_for("no other children", DEADLINE, || (children(pid).len() == 7).then_some(()));
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        let heap = wait_for("the size of the heap", DEADLINE, || {
+            // Again until it is heard: it may come just before the loop waits.
+            send_real_time(pid, SIGRTMAX() - 1);
+            fs::read_to_string(&self.meter).ok()?.parse().ok()
+        });
+        let zombies = children(pid).into_iter().filter(|child| is_zombie(*child)).count();
+        Holds { descriptors, heap, zombies }
+    }
+}
+
+/// nix knows no real-time signals.
+fn send_real_time(pid: Pid, signal: i32) {
+    let sent = std::process::Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
+    assert!(sent.unwrap().success());
+}
+
+fn children(pid: Pid) -> Vec<Pid> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid::from_raw)).collect()
+}
+
+fn is_worker(pid: Pid) -> bool {
+    let title = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
+    title.starts_with(b"gm-native: act ")
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+}
