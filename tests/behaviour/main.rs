@@ -37,6 +37,7 @@ mod many_deaths;
 mod memory;
 mod messages;
 mod misbehaving_servers;
+mod networks;
 mod orphans;
 mod other_users;
 mod permissions;

@@ -21,6 +21,7 @@ pub mod callers;
 pub mod child_guard;
 pub mod events;
 pub mod gearmand;
+pub mod hosts;
 pub mod machine;
 pub mod manager;
 pub mod other_servers;
