@@ -6,15 +6,18 @@
 //! It is a *write* lock (`F_OFD_SETLK`), which only who may write the file can hold. Anybody who may read a pid file
 //! could hold its `flock`, and a read lock: the first is not asked for, and a file with the second is replaced.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
+use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 
 use super::errors::reason;
 use super::plain_file::FileLocation;
@@ -25,6 +28,9 @@ const STATE_LOCK: &str = "lock";
 
 /// A path may be replaced while it is being locked, by a manager that is just ending. Not this many times in a row.
 const ATTEMPTS: u32 = 100;
+
+/// Between two attempts to lock a file whose holder has ended: a second in all.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A lock file's content is not longer than this: a pid, and some paths.
 const LONGEST: usize = 64 << 10;
@@ -70,6 +76,7 @@ impl LockedFile {
     /// Creates the file where needed and locks it without waiting; one that does not suit is replaced. Descendants that
     /// exec do not hold the lock. A process that forks first must fork first: a lock is shared over a fork.
     pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<LockFileCheck>) -> Result<Self, NotLocked> {
+        let mut held_by = None;
         for _ in 0..ATTEMPTS {
             let place = FileLocation::of(path)?;
             // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we
@@ -77,7 +84,16 @@ impl LockedFile {
             let file = place.open(OFlag::O_RDWR, Mode::S_IRUSR | Mode::S_IWUSR)?;
             match lock(&file)? {
                 Locked::Ours => {}
-                Locked::Held => return Err(NotLocked::Held(LockContent::of(&file).pid)),
+                Locked::Held => {
+                    let pid = LockContent::of(&file).pid;
+                    // A child of a manager that was killed has a copy of its descriptor until it has executed its program.
+                    if !pid.is_some_and(has_ended) {
+                        return Err(NotLocked::Held(pid));
+                    }
+                    held_by = Some(pid);
+                    std::thread::sleep(PAUSE);
+                    continue;
+                }
                 // No manager: another process that may read it keeps us from it. What is there by now may be another's.
                 Locked::ByReaders if place.holds(&file) => {
                     place.remove().map_err(|error| locked_by_readers(&error))?;
@@ -95,7 +111,10 @@ impl LockedFile {
                 LockFileCheck::No => place.remove()?,
             }
         }
-        Err(NotLocked::Failed(io::Error::other("it is being replaced again and again")))
+        Err(held_by.map_or_else(
+            || NotLocked::Failed(io::Error::other("it is being replaced again and again")),
+            NotLocked::Held,
+        ))
     }
 
     /// Whether a path still leads to this file: not once somebody has removed or replaced it. Where it may not be looked
@@ -130,6 +149,14 @@ enum Locked {
     Held,
     /// By who may only read it.
     ByReaders,
+}
+
+/// Whether there is no such process, or it has ended and nobody has asked how.
+fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
+    };
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with(['Z', 'X']))
 }
 
 /// Tries to lock a file that is open for writing.
@@ -369,6 +396,31 @@ mod tests {
         fs::write(dir.path().join("elsewhere"), "1\n").unwrap();
         std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
         assert!(LockSeen::inspect(dir.path()).is_none());
+    }
+
+    /// M1: the lock of a manager that was killed is its child's for a moment.
+    #[test]
+    fn the_lock_of_a_holder_that_has_ended_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = || LockedFile::take(&path, |_| Ok(LockFileCheck::Yes));
+        let held = take().unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        held.file.write_all_at(format!("{}\n", ended.id()).as_bytes(), 0).unwrap();
+        let opened = || {
+            let descriptors = fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+            descriptors.filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == path)).count()
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while opened() < 2 {
+                    std::thread::yield_now();
+                }
+                drop(held);
+            });
+            take().unwrap();
+        });
     }
 
     #[test]
