@@ -79,7 +79,7 @@ test: deps ## run all that has to pass
 
 test-all: test long ## run everything in make test, and the tests that take minutes
 
-# What takes too long for everyday use: every system call of a real run fails once.
+# What takes too long for everyday use: every system call of a real run fails once, in each kind of process.
 long: deps ## run the tests that take minutes
 	$(CARGO) test --locked --test behaviour failing_calls:: -- --ignored
 

@@ -3,8 +3,10 @@
 //!
 //! A few calls of the manager's are tried in every run; [`generated`] tries those that a real run makes.
 
+mod everywhere;
 mod generated;
 
+use std::fs;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -51,12 +53,13 @@ fn in_parallel<T: Sync>(cases: &[T], run: impl Fn(&T) + Sync) {
     });
 }
 
-/// A manager under strace with these options, whose output is in `trace` in the manager's directory.
+/// A manager under strace with these options, whose output is in `strace/trace`: the manager watches the directories above.
 fn traced(manager: &Manager, options: &str) -> ChildGuard {
     let wrapper = manager.dir().join("traced");
+    fs::create_dir(manager.dir().join("strace")).unwrap();
     // -D: the manager is this process, and the tracer a child of its own.
     let script =
-        format!("#!/bin/sh\nexec strace -D -qq -o trace {options} {} \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
+        format!("#!/bin/sh\nexec strace -D -qq -o strace/trace {options} {} \"$@\"\n", env!("CARGO_BIN_EXE_gm-native"));
     make_script(&wrapper, &script);
     ChildGuard::start("traced", Command::new(&wrapper).args(["-c", "gm.ini"]).current_dir(manager.dir()))
 }

@@ -2,7 +2,6 @@
 //! middle, and the last. Takes minutes: `make test-all`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Mutex;
 
 use super::*;
@@ -152,7 +151,7 @@ fn errors(call: &str) -> &'static [&'static str] {
 /// What is to be tried: call, error, and which one of these calls.
 fn cases() -> Vec<(String, &'static str, u32)> {
     let scene = Scene::start("a run without failures", "-e trace=all");
-    let trace = scene.manager.dir().join("trace");
+    let trace = scene.manager.dir().join("strace/trace");
     // The directory goes with the scene, and the trace is written until then.
     let beside = scene.manager.dir().parent().unwrap().to_owned();
     let kept_in = tempfile::TempDir::with_prefix_in("gm-native-trace-", beside).unwrap();
