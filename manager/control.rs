@@ -23,13 +23,15 @@ mod failures;
 mod feed;
 mod messages;
 mod other_users;
+#[cfg(test)]
+mod sample;
 mod server;
 mod socket;
 
 use std::time::Duration;
 
 pub use client::{ClientError, ControlClient, Events};
-pub use failures::{FailureRateStatus, LastFailureStatus};
+pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
     CalledOffFile, ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, JoinedRollback, ManagerState,
@@ -40,7 +42,7 @@ pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};
 
 #[cfg(test)]
-pub(crate) use messages::sample_status;
+pub(crate) use sample::sample_status;
 
 /// The version of the protocol, `v` in each message.
 pub const PROTOCOL: u32 = 1;

@@ -58,6 +58,8 @@ pub(crate) struct Logger {
     verbosity: u8,
     early: Vec<EarlyLine>,
     dropped_lines: DroppedLines,
+    /// Why the file could not be reopened the last time, if it could not.
+    not_reopened: Option<String>,
 }
 
 /// A line from before the log was open.
@@ -73,7 +75,14 @@ impl Logger {
     /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which
     /// of them are wanted, and where.
     pub(crate) fn early() -> Self {
-        Self { sink: None, target: None, verbosity: 0, early: Vec::new(), dropped_lines: DroppedLines::default() }
+        Self {
+            sink: None,
+            target: None,
+            verbosity: 0,
+            early: Vec::new(),
+            dropped_lines: DroppedLines::default(),
+            not_reopened: None,
+        }
     }
 
     /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
@@ -89,6 +98,7 @@ impl Logger {
         let target = target.absolute()?;
         self.sink = Some(target.open()?);
         self.target = Some(target);
+        self.not_reopened = None;
         self.verbosity = verbosity;
         for line in std::mem::take(&mut self.early) {
             self.write(line.level, line.at, line.pid, &line.text);
@@ -151,8 +161,18 @@ impl Logger {
             (Some(Sink::Stdout(_)), Some(target)) => Reopened::Stays(target.to_string()),
             _ => Reopened::Stays("not open".into()),
         };
+        self.not_reopened = match (&reopened, &self.sink) {
+            // Of a syslogd, `trouble` knows by itself when it is back.
+            (Reopened::Failed(reason), Some(Sink::File(_))) => Some(reason.clone()),
+            _ => None,
+        };
         self.retry();
         reopened
+    }
+
+    /// Why the last attempt to reopen the log file failed, if it did: lines go to the file that was open.
+    pub(crate) fn not_reopened(&self) -> Option<&str> {
+        self.not_reopened.as_deref()
     }
 
     /// The log file, if this user could not create it again in its directory after logrotate has moved it away.

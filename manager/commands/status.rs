@@ -9,8 +9,8 @@ use super::output::{OutputFormat, fail_of, finish, print};
 use super::table::Table;
 use crate::cli::CheckLevel;
 use crate::control::{
-    ClientError, ControlClient, DEADLINE, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState,
-    StatusReply, WorkerStatus,
+    ClientError, ControlClient, DEADLINE, FailedReloadStatus, FunctionStatus, JobServerStatus, LastFailureStatus,
+    ManagerState, StatusReply, WorkerStatus,
 };
 use crate::logging::{cut, escape};
 use check::Severity;
@@ -163,8 +163,16 @@ fn refused(status: &StatusReply) -> Table {
 
 fn warnings(status: &StatusReply) -> Table {
     let mut table = Table::new(["WARNING"]);
-    status.warnings.iter().for_each(|text| table.row([escape(text).into_owned()]));
+    let reload = status.failed_reload.iter().map(failed_reload);
+    reload.chain(status.warnings.iter().cloned()).for_each(|text| table.row([escape(&text).into_owned()]));
     table
+}
+
+/// What there is to say about a reload that failed.
+fn failed_reload(failed: &FailedReloadStatus) -> String {
+    let reasons: Vec<&str> = failed.reason.lines().collect();
+    let ago = short(failed.seconds_ago);
+    format!("the reload {ago} ago failed, so the old configuration stays in force: {}", reasons.join("; "))
 }
 
 fn workers(status: &StatusReply) -> Table {

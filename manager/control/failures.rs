@@ -1,4 +1,4 @@
-//! What a status says of a function whose jobs fail.
+//! What a status says of what failed: jobs of a function, and the last reload.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,5 +29,14 @@ pub struct LastFailureStatus {
     /// The version that ran it.
     pub version: ShortHash,
     /// Why.
+    pub reason: String,
+}
+
+/// A reload whose configuration could not be used: the one before it holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedReloadStatus {
+    /// How long ago.
+    pub seconds_ago: f64,
+    /// One sentence for each mistake, a line each.
     pub reason: String,
 }

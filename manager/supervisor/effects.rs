@@ -64,6 +64,8 @@ pub(crate) enum LoopAction {
 pub(crate) struct Effects {
     pub(super) config: Config,
     pub(super) logger: Logger,
+    /// Why the log is not where the configuration wants it since the last reload, if it is not.
+    unopened_log: Option<String>,
     pub(super) feed: Feed,
     pub(super) poller: ChildPoller,
     program: Program,
@@ -137,6 +139,7 @@ impl Effects {
         Ok(Self {
             config: resources.config,
             logger: resources.logger,
+            unopened_log: None,
             feed: resources.feed,
             poller: ChildPoller::new()?,
             program: resources.program,

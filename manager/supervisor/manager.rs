@@ -299,7 +299,9 @@ impl Manager {
             self.service.stopping();
             self.service.status(&format!("stopping, {workers} workers left"));
         } else {
-            self.service.status(&format!("{functions} functions, {serving} of {workers} workers ready"));
+            let reload =
+                self.reloads.failed(clock::now()).map_or("", |_| "; the last reload failed: see `gm-native status`");
+            self.service.status(&format!("{functions} functions, {serving} of {workers} workers ready{reload}"));
         }
     }
 

@@ -170,6 +170,58 @@ fn a_wrong_configuration_keeps_the_old_one() {
     gearmand.wait_workers("act", 3);
 }
 
+/// M9: nobody may have read the log since; the status names it until a reload succeeds, as do checks.
+#[test]
+fn a_failed_reload_shows_until_one_succeeds() {
+    let (_gearmand, mut manager) = served("");
+    let check = |manager: &Manager| {
+        let check = manager.command("status", &["--check"]);
+        (check.code(), check.out())
+    };
+    assert_eq!(manager.status()["failed_reload"], Value::Null);
+    manager.configure("count = many");
+    let reason = hang_up_in_vain(&mut manager);
+    let failed = manager.status()["failed_reload"].clone();
+    assert_eq!(failed["reason"], reason);
+    assert!(failed["seconds_ago"].as_f64().is_some_and(|ago| ago >= 0.0), "{failed}");
+    let text = manager.command("status", &[]).out();
+    let line = text.lines().find(|line| line.contains("ago failed, so the old configuration stays in force: "));
+    assert!(line.is_some_and(|line| line.starts_with("the reload ") && line.contains("gm.ini:5: count")), "{text}");
+    let (code, line) = check(&manager);
+    assert!(code == Some(1) && line.starts_with("WARNING: the reload ") && line.contains("gm.ini:5: count"), "{line}");
+    manager.configure("count = 1");
+    hang_up(&mut manager);
+    assert_eq!(manager.status()["failed_reload"], Value::Null);
+    wait_for("a check that finds nothing", DEADLINE, || (check(&manager).0 == Some(0)).then_some(()));
+}
+
+/// A log that is not where the configuration wants it is a warning for as long.
+#[test]
+fn a_log_that_cannot_be_opened_shows_until_it_can() {
+    let (_gearmand, mut manager) = served("");
+    let log = path(&manager, "gm.log");
+    let warned = |manager: &Manager, what: &str| {
+        let status = manager.status();
+        let warnings = status["warnings"].as_array().unwrap().clone();
+        let check = manager.command("status", &["--check"]).out();
+        assert_eq!(warnings.is_empty(), what.is_empty(), "{warnings:?}");
+        assert!(warnings.iter().all(|text| text.as_str().unwrap().contains(what)), "{warnings:?}");
+        assert!(what.is_empty() || (check.starts_with("WARNING: ") && check.contains(what)), "{check}");
+    };
+    warned(&manager, "");
+    // Somebody has rotated it, and something else is in its place.
+    fs::rename(&log, path(&manager, "gm.log.1")).unwrap();
+    fs::create_dir(&log).unwrap();
+    manager.mark();
+    manager.signal(Signal::SIGUSR1);
+    manager.wait_event("trouble", |event| text(event).contains("cannot reopen"));
+    warned(&manager, "cannot reopen");
+    fs::remove_dir(&log).unwrap();
+    manager.signal(Signal::SIGUSR1);
+    manager.wait_event("log_reopened", |_| true);
+    warned(&manager, "");
+}
+
 /// M9: the library is looked at at a HUP also where nobody watches; one that is broken never replaces a good one.
 #[test]
 fn a_broken_library_at_a_reload_leaves_the_old_one_serving() {

@@ -2,7 +2,7 @@
 //!
 //! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others understand too.
 
-use super::{FunctionStatus, JobServerStatus, ManagerState, StatusReply, cut, escape, failures, note};
+use super::{FunctionStatus, JobServerStatus, ManagerState, StatusReply, cut, escape, failed_reload, failures, note};
 use crate::control::{ClientError, ErrorCode};
 
 /// So many findings are named; the rest is counted.
@@ -62,6 +62,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     all.extend(silent_servers(status));
     let refused = status.refused.iter();
     all.extend(refused.map(|file| warning(format!("{} is not served: {}", escape(&file.path), escape(&file.reason)))));
+    all.extend(status.failed_reload.iter().map(|failed| warning(escape(&failed_reload(failed)).into_owned())));
     all.extend(status.warnings.iter().map(|text| warning(escape(text).into_owned())));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     all
@@ -179,7 +180,7 @@ fn performance(status: &StatusReply) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{FailureRateStatus, RefusedFile, RequestError, sample_status};
+    use crate::control::{FailedReloadStatus, FailureRateStatus, RefusedFile, RequestError, sample_status};
 
     const DATA: &str =
         " | functions=2;;;0 workers=2;;;0 busy=1;;;0;2 completed=1204c failed=6c crashed=4c timed_out=2c\n";
@@ -235,6 +236,12 @@ mod tests {
         let file = RefusedFile { path: "/w/b.so".into(), reason: "it is text | or\nso".into() };
         expect(|s| s.refused = vec![file], Warning, "/w/b.so is not served: it is text / or\\nso");
         expect(|s| s.warnings = vec!["log lines are lost".into()], Warning, "log lines are lost");
+        let failed = FailedReloadStatus { seconds_ago: 61.0, reason: "gm.ini:5: no\ngm.ini:6: no".into() };
+        expect(
+            |s| s.failed_reload = Some(failed),
+            Warning,
+            "the reload 1m1s ago failed, so the old configuration stays in force: gm.ini:5: no; gm.ini:6: no",
+        );
     }
 
     #[test]

@@ -14,11 +14,14 @@ impl Effects {
     /// Goes over to another configuration. Workers that are there only hear of its verbosity; the others will have been
     /// started with it.
     pub(crate) fn reconfigure(&mut self, mut config: Config) -> Config {
+        self.unopened_log = None;
         if config.log == self.config.log {
             self.logger.set_verbosity(config.verbose);
         } else if let Err(reason) = self.open_log(&config) {
             self.logger.set_verbosity(config.verbose);
-            self.report_error(format!("{reason}; the log goes on where it is"));
+            let text = format!("{reason}; the log stays where it is");
+            self.unopened_log = Some(text.clone());
+            self.report_error(text);
             config.log = self.config.log.clone();
         }
         if config.verbose != self.config.verbose {

@@ -40,10 +40,17 @@ impl Effects {
             job_servers: self.job_servers(core),
             functions: core.function_views(now).map(|view| self.function(core, view, now)).collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
-            warnings: core.warnings().into_iter().chain(self.logger.lost_lines()).collect(),
+            warnings: core.warnings().into_iter().chain(self.log_warnings()).collect(),
+            failed_reload: None,
             workers: core.worker_views().map(|view| self.worker(view, now)).collect(),
             orphans_reaped: self.adopted,
         }
+    }
+
+    /// What is wrong with the log, a sentence each.
+    fn log_warnings(&self) -> impl Iterator<Item = String> {
+        let not_opened = self.unopened_log.iter().cloned();
+        self.logger.lost_lines().into_iter().chain(self.logger.not_reopened().map(str::to_owned)).chain(not_opened)
     }
 
     /// Logs what the workers that are left do: the manager waits for it.

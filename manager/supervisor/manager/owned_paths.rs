@@ -82,6 +82,11 @@ impl OwnedPaths {
         Self { held, control, told: BTreeSet::new() }
     }
 
+    /// What cannot be made again, a sentence each.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = &String> {
+        self.told.iter()
+    }
+
     /// Recreates what was removed. A failure is reported once while it lasts.
     fn renew(&mut self) -> Renewed {
         let HeldPaths { pid_file, lock } = &mut self.held;

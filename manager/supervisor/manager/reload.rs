@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Manager;
 use crate::config::{Config, ConfigChange};
+use crate::control::FailedReloadStatus;
 use crate::supervisor::core::Input;
 use crate::supervisor::event::Event;
 use crate::system::clock;
@@ -19,11 +20,18 @@ pub(super) struct ReloadSchedule {
     reread: ConfigReader,
     last: Option<Duration>,
     due: Option<Duration>,
+    failed: Option<FailedReload>,
+}
+
+/// The last reload, which failed.
+struct FailedReload {
+    at: Duration,
+    reason: String,
 }
 
 impl ReloadSchedule {
     pub(super) fn new(reread: ConfigReader) -> Self {
-        Self { reread, last: None, due: None }
+        Self { reread, last: None, due: None, failed: None }
     }
 
     /// When one that was put off is due.
@@ -40,7 +48,17 @@ impl ReloadSchedule {
 
     fn read(&mut self, now: Duration) -> Result<(Config, Vec<String>), String> {
         (self.last, self.due) = (Some(now), None);
-        (self.reread)()
+        let read = (self.reread)();
+        self.failed = read.as_ref().err().map(|reason| FailedReload { at: now, reason: reason.clone() });
+        read
+    }
+
+    /// The last reload for status, if it failed.
+    pub(super) fn failed(&self, now: Duration) -> Option<FailedReloadStatus> {
+        self.failed.as_ref().map(|failed| FailedReloadStatus {
+            seconds_ago: now.saturating_sub(failed.at).as_secs_f64(),
+            reason: failed.reason.clone(),
+        })
     }
 }
 
@@ -74,6 +92,7 @@ impl Manager {
                 self.input(Input::Reload(Box::new(config)));
             }
         }
+        self.notify_service();
         self.service.reloaded();
     }
 

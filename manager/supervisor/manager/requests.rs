@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::Manager;
-use crate::control::{CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, RetryReply, RollbackReply};
+use crate::control::{
+    CalledOffFile, ControlRequest, JoinedRollback, PendingRequest, Reply, RetryReply, RollbackReply, StatusReply,
+};
 use crate::supervisor::core::{Input, RequestOrigin};
 use crate::supervisor::effects::manager_state;
 use crate::supervisor::rollback::{RollbackRequest, UntriedFile};
@@ -77,7 +79,7 @@ impl Manager {
 
     fn answer(&mut self, incoming: PendingRequest) {
         let reply = match incoming.request {
-            ControlRequest::Status => Reply::Status(Box::new(self.effects.status(&self.core, &self.instance))),
+            ControlRequest::Status => Reply::Status(Box::new(self.status())),
             ControlRequest::Ping => {
                 let state = manager_state(&self.core).label();
                 Reply::Done(format!("the manager (pid {}) is {state}", std::process::id()))
@@ -91,6 +93,13 @@ impl Manager {
         };
         // The client may be gone by now.
         let _ = incoming.reply.send(reply);
+    }
+
+    fn status(&self) -> StatusReply {
+        let mut status = self.effects.status(&self.core, &self.instance);
+        status.warnings.extend(self.places.troubles().cloned());
+        status.failed_reload = self.reloads.failed(clock::now());
+        status
     }
 
     fn next_request(&mut self, uid: u32) -> RequestOrigin {
