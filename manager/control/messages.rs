@@ -437,6 +437,13 @@ pub struct WorkerStatus {
     pub started_seconds_ago: u64,
 }
 
+impl WorkerStatus {
+    /// Whether it is at a job, also as one that takes no other.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state == "busy" || self.job_seconds.is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

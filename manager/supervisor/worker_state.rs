@@ -214,9 +214,9 @@ impl WorkerState {
             Self::Starting { .. } => "starting",
             Self::Loaded { .. } => "connecting",
             Self::Ready => "ready",
-            Self::Activating => "going",
+            Self::Activating => "activating",
             Self::Serving { .. } => "serving",
-            Self::Draining { .. } => "leaving",
+            Self::Draining { .. } => "draining",
             Self::Killed { .. } => "killed",
         }
     }

@@ -149,6 +149,86 @@ fn a_check_names_what_is_missing() {
     manager.wait_exit();
 }
 
+/// Not what comes of the stop, and not what was wrong before: what it waits for.
+#[test]
+fn a_check_while_the_manager_stops_counts_the_jobs_that_still_run() {
+    let (gearmand, mut manager) = served("count = 3");
+    manager.install("reverse_string", &crate::support::plugins::example("reverse_string"));
+    wait_serving(&manager, "reverse_string");
+    // An old crash, which has nothing to do with it.
+    let mark = path(&manager, "mark");
+    assert_eq!(Job::act(&gearmand, "", &format!("first {mark} abort\nsay again")).result(), b"again");
+    wait_serving(&manager, "act");
+    let gates = ["a", "b"].map(|name| path(&manager, name));
+    let jobs = gates.each_ref().map(|gate| Job::act(&gearmand, "", &format!("wait {gate}")));
+    jobs.iter().for_each(|job| drop(wait_busy(&manager, &job.handle)));
+    manager.mark();
+    manager.signal(Signal::SIGTERM);
+    manager.wait_event("worker_exited", |_| true);
+    let manager_is = format!("the manager (pid {}) is stopping", manager.pid());
+    let data = |busy: usize| format!("functions=2;;;0 workers=0;;;0 busy={busy};;;0;{busy} completed=");
+    let expect = |what: &str, busy| {
+        let line = wait_for(what, DEADLINE, || {
+            let check = manager.command("status", &["--check"]);
+            assert_eq!(check.code(), Some(1), "{check:?}");
+            Some(check.out()).filter(|line| line.contains(what))
+        });
+        assert!(line.starts_with(&format!("WARNING: {manager_is}; {what} | {}", data(busy))), "{line}");
+    };
+    expect("2 jobs are still running", 2);
+    let status = manager.status();
+    for function in status["functions"].as_array().unwrap() {
+        assert!(function["note"] == "the manager is stopping" && function["workers_ready"] == 0, "{function}");
+    }
+    assert_eq!(of(&status, "workers", "state", "draining").unwrap()["current_function"], "act");
+    touch(&gates[0]);
+    expect("1 job is still running", 1);
+    touch(&gates[1]);
+    manager.wait_exit();
+}
+
+/// A rolling restart while jobs run: they are counted, and nothing is missing.
+#[test]
+fn a_check_during_a_rolling_restart_counts_the_jobs_of_draining_workers() {
+    let (gearmand, manager) = served("count = 2");
+    let gate = path(&manager, "gate");
+    let jobs = [(); 2].map(|()| Job::act(&gearmand, "", &format!("wait {gate}")));
+    jobs.iter().for_each(|job| drop(wait_busy(&manager, &job.handle)));
+    manager.signal(Signal::SIGHUP);
+    manager.wait_status("successors beside the old ones", |status| {
+        let states = status["workers"].as_array()?.iter().map(|worker| worker["state"].as_str());
+        let mut states: Vec<_> = states.collect();
+        states.sort_unstable();
+        (states == [Some("draining"), Some("draining"), Some("idle"), Some("idle")]).then_some(())
+    });
+    let check = manager.command("status", &["--check"]);
+    let line = "OK: 1 functions, 2 workers | functions=1;;;0 workers=2;;;0 busy=2;;;0;4 completed=";
+    assert!(check.code() == Some(0) && check.out().starts_with(line), "{check:?}");
+    touch(&gate);
+    jobs.into_iter().for_each(|job| assert_eq!(job.result(), b""));
+}
+
+/// With `rollout_surge = 0` the successor waits for the job: that is as asked for, and pages nobody.
+#[test]
+fn a_check_while_the_only_worker_drains_is_a_warning() {
+    let (gearmand, manager) = served("[act]\ndedicated_count = 1\nrollout_surge = 0");
+    let gate = path(&manager, "gate");
+    let job = Job::act(&gearmand, "", &format!("wait {gate}"));
+    wait_busy(&manager, &job.handle);
+    manager.signal(Signal::SIGHUP);
+    manager.wait_status("the worker to drain", |status| of(status, "workers", "state", "draining").map(drop));
+    let line = "WARNING: act: 0 of 1 workers ready: the worker before it is still draining | functions=1;;;0 workers=0;;;0 \
+                busy=1;;;0;1 completed=";
+    wait_for(line, DEADLINE, || {
+        let check = manager.command("status", &["--check"]);
+        assert_eq!(check.code(), Some(1), "{check:?}");
+        check.out().starts_with(line).then_some(())
+    });
+    touch(&gate);
+    assert_eq!(job.result(), b"");
+    wait_serving(&manager, "act");
+}
+
 #[test]
 fn without_a_manager_every_command_reports_it() {
     let (_gearmand, mut manager) = served("");

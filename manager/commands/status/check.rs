@@ -2,7 +2,10 @@
 //!
 //! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others understand too.
 
-use super::{FunctionStatus, JobServerStatus, ManagerState, StatusReply, cut, escape, failed_reload, failures, note};
+use super::{
+    FunctionStatus, JobServerStatus, ManagerState, StatusReply, WorkerStatus, cut, escape, failed_reload, failures,
+    note,
+};
 use crate::control::{ClientError, ErrorCode};
 
 /// So many findings are named; the rest is counted.
@@ -50,11 +53,14 @@ pub(super) struct Finding {
 pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     let warning = |text: String| Finding { severity: Severity::Warning, text };
     let mut all = Vec::new();
-    if status.state != ManagerState::Running {
-        all.push(warning(format!("the manager (pid {}) is {}", status.pid, status.state.label())));
+    match status.state {
+        ManagerState::Running => {}
+        ManagerState::Starting => all.push(warning(format!("the manager (pid {}) is starting", status.pid))),
+        // Everything else comes of it.
+        ManagerState::Draining => return vec![warning(stopping(status))],
     }
     let planned = || status.functions.iter().filter(|function| function.workers_planned > 0);
-    all.extend(planned().filter_map(|function| unserved(function, status.state)));
+    all.extend(planned().filter_map(|function| unserved(function, status)));
     all.extend(planned().filter_map(failing).map(warning));
     if planned().next().is_none() && status.state == ManagerState::Running {
         all.push(warning("no function is served".into()));
@@ -68,12 +74,24 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     all
 }
 
+/// A manager that was told to stop: for what it still waits.
+fn stopping(status: &StatusReply) -> String {
+    let jobs = match Numbers::of(status).busy {
+        0 => "no job is running".to_owned(),
+        1 => "1 job is still running".to_owned(),
+        jobs => format!("{jobs} jobs are still running"),
+    };
+    format!("the manager (pid {}) is stopping; {jobs}", status.pid)
+}
+
 /// Too few workers of a function are ready.
-fn unserved(function: &FunctionStatus, state: ManagerState) -> Option<Finding> {
+fn unserved(function: &FunctionStatus, status: &StatusReply) -> Option<Finding> {
     let FunctionStatus { name, workers_ready, workers_planned, .. } = function;
+    // Its successor starts when its job is over: `rollout_surge = 0`.
+    let is_at_a_job = |worker: &WorkerStatus| worker.is_busy() && worker.functions.contains(name);
     let severity = match workers_ready {
-        // They are starting, or draining on request.
-        0 if state == ManagerState::Running => Severity::Critical,
+        // Otherwise they are starting.
+        0 if status.state == ManagerState::Running && !status.workers.iter().any(is_at_a_job) => Severity::Critical,
         ready if ready < workers_planned => Severity::Warning,
         _ => return None,
     };
@@ -149,26 +167,33 @@ fn summary(status: &StatusReply) -> String {
 struct Numbers {
     /// Functions that are to be served.
     functions: usize,
-    /// Workers that take jobs, and those at one.
+    /// Workers that take jobs.
     workers: usize,
+    /// Workers at a job, also those that take no other, and how many there could be.
     busy: usize,
+    most_busy: usize,
 }
 
 impl Numbers {
     fn of(status: &StatusReply) -> Self {
         let functions = status.functions.iter().filter(|function| function.workers_planned > 0).count();
-        let count = |state: &str| status.workers.iter().filter(|worker| worker.state == state).count();
-        let busy = count("busy");
-        Self { functions, workers: count("idle") + busy, busy }
+        let count = |of: &dyn Fn(&&WorkerStatus) -> bool| status.workers.iter().filter(of).count();
+        let is_ready = |worker: &WorkerStatus| matches!(worker.state.as_str(), "idle" | "busy");
+        Self {
+            functions,
+            workers: count(&|worker| is_ready(worker)),
+            busy: count(&|worker| worker.is_busy()),
+            most_busy: count(&|worker| is_ready(worker) || worker.is_busy()),
+        }
     }
 }
 
 /// `c` marks a number that only grows while the manager runs.
 fn performance(status: &StatusReply) -> String {
-    let Numbers { functions, workers, busy } = Numbers::of(status);
+    let Numbers { functions, workers, busy, most_busy } = Numbers::of(status);
     let sum = |of: fn(&FunctionStatus) -> u64| status.functions.iter().map(of).fold(0, u64::saturating_add);
     format!(
-        "functions={functions};;;0 workers={workers};;;0 busy={busy};;;0;{workers} completed={}c failed={}c crashed={}c \
+        "functions={functions};;;0 workers={workers};;;0 busy={busy};;;0;{most_busy} completed={}c failed={}c crashed={}c \
          timed_out={}c",
         sum(|function| function.jobs_completed),
         sum(|function| function.jobs_failed),
@@ -224,7 +249,33 @@ mod tests {
             "1 functions, 2 workers",
         );
         expect(|s| s.functions.clear(), Warning, "no function is served");
-        expect(|s| s.state = ManagerState::Draining, Warning, "the manager (pid 4711) is draining");
+        expect(
+            |s| s.state = ManagerState::Draining,
+            Warning,
+            "the manager (pid 4711) is stopping; 1 job is still running",
+        );
+        // What comes of it is not told beside it, nor what was wrong before.
+        expect(
+            |s| {
+                s.state = ManagerState::Draining;
+                s.workers.iter_mut().for_each(|worker| worker.state = "draining".into());
+                s.workers.push(WorkerStatus { state: "draining".into(), ..s.workers[0].clone() });
+                s.functions.iter_mut().for_each(|function| function.workers_ready = 0);
+                s.job_servers[0].workers_connected = 0;
+                s.refused = vec![RefusedFile { path: "/w/b.so".into(), reason: "it is text".into() }];
+            },
+            Warning,
+            "the manager (pid 4711) is stopping; 2 jobs are still running",
+        );
+        // The last worker of a function finishes its job, and the next one waits for that.
+        expect(
+            |s| {
+                s.workers[0].state = "draining".into();
+                s.functions[0].workers_ready = 0;
+            },
+            Warning,
+            "reverse_string: 0 of 2 workers ready",
+        );
         expect(
             |s| (s.state, s.functions[1].workers_ready) = (ManagerState::Starting, 0),
             Warning,

@@ -28,8 +28,8 @@ pub(super) struct Failures {
     pub(super) versions: BTreeMap<FunctionName, ShortHash>,
     /// The latest reason of each failing function.
     pub(super) reasons: BTreeMap<FunctionName, String>,
-    /// The latest failure of any.
-    pub(super) last: Option<String>,
+    /// The latest failure of any worker, and the functions that it was to serve.
+    pub(super) last: Option<(Vec<FunctionName>, String)>,
     /// Versions that asked not to be started again, by function.
     pub(super) not_restarted: BTreeMap<FunctionName, ShortHash>,
 }
@@ -37,6 +37,18 @@ pub(super) struct Failures {
 impl Failures {
     pub(super) fn record(&mut self, function: FunctionName, reason: String) {
         self.reasons.insert(function, reason);
+    }
+
+    /// The latest failure of a worker, if it was to serve the function.
+    pub(super) fn last_of(&self, function: &str) -> Option<&str> {
+        let (_, text) = self.last.as_ref().filter(|(functions, _)| functions.iter().any(|one| *one == *function))?;
+        Some(text)
+    }
+
+    /// These functions are served again.
+    pub(super) fn forget_reasons(&mut self, served: &[FunctionName]) {
+        served.iter().for_each(|function| drop(self.reasons.remove(function)));
+        self.last.take_if(|(functions, _)| functions.iter().all(|function| served.contains(function)));
     }
 
     pub(super) fn backoffs(&self) -> impl Iterator<Item = &Backoff> {

@@ -65,7 +65,7 @@ impl Core {
         } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
             return;
         }
-        self.failures.last = Some(line);
+        self.failures.last = Some((worker.names(), line));
         if let Some(version) = worker.at_start().or(in_job).or(worker.only_function()) {
             self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
@@ -126,7 +126,7 @@ impl Core {
         if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
             return;
         }
-        self.failures.last = Some(line);
+        self.failures.last = Some((worker.names(), line));
         if let Some(version) = worker.at_start().or(worker.only_function()) {
             self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
@@ -186,7 +186,7 @@ impl Core {
                 Some(failed) => failed.function.to_string(),
                 None => several(&worker.names()),
             };
-            self.failures.last = Some(format!("{who}: {reason}"));
+            self.failures.last = Some((worker.names(), format!("{who}: {reason}")));
             if let Some(failed) = failed.as_ref().or(worker.only_function()) {
                 self.failures.record(failed.function.clone(), reason.clone());
             }
@@ -201,7 +201,7 @@ impl Core {
     fn stop_restarting(&mut self, pid: i32, version: FunctionVersion) {
         let FunctionVersion { function, hash } = version;
         let event = Event::NotRestarted { pid, function: function.clone(), version: hash };
-        self.failures.last = Some(event.line());
+        self.failures.last = Some((vec![function.clone()], event.line()));
         self.report(event);
         let note = "its new() exited with code 125, which asks not to be started again until its library changes";
         self.failures.record(function.clone(), note.into());

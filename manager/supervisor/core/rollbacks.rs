@@ -223,8 +223,8 @@ impl Core {
     /// its groups does, or the system refuses them a process.
     fn why_none_starts(&self, function: &FunctionName, now: Duration) -> Option<String> {
         let failure = || {
-            let known = self.failures.reasons.get(function).or(self.failures.last.as_ref());
-            known.cloned().unwrap_or_else(|| "its workers failed".into())
+            let known = self.failures.reasons.get(function).map(String::as_str).or(self.failures.last_of(function));
+            known.unwrap_or("its workers failed").to_owned()
         };
         if self.is_backing_off(function, now) || self.is_not_restarted(function) {
             return Some(failure());

@@ -111,7 +111,7 @@ impl Core {
         refused.pause = refused.pause.saturating_mul(2).clamp(SPAWN_PAUSE, longest);
         refused.until = now.saturating_add(refused.pause);
         refused.reason = format!("no process could be started: {reason}");
-        self.failures.last = Some(format!("no worker could be started: {reason}"));
+        self.failures.last = Some((worker.names(), format!("no worker could be started: {reason}")));
         if !is_told {
             self.report(Event::SpawnFailed { functions: worker.names(), reason });
         }
@@ -130,7 +130,7 @@ impl Core {
                 "the library it is pinned to is gone from the store, or was changed; roll it back to another version"
             }
         };
-        self.failures.last = Some(format!("{function}: {reason}"));
+        self.failures.last = Some((worker.names(), format!("{function}: {reason}")));
         self.failures.record(function.clone(), reason.into());
         self.record_failure(function, &worker, IdleDeath::Start, now);
     }
@@ -260,9 +260,17 @@ impl Core {
     fn serves(&mut self, id: WorkerId, now: Duration) {
         self.trigger(id, Trigger::Serving, now);
         let Some(worker) = self.workers.get(&id).filter(|worker| worker.state.is_serving()) else { return };
-        let (functions, generation) = (worker.names(), worker.generation);
+        let (pid, functions, generation) = (worker.pid, worker.names(), worker.generation);
         let seconds = seconds(now.saturating_sub(worker.born));
-        self.report_with_pid(worker.pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
+        self.forget_failures(&functions, now);
+        self.report_with_pid(pid, |pid| Event::WorkerServing { pid, functions, generation, seconds });
+    }
+
+    /// Functions are served again: why they were not is no answer any more, except where the next start still waits.
+    fn forget_failures(&mut self, functions: &[FunctionName], now: Duration) {
+        let waits = |function: &&FunctionName| self.backing_off(function, now).is_some();
+        let served: Vec<FunctionName> = functions.iter().filter(|function| !waits(function)).cloned().collect();
+        self.failures.forget_reasons(&served);
     }
 
     fn cannot_serve(&mut self, id: WorkerId, function: usize, reason: String, now: Duration) {
@@ -273,7 +281,7 @@ impl Core {
         let pid = worker.pid;
         let Some(failed) = worker.functions.get(function).cloned() else { return };
         let function = failed.function.clone();
-        self.failures.last = Some(format!("{function}: {reason}"));
+        self.failures.last = Some((worker.names(), format!("{function}: {reason}")));
         self.failures.record(function.clone(), reason.clone());
         let (of, text) = (function.clone(), reason.clone());
         self.report_with_pid(pid, |pid| Event::CannotServe { pid, function: of, reason: text });

@@ -12,6 +12,9 @@ use crate::plugins::name::FunctionName;
 use crate::supervisor::reconcile::WorkerId;
 use crate::supervisor::worker_state::WorkerState;
 
+/// Why a function has no worker while one finishes its last job, with `rollout_surge = 0`.
+const BEFORE_DRAINS: &str = "the worker before it is still draining";
+
 /// A function for status.
 #[derive(Debug)]
 pub(crate) struct FunctionView {
@@ -75,7 +78,7 @@ impl Core {
                 version: version.map(|version| version.hash),
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
-                backing_off: self.backing_off(&name, now),
+                backing_off: self.backing_off(&name, now).filter(|_| !self.is_draining()),
                 note: {
                     let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
                     // What is wrong is shown of a pinned version, too.
@@ -83,7 +86,7 @@ impl Core {
                         .catalog
                         .next(&name)
                         .map(|next| format!("version {} is being tried", next.hash))
-                        .or(self.failures.reasons.get(&name).filter(|_| failing).cloned())
+                        .or(self.failures.reasons.get(&name).filter(|_| failing && !self.is_draining()).cloned())
                         .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
                         .or(self.isolation_note(&name))
                         .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
@@ -98,13 +101,19 @@ impl Core {
 
     /// Why no worker serves a function that is planned: what is wrong, or how far the one that will has come.
     pub(super) fn why_unserved(&self, function: &str, now: Duration) -> String {
+        if self.is_draining() {
+            return "the manager is stopping".into();
+        }
         let its = |worker: &&super::WorkerRecord| worker.serves(function);
         let live = self.workers.values().filter(its).filter(|worker| worker.state.is_live());
         let nearest = live.max_by_key(|worker| worker.state.is_loaded());
         let failure = self.failures.reasons.get(function).cloned();
+        let drains =
+            self.workers.values().filter(its).any(|worker| matches!(worker.state, WorkerState::Draining { .. }));
         match nearest {
             Some(worker) if worker.state.is_loaded() => match worker.state {
                 WorkerState::Loaded { .. } => "its worker is loaded, and no job server has answered it yet".into(),
+                _ if drains => BEFORE_DRAINS.into(),
                 _ => "its worker is about to take jobs".into(),
             },
             Some(worker) => failure.map_or_else(
@@ -112,7 +121,11 @@ impl Core {
                 |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
             ),
             None if self.spawns.refusal(now).is_some() => self.spawns.refusal(now).unwrap_or_default().to_owned(),
-            None => failure.or_else(|| self.failures.last.clone()).unwrap_or_else(|| "it waits for a worker".into()),
+            None if drains && failure.is_none() => BEFORE_DRAINS.into(),
+            None => {
+                let last = || self.failures.last_of(function).map(str::to_owned);
+                failure.or_else(last).unwrap_or_else(|| "it waits for a worker".into())
+            }
         }
     }
 
