@@ -292,6 +292,9 @@ pub struct FunctionStatus {
     pub last_failure: Option<LastFailureStatus>,
     /// Until the next worker is started, where it is being waited.
     pub backing_off_seconds: Option<f64>,
+    /// Files in worker_dir that hold it, too, and are not served.
+    #[serde(default)]
+    pub ignored_files: Vec<String>,
     /// What an operator should know about it.
     pub note: Option<String>,
 }

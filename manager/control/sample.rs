@@ -21,6 +21,7 @@ pub(crate) fn sample_status() -> StatusReply {
         failing: None,
         last_failure: None,
         backing_off_seconds: None,
+        ignored_files: Vec::new(),
         note: None,
     };
     let worker = |pid, state: &str| WorkerStatus {

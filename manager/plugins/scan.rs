@@ -101,7 +101,7 @@ impl fmt::Display for ScanWarning {
             ScanWarning::TwoFiles { function, taken, passed_over, rule } => {
                 let why = match rule {
                     DuplicateRule::ExactName => "the exact name wins; remove one of them",
-                    DuplicateRule::LaterDirectory => "the later worker_dir wins",
+                    DuplicateRule::LaterDirectory => "the later worker_dir wins; remove one of them",
                 };
                 write!(f, "{function}: {} is served, not {}: {why}", DisplayPath(taken), DisplayPath(passed_over))
             }

@@ -245,6 +245,48 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
 }
 
+/// Which of two files is served is told for as long as there are two: in NOTE and JSON, and to whoever checks.
+#[test]
+fn two_files_of_one_function_are_a_warning_until_one_goes() {
+    let other = tempfile::tempdir().unwrap();
+    let setup =
+        Setup::new(&["127.0.0.1:1"]).plugin("reverse_string", &crate::support::plugins::example("reverse_string"));
+    let dirs = format!("worker_dir = {},{}", setup.dir().join("workers").display(), other.path().display());
+    let manager = setup.ini(&dirs).start();
+    let shadowing = other.path().join("libreverse_string.so");
+    // A directory that is emptied is another warning, for a while.
+    fs::copy(crate::support::plugins::example("sum"), other.path().join("sum.so")).unwrap();
+    fs::copy(manager.worker_dir().join("reverse_string.so"), &shadowing).unwrap();
+    let first = manager.worker_dir().canonicalize().unwrap().join("reverse_string.so");
+    let (first, shadowing_name) =
+        (first.display().to_string(), shadowing.canonicalize().unwrap().display().to_string());
+    let sentence = format!(
+        "reverse_string: {shadowing_name} is served, not {first}: the later worker_dir wins; remove one of them"
+    );
+    manager.wait_event("file_warning", |event| event["text"] == *sentence);
+    let status = manager.wait_status("both files", |status| {
+        let function = of(status, "functions", "name", "reverse_string")?;
+        (function["ignored_files"] == serde_json::json!([first])).then(|| status.clone())
+    });
+    assert_eq!(status["warnings"], serde_json::json!([sentence]));
+    let note = of(&status, "functions", "name", "reverse_string").unwrap()["note"].as_str().unwrap().to_owned();
+    assert!(note.contains(&format!("not served: {first}, which holds it too")), "{note}");
+    let check = manager.command("status", &["--check"]).out();
+    assert!(check.contains(&sentence), "{check}");
+    fs::remove_file(&shadowing).unwrap();
+    manager.wait_status("one file", |status| {
+        let function = of(status, "functions", "name", "reverse_string")?;
+        let warnings = status["warnings"].as_array()?;
+        (function["ignored_files"] == serde_json::json!([]) && warnings.is_empty()).then_some(())
+    });
+    // Something of a library's name that is none is a warning, too.
+    symlink("nowhere", manager.worker_dir().join("absent.so")).unwrap();
+    manager.wait_status("a link to nothing", |status| {
+        let warnings = status["warnings"].as_array()?;
+        warnings.iter().any(|text| text.as_str().unwrap().contains("/absent.so is a link")).then_some(())
+    });
+}
+
 /// The real one: to a hidden name and a rename, and over the old file in place. Times are ignored, since these come
 /// within a second of each other.
 #[test]

@@ -57,7 +57,7 @@ fn cases() {
             vec![
                 "+ x /real/b/libx.so 2",
                 "- /real/a/x.so is ignored: /real/b/libx.so serves the same function",
-                "! x: /real/b/libx.so is served, not /real/a/x.so: the later worker_dir wins",
+                "! x: /real/b/libx.so is served, not /real/a/x.so: the later worker_dir wins; remove one of them",
             ],
         ),
         (

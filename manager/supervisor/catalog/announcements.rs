@@ -18,12 +18,29 @@ struct ScanNotice {
     event: Event,
     /// The file or directory that is not reported if a library needs it, or something in it.
     perhaps_needed: Option<PathBuf>,
+    /// Whose library it would be.
+    function: Option<FunctionName>,
+}
+
+impl ScanNotice {
+    /// Whether it is a warning for as long as it is so.
+    fn is_warning(&self) -> bool {
+        match self.event {
+            Event::DirectoryFailed { .. } | Event::DirectoryEmptied { .. } => true,
+            Event::FileSkipped { leaves_unserved, .. } => leaves_unserved,
+            // A directory named twice does no harm.
+            Event::FileWarning { .. } => self.function.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// What is to be reported.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     seen: Vec<ScanNotice>,
+    /// Files that are not served since another one has the same function.
+    ignored: BTreeMap<FunctionName, Vec<PathBuf>>,
     /// Lines that were reported.
     reported: BTreeSet<String>,
     /// Libraries in subdirectories, by worker directory.
@@ -41,34 +58,46 @@ impl Catalog {
         single: &BTreeMap<&PathBuf, Duration>,
     ) {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let plain = |event| ScanNotice { event, perhaps_needed: None };
+        let plain = |event| ScanNotice { event, perhaps_needed: None, function: None };
         let files = scan.skipped.iter().map(|(file, reason)| {
             // A known function has a report of its own.
             let missed =
                 |function: &str| !self.entries.contains_key(function) && !self.saved.last_good.contains_key(function);
-            let is_missed = scan.unserved_obstacles().any(|one| one.path == *file && missed(one.function.as_str()));
-            let event = Event::FileSkipped { leaves_unserved: is_missed, path: path(file), reason: reason.to_string() };
+            let mut missing = scan.unserved_obstacles().filter(|one| missed(one.function.as_str()));
+            let function = missing.find(|one| one.path == *file).map(|one| one.function.clone());
+            let leaves_unserved = function.is_some();
+            let event = Event::FileSkipped { leaves_unserved, path: path(file), reason: reason.to_string() };
             let perhaps_needed = matches!(
                 reason,
                 SkipReason::Name(SkippedFile::Versioned(_) | SkippedFile::NoLibrary)
                     | SkipReason::Directory
                     | SkipReason::PassedOver(_)
             );
-            ScanNotice { event, perhaps_needed: perhaps_needed.then(|| file.clone()) }
+            ScanNotice { event, perhaps_needed: perhaps_needed.then(|| file.clone()), function }
         });
         let warnings = scan.warnings.iter().filter_map(|warning| {
-            let perhaps_needed = match warning {
-                ScanWarning::TwoFiles { passed_over, .. } => Some(passed_over.clone()),
-                ScanWarning::SameDirectory { .. } => None,
-                ScanWarning::Below { .. } => return None,
-            };
-            Some(ScanNotice { event: Event::FileWarning { text: warning.to_string() }, perhaps_needed })
+            let event = Event::FileWarning { text: warning.to_string() };
+            match warning {
+                ScanWarning::TwoFiles { function, passed_over, .. } => {
+                    let (perhaps_needed, function) = (Some(passed_over.clone()), Some(function.clone()));
+                    Some(ScanNotice { event, perhaps_needed, function })
+                }
+                ScanWarning::SameDirectory { .. } => Some(plain(event)),
+                ScanWarning::Below { .. } => None,
+            }
         });
+        let mut ignored: BTreeMap<FunctionName, Vec<PathBuf>> = BTreeMap::new();
+        for warning in &scan.warnings {
+            if let ScanWarning::TwoFiles { function, passed_over, .. } = warning {
+                ignored.entry(function.clone()).or_default().push(passed_over.clone());
+            }
+        }
         let below = scan.warnings.iter().filter_map(|warning| match warning {
             ScanWarning::Below { dir, libraries } => Some((dir.clone(), libraries.clone())),
             _ => None,
         });
         self.announcements.below = below.collect();
+        self.announcements.ignored = ignored;
         let dirs = scan.failed_dirs.iter();
         let dirs = dirs.map(|(dir, reason)| Event::DirectoryFailed { path: path(dir), reason: reason.clone() });
         let single = single.iter().map(|(dir, wait)| (*dir, Some(seconds(*wait))));
@@ -106,17 +135,32 @@ impl Catalog {
         events
     }
 
-    /// What is wrong with the worker directories, a sentence each: libraries that were removed, but for those of
-    /// functions that are `left_out`, and directories that cannot be read or were emptied.
+    /// What is wrong with the worker directories, a sentence each: libraries that were removed, but for those of functions
+    /// that are `left_out`, what is in the place of a library and is none, second files of one function, and directories
+    /// that cannot be read or were emptied.
     pub(crate) fn warnings(&self, left_out: impl Fn(&FunctionName) -> bool) -> Vec<String> {
         let removed = self.removed.iter().filter(|(function, _)| !left_out(function)).map(|(function, path)| {
             let path = path.display();
             format!("{function}: its library {path} was removed; put it back, or reload (SIGHUP) if you meant it")
         });
-        let is_of_directory =
-            |event: &&Event| matches!(event, Event::DirectoryFailed { .. } | Event::DirectoryEmptied { .. });
-        let directories = self.announcements.seen.iter().map(|notice| &notice.event).filter(is_of_directory);
-        removed.chain(directories.map(Event::line)).collect()
+        let seen = self.announcements.seen.iter().filter(|notice| {
+            notice.is_warning()
+                && !notice.function.as_ref().is_some_and(&left_out)
+                && !notice.perhaps_needed.as_ref().is_some_and(|path| self.may_be_needed(path))
+        });
+        removed.chain(seen.map(|notice| notice.event.line())).collect()
+    }
+
+    /// Files of a function that are not served, since another one is.
+    pub(crate) fn ignored_files(&self, function: &str) -> Vec<String> {
+        let files = self.announcements.ignored.get(function).into_iter().flatten();
+        let ignored = files.filter(|path| !self.may_be_needed(path));
+        ignored.map(|path| path.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Whether a library has another looked for at this path, or may turn out to.
+    fn may_be_needed(&self, path: &Path) -> bool {
+        !self.is_settled() || self.is_needed(path)
     }
 
     /// Libraries in subdirectories that nothing needs, for as long as they are the same.

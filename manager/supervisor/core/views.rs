@@ -28,6 +28,8 @@ pub(crate) struct FunctionView {
     pub planned: usize,
     /// How long it still waits for its next try.
     pub backing_off: Option<Duration>,
+    /// Files in worker_dir that hold it, too, and are not served.
+    pub ignored_files: Vec<String>,
     /// Why it is not served as planned.
     pub note: Option<String>,
 }
@@ -79,6 +81,7 @@ impl Core {
                 crate_version: version.map_or_else(String::new, |version| version.crate_version.clone()),
                 planned: self.plan.planned(&name) as usize,
                 backing_off: self.backing_off(&name, now).filter(|_| !self.is_draining()),
+                ignored_files: self.catalog.ignored_files(&name),
                 note: {
                     let pinned = self.catalog.is_pinned(&name).then(|| "pinned until its file changes".to_owned());
                     // What is wrong is shown of a pinned version, too.
@@ -91,7 +94,10 @@ impl Core {
                         .or(self.isolation_note(&name))
                         .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
                         .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now)));
-                    let notes: Vec<String> = pinned.into_iter().chain(more).collect();
+                    let ignored = self.catalog.ignored_files(&name);
+                    let ignored = (!ignored.is_empty())
+                        .then(|| format!("not served: {}, which holds it too", ignored.join(", ")));
+                    let notes: Vec<String> = pinned.into_iter().chain(more).chain(ignored).collect();
                     (!notes.is_empty()).then(|| notes.join("; "))
                 },
                 name,

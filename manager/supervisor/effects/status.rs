@@ -119,6 +119,7 @@ impl Effects {
                 reason: last.reason,
             }),
             backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
+            ignored_files: view.ignored_files,
             note: view.note,
             name: view.name,
         }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::line::job_name;
 use super::several;
-use crate::logging::escape;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::job_disposition::JobDisposition;
@@ -106,9 +106,9 @@ impl Death {
         let end = &self.end;
         match &self.at {
             DeathAt::Job { handle, timed_out: true, .. } => {
-                format!("{end} in job {}, which was past its timeout", escape(handle))
+                format!("{end} in {}, which was past its timeout", job_name(handle, ""))
             }
-            DeathAt::Job { handle, .. } => format!("{end} in job {}", escape(handle)),
+            DeathAt::Job { handle, .. } => format!("{end} in {}", job_name(handle, "")),
             DeathAt::Start => format!("{end} before it loaded anything"),
             DeathAt::Load { .. } => format!("{end} while its library was loaded"),
             DeathAt::New { .. } => format!("{end} in its new()"),
@@ -132,11 +132,11 @@ impl Death {
         let rest = format!("{version}generation {generation}, {jobs} jobs before, peak {peak_mib} MiB");
         match &self.at {
             DeathAt::Job { function, handle, unique, seconds, timed_out, .. } => {
-                let (handle, unique) = (escape(handle), escape(unique));
+                let job = job_name(handle, unique);
                 let late = if *timed_out { ", past its timeout" } else { "" };
                 let disposition = self.at.disposition();
                 format!(
-                    "{function}: worker {pid} {end} in job {handle} (unique {unique}) after {seconds:.3} s{late}; {rest}; \
+                    "{function}: worker {pid} {end} in {job} after {seconds:.3} s{late}; {rest}; \
                      {disposition}"
                 )
             }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::line::job_name;
 use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 
@@ -28,9 +29,10 @@ pub(crate) struct OverdueJob {
 impl OverdueJob {
     pub(super) fn line(&self) -> String {
         let Self { pid, function, handle, unique, seconds, timeout, grace } = self;
+        let job = job_name(handle, unique);
         format!(
-            "{function}: job {handle} (unique {unique}) has run for {seconds:.3} s in worker {pid}, past its timeout of \
-             {timeout} s: the worker is told to stop, and killed in {grace} s"
+            "{function}: {job} has run for {seconds:.3} s in worker {pid}, past its timeout of {timeout} s: the worker is told to \
+             stop, and killed in {grace} s"
         )
     }
 }
@@ -58,8 +60,9 @@ impl FailingFunction {
     pub(super) fn line(&self) -> String {
         let Self { function, version, handle, reason, failed, jobs, seconds } = self;
         let over = if *seconds < 1.0 { String::new() } else { format!(" in {seconds:.0} s") };
+        let job = job_name(handle, "");
         format!(
-            "{function}: {failed} of {jobs} jobs failed{over}; the last, job {handle} in version {version}, with: {reason}"
+            "{function}: {failed} of {jobs} jobs failed{over}; the last, {job} in version {version}, with: {reason}"
         )
     }
 }

@@ -74,8 +74,9 @@ impl Event {
                 format!("{function}: every worker has version {version}, {seconds:.3} s after it was promoted")
             }
             Self::CanaryContinued { function, version, handle, unique, killed } => format!(
-                "{function}: the canary of version {version} continues: job {handle} (unique {unique}), which killed its worker, \
-                 had killed version {killed} too"
+                "{function}: the canary of version {version} continues: {}, which killed its worker, had killed version \
+                 {killed} too",
+                job_name(handle, unique)
             ),
             Self::RolledBack { function, version, from, called_off, .. } => {
                 let off = called_off.as_ref().map_or(String::new(), |UntriedFile { path, version }| {
@@ -195,12 +196,19 @@ impl Event {
             }
             Self::WaitingForWorker { pid, functions, doing, job: Some(job) } => {
                 let function = job.function.as_ref().map_or_else(|| several(functions), ToString::to_string);
-                let (handle, seconds) = (&job.handle, job.seconds);
-                format!("{function}: waiting for worker {pid}, which is {doing}: {handle}, for {seconds:.1} s so far")
+                let handle = if job.handle.is_empty() { String::new() } else { format!(": {}", job.handle) };
+                let seconds = job.seconds;
+                format!("{function}: waiting for worker {pid}, which is {doing}{handle}, for {seconds:.1} s so far")
             }
             Self::Stopped { seconds } => format!("stopped after {seconds:.3} s"),
         }
     }
+}
+
+/// A job by its handle and its unique id, as far as it has them: `-` stands for none. A handle that is too long is unknown.
+pub(super) fn job_name(handle: &str, unique: &str) -> String {
+    let job = if handle.is_empty() { "a job".into() } else { format!("job {}", escape(handle)) };
+    if matches!(unique, "" | "-") { job } else { format!("{job} (unique {})", escape(unique)) }
 }
 
 /// A worker's functions, for the start of a line.

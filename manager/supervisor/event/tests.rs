@@ -38,6 +38,44 @@ fn the_line_of_a_crash() {
     );
 }
 
+#[test]
+fn a_job_is_named_by_what_it_has() {
+    for (handle, unique, name) in [
+        ("H:host:12", "u1", "job H:host:12 (unique u1)"),
+        ("H:host:12", "", "job H:host:12"),
+        ("H:host:12", "-", "job H:host:12"),
+        ("", "u\n1", "a job (unique u\\n1)"),
+        ("", "", "a job"),
+    ] {
+        assert_eq!(line::job_name(handle, unique), name);
+        let at = DeathAt::Job {
+            function: "f".into(),
+            handle: handle.into(),
+            unique: unique.into(),
+            seconds: 1.0,
+            sending: false,
+            timed_out: false,
+            disposition: JobDisposition::Requeued,
+            deaths: None,
+            max_attempts: None,
+        };
+        let [handle, unique] = [handle, unique].map(str::to_owned);
+        let continued = Event::CanaryContinued {
+            function: "f".into(),
+            version: "a".into(),
+            handle: handle.clone(),
+            unique: unique.clone(),
+            killed: "b".into(),
+        };
+        let overdue =
+            OverdueJob { pid: 3, function: "f".into(), handle, unique, seconds: 2.0, timeout: 1.0, grace: 5.0 };
+        for event in [death(at), continued, Event::JobOverdue(overdue)] {
+            let line = event.line();
+            assert!(line.contains(&format!(" {name}")) && !line.contains("(unique )"), "{line}");
+        }
+    }
+}
+
 /// What a library or its forged report says of it starts no line of its own.
 #[test]
 fn an_event_is_one_line_whatever_is_in_it() {
