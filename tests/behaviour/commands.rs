@@ -161,7 +161,9 @@ fn a_check_while_the_manager_stops_counts_the_jobs_that_still_run() {
     wait_serving(&manager, "act");
     let gates = ["a", "b"].map(|name| path(&manager, name));
     let jobs = gates.each_ref().map(|gate| Job::act(&gearmand, "", &format!("wait {gate}")));
-    jobs.iter().for_each(|job| drop(wait_busy(&manager, &job.handle)));
+    for job in &jobs {
+        wait_busy(&manager, &job.handle);
+    }
     manager.mark();
     manager.signal(Signal::SIGTERM);
     manager.wait_event("worker_exited", |_| true);
@@ -193,7 +195,9 @@ fn a_check_during_a_rolling_restart_counts_the_jobs_of_draining_workers() {
     let (gearmand, manager) = served("count = 2");
     let gate = path(&manager, "gate");
     let jobs = [(); 2].map(|()| Job::act(&gearmand, "", &format!("wait {gate}")));
-    jobs.iter().for_each(|job| drop(wait_busy(&manager, &job.handle)));
+    for job in &jobs {
+        wait_busy(&manager, &job.handle);
+    }
     manager.signal(Signal::SIGHUP);
     manager.wait_status("successors beside the old ones", |status| {
         let states = status["workers"].as_array()?.iter().map(|worker| worker["state"].as_str());

@@ -214,7 +214,7 @@ fn a_log_that_cannot_be_opened_shows_until_it_can() {
     fs::create_dir(&log).unwrap();
     manager.mark();
     manager.signal(Signal::SIGUSR1);
-    manager.wait_event("trouble", |event| text(event).contains("cannot reopen"));
+    manager.wait_event("manager_error", |event| text(event).contains("cannot reopen"));
     warned(&manager, "cannot reopen");
     fs::remove_dir(&log).unwrap();
     manager.signal(Signal::SIGUSR1);
