@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::system::errors::reason_at;
+use crate::system::lock::has_ended;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{
@@ -135,6 +136,10 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     match connect_to(path, PROBE) {
         Ok(stream) => {
             let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid());
+            // A child of a manager that was killed has a copy of its socket until it has executed its program.
+            if pid.and_then(|pid| u32::try_from(pid).ok()).is_some_and(has_ended) {
+                return fs::remove_file(path).map_err(failed);
+            }
             Err(BindError::InUse { path: path.to_owned(), pid })
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
@@ -233,6 +238,23 @@ mod tests {
         let pid = std::process::id() as i32;
         assert!(matches!(error, BindError::InUse { pid: Some(found), .. } if found == pid), "{error}");
         assert!(path.exists());
+    }
+
+    /// M1: as a child has it that a manager was starting when it was killed.
+    #[test]
+    fn one_whose_listener_has_ended_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let script = "my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 5) or die; exit if fork; <STDIN>";
+        let mut perl = std::process::Command::new("perl");
+        perl.args(["-MIO::Socket::UNIX", "-e", script]).arg(&path).stdin(std::process::Stdio::piped());
+        let mut perl = perl.spawn().unwrap();
+        // The end of its input ends the child.
+        let input = perl.stdin.take();
+        assert!(perl.wait().unwrap().success());
+        connect_to(&path, PROBE).unwrap();
+        ControlListener::bind(&path).unwrap();
+        drop(input);
     }
 
     /// H3.
