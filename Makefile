@@ -20,7 +20,10 @@ doc = $(share)/doc/gm-native
 unit = $(DESTDIR)$(PREFIX)/lib/systemd/system/gm-native.service
 pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
-.PHONY: help build dist install install-files uninstall demo test test-all long deps fmt clippy doc doctest tests matrix deny soak walks deaths fuzz hammer bench-deploy bench-logging clean
+.PHONY: help build dist install install-files uninstall demo clean
+.PHONY: test test-all long deps fmt clippy doc doctest tests matrix deny
+.PHONY: soak walks deaths fuzz miri sanitize hammer
+.PHONY: bench bench-quick bench-deploy bench-logging
 
 build: ## build programs and libraries, for release
 	$(CARGO) build --release --locked
@@ -139,6 +142,14 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (3600)
 		$(CARGO) +nightly fuzz run $$target "$(TARGET_DIR)/fuzz/$$target" fuzz/corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 || exit 1; \
 	done
+
+# gm-native beside a loop on libgearman, one on php-gearman, GearmanManager if GEARMAN_MANAGER_DIR names a checkout, and raw
+# loops as limits: takes half an hour. BENCH_OUT names a directory for the tables and pictures.
+bench: deps ## measure gm-native beside the other ways to serve a function; takes half an hour
+	$(CARGO) bench --locked --bench workers -- $(if $(BENCH_OUT),out=$(abspath $(BENCH_OUT)))
+
+bench-quick: deps ## the same in two minutes
+	$(CARGO) bench --locked --bench workers -- quick $(if $(BENCH_OUT),out=$(abspath $(BENCH_OUT)))
 
 # What deploys cost the jobs that run meanwhile, on the real gearmand.
 bench-deploy: deps ## measure what a deploy costs

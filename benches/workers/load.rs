@@ -1,0 +1,146 @@
+//! The load: jobs submitted and their ends, timed where the caller sees them.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::usage;
+use crate::wire::{self, Reader};
+
+/// The function that all workers serve.
+pub const FUNCTION: &str = "reverse_string";
+/// A worker that answers nothing for so long is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// So many bytes of jobs are written before their JOB_CREATED is waited for.
+const BATCH: usize = 4 << 20;
+
+/// A client's connection.
+struct Caller {
+    socket: TcpStream,
+    reader: Reader,
+}
+
+impl Caller {
+    fn connect(server: &str) -> Self {
+        let socket = TcpStream::connect(server).unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, reader: Reader::default() }
+    }
+
+    fn submit(&mut self, kind: u32, workload: &[u8]) {
+        let mut out = Vec::new();
+        wire::request(&mut out, kind, &[FUNCTION.as_bytes(), b"", workload]);
+        self.socket.write_all(&out).unwrap();
+    }
+
+    /// Waits until `count` packets of a kind have come. Others are passed over.
+    fn wait(&mut self, kind: u32, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            match self.reader.next() {
+                Some((seen, _)) if seen == kind => left -= 1,
+                Some(_) => {}
+                None => self.fill(),
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        match self.reader.fill(&mut self.socket) {
+            Ok(0) => panic!("gearmand ended the connection of a caller"),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("no answer within {PATIENCE:?}"),
+            Err(error) => panic!("a caller: {error}"),
+        }
+    }
+}
+
+/// A queue that is drained: how long that took, measured between the first job's end and the last one's.
+///
+/// The first job has the priority high and the last one low, and somebody waits for both; so nobody has to ask gearmand
+/// how far it is, which would slow it down.
+pub struct Drain {
+    first: Caller,
+    last: Caller,
+}
+
+impl Drain {
+    /// Fills the queue. No worker may run yet.
+    pub fn fill(server: &str, jobs: usize, workload: &[u8]) -> Self {
+        let mut drain = Self { first: Caller::connect(server), last: Caller::connect(server) };
+        drain.first.submit(wire::SUBMIT_JOB_HIGH, workload);
+        drain.first.wait(wire::JOB_CREATED, 1);
+        drain.last.submit(wire::SUBMIT_JOB_LOW, workload);
+        drain.last.wait(wire::JOB_CREATED, 1);
+        let mut filler = Caller::connect(server);
+        let mut packet = Vec::new();
+        wire::request(&mut packet, wire::SUBMIT_JOB_BG, &[FUNCTION.as_bytes(), b"", workload]);
+        let batch = (BATCH / packet.len()).clamp(1, 1000);
+        let mut left = jobs;
+        while left > 0 {
+            let count = left.min(batch);
+            filler.socket.write_all(&packet.repeat(count)).unwrap();
+            filler.wait(wire::JOB_CREATED, count);
+            left -= count;
+        }
+        drain
+    }
+
+    /// Waits for the first job's end.
+    pub fn begin(&mut self) -> Instant {
+        self.first.wait(wire::WORK_COMPLETE, 1);
+        Instant::now()
+    }
+
+    /// Waits for the last job's end.
+    pub fn end(&mut self) -> Instant {
+        self.last.wait(wire::WORK_COMPLETE, 1);
+        Instant::now()
+    }
+}
+
+/// Round trips of one job after the other, sorted.
+pub fn ping(server: &str, jobs: usize, workload: &[u8]) -> Vec<Duration> {
+    let mut caller = Caller::connect(server);
+    let one = |_| {
+        let start = Instant::now();
+        caller.submit(wire::SUBMIT_JOB, workload);
+        caller.wait(wire::WORK_COMPLETE, 1);
+        start.elapsed()
+    };
+    let mut times: Vec<Duration> = (0..jobs).map(one).collect();
+    times.sort_unstable();
+    times
+}
+
+/// Jobs a second with `flight` jobs always under way, and the caller's own processor time per job.
+pub fn in_flight(server: &str, flight: usize, jobs: usize, workload: &[u8]) -> (f64, Duration) {
+    let mut caller = Caller::connect(server);
+    let mut packet = Vec::new();
+    wire::request(&mut packet, wire::SUBMIT_JOB, &[FUNCTION.as_bytes(), b"", workload]);
+    caller.socket.write_all(&packet.repeat(flight)).unwrap();
+    let (start, used) = (Instant::now(), usage::of_this_thread());
+    let (mut submitted, mut done) = (flight, 0);
+    while done < jobs {
+        caller.fill();
+        let mut ended = 0;
+        while let Some((kind, _)) = caller.reader.next() {
+            ended += usize::from(kind == wire::WORK_COMPLETE);
+        }
+        done += ended;
+        let more = ended.min(jobs.saturating_sub(submitted));
+        submitted += more;
+        caller.socket.write_all(&packet.repeat(more)).unwrap();
+    }
+    let per_job = (usage::of_this_thread() - used) / u32::try_from(done).unwrap();
+    (done as f64 / start.elapsed().as_secs_f64(), per_job)
+}
+
+/// How fast the load alone is: jobs a second that gearmand takes into its queue.
+pub fn submit_rate(server: &str, jobs: usize, workload: &[u8]) -> f64 {
+    let start = Instant::now();
+    thread::scope(|scope| scope.spawn(|| Drain::fill(server, jobs, workload)).join().unwrap());
+    jobs as f64 / start.elapsed().as_secs_f64()
+}
