@@ -143,6 +143,23 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (3600)
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=20 || exit 1; \
 	done
 
+# Needs a nightly toolchain with rust-src and miri. The plugin interface's tests run whole, but for the one that starts a
+# process. Leaks are expected: a panic's payload whose destructor panics is lost on purpose.
+miri_tests = forwarding function interface json levels settings unread_settings
+miri: ## run the plugin interface's tests under Miri; takes some minutes
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" \
+		$(CARGO) +nightly miri test --locked --package gm-plugin-api --lib $(addprefix --test ,$(miri_tests))
+
+# The same tests as `make tests`, with what the sanitizers check. Tests that have cargo build a plugin fail: it refuses to mix
+# code with and without a sanitizer. -rdynamic gives the plugins the runtime that is in the program.
+SANITIZER ?= address
+SANITIZED ?= --lib
+sanitize: deps ## run SANITIZED (--lib) with SANITIZER (address, thread)
+	CARGO_TARGET_DIR="$(TARGET_DIR)/$(SANITIZER)" RUSTFLAGS="-Zsanitizer=$(SANITIZER) -Clink-arg=-rdynamic" \
+		ASAN_OPTIONS="detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0" \
+		$(CARGO) +nightly test --locked -Zbuild-std --target $(shell rustc -vV | sed -n 's/^host: //p') \
+		--package gm-native $(SANITIZED)
+
 # gm-native beside a loop on libgearman, one on php-gearman, GearmanManager if GEARMAN_MANAGER_DIR names a checkout, and raw
 # loops as limits: takes half an hour. BENCH_OUT names a directory for the tables and pictures.
 bench: deps ## measure gm-native beside the other ways to serve a function; takes half an hour

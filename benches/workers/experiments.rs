@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use crate::load::{self, Drain, FUNCTION};
 use crate::peers::{Peer, Running};
 use crate::report::Figures;
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
-use crate::support::mortal::Mortal;
 use crate::support::wait::wait_for;
 use crate::usage;
 
@@ -126,7 +126,7 @@ fn wait_workers(server: &Gearmand, count: usize) {
 
 /// strace on the one worker of a peer.
 struct Calls {
-    strace: Mortal,
+    strace: ChildGuard,
     file: tempfile::NamedTempFile,
 }
 
@@ -136,7 +136,7 @@ impl Calls {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new("strace");
         command.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(file.path()).args(["-p", &worker.to_string()]);
-        let strace = Mortal::start("strace", &mut command);
+        let strace = ChildGuard::start("strace", &mut command);
         wait_for("strace to attach", START_DEADLINE, || {
             let status = fs::read_to_string(format!("/proc/{worker}/status")).ok()?;
             (!status.contains("TracerPid:\t0\n")).then_some(())

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use crate::load::FUNCTION;
 use crate::raw::Loop;
 use crate::support::build::{self, repository};
+use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
-use crate::support::mortal::Mortal;
 use crate::support::plugins;
 use crate::support::watchdog::descendants;
 
@@ -95,9 +95,9 @@ impl Peer {
 /// Workers that run. They end when this is dropped.
 pub enum Running {
     GmNative(Box<Manager>),
-    Processes(Vec<Mortal>),
+    Processes(Vec<ChildGuard>),
     /// Its directory goes last.
-    GearmanManager(Mortal, TempDir),
+    GearmanManager(ChildGuard, TempDir),
 }
 
 impl Running {
@@ -163,7 +163,7 @@ impl Drop for Running {
 }
 
 fn processes(count: usize, command: impl Fn() -> Command) -> Running {
-    Running::Processes((0..count).map(|_| Mortal::start("a worker", &mut command())).collect())
+    Running::Processes((0..count).map(|_| ChildGuard::start("a worker", &mut command())).collect())
 }
 
 fn gearman_manager(checkout: &Path, server: &Gearmand, count: usize) -> Running {
@@ -183,5 +183,5 @@ fn gearman_manager(checkout: &Path, server: &Gearmand, count: usize) -> Running 
     fs::write(&ini, text).unwrap();
     let mut command = Command::new("php");
     command.args(["-d", "error_reporting=0"]).arg(checkout.join("bin/pecl_manager.php")).arg("-c").arg(&ini);
-    Running::GearmanManager(Mortal::start("GearmanManager", &mut command), dir)
+    Running::GearmanManager(ChildGuard::start("GearmanManager", &mut command), dir)
 }
