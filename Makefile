@@ -145,7 +145,7 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (3600)
 
 # Needs a nightly toolchain with rust-src and miri. The plugin interface's tests run whole, but for the one that starts a
 # process. Leaks are expected: a panic's payload whose destructor panics is lost on purpose.
-miri_tests = forwarding function interface json levels settings unread_settings
+miri_tests = forwarding function interface json levels settings
 miri: ## run the plugin interface's tests under Miri; takes some minutes
 	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks" \
 		$(CARGO) +nightly miri test --locked --package gm-plugin-api --lib $(addprefix --test ,$(miri_tests))
