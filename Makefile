@@ -22,7 +22,7 @@ pages = $(patsubst $(ASSETS)/%,%,$(wildcard $(ASSETS)/gm-native*.1))
 
 .PHONY: help build dist install install-files uninstall demo clean
 .PHONY: test test-all long deps fmt clippy doc doctest tests matrix deny
-.PHONY: soak walks deaths fuzz miri sanitize hammer
+.PHONY: soak walks deaths rollouts fuzz miri sanitize hammer
 .PHONY: bench bench-quick bench-deploy bench-logging
 
 build: ## build programs and libraries, for release
@@ -131,6 +131,10 @@ walks: ## take a million random steps over the supervisor's decisions
 deaths: deps ## let 10,000 workers die, and kill 200 managers; takes minutes
 	$(CARGO) test --locked --test behaviour ten_thousand_deaths -- --ignored --nocapture
 	$(CARGO) test --locked --test behaviour two_hundred_that_are_killed -- --ignored --nocapture
+
+# ROLLOUTS chooses how many. No rollout begins after ROLLOUTS_SECONDS.
+rollouts: deps ## run 1,000 rollouts in a row under load, which takes some minutes
+	ROLLOUTS=$${ROLLOUTS:-1000} $(CARGO) test --locked --test deploy rollouts_in_a_row -- --nocapture
 
 # Every fuzz target for FUZZ_SECONDS. Needs a nightly toolchain and cargo-fuzz. What it finds lies in fuzz/artifacts: fix
 # it, and copy the file into fuzz/corpus, which `make tests` runs.

@@ -18,6 +18,8 @@ mod load;
 mod odd_siblings;
 mod removed;
 mod rollback;
+mod rollout_checker;
+mod rollouts_in_a_row;
 mod scene;
 mod shared_workers;
 mod siblings;
