@@ -65,6 +65,8 @@ struct Walk {
     /// Workers that were told to take jobs and are there.
     told_to_go: BTreeSet<WorkerId>,
     stopped: u32,
+    /// Whether someone asks for rollbacks, too.
+    rolls_back: bool,
 }
 
 impl Walk {
@@ -72,7 +74,8 @@ impl Walk {
         let scene = &SCENES[usize::try_from(seed % 4).unwrap()];
         let stage = Stage::new(&format!("[GearmanManager]\n{}", scene.ini));
         let random = fastrand::Rng::with_seed(seed);
-        let mut walk = Self { stage, scene, random, files: [1, 1], newest: 1, told_to_go: BTreeSet::new(), stopped: 0 };
+        let (told_to_go, stopped, rolls_back) = (BTreeSet::new(), 0, false);
+        let mut walk = Self { stage, scene, random, files: [1, 1], newest: 1, told_to_go, stopped, rolls_back };
         walk.scan();
         FUNCTIONS.into_iter().for_each(|name| walk.input(found(name, 1)));
         // Before that a failure would be a failed start, which ends the manager.
@@ -326,11 +329,20 @@ impl Walk {
             13 => self.scan(),
             14 if self.random.u8(..4) == 0 => self.input(Input::Reload(Box::new(self.stage.core.config.clone()))),
             14 => self.input(Input::Retry { function: name.into(), asked: BY }),
+            15 if self.rolls_back => self.roll_back(name),
             15 => self.input(Input::Changed),
             _ => {
                 let time = Duration::from_millis(self.random.u64(..5000));
                 self.later(time);
             }
+        }
+    }
+
+    /// To any version that was ever there, if the function can be rolled back.
+    fn roll_back(&mut self, name: &str) {
+        let back = version(name, self.random.u64(1..=self.newest));
+        if let Ok(function) = self.stage.core.may_roll_back(name) {
+            self.input(Input::Rollback { function, version: back, asked: BY });
         }
     }
 
@@ -351,6 +363,7 @@ impl Walk {
             self.everyone_serves();
             self.those_that_drain_exit();
             if step == 10 && self.plan_is_reached() {
+                self.nobody_waits();
                 return;
             }
         }
@@ -374,6 +387,15 @@ impl Walk {
         core.plan.groups.iter().all(is_as_planned)
             && core.workers.values().all(is_planned)
             && FUNCTIONS.iter().all(|name| core.plan.planned(name) > 0)
+    }
+
+    /// The outcome of every rollback and retry was reported.
+    fn nobody_waits(&self) {
+        for name in FUNCTIONS {
+            let rollback = self.stage.core.rollback_under_way(name);
+            assert!(rollback.is_none(), "a rollback of {name} has no outcome: {rollback:?}");
+            assert_eq!(self.stage.core.retry_under_way(name), None, "a retry of {name} has no outcome");
+        }
     }
 
     fn those_that_drain_exit(&mut self) {
@@ -404,6 +426,18 @@ impl Walk {
 fn random_walks_keep_the_invariants() {
     walks(40, 300, |seed| {
         let mut walk = Walk::new(seed);
+        (0..300).for_each(|_| walk.step());
+        walk.settle();
+        walk.stop();
+    });
+}
+
+/// Apart from the walks above, so that the seeds of those stay what they are.
+#[test]
+fn random_walks_with_rollbacks_keep_the_invariants() {
+    walks(40, 300, |seed| {
+        let mut walk = Walk::new(seed);
+        walk.rolls_back = true;
         (0..300).for_each(|_| walk.step());
         walk.settle();
         walk.stop();
