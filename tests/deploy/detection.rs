@@ -255,7 +255,7 @@ fn two_files_of_one_function_are_a_warning_until_one_goes() {
     let manager = setup.ini(&dirs).start();
     let shadowing = other.path().join("libreverse_string.so");
     // A directory that is emptied is another warning, for a while.
-    fs::copy(crate::support::plugins::example("sum"), other.path().join("sum.so")).unwrap();
+    fs::copy(crate::support::plugins::example("Sum"), other.path().join("Sum.so")).unwrap();
     fs::copy(manager.worker_dir().join("reverse_string.so"), &shadowing).unwrap();
     let first = manager.worker_dir().canonicalize().unwrap().join("reverse_string.so");
     let (first, shadowing_name) =
