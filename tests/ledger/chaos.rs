@@ -250,7 +250,7 @@ impl Chaos {
         let Some(manager) = self.manager() else { return };
         let function = FUNCTIONS[self.rng.usize(..FUNCTIONS.len())];
         // It may have no earlier version, which it says. Nor is it waited for: that could be what is stopped here.
-        let said = world.managers[manager].command("rollback", &["--timeout", "0", function]);
+        let said = world.managers[manager].command("rollback", &["--no-wait", function]);
         let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).trim().to_owned();
         world.fault(Fault::RolledBack { manager, function: function.into(), said });
     }
