@@ -81,7 +81,7 @@ pub fn load(
     let (config, diagnostics) = read_all(source, options, env);
     match diagnostics.errors.is_empty() {
         true => Ok((config, diagnostics.warnings)),
-        false => Err(ConfigErrors(diagnostics.errors)),
+        false => Err(diagnostics.into()),
     }
 }
 
@@ -93,7 +93,7 @@ pub fn load_what_is_right(
     env: Environment,
 ) -> (Config, ConfigErrors) {
     let (config, diagnostics) = read_all(source, options, env);
-    (config, ConfigErrors(diagnostics.errors))
+    (config, diagnostics.into())
 }
 
 fn read_all(source: Option<ConfigFile<'_>>, options: &Overrides, env: Environment) -> (Config, error::Diagnostics) {

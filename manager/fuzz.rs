@@ -61,7 +61,7 @@ pub fn configuration(data: &[u8]) {
             let _ = planned.workers();
             warnings.iter().map(ToString::to_string).collect()
         }
-        Err(errors) => errors.0.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Err(errors) => errors.errors.iter().chain(&errors.warnings).map(ToString::to_string).collect::<Vec<_>>(),
     };
     complaints.iter().for_each(|text| is_one_line(text));
     let _ = config::load_what_is_right(source, &Overrides::default(), &environment);

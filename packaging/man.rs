@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use clap::{Arg, ArgAction, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -229,13 +230,13 @@ pub fn write(command: clap::Command, dir: &Path) -> io::Result<()> {
         let of_it = VERBS.iter().find(|one| one.name == verb.get_name());
         let of_it =
             of_it.ok_or_else(|| io::Error::other(format!("packaging/man.rs has nothing on {}", verb.get_name())))?;
-        of_verb(&page(verb.clone()), of_it, dir)?;
+        of_verb(verb, of_it, dir)?;
     }
-    let man = page(command);
+    let man = page(command.clone());
     let mut file = File::create(dir.join(man.get_filename()))?;
     man.render_title(&mut file)?;
     man.render_name_section(&mut file)?;
-    man.render_synopsis_section(&mut file)?;
+    synopsis(&command, "gm-native").to_writer(&mut file)?;
     man.render_description_section(&mut file)?;
     man.render_options_section(&mut file)?;
     man.render_subcommands_section(&mut file)?;
@@ -257,11 +258,12 @@ const EXAMPLES: [(&str, &str); 4] = [
     ("kill -HUP $(cat /run/gm.pid)", "Reload; without -HUP: finish running jobs and stop."),
 ];
 
-fn of_verb(man: &Man, verb: &Verb, dir: &Path) -> io::Result<()> {
+fn of_verb(command: &Command, verb: &Verb, dir: &Path) -> io::Result<()> {
+    let man = page(command.clone());
     let mut file = File::create(dir.join(man.get_filename()))?;
     man.render_title(&mut file)?;
     man.render_name_section(&mut file)?;
-    man.render_synopsis_section(&mut file)?;
+    synopsis(command, &format!("gm-native {}", verb.name)).to_writer(&mut file)?;
     man.render_description_section(&mut file)?;
     man.render_options_section(&mut file)?;
     let mut more = Roff::new();
@@ -270,6 +272,47 @@ fn of_verb(man: &Man, verb: &Verb, dir: &Path) -> io::Result<()> {
     let names: Vec<&str> = ["gm-native(1)"].iter().chain(verb.see_also).copied().collect();
     see_also(&mut more, &names);
     more.to_writer(&mut file)
+}
+
+/// All options with their values, and how many files a command takes: clap_mangen's own shows neither.
+fn synopsis(command: &Command, name: &str) -> Roff {
+    let visible = || command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let (operands, options): (Vec<&Arg>, Vec<&Arg>) = visible().partition(|arg| arg.is_positional());
+    let mut words: Vec<String> = options.into_iter().map(option).collect();
+    words.extend(operands.into_iter().map(operand));
+    if command.has_subcommands() {
+        words.push("[COMMAND]".into());
+    }
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold(name), roman(format!(" {}", words.join(" ")))]);
+    roff
+}
+
+/// `[-c FILE]`, by its short name where it has one.
+fn option(arg: &Arg) -> String {
+    let name = match (arg.get_short(), arg.get_long()) {
+        (Some(short), _) => format!("-{short}"),
+        (None, long) => format!("--{}", long.unwrap_or_default()),
+    };
+    let value = value_name(arg);
+    match (arg.get_action().takes_values(), arg.is_require_equals_set()) {
+        (false, _) => format!("[{name}]"),
+        (true, true) => format!("[{name}[={value}]]"),
+        (true, false) => format!("[{name} {value}]"),
+    }
+}
+
+/// `FILE...`, in brackets where it may be left out.
+fn operand(arg: &Arg) -> String {
+    let more = if matches!(arg.get_action(), ArgAction::Append) { "..." } else { "" };
+    let name = value_name(arg);
+    if arg.is_required_set() { format!("{name}{more}") } else { format!("[{name}]{more}") }
+}
+
+fn value_name(arg: &Arg) -> String {
+    let names = arg.get_value_names().unwrap_or_default();
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn section(roff: &mut Roff, heading: &str, entries: &[(&str, &str)]) {

@@ -9,7 +9,7 @@ mod verbs;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -93,6 +93,7 @@ pub enum Command {
     /// With -c, a changed file is read again, also on SIGHUP; the file's log, pid file, user, state directory, control
     /// socket and job servers are not used. The log goes to standard output, at -vvv. Ctrl-C finishes running jobs,
     /// says what it waits for, then stops; a second one kills them.
+    #[command(args = [worker_dir_of_dev()])]
     Dev(DevArgs),
     /// Submit a job: print its result to standard output and its warnings to standard error
     ///
@@ -101,6 +102,17 @@ pub enum Command {
     /// is queued), 1 if it failed, 2 for wrong usage, 3 if no job server can be reached, and 5 if --timeout is over.
     #[command(args = unlisted(&["worker_dir", "state_dir", "control"]))]
     Submit(SubmitArgs),
+}
+
+/// `-h` is for hosts, as in GearmanManager. Where there are none, clap would take it for a value and give a tip for that.
+fn help_is_not_h(error: clap::Error, definition: &mut clap::Command) -> clap::Error {
+    let unknown = error.get(ContextKind::InvalidArg);
+    match (error.kind(), unknown) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(text))) if text == "-h" => {
+            definition.error(ErrorKind::UnknownArgument, "unexpected argument '-h'; for help, write -H or --help")
+        }
+        _ => error,
+    }
 }
 
 /// What `status --check` looks at.
@@ -138,6 +150,16 @@ fn unlisted(ids: &[&str]) -> Vec<Arg> {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
     place.get_arguments().filter(meant).map(|arg| arg.clone().hide(true)).collect()
+}
+
+/// `-w` of `dev`, which has another default.
+fn worker_dir_of_dev() -> Arg {
+    let place = ManagerLocation::augment_args(clap::Command::new("place"));
+    let arg = place.get_arguments().find(|arg| arg.get_id() == "worker_dir").cloned();
+    arg.unwrap_or_else(|| Arg::new("worker_dir")).help(
+        "Directories of the libraries, where crates are installed, too [default: those of -c, else ./workers; with a \
+         CRATE, those of -c and a temporary one]",
+    )
 }
 
 /// How the manager runs; not allowed beside a command.
@@ -183,7 +205,8 @@ pub struct ManagerOptions {
     #[arg(short = 'u', long, value_name = "USER")]
     pub user: Option<OsString>,
 
-    /// Log more: -v start and stop, -vv processes, -vvv jobs, -vvvv debug, -vvvvv every packet
+    /// Log more than warnings and errors: -v also start, stop and deploys, -vv also worker processes, -vvv also jobs, -vvvv
+    /// also debug messages, -vvvvv everything
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 
@@ -212,7 +235,8 @@ impl Cli {
         T: Into<OsString> + Clone,
     {
         let mut definition = Cli::command().version(version);
-        let matches = definition.try_get_matches_from_mut(args)?;
+        let matches =
+            definition.try_get_matches_from_mut(args).map_err(|error| help_is_not_h(error, &mut definition))?;
         if let Some(command) = matches.subcommand_name() {
             let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
             let allowed = |id: &&str| matches!((command, *id), ("submit" | "dev", "host") | ("dev", "verbose"));

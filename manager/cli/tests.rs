@@ -177,3 +177,12 @@ fn usage_errors_exit_with_2() {
     let error = parse("-v status").expect_err("an option of the manager").to_string();
     assert!(error.contains("--verbose is for running the manager, not for status"), "{error}");
 }
+
+#[test]
+fn where_h_is_no_option_it_is_said_how_to_ask_for_help() {
+    for verb in ["new", "status", "check", "call", "rollback", "retry", "versions", "events"] {
+        let error = Cli::parse_args(["gm-native", verb, "-h"], "1").unwrap_err().to_string();
+        assert!(error.contains("unexpected argument '-h'; for help, write -H or --help"), "{verb}: {error}");
+        assert!(!error.contains("tip:"), "{verb}: {error}");
+    }
+}

@@ -96,7 +96,7 @@ pub struct EventsArgs {
 /// Options of `dev`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct DevArgs {
-    /// Directories of crates to build and serve; without -w from a temporary directory, beside those of -c
+    /// Directories of crates to build and serve [default: none, only the libraries in -w]
     #[arg(value_name = "CRATE")]
     pub crates: Vec<PathBuf>,
 
@@ -112,7 +112,7 @@ pub struct DevArgs {
     #[arg(short = 'h', long, value_name = "HOST[:PORT][,...]")]
     pub host: Vec<OsString>,
 
-    /// How much to log, from -v (start and stop) to -vvvvv (every packet) [default: -vvv]
+    /// How much to log, from -v (start, stop and deploys) to -vvvvv (everything) [default: -vvv]
     #[arg(short = 'v', long, action = ArgAction::Count)]
     pub verbose: u8,
 }

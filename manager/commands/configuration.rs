@@ -88,10 +88,10 @@ pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
     let bytes = path.map(read_file).transpose()?;
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
     let (config, errors) = config::load_what_is_right(source, &origin.overrides, &environment);
-    if errors.0.iter().any(|error| matches!(error.origin, ValueOrigin::Option(_))) {
+    if errors.errors.iter().any(|error| matches!(error.origin, ValueOrigin::Option(_))) {
         return Err(errors.to_string());
     }
-    let warnings = errors.0.iter().map(ToString::to_string).collect();
+    let warnings = errors.errors.iter().map(ToString::to_string).collect();
     let found = located(origin, config, warnings)?;
     let control = match found.control.symlink_metadata() {
         // Started by another path to the same file.

@@ -52,10 +52,17 @@ pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill:
 
 /// Says what is wrong with a configuration, or finds the user to run as.
 fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option<RunUser>), u8> {
-    read.and_then(|read| check(&read).map(|user| (read, user))).map_err(|text| {
+    let wrong = |text: String| {
         text.lines().for_each(|line| eprintln!("gm-native: {line}"));
         USAGE
-    })
+    };
+    let read = read.map_err(wrong)?;
+    let user = check(&read).map_err(|text| {
+        // What is odd in the file may be what explains it.
+        read.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
+        wrong(text)
+    })?;
+    Ok((read, user))
 }
 
 /// Runs a manager with a checked configuration to its end, in the background if that is configured.

@@ -128,8 +128,8 @@ fn note(function: &FunctionStatus) -> String {
 /// Of jobs that fail: how many, and why the last one did. One that failed long ago is no note.
 fn failures(function: &FunctionStatus) -> Option<String> {
     let rate = function.failing.as_ref().map(|rate| {
-        let over = if rate.seconds < 1.0 { String::new() } else { format!(" in {}", age(rate.seconds as u64)) };
-        format!("{} of {} jobs failed{over}", rate.failed, rate.jobs)
+        let over = if rate.seconds < 1.0 { "second".to_owned() } else { age(rate.seconds as u64) };
+        format!("{} of {} jobs failed in the last {over}", rate.failed, rate.jobs)
     });
     let is_recent = |last: &&LastFailureStatus| rate.is_some() || last.seconds_ago < RECENT;
     let last = function.last_failure.as_ref().filter(is_recent).map(|last| {

@@ -70,25 +70,41 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every error of a configuration, in the order of its lines, then of the options.
+/// Every error of a configuration, and every warning, in the order of its lines, then of the options.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<Diagnostic>);
+pub struct ConfigErrors {
+    /// What is wrong.
+    pub errors: Vec<Diagnostic>,
+    /// What is odd: one of them may be what explains an error.
+    pub warnings: Vec<Warning>,
+}
 
 impl fmt::Display for ConfigErrors {
     /// One sentence per line, without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().take(SHOWN).enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}{error}")?;
+        let errors = self.errors.iter().take(SHOWN).map(|error| (error.origin.place(), error.to_string()));
+        let warnings = self.warnings.iter().take(SHOWN);
+        let warnings = warnings.map(|warning| (warning.origin.place(), format!("warning: {warning}")));
+        let mut lines: Vec<((u8, usize), String)> = errors.chain(warnings).collect();
+        // Stable: of one line, the errors come first.
+        lines.sort_by_key(|(place, _)| *place);
+        let mut lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+        for (found, what) in [(&self.errors, "errors"), (&self.warnings, "warnings")] {
+            if let more @ 1.. = found.len().saturating_sub(SHOWN) {
+                lines.push(format!("and {more} more {what}"));
+            }
         }
-        match self.0.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => write!(f, "\nand {more} more errors"),
-        }
+        f.write_str(&lines.join("\n"))
     }
 }
 
 impl std::error::Error for ConfigErrors {}
+
+impl From<Diagnostics> for ConfigErrors {
+    fn from(Diagnostics { errors, warnings }: Diagnostics) -> Self {
+        Self { errors, warnings }
+    }
+}
 
 /// What has been found so far: reading continues after an error, so that all are reported at once.
 #[derive(Debug, Default)]
@@ -121,11 +137,31 @@ mod tests {
     fn one_sentence_per_line_and_an_end() {
         let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
         let at = |line| Diagnostic { origin: ValueOrigin::Line { file: file.clone(), line }, text: "is wrong".into() };
-        let errors = ConfigErrors((1..=SHOWN + 2).map(at).collect());
+        let errors = ConfigErrors { errors: (1..=SHOWN + 2).map(at).collect(), warnings: Vec::new() };
         let text = errors.to_string();
         assert_eq!(text.lines().count(), SHOWN + 1);
         assert!(text.starts_with("gm.ini:1: is wrong\ngm.ini:2: is wrong\n"));
         assert!(text.ends_with("gm.ini:50: is wrong\nand 2 more errors"));
+    }
+
+    #[test]
+    fn errors_do_not_hide_warnings() {
+        let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
+        let at =
+            |line, text: &str| Diagnostic { origin: ValueOrigin::Line { file: file.clone(), line }, text: text.into() };
+        let option = Diagnostic { origin: ValueOrigin::Option("-D"), text: "is wrong".into() };
+        let errors = ConfigErrors {
+            errors: vec![at(2, "is wrong"), at(9, "is wrong"), option],
+            warnings: vec![at(1, "is odd"), at(2, "is odd")],
+        };
+        let lines = [
+            "warning: gm.ini:1: is odd",
+            "gm.ini:2: is wrong",
+            "warning: gm.ini:2: is odd",
+            "gm.ini:9: is wrong",
+            "option -D: is wrong",
+        ];
+        assert_eq!(errors.to_string(), lines.join("\n"));
     }
 
     #[test]

@@ -193,7 +193,10 @@ fn every_wrong_item_of_a_list_is_reported_with_its_line() {
     );
     assert_eq!(errors("[GearmanManager]\nhost = a:0,b:0\n").len(), 2, "in one line, too");
     let told = load_bytes(b"[GearmanManager]\n", &[("host", "-h", "a:0,b,c:0")]).expect_err("two are wrong");
-    assert_eq!(told.0.iter().map(|error| error.origin.to_string()).collect::<Vec<_>>(), ["option -h", "option -h"]);
+    assert_eq!(
+        told.errors.iter().map(|error| error.origin.to_string()).collect::<Vec<_>>(),
+        ["option -h", "option -h"]
+    );
 }
 
 /// PHP reads the words as numbers before the original sees them; ours does whatever the quotes.

@@ -426,6 +426,14 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// What a command that is given one file can do beside what the sentence says; follows it.
+    pub(crate) fn command_advice(&self) -> &'static str {
+        match self {
+            Rejection::NoEntry { others: 1.., .. } => "; or name the function with --function NAME",
+            _ => "",
+        }
+    }
+
     /// Whether it is a library without a function, which a plugin may need.
     pub fn is_no_plugin(&self) -> bool {
         match self {

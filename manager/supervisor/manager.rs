@@ -355,6 +355,8 @@ impl Manager {
     fn reopen_log(&mut self, by: &'static str) {
         match self.effects.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
+            // SIGHUP is for the configuration first: a log that is a stream is no news then.
+            Reopened::Stays(_) if by == "SIGHUP" => {}
             Reopened::Stays(log) => self.effects.report(&Event::LogNotReopened { by, log }),
             Reopened::Failed(reason) => self.effects.report_error(format!("{by}: {reason}")),
         }

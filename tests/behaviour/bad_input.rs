@@ -68,6 +68,35 @@ fn a_wrong_option() {
     assert_error(&gm_native(dir.path(), &["-u", ""]), 2, &["option -u: user: nothing is given"]);
 }
 
+/// A warning may be what explains an error: all are printed, in the order of the file.
+#[test]
+fn errors_do_not_hide_warnings() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker_dir = dir.path().join("workers");
+    let ini = |worker_dir: &str, more: &str| {
+        let text = format!("[GearmanManager]\ncuont = 3\nworker_dir = {worker_dir}\n{more}");
+        std::fs::write(dir.path().join("gm.ini"), text).unwrap();
+    };
+    let lines = |args: &[&str]| {
+        let finished = gm_native(dir.path(), &[&["-c", "gm.ini"], args].concat());
+        assert_eq!(finished.code(), Some(2), "{finished:?}");
+        finished.err().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let starts_with = |lines: &[String], starts: &[&str]| {
+        let as_expected = lines.len() == starts.len() && lines.iter().zip(starts).all(|(a, b)| a.starts_with(b));
+        assert!(as_expected, "{lines:#?}");
+    };
+    std::fs::create_dir(&worker_dir).unwrap();
+    ini("workers", "count = many\n[act]\ndedicated_cuont = 1\n");
+    for args in [&["-Z"][..], &[]] {
+        let starts = ["gm-native: warning: gm.ini:2: ", "gm-native: gm.ini:4: count", "gm-native: warning: gm.ini:6: "];
+        starts_with(&lines(args), &starts);
+    }
+    // What is wrong outside of the file hides none either.
+    ini("nowhere", "");
+    starts_with(&lines(&["-Z"]), &["gm-native: warning: gm.ini:2: ", "gm-native: gm.ini:3: worker_dir "]);
+}
+
 /// What only shows outside the file is said with the place of the value all the same, by a start and by `-Z`.
 #[test]
 fn what_the_file_names_and_is_not_there() {

@@ -116,7 +116,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
     let say = |word| drop(channel.send(&encode(&word), Duration::ZERO));
     say(WorkerMessage::Loading { function: 0 });
     let outcome = load_in_place(Path::new(&order.library), &order.prefix, &order.function)
-        .map_err(|rejection| format!(" {rejection}"))
+        .map_err(|rejection| format!(" {rejection}{}", rejection.command_advice()))
         .and_then(|loaded| {
             say(WorkerMessage::Making { function: 0 });
             LoadedFunction::make(loaded, &order.function, &order.settings, order.verbosity, &host::HOST)

@@ -299,7 +299,7 @@ mod tests {
     fn a_function_is_failing_when_half_of_its_jobs_do() {
         let rate = |failed, jobs, high| FailureRateStatus { failed, jobs, seconds: 60.0, high };
         expect(|s| s.functions[0].failing = Some(rate(1, 9, false)), Severity::Ok, "2 functions, 2 workers");
-        let text = "reverse_string: 5 of 9 jobs failed in 1m0s";
+        let text = "reverse_string: 5 of 9 jobs failed in the last 1m0s";
         expect(|s| s.functions[0].failing = Some(rate(5, 9, true)), Severity::Warning, text);
     }
 
