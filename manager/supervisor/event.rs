@@ -70,7 +70,7 @@ pub(crate) enum Event {
     DirectoryFailed {
         /// Which.
         path: String,
-        /// Why.
+        /// Why: a clause that names it.
         reason: String,
     },
     /// A worker_dir holds no library any more. Several functions stay in service until one is back; a single one is

@@ -218,7 +218,9 @@ fn a_directory_that_cannot_be_read_keeps_what_it_held() {
     // No mode keeps root out: a file in the directory's place does.
     fs::rename(manager.worker_dir(), &aside).unwrap();
     fs::write(manager.worker_dir(), "").unwrap();
-    manager.wait_event("directory_failed", |event| event["reason"].as_str().unwrap().contains("not a directory"));
+    let failed =
+        manager.wait_event("directory_failed", |event| event["reason"].as_str().unwrap().contains("not a directory"));
+    assert_eq!(failed["text"].as_str().unwrap().matches("worker_dir").count(), 1, "{failed}");
     assert_eq!(ask(&gearmand, "stamped"), "v1");
     fs::remove_file(manager.worker_dir()).unwrap();
     fs::rename(aside, manager.worker_dir()).unwrap();

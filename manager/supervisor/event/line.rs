@@ -33,9 +33,7 @@ impl Event {
                 format!("SIGHUP: the configuration cannot be used, so the old one holds: {}", reasons.join("; "))
             }
             Self::FileSkipped { path, reason, .. } => format!("{path} {reason}"),
-            Self::DirectoryFailed { path, reason } => {
-                format!("worker_dir {path} cannot be read: {reason}; the functions it held stay in service")
-            }
+            Self::DirectoryFailed { reason, .. } => format!("{reason}; the functions it held stay in service"),
             Self::DirectoryEmptied { path, seconds } => {
                 let end =
                     seconds.map_or("until it holds one again".into(), |s| format!("for {s} s unless one comes back"));
