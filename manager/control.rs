@@ -27,6 +27,7 @@ mod other_users;
 mod sample;
 mod server;
 mod socket;
+mod status;
 
 use std::time::Duration;
 
@@ -34,12 +35,12 @@ pub use client::{ClientError, ControlClient, Events};
 pub use failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
 pub use feed::{EventLine, Feed};
 pub use messages::{
-    CalledOffFile, ControlRequest, ErrorCode, FunctionStatus, JobServerStatus, JoinedRollback, ManagerState,
-    RefusedFile, Reply, RequestError, RetryReply, RollbackReply, StatusReply, VersionState, VersionStatus,
-    WorkerStatus,
+    CalledOffFile, ControlRequest, ErrorCode, JoinedRollback, Reply, RequestError, RetryReply, RollbackReply,
+    VersionState, VersionStatus,
 };
 pub use server::{ControlServer, PendingRequest};
 pub use socket::{BindError, ControlListener};
+pub use status::{FunctionStatus, JobServerStatus, ManagerState, RefusedFile, StatusReply, WorkerStatus};
 
 #[cfg(test)]
 pub(crate) use sample::sample_status;

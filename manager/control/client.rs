@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::messages::{ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, StatusReply, VersionStatus};
+use super::messages::{ControlRequest, ErrorCode, RequestError, RetryReply, RollbackReply, VersionStatus};
+use super::status::StatusReply;
 use super::{EventLine, PROTOCOL, other_users, socket};
 use crate::plugins::name::FunctionName;
 use crate::system::clock;

@@ -1,0 +1,163 @@
+//! The reply to a status request.
+
+use serde::{Deserialize, Serialize};
+
+use super::failures::{FailedReloadStatus, FailureRateStatus, LastFailureStatus};
+use crate::plugins::content_hash::ShortHash;
+use crate::plugins::name::FunctionName;
+
+/// What the manager is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// gm-native's version.
+    pub version: String,
+    /// The manager's pid.
+    pub pid: u32,
+    /// The instance's name, from its config file.
+    pub instance: String,
+    /// Since the manager's start.
+    pub uptime_seconds: u64,
+    /// What the manager as a whole is doing.
+    pub state: ManagerState,
+    /// The job servers of the config.
+    pub job_servers: Vec<JobServerStatus>,
+    /// The functions that are served or should be.
+    pub functions: Vec<FunctionStatus>,
+    /// Files in worker_dir that are not served.
+    pub refused: Vec<RefusedFile>,
+    /// Other conditions that need attention, a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The workers that are there.
+    pub workers: Vec<WorkerStatus>,
+    /// The last reload, if it failed.
+    #[serde(default)]
+    pub failed_reload: Option<FailedReloadStatus>,
+    /// Processes that plugins left behind and that ended since: the manager is their parent then.
+    #[serde(default)]
+    pub orphans_reaped: u64,
+}
+
+/// What a manager as a whole is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManagerState {
+    /// The first workers are not up yet.
+    Starting,
+    /// The usual.
+    Running,
+    /// No new jobs: it ends when the running ones have.
+    Draining,
+}
+
+impl ManagerState {
+    /// The word in text and JSON.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A job server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobServerStatus {
+    /// Host and port as configured.
+    pub address: String,
+    /// Workers with a connection that works.
+    pub workers_connected: usize,
+    /// Workers that should have one.
+    pub workers: usize,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionStatus {
+    /// The name jobs ask for.
+    pub name: FunctionName,
+    /// The stored library: first 12 hex digits of its hash; empty where none is served.
+    #[serde(with = "version_or_empty")]
+    pub version: Option<ShortHash>,
+    /// The version its author gave it.
+    pub crate_version: String,
+    /// Workers that offer it now.
+    pub workers_ready: usize,
+    /// Workers the plan wants.
+    pub workers_planned: usize,
+    /// Jobs that ended with a result, since the manager's start. Each run of a job is in one of these four numbers.
+    pub jobs_completed: u64,
+    /// Jobs whose function returned a failure or panicked.
+    pub jobs_failed: u64,
+    /// Jobs in which the worker died.
+    pub jobs_crashed: u64,
+    /// Jobs whose worker was ended because they were past their timeout.
+    pub jobs_timed_out: u64,
+    /// While jobs fail: how many of the latest ones.
+    pub failing: Option<FailureRateStatus>,
+    /// The last job without a result, since the manager's start.
+    pub last_failure: Option<LastFailureStatus>,
+    /// Until the next worker is started, where it is being waited.
+    pub backing_off_seconds: Option<f64>,
+    /// Files in worker_dir that hold it, too, and are not served.
+    #[serde(default)]
+    pub ignored_files: Vec<String>,
+    /// What an operator should know about it.
+    pub note: Option<String>,
+}
+
+/// A version that may not be there: as an empty text, as status has always had it.
+mod version_or_empty {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::plugins::content_hash::ShortHash;
+
+    pub(super) fn serialize<S: Serializer>(version: &Option<ShortHash>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&version.map(String::from).unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ShortHash>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        (!text.is_empty()).then(|| ShortHash::try_from(text)).transpose().map_err(D::Error::custom)
+    }
+}
+
+/// A file in worker_dir that is not served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedFile {
+    /// The file.
+    pub path: String,
+    /// Why not, and what to do.
+    pub reason: String,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its pid.
+    pub pid: u32,
+    /// What it is doing, in one word.
+    pub state: String,
+    /// What it serves.
+    pub functions: Vec<FunctionName>,
+    /// The function of its job.
+    pub current_function: Option<FunctionName>,
+    /// The job's handle at its server.
+    pub handle: Option<String>,
+    /// Since the job began.
+    pub job_seconds: Option<f64>,
+    /// Counts the starts of workers, not deploys.
+    pub generation: u64,
+    /// Jobs that it has run to their end, with a result or a failure.
+    pub jobs: u64,
+    /// Its age.
+    pub started_seconds_ago: u64,
+}
+
+impl WorkerStatus {
+    /// Whether it is at a job, also as one that takes no other.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state == "busy" || self.job_seconds.is_some()
+    }
+}
