@@ -32,6 +32,7 @@ pub(crate) mod service;
 pub(crate) mod shared_memory;
 pub(crate) mod shell;
 pub(crate) mod spawn;
+pub(crate) mod state_lock;
 pub(crate) mod stop_signal;
 pub(crate) mod streams;
 pub(crate) mod tunables;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::configuration::same_file;
 use crate::config::InstanceIdentity;
 use crate::logging::escape;
-use crate::system::lock::LockSeen;
+use crate::system::state_lock::LockSeen;
 
 /// A manager that runs beside ours.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::system::lock::StateLock;
+    use crate::system::state_lock::StateLock;
 
     /// A directory with two releases, a link to the first, and a place for state.
     struct Scene(tempfile::TempDir);

@@ -12,11 +12,11 @@ use crate::supervisor::effects::{EffectResources, log_target};
 use crate::supervisor::{ConfigReader, HeldPaths, ManagerSetup};
 use crate::system::daemonize::StartReport;
 use crate::system::errors::reason;
-use crate::system::lock::{LockSeen, StateLock, StateLockError};
 use crate::system::pid_file::PidFile;
 use crate::system::privileges::RunUser;
 use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
+use crate::system::state_lock::{LockSeen, StateLock, StateLockError};
 use crate::system::{directory, private_dir};
 
 /// A manager ready to run, except for the caller to report to.

@@ -11,8 +11,9 @@ use super::Manager;
 use crate::control::{ControlListener, ControlServer, Feed, PendingRequest};
 use crate::supervisor::event::Event;
 use crate::system::errors::reason;
-use crate::system::lock::{PathCheck, StateLock};
+use crate::system::lock::PathCheck;
 use crate::system::pid_file::PidFile;
+use crate::system::state_lock::StateLock;
 
 /// What was taken before root was dropped.
 #[derive(Debug)]
