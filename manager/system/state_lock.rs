@@ -295,7 +295,7 @@ mod tests {
             kill(Pid::this(), Signal::SIGKILL).unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut holder = reexec::child("system::lock::tests::gone_with_a_killed_holder_though_its_children_live");
+        let mut holder = reexec::child("system::state_lock::tests::gone_with_a_killed_holder_though_its_children_live");
         holder.stdin(Stdio::piped()).stdout(Stdio::null()).env("GM_TEST_DIR", dir.path());
         let mut holder = holder.spawn().unwrap();
         let mut stdin = holder.stdin.take().unwrap();

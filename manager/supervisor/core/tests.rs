@@ -154,17 +154,17 @@ impl Stage {
         self.input(Input::Timer { read: self.now })
     }
 
-    fn says(&mut self, id: u64, message: WorkerMessage) -> &mut Self {
+    fn message(&mut self, id: u64, message: WorkerMessage) -> &mut Self {
         self.input(Input::Message { worker: WorkerId(id), message })
     }
 
     /// A worker loads, finds its job server and serves.
     fn serves(&mut self, id: u64) -> &mut Self {
         self.input(Input::Spawned { worker: WorkerId(id), pid: 100 + id as i32 });
-        self.says(id, WorkerMessage::Loaded)
-            .says(id, WorkerMessage::ServerUp { server: 0 })
-            .says(id, WorkerMessage::Ready)
-            .says(id, WorkerMessage::Serving)
+        self.message(id, WorkerMessage::Loaded)
+            .message(id, WorkerMessage::ServerUp { server: 0 })
+            .message(id, WorkerMessage::Ready)
+            .message(id, WorkerMessage::Serving)
     }
 
     fn ends(&mut self, id: u64, exit_report: ExitReport) -> &mut Self {
@@ -210,16 +210,16 @@ impl Stage {
     }
 
     /// What was done since the last call.
-    fn did(&mut self) -> Vec<String> {
+    fn take_actions(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 
     /// How many were told to leave since they had come to this limit.
     fn left_at(&self, key: Option<&str>) -> usize {
-        self.told(|event| matches!(event, Event::WorkerDraining { limit, .. } if *limit == key))
+        self.count_events(|event| matches!(event, Event::WorkerDraining { limit, .. } if *limit == key))
     }
 
-    fn told(&self, is: impl Fn(&Event) -> bool) -> usize {
+    fn count_events(&self, is: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|event| is(event)).count()
     }
 
@@ -244,33 +244,33 @@ fn two_functions() -> Stage {
     for id in 1..=4 {
         stage.serves(id);
     }
-    stage.did();
+    stage.take_actions();
     stage
 }
 
 #[test]
 fn a_start_from_scan_to_announcement() {
     let mut stage = Stage::new("[GearmanManager]\ndedicated_count = 1\n");
-    assert_eq!(stage.did(), ["Scan"]);
+    assert_eq!(stage.take_actions(), ["Scan"]);
     stage.input(scan(&[("a", 1), ("b", 1)]));
-    assert_eq!(stage.did(), ["probe a", "probe b"]);
+    assert_eq!(stage.take_actions(), ["probe a", "probe b"]);
     stage.input(found("a", 1));
-    assert_eq!(stage.did(), [""; 0], "nothing starts before everything is known");
+    assert_eq!(stage.take_actions(), [""; 0], "nothing starts before everything is known");
     stage.input(found("b", 1));
-    assert_eq!(stage.did(), ["start a", "start b"]);
+    assert_eq!(stage.take_actions(), ["start a", "start b"]);
     stage.serves(1);
-    assert_eq!(stage.did(), ["go 1"]);
+    assert_eq!(stage.take_actions(), ["go 1"]);
     stage.serves(2);
-    assert_eq!(stage.did(), ["go 2", "announce None"]);
-    assert_eq!(stage.told(|event| matches!(event, Event::Started { workers: 2, functions: 2, .. })), 1);
+    assert_eq!(stage.take_actions(), ["go 2", "announce None"]);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::Started { workers: 2, functions: 2, .. })), 1);
 }
 
 #[test]
 fn a_start_without_a_job_server_is_announced_with_a_note() {
     let mut stage = Stage::new("[GearmanManager]\nhost = 127.0.0.1:4731\n");
-    stage.input(scan(&[("a", 1)])).input(found("a", 1)).says(1, WorkerMessage::Loaded);
-    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "connection refused".into() });
-    let note = stage.did().pop().unwrap();
+    stage.input(scan(&[("a", 1)])).input(found("a", 1)).message(1, WorkerMessage::Loaded);
+    stage.message(1, WorkerMessage::ServerDown { server: 0, reason: "connection refused".into() });
+    let note = stage.take_actions().pop().unwrap();
     assert!(note.contains("job server 127.0.0.1:4731 does not answer yet"), "{note}");
     stage.later(Duration::from_secs(3600));
     assert_eq!(stage.ids(), [1], "a loaded worker that finds no job server is not the library's fault");
@@ -285,30 +285,36 @@ fn starts_that_come_to_nothing() {
     };
     let mut only_bad = Stage::new("[GearmanManager]\n");
     only_bad.input(scan(&[("a", 1)])).input(refused("a"));
-    let told = only_bad.did().pop().unwrap();
+    let told = only_bad.take_actions().pop().unwrap();
     assert!(
         told.starts_with("announce Some(\"a: /w/a.so: it is a text file\\nno library in ./workers can be"),
         "{told}"
     );
     only_bad.input(scan(&[("a", 2)])).input(found("a", 2));
-    assert_eq!(only_bad.did(), ["probe a", "good a a-2", "start a"]);
+    assert_eq!(only_bad.take_actions(), ["probe a", "good a a-2", "start a"]);
     let mut never = Stage::new("[GearmanManager]\nauto_update = 0\n");
     never.input(scan(&[("a", 1)])).input(refused("a"));
-    assert!(never.did().pop().unwrap().starts_with("fail 1: nothing in ./workers can be served: a: /w/a.so: it is"));
+    assert!(
+        never
+            .take_actions()
+            .pop()
+            .unwrap()
+            .starts_with("fail 1: nothing in ./workers can be served: a: /w/a.so: it is")
+    );
     let mut empty = Stage::new("[GearmanManager]\nauto_update = 0\n");
     empty.input(scan(&[]));
-    assert!(empty.did().pop().unwrap().starts_with("fail 1: no library in"));
+    assert!(empty.take_actions().pop().unwrap().starts_with("fail 1: no library in"));
     let mut waits = Stage::new("[GearmanManager]\n");
     waits.input(scan(&[]));
-    assert!(waits.did().pop().unwrap().starts_with("announce Some(\"no library in"));
+    assert!(waits.take_actions().pop().unwrap().starts_with("announce Some(\"no library in"));
     waits.input(scan(&[("a", 1)])).input(found("a", 1));
-    assert_eq!(waits.did(), ["probe a", "good a a-1", "start a"]);
+    assert_eq!(waits.take_actions(), ["probe a", "good a a-1", "start a"]);
     let mut one_bad = Stage::new("[GearmanManager]\n");
     one_bad.input(scan(&[("a", 1), ("b", 1)])).input(refused("a")).input(found("b", 1)).serves(1);
-    assert!(one_bad.did().pop().unwrap().contains("announce Some(\"a: /w/a.so: it is a text file\")"));
+    assert!(one_bad.take_actions().pop().unwrap().contains("announce Some(\"a: /w/a.so: it is a text file\")"));
     let mut strict = Stage::new("[GearmanManager]\nstrict = 1\n");
     strict.input(scan(&[("a", 1), ("b", 1)])).input(refused("a")).input(found("b", 1));
-    assert!(strict.did().pop().unwrap().starts_with("fail 1: strict is set"));
+    assert!(strict.take_actions().pop().unwrap().starts_with("fail 1: strict is set"));
 }
 
 /// The moment for job servers to answer is over for the one, and the other has until its deadline to load.
@@ -317,7 +323,7 @@ fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
     let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 30\n");
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1));
     let deadline = stage.now + Duration::from_secs(30);
-    stage.input(Input::Spawned { worker: WorkerId(1), pid: 11 }).says(1, WorkerMessage::Loaded);
+    stage.input(Input::Spawned { worker: WorkerId(1), pid: 11 }).message(1, WorkerMessage::Loaded);
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(1)));
     stage.later(Duration::from_secs(6));
     assert_eq!(stage.core.next_due(stage.now), Some(deadline));
@@ -327,7 +333,7 @@ fn what_was_due_and_still_waits_for_something_else_is_not_due_again() {
 fn a_function_without_traffic_is_promoted_on_time_alone() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
-    stage.did();
+    stage.take_actions();
     let looked_at =
         |stage: &Stage, ms| assert_eq!(stage.core.canary_due(stage.now), Some(stage.now + Duration::from_millis(ms)));
     looked_at(&stage, 5);
@@ -336,9 +342,9 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     looked_at(&stage, 10);
     stage.later(Duration::from_millis(4_959)).counts(5, 0, 0);
     looked_at(&stage, 50);
-    assert_eq!(stage.did(), [""; 0]);
+    assert_eq!(stage.take_actions(), [""; 0]);
     stage.later(Duration::from_millis(1)).counts(5, 0, 0);
-    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
+    assert_eq!(stage.take_actions(), ["good a a-2", "leave 1"]);
 }
 
 #[test]
@@ -346,13 +352,13 @@ fn an_old_worker_is_replaced_before_it_drains() {
     let ini = "[GearmanManager]\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n";
     let mut stage = Stage::new(ini);
     stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
-    stage.did();
+    stage.take_actions();
     stage.later(Duration::from_secs(99));
-    assert_eq!(stage.did(), [""; 0]);
+    assert_eq!(stage.take_actions(), [""; 0]);
     stage.later(Duration::from_secs(1));
-    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.take_actions(), ["start a"]);
     stage.serves(2);
-    assert_eq!(stage.did(), ["go 2", "leave 1"]);
+    assert_eq!(stage.take_actions(), ["go 2", "leave 1"]);
     assert_eq!(stage.left_at(Some("max_worker_lifetime")), 1);
 }
 
@@ -361,11 +367,11 @@ fn an_old_worker_is_replaced_before_it_drains() {
 fn only_a_stop_cuts_a_job() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5).counts(5, 20, 0);
-    assert_eq!(stage.did().pop().unwrap(), "leave 1");
+    assert_eq!(stage.take_actions().pop().unwrap(), "leave 1");
     stage.input(scan(&[("a", 2)])).later(Duration::from_millis(50)).input(scan(&[("a", 2)]));
-    assert!(stage.did().contains(&"leave 3".to_owned()), "its library was removed");
+    assert!(stage.take_actions().contains(&"leave 3".to_owned()), "its library was removed");
     let cut = |stage: &mut Stage| {
-        let did = stage.did();
+        let did = stage.take_actions();
         ["kill 1", "kill 3"].map(|kill| did.contains(&kill.to_owned()))
     };
     stage.later(Duration::from_secs(36_000));
@@ -378,16 +384,16 @@ fn only_a_stop_cuts_a_job() {
 fn a_stop_drains_waits_and_kills_what_is_left() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGTERM" });
-    assert_eq!(stage.did(), ["leave 1", "leave 2", "leave 3", "leave 4"]);
+    assert_eq!(stage.take_actions(), ["leave 1", "leave 2", "leave 3", "leave 4"]);
     for id in 1..=3 {
         stage.leaves(id);
     }
     stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(30));
-    assert_eq!(stage.did(), [""; 0], "a second signal does not start the clock anew");
+    assert_eq!(stage.take_actions(), [""; 0], "a second signal does not start the clock anew");
     stage.later(Duration::from_secs(30));
-    assert_eq!(stage.did(), ["kill 4"]);
+    assert_eq!(stage.take_actions(), ["kill 4"]);
     stage.dies_in_job(4, 0);
-    assert_eq!(stage.did(), ["Finish"]);
+    assert_eq!(stage.take_actions(), ["Finish"]);
 }
 
 #[test]
@@ -396,9 +402,9 @@ fn the_fifth_signal_kills_at_once() {
     for _ in 0..4 {
         stage.input(Input::Stop { by: "SIGINT" });
     }
-    stage.did();
+    stage.take_actions();
     stage.input(Input::Stop { by: "SIGINT" });
-    assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
+    assert_eq!(stage.take_actions(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
 }
 
 /// As in `dev`.
@@ -407,16 +413,16 @@ fn the_configured_number_of_signals_kills() {
     let mut stage = two_functions();
     stage.core.kill_at_signal(2);
     stage.input(Input::Stop { by: "SIGINT" });
-    stage.did();
+    stage.take_actions();
     stage.input(Input::Stop { by: "SIGINT" });
-    assert_eq!(stage.did(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
+    assert_eq!(stage.take_actions(), ["kill 1", "kill 2", "kill 3", "kill 4"]);
 }
 
 #[test]
 fn a_slow_stop_reports_once_what_it_waits_for() {
     let mut stage = two_functions();
     stage.input(Input::Stop { by: "SIGINT" });
-    stage.did();
+    stage.take_actions();
     for id in 1..=3 {
         stage.leaves(id);
     }
@@ -427,12 +433,12 @@ fn a_slow_stop_reports_once_what_it_waits_for() {
     assert_eq!(stage.awaited, 2);
     let mut quick = two_functions();
     quick.input(Input::Stop { by: "SIGINT" });
-    quick.did();
+    quick.take_actions();
     for id in 1..=4 {
         quick.leaves(id);
     }
     quick.later(Duration::from_secs(1));
-    assert_eq!((quick.did(), quick.awaited), (vec!["Finish".to_owned()], 0));
+    assert_eq!((quick.take_actions(), quick.awaited), (vec!["Finish".to_owned()], 0));
 }
 
 #[test]
@@ -450,27 +456,27 @@ fn processes_that_cannot_be_started_are_tried_again_later_and_later() {
     let refused = |id| Input::SpawnFailed { worker: WorkerId(id), reason: "resource temporarily unavailable".into() };
     let mut stage = Stage::new("[GearmanManager]\ncount = 3\ndedicated_count = 0\n");
     stage.input(scan(&[("a", 1)])).input(found("a", 1));
-    stage.did();
+    stage.take_actions();
     let mut told = 0;
     for pause in [1, 2, 4, 8, 16, 30, 30] {
         for id in stage.ids() {
             stage.input(refused(id));
         }
         told += 1;
-        assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), told);
+        assert_eq!(stage.count_events(|event| matches!(event, Event::SpawnFailed { .. })), told);
         stage.later(Duration::from_secs(pause) - Duration::from_millis(1));
         // The caller that waits for the start learns in time that nothing is served yet, and why.
-        let told = stage.did();
+        let told = stage.take_actions();
         assert_eq!(told.len(), usize::from(pause == 16), "{pause} s: {told:?}");
         assert!(
             told.iter().all(|told| told.contains("a is not served: no process could be started: resource")),
             "{told:?}"
         );
         stage.later(Duration::from_millis(1));
-        assert_eq!(stage.did(), ["start a"; 3]);
+        assert_eq!(stage.take_actions(), ["start a"; 3]);
     }
     let ids = stage.ids();
     stage.input(Input::Spawned { worker: WorkerId(ids[0]), pid: 7 }).input(refused(ids[1]));
     stage.later(Duration::from_secs(1));
-    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.take_actions(), ["start a"]);
 }

@@ -30,13 +30,13 @@ fn a_draining_worker_that_crashes_in_its_job_died_in_its_job() {
         }),
         ("max_runs_per_worker", |stage| {
             stage
-                .says(1, WorkerMessage::FewJobsLeft)
+                .message(1, WorkerMessage::FewJobsLeft)
                 .serves(2)
-                .says(1, WorkerMessage::NoJobsLeft)
-                .says(2, WorkerMessage::Serving);
+                .message(1, WorkerMessage::NoJobsLeft)
+                .message(2, WorkerMessage::Serving);
         }),
         ("max_memory", |stage| {
-            stage.says(1, WorkerMessage::MemoryLimitExceeded { bytes: 1 << 30 }).serves(2);
+            stage.message(1, WorkerMessage::MemoryLimitExceeded { bytes: 1 << 30 }).serves(2);
         }),
         ("fewer are planned", |stage| reload(stage, &format!("{FAIL}exclude = a\n"))),
         ("its library is removed", |stage| {
@@ -50,10 +50,10 @@ fn a_draining_worker_that_crashes_in_its_job_died_in_its_job() {
     for (name, leave) in ways {
         let mut stage = one(FAIL);
         leave(&mut stage);
-        assert!(stage.did().contains(&"leave 1".to_owned()), "{name}");
+        assert!(stage.take_actions().contains(&"leave 1".to_owned()), "{name}");
         stage.ends_in_job(1, ExitStatus::Signal(11), 3);
         assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))], "{name}");
-        assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s", "{name}");
+        assert_eq!(stage.take_actions()[0], "answer worker killed by SIGSEGV in this job after 1.000 s", "{name}");
     }
 }
 
@@ -63,14 +63,14 @@ fn poison_jobs_are_counted_in_draining_workers_too() {
     let mut stage = one("[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
     for id in 1..=6 {
         reload(&mut stage, "[GearmanManager]\ncount = 1\ndedicated_count = 0\nmax_attempts = 3\n");
-        stage.serves(id + 1).did();
+        stage.serves(id + 1).take_actions();
         stage.ends_in_job(id, ExitStatus::Exit(0), 0);
     }
     let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
     let expected = [(back, 1), (back, 2), (failed, 3)].map(|(disposition, deaths)| (disposition, Some(deaths)));
     let more = [4, 5, 6].map(|deaths| (failed, Some(deaths)));
     assert_eq!(stage.dispositions(), [expected, more].concat());
-    assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
+    assert_eq!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 0, "a reload forgets");
     let mut stage = two_functions();
     let mut id = 1;
     for version in 2..=8 {
@@ -83,7 +83,7 @@ fn poison_jobs_are_counted_in_draining_workers_too() {
         assert!(successor > id || version > 6, "a successor of {id}");
         stage.serves(successor);
     }
-    assert_ne!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0);
+    assert_ne!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 0);
 }
 
 /// What we did to it is not its job's doing; what it does itself is, also when the time for its job was over.
@@ -107,7 +107,7 @@ fn what_the_end_of_a_draining_worker_counts_against() {
     for (end, expected) in [(KILLED, (JobDisposition::Requeued, None)), (segv, (JobDisposition::Failed, Some(1)))] {
         let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
         stage.input(Input::Stop { by: "SIGTERM" }).later(Duration::from_secs(60));
-        assert!(stage.did().contains(&"kill 1".to_owned()));
+        assert!(stage.take_actions().contains(&"kill 1".to_owned()));
         stage.ends_in_job(1, end, 3);
         assert_eq!(stage.dispositions(), [expected]);
     }
@@ -119,9 +119,9 @@ fn half_a_packet_forbids_an_answer_and_nothing_else() {
     let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 2\n");
     let lost = |half_sent| JobInHand { half_sent, ..job(1, Duration::from_secs(1)).unwrap() };
     for (id, half_sent) in [(1, true), (2, true), (3, true), (4, false)] {
-        stage.did();
+        stage.take_actions();
         stage.ends(id, exit_report(KILLED, ExitCause::InJob(lost(half_sent)), 3));
-        let answered = stage.did().iter().any(|line| line.starts_with("answer"));
+        let answered = stage.take_actions().iter().any(|line| line.starts_with("answer"));
         assert_eq!(answered, !half_sent, "death {id}");
         stage.serves(id + 1);
     }
@@ -141,10 +141,10 @@ fn deaths_while_the_answer_is_sent_have_their_back_off() {
     for exit_cause in [ExitCause::InJob, ExitCause::Answering] {
         let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 1000\n");
         for id in 1..=6 {
-            assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 0, "death {id}");
+            assert_eq!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 0, "death {id}");
             stage.ends(id, exit_report(KILLED, exit_cause(job(1, Duration::from_secs(1)).unwrap()), 3)).serves(id + 1);
         }
-        assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1);
+        assert_eq!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 1);
     }
 }
 
@@ -159,11 +159,11 @@ fn a_job_too_long_for_the_old_version_does_not_count_against_the_canary() {
     stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(3);
     stage.now += TIMEOUT;
     stage.sees(3, job(1, TIMEOUT));
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
-    assert_eq!(stage.told(|event| matches!(event, Event::CanaryContinued { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::CanaryContinued { .. })), 1);
     stage.now += GRACE;
-    stage.did();
+    stage.take_actions();
     stage.sees(3, job(1, TIMEOUT + GRACE)).dies_in_job(3, 3);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 0);
     assert!(stage.core.workers.values().any(|worker| worker.canary.is_some()), "it is tried on");
 }

@@ -6,7 +6,7 @@ use super::*;
 /// A worker's farewell that nobody has asked for.
 fn drains_and_exits(stage: &mut Stage, id: u64, jobs: u64) {
     stage
-        .says(id, WorkerMessage::Draining { jobs })
+        .message(id, WorkerMessage::Draining { jobs })
         .ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, jobs));
 }
 
@@ -17,35 +17,40 @@ fn a_worker_that_exits_by_itself_before_serving_has_failed_to_start() {
     let ways: [Way; 4] = [
         ("without a word, since its channel is closed", |stage| {
             stage
-                .says(1, WorkerMessage::Making { function: 0 })
+                .message(1, WorkerMessage::Making { function: 0 })
                 .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
         }),
         ("when it is loaded", |stage| {
-            stage.says(1, WorkerMessage::Making { function: 0 }).says(1, WorkerMessage::Loaded);
+            stage.message(1, WorkerMessage::Making { function: 0 }).message(1, WorkerMessage::Loaded);
             drains_and_exits(stage, 1, 0);
         }),
         ("when it is ready", |stage| {
-            stage.says(1, WorkerMessage::Loaded).says(1, WorkerMessage::Ready);
+            stage.message(1, WorkerMessage::Loaded).message(1, WorkerMessage::Ready);
             drains_and_exits(stage, 1, 0);
         }),
         ("with an exit", |stage| {
             stage
-                .says(1, WorkerMessage::Loaded)
-                .says(1, WorkerMessage::Ready)
+                .message(1, WorkerMessage::Loaded)
+                .message(1, WorkerMessage::Ready)
                 .ends(1, exit_report(ExitStatus::Exit(0), ExitCause::OutsideJob, 0));
         }),
     ];
     for (name, leave) in ways {
         let mut stage = Stage::new("[GearmanManager]\n");
-        stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("bad", 1)).input(found("good", 1)).serves(2).did();
+        stage
+            .input(scan(&[("bad", 1), ("good", 1)]))
+            .input(found("bad", 1))
+            .input(found("good", 1))
+            .serves(2)
+            .take_actions();
         leave(&mut stage);
-        assert_eq!(stage.told(|event| matches!(event, Event::BackingOff { .. })), 1, "{name}");
+        assert_eq!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 1, "{name}");
         let warned = |event: &Event| matches!(event, Event::ExitedEarly { served: false, .. } | Event::WorkerDied(_));
-        assert_eq!(stage.told(warned), 1, "{name}");
+        assert_eq!(stage.count_events(warned), 1, "{name}");
         assert!(note(&stage, "bad").is_some(), "{name}");
-        assert!(!stage.did().iter().any(|did| did.starts_with("start")), "{name}: not at once");
+        assert!(!stage.take_actions().iter().any(|did| did.starts_with("start")), "{name}: not at once");
         stage.later(Duration::from_millis(500));
-        assert_eq!(stage.did(), ["start bad"], "{name}");
+        assert_eq!(stage.take_actions(), ["start bad"], "{name}");
     }
 }
 
@@ -55,26 +60,26 @@ fn a_worker_that_exits_by_itself_without_a_job_backs_off() {
     let mut stage = two_functions();
     for (number, waits) in [0, 0, 0, 500, 1000, 2000].into_iter().enumerate() {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        stage.later(Duration::from_millis(1)).did();
+        stage.later(Duration::from_millis(1)).take_actions();
         drains_and_exits(&mut stage, id, 0);
         if waits > 0 {
-            assert_eq!(stage.did(), [""; 0], "{number}");
+            assert_eq!(stage.take_actions(), [""; 0], "{number}");
             stage.later(Duration::from_millis(waits));
         }
-        assert_eq!(stage.did(), ["start a"], "{number}");
+        assert_eq!(stage.take_actions(), ["start a"], "{number}");
         let started = *stage.ids().last().unwrap();
         stage.serves(started);
     }
-    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { served: true, .. })), 6);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::ExitedEarly { served: true, .. })), 6);
     let mut busy = two_functions();
     for _ in 0..20 {
         let id = *busy.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
         drains_and_exits(&mut busy, id, 1);
-        assert_eq!(busy.did(), ["start a"], "it had done a job");
+        assert_eq!(busy.take_actions(), ["start a"], "it had done a job");
         let started = *busy.ids().last().unwrap();
-        busy.serves(started).did();
+        busy.serves(started).take_actions();
     }
-    assert_eq!(busy.told(|event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. })), 0);
+    assert_eq!(busy.count_events(|event| matches!(event, Event::ExitedEarly { .. } | Event::BackingOff { .. })), 0);
 }
 
 /// A command to drain may come just when a first job does.
@@ -84,22 +89,22 @@ fn a_worker_that_exits_by_itself_is_judged_by_the_jobs_it_ran() {
     let mut stage = two_functions();
     for number in 0..20 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        stage.later(Duration::from_millis(1)).did();
-        stage.says(id, WorkerMessage::Draining { jobs: 0 });
-        assert_eq!(stage.did(), ["start a"], "{number}: its successor is ready when it goes");
+        stage.later(Duration::from_millis(1)).take_actions();
+        stage.message(id, WorkerMessage::Draining { jobs: 0 });
+        assert_eq!(stage.take_actions(), ["start a"], "{number}: its successor is ready when it goes");
         let started = *stage.ids().last().unwrap();
-        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 1)).did();
+        stage.serves(started).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 1)).take_actions();
     }
-    assert_eq!(stage.told(blamed), 0);
+    assert_eq!(stage.count_events(blamed), 0);
     // Where others have failed before, its end is waited for, unless it has a job, which may take long.
     drains_and_exits(&mut stage, 1, 0);
     let id = *stage.ids().last().unwrap();
-    stage.serves(id).later(Duration::from_millis(1)).did();
-    stage.says(id, WorkerMessage::Draining { jobs: 0 });
-    assert_eq!(stage.did(), [""; 0]);
-    stage.says(id, WorkerMessage::Draining { jobs: 1 });
-    assert_eq!(stage.did(), ["start a"]);
-    assert_eq!(stage.told(blamed), 1);
+    stage.serves(id).later(Duration::from_millis(1)).take_actions();
+    stage.message(id, WorkerMessage::Draining { jobs: 0 });
+    assert_eq!(stage.take_actions(), [""; 0]);
+    stage.message(id, WorkerMessage::Draining { jobs: 1 });
+    assert_eq!(stage.take_actions(), ["start a"]);
+    assert_eq!(stage.count_events(blamed), 1);
 }
 
 /// However long its last words take: each one counts, so that the fourth has to wait.
@@ -107,9 +112,9 @@ fn a_worker_that_exits_by_itself_is_judged_by_the_jobs_it_ran() {
 fn a_successor_that_was_started_before_the_end_counts_as_well() {
     let mut stage = two_functions();
     let mut left = Vec::new();
-    while stage.told(|event| matches!(event, Event::BackingOff { .. })) == 0 {
+    while stage.count_events(|event| matches!(event, Event::BackingOff { .. })) == 0 {
         let id = *stage.ids().iter().rev().find(|id| **id <= 2 || **id > 4).unwrap();
-        stage.later(Duration::from_millis(50)).says(id, WorkerMessage::Draining { jobs: 0 });
+        stage.later(Duration::from_millis(50)).message(id, WorkerMessage::Draining { jobs: 0 });
         left.push(id);
         stage.later(Duration::from_millis(5)).ends(id, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
         let started = *stage.ids().last().unwrap();
@@ -122,24 +127,24 @@ fn a_successor_that_was_started_before_the_end_counts_as_well() {
 #[test]
 fn a_worker_that_exits_by_itself_during_a_stop_has_drained() {
     let mut stage = two_functions();
-    stage.input(Input::Stop { by: "SIGTERM" }).says(1, WorkerMessage::Draining { jobs: 0 });
+    stage.input(Input::Stop { by: "SIGTERM" }).message(1, WorkerMessage::Draining { jobs: 0 });
     stage.ends(1, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::WorkerExited { .. })), 1);
-    assert_eq!(stage.told(|event| matches!(event, Event::ExitedEarly { .. })), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::WorkerExited { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::ExitedEarly { .. })), 0);
 }
 
 /// A canary whose new version leaves by itself is not started for ever; one that somebody sent away is.
 #[test]
 fn a_canary_that_exits_by_itself_is_rejected_after_a_few_times() {
-    let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
+    let rejected = |stage: &Stage| stage.count_events(|event| matches!(event, Event::RolloutStopped { .. }));
     let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).take_actions();
     stage
-        .says(5, WorkerMessage::Making { function: 0 })
+        .message(5, WorkerMessage::Making { function: 0 })
         .ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0));
     assert_eq!(rejected(&stage), 1, "in its new(), its channel closed");
     let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).take_actions();
     for (id, expected) in [(5, 0), (6, 0), (7, 1)] {
         stage.serves(id);
         drains_and_exits(&mut stage, id, 0);

@@ -22,7 +22,7 @@ impl Stage {
     /// How many of these were started since the last call.
     fn starts(&mut self, functions: &str) -> usize {
         self.settles();
-        self.did().iter().filter(|did| is_start(did, functions)).count()
+        self.take_actions().iter().filter(|did| is_start(did, functions)).count()
     }
 
     fn place(&self, id: u64, function: &str) -> usize {
@@ -32,7 +32,7 @@ impl Stage {
     /// A worker comes to the `new()` of a function, and stays there.
     fn is_making(&mut self, id: u64, function: &str) -> &mut Self {
         let function = self.place(id, function);
-        self.says(id, WorkerMessage::Making { function })
+        self.message(id, WorkerMessage::Making { function })
     }
 
     fn newest(&self) -> u64 {
@@ -51,13 +51,13 @@ fn apart(ini: &str) -> Stage {
 fn a_lost_library_keeps_its_own_function_waiting_only() {
     let lost = |worker| Input::LibraryLost { worker: WorkerId(worker), function: "bad".into() };
     let mut stage = apart("dedicated_count = 0\ncount = 2\n");
-    stage.did();
+    stage.take_actions();
     stage.input(lost(1));
-    let did = stage.did();
+    let did = stage.take_actions();
     assert!(did.contains(&"probe bad".to_owned()) && did.contains(&"start good".to_owned()), "{did:?}");
     stage.input(lost(2));
     assert_eq!(stage.starts("good"), 1);
-    assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::SpawnFailed { .. })), 0);
     for id in stage.ids() {
         stage.serves(id);
     }
@@ -74,13 +74,13 @@ fn processes_that_are_refused_to_one_group_are_not_to_the_others() {
             false => stage.serves(id),
         };
     }
-    stage.did();
+    stage.take_actions();
     let good = stage.newest();
     stage.dies_in_job(good, 9);
     assert_eq!(stage.starts("good"), 1, "at once");
     stage.later(SECOND);
     assert_eq!(stage.starts("bad"), 2);
-    assert_eq!(stage.told(|event| matches!(event, Event::SpawnFailed { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::SpawnFailed { .. })), 1);
 }
 
 /// Workers with a function that has failed of late start one at a time; those of the others do not wait for that.
@@ -118,9 +118,9 @@ fn a_worker_that_dies_between_jobs_is_replaced_at_once_with_all_its_functions() 
     stage.later(SECOND).input(found("b", 1));
     let [first, second] = stage.ids()[..] else { panic!("two workers were planned") };
     stage.now += SECOND;
-    stage.serves(first).serves(second).did();
+    stage.serves(first).serves(second).take_actions();
     stage.ends(first, exit_report(KILLED, ExitCause::OutsideJob, 0));
-    assert_eq!(stage.did(), ["start a+b"]);
+    assert_eq!(stage.take_actions(), ["start a+b"]);
 }
 
 /// A worker in a slow new(), or one that hangs in it, is not connecting.
@@ -137,7 +137,7 @@ fn a_slow_new_of_many_workers_delays_nobody_else() {
     for id in &good {
         stage.serves(*id);
     }
-    stage.did();
+    stage.take_actions();
     stage.dies_in_job(good[0], 9);
     assert_eq!(stage.starts("good"), 1);
 }
@@ -148,14 +148,14 @@ fn sixteen_workers_connect_at_once_and_slow_ones_do_not_count() {
     stage.input(scan(&[("a", 1), ("b", 1)])).input(found("a", 1)).input(found("b", 1)).settles();
     for _ in 0..3 {
         for id in stage.ids() {
-            stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 }).says(id, WorkerMessage::Loaded);
+            stage.input(Input::Spawned { worker: WorkerId(id), pid: 100 }).message(id, WorkerMessage::Loaded);
         }
         stage.settles();
     }
     assert_eq!(stage.core.workers.len(), 60);
     assert_eq!(stage.connecting.len(), 16);
     let first = stage.connecting[0];
-    stage.says(first, WorkerMessage::ServerUp { server: 0 }).says(first, WorkerMessage::Ready);
+    stage.message(first, WorkerMessage::ServerUp { server: 0 }).message(first, WorkerMessage::Ready);
     assert_eq!(stage.connecting.len(), 17, "it has connected");
     let due = stage.core.next_due(stage.now).unwrap();
     assert_eq!(due, stage.now + Duration::from_millis(200));
@@ -175,7 +175,7 @@ fn starts_that_are_spread_do_not_wait_for_retries() {
             let worker = &stage.core.workers[&WorkerId(id)];
             match (worker.names() == ["bad"], worker.state.is_serving()) {
                 (true, _) => {
-                    stage.says(id, WorkerMessage::CannotServe { function: 0, reason: "no".into() });
+                    stage.message(id, WorkerMessage::CannotServe { function: 0, reason: "no".into() });
                     stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
                 (false, false) => drop(stage.serves(id)),
@@ -192,19 +192,19 @@ fn starts_that_are_spread_do_not_wait_for_retries() {
 #[test]
 fn what_shares_its_workers_with_a_slow_new_is_started_without_it() {
     let mut stage = apart("dedicated_count = 0\ncount = 2\nstart_timeout = 10\n");
-    stage.is_making(1, "bad").is_making(2, "bad").did();
+    stage.is_making(1, "bad").is_making(2, "bad").take_actions();
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + SECOND));
     stage.later(SECOND);
     assert_eq!(stage.starts("good"), 2);
     stage.serves(3).serves(4);
-    assert_eq!(stage.did(), ["go 3", "go 4"], "the start is told when bad has come, or not in time");
+    assert_eq!(stage.take_actions(), ["go 3", "go 4"], "the start is told when bad has come, or not in time");
     // One of them comes up after all: it takes the place of one that stands in.
     stage.serves(1);
-    assert_eq!(stage.did()[..2], ["go 1", "leave 3"]);
+    assert_eq!(stage.take_actions()[..2], ["go 1", "leave 3"]);
     stage.leaves(3).later(SECOND);
     // The last one that stands in goes when the other has come up.
     stage.serves(2);
-    assert!(stage.did().contains(&"leave 4".to_owned()));
+    assert!(stage.take_actions().contains(&"leave 4".to_owned()));
 }
 
 /// As long as the old ones serve what is slow nobody takes their place who does not.
@@ -212,13 +212,13 @@ fn what_shares_its_workers_with_a_slow_new_is_started_without_it() {
 fn a_worker_is_not_replaced_by_one_that_serves_less() {
     let ini = "dedicated_count = 0\ncount = 2\nmax_worker_lifetime = 100\nworker_restart_splay = 0\n";
     let mut stage = apart(ini);
-    stage.serves(1).serves(2).did();
+    stage.serves(1).serves(2).take_actions();
     stage.later(Duration::from_secs(100));
     assert_eq!(stage.starts("bad+good"), 1);
     stage.is_making(3, "bad").later(SECOND).later(SECOND);
-    assert_eq!(stage.did(), [""; 0]);
+    assert_eq!(stage.take_actions(), [""; 0]);
     stage.serves(3);
-    assert_eq!(stage.did()[..2], ["go 3", "leave 1"]);
+    assert_eq!(stage.take_actions()[..2], ["go 3", "leave 1"]);
 }
 
 /// A file whose probe hangs is not waited for, and a new version that hangs in its new() is tried apart.
@@ -232,7 +232,7 @@ fn rollouts_do_not_wait_for_what_is_slow() {
     };
     let serving = || {
         let mut stage = apart("dedicated_count = 0\ncount = 1\n");
-        stage.serves(1).did();
+        stage.serves(1).take_actions();
         stage
     };
     let mut probe = serving();
@@ -292,7 +292,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 }
                 2 if starts => drop(stage.is_making(id, "bad")),
                 3 if starts => {
-                    stage.says(id, WorkerMessage::CannotServe { function: place, reason: "no".into() });
+                    stage.message(id, WorkerMessage::CannotServe { function: place, reason: "no".into() });
                     stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
                 4 if starts => drop(stage.is_making(id, "bad").ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0))),
@@ -322,7 +322,7 @@ fn random_walks_of_one_function_never_delay_anothers_start() {
                 match serves(&stage, id, "bad") {
                     true if begins => {
                         let function = stage.place(id, "bad");
-                        stage.says(id, WorkerMessage::Loading { function });
+                        stage.message(id, WorkerMessage::Loading { function });
                     }
                     true => {}
                     false => drop(stage.serves(id)),

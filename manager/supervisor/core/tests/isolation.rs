@@ -54,7 +54,7 @@ impl Together {
                 return self;
             }
         }
-        panic!("it never settles: {:?}", self.stage.did());
+        panic!("it never settles: {:?}", self.stage.take_actions());
     }
 
     fn keeps(&self, served: &[String]) {
@@ -80,10 +80,10 @@ impl Together {
         let mut loaded: Vec<String> = Vec::new();
         for place in &start.load_order {
             let hash = start.functions[*place].1.hash.test_name();
-            self.stage.says(id, WorkerMessage::Loading { function: *place });
+            self.stage.message(id, WorkerMessage::Loading { function: *place });
             if self.clashes.refuses(&loaded, &hash) {
                 let reason = "cannot allocate memory in static TLS block".to_owned();
-                self.stage.says(id, WorkerMessage::CannotServe { function: *place, reason });
+                self.stage.message(id, WorkerMessage::CannotServe { function: *place, reason });
                 self.stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 return;
             }
@@ -110,7 +110,7 @@ impl Together {
     }
 
     fn reported(&self, name: &str) -> usize {
-        self.stage.told(|event| matches!(event, Event::FunctionIsolated { function, .. } if function == name))
+        self.stage.count_events(|event| matches!(event, Event::FunctionIsolated { function, .. } if function == name))
     }
 
     fn deploy(&mut self, files: &[(&str, u64)], name: &str, content: u64) -> &mut Self {
@@ -142,7 +142,7 @@ fn a_function_that_fails_beside_others_gets_its_own_workers() {
             together.settle();
             assert_eq!(together.workers(), expected, "{ini}, {:?}", clashes.0);
             assert_eq!(["a", "b", "c"].map(|name| together.reported(name)), isolated, "{ini}");
-            assert_eq!(together.stage.told(|event| matches!(event, Event::BackingOff { .. })), 0);
+            assert_eq!(together.stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 0);
             let note =
                 |name| together.stage.core.function_views(together.stage.now).find(|v| v.name == name).unwrap().note;
             for (name, isolated) in ["a", "b", "c"].into_iter().zip(isolated) {
@@ -212,13 +212,13 @@ fn a_new_version_that_does_not_fit_is_tried_and_rolled_out_in_workers_of_its_own
     together.deploy(&files(2), "a", 2);
     assert_eq!(together.workers(), "2*a-2 2*b-1");
     assert_eq!(together.reported("a"), 1);
-    assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutPromoted { .. })), 1);
-    assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0);
+    assert_eq!(together.stage.count_events(|event| matches!(event, Event::RolloutPromoted { .. })), 1);
+    assert_eq!(together.stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 0);
     // The other one is another now: they may go together.
     together.stage.input(scan(&[("a", 2), ("b", 2)])).input(found("b", 2));
     together.settle();
     assert_eq!(together.workers(), "2*a-2+b-2");
-    assert_eq!(together.stage.told(|event| matches!(event, Event::FunctionRejoined { .. })), 1);
+    assert_eq!(together.stage.count_events(|event| matches!(event, Event::FunctionRejoined { .. })), 1);
 }
 
 #[test]
@@ -231,12 +231,12 @@ fn a_new_version_that_fails_alone_is_rejected_and_the_old_one_rejoins() {
         assert_eq!(start.functions.len(), if beside { 2 } else { 1 });
         let function = start.functions.iter().position(|(name, _)| name == "a").unwrap();
         assert_eq!(start.load_order.last(), Some(&function));
-        let stopped = together.stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
+        let stopped = together.stage.count_events(|event| matches!(event, Event::RolloutStopped { .. }));
         assert_eq!(stopped, 0, "beside the others it says nothing yet");
-        together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason: "no".into() });
+        together.stage.message(start.worker.0, WorkerMessage::CannotServe { function, reason: "no".into() });
         together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     }
-    assert_eq!(together.stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+    assert_eq!(together.stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 1);
     together.done = together.stage.started.len();
     together.settle();
     assert_eq!(together.workers(), "2*a-1+b-1");
@@ -266,7 +266,7 @@ fn what_failed_for_another_reason_rejoins_the_others() {
         let start = together.stage.started[together.done].clone();
         together.done += 1;
         let function = start.functions.iter().position(|(name, _)| name == "b").unwrap();
-        together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason: "no database".into() });
+        together.stage.message(start.worker.0, WorkerMessage::CannotServe { function, reason: "no database".into() });
         together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     }
     together.settle();
@@ -289,7 +289,7 @@ fn an_old_worker_stays_for_what_only_it_can_serve() {
             match start.functions.iter().position(|(name, _)| name == "p") {
                 Some(function) => {
                     let reason = "address in use".to_owned();
-                    together.stage.says(start.worker.0, WorkerMessage::CannotServe { function, reason });
+                    together.stage.message(start.worker.0, WorkerMessage::CannotServe { function, reason });
                     together.stage.ends(start.worker.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
                 }
                 None => together.comes_up(&start),
@@ -319,7 +319,10 @@ fn one_that_failed_once_in_a_worker_of_its_own_gets_all_of_these_again() {
     }
     let failing = together.stage.started.last().unwrap().worker;
     let message = WorkerMessage::CannotServe { function: 0, reason: "the database is away".into() };
-    together.stage.says(failing.0, message).ends(failing.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
+    together
+        .stage
+        .message(failing.0, message)
+        .ends(failing.0, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     for _ in 0..20 {
         together.settle().stage.later(Duration::from_secs(10));
     }

@@ -13,7 +13,7 @@ pub(super) const INI: &str = "[GearmanManager]\ncount = 1\ntimeout = 10\ntimeout
 pub(super) fn one(ini: &str) -> Stage {
     let mut stage = Stage::new(ini);
     stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1);
-    stage.did();
+    stage.take_actions();
     stage
 }
 
@@ -81,7 +81,7 @@ fn a_scoreboard_is_read_no_sooner_than_a_job_can_be_late() {
     assert_eq!(stage.until_look(), TIMEOUT / 4 * 3, "at a job");
     stage.sees(1, job(2, Duration::ZERO));
     assert_eq!(stage.until_look(), TIMEOUT, "at another one");
-    assert_eq!(stage.told(|event| matches!(event, Event::JobOverdue(_))), 0);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::JobOverdue(_))), 0);
     for ini in ["[GearmanManager]\ncount = 1", "[GearmanManager]\ncount = 1\ntimeout = 10\n[a]\ntimeout = none"] {
         assert_eq!(one(ini).core.scoreboard_due(), None, "{ini}");
     }
@@ -93,10 +93,10 @@ fn a_worker_whose_scoreboard_was_overwritten_is_replaced_in_time() {
     let mut stage = one(INI);
     stage.until_look();
     stage.sees_nonsense(1);
-    assert_eq!(stage.did(), ["leave 1", "terminate 1", "start a"]);
+    assert_eq!(stage.take_actions(), ["leave 1", "terminate 1", "start a"]);
     assert_eq!(stage.until_look(), TIMEOUT + GRACE);
     stage.sees_nonsense(1);
-    assert_eq!(stage.did(), ["kill 1"]);
+    assert_eq!(stage.take_actions(), ["kill 1"]);
 }
 
 #[test]
@@ -104,16 +104,16 @@ fn a_job_past_its_timeout_is_stopped_then_killed_and_its_caller_answered() {
     let mut stage = one(INI);
     stage.until_look();
     stage.sees(1, job(7, TIMEOUT));
-    assert_eq!(stage.did(), ["leave 1", "terminate 1", "start a"]);
+    assert_eq!(stage.take_actions(), ["leave 1", "terminate 1", "start a"]);
     assert_eq!(
-        stage.told(|event| matches!(event, Event::JobOverdue(job) if job.seconds == 10.0 && job.grace == 5.0)),
+        stage.count_events(|event| matches!(event, Event::JobOverdue(job) if job.seconds == 10.0 && job.grace == 5.0)),
         1
     );
     assert_eq!(stage.until_look(), GRACE);
     stage.sees(1, job(7, TIMEOUT + GRACE));
-    assert_eq!(stage.did(), ["kill 1"]);
+    assert_eq!(stage.take_actions(), ["kill 1"]);
     stage.dies_in_job(1, 3);
-    assert_eq!(stage.did(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
+    assert_eq!(stage.take_actions(), ["answer timed out: it ran for 1.000 s, its timeout is 10 s"]);
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
     let line = Event::WorkerDied(stage.deaths().remove(0)).line();
     assert!(line.contains("past its timeout") && line.contains("; failed"), "{line}");
@@ -137,14 +137,14 @@ fn a_handle_reused_by_a_restarted_server_is_another_job() {
     let mut stage = one(INI);
     stage.dies_in_job(1, 3).serves(2);
     stage.dies_in_job(2, 3).serves(3);
-    stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
-    stage.says(3, WorkerMessage::ServerUp { server: 0 }).dies_in_job(3, 3);
+    stage.message(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.message(3, WorkerMessage::ServerUp { server: 0 }).dies_in_job(3, 3);
     let deaths: Vec<_> = stage.dispositions().into_iter().map(|(_, deaths)| deaths).collect();
     assert_eq!(deaths, [Some(1), Some(2), Some(1)]);
     stage.serves(4).dies_in_job(4, 3).serves(5).dies_in_job(5, 3).serves(6);
     assert_eq!(stage.denied.len(), 1);
-    stage.says(6, WorkerMessage::ServerUp { server: 0 });
-    stage.says(6, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.message(6, WorkerMessage::ServerUp { server: 0 });
+    stage.message(6, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty(), "nor is it denied");
 }
 
@@ -153,10 +153,10 @@ fn a_handle_reused_by_a_restarted_server_is_another_job() {
 #[test]
 fn losing_a_connection_ends_what_is_denied_on_its_server() {
     let mut stage = one("[GearmanManager]\ncount = 2\non_crash = fail\n");
-    stage.serves(2).says(1, WorkerMessage::ServerUp { server: 0 }).says(2, WorkerMessage::ServerUp { server: 0 });
-    stage.dies_in_job(1, 3).serves(3).says(3, WorkerMessage::ServerUp { server: 0 });
+    stage.serves(2).message(1, WorkerMessage::ServerUp { server: 0 }).message(2, WorkerMessage::ServerUp { server: 0 });
+    stage.dies_in_job(1, 3).serves(3).message(3, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(stage.denied, ["H:a:1"]);
-    stage.says(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.message(3, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     assert!(stage.denied.is_empty());
     stage.dies_in_job(3, 3);
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1)), (JobDisposition::Failed, Some(2))]);
@@ -180,7 +180,7 @@ fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
     ] {
         let mut stage = one(ini);
         for word in words.clone() {
-            stage.says(1, word);
+            stage.message(1, word);
         }
         stage.ends(1, exit_report(KILLED, ExitCause::OutsideJob, 3));
         assert_eq!(
@@ -190,7 +190,7 @@ fn a_job_whose_answer_waited_is_not_run_twice_where_it_may_not_be() {
         );
     }
     let mut stopped = one(fail);
-    stopped.says(1, waits(job())).input(Input::Stop { by: "SIGTERM" });
+    stopped.message(1, waits(job())).input(Input::Stop { by: "SIGTERM" });
     stopped.now += Duration::from_secs(3600);
     stopped.later(Duration::ZERO).ends(1, exit_report(KILLED, ExitCause::OutsideJob, 3));
     assert!(stopped.denied.is_empty());
@@ -202,12 +202,12 @@ fn a_job_that_ends_within_its_grace_is_not_counted_and_not_confused_with_the_nex
         let mut stage = one(INI);
         stage.until_look();
         stage.sees(1, job(7, TIMEOUT));
-        stage.did();
+        stage.take_actions();
         stage.until_look();
         stage.sees(1, next);
-        assert_eq!(stage.did(), Vec::<String>::new(), "no kill");
+        assert_eq!(stage.take_actions(), Vec::<String>::new(), "no kill");
         stage.later(Duration::ZERO).leaves(1);
-        assert_eq!(stage.told(|event| matches!(event, Event::WorkerDied(_))), 0);
+        assert_eq!(stage.count_events(|event| matches!(event, Event::WorkerDied(_))), 0);
     }
 }
 
@@ -215,13 +215,13 @@ fn a_job_that_ends_within_its_grace_is_not_counted_and_not_confused_with_the_nex
 fn a_timeout_holds_while_a_worker_drains() {
     let mut stage = one(INI);
     stage.input(Input::Stop { by: "SIGTERM" });
-    stage.did();
+    stage.take_actions();
     stage.until_look();
     stage.sees(1, job(7, TIMEOUT));
-    assert_eq!(stage.did(), ["leave 1", "terminate 1"]);
+    assert_eq!(stage.take_actions(), ["leave 1", "terminate 1"]);
     stage.until_look();
     stage.sees(1, job(7, TIMEOUT + GRACE));
-    assert_eq!(stage.did(), ["kill 1"]);
+    assert_eq!(stage.take_actions(), ["kill 1"]);
     stage.dies_in_job(1, 3);
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
 }
@@ -239,7 +239,7 @@ fn a_new_timeout_holds_for_jobs_that_run() {
 fn a_job_that_kills_every_worker_fails_after_max_attempts() {
     let mut stage = one("[GearmanManager]\ncount = 1\nmax_attempts = 3\n");
     for id in 1..=4 {
-        stage.did();
+        stage.take_actions();
         stage.dies_in_job(id, 3).serves(id + 1);
     }
     let (back, failed) = (JobDisposition::Requeued, JobDisposition::Failed);
@@ -254,7 +254,7 @@ fn a_job_that_kills_every_worker_fails_after_max_attempts() {
 fn with_on_crash_fail_the_job_fails_at_the_first_death() {
     let mut stage = one("[GearmanManager]\ncount = 1\non_crash = fail\n");
     stage.ends_in_job(1, ExitStatus::Signal(11), 3);
-    assert_eq!(stage.did()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
+    assert_eq!(stage.take_actions()[0], "answer worker killed by SIGSEGV in this job after 1.000 s");
     assert_eq!(stage.dispositions(), [(JobDisposition::Failed, Some(1))]);
 }
 
@@ -278,7 +278,7 @@ fn what_is_requeued_without_counting() {
     ] {
         let mut stage = one(on_crash);
         stage.ends(1, exit_report(KILLED, exit_cause, 3));
-        assert!(!stage.did().iter().any(|line| line.starts_with("answer")), "{name}");
+        assert!(!stage.take_actions().iter().any(|line| line.starts_with("answer")), "{name}");
         assert_eq!(
             disposition.map(|disposition| (disposition, None)),
             disposition.and_then(|_| stage.dispositions().first().copied()),
@@ -312,11 +312,11 @@ fn deaths_while_a_job_is_answered_are_counted() {
         let lost = JobInHand { half_sent, ..job(1, Duration::from_secs(1)).unwrap() };
         for id in 1..=expected.len() as u64 {
             assert!(stage.denied.is_empty(), "{ini}, {half_sent}");
-            stage.did();
+            stage.take_actions();
             stage.ends(id, exit_report(KILLED, ExitCause::Answering(lost.clone()), 3)).serves(id + 1);
         }
         assert_eq!((stage.dispositions().as_slice(), stage.denied.len()), (expected, 1), "{ini}, {half_sent}");
-        let answers: Vec<_> = stage.did().into_iter().filter(|line| line.starts_with("answer")).collect();
+        let answers: Vec<_> = stage.take_actions().into_iter().filter(|line| line.starts_with("answer")).collect();
         let words = "answer worker killed by SIGKILL after this job had run for 1.000 s, before its answer was sent";
         assert_eq!(answers.len(), usize::from(!half_sent), "{ini}");
         assert!(answers.iter().all(|answer| answer.starts_with(words)), "{answers:?}");
@@ -341,7 +341,7 @@ fn a_worker_whose_connection_was_broken_is_reported_as_such() {
 fn a_canary_whose_job_times_out_is_rejected_at_once() {
     let mut stage = one(INI);
     stage.input(scan(&[("a", 2)])).input(found("a", 2)).serves(2);
-    stage.did();
+    stage.take_actions();
     stage.now += TIMEOUT;
     stage.sees(2, job(1, TIMEOUT));
     let stopped = stage.events.iter().find_map(|event| match event {
@@ -349,9 +349,9 @@ fn a_canary_whose_job_times_out_is_rejected_at_once() {
         _ => None,
     });
     assert_eq!(stopped, Some("its job H:a:1 was past its timeout"));
-    assert_eq!(stage.did(), ["leave 2", "terminate 2"]);
+    assert_eq!(stage.take_actions(), ["leave 2", "terminate 2"]);
     stage.now += GRACE;
     stage.sees(2, job(1, TIMEOUT + GRACE)).dies_in_job(2, 1);
-    assert_eq!(stage.did()[0], "kill 2");
-    assert!(!stage.did().iter().any(|line| line.starts_with("start")), "the old version goes on");
+    assert_eq!(stage.take_actions()[0], "kill 2");
+    assert!(!stage.take_actions().iter().any(|line| line.starts_with("start")), "the old version goes on");
 }

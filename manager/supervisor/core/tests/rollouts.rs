@@ -7,34 +7,34 @@ use crate::plugins::content_hash::ShortHash;
 fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-    assert_eq!(stage.did(), ["probe a", "start a"]);
+    assert_eq!(stage.take_actions(), ["probe a", "start a"]);
     stage.serves(5);
-    assert_eq!(stage.did(), ["go 5"], "a surplus worker: nobody leaves for it");
+    assert_eq!(stage.take_actions(), ["go 5"], "a surplus worker: nobody leaves for it");
     stage.counts(5, 19, 0).counts(5, 20, 0);
-    assert_eq!(stage.did(), ["good a a-2", "leave 1"]);
+    assert_eq!(stage.take_actions(), ["good a a-2", "leave 1"]);
     stage.leaves(1);
-    assert_eq!(stage.did(), ["start a"]);
+    assert_eq!(stage.take_actions(), ["start a"]);
     stage.serves(6);
-    assert_eq!(stage.did(), ["go 6", "leave 2"]);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 0);
+    assert_eq!(stage.take_actions(), ["go 6", "leave 2"]);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutFinished { .. })), 0);
     stage.leaves(2);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutFinished { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutFinished { .. })), 1);
     assert_eq!(stage.ids(), [3, 4, 5, 6]);
 }
 
 #[test]
 fn a_bad_version_is_rejected_and_nothing_else_happens() {
-    let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).did());
-    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, ExitStatus::Signal(11), 0).did());
+    let fails = |stage: &mut Stage| drop(stage.serves(5).counts(5, 10, 4).take_actions());
+    let crashes = |stage: &mut Stage| drop(stage.serves(5).ends_in_job(5, ExitStatus::Signal(11), 0).take_actions());
     let dies_idle = |stage: &mut Stage| {
-        drop(stage.serves(5).ends(5, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0)).did())
+        drop(stage.serves(5).ends(5, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0)).take_actions())
     };
     let refuses = |stage: &mut Stage| {
         stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
-        stage.says(5, WorkerMessage::CannotServe { function: 0, reason: "its new() failed: no table".into() });
-        stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0)).did();
+        stage.message(5, WorkerMessage::CannotServe { function: 0, reason: "its new() failed: no table".into() });
+        stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0)).take_actions();
     };
-    let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).did());
+    let hangs = |stage: &mut Stage| drop(stage.later(Duration::from_secs(30)).take_actions());
     type Way = (&'static str, fn(&mut Stage));
     let ways: [Way; 5] = [
         ("jobs fail", fails),
@@ -46,44 +46,45 @@ fn a_bad_version_is_rejected_and_nothing_else_happens() {
     for (name, bad) in ways {
         let mut stage = two_functions();
         stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-        assert_eq!(stage.did(), ["probe a", "start a"]);
+        assert_eq!(stage.take_actions(), ["probe a", "start a"]);
         bad(&mut stage);
-        assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
+        assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { version, serving, .. } if version == "a-2" && serving == "a-1")), 1, "{name}");
         assert!(stage.remembered.contains(&"bad a a-2".to_owned()), "{name}");
-        stage.ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0)).did();
+        stage.ends(5, exit_report(ExitStatus::Exit(0), ExitCause::Drained, 0)).take_actions();
         stage.later(Duration::from_secs(600));
         let kept: Vec<u64> = stage.ids().into_iter().filter(|id| *id <= 4).collect();
         assert_eq!(
-            (kept, stage.did().len()),
+            (kept, stage.take_actions().len()),
             (vec![1, 2, 3, 4], 0),
             "{name}: the old ones go on, and nobody tries again"
         );
         stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
-        assert_eq!(stage.did(), ["probe a", "start a"], "{name}: new content is tried");
+        assert_eq!(stage.take_actions(), ["probe a", "start a"], "{name}: new content is tried");
     }
 }
 
 #[test]
 fn a_canary_killed_from_outside_is_started_again_but_not_for_ever() {
     let mut stage = two_functions();
-    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).did();
+    stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).take_actions();
     for id in 5..=6 {
-        stage.did();
+        stage.take_actions();
         stage.serves(id).ends(id, exit_report(KILLED, ExitCause::OutsideJob, 0));
-        assert_eq!(stage.did().pop().unwrap(), "start a");
+        assert_eq!(stage.take_actions().pop().unwrap(), "start a");
     }
     stage.serves(7).ends(7, exit_report(KILLED, ExitCause::OutsideJob, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
 
 /// Every rollout that was told of comes to an end that is told of, and what is tried again is told again.
 #[test]
 fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     let withdrawn = |stage: &Stage, hash: &str| {
-        stage.told(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
+        stage.count_events(|event| matches!(event, Event::RolloutWithdrawn { version, .. } if version == hash))
     };
-    let tried =
-        |stage: &Stage, hash: &str| stage.told(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash));
+    let tried = |stage: &Stage, hash: &str| {
+        stage.count_events(|event| matches!(event, Event::RolloutStarted { to, .. } if to == hash))
+    };
     let mut stage = two_functions();
     let file = |stage: &mut Stage, ino: u64, content: u64| {
         let result = Ok(version("a", content));
@@ -96,7 +97,11 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
     file(&mut stage, 3, 3);
     assert_eq!((withdrawn(&stage, "a-2"), tried(&stage, "a-3")), (1, 1), "by a newer one");
     stage.serves(8).ends(8, exit_report(KILLED, ExitCause::OutsideJob, 0));
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 0, "the kills were another's");
+    assert_eq!(
+        stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })),
+        0,
+        "the kills were another's"
+    );
     file(&mut stage, 4, 1);
     assert_eq!(withdrawn(&stage, "a-3"), 1, "by what is served");
     file(&mut stage, 5, 3);
@@ -114,9 +119,9 @@ fn a_version_that_is_replaced_while_it_is_tried_is_withdrawn() {
 fn a_canary_that_is_not_needed_any_more_is_no_death() {
     let mut stage = two_functions();
     stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
-    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).did();
+    stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 }).take_actions();
     stage.input(scan(&[("a", 3), ("b", 1)])).input(found("a", 3));
-    assert_eq!(stage.did(), ["probe a", "kill 5", "start a"]);
+    assert_eq!(stage.take_actions(), ["probe a", "kill 5", "start a"]);
     stage.ends(5, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert!(stage.events.iter().all(|event| event.level() > crate::logging::Level::Warn), "{:?}", stage.events);
 }
@@ -126,17 +131,17 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     let mut stage = Stage::new("[GearmanManager]\ncount = 2\n");
     let all = |ino| scan(&[("a", ino), ("b", ino), ("c", ino)]);
     stage.input(all(1)).input(found("a", 1)).input(found("b", 1)).input(found("c", 1)).serves(1).serves(2);
-    stage.did();
+    stage.take_actions();
     stage.input(scan(&[("a", 2), ("b", 1), ("c", 1)])).input(found("a", 2));
-    assert_eq!(stage.did().pop().unwrap(), "start a+b+c");
+    assert_eq!(stage.take_actions().pop().unwrap(), "start a+b+c");
     stage.input(scan(&[("a", 2), ("b", 2), ("c", 2)])).input(found("c", 1));
-    assert_eq!(stage.did(), ["probe b", "probe c"], "what is copied together is tried together");
+    assert_eq!(stage.take_actions(), ["probe b", "probe c"], "what is copied together is tried together");
     stage.input(found("b", 2));
-    assert_eq!(stage.did(), [""; 0]);
+    assert_eq!(stage.take_actions(), [""; 0]);
     stage.input(Input::Probed { function: "c".into(), identity: identity(2), result: Ok(version("c", 1)) });
-    assert_eq!(stage.did(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
+    assert_eq!(stage.take_actions(), ["kill 3", "start a+b+c"], "what was found meanwhile goes with it");
     stage.serves(4).ends(4, exit_report(ExitStatus::Signal(11), ExitCause::OutsideJob, 0));
-    assert_eq!(stage.did(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
+    assert_eq!(stage.take_actions(), ["go 4", "start a+b+c"], "nobody knows whose fault it was: one at a time");
     let tried = |start: &WorkerStart| {
         let new = |(name, version): &(FunctionName, CheckedVersion)| {
             version.hash.test_name().ends_with("-2").then(|| name.clone())
@@ -145,7 +150,7 @@ fn several_new_versions_share_one_canary_until_one_of_them_is_at_fault() {
     };
     assert_eq!(tried(stage.started.last().unwrap()), ["a"]);
     stage.serves(5).counts(5, 20, 0);
-    assert!(stage.did().contains(&"good a a-2".to_owned()));
+    assert!(stage.take_actions().contains(&"good a a-2".to_owned()));
     assert!(stage.started.iter().any(|start| tried(start) == ["b"] || tried(start).contains(&"b".into())));
 }
 
@@ -155,25 +160,25 @@ fn a_rollback_is_rolled_out_without_a_canary_and_holds_until_the_file_changes() 
     let earlier =
         CheckedVersion { hash: "a-0".into(), library: "/s".into(), crate_version: String::new(), warning: None };
     stage.input(Input::Rollback { function: "a".into(), version: earlier, asked: BY });
-    assert_eq!(stage.did(), ["pin a a-0", "good a a-0", "start a"]);
+    assert_eq!(stage.take_actions(), ["pin a a-0", "good a a-0", "start a"]);
     stage.serves(5);
-    assert_eq!(stage.did(), ["go 5", "leave 1"]);
-    stage.leaves(1).serves(6).leaves(2).did();
-    stage.did();
+    assert_eq!(stage.take_actions(), ["go 5", "leave 1"]);
+    stage.leaves(1).serves(6).leaves(2).take_actions();
+    stage.take_actions();
     stage.input(scan(&[("a", 9), ("b", 1)])).input(found("a", 9));
-    assert_eq!(stage.did(), ["probe a", "unpin a", "start a"]);
+    assert_eq!(stage.take_actions(), ["probe a", "unpin a", "start a"]);
 }
 
 #[test]
 fn a_removed_library_drains_its_workers() {
     let mut stage = two_functions();
     stage.input(scan(&[("b", 1)]));
-    assert_eq!(stage.did(), [""; 0], "half of a replacement looks the same");
+    assert_eq!(stage.take_actions(), [""; 0], "half of a replacement looks the same");
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_millis(50)));
     stage.later(Duration::from_millis(50));
-    assert_eq!(stage.did(), ["Scan"]);
+    assert_eq!(stage.take_actions(), ["Scan"]);
     stage.input(scan(&[("b", 1)]));
-    assert_eq!(stage.did(), ["forget a", "leave 1", "leave 2"]);
+    assert_eq!(stage.take_actions(), ["forget a", "leave 1", "leave 2"]);
     stage.leaves(1).leaves(2);
     assert_eq!(stage.ids(), [3, 4]);
 }
@@ -181,8 +186,8 @@ fn a_removed_library_drains_its_workers() {
 /// A job that kills whatever takes it says nothing about the canary it kills; one that kills the new version only does.
 #[test]
 fn a_job_that_has_killed_another_version_does_not_count_against_the_canary() {
-    let rejected = |stage: &Stage| stage.told(|event| matches!(event, Event::RolloutStopped { .. }));
-    let acquitted = |stage: &Stage| stage.told(|event| matches!(event, Event::CanaryContinued { .. }));
+    let rejected = |stage: &Stage| stage.count_events(|event| matches!(event, Event::RolloutStopped { .. }));
+    let acquitted = |stage: &Stage| stage.count_events(|event| matches!(event, Event::CanaryContinued { .. }));
     for (name, ini) in [
         ("requeued", "[GearmanManager]\ndedicated_count = 2\n"),
         ("submitted again", "[GearmanManager]\ndedicated_count = 2\non_crash = fail\n"),
@@ -190,13 +195,13 @@ fn a_job_that_has_killed_another_version_does_not_count_against_the_canary() {
         let mut stage = Stage::new(ini);
         stage.input(scan(&[("a", 1)])).input(found("a", 1)).serves(1).serves(2);
         stage.dies_in_job(1, 0).serves(3);
-        stage.input(scan(&[("a", 2)])).input(found("a", 2)).did();
-        stage.serves(4).did();
+        stage.input(scan(&[("a", 2)])).input(found("a", 2)).take_actions();
+        stage.serves(4).take_actions();
         stage.ends_in_job(4, ExitStatus::Signal(11), 0);
         assert_eq!((rejected(&stage), acquitted(&stage)), (0, 1), "{name}");
-        assert!(stage.did().contains(&"start a".to_owned()), "{name}: another canary");
+        assert!(stage.take_actions().contains(&"start a".to_owned()), "{name}: another canary");
         stage.serves(5).counts(5, 20, 0);
-        assert!(stage.did().contains(&"good a a-2".to_owned()), "{name}");
+        assert!(stage.take_actions().contains(&"good a a-2".to_owned()), "{name}");
     }
     let mut first = two_functions();
     first.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2)).serves(5);
@@ -227,7 +232,7 @@ fn a_job_that_has_killed_only_the_same_version_counts_against_it() {
     stage.input(Input::Probed { function: "a".into(), identity: identity(3), result: Ok(version("a", 2)) });
     let canary = stage.core.workers.iter().find(|(_, worker)| worker.canary.is_some()).map(|(id, _)| id.0).unwrap();
     stage.serves(canary).ends_in_job(canary, ExitStatus::Signal(11), 0);
-    assert_eq!(stage.told(|event| matches!(event, Event::RolloutStopped { .. })), 1);
+    assert_eq!(stage.count_events(|event| matches!(event, Event::RolloutStopped { .. })), 1);
 }
 
 /// Back to an earlier version: done when every planned worker serves it, whatever old ones still do.
@@ -262,7 +267,7 @@ fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
     let mut stage = two_functions();
     roll_back(&mut stage, "a-0");
     stage.input(Input::Spawned { worker: WorkerId(5), pid: 105 });
-    stage.says(5, WorkerMessage::CannotServe { function: 0, reason: "no table".into() });
+    stage.message(5, WorkerMessage::CannotServe { function: 0, reason: "no table".into() });
     stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     assert_eq!(ended(&stage), ["a-0 no table"]);
 
@@ -321,7 +326,7 @@ fn a_new_version_does_not_wait_for_one_that_never_starts() {
                 deployed = Some(stage.now);
                 stage.input(scan(&[("a", 2), ("b", 1)])).input(found("a", 2));
             }
-            stage.says(id, WorkerMessage::CannotServe { function, reason: "no table".into() });
+            stage.message(id, WorkerMessage::CannotServe { function, reason: "no table".into() });
             stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
             if stage.core.serving("a") > 0 {
                 break;
@@ -343,12 +348,12 @@ fn a_canary_of_a_function_limited_to_one_worker_is_not_admitted_when_its_file_is
     }
     stage.input(scan(&[("a", 1), ("b", 2)])).input(found("b", 2));
     let canary = *stage.ids().last().unwrap();
-    stage.did();
+    stage.take_actions();
     stage.serves(canary);
-    assert_eq!(stage.did(), [format!("leave {old}")]);
+    assert_eq!(stage.take_actions(), [format!("leave {old}")]);
     for _ in 0..3 {
         stage.later(Duration::from_millis(100)).input(scan(&[("a", 1)]));
     }
-    let did = stage.did();
+    let did = stage.take_actions();
     assert!(!did.contains(&format!("go {canary}")) && did.contains(&format!("leave {canary}")), "{did:?}");
 }

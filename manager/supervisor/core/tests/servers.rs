@@ -8,14 +8,14 @@ fn a_job_server_is_reported_down_once_and_up_once_however_many_workers_see_it() 
     let mut stage = two_functions();
     let down = |event: &Event| matches!(event, Event::ServerDown { .. });
     let up = |event: &Event| matches!(event, Event::ServerUp { .. });
-    assert_eq!((stage.told(up), stage.told(down)), (1, 0));
+    assert_eq!((stage.count_events(up), stage.count_events(down)), (1, 0));
     for id in 1..=4 {
-        stage.says(id, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+        stage.message(id, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     }
     for id in 1..=4 {
-        stage.says(id, WorkerMessage::ServerUp { server: 0 });
+        stage.message(id, WorkerMessage::ServerUp { server: 0 });
     }
-    assert_eq!((stage.told(up), stage.told(down)), (2, 1));
+    assert_eq!((stage.count_events(up), stage.count_events(down)), (2, 1));
 }
 
 /// S15: said once, while it serves others; not of a server that is silent to all.
@@ -25,19 +25,19 @@ fn a_job_server_unresponsive_to_some_workers_only_is_reported_once() {
     let any = |event: &Event| matches!(event, Event::ServerUnresponsive { .. });
     let mut stage = two_functions();
     for id in [2, 3, 4] {
-        stage.says(id, WorkerMessage::ServerUp { server: 0 });
+        stage.message(id, WorkerMessage::ServerUp { server: 0 });
     }
-    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
+    stage.message(1, WorkerMessage::ServerDown { server: 0, reason: "it closed the connection".into() });
     for _ in 0..3 {
-        stage.says(1, WorkerMessage::ServerUnresponsive { server: 0 });
+        stage.message(1, WorkerMessage::ServerUnresponsive { server: 0 });
     }
-    assert_eq!((stage.told(mute), stage.told(any)), (1, 1));
-    stage.says(1, WorkerMessage::ServerUp { server: 0 });
+    assert_eq!((stage.count_events(mute), stage.count_events(any)), (1, 1));
+    stage.message(1, WorkerMessage::ServerUp { server: 0 });
     for id in [1, 2, 3, 4] {
-        stage.says(id, WorkerMessage::ServerDown { server: 0, reason: "mute".into() });
-        stage.says(id, WorkerMessage::ServerUnresponsive { server: 0 });
+        stage.message(id, WorkerMessage::ServerDown { server: 0, reason: "mute".into() });
+        stage.message(id, WorkerMessage::ServerUnresponsive { server: 0 });
     }
-    assert_eq!(stage.told(any), 2, "once more, since all had been answered meanwhile");
+    assert_eq!(stage.count_events(any), 2, "once more, since all had been answered meanwhile");
 }
 
 /// M20.
@@ -51,16 +51,16 @@ fn a_name_that_is_not_answered_for_holds_up_no_worker_of_other_servers() {
     stage.later(Duration::from_secs(1));
     let servers = |start: &WorkerStart| start.servers.iter().map(|(_, addresses)| addresses.len()).collect::<Vec<_>>();
     assert_eq!(stage.started.iter().map(servers).collect::<Vec<_>>(), [[1, 0]]);
-    stage.serves(1).did();
+    stage.serves(1).take_actions();
     let address = "127.0.0.2:4730".parse().unwrap();
     stage.input(Input::Resolved { server: 1, result: Ok(vec![address]) });
-    assert_eq!(stage.did(), ["Addresses(WorkerId(1), 1, [127.0.0.2:4730])"]);
+    assert_eq!(stage.take_actions(), ["Addresses(WorkerId(1), 1, [127.0.0.2:4730])"]);
 }
 
 const PRIORITIES: &str = "[GearmanManager]\ncount = 4\n[slow]\npriority = -5\n[urgent]\npriority = 5\n";
 
 fn asked(stage: &mut Stage) -> usize {
-    stage.did().iter().filter(|line| line.starts_with("AskVersion")).count()
+    stage.take_actions().iter().filter(|line| line.starts_with("AskVersion")).count()
 }
 
 fn is_version(major: u32) -> Input {
@@ -83,11 +83,11 @@ fn a_job_server_is_asked_its_version_where_priorities_matter_and_each_time_it_co
     let three = [("plain", 1), ("slow", 2), ("urgent", 3)];
     let mut stage = served(PRIORITIES, &three);
     assert_eq!(asked(&mut stage), 1);
-    stage.says(2, WorkerMessage::ServerUp { server: 0 });
+    stage.message(2, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(asked(&mut stage), 0, "it is known");
-    stage.says(1, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
-    stage.says(2, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
-    stage.says(2, WorkerMessage::ServerUp { server: 0 });
+    stage.message(1, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
+    stage.message(2, WorkerMessage::ServerDown { server: 0, reason: "gone".into() });
+    stage.message(2, WorkerMessage::ServerUp { server: 0 });
     assert_eq!(asked(&mut stage), 1, "it may be another one");
     for (name, ini, functions) in [
         ("no priorities", "[GearmanManager]\ncount = 4", &three[..]),

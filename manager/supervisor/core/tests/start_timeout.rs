@@ -12,7 +12,7 @@ fn many(ini: &str) -> Stage {
     for name in MANY {
         stage.input(found(name, 1));
     }
-    stage.did();
+    stage.take_actions();
     stage
 }
 
@@ -20,7 +20,7 @@ impl Stage {
     fn comes_to(&mut self, id: u64, function: &str) -> &mut Self {
         let functions = &self.core.workers[&WorkerId(id)].functions;
         let function = functions.iter().position(|version| version.function == *function).unwrap();
-        self.says(id, WorkerMessage::Loading { function }).says(id, WorkerMessage::Making { function })
+        self.message(id, WorkerMessage::Loading { function }).message(id, WorkerMessage::Making { function })
     }
 
     /// A worker starts these, one after the other, each in so long.
@@ -32,7 +32,7 @@ impl Stage {
     }
 
     fn killed(&mut self) -> Vec<String> {
-        self.did().into_iter().filter(|did| did.starts_with("kill")).collect()
+        self.take_actions().into_iter().filter(|did| did.starts_with("kill")).collect()
     }
 
     fn isolated(&self) -> Vec<&str> {
@@ -41,7 +41,7 @@ impl Stage {
 
     /// What became of the start, and when.
     fn start_line(&mut self) -> Option<String> {
-        self.did().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"))
+        self.take_actions().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"))
     }
 }
 
@@ -82,7 +82,7 @@ fn forged_messages_extend_no_start() {
     let mut stage = many("start_timeout = 2\n");
     stage.input(Input::Spawned { worker: WorkerId(1), pid: 101 }).starts_each(1, &["a", "b", "c"], HALF);
     for function in ["a", "b", "c"] {
-        stage.comes_to(1, function).says(1, WorkerMessage::Making { function: 99 }).later(HALF);
+        stage.comes_to(1, function).message(1, WorkerMessage::Making { function: 99 }).later(HALF);
     }
     assert!(stage.killed().contains(&"kill 1".into()));
 }

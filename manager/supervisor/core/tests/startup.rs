@@ -9,12 +9,12 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
     let timeout = Duration::from_secs(3);
     let fails: fn(&mut Stage, u64) = |stage, id| {
         let place = place_of(stage, id as usize - 1, "bad");
-        stage.says(id, WorkerMessage::CannotServe { function: place, reason: "no database".into() });
+        stage.message(id, WorkerMessage::CannotServe { function: place, reason: "no database".into() });
         stage.ends(id, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     };
     let hangs: fn(&mut Stage, u64) = |stage, id| {
         let place = place_of(stage, id as usize - 1, "bad");
-        stage.says(id, WorkerMessage::Making { function: place });
+        stage.message(id, WorkerMessage::Making { function: place });
     };
     let refused: fn(&mut Stage, u64) = |stage, id| {
         drop(stage.core.handle(Input::SpawnFailed { worker: WorkerId(id), reason: "EAGAIN".into() }, stage.now))
@@ -39,7 +39,8 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
                         false => drop(stage.serves(done as u64)),
                     }
                 }
-                told = stage.did().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"));
+                told =
+                    stage.take_actions().into_iter().find(|did| did.starts_with("announce") || did.starts_with("fail"));
                 let due = stage.core.next_due(stage.now).unwrap_or(stage.now + timeout);
                 let step = if told.is_none() { due.saturating_sub(stage.now) } else { Duration::ZERO };
                 stage.later(step);
@@ -58,20 +59,20 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
 fn what_is_not_known_in_time_is_named_and_comes_later() {
     let mut unread = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
     unread.later(Duration::from_secs(3)).later(Duration::from_secs(4));
-    let told = unread.did().pop().unwrap();
+    let told = unread.take_actions().pop().unwrap();
     assert!(told.contains("the worker directories are still being read"), "{told}");
 
     let mut stage = Stage::new("[GearmanManager]\nstart_timeout = 3\n");
-    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).did();
+    stage.input(scan(&[("bad", 1), ("good", 1)])).input(found("good", 1)).take_actions();
     stage.later(Duration::from_secs(2));
-    assert_eq!(stage.did(), ["start good"]);
+    assert_eq!(stage.take_actions(), ["start good"]);
     stage.serves(1);
-    assert_eq!(stage.did(), ["go 1"], "not told before the other one is known");
+    assert_eq!(stage.take_actions(), ["go 1"], "not told before the other one is known");
     stage.later(Duration::from_secs(3));
-    let told = stage.did().pop().unwrap();
+    let told = stage.take_actions().pop().unwrap();
     assert!(told.contains("bad is not served: its library is still being looked at"), "{told}");
     stage.input(found("bad", 1));
-    assert!(stage.did().contains(&"start bad".to_owned()));
+    assert!(stage.take_actions().contains(&"start bad".to_owned()));
 }
 
 /// M17: one library is still being looked at when no other probe has come to its end for a while.
@@ -81,22 +82,22 @@ fn a_long_probe_does_not_delay_a_start() {
         let mut stage = Stage::new(ini);
         stage.later(Duration::from_secs(1)).input(scan(&[("a", 1), ("b", 1), ("bad", 1)]));
         stage.later(Duration::from_millis(1500)).input(found("a", 1));
-        stage.later(Duration::from_millis(1500)).input(found("b", 1)).did();
+        stage.later(Duration::from_millis(1500)).input(found("b", 1)).take_actions();
         stage
     };
     let mut stage = known("[GearmanManager]\ncount = 1\ndedicated_count = 0\n");
     assert_eq!(stage.core.next_due(stage.now), Some(stage.now + Duration::from_secs(2)));
     stage.later(Duration::from_millis(1999));
-    assert_eq!(stage.did(), [""; 0], "others come");
+    assert_eq!(stage.take_actions(), [""; 0], "others come");
     stage.later(Duration::from_millis(1));
-    assert_eq!(stage.did().len(), 1, "one worker for both");
+    assert_eq!(stage.take_actions().len(), 1, "one worker for both");
     stage.serves(1);
-    assert_eq!(stage.did(), ["go 1"]);
+    assert_eq!(stage.take_actions(), ["go 1"]);
     stage.input(Input::Probed { function: "bad".into(), identity: identity(1), result: Err("hangs".into()) });
-    assert!(stage.did().pop().unwrap().contains("bad: /w/bad.so: hangs"));
+    assert!(stage.take_actions().pop().unwrap().contains("bad: /w/bad.so: hangs"));
 
     // Where that ends the start, nothing is served before.
     let mut strict = known("[GearmanManager]\nstrict = 1\n");
     strict.later(Duration::from_secs(10));
-    assert_eq!(strict.did(), [""; 0]);
+    assert_eq!(strict.take_actions(), [""; 0]);
 }

@@ -90,7 +90,7 @@ impl Walk {
         let waits = core.failures.functions.clone();
         let shown = format!("{input:?}");
         self.stage.input(input);
-        for did in self.stage.did() {
+        for did in self.stage.take_actions() {
             match did.split_once(' ') {
                 Some(("kill", id)) => self.killed(WorkerId(id.parse().unwrap()), &before),
                 Some(("go", id)) => drop(self.told_to_go.insert(WorkerId(id.parse().unwrap()))),
