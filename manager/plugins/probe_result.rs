@@ -20,6 +20,8 @@ pub enum ProbeExit {
     Deadline(Duration),
     /// By the manager for another reason: it has its report, or is itself stopping.
     Stopped,
+    /// By the manager or by itself: the manager could not read what it sent.
+    Unread,
 }
 
 /// glibc's loader ends the process with this when it cannot go on.
@@ -69,11 +71,17 @@ fn in_the_library(ended: ProbeExit) -> Rejection {
         ProbeExit::Signalled(signal) => Rejection::Crashed { signal: signal_name(signal) },
         ProbeExit::Deadline(after) => Rejection::Hung { seconds: seconds(after) },
         ProbeExit::Stopped => Rejection::ProbeDied { how: "was stopped".into() },
+        ProbeExit::Unread => unread(),
     }
+}
+
+fn unread() -> Rejection {
+    Rejection::ProbeDied { how: "sent what the manager could not read".into() }
 }
 
 fn before_the_library(ended: ProbeExit) -> Rejection {
     let how = match ended {
+        ProbeExit::Unread => return unread(),
         ProbeExit::Deadline(after) => return Rejection::CopyHung { seconds: seconds(after) },
         ProbeExit::Signalled(nix::libc::SIGKILL) => return Rejection::Killed,
         ProbeExit::Exited(code) => format!("exited with code {code}"),
@@ -159,6 +167,8 @@ mod tests {
         let closed = "closed file descriptors that it did not open; a constructor may use only its own";
         let wrote = closed.replace("closed", "wrote to");
         let empty = "is empty; copy it again, ideally under another name, then rename it";
+        let unread =
+            "was not checked: the probe sent what the manager could not read before loading it; please report this";
         let ten = ProbeExit::Deadline(Duration::from_secs(10));
         let cases: Vec<(ProbeExit, Vec<&[u8]>, &str)> = vec![
             // A report counts, however the probe ended.
@@ -178,6 +188,9 @@ mod tests {
                 vec![&loading],
                 "exited with code 3 while loading; a constructor must return, not exit",
             ),
+            // A report that the manager could not read: the library is not to blame, wherever the probe was.
+            (ProbeExit::Unread, vec![&loading], unread),
+            (ProbeExit::Unread, vec![], unread),
             (ProbeExit::Exited(EXIT_NOT_REPORTED), vec![&loading], closed),
             (
                 ProbeExit::Exited(127),

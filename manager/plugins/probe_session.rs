@@ -55,6 +55,11 @@ impl ProbeSession {
         self.stopped = Some(ProbeExit::Stopped);
     }
 
+    /// What it sent could not be read, and it is to be ended: however it ends, that says nothing about the library.
+    pub fn is_unread(&mut self) {
+        self.stopped = Some(ProbeExit::Unread);
+    }
+
     /// Whether its end was already called for.
     pub fn is_over(&self) -> bool {
         self.stopped.is_some()

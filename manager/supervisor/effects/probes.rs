@@ -86,6 +86,11 @@ impl Probe {
         self.probe_session.times_out();
     }
 
+    /// What it sent could not be read.
+    pub(super) fn is_unread(&mut self) {
+        self.probe_session.is_unread();
+    }
+
     /// Keeps a message; true once the report is complete and the probe is to be ended.
     pub(super) fn receive(&mut self, message: &[u8]) -> bool {
         self.probe_session.receive(message)
