@@ -170,7 +170,7 @@ fn one_worker_dir_of_two_that_is_not_there() {
     let manager = setup.ini(&dirs).start();
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
     let line = manager.wait_log(&missing);
-    assert!(line.contains("cannot be read"), "{line}");
+    assert!(line.contains("does not exist"), "{line}");
 }
 
 /// It waits for libraries; one that is copied there is served, and one that is taken away is served no more.

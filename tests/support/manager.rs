@@ -389,8 +389,9 @@ impl Manager {
     /// Its log, where that is a file: `gm.log`, unless the setup said otherwise.
     fn log_file(&self) -> PathBuf {
         let other = Path::new(&self.log);
-        // A stream of the test's own, such as /dev/stdout, would never end.
-        let is_file = other.is_absolute() && !other.starts_with("/dev");
+        // A stream of the test's own, such as /dev/stdout or /proc/self/fd/7, would never end.
+        let is_stream = other.starts_with("/dev") || other.starts_with("/proc");
+        let is_file = other.is_absolute() && !is_stream;
         if is_file { other.to_owned() } else { self.dir().join("gm.log") }
     }
 
