@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::usage;
@@ -11,7 +10,7 @@ use crate::wire::{self, Reader};
 /// The function that all workers serve.
 pub const FUNCTION: &str = "reverse_string";
 /// A worker that answers nothing for so long is broken.
-const PATIENCE: Duration = Duration::from_secs(120);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// So many bytes of jobs are written before their JOB_CREATED is waited for.
 const BATCH: usize = 4 << 20;
 
@@ -25,7 +24,7 @@ impl Caller {
     fn connect(server: &str) -> Self {
         let socket = TcpStream::connect(server).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
         Self { socket, reader: Reader::default() }
     }
 
@@ -51,7 +50,7 @@ impl Caller {
         match self.reader.fill(&mut self.socket) {
             Ok(0) => panic!("gearmand ended the connection of a caller"),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("no answer within {PATIENCE:?}"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("no answer within {ANSWER_TIMEOUT:?}"),
             Err(error) => panic!("a caller: {error}"),
         }
     }
@@ -141,6 +140,6 @@ pub fn in_flight(server: &str, flight: usize, jobs: usize, workload: &[u8]) -> (
 /// How fast the load alone is: jobs a second that gearmand takes into its queue.
 pub fn submit_rate(server: &str, jobs: usize, workload: &[u8]) -> f64 {
     let start = Instant::now();
-    thread::scope(|scope| scope.spawn(|| Drain::fill(server, jobs, workload)).join().unwrap());
+    Drain::fill(server, jobs, workload);
     jobs as f64 / start.elapsed().as_secs_f64()
 }

@@ -32,15 +32,15 @@ struct Extent {
     rounds: usize,
     sizes: &'static [usize],
     workers: &'static [usize],
-    /// Bytes and jobs are this many times fewer.
+    /// Jobs are this many times fewer.
     divisor: usize,
     /// Workers whose memory and start are looked at.
-    crowd: usize,
+    idle: usize,
 }
 
 const WHOLE: Extent =
-    Extent { rounds: 5, sizes: &[16, 1 << 10, 64 << 10, 1 << 20], workers: &[1, 2, 4], divisor: 1, crowd: 100 };
-const QUICK: Extent = Extent { rounds: 3, sizes: &[16, 64 << 10], workers: &[1], divisor: 4, crowd: 20 };
+    Extent { rounds: 5, sizes: &[16, 1 << 10, 64 << 10, 1 << 20], workers: &[1, 2, 4], divisor: 1, idle: 100 };
+const QUICK: Extent = Extent { rounds: 3, sizes: &[16, 64 << 10], workers: &[1], divisor: 4, idle: 20 };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -94,9 +94,9 @@ fn measure(extent: Extent) -> Vec<Table> {
         experiments::ping(peer, 8_000 / extent.divisor, &short)
     });
     run("System calls of a worker".into(), &one_by_one, 1, &|peer| experiments::calls(peer, 2_000));
-    let crowd: Vec<Peer> = [Peer::GmNative, peers::RAW_ONE, Peer::C, Peer::Php].into();
-    run(format!("{} that wait for jobs", count(extent.crowd, "worker")), &crowd, extent.rounds.min(3), &|peer| {
-        experiments::footprint(peer, extent.crowd)
+    let idle: Vec<Peer> = [Peer::GmNative, peers::RAW_ONE, Peer::C, Peer::Php].into();
+    run(format!("{} that wait for jobs", count(extent.idle, "worker")), &idle, extent.rounds.min(3), &|peer| {
+        experiments::footprint(peer, extent.idle)
     });
     tables.push(load_alone(extent));
     tables

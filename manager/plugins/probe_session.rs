@@ -56,7 +56,7 @@ impl ProbeSession {
     }
 
     /// What it sent could not be read, and it is to be ended: however it ends, that says nothing about the library.
-    pub fn is_unread(&mut self) {
+    pub fn mark_unread(&mut self) {
         self.stopped = Some(ProbeExit::Unread);
     }
 

@@ -346,20 +346,23 @@ impl Manager {
             ManagerSignal::HangUp if self.foreground => self.input(Input::Stop { by: "SIGHUP (the terminal is gone)" }),
             ManagerSignal::HangUp => self.hangs_up(),
             ManagerSignal::User1 => {
-                self.reopen_log("SIGUSR1");
+                let by = "SIGUSR1";
+                if let Some(log) = self.reopen_log(by) {
+                    self.effects.report(&Event::LogNotReopened { by, log });
+                }
                 self.keep_places();
             }
         }
     }
 
-    fn reopen_log(&mut self, by: &'static str) {
+    /// Returns what the log is, where it is no file that could be reopened.
+    fn reopen_log(&mut self, by: &'static str) -> Option<String> {
         match self.effects.logger.reopen() {
             Reopened::Done => self.effects.report(&Event::LogReopened { by }),
-            // SIGHUP is for the configuration first: a log that is a stream is no news then.
-            Reopened::Stays(_) if by == "SIGHUP" => {}
-            Reopened::Stays(log) => self.effects.report(&Event::LogNotReopened { by, log }),
+            Reopened::Stays(log) => return Some(log),
             Reopened::Failed(reason) => self.effects.report_error(format!("{by}: {reason}")),
         }
+        None
     }
 
     /// When the next turn is due although nothing happens; at once where the last one has left work over.

@@ -23,6 +23,18 @@ fn back_to(gearmand: &Gearmand, manager: &Manager, args: &[&str], name: &str) {
     serves(gearmand, manager, name);
 }
 
+/// A manager that serves v1. The `slow` libraries hang while there is a file of the name that is returned.
+#[track_caller]
+fn hinderable_at_v1() -> (Gearmand, Manager, PathBuf) {
+    let gearmand = strict_gearmand();
+    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    (gearmand, manager, hindrance)
+}
+
 /// Every planned worker serves that version now.
 #[track_caller]
 fn serves(gearmand: &Gearmand, manager: &Manager, name: &str) {
@@ -254,12 +266,7 @@ fn a_file_that_is_still_being_written_is_called_off() {
 /// What is called off in its check stays so, over a crash of the manager, too.
 #[test]
 fn a_file_that_is_called_off_in_its_check_is_not_tried_by_the_next_manager() {
-    let gearmand = strict_gearmand();
-    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
-    let hindrance = setup.dir().join("hindrance");
-    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
-    let mut manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
-    wait_all(&manager, "stamped", &version("v1"));
+    let (gearmand, mut manager, hindrance) = hinderable_at_v1();
     fs::write(&hindrance, "").unwrap();
     rename_over(&manager, &stamped("v2", "slow"));
     let done = manager.command("rollback", &["stamped"]);
@@ -276,12 +283,7 @@ fn a_file_that_is_called_off_in_its_check_is_not_tried_by_the_next_manager() {
 /// `retry` is called off as a file is: what it would have tried stays where it was.
 #[test]
 fn a_retry_is_called_off() {
-    let gearmand = strict_gearmand();
-    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
-    let hindrance = setup.dir().join("hindrance");
-    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
-    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
-    wait_all(&manager, "stamped", &version("v1"));
+    let (gearmand, manager, hindrance) = hinderable_at_v1();
     let new = stamped("v2", "slow");
     rename_over(&manager, &new);
     wait_all(&manager, "stamped", &new);
@@ -300,12 +302,7 @@ fn a_retry_is_called_off() {
 /// Two people on call roll back at the same time: one version back, not two.
 #[test]
 fn two_at_the_same_time_go_back_once() {
-    let gearmand = strict_gearmand();
-    let setup = Setup::new(&[&gearmand.server()]).ini(QUICK);
-    let hindrance = setup.dir().join("hindrance");
-    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
-    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
-    wait_all(&manager, "stamped", &version("v1"));
+    let (gearmand, manager, hindrance) = hinderable_at_v1();
     let slow = stamped("v2", "slow");
     for bytes in [&slow, &version("v3")] {
         rename_over(&manager, bytes);

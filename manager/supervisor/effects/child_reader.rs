@@ -150,7 +150,7 @@ impl Effects {
                 let text = format!("process {pid}: what it says cannot be read: {}; it is killed", reason(&error));
                 self.report_error(text);
                 if let Some(ChildKind::Probe(probe)) = self.children.get_mut(&id).map(|child| &mut child.kind) {
-                    probe.is_unread();
+                    probe.mark_unread();
                 }
                 self.kill(id);
                 PipeState::End

@@ -16,7 +16,7 @@ use crate::system::errors::reason;
 use crate::worker::messages;
 
 /// What a job server is given to tell its version, an address.
-const PATIENCE: Duration = Duration::from_secs(5);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A look-up that is under way.
 pub(super) struct Lookup {
@@ -72,7 +72,7 @@ impl Effects {
         tokio::task::spawn_local(async move {
             let mut version = None;
             for address in addresses {
-                version = timeout(PATIENCE, admin::version_at(address)).await.ok().and_then(Result::ok);
+                version = timeout(VERSION_TIMEOUT, admin::version_at(address)).await.ok().and_then(Result::ok);
                 if version.is_some() {
                     break;
                 }

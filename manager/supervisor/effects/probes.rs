@@ -87,8 +87,8 @@ impl Probe {
     }
 
     /// What it sent could not be read.
-    pub(super) fn is_unread(&mut self) {
-        self.probe_session.is_unread();
+    pub(super) fn mark_unread(&mut self) {
+        self.probe_session.mark_unread();
     }
 
     /// Keeps a message; true once the report is complete and the probe is to be ended.

@@ -88,7 +88,7 @@ impl Effects {
             match if self.store.unchanged(&stored) { Ok(stored) } else { verify(&stored) } {
                 Ok(stored) => {
                     self.store.verified(stored.clone());
-                    let crate_version = self.crate_version(&stored);
+                    let crate_version = self.crate_version(&stored.version());
                     let version = self.known.add(stored, crate_version, None);
                     memory.last_good.insert(function, version);
                 }
@@ -108,8 +108,8 @@ impl Effects {
     }
 
     /// The crate version of a stored version, as far as this manager or an earlier one has seen it.
-    fn crate_version(&self, stored: &StoredVersion) -> String {
-        self.store.records.crate_version(&stored.version()).unwrap_or_default().to_owned()
+    fn crate_version(&self, version: &FunctionVersion) -> String {
+        self.store.records.crate_version(version).unwrap_or_default().to_owned()
     }
 
     /// Records what the core decided about versions.
@@ -222,7 +222,7 @@ impl Effects {
                 size: kept.size,
                 state,
                 note: note.map(str::to_owned),
-                crate_version: self.store.records.crate_version(&kept.version()).unwrap_or_default().to_owned(),
+                crate_version: self.crate_version(&kept.version()),
                 function: kept.function,
                 version: kept.hash,
             }
@@ -255,7 +255,7 @@ impl Effects {
             },
             None => {
                 let stored = self.store.stored(function, hash).map_err(|error| error.to_string())?;
-                let crate_version = self.crate_version(&stored);
+                let crate_version = self.crate_version(&stored.version());
                 self.known.add(stored, crate_version, None)
             }
         };

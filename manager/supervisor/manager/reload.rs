@@ -65,7 +65,8 @@ impl ReloadSchedule {
 impl Manager {
     /// The log is reopened at each signal, since logrotate may have moved it; the rest is coalesced.
     pub(super) fn hangs_up(&mut self) {
-        self.reopen_log("SIGHUP");
+        // SIGHUP is for the configuration first: that the log is a stream is not reported.
+        let _ = self.reopen_log("SIGHUP");
         if self.core.is_draining() {
             return self.effects.report(&Event::ReloadIgnored);
         }
