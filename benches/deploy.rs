@@ -7,8 +7,8 @@
 #![allow(dead_code, reason = "it uses a part of what tests stand on")]
 #![allow(clippy::unwrap_used, reason = "a bench ends by panicking")]
 
-#[path = "../tests/deploy/scene.rs"]
-mod scene;
+#[path = "../tests/deploy/fixture.rs"]
+mod fixture;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
-use scene::{hash, rename_over, strict_gearmand, version, wait_all};
+use fixture::{hash, rename_over, strict_gearmand, version, wait_all};
 use support::gearmand::Gearmand;
 use support::manager::Setup;
 use support::wait::{DEADLINE, wait_for};

@@ -357,9 +357,9 @@ mod tests {
     fn what_is_named_but_not_there_is_a_warning() {
         let ini = "[GearmanManager]\ninclude = b,resize,gone,also\nexclude = old\n[gone]\n[b]\n[old]\n[Re-size]";
         let plan = of(ini, "resize b");
-        let told: Vec<String> = plan.missing.iter().map(UnknownSection::to_string).collect();
+        let warnings: Vec<String> = plan.missing.iter().map(UnknownSection::to_string).collect();
         assert_eq!(
-            told,
+            warnings,
             [
                 "gm.ini:7: Re-size is named by section [Re-size], but no worker directory holds a library of that name; \
                  did you mean resize?",

@@ -96,8 +96,8 @@ struct ScoreboardHeader {
 impl ScoreboardHeader {
     /// Whether a packet may be half on the wire of this connection, or of any; and whether of another one.
     fn senders(&self, connection: Option<u32>) -> (bool, bool) {
-        let crowded = self.unlisted_senders.load(Acquire) > 0;
-        let (mut own, mut other) = (crowded, crowded && connection.is_some());
+        let has_unlisted = self.unlisted_senders.load(Acquire) > 0;
+        let (mut own, mut other) = (has_unlisted, has_unlisted && connection.is_some());
         for number in self.sending.iter().map(|word| word.load(Acquire)).filter(|&number| number != 0) {
             match connection {
                 Some(connection) if connection != number => other = true,

@@ -1,4 +1,4 @@
-//! Everything that is a system call with a twist. Nothing here knows what a job or a plugin is.
+//! Everything that is a system call with a twist. Nothing here knows about jobs or plugins.
 
 // The wrappers around system calls are where unsafe code is allowed; each block says why it is sound.
 #![allow(unsafe_code)]

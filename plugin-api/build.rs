@@ -6,7 +6,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=RUSTC");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let said = Command::new(rustc).arg("--version").output().ok().filter(|out| out.status.success());
-    let version = said.and_then(|out| String::from_utf8(out.stdout).ok()).unwrap_or_default();
+    let output = Command::new(rustc).arg("--version").output().ok().filter(|out| out.status.success());
+    let version = output.and_then(|out| String::from_utf8(out.stdout).ok()).unwrap_or_default();
     println!("cargo::rustc-env=GM_PLUGIN_COMPILER={}", version.trim());
 }

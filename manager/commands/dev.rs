@@ -126,8 +126,8 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     let Configuration { config, state_dir, control, .. } = read(cli, &settings).map_err(wrong)?;
     let mut logger = Logger::early();
     logger.open(&LogDestination::Stdout, config.verbose).map_err(|error| failed(error.to_string()))?;
-    let (told, notices) = mpsc::unbounded_channel();
-    let server = server.map(|server| server.with_notices(move |text| drop(told.send(text.to_owned()))));
+    let (notify, notices) = mpsc::unbounded_channel();
+    let server = server.map(|server| server.with_notices(move |text| drop(notify.send(text.to_owned()))));
     let servers: Vec<String> = config.hosts.iter().map(ToString::to_string).collect();
     let greeting = greeting(server.as_ref(), &servers.join(","), &state_dir, &control);
     let manager = manager::ManagerOptions { file, settings };

@@ -80,18 +80,18 @@ mod tests {
     use crate::system::state_lock::StateLock;
 
     /// A directory with two releases, a link to the first, and a place for state.
-    struct Scene(tempfile::TempDir);
+    struct Fixture(tempfile::TempDir);
 
-    impl Scene {
+    impl Fixture {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             for release in ["1", "2"] {
                 fs::create_dir_all(dir.path().join("releases").join(release)).unwrap();
                 fs::write(dir.path().join("releases").join(release).join("gm.ini"), "").unwrap();
             }
-            let scene = Self(dir);
-            scene.swap("1");
-            scene
+            let fixture = Self(dir);
+            fixture.swap("1");
+            fixture
         }
 
         fn swap(&self, release: &str) {
@@ -121,45 +121,46 @@ mod tests {
     /// H10.
     #[test]
     fn the_same_file_by_another_path_is_the_same_manager() {
-        let scene = Scene::new();
-        let (first, second) = (scene.config("releases/1/gm.ini"), scene.config("releases/2/gm.ini"));
-        let (current, dotted) = (scene.config("current/gm.ini"), scene.config("releases/../releases/1/gm.ini"));
-        assert!(scene.find(&first).is_none(), "there is no place for state yet");
-        let lock = scene.lock(&current);
+        let fixture = Fixture::new();
+        let (first, second) = (fixture.config("releases/1/gm.ini"), fixture.config("releases/2/gm.ini"));
+        let (current, dotted) = (fixture.config("current/gm.ini"), fixture.config("releases/../releases/1/gm.ini"));
+        assert!(fixture.find(&first).is_none(), "there is no place for state yet");
+        let lock = fixture.lock(&current);
         for same in [&first, &dotted] {
-            let found = scene.find(same).unwrap();
-            assert_eq!((found.pid, &found.state_dir), (Some(std::process::id()), &scene.state(&current)));
+            let found = fixture.find(same).unwrap();
+            assert_eq!((found.pid, &found.state_dir), (Some(std::process::id()), &fixture.state(&current)));
             let pid = format!("another gm-native (pid {})", std::process::id());
             assert!(found.refusal().starts_with(&pid), "{}", found.refusal());
         }
-        assert!(scene.find(&second).is_none());
-        assert!(scene.find(&current).is_none(), "its own lock is another matter");
+        assert!(fixture.find(&second).is_none());
+        assert!(fixture.find(&current).is_none(), "its own lock is another matter");
         // What it would read next is what counts.
-        scene.swap("2");
-        assert!(scene.find(&first).is_none() && scene.find(&second).is_some());
+        fixture.swap("2");
+        assert!(fixture.find(&first).is_none() && fixture.find(&second).is_some());
         drop(lock);
-        assert!(scene.find(&second).is_none(), "it runs no more");
+        assert!(fixture.find(&second).is_none(), "it runs no more");
     }
 
     #[test]
     fn the_same_directories_by_another_path_are_the_same_manager() {
-        let scene = Scene::new();
-        let at =
-            |names: &[&str]| InstanceIdentity::WorkerDirs(names.iter().map(|name| scene.0.path().join(name)).collect());
-        let _lock = scene.lock(&at(&["current", "releases/2"]));
-        assert!(scene.find(&at(&["releases/1", "releases/2"])).is_some());
+        let fixture = Fixture::new();
+        let at = |names: &[&str]| {
+            InstanceIdentity::WorkerDirs(names.iter().map(|name| fixture.0.path().join(name)).collect())
+        };
+        let _lock = fixture.lock(&at(&["current", "releases/2"]));
+        assert!(fixture.find(&at(&["releases/1", "releases/2"])).is_some());
         for other in [&["releases/1"][..], &["releases/2", "releases/1"], &["releases/1", "releases/2", "state"]] {
-            assert!(scene.find(&at(other)).is_none(), "{other:?}");
+            assert!(fixture.find(&at(other)).is_none(), "{other:?}");
         }
     }
 
     #[test]
     fn a_record_of_another_name_is_ignored() {
-        let scene = Scene::new();
-        let (current, first) = (scene.config("current/gm.ini"), scene.config("releases/1/gm.ini"));
-        let other = scene.0.path().join("state/other-12345678");
+        let fixture = Fixture::new();
+        let (current, first) = (fixture.config("current/gm.ini"), fixture.config("releases/1/gm.ini"));
+        let other = fixture.0.path().join("state/other-12345678");
         fs::create_dir_all(&other).unwrap();
         let _lock = StateLock::take(&other, &current.record()).unwrap();
-        assert!(scene.find(&first).is_none());
+        assert!(fixture.find(&first).is_none());
     }
 }

@@ -107,6 +107,6 @@ fn the_words_for_secrets_are_documented() {
 fn what_is_not_in_effect_yet_is_documented() {
     let (_, list) = PAGE.split_once("<!-- not yet -->").expect("the list");
     let (list, _) = list.split_once("<!-- end -->").expect("its end");
-    let told: BTreeSet<&str> = list.split(',').map(|name| name.trim().trim_matches('`')).collect();
-    assert_eq!(told, KEYS.iter().filter(|key| key.not_yet).map(|key| key.name).collect());
+    let documented: BTreeSet<&str> = list.split(',').map(|name| name.trim().trim_matches('`')).collect();
+    assert_eq!(documented, KEYS.iter().filter(|key| key.not_yet).map(|key| key.name).collect());
 }

@@ -87,12 +87,12 @@ fn what_php_does_with_lists_and_repeats() {
     assert_eq!(config.hosts.iter().map(JobServerAddress::to_string).collect::<Vec<_>>(), ["a:4730", "b:1", "c:4730"]);
     assert_eq!(config.worker_dirs.len(), 2);
 
-    let (config, said) =
+    let (config, warnings) =
         warnings("[GearmanManager]\ncount = 1\nhost = a\nhost[] = b\n[f]\ncount = 3\n[g]\ncount = 4\ncount = 5");
     assert_eq!((config.count, config.hosts[0].host.as_str()), (1, "b"));
     assert_eq!((config.functions["f"].count, config.functions["g"].count), (Some(3), Some(5)));
     assert_eq!(
-        said,
+        warnings,
         [
             "gm.ini:4: host in [GearmanManager] is on line 3 and again on line 4; the last counts, \
              remove the other",
@@ -192,9 +192,9 @@ fn every_wrong_item_of_a_list_is_reported_with_its_line() {
         ]
     );
     assert_eq!(errors("[GearmanManager]\nhost = a:0,b:0\n").len(), 2, "in one line, too");
-    let told = load_bytes(b"[GearmanManager]\n", &[("host", "-h", "a:0,b,c:0")]).expect_err("two are wrong");
+    let diagnostics = load_bytes(b"[GearmanManager]\n", &[("host", "-h", "a:0,b,c:0")]).expect_err("two are wrong");
     assert_eq!(
-        told.errors.iter().map(|error| error.origin.to_string()).collect::<Vec<_>>(),
+        diagnostics.errors.iter().map(|error| error.origin.to_string()).collect::<Vec<_>>(),
         ["option -h", "option -h"]
     );
 }
@@ -217,13 +217,13 @@ fn words_are_numbers_as_in_php() {
 
 #[test]
 fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
-    let (_, told) = warnings(
+    let (_, reported) = warnings(
         "[GearmanManager]\nmetrics_listen = 9100\nqueue_check = 5\nprefetch = 8\ncrash_keep = 100\nprefetch_hold = 1ms\n\
          [f]\nprefetch = 4\n",
     );
     let no_effect = |line, text| format!("gm.ini:{line}: {text} has no effect in this version of gm-native");
     assert_eq!(
-        told,
+        reported,
         [
             no_effect(2, "metrics_listen = 9100 in [GearmanManager]"),
             no_effect(3, "queue_check = 5 in [GearmanManager]"),
@@ -237,26 +237,26 @@ fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
 #[test]
 fn an_endless_duration_is_refused_with_how_to_write_a_long_one() {
     for key in ["graceful_shutdown_wait_time", "stop_timeout", "timeout_grace"] {
-        let (_, told) = warnings(&format!("[GearmanManager]\n{key} = none\n"));
-        assert!(told.len() == 1 && told[0].contains("is 0") && told[0].contains("87600h"), "{told:?}");
+        let (_, reported) = warnings(&format!("[GearmanManager]\n{key} = none\n"));
+        assert!(reported.len() == 1 && reported[0].contains("is 0") && reported[0].contains("87600h"), "{reported:?}");
         assert_eq!(warnings(&format!("[GearmanManager]\n{key} = 0\n")).1, [""; 0]);
     }
     for (key, value) in
         [("start_timeout", "0"), ("connect_timeout", "none"), ("max_worker_lifetime", "never"), ("stop_timeout", "-1")]
     {
-        let told = errors(&format!("[GearmanManager]\n{key} = {value}\n"));
-        assert!(told.len() == 1 && told[0].contains("for a long one write 87600h"), "{told:?}");
+        let reported = errors(&format!("[GearmanManager]\n{key} = {value}\n"));
+        assert!(reported.len() == 1 && reported[0].contains("for a long one write 87600h"), "{reported:?}");
     }
 }
 
 #[test]
 fn unknown_keys_are_reported_with_the_nearest_known_one() {
-    let (_, said) = warnings(
+    let (_, reported) = warnings(
         "[GearmanManager]\nworker-dir = x\nhosts = a\nmax_runs = 3\nColour = red\npriority = 1\nsetting.x = 1\n\
          [f]\nmax_packet = 1\ndedicated = 1\ndatabase = x\n",
     );
     assert_eq!(
-        said,
+        reported,
         [
             "gm.ini:2: unknown key \"worker-dir\" in [GearmanManager] is ignored; did you mean worker_dir?",
             "gm.ini:3: unknown key \"hosts\" in [GearmanManager] is ignored; did you mean host?",
@@ -283,18 +283,18 @@ fn a_misspelt_section_is_reported() {
         ("manager", false),
         ("gearman_resize", false),
     ] {
-        let (_, said) = warnings(&format!("[{name}]\ncount = 3"));
+        let (_, reported) = warnings(&format!("[{name}]\ncount = 3"));
         assert_eq!(
-            said.iter().any(|said| said.contains("did you mean [GearmanManager]?")),
+            reported.iter().any(|warning| warning.contains("did you mean [GearmanManager]?")),
             misspelt,
-            "{name}: {said:?}"
+            "{name}: {reported:?}"
         );
     }
 }
 
 #[test]
 fn what_is_read_differently_from_how_it_is_written_is_warned_of() {
-    for (lines, said) in [
+    for (lines, sentence) in [
         ("max_worker_lifetime = 0", "max_worker_lifetime = 0 is taken as 3600"),
         ("host = a,b,a:4730", "host names \"a:4730\" twice"),
         ("worker_dir = ./w,/x,./w", "worker_dir names \"./w\" twice"),
@@ -305,8 +305,8 @@ fn what_is_read_differently_from_how_it_is_written_is_warned_of() {
         ("prefix = ${NOPE}", "prefix: the environment variable NOPE is not set"),
         ("count = 10;ten", "count: the value ends at the \";\""),
     ] {
-        let (_, warnings) = warnings(&format!("[GearmanManager]\n{lines}"));
-        assert!(warnings.len() == 1 && warnings[0].contains(said), "{lines}: {warnings:?}");
+        let (_, reported) = warnings(&format!("[GearmanManager]\n{lines}"));
+        assert!(reported.len() == 1 && reported[0].contains(sentence), "{lines}: {reported:?}");
     }
     let (config, _) = warnings("[GearmanManager]\nmax_worker_lifetime = 0\nhost = a,a\n[f]\npriority = 7");
     assert_eq!((config.max_worker_lifetime.as_secs(), config.hosts.len(), config.priority("f")), (3600, 1, 5));
@@ -365,8 +365,8 @@ fn the_log_goes_to_syslog_only_by_default_and_as_a_daemon() {
 #[test]
 fn a_stream_is_no_log_of_a_manager_in_the_background() {
     for stream in ["/dev/stdout", "/dev/stderr", "/dev/fd/5", "/proc/self/fd/1"] {
-        let told = errors(&format!("[GearmanManager]\nlog_file = {stream}\ndaemon = 1\n"));
-        assert!(told.len() == 1 && told[0].starts_with("gm.ini:2: log_file = "), "{told:?}");
+        let errors = errors(&format!("[GearmanManager]\nlog_file = {stream}\ndaemon = 1\n"));
+        assert!(errors.len() == 1 && errors[0].starts_with("gm.ini:2: log_file = "), "{errors:?}");
         let config = read(&format!("[GearmanManager]\nlog_file = {stream}\n"));
         let (running, _) = load_bytes(b"[GearmanManager]\nlog_file = gm.log\ndaemon = 1\n", &[]).unwrap();
         assert_eq!(running.with_changes_of(config).log, LogTarget::File("gm.log".into()), "nor by a reload");
@@ -374,7 +374,7 @@ fn a_stream_is_no_log_of_a_manager_in_the_background() {
 }
 
 #[test]
-fn a_php_configuration_is_told_how_to_become_an_ini() {
+fn a_php_configuration_is_refused_with_how_to_write_it_as_ini() {
     let source = ConfigFile { path: Path::new("etc/config.PHP"), bytes: b"<?php $gearman_config = array();" };
     let errors = load(Some(source), &Overrides::default(), &|_| None).expect_err("an error").to_string();
     assert!(errors.starts_with("etc/config.PHP: a configuration in PHP is not run; write it as an ini"), "{errors}");
@@ -384,8 +384,8 @@ fn a_php_configuration_is_told_how_to_become_an_ini() {
 #[test]
 fn bytes_that_are_no_utf8_are_kept() {
     let ini = b"; caf\xe9\n[GearmanManager]\nworker_dir = ./caf\xe9\n[f]\nsetting.name = caf\xe9";
-    let (config, said) = load_bytes(ini, &[]).expect("a configuration");
-    assert_eq!(said, []);
+    let (config, warnings) = load_bytes(ini, &[]).expect("a configuration");
+    assert_eq!(warnings, []);
     assert_eq!(config.worker_dirs[0].as_os_str().as_encoded_bytes(), b"./caf\xe9");
     assert_eq!(config.functions["f"].settings.bytes("name").as_deref(), Some(&b"caf\xe9"[..]));
     assert!(config.dump().windows(6).any(|part| part == b"./caf\xe9"[..6].as_ref()));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_too_far_behind_is_told() {
+    fn a_follower_too_far_behind_gets_a_last_line() {
         let feed = Feed::new();
         let mut follower = feed.follow().unwrap();
         for pid in 0..BEHIND as u32 + 1 {

@@ -44,9 +44,9 @@ mod tests {
         assert_eq!(dropped_lines.sentence(), None);
         let target = LogDestination::File("/var/log/gm.log".into());
         dropped_lines.count(Some(&target), std::io::Error::from(nix::errno::Errno::ENOSPC));
-        let told = "1 log line was lost: log file /var/log/gm.log: No space left on device";
-        assert_eq!(dropped_lines.sentence().unwrap(), told);
+        let sentence = "1 log line was lost: log file /var/log/gm.log: No space left on device";
+        assert_eq!(dropped_lines.sentence().unwrap(), sentence);
         dropped_lines.count(Some(&LogDestination::Stdout), "Input/output error");
-        assert_eq!(dropped_lines.sentence().unwrap(), told.replace("1 log line was", "2 log lines were"));
+        assert_eq!(dropped_lines.sentence().unwrap(), sentence.replace("1 log line was", "2 log lines were"));
     }
 }

@@ -132,7 +132,7 @@ mod tests {
             symlink(to, root.join(link)).unwrap();
         }
         let dir = File::open(&root).unwrap();
-        let said = |path: &str| match open(&dir, Path::new(path)) {
+        let outcome = |path: &str| match open(&dir, Path::new(path)) {
             OpenBeneath::Opened(mut file) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text).map_or_else(|e| format!("{:?}", e.kind()), |_| text)
@@ -164,8 +164,8 @@ mod tests {
             ("loop", "FilesystemLoop"),
             ("lib", "IsADirectory"),
         ] {
-            assert_eq!(said(path), expected, "{path}");
+            assert_eq!(outcome(path), expected, "{path}");
         }
-        assert_eq!(said("absolute"), format!("escapes to {}", absolute.display()));
+        assert_eq!(outcome("absolute"), format!("escapes to {}", absolute.display()));
     }
 }

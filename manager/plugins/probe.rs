@@ -59,15 +59,15 @@ pub fn serve(channel: impl AsFd) -> i32 {
         None => return EXIT_NO_ORDER,
     };
     let report = run(&order, |word| send_message(&channel, &encode(&word).map_err(io::Error::other)?));
-    let told = report::last_word(report).map_err(io::Error::other).and_then(|bytes| send_message(&channel, &bytes));
-    if told.is_ok() { 0 } else { EXIT_NOT_REPORTED }
+    let sent = report::last_word(report).map_err(io::Error::other).and_then(|bytes| send_message(&channel, &bytes));
+    if sent.is_ok() { 0 } else { EXIT_NOT_REPORTED }
 }
 
 /// Carries out one request: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
 /// the start of loading cannot be reported, nothing is loaded. On a refusal no copy is left.
-pub fn run(order: &ProbeRequest, tell: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
+pub fn run(order: &ProbeRequest, send: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();
-    let result = check_and_load(order, &mut copies, tell);
+    let result = check_and_load(order, &mut copies, send);
     if result.is_err() {
         // Best effort: the manager removes them too.
         copies.0.iter().for_each(|copy| drop(fs::remove_file(copy)));
@@ -82,7 +82,7 @@ struct ProbeCopies(Vec<PathBuf>);
 fn check_and_load(
     order: &ProbeRequest,
     copies: &mut ProbeCopies,
-    mut tell: impl FnMut(ProbeMessage) -> io::Result<()>,
+    mut send: impl FnMut(ProbeMessage) -> io::Result<()>,
 ) -> Result<LoadableLibrary, Rejection> {
     let (hash, source, facts) = copy_and_check(order, copies)?;
     runs_into_no_entry(&facts)?;
@@ -91,10 +91,10 @@ fn check_and_load(
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
     // The manager watches only what it has a report of.
     for part in report::parts(&order.nonce, &search.looked)? {
-        tell(part).map_err(|error| cannot_report(&error))?;
+        send(part).map_err(|error| cannot_report(&error))?;
     }
     let mut siblings = siblings?;
-    tell(ProbeMessage::Loading { nonce: order.nonce.clone() }).map_err(|error| cannot_report(&error))?;
+    send(ProbeMessage::Loading { nonce: order.nonce.clone() }).map_err(|error| cannot_report(&error))?;
     let symbol = format!("{}{}", order.prefix, order.function);
     let before = loader::objects();
     let loaded = loader::load(&order.copy_to, &symbol)

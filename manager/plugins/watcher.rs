@@ -87,10 +87,10 @@ impl LibraryWatcher {
             noticed: AtomicU8::new(0),
             places: Mutex::new(WatchedPaths::new()),
         });
-        let told = Arc::clone(&shared);
+        let handler = Arc::clone(&shared);
         // notify would not report that it got none, and panic when it is used.
         thread::Builder::new().spawn(|| ()).map(drop).map_err(notify::Error::io)?;
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| told.take(event))?;
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| handler.take(event))?;
         Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, WatchEvents(shared)))
     }
 

@@ -30,11 +30,11 @@ fn half_a_packet_is_that_of_its_connection() {
     assert_eq!(senders(), (true, false));
     drop(own);
     assert_eq!(senders(), (false, false));
-    let mut crowd: Vec<_> = (0..=SENDING_WORDS as u32).map(|n| scoreboard.sending(100 + n)).collect();
-    assert_eq!(senders(), (true, true), "too many to be told apart");
-    drop(crowd.pop());
+    let mut senders_held: Vec<_> = (0..=SENDING_WORDS as u32).map(|n| scoreboard.sending(100 + n)).collect();
+    assert_eq!(senders(), (true, true), "too many to list each");
+    drop(senders_held.pop());
     assert_eq!(senders(), (false, true));
-    drop(crowd);
+    drop(senders_held);
     assert_eq!((senders(), view.read().overwritten), ((false, false), false));
 }
 

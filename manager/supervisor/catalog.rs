@@ -252,7 +252,7 @@ impl Catalog {
         let mut others = self.entries.iter().filter(|(name, _)| *name != function);
         let is_repeated = kind.is_shared() && others.any(|(_, other)| other.refused.as_ref() == Some(&reason));
         let Some(entry) = self.entries.get_mut(function) else { return ProbeChanges::default() };
-        let is_told = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
+        let is_reported = entry.retry.is_some() && entry.refused.as_ref() == Some(&reason);
         entry.retry = ProbeRetry::after(entry.retry, kind, now);
         entry.refused = Some(reason.clone());
         entry.next = None;
@@ -267,8 +267,8 @@ impl Catalog {
         // A library that another one may turn out to need is not reported.
         let is_dependency = (is_no_plugin || is_needed) && entry.version.is_none();
         entry.is_dependency = is_dependency;
-        entry.unreported = (is_dependency && !is_told).then(|| refused.clone());
-        let events = if is_told || is_dependency { Vec::new() } else { vec![refused] };
+        entry.unreported = (is_dependency && !is_reported).then(|| refused.clone());
+        let events = if is_reported || is_dependency { Vec::new() } else { vec![refused] };
         ProbeChanges { events, needs_plan, ..ProbeChanges::default() }
     }
 

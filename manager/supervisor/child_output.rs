@@ -203,14 +203,14 @@ mod tests {
         writer.write_all(&b"a\n".repeat(1000)).unwrap();
         writer.write_all(b"the last").unwrap();
         let mut last = LeftoverOutput::new(output);
-        let mut said = Vec::new();
+        let mut lines = Vec::new();
         loop {
             // A grandchild that goes on writing is not heard.
             writer.write_all(b"too late\n").unwrap();
-            if !last.read(|line| said.push(line.to_vec())) {
+            if !last.read(|line| lines.push(line.to_vec())) {
                 break;
             }
         }
-        assert_eq!((said.len(), said.last().unwrap().as_slice()), (1001, b"the last".as_slice()));
+        assert_eq!((lines.len(), lines.last().unwrap().as_slice()), (1001, b"the last".as_slice()));
     }
 }

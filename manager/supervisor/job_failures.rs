@@ -125,7 +125,7 @@ pub(crate) struct FailureHistory {
     state: FailureState,
     /// Totals when they were read last: what had failed by then is no news.
     known: JobTotals,
-    told: Option<ReportedFailures>,
+    last_report: Option<ReportedFailures>,
 }
 
 #[derive(Debug, Default)]
@@ -153,7 +153,7 @@ struct FailureWatch {
     /// When the counters are read next; `None` while nothing runs.
     next: Option<Duration>,
     /// Whether the log has a line of it.
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// The last line of the log.
@@ -205,7 +205,7 @@ impl FailureHistory {
         watch.observe(totals, failed_more, now);
         if watch.is_over(&totals, now) {
             let whole = FailureRate::of(&totals.since(&watch.base), now.saturating_sub(watch.since));
-            return watch.is_told.then_some(FailureNotice::Recovered(whole));
+            return watch.is_reported.then_some(FailureNotice::Recovered(whole));
         }
         let rate = watch.rate(&totals, now);
         let new = ReportedFailures {
@@ -215,10 +215,10 @@ impl FailureHistory {
             is_high: rate.is_high(),
             failed: totals.failed,
         };
-        let told = next_report(self.told.as_ref(), watch.is_told, new);
-        watch.is_told |= told.is_some();
+        let report = next_report(self.last_report.as_ref(), watch.is_reported, new);
+        watch.is_reported |= report.is_some();
         self.state = FailureState::Failing(watch);
-        self.told = Some(told?);
+        self.last_report = Some(report?);
         Some(FailureNotice::Failing(rate))
     }
 
@@ -231,14 +231,18 @@ impl FailureHistory {
 
 /// The line to tell, where there is one: failures that began or changed, once the pause since the last line is over. What
 /// crashes or times out has lines of its own.
-fn next_report(before: Option<&ReportedFailures>, is_told: bool, new: ReportedFailures) -> Option<ReportedFailures> {
+fn next_report(
+    before: Option<&ReportedFailures>,
+    is_reported: bool,
+    new: ReportedFailures,
+) -> Option<ReportedFailures> {
     let Some(before) = before else { return (new.failed > 0).then_some(new) };
-    let changed = !is_told || before.reason != new.reason || (new.is_high && !before.is_high);
+    let changed = !is_reported || before.reason != new.reason || (new.is_high && !before.is_high);
     let quiet = new.at.saturating_sub(before.at);
-    let tell = new.failed > before.failed && changed && quiet >= before.pause;
+    let is_due = new.failed > before.failed && changed && quiet >= before.pause;
     let long = quiet >= before.pause.saturating_mul(4);
     let pause = if long { PAUSE[0] } else { before.pause.saturating_mul(2).min(PAUSE[1]) };
-    tell.then_some(ReportedFailures { pause, ..new })
+    is_due.then_some(ReportedFailures { pause, ..new })
 }
 
 /// A reason without its numbers, which may be of one job.
@@ -257,7 +261,7 @@ impl FailureWatch {
     fn new(known: JobTotals, totals: JobTotals, now: Duration) -> Self {
         let base = JobTotals { completed: totals.completed, ..known };
         let samples = VecDeque::from([(now, base)]);
-        Self { since: now, base, samples, failed_at: now, completed: totals.completed, next: None, is_told: false }
+        Self { since: now, base, samples, failed_at: now, completed: totals.completed, next: None, is_reported: false }
     }
 
     fn observe(&mut self, totals: JobTotals, failed_more: bool, now: Duration) {
@@ -319,8 +323,8 @@ mod tests {
                 history.job_failed(at(*now));
             }
             before = *failed;
-            let told = history.observe(totals(*completed, *failed), reason, at(*now));
-            assert_eq!(told, *expected, "at {now} s");
+            let report = history.observe(totals(*completed, *failed), reason, at(*now));
+            assert_eq!(report, *expected, "at {now} s");
         }
         history
     }
@@ -360,8 +364,8 @@ mod tests {
         for step in 0..8640 {
             let reason = "x".repeat(step % 97);
             history.job_failed(at(step as u64 * 10));
-            let told = history.observe(totals(step as u64, step as u64 + 1), &reason, at(step as u64 * 10));
-            lines += usize::from(told.is_some());
+            let report = history.observe(totals(step as u64, step as u64 + 1), &reason, at(step as u64 * 10));
+            lines += usize::from(report.is_some());
         }
         assert!((20..40).contains(&lines), "{lines} lines in a day");
     }

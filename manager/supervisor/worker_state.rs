@@ -244,7 +244,7 @@ mod tests {
         let timed_out = Draining { reason: ExitReason::JobTimeout, deadline: Some(NOW) };
         let being_killed = Killed { reason: ExitReason::StartTimeout };
         let by_itself = Draining { reason: ExitReason::ByItself, deadline: None };
-        let told = Draining { reason: ExitReason::Replaced, deadline: None };
+        let replaced = Draining { reason: ExitReason::Replaced, deadline: None };
         let dismiss = H::Dismiss(ExitReason::Replaced, None);
         let nothing = |state: WorkerState| (state, Effect::Nothing);
         let killed = |reason| (Killed { reason }, Effect::Kill(reason));
@@ -360,10 +360,10 @@ mod tests {
                 [
                     killed(ExitReason::Replaced),
                     killed(ExitReason::Replaced),
-                    (told, Effect::Drain),
-                    (told, Effect::Drain),
-                    (told, Effect::Drain),
-                    (told, Effect::Drain),
+                    (replaced, Effect::Drain),
+                    (replaced, Effect::Drain),
+                    (replaced, Effect::Drain),
+                    (replaced, Effect::Drain),
                     nothing(draining),
                     nothing(overdue),
                     nothing(timed_out),

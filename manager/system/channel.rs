@@ -19,17 +19,17 @@ use super::child_poller::unread;
 /// The longest message, in bytes. What is longer (a worker's configuration) goes in a memfd.
 pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
-/// How long a sender goes on trying where the kernel has no room for a reason that it cannot be waited for.
+/// How long a sender retries when the kernel has no room and gives nothing to wait for.
 const BRIEF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One end of the socketpair.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
-/// What a look at the channel found.
+/// What [`Channel::try_receive`] found.
 #[derive(Debug)]
 pub(crate) enum ChannelRead {
-    /// A message of this many bytes lies in the buffer; a descriptor may have come with it.
+    /// The buffer holds a message of this many bytes; a descriptor may have come with it.
     Message(usize, Option<OwnedFd>),
     /// Nothing has been sent yet.
     Nothing,
@@ -57,12 +57,12 @@ impl Channel {
         self.0
     }
 
-    /// Device and inode of this end: another pair once the descriptor's number is somebody else's.
+    /// Device and inode of this end. They differ once the descriptor's number belongs to something else.
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         nix::sys::stat::fstat(&self.0).ok().map(|stat| (stat.st_dev, stat.st_ino))
     }
 
-    /// Sends a message; waits at most `timeout` while the other side does not read.
+    /// Sends a message. Waits at most `timeout` for the other side to read.
     ///
     /// # Errors
     /// `TimedOut` where the other side did not read in time; the system's where it is gone.
@@ -85,8 +85,8 @@ impl Channel {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait_writable(started, timeout)?,
-                // Too many descriptors of this user wait in sockets, or there is no memory: nothing to poll for, so look
-                // again shortly.
+                // This user has too many descriptors in transit in sockets, or there is no memory: there is nothing to
+                // poll for, so try again shortly.
                 Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM)
                     if started.elapsed() < timeout.min(BRIEF_TIMEOUT) =>
                 {
@@ -123,10 +123,10 @@ impl Channel {
         }
     }
 
-    /// Waits for the next message, which the other side may not have sent yet.
+    /// Waits for the next message.
     ///
     /// # Errors
-    /// `TimedOut` where none comes in time; as [`Channel::try_receive`] otherwise.
+    /// `TimedOut` if none comes in time; as [`Channel::try_receive`] otherwise.
     pub(crate) fn receive(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<ChannelRead> {
         let started = Instant::now();
         loop {
@@ -137,13 +137,13 @@ impl Channel {
         }
     }
 
-    /// Nothing that is sent from now on arrives; what was sent before does, and then the end.
+    /// Stops receiving: what is sent from now on does not arrive; what was sent before does, followed by the end.
     pub(crate) fn take_no_more(&self) {
         // An error means that the other end is gone already.
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Read);
     }
 
-    /// Takes the next message, if there is one; never waits. `buffer` should hold [`MAX_MESSAGE`] bytes.
+    /// Receives the next message if there is one; never waits. `buffer` should hold [`MAX_MESSAGE`] bytes.
     ///
     /// # Errors
     /// `InvalidData` for a message longer than the buffer; the system's otherwise.
@@ -166,7 +166,7 @@ impl Channel {
         }
     }
 
-    /// Whether nothing was received since nothing comes any more: a message may be empty, too.
+    /// Tells the end from an empty message, which also has no bytes.
     fn is_at_its_end(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
         let ended = matches!(nix::poll::poll(&mut fds, PollTimeout::ZERO), Ok(1..));
@@ -174,12 +174,12 @@ impl Channel {
     }
 }
 
-/// Room for one descriptor and the header before it, aligned as that has to be.
+/// Room for one descriptor and the header before it, aligned as the kernel requires.
 type ControlBuffer = [u64; 3];
 
 /// Receives a message: its whole length, which may be more than the buffer holds, and the descriptor that came with it.
-/// Others, which no honest sender adds, are closed. nix tells of none of them where there were more than expected, or
-/// than this process may open, although the kernel has opened some.
+/// Closes any further descriptors, which no honest sender adds. (nix returns none of them if there were more than
+/// expected, or more than this process may open, although the kernel has opened some.)
 fn receive_once(from: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
     let mut control = ControlBuffer::default();
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    const PATIENCE: Duration = Duration::from_millis(20);
+    const SEND_TIMEOUT: Duration = Duration::from_millis(20);
 
     #[test]
     fn messages_stay_apart_and_carry_a_descriptor() {
         let (a, b) = pair().unwrap();
         let (mut reader, writer) = std::io::pipe().unwrap();
-        a.send(b"one", PATIENCE).unwrap();
-        a.send_fd(b"two", writer.as_fd(), PATIENCE).unwrap();
+        a.send(b"one", SEND_TIMEOUT).unwrap();
+        a.send_fd(b"two", writer.as_fd(), SEND_TIMEOUT).unwrap();
         drop(a);
         let mut buffer = vec![0; MAX_MESSAGE];
         assert!(matches!(b.try_receive(&mut buffer).unwrap(), ChannelRead::Message(3, None)));
@@ -254,10 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_costs_the_sender_its_patience_only() {
+    fn a_reader_that_does_not_read_costs_the_sender_its_timeout_only() {
         let (a, _b) = pair().unwrap();
         let error = loop {
-            if let Err(error) = a.send(&[0; 4096], PATIENCE) {
+            if let Err(error) = a.send(&[0; 4096], SEND_TIMEOUT) {
                 break error;
             }
         };
@@ -267,11 +267,11 @@ mod tests {
     #[test]
     fn a_message_longer_than_the_buffer_is_refused() {
         let (a, b) = pair().unwrap();
-        a.send(&[1; 100], PATIENCE).unwrap();
+        a.send(&[1; 100], SEND_TIMEOUT).unwrap();
         assert_eq!(b.try_receive(&mut [0; 10]).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
-    /// Descriptors of this process; other tests open and close some meanwhile.
+    /// Counts the descriptors of this process that point to `target`; other tests open and close some meanwhile.
     fn points_to(target: &str) -> usize {
         let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
         links.filter(|link| std::fs::read_link(link.path()).is_ok_and(|to| to.to_string_lossy() == target)).count()
@@ -292,7 +292,7 @@ mod tests {
             };
             assert_eq!(points_to(target), 2, "of {count}: ours, and the one that came");
             drop(one);
-            // Nor of those that come with a message that is refused.
+            // Nor are the descriptors that come with a refused message leaked.
             let parts = [IoSlice::new(&[0; 100])];
             sendmsg::<()>(a.0.as_raw_fd(), &parts, &[ControlMessage::ScmRights(&many)], flags, None).unwrap();
             b.try_receive(&mut [0; 16]).unwrap_err();
@@ -303,11 +303,11 @@ mod tests {
     #[test]
     fn an_empty_message_is_not_the_end() {
         let (a, b) = pair().unwrap();
-        a.send(b"", PATIENCE).unwrap();
-        a.send(b"more", PATIENCE).unwrap();
+        a.send(b"", SEND_TIMEOUT).unwrap();
+        a.send(b"more", SEND_TIMEOUT).unwrap();
         assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Message(0, None)));
-        a.send(b"", PATIENCE).unwrap();
-        a.send(b"last", PATIENCE).unwrap();
+        a.send(b"", SEND_TIMEOUT).unwrap();
+        a.send(b"last", SEND_TIMEOUT).unwrap();
         drop(a);
         for expected in [4, 0, 4] {
             let ChannelRead::Message(length, None) = b.try_receive(&mut [0; 16]).unwrap() else { panic!("the end") };
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn what_was_sent_arrives_and_nothing_after_it() {
         let (a, b) = pair().unwrap();
-        a.send(b"before", PATIENCE).unwrap();
+        a.send(b"before", SEND_TIMEOUT).unwrap();
         b.take_no_more();
-        assert!(a.send(b"after", PATIENCE).is_err());
+        assert!(a.send(b"after", SEND_TIMEOUT).is_err());
         assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Message(6, None)));
         assert!(matches!(b.try_receive(&mut [0; 16]).unwrap(), ChannelRead::Closed));
     }

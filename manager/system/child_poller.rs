@@ -1,7 +1,7 @@
-//! Everything children say, through one descriptor: an epoll instance of our own, itself watched by the runtime.
+//! Polls all descriptors of all children through one: an epoll instance of our own, which the runtime watches.
 //!
-//! So the loop itself reads what a child sent, and nothing waits in queues: when a child was reaped, reading
-//! its channel to the end is one call.
+//! The loop itself reads what a child sent, and nothing waits in queues: once a child is reaped, one call reads its
+//! channel to the end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,28 +13,25 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Descriptors that are asked for at a time.
+/// How many ready descriptors one epoll_wait returns at most.
 const BATCH: usize = 64;
 
 /// Names a child process of any kind for as long as the manager runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChildId(pub u64);
 
-/// Which of a child's descriptors has something to say.
+/// Which of a child's descriptors can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ChildFd {
-    /// Its channel.
     Channel,
-    /// Its standard output.
     Out,
-    /// Its standard error.
     Err,
 }
 
-/// The set of descriptors listened to.
+/// The set of polled descriptors.
 pub(crate) struct ChildPoller {
     epoll: AsyncFd<EpollFd>,
-    /// Who was found to have something to say, and has not had a turn yet.
+    /// The descriptors that were found ready and have not had their turn yet.
     speaking: VecDeque<(ChildId, ChildFd)>,
 }
 
@@ -47,10 +44,10 @@ impl AsRawFd for EpollFd {
 }
 
 impl ChildPoller {
-    /// An empty set. To be called inside the runtime.
+    /// An empty set. Call it inside the runtime.
     ///
     /// # Errors
-    /// The system's, out of descriptors.
+    /// The system's: out of descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // SAFETY: the epoll descriptor is owned by the value that is handed over, nothing closes or replaces it before
@@ -60,44 +57,44 @@ impl ChildPoller {
         Ok(Self { epoll, speaking: VecDeque::new() })
     }
 
-    /// Listens to a descriptor. It is forgotten when every copy of it is closed, or with [`ChildPoller::forget`].
+    /// Adds a descriptor. It is removed when every copy of it is closed, or by [`ChildPoller::forget`].
     ///
     /// # Errors
-    /// The system's, at the limit of watches of this user.
+    /// The system's: this user's limit of watches.
     pub(crate) fn listen(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) -> io::Result<()> {
         Ok(self.epoll.get_ref().0.add(fd, event(EpollFlags::EPOLLIN, child, child_fd))?)
     }
 
-    /// Listens no more; needed at the end of a descriptor that stays readable, and harmless otherwise.
+    /// Removes a descriptor. Needed at the end of one that stays readable, harmless otherwise.
     pub(crate) fn forget(&self, fd: &impl AsFd) {
         let _ = self.epoll.get_ref().0.delete(fd);
     }
 
-    /// Does not listen for a while, so that a pipe fills up and the process that writes into it waits; until
-    /// [`ChildPoller::listen_again`].
+    /// Stops polling a descriptor until [`ChildPoller::listen_again`], so that its pipe fills up and the process that
+    /// writes into it waits.
     pub(crate) fn pause(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
-        // epoll reports the end of the other side all the same; EPOLLONESHOT lets it do so once only.
+        // epoll still reports that the other side closed; EPOLLONESHOT limits that to once.
         self.change(fd, child, child_fd, EpollFlags::EPOLLONESHOT);
     }
 
-    /// Listens again after [`ChildPoller::pause`].
+    /// Polls again after [`ChildPoller::pause`].
     pub(crate) fn listen_again(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd) {
         self.change(fd, child, child_fd, EpollFlags::EPOLLIN);
     }
 
     fn change(&self, fd: &impl AsFd, child: ChildId, child_fd: ChildFd, flags: EpollFlags) {
-        // It fails only for a descriptor that was forgotten.
+        // It fails only for a descriptor that was removed.
         let _ = self.epoll.get_ref().0.modify(fd, &mut event(flags, child, child_fd));
     }
 
-    /// Whether somebody has something to say; [`ChildPoller::next_ready`] tells who.
+    /// Whether any descriptor is ready; [`ChildPoller::next_ready`] returns which.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.speaking.is_empty() {
             let Ok(mut ready) = std::task::ready!(self.epoll.poll_read_ready(context)) else { return Poll::Pending };
             let mut events = [EpollEvent::empty(); BATCH];
             let count = self.epoll.get_ref().0.wait(&mut events, EpollTimeout::ZERO).unwrap_or_default();
-            // Level-triggered inside, but the runtime watches edges: look again until nobody has anything to say. The
-            // kernel puts whom it has named at the end of its list, so everybody has a turn.
+            // Level-triggered inside, but the runtime watches edges: poll again until nothing is ready. The kernel
+            // moves the descriptors it has returned to the end of its list, so each one gets a turn.
             self.speaking.extend(events[..count].iter().map(|event| decode(event.data())));
             if count == 0 {
                 ready.clear_ready();
@@ -106,12 +103,12 @@ impl ChildPoller {
         Poll::Ready(())
     }
 
-    /// The next one who has something to say, of those whom the last [`ChildPoller::poll`] found.
+    /// The next ready descriptor of those that the last [`ChildPoller::poll`] found.
     pub(crate) fn next_ready(&mut self) -> Option<(ChildId, ChildFd)> {
         self.speaking.pop_front()
     }
 
-    /// Whether [`ChildPoller::next_ready`] has somebody left.
+    /// Whether [`ChildPoller::next_ready`] has any left.
     pub(crate) fn has_ready(&self) -> bool {
         !self.speaking.is_empty()
     }
@@ -133,14 +130,14 @@ fn decode(data: u64) -> (ChildId, ChildFd) {
 /// A pipe for a child's output: the end to read, which never blocks, and the end for the child, which does.
 ///
 /// # Errors
-/// The system's, out of descriptors.
+/// The system's: out of descriptors.
 pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok((read, write))
 }
 
-/// Bytes that lie in a pipe.
+/// How many bytes a pipe holds.
 pub(crate) fn unread(pipe: &impl AsFd) -> usize {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int, which lives as long as the call.

@@ -1,8 +1,8 @@
-//! The list of a manager's children that its guardian reads when the manager is gone. Nothing is said between the two
-//! and nobody wakes up: the manager writes to memory they share, and how many children there are costs a few stores.
+//! The list of a manager's children, which its guardian reads once the manager is gone. The two exchange no messages
+//! and neither wakes up for the other: the manager writes to memory that they share, at a few stores for each child.
 //!
-//! A child is named by its process id and the moment it was started, as the kernel counts: a number alone may be
-//! another's by the time it is read.
+//! A child is identified by its process id and its start time in kernel ticks: the id alone may belong to another
+//! process by the time it is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,15 +16,14 @@ use std::time::Duration;
 use super::process::started;
 use super::shared_memory::{Access, Seal, Shareable, SharedMapping};
 
-/// Children there is room for: more than a manager can be told to start. Of memory only the places that were ever used
-/// are taken.
+/// Room for more children than a manager can be configured to start. Only the slots that were ever used take memory.
 const PLACES: usize = 1 << 17;
 
-/// How long a child may go on without its manager.
+/// How long a child may run on without its manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum OrphanGrace {
-    /// For the manager's grace: it has a job to finish.
+    /// For the manager's grace period: it has a job to finish.
     Grace = 0,
     /// Not at all.
     None = 1,
@@ -33,11 +32,11 @@ pub(crate) enum OrphanGrace {
 #[repr(C)]
 struct TableHeader {
     grace_ms: AtomicU64,
-    /// Places that were ever used: none behind them is.
+    /// How many slots were ever used; all others are unused.
     used: AtomicU64,
 }
 
-/// A free place has the process id 0.
+/// A free slot has process id 0.
 #[repr(C)]
 struct ChildSlot {
     pid: AtomicU32,
@@ -64,7 +63,7 @@ impl ChildTable {
     /// An empty table.
     ///
     /// # Errors
-    /// The system's, out of descriptors or memory.
+    /// The system's: out of descriptors or memory.
     pub(crate) fn new(grace: Duration) -> io::Result<Self> {
         let (fd, mapping) = TableMapping::create(c"gm-native-children", PLACES, Access::Write, Seal::LaterWrites)?;
         let table = Self { fd, mapping, places: BTreeMap::new(), free: BTreeSet::new() };
@@ -75,17 +74,17 @@ impl ChildTable {
     /// A copy of the descriptor, for a guardian.
     ///
     /// # Errors
-    /// The system's, out of descriptors.
+    /// The system's: out of descriptors.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
-    /// How long children may go on without the manager.
+    /// Sets how long children may run on without the manager.
     pub(crate) fn set_grace(&self, grace: Duration) {
         self.mapping.header().grace_ms.store(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Takes in a child that was not reaped yet. One too many, or one of which /proc says nothing, is left out.
+    /// Adds a child that was not reaped yet. One beyond [`PLACES`], or one that /proc does not list, is left out.
     pub(crate) fn add(&mut self, pid: i32, grace: OrphanGrace) {
         let place = self.free.first().copied().unwrap_or(self.places.len());
         let (Some(slot), Some(started)) = (self.mapping.items().get(place), started(pid)) else { return };
@@ -98,7 +97,7 @@ impl ChildTable {
         self.places.insert(pid, place);
     }
 
-    /// Takes a child out that was reaped; nothing happens where it is not in.
+    /// Removes a reaped child, if it is listed.
     pub(crate) fn remove(&mut self, pid: i32) {
         if let Some(place) = self.places.remove(&pid) {
             self.mapping.items()[place].pid.store(0, Release);
@@ -107,14 +106,13 @@ impl ChildTable {
     }
 }
 
-/// A child as it stands in the table.
+/// A child as listed in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListedChild {
-    /// Its process id.
     pub pid: i32,
-    /// When it was started, in the kernel's clock ticks.
+    /// When it started, in the kernel's clock ticks.
     pub started: u64,
-    /// How long it may go on.
+    /// How long it may run on.
     pub grace: OrphanGrace,
 }
 
@@ -125,17 +123,17 @@ impl ChildList {
     /// Maps an inherited table.
     ///
     /// # Errors
-    /// The system's, where `fd` is none.
+    /// The system's, if `fd` is no such table.
     pub(crate) fn map(fd: &OwnedFd) -> io::Result<Self> {
         Ok(Self(TableMapping::map(fd, PLACES, Access::Read)?))
     }
 
-    /// How long children may go on.
+    /// How long children may run on.
     pub(crate) fn grace(&self) -> Duration {
         Duration::from_millis(self.0.header().grace_ms.load(Relaxed))
     }
 
-    /// Everybody in it, to be called when nobody writes any more.
+    /// All listed children. Call it when nothing writes to the table any more.
     pub(crate) fn children(&self) -> Vec<ListedChild> {
         let used = usize::try_from(self.0.header().used.load(Acquire)).unwrap_or(PLACES).min(PLACES);
         let listed = |place: &ChildSlot| {
@@ -177,7 +175,7 @@ mod tests {
         listed(&[pids[2], pids[1]]);
         table.set_grace(Duration::MAX);
         assert_eq!(list.grace(), Duration::from_millis(u64::MAX));
-        // Nothing is known of a process that is gone.
+        // A process that is gone is not listed.
         sleepers[0].kill().unwrap();
         sleepers[0].wait().unwrap();
         table.add(pids[0], OrphanGrace::Grace);

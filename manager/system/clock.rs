@@ -1,26 +1,26 @@
-//! The monotonic clock, as the one number that every process of this machine shares.
+//! The monotonic clock, as one number that all processes of this machine share.
 
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Time since the machine started, unaffected by anybody setting the wall clock. Costs no system call (vDSO).
+/// Time since the machine started, unaffected by changes of the wall clock. Costs no system call (vDSO).
 pub(crate) fn now() -> Duration {
     // The call can fail only for a clock that does not exist.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
-/// A moment that never comes, for times from now that no clock can count.
+/// Stands for a moment that never comes, for waits that an [`Instant`] cannot represent.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The moment that much later; where it lies beyond what an [`Instant`] can say, one that never comes.
+/// The moment after `wait`; if an [`Instant`] cannot represent it, one that never comes.
 pub(crate) fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     // The second cannot fail: an Instant counts seconds in 63 bits.
     now.checked_add(wait).or_else(|| now.checked_add(FAR)).unwrap_or(now)
 }
 
-/// A part of a time, from 0 for none of it to 1 for all.
+/// A part of a duration, from 0 for none of it to 1 for all.
 pub(crate) fn fraction(whole: Duration, part: f64) -> Duration {
     Duration::try_from_secs_f64(whole.as_secs_f64() * part).unwrap_or(whole).min(whole)
 }

@@ -1,8 +1,8 @@
-//! Directories, opened name by name, so that no one who may write to one of them can lead root astray.
+//! Opens directories name by name, so that no one who may write to one of them can redirect root.
 //!
-//! A path is resolved here with openat(2) and not by the kernel. As root a symbolic link on the way is followed only
-//! where it is root's own and in a directory of root's: any other one may have been planted, to have root write to,
-//! or give away, what it was never asked to. A directory that is missing is made and changed through its descriptor.
+//! This module resolves a path with openat(2) instead of leaving it to the kernel. As root it follows a symbolic link
+//! only if root owns the link and its directory: anyone else may have planted it, to have root write to or give away
+//! something else. It creates a missing directory and changes it through its descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,46 +16,46 @@ use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups};
 
 use super::errors::reason;
 
-/// As many links as the kernel follows in one path.
+/// As many links in one path as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// What becomes of a directory that is not there.
+/// What to do if a directory is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MissingPolicy {
     Refused,
     Made,
 }
 
-/// Opens a directory that is there, to name files in it: the descriptor is `O_PATH`.
+/// Opens an existing directory, to name files in it: the descriptor is `O_PATH`.
 ///
 /// # Errors
 ///
-/// What the system says; as root also a link on the way that is not root's.
+/// The system's; as root also a link on the way that is not root's.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     walk(path, MissingPolicy::Refused)
 }
 
-/// As [`open`], and makes what is missing: for all to enter where we are root, so that the user the manager runs as
-/// gets to what is below; else for us alone.
+/// As [`open`], and creates what is missing: as root, open for all to enter, so that the user the manager runs as can
+/// reach what is below; otherwise for us alone.
 ///
 /// # Errors
 ///
-/// As [`open`]; a directory that cannot be made.
+/// As [`open`]; or a directory cannot be created.
 pub(crate) fn make(path: &Path) -> io::Result<OwnedFd> {
     walk(path, MissingPolicy::Made)
 }
 
-/// The directory that a path's last name is in, and that name. The name itself is not looked at.
+/// The directory that holds a path's last name, and that name. The name itself is not looked up.
 ///
 /// # Errors
 ///
-/// As [`open`]; a path that ends without a name.
+/// As [`open`]; or the path ends without a name.
 pub(crate) fn of(path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
     let (parent, name) = split(path)?;
     Ok((open(parent)?, name))
 }
 
-/// A path's last name, and what stands before it.
+/// A path's last name, and what precedes it.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub(crate) fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 pub(crate) fn closed_on_the_way(path: &Path) -> Option<&Path> {
     let mut all: Vec<&Path> = path.ancestors().collect();
     all.reverse();
-    // Tried, since access(2) answers for the real user.
+    // By trying, since access(2) checks the real user.
     all.into_iter().find(|dir| stat(&dir.join(".")).err() == Some(Errno::EACCES))
 }
 
@@ -82,12 +82,12 @@ pub(crate) fn replaceable_in(path: &Path) -> Option<&Path> {
     path.ancestors().skip(1).find(|dir| stat(*dir).is_ok_and(|found| may_replace_in(&found, geteuid(), &groups)))
 }
 
-/// Whether a user may put something in the place of another one's in a directory, as its mode says. In a sticky one that
-/// takes being its owner.
+/// Whether a user may replace another user's entry in a directory, by its mode. In a sticky directory only its owner
+/// may.
 fn may_replace_in(dir: &FileStat, user: Uid, groups: &[Gid]) -> bool {
     let mode = Mode::from_bits_truncate(dir.st_mode);
     let may = |write: Mode, search: Mode| mode.contains(write | search);
-    // Who may change the mode may write.
+    // Its owner could change the mode.
     if user.is_root() || dir.st_uid == user.as_raw() {
         true
     } else if mode.contains(Mode::S_ISVTX) {
@@ -106,7 +106,7 @@ fn walk(path: &Path, missing: MissingPolicy) -> io::Result<OwnedFd> {
     let mut links = 0;
     while let Some(name) = ahead.pop() {
         match step(dir.as_fd(), &name, missing).map_err(|error| match error.kind() {
-            // Its caller names it.
+            // The caller names the path.
             io::ErrorKind::NotFound if ahead.is_empty() && at.join(&name) == path => error,
             _ => with_path(&at.join(&name), &error),
         })? {
@@ -162,7 +162,7 @@ fn step(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr, missing: MissingPolicy) 
             "it is a symbolic link, which as root is followed only where it and its directory are root's; name the \
              directory it leads to",
         )),
-        // Of the very link that was looked at.
+        // Read from the very link that was examined.
         SFlag::S_IFLNK => Ok(NameTarget::Elsewhere(readlinkat(&found, "")?.into())),
         _ => Err(Errno::ENOTDIR.into()),
     }
@@ -173,7 +173,7 @@ fn is_roots(link: &FileStat, dir: &FileStat) -> bool {
     link.st_uid == 0 && dir.st_uid == 0
 }
 
-/// Makes a directory, or takes the one that somebody else makes at this moment.
+/// Creates a directory, or opens the one that someone else creates at this moment.
 fn make_one(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let root = geteuid().is_root();
     let (private, shared) = (Mode::S_IRWXU, Mode::from_bits_truncate(0o755));
@@ -183,23 +183,23 @@ fn make_one(dir: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedF
     };
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let found = openat(dir, name, flags, Mode::empty())?;
-    // Whatever the umask is; and nothing but our own, should somebody have put another one there.
+    // Whatever the umask; and only our own, in case someone else has put another directory there.
     if made && root && Uid::from_raw(fstat(&found)?.st_uid).is_root() {
         fchmod(&found, shared)?;
     }
     Ok(found)
 }
 
-/// The error with the place on the way that it is about.
+/// The error, with the path on the way that it is about.
 fn with_path(place: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {}", place.display(), reason(error)))
 }
 
-/// What is at a name in an open directory; a link is looked at itself.
+/// Stats a name in an open directory; does not follow a link.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's.
 pub(crate) fn stat_entry(dir: &OwnedFd, name: &OsStr) -> io::Result<FileStat> {
     Ok(fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// H3, for what stands above a file.
+    /// H3, for the directories above a file.
     #[test]
     fn as_root_a_link_of_anybody_elses_is_not_followed() {
         if !geteuid().is_root() {

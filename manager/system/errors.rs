@@ -1,18 +1,18 @@
-//! The system's errors as people read them.
+//! The system's errors in a form for people.
 
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// How std marks the number of a system's error.
+/// How std marks the number of a system error.
 const MARK: &str = " (os error ";
 
-/// Links that are followed one after another; the kernel gives up after as many.
+/// How many links are followed in a row; the kernel gives up after as many.
 const MOST_LINKS: usize = 40;
 
-/// What an error says, without the numbers that the standard library puts behind the system's words: "No such file or
-/// directory", not "No such file or directory (os error 2)". Every message for a person has its errors from here.
+/// An error's text without the number that the standard library appends: "No such file or directory", not "No such file
+/// or directory (os error 2)". Every message for a person gets its errors from here.
 pub(crate) fn reason(error: &impl Display) -> String {
     let mut text = error.to_string();
     let mut from = 0;
@@ -29,8 +29,8 @@ pub(crate) fn reason(error: &impl Display) -> String {
     text
 }
 
-/// [`reason`] for a file that could not be opened or looked at: where its path leads through a link to nothing, that is
-/// the reason, and the link and what it leads to are named.
+/// [`reason`] for a file that could not be opened or examined. If its path leads through a link to nothing, that is the
+/// reason, and the text names the link and its target.
 pub(crate) fn reason_at(path: &Path, error: &io::Error) -> String {
     match dangling(path).filter(|_| error.kind() == ErrorKind::NotFound) {
         Some(link) => link.sentence(path),
@@ -41,14 +41,14 @@ pub(crate) fn reason_at(path: &Path, error: &io::Error) -> String {
 /// A link to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dangling {
-    /// The link, a part of the path it was looked for in.
+    /// The link: a prefix of the path that was looked up.
     pub link: PathBuf,
-    /// What it leads to in the end, as the link has it where it leads there at once.
+    /// What it leads to in the end, as written in the link if it leads there directly.
     pub to: PathBuf,
 }
 
 impl Dangling {
-    /// The text about a `path` that leads through it; follows the path. No name in it can end its line.
+    /// The text about a `path` that leads through it, to be put after the path. No name in it can end its line.
     pub(crate) fn sentence(&self, path: &Path) -> String {
         let what = if self.link == path { "it".to_owned() } else { shown(&self.link) };
         format!("{what} is a link to {}, which does not exist", shown(&self.to))
@@ -84,7 +84,7 @@ pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string().chars().map(printable).collect()
 }
 
-/// What a link's text means: relative ones start where the link is.
+/// Resolves a link's text: a relative one starts where the link is.
 fn beside(link: &Path, to: &Path) -> PathBuf {
     link.parent().unwrap_or(Path::new("")).join(to)
 }
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// By name, since no type tells: what is called an error is printed through [`reason`] everywhere.
+    /// By name, since types cannot tell: everything called an error is printed through [`reason`].
     #[test]
     fn no_message_prints_an_error_as_it_is() {
         let manager = Path::new(env!("CARGO_MANIFEST_DIR")).join("manager");
@@ -124,7 +124,7 @@ mod tests {
                 left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
                 continue;
             }
-            // The configuration's layer does no IO; the texts in a refusal have been through here already.
+            // The configuration layer does no IO; the texts in a rejection have been through here already.
             let skipped = ["tests.rs", "matrix.rs", "rejection.rs"];
             let name = path.to_str().unwrap();
             if !name.ends_with(".rs")
@@ -154,17 +154,17 @@ mod tests {
             symlink(to, at(link)).unwrap();
         }
         fs::write(at("here"), "").unwrap();
-        let said = |name: &str| {
+        let described = |name: &str| {
             let path = at(name);
             let error = fs::read(&path).unwrap_err();
             reason_at(&path, &error).replace(dir.path().to_str().unwrap(), "DIR")
         };
-        assert_eq!(said("one"), "it is a link to gone, which does not exist");
-        assert_eq!(said("two"), "it is a link to DIR/gone, which does not exist");
-        assert_eq!(said("current/gm.ini"), "DIR/current is a link to sub, which does not exist");
-        assert_eq!(said("deep"), "it is a link to away/x, which does not exist");
-        assert_eq!(said("nothing"), "No such file or directory");
-        assert_eq!(said("fine/x"), "Not a directory");
+        assert_eq!(described("one"), "it is a link to gone, which does not exist");
+        assert_eq!(described("two"), "it is a link to DIR/gone, which does not exist");
+        assert_eq!(described("current/gm.ini"), "DIR/current is a link to sub, which does not exist");
+        assert_eq!(described("deep"), "it is a link to away/x, which does not exist");
+        assert_eq!(described("nothing"), "No such file or directory");
+        assert_eq!(described("fine/x"), "Not a directory");
         assert_eq!(dangling(&at("fine")), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Ends of a child process that skip what an ordinary exit would run.
+//! Ends a child process without some of what an ordinary exit runs.
 
 use nix::libc;
 
@@ -10,7 +10,7 @@ pub(crate) fn now(code: i32) -> ! {
 
 /// Flushes C's stdio, which a plugin may have used, then ends the process without running destructors of statics.
 pub(crate) fn flushed(code: i32) -> ! {
-    // SAFETY: a null stream stands for all of them.
+    // SAFETY: a null pointer means all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     now(code)
 }

@@ -1,9 +1,9 @@
-//! Whether this process is still the one that was started. A plugin may fork, and the child may come back from the
-//! plugin's function: a second worker on the same connections, if nobody noticed.
+//! Whether this process is the one that was started. A plugin may fork, and the child may return from the plugin's
+//! function: it would become a second worker on the same connections.
 //!
 //! A page that the kernel wipes in every forked child answers with one load, for any kind of fork: glibc's, `_Fork`,
-//! the bare system call. A child of `vfork` shares its parent's memory and cannot be told apart so; POSIX forbids it to
-//! return.
+//! the bare system call. A child of `vfork` shares its parent's memory, so this cannot recognise it; POSIX forbids it
+//! to return.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -18,14 +18,14 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
 use super::exit;
 
-/// Exit code of a forked child that came back from a plugin (sysexits' "internal software error").
+/// Exit code of a forked child that returned from a plugin (sysexits' "internal software error").
 pub(crate) const CAME_BACK: i32 = 70;
 
-/// The first word of the scoreboard; null until [`watch`].
+/// The first word of the wiped page; null until [`watch`].
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
-/// Who called [`watch`].
+/// The process that called [`watch`].
 static PID: AtomicI32 = AtomicI32::new(0);
-/// What a child that came back does before it ends.
+/// What a returned child does before it ends.
 static ON_RETURN: OnceLock<fn()> = OnceLock::new();
 
 unsafe extern "C" {
@@ -36,21 +36,21 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// From now on this process can be distinguished from its children. `on_return` is what one does that came back from a
-/// plugin, before it ends; it must take no lock that another thread may have held at the fork. Once, before plugins are
-/// loaded.
+/// From now on this process can be distinguished from its children. A child that returns from a plugin runs `on_return`
+/// before it ends; that must take no lock that another thread may have held at the fork. Call it once, before loading
+/// plugins.
 ///
 /// # Errors
-/// The system's, out of memory.
+/// The system's: out of memory.
 pub(crate) fn watch(on_return: fn()) -> io::Result<()> {
     const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
     // SAFETY: a fresh private mapping, never unmapped.
     let scoreboard =
         unsafe { mmap_anonymous(None, PAGE, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_PRIVATE)? };
-    // SAFETY: the mapping just made. A kernel that cannot wipe it leaves that to `in_child`, for glibc's fork alone.
+    // SAFETY: the mapping just made. If the kernel cannot wipe it, `in_child` does, though only for glibc's fork.
     unsafe { libc::madvise(scoreboard.as_ptr(), PAGE.get(), libc::MADV_WIPEONFORK) };
     let mark = scoreboard.cast::<AtomicU32>().as_ptr();
-    // SAFETY: the scoreboard is mapped, writable, aligned, and any bytes are an atomic.
+    // SAFETY: the page is mapped, writable and aligned, and any bytes are an atomic.
     unsafe { &*mark }.store(1, Relaxed);
     let _ = ON_RETURN.set(on_return);
     PID.store(std::process::id().cast_signed(), Relaxed);
@@ -58,11 +58,10 @@ pub(crate) fn watch(on_return: fn()) -> io::Result<()> {
     in_each_child(in_child)
 }
 
-/// Has glibc call `handler` in every child that is made by its `fork`, before that returns. It must be
-/// async-signal-safe.
+/// Has glibc call `handler` in every child of its `fork`, before `fork` returns. It must be async-signal-safe.
 ///
 /// # Errors
-/// The system's, out of memory.
+/// The system's: out of memory.
 pub(crate) fn in_each_child(handler: extern "C" fn()) -> io::Result<()> {
     // SAFETY: the handler stays, as this program is never unloaded.
     match unsafe { pthread_atfork(None, None, Some(handler)) } {
@@ -72,7 +71,7 @@ pub(crate) fn in_each_child(handler: extern "C" fn()) -> io::Result<()> {
 }
 
 extern "C" fn in_child() {
-    // SAFETY: null, or the scoreboard of `watch`, which is never unmapped.
+    // SAFETY: null, or the page of `watch`, which is never unmapped.
     if let Some(mark) = unsafe { MARK.load(Acquire).as_ref() } {
         mark.store(0, Relaxed);
     }
@@ -85,7 +84,7 @@ pub(crate) fn is_child() -> bool {
     unsafe { MARK.load(Acquire).as_ref() }.is_some_and(|mark| mark.load(Relaxed) == 0)
 }
 
-/// As [`is_child`], by a system call: knows children of `vfork`, too. Async-signal-safe.
+/// As [`is_child`], by a system call: also recognises children of `vfork`. Async-signal-safe.
 pub(crate) fn is_any_child() -> bool {
     let watched = PID.load(Relaxed);
     // SAFETY: no arguments, no errors.
@@ -108,12 +107,12 @@ fn exit_child() -> ! {
     exit::now(CAME_BACK)
 }
 
-/// Reports a returned child on standard error, where somebody reads that. It takes no lock and no memory.
+/// Reports a returned child on standard error, in case anything reads it. Takes no lock and allocates nothing.
 pub(crate) fn report_on_stderr() {
     use io::Write;
     let mut line = [0; 160];
     let mut rest = &mut line[..];
-    // Fits.
+    // It fits.
     let _ = writeln!(
         rest,
         "gm-native: process {} was forked by the library and came back from it; it is ended: a forked child has to exec or to _exit",
@@ -121,6 +120,6 @@ pub(crate) fn report_on_stderr() {
     );
     let left = rest.len();
     let length = line.len() - left;
-    // SAFETY: a plain system call on bytes of ours; nothing can be done about an error.
+    // SAFETY: a plain system call on bytes of ours; there is nothing to do about an error.
     unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length) };
 }

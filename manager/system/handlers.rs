@@ -1,5 +1,5 @@
-//! Signal handlers of a process that runs plugins. In a forked child none of them holds: it is the plugin's, and what
-//! is sent to it must neither be ignored nor be taken for something sent to its parent.
+//! Signal handlers of a process that runs plugins. They do not apply in a forked child: the child is the plugin's, and
+//! a signal to it must neither be ignored nor be taken for one to its parent.
 
 use std::io;
 use std::sync::Once;
@@ -9,13 +9,13 @@ use nix::libc::{self, c_int};
 
 use super::fork;
 
-/// A handler: async-signal-safe, and asks [`is_childs`] first.
+/// A handler. It must be async-signal-safe, and call [`is_childs`] first.
 pub(crate) type Handler = extern "C" fn(c_int);
 
 /// One more than the highest signal there is.
 const SIGNALS: usize = 65;
 
-/// The handlers set here, by signal; 0 for none.
+/// The handlers set here, by signal; 0 means none.
 static SET: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
 
 /// Sets a handler for this process, but not for its forked children.
@@ -43,7 +43,7 @@ pub(crate) fn set(signal: c_int, handler: Handler, flags: c_int) -> io::Result<(
     Ok(())
 }
 
-/// In a forked child: the defaults again, where a plugin has not set something of its own.
+/// In a forked child: restores the defaults, unless a plugin has set something of its own.
 extern "C" fn set_defaults() {
     for (signal, ours) in SET.iter().enumerate() {
         let ours = ours.load(Relaxed);
@@ -67,7 +67,7 @@ fn set_default(signal: c_int) {
 }
 
 /// For the first line of a handler: whether the signal is for a child that was made without glibc's `fork` (or has not
-/// come out of it yet). It then gets what it would have got without us, as soon as the handler returns.
+/// returned from it yet). The child then gets the signal's default action as soon as the handler returns.
 pub(crate) fn is_childs(signal: c_int) -> bool {
     let childs = fork::is_any_child();
     if childs {
@@ -78,11 +78,12 @@ pub(crate) fn is_childs(signal: c_int) -> bool {
     childs
 }
 
-/// Writing to a pipe that nobody reads is an error in this process, as std has it, and the usual end in what it starts.
-/// std ignores the signal, and exec would hand that on: C's `system()` runs no code of ours in between.
+/// Makes a write to a pipe without a reader an error in this process, as std does, and leaves it the usual death in
+/// programs that this one starts. std ignores the signal, which survives exec, and C's `system()` runs no code of ours
+/// in between.
 ///
 /// # Errors
-/// The system's, out of memory.
+/// The system's: out of memory.
 pub(crate) fn catch_broken_pipes() -> io::Result<()> {
     set(libc::SIGPIPE, on_broken_pipe, libc::SA_RESTART)
 }

@@ -1,4 +1,4 @@
-//! The system's limits that starting a process can run into: which one it was, and where it is set.
+//! Limits of the operating system that starting a process can hit: which one, and where it is set.
 
 use std::io;
 
@@ -12,15 +12,14 @@ const SPARE: rlim_t = 32;
 /// Raises the soft limit of descriptors to the hard one. Returns what both were.
 ///
 /// # Errors
-/// None is known to happen.
+/// None known.
 pub(crate) fn lift_descriptors() -> io::Result<(rlim_t, rlim_t)> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok((soft, hard))
 }
 
-/// Refuses where few descriptors would be left beside those that are taken, or will be, as the kernel does where there is
-/// none.
+/// Fails as the kernel does when no descriptor is left, but while a few are still free beside the `taken` ones.
 ///
 /// # Errors
 /// `EMFILE`.
@@ -30,7 +29,7 @@ pub(crate) fn leave_spare(taken: usize) -> io::Result<()> {
     if needed >= most { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
-/// The system's error in words, with the limit it stands for, its value, and how it is raised.
+/// The system's error in words, with the limit behind it, its value, and how to raise it.
 pub(crate) fn explained(error: &io::Error) -> String {
     let now = |limit| match getrlimit(limit) {
         Ok((soft, _)) => format!("(now {soft})"),

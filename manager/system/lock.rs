@@ -1,10 +1,10 @@
-//! Files that are locked while a manager runs, and that say which one.
+//! Files that a manager keeps locked while it runs, and that say which manager.
 //!
-//! The lock is the kernel's: it goes with the process however that ends, so what a dead manager left behind stops nobody.
-//! What the file says is for people and for messages; that it is held decides.
+//! The kernel holds the lock and releases it however the process ends, so a dead manager's file stops nobody. The
+//! file's content is for people and messages; only the lock decides.
 //!
-//! It is a *write* lock (`F_OFD_SETLK`), which only who may write the file can hold. Anybody who may read a pid file
-//! could hold its `flock`, and a read lock: the first is not asked for, and a file with the second is replaced.
+//! It is a *write* lock (`F_OFD_SETLK`), which takes write access to the file. Anyone who may read a pid file could
+//! hold its `flock`, or a read lock: this module never asks for the first, and replaces a file that has the second.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -22,19 +22,19 @@ use nix::unistd::Pid;
 use super::errors::reason;
 use super::plain_file::FileLocation;
 
-/// A path may be replaced while it is being locked, by a manager that is just ending. Not this many times in a row.
+/// A manager that is just ending may replace the path while it is being locked. Not this many times in a row.
 const ATTEMPTS: u32 = 100;
 
-/// Between two attempts to lock a file whose holder has ended: a second in all.
+/// The pause between two attempts to lock a file whose holder has ended: a second in all.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A lock file's content is not longer than this: a pid, and some paths.
+/// A lock file's content is never longer: a pid, and some paths.
 const LONGEST: usize = 64 << 10;
 
 /// Why a file was not locked.
 #[derive(Debug)]
 pub(super) enum NotLocked {
-    /// Another process holds it; this one, where the file says so.
+    /// Another process holds it: this one, if the file names it.
     Held(Option<u32>),
     Failed(io::Error),
 }
@@ -49,40 +49,41 @@ impl From<io::Error> for NotLocked {
 #[derive(Debug)]
 pub(super) struct LockedFile {
     pub(super) file: File,
-    /// Where it was: in a directory that is open, since the working directory changes and links do too.
+    /// Where it was: in an open directory, since the working directory and links can change.
     pub(super) place: FileLocation,
 }
 
-/// What a look after something that has to be at its path has found.
+/// What a check of a file that has to be at its path found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathCheck {
     /// It is where it was.
     InPlace,
-    /// Somebody had removed or replaced it: there is a new one.
+    /// It had been removed or replaced; a new one was made.
     MadeAgain,
 }
 
-/// Whether a file that was locked will do, or is to be removed and made again.
+/// Whether a locked file can be used, or must be removed and made again.
 pub(super) enum LockFileCheck {
     Yes,
     No,
 }
 
 impl LockedFile {
-    /// Creates the file where needed and locks it without waiting; one that does not suit is replaced. Descendants that
-    /// exec do not hold the lock. A process that forks first must fork first: a lock is shared over a fork.
+    /// Creates the file if needed and locks it without waiting; replaces one that is not suitable. Descendants that
+    /// exec do not hold the lock. Fork before you call this: a fork shares the lock.
     pub(super) fn take(path: &Path, suits: impl Fn(&File) -> io::Result<LockFileCheck>) -> Result<Self, NotLocked> {
         let mut held_by = None;
         for _ in 0..ATTEMPTS {
             let place = FileLocation::of(path)?;
-            // Not truncated on opening: before it is locked the content is another's. Nobody else can open one that we
-            // make before we have locked it.
+            // Not truncated on opening: before it is locked the content belongs to another manager. No one else can
+            // open a file that we create before we have locked it.
             let file = place.open(OFlag::O_RDWR, Mode::S_IRUSR | Mode::S_IWUSR)?;
             match lock(&file)? {
                 Locked::Ours => {}
                 Locked::Held => {
                     let pid = LockContent::of(&file).pid;
-                    // A child of a manager that was killed has a copy of its descriptor until it has executed its program.
+                    // A child of a killed manager has a copy of its descriptor until the child has executed its
+                    // program.
                     if !pid.is_some_and(has_ended) {
                         return Err(NotLocked::Held(pid));
                     }
@@ -90,7 +91,8 @@ impl LockedFile {
                     std::thread::sleep(PAUSE);
                     continue;
                 }
-                // No manager: another process that may read it keeps us from it. What is there by now may be another's.
+                // Not held by a manager: another process with read access blocks it. The path may hold another file by
+                // now.
                 Locked::ByReaders if place.holds(&file) => {
                     place.remove().map_err(|error| locked_by_readers(&error))?;
                     continue;
@@ -98,7 +100,7 @@ impl LockedFile {
                 Locked::ByReaders => continue,
             }
             // Its last holder may have removed it between our open and our lock: then a third process could lock a new
-            // file at this path while we hold one that has no name.
+            // file at this path while we hold one without a name.
             if !place.holds(&file) {
                 continue;
             }
@@ -113,8 +115,8 @@ impl LockedFile {
         ))
     }
 
-    /// Whether a path still leads to this file: not once somebody has removed or replaced it. Where it may not be looked
-    /// at, a file that has a name is believed to be where it was.
+    /// Whether a path still leads to this file, which is false once someone has removed or replaced it. If the path
+    /// cannot be examined, a file that still has a name is taken to be there.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         let Ok(open) = self.file.metadata() else { return true };
         match path.metadata() {
@@ -123,7 +125,7 @@ impl LockedFile {
         }
     }
 
-    /// Writes this process's pid, and what else people or another manager may want to know.
+    /// Writes this process's pid, and what else people or another manager need.
     pub(super) fn write(&self, more: &[u8]) -> io::Result<()> {
         self.file.set_len(0)?;
         let pid = format!("{}\n", std::process::id());
@@ -133,21 +135,21 @@ impl LockedFile {
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        // Closing is not enough at once: a child between fork and exec has a copy of the descriptor.
+        // Closing is not enough: a child between fork and exec has a copy of the descriptor.
         let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
     }
 }
 
-/// What an attempt to lock a file came to.
+/// The outcome of an attempt to lock a file.
 enum Locked {
     Ours,
-    /// By who may write it: a manager.
+    /// By a process that may write it: a manager.
     Held,
-    /// By who may only read it.
+    /// By a process that may only read it.
     ByReaders,
 }
 
-/// Whether there is no such process, or it has ended and nobody has asked how.
+/// Whether there is no such process, or it has ended and was not reaped yet.
 pub(crate) fn has_ended(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
@@ -168,7 +170,7 @@ fn lock(file: &File) -> Result<Locked, NotLocked> {
     }
 }
 
-/// Whether a manager holds the lock of a file that is open: whether a read lock would have to wait. None is taken.
+/// Whether a manager holds the lock of an open file: whether a read lock would have to wait. Takes no lock.
 pub(super) fn is_locked(file: &File) -> io::Result<bool> {
     let mut found = whole_file(libc::F_RDLCK);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut found))?;
@@ -188,10 +190,10 @@ fn locked_by_readers(error: &io::Error) -> io::Error {
     )
 }
 
-/// What a lock file says.
+/// The content of a lock file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LockContent {
-    /// None where the holder has not written it yet, or somebody else wrote something else.
+    /// None if the holder has not written it yet, or the content is something else.
     pub(super) pid: Option<u32>,
     pub(super) more: Vec<u8>,
 }
@@ -210,7 +212,7 @@ impl LockContent {
     }
 }
 
-/// The words for a holder in messages.
+/// How messages name a holder.
 pub(super) fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".into(), |pid| format!("another gm-native (pid {pid})"))
 }

@@ -1,13 +1,13 @@
-//! A worker's memory: what loading needed and serving does not is given back before it says ready; and its limit.
+//! A worker's memory: gives back what only loading needed before the worker is ready; and sets its limit.
 
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Limits this process and each of its children to this many bytes of data: heap, writable private mappings,
-/// stacks of threads. An allocation beyond fails, which ends most programs.
+/// Limits the data of this process and of each of its children to this many bytes: heap, writable private mappings,
+/// thread stacks. An allocation beyond that fails, which ends most programs.
 ///
 /// # Errors
-/// The system's: the limit it has already may be lower.
+/// The system's: its present limit may be lower.
 pub(crate) fn limit(bytes: u64) -> std::io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_DATA, bytes, bytes)?)
 }
@@ -19,7 +19,8 @@ pub(crate) fn give_back() {
     drop_stack_below();
 }
 
-/// The stack below the current frame holds nothing alive; its pages are only still there because loading went deep.
+/// The stack below the current frame holds no live value; its pages are resident only because loading needed a deep
+/// stack.
 #[inline(never)]
 fn drop_stack_below() {
     const PAGE: usize = 4096;

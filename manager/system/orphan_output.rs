@@ -1,5 +1,5 @@
-//! The output of a worker whose manager is gone. Nobody reads it any more, but the job in hand may print, and must not
-//! fail for that.
+//! The output of a worker whose manager is gone. No one reads it any more, but the job in hand may print, and must not
+//! fail because of that.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -14,15 +14,15 @@ use super::fork;
 /// Standard output and standard error.
 const STREAMS: [i32; 2] = [1, 2];
 
-/// This process's own reading ends of its streams' pipes; -1 where there is none. They are never closed here: between
-/// the end of the manager's descriptors and the signal that says so, a pipe without a reader would fail what prints.
+/// This process's own read ends of its streams' pipes; -1 means none. They are never closed: between the moment the
+/// manager's descriptors close and the signal of its death, printing to a pipe without a reader would fail.
 static READERS: [AtomicI32; 2] = [const { AtomicI32::new(-1) }; 2];
 
-/// Keeps the pipes of standard output and standard error open for writing, even if others close them. For a worker,
-/// once.
+/// Keeps the pipes of standard output and standard error open for writing even if all others close them. Call it once,
+/// in a worker.
 ///
 /// # Errors
-/// The system's, out of descriptors or memory.
+/// The system's: out of descriptors or memory.
 pub(crate) fn keep_open() -> io::Result<()> {
     for (number, reader) in STREAMS.into_iter().zip(&READERS) {
         if is_pipe(number) {
@@ -34,7 +34,7 @@ pub(crate) fn keep_open() -> io::Result<()> {
     fork::in_each_child(close_in_child)
 }
 
-/// The manager is gone: what is printed from now on goes nowhere, and waits for nobody. Async-signal-safe.
+/// The manager is gone: discards what is printed from now on. Async-signal-safe.
 pub(crate) fn discard() {
     // SAFETY: plain system calls. A stream that a plugin has replaced is left alone.
     unsafe {
@@ -48,11 +48,11 @@ pub(crate) fn discard() {
     }
 }
 
-/// A forked child ends as usual by printing to a pipe that nobody reads. Async-signal-safe.
+/// Closes them in a forked child, so that printing to a pipe without a reader ends it as usual. Async-signal-safe.
 extern "C" fn close_in_child() {
     for (number, reader) in STREAMS.into_iter().zip(&READERS) {
         let own = reader.swap(-1, Relaxed);
-        // A plugin may have closed it, and the number may be something else's by now.
+        // A plugin may have closed it, and the number may belong to something else by now.
         if is_same_pipe(number, own) {
             // SAFETY: the child's copy of what this module has opened, which nothing else knows of.
             drop(unsafe { OwnedFd::from_raw_fd(own) });

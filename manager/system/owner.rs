@@ -1,4 +1,4 @@
-//! Who owns a file, and how people call them.
+//! Who owns a file, and how messages name the owner.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::{Uid, User};
 
-/// Who owns what is at a path, or, where it cannot be looked at, the first directory above it that can.
+/// The owner of what is at a path or, if that cannot be examined, of the first directory above it that can.
 pub(crate) fn owner(path: &Path) -> Option<Uid> {
     let found = path.ancestors().find_map(|part| match part.symlink_metadata() {
         Ok(found) => Some(Some(found.uid())),

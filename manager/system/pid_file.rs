@@ -1,7 +1,8 @@
-//! The manager's pid file (`-P`): locked, so that its content need not be believed.
+//! The manager's pid file (`-P`), which is locked, so that no one has to trust its content.
 //!
-//! Root's `kill $(cat gm.pid)`, start-stop-daemon and killproc do believe it. So a manager that was started as root
-//! never gives it away: only root may write it, and the descriptor root has opened is what empties it in the end.
+//! But root's `kill $(cat gm.pid)`, start-stop-daemon and killproc do trust it. So a manager that was started as root
+//! never gives the file away: only root may write it, and in the end it is emptied through the descriptor that root
+//! opened.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,7 @@ use super::errors::reason;
 use super::lock::{LockFileCheck, LockedFile, NotLocked, PathCheck, holder};
 
 /// A pid file that holds this process's pid. Dropping it empties and removes the file; a process that ends without
-/// dropping it leaves a stale one, which stops nobody.
+/// dropping it leaves a stale file, which stops no later manager.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     file: LockedFile,
@@ -25,34 +26,28 @@ pub(crate) struct PidFile {
     is_roots: bool,
 }
 
-/// The pid file could not be taken.
+/// Why the pid file could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PidFileError {
-    /// A manager runs with it.
+    /// A running manager uses it.
     #[error("{} holds pid file {}; stop it, or name another file with -P", holder(*pid), path.display())]
     Held {
-        /// The pid file.
         path: PathBuf,
-        /// The manager's pid, where it is known.
+        /// That manager's pid, if known.
         pid: Option<u32>,
     },
     /// The system refused.
     #[error("cannot write pid file {}: {}", path.display(), reason(.source))]
-    Failed {
-        /// The pid file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Failed { path: PathBuf, source: io::Error },
 }
 
 impl PidFile {
-    /// Creates the file or takes a stale one over, and writes this process's pid. To be called after daemonizing, whose
-    /// forks change the pid. Does not wait.
+    /// Creates the file or takes over a stale one, and writes this process's pid. Call it after daemonizing, since a
+    /// fork changes the pid. Does not wait.
     ///
     /// # Errors
     ///
-    /// A manager runs with this file; it cannot be opened, locked or written; as root also where the path is a link.
+    /// A running manager uses this file; it cannot be opened, locked or written; as root also: the path is a link.
     pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError::Failed { path: path.to_owned(), source };
         let file = LockedFile::take(path, suits).map_err(|error| match error {
@@ -60,17 +55,17 @@ impl PidFile {
             NotLocked::Failed(source) => failed(source),
         })?;
         let file = Self { file, path: std::path::absolute(path).map_err(failed)?, is_roots: geteuid().is_root() };
-        // One that cannot be written goes again.
+        // If it cannot be written, it is removed.
         file.file.write(b"").map_err(failed)?;
         Ok(file)
     }
 
-    /// Makes the file again, its directory too, where somebody has removed or replaced it. One that root has made only
-    /// root makes again: root's tools would not believe another.
+    /// Creates the file again, with its directory, if someone has removed or replaced it. If root created it, only root
+    /// does so again: root's tools would not trust another.
     ///
     /// # Errors
     ///
-    /// A sentence: it was removed, and why there is no other.
+    /// A sentence: it was removed, and why it could not be created again.
     pub(crate) fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.path) {
             return Ok(PathCheck::InPlace);
@@ -92,7 +87,6 @@ impl PidFile {
         Ok(PathCheck::MadeAgain)
     }
 
-    /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -101,8 +95,8 @@ impl PidFile {
         self.file.place.holds(&self.file.file)
     }
 
-    /// Empties the file, wherever it is by now, and removes it where we may: its directory may be root's, and we root no
-    /// longer. A file that somebody else put in its place is left alone.
+    /// Empties the file, wherever it is by now, and removes it if we may: its directory may be root's, and we may not
+    /// be root any more. A file that someone else put in its place is left alone.
     fn remove(&self) -> io::Result<()> {
         let emptied = self.file.file.set_len(0);
         if self.is_in_place() && self.file.place.remove().is_ok() {
@@ -112,8 +106,8 @@ impl PidFile {
     }
 }
 
-/// Whether root can take a stale file over: one that only root may write, and never could anybody else, who would have
-/// it open still. Everybody else takes what there is. From now on everybody may read it.
+/// Whether root can take over a stale file: one that only root may write, and that no one else ever could, since they
+/// might have it open still. Any other user takes over what is there. From now on everyone may read it.
 fn suits(file: &File) -> io::Result<LockFileCheck> {
     let found = file.metadata()?;
     if !geteuid().is_root() {
@@ -125,7 +119,7 @@ fn suits(file: &File) -> io::Result<LockFileCheck> {
     if found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Ok(LockFileCheck::No);
     }
-    // Whatever the umask is, and whatever group the directory gives to what is in it: start-stop-daemon wants root's.
+    // Whatever the umask, and whatever group the directory gives its files: start-stop-daemon wants root's.
     if found.gid() != 0 {
         fchown(file, None, Some(Gid::from_raw(0)))?;
     }
@@ -135,7 +129,7 @@ fn suits(file: &File) -> io::Result<LockFileCheck> {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Nothing is left to do about a file that stays as it is: it is stale from now on, which is harmless.
+        // There is nothing to do about a file that cannot be removed: it is stale, which is harmless.
         let _ = self.remove();
     }
 }
@@ -283,7 +277,7 @@ mod tests {
         reexec::passes(reexec::child(name).env("GM_TEST_PATH", &path));
         let found = path.metadata().unwrap();
         assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777, found.len()), (0, 0, 0o644, 0));
-        // Where the directory is the user's it goes.
+        // If the directory is the user's, the file goes too.
         let theirs = dir.path().join("theirs");
         fs::create_dir(&theirs).unwrap();
         chown(&theirs, Some(RunUser::lookup("nobody").unwrap().uid().as_raw()), None).unwrap();
@@ -291,7 +285,7 @@ mod tests {
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
     }
 
-    /// M7: who may only read the file cannot keep a manager from it, before its start, during it or after its end.
+    /// M7: someone who may only read the file cannot block a manager before its start, during it, or after its end.
     #[test]
     fn another_user_cannot_lock_it() {
         if !geteuid().is_root() {
@@ -310,11 +304,11 @@ mod tests {
                 l_pid: 0,
             };
             fcntl(&file, FcntlArg::F_OFD_SETLK(&lock(libc::F_WRLCK))).unwrap_err();
-            // What another user can have: a flock of either kind, and a read lock where nobody writes.
+            // What another user can hold: a flock of either kind, and a read lock while no one writes.
             file.try_lock().unwrap();
             let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&lock(libc::F_RDLCK)));
             fs::write(std::env::var_os("GM_TEST_SEEN").unwrap(), "").unwrap();
-            // Lives as long as the test's end of our stdin does.
+            // It lives as long as the test's end of our stdin.
             let _ = io::Read::read(&mut io::stdin(), &mut [0]);
             return;
         }
@@ -401,13 +395,13 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         let other = PidFile::create(&path).unwrap();
-        let told = file.renew().unwrap_err();
-        assert!(told.contains("was removed or replaced") && told.contains("holds pid file"), "{told}");
+        let error = file.renew().unwrap_err();
+        assert!(error.contains("was removed or replaced") && error.contains("holds pid file"), "{error}");
         drop(file);
         assert!(other.is_in_place());
     }
 
-    /// M5, H11: the run user makes none for root's tools to believe.
+    /// M5, H11: the run user creates no file that root's tools would trust.
     #[test]
     fn one_that_root_has_made_only_root_makes_again() {
         if !geteuid().is_root() {
@@ -420,8 +414,8 @@ mod tests {
             RunUser::lookup("nobody").unwrap().drop_privileges().unwrap();
             assert_eq!(file.renew(), Ok(PathCheck::InPlace));
             fs::remove_file(&path).unwrap();
-            let told = file.renew().unwrap_err();
-            assert!(told.contains("only root may make it again"), "{told}");
+            let error = file.renew().unwrap_err();
+            assert!(error.contains("only root may make it again"), "{error}");
             assert!(!path.exists());
             return;
         }

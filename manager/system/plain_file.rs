@@ -1,7 +1,7 @@
-//! Opens the files a manager keeps at paths that somebody named: its log, its pid file, its locks.
+//! Opens the files that a manager keeps at paths someone else chose: its log, its pid file, its locks.
 //!
-//! Started as root, the manager opens them with root's rights in directories that others may write to. So as root a
-//! link that somebody planted there is not followed, be it a symbolic one (to `/etc/passwd`, say) or a second name.
+//! A manager that was started as root opens them with root's rights in directories that others may write to. So as root
+//! it follows no link that someone may have planted there, symbolic (to `/etc/passwd`, say) or hard.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
@@ -19,7 +19,7 @@ use super::directory;
 use super::errors::reason_at;
 use super::owner::{named, owner};
 
-/// A name that comes and goes at every moment is not waited for.
+/// A name that keeps appearing and disappearing is tried this often.
 const ATTEMPTS: u32 = 100;
 
 /// Whether a link at the path may lead to another file.
@@ -30,27 +30,27 @@ enum LinkPolicy {
 }
 
 impl LinkPolicy {
-    /// No one who may write to a directory may choose what root opens.
+    /// As root: no one who may write to a directory may choose what root opens.
     fn for_us() -> Self {
         if geteuid().is_root() { Self::Refused } else { Self::Followed }
     }
 }
 
-/// Opens a file for the manager to keep, creating it with `mode` less the umask. `access` is how it is opened.
+/// Opens a file for the manager to keep, creating it with `mode` less the umask.
 ///
-/// Never waits, also not for a reader of a FIFO, and never makes a terminal the controlling one. The descriptor is
+/// Never waits, not even for the reader of a FIFO, and never makes a terminal the controlling one. The descriptor is
 /// closed on exec.
 ///
 /// # Errors
 ///
-/// What the system says; as root also a link at the path, or on the way to it one that is not root's; anything that is
-/// no regular file, character device or FIFO.
+/// The system's; as root also a link at the path, or a link on the way to it that is not root's; anything but a regular
+/// file, a character device or a FIFO.
 pub(crate) fn open(path: &Path, access: OFlag, mode: Mode) -> io::Result<File> {
     FileLocation::of(path)?.open(access, mode)
 }
 
-/// Where a file is, or is going to be: a name in an open directory, which stays the same directory whatever becomes of
-/// the way to it.
+/// Where a file is or will be: a name in an open directory, which stays the same directory whatever happens to the path
+/// that led to it.
 #[derive(Debug)]
 pub(crate) struct FileLocation {
     dir: OwnedFd,
@@ -61,7 +61,7 @@ pub(crate) struct FileLocation {
 }
 
 impl FileLocation {
-    /// The place a path leads to. Where links are followed, one at the path is followed first.
+    /// The location a path leads to. If links are followed, a link at the path itself is followed first.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl FileLocation {
                 ))
             }
             Errno::EISDIR => and(&self.path, &errno.into(), "name a file"),
-            // It would have been created: what is missing is above it.
+            // The file would have been created: something above it is missing.
             Errno::ENOENT => and(&self.path, &errno.into(), "create its directory, or name another file"),
             Errno::EACCES => denied(&self.path, errno.into()),
             errno => errno.into(),
@@ -112,7 +112,7 @@ impl FileLocation {
             access |= OFlag::O_NOFOLLOW;
         }
         // Opening and creating are two steps: with O_CREAT the kernel may refuse root another user's file in a sticky
-        // directory (fs.protected_regular), such as a log that was handed over.
+        // directory (fs.protected_regular), such as a log that was given to that user.
         let create = match self.links {
             LinkPolicy::Followed => OFlag::O_CREAT,
             LinkPolicy::Refused => OFlag::O_CREAT | OFlag::O_EXCL,
@@ -130,7 +130,8 @@ impl FileLocation {
         Err(Errno::EEXIST)
     }
 
-    /// Whether this file is what is here: not once it was moved, removed or replaced. A link is looked at itself.
+    /// Whether `file` is what is at this location, which is false once it was moved, removed or replaced. Does not
+    /// follow a link.
     pub(crate) fn holds(&self, file: &File) -> bool {
         match (file.metadata(), directory::stat_entry(&self.dir, &self.name)) {
             (Ok(open), Ok(found)) => (open.dev(), open.ino()) == (found.st_dev, found.st_ino),
@@ -138,26 +139,26 @@ impl FileLocation {
         }
     }
 
-    /// Removes what is here.
+    /// Removes what is at this location.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's.
     pub(crate) fn remove(&self) -> io::Result<()> {
         Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
 }
 
-/// The error, and whose it is.
+/// The error, and who owns the file.
 fn denied(path: &Path, error: io::Error) -> io::Error {
-    // One that is to be made is its directory's.
+    // If the file does not exist, the owner of its directory.
     match owner(path).or_else(|| owner(path.parent()?)) {
         Some(owner) => and(path, &error, &format!("it, or its directory, belongs to {}", named(owner))),
         None => error,
     }
 }
 
-/// The error, and what to do about it.
+/// The error, with advice.
 fn and(path: &Path, error: &io::Error, advice: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{}; {advice}", reason_at(path, error)))
 }

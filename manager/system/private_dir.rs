@@ -1,7 +1,7 @@
-//! A directory that is one user's alone: the state directory, and what is in it.
+//! A directory that only one user may use: the state directory, and the directories in it.
 //!
-//! Owner and mode are looked at and changed through the directory's descriptor: what is at its path may be another one
-//! a moment later.
+//! Owner and mode are checked and changed through the directory's descriptor: its path may lead to another one a moment
+//! later.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,13 +21,13 @@ use super::errors::{reason, shown};
 use super::privileges::RunUser;
 use super::shell::for_shell;
 
-/// What a state directory has in it once a manager has used it.
+/// What a state directory contains once a manager has used it.
 const OURS: [&str; 4] = ["lock", "store", "control.sock", "versions.json"];
 
-/// What is in every directory, or in that of a new file system.
+/// What every directory, or the root of a new file system, contains.
 const IN_ANY: [&str; 3] = [".", "..", "lost+found"];
 
-/// Why a directory is not used, without naming it.
+/// Why a directory is refused, without its name.
 #[derive(Debug)]
 pub(crate) enum DirectoryError {
     /// The system refused, or a link is in the way.
@@ -39,23 +39,19 @@ pub(crate) enum DirectoryError {
         /// Where it leads.
         to: PathBuf,
     },
-    /// It is another user's, who could put anything in the place of what is there.
+    /// It belongs to another user, who could replace anything in it.
     Foreign {
-        /// Whose it is.
         owner: Uid,
-        /// Whose it has to be.
+        /// Who must own it.
         keeper: Uid,
     },
-    /// It is root's, a manager without `-u` has used it, and what is in there is root's too.
+    /// It belongs to root, a manager without `-u` has used it, and what is in it is root's too.
     Roots {
-        /// Whose it has to be.
+        /// Who must own it.
         keeper: Uid,
     },
-    /// Somebody's files are in there: it is not made private.
-    Shared {
-        /// Its mode.
-        mode: u32,
-    },
+    /// It holds someone's files, so it is not made private.
+    Shared { mode: u32 },
 }
 
 impl From<io::Error> for DirectoryError {
@@ -96,7 +92,7 @@ impl fmt::Display for DirectoryError {
 }
 
 impl DirectoryError {
-    /// What helps, where the directory can stay where it is.
+    /// What to do, if the directory can stay where it is.
     pub(crate) fn remedy(&self, path: &Path) -> Option<String> {
         let path = for_shell(path.as_os_str());
         match self {
@@ -111,17 +107,17 @@ impl DirectoryError {
     }
 }
 
-/// A user's name for a message; the id where it has none.
+/// A user's name for a message, or the id if there is no name.
 fn name(uid: Uid) -> String {
     User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Makes the state directory, or sees that it can be one: the user's the manager runs as, for that user only. What is
-/// missing above it is made too.
+/// Creates the state directory or checks it: it must belong to the user that the manager runs as, and be closed to
+/// others. Creates what is missing above it.
 ///
 /// # Errors
 ///
-/// See [`DirectoryError`]. A directory that is refused is left as it was.
+/// See [`DirectoryError`]. A refused directory is left as it was.
 pub(crate) fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, DirectoryError> {
     let (parent, name) = directory::split(path)?;
     let parent = directory::make(parent)?;
@@ -129,7 +125,7 @@ pub(crate) fn state(path: &Path, user: Option<&RunUser>) -> Result<OwnedFd, Dire
     settle(&parent, name, keeper, user.map(RunUser::gid), holds)
 }
 
-/// Makes a directory in the state directory, or sees that it is one, ours alone. What is above it has to be there.
+/// Creates or checks a directory in the state directory, for us alone. What is above it has to exist.
 ///
 /// # Errors
 ///
@@ -164,7 +160,7 @@ fn settle(
     Ok(dir)
 }
 
-/// Why what is there could not be opened as a directory.
+/// Why what is at the path could not be opened as a directory.
 fn not_opened(parent: &OwnedFd, name: &OsStr, errno: Errno, keeper: Uid) -> DirectoryError {
     match errno {
         Errno::ELOOP | Errno::ENOTDIR => match readlinkat(parent, name) {
@@ -210,14 +206,14 @@ struct DirectoryState {
     holds: DirectoryContent,
 }
 
-/// What has to be changed about it.
+/// What has to change about it.
 #[derive(Debug, PartialEq, Eq)]
 struct DirectoryChanges {
     owner: bool,
     mode: bool,
 }
 
-/// What makes a directory that was found its keeper's alone, if anything may.
+/// The changes that make a directory private to its keeper, if any may.
 fn changes(found: &DirectoryState, us: Uid, keeper: Uid) -> Result<DirectoryChanges, DirectoryError> {
     let owner = found.owner != keeper;
     if owner && found.owner != us {
@@ -230,7 +226,7 @@ fn changes(found: &DirectoryState, us: Uid, keeper: Uid) -> Result<DirectoryChan
     if (owner || open) && found.holds == DirectoryContent::Others {
         return Err(DirectoryError::Shared { mode: found.mode });
     }
-    // Nor closed to its keeper, as one that was made under an odd umask.
+    // Nor unusable for its keeper, as one created under an odd umask.
     let mode = open || found.mode & 0o700 != 0o700;
     Ok(DirectoryChanges { owner, mode })
 }
@@ -247,7 +243,7 @@ mod tests {
     fn the_owner_of_an_existing_directory() {
         let (root, user, third) = (0, 1000, 1001);
         let (nothing, ours, others) = (DirectoryContent::Nothing, DirectoryContent::Ours, DirectoryContent::Others);
-        // Who we are, who keeps it; owner, mode and content of what was found; the changes of owner and mode.
+        // Who we are, and who its keeper is; owner, mode and content as found; the changes of owner and mode.
         let cases = [
             (root, root, (root, 0o700, others), Ok((false, false))),
             (root, root, (root, 0o755, nothing), Ok((false, true))),
@@ -295,7 +291,7 @@ mod tests {
         state(&path, None).unwrap();
     }
 
-    /// H13: closed to us it is somebody's.
+    /// H13: a directory that is closed to us belongs to someone else.
     #[test]
     fn an_inaccessible_directory_is_reported_as_another_users() {
         if !reexec::is_root_child("system::private_dir::tests::an_inaccessible_directory_is_reported_as_another_users")
@@ -307,8 +303,8 @@ mod tests {
         let path = dir.path().join("state");
         state(&path, None).unwrap();
         let nobody = RunUser::lookup("nobody").unwrap();
-        let told = nobody.try_out(|| state(&path, None).unwrap_err().to_string()).unwrap();
-        assert!(told.starts_with(&format!("belongs to uid 0, not to uid {}", nobody.uid())), "{told}");
+        let error = nobody.try_out(|| state(&path, None).unwrap_err().to_string()).unwrap();
+        assert!(error.starts_with(&format!("belongs to uid 0, not to uid {}", nobody.uid())), "{error}");
     }
 
     /// H3.
@@ -320,8 +316,8 @@ mod tests {
         fs::set_permissions(&target, Permissions::from_mode(0o755)).unwrap();
         symlink(&target, &link).unwrap();
         for refused in [state(&link, None), inside(&link)] {
-            let told = format!("is a link to {}, which is not followed", target.display());
-            assert_eq!(refused.unwrap_err().to_string(), told);
+            let expected = format!("is a link to {}, which is not followed", target.display());
+            assert_eq!(refused.unwrap_err().to_string(), expected);
         }
         fs::write(dir.path().join("file"), "").unwrap();
         assert!(matches!(state(&dir.path().join("file"), None), Err(DirectoryError::NoDirectory)));

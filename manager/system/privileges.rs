@@ -1,4 +1,4 @@
-//! From root to the user the manager runs as (`-u`), with no way back.
+//! Changes from root to the user the manager runs as (`-u`), irreversibly.
 
 use std::ffi::{CStr, CString};
 
@@ -9,7 +9,7 @@ use nix::unistd::{
     setgid, setgroups, setuid,
 };
 
-/// The user to run as: exists, and this process may become it.
+/// A user to run as: it exists, and this process may change to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunUser {
     name: String,
@@ -17,54 +17,36 @@ pub(crate) struct RunUser {
     gid: Gid,
 }
 
-/// Why the manager cannot run as a user. The first two are mistakes of the user who started it, found before anything
-/// starts.
+/// Why the manager cannot run as a user. The first two are mistakes in the command or the configuration, found before
+/// anything starts.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrivilegeError {
     /// The user database has no such user.
     #[error("there is no user {name:?} to run as (-u); create it, or name another")]
-    UnknownUser {
-        /// The name that was given.
-        name: String,
-    },
-    /// Only root may become somebody else.
+    UnknownUser { name: String },
+    /// Only root may change to another user.
     #[error(
         "cannot run as user {name:?} (-u): that takes root, and this is uid {euid}; start as root, or leave it out"
     )]
-    NotRoot {
-        /// The name that was given.
-        name: String,
-        /// Who we are.
-        euid: Uid,
-    },
-    /// A step on the way failed. The process may be half way: it has to end.
+    NotRoot { name: String, euid: Uid },
+    /// A step failed. The process may have changed in part: it has to end.
     #[error("cannot run as user {name:?} (-u): {step}: {}", .errno.desc())]
     Step {
-        /// The name that was given.
         name: String,
         /// The system call.
         step: &'static str,
-        /// Its error.
         errno: Errno,
     },
     /// Root's rights did not come back after something was tried as that user. The process has to end.
     #[error("tried what user {name:?} (-u) may do, and could not become root again; refusing to go on")]
-    NoWayBack {
-        /// The name that was given.
-        name: String,
-    },
+    NoWayBack { name: String },
     /// All steps succeeded, and yet some of the old rights are left. The process has to end.
     #[error("running as user {name:?} (-u), yet {left}; refusing to go on")]
-    WayBack {
-        /// The name that was given.
-        name: String,
-        /// What is left.
-        left: &'static str,
-    },
+    WayBack { name: String, left: &'static str },
 }
 
 impl RunUser {
-    /// Looks a user up. May block as long as the machine's user database does (LDAP).
+    /// Looks up a user. May block as long as the machine's user database does (LDAP).
     ///
     /// # Errors
     ///
@@ -81,27 +63,25 @@ impl RunUser {
         Ok(Self { name: name.into(), uid: found.uid, gid: found.gid })
     }
 
-    /// The name as it was given.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The user's id.
     pub(crate) fn uid(&self) -> Uid {
         self.uid
     }
 
-    /// The id of the user's own group.
+    /// The id of the user's primary group.
     pub(crate) fn gid(&self) -> Gid {
         self.gid
     }
 
-    /// Does something with the user's rights, then comes back, and proves that it did. Where we are that user already,
-    /// it is only done. To be called before there are other threads: rights are the process's.
+    /// Does something with the user's rights, then changes back and verifies it. If we are that user already, only does
+    /// it. Call it before there are other threads: rights belong to the process.
     ///
     /// # Errors
     ///
-    /// Any step fails, there or back. The process has to end then: it may be half way.
+    /// A step fails, there or back. The process has to end then, since it may have changed in part.
     pub(crate) fn try_out<T>(&self, act: impl FnOnce() -> T) -> Result<T, PrivilegeError> {
         if !geteuid().is_root() {
             return Ok(act());
@@ -113,7 +93,7 @@ impl RunUser {
         setegid(self.gid).map_err(step("setegid"))?;
         seteuid(self.uid).map_err(step("seteuid"))?;
         let done = act();
-        // The user first: only root may go back to groups.
+        // The user first: only root may change back the groups.
         seteuid(Uid::from_raw(0)).map_err(step("seteuid(root)"))?;
         setegid(gid).map_err(step("setegid, back"))?;
         setgroups(&groups).map_err(step("setgroups, back"))?;
@@ -124,16 +104,15 @@ impl RunUser {
         Ok(done)
     }
 
-    /// Becomes the user for good: supplementary groups, group, user, then proof that there is no way back, then
-    /// `no_new_privs`, so that no set-uid program helps either. Where we are that user already only the last two
-    /// happen.
+    /// Becomes the user for good: supplementary groups, group, user, then verifies that there is no way back, then sets
+    /// `no_new_privs`, so that no set-uid program helps either. If we are that user already, does only the last two.
     ///
-    /// To be called before there are other threads, which would keep their own `no_new_privs`.
-    /// The kernel makes the process undumpable at this step: no core files of the manager, which has seen root's data.
+    /// Call it before there are other threads, which would keep their own `no_new_privs`. The kernel makes the process
+    /// undumpable at this step: no core files of the manager, which has seen root's data.
     ///
     /// # Errors
     ///
-    /// Any step fails, or something of the old rights is left. The process has to end then.
+    /// A step fails, or some of the old rights are left. The process has to end then.
     pub(crate) fn drop_privileges(&self) -> Result<(), PrivilegeError> {
         let step = |step| move |errno| PrivilegeError::Step { name: self.name.clone(), step, errno };
         let name = CString::new(self.name.as_str()).map_err(|_| step("its name")(Errno::EINVAL))?;
@@ -148,7 +127,7 @@ impl RunUser {
         prctl::set_no_new_privs().map_err(step("prctl(PR_SET_NO_NEW_PRIVS)"))
     }
 
-    /// All groups are the user's and none is root's.
+    /// Verifies that all groups are the user's and none is root's.
     fn prove_groups(&self, name: &CStr) -> Result<(), PrivilegeError> {
         let unreadable = |_| self.way_back("its groups cannot be read");
         let gids = getresgid().map_err(unreadable)?;
@@ -162,14 +141,14 @@ impl RunUser {
         Ok(())
     }
 
-    /// All user ids are the user's, and the ways back to root are shut.
+    /// Verifies that all user ids are the user's, and that the ways back to root are closed.
     fn prove_user(&self) -> Result<(), PrivilegeError> {
         let uids = getresuid().map_err(|_| self.way_back("its user ids cannot be read"))?;
         if [uids.real, uids.effective, uids.saved] != [self.uid; 3] {
             return Err(self.way_back("a user id is another one's"));
         }
         let root = Uid::from_raw(0);
-        // Asked to run as root there is nothing to come back to.
+        // When asked to run as root there is nothing to come back to.
         if self.uid != root && (setuid(root).is_ok() || seteuid(root).is_ok()) {
             return Err(self.way_back("it could become root again"));
         }
@@ -202,7 +181,7 @@ mod tests {
         assert!(matches!(RunUser::lookup("nul\0inside").unwrap_err(), PrivilegeError::UnknownUser { .. }));
     }
 
-    /// A field of the status that says who this thread is (a test is not the main thread).
+    /// A field of this thread's status (a test is not the main thread).
     fn status(field: &str) -> Vec<String> {
         let status = fs::read_to_string("/proc/thread-self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
@@ -224,7 +203,7 @@ mod tests {
             assert_eq!(status(capabilities), ["0000000000000000"]);
         }
         assert!(fs::read("/etc/shadow").is_err());
-        // Once more is fine, and somebody else is not.
+        // The same user again is fine, another one is not.
         user.drop_privileges().unwrap();
         let error = RunUser::lookup("root").unwrap_err();
         assert!(error.to_string().contains("that takes root, and this is uid"), "{error}");
@@ -250,7 +229,7 @@ mod tests {
         if !reexec::is_root_child("system::privileges::tests::a_way_back_is_found") {
             return;
         }
-        // Only the effective id is another's: the saved one is root still.
+        // Only the effective id is another's: the saved one is still root's.
         let user = RunUser::lookup("nobody").unwrap();
         seteuid(user.uid()).unwrap();
         let error = user.prove_user().unwrap_err();

@@ -1,4 +1,4 @@
-//! Processes that are nobody's children here: known by number and start, held by a descriptor, ended for sure.
+//! Processes that are not our children: identified by id and start time, held by a pidfd, killed with their group.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -8,12 +8,12 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-/// When a process was started, in clock ticks since the machine was; `None` where there is none of that number.
+/// When a process started, in clock ticks since boot; `None` if there is no such process.
 pub(crate) fn started(pid: i32) -> Option<u64> {
     start_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Field 22 of /proc/PID/stat, see proc(5). A name with brackets in it may come before.
+/// Field 22 of /proc/PID/stat, see proc(5). A name before it may contain brackets.
 fn start_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
@@ -23,14 +23,15 @@ fn start_in(stat: &str) -> Option<u64> {
 pub(crate) struct Process {
     pid: Pid,
     started: u64,
-    /// `None` where the kernel gives none: too many open files, or a filter of system calls.
+    /// `None` if the kernel gives none: too many open files, or a seccomp filter.
     held: Option<OwnedFd>,
 }
 
 impl Process {
-    /// The process of this number, where it is the one that was started then.
+    /// The process with this id, if it is the one that started at `at`.
     pub(crate) fn find(pid: i32, at: u64) -> Option<Self> {
-        // Held first: if the one of that start is there afterwards, it was there all the while and is the one held.
+        // Open first, check after: if the start time matches then, it matched all along, and the pidfd is that
+        // process's.
         let held = open(pid).ok();
         (started(pid) == Some(at)).then_some(Self { pid: Pid::from_raw(pid), started: at, held })
     }
@@ -40,7 +41,7 @@ impl Process {
         self.held.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether it has ended. What is left of the group it led is killed then.
+    /// Whether it has ended. If so, kills what is left of the group it led.
     pub(crate) fn has_ended(&self) -> bool {
         let ended = match &self.held {
             Some(held) => {
@@ -50,18 +51,18 @@ impl Process {
             None => started(self.pid.as_raw()) != Some(self.started),
         };
         if ended && self.number_is_free() {
-            // An error means that nobody is left in it.
+            // An error means that the group is empty.
             let _ = killpg(self.pid, Signal::SIGKILL);
         }
         ended
     }
 
-    /// Whether no other process has its number now, which would make its group another's, too.
+    /// Whether no other process has its id now, in which case its group would be another's, too.
     fn number_is_free(&self) -> bool {
         started(self.pid.as_raw()).is_none_or(|started| started == self.started)
     }
 
-    /// Kills it and its group. While it is there nobody else can have its number, nor a group of that number.
+    /// Kills it and its group. While it exists no other process can have its id, nor a group of that id.
     pub(crate) fn kill(&self) {
         // An error means that it has just ended, or is another user's by now.
         let _ = killpg(self.pid, Signal::SIGKILL);
@@ -85,7 +86,7 @@ fn open(pid: i32) -> io::Result<OwnedFd> {
 
 fn send(held: &OwnedFd, signal: Signal) {
     let no_info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: a plain system call; no information about the signal is given.
+    // SAFETY: a plain system call; it passes no signal information.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), signal as libc::c_int, no_info, 0) };
 }
 
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start_and_ended_with_its_group() {
         for held in [true, false] {
-            // The shell waits for the other sleep, which is in its group.
+            // The shell waits for the second sleep, which is in its group.
             let mut shell = Command::new("sh").args(["-c", "sleep 600 & wait"]).process_group(0).spawn().unwrap();
             let pid = shell.id().cast_signed();
             let at = started(pid).unwrap();

@@ -1,19 +1,20 @@
-//! The name `ps` shows for a process. The kernel takes it from where the arguments lay at exec, so it is written there.
+//! The name `ps` shows for a process. The kernel reads it from the memory that held the arguments at exec, so that is
+//! overwritten.
 
 use std::sync::OnceLock;
 
 use nix::libc;
 
-/// Where the arguments lie: start and length. Found once; `None` where /proc does not say.
+/// Where the arguments are: start and length. Found once; `None` if /proc does not say.
 static ROOM: OnceLock<Option<(usize, usize)>> = OnceLock::new();
 
-/// Sets what `ps -f` shows. Titles longer than the arguments were are cut. Costs a copy and no system call, but for
-/// the first time. Only for the main thread of a child that does not look at its arguments any more.
+/// Sets what `ps -f` shows. Titles longer than the arguments were are cut. Costs a copy and, after the first time, no
+/// system call. Only for the main thread of a child that does not read its arguments any more.
 pub(crate) fn set(title: &str) {
     let Some((start, length)) = *ROOM.get_or_init(find_room) else { return };
     let used = title.len().min(length.saturating_sub(1));
     // SAFETY: the range is this process's own argument area, which is writable and lives as long as the process; std
-    // copies arguments out of it when asked, which a child does only before this.
+    // copies arguments out of it on request, which a child does only before this.
     let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, length) };
     area[..used].copy_from_slice(&title.as_bytes()[..used]);
     area[used..].fill(0);

@@ -1,4 +1,4 @@
-//! Children that ended: each exactly once, with how it ended and what it used at most. And what makes them end.
+//! Reaps children: each exactly once, with how it ended and its peak resource usage. Also sends signals to them.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,14 +11,12 @@ use nix::unistd::Pid;
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// It exited with this code.
     Exit(i32),
-    /// It was killed by this signal.
     Signal(i32),
 }
 
 impl ExitStatus {
-    /// Whether it ended by itself with code 0.
+    /// Whether it exited by itself with code 0.
     pub fn is_clean(self) -> bool {
         self == Self::Exit(0)
     }
@@ -46,25 +44,24 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// A child that is gone for good.
+/// A child that was reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reaped {
     /// Its process id, free for others from now on.
     pub pid: i32,
-    /// How it ended.
     pub end: ExitStatus,
-    /// The most memory it had resident, in KiB.
+    /// Its peak resident memory, in KiB.
     pub peak_kib: u64,
     /// Processor time it used.
     pub cpu: Duration,
 }
 
-/// The next child that has ended, if any; never waits. Call it until it says `None`: one SIGCHLD may stand for many.
+/// The next child that has ended, if any; never waits. Call it until it returns `None`: one SIGCHLD may stand for many.
 pub(crate) fn next() -> Option<Reaped> {
     wait_for(-1)
 }
 
-/// This child, where it has ended; never waits.
+/// Reaps this child if it has ended; never waits.
 pub(crate) fn this(child: Pid) -> Option<Reaped> {
     wait_for(child.as_raw())
 }
@@ -89,8 +86,8 @@ fn wait_for(which: libc::pid_t) -> Option<Reaped> {
     }
 }
 
-/// Sends a signal to a child that was not reaped yet, and to its process group. To both: a plugin may have taken the
-/// child into another group, where the first reaches it alone.
+/// Sends a signal to a child that was not reaped yet, and to its process group. To both, since a plugin may have moved
+/// the child to another group.
 pub(crate) fn signal(child: Pid, signal: Signal) {
     signal_rest(child, signal);
     // An error means that it has ended.
@@ -99,7 +96,7 @@ pub(crate) fn signal(child: Pid, signal: Signal) {
 
 /// Sends a signal to what is left of the process group that a child led.
 pub(crate) fn signal_rest(child: Pid, signal: Signal) {
-    // An error means that nobody is left in it.
+    // An error means that the group is empty.
     let _ = killpg(child, signal);
 }
 

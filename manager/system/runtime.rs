@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Builds it. tokio panics where the system gives it no socket pair for signals, which is an error like any other here.
-/// To be called while the process has one thread: the panic's message is not printed.
+/// Builds it. tokio panics if the system gives it no socket pair for signals; here that is an error like any other.
+/// Call it while the process has one thread: the panic's message is suppressed.
 ///
 /// # Errors
-/// The system's, out of descriptors most of all.
+/// The system's: mostly out of descriptors.
 pub(crate) fn build(builder: &mut Builder) -> io::Result<Runtime> {
     let hook = take_hook();
     set_hook(Box::new(|_| {}));

@@ -1,7 +1,8 @@
-//! Telling a service manager how we are, as sd_notify(3) has it: datagrams to the socket it names in the environment.
+//! Notifies a service manager of our state, as in sd_notify(3): datagrams to the socket that it names in the
+//! environment.
 //!
-//! Nothing here blocks. What cannot be sent is lost: the service manager has deadlines of its own for what it waits for,
-//! and a manager of workers has better to do than to fail for the sake of a message.
+//! Nothing here blocks. A notification that cannot be sent is lost: the service manager has deadlines of its own, and a
+//! lost notification is no reason for a manager of workers to fail.
 
 use std::env;
 use std::ffi::OsStr;
@@ -19,13 +20,13 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// The service manager that started us; without one, every call does nothing.
+/// The service manager that started us; if there is none, every call does nothing.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// The process it has started: not ours any more after daemonizing.
+    /// The process it started, which is not ours any more after daemonizing.
     started: u32,
-    /// Half of the time after which silence is taken for death.
+    /// Half of the watchdog's timeout.
     interval: Option<Duration>,
     /// When the next watchdog notification is due, by [`clock`](super::clock). At once, at first.
     due: Duration,
@@ -33,8 +34,8 @@ pub(crate) struct ServiceManager {
     phase: NotifyPhase,
 }
 
-/// What it was notified of. A reload is one only in between: READY would end a start that is not complete, or
-/// take a stop back.
+/// What was sent last. A reload is sent only between READY and STOPPING: READY would end a start that is not complete,
+/// or revoke a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NotifyPhase {
     Starting,
@@ -43,10 +44,10 @@ enum NotifyPhase {
 }
 
 impl ServiceManager {
-    /// Takes what the service manager says out of the environment, so that no child inherits it: a plugin must not be
-    /// able to speak for us by accident.
+    /// Takes the service manager's variables out of the environment, so that no child inherits them: a plugin must not
+    /// be able to notify for us by accident.
     ///
-    /// To be called by the process that the service manager has started, before daemonizing, while it has one thread.
+    /// Call it in the process that the service manager started, before daemonizing, while it has one thread.
     pub(crate) fn from_env() -> Self {
         let [socket, usec, pid] = [SOCKET, WATCHDOG_USEC, WATCHDOG_PID].map(take);
         let socket = socket.and_then(|name| Some((open().ok()?, address(&name).ok()?)));
@@ -55,12 +56,12 @@ impl ServiceManager {
         Self { socket, started, interval, due: Duration::ZERO, status: String::new(), phase: NotifyPhase::Starting }
     }
 
-    /// Whether there is somebody to tell.
+    /// Whether there is a service manager.
     pub(crate) fn listens(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// The start is complete. Names our process where it is not the one that was started.
+    /// The start is complete. Sends our process id if it is not the process that was started.
     pub(crate) fn ready(&mut self) {
         self.phase = NotifyPhase::Up;
         let own = process::id();
@@ -70,7 +71,7 @@ impl ServiceManager {
         }
     }
 
-    /// A reload begins; [`reloaded`](Self::reloaded) is to follow, also when it fails.
+    /// A reload begins; [`reloaded`](Self::reloaded) has to follow, even if it fails.
     pub(crate) fn reloading(&self) {
         if self.phase == NotifyPhase::Up
             && let Ok(now) = NotifyState::monotonic_usec_now()
@@ -86,14 +87,14 @@ impl ServiceManager {
         }
     }
 
-    /// The stop begins. Told once.
+    /// The stop begins. Sent once.
     pub(crate) fn stopping(&mut self) {
         if std::mem::replace(&mut self.phase, NotifyPhase::Stopping) != NotifyPhase::Stopping {
             self.send(&[NotifyState::Stopping]);
         }
     }
 
-    /// A line for people; sent where it differs from the last one.
+    /// A line for people; sent if it differs from the last one.
     pub(crate) fn status(&mut self, text: &str) {
         if self.status != text {
             text.clone_into(&mut self.status);
@@ -101,12 +102,12 @@ impl ServiceManager {
         }
     }
 
-    /// When [`watchdog`](Self::watchdog) is to be called next; `None` where nobody watches.
+    /// When to call [`watchdog`](Self::watchdog) next; `None` without a watchdog.
     pub(crate) fn watchdog_due(&self) -> Option<Duration> {
         self.interval.map(|_| self.due)
     }
 
-    /// We live: to be called by the loop that must not hang, and nobody else.
+    /// Feeds the watchdog: called only by the loop that must not hang.
     pub(crate) fn watchdog(&mut self, now: Duration) {
         if let Some(interval) = self.interval {
             self.due = now.saturating_add(interval);
@@ -133,15 +134,15 @@ fn take(name: &str) -> Option<std::ffi::OsString> {
     Some(value)
 }
 
-/// A socket that never waits for a reader.
+/// A socket that never blocks.
 fn open() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// The socket's address: a path, or behind an `@` a name in the abstract namespace. The crate knows paths only, which is
-/// why the sending is ours.
+/// The socket's address: a path, or after an `@` a name in the abstract namespace. The crate supports only paths, so we
+/// send ourselves.
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
@@ -150,7 +151,7 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     }
 }
 
-/// Half the watchdog's time, where it is meant for process `own`.
+/// Half of the watchdog's timeout, if the watchdog is meant for process `own`.
 fn interval(usec: Option<&OsStr>, pid: Option<&OsStr>, own: u32) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
     let meant = pid.is_none_or(|pid| number(pid) == Some(u64::from(own)));
@@ -196,7 +197,7 @@ mod tests {
         }
     }
 
-    /// All calls, in the order of a life.
+    /// All calls, in the order of a manager's life.
     fn live(service: &mut ServiceManager) {
         service.reloading();
         service.reloaded();

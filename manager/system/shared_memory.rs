@@ -1,7 +1,7 @@
-//! Memory that the manager shares with its children: a header and a row of items behind it, and perhaps a row of
-//! details on pages of their own, one for each item, in a memfd that both ends map. Every word of it is an atomic,
-//! since two processes access it at once, and one of them may run a plugin that writes where it must not: whatever is
-//! there has to be a value of the type.
+//! Memory that the manager shares with its children: a header, an array of items after it, and optionally an array of
+//! details on pages of their own, one for each item, in a memfd that both ends map. Every word is an atomic, since two
+//! processes access it at once, and one of them may run a plugin that writes where it must not: any bytes have to be a
+//! value of the type.
 
 use std::ffi::CStr;
 use std::io;
@@ -15,24 +15,22 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-/// The smallest page there is: what a mapping is aligned to.
+/// The smallest page size: what a mapping is aligned to.
 const PAGE: usize = 4096;
 
-/// A type that may lie in shared memory.
+/// A type that may be in shared memory.
 ///
 /// # Safety
-/// Any bytes are a value of it, and it is accessed through atomics only.
+/// Any bytes are a value of it, and it is accessed only through atomics.
 pub(crate) unsafe trait Shareable: Sync {}
 
 // SAFETY: it has no bytes.
 unsafe impl Shareable for () {}
 
-/// What a mapping may be used for.
+/// How a mapping may be accessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Reading.
     Read,
-    /// Reading and writing.
     Write,
 }
 
@@ -45,8 +43,8 @@ impl Access {
     }
 }
 
-/// What nobody can do to the memory once it is created. Its size is fixed in any case: a mapping beyond the end of a file
-/// that was shrunk is fatal (SIGBUS).
+/// What no one can do to the memory once it is created. Its size is always sealed: access beyond the end of a shrunk
+/// file is fatal (SIGBUS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seal {
     /// Every process that has the descriptor may write.
@@ -55,7 +53,7 @@ pub(crate) enum Seal {
     LaterWrites,
 }
 
-/// A mapping of a header, items and details, unmapped when dropped. Pages of details take memory only once one of them is
+/// A mapping of a header, items and details, unmapped when dropped. Pages of details take memory only once they are
 /// written.
 pub(crate) struct SharedMapping<Header, Item = (), Detail = ()> {
     start: NonNull<u8>,
@@ -64,22 +62,22 @@ pub(crate) struct SharedMapping<Header, Item = (), Detail = ()> {
     _holds: PhantomData<(Header, Item, Detail)>,
 }
 
-// SAFETY: what is in the mapping is accessed through atomics only, from whatever thread.
+// SAFETY: what is in the mapping is accessed only through atomics, from any thread.
 unsafe impl<Header: Shareable, Item: Shareable, Detail: Shareable> Send for SharedMapping<Header, Item, Detail> {}
 // SAFETY: as above.
 unsafe impl<Header: Shareable, Item: Shareable, Detail: Shareable> Sync for SharedMapping<Header, Item, Detail> {}
 
 impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header, Item, Detail> {
-    /// Checked when compiled: all are aligned wherever the mapping starts.
+    /// Checked at compile time: all parts are aligned wherever the mapping starts.
     const ALIGNED: () = {
         assert!(align_of::<Header>() <= PAGE && align_of::<Item>() <= PAGE && align_of::<Detail>() <= PAGE);
         assert!(size_of::<Header>().is_multiple_of(align_of::<Item>()));
     };
 
-    /// Creates the memory, all zeros, and maps it. The name is what `/proc` shows. The descriptor is for the other end.
+    /// Creates the memory, all zeros, and maps it. `/proc` shows the name. The descriptor is for the other end.
     ///
     /// # Errors
-    /// The system's, out of descriptors or memory.
+    /// The system's: out of descriptors or memory.
     pub(crate) fn create(name: &CStr, items: usize, access: Access, seal: Seal) -> io::Result<(OwnedFd, Self)> {
         let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let size = i64::try_from(Self::size(items)?.get()).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -103,7 +101,7 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
     /// Maps memory that another process created.
     ///
     /// # Errors
-    /// The system's, or one where `fd` is too small: a later access would be fatal, so the size is checked.
+    /// The system's, or one that says `fd` is too small: the size is checked, since a later access would be fatal.
     pub(crate) fn map(fd: &OwnedFd, items: usize, access: Access) -> io::Result<Self> {
         let () = Self::ALIGNED;
         let size = Self::size(items)?;
@@ -120,7 +118,7 @@ impl<Header: Shareable, Item: Shareable, Detail: Shareable> SharedMapping<Header
     /// How large the memory is.
     ///
     /// # Errors
-    /// More than there can be, or nothing.
+    /// The size overflows, or is 0.
     pub(crate) fn size(items: usize) -> io::Result<NonZeroUsize> {
         let details = items.checked_mul(size_of::<Detail>());
         let size = details.and_then(|details| Self::details_at(items)?.checked_add(details));

@@ -1,8 +1,8 @@
-//! Words for a shell, in commands that we print.
+//! Quotes words for a shell, in commands that we print.
 
 use std::ffi::OsStr;
 
-/// A word as a shell reads it back. Bytes that are no UTF-8 come as the replacement character.
+/// A word quoted so that a shell reads it back. Bytes that are not UTF-8 become the replacement character.
 pub(crate) fn for_shell(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let is_plain = |c: char| c.is_alphanumeric() || "-_./,:=@%+".contains(c);

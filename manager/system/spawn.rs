@@ -1,4 +1,4 @@
-//! Starting a child: this program again, by the descriptor opened at start, so that a binary replaced on disk never
+//! Starts a child: this program again, from the descriptor opened at start, so that replacing the binary on disk never
 //! mixes versions.
 //!
 //! Only the main thread may spawn: PDEATHSIG, which the child asks for, follows the *thread* that made it.
@@ -19,15 +19,15 @@ use nix::unistd::{Pid, getpid, getppid, setpgid};
 
 use super::limits;
 
-/// The descriptor a child finds its [`Channel`](super::channel::Channel) on; [`ChildCommand::extra`] follow from here on.
+/// The descriptor on which a child finds its [`Channel`](super::channel::Channel); [`ChildCommand::extra`] follow it.
 pub(crate) const CHANNEL_FD: RawFd = 3;
 /// The first of [`ChildCommand::extra`].
 pub(crate) const EXTRA_FD: RawFd = 4;
 
-/// Room that a child's `argv[0]` leaves for the title it gives itself, in bytes.
+/// How many bytes a child's `argv[0]` reserves for the title it gives itself.
 const TITLE_ROOM: usize = 200;
 
-/// The running program, and what its children get back of what it changed for itself.
+/// The running program, and the settings it changed for itself and restores in its children.
 #[derive(Debug)]
 pub(crate) struct Program {
     path: String,
@@ -38,7 +38,7 @@ pub(crate) struct Program {
 /// A child to start.
 #[derive(Debug)]
 pub(crate) struct ChildCommand<'a> {
-    /// The hidden first argument that says what it is.
+    /// The hidden first argument that selects what it does.
     pub role: &'a str,
     /// Its end of the channel.
     pub channel: OwnedFd,
@@ -46,7 +46,7 @@ pub(crate) struct ChildCommand<'a> {
     pub extra: Vec<OwnedFd>,
     /// Where its standard output and error go.
     pub output: (OwnedFd, OwnedFd),
-    /// The death of this process is not to be its own.
+    /// Whether it lives on when this process dies.
     pub outlives_us: bool,
 }
 
@@ -55,21 +55,21 @@ impl Program {
     /// each worker.
     ///
     /// # Errors
-    /// Where `/proc` is not mounted.
+    /// `/proc` is not mounted.
     pub(crate) fn open() -> io::Result<Self> {
-        // Lifted too: a child finds its descriptors on low numbers, which must not be that of its own program.
+        // Lifted too: a child gets its descriptors on low numbers, which must not include that of its own program.
         let exe = File::from(lift(&File::open("/proc/self/exe")?.into())?);
         let descriptors = limits::lift_descriptors()?;
         let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
         Ok(Self { path, descriptors, _exe: exe })
     }
 
-    /// Starts a child, with room for libraries that want static TLS (see [`super::tunables`]), which leads a process
-    /// group of its own and is killed when this process ends, unless it outlives us or asks for another signal then. It
-    /// is to be reaped with [`super::reap`].
+    /// Starts a child with room for libraries that want static TLS (see [`super::tunables`]). It leads a process group
+    /// of its own, and is killed when this process ends unless it outlives us or asks for another signal. Reap it with
+    /// [`super::reap`].
     ///
     /// # Errors
-    /// The system's: no more processes, memory or descriptors.
+    /// The system's: out of processes, memory or descriptors.
     pub(crate) fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
         let mut command = Command::new(&self.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
@@ -103,10 +103,10 @@ impl Program {
     }
 }
 
-/// A copy of the descriptor, above every number a child is to find something on.
+/// A copy of the descriptor, above every number that a child's descriptors get.
 fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
     let copy = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64)).map_err(|error| match error {
-        // What the kernel says where the limit of descriptors is below that number.
+        // The kernel's error if the limit of descriptors is below that number.
         Errno::EINVAL => Errno::EMFILE,
         other => other,
     })?;
@@ -114,8 +114,8 @@ fn lift(fd: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Puts the descriptors on their numbers and marks all others to be closed by exec. Closing them here would close the
-/// pipe through which std hears of a failed exec.
+/// Moves the descriptors to their numbers and marks all others close-on-exec. Closing them here would close the pipe
+/// through which std learns of a failed exec.
 fn hand_over(numbers: &[RawFd]) -> io::Result<()> {
     let mut next = CHANNEL_FD;
     for &number in numbers {
@@ -130,8 +130,8 @@ fn hand_over(numbers: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes an inherited descriptor by its number; `None` where there is none (the program was not started by a manager).
-/// It is marked close-on-exec, so that nothing a plugin starts gets it.
+/// Takes an inherited descriptor by its number; `None` if it is not open (no manager started this program). Marks it
+/// close-on-exec, so that nothing a plugin starts gets it.
 pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     // SAFETY: plain system calls; a number that is not open gives an error.
     let open = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
@@ -139,10 +139,10 @@ pub(crate) fn inherited(number: RawFd) -> Option<OwnedFd> {
     open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// A file without a name, to be read from its beginning: for a configuration that is too long for a message.
+/// An anonymous file with these bytes, positioned at its start: for a configuration too long for a message.
 ///
 /// # Errors
-/// The system's, out of descriptors or memory.
+/// The system's: out of descriptors or memory.
 pub(crate) fn file_holding(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(c"gm-native-orders", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! The lock on a state directory: at most one manager runs on it, and other processes can see which.
+//! The lock on a state directory: at most one manager uses it, and other processes can see which one.
 
 use std::fs::File;
 use std::io;
@@ -14,8 +14,8 @@ use super::private_dir;
 /// The lock's name in the state directory.
 const STATE_LOCK: &str = "lock";
 
-/// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which anybody
-/// may tidy away, it has only this purpose.
+/// The lock on a state directory, held as long as this value lives. Its file stays: unlike a pid file, which others may
+/// tidy away, it has only this purpose.
 #[derive(Debug)]
 pub(crate) struct StateLock {
     file: LockedFile,
@@ -23,34 +23,28 @@ pub(crate) struct StateLock {
     record: Vec<u8>,
 }
 
-/// The state directory could not be locked.
+/// Why the state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateLockError {
-    /// A manager runs on it.
+    /// A running manager uses it.
     #[error("{} uses state directory {}; stop it, or name another one with state_dir", holder(*pid), dir.display())]
     Held {
-        /// The state directory.
         dir: PathBuf,
-        /// The manager's pid, where it is known.
+        /// That manager's pid, if known.
         pid: Option<u32>,
     },
     /// The system refused.
     #[error("cannot lock state directory {place} by its file {place}/{STATE_LOCK}: {}", reason(.source), place = dir.display())]
-    Failed {
-        /// The state directory.
-        dir: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    Failed { dir: PathBuf, source: io::Error },
 }
 
 impl StateLock {
-    /// Locks an existing state directory, without waiting, and records whose it is beside the pid. To be called after
-    /// daemonizing, and as the user the manager is going to run as, whose the file becomes.
+    /// Locks an existing state directory without waiting, and records after the pid whose it is. Call it after
+    /// daemonizing and as the user the manager will run as, who owns the file then.
     ///
     /// # Errors
     ///
-    /// A manager runs on it, or the lock file cannot be opened, locked or written.
+    /// A running manager uses it, or the lock file cannot be opened, locked or written.
     pub(crate) fn take(dir: &Path, record: &[u8]) -> Result<Self, StateLockError> {
         let locked = LockedFile::take(&dir.join(STATE_LOCK), |_| Ok(LockFileCheck::Yes));
         let written = locked.and_then(|file| file.write(record).map(|()| file).map_err(NotLocked::Failed));
@@ -61,17 +55,16 @@ impl StateLock {
         Ok(Self { file, dir: dir.to_owned(), record: record.to_owned() })
     }
 
-    /// The directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Makes the directory and the lock again where somebody has removed one of them: without them a second manager
-    /// could start on them, and nothing new could be stored.
+    /// Creates the directory and the lock again if someone has removed either: without them a second manager could
+    /// start on them, and nothing new could be stored.
     ///
     /// # Errors
     ///
-    /// A sentence: it cannot be made, or another manager has it by now.
+    /// A sentence: it cannot be created, or another manager has it by now.
     pub(crate) fn renew(&mut self) -> Result<PathCheck, String> {
         if self.file.is_at(&self.dir.join(STATE_LOCK)) {
             return Ok(PathCheck::InPlace);
@@ -97,15 +90,15 @@ pub(crate) struct LockSeen {
     file: File,
     /// The pid of the manager that wrote it.
     pub pid: Option<u32>,
-    /// What that manager recorded. Anybody can have written it who may write there.
+    /// What that manager recorded. Anyone who may write there can have written it.
     pub record: Vec<u8>,
 }
 
 impl LockSeen {
-    /// Looks at the lock in a directory; `None` where there is none that can be read.
+    /// Examines the lock in a directory; `None` if there is none that can be read.
     pub(crate) fn inspect(dir: &Path) -> Option<Self> {
         let dir = super::directory::open(dir).ok()?;
-        // Whatever the user who owns the directory has put there: it neither leads elsewhere nor holds us up.
+        // Whatever the directory's owner has put there, it neither leads elsewhere nor blocks us.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = File::from(openat(&dir, STATE_LOCK, flags, Mode::empty()).ok()?);
         file.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -113,7 +106,7 @@ impl LockSeen {
         Some(Self { file, pid, record: more })
     }
 
-    /// Whether a manager holds it at this moment.
+    /// Whether a manager holds it now.
     pub(crate) fn is_held(&self) -> bool {
         is_locked(&self.file).unwrap_or_default()
     }
@@ -175,7 +168,7 @@ mod tests {
         drop(lock);
         let seen = LockSeen::inspect(dir.path()).unwrap();
         assert!(!seen.is_held());
-        // Who may only read it keeps nobody out, whatever he locks, and is taken for no manager.
+        // A process that may only read it keeps no one out, whatever it locks, and is not taken for a manager.
         seen.file.try_lock().unwrap();
         fcntl(&seen.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_RDLCK))).unwrap();
         assert!(!seen.is_held());
@@ -197,7 +190,7 @@ mod tests {
         assert!(LockSeen::inspect(dir.path()).is_none());
     }
 
-    /// M1: the lock of a manager that was killed is its child's for a moment.
+    /// M1: for a moment a child of a killed manager holds the lock.
     #[test]
     fn the_lock_of_a_holder_that_has_ended_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
@@ -241,7 +234,7 @@ mod tests {
         StateLock::take(dir.path(), b"").unwrap();
     }
 
-    /// M5: else a second manager could start on what is there then.
+    /// M5: otherwise a second manager could start on a new directory.
     #[test]
     fn removed_it_is_made_again_with_its_directory() {
         let dir = tempfile::tempdir().unwrap();
@@ -263,13 +256,13 @@ mod tests {
         all();
         made();
         let other = StateLock::take(&state, b"").unwrap();
-        let told = lock.renew().unwrap_err();
-        assert!(told.contains("another gm-native (pid "), "{told}");
+        let error = lock.renew().unwrap_err();
+        assert!(error.contains("another gm-native (pid "), "{error}");
         drop(other);
         all();
         fs::write(&state, "in the way").unwrap();
-        let told = lock.renew().unwrap_err();
-        assert!(told.contains("was removed or replaced, and is no directory"), "{told}");
+        let error = lock.renew().unwrap_err();
+        assert!(error.contains("was removed or replaced, and is no directory"), "{error}");
     }
 
     #[test]
@@ -287,9 +280,9 @@ mod tests {
         if reexec::is_child() {
             let dir = PathBuf::from(std::env::var_os("GM_TEST_DIR").unwrap());
             std::mem::forget(StateLock::take(&dir, b"").unwrap());
-            // Lives as long as the test's end of our stdin does.
+            // It lives as long as the test's end of our stdin.
             let mut worker = Command::new("cat").stdin(Stdio::inherit()).stdout(Stdio::piped()).spawn().unwrap();
-            // `spawn` is back a moment before the kernel closes what exec closes: an echo says that this is over.
+            // `spawn` returns a moment before the kernel closes what exec closes: an echo shows that this is done.
             worker.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
             fs::write(path(&dir), worker.id().to_string()).unwrap();
             kill(Pid::this(), Signal::SIGKILL).unwrap();

@@ -1,7 +1,7 @@
-//! How a worker hears that it should leave, other than by a command: TERM, INT or QUIT from an operator, or the
+//! How a worker learns that it should drain, other than by a command: TERM, INT or QUIT from an operator, or the
 //! manager's death.
 //!
-//! The handler sets a flag and writes to an eventfd, so that a worker asleep in poll wakes up without a race.
+//! The handler sets a flag and writes to an eventfd, so that a worker that sleeps in poll wakes up without a race.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -18,11 +18,11 @@ static ORPHAN: AtomicBool = AtomicBool::new(false);
 static WAKE: AtomicI32 = AtomicI32::new(-1);
 static GRACE_MS: AtomicU64 = AtomicU64::new(0);
 
-/// Proof that the handlers are set; readable in poll once a stop was asked for.
+/// Proof that the handlers are set. poll reports it readable once a stop was requested.
 #[derive(Debug)]
 pub(crate) struct StopSignal(EventFd);
 
-/// The real-time signal the kernel sends when the manager is gone. Nobody else sends it.
+/// The real-time signal that the kernel sends when the manager dies. Nothing else sends it.
 fn orphan_signal() -> i32 {
     libc::SIGRTMIN() + 3
 }
@@ -43,12 +43,12 @@ extern "C" fn on_signal(number: libc::c_int) {
     nix::errno::Errno::set_raw(saved);
 }
 
-/// An orphan may be inside a plugin that never returns: the kernel ends it after the grace, whatever it does.
+/// An orphan may be inside a plugin that never returns: the kernel kills it after the grace period in any case.
 fn arm_kill_timer() {
     kill_after(Duration::from_millis(GRACE_MS.load(Relaxed)));
 }
 
-/// Has the kernel kill this process after a while, whatever a plugin does meanwhile. Async-signal-safe.
+/// Has the kernel kill this process after `grace`, whatever a plugin does. Async-signal-safe.
 pub(crate) fn kill_after(grace: Duration) {
     // SAFETY: timer_create and timer_settime are system calls on zeroed plain structs; both are async-signal-safe on
     // Linux with SIGEV_SIGNAL.
@@ -71,19 +71,19 @@ impl StopSignal {
     /// Sets the handlers.
     ///
     /// # Errors
-    /// The system's, out of descriptors.
+    /// The system's: out of descriptors.
     pub(crate) fn install() -> io::Result<Self> {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         WAKE.store(wake.as_fd().as_raw_fd(), Relaxed);
-        // No SA_RESTART: a blocking receive must come back and look at the flag.
+        // No SA_RESTART: a blocking receive has to return and check the flag.
         for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
             handlers::set(signal, on_signal, 0)?;
         }
         Ok(Self(wake))
     }
 
-    /// Has the death of `manager` be a stop with this grace, instead of the end that [`spawn`](super::spawn) has
-    /// arranged. To be called after any change of uid, which would undo it.
+    /// Makes the death of `manager` a stop with this grace period instead of the kill that [`spawn`](super::spawn) has
+    /// arranged. Call it after any change of uid, which would undo it.
     ///
     /// # Errors
     /// The system's.
@@ -93,33 +93,33 @@ impl StopSignal {
         // SAFETY: a plain system call.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, orphan_signal()) };
         if nix::unistd::getppid().as_raw() != manager {
-            // It died before we asked.
+            // The manager died before we asked.
             on_signal(orphan_signal());
         }
         Ok(())
     }
 
-    /// Takes back a wake-up for which nobody asked for a stop: every process that has the descriptor can write to it,
-    /// and poll would return at once for ever.
+    /// Clears a wake-up without a stop request: every process that has the descriptor can write to it, and poll would
+    /// return at once forever.
     pub(crate) fn settle(&self) {
         if !asked() {
-            // Nothing to read is all that can be wrong.
+            // The only possible error is that there is nothing to read.
             let _ = self.0.read();
         }
     }
 
-    /// Whether a stop was asked for.
+    /// Whether a stop was requested.
     pub(crate) fn asked(&self) -> bool {
         asked()
     }
 }
 
-/// Whether a stop was asked for, from any thread.
+/// Whether a stop was requested, from any thread.
 pub(crate) fn asked() -> bool {
     STOP.load(Relaxed)
 }
 
-/// The manager's end of the channel closed, or the kernel reported its death: stop, within the grace.
+/// The manager's end of the channel closed, or the kernel reported its death: stop within the grace period.
 pub(crate) fn orphaned() {
     if !ORPHAN.swap(true, Relaxed) {
         STOP.store(true, Relaxed);
@@ -128,7 +128,7 @@ pub(crate) fn orphaned() {
     }
 }
 
-/// The channel is gone although the manager is there: stop after the job in hand.
+/// The channel is closed although the manager lives: stop after the job in hand.
 pub(crate) fn request_stop() {
     STOP.store(true, Relaxed);
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use nix::fcntl::{F_GETFD, F_GETFL, FdFlag, OFlag, fcntl};
 use nix::libc;
 
-/// Which of the standard streams were closed when this program began, a bit each: before `main` the standard library
-/// opens /dev/null in their place.
+/// Which standard streams were closed when this program began, one bit each: before `main` the standard library opens
+/// /dev/null in their place.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 #[used]
@@ -18,7 +18,7 @@ static RECORD_CLOSED: extern "C" fn() = record_closed;
 
 extern "C" fn record_closed() {
     for number in 0..3 {
-        // SAFETY: F_GETFD only asks; a descriptor that is not open is an error, which is what is asked.
+        // SAFETY: F_GETFD only queries; for a descriptor that is not open it returns the error we look for.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
             CLOSED.fetch_or(1 << number, Relaxed);
         }
@@ -28,7 +28,7 @@ extern "C" fn record_closed() {
 /// A copy of a stream that was open for writing when we were started.
 ///
 /// # Errors
-/// It was not, or is one that we have opened ourselves.
+/// It was not open, or it is one that we have opened ourselves.
 pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     let closed = || {
         io::Error::other(format!(
@@ -38,10 +38,10 @@ pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     if number < 0 || (number < 3 && CLOSED.load(Relaxed) & (1 << number) != 0) {
         return Err(closed());
     }
-    // SAFETY: it is only asked and copied, and not used where it is not open.
+    // SAFETY: it is only queried and copied, and not used if it is not open.
     let open = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = fcntl(open, F_GETFD).map_err(|_| closed())?;
-    // Exec leaves no such descriptor open, and all of ours are.
+    // No such descriptor survives exec, and all of ours have the flag.
     if number > 2 && FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC) {
         return Err(closed());
     }
@@ -52,7 +52,7 @@ pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     open.try_clone_to_owned()
 }
 
-/// A stream as people know it.
+/// A standard stream by its usual name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StandardStream(pub i32);
 
@@ -82,13 +82,13 @@ mod tests {
     fn open_streams_are_distinguished_from_closed_ones() {
         if reexec::is_child() {
             let own = File::open("/dev/null").unwrap();
-            let told = |number: i32| inherited(number).err().map(|error| error.to_string()).unwrap_or("open".into());
-            assert!(told(0).contains("for reading only"), "{}", told(0));
-            assert!(told(1).starts_with("it was not open"), "{}", told(1));
-            assert_eq!(told(2), "open");
-            assert_eq!(told(9), "open");
-            assert!(told(8).starts_with("it was not open"), "{}", told(8));
-            assert!(told(own.as_raw_fd()).contains("was not open"), "one of our own is none");
+            let state = |number: i32| inherited(number).err().map(|error| error.to_string()).unwrap_or("open".into());
+            assert!(state(0).contains("for reading only"), "{}", state(0));
+            assert!(state(1).starts_with("it was not open"), "{}", state(1));
+            assert_eq!(state(2), "open");
+            assert_eq!(state(9), "open");
+            assert!(state(8).starts_with("it was not open"), "{}", state(8));
+            assert!(state(own.as_raw_fd()).contains("was not open"), "one of our own is none");
             return;
         }
         let child = reexec::child(NAME);
@@ -96,8 +96,8 @@ mod tests {
         shell.args(["-c", "exec \"$0\" \"$@\" 0</dev/null 1>&- 9>&2"]).arg(child.get_program()).args(child.get_args());
         shell.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?)))).stderr(Stdio::piped());
         let mut run = shell.spawn().unwrap();
-        let mut told = String::new();
-        run.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-        assert!(run.wait().unwrap().success(), "{told}");
+        let mut state = String::new();
+        run.stderr.take().unwrap().read_to_string(&mut state).unwrap();
+        assert!(run.wait().unwrap().success(), "{state}");
     }
 }

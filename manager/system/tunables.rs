@@ -1,27 +1,27 @@
-//! Room for static TLS in the processes that load libraries: glibc keeps 512 bytes for libraries that are loaded while a
-//! program runs and want it, which one allocator uses up, and the next library "cannot allocate memory in static TLS
-//! block". The room is set when a program starts, so children are started with more of it (glibc's GLIBC_TUNABLES).
-//! They put the variable back before they load anything: what a plugin starts never sees ours.
+//! Makes room for static TLS in the processes that load libraries. glibc reserves 512 bytes for libraries loaded at run
+//! time. One allocator uses that up, and the next library "cannot allocate memory in static TLS block". The size is
+//! fixed when a program starts, so children are started with more (glibc's GLIBC_TUNABLES). They restore the variable
+//! before they load anything: what a plugin starts never sees ours.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// glibc's variable.
 const VARIABLE: &str = "GLIBC_TUNABLES";
-/// What the variable was before, for the child to put back; empty where there was none.
+/// The variable's previous value, for the child to restore; empty if there was none.
 const BEFORE: &str = "GM_NATIVE_GLIBC_TUNABLES_BEFORE";
 /// The tunable, and the bytes a child gets.
 const NAME: &str = "glibc.rtld.optional_static_tls";
 const BYTES: u32 = 16384;
 
-/// The variables a child is started with beside those that it inherits.
+/// The variables that a child gets beside those it inherits.
 pub(crate) fn for_children() -> Vec<(&'static str, OsString)> {
     let before = std::env::var_os(VARIABLE);
     let with = with_room(before.as_deref());
     with.map_or_else(Vec::new, |with| vec![(VARIABLE, with), (BEFORE, before.unwrap_or_default())])
 }
 
-/// The variable's value with our tunable at its end; `None` where somebody has set that tunable, which then holds.
+/// The variable's value with our tunable appended; `None` if the tunable is set already, which then holds.
 fn with_room(before: Option<&OsStr>) -> Option<OsString> {
     let mut bytes = before.map_or(&[][..], OsStr::as_bytes).to_vec();
     let is_ours = |setting: &[u8]| setting.split(|byte| *byte == b'=').next() == Some(NAME.as_bytes());
@@ -35,7 +35,7 @@ fn with_room(before: Option<&OsStr>) -> Option<OsString> {
     Some(OsString::from_vec(bytes))
 }
 
-/// Puts back what the manager changed for this process. To be called first of all, while it has one thread.
+/// Restores what the manager changed for this process. Call it first of all, while there is one thread.
 pub(crate) fn restore() {
     let Some(before) = std::env::var_os(BEFORE) else { return };
     // SAFETY: there is one thread (the caller's duty), so nobody reads the environment meanwhile.

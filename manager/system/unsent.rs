@@ -1,15 +1,15 @@
-//! How far a peer has got with what was sent to it.
+//! How much of what was sent to a peer it has received.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 
-/// Bytes the peer has not acknowledged yet; none where the system does not say.
+/// How many bytes the peer has not acknowledged yet; 0 if the system does not say.
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one int, to the given address.
-    let said = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if said == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+    let returned = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if returned == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 #[cfg(test)]

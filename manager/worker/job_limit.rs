@@ -58,17 +58,17 @@ mod tests {
             ("quick ones: a tenth of a second before", 3000, quick, Some(2001), Some(3000)),
         ] {
             let mut job_limit = JobLimit::new(most);
-            let mut told = (None, None);
+            let mut sent = (None, None);
             for jobs in 0..5000 {
                 let last = if jobs == 0 { slow } else { last };
                 match job_limit.due_message(jobs, last) {
-                    Some(WorkerMessage::FewJobsLeft) => assert_eq!(told.0.replace(jobs), None, "{name}"),
-                    Some(_) => assert_eq!(told.1.replace(jobs), None, "{name}"),
+                    Some(WorkerMessage::FewJobsLeft) => assert_eq!(sent.0.replace(jobs), None, "{name}"),
+                    Some(_) => assert_eq!(sent.1.replace(jobs), None, "{name}"),
                     None => {}
                 }
                 assert_eq!(job_limit.is_reached(jobs), none.is_some_and(|none| jobs >= none), "{name}");
             }
-            assert_eq!(told, (few, none), "{name}");
+            assert_eq!(sent, (few, none), "{name}");
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct LogRateLimit {
     began: Duration,
-    said: u32,
+    logged: u32,
     excluded: u64,
 }
 
@@ -28,17 +28,17 @@ impl LogRateLimit {
     /// Asks for a line. `None`: it is counted instead.
     pub(crate) fn ask(&mut self, now: Duration) -> Option<LogPermit> {
         if now >= self.began.saturating_add(PERIOD) {
-            self.said = 0;
+            self.logged = 0;
         }
-        if self.said == 0 {
+        if self.logged == 0 {
             self.began = now;
         }
-        if self.said == LINES {
+        if self.logged == LINES {
             self.excluded += 1;
             return None;
         }
-        self.said += 1;
-        Some(LogPermit { excluded: std::mem::take(&mut self.excluded), is_last: self.said == LINES })
+        self.logged += 1;
+        Some(LogPermit { excluded: std::mem::take(&mut self.excluded), is_last: self.logged == LINES })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Wake-ups without work: gearmand 1.1 answers PRE_SLEEP with NOOP, and the GRAB after it with NO_JOB, for as long as
 //! it has an epoch job beside one of low priority. Without pauses that is ten thousand rounds a second. Pure.
 //!
-//! A crowd of sleepers that are all woken for each job looks the same to those that come too late, and must not pause.
+//! Many idle workers that are all woken for each job look the same to those that come too late, and must not pause.
 //! So a worker that is woken at once a few times asks in a way that distinguishes the two: PRE_SLEEP and GRAB in one
 //! write. A server with work answers NOOP and a job; one that only believes in work answers NOOP and NO_JOB.
 

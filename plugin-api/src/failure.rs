@@ -136,14 +136,14 @@ mod tests {
 
     #[test]
     fn causes_are_printed_once() {
-        for (texts, said) in [
+        for (texts, message) in [
             (&["a"][..], "a"),
             (&["reading x", "no such file"], "reading x: no such file"),
             (&["reading x: no such file", "no such file"], "reading x: no such file"),
             (&["a", "b", "c"], "a: b: c"),
             (&["a", ""], "a"),
         ] {
-            assert_eq!(Failure::from(layers(texts)).message(), said);
+            assert_eq!(Failure::from(layers(texts)).message(), message);
         }
     }
 

@@ -225,7 +225,7 @@ impl<T: Object> Slot<T> {
 
 /// The job was not begun: there is no object to give it to.
 fn failed_new(fail: RawFail) -> RawFail {
-    let message = format!("after a panic the object could not be made anew: {}", fail.message);
+    let message = format!("after a panic the object could not be created again: {}", fail.message);
     RawFail { kind: RawFail::NO_OBJECT, message: message.into(), ..fail }
 }
 

@@ -29,8 +29,8 @@ fn everything_logged_is_collected() {
     assert_eq!(outcome.data, [b"part"]);
     assert_eq!(outcome.warnings, [b"careful\n"]);
     let log: Vec<_> = outcome.log.iter().map(|record| (record.level, record.text.as_str())).collect();
-    let said = [(3, "pushed"), (1, "bad"), (2, "odd"), (3, "for u1"), (4, "detail")];
-    assert_eq!(log, said);
+    let expected = [(3, "pushed"), (1, "bad"), (2, "odd"), (3, "for u1"), (4, "detail")];
+    assert_eq!(log, expected);
 }
 
 #[test]
@@ -306,7 +306,7 @@ impl Limited {
 fn an_object_that_cannot_be_made_again_fails_its_job() {
     let mut limited = TestObject::<Limited>::new(&[]).unwrap();
     assert_eq!(limited.run("panic").failure().message, "asked to");
-    let message = "after a panic the object could not be made anew: none left";
+    let message = "after a panic the object could not be created again: none left";
     for _ in 0..2 {
         assert_eq!(*limited.run("").failure(), Failed { why: Why::Unmade, message: message.into() });
     }

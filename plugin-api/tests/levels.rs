@@ -7,7 +7,7 @@ use gm_plugin_api::__private::{About, Plain, PlainFunction, about};
 use gm_plugin_api::abi::{Host, RSlice, RStr, RawContext, RawJob, RawState, level, table};
 use gm_plugin_api::{Job, JobResult, Log};
 
-static TOLD: Mutex<Vec<(u8, String)>> = Mutex::new(Vec::new());
+static LOGGED: Mutex<Vec<(u8, String)>> = Mutex::new(Vec::new());
 
 static HOST: Host = {
     extern "C" fn status(_: u64, _: u64, _: u64) -> bool {
@@ -17,7 +17,7 @@ static HOST: Host = {
         true
     }
     extern "C" fn log(_: u64, level: u8, _: RStr<'_>, text: RStr<'_>) {
-        TOLD.lock().unwrap().push((level, text.to_string()));
+        LOGGED.lock().unwrap().push((level, text.to_string()));
     }
     extern "C" fn stopping(_: u64) -> bool {
         false
@@ -85,14 +85,14 @@ fn what_is_not_wanted_costs_nothing() {
         *WANTED.lock().unwrap() = wanted;
         function.set_level()(wanted);
         function.run()(RawState(std::ptr::null_mut()), &job).into_result().unwrap();
-        let mut told: Vec<_> = std::mem::take(&mut *TOLD.lock().unwrap());
-        told.sort();
+        let mut lines: Vec<_> = std::mem::take(&mut *LOGGED.lock().unwrap());
+        lines.sort();
         let mut expected: Vec<_> = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2, 3, 4]
             .into_iter()
             .filter(|level| *level <= wanted)
             .map(|level| (level, level.to_string()))
             .collect();
         expected.sort();
-        assert_eq!(told, expected, "at {wanted}");
+        assert_eq!(lines, expected, "at {wanted}");
     }
 }

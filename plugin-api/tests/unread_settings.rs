@@ -10,7 +10,7 @@ use gm_plugin_api::testing::TestObject;
 use gm_plugin_api::{Context, Failure, Job, Log, function};
 use serde::Deserialize;
 
-static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 static HOST: Host = {
     extern "C" fn status(_: u64, _: u64, _: u64) -> bool {
@@ -21,7 +21,7 @@ static HOST: Host = {
     }
     extern "C" fn log(_: u64, level: u8, target: RStr<'_>, text: RStr<'_>) {
         assert_eq!((level, target.as_str()), (level::WARN, SETTINGS));
-        TOLD.lock().unwrap().push(text.to_string());
+        LOGGED.lock().unwrap().push(text.to_string());
     }
     extern "C" fn stopping(_: u64) -> bool {
         false
@@ -30,7 +30,7 @@ static HOST: Host = {
 };
 
 /// What is told where `plugin`'s object is made with these settings.
-fn told(plugin: PluginRef, names: &[&'static str]) -> Vec<String> {
+fn warnings_of(plugin: PluginRef, names: &[&'static str]) -> Vec<String> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap();
     let settings: Vec<_> = names.iter().map(|name| RawSetting { name: (*name).into(), value: "1".into() }).collect();
@@ -42,7 +42,7 @@ fn told(plugin: PluginRef, names: &[&'static str]) -> Vec<String> {
     };
     let state = plugin.new()(&raw).into_result().unwrap();
     plugin.drop()(state);
-    std::mem::take(&mut *TOLD.lock().unwrap())
+    std::mem::take(&mut *LOGGED.lock().unwrap())
 }
 
 macro_rules! object {
@@ -113,7 +113,7 @@ fn a_setting_that_is_never_read_is_named_with_the_nearest_one_that_is() {
             ],
         ),
     ] {
-        assert_eq!(told(plugin, names), expected, "{names:?}");
+        assert_eq!(warnings_of(plugin, names), expected, "{names:?}");
     }
 }
 
@@ -129,8 +129,8 @@ fn a_function_without_new_has_no_settings() {
             Ok(().into())
         }
     }
-    let said = told(abi::table::<PlainFunction<WithoutNew>>(), &["retries"]);
-    assert_eq!(said, ["setting.retries is never read: a function without new() has no settings"]);
+    let warnings = warnings_of(abi::table::<PlainFunction<WithoutNew>>(), &["retries"]);
+    assert_eq!(warnings, ["setting.retries is never read: a function without new() has no settings"]);
 }
 
 #[test]

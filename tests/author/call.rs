@@ -14,7 +14,7 @@ use crate::support::watchdog::descendants;
 use crate::{call, gm_native, library, run_gm_native};
 
 /// What it says on standard error, the library's path taken out.
-fn said(err: &str) -> String {
+fn normalised(err: &str) -> String {
     err.replace(&format!("{}", library().display()), "LIB")
 }
 
@@ -65,13 +65,13 @@ fn a_failed_job_is_exit_code_1_and_one_sentence() {
     ] {
         let failed = call("answer", &[workload]);
         assert_eq!((failed.code(), failed.stdout.len()), (Some(1), 0), "{workload}");
-        assert_eq!(said(&failed.err()), sentence);
+        assert_eq!(normalised(&failed.err()), sentence);
     }
     let panic = call("answer", &["panic at the disco"]);
-    let said = said(&panic.err());
+    let stderr = normalised(&panic.err());
     assert_eq!(panic.code(), Some(1));
-    assert!(said.starts_with("gm-native: LIB: the job failed: panicked at "), "{said}");
-    assert!(said.contains("src/lib.rs:") && said.ends_with(": at the disco\n"), "{said}");
+    assert!(stderr.starts_with("gm-native: LIB: the job failed: panicked at "), "{stderr}");
+    assert!(stderr.contains("src/lib.rs:") && stderr.ends_with(": at the disco\n"), "{stderr}");
 }
 
 #[test]
@@ -90,12 +90,12 @@ fn a_crash_is_named_with_its_place() {
         let settings = if settings.is_empty() { vec![] } else { vec!["--setting", settings] };
         let args: Vec<&str> = std::iter::once(workload).chain(settings).collect();
         let crashed = call(function, &args);
-        let said = said(&crashed.err());
-        assert_eq!(crashed.code(), Some(1), "{function} {workload}: {said}");
-        let line = said.lines().last().unwrap();
-        assert!(line.starts_with(&format!("gm-native: LIB: {how} {place}")), "{function} {workload}: {said}");
+        let stderr = normalised(&crashed.err());
+        assert_eq!(crashed.code(), Some(1), "{function} {workload}: {stderr}");
+        let line = stderr.lines().last().unwrap();
+        assert!(line.starts_with(&format!("gm-native: LIB: {how} {place}")), "{function} {workload}: {stderr}");
         // What it said before is not lost.
-        assert_eq!(said.contains("INFO    still here\n"), function == "crash", "{said}");
+        assert_eq!(stderr.contains("INFO    still here\n"), function == "crash", "{stderr}");
     }
     let cases = corpus::cases();
     let constructor = corpus::find(&cases, "segfaults");
@@ -133,9 +133,9 @@ fn an_unusable_library_has_the_managers_reason() {
         ),
     ] {
         let refused = run_gm_native(args, b"");
-        let said = said(&refused.err());
-        assert_eq!(refused.code(), Some(code), "{args:?}: {said}");
-        assert!(said.starts_with(&format!("gm-native: {sentence}")), "{args:?}: {said}");
+        let stderr = normalised(&refused.err());
+        assert_eq!(refused.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.starts_with(&format!("gm-native: {sentence}")), "{args:?}: {stderr}");
     }
 }
 
@@ -173,10 +173,14 @@ fn settings_come_from_the_line_and_from_a_configuration() {
     fs::write(&ini, "[GearmanManager]\nprefix = x_\n[Fragile]\nsetting.mark = /\n").unwrap();
     let ini = ini.to_str().unwrap();
     let refused = call("Fragile", &["-c", ini, "-p", ""]);
-    assert!(said(&refused.err()).starts_with("gm-native: LIB: its new() failed: there is a mark"), "{}", refused.err());
+    assert!(
+        normalised(&refused.err()).starts_with("gm-native: LIB: its new() failed: there is a mark"),
+        "{}",
+        refused.err()
+    );
     assert_eq!(call("Fragile", &["-c", ini, "-p", "", "--setting", "mark=/nowhere"]).code(), Some(0));
     let prefixed = call("Fragile", &["-c", ini]);
-    assert!(said(&prefixed.err()).contains("LIB does not export x_Fragile"), "{}", prefixed.err());
+    assert!(normalised(&prefixed.err()).contains("LIB does not export x_Fragile"), "{}", prefixed.err());
     let fetch_url = plugins::example("fetch_url");
     let wrong = run_gm_native(&["call", fetch_url.to_str().unwrap(), "x", "--setting", "timeout_ms=soon"], b"");
     assert!(wrong.err().ends_with("; to gm-native call give --setting NAME=VALUE, or -c FILE\n"), "{}", wrong.err());

@@ -59,7 +59,7 @@ fn a_library_of_1_0_is_served(library: &Path, call: impl Fn(&[&str]) -> Finished
     for row in ["form       object: ", "interface  1.0\n", "compiler   rustc of that time\n"] {
         assert!(out.contains(row), "{row}: {out}");
     }
-    for (workload, code, result, said) in [
+    for (workload, code, result, logged) in [
         ("good", 0, "7 good", "status  1 of 2\nINFO    counted\n"),
         ("tell", 0, "[true, true] false interface_1_0", "warning careful\n"),
         ("fail", 1, "", ": the job failed: asked to fail\n"),
@@ -68,7 +68,7 @@ fn a_library_of_1_0_is_served(library: &Path, call: impl Fn(&[&str]) -> Finished
     ] {
         let done = call(&["call", path, workload, "--setting", "start=6"]);
         assert_eq!((done.code(), done.out().as_str()), (Some(code), result), "{workload}: {}", done.err());
-        assert!(done.err().ends_with(said), "{workload}: {}", done.err());
+        assert!(done.err().ends_with(logged), "{workload}: {}", done.err());
     }
     let unmade = call(&["call", path]).err();
     assert!(unmade.ends_with(": its new() failed: start is no number\n"), "{unmade}");

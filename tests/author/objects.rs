@@ -49,7 +49,7 @@ fn where_no_object_can_be_made_the_worker_is_replaced() {
     std::thread::scope(|scope| {
         // Never begun, so it is not failed: it waits for a worker that has an object.
         let next = scope.spawn(|| count(&gearmand));
-        manager.wait_log("after a panic the object could not be made anew: there is a mark");
+        manager.wait_log("after a panic the object could not be created again: there is a mark");
         manager.wait_event("worker_died", |event| event["pid"] == pid);
         manager.wait_event("cannot_serve", |event| event["reason"] == "its new() failed: there is a mark");
         fs::remove_file(mark).unwrap();

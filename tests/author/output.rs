@@ -44,8 +44,8 @@ fn parts(line: &str) -> (u64, &str, &str) {
 fn everything_a_plugin_prints_is_a_line_with_process_function_and_job() {
     let (gearmand, manager) = served(&["talk"]);
     let pid = worker(&manager, "talk");
-    let told = gearman(&gearmand, &["-f", "talk"], b"");
-    assert!(told.out().contains("[true, true, true]"), "{}", told.out());
+    let finished = gearman(&gearmand, &["-f", "talk"], b"");
+    assert!(finished.out().contains("[true, true, true]"), "{}", finished.out());
     for (text, level) in [
         ("an error", "ERROR"),
         ("a warning", "WARN"),

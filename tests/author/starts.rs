@@ -99,12 +99,15 @@ fn a_start_reports_which_functions_are_not_served() {
     for ini in ["count = 0\nstart_timeout = 2", "count = 2\nstart_timeout = 2"] {
         let gearmand = Gearmand::start();
         let manager = daemon(&gearmand, ini, &bad.map(|(name, _)| name), &[]);
-        let told = manager.run_to_end();
-        assert_eq!(told.code(), Some(0), "{told:?}");
+        let finished = manager.run_to_end();
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
         for (name, why) in bad {
-            let line =
-                told.err().lines().find(|line| line.starts_with(&format!("{name} is not served: "))).map(str::to_owned);
-            let line = line.unwrap_or_else(|| panic!("{ini}: nothing of {name}: {}", told.err()));
+            let line = finished
+                .err()
+                .lines()
+                .find(|line| line.starts_with(&format!("{name} is not served: ")))
+                .map(str::to_owned);
+            let line = line.unwrap_or_else(|| panic!("{ini}: nothing of {name}: {}", finished.err()));
             // One that came after one that hangs may not have had its turn yet.
             assert!(
                 line.contains(why) || line.contains("starting") || line.contains("its worker is in"),
@@ -125,10 +128,10 @@ fn a_strict_start_fails_where_a_function_is_not_served() {
     let gearmand = Gearmand::start();
     for ini in ["count = 0", "count = 1"] {
         let mut manager = daemon(&gearmand, ini, &["NewFails"], &["--strict"]);
-        let told = manager.run_to_end();
-        assert_eq!(told.code(), Some(1), "{told:?}");
+        let finished = manager.run_to_end();
+        assert_eq!(finished.code(), Some(1), "{finished:?}");
         let sentence = "strict is set, and not every function can be served: NewFails is not served: its new() failed: no database";
-        assert!(told.err().contains(sentence), "{told:?}");
+        assert!(finished.err().contains(sentence), "{finished:?}");
         manager.wait_gone();
     }
 }

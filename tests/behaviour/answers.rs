@@ -6,7 +6,9 @@ use std::time::Duration;
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, acting, background, library, lines, path, served, touch, wait_busy, wait_done, wait_serving};
+use crate::fixture::{
+    Job, acting, background, library, lines, path, served, touch, wait_busy, wait_done, wait_serving,
+};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
@@ -27,9 +29,9 @@ fn refuse(peer: &mut Peer) {
 #[test]
 fn what_is_larger_than_max_packet_is_reported_instead() {
     let (gearmand, manager) = served("max_packet = 64K");
-    let told = |what, length| format!("its {what} of {length} bytes is larger than max_packet, 65536 bytes\n");
-    assert_eq!(Job::act(&gearmand, "", "size 70000").failure(), told("result", 70_000));
-    assert_eq!(Job::act(&gearmand, "", "huge exception 70000").failure(), told("exception", 70_000));
+    let too_large = |what, length| format!("its {what} of {length} bytes is larger than max_packet, 65536 bytes\n");
+    assert_eq!(Job::act(&gearmand, "", "size 70000").failure(), too_large("result", 70_000));
+    assert_eq!(Job::act(&gearmand, "", "huge exception 70000").failure(), too_large("exception", 70_000));
     for kind in ["fail", "panic"] {
         let reason = Job::act(&gearmand, "", &format!("huge {kind} 70000")).failure();
         assert!(reason.len() < 65_536 && reason.ends_with("xxx...(truncated)\n"), "{kind}: {} bytes", reason.len());
@@ -49,8 +51,8 @@ fn a_refusal_of_any_length_arrives() {
     let gearmand = Gearmand::start();
     let manager =
         acting(&[&gearmand]).plugin("parting", &library()).ini("[parting]\nsetting.how = refuse 200000").start();
-    let said = manager.wait_event("cannot_serve", |event| event["function"] == "parting");
-    let reason = said["reason"].as_str().unwrap();
+    let refused = manager.wait_event("cannot_serve", |event| event["function"] == "parting");
+    let reason = refused["reason"].as_str().unwrap();
     assert!(reason.contains("its new() failed: no no no") && reason.ends_with("...(truncated)"), "{reason}");
     wait_serving(&manager, "act");
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
@@ -222,8 +224,8 @@ fn a_workload_beyond_max_packet_fails_its_job() {
     wait_serving(&manager, "act");
     let long = format!("say {}", "x".repeat(2_000_000));
     for _ in 0..3 {
-        let told = Job::act(&gearmand, "", &long).failure();
-        assert_eq!(told.trim_end(), "its workload of 2000004 bytes is larger than max_packet, 1048576 bytes");
+        let message = Job::act(&gearmand, "", &long).failure();
+        assert_eq!(message.trim_end(), "its workload of 2000004 bytes is larger than max_packet, 1048576 bytes");
         assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
     }
     manager.wait_log("its workload of 2000004 bytes is larger than max_packet");

@@ -5,7 +5,7 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{Job, library, lines, path, served, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, library, lines, path, served, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::ScriptedServer;
@@ -20,14 +20,14 @@ fn unique(step: &str) -> String {
 }
 
 /// Runs a job that may be run so often, to the word its caller gets.
-fn told(gearmand: &Gearmand, manager: &Manager, step: &str, runs: usize) -> String {
+fn failure(gearmand: &Gearmand, manager: &Manager, step: &str, runs: usize) -> String {
     let unique = unique(step);
     let notes = path(manager, &unique);
-    let told = Job::act(gearmand, &unique, &format!("note {notes}\n{step}\nsay done")).failure();
+    let message = Job::act(gearmand, &unique, &format!("note {notes}\n{step}\nsay done")).failure();
     wait_serving(manager, "act");
     assert_eq!(Job::act(gearmand, "", "say next").result(), b"next", "{step}");
-    assert_eq!(lines(&notes).len(), runs, "{step}: {told}");
-    told
+    assert_eq!(lines(&notes).len(), runs, "{step}: {message}");
+    message
 }
 
 /// P6: with `on_crash = fail` it is never run twice.
@@ -35,8 +35,11 @@ fn told(gearmand: &Gearmand, manager: &Manager, step: &str, runs: usize) -> Stri
 fn a_job_that_takes_its_workers_connection_fails_as_if_it_had_crashed() {
     let (gearmand, manager) = served(&format!("{INI}on_crash = fail"));
     for step in TAKING {
-        let told = told(&gearmand, &manager, step, 1);
-        assert!(told.contains("closed, replaced or shut down its connection to the job server"), "{step}: {told}");
+        let message = failure(&gearmand, &manager, step, 1);
+        assert!(
+            message.contains("closed, replaced or shut down its connection to the job server"),
+            "{step}: {message}"
+        );
         let unique = unique(step);
         let died = manager.wait_event("worker_died", |event| event["unique"] == unique.as_str());
         assert_eq!((died["disposition"].as_str(), died["deaths"].as_u64()), (Some("failed"), Some(1)), "{died}");
@@ -48,8 +51,8 @@ fn a_job_that_takes_its_workers_connection_fails_as_if_it_had_crashed() {
 fn a_job_that_takes_its_workers_connection_is_run_as_often_as_it_may_be() {
     let (gearmand, manager) = served(&format!("{INI}max_attempts = 2"));
     for step in TAKING {
-        let told = told(&gearmand, &manager, step, 2);
-        assert!(told.ends_with("; 2 workers were lost in this job\n"), "{step}: {told}");
+        let message = failure(&gearmand, &manager, step, 2);
+        assert!(message.ends_with("; 2 workers were lost in this job\n"), "{step}: {message}");
     }
 }
 
@@ -116,8 +119,8 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
         let news = job.news();
         let ends: Vec<_> = news.iter().filter(|news| !matches!(news, JobEvent::Data(_))).collect();
         let [JobEvent::Warning(text), JobEvent::Fail] = ends[..] else { panic!("its caller was told {ends:?}") };
-        let told = String::from_utf8_lossy(text);
-        assert!(told.ends_with("; 2 workers were lost in this job\n"), "{told}");
+        let message = String::from_utf8_lossy(text);
+        assert!(message.ends_with("; 2 workers were lost in this job\n"), "{message}");
         assert_eq!(lines(&notes).len(), 2);
         manager.wait_event("worker_died", |event| event["unique"] == end && event["disposition"] == "unanswerable");
     }

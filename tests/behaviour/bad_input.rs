@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::scene::{Job, acting, background, gm_native, library, lines, of, path, wait_done, wait_serving};
+use crate::fixture::{Job, acting, background, gm_native, library, lines, of, path, wait_done, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
 use crate::support::plugins::{self, example};
@@ -15,12 +15,12 @@ use crate::support::program::Finished;
 /// A start that failed with this code and one sentence, which has all of these in it.
 #[track_caller]
 fn assert_error(finished: &Finished, code: i32, parts: &[&str]) {
-    let told = finished.err();
+    let stderr = finished.err();
     assert_eq!(finished.code(), Some(code), "{finished:?}");
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.starts_with("gm-native: "), "{told}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("gm-native: "), "{stderr}");
     for part in parts {
-        assert!(told.contains(part), "there is no {part:?} in {told}");
+        assert!(stderr.contains(part), "there is no {part:?} in {stderr}");
     }
 }
 
@@ -121,16 +121,19 @@ fn what_the_file_names_and_is_not_there() {
             false,
         ),
     ] {
-        let told = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
-        assert_error(&told, if checked { 2 } else { 1 }, parts);
-        assert!(told.err().starts_with("gm-native: gm.ini:3: "), "{}", told.err());
+        let finished = start_with(dir.path(), format!("{begin}{line}\n").as_bytes());
+        assert_error(&finished, if checked { 2 } else { 1 }, parts);
+        assert!(finished.err().starts_with("gm-native: gm.ini:3: "), "{}", finished.err());
         if checked {
-            assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), told.err());
+            assert_eq!(gm_native(dir.path(), &["-c", "gm.ini", "-Z"]).err(), finished.err());
         }
     }
     let both = start_with(dir.path(), format!("{begin}worker_dir = nowhere\nuser = no-such-user-here\n").as_bytes());
-    let told = both.err();
-    assert!(told.lines().count() == 2 && told.contains("gm.ini:3: ") && told.contains("gm.ini:4: "), "{told}");
+    let finished = both.err();
+    assert!(
+        finished.lines().count() == 2 && finished.contains("gm.ini:3: ") && finished.contains("gm.ini:4: "),
+        "{finished}"
+    );
 }
 
 /// The file was broken under a running manager: it is found and answers, and what is wrong is said besides.
@@ -140,10 +143,10 @@ fn a_command_finds_its_manager_by_a_broken_file() {
     let manager = acting(&[&gearmand]).start();
     wait_serving(&manager, "act");
     manager.configure("count = many");
-    let told = manager.command("status", &["--check"]);
-    assert_eq!(told.code(), Some(0), "{told:?}");
-    assert!(told.out().starts_with("OK: ") && told.err().contains("warning: "), "{told:?}");
-    assert!(told.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{told:?}");
+    let finished = manager.command("status", &["--check"]);
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert!(finished.out().starts_with("OK: ") && finished.err().contains("warning: "), "{finished:?}");
+    assert!(finished.err().contains("gm.ini:5: count in [GearmanManager]: \"many\""), "{finished:?}");
     let wrong = manager.command("status", &["--control", ""]);
     assert!(wrong.code() == Some(2) && wrong.err().contains("option --control"), "{wrong:?}");
 }
@@ -178,9 +181,9 @@ fn one_worker_dir_of_two_that_is_not_there() {
 fn a_worker_dir_with_nothing_in_it() {
     let gearmand = Gearmand::start();
     let mut manager = Setup::new(&[&gearmand.server()]).args(&["-d"]).prepared();
-    let told = manager.run_to_end();
+    let finished = manager.run_to_end();
     let sentence = format!("no library in {} yet: copy one there and it is served", manager.worker_dir().display());
-    assert!(told.code() == Some(0) && told.err().contains(&sentence), "{told:?}");
+    assert!(finished.code() == Some(0) && finished.err().contains(&sentence), "{finished:?}");
     manager.wait_log(&sentence);
     let notes = path(&manager, "notes");
     background(&gearmand, "early", &format!("note {notes}"));
@@ -247,12 +250,12 @@ fn files_that_are_no_plugins_are_named_and_the_rest_runs() {
         let (function, path) = (name.trim_end_matches(".so"), place(name));
         let event = manager.wait_event("library_refused", |event| event["function"] == function);
         assert_eq!(event["path"], path.as_str());
-        let said = event["reason"].as_str().unwrap();
-        assert!(said.contains(reason), "{name}: no {reason:?} in {said:?}");
+        let found = event["reason"].as_str().unwrap();
+        assert!(found.contains(reason), "{name}: no {reason:?} in {found:?}");
         let line = manager.wait_log(&format!("{path} cannot be used"));
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(found), "{line}");
         let status = manager.status();
-        assert_eq!(of(&status, "refused", "path", &path).expect(&path)["reason"], said);
+        assert_eq!(of(&status, "refused", "path", &path).expect(&path)["reason"], found);
     }
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
 }
@@ -298,9 +301,12 @@ fn nothing_but_files_that_are_no_plugins() {
         let mut manager = setup.args(&["-d"]).prepared();
         let text = manager.worker_dir().join("text.so");
         fs::write(&text, "hello\n").unwrap();
-        let told = manager.run_to_end();
-        assert!(told.code() == Some(code) && told.err().contains(words), "{told:?}");
-        assert!(told.err().contains(&text.display().to_string()) && told.err().contains("not a library"), "{told:?}");
+        let finished = manager.run_to_end();
+        assert!(finished.code() == Some(code) && finished.err().contains(words), "{finished:?}");
+        assert!(
+            finished.err().contains(&text.display().to_string()) && finished.err().contains("not a library"),
+            "{finished:?}"
+        );
         assert!(manager.log().contains(words));
         if code == 0 {
             manager.install("act", &library());

@@ -5,7 +5,7 @@ use std::time::Instant;
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
-use crate::scene::{lines, path, pattern, served, wait_done, workers};
+use crate::fixture::{lines, path, pattern, served, wait_done, workers};
 use crate::support::callers::{Callback, Caller, Mode, gearman};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
@@ -102,9 +102,9 @@ fn a_panic_fails_its_job_and_names_the_line() {
     let before = workers(&manager);
     let failed = gearman(&gearmand, &["-f", "act"], b"panic out of luck");
     assert_eq!(failed.code(), Some(1), "{failed:?}");
-    let said = format!("{}{}", failed.out(), failed.err());
+    let output = format!("{}{}", failed.out(), failed.err());
     let file = "tests/plugins/jobs/src/lib.rs:";
-    assert!(said.contains("out of luck") && said.contains(file), "{said}");
+    assert!(output.contains("out of luck") && output.contains(file), "{output}");
     for caller in Caller::ALL {
         let [Callback::Warning { data }, Callback::Fail] = &caller.call(&gearmand, "act", b"panic oh")[..] else {
             panic!("{caller:?} was not told of the panic")
@@ -123,7 +123,7 @@ fn large_workloads_and_results_pass_whole() {
     let gearmand = Gearmand::start();
     let setup = Setup::new(&[&gearmand.server()]);
     let setup = setup.plugin("reverse_string", &plugins::example("reverse_string"));
-    let _manager = setup.plugin("act", &crate::scene::library()).start();
+    let _manager = setup.plugin("act", &crate::fixture::library()).start();
     let workload: Vec<u8> = (0..LARGE).map(|n| (n ^ (n >> 8)) as u8).collect();
     let backwards: Vec<u8> = workload.iter().rev().copied().collect();
     assert!(Caller::Perl.call(&gearmand, "reverse_string", &workload) == [complete(&backwards)]);

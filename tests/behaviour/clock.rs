@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{Job, acting, path, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, path, touch, wait_busy, wait_serving, workers};
 use crate::support::build;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
@@ -116,8 +116,8 @@ fn a_jump_of_the_wall_clock_holds_up_nothing() {
     let mut manager = settable(&gearmand, ini);
     let job = Job::act(&gearmand, "", "wait /nowhere");
     set(&mut manager, -1);
-    let told = job.failure();
-    assert!(told.starts_with("timed out"), "{told}");
+    let message = job.failure();
+    assert!(message.starts_with("timed out"), "{message}");
     manager.mark();
     manager.wait_event("worker_exited", |event| event["jobs"] == 0);
     for _ in 0..5 {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{Job, gm_native, of, path, pid, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, gm_native, of, path, pid, served, touch, wait_busy, wait_serving, workers};
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
@@ -258,8 +258,8 @@ fn events_are_lines_of_the_log_or_json() {
     let log = manager.log();
     for line in text.lines() {
         // The column before is the process it is about, and in the log the one that wrote it.
-        let told = &line["[2026-11-24 12:00:00.123456]  1234".len()..];
-        assert!(log.contains(told), "the log has no {told:?}");
+        let entry = &line["[2026-11-24 12:00:00.123456]  1234".len()..];
+        assert!(log.contains(entry), "the log has no {entry:?}");
     }
     let lines = String::from_utf8(manager.command("events", &["--json"]).success()).unwrap();
     let names: Vec<Value> =
@@ -346,8 +346,8 @@ fn help_and_version_are_printed() {
 /// stop.
 #[test]
 fn commands_receive_signals_that_their_parent_had_blocked() {
-    let library = crate::scene::library();
-    for (verb, data, told) in [("check", None, "serves act"), ("call", Some("say done"), "done")] {
+    let library = crate::fixture::library();
+    for (verb, data, expected) in [("check", None, "serves act"), ("call", Some("say done"), "done")] {
         let mut command = Command::new("env");
         command.args(["--block-signal=CHLD", "--block-signal=TERM", env!("CARGO_BIN_EXE_gm-native"), verb]);
         // Of the functions in it, the one that its file is named for.
@@ -356,6 +356,6 @@ fn commands_receive_signals_that_their_parent_had_blocked() {
         std::fs::copy(&library, &file).unwrap();
         let finished = run(command.arg(&file).args(data), b"", DEADLINE);
         let finished = finished.unwrap_or_else(|hung| panic!("{verb} hung: {hung:?}"));
-        assert!(finished.code() == Some(0) && finished.out().contains(told), "{finished:?}");
+        assert!(finished.code() == Some(0) && finished.out().contains(expected), "{finished:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
 
-use crate::scene::{gm_native, path, served};
+use crate::fixture::{gm_native, path, served};
 use crate::support::manager::Setup;
 use crate::support::program::run;
 use crate::support::wait::DEADLINE;
@@ -23,9 +23,9 @@ fn the_dump_has_origins_and_warnings_and_no_secret() {
     fs::write(dir.path().join("gm.ini"), ini).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
     command.args(["-c", "gm.ini", "-x", "50", "-Z"]).current_dir(dir.path()).env("TEST_HOST", "10.9.8.7:99");
-    let told = run(&mut command, b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
-    assert_eq!(told.code(), Some(0), "{told:?}");
-    let (out, err) = (told.out(), told.err());
+    let finished = run(&mut command, b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    let (out, err) = (finished.out(), finished.err());
     let line = |key: &str| out.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
     assert!(line("count ").contains("= 3") && line("count ").contains("gm.ini:3"), "{out}");
     assert!(line("max_worker_lifetime").contains("50") && line("max_worker_lifetime").contains("-x"), "{out}");
@@ -55,7 +55,7 @@ fn a_link_at_the_pid_files_path() {
     if !Uid::effective().is_root() {
         return;
     }
-    let mut manager = Setup::new(&["127.0.0.1"]).plugin("act", &crate::scene::library()).prepared();
+    let mut manager = Setup::new(&["127.0.0.1"]).plugin("act", &crate::fixture::library()).prepared();
     let victim = manager.dir().join("victim");
     fs::write(&victim, "precious\n").unwrap();
     symlink(&victim, manager.dir().join("gm.pid")).unwrap();
@@ -77,9 +77,9 @@ fn every_option_by_either_name() {
                 --dump-config";
     let [short, long] = [short, long].map(|line| {
         let args: Vec<&str> = line.split_whitespace().collect();
-        let told = gm_native(dir.path(), &args);
-        assert_eq!(told.code(), Some(0), "{told:?}");
-        told.out()
+        let finished = gm_native(dir.path(), &args);
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+        finished.out()
     });
     assert_eq!(short, long);
     assert!(!fs::exists(dir.path().join("x.pid")).unwrap());
@@ -89,8 +89,8 @@ fn every_option_by_either_name() {
 #[test]
 fn usr1_replaces_no_worker() {
     let (_gearmand, manager) = served("count = 2");
-    let before = crate::scene::workers(&manager);
+    let before = crate::fixture::workers(&manager);
     manager.signal(Signal::SIGUSR1);
     manager.wait_event("log_reopened", |_| true);
-    assert_eq!(crate::scene::workers(&manager), before);
+    assert_eq!(crate::fixture::workers(&manager), before);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::scene::{Job, acting, lines, make_script, path, workers};
+use crate::fixture::{Job, acting, lines, make_script, path, workers};
 use crate::support::callers::gearman;
 use crate::support::gearmand::{Gearmand, unused_server};
 use crate::support::manager::Setup;
@@ -61,10 +61,10 @@ fn nothing_of_its_callers_stays_open() {
 #[test]
 fn without_a_job_server_it_starts_with_a_note() {
     let server = unused_server();
-    let manager = Setup::new(&[&server]).plugin("act", &crate::scene::library()).args(&["-d"]).prepared();
-    let told = manager.run_to_end();
+    let manager = Setup::new(&[&server]).plugin("act", &crate::fixture::library()).args(&["-d"]).prepared();
+    let finished = manager.run_to_end();
     let sentence = format!("job server {server} does not answer yet; retrying");
-    assert!(told.code() == Some(0) && told.err().contains(&sentence), "{told:?}");
+    assert!(finished.code() == Some(0) && finished.err().contains(&sentence), "{finished:?}");
     assert_eq!(manager.status()["state"], "running");
 }
 
@@ -92,20 +92,20 @@ fn a_start_with_nothing_but_failures_stays_up_and_names_each() {
     let setup = || Setup::new(&[&gearmand.server()]).plugin("NewFails", &author).plugin("NewPanics", &author);
     let manager = setup().ini("metrics_listen = 9100").args(&["-d"]).prepared();
     fs::write(manager.worker_dir().join("text.so"), "no library\n").unwrap();
-    let told = manager.run_to_end();
-    assert_eq!(told.code(), Some(0), "{told:?}");
+    let finished = manager.run_to_end();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
     let warning =
         format!("warning: {}:5: metrics_listen = 9100 in [GearmanManager] has no effect", path(&manager, "gm.ini"));
-    assert!(told.err().starts_with(&warning), "{told:?}");
+    assert!(finished.err().starts_with(&warning), "{finished:?}");
     for start in ["text: ", "NewFails is not served: its new() failed: no database", "NewPanics is not served: "] {
-        assert!(told.err().lines().any(|line| line.starts_with(start)), "no {start:?} in {}", told.err());
+        assert!(finished.err().lines().any(|line| line.starts_with(start)), "no {start:?} in {}", finished.err());
     }
     assert_eq!(manager.status()["state"], "running");
     let mut strict = setup().args(&["-d", "--strict"]).prepared();
-    let told = strict.run_to_end();
-    assert_eq!(told.code(), Some(1), "{told:?}");
+    let finished = strict.run_to_end();
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
     for part in ["strict is set", "NewFails is not served", "NewPanics is not served"] {
-        assert!(told.err().contains(part), "no {part:?} in {}", told.err());
+        assert!(finished.err().contains(part), "no {part:?} in {}", finished.err());
     }
     strict.wait_gone();
 }
@@ -118,11 +118,11 @@ fn without_a_syslog_the_start_reports_that_there_is_no_log() {
     }
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).log("syslog").args(&["-d"]).prepared();
-    let told = manager.run_to_end();
-    assert_eq!(told.code(), Some(0), "{told:?}");
+    let finished = manager.run_to_end();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
     let sentence =
         "the syslog daemon at /dev/log does not answer: log lines are lost until it does; log to a file with -l";
-    assert!(told.err().contains(sentence), "{told:?}");
+    assert!(finished.err().contains(sentence), "{finished:?}");
     let check = manager.command("status", &["--check"]);
     assert!(check.code() == Some(1) && check.out().contains("log lines are lost"), "{check:?}");
     let foreground = acting(&[&gearmand]).log("syslog").start();

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{Job, acting, lines, of, path, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, lines, of, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{library, wait_serving, workers};
+use crate::fixture::{library, wait_serving, workers};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, library, of, pid, served, wait_serving, workers};
+use crate::fixture::{Job, acting, library, of, pid, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::program::write_program;
 
@@ -128,8 +128,8 @@ fn a_stored_library_that_was_changed_is_not_loaded_but_made_again() {
         wait_serving(&manager, "act");
         assert_eq!(of(&manager.status(), "functions", "name", "act").unwrap()["version"], *version);
         if name != "touched" {
-            let said = manager.wait_event("manager_error", |_| true);
-            assert!(said["text"].as_str().unwrap().contains("was changed in the store"), "{name}: {said}");
+            let reported = manager.wait_event("manager_error", |_| true);
+            assert!(reported["text"].as_str().unwrap().contains("was changed in the store"), "{name}: {reported}");
         }
     }
     assert!(!manager.events().iter().any(|event| event["event"] == "cannot_serve"));

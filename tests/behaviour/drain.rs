@@ -7,7 +7,7 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{
+use crate::fixture::{
     Job, acting, background, lines, path, served, serving, touch, wait_busy, wait_done, wait_serving, workers,
 };
 use crate::support::callers::gearman;
@@ -107,10 +107,10 @@ fn draining_under_load_costs_no_job_and_no_attempt() {
     let mut client = gearmand.client();
     let mut open = BTreeSet::new();
     let mut submitted = 0;
-    let mut told = BTreeSet::new();
-    while submitted < JOBS || told.len() < LEAVINGS || !open.is_empty() {
+    let mut drained = BTreeSet::new();
+    while submitted < JOBS || drained.len() < LEAVINGS || !open.is_empty() {
         // A few at a time: gearmand would hold all of the results at once.
-        while (submitted < JOBS || told.len() < LEAVINGS) && open.len() < 12 {
+        while (submitted < JOBS || drained.len() < LEAVINGS) && open.len() < 12 {
             let size = SIZES[submitted % SIZES.len()];
             let (unique, workload) = (submitted.to_string(), format!("take 1\nnote {notes}\nsize {size}"));
             let submit = Submission::Foreground(Priority::Normal);
@@ -125,7 +125,7 @@ fn draining_under_load_costs_no_job_and_no_attempt() {
         if let Some(worker) = all.get(submitted % all.len().max(1)) {
             // It may be on its way already, or gone.
             if kill(*worker, Signal::SIGTERM).is_ok() {
-                told.insert(*worker);
+                drained.insert(*worker);
             }
         }
     }
@@ -133,7 +133,7 @@ fn draining_under_load_costs_no_job_and_no_attempt() {
     assert_eq!((ran.len(), ran.iter().collect::<BTreeSet<_>>().len()), (submitted, submitted));
     wait_for("all that were told to leave to do so", DEADLINE, || {
         let left = manager.events().iter().filter(|event| event["event"] == "worker_exited").count();
-        (left >= told.len()).then_some(())
+        (left >= drained.len()).then_some(())
     });
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_died"));
 }

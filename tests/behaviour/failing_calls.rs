@@ -11,7 +11,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, acting, make_script};
+use crate::fixture::{Job, acting, make_script};
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;

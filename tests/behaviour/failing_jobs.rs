@@ -3,7 +3,7 @@
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
-use crate::scene::{Job, acting, of, path, served, wait_done};
+use crate::fixture::{Job, acting, of, path, served, wait_done};
 use crate::support::gearmand::Gearmand;
 
 /// The line is in the log that everybody has: without -v.
@@ -36,8 +36,8 @@ fn a_failing_function_leaves_its_reason_in_log_events_and_status() {
     let text = manager.command("status", &[]).out();
     assert!(text.contains("22 of 22 jobs failed") && text.contains("last failure"), "{text}");
     // The first of them has its line, and all that come within the pause have none.
-    let told = manager.events().iter().filter(|event| event["event"] == "function_failing").count();
-    assert_eq!((told, manager.log().matches("no such table").count()), (1, 1), "{}", manager.log());
+    let events = manager.events().iter().filter(|event| event["event"] == "function_failing").count();
+    assert_eq!((events, manager.log().matches("no such table").count()), (1, 1), "{}", manager.log());
 }
 
 /// However fast they fail, the log gets a line a minute at most, and each job is counted.
@@ -81,6 +81,6 @@ fn every_end_of_a_job_has_its_counter() {
     assert_eq!(function["last_failure"]["kind"], "timed_out", "{function}");
     assert!(function["last_failure"]["reason"].as_str().unwrap().contains("SIGKILL"), "{function}");
     // What crashes or times out has lines of its own.
-    let told: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "function_failing").collect();
-    assert!(told.iter().all(|event| event["reason"] == "oh"), "{told:?}");
+    let events: Vec<_> = manager.events().into_iter().filter(|event| event["event"] == "function_failing").collect();
+    assert!(events.iter().all(|event| event["reason"] == "oh"), "{events:?}");
 }

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{Job, acting, library, lines, make_script, path, served, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, acting, library, lines, make_script, path, served, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -23,8 +23,8 @@ fn a_job_that_crashes_a_draining_worker_counts_like_any_other() {
         manager.signal(signal);
         manager.wait_event("worker_draining", |event| event["pid"] == worker.as_raw());
         touch(&gate);
-        let told = job.failure();
-        assert!(told.starts_with("worker killed by SIGSEGV in this job after"), "{signal}: {told}");
+        let message = job.failure();
+        assert!(message.starts_with("worker killed by SIGSEGV in this job after"), "{signal}: {message}");
         assert_eq!(lines(&notes), ["u1"], "{signal}: it ran once");
         if signal == Signal::SIGHUP {
             wait_serving(&manager, "act");
@@ -45,8 +45,11 @@ fn a_poison_job_is_counted_in_draining_workers_too() {
     manager.signal(Signal::SIGHUP);
     manager.wait_event("worker_draining", |event| event["pid"] == worker.as_raw());
     touch(&gate);
-    let told = job.failure();
-    assert!(told.contains("worker killed by SIGABRT") && told.contains("2 workers were lost in this job"), "{told}");
+    let message = job.failure();
+    assert!(
+        message.contains("worker killed by SIGABRT") && message.contains("2 workers were lost in this job"),
+        "{message}"
+    );
     assert_eq!(lines(&notes), ["u1"; 2]);
 }
 
@@ -151,7 +154,7 @@ fn a_job_known_to_kill_the_old_version_does_not_stop_the_rollout() {
     assert!(!manager.events().iter().any(|event| event["event"] == "rollout_stopped"));
     manager.wait_log("continues: job ");
     manager.wait_status("another canary", |status| {
-        let note = crate::scene::of(status, "functions", "name", "act")?["note"].as_str()?.to_owned();
-        (note.contains("is being tried") && crate::scene::serving(&manager).len() == 2).then_some(())
+        let note = crate::fixture::of(status, "functions", "name", "act")?["note"].as_str()?.to_owned();
+        (note.contains("is being tried") && crate::fixture::serving(&manager).len() == 2).then_some(())
     });
 }

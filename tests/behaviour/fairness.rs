@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, library, path, pid, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, library, path, pid, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::plugins::{self, example};
@@ -56,8 +56,8 @@ fn workers_that_print_at_full_speed_delay_nobody() {
 fn jobs_that_print_at_full_speed_time_out() {
     let (_gearmand, _manager, jobs) = pouring(&FLOODS, "timeout = 1s\ntimeout_grace = 100ms");
     for job in jobs {
-        let told = job.failure();
-        assert!(told.starts_with("timed out"), "{told}");
+        let message = job.failure();
+        assert!(message.starts_with("timed out"), "{message}");
     }
 }
 
@@ -101,8 +101,8 @@ fn output_of_inherited_pipes_does_not_delay_a_workers_end() {
     wait_serving(&manager, "act");
     let never = path(&manager, "never");
     for what in ["short", "long", "empty", "words", "descriptors"] {
-        let told = Job::act(&gearmand, what, &format!("heir {what} {never}")).failure();
-        assert!(told.contains("SIGABRT"), "{what}: {told}");
+        let message = Job::act(&gearmand, what, &format!("heir {what} {never}")).failure();
+        assert!(message.contains("SIGABRT"), "{what}: {message}");
         wait_serving(&manager, "act");
         assert_eq!(Job::act(&gearmand, "", "say served").result(), b"served", "{what}");
     }
@@ -129,9 +129,9 @@ fn what_a_worker_printed_before_its_end_is_logged() {
     assert!(job.failure().contains("SIGABRT"));
     manager.wait_log(&format!("last words {}", LINES - 1));
     let log = manager.log();
-    let said =
+    let logged =
         (0..LINES).filter(|line| log.lines().any(|l| l.ends_with(&format!("stdout: last words {line}")))).count();
-    assert_eq!(said, LINES);
+    assert_eq!(logged, LINES);
 }
 
 /// A message may carry more descriptors than the manager takes: none of them stays open.

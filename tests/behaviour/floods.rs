@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 
-use crate::scene::{Job, acting, library, wait_serving};
+use crate::fixture::{Job, acting, library, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::ScriptedServer;
@@ -54,11 +54,11 @@ fn a_flood_of_errors_is_a_few_lines() {
     // Lines of a worker come in their order.
     manager.wait_log("after the flood");
     let log = manager.log();
-    let said: Vec<&str> = log.lines().filter(|line| line.contains("the error flooded")).collect();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("the error flooded")).collect();
     // A flood that takes longer than a period has a few lines more.
-    assert!((10..=50).contains(&said.len()), "{}", said.len());
-    assert!(said[0].contains("I have\\nmuch to say"), "{}", said[0]);
-    assert!(said[9].contains("no more of these for 10 s"), "{}", said[9]);
+    assert!((10..=50).contains(&lines.len()), "{}", lines.len());
+    assert!(lines[0].contains("I have\\nmuch to say"), "{}", lines[0]);
+    assert!(lines[9].contains("no more of these for 10 s"), "{}", lines[9]);
     assert!(!log.contains("lines were lost") && !log.contains("lines lost"), "none got in the way of others");
 }
 

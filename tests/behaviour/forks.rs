@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::deaths::forked;
-use crate::scene::{Job, library, path, served, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, library, path, served, wait_busy, wait_serving, workers};
 use crate::support::callers::gearman;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -68,9 +68,9 @@ fn a_flood_of_children_that_return_is_counted() {
     let again = "split fork\ninchild fail no\ninparent ended\n".repeat(100);
     assert_eq!(Job::act(&gearmand, "", &again).result(), CAME_BACK.as_bytes());
     assert_eq!(Job::act(&gearmand, "", "pid").result(), only_worker(&manager).to_string().into_bytes());
-    let told = manager.log().lines().filter(|line| line.contains("came back from it")).count();
+    let lines = manager.log().lines().filter(|line| line.contains("came back from it")).count();
     // A period of ten seconds may have ended in between, and another, where the machine is slow.
-    assert!((1..=50).contains(&told), "{told} lines");
+    assert!((1..=50).contains(&lines), "{lines} lines");
 }
 
 /// P21: what it says about the job is refused, also while a thread of its parent's is in the middle of a packet and
@@ -152,10 +152,10 @@ fn a_child_that_returns_from_a_constructor_is_ended() {
     manager.wait_log("forks_early (probe): stderr: gm-native: process ");
     manager.wait_log("forks_early: a process that it forked (pid ");
     let file = manager.worker_dir().join("forks_early.so").display().to_string();
-    let called = crate::scene::gm_native(manager.dir(), &["call", &file, ""]);
-    let told = called.err().matches("was forked by the library and came back").count();
-    assert!(called.out().parse::<u32>().is_ok() && told == 1, "{called:?}");
-    let checked = crate::scene::gm_native(manager.dir(), &["check", &file]);
+    let called = crate::fixture::gm_native(manager.dir(), &["call", &file, ""]);
+    let lines = called.err().matches("was forked by the library and came back").count();
+    assert!(called.out().parse::<u32>().is_ok() && lines == 1, "{called:?}");
+    let checked = crate::fixture::gm_native(manager.dir(), &["check", &file]);
     assert_eq!(checked.code(), Some(0), "{checked:?}");
 }
 

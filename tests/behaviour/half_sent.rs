@@ -6,7 +6,7 @@ use gm_native::gearman::packet::{Request, answer};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::scene::{Job, library, path, served, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, library, path, served, touch, wait_busy, wait_serving};
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::ScriptedServer;
 
@@ -15,7 +15,7 @@ const MUCH: usize = 32_000_000;
 
 /// The end of a job that has sent data before, and was told of.
 #[track_caller]
-fn told(job: Job) -> String {
+fn failure_text(job: Job) -> String {
     let mut news = job.news();
     news.retain(|news| !matches!(news, JobEvent::Data(data) if data.len() == MUCH));
     match news.as_slice() {
@@ -32,8 +32,8 @@ fn deaths(manager: &Manager) -> Vec<Value> {
 #[test]
 fn a_job_that_sends_much_and_dies_fails_after_max_attempts() {
     let (gearmand, manager) = served("");
-    let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nabort")));
-    assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
+    let message = failure_text(Job::act(&gearmand, "", &format!("data {MUCH}\nabort")));
+    assert!(message.ends_with("; 3 workers were lost in this job\n"), "{message}");
     let counts: Vec<_> = deaths(&manager).iter().map(|event| event["deaths"].as_u64()).collect();
     assert_eq!(counts, [Some(1), Some(2), Some(3)]);
     wait_serving(&manager, "act");
@@ -43,8 +43,8 @@ fn a_job_that_sends_much_and_dies_fails_after_max_attempts() {
 #[test]
 fn a_job_that_sends_much_and_hangs_times_out() {
     let (gearmand, manager) = served("timeout = 2\ntimeout_grace = 100ms");
-    let told = told(Job::act(&gearmand, "", &format!("data {MUCH}\nwait {}", path(&manager, "never"))));
-    assert!(told.starts_with("timed out"), "{told}");
+    let message = failure_text(Job::act(&gearmand, "", &format!("data {MUCH}\nwait {}", path(&manager, "never"))));
+    assert!(message.starts_with("timed out"), "{message}");
 }
 
 /// P20: the worker dies in the middle of a packet, or may. Its deaths count; that its function backs off is a table's.
@@ -66,8 +66,8 @@ fn a_job_whose_data_nobody_reads_still_times_out() {
     let mut peer = server.accept_worker();
     peer.assign(b"H:x:1", b"act", format!("data {MUCH}\nsay sent").as_bytes());
     let died = manager.wait_event("worker_died", |_| true);
-    let said = json!([died["timed_out"], died["deaths"], died["disposition"]]);
-    assert_eq!(said, json!([true, 1, "unanswerable"]));
+    let death = json!([died["timed_out"], died["deaths"], died["disposition"]]);
+    assert_eq!(death, json!([true, 1, "unanswerable"]));
     manager.wait_log("half of a packet was sent, so its caller cannot be told");
     assert_eq!(peer.try_next(|packet| matches!(packet, Request::WorkFail { .. })), None, "nobody wrote behind it");
 }
@@ -83,8 +83,8 @@ fn a_send_that_fails_in_a_job_is_forgotten_with_it() {
         wait_busy(&manager, &job.handle);
         gearmand.restart_same_port();
         touch(&gate);
-        let told = Job::act(&gearmand, "", next).failure();
-        assert!(told.starts_with(words), "{told}");
+        let message = Job::act(&gearmand, "", next).failure();
+        assert!(message.starts_with(words), "{message}");
     }
 }
 
@@ -118,8 +118,8 @@ fn a_death_while_the_answer_is_sent_counts_and_is_not_answered() {
     peer.stream.peek(&mut [0]).unwrap();
     nix::sys::signal::kill(worker, Signal::SIGKILL).unwrap();
     let died = manager.wait_event("worker_died", |_| true);
-    let said = json!([died["sending"], died["deaths"], died["disposition"]]);
-    assert_eq!(said, json!([true, 1, "unanswerable"]));
+    let death = json!([died["sending"], died["deaths"], died["disposition"]]);
+    assert_eq!(death, json!([true, 1, "unanswerable"]));
     assert!(peer.try_next(|_| ()).is_none(), "no whole packet came, and nobody wrote behind the half");
     peer = server.accept_worker();
     peer.send(&answer::NO_JOB);

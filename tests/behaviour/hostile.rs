@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::scene::{Job, path, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::manager::Manager;
 
 /// What leaves the connections open.
@@ -32,8 +32,8 @@ fn a_timeout_ends_a_job_whatever_it_did_to_its_process() {
     let never = path(&manager, "never");
     for step in may(&[&HARMLESS[..], &CLOSING].concat()) {
         let job = Job::act(&gearmand, step, &format!("{step}\nwait {never}"));
-        let told = job.failure();
-        assert!(told.starts_with("timed out"), "{step}: {told}");
+        let message = job.failure();
+        assert!(message.starts_with("timed out"), "{step}: {message}");
         let death = manager.wait_event("worker_died", |event| event["unique"] == step);
         assert_eq!(death["end"], "killed by SIGKILL", "{step}: {death}");
         wait_serving(&manager, "act");

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{Job, acting, library, of, path, touch, wait_serving};
+use crate::fixture::{Job, acting, library, of, path, touch, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 
@@ -14,7 +14,7 @@ use crate::support::manager::Manager;
 fn workers_for(manager: &Manager, function: &str) -> Vec<Pid> {
     let status = manager.status();
     let alone = |worker: &&Value| worker["functions"] == serde_json::json!([function]);
-    status["workers"].as_array().unwrap().iter().filter(alone).map(crate::scene::pid).collect()
+    status["workers"].as_array().unwrap().iter().filter(alone).map(crate::fixture::pid).collect()
 }
 
 /// Ends the only worker of `act`'s own, and waits until there is another.

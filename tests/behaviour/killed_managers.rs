@@ -10,7 +10,7 @@ use gm_native::gearman::client::JobEvent;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, background, library, wait_done, wait_serving};
+use crate::fixture::{Job, acting, background, library, wait_done, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, try_wait_for, wait_for};
@@ -28,7 +28,7 @@ enum Moment {
 
 #[test]
 fn one_that_is_killed_at_any_moment_leaves_the_jobs_to_the_next() {
-    Scene::start().kills(10, 1);
+    Fixture::start().kills(10, 1);
 }
 
 /// Takes minutes: `make deaths`. `GM_KILL_SEED` chooses other moments.
@@ -36,17 +36,17 @@ fn one_that_is_killed_at_any_moment_leaves_the_jobs_to_the_next() {
 #[ignore = "takes minutes: make deaths"]
 fn two_hundred_that_are_killed_leave_the_jobs_to_the_next() {
     let seed = std::env::var("GM_KILL_SEED").map_or_else(|_| fastrand::u64(..1 << 32), |seed| seed.parse().unwrap());
-    Scene::start().kills(200, seed);
+    Fixture::start().kills(200, seed);
 }
 
-struct Scene {
+struct Fixture {
     gearmand: Gearmand,
     manager: Manager,
     library: Vec<u8>,
     versions: u8,
 }
 
-impl Scene {
+impl Fixture {
     fn start() -> Self {
         let gearmand = Gearmand::start();
         let manager = acting(&[&gearmand]).ini(INI).verbosity("").log("/dev/null").start();

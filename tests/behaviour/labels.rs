@@ -1,6 +1,6 @@
 //! Which function the log names for output of a worker that serves several.
 
-use crate::scene::{Job, acting, path, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, acting, path, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::plugins;
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User, chown, geteuid};
 
-use crate::scene::{Job, acting, make_script, served, serving, wait_serving, workers};
+use crate::fixture::{Job, acting, make_script, served, serving, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::program::run;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, acting, lines, make_script, may_mount, path, served, wait_serving};
+use crate::fixture::{Job, acting, lines, make_script, may_mount, path, served, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -36,10 +36,10 @@ fn many_lines_come_whole_and_in_order() {
     for line in lines(&path(&manager, "gm.log")) {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert!(words.len() > 4 && words[0].starts_with("[20") && words[1].ends_with(']'), "{line}");
-        if let Some((_, said)) = line.split_once(": job ")
+        if let Some((_, text)) = line.split_once(": job ")
             && words[3] == "WORKER"
         {
-            let parts: Vec<&str> = said.split(' ').collect();
+            let parts: Vec<&str> = text.split(' ').collect();
             assert!(parts.len() == 5 && parts[3..] == ["ends", "here"], "{line}");
             let number: usize = parts[2].parse().unwrap();
             let (pid, after, count) = next.entry(parts[0].to_owned()).or_insert((words[2].to_owned(), 0, 0));

@@ -5,7 +5,9 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, background, lines, path, served, touch, wait_busy, wait_done, wait_serving, workers};
+use crate::fixture::{
+    Job, acting, background, lines, path, served, touch, wait_busy, wait_done, wait_serving, workers,
+};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::program::Finished;
@@ -140,7 +142,7 @@ fn second(manager: &Manager, ini: &str, pid_file: &str) -> Finished {
     let config = manager.dir().join("second.ini");
     fs::write(&config, format!("[GearmanManager]\nworker_dir = {}\n{ini}\n", manager.worker_dir().display())).unwrap();
     let args = ["-c", config.to_str().unwrap(), "-P", pid_file];
-    let finished = crate::scene::gm_native(manager.dir(), &args);
+    let finished = crate::fixture::gm_native(manager.dir(), &args);
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     finished
 }

@@ -9,7 +9,7 @@ use nix::libc::SIGRTMAX;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, wait_serving};
+use crate::fixture::{Job, acting, wait_serving};
 use crate::support::build;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
@@ -54,28 +54,28 @@ const SIGNALS: [Signal; 10] = [
 
 #[test]
 fn hundreds_of_deaths_leave_nothing_in_the_manager() {
-    let scene = Scene::start();
-    scene.workers_die(30);
-    let before = scene.holds();
-    scene.workers_die(200);
-    assert_eq!(scene.holds().zombies, 0);
-    scene.wait_descriptors(before.descriptors);
+    let fixture = Fixture::start();
+    fixture.workers_die(30);
+    let before = fixture.holds();
+    fixture.workers_die(200);
+    assert_eq!(fixture.holds().zombies, 0);
+    fixture.wait_descriptors(before.descriptors);
 }
 
 /// Takes minutes: `make deaths`.
 #[test]
 #[ignore = "takes minutes: make deaths"]
 fn ten_thousand_deaths_leave_nothing_in_the_manager() {
-    let scene = Scene::start();
-    scene.workers_die(1_000);
-    let before = scene.holds();
+    let fixture = Fixture::start();
+    fixture.workers_die(1_000);
+    let before = fixture.holds();
     let mut all = vec![before.clone()];
     for thousand in 2..=10 {
-        scene.workers_die(thousand * 1_000);
-        all.push(scene.holds());
+        fixture.workers_die(thousand * 1_000);
+        all.push(fixture.holds());
         println!("{thousand},000: {:?}", all.last().unwrap());
     }
-    scene.wait_descriptors(before.descriptors);
+    fixture.wait_descriptors(before.descriptors);
     let after = all.last().unwrap();
     assert!(after.heap <= before.heap + MARGIN, "{all:?}");
     assert!(all.iter().all(|holds| holds.zombies == 0), "{all:?}");
@@ -91,13 +91,13 @@ struct Holds {
     zombies: usize,
 }
 
-struct Scene {
+struct Fixture {
     gearmand: Gearmand,
     manager: Manager,
     meter: PathBuf,
 }
 
-impl Scene {
+impl Fixture {
     fn start() -> Self {
         let gearmand = Gearmand::start();
         let setup = acting(&[&gearmand]).ini(INI).verbosity("");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::scene::{Job, served, wait_serving, workers};
+use crate::fixture::{Job, served, wait_serving, workers};
 
 /// P8: under `max_memory` a worker that leaks is replaced between jobs, and no job fails or waits for it.
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::scene::{gm_native, library};
+use crate::fixture::{gm_native, library};
 use crate::support::manager::Setup;
 
 fn setup() -> Setup {
@@ -18,7 +18,7 @@ fn a_dangling_link_is_named_with_its_target() {
     symlink("gone", at("link")).unwrap();
     symlink("link", at("second")).unwrap();
     symlink("gone", at("link.so")).unwrap();
-    for (args, told) in [
+    for (args, sentence) in [
         (vec!["-c", "link", "-Z"], "it is a link to gone, which does not exist"),
         (vec!["-c", "second", "status"], "it is a link to gone, which does not exist"),
         (vec!["-c", "link/gm.ini", "-Z"], "link is a link to gone, which does not exist"),
@@ -31,8 +31,8 @@ fn a_dangling_link_is_named_with_its_target() {
         (vec!["--state-dir", "link", "status"], "link is a link to gone, which does not exist"),
     ] {
         let finished = gm_native(dir.dir(), &args);
-        let said = finished.err() + &finished.out();
-        assert!(!finished.status.success() && said.contains(told), "{args:?}: {finished:?}");
+        let output = finished.err() + &finished.out();
+        assert!(!finished.status.success() && output.contains(sentence), "{args:?}: {finished:?}");
     }
     let mut refused: Vec<(&str, String)> = vec![
         ("log_file = LINK/gm.log", "LINK is a link to gone, which does not exist".into()),
@@ -42,12 +42,15 @@ fn a_dangling_link_is_named_with_its_target() {
         refused.push(("log_file = LINK", "it is a symbolic link to gone, which is not followed as root".into()));
         refused.push(("pid_file = LINK", "it is a symbolic link to gone, which is not followed as root".into()));
     }
-    for (key, told) in refused {
+    for (key, sentence) in refused {
         let setup = setup().all_in_ini();
         let link = setup.dir().join("link").display().to_string();
         symlink("gone", &link).unwrap();
         let finished = setup.ini(&key.replace("LINK", &link)).run_to_end();
-        assert!(finished.code() == Some(1) && finished.err().contains(&told.replace("LINK", &link)), "{finished:?}");
+        assert!(
+            finished.code() == Some(1) && finished.err().contains(&sentence.replace("LINK", &link)),
+            "{finished:?}"
+        );
     }
     let manager = setup().verbosity("-vv").start();
     symlink("gone", manager.worker_dir().join("new.so")).unwrap();
@@ -64,14 +67,17 @@ fn what_is_named_and_what_is_there_do_not_match() {
     fs::create_dir(&below).unwrap();
     fs::write(below.join("libreverse.so"), "").unwrap();
     let manager = dir.start();
-    let told = gm_native(manager.dir(), &["-c", "gm.ini", "-Z"]).err();
+    let finished = gm_native(manager.dir(), &["-c", "gm.ini", "-Z"]).err();
     let sentences = [
         "gm.ini:5: ack is named by section [ack], but no worker directory holds a library of that name; did you mean act?",
         "gm.ini:7: nothing_like_it is named by section [nothing_like_it], but no worker directory holds",
         "subdirectories are not read: move libraries up, or name their directory in worker_dir; not served: ",
     ];
     for sentence in sentences {
-        assert!(told.lines().any(|line| line.starts_with("gm-native: warning: ") && line.contains(sentence)), "{told}");
+        assert!(
+            finished.lines().any(|line| line.starts_with("gm-native: warning: ") && line.contains(sentence)),
+            "{finished}"
+        );
         manager.wait_log(sentence);
     }
     manager.signal(nix::sys::signal::Signal::SIGHUP);

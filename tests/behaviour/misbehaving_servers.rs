@@ -3,7 +3,7 @@
 
 use gm_native::gearman::packet::{AssignedJob, Request, answer};
 
-use crate::scene::{Job, library, workers};
+use crate::fixture::{Job, library, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
@@ -74,8 +74,8 @@ fn what_is_no_packet_ends_the_connection_and_nothing_else() {
         let down = manager.wait_event("server_down", |event| event["reason"].as_str().unwrap().contains(sentence));
         assert!(down["reason"].as_str().unwrap().starts_with("the job server sent nonsense: "), "{down}");
         manager.wait_log(sentence);
-        let said = manager.log().lines().filter(|line| line.contains(sentence)).count();
-        assert_eq!(said, 1, "of {sentence:?}:\n{}", manager.log());
+        let lines = manager.log().lines().filter(|line| line.contains(sentence)).count();
+        assert_eq!(lines, 1, "of {sentence:?}:\n{}", manager.log());
         peer = server.accept_worker();
         serves(&mut peer, b"H:back:1", "back");
     }
@@ -117,12 +117,12 @@ fn jobs_that_were_not_asked_for_are_not_confused() {
     serves(&mut peer, b"H:x:2", "unasked");
     // For a function that was never offered.
     peer.assign(b"H:x:3", b"other", b"say wrong");
-    let told = |packet: Request<'_>| match packet {
+    let failure_reason = |packet: Request<'_>| match packet {
         Request::WorkWarning { handle: b"H:x:3", data } => Some(String::from_utf8_lossy(data).into_owned()),
         _ => None,
     };
     let reason = loop {
-        if let Some(reason) = peer.next(told) {
+        if let Some(reason) = peer.next(failure_reason) {
             break reason;
         }
     };
@@ -141,7 +141,7 @@ fn a_job_in_answer_to_the_greeting_is_run_too() {
     serves(&mut peer, b"H:x:1", "early");
     peer.skip_to(|packet| packet == Request::CanDo { function: b"act" });
     manager.wait_event("server_up", |_| true);
-    crate::scene::wait_serving(&manager, "act");
+    crate::fixture::wait_serving(&manager, "act");
 }
 
 /// S6: handles are bytes, and of any length; none forges a line of the log, and none stands for another's job.

@@ -9,7 +9,7 @@ use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::scene::{library, make_script};
+use crate::fixture::{library, make_script};
 use crate::support::child_guard::ChildGuard;
 use crate::support::hosts::{Host, Network};
 use crate::support::manager::{Manager, Setup};
@@ -26,7 +26,7 @@ fn whoever_is_cut_off_the_others_go_on_and_it_heals() {
         // Only this thread, and what it starts, is on the network.
         scope
             .spawn(|| match Network::new() {
-                Some(network) => cut_off(&mut Scene::start(network)),
+                Some(network) => cut_off(&mut Fixture::start(network)),
                 None => eprintln!("skipped: needs root, and network namespaces with cables between them"),
             })
             .join()
@@ -34,12 +34,12 @@ fn whoever_is_cut_off_the_others_go_on_and_it_heals() {
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
-struct Scene {
+struct Fixture {
     servers: Vec<(Host, ChildGuard)>,
     managers: Vec<(Host, Manager)>,
 }
 
-impl Scene {
+impl Fixture {
     fn start(mut network: Network) -> Self {
         let servers: Vec<_> = (0..3)
             .map(|_| {
@@ -69,9 +69,9 @@ impl Scene {
                 (host, manager)
             })
             .collect();
-        let scene = Self { servers, managers };
-        scene.wait_whole();
-        scene
+        let fixture = Self { servers, managers };
+        fixture.wait_whole();
+        fixture
     }
 
     /// Every worker is connected to every server.
@@ -120,38 +120,38 @@ fn at(host: &Host) -> String {
     format!("{}:4730", host.address())
 }
 
-fn cut_off(scene: &mut Scene) {
-    scene.managers.iter_mut().for_each(|(_, manager)| manager.mark());
-    let server = at(&scene.servers[1].0);
-    scene.servers[1].0.plug(false);
-    let (begin, before) = (Instant::now(), scene.processor_time());
-    scene.jobs(&[0, 2]);
-    for (_, manager) in &scene.managers {
+fn cut_off(fixture: &mut Fixture) {
+    fixture.managers.iter_mut().for_each(|(_, manager)| manager.mark());
+    let server = at(&fixture.servers[1].0);
+    fixture.servers[1].0.plug(false);
+    let (begin, before) = (Instant::now(), fixture.processor_time());
+    fixture.jobs(&[0, 2]);
+    for (_, manager) in &fixture.managers {
         manager.wait_event("server_down", |event| event["server"] == *server);
     }
-    scene.jobs(&[0, 2]);
-    nothing_spins(scene, begin, before);
-    scene.servers[1].0.plug(true);
-    scene.wait_whole();
-    scene.jobs(&[0, 1, 2]);
+    fixture.jobs(&[0, 2]);
+    nothing_spins(fixture, begin, before);
+    fixture.servers[1].0.plug(true);
+    fixture.wait_whole();
+    fixture.jobs(&[0, 1, 2]);
 
-    scene.managers[0].1.mark();
-    scene.managers[0].0.plug(false);
-    let (begin, before) = (Instant::now(), scene.processor_time());
-    scene.jobs(&[0, 1, 2]);
-    for (host, _) in &scene.servers {
+    fixture.managers[0].1.mark();
+    fixture.managers[0].0.plug(false);
+    let (begin, before) = (Instant::now(), fixture.processor_time());
+    fixture.jobs(&[0, 1, 2]);
+    for (host, _) in &fixture.servers {
         let server = at(host);
-        scene.managers[0].1.wait_event("server_down", |event| event["server"] == *server);
+        fixture.managers[0].1.wait_event("server_down", |event| event["server"] == *server);
     }
-    nothing_spins(scene, begin, before);
-    scene.managers[0].0.plug(true);
-    scene.wait_whole();
-    scene.jobs(&[0, 1, 2]);
+    nothing_spins(fixture, begin, before);
+    fixture.managers[0].0.plug(true);
+    fixture.wait_whole();
+    fixture.jobs(&[0, 1, 2]);
 }
 
 /// Who spins has all of a processor, or as much as others leave.
 #[track_caller]
-fn nothing_spins(scene: &Scene, begin: Instant, before: f64) {
-    let (time, processor) = (begin.elapsed().as_secs_f64(), scene.processor_time() - before);
+fn nothing_spins(fixture: &Fixture, begin: Instant, before: f64) {
+    let (time, processor) = (begin.elapsed().as_secs_f64(), fixture.processor_time() - before);
     assert!(processor < 0.5 + time / 2.0, "{processor} s of processor time in {time} s");
 }

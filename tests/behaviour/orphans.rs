@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::deaths::forked;
-use crate::scene::{Job, acting, library, path, served, wait_busy, wait_serving};
+use crate::fixture::{Job, acting, library, path, served, wait_busy, wait_serving};
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;

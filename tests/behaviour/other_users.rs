@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::unistd::User;
 use tempfile::TempDir;
 
-use crate::scene::library;
+use crate::fixture::library;
 use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -65,7 +65,7 @@ impl Place {
 
 /// What a command told that may not, or cannot, ask.
 #[track_caller]
-fn told(finished: &Finished, code: i32, parts: &[&str]) -> String {
+fn refusal(finished: &Finished, code: i32, parts: &[&str]) -> String {
     let sentence = finished.err();
     assert_eq!((finished.code(), sentence.lines().count()), (Some(code), 1), "{finished:?}");
     for part in parts {
@@ -92,13 +92,13 @@ fn a_manager_that_another_user_has_started_is_named() {
     }
     let place = Place::new("");
     let _manager = place.manager_of("nobody");
-    let sentence = told(&place.ask("root", &["status"]), 3, &["a manager of user nobody (uid 65534)", "run `/"]);
+    let sentence = refusal(&place.ask("root", &["status"]), 3, &["a manager of user nobody (uid 65534)", "run `/"]);
     let (_, socket) = sentence.trim_end().trim_end_matches('`').rsplit_once("--control ").unwrap();
     assert!(as_printed(&sentence).contains("pid "), "root may ask it");
     let sudo = "sudo -u nobody /";
-    let sentence = told(&place.ask("daemon", &["status"]), 3, &["of user nobody (uid 65534)", sudo, socket]);
+    let sentence = refusal(&place.ask("daemon", &["status"]), 3, &["of user nobody (uid 65534)", sudo, socket]);
     assert!(as_printed(&sentence).contains("pid "));
-    let sentence = told(
+    let sentence = refusal(
         &place.ask("daemon", &["--control", socket, "events"]),
         4,
         &["belongs to user nobody (uid 65534), and this is user daemon (uid 1)", sudo],
@@ -123,12 +123,12 @@ fn a_directory_of_root_is_reported_as_roots() {
         for verb in ["status", "versions", "events"] {
             let finished = place.ask("nobody", &[verb]);
             let belongs = format!("belongs to user {owner}, and this is user nobody (uid 65534)");
-            let sentence = told(&finished, code, &[&belongs, "sudo "]);
+            let sentence = refusal(&finished, code, &[&belongs, "sudo "]);
             assert!(!sentence.to_lowercase().contains("permission denied"), "{sentence}");
         }
     }
     let place = Place::new("state_dir = DIR/state\npid_file = DIR/run/gm.pid\nlog_file = DIR/run/gm.log");
     fs::create_dir(place.path().join("run")).unwrap();
     let _manager = place.manager_of("root");
-    told(&place.ask("nobody", &[]), 1, &["gm.log", "it, or its directory, belongs to user root (uid 0)"]);
+    refusal(&place.ask("nobody", &[]), 1, &["gm.log", "it, or its directory, belongs to user root (uid 0)"]);
 }

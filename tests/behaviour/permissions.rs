@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, library, path, served, wait_serving};
+use crate::fixture::{Job, library, path, served, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Setup;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -36,9 +36,9 @@ fn many_clients_of_the_control_socket_delay_nobody() {
     };
     let mut garbage = connect();
     garbage.write_all(b"\xff\0\x1b[2J garbage\n").unwrap();
-    let mut told = [0; 4096];
-    let length = garbage.read(&mut told).unwrap();
-    assert!(String::from_utf8_lossy(&told[..length]).contains("bad_request"));
+    let mut answer = [0; 4096];
+    let length = garbage.read(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer[..length]).contains("bad_request"));
     // A line without end is cut off: a gigabyte is never taken.
     let mut endless = connect();
     let taken = (0..1 << 18).take_while(|_| endless.write_all(&[b'x'; 4096]).is_ok()).count();
@@ -62,11 +62,11 @@ fn a_library_that_others_may_write_is_refused() {
         let (place, named) = (setup.dir().join(name), setup.dir().join(of).display().to_string());
         chmod(&place, mode);
         let refused = setup.args(&["--strict"]).run_to_end();
-        let told = refused.err();
-        assert_eq!((refused.code(), told.lines().count()), (Some(1), 1), "{told}");
+        let stderr = refused.err();
+        assert_eq!((refused.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
         let named = named.trim_end_matches('/');
-        assert!(told.contains(&format!("{named} is writable by")), "{told}");
-        assert!(told.contains(&format!("(mode {mode:04o})")), "{told}");
+        assert!(stderr.contains(&format!("{named} is writable by")), "{stderr}");
+        assert!(stderr.contains(&format!("(mode {mode:04o})")), "{stderr}");
     }
 }
 
@@ -83,11 +83,11 @@ fn libraries_below_a_users_directory_are_refused_in_one_line() {
     let place = setup.dir().display().to_string();
     let mut manager = setup.args(&["--strict"]).prepared();
     let refused = manager.run_to_end();
-    let told = refused.err();
-    assert_eq!((refused.code(), told.lines().count()), (Some(1), 1), "{told}");
+    let stderr = refused.err();
+    assert_eq!((refused.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
     let cause = format!("cannot be trusted: {place} belongs to uid 65534, not to root; start with -u nobody, or keep");
-    assert!(told.contains("act ... x19 (21 functions): ") && told.contains(&cause), "{told}");
-    assert_eq!(told.matches(&cause).count(), 1, "{told}");
+    assert!(stderr.contains("act ... x19 (21 functions): ") && stderr.contains(&cause), "{stderr}");
+    assert_eq!(stderr.matches(&cause).count(), 1, "{stderr}");
     let log = manager.log();
     assert_eq!(log.matches("cannot be trusted").count(), 2, "when the first is refused, and at the end: {log}");
 
@@ -184,7 +184,7 @@ fn what_the_manager_keeps_is_closed_to_others() {
         let state = manager.dir().join("state");
         chown(&state, Some(65534), None).unwrap();
         let refused = manager.run_to_end();
-        let told = refused.err();
-        assert!(refused.code() == Some(1) && told.contains("belongs to uid 65534, not to uid 0"), "{refused:?}");
+        let stderr = refused.err();
+        assert!(refused.code() == Some(1) && stderr.contains("belongs to uid 65534, not to uid 0"), "{refused:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, path, wait_serving};
+use crate::fixture::{Job, path, wait_serving};
 use crate::state_directories::{as_nobody, nobody, root};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;

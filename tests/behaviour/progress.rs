@@ -2,7 +2,7 @@
 
 use gm_native::gearman::client::JobEvent;
 
-use crate::scene::{Job, lines, path, served, touch, wait_busy};
+use crate::fixture::{Job, lines, path, served, touch, wait_busy};
 
 #[test]
 fn progress_is_sent_as_it_was_reported() {
@@ -30,23 +30,27 @@ fn progress_that_comes_too_fast_is_coalesced() {
     gearmand.cont();
     let mut news = job.news();
     assert_eq!(news.pop(), Some(JobEvent::Complete(b"well".to_vec())));
-    let told: Vec<u64> = news
+    let reports: Vec<u64> = news
         .iter()
         .map(|news| match news {
             JobEvent::Status { done, of: REPORTS } => *done,
             other => panic!("not progress: {other:?}"),
         })
         .collect();
-    assert!(!told.is_empty() && told.len() < REPORTS as usize, "{} of {REPORTS} reports were sent", told.len());
-    assert!(told.is_sorted_by(|a, b| a < b));
+    assert!(
+        !reports.is_empty() && reports.len() < REPORTS as usize,
+        "{} of {REPORTS} reports were sent",
+        reports.len()
+    );
+    assert!(reports.is_sorted_by(|a, b| a < b));
 }
 
 /// By a thread that has kept the job's reporter: during another job, which must not get any of it.
 #[test]
 fn reports_after_the_end_of_a_job_are_refused() {
     let (gearmand, manager) = served("");
-    let before = crate::scene::workers(&manager);
+    let before = crate::fixture::workers(&manager);
     assert_eq!(Job::act(&gearmand, "", "keep\nsay first").result(), b"first");
     assert_eq!(Job::act(&gearmand, "", "late").result(), b"[false, false, false]");
-    assert_eq!(crate::scene::workers(&manager), before);
+    assert_eq!(crate::fixture::workers(&manager), before);
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::scene::{acting, library, of, wait_serving};
+use crate::fixture::{acting, library, of, wait_serving};
 use crate::state_directories::usual_place;
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
@@ -51,9 +51,9 @@ fn from(here: &Path, pwd: Option<&Path>, args: &[&str]) -> Finished {
 
 #[track_caller]
 fn refused(finished: &Finished, pid: Pid) {
-    let told = finished.err();
-    assert!(finished.code() == Some(1) && told.contains(&format!("(pid {pid})")), "{finished:?}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let stderr = finished.err();
+    assert!(finished.code() == Some(1) && stderr.contains(&format!("(pid {pid})")), "{finished:?}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 fn asked(finished: &Finished) -> Option<u64> {
@@ -89,16 +89,16 @@ fn after_the_next_release_the_manager_is_found_and_no_second_one_starts() {
         let dir = manager.dir().to_owned();
         let path = |name: &str| dir.join(name).display().to_string();
         for config in ["current/gm.ini", "releases/2/gm.ini", "releases/1/../2/gm.ini"].map(path) {
-            refused(&crate::scene::gm_native(&dir, &["-c", &config]), pid);
-            let told = crate::scene::gm_native(&dir, &["status", "--json", "-c", &config]);
-            assert_eq!(asked(&told), Some(pid.as_raw() as u64), "{told:?}");
+            refused(&crate::fixture::gm_native(&dir, &["-c", &config]), pid);
+            let finished = crate::fixture::gm_native(&dir, &["status", "--json", "-c", &config]);
+            assert_eq!(asked(&finished), Some(pid.as_raw() as u64), "{finished:?}");
         }
         // From within the release, by the link and by what it leads to; a shell may call that place as it likes.
         let (here, current) = (dir.join("releases/2"), dir.join("current"));
         for pwd in [Some(current.as_path()), None, Some(Path::new("/")), Some(Path::new("current"))] {
             refused(&from(&here, pwd, &["-c", "gm.ini"]), pid);
-            let told = from(&here, pwd, &["status", "--json", "-c", "./gm.ini"]);
-            assert_eq!(asked(&told), Some(pid.as_raw() as u64), "{pwd:?}: {told:?}");
+            let finished = from(&here, pwd, &["status", "--json", "-c", "./gm.ini"]);
+            assert_eq!(asked(&finished), Some(pid.as_raw() as u64), "{pwd:?}: {finished:?}");
         }
         assert_eq!(usual_place(), place, "a refused one left something behind");
 
@@ -146,15 +146,15 @@ fn without_a_file_the_worker_directories_are_the_manager() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gm-native"));
         command.args(["-w", &current, "-h", "127.0.0.1:1"]).current_dir(dir.path());
         let manager = ChildGuard::start("gm-native", &mut command);
-        let status = || crate::scene::gm_native(dir.path(), &["status", "--json", "-w", &current]);
+        let status = || crate::fixture::gm_native(dir.path(), &["status", "--json", "-w", &current]);
         wait_for("the manager to answer", DEADLINE, || asked(&status()));
         for path in [current.clone(), of(workers("releases/1"))] {
-            refused(&crate::scene::gm_native(dir.path(), &["-w", &path]), manager.pid());
+            refused(&crate::fixture::gm_native(dir.path(), &["-w", &path]), manager.pid());
         }
         swap(dir.path(), "2");
         assert_eq!(asked(&status()), Some(manager.pid().as_raw() as u64));
         for path in [current.clone(), of(workers("releases/2"))] {
-            refused(&crate::scene::gm_native(dir.path(), &["-w", &path]), manager.pid());
+            refused(&crate::fixture::gm_native(dir.path(), &["-w", &path]), manager.pid());
         }
     });
 }

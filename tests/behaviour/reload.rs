@@ -10,7 +10,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{Job, acting, lines, of, path, served, wait_serving, workers};
+use crate::fixture::{Job, acting, lines, of, path, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
@@ -55,7 +55,7 @@ fn what_can_change_while_it_runs_is_applied() {
     let setup = acting(&[&first]).all_in_ini();
     let [old_log, new_log, others] = ["gm.log", "new.log", "others"].map(|name| setup.dir().join(name));
     fs::create_dir(&others).unwrap();
-    fs::copy(crate::scene::library(), others.join("act.so")).unwrap();
+    fs::copy(crate::fixture::library(), others.join("act.so")).unwrap();
     fs::copy(plugins::example("reverse_string"), others.join("reverse_string.so")).unwrap();
     let mut manager = setup.ini(&format!("log_file = {}\nverbose = 1", old_log.display())).start();
     wait_serving(&manager, "act");
@@ -65,21 +65,21 @@ fn what_can_change_while_it_runs_is_applied() {
     let (new_log, others) = (new_log.display().to_string(), others.display());
     let ini = format!("count = 2\nhost = {hosts}\nworker_dir = {others}\nlog_file = {new_log}\nverbose = 4\n");
     manager.configure(&format!("{ini}[reverse_string]\ndedicated_count = 2"));
-    let told = hang_up(&mut manager);
+    let changes = hang_up(&mut manager);
     for key in ["worker_dir", "count", "host", "log_file", "verbose"] {
-        assert!(told.contains(&format!("{key} in [GearmanManager]: ")), "{key}: {told}");
+        assert!(changes.contains(&format!("{key} in [GearmanManager]: ")), "{key}: {changes}");
     }
-    assert!(told.contains("dedicated_count in [reverse_string]: "), "{told}");
+    assert!(changes.contains("dedicated_count in [reverse_string]: "), "{changes}");
     for server in [&first, &second] {
         server.wait_workers("act", 2);
         server.wait_workers("reverse_string", 4);
     }
     wait_replaced(&manager, &before);
-    assert_eq!(Job::act(&second, "", "log spoken of").result(), b"");
+    assert_eq!(Job::act(&second, "", "log after the reload").result(), b"");
     wait_for("the line in the new log", DEADLINE, || {
-        lines(&new_log).iter().any(|line| line.contains("spoken of")).then_some(())
+        lines(&new_log).iter().any(|line| line.contains("after the reload")).then_some(())
     });
-    assert!(!lines(&path(&manager, "gm.log")).iter().any(|line| line.contains("spoken of")));
+    assert!(!lines(&path(&manager, "gm.log")).iter().any(|line| line.contains("after the reload")));
 
     // And back.
     manager.configure(&format!("log_file = {}", old_log.display()));
@@ -99,8 +99,8 @@ fn a_setting_applies_to_new_workers_and_a_wrong_one_keeps_the_old_ones() {
     wait_serving(&manager, "Avg");
     let before = workers(&manager);
     manager.configure("[Avg]\nsetting.cache = many");
-    let told = hang_up(&mut manager);
-    assert!(told.contains("setting.cache in [Avg]: unset is now \"many\""), "{told}");
+    let line = hang_up(&mut manager);
+    assert!(line.contains("setting.cache in [Avg]: unset is now \"many\""), "{line}");
     manager.wait_event("cannot_serve", |event| event["function"] == "Avg");
     let ask = || crate::support::callers::gearman(&gearmand, &["-f", "Avg"], b"[1, 2, 6]").out();
     assert_eq!((ask(), workers(&manager).contains(&before[0])), ("3".into(), true));
@@ -119,17 +119,17 @@ fn what_needs_a_restart_is_named_and_keeps_its_value() {
     let [other_pid, other_state, other_socket] = ["o.pid", "other", "o.sock"].map(|name| path(&manager, name));
     let others = format!("pid_file = {other_pid}\nstate_dir = {other_state}\ncontrol = {other_socket}");
     manager.configure(&format!("{others}\nuser = nobody\ndaemon = 1\ncount = 2"));
-    let told = hang_up(&mut manager);
-    assert!(told.contains("count in [GearmanManager]: \"0\" is now \"2\"") && !told.contains("pid_file"), "{told}");
+    let line = hang_up(&mut manager);
+    assert!(line.contains("count in [GearmanManager]: \"0\" is now \"2\"") && !line.contains("pid_file"), "{line}");
     for key in ["pid_file", "user", "daemon", "state_dir", "control"] {
         let of = |event: &Value| text(event).starts_with(&format!("{key} in [GearmanManager]: "));
-        let told = manager.wait_event("config_warning", of);
-        assert!(text(&told).contains("the old value holds until the manager is stopped and started"), "{told}");
+        let line = manager.wait_event("config_warning", of);
+        assert!(text(&line).contains("the old value holds until the manager is stopped and started"), "{line}");
     }
     manager.configure(&format!("{ini}\ncount = 2"));
     gearmand.wait_workers("act", 2);
-    let told = hang_up(&mut manager);
-    assert!(told.contains("nothing in it has changed"), "{told}");
+    let line = hang_up(&mut manager);
+    assert!(line.contains("nothing in it has changed"), "{line}");
     assert_eq!(manager.status()["pid"], manager.pid().as_raw());
     assert_eq!(fs::read_to_string(path(&manager, "gm.pid")).unwrap(), format!("{}\n", manager.pid()));
     for path in [other_pid, other_state, other_socket] {
@@ -137,7 +137,7 @@ fn what_needs_a_restart_is_named_and_keeps_its_value() {
     }
 }
 
-/// M9: what cannot be taken is told with its reason, and nothing changes.
+/// M9: a configuration that is refused is reported with its reason, and nothing changes.
 #[test]
 fn a_wrong_configuration_keeps_the_old_one() {
     let (gearmand, mut manager) = served("count = 2");
@@ -152,15 +152,15 @@ fn a_wrong_configuration_keeps_the_old_one() {
     ];
     for (text, reasons) in &cases {
         manager.configure(text);
-        let told = hang_up_in_vain(&mut manager);
-        assert!(reasons.iter().all(|reason| told.contains(reason)), "{text}: {told}");
+        let line = hang_up_in_vain(&mut manager);
+        assert!(reasons.iter().all(|reason| line.contains(reason)), "{text}: {line}");
     }
     manager.wait_log("\"many\"");
     manager.wait_log(&missing);
     let text = fs::read_to_string(&ini).unwrap();
     fs::remove_file(&ini).unwrap();
-    let told = hang_up_in_vain(&mut manager);
-    assert!(told.contains("gm.ini: the configuration cannot be read: No such file"), "{told}");
+    let line = hang_up_in_vain(&mut manager);
+    assert!(line.contains("gm.ini: the configuration cannot be read: No such file"), "{line}");
     fs::write(&ini, text).unwrap();
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
     assert_eq!(workers(&manager), before);
@@ -288,9 +288,9 @@ fn a_user_without_access_is_refused_before_anything_starts() {
     let allow = |path: &std::path::Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let (dir, worker_dir, ini) = (manager.dir().to_owned(), manager.worker_dir(), manager.dir().join("gm.ini"));
     let refused = |named: &std::path::Path, count: usize| {
-        let told = manager.run_to_end();
-        assert_eq!((told.code(), told.err().lines().count()), (Some(2), count), "{told:?}");
-        let sentence = told.err();
+        let finished = manager.run_to_end();
+        assert_eq!((finished.code(), finished.err().lines().count()), (Some(2), count), "{finished:?}");
+        let sentence = finished.err();
         assert!(sentence.contains(named.to_str().unwrap()), "{sentence}");
         assert!(sentence.contains("user \"nobody\" (-u)") && sentence.contains("Permission denied"), "{sentence}");
         assert!(!fs::exists(dir.join("gm.pid")).unwrap() && !fs::exists(dir.join("gm.log")).unwrap(), "it began");

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{Job, acting, gm_native, path, serving, wait_serving};
+use crate::fixture::{Job, acting, gm_native, path, serving, wait_serving};
 use crate::state_directories::{as_nobody, chmod, root};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -46,8 +46,8 @@ fn what_is_removed_is_recreated_and_reported_once() {
         assert!(second.code() == Some(1) && second.err().contains(&format!("(pid {})", manager.pid())), "{second:?}");
         // The state takes its socket with it.
         for (what, times) in [("pid file", 1), ("state directory", 1), ("control socket", 2)] {
-            let told = manager.log().lines().filter(|line| line.contains(what) && line.contains("made again")).count();
-            assert_eq!(told, times, "{what}: {}", manager.log());
+            let lines = manager.log().lines().filter(|line| line.contains(what) && line.contains("made again")).count();
+            assert_eq!(lines, times, "{what}: {}", manager.log());
         }
     }
 }
@@ -95,9 +95,9 @@ fn the_directory_of_another_users_manager_is_reported_as_its() {
     for second in [&[][..], &["-u", "daemon"]] {
         let args = [&["-c", &config, "-P", "second.pid", "-l", "second.log"], second].concat();
         let refused = gm_native(manager.dir(), &args);
-        let told = refused.err();
+        let stderr = refused.err();
         let holder = format!("another gm-native (pid {}) uses state directory", manager.pid());
-        assert!(refused.code() == Some(1) && told.contains(&holder), "{refused:?}");
+        assert!(refused.code() == Some(1) && stderr.contains(&holder), "{refused:?}");
     }
 }
 
@@ -109,7 +109,7 @@ fn an_unreachable_library_is_reported() {
     let setup = setup.quiet();
     let (hidden, workers) = (setup.dir().join("hidden"), setup.dir().join("workers"));
     fs::create_dir(&hidden).unwrap();
-    fs::copy(crate::scene::library(), hidden.join("hidden.so")).unwrap();
+    fs::copy(crate::fixture::library(), hidden.join("hidden.so")).unwrap();
     chmod(&hidden, 0o000);
     symlink(hidden.join("hidden.so"), workers.join("hidden.so")).unwrap();
     symlink("nowhere", workers.join("gone.so")).unwrap();

@@ -2,7 +2,7 @@
 
 use gm_native::gearman::client::JobEvent;
 
-use crate::scene::{Job, path, served, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, path, served, touch, wait_busy, wait_serving};
 
 /// Whoever is found out by its worker is replaced, and its job's result is the job's.
 #[test]

@@ -11,7 +11,7 @@ use gm_native::gearman::client::{Client, JobEvent};
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
-use crate::scene::{library, path, pattern, touch, wait_serving};
+use crate::fixture::{library, path, pattern, touch, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::other_servers::OtherServer;

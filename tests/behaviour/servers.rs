@@ -10,7 +10,7 @@ use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::scene::{
+use crate::fixture::{
     Job, acting, background, library, lines, make_script, may_mount, of, path, served, touch, wait_busy, wait_done,
     wait_serving, workers,
 };
@@ -106,7 +106,7 @@ fn one_that_is_restarted_while_a_job_runs_loses_only_that() {
     gearmand.restart_same_port();
     touch(&gate);
     let again = Job::act(&gearmand, "", "pid");
-    assert_eq!(again.handle, job.handle, "handles begin anew");
+    assert_eq!(again.handle, job.handle, "handles start over");
     assert_eq!(again.result(), worker.to_string().into_bytes());
 }
 
@@ -203,7 +203,7 @@ fn those_that_were_never_there_are_named_and_do_no_harm() {
     let gearmand = Gearmand::start();
     let missing = [unused_server(), unused_server()];
     let setup = Setup::new(&[&missing[0], &gearmand.server(), &missing[1]]);
-    let manager = setup.plugin("act", &crate::scene::library()).start();
+    let manager = setup.plugin("act", &crate::fixture::library()).start();
     wait_serving(&manager, "act");
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
     for server in &missing {
@@ -226,7 +226,7 @@ fn those_that_were_never_there_are_named_and_do_no_harm() {
 fn one_whose_name_does_not_resolve_is_named_and_does_no_harm() {
     let gearmand = Gearmand::start();
     let setup = Setup::new(&["nowhere.invalid:4730", &gearmand.server()]).ini("rescan_interval = 100ms");
-    let manager = setup.plugin("act", &crate::scene::library()).start();
+    let manager = setup.plugin("act", &crate::fixture::library()).start();
     wait_serving(&manager, "act");
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
     let event = manager.wait_event("server_down", |event| event["server"] == "nowhere.invalid:4730");
@@ -270,7 +270,7 @@ fn one_whose_name_is_never_answered_for_is_named_and_does_no_harm() {
     let gearmand = Gearmand::start();
     let known: SocketAddr = gearmand.server().parse().unwrap();
     let setup = Setup::new(&["unanswered.test:4730", &format!("known.test:{}", known.port())])
-        .plugin("act", &crate::scene::library());
+        .plugin("act", &crate::fixture::library());
     let program = with_names(setup.dir(), &format!("{} known.test", known.ip()), &address);
     let manager = setup.ini("connect_timeout = 250ms\nrescan_interval = 100ms").program(program).start();
     wait_serving(&manager, "act");

@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, make_script, path, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, make_script, path, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::scene::{Job, acting, library, lines, path, touch, wait_busy, wait_serving};
+use crate::fixture::{Job, acting, library, lines, path, touch, wait_busy, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
@@ -69,11 +69,11 @@ fn a_server_stopped_during_an_answer_delays_nobody() {
 #[test]
 fn a_crash_beside_an_answer_is_that_of_the_job_in_hand() {
     let Held { stopped, other, manager, job, worker, notes } = held("max_attempts = 1");
-    let told = Job::act(&other, "", "segv").failure();
-    assert!(told.starts_with("worker killed by SIGSEGV in this job"), "{told}");
+    let message = Job::act(&other, "", "segv").failure();
+    assert!(message.starts_with("worker killed by SIGSEGV in this job"), "{message}");
     let died = death(&manager, worker);
-    let said = json!([died["at"], died["sending"], died["disposition"], died["deaths"], died["cut_another"]]);
-    assert_eq!(said, json!(["job", false, "failed", 1, true]));
+    let death = json!([died["at"], died["sending"], died["disposition"], died["deaths"], died["cut_another"]]);
+    assert_eq!(death, json!(["job", false, "failed", 1, true]));
     manager.wait_log("it was still sending an earlier answer to another job server");
     stopped.cont();
     assert_eq!(job.news().last().map(JobEvent::is_end), Some(true));
@@ -108,9 +108,9 @@ fn an_answer_that_is_lost_is_no_second_run_where_there_may_be_none() {
         }
         death(&manager, worker);
         stopped.cont();
-        let told = job.failure();
-        assert!(told.contains("answer was sent"), "{told}");
-        assert_eq!(lines(&notes), ["u"], "{told}");
+        let message = job.failure();
+        assert!(message.contains("answer was sent"), "{message}");
+        assert_eq!(lines(&notes), ["u"], "{message}");
     }
 }
 

@@ -7,7 +7,7 @@ use gm_native::gearman::packet::{AssignedJob, Request, answer};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::library;
+use crate::fixture::library;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::{Peer, ScriptedServer};
 
@@ -155,12 +155,12 @@ fn a_result_read_slowly_is_not_cut_by_a_stop() {
     let server = ScriptedServer::with_little_room();
     let mut manager = played(&[&server], "stop_timeout = 1");
     let mut peer = server.accept_worker();
-    let gate = crate::scene::path(&manager, "gate");
+    let gate = crate::fixture::path(&manager, "gate");
     peer.assign(b"H:slow:1", b"act", format!("wait {gate}\nsize {SIZE}").as_bytes());
-    crate::scene::wait_busy(&manager, "H:slow:1");
+    crate::fixture::wait_busy(&manager, "H:slow:1");
     manager.signal(nix::sys::signal::Signal::SIGTERM);
     manager.wait_event("worker_draining", |_| true);
-    crate::scene::touch(&gate);
+    crate::fixture::touch(&gate);
     peer.pace = Some((32_000, Duration::from_millis(25)));
     peer.skip_to(|packet| matches!(packet, Request::WorkComplete { data, .. } if data.len() == SIZE));
     peer.pace = None;

@@ -1,6 +1,6 @@
 //! P10: many functions in one worker, each of which takes its time to start.
 
-use crate::scene::{of, wait_serving};
+use crate::fixture::{of, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 
-use crate::scene::{Job, acting, library, make_script, wait_serving};
+use crate::fixture::{Job, acting, library, make_script, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::machine;
 use crate::support::manager::{Manager, Setup};
@@ -101,10 +101,10 @@ fn a_start_as_another_user_names_the_user_to_start_with() {
             let place = usual_place();
             let before = whose(&place);
             let config = manager.dir().join("gm.ini").display().to_string();
-            let refused = crate::scene::gm_native(manager.dir(), &[&["-c", &config], second].concat());
-            let told = refused.err();
-            assert!(refused.code() == Some(1) && words.iter().all(|words| told.contains(words)), "{refused:?}");
-            assert!(told.contains(&place.display().to_string()), "{told}");
+            let refused = crate::fixture::gm_native(manager.dir(), &[&["-c", &config], second].concat());
+            let stderr = refused.err();
+            assert!(refused.code() == Some(1) && words.iter().all(|words| stderr.contains(words)), "{refused:?}");
+            assert!(stderr.contains(&place.display().to_string()), "{stderr}");
             assert_eq!(whose(&place), before);
             manager.start_again();
             wait_serving(&manager, "act");
@@ -205,7 +205,7 @@ fn links_of_others_on_the_way_are_not_followed_as_root() {
             args.extend(["--state-dir", state.to_str().unwrap()]);
         }
         args.extend(if user { &["-u", "nobody"][..] } else { &[] });
-        let refused = crate::scene::gm_native(manager.dir(), &args);
+        let refused = crate::fixture::gm_native(manager.dir(), &args);
         let link = format!("{}: it is a symbolic link", theirs.join("link").display());
         assert!(refused.code() == Some(1) && refused.err().contains(&link), "{args:?}: {refused:?}");
         assert_eq!((whose(&victim), fs::read_dir(&victim).unwrap().count()), ((0, 0o755), 0), "{args:?}");

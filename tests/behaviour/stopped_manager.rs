@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::scene::{Job, acting, library, path, pid, served, touch, wait_busy, wait_serving, workers};
+use crate::fixture::{Job, acting, library, path, pid, served, touch, wait_busy, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::plugins;

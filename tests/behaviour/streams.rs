@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 
-use crate::scene::{acting, library, make_script, path, wait_serving};
+use crate::fixture::{acting, library, make_script, path, wait_serving};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 
@@ -68,7 +68,7 @@ fn a_stream_that_is_open_is_written_on() {
 #[test]
 fn a_stream_that_is_none_is_an_error() {
     let setup = || Setup::new(&["127.0.0.1:1"]).plugin("act", &library());
-    for (log, how, told) in [
+    for (log, how, sentence) in [
         ("/dev/stdout", "1>&-", "cannot open standard output: it was not open when gm-native was started"),
         ("/dev/fd/9", "", "cannot open descriptor 9: it was not open when gm-native was started"),
         ("/dev/fd/3", "", "cannot open descriptor 3: it was not open when gm-native was started"),
@@ -76,7 +76,7 @@ fn a_stream_that_is_none_is_an_error() {
         ("/dev/stdin", "0</dev/null", "cannot open descriptor 0: it is open for reading only"),
     ] {
         let finished = redirected(setup().log(log), how).run_to_end();
-        assert!(finished.code() == Some(1) && finished.err().contains(told), "{log} {how}: {finished:?}");
+        assert!(finished.code() == Some(1) && finished.err().contains(sentence), "{log} {how}: {finished:?}");
         assert_eq!(finished.err().lines().count(), 1, "{finished:?}");
     }
     for log in ["/dev/stdout", "/dev/stderr", "/dev/fd/7"] {
@@ -108,9 +108,9 @@ fn a_failed_reopen_of_the_log_is_not_reported_as_done() {
     manager.signal(Signal::SIGHUP);
     manager.wait_event("manager_error", |event| text(event).starts_with("SIGHUP: cannot reopen log file"));
     manager.wait_event("manager_error", |event| text(event).ends_with("the log stays where it is"));
-    let told = manager.wait_event("reloaded", |_| true);
+    let reloaded = manager.wait_event("reloaded", |_| true);
     assert!(!manager.events().iter().any(|event| event["event"] == "log_reopened"), "{:?}", manager.events());
-    assert!(!text(&told).contains("log_file"), "{told}");
+    assert!(!text(&reloaded).contains("log_file"), "{reloaded}");
     fs::remove_dir(&log).unwrap();
     manager.signal(Signal::SIGUSR1);
     manager.wait_event("log_reopened", |event| event["by"] == "SIGUSR1");
@@ -118,14 +118,14 @@ fn a_failed_reopen_of_the_log_is_not_reported_as_done() {
     assert!(!lines.contains("the log was reopened") && lines.contains("cannot reopen"), "{lines}");
 }
 
-/// Root opens a log where the user it becomes could not: told at the start, and what to do.
+/// Root opens a log where the user it becomes could not: the start warns of it and says what to do.
 #[test]
 fn a_log_that_the_user_could_not_recreate_is_warned_of_at_the_start() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root");
         return;
     }
-    for (owner, told) in [(None, true), (User::from_name("nobody").unwrap(), false)] {
+    for (owner, is_warned) in [(None, true), (User::from_name("nobody").unwrap(), false)] {
         let gearmand = Gearmand::start();
         let setup = acting(&[&gearmand]).all_in_ini();
         fs::set_permissions(setup.dir(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -139,9 +139,9 @@ fn a_log_that_the_user_could_not_recreate_is_warned_of_at_the_start() {
         wait_serving(&manager, "act");
         let log = fs::read_to_string(logs.join("own.log")).unwrap();
         let warned = log.lines().find(|line| line.contains("cannot create the log")).map(str::to_owned);
-        assert_eq!(warned.is_some(), told, "{log}");
+        assert_eq!(warned.is_some(), is_warned, "{log}");
         assert!(warned.is_none_or(|line| line.contains(" WARN ") && line.contains("gm.ini:7: ")), "{log}");
-        rotated(&manager, &logs, told);
+        rotated(&manager, &logs, is_warned);
     }
 }
 

@@ -6,7 +6,7 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Request, Submission, answer};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, library, lines, path, served, wait_serving, workers};
+use crate::fixture::{Job, library, lines, path, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::scripted_server::ScriptedServer;
@@ -24,8 +24,11 @@ fn a_job_past_its_timeout_is_killed_and_its_caller_answered() {
     let (notes, never) = (path(&manager, "notes"), path(&manager, "never"));
     let job = Job::act(&gearmand, "u1", &format!("note {notes}\nwait {never}"));
     let handle = job.handle.clone();
-    let told = job.failure();
-    assert!(told.starts_with("timed out: it ran for 0.") && told.ends_with("its timeout is 0.3 s\n"), "{told}");
+    let message = job.failure();
+    assert!(
+        message.starts_with("timed out: it ran for 0.") && message.ends_with("its timeout is 0.3 s\n"),
+        "{message}"
+    );
     let overdue = manager.wait_event("job_overdue", |event| event["handle"] == handle.as_str());
     assert_eq!([&overdue["unique"], &overdue["function"]], ["u1", "act"], "{overdue}");
     let death = manager.wait_event("worker_died", |event| event["pid"] == before.as_raw());
@@ -68,8 +71,8 @@ fn with_on_timeout_retry_another_worker_has_a_try() {
     let mark = path(&manager, "mark");
     let second = Job::act(&gearmand, "second", &format!("note {notes}\nfirst {mark} wait {never}\nsay done"));
     assert_eq!(second.result(), b"done");
-    let told = Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")).failure();
-    assert!(told.starts_with("timed out") && told.ends_with("; 2 workers were lost in this job\n"), "{told}");
+    let message = Job::act(&gearmand, "none", &format!("note {notes}\nwait {never}")).failure();
+    assert!(message.starts_with("timed out") && message.ends_with("; 2 workers were lost in this job\n"), "{message}");
     assert_eq!(lines(&notes), ["second", "second", "none", "none"]);
     manager.wait_event("worker_died", |event| event["disposition"] == "failed");
     let dispositions: Vec<_> =
@@ -86,9 +89,9 @@ fn a_job_that_kills_every_worker_fails() {
     for _ in 0..50 {
         assert_eq!(Job::act(&gearmand, "", "say well").result(), b"well");
     }
-    let told = poison.failure();
-    assert!(told.starts_with("worker killed by SIGSEGV in this job after"), "{told}");
-    assert!(told.ends_with("; 3 workers were lost in this job\n"), "{told}");
+    let message = poison.failure();
+    assert!(message.starts_with("worker killed by SIGSEGV in this job after"), "{message}");
+    assert!(message.ends_with("; 3 workers were lost in this job\n"), "{message}");
     assert_eq!(lines(&notes), ["poison"; 3]);
     manager.wait_log("; failed (death 3 of 3)");
     assert_eq!(manager.log().matches("requeued (death ").count(), 2, "{}", manager.log());
@@ -100,8 +103,8 @@ fn with_on_crash_fail_the_job_fails_at_once() {
     let (gearmand, manager) = served("on_crash = fail");
     for (step, end) in [("segv", "killed by SIGSEGV"), ("exit 0", "exited with code 0")] {
         let notes = path(&manager, step);
-        let told = Job::act(&gearmand, "u", &format!("note {notes}\n{step}")).failure();
-        assert!(told.starts_with(&format!("worker {end} in this job after")), "{told}");
+        let message = Job::act(&gearmand, "u", &format!("note {notes}\n{step}")).failure();
+        assert!(message.starts_with(&format!("worker {end} in this job after")), "{message}");
         assert_eq!(lines(&notes), ["u"]);
     }
     assert_eq!(Job::act(&gearmand, "", "say next").result(), b"next");
@@ -112,7 +115,7 @@ fn with_on_crash_fail_the_job_fails_at_once() {
 fn a_timeout_holds_during_a_drain() {
     let (gearmand, mut manager) = served("timeout = 300ms\ntimeout_grace = 100ms\ngraceful_shutdown_wait_time = 1h");
     let job = Job::act(&gearmand, "", &format!("wait {}", path(&manager, "never")));
-    crate::scene::wait_busy(&manager, &job.handle);
+    crate::fixture::wait_busy(&manager, &job.handle);
     manager.signal(Signal::SIGTERM);
     assert!(job.failure().starts_with("timed out"));
     assert!(manager.wait_exit().success());

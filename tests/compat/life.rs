@@ -5,7 +5,7 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::differences::on_purpose;
-use crate::subject::{Scene, ask, background, ours, wait_done, wait_shown};
+use crate::subject::{Fixture, ask, background, ours, wait_done, wait_shown};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 
@@ -30,7 +30,7 @@ fn a_lifetime_by_option() {
 
 fn lifetime(ini: &str, args: &[&str]) {
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", ini).args(args).start();
+    let subject = Fixture::new(&gearmand.server(), "one", ini).args(args).start();
     wait_shown(&gearmand, "1 one");
     let note = format!("note {}", subject.path("ran"));
     let mut count = 0;
@@ -51,7 +51,7 @@ fn a_job_longer_than_the_lifetime() {
     on_purpose("lifetime-between-jobs");
     let gearmand = Gearmand::start();
     let ini = "max_worker_lifetime = 1\nworker_restart_splay = 1";
-    let subject = Scene::new(&gearmand.server(), "one", ini).start();
+    let subject = Fixture::new(&gearmand.server(), "one", ini).start();
     wait_shown(&gearmand, "1 one");
     background(&gearmand, "one", &format!("note {}\ntake 3500\nnote {}", subject.path("began"), subject.path("ended")));
     if ours() {
@@ -78,7 +78,7 @@ fn max_runs_by_option() {
 
 fn runs(ini: &str, args: &[&str]) {
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", ini).args(args).start();
+    let subject = Fixture::new(&gearmand.server(), "one", ini).args(args).start();
     wait_shown(&gearmand, "1 one");
     let note = format!("note {}", subject.path("ran"));
     for _ in 0..7 {
@@ -97,12 +97,12 @@ fn runs(ini: &str, args: &[&str]) {
 fn max_runs_under_load() {
     on_purpose("max-runs-hard");
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "max_runs_per_worker = 10");
-    let note = format!("note {}", scene.path("ran"));
+    let fixture = Fixture::new(&gearmand.server(), "one", "max_runs_per_worker = 10");
+    let note = format!("note {}", fixture.path("ran"));
     for _ in 0..100 {
         background(&gearmand, "one", &note);
     }
-    let subject = scene.start();
+    let subject = fixture.start();
     let notes = subject.wait_notes("ran", 100);
     wait_done(&gearmand, "one");
     let mut each = std::collections::BTreeMap::<&str, u32>::new();
@@ -121,8 +121,8 @@ fn a_stop_while_a_job_runs() {
         // Ours has an idle one too: it has been told when the busy one has. There it would stay and take the next job.
         let workers = if ours() { 2 } else { 1 };
         let ini = format!("count = {workers}\ngraceful_shutdown_wait_time = 30");
-        let scene = Scene::new(&gearmand.server(), "one", &ini).args(&["-vv", "-l", "gm.log"]);
-        let mut subject = scene.start();
+        let fixture = Fixture::new(&gearmand.server(), "one", &ini).args(&["-vv", "-l", "gm.log"]);
+        let mut subject = fixture.start();
         wait_shown(&gearmand, &format!("{workers} one"));
         let (go, began, ended) = (subject.path("go"), subject.path("began"), subject.path("ended"));
         background(&gearmand, "one", &format!("note {began}\nwait {go}\nnote {ended}"));
@@ -146,7 +146,7 @@ fn a_stop_while_a_job_runs() {
 #[test]
 fn a_stop_that_waits_only_so_long() {
     let gearmand = Gearmand::start();
-    let mut subject = Scene::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1").start();
+    let mut subject = Fixture::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1").start();
     wait_shown(&gearmand, "1 one");
     background(&gearmand, "one", &format!("note {}\ntake 600000", subject.path("began")));
     subject.wait_notes("began", 1);
@@ -165,7 +165,7 @@ fn a_stop_when_idle() {
     let gearmand = Gearmand::start();
     let wait = if ours() { 600 } else { 1 };
     let ini = format!("count = 3\ngraceful_shutdown_wait_time = {wait}");
-    let mut subject = Scene::new(&gearmand.server(), "one", &ini).start();
+    let mut subject = Fixture::new(&gearmand.server(), "one", &ini).start();
     wait_shown(&gearmand, "3 one");
     subject.signal(Signal::SIGTERM);
     assert_eq!(subject.wait_exit().code(), Some(0));
@@ -177,7 +177,7 @@ fn a_stop_when_idle() {
 #[test]
 fn a_hang_up_replaces_the_workers() {
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", "").start();
+    let subject = Fixture::new(&gearmand.server(), "one", "").start();
     wait_shown(&gearmand, "1 one");
     let note = format!("note {}", subject.path("ran"));
     ask(&gearmand, "one", &note);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::subject::{Scene, ask, background, ours, put, wait_done, wait_shown};
+use crate::subject::{Fixture, ask, background, ours, put, wait_done, wait_shown};
 use crate::support::gearmand::Gearmand;
 
 /// The ini and what `gearadmin --workers` has to show for the functions one, two and three.
@@ -30,7 +30,7 @@ const PLANS: &[(&str, &str)] = &[
 fn each(rows: &[(&str, &str)]) {
     for (ini, plan) in rows {
         let gearmand = Gearmand::start();
-        let _subject = Scene::new(&gearmand.server(), "one two three", ini).start();
+        let _subject = Fixture::new(&gearmand.server(), "one two three", ini).start();
         eprintln!("{ini}");
         wait_shown(&gearmand, plan);
     }
@@ -52,7 +52,7 @@ fn the_worked_example() {
     let ini = "count = 10\ndedicated_count = 1\n[reverse_string]\ncount = 3\n\
                [Sum]\ndedicated_count = 5\ndedicated_only = 1\n[fetch_url]\ncount = 15";
     let gearmand = Gearmand::start();
-    let _subject = Scene::new(&gearmand.server(), "reverse_string fetch_url Sum", ini).start();
+    let _subject = Fixture::new(&gearmand.server(), "reverse_string fetch_url Sum", ini).start();
     wait_shown(&gearmand, "10 reverse_string fetch_url, 5 Sum, 5 fetch_url, 1 reverse_string");
 }
 
@@ -60,7 +60,7 @@ fn the_worked_example() {
 #[test]
 fn workers_for_everything_by_option() {
     let gearmand = Gearmand::start();
-    let _subject = Scene::new(&gearmand.server(), "one two", "count = 1").args(&["-D", "3"]).start();
+    let _subject = Fixture::new(&gearmand.server(), "one two", "count = 1").args(&["-D", "3"]).start();
     wait_shown(&gearmand, "3 one two");
 }
 
@@ -68,12 +68,12 @@ fn workers_for_everything_by_option() {
 #[test]
 fn hosts_and_directories_by_option() {
     let (first, second, unused) = (Gearmand::start(), Gearmand::start(), Gearmand::start());
-    let scene = Scene::new(&unused.server(), "one", "count = 2");
-    let (more, hosts) = (scene.path("more"), format!("{},{}", first.server(), second.server()));
+    let fixture = Fixture::new(&unused.server(), "one", "count = 2");
+    let (more, hosts) = (fixture.path("more"), format!("{},{}", first.server(), second.server()));
     fs::create_dir(&more).unwrap();
     put(more.as_ref(), "two", "two");
-    let dirs = format!("{},{more}", scene.path("workers"));
-    let _subject = scene.args(&["-h", &hosts, "-w", &dirs]).start();
+    let dirs = format!("{},{more}", fixture.path("workers"));
+    let _subject = fixture.args(&["-h", &hosts, "-w", &dirs]).start();
     for gearmand in [&first, &second] {
         wait_shown(gearmand, "2 one two");
     }
@@ -85,13 +85,13 @@ fn hosts_and_directories_by_option() {
 fn hosts_in_the_ini() {
     let (first, second) = (Gearmand::start(), Gearmand::start());
     let hosts = format!("{},{}", first.server(), second.server());
-    let _comma = Scene::new(&hosts, "one", "").start();
+    let _comma = Fixture::new(&hosts, "one", "").start();
     let (third, fourth) = (Gearmand::start(), Gearmand::start());
-    let scene = Scene::new("127.0.0.1", "two", "");
-    let ini = fs::read_to_string(scene.path("gm.ini")).unwrap();
+    let fixture = Fixture::new("127.0.0.1", "two", "");
+    let ini = fs::read_to_string(fixture.path("gm.ini")).unwrap();
     let list = format!("host[] = {}\nhost[] = {}", third.server(), fourth.server());
-    fs::write(scene.path("gm.ini"), ini.replace("host = 127.0.0.1", &list)).unwrap();
-    let _repeated = scene.start();
+    fs::write(fixture.path("gm.ini"), ini.replace("host = 127.0.0.1", &list)).unwrap();
+    let _repeated = fixture.start();
     for gearmand in [&first, &second] {
         wait_shown(gearmand, "1 one");
     }
@@ -106,9 +106,9 @@ fn hosts_in_the_ini() {
 #[test]
 fn a_prefix() {
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "", "").args(&["-p", "pre_"]);
-    put(scene.path("workers").as_ref(), "one", "pre_one");
-    let _subject = scene.start();
+    let fixture = Fixture::new(&gearmand.server(), "", "").args(&["-p", "pre_"]);
+    put(fixture.path("workers").as_ref(), "one", "pre_one");
+    let _subject = fixture.start();
     wait_shown(&gearmand, "1 one");
     assert_eq!(ask(&gearmand, "one", "say prefixed"), "prefixed");
 }
@@ -119,14 +119,14 @@ fn priorities_decide_what_is_served_first() {
     let gearmand = Gearmand::start();
     // three has none and is between the two.
     let ini = "count = 1\n[one]\npriority = -3\n[two]\npriority = 4";
-    let scene = Scene::new(&gearmand.server(), "one two three", ini);
-    let note = scene.path("order");
+    let fixture = Fixture::new(&gearmand.server(), "one two three", ini);
+    let note = fixture.path("order");
     for _ in 0..3 {
         for function in ["one", "three", "two"] {
             background(&gearmand, function, &format!("note {note}"));
         }
     }
-    let subject = scene.start();
+    let subject = fixture.start();
     let order = subject.wait_notes("order", 9);
     let served: Vec<&str> = order.iter().map(|line| line.split(' ').next().unwrap()).collect();
     let mut wanted = ["two"; 9];
@@ -140,14 +140,14 @@ fn priorities_decide_what_is_served_first() {
 #[test]
 fn equal_priorities_are_shuffled() {
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one two three", "count = 12");
-    let (note, go) = (scene.path("first"), scene.path("go"));
+    let fixture = Fixture::new(&gearmand.server(), "one two three", "count = 12");
+    let (note, go) = (fixture.path("first"), fixture.path("go"));
     for function in ["one", "two", "three"] {
         for _ in 0..12 {
             background(&gearmand, function, &format!("note {note}\nwait {go}"));
         }
     }
-    let subject = scene.start();
+    let subject = fixture.start();
     let first = subject.wait_notes("first", 12);
     let mut functions: Vec<&str> = first.iter().map(|line| line.split(' ').next().unwrap()).collect();
     functions.sort_unstable();
@@ -160,7 +160,7 @@ fn equal_priorities_are_shuffled() {
 #[test]
 fn a_section_without_a_file() {
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", "[missing]\ncount = 2").start();
+    let subject = Fixture::new(&gearmand.server(), "one", "[missing]\ncount = 2").start();
     wait_shown(&gearmand, "1 one");
     if ours() {
         assert!(subject.log().contains("missing is named by section [missing], but"), "{}", subject.log());

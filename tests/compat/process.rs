@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::differences::on_purpose;
-use crate::subject::{Scene, Subject, ask, ours, put, wait_shown};
+use crate::subject::{Fixture, Subject, ask, ours, put, wait_shown};
 use crate::support::gearmand::Gearmand;
 use crate::support::program::{Finished, run};
 use crate::support::wait::{DEADLINE, wait_for};
@@ -25,8 +25,8 @@ fn pid_in(path: &str) -> Pid {
 fn a_pid_file() {
     for (by_option, ini) in [(true, ""), (false, "pid_file = gm.pid\n")] {
         let gearmand = Gearmand::start();
-        let scene = Scene::new(&gearmand.server(), "one", &format!("{ini}graceful_shutdown_wait_time = 1"));
-        let mut subject = if by_option { scene.args(&["-P", "gm.pid"]) } else { scene }.start();
+        let fixture = Fixture::new(&gearmand.server(), "one", &format!("{ini}graceful_shutdown_wait_time = 1"));
+        let mut subject = if by_option { fixture.args(&["-P", "gm.pid"]) } else { fixture }.start();
         wait_shown(&gearmand, "1 one");
         let file = subject.path("gm.pid");
         assert_eq!(pid_in(&file), subject.pid());
@@ -40,8 +40,8 @@ fn a_pid_file() {
 #[test]
 fn a_pid_file_that_is_anothers_stays() {
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1").args(&["-P", "gm.pid"]);
-    let mut subject = scene.start();
+    let fixture = Fixture::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1").args(&["-P", "gm.pid"]);
+    let mut subject = fixture.start();
     wait_shown(&gearmand, "1 one");
     let file = subject.path("gm.pid");
     fs::remove_file(&file).unwrap();
@@ -56,14 +56,17 @@ fn a_pid_file_that_is_anothers_stays() {
 fn a_second_one_on_the_same_pid_file() {
     on_purpose("pid-file-locked");
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", "").args(&["-P", "gm.pid"]).start();
+    let subject = Fixture::new(&gearmand.server(), "one", "").args(&["-P", "gm.pid"]).start();
     wait_shown(&gearmand, "1 one");
     let file = subject.path("gm.pid");
-    let second = Scene::new(&gearmand.server(), "one", "").args(&["-P", &file]);
+    let second = Fixture::new(&gearmand.server(), "one", "").args(&["-P", &file]);
     if ours() {
-        let told = second.run_to_end();
+        let finished = second.run_to_end();
         let pid = format!("pid {}", subject.pid());
-        assert!(told.code() == Some(1) && told.err().contains(&pid) && told.err().contains(&file), "{told:?}");
+        assert!(
+            finished.code() == Some(1) && finished.err().contains(&pid) && finished.err().contains(&file),
+            "{finished:?}"
+        );
         assert_eq!(pid_in(&file), subject.pid());
     } else {
         let second = second.start();
@@ -75,21 +78,21 @@ fn a_second_one_on_the_same_pid_file() {
 #[test]
 fn in_the_background() {
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1");
+    let fixture = Fixture::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1");
     // All relative.
-    let scene = scene.args(&["-d", "-P", "gm.pid", "-l", "gm.log", "-w", "./workers"]);
-    let watchdog = Watchdog::over(&scene.dir.path().display().to_string());
-    let finished = run(scene.bare().args(["-c", "gm.ini", "-d", "-P", "gm.pid", "-l", "gm.log"]), b"", DEADLINE);
+    let fixture = fixture.args(&["-d", "-P", "gm.pid", "-l", "gm.log", "-w", "./workers"]);
+    let watchdog = Watchdog::over(&fixture.dir.path().display().to_string());
+    let finished = run(fixture.bare().args(["-c", "gm.ini", "-d", "-P", "gm.pid", "-l", "gm.log"]), b"", DEADLINE);
     let finished = finished.unwrap_or_else(|hung| panic!("it holds on to its caller: {hung:?}"));
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     wait_shown(&gearmand, "1 one");
-    let pid = pid_in(&scene.path("gm.pid"));
+    let pid = pid_in(&fixture.path("gm.pid"));
     assert_ne!(nix::unistd::getsid(Some(pid)).unwrap(), nix::unistd::getsid(None).unwrap());
     assert_eq!(ask(&gearmand, "one", "say here"), "here");
-    assert!(fs::exists(scene.path("gm.log")).unwrap());
+    assert!(fs::exists(fixture.path("gm.log")).unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     wait_for("its end", DEADLINE, || watchdog.marked().is_empty().then_some(()));
-    assert!(!fs::exists(scene.path("gm.pid")).unwrap(), "the pid file was left behind");
+    assert!(!fs::exists(fixture.path("gm.pid")).unwrap(), "the pid file was left behind");
     watchdog.kill_all(None);
 }
 
@@ -102,9 +105,9 @@ fn another_user() {
         return;
     }
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1");
-    fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut subject = scene.args(&["-u", "nobody", "-P", "gm.pid", "-l", "gm.log"]).start();
+    let fixture = Fixture::new(&gearmand.server(), "one", "graceful_shutdown_wait_time = 1");
+    fs::set_permissions(fixture.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut subject = fixture.args(&["-u", "nobody", "-P", "gm.pid", "-l", "gm.log"]).start();
     wait_shown(&gearmand, "1 one");
     assert_eq!(ask(&gearmand, "one", "say as nobody"), "as nobody");
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
@@ -145,7 +148,7 @@ fn usable_after_the_drop(gearmand: &Gearmand, subject: &Subject) {
     subject.signal(Signal::SIGUSR1);
     put(subject.path("workers").as_ref(), "two", "two");
     wait_shown(gearmand, "1 one, 1 two");
-    let status = run(subject.scene.bare().args(["status", "-c", "gm.ini", "--json"]), b"", DEADLINE);
+    let status = run(subject.fixture.bare().args(["status", "-c", "gm.ini", "--json"]), b"", DEADLINE);
     assert_eq!(status.unwrap_or_else(|hung| panic!("{hung:?}")).code(), Some(0));
 }
 
@@ -154,39 +157,42 @@ fn usable_after_the_drop(gearmand: &Gearmand, subject: &Subject) {
 fn a_user_that_is_not_there() {
     on_purpose("exit-codes");
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "").args(&["-u", "no-such-user-here", "-P", "gm.pid"]);
-    let told = scene.run_to_end();
-    assert!(said(&told).contains("no-such-user-here"), "{told:?}");
-    assert_eq!(told.code(), Some(if ours() { 2 } else { 0 }));
+    let fixture = Fixture::new(&gearmand.server(), "one", "").args(&["-u", "no-such-user-here", "-P", "gm.pid"]);
+    let finished = fixture.run_to_end();
+    assert!(output_of(&finished).contains("no-such-user-here"), "{finished:?}");
+    assert_eq!(finished.code(), Some(if ours() { 2 } else { 0 }));
     assert_eq!(gearmand.status("one"), None);
     if ours() {
-        assert!(!fs::exists(scene.path("gm.pid")).unwrap(), "something was started");
+        assert!(!fs::exists(fixture.path("gm.pid")).unwrap(), "something was started");
     }
 }
 
-fn said(finished: &Finished) -> String {
+fn output_of(finished: &Finished) -> String {
     finished.out() + &finished.err()
 }
 
 /// exit-codes: a configuration or a directory that is not there is named.
 #[test]
 fn what_is_not_there_is_named() {
-    let scene = Scene::new("127.0.0.1", "one", "");
+    let fixture = Fixture::new("127.0.0.1", "one", "");
     for (args, name) in [(["-c", "nowhere.ini"], "nowhere.ini"), (["-w", "nowhere"], "nowhere")] {
-        let told = run(scene.bare().args(args), b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
-        assert!(said(&told).contains(name), "{told:?}");
-        assert_eq!(told.code(), Some(if ours() { 2 } else { 0 }), "{told:?}");
+        let finished = run(fixture.bare().args(args), b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
+        assert!(output_of(&finished).contains(name), "{finished:?}");
+        assert_eq!(finished.code(), Some(if ours() { 2 } else { 0 }), "{finished:?}");
     }
 }
 
 /// `-H` is help; `-h` is not.
 #[test]
 fn help() {
-    let scene = Scene::new("127.0.0.1", "one", "");
-    let told = run(scene.bare().arg("-H"), b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
-    assert_eq!(told.code(), Some(0));
+    let fixture = Fixture::new("127.0.0.1", "one", "");
+    let finished = run(fixture.bare().arg("-H"), b"", DEADLINE).unwrap_or_else(|hung| panic!("{hung:?}"));
+    assert_eq!(finished.code(), Some(0));
     for option in ["-a", "-c", "-d", "-D", "-h", "-H", "-l", "-p", "-P", "-u", "-v", "-w", "-r", "-t", "-x", "-Z"] {
-        assert!(told.out().contains(&format!("{option} ")) || told.out().contains(&format!("{option},")), "{option}");
+        assert!(
+            finished.out().contains(&format!("{option} ")) || finished.out().contains(&format!("{option},")),
+            "{option}"
+        );
     }
 }
 
@@ -196,13 +202,13 @@ fn the_configuration_is_dumped() {
     on_purpose("dump-config");
     let gearmand = Gearmand::start();
     let ini = "count = 2\ntimeout = 44\nmax_worker_lifetime = 77\n[one]\npriority = 3";
-    let scene = Scene::new(&gearmand.server(), "one", ini);
-    let scene = scene.args(&["-D", "5", "-r", "9", "-P", "gm.pid", "-l", "gm.log"]);
+    let fixture = Fixture::new(&gearmand.server(), "one", ini);
+    let fixture = fixture.args(&["-D", "5", "-r", "9", "-P", "gm.pid", "-l", "gm.log"]);
     // The original's help has a -t; it does not read it, nor any option after it.
     on_purpose("timeout-option");
-    let scene = scene.args(if ours() { &["-t", "33", "-Z"] } else { &["-Z"] });
-    let told = scene.run_to_end();
-    assert_eq!(told.code(), Some(0), "{told:?}");
+    let fixture = fixture.args(if ours() { &["-t", "33", "-Z"] } else { &["-Z"] });
+    let finished = fixture.run_to_end();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
     for (key, value) in [
         ("count", "5"),
         ("max_runs_per_worker", "9"),
@@ -214,14 +220,14 @@ fn the_configuration_is_dumped() {
             let (name, rest) = line.split_once('=')?;
             (name.trim() == key).then(|| rest.split(';').next().unwrap_or_default().trim().to_owned())
         };
-        let shown = told.out().lines().find_map(shown);
-        assert_eq!(shown.as_deref(), Some(value), "{key}: {}", told.out());
+        let shown = finished.out().lines().find_map(shown);
+        assert_eq!(shown.as_deref(), Some(value), "{key}: {}", finished.out());
     }
     assert_eq!(gearmand.status("one"), None);
     if ours() {
-        let out = told.out();
+        let out = finished.out();
         assert!(out.contains("gm.ini:") && out.contains("-D") && out.contains("; plan: 5 workers"), "{out}");
-        assert!(!fs::exists(scene.path("gm.pid")).unwrap() && !fs::exists(scene.path("gm.log")).unwrap());
+        assert!(!fs::exists(fixture.path("gm.pid")).unwrap() && !fs::exists(fixture.path("gm.log")).unwrap());
     }
 }
 
@@ -231,8 +237,8 @@ fn the_configuration_is_dumped() {
 fn lines_of_the_log() {
     on_purpose("log-header");
     let gearmand = Gearmand::start();
-    let scene = Scene::new(&gearmand.server(), "one", "verbose = 3").args(&["-l", "gm.log"]);
-    let subject = scene.start();
+    let fixture = Fixture::new(&gearmand.server(), "one", "verbose = 3").args(&["-l", "gm.log"]);
+    let subject = fixture.start();
     wait_shown(&gearmand, "1 one");
     let note = subject.path("ran");
     assert_eq!(ask(&gearmand, "one", &format!("note {note}\nlog a line of the job's\nsay x")), "x");
@@ -257,7 +263,7 @@ fn workloads_in_the_log() {
     for (level, appears) in [("3", false), ("4", true)] {
         let gearmand = Gearmand::start();
         let ini = format!("verbose = {level}");
-        let subject = Scene::new(&gearmand.server(), "one", &ini).args(&["-l", "gm.log"]).start();
+        let subject = Fixture::new(&gearmand.server(), "one", &ini).args(&["-l", "gm.log"]).start();
         wait_shown(&gearmand, "1 one");
         let long = "r".repeat(400);
         ask(&gearmand, "one", &format!("log end\nsay {long}"));
@@ -279,7 +285,7 @@ fn verbosity() {
     let labels = |args: &[&str], ini: &str| -> Vec<String> {
         let gearmand = Gearmand::start();
         let all: Vec<&str> = [&["-l", "gm.log"], args].concat();
-        let subject = Scene::new(&gearmand.server(), "one", ini).args(&all).start();
+        let subject = Fixture::new(&gearmand.server(), "one", ini).args(&all).start();
         wait_shown(&gearmand, "1 one");
         ask(&gearmand, "one", "log a line");
         let present =
@@ -304,7 +310,7 @@ fn verbosity() {
 #[test]
 fn the_log_is_reopened_at_sighup() {
     let gearmand = Gearmand::start();
-    let subject = Scene::new(&gearmand.server(), "one", "verbose = 3").args(&["-l", "gm.log"]).start();
+    let subject = Fixture::new(&gearmand.server(), "one", "verbose = 3").args(&["-l", "gm.log"]).start();
     wait_shown(&gearmand, "1 one");
     fs::rename(subject.path("gm.log"), subject.path("gm.log.1")).unwrap();
     subject.signal(Signal::SIGHUP);
@@ -318,23 +324,24 @@ fn the_log_is_reopened_at_sighup() {
 fn wrong_configurations() {
     on_purpose("config-errors");
     on_purpose("php-config");
-    let scene = Scene::new("127.0.0.1", "one", "count = many\ntimeout = soon\n[one]\npriority = high").args(&["-Z"]);
-    let told = scene.run_to_end();
+    let fixture =
+        Fixture::new("127.0.0.1", "one", "count = many\ntimeout = soon\n[one]\npriority = high").args(&["-Z"]);
+    let finished = fixture.run_to_end();
     if ours() {
-        assert_eq!(told.code(), Some(2), "{told:?}");
+        assert_eq!(finished.code(), Some(2), "{finished:?}");
         for line in ["gm.ini:6: ", "gm.ini:7: ", "gm.ini:9: "] {
-            assert!(told.err().contains(line), "nothing of {line}: {}", told.err());
+            assert!(finished.err().contains(line), "nothing of {line}: {}", finished.err());
         }
     } else {
-        assert!(told.code() == Some(0) && told.out().contains("many"), "{told:?}");
+        assert!(finished.code() == Some(0) && finished.out().contains("many"), "{finished:?}");
     }
-    fs::write(scene.path("gm.php"), "<?php $gearman_config = ['GearmanManager' => ['count' => 41]];\n").unwrap();
-    let told = run(scene.bare().args(["-c", "gm.php", "-w", "workers", "-Z"]), b"", DEADLINE);
-    let told = told.unwrap_or_else(|hung| panic!("{hung:?}"));
+    fs::write(fixture.path("gm.php"), "<?php $gearman_config = ['GearmanManager' => ['count' => 41]];\n").unwrap();
+    let finished = run(fixture.bare().args(["-c", "gm.php", "-w", "workers", "-Z"]), b"", DEADLINE);
+    let finished = finished.unwrap_or_else(|hung| panic!("{hung:?}"));
     if ours() {
-        assert!(told.code() == Some(2) && told.err().contains("[GearmanManager]"), "{told:?}");
+        assert!(finished.code() == Some(2) && finished.err().contains("[GearmanManager]"), "{finished:?}");
     } else {
-        assert!(told.out().contains("41"), "{told:?}");
+        assert!(finished.out().contains("41"), "{finished:?}");
     }
 }
 
@@ -342,11 +349,11 @@ fn wrong_configurations() {
 #[test]
 fn an_ini_as_php_reads_it() {
     let gearmand = Gearmand::start();
-    let scene =
-        Scene::new("${COMPAT_HOST}", "one two three", "count = \"2\" ; workers\nexclude = \"three\"\n; the end");
-    let mut command: Command = scene.command();
+    let fixture =
+        Fixture::new("${COMPAT_HOST}", "one two three", "count = \"2\" ; workers\nexclude = \"three\"\n; the end");
+    let mut command: Command = fixture.command();
     command.env("COMPAT_HOST", gearmand.server());
-    let watchdog = Watchdog::over(&scene.dir.path().display().to_string());
+    let watchdog = Watchdog::over(&fixture.dir.path().display().to_string());
     let manager = crate::support::child_guard::ChildGuard::start("the manager", &mut command);
     wait_shown(&gearmand, "2 one two");
     watchdog.kill_all(Some(manager.pid()));

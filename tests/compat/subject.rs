@@ -42,13 +42,13 @@ pub fn ours() -> bool {
 }
 
 /// A manager to be started.
-pub struct Scene {
+pub struct Fixture {
     /// With `gm.ini`, `workers/` and what a test puts there.
     pub dir: TempDir,
     args: Vec<String>,
 }
 
-impl Scene {
+impl Fixture {
     /// With these functions, and an ini that begins with what both need; `ini` goes on in `[GearmanManager]`.
     #[track_caller]
     pub fn new(servers: &str, functions: &str, ini: &str) -> Self {
@@ -113,7 +113,7 @@ impl Scene {
     pub fn start(self) -> Subject {
         let watchdog = Watchdog::over(&self.dir.path().display().to_string());
         let process = ChildGuard::start("the manager", &mut self.command());
-        Subject { process, watchdog, scene: self }
+        Subject { process, watchdog, fixture: self }
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Subject {
     process: ChildGuard,
     watchdog: Watchdog,
     /// Last: its directory goes when all the others have ended.
-    pub scene: Scene,
+    pub fixture: Fixture,
 }
 
 impl Subject {
@@ -150,7 +150,7 @@ impl Subject {
 
     /// A path in its directory.
     pub fn path(&self, name: &str) -> String {
-        self.scene.path(name)
+        self.fixture.path(name)
     }
 
     /// What it has printed, and what is in `gm.log`.

@@ -101,7 +101,7 @@ impl Dev {
 
     /// What stands in a line of its log from `before` to the next blank.
     #[track_caller]
-    pub fn said(&self, before: &str) -> String {
+    pub fn printed_after(&self, before: &str) -> String {
         let line = self.wait_log(before);
         line.split_once(before).unwrap().1.split_whitespace().next().unwrap().to_owned()
     }
@@ -127,7 +127,7 @@ fn built_and_served() {
     let mut dev = place.dev("gm-native dev greet --port 0");
     let built = dev.log().lines().filter(|line| line.ends_with("greet: cargo build")).count();
     assert_eq!(built, 1, "what cargo writes into the crate is no change: {}", dev.log());
-    let server = dev.said("submit -h ");
+    let server = dev.printed_after("submit -h ");
     let submit = format!("gm-native submit -h {server} greet world");
     assert_eq!(place.succeed(&submit), "Hello, world!");
     fs::write(place.path("greet/src/lib.rs"), GREET.replace("Hello", "Goodbye")).unwrap();
@@ -171,7 +171,7 @@ fn beside_libraries_and_after_dependencies() {
     fs::write(place.path("gm.ini"), "[GearmanManager]\nworker_dir = ./workers\n").unwrap();
 
     let mut dev = place.dev("gm-native -c gm.ini dev greet --port 0");
-    let server = dev.said("submit -h ");
+    let server = dev.printed_after("submit -h ");
     let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
     assert_eq!(greeted(), "Hello, world!");
     assert_eq!(place.succeed(&format!("gm-native submit -h {server} reverse_string abc")), "cba");
@@ -231,7 +231,7 @@ fn mistakes() {
     source(GREET_WITH_A_SETTING);
     dev.wait_log("setting.word is missing");
     ini("[greet]\nsetting.word = Hello\n");
-    let server = dev.said("submit -h ");
+    let server = dev.printed_after("submit -h ");
     let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
     assert_eq!(greeted(), "Hello, world!");
 

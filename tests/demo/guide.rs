@@ -47,7 +47,7 @@ fn first_plugin() {
     assert_eq!(run(call), "olleh");
     assert_eq!(dev, "gm-native dev .");
     let mut dev = place.dev("sh -c 'cd reverse_string && exec gm-native dev . --port 0'");
-    let server = dev.said("submit -h ");
+    let server = dev.printed_after("submit -h ");
     let submit = &commands(2)[0];
     assert_eq!(submit, "gm-native submit reverse_string hello");
     assert_eq!(run(&submit.replace("submit", &format!("submit -h {server}"))), "olleh");

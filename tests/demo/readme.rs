@@ -58,7 +58,7 @@ fn from_its_first_line_to_production() {
     let place = Place::new();
     place.new_crate();
     let mut dev = place.dev("gm-native dev greet");
-    let server = dev.said("submit -h ");
+    let server = dev.printed_after("submit -h ");
     // Port 4730 may be somebody else's here.
     let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
     assert_eq!(greeted(), "1");

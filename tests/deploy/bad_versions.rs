@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::scene::{
+use crate::fixture::{
     Job, QUICK, ask, count_events, file, hash, put, rename_over, served, stamped, strict_gearmand, version, wait_all,
     wait_deployed, wait_quiet,
 };

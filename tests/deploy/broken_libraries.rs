@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::corpus::{Case, cases};
-use crate::scene::{ask, count_events, hash, holds, served, wait_quiet};
+use crate::fixture::{ask, count_events, hash, holds, served, wait_quiet};
 use crate::support::build;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, try_wait_for, wait_for};

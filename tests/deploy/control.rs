@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use crate::scene::{
+use crate::fixture::{
     ask, count_events, hash, named, rename_over, served, stamped, version, versions, wait_all, wait_deployed,
 };
 use crate::support::manager::Manager;

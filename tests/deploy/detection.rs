@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::scene::{
+use crate::fixture::{
     Job, QUICK, ask, command, count_events, file, hash, of, put, rename_over, served, strict_gearmand, version,
     wait_all, wait_deployed, wait_quiet,
 };

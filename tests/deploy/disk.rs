@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::scene::{
+use crate::fixture::{
     QUICK, ask, count_events, hash, rename_over, served, strict_gearmand, version, wait_all, wait_deployed,
 };
 use crate::support::gearmand::Gearmand;

@@ -11,7 +11,9 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 use nix::sys::signal::Signal;
 
-use crate::scene::{Job, command, count_events, file, hash, of, rename_over, served, version, wait_all, wait_deployed};
+use crate::fixture::{
+    Job, command, count_events, file, hash, of, rename_over, served, version, wait_all, wait_deployed,
+};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 

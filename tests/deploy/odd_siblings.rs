@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::scene::{QUICK, ask, put, strict_gearmand, version, wait_all, wait_quiet};
+use crate::fixture::{QUICK, ask, put, strict_gearmand, version, wait_all, wait_quiet};
 use crate::siblings::{command, current, deep, helper, helper_at, place, plugin, plugin_with, wait_answer};
 use crate::support::build;
 use crate::support::manager::{Manager, Setup};
@@ -63,9 +63,9 @@ fn refused(manager: &Manager, words: &str) {
         event["function"] == "beside" && event["reason"].as_str().unwrap().contains(words)
     });
     for verb in ["check", "call"] {
-        let told = command(&[verb], &manager.worker_dir().join("beside.so"));
-        let said = told.out() + &told.err();
-        assert!(told.code() == Some(1) && said.contains(words), "{verb} does not say {words:?}: {said}");
+        let finished = command(&[verb], &manager.worker_dir().join("beside.so"));
+        let output = finished.out() + &finished.err();
+        assert!(finished.code() == Some(1) && output.contains(words), "{verb} does not say {words:?}: {output}");
     }
 }
 

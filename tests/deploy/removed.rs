@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{
+use crate::fixture::{
     Job, ask, count_events, file, hash, put, rename_over, served, stamped, version, wait_all, wait_deployed,
 };
 use crate::support::manager::Manager;

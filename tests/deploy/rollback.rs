@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::scene::{
+use crate::fixture::{
     Job, QUICK, ask, count_events, file, hash, named, of, put, rename_over, served, stamped, strict_gearmand, version,
     versions, wait_all, wait_deployed, wait_quiet,
 };

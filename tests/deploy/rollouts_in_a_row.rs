@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
+use crate::fixture::{QUICK, hash, rename_over, strict_gearmand, version, wait_all};
 use crate::rollout_checker::{ExpectedRun, JobEnd, JobEnds, RunReport, check_events, check_jobs};
-use crate::scene::{QUICK, hash, rename_over, strict_gearmand, version, wait_all};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::wait::DEADLINE;

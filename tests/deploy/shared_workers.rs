@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::scene::{QUICK, ask, of, strict_gearmand};
+use crate::fixture::{QUICK, ask, of, strict_gearmand};
 use crate::support::build::{self, alone, build_dir, fingerprint};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -233,8 +233,8 @@ fn what_a_plugin_starts_does_not_inherit_the_room() {
         let setup = setup(&gearmand, "count = 1").plugin("tells", &library);
         let setup = value.into_iter().fold(setup, |setup, value| setup.env("GLIBC_TUNABLES", value));
         let manager = setup.start();
-        let told = manager.wait_event("cannot_serve", |event| event["function"] == "tells");
-        told["reason"].as_str().unwrap().to_owned()
+        let refused = manager.wait_event("cannot_serve", |event| event["function"] == "tells");
+        refused["reason"].as_str().unwrap().to_owned()
     };
     assert_eq!(asked(None), "its new() failed: found []");
     let set = "glibc.malloc.arena_max=1";

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::corpus;
-use crate::scene::{QUICK, ask, count_events, of, put, strict_gearmand, version, wait_all};
+use crate::fixture::{QUICK, ask, count_events, of, put, strict_gearmand, version, wait_all};
 use crate::support::build::{self, alone, build_dir, fingerprint};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
@@ -273,9 +273,9 @@ fn one_that_is_missing_or_wrong_has_a_true_sentence() {
             event["function"] == "beside" && event["reason"].as_str().unwrap().contains(words)
         });
         for verb in ["check", "call"] {
-            let told = command(&[verb], &workers.join("beside.so"));
-            let said = told.out() + &told.err();
-            assert!(told.code() == Some(1) && said.contains(words), "{verb} does not say {words:?}: {said}");
+            let finished = command(&[verb], &workers.join("beside.so"));
+            let output = finished.out() + &finished.err();
+            assert!(finished.code() == Some(1) && output.contains(words), "{verb} does not say {words:?}: {output}");
         }
     };
     place(&manager, "libdeep.so", &deep(1));

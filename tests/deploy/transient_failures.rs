@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::scene::{ask, count_events, hash, put, served, stamped, strict_gearmand, version, wait_all, wait_deployed};
+use crate::fixture::{
+    ask, count_events, hash, put, served, stamped, strict_gearmand, version, wait_all, wait_deployed,
+};
 use crate::support::manager::Setup;
 
 /// Nothing is seen but what is looked at again: no re-scan.

@@ -24,7 +24,7 @@ fn why(server: &Embedded) -> String {
 }
 
 #[test]
-fn loopback_only_unless_told_otherwise() {
+fn loopback_only_by_default() {
     let at = |address: &str| {
         Server::bind(address.parse().unwrap(), ServerOptions::default()).map(|server| server.local_addr())
     };
@@ -106,8 +106,8 @@ fn a_packet_that_breaks_the_protocol_is_answered_and_logged() {
         let mut peer = peer(&server);
         peer.send(&[packet(PacketType::EchoReq, &[b"before"]), bytes].concat());
         assert_eq!(peer.next(), "ECHO_RES before");
-        let said = peer.next();
-        assert!(said.starts_with(r"ERROR INVALID_PACKET\x00"), "{said}");
+        let packet = peer.next();
+        assert!(packet.starts_with(r"ERROR INVALID_PACKET\x00"), "{packet}");
         assert_eq!(peer.try_next(), None);
         drop(peer);
         let logged = why(&server);

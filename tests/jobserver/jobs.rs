@@ -40,7 +40,7 @@ on_both! {
         }
     }
 
-    fn a_background_job_is_told_of_no_more_than_its_handle(server) {
+    fn the_client_of_a_background_job_gets_only_its_handle(server) {
         let (mut client, mut worker) = (server.peer(), server.worker(&["f"]));
         assert_eq!(client.submit(BACKGROUND, "f", "", b"x"), "JOB_CREATED #1");
         assert_eq!(worker.grab(), r"JOB_ASSIGN_UNIQ #1\x00f\x00\x00x");

@@ -78,9 +78,9 @@ on_both! {
             peer.quiet();
             peer.send(bytes);
             // The embedded server says why first.
-            let said = peer.try_next();
-            assert_eq!(said.is_some(), server.is_embedded(), "{said:?}");
-            assert!(said.is_none_or(|said| said.starts_with(r"ERROR INVALID_PACKET\x00a packet ")));
+            let packet = peer.try_next();
+            assert_eq!(packet.is_some(), server.is_embedded(), "{packet:?}");
+            assert!(packet.is_none_or(|packet| packet.starts_with(r"ERROR INVALID_PACKET\x00a packet ")));
             assert_eq!(peer.try_next(), None);
         }
         server.peer().quiet();

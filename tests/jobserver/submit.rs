@@ -232,8 +232,8 @@ fn a_server_that_goes_away_is_exit_1() {
     worker.grab();
     drop(server);
     assert_eq!(client.wait().code(), Some(1));
-    let said = client.output();
-    assert!(said.contains("what became of the job H:") && said.contains("closed the connection"), "{said}");
+    let output = client.output();
+    assert!(output.contains("what became of the job H:") && output.contains("closed the connection"), "{output}");
 }
 
 #[test]

@@ -117,7 +117,7 @@ on_both! {
         assert_eq!(lines.out(), "\nba\ndc");
     }
 
-    fn libraries_are_told_what_happens(server) {
+    fn libraries_report_what_happens_to_a_job(server) {
         serve_all(server);
         for library in LIBRARIES {
             for how in ["normal", "high", "low"] {

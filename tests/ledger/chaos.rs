@@ -250,9 +250,9 @@ impl Chaos {
         let Some(manager) = self.manager() else { return };
         let function = FUNCTIONS[self.rng.usize(..FUNCTIONS.len())];
         // It may have no earlier version, which it says. Nor is it waited for: that could be what is stopped here.
-        let said = world.managers[manager].command("rollback", &["--no-wait", function]);
-        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).trim().to_owned();
-        world.fault(Fault::RolledBack { manager, function: function.into(), said });
+        let finished = world.managers[manager].command("rollback", &["--no-wait", function]);
+        let output = String::from_utf8_lossy(&[finished.stdout, finished.stderr].concat()).trim().to_owned();
+        world.fault(Fault::RolledBack { manager, function: function.into(), output });
     }
 
     fn fill_disk(&mut self, world: &mut World) {

@@ -14,7 +14,7 @@ use crate::jobs::Job;
 use crate::outsiders;
 
 /// How long a server may take to take a job: longer than any fault lasts.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks at whether it is time to give up, and between two tries to connect.
 const LOOK: Duration = Duration::from_millis(200);
@@ -137,7 +137,7 @@ impl Load {
             let (server, since) = ((job.server + attempt) % self.servers.len(), now());
             let sub = format!("{}.{attempt}", job.number);
             self.submitted(job, &sub, server, by);
-            match outsiders::submit(by, &self.servers[server], job, &sub, PATIENCE) {
+            match outsiders::submit(by, &self.servers[server], job, &sub, ANSWER_TIMEOUT) {
                 Ok(answer) => {
                     self.history.write(Record::Accepted { sub: sub.clone() });
                     if let Some(answer) = answer {
@@ -161,7 +161,7 @@ impl Load {
 
     fn connect(&self, server: usize) -> Option<Connection> {
         let since = now();
-        let client = Client::connect(&self.servers[server], PATIENCE, 1 << 30).ok();
+        let client = Client::connect(&self.servers[server], ANSWER_TIMEOUT, 1 << 30).ok();
         let client = client.and_then(|mut client| client.echo(b"?").ok().map(|()| client));
         if client.is_none() {
             self.pause();

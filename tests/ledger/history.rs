@@ -188,7 +188,7 @@ pub enum Fault {
     /// They are answered for again.
     ResolverAnswers,
     /// An earlier version is asked for.
-    RolledBack { manager: usize, function: String, said: String },
+    RolledBack { manager: usize, function: String, output: String },
 }
 
 /// Where a process of the test writes its records.

@@ -52,13 +52,13 @@ pub fn submit(kind: ClientKind, server: &str, job: &Job, sub: &str, time: Durati
         ClientKind::Php => Caller::Php,
         ClientKind::Perl => Caller::Perl,
     };
-    let told = caller.try_submit(server, job.function, sub, mode, &job.workload, time)?;
-    answer(job, sub, &told)
+    let callbacks = caller.try_submit(server, job.function, sub, mode, &job.workload, time)?;
+    answer(job, sub, &callbacks)
 }
 
-fn answer(job: &Job, sub: &str, told: &[Callback]) -> Result<Option<Answer>, String> {
+fn answer(job: &Job, sub: &str, callbacks: &[Callback]) -> Result<Option<Answer>, String> {
     let mut warnings = Vec::new();
-    for callback in told {
+    for callback in callbacks {
         match callback {
             Callback::Warning { data } => warnings.extend(data),
             Callback::Complete { data } => return Ok(Some(job.answer(sub, data))),

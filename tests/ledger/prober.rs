@@ -14,7 +14,7 @@ use crate::history::{History, Record, now};
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long an answer is waited for: longer than it may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks until it is dropped.
 pub struct Prober {
@@ -29,7 +29,7 @@ impl Prober {
         let thread = std::thread::spawn(move || {
             while ended.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
                 let asked = now();
-                let status = ControlClient::connect(&control, PATIENCE).and_then(|mut client| client.status());
+                let status = ControlClient::connect(&control, TIMEOUT).and_then(|mut client| client.status());
                 history.write(Record::Status { manager, asked, answered: status.is_ok() });
             }
         });

@@ -124,8 +124,8 @@ fn the_pages_are_read_without_a_warning() {
             let name = page.file_name().unwrap().to_string_lossy().into_owned();
             let read = run(Command::new(program).args(args).arg(&page), b"", DEADLINE).unwrap();
             // That it has no date: a date would make each build differ.
-            let said: String = read.out() + &read.err();
-            let wrong: Vec<&str> = said.lines().filter(|line| !line.contains("missing date")).collect();
+            let output: String = read.out() + &read.err();
+            let wrong: Vec<&str> = output.lines().filter(|line| !line.contains("missing date")).collect();
             assert!(wrong.is_empty(), "{program} {name}: {wrong:#?}");
         }
     }

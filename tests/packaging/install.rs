@@ -113,8 +113,8 @@ fn another_profile_is_built_only_where_that_is_asked_for() {
     assert!(!called.exists(), "install-files called cargo");
     for (args, profile) in [(&["install"][..], "release"), (&["install", "PROFILE=dist"], "dist")] {
         assert!(!with(args).status.success());
-        let said = fs::read_to_string(&called).unwrap();
-        assert_eq!(said, format!("build --profile {profile} --locked --bin gm-native\n"));
+        let calls = fs::read_to_string(&called).unwrap();
+        assert_eq!(calls, format!("build --profile {profile} --locked --bin gm-native\n"));
         fs::remove_file(&called).unwrap();
     }
     // Beside the program that this test runs are its pages.

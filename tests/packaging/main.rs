@@ -7,12 +7,12 @@ mod support;
 
 mod documents;
 mod faults;
+#[path = "../behaviour/fixture.rs"]
+#[allow(dead_code, reason = "the suite it is from uses more of it")]
+mod fixture;
 mod install;
 mod rotation;
 mod running;
-#[path = "../behaviour/scene.rs"]
-#[allow(dead_code, reason = "the suite it is from uses more of it")]
-mod scene;
 mod service;
 mod unit;
 

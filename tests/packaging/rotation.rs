@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::fixture::{Job, acting, lines, path};
 use crate::is_there;
-use crate::scene::{Job, acting, lines, path};
 use crate::support::build::repository;
 use crate::support::gearmand::Gearmand;
 use crate::support::program::run;

@@ -8,8 +8,8 @@ use gm_native::cli::Cli;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::fixture::{Job, library, wait_serving};
 use crate::is_there;
-use crate::scene::{Job, library, wait_serving};
 use crate::support::build::repository;
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;

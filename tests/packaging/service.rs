@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::scene::{acting, wait_serving, workers};
+use crate::fixture::{acting, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;

@@ -148,8 +148,8 @@ impl Caller {
     /// Submits a job as `mode` says, with a unique unless that is empty, and returns all that the library told its user.
     #[track_caller]
     pub fn submit(self, server: &Gearmand, function: &str, unique: &str, mode: Mode, workload: &[u8]) -> Vec<Callback> {
-        let told = self.try_submit(&server.server(), function, unique, mode, workload, DEADLINE);
-        told.unwrap_or_else(|why| panic!("{self:?}: {why}"))
+        let callbacks = self.try_submit(&server.server(), function, unique, mode, workload, DEADLINE);
+        callbacks.unwrap_or_else(|why| panic!("{self:?}: {why}"))
     }
 
     /// As [`submit`](Self::submit) to a server at HOST:PORT, where an error is that the client hangs or cannot do it.

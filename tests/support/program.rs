@@ -81,8 +81,8 @@ pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Fi
     let (stdout, stderr) = (read_bytes(&stdout), read_bytes(&stderr));
     // Whatever a command of ours says, an error in it has no number of std's behind it.
     if Path::new(command.get_program()).file_name() == Some(OsStr::new("gm-native")) {
-        let said = String::from_utf8_lossy(&stderr);
-        assert!(!said.contains("(os error "), "an error is printed with its number: {said}");
+        let stderr_text = String::from_utf8_lossy(&stderr);
+        assert!(!stderr_text.contains("(os error "), "an error is printed with its number: {stderr_text}");
     }
     match status {
         Some(status) => Ok(Finished { status, stdout, stderr }),

@@ -34,7 +34,7 @@ impl SourceWatcher {
     /// # Errors
     /// notify's, at the limit of inotify instances of this user.
     pub(super) fn new(dirs: Vec<PathBuf>, config: Option<&Path>) -> notify::Result<Self> {
-        let (told, changes) = mpsc::unbounded_channel();
+        let (sender, changes) = mpsc::unbounded_channel();
         let folders = Arc::new(Mutex::new(dirs.into_iter().map(|dir| vec![dir]).collect::<Folders>()));
         let known = Arc::clone(&folders);
         let config = config.map(in_its_folder).transpose()?;
@@ -42,7 +42,7 @@ impl SourceWatcher {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             for change in changed(&event, &lock(&known), config.as_deref()) {
                 // An error means that the end has come.
-                let _ = told.send(change);
+                let _ = sender.send(change);
             }
         })?;
         // The folder: an editor may put another file in the place of the old one.

@@ -116,8 +116,8 @@ fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
 fn failing(function: &FunctionStatus) -> Option<String> {
     let is_high = function.failing.as_ref().is_some_and(|rate| rate.high);
     // Where workers are missing their note has it.
-    let is_told = function.workers_ready < function.workers_planned;
-    let text = failures(function).filter(|_| is_high && !is_told)?;
+    let is_reported = function.workers_ready < function.workers_planned;
+    let text = failures(function).filter(|_| is_high && !is_reported)?;
     Some(format!("{}: {text}", escape(function.name.as_str())))
 }
 

@@ -166,8 +166,8 @@ fn a_silent_client_and_half_a_request_meet_the_deadline() {
         assert!(request(&mut connect(path), b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         order.blocking_send(Order::JumpClock).unwrap();
         for stream in [&mut silent, &mut half] {
-            let told = read_line(stream);
-            assert!(told.contains(r#""code":"deadline","text":"no request arrived within 5 s""#), "{told}");
+            let answer = read_line(stream);
+            assert!(answer.contains(r#""code":"deadline","text":"no request arrived within 5 s""#), "{answer}");
             assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "then it is closed");
         }
     });
@@ -200,8 +200,8 @@ fn connections_are_bounded_and_come_free_again() {
             assert!(request(stream, b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         }
         for _ in 0..1000 {
-            let told = read_line(&mut connect(path));
-            assert!(told.contains(r#""code":"busy""#), "{told}");
+            let answer = read_line(&mut connect(path));
+            assert!(answer.contains(r#""code":"busy""#), "{answer}");
         }
         assert!(request(&mut connections[0], b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         drop(connections);
@@ -248,11 +248,11 @@ fn a_follower_that_does_not_read_is_dropped_and_delays_nobody() {
             order.blocking_send(Order::Publish(pid)).unwrap();
         }
         assert_eq!(ControlClient::connect(path, LONG).unwrap().status().unwrap(), sample_status());
-        let mut told = String::new();
-        slow.read_to_string(&mut told).unwrap();
-        let last = told.lines().last().unwrap();
+        let mut received = String::new();
+        slow.read_to_string(&mut received).unwrap();
+        let last = received.lines().last().unwrap();
         assert!(last.contains(r#""code":"slow_reader""#) && last.contains("were lost"), "{last}");
-        assert!(told.lines().all(|line| line.starts_with("{\"v\":1,") && line.ends_with('}')), "no line is cut");
+        assert!(received.lines().all(|line| line.starts_with("{\"v\":1,") && line.ends_with('}')), "no line is cut");
     });
 }
 
@@ -309,8 +309,8 @@ fn another_user_is_refused_with_one_line() {
             return;
         }
         let mut stream = connect(&path);
-        let told = read_line(&mut stream);
-        assert!(told.contains(r#""code":"forbidden""#) && told.contains("uid 65534 may not ask"), "{told}");
+        let answer = read_line(&mut stream);
+        assert!(answer.contains(r#""code":"forbidden""#) && answer.contains("uid 65534 may not ask"), "{answer}");
         assert_eq!(read_line(&mut stream), "");
         let error = ControlClient::connect(&path, LONG).unwrap().status().unwrap_err();
         assert_eq!(error.exit_code(), 4, "{error}");

@@ -51,8 +51,8 @@ fn jobs_and_those_who_wait_are_counted_together() {
     assert_eq!(submit(&mut core, BACKGROUND, b"f", b"u", b""), "8 H:here:1");
     ask(&mut core, WORKER, Request::CanDo { function: b"f" });
     ask(&mut core, WORKER, Request::GrabJob);
-    let told = ask(&mut core, WORKER, Request::WorkComplete { handle: b"H:here:1", data: b"r" });
-    assert_eq!(told, [(1, r"13 H:here:1\x00r".to_owned()), (1, r"13 H:here:1\x00r".to_owned())]);
+    let packets = ask(&mut core, WORKER, Request::WorkComplete { handle: b"H:here:1", data: b"r" });
+    assert_eq!(packets, [(1, r"13 H:here:1\x00r".to_owned()), (1, r"13 H:here:1\x00r".to_owned())]);
     assert_eq!(submit(&mut core, FOREGROUND, b"f", b"", b""), "8 H:here:3");
 }
 

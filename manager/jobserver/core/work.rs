@@ -176,8 +176,8 @@ impl ServerCore {
         let Some(id) = self.job_of(from, handle) else { return refuse(from, ErrorReply::NO_SUCH_JOB_RAISES, out) };
         let waited = self.forget(id);
         let asked = |client: &ConnectionId| self.connections.get(client).is_some_and(|client| client.exceptions);
-        let (told, others): (Vec<_>, Vec<_>) = waited.into_iter().partition(asked);
-        send_to_all(&told, handle, data, answer::work_exception_head, out);
+        let (with_exceptions, others): (Vec<_>, Vec<_>) = waited.into_iter().partition(asked);
+        send_to_all(&with_exceptions, handle, data, answer::work_exception_head, out);
         out.extend(others.into_iter().map(|client| (client, ServerReply::fail_with_nul(handle))));
     }
 }

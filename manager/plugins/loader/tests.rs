@@ -22,7 +22,7 @@ thread_local! {
 }
 
 fn record(what: String) {
-    RECORDED.with_borrow_mut(|told| told.push(what));
+    RECORDED.with_borrow_mut(|records| records.push(what));
 }
 
 static HOST: Host = {
@@ -89,8 +89,8 @@ fn every_report_crosses_the_interface() {
     loaded.set_level(level::ERROR);
     let mut function = make(&loaded, &[]).unwrap();
     assert_eq!(run(&mut function, b"").unwrap(), b"[true, true, false, true] called H:a:1 u1");
-    let told = ["7 status 1/2", "7 data part", "7 warning careful", "7 log 1 \"\" an error"];
-    assert_eq!(RECORDED.take(), told);
+    let expected = ["7 status 1/2", "7 data part", "7 warning careful", "7 log 1 \"\" an error"];
+    assert_eq!(RECORDED.take(), expected);
     loaded.set_level(level::TRACE);
     run(&mut function, b"").unwrap();
     assert_eq!(RECORDED.take().pop().unwrap(), "7 log 4 \"\" a detail");

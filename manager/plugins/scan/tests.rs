@@ -190,19 +190,19 @@ fn libraries_in_subdirectories_are_named() {
     }
     symlink("one", dir.join("link")).unwrap();
     symlink(".", dir.join("one/loop")).unwrap();
-    let told = |dir: &Path| {
+    let warnings_below = |dir: &Path| {
         let warnings = scan(&[dir.to_owned()]).warnings;
         warnings.iter().map(|warning| warning.to_string().replace(root.to_str().unwrap(), "R")).collect::<Vec<_>>()
     };
     assert_eq!(
-        told(&dir),
+        warnings_below(&dir),
         ["worker_dir R/workers: subdirectories are not read: move libraries up, or name their directory in \
              worker_dir; \
           not served: R/workers/one/libdeep.so, R/workers/one/two/deeper.so"]
     );
     (0..7).for_each(|n| fs::write(dir.join(format!("many/f{n}.so")), "").unwrap());
-    assert!(told(&dir)[0].ends_with("many/f4.so and 4 more"), "{:?}", told(&dir));
+    assert!(warnings_below(&dir)[0].ends_with("many/f4.so and 4 more"), "{:?}", warnings_below(&dir));
     (0..2000).for_each(|n| fs::write(dir.join(format!("one/two/x{n}")), "").unwrap());
-    assert_eq!(told(&dir).len(), 1, "however much there is");
-    assert_eq!(told(&dir.join("one/two")), [""; 0]);
+    assert_eq!(warnings_below(&dir).len(), 1, "however much there is");
+    assert_eq!(warnings_below(&dir.join("one/two")), [""; 0]);
 }

@@ -184,11 +184,11 @@ fn what_the_loader_would_take_and_the_store_cannot_have() {
         fs::write(dir.join(path), "").unwrap();
     }
     symlink("../other", dir.join("out")).unwrap();
-    let said = found(&dir, &links(&["a.so"], None, Some("$ORIGIN/out:$ORIGIN"))).unwrap_err();
-    assert!(said.contains("DIR/out/a.so is a link out of that directory, to ../other"), "{said}");
+    let error = found(&dir, &links(&["a.so"], None, Some("$ORIGIN/out:$ORIGIN"))).unwrap_err();
+    assert!(error.contains("DIR/out/a.so is a link out of that directory, to ../other"), "{error}");
     let many: String = (0..2000).map(|number| format!("$ORIGIN/{number}:")).collect();
-    let said = found(&dir, &links(&["a.so"], None, Some(&many))).unwrap_err();
-    assert_eq!(said, Rejection::TooManyPlaces.to_string());
+    let error = found(&dir, &links(&["a.so"], None, Some(&many))).unwrap_err();
+    assert_eq!(error, Rejection::TooManyPlaces.to_string());
     let few: String = (0..900).map(|number| format!("$ORIGIN/{number}:")).collect();
     assert_eq!(found(&dir, &links(&["a.so"], None, Some(&format!("{few}:$ORIGIN")))), Ok(vec!["a.so".to_owned()]));
 }
@@ -225,7 +225,7 @@ fn what_the_loader_misses_is_explained() {
     let mut plugin = links(&["foreign.so", "unsteady.so"], None, Some("$ORIGIN/foreign:$ORIGIN/$LIB"));
     plugin.needed.push(OsStr::from_bytes(b"l\xffine\n.so").to_owned());
     search.run(&plugin, |_| false, |_, _| Ok(LibraryReferences::default())).unwrap();
-    let said = |library: &str| {
+    let explanation = |library: &str| {
         let missing = Rejection::MissingLibrary { library: library.into(), detail: String::new() };
         search.explain(missing).to_string().replace(dir.parent().unwrap().to_str().unwrap(), "")
     };
@@ -263,7 +263,7 @@ fn what_the_loader_misses_is_explained() {
         ),
         ("other.so", "needs other.so, which this machine does not have; install it, or link it statically"),
     ] {
-        assert_eq!(said(library), expected);
+        assert_eq!(explanation(library), expected);
     }
     assert!(search.unreachable(|_| true).is_none());
     assert!(search.unreachable(|_| false).is_some());

@@ -93,8 +93,8 @@ fn a_stored_file_that_was_changed_is_noticed_and_made_again() {
         assert!(!store.unchanged(&stored), "{what}");
         let error = verify(&stored).unwrap_err().to_string();
         assert_eq!(error, format!("cannot use {}: {words}", stored.path.display()), "{what}");
-        let anew = adopt(&mut store, "x", "one");
-        assert_eq!((anew.hash, fs::read_to_string(&anew.path).unwrap()), (stored.hash, "one".into()), "{what}");
+        let again = adopt(&mut store, "x", "one");
+        assert_eq!((again.hash, fs::read_to_string(&again.path).unwrap()), (stored.hash, "one".into()), "{what}");
     }
 }
 
@@ -136,9 +136,9 @@ fn damaged_records_are_reported_and_begun_again() {
     for damage in ["", "{", "\0\0\0", r#"{"format":9,"content":{}}"#, r#"{"format":2,"content":{"../x":{}}}"#] {
         store.records.set_last_good(&stored).unwrap();
         fs::write(tmp.path().join("versions.json"), damage).unwrap();
-        let (anew, warnings) = Store::open(tmp.path()).unwrap();
-        assert_eq!((anew.last_good(&name("x")), warnings.len()), (None, 1), "{damage}: {warnings:?}");
-        store = anew;
+        let (again, warnings) = Store::open(tmp.path()).unwrap();
+        assert_eq!((again.last_good(&name("x")), warnings.len()), (None, 1), "{damage}: {warnings:?}");
+        store = again;
     }
 }
 
@@ -272,8 +272,8 @@ fn siblings_are_stored_and_known_with_their_version() {
         for name in ["libb.so", "lib/c.so.1"] {
             change(&at(name));
             assert!(!store.unchanged(&stored) && verify(&stored).is_err(), "{name}");
-            let anew = adopt_with(&mut store, "x", "one", BESIDE);
-            assert!(anew.hash == stored.hash && store.unchanged(&anew) && verify(&anew).is_ok(), "{name}");
+            let again = adopt_with(&mut store, "x", "one", BESIDE);
+            assert!(again.hash == stored.hash && store.unchanged(&again) && verify(&again).is_ok(), "{name}");
         }
     }
 }

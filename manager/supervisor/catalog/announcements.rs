@@ -114,11 +114,11 @@ impl Catalog {
         let mut events = Vec::new();
         let seen = std::mem::take(&mut self.announcements.seen);
         for seen in &seen {
-            let tell = match &seen.perhaps_needed {
+            let is_due = match &seen.perhaps_needed {
                 None => true,
                 Some(path) => is_settled && !self.is_needed(path),
             };
-            if tell && self.announcements.reported.insert(seen.event.line()) {
+            if is_due && self.announcements.reported.insert(seen.event.line()) {
                 events.push(seen.event.clone());
             }
         }
@@ -171,8 +171,8 @@ impl Catalog {
             (!libraries.is_empty()).then(|| ScanWarning::Below { dir, libraries }.to_string())
         };
         let now: BTreeSet<String> = self.announcements.below.iter().filter_map(warning).collect();
-        let told = std::mem::replace(&mut self.announcements.reported_below, now.clone());
-        now.difference(&told).map(|text| Event::FileWarning { text: text.clone() }).collect()
+        let before = std::mem::replace(&mut self.announcements.reported_below, now.clone());
+        now.difference(&before).map(|text| Event::FileWarning { text: text.clone() }).collect()
     }
 
     /// Whether a library has another looked for at this path, or below it.

@@ -328,7 +328,7 @@ fn the_only_file_of_a_directory_has_longer_to_come_back() {
     let back = catalog.apply_scan(&scan(&[("a", 2)]), GRACE, GRACE * 5);
     assert_eq!((probed_names(&back), back.rescan_at, back.events.len()), (vec!["a"], None, 0));
     assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * 6)).len(), 0);
-    assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time runs anew");
+    assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (5 + REFILL))).len(), 0, "the time starts over");
     assert_eq!(removals(&catalog.apply_scan(&scan(&[]), GRACE, GRACE * (6 + REFILL))).len(), 1);
 }
 
@@ -439,21 +439,21 @@ fn what_another_library_needs_is_not_reported() {
             let libraries = vec![PathBuf::from("/w/lib/c.so.1")];
             files.warnings = vec![ScanWarning::Below { dir: "/w".into(), libraries }];
             files.skipped = vec![("/w/lib".into(), SkipReason::Directory), ("/w/fifo.so".into(), SkipReason::Fifo)];
-            let mut told = catalog.apply_scan(&files, GRACE, Duration::ZERO).events;
-            assert_eq!(told.len(), 1, "what no library can need is told at once: {told:?}");
+            let mut events = catalog.apply_scan(&files, GRACE, Duration::ZERO).events;
+            assert_eq!(events.len(), 1, "what no library can need is told at once: {events:?}");
             let plugin = |catalog: &mut Catalog| {
                 catalog.set_sibling_places("a", &identity(1), if needed { beside() } else { Vec::new() });
                 catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events
             };
             if plugin_first {
-                told.extend(plugin(&mut catalog));
+                events.extend(plugin(&mut catalog));
             }
-            told.extend(catalog.apply_probe(&"b".into(), &identity(5), Err(no_plugin()), Duration::ZERO).events);
+            events.extend(catalog.apply_probe(&"b".into(), &identity(5), Err(no_plugin()), Duration::ZERO).events);
             if !plugin_first {
-                assert_eq!(told.len(), 1, "not yet: {told:?}");
-                told.extend(plugin(&mut catalog));
+                assert_eq!(events.len(), 1, "not yet: {events:?}");
+                events.extend(plugin(&mut catalog));
             }
-            let complaints = told.iter().filter(|event| match event {
+            let complaints = events.iter().filter(|event| match event {
                 Event::LibraryRefused { function, .. } => function == "b",
                 Event::FileSkipped { path, .. } => path == "/w/lib",
                 Event::FileWarning { text } => text.contains("/w/lib/c.so.1"),

@@ -75,17 +75,17 @@ pub(super) struct OwnedPaths {
     pub held: HeldPaths,
     pub control: ControlSocket,
     /// What cannot be recreated, as it was reported.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl OwnedPaths {
     pub(super) fn new(held: HeldPaths, control: ControlSocket) -> Self {
-        Self { held, control, told: BTreeSet::new() }
+        Self { held, control, reported: BTreeSet::new() }
     }
 
     /// What cannot be made again, a sentence each.
-    pub(super) fn troubles(&self) -> impl Iterator<Item = &String> {
-        self.told.iter()
+    pub(super) fn failures(&self) -> impl Iterator<Item = &String> {
+        self.reported.iter()
     }
 
     /// Recreates what was removed. A failure is reported once while it lasts.
@@ -110,8 +110,8 @@ impl OwnedPaths {
         let state = note(lock.renew(), format!("state directory {}, or its lock,", lock.dir().display()));
         note(self.control.renew(), format!("control socket {}", self.control.path.display()));
         renewed.state = state;
-        renewed.failed = failed.difference(&self.told).cloned().collect();
-        self.told = failed;
+        renewed.failed = failed.difference(&self.reported).cloned().collect();
+        self.reported = failed;
         renewed
     }
 }

@@ -97,7 +97,7 @@ impl Manager {
 
     fn status(&self) -> StatusReply {
         let mut status = self.effects.status(&self.core, &self.instance);
-        status.warnings.extend(self.places.troubles().cloned());
+        status.warnings.extend(self.places.failures().cloned());
         status.failed_reload = self.reloads.failed(clock::now());
         status
     }

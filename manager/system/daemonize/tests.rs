@@ -10,7 +10,7 @@ use nix::unistd::{getpgrp, getsid};
 use super::*;
 use crate::system::reexec;
 
-/// Runs this test as a child that daemonizes, in a directory of its own; what the child does then is in its body.
+/// Runs this test as a child that daemonizes, in a directory of its own; the test's body is what the child does then.
 fn call(test: &str, dir: &Path) -> Output {
     let mut child = reexec::child(&format!("system::daemonize::tests::{test}"));
     child.current_dir(dir).env("GM_TEST_DIR", dir);
@@ -21,7 +21,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What the detached process writes is there some time after its caller has ended.
+/// Reads what the detached process writes some time after its caller has ended.
 fn read_when_there(path: &Path) -> String {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -100,7 +100,7 @@ fn death_without_a_report_is_a_failure_that_names_the_exit_status() {
             "signal" => raise(Signal::SIGKILL).unwrap(),
             "exit" => exit_at_once(7),
             "orphan" => {
-                // Lives as long as the test's end of our stdin does, which is longer than the caller.
+                // It lives until the test closes its end of our stdin, which is after the caller has ended.
                 Command::new("cat")
                     .stdin(Stdio::inherit())
                     .stdout(Stdio::null())
@@ -138,7 +138,8 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
     if reexec::is_child() {
         let announce = daemonize().unwrap();
         publish("before", "detached");
-        // The caller's stdin is the test's pipe, and so is ours until we are ready: its end says the caller is dead.
+        // The caller's stdin is the test's pipe, and so is ours until we are ready: its end means that the caller is
+        // dead.
         io::stdin().read_to_end(&mut Vec::new()).unwrap();
         announce.ready(None, None).unwrap();
         publish("after", "went on");

@@ -127,8 +127,8 @@ extern "C" fn run(state: RawState, job: &RawJob<'_>) -> RResult<RVec<u8>, RawFai
         b"exception" => return RErr(failed(EXCEPTION, "", b"a payload")),
         b"panic" => return RErr(failed(PANIC, "asked to", b"")),
         b"tell" => {
-            let told = [(job.host.data)(job.number, job.unique), (job.host.warning)(job.number, b"careful"[..].into())];
-            let text = format!("{told:?} {} {}", (job.host.stopping)(job.number), job.function);
+            let sent = [(job.host.data)(job.number, job.unique), (job.host.warning)(job.number, b"careful"[..].into())];
+            let text = format!("{sent:?} {} {}", (job.host.stopping)(job.number), job.function);
             return ROk(text.into_bytes().into());
         }
         _ => {}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::scene::library;
+use crate::fixture::library;
 use crate::support::manager::Setup;
 use crate::support::wait::try_wait_for;
 
@@ -42,10 +42,10 @@ const CALLS: [(&str, &str); 24] = [
 /// Which one of its calls fails in each process: some while it starts, some while it works.
 const PLACES: [u32; 5] = [1, 3, 8, 20, 60];
 
-/// How long a manager has whose children fail again and again before it must have said so.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a manager has whose children fail again and again before it must have reported it.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// M14: service; or a manager that says what fails and stops when it is told to; or one that ends with a clear line.
+/// M14: service; or a manager that says what fails and stops when asked; or one that ends with a clear line.
 #[test]
 #[ignore = "takes minutes: make long"]
 fn every_call_of_every_process_may_fail() {
@@ -73,8 +73,8 @@ fn every_call_of_every_process_may_fail() {
 enum Outcome {
     Served,
     Ended,
-    /// It goes on, and says why its function is not served.
-    Told,
+    /// It goes on, and reports why its function is not served.
+    ReportsFailure,
 }
 
 #[track_caller]
@@ -85,31 +85,35 @@ fn one(call: &str, error: &str, place: u32, name: &str) -> Outcome {
     let names = format!("localhost:{}", gearmand.port());
     let manager = Setup::new(&[gearmand.server(), names]).plugin("act", &library()).ini(ini).prepared();
     let mut process = traced(&manager, &format!("-f -e trace={call} -e inject={call}:error={error}:when={place}"));
-    let ended = try_wait_for(PATIENCE, || {
+    let ended = try_wait_for(STOP_DEADLINE, || {
         let serves = gearmand.status("act").is_some_and(|status| status.workers > 0);
         process.ended().map(Some).or(serves.then_some(None))
     });
-    let said = |process: &ChildGuard| manager.log() + &process.output();
+    let output_of = |process: &ChildGuard| manager.log() + &process.output();
     let outcome = match ended {
         Some(Some(status)) => {
-            assert!(matches!(status.code(), Some(1 | 2 | 127)), "{name}: {status}: {}", said(&process));
-            assert!(!said(&process).trim().is_empty(), "{name}: it ended without a word");
+            assert!(matches!(status.code(), Some(1 | 2 | 127)), "{name}: {status}: {}", output_of(&process));
+            assert!(!output_of(&process).trim().is_empty(), "{name}: it ended without output");
             Outcome::Ended
         }
         Some(None) => Outcome::Served,
         None => {
-            let is_told = |line: &str| line.contains(" ERROR ") || line.contains(" WARN ");
-            assert!(said(&process).lines().any(is_told), "{name}: nothing is served, nothing said: {}", said(&process));
-            Outcome::Told
+            let is_reported = |line: &str| line.contains(" ERROR ") || line.contains(" WARN ");
+            assert!(
+                output_of(&process).lines().any(is_reported),
+                "{name}: nothing is served, nothing reported: {}",
+                output_of(&process)
+            );
+            Outcome::ReportsFailure
         }
     };
     if !matches!(outcome, Outcome::Ended) {
         process.signal(Signal::SIGTERM);
         let status = process.wait_until(DEADLINE);
-        assert!(status.is_some(), "{name}: it does not stop: {}", said(&process));
+        assert!(status.is_some(), "{name}: it does not stop: {}", output_of(&process));
     }
-    let said = said(&process);
-    let panics = said.lines().filter(|line| line.contains("panicked") && !line.contains("notify"));
-    assert_eq!(panics.count(), 0, "{name}: {said}");
+    let output = output_of(&process);
+    let panics = output.lines().filter(|line| line.contains("panicked") && !line.contains("notify"));
+    assert_eq!(panics.count(), 0, "{name}: {output}");
     outcome
 }

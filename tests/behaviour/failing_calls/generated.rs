@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::*;
-use crate::scene::library;
+use crate::fixture::library;
 use crate::support::wait::try_wait_for;
 
 /// What a call may fail with on a machine that is short of something, or broken. A call that is made and stands in none
@@ -45,7 +45,7 @@ const NEVER: &str = "exit exit_group rt_sigreturn rt_sigaction rt_sigprocmask si
 const MIXED: &str = "sendto recvfrom write";
 
 /// A manager under strace, and its job server.
-struct Scene {
+struct Fixture {
     gearmand: Gearmand,
     manager: Manager,
     process: ChildGuard,
@@ -60,7 +60,7 @@ enum Outcome {
     Ended(Option<i32>),
 }
 
-impl Scene {
+impl Fixture {
     fn start(name: &str, options: &str) -> Self {
         let gearmand = Gearmand::start();
         let ini = "backoff_max = 100ms\nlog_file = gm.log\ngraceful_shutdown_wait_time = 10";
@@ -69,7 +69,7 @@ impl Scene {
         Self { gearmand, manager, process, name: name.to_owned() }
     }
 
-    fn said(&self) -> String {
+    fn output(&self) -> String {
         self.manager.log() + &self.process.output()
     }
 
@@ -83,14 +83,14 @@ impl Scene {
         if outcome == Outcome::Served {
             self.process.signal(Signal::SIGTERM);
             let status = self.process.wait_until(DEADLINE);
-            assert!(status.is_some(), "{}: it does not stop: {}", self.name, self.said());
+            assert!(status.is_some(), "{}: it does not stop: {}", self.name, self.output());
         }
-        let said = self.said();
+        let output = self.output();
         if let Outcome::Ended(code) = outcome {
-            assert!(matches!(code, Some(1 | 2)), "{}: {code:?}: {said}", self.name);
-            assert!(said.lines().any(|line| line.contains("gm-native")), "{}: {said}", self.name);
+            assert!(matches!(code, Some(1 | 2)), "{}: {code:?}: {output}", self.name);
+            assert!(output.lines().any(|line| line.contains("gm-native")), "{}: {output}", self.name);
         }
-        assert!(!said.contains("panicked") || is_the_watchers(&said), "{}: {said}", self.name);
+        assert!(!output.contains("panicked") || is_the_watchers(&output), "{}: {output}", self.name);
         outcome
     }
 
@@ -104,22 +104,22 @@ impl Scene {
 
     fn works(&mut self) -> Outcome {
         let job = Job::act(&self.gearmand, "", "say well");
-        assert_eq!(job.result(), b"well", "{}: {}", self.name, self.said());
+        assert_eq!(job.result(), b"well", "{}: {}", self.name, self.output());
         let _ = self.manager.command("status", &[]);
         // It has no function of that name, so there is something to be said of it.
         self.manager.install("late", &library());
         let known = try_wait_for(DEADLINE, || {
-            let told = self.said().contains("late: ");
-            (told || self.process.ended().is_some()).then_some(())
+            let is_reported = self.output().contains("late: ");
+            (is_reported || self.process.ended().is_some()).then_some(())
         });
-        assert!(known.is_some(), "{}: nothing is said of a deploy: {}", self.name, self.said());
+        assert!(known.is_some(), "{}: nothing is said of a deploy: {}", self.name, self.output());
         self.process.ended().map_or(Outcome::Served, |status| Outcome::Ended(status.code()))
     }
 }
 
 /// The watcher's thread has a panic of its crate's own where it gets no thread or descriptor: it is caught, and printed.
-fn is_the_watchers(said: &str) -> bool {
-    said.lines().filter(|line| line.contains("panicked")).all(|line| line.contains("notify"))
+fn is_the_watchers(output: &str) -> bool {
+    output.lines().filter(|line| line.contains("panicked")).all(|line| line.contains("notify"))
 }
 
 /// How often each call was made: up to the moment when the program read `gm.ini`, and in all.
@@ -150,14 +150,14 @@ fn errors(call: &str) -> &'static [&'static str] {
 
 /// What is to be tried: call, error, and which one of these calls.
 fn cases() -> Vec<(String, &'static str, u32)> {
-    let scene = Scene::start("a run without failures", "-e trace=all");
-    let trace = scene.manager.dir().join("strace/trace");
-    // The directory goes with the scene, and the trace is written until then.
-    let beside = scene.manager.dir().parent().unwrap().to_owned();
+    let fixture = Fixture::start("a run without failures", "-e trace=all");
+    let trace = fixture.manager.dir().join("strace/trace");
+    // The directory goes with the fixture, and the trace is written until then.
+    let beside = fixture.manager.dir().parent().unwrap().to_owned();
     let kept_in = tempfile::TempDir::with_prefix_in("gm-native-trace-", beside).unwrap();
     let kept = kept_in.path().join("trace");
     wait_for("the trace", DEADLINE, || fs::hard_link(&trace, &kept).ok());
-    assert_eq!(scene.run(), Outcome::Served);
+    assert_eq!(fixture.run(), Outcome::Served);
     let trace = fs::read(&kept).unwrap();
     let mut cases = Vec::new();
     for (call, (before, all)) in counted(&String::from_utf8_lossy(&trace)) {
@@ -187,7 +187,7 @@ fn every_call_of_the_manager_may_fail() {
     in_parallel(&cases, |(call, error, place)| {
         let name = format!("{call} {error} at call {place}");
         let inject = format!("-e trace={call} -e inject={call}:error={error}:when={place}");
-        let outcome = std::panic::catch_unwind(|| Scene::start(&name, &inject).run());
+        let outcome = std::panic::catch_unwind(|| Fixture::start(&name, &inject).run());
         println!("{name}: {outcome:?}");
         if outcome.is_err() {
             failed.lock().unwrap().push(name);

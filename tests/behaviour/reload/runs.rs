@@ -9,7 +9,7 @@ use gm_native::gearman::client::JobEvent;
 use gm_native::gearman::packet::{Priority, Submission};
 
 use super::hang_up;
-use crate::scene::{acting, path, wait_serving, workers};
+use crate::fixture::{acting, path, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -93,7 +93,7 @@ fn with_no_surge_two_jobs_never_run_at_once() {
         if changes == 0 {
             // Other bytes at the end: another version that does the same.
             let part = path(&manager, "next");
-            let mut library = fs::read(crate::scene::library()).unwrap();
+            let mut library = fs::read(crate::fixture::library()).unwrap();
             library.extend_from_slice(b"next\n");
             fs::write(&part, library).unwrap();
             manager.install("act", part.as_ref());

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{hang_up, is_reload, text};
-use crate::scene::{acting, lines, path, served, wait_serving, workers};
+use crate::fixture::{acting, lines, path, served, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
@@ -67,7 +67,7 @@ fn fifty_hups_in_a_second_make_one_or_two_reloads() {
         // It is opened anew at each.
         fs::remove_file(&log).unwrap();
         manager.signal(Signal::SIGHUP);
-        wait_for("the log to be opened anew", DEADLINE, || fs::exists(&log).unwrap().then_some(()));
+        wait_for("the log to be reopened", DEADLINE, || fs::exists(&log).unwrap().then_some(()));
     }
     // One each second that this took on a slow machine, one at its end, and the one that shows that all are over.
     let most = usize::try_from(begin.elapsed().as_secs()).unwrap() + 3;
@@ -95,7 +95,7 @@ fn hundreds_of_hups_leave_nothing_behind() {
     for _ in 0..300 {
         fs::remove_file(&log).unwrap();
         manager.signal(Signal::SIGHUP);
-        wait_for("the log to be opened anew", DEADLINE, || fs::exists(&log).unwrap().then_some(()));
+        wait_for("the log to be reopened", DEADLINE, || fs::exists(&log).unwrap().then_some(()));
     }
     manager.configure("count = 3\nconnect_timeout = 6");
     manager.mark();

@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use super::hang_up;
-use crate::scene::{Job, acting, may_mount, wait_serving, workers};
+use crate::fixture::{Job, acting, may_mount, wait_serving, workers};
 use crate::support::gearmand::Gearmand;
 use crate::support::wait::DEADLINE;
 
@@ -67,9 +67,9 @@ fn hup_with_syslog_in_the_background() {
         hang_up(&mut manager);
         receive(&syslogd, "SIGHUP: the log was reopened");
         manager.wait_event("worker_exited", |event| event["pid"] == before[0].as_raw());
-        let said = format!("log round {round}");
-        Job::act(&gearmand, "", &said).result();
-        receive(&syslogd, &said[4..]);
+        let step = format!("log round {round}");
+        Job::act(&gearmand, "", &step).result();
+        receive(&syslogd, &step[4..]);
     }
     // Facility daemon all along, with the severity of each level: debug, warning, error.
     Job::act(&gearmand, "", "say severity").result();

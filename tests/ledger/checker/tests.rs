@@ -105,21 +105,21 @@ fn a_job_that_is_done_is_done() {
     assert_eq!(account(plain()), Account { done: 1, done_by, ..Account::default() });
 }
 
-/// Whoever submits a job is owed the same.
+/// Every kind of client is owed the same.
 #[test]
 fn other_clients_are_judged_alike() {
     for by in [ClientKind::Cli, ClientKind::Php, ClientKind::Perl] {
-        let told = |told: Vec<Record>| {
+        let account_with = |answers: Vec<Record>| {
             let ran = [submitted_by("1.0", Done, by), assigned("1.0", 5), started("1.0", 11), ended("1.0", 11)];
-            account([ran.to_vec(), told].concat())
+            account([ran.to_vec(), answers].concat())
         };
-        assert_eq!(told(vec![right("1.0")]).done_by, [(by, 1)].into());
-        assert_eq!(told(vec![]).violations, [("1".into(), "lost: no answer".into())]);
-        assert_eq!(told(vec![failed("1.0", "")]).violations.len(), 1, "{by:?} was not told why");
+        assert_eq!(account_with(vec![right("1.0")]).done_by, [(by, 1)].into());
+        assert_eq!(account_with(vec![]).violations, [("1".into(), "lost: no answer".into())]);
+        assert_eq!(account_with(vec![failed("1.0", "")]).violations.len(), 1, "{by:?} was not told why");
         let again = [broken("1.0"), submitted_by("1.1", Done, by), started("1.1", 12), ended("1.1", 12), right("1.1")];
-        assert_eq!(told(again.to_vec()).violations.len(), 1, "the connection of {by:?} broke without a cause");
+        assert_eq!(account_with(again.to_vec()).violations.len(), 1, "the connection of {by:?} broke without a cause");
         let cut = [vec![Record::Fault(Fault::Cut { link: CLIENT_LINK })], again.to_vec()].concat();
-        assert_eq!(told(cut).violations, []);
+        assert_eq!(account_with(cut).violations, []);
     }
 }
 

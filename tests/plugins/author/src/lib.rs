@@ -13,7 +13,7 @@ mod objects;
 /// Everything that can be said, in one job.
 #[function]
 fn talk(job: &Job, log: &mut Log) -> JobResult {
-    let told = [job.status(1, 2), job.data("part \0 one"), job.warning("careful\n")];
+    let sent = [job.status(1, 2), job.data("part \0 one"), job.warning("careful\n")];
     log.error("an error");
     log.warn("a warning");
     log.push("all\nis well");
@@ -23,7 +23,7 @@ fn talk(job: &Job, log: &mut Log) -> JobResult {
     tracing::warn!(number = 7, "from tracing");
     println!("from println");
     eprintln!("from eprintln");
-    Ok(format!("{told:?}").into())
+    Ok(format!("{sent:?}").into())
 }
 
 /// The workload back, or what it asks for: `fail TEXT`, `exception TEXT`, `panic TEXT`.

@@ -55,7 +55,7 @@ pub fn pour(what: &str, until: &str, log: &mut Log) -> Result<(), Failure> {
         &[b"", b"no message of ours", br#"{"ServerUp":{"server":9}}"#, br#""FewRuns""#, &[b'x'; 9000]];
     let mut out = std::io::stdout().lock();
     while !Path::new(until).exists() {
-        let said = match what {
+        let result = match what {
             "log" => {
                 (0..100).for_each(|_| log.info("a line of a flood"));
                 Ok(())
@@ -64,7 +64,7 @@ pub fn pour(what: &str, until: &str, log: &mut Log) -> Result<(), Failure> {
             "descriptors" => send_descriptors(),
             _ => out.write_all(&block),
         };
-        match said {
+        match result {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => other?,

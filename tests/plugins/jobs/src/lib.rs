@@ -103,8 +103,8 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         "exception" => return Err(Failure::exception(rest)),
         "panic" => panic!("{rest}"),
         "talk" => {
-            let told = [job.status(1, 2), job.data(b"part \0 one"), job.warning("careful\n")];
-            return Ok(if told == [true; 3] { "told".into() } else { "refused".into() });
+            let sent = [job.status(1, 2), job.data(b"part \0 one"), job.warning("careful\n")];
+            return Ok(if sent == [true; 3] { "told".into() } else { "refused".into() });
         }
         "print" => println!("{rest}"),
         "log" => log.info(rest),
