@@ -1,11 +1,12 @@
-//! An ini and options become a checked [`Config`]: every error at once, each with its place and what to write instead.
+//! Turns an ini and options into a checked [`Config`]: reports every error at once, each with its place and what to
+//! write instead.
 //!
 //! ```text
 //! bytes -> text -> ini (strict pass, positions) -> literal (rust-ini, quotes, ${NAME}) -> read (table) -> check
 //!                                                                          options ------^
 //! ```
 //!
-//! Nothing here does IO or reads a clock: the file comes as bytes, the environment as a function.
+//! Nothing here does IO or reads a clock: the file arrives as bytes, the environment as a function.
 
 mod changes;
 mod check;
@@ -62,17 +63,17 @@ pub use written_paths::WrittenPaths;
 pub struct ConfigFile<'a> {
     /// Its path as the operator wrote it, for messages.
     pub path: &'a Path,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'a [u8],
 }
 
 /// Reads a configuration: the defaults, then the file, then the options of the command line.
 ///
-/// Warnings and errors come in the order of the file, then of the options. `env` answers for `${NAME}`.
+/// Warnings and errors come in the order of the file, then of the options. `env` supplies `${NAME}`.
 ///
 /// # Errors
 ///
-/// Everything that is wrong, in the file and in the options; nothing is taken then.
+/// Everything that is wrong, in the file and in the options; no value is used then.
 pub fn load(
     source: Option<ConfigFile<'_>>,
     options: &Overrides,
@@ -85,8 +86,8 @@ pub fn load(
     }
 }
 
-/// As [`load`], but takes what is right where something is wrong, for who has to find a manager that was started before
-/// the file was broken. The errors come with it.
+/// As [`load`], but keeps the valid values if there are errors, and returns the errors too: for a command that has to
+/// find a manager that was started before the file was broken.
 pub fn load_what_is_right(
     source: Option<ConfigFile<'_>>,
     options: &Overrides,

@@ -1,7 +1,8 @@
-//! The manager's log: levels, targets (standard output, a file, syslog) and text from outside made safe.
+//! The manager's log: levels, destinations (standard output, a file, syslog), and escaping of text from outside.
 //!
-//! The [`Logger`] belongs to the manager's thread; workers and probes send it their lines. It never stops work: it
-//! drops and counts what its target does not take, and logs the count first once the target works again.
+//! The [`Logger`] belongs to the manager's thread; workers and probes send it their lines. It never stops the manager:
+//! it drops and counts lines that its destination does not accept, and logs the count first once the destination works
+//! again.
 //!
 //! ```text
 //! Event, worker's line -> escape, excerpt -> Logger::line -> Line -> fern -> LogFile, Stdout
@@ -35,7 +36,7 @@ pub(crate) use escape::{cut, escape, excerpt};
 pub(crate) use level::Level;
 pub(crate) use target::{LogDestination, OpenError};
 
-/// Lines kept until the log is open. Reading the configuration makes a handful; more is a loop.
+/// The most lines kept until the log is open. Reading the configuration produces a handful; more means a loop.
 const EARLY_LINES: usize = 1000;
 
 /// Whether the log was reopened.
@@ -52,13 +53,13 @@ pub(crate) enum Reopened {
 /// The manager's log.
 #[derive(Debug)]
 pub(crate) struct Logger {
-    /// The target, once it is open.
+    /// The destination, once it is open.
     sink: Option<Sink>,
     target: Option<LogDestination>,
     verbosity: u8,
     early: Vec<EarlyLine>,
     dropped_lines: DroppedLines,
-    /// Why the file could not be reopened the last time, if it could not.
+    /// Why the last attempt to reopen the file failed, if it did.
     not_reopened: Option<String>,
 }
 
@@ -72,8 +73,8 @@ struct EarlyLine {
 }
 
 impl Logger {
-    /// A log that is not open yet: lines of every level are kept, with their time, until [`Logger::open`] knows which
-    /// of them are wanted, and where.
+    /// A log that is not open yet: keeps lines of every level, with their time, until [`Logger::open`] knows which of
+    /// them to write, and where.
     pub(crate) fn early() -> Self {
         Self {
             sink: None,
@@ -85,15 +86,15 @@ impl Logger {
         }
     }
 
-    /// Opens the target, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
+    /// Opens the destination, and writes the lines kept so far to it. `verbosity` is the number of `v`s, 0 to 5.
     ///
-    /// A log that is open already changes over to the new target. A relative path is taken from the present working
-    /// directory, also by a later [`Logger::reopen`]. A syslogd that is not there is no error: lines are counted until
-    /// it is.
+    /// A log that is open already changes to the new destination. A relative path starts at the present working
+    /// directory, even for a later [`Logger::reopen`]. A missing syslogd is no error: lines are counted until it
+    /// appears.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened, as root also where the path is a link. The log then stays as it was.
+    /// The file cannot be opened, or, as root, the path is a link. The log then stays as it was.
     pub(crate) fn open(&mut self, target: &LogDestination, verbosity: u8) -> Result<(), OpenError> {
         let target = target.absolute()?;
         self.sink = Some(target.open()?);
@@ -111,16 +112,16 @@ impl Logger {
         self.verbosity = verbosity;
     }
 
-    /// Whether a line of this level would be written: asked before costly text is made.
+    /// Whether a line of this level would be written: ask this before composing a costly text.
     pub(crate) fn enabled(&self, level: Level) -> bool {
         self.sink.is_none() || level.verbosity() <= self.verbosity
     }
 
-    /// Logs a message about the process `pid`. Each of its lines gets the full prefix.
+    /// Logs a message about process `pid`. Each of its lines gets the full prefix.
     ///
-    /// Control characters are escaped here in any case, but a line end starts a new line: parts that came from a job,
-    /// a client or a plugin must have gone through [`escape()`] or [`excerpt`]. Waits for a slow target at most 100 ms,
-    /// and that at most once a second.
+    /// Escapes control characters, but a line end starts a new line: parts that came from a job, a client or a plugin
+    /// must have gone through [`escape()`] or [`excerpt`]. Waits for a slow destination at most 100 ms, and at most
+    /// once a second.
     pub(crate) fn line(&mut self, level: Level, pid: u32, text: &str) {
         if !self.enabled(level) {
             return;
@@ -140,8 +141,8 @@ impl Logger {
         self.line(level, std::process::id(), text);
     }
 
-    /// Reopens the target: the file that is at the path now (logrotate has moved the old one away), or the syslog socket.
-    /// If that fails, the log keeps using what is open.
+    /// Reopens the destination: the file that is at the path now (logrotate has moved the old one away), or the syslog
+    /// socket. If that fails, the log keeps using what is open.
     pub(crate) fn reopen(&mut self) -> Reopened {
         let reopened = match (&mut self.sink, &self.target) {
             (Some(Sink::File(lines)), Some(target)) => match lines.output().output.reopen() {
@@ -170,7 +171,7 @@ impl Logger {
         reopened
     }
 
-    /// Why the last attempt to reopen the log file failed, if it did: lines go to the file that was open.
+    /// Why the last attempt to reopen the log file failed, if it did: lines still go to the old file.
     pub(crate) fn not_reopened(&self) -> Option<&str> {
         self.not_reopened.as_deref()
     }
@@ -186,7 +187,7 @@ impl Logger {
         }
     }
 
-    /// Gives the log file to the user the manager is going to run as, so that it can be opened again after that.
+    /// Gives the log file to the user that the manager will run as, so that it can be reopened after that.
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ impl Logger {
         }
     }
 
-    /// Tries to log how many lines were lost, if any. The manager calls it at its slow tick and before it exits, in case
-    /// nothing else is logged.
+    /// Tries to log how many lines were lost, if any. The manager calls it at each slow tick and before it exits, in
+    /// case nothing else is logged.
     pub(crate) fn retry(&mut self) {
         let Some(text) = self.dropped_lines.sentence() else { return };
         let (at, pid) = (SystemTime::now(), std::process::id());
@@ -210,7 +211,7 @@ impl Logger {
         }
     }
 
-    /// Why lines are being lost at present, in a sentence without full stop, if they are.
+    /// Why lines are being lost now, as a sentence without a full stop, if they are.
     pub(crate) fn lost_lines(&self) -> Option<String> {
         match (&self.sink, &self.target) {
             (Some(Sink::Syslog(syslog)), Some(target)) if !syslog.is_connected() => {
@@ -244,7 +245,7 @@ impl Logger {
     }
 }
 
-/// A moment as the log writes it, `2026-11-24 12:00:00.123456`, in local time.
+/// A time as the log writes it, `2026-11-24 12:00:00.123456`, in local time.
 pub(crate) fn date(at: SystemTime) -> String {
     let mut text = String::new();
     DateFormatter::new(Local).compose(at, &mut text);

@@ -3,10 +3,11 @@
 //! ```text
 //! worker_dir -> listing -> name, scan -> candidate      (a thread of its own: names and stat, nothing is opened)
 //! candidate  -> probe: copy -> elf -> siblings -> loader -> report  (a process of its own, with a deadline)
-//! report     -> probe_result -> store                        (manager: a rename; version_records remembers, garbage forgets)
+//! report     -> probe_result -> store                        (manager: a rename; recorded by version_records, removed
+//! by garbage)
 //! ```
 //!
-//! Whatever is wrong with a candidate is one variant of [`rejection::Rejection`], and one sentence. `name`,
+//! Each way in which a candidate can be wrong is one variant of [`rejection::Rejection`], and one sentence. `name`,
 //! `scan::decide`, `elf`, `loader_words`, `probe_result` and `garbage` are pure.
 
 mod beneath;

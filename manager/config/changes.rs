@@ -12,16 +12,16 @@ use super::read::SETTING;
 use super::secret::shown;
 use super::text::quoted;
 
-/// One key whose value is another now. Secrets are masked.
+/// One key whose value differs. Secrets are masked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigChange {
-    /// The function whose section it is; `None`: the manager's.
+    /// The function whose section it is in; `None` for the manager's.
     pub function: Option<String>,
-    /// The key, a setting with its `setting.`.
+    /// The key; a setting with its `setting.`.
     pub key: String,
-    /// The value before; `None`: not there.
+    /// The value before; `None` if it was not set.
     pub before: Option<String>,
-    /// The value now; `None`: not there.
+    /// The value now; `None` if it is not set.
     pub after: Option<String>,
     /// A reload cannot apply it.
     pub needs_restart: bool,
@@ -38,7 +38,7 @@ impl fmt::Display for ConfigChange {
 }
 
 impl Config {
-    /// What is another value in `newer`, in the order of the table, the manager's section first.
+    /// Which values differ in `newer`, in the order of the table, the manager's section first.
     pub fn changes(&self, newer: &Config) -> Vec<ConfigChange> {
         let newer = &Config { log: self.log_of(newer), ..newer.clone() };
         let mut changes = Vec::new();
@@ -56,7 +56,7 @@ impl Config {
         changes
     }
 
-    /// What holds after a reload: `newer`, but for what only a restart can change.
+    /// The configuration after a reload: `newer`, except for what only a restart can change.
     #[must_use]
     pub fn with_changes_of(&self, newer: Config) -> Config {
         Config {
@@ -70,10 +70,11 @@ impl Config {
         }
     }
 
-    /// Where `newer` wants the log of a manager that stays as it is, in the background or not: the default hangs on that.
+    /// Where `newer` wants the log of a manager that stays in the background or foreground as it is: the default
+    /// depends on that.
     fn log_of(&self, newer: &Config) -> LogTarget {
         match (newer.origins.is_set(None, "log_file"), self.daemon) {
-            // What the check forbids for a manager that daemonizes holds for one that has.
+            // What the check forbids for a manager that will daemonize also holds for one that has.
             (true, true) if matches!(newer.log, LogTarget::Stream(_)) => self.log.clone(),
             (true, _) => newer.log.clone(),
             (false, true) => LogTarget::Syslog,

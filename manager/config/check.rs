@@ -1,4 +1,4 @@
-//! Checks that need all keys: keys that need each other, values out of range, things named twice.
+//! Checks that need all keys: keys that depend on each other, values out of range, duplicates.
 
 use std::fmt::Display;
 
@@ -7,14 +7,14 @@ use super::error::{Diagnostics, ValueOrigin};
 use super::model::{Config, DEFAULT_LIFETIME};
 use super::text::{from_path, quoted};
 
-/// The error for a stream as the log of a manager in the background; follows the name of the stream.
+/// The error for a stream as the log of a manager in the background; it follows the name of the stream.
 pub const NO_STREAM: &str = "is a stream of the caller, which a manager in the background (-d, daemon) closes; write a \
                              file or syslog, or do not daemonize";
 
-/// A priority outside this range is changed to the nearest inside.
+/// A priority outside this range is changed to its nearest end.
 const PRIORITIES: std::ops::RangeInclusive<i8> = -5..=5;
 
-/// Checks and completes what was read.
+/// Checks and completes the values.
 pub(super) fn check(config: &mut Config, diagnostics: &mut Diagnostics) {
     lifetime(config, diagnostics);
     limits(config);
@@ -30,7 +30,7 @@ pub(super) fn check(config: &mut Config, diagnostics: &mut Diagnostics) {
     once(&mut config.worker_dirs, "worker_dir", |dir| quoted(&from_path(dir)), &origin, diagnostics);
 }
 
-/// 0 is "unset" in the original, and a worker that lives no time at all would be started for ever.
+/// 0 means "unset" in GearmanManager, and a worker without any lifetime would be restarted forever.
 fn lifetime(config: &mut Config, diagnostics: &mut Diagnostics) {
     if config.max_worker_lifetime.is_zero() {
         config.max_worker_lifetime = DEFAULT_LIFETIME;
@@ -39,7 +39,7 @@ fn lifetime(config: &mut Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The log would be cut at each start, and the pid not be found in it.
+/// One file for both: the log would be truncated at each start, and the pid could not be read from it.
 fn files(config: &Config, diagnostics: &mut Diagnostics) {
     if let (Some(pid), LogTarget::File(log)) = (&config.pid_file, &config.log)
         && pid == log
@@ -49,7 +49,7 @@ fn files(config: &Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// `0s` is no limit, as `0` is.
+/// `0s` means no limit, as `0` does.
 fn limits(config: &mut Config) {
     config.timeout = config.timeout.filter(|timeout| !timeout.is_zero());
     config.max_memory = config.max_memory.filter(|bytes| *bytes != 0);
@@ -90,7 +90,7 @@ fn priorities(config: &mut Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The soft limit replaces a worker in time only where it is below the hard one.
+/// The soft limit can replace a worker in time only if it is below the hard one.
 fn memory(config: &Config, diagnostics: &mut Diagnostics) {
     let crossed = |soft: Option<u64>, hard: Option<u64>| soft.zip(hard).is_some_and(|(soft, hard)| soft > hard);
     const ADVICE: &str = "is less than max_memory; write a larger one, or a smaller max_memory";
@@ -108,7 +108,7 @@ fn memory(config: &Config, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// Takes out what was named before.
+/// Removes duplicates.
 fn once<T: PartialEq + Clone>(
     items: &mut Vec<T>,
     key: &str,

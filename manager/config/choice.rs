@@ -1,4 +1,4 @@
-//! Values with a few choices: where the log goes, how much a rollout adds, what becomes of a lost job.
+//! Values with a few choices: where the log goes, how many workers a rollout adds, what happens to a lost job.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// The number of the stream that a path names: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`. Opening such a path would be
-/// another thing: a file that is written from its beginning, or, after root was dropped, none at all.
+/// The number of the stream that a path names: `/dev/stdout`, `/dev/stderr`, `/dev/fd/N`. Opening such a path differs
+/// from using the stream: a file would be written from its beginning, and after dropping root it might not open at all.
 pub fn stream(path: &Path) -> Option<i32> {
     let path: PathBuf = path.components().collect();
     match path.to_str()? {
@@ -76,7 +76,7 @@ pub(super) const USER: ValueForm<String> = ValueForm { example: "www-data", ..TE
 pub enum RolloutSurge {
     /// Of the planned number, rounded up.
     Percent(u32),
-    /// This many. 0: a successor takes over only when the old worker has exited.
+    /// This many. With 0 a successor takes over only when the old worker has exited.
     Count(u32),
 }
 
@@ -111,7 +111,7 @@ fn surge(text: &str) -> Result<RolloutSurge, String> {
     read.ok_or_else(|| format!("{} is neither a number of workers nor a percentage up to 100%", quoted(text)))
 }
 
-/// What becomes of a job whose worker died, or that ran out of time.
+/// What happens to a job whose worker died, or that timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostJobPolicy {
     /// It is requeued to the job server, at most `max_attempts` times.
@@ -133,7 +133,7 @@ pub(super) const LOST_JOB_POLICY: ValueForm<LostJobPolicy> = ValueForm {
     example: "retry",
 };
 
-/// `ADDRESS:PORT`, or a port of the loopback address; `off` is nothing.
+/// `ADDRESS:PORT`, or a port of the loopback address; `off` turns it off.
 pub(super) const LISTEN: ValueForm<Option<String>> =
     ValueForm { read: listen, show: |address| address.clone().unwrap_or_else(|| NONE.into()), example: "9100" };
 
@@ -141,7 +141,7 @@ fn listen(text: &str) -> Result<Option<String>, String> {
     if is_unset(text) {
         return Ok(None);
     }
-    // Open to the network only for who writes an address.
+    // Open to the network only if you write an address.
     let address = match text.parse::<u16>() {
         Ok(port) => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
         Err(_) => text.parse::<SocketAddr>(),

@@ -1,4 +1,4 @@
-//! How people call gm-native for one manager, so that a command that we print can be copied.
+//! The `gm-native` command that addresses one manager, so that commands in messages can be copied.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::system::shell::for_shell;
 
-/// `gm-native` with the options that lead to a manager.
+/// `gm-native` with the options that select a manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagerCommand(String);
 
@@ -17,7 +17,7 @@ impl Default for ManagerCommand {
 }
 
 impl ManagerCommand {
-    /// With these options, in their order. `None` as a value is none.
+    /// With these options, in this order. Options with `None` are left out.
     pub fn with<'a>(options: impl IntoIterator<Item = (&'a str, Option<&'a Path>)>) -> Self {
         let mut command = Self::default().0;
         for (option, value) in options.into_iter().filter_map(|(option, value)| Some((option, value?))) {

@@ -56,7 +56,7 @@ fn options() -> String {
     table
 }
 
-/// The page with its tables generated again.
+/// The page with its tables regenerated.
 fn renewed() -> String {
     let mut page = PAGE.to_owned();
     for (name, table) in [("options", options()), ("global", global_keys()), ("function", function_keys())] {

@@ -1,4 +1,4 @@
-//! The effective configuration as an ini, with the origin of each value behind it (`-Z`).
+//! The effective configuration as an ini, with each value's origin in a comment (`-Z`).
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,12 @@ use super::read::SETTING;
 use super::secret::shown;
 use super::text::encode;
 
-/// Where the comments begin, if the values leave room.
+/// The column where comments begin if the values leave room.
 const COLUMN: usize = 40;
 
 impl Config {
-    /// Every key of the manager, and of each function what was set for it, each with its origin; secrets are masked.
-    /// Bytes, since paths may be no UTF-8. It is an ini that [`super::load`] reads as this configuration.
+    /// Every key of the manager, and what is set for each function, each with its origin; secrets are masked. It is
+    /// bytes, since paths may not be UTF-8. [`super::load`] reads it back as this configuration.
     pub fn dump(&self) -> Vec<u8> {
         let mut text = format!("[{MANAGER}]\n");
         for key in KEYS {
@@ -26,7 +26,7 @@ impl Config {
             }
         }
         for (name, own) in &self.functions {
-            // A String takes all that is written to it.
+            // Writing to a String never fails.
             let _ = writeln!(text, "\n[{name}]");
             own_lines(&mut text, name, own, &self.origins);
         }
@@ -34,7 +34,7 @@ impl Config {
     }
 }
 
-/// What a function's section says, and nothing it leaves unsaid.
+/// The keys that a function's section sets.
 fn own_lines(text: &mut String, name: &str, own: &FunctionConfig, origins: &Origins) {
     let unsaid = FunctionConfig::default();
     for key in KEYS {
@@ -57,7 +57,7 @@ fn line(text: &mut String, key: &str, value: &str, origin: &ValueOrigin) {
     let _ = writeln!(text, "{assignment:COLUMN$} ; {origin}");
 }
 
-/// The value as an ini has it: in quotes where it would be read as something else.
+/// The value as an ini needs it: in quotes if it would otherwise be read as something else.
 fn written(value: &str) -> String {
     let ambiguous = value.contains(['"', '\'', ';', '#', '$', '\\']) || value.trim() != value;
     if !ambiguous {

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most errors to print, so that a file that is no ini at all does not fill the terminal.
+/// The most errors to print, so that a file that is no ini does not fill the terminal.
 const SHOWN: usize = 50;
 
 /// Where a value, an error or a warning comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// Nobody set it.
+    /// It is a default.
     #[default]
     Default,
     /// A line of the configuration file, counted from 1.
@@ -22,12 +22,12 @@ pub enum ValueOrigin {
     },
     /// The file as a whole.
     File(Arc<Path>),
-    /// An option of the command line, as an operator writes it: `-D`.
+    /// An option of the command line, as written there: `-D`.
     Option(&'static str),
 }
 
 impl ValueOrigin {
-    /// Sorts findings: the file, its lines, the options, the rest. Options stay as they were given.
+    /// For sorting: the file, its lines, the options, the rest. Options stay in the order given.
     fn place(&self) -> (u8, usize) {
         match self {
             ValueOrigin::File(_) => (0, 0),
@@ -49,16 +49,16 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// One thing that is wrong (an error) or odd (a warning): where, what, and what to write instead.
+/// One error or warning: where, what, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Where it is.
     pub origin: ValueOrigin,
-    /// What was found and what to write instead: one sentence, no value that may be a secret.
+    /// What was found and what to write instead: one sentence, without any value that may be a secret.
     pub text: String,
 }
 
-/// What does not stop the manager, but should be read.
+/// Something that does not stop the manager, but that you should read.
 pub type Warning = Diagnostic;
 
 impl fmt::Display for Diagnostic {
@@ -75,7 +75,7 @@ impl fmt::Display for Diagnostic {
 pub struct ConfigErrors {
     /// What is wrong.
     pub errors: Vec<Diagnostic>,
-    /// What is odd: one of them may be what explains an error.
+    /// One of them may explain an error.
     pub warnings: Vec<Warning>,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for ConfigErrors {
         let warnings = self.warnings.iter().take(SHOWN);
         let warnings = warnings.map(|warning| (warning.origin.place(), format!("warning: {warning}")));
         let mut lines: Vec<((u8, usize), String)> = errors.chain(warnings).collect();
-        // Stable: of one line, the errors come first.
+        // Stable: for the same line, errors come first.
         lines.sort_by_key(|(place, _)| *place);
         let mut lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
         for (found, what) in [(&self.errors, "errors"), (&self.warnings, "warnings")] {
@@ -106,7 +106,7 @@ impl From<Diagnostics> for ConfigErrors {
     }
 }
 
-/// What has been found so far: reading continues after an error, so that all are reported at once.
+/// The errors and warnings so far: reading continues after an error, so that all are reported at once.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics {
     pub errors: Vec<Diagnostic>,
@@ -122,7 +122,7 @@ impl Diagnostics {
         self.warnings.push(Diagnostic { origin, text });
     }
 
-    /// Puts both lists into the order an operator reads: the file from its top, then the options.
+    /// Sorts both lists for the operator: the file from its top, then the options.
     pub(super) fn sort(&mut self) {
         self.errors.sort_by_key(|diagnostic| diagnostic.origin.place());
         self.warnings.sort_by_key(|diagnostic| diagnostic.origin.place());

@@ -1,4 +1,4 @@
-//! What a function's section says, and what applies if it says nothing.
+//! A function's section, and the values that apply to what it does not set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use super::model::Config;
 use super::secret::shown;
 use super::text::encode;
 
-/// A function's section. `None` is "as for all functions"; ask [`Config`]'s methods for what holds.
+/// A function's section. `None` means "as for all functions"; [`Config`]'s methods return the effective value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FunctionConfig {
     /// The least number of workers that serve the function.
     pub count: Option<u32>,
-    /// Workers that do only this function.
+    /// Workers that serve only this function.
     pub dedicated_count: Option<u32>,
     /// The all-functions workers leave it out.
     pub dedicated_only: bool,
-    /// -5 to 5; the highest is served first.
+    /// -5 to 5; a worker serves the highest first.
     pub priority: i8,
-    /// 0: no timeout, also where there is one for all.
+    /// 0: no timeout, even if there is a global one.
     pub timeout: Option<Duration>,
     /// Overrides the global key.
     pub start_timeout: Option<Duration>,
@@ -39,24 +39,24 @@ pub struct FunctionConfig {
     pub max_attempts: Option<u32>,
     /// Overrides the global key.
     pub timeout_grace: Option<Duration>,
-    /// 0: no limit, also where there is one for all.
+    /// 0: no limit, even if there is a global one.
     pub max_memory: Option<u64>,
-    /// 0: no limit, also where there is one for all.
+    /// 0: no limit, even if there is a global one.
     pub max_memory_hard: Option<u64>,
     /// Overrides the global key.
     pub prefetch: Option<u32>,
     /// Overrides the global key.
     pub prefetch_hold: Option<Duration>,
-    /// What `setting.NAME` hands to the plugin.
+    /// The plugin's settings (`setting.NAME`).
     pub settings: PluginSettings,
 }
 
-/// The settings of a plugin by name, without `setting.`. Printed with [`fmt::Debug`], secrets are masked.
+/// A plugin's settings by name, without `setting.`. [`fmt::Debug`] masks secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PluginSettings(pub BTreeMap<String, String>);
 
 impl PluginSettings {
-    /// The exact bytes of a setting, also where the ini was not UTF-8 (there the text has stand-ins).
+    /// The exact bytes of a setting, even if the ini was not UTF-8 (its text then has stand-ins).
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         self.0.get(name).map(|value| encode(value))
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for PluginSettings {
     }
 }
 
-/// Methods of the name of a key: the function's own value, else the one for all.
+/// Methods named after a key: the function's own value, or else the global one.
 macro_rules! per_function {
     ($($name:ident: $type:ty),* $(,)?) => {
         impl Config {
@@ -110,25 +110,25 @@ per_function! {
 }
 
 impl Config {
-    /// How long a job of a function may run; `None`: for ever.
+    /// How long a job of a function may run; `None`: without limit.
     pub fn timeout(&self, function: &str) -> Option<Duration> {
         let own = self.functions.get(function).and_then(|own| own.timeout);
         own.or(self.timeout).filter(|timeout| !timeout.is_zero())
     }
 
-    /// Bytes above which a worker of a function is replaced between jobs.
+    /// Bytes of memory above which a worker of a function is replaced between two jobs.
     pub fn max_memory(&self, function: &str) -> Option<u64> {
         let own = self.functions.get(function).and_then(|own| own.max_memory);
         own.or(self.max_memory).filter(|bytes| *bytes != 0)
     }
 
-    /// Bytes a worker of a function can never exceed.
+    /// Bytes of memory that a worker of a function can never exceed.
     pub fn max_memory_hard(&self, function: &str) -> Option<u64> {
         let own = self.functions.get(function).and_then(|own| own.max_memory_hard);
         own.or(self.max_memory_hard).filter(|bytes| *bytes != 0)
     }
 
-    /// The smallest that any of these functions has, where one has any: the limit of a worker that does them all.
+    /// The smallest value among these functions, if any has one: the limit of a worker that serves them all.
     pub fn least<'a, T: Ord>(
         &self,
         functions: impl IntoIterator<Item = &'a str>,

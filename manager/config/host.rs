@@ -74,7 +74,7 @@ fn named(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// `rest` is what follows the opening bracket of `text`. A zone is kept: `fe80::1%eth0`.
+/// `rest` is what follows the opening bracket of `text`. Keeps a zone: `fe80::1%eth0`.
 fn bracketed<'a>(text: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>), String> {
     let (host, after) = rest.split_once(']').ok_or_else(|| format!("{} has no \"]\"", quoted(text)))?;
     let (address, zone) = host.split_once('%').unwrap_or((host, "0"));

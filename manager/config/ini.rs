@@ -1,8 +1,8 @@
 //! The strict pass over the lines of an ini: each is blank, a comment, `[section]` or `key = value`; anything else is
 //! an error with its line.
 //!
-//! It comes before rust-ini (see [`super::literal`]) because that reader misreads in silence: a bare key swallows the
-//! next line, `[alpha` everything up to the next `]`. It also owns the positions, which rust-ini does not keep.
+//! It precedes rust-ini (see [`super::literal`]) because that parser misreads without an error: a bare key swallows the
+//! next line, `[alpha` everything up to the next `]`. It also records the positions, which rust-ini does not keep.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::keys::KEYS;
 use super::literal::{self, Environment};
 use super::text::{decode, is_foreign, quoted};
 
-/// The manager's own section, compared without case.
+/// The manager's own section; case does not matter.
 pub(super) const MANAGER: &str = "GearmanManager";
 
 /// Whose keys a section holds.
@@ -32,7 +32,7 @@ impl Section {
         }
     }
 
-    /// The name as it stands between the brackets.
+    /// The name between the brackets.
     pub(super) fn name(&self) -> &str {
         match self {
             Section::Manager => MANAGER,
@@ -52,7 +52,7 @@ pub(super) struct IniEntry {
     pub line: usize,
 }
 
-/// What a file says, in the order of its lines.
+/// A file's content, in the order of its lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Document {
     pub sections: Vec<(Section, usize)>,
@@ -67,7 +67,7 @@ enum IniLine<'a> {
     Entry { key: &'a str, list: bool, value: &'a str },
 }
 
-/// Reads the file. Lines that are wrong are reported and left out, the others are taken.
+/// Parses the file. Reports and skips lines that are wrong, and takes the others.
 pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], env: Environment, diagnostics: &mut Diagnostics) -> Document {
     if let Some(problem) = no_text(bytes) {
         diagnostics.error(ValueOrigin::File(file.clone()), problem.into());
@@ -83,14 +83,14 @@ pub(super) fn parse(file: &Arc<Path>, bytes: &[u8], env: Environment, diagnostic
         }
     }
     if document.sections.is_empty() && diagnostics.errors.is_empty() {
-        // A file cut to nothing by a full disk must not pass for a wish to run with the defaults.
+        // A file truncated by a full disk must not start a manager with the defaults.
         diagnostics
             .error(ValueOrigin::File(file.clone()), format!("no configuration found: write at least [{MANAGER}]"));
     }
     document
 }
 
-/// Why this is no text at all: one error in place of one for every line.
+/// Why this is no text at all: one error instead of one for every line.
 fn no_text(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Some("the file is UTF-16; save it as UTF-8");
@@ -140,7 +140,7 @@ fn section(rest: &str) -> Result<IniLine<'_>, String> {
 
 fn entry(line: &str) -> Result<IniLine<'_>, String> {
     let Some((key, value)) = line.split_once('=') else {
-        // Nothing of it but the name of a key: it may be a line of a secret that was written over several.
+        // Quotes only the name of a key: the line may be part of a secret that spans several lines.
         let word = first_word(line).trim_end_matches(':');
         let named = KEYS.iter().find(|key| key.name == word).map(|key| format!(" with {}", quoted(key.name)));
         let named = named.unwrap_or_default();
@@ -164,7 +164,7 @@ fn first_word(text: &str) -> &str {
     text.split_whitespace().next().unwrap_or_default()
 }
 
-/// As [`quoted`], for a name that stands in brackets already.
+/// As [`quoted`], for a name that is already in brackets.
 fn quoted_bare(text: &str) -> String {
     quoted(text).trim_matches('"').to_owned()
 }
@@ -185,7 +185,8 @@ impl Document {
                 let section = Section::named(name);
                 let before = self.sections.iter().find(|(known, _)| *known == section).map(|(_, line)| *line);
                 self.sections.push((section, number));
-                // PHP takes the last one whole, other readers merge; both lose or gain keys without a word.
+                // PHP uses the last section of a name, other parsers merge them; both lose or gain keys without a
+                // warning.
                 match before {
                     None => Ok(()),
                     Some(before) => Err(format!("[{name}] began on line {before} already; move these keys there")),
@@ -217,7 +218,7 @@ mod tests {
         (document, diagnostics)
     }
 
-    /// `line` of the file, `error` a part of its sentence.
+    /// `line` of the file; `error` is a part of its text.
     fn refused(bytes: &[u8], line: usize, error: &str) {
         let (_, diagnostics) = read(bytes);
         let text = ConfigText(&diagnostics.errors).to_string();
@@ -304,7 +305,7 @@ mod tests {
         assert!(!ConfigText(&diagnostics.errors).to_string().contains("hunter2"));
     }
 
-    /// Any bytes end as entries or errors, and every line that is neither nothing nor wrong is there once.
+    /// Any bytes become entries or errors, and every line that is neither empty nor wrong appears once.
     #[test]
     fn any_lines_are_taken_or_refused() {
         let parts =

@@ -1,6 +1,6 @@
 //! Keeps packaging/gm-native.ini.5, the man page of the configuration file, in step with the table of keys.
 //!
-//! `GM_WRITE_DOCS=1 cargo test --lib ini_man` writes it again.
+//! `GM_WRITE_DOCS=1 cargo test --lib ini_man` rewrites it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::*;
 
 const PAGE: &str = include_str!("../../packaging/gm-native.ini.5");
 
-/// What stands before the keys.
+/// What precedes the keys.
 const HEAD: &str = r#".TH gm\-native.ini 5 2026-11-27 "gm\-native VERSION"
 .SH NAME
 gm\-native.ini \- configuration of gm\-native
@@ -65,7 +65,7 @@ separated by commas, or repeated as key[] = item
 not set, where the default is none
 "#;
 
-/// What stands after them.
+/// What follows them.
 const TAIL: &str = r#".SS Settings of a function
 .B setting.NAME = value
 passes a value to the library under that name. Its documentation says which names it reads.
@@ -93,7 +93,7 @@ docs/configuration.md, and examples/simple.ini and examples/advanced.ini, in the
 gm\-native.
 "#;
 
-/// As roff has it: `code` is bold, and no character is special.
+/// For roff: `code` is bold, and special characters are escaped.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', r"\e").replace('-', r"\-");
     let mut out = String::new();
@@ -109,7 +109,7 @@ fn roff(text: &str) -> String {
     }
 }
 
-/// A key's entry: name, marks and default, then what it means.
+/// A key's entry: name, marks and default, then its meaning.
 fn entry(key: &ConfigKey, marks: &[&str]) -> String {
     let default = match key.default {
         "" => "(empty)".to_owned(),
@@ -138,7 +138,7 @@ fn page() -> String {
     page + TAIL
 }
 
-/// The keys that docs/configuration.md lists as such; a test of that page checks the list.
+/// The keys that docs/configuration.md lists as not yet in effect; a test of that page checks the list.
 fn not_in_effect() -> &'static str {
     let (_, list) = include_str!("../../docs/configuration.md").split_once("<!-- not yet -->").expect("the list");
     list.split_once("<!-- end -->").expect("its end").0.trim()

@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 /// The name of a manager that has no configuration file.
 const UNNAMED: &str = "workers";
 
-/// Longest part of a file name in an instance, in bytes: the socket's path has 108 in all.
+/// The most bytes of a file's name in an instance: the socket's path may have 108 in all.
 const LONGEST_STEM: usize = 32;
 
-/// What tells the managers of one machine apart: the path of the configuration file as it was given, or without one the
-/// worker directories. Absolute, and links are kept: where releases are swapped by a link the manager stays the same.
+/// What distinguishes the managers of one machine: the path of the configuration file as it was given or, without one,
+/// the worker directories. Absolute, and links are kept: if you swap releases by a link, the manager stays the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InstanceIdentity {
     /// Of a manager with a configuration file.
@@ -23,13 +23,13 @@ pub enum InstanceIdentity {
     WorkerDirs(Vec<PathBuf>),
 }
 
-/// What stands before a path in a record.
+/// Precedes a path in a record.
 const CONFIG: &[u8] = b"config ";
 const WORKER_DIR: &[u8] = b"worker_dir ";
 
 impl InstanceIdentity {
-    /// The manager's name: stem of the configuration file and 8 hex digits of the hash of its path, or of the worker
-    /// directories.
+    /// The manager's name: the stem of the configuration file and 8 hex digits of the hash of its path, or of the
+    /// worker directories.
     pub fn instance(&self) -> String {
         let mut hash = Sha256::new();
         let stem = match self {
@@ -40,7 +40,7 @@ impl InstanceIdentity {
             Self::WorkerDirs(dirs) => {
                 for dir in dirs {
                     hash.update(dir.as_os_str().as_bytes());
-                    // No path holds a NUL, so two lists never hash the same bytes.
+                    // No path contains a NUL, so two different lists never hash the same bytes.
                     hash.update([0]);
                 }
                 UNNAMED.to_owned()
@@ -53,7 +53,7 @@ impl InstanceIdentity {
         name
     }
 
-    /// As lines for the state directory, which records whose it is.
+    /// As lines for the state directory, to record whose it is.
     pub fn record(&self) -> Vec<u8> {
         let line = |what: &[u8], path: &Path| [what, path.as_os_str().as_bytes(), b"\n"].concat();
         match self {
@@ -62,8 +62,8 @@ impl InstanceIdentity {
         }
     }
 
-    /// What a record says that is in the state directory of this name. Nothing where it belongs to another one: the
-    /// user who may write in there can say only what its name is made of.
+    /// Reads the record in the state directory of this name. `None` if the record belongs to another name: a user who
+    /// may write there can only claim what its name is made of.
     pub fn recorded(record: &[u8], instance: &OsStr) -> Option<Self> {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let found = match record.strip_prefix(CONFIG) {
@@ -77,16 +77,16 @@ impl InstanceIdentity {
     }
 }
 
-/// The working directory as the shell names it (`$PWD`), where that is so: links on the way to it are kept. `is_here`
-/// says whether a path leads to the working directory.
+/// The working directory as the shell names it (`$PWD`), if that is correct: keeps the links in it. `is_here` says
+/// whether a path leads to the working directory.
 pub fn logical_directory(pwd: Option<&OsStr>, is_here: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
     let pwd = Path::new(pwd?);
-    // As POSIX has it: with `..` it is nobody's idea of where we are.
+    // As POSIX requires: a path with `..` is not used.
     let plain = pwd.is_absolute() && !pwd.components().any(|part| part == Component::ParentDir);
     (plain && is_here(pwd)).then(|| pwd.components().collect())
 }
 
-/// A stem as one component of a path that no shell minds.
+/// A stem as one path component without characters that are special to a shell.
 fn plain(stem: &OsStr) -> String {
     let keep = |(at, c): (usize, char)| {
         if c.is_ascii_alphanumeric() || "-_".contains(c) || (c == '.' && at > 0) { c } else { '_' }
@@ -94,15 +94,15 @@ fn plain(stem: &OsStr) -> String {
     stem.to_string_lossy().chars().take(LONGEST_STEM).enumerate().map(keep).collect()
 }
 
-/// The state directory where none is configured: `/var/lib/gm-native/INSTANCE` for root; for a user
-/// `$XDG_STATE_HOME/gm-native/INSTANCE`, or `~/.local/state/gm-native/INSTANCE`. `None`: a user without either.
+/// The state directory if none is configured: `/var/lib/gm-native/INSTANCE` for root; for a user
+/// `$XDG_STATE_HOME/gm-native/INSTANCE`, or `~/.local/state/gm-native/INSTANCE`. `None` for a user without either.
 pub fn default_state_dir(
     euid: u32,
     xdg_state_home: Option<&OsStr>,
     home: Option<&OsStr>,
     instance: &str,
 ) -> Option<PathBuf> {
-    // The XDG specification: a relative path is to be ignored.
+    // The XDG specification: ignore a relative path.
     let absolute = |path: &OsStr| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     let base = match euid {
         0 => PathBuf::from("/var/lib"),
@@ -113,7 +113,7 @@ pub fn default_state_dir(
     Some(base.join("gm-native").join(instance))
 }
 
-/// The control socket where none is configured.
+/// The control socket if none is configured.
 pub fn default_control(state_dir: &Path) -> PathBuf {
     state_dir.join("control.sock")
 }

@@ -1,5 +1,5 @@
-//! The table of keys: the one place where a key has its name, default, meaning and check. Reading, the suggestion for
-//! an unknown key, the dump, the differences of two configurations and the tables of docs/configuration.md come from it.
+//! The table of keys: the one place that defines a key's name, default, meaning and check. Reading, the suggestion for
+//! an unknown key, the dump, the comparison of two configurations and the tables of docs/configuration.md all use it.
 
 use std::time::Duration;
 
@@ -17,46 +17,46 @@ use super::value::{
 pub struct ConfigKey {
     /// Its name in an ini.
     pub name: &'static str,
-    /// The value if you do not set it: one that could stand in the file, or words.
+    /// The value if you do not set it: one that could be in the file, or words.
     pub default: &'static str,
-    /// What it means, for an operator; a clause, without a full stop.
+    /// What it means to an operator; a clause, without a full stop.
     pub meaning: &'static str,
-    /// Whether it may stand more than once as `key[] = item`.
+    /// Whether it may be repeated as `key[] = item`.
     pub list: bool,
     /// Whether a reload cannot apply it.
     pub needs_restart: bool,
-    /// Whether 0 means no time at all, though somebody who writes `none` means no limit.
+    /// Whether 0 means no time at all, so that `none`, by which people mean no limit, needs a warning.
     pub(super) ends_at_zero: bool,
-    /// What 0 would do, which nobody wants.
+    /// What 0 would do, if no one can want that.
     zero_warning: Option<&'static str>,
-    /// Whether it is read and checked, and changes nothing yet.
+    /// Whether it is read and checked but has no effect yet.
     pub not_yet: bool,
     /// The shortest duration above 0; a shorter one would keep the manager, or a worker, busy with nothing else.
     at_least: Option<Duration>,
-    /// How the manager's section has it.
+    /// How it is set in the manager's section.
     pub(super) global: Option<KeyField<Config>>,
-    /// How a function's section has it.
+    /// How it is set in a function's section.
     pub(super) function: Option<KeyField<FunctionConfig>>,
 }
 
-/// The sections a key may stand in.
+/// The sections a key may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyScope {
     /// Only in `[GearmanManager]`.
     Global,
     /// Only in a function's section.
     Function,
-    /// In both; the function's own counts.
+    /// In both; the function's own value overrides.
     Both,
 }
 
 /// How a key reaches its field.
 pub(super) struct KeyField<T: 'static> {
-    /// Sets it from a text; the error is why the text is no value of it.
+    /// Sets it from a text; the error says why the text is invalid.
     pub set: fn(&mut T, &str) -> Result<(), String>,
-    /// Its text, as an ini would have it; `None` where a function says nothing.
+    /// Its text, as in an ini; `None` if a function does not set it.
     pub show: fn(&T) -> Option<String>,
-    /// A value that would be right.
+    /// A valid value.
     pub example: &'static str,
 }
 
@@ -126,15 +126,16 @@ impl ConfigKey {
         self.at_least.map(|least| (SECONDS.show)(&least))
     }
 
-    /// The value to use instead of a duration that is shorter than that.
+    /// The value to use instead of a duration that is too short.
     pub(super) fn raised(&self, text: &str) -> Option<String> {
-        // Less than a microsecond reads as 0 microseconds, but does not mean 0.
+        // Less than a microsecond parses as 0 microseconds, but does not mean 0.
         let is_zero = |value: Duration| value.is_zero() && !text.contains(|c: char| matches!(c, '1'..='9'));
         let is_short = |least: &Duration| (SECONDS.read)(text).is_ok_and(|value| !is_zero(value) && value < *least);
         self.at_least.filter(is_short).map(|least| (SECONDS.show)(&least))
     }
 
-    /// The warning for a text that is valid in this section: another value is used, or it does what nobody wants.
+    /// The warning for a text that is valid in this section, but for which another value is used, or whose effect no
+    /// one can want.
     pub(super) fn warning(&self, text: &str, place: &str) -> Option<String> {
         let name = self.name;
         if let Some(taken) = self.raised(text) {
@@ -147,7 +148,7 @@ impl ConfigKey {
         Some(format!("{name} = {text}{place} is no time at all: {why}"))
     }
 
-    /// Where it may stand.
+    /// The sections it may be in.
     pub fn scope(&self) -> KeyScope {
         match (&self.global, &self.function) {
             (Some(_), Some(_)) => KeyScope::Both,
@@ -181,7 +182,7 @@ macro_rules! plain {
     };
 }
 
-/// A global field that may be unset: `none`, 0 and nothing unset it.
+/// A global field that may be unset: `none`, 0 and an empty value unset it.
 macro_rules! optional {
     ($field:ident, $form:expr) => {
         KeyField {
@@ -209,7 +210,7 @@ macro_rules! own {
     };
 }
 
-/// A function's number of workers: 0 is unset, as in the original.
+/// A function's number of workers: 0 means unset, as in GearmanManager.
 macro_rules! own_workers {
     ($field:ident) => {
         KeyField {
@@ -405,7 +406,7 @@ mod tests {
             let shown = (field.show)(&config);
             (field.set)(&mut config, key.default).unwrap_or_else(|problem| panic!("{}: {problem}", key.name));
             assert_eq!(config, Config::default(), "{}", key.name);
-            // The host shows its port, too.
+            // The host also shows its port.
             assert!(shown.is_some_and(|shown| shown.starts_with(key.default)), "{}", key.name);
         }
     }

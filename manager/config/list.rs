@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use super::text::{from_path, to_path};
 use super::value::ValueForm;
 
-/// The items of a comma list, trimmed; empty ones are left out.
+/// The items of a comma list, trimmed, without empty ones.
 pub(super) fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// The comma list of some items.
+/// Joins items to a comma list.
 pub(super) fn join<T: Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Directories. A comma in the name of one cannot be written, as in the original.
+/// Directories. The name of one cannot contain a comma, as in GearmanManager.
 pub(super) const DIRECTORIES: ValueForm<Vec<PathBuf>> = ValueForm {
     read: directories,
     show: |dirs| join(&dirs.iter().map(|dir| from_path(dir)).collect::<Vec<_>>()),
@@ -35,7 +35,7 @@ pub(super) const NAMES: ValueForm<Vec<String>> = ValueForm {
     example: "reverse_string,fetch_url",
 };
 
-/// Names of functions, or `*` for all of them, which is the empty list.
+/// Names of functions, or `*` for all of them, which is an empty list.
 pub(super) const NAMES_OR_ALL: ValueForm<Vec<String>> = ValueForm {
     read: |text| if items(text).any(|item| item == "*") { Ok(Vec::new()) } else { (NAMES.read)(text) },
     show: |names| if names.is_empty() { "*".into() } else { join(names) },

@@ -1,16 +1,16 @@
 //! The text after the `=`, as PHP's ini reader reads it: quotes, comments, `${NAME}`.
 //!
-//! rust-ini reads it, one line at a time, so that nothing it misreads (an open quote, a backslash at the end) can reach
-//! the next line. Where it and PHP disagree, this module decides, with a warning if that changes a value.
+//! rust-ini parses it, one line at a time, so that nothing it misreads (an open quote, a backslash at the end) can
+//! reach the next line. If it and PHP disagree, this module decides, with a warning if that changes a value.
 
 use super::ini::is_comment;
 use super::text::quoted;
 
-/// The environment, as a function: this layer reads nothing itself.
+/// The environment, as a function: this layer does no IO.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The value of a line. `note` receives what a user may not expect; `Err` is what is wrong, never the value itself,
-/// which may be a secret.
+/// The value of a line. `note` receives what a user may not expect; `Err` says what is wrong, never with the value
+/// itself, which may be a secret.
 pub(super) fn read(raw: &str, env: Environment, note: &mut dyn FnMut(String)) -> Result<String, String> {
     match raw.chars().next() {
         Some(quote @ ('"' | '\'')) => {
@@ -25,14 +25,14 @@ pub(super) fn read(raw: &str, env: Environment, note: &mut dyn FnMut(String)) ->
     }
 }
 
-/// The one reader of values: trims, takes off quotes, ends at ` #` and ` ;`. Escapes are left to [`expand`].
+/// The one parser of values: trims, removes quotes, ends at ` #` and ` ;`. Leaves escapes to [`expand`].
 fn rust_ini(value: &str) -> Result<String, String> {
     let line = format!("value = {value}");
     let ini = ini::Ini::load_from_str_noescape(&line).map_err(|error| format!("cannot be read: {}", error.msg))?;
     Ok(ini.general_section().get("value").unwrap_or_default().to_owned())
 }
 
-/// `raw` up to and with its closing quote. A backslash keeps the next character from closing it.
+/// `raw` up to and including its closing quote. A backslash keeps the next character from closing it.
 fn whole_quote(raw: &str, quote: char) -> Result<&str, String> {
     let mut chars = raw.char_indices().skip(1);
     let mut end = None;
@@ -56,7 +56,7 @@ fn whole_quote(raw: &str, quote: char) -> Result<&str, String> {
     }
 }
 
-/// A bare value up to a `;`, wherever that stands: so does PHP, while rust-ini wants a space before it.
+/// A bare value up to a `;`, with or without a space before it: so does PHP, while rust-ini requires the space.
 fn before_comment<'a>(raw: &'a str, note: &mut dyn FnMut(String)) -> &'a str {
     let Some((value, _)) = raw.split_once(';') else { return raw };
     if value.ends_with(|c: char| !c.is_whitespace()) {
@@ -65,8 +65,8 @@ fn before_comment<'a>(raw: &'a str, note: &mut dyn FnMut(String)) -> &'a str {
     value
 }
 
-/// Puts in the variables: `${NAME}`, or `${NAME:-what to take where it is not set}`. With `escapes`, `\"` is a quote,
-/// `\$` a dollar and `\\` a backslash, as in PHP's double quotes; other backslashes stay.
+/// Expands variables: `${NAME}`, or `${NAME:-default}`. With `escapes`, `\"` is a quote, `\$` a dollar and `\\` a
+/// backslash, as in PHP's double quotes; other backslashes stay.
 fn expand(text: &str, escapes: bool, env: Environment, note: &mut dyn FnMut(String)) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -124,7 +124,7 @@ mod tests {
         (value, notes)
     }
 
-    /// Checked against PHP 8.2's `parse_ini_file`, but for the rows with `#` and the default of a variable (8.3).
+    /// Checked against PHP 8.2's `parse_ini_file`, except for the rows with `#` and the default of a variable (8.3).
     #[test]
     fn values_as_php_reads_them() {
         for (raw, expected) in [

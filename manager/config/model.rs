@@ -1,4 +1,4 @@
-//! The effective configuration: plain data, every default filled in.
+//! The effective configuration: plain data with every default filled in.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,25 @@ use super::written_paths::WrittenPaths;
 /// What the manager runs with. The table says what each key means ([`super::KEYS`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Directories of libraries, as written until [`Config::resolve_paths`]. The later one wins.
+    /// Directories of libraries, as written until [`Config::resolve_paths`]. A later one overrides an earlier one.
     pub worker_dirs: Vec<PathBuf>,
     /// Job servers, at least one, each once.
     pub hosts: Vec<JobServerAddress>,
-    /// Workers that do all functions.
+    /// Workers that serve all functions.
     pub count: u32,
-    /// Workers for each function that do only it; `None` is [`Config::default_dedicated_count`].
+    /// Workers for each function that serve only that function; `None` is [`Config::default_dedicated_count`].
     pub dedicated_count: Option<u32>,
     /// Functions to register; empty: all.
     pub include: Vec<String>,
     /// Functions to leave out.
     pub exclude: Vec<String>,
-    /// The function sections, by name.
+    /// The functions' sections, by name.
     pub functions: BTreeMap<String, FunctionConfig>,
-    /// `log_file`. Default with `daemon`: syslog.
+    /// `log_file`. The default with `daemon` is syslog.
     pub log: LogTarget,
     /// `pid_file`.
     pub pid_file: Option<PathBuf>,
-    /// What the entry symbol has in front of the function's name.
+    /// What precedes the function's name in the entry symbol.
     pub prefix: String,
     /// The user to run as.
     pub user: Option<String>,
@@ -40,17 +40,17 @@ pub struct Config {
     pub daemon: bool,
     /// 0 (warnings and errors) to 5 (every packet).
     pub verbose: u8,
-    /// Follow the worker directories.
+    /// Watch the worker directories.
     pub auto_update: bool,
-    /// A library that cannot be taken stops the start.
+    /// A library that cannot be loaded makes the start fail.
     pub strict: bool,
-    /// Check owners and modes of libraries also when not root.
+    /// Check owners and modes of libraries even when not root.
     pub strict_permissions: bool,
     /// `max_worker_lifetime`, never 0.
     pub max_worker_lifetime: Duration,
     /// The random part of a lifetime: 0 to this.
     pub worker_restart_splay: Duration,
-    /// Pause between two spawns.
+    /// The pause between two starts of workers.
     pub worker_initial_spawn_splay: Duration,
     /// `max_runs_per_worker`; 0: no limit.
     pub max_runs: u64,
@@ -66,7 +66,7 @@ pub struct Config {
     pub max_packet: u64,
     /// Bytes of the largest library.
     pub max_plugin_size: u64,
-    /// To one job server.
+    /// For connecting to one job server.
     pub connect_timeout: Duration,
     /// Between two ECHOs on an idle connection; 0: none.
     pub echo_interval: Duration,
@@ -80,27 +80,27 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// Between two scans of the worker directories; 0: none.
     pub rescan_interval: Duration,
-    /// How long a file must be quiet before it is looked at.
+    /// How long a file must be unchanged before it is probed.
     pub settle_time: Duration,
-    /// The longest pause before a worker is started again.
+    /// The longest pause before a function's workers are started again.
     pub backoff_max: Duration,
-    /// A worker that lived so long resets the back-off.
+    /// A worker that lived this long resets the back-off.
     pub healthy_after: Duration,
     /// How many workers a rollout adds.
     pub rollout_surge: RolloutSurge,
     /// How long a canary of a new version is watched.
     pub canary_seconds: Duration,
-    /// Jobs that end the watch earlier.
+    /// A canary passes earlier after this many jobs.
     pub canary_jobs: u64,
     /// Versions kept in the store, the running one included.
     pub keep_versions: u32,
-    /// What becomes of a job whose worker died.
+    /// What happens to a job whose worker died.
     pub on_crash: LostJobPolicy,
-    /// What becomes of a job that ran out of time.
+    /// What happens to a job that timed out.
     pub on_timeout: LostJobPolicy,
     /// A job that has killed this many workers fails.
     pub max_attempts: u32,
-    /// From SIGTERM to SIGKILL of a job past its time.
+    /// From SIGTERM to SIGKILL of a worker whose job has timed out.
     pub timeout_grace: Duration,
     /// Bytes of memory above which a worker is replaced between jobs.
     pub max_memory: Option<u64>,
@@ -112,24 +112,24 @@ pub struct Config {
     pub crash_keep: u32,
     /// Workloads kept in quarantine.
     pub quarantine_keep: u32,
-    /// Jobs a worker may hold.
+    /// Jobs a worker may hold at a time.
     pub prefetch: u32,
     /// How long a held job may wait.
     pub prefetch_hold: Duration,
     /// Address of the metrics page.
     pub metrics_listen: Option<String>,
-    /// Between two looks at the servers' queues; 0: none.
+    /// Between two queries of the servers' queues; 0: none.
     pub queue_check: Duration,
     /// Where each value came from.
     pub origins: Origins,
     /// Relative paths as they were written, after [`Config::resolve_paths`].
     pub written_paths: WrittenPaths,
-    /// How people call gm-native for this manager.
+    /// The command line that addresses this manager.
     pub command: ManagerCommand,
 }
 
 impl Default for Config {
-    /// The defaults of the table; a test keeps the two in step.
+    /// The defaults of the table; a test checks that they agree.
     fn default() -> Config {
         let seconds = Duration::from_secs;
         Config {
@@ -193,11 +193,11 @@ impl Default for Config {
     }
 }
 
-/// What 0 means for `max_worker_lifetime`, as in the original.
+/// What 0 means for `max_worker_lifetime`, as in GearmanManager.
 pub(super) const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 
 impl Config {
-    /// The dedicated workers of a function that says nothing: 1 where `count` is 0, else 0.
+    /// The dedicated workers of a function without a number of its own: 1 if `count` is 0, else 0.
     pub fn default_dedicated_count(&self) -> u32 {
         self.dedicated_count.unwrap_or(u32::from(self.count == 0))
     }

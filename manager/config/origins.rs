@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::error::ValueOrigin;
 
-/// The origins of all values that were set; what is not here is a default.
+/// The origins of all values that were set; all others are defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// By function (`None`: the manager's section) and key, a setting with its `setting.`.
+    /// By function (`None` for the manager's section) and key; a setting with its `setting.`.
     places: BTreeMap<(Option<String>, String), ValueOrigin>,
-    /// Where the section of a function begins.
+    /// Where each function's section begins.
     sections: BTreeMap<String, ValueOrigin>,
 }
 
@@ -20,7 +20,7 @@ impl Origins {
         self.places.get(&place).cloned().unwrap_or_default()
     }
 
-    /// Whether anybody set the key.
+    /// Whether the key was set.
     pub fn is_set(&self, function: Option<&str>, key: &str) -> bool {
         self.of(function, key) != ValueOrigin::Default
     }

@@ -7,7 +7,7 @@ use super::keys;
 use super::model::Config;
 use super::text::from_os;
 
-/// The options that were given.
+/// The options given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides(Vec<Override>);
 
@@ -19,7 +19,7 @@ struct Override {
 }
 
 impl FromIterator<(&'static str, &'static str, OsString)> for Overrides {
-    /// From triples of key, option as an operator writes it (`-D`), and value.
+    /// From triples of key, option as written (`-D`), and value.
     fn from_iter<I: IntoIterator<Item = (&'static str, &'static str, OsString)>>(triples: I) -> Self {
         let of = |(key, option, text): (_, _, OsString)| Override { key, option, text: from_os(&text) };
         Overrides(triples.into_iter().map(of).collect())
@@ -34,7 +34,7 @@ impl Overrides {
                 diagnostics.error(origin, format!("there is no key {name} for it"));
                 continue;
             };
-            // As of a shell variable that is not set: `-u "$RUN_AS"` must not run as root. Only a prefix may be none.
+            // As from an unset shell variable: `-u "$RUN_AS"` must not run as root. Only the prefix may be empty.
             let problems = match text.is_empty() && key.name != "prefix" {
                 true => vec!["nothing is given".to_owned()],
                 false => field.problems(key.list, text),

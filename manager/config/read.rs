@@ -1,4 +1,4 @@
-//! From lines to fields: repeated keys, lists, unknown keys, and every value through the table.
+//! From lines to fields: repeated keys, lists, unknown keys; the table checks every value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,26 +10,26 @@ use super::keys::{self, ConfigKey, KEYS, KeyField};
 use super::model::Config;
 use super::text::quoted;
 
-/// What the plugin is given, in a function's section.
+/// What precedes the name of a plugin's setting in a function's section.
 pub(super) const SETTING: &str = "setting.";
 
-/// How like a known key an unknown one must be to be taken for a misspelling of it.
+/// How similar to a known key an unknown one must be to count as a misspelling of it.
 const ALIKE: f64 = 0.8;
 
-/// How like the manager's section another one must be. Higher: `gearman_mail` may be a function.
+/// How similar to the manager's section another one must be. Higher, since `gearman_mail` may be a function.
 const MISSPELT: f64 = 0.93;
 
-/// The value a key has in the end, from one line or from all the lines of its list.
+/// The final value of a key, from one line or from all the lines of its list.
 struct KeyAssignment<'a> {
     section: &'a Section,
     key: &'a str,
     list: bool,
-    /// Each with its line; one, but in a list.
+    /// Each with its line; just one, unless it is a list.
     values: Vec<(&'a str, usize)>,
 }
 
 impl KeyAssignment<'_> {
-    /// The whole of it.
+    /// The whole value.
     fn value(&self) -> String {
         self.values.iter().map(|(value, _)| *value).collect::<Vec<_>>().join(",")
     }
@@ -39,20 +39,20 @@ impl KeyAssignment<'_> {
         self.values.first().map_or(0, |(_, line)| *line)
     }
 
-    /// The diagnostic for one of its lines.
+    /// The origin of a diagnostic about one of its lines.
     fn origin(&self, file: &Arc<Path>, line: usize) -> ValueOrigin {
         ValueOrigin::Line { file: file.clone(), line }
     }
 }
 
-/// Puts a document into `config`, or says what is wrong with it.
+/// Applies a document to `config`, or reports what is wrong with it.
 pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, diagnostics: &mut Diagnostics) {
     for (section, line) in &document.sections {
         let Section::Function(name) = section else { continue };
-        // An empty section names a function, too: a plan warns where there is no library for it.
+        // An empty section names a function, too: the plan warns if there is no library for it.
         config.functions.entry(name.clone()).or_default();
         config.origins.set_section(name, ValueOrigin::Line { file: file.clone(), line: *line });
-        // A misspelt [GearmanManager] would pass in silence: a function has a count, too.
+        // A misspelt [GearmanManager] would not be noticed: a function has a count, too.
         if strsim::jaro_winkler(&name.to_ascii_lowercase(), &MANAGER.to_ascii_lowercase()) >= MISSPELT {
             let text = format!("[{name}] is taken as a function; did you mean [{MANAGER}]?");
             diagnostics.warn(ValueOrigin::Line { file: file.clone(), line: *line }, text);
@@ -66,7 +66,7 @@ pub(super) fn apply(config: &mut Config, file: &Arc<Path>, document: &Document, 
     }
 }
 
-/// Folds repeated lines: items of a list add up; of anything else the last counts, with a warning.
+/// Folds repeated lines: the items of a list add up; of any other key the last line counts, with a warning.
 fn gather<'a>(document: &'a Document, file: &Arc<Path>, diagnostics: &mut Diagnostics) -> Vec<KeyAssignment<'a>> {
     let mut known: BTreeMap<(&Section, &str), KeyAssignment<'a>> = BTreeMap::new();
     for entry in &document.entries {
@@ -126,7 +126,7 @@ fn take_function(
     }
 }
 
-/// Sets one field, and returns whether it did. Each wrong item is reported with its line. An empty value leaves the
+/// Sets one field, and returns whether it did. Reports each wrong item with its line. An empty value leaves the
 /// default, as PHP's `empty()` tests do.
 fn take<T: Default>(
     to: &mut T,
@@ -142,7 +142,7 @@ fn take<T: Default>(
     for (part, line) in &assignment.values {
         let problems = match assignment.list && !key.list {
             true => vec![format!("{name} in [{section}] is not a list; write {name} = {}", field.example)],
-            // What is empty is nothing, or the default.
+            // An empty value means nothing, or the default.
             false if part.is_empty() => Vec::new(),
             false => {
                 let problems = field.problems(key.list, part).into_iter();
@@ -159,7 +159,7 @@ fn take<T: Default>(
     let origin = assignment.origin(file, assignment.line());
     match (field.set)(to, key.raised(&value).as_ref().unwrap_or(&value)) {
         Ok(()) => {
-            // The value that holds anyway is no wish that is not fulfilled.
+            // A value that equals the default needs no warning that it has no effect.
             if key.not_yet && (field.show)(to) != (field.show)(&T::default()) {
                 let text = format!("{name} = {value} in [{section}] has no effect in this version of gm-native");
                 diagnostics.warn(origin, text);
@@ -177,7 +177,7 @@ fn take<T: Default>(
     }
 }
 
-/// The warning for a key that the section does not know: where it belongs, or what was probably meant.
+/// The warning for a key that the section does not have: where it belongs, or what was probably meant.
 fn unknown(section: &Section, name: &str) -> String {
     let here = |key: &ConfigKey| match section {
         Section::Manager => key.global.is_some(),
@@ -197,7 +197,7 @@ fn unknown(section: &Section, name: &str) -> String {
     format!("unknown key {} in [{}] is ignored; {advice}", quoted(name), section.name())
 }
 
-/// The known name that a misspelt one is most like, if it is like any.
+/// The known name that is most similar to a misspelt one, if any is similar enough.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace('-', "_");
     let name = plain(name);

@@ -1,11 +1,11 @@
-//! Which settings are secrets: masked by name wherever a configuration is shown (dump, log, status, crash reports).
+//! Which settings are secrets: masked wherever a configuration is shown (dump, log, status, crash reports).
 
 use std::borrow::Cow;
 
-/// A setting whose name holds one of these words, in any case, is a secret.
+/// A setting whose name contains one of these words, in any case, is a secret.
 pub const SECRET_WORDS: [&str; 9] = ["pass", "pwd", "secret", "token", "key", "dsn", "credential", "auth", "private"];
 
-/// What stands in place of a secret.
+/// What is shown instead of a secret.
 pub const MASK: &str = "****";
 
 /// Whether a setting of this name is a secret.
@@ -14,7 +14,7 @@ pub fn is_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// The value as it may be shown: masked where the name says so, and the password of every URL is.
+/// The value to show: masked if its name is a secret's, and without the passwords in URLs.
 pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
     if is_secret(name) {
         return Cow::Borrowed(MASK);
@@ -22,7 +22,7 @@ pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
     let mut shown = String::new();
     let mut rest = value;
     while let Some((before, after)) = rest.split_once("://") {
-        // Up to the last `@` of this part: a password may hold one.
+        // Up to the last `@` of this part: a password may contain one.
         let end = after.find(['/', '?', '#', ' ', ',']).unwrap_or(after.len());
         let (authority, path) = after.split_at(end);
         shown.push_str(before);

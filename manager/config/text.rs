@@ -1,8 +1,8 @@
 //! Bytes as text and back.
 //!
-//! An ini written for PHP may hold any bytes in comments and values (a latin-1 path, say); rust-ini wants UTF-8. A byte
-//! that is no UTF-8 becomes one character at the very end of Unicode's last private plane, and is turned back where a
-//! path or a plugin's setting is handed on.
+//! An ini written for PHP may contain any bytes in comments and values (a latin-1 path, say); rust-ini requires UTF-8.
+//! A byte that is not UTF-8 becomes one character at the very end of Unicode's last private plane, and is turned back
+//! wherever a path or a plugin's setting is used.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Byte `b` is the character `STAND_IN + b`.
 const STAND_IN: u32 = 0x10_FF00;
 
-/// Longest excerpt of a value in a message, in characters.
+/// The longest excerpt of a value in a message, in characters.
 const EXCERPT: usize = 60;
 
 /// The text of `bytes`; [`encode`] gives exactly the same bytes back.
@@ -19,7 +19,7 @@ pub fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            // A file that really holds a stand-in keeps its bytes, or the way back would not be unique.
+            // A file that really contains a stand-in keeps its bytes, or decoding would not be reversible.
             if byte_of(c).is_some() {
                 let mut buffer = [0; 4];
                 text.extend(c.encode_utf8(&mut buffer).bytes().map(stand_in));
@@ -32,7 +32,7 @@ pub fn decode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes [`decode`] was given.
+/// The bytes that [`decode`] was given.
 pub fn encode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for c in text.chars() {
@@ -54,7 +54,7 @@ pub(super) fn from_os(text: &OsStr) -> String {
     decode(text.as_bytes())
 }
 
-/// The path a text stands for.
+/// The path that a text stands for.
 pub(super) fn to_path(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(encode(text)))
 }
@@ -64,7 +64,7 @@ pub(super) fn from_path(path: &Path) -> String {
     from_os(path.as_os_str())
 }
 
-/// A value as it stands in a message: quoted, cut, and unable to forge a line of a log.
+/// A value for a message: quoted, cut, and unable to forge a line of a log.
 pub(super) fn quoted(text: &str) -> String {
     let readable = String::from_utf8_lossy(&encode(text)).into_owned();
     let mut excerpt: String = readable.chars().take(EXCERPT).flat_map(printable).collect();
@@ -74,7 +74,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{excerpt}\"")
 }
 
-/// A character as it may be printed: control characters are escaped.
+/// A character in printable form: control characters are escaped.
 fn printable(c: char) -> impl Iterator<Item = char> {
     let escaped = c.is_control().then(|| c.escape_default());
     let plain = escaped.is_none().then_some(c);

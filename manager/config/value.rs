@@ -1,25 +1,25 @@
-//! Numbers, durations, sizes and switches: how they are written, read and shown.
+//! Numbers, durations, sizes and switches: how they are parsed and shown.
 //!
-//! What a form shows, it reads again as the same value: the dump is an ini.
+//! A form parses what it shows as the same value: the dump is an ini.
 
 use std::time::Duration;
 
 use super::text::quoted;
 
-/// How values of one kind are written.
+/// The syntax of one kind of value.
 pub(super) struct ValueForm<T: 'static> {
     /// The value of a text, or why it has none: "`"ten"` is not ...".
     pub read: fn(&str) -> Result<T, String>,
     /// The text of a value.
     pub show: fn(&T) -> String,
-    /// A value that would be right, for the end of an error.
+    /// A valid value, for the end of an error.
     pub example: &'static str,
 }
 
-/// Workers nobody can mean; a typing error must not become a fork bomb.
+/// More workers than anyone can mean; a typing error must not become a fork bomb.
 const MOST_WORKERS: u64 = 100_000;
 
-/// A number of workers; 0 is none, or unset.
+/// A number of workers; 0 means none, or unset.
 pub(super) const WORKERS: ValueForm<u32> =
     ValueForm { read: |text| small(text, 0, MOST_WORKERS), show: u32::to_string, example: "10" };
 
@@ -47,14 +47,14 @@ pub(super) const SECONDS: ValueForm<Duration> =
 pub(super) const SOME_SECONDS: ValueForm<Duration> =
     ValueForm { read: some_duration, show: |value| show_duration(*value, SECOND), example: "30" };
 
-/// A duration a plain number of which is microseconds.
+/// A duration; a plain number means microseconds.
 pub(super) const MICROSECONDS: ValueForm<Duration> = ValueForm {
     read: |text| duration(text, MICROSECOND),
     show: |value| show_duration(*value, MICROSECOND),
     example: "50ms",
 };
 
-/// A limit in seconds; 0 and `none` are no limit.
+/// A limit in seconds; 0 and `none` mean no limit.
 pub(super) const LIMIT: ValueForm<Duration> = ValueForm {
     read: limit,
     show: |value| if value.is_zero() { NONE.into() } else { show_duration(*value, SECOND) },
@@ -73,7 +73,7 @@ pub(super) const SOME_SIZE: ValueForm<u64> =
 pub(super) const PACKET: ValueForm<u64> =
     ValueForm { read: |text| size(text, 4096, u32::MAX.into()), show: |value| show_size(*value), example: "256M" };
 
-/// A limit in bytes; 0 and `none` are no limit.
+/// A limit in bytes; 0 and `none` mean no limit.
 pub(super) const SIZE_LIMIT: ValueForm<u64> = ValueForm {
     read: |text| if is_unset(text) { Ok(0) } else { size(text, 0, u64::MAX) },
     show: |value| if *value == 0 { NONE.into() } else { show_size(*value) },
@@ -84,24 +84,24 @@ pub(super) const SIZE_LIMIT: ValueForm<u64> = ValueForm {
 pub(super) const SWITCH: ValueForm<bool> =
     ValueForm { read: switch, show: |value| u8::from(*value).to_string(), example: "1" };
 
-/// `0` to `5`, or as many `v`.
+/// `0` to `5`, or that many `v`.
 pub(super) const VERBOSITY: ValueForm<u8> = ValueForm { read: verbosity, show: u8::to_string, example: "vv" };
 
-/// Any number; what is out of the range is taken as the nearest, with a warning, when all is read.
+/// Any number; one outside the range is later changed to the nearest in it, with a warning.
 pub(super) const PRIORITY: ValueForm<i8> = ValueForm { read: priority, show: i8::to_string, example: "5" };
 
-/// The word for what is not set.
+/// The word for an unset value.
 pub(super) const NONE: &str = "none";
 
-/// What PHP reads as nothing.
+/// What PHP reads as an empty value.
 pub(super) fn is_unset(text: &str) -> bool {
     text.is_empty() || number(text) == "0"
 }
 
-/// Words that PHP's ini reader takes for 1 and for nothing, also where a number is asked for; so `count = on` is 1.
+/// Words that PHP's ini parser reads as 1 and as empty, even for a number; so `count = on` is 1.
 const WORDS: [(&[&str], &str); 2] = [(&["on", "yes", "true"], "1"), (&["off", "no", "none", "false", "null"], "0")];
 
-/// The number that a word stands for; any other text as it is.
+/// The number a word stands for; any other text unchanged.
 pub(super) fn number(text: &str) -> &str {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     WORDS.iter().find(|(words, _)| is(words)).map_or(text, |(_, number)| number)
@@ -122,7 +122,7 @@ fn small(text: &str, min: u64, max: u64) -> Result<u32, String> {
 
 fn switch(text: &str) -> Result<bool, String> {
     match number(text).parse::<u64>() {
-        // PHP takes every number but 0 as yes.
+        // PHP takes every number but 0 as true.
         Ok(number) => Ok(number != 0),
         Err(_) if text.is_empty() => Ok(false),
         Err(_) => Err(format!("{} is neither yes nor no (on, yes, true, 1; off, no, false, 0)", quoted(text))),
@@ -145,17 +145,17 @@ fn priority(text: &str) -> Result<i8, String> {
 
 const MICROSECOND: u64 = 1;
 const SECOND: u64 = 1_000_000;
-/// Largest first, so that showing finds the largest that fits.
+/// Largest first: a duration is shown in the first unit that fits.
 const DURATION_UNITS: [(&str, u64); 5] =
     [("h", 3600 * SECOND), ("m", 60 * SECOND), ("s", SECOND), ("ms", 1000), ("us", MICROSECOND)];
 
-/// What to write where a limit is to be so far away that it is none.
+/// What to write for a limit so long that it is none.
 const LONG: &str = "87600h";
 
 /// What people write for a duration that never ends.
 const ENDLESS: [&str; 8] = ["-1", "inf", "infinite", "infinity", "endless", "never", "forever", "unlimited"];
 
-/// A number with a unit, or a plain one in units of `plain` microseconds. A fraction is taken: `1.5s`.
+/// A number with a unit, or a plain number in units of `plain` microseconds. Accepts a fraction: `1.5s`.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
     if is_endless(text) {
         return Err(format!("{} cannot be had, there is an end to each; for a long one write {LONG}", quoted(text)));
@@ -164,7 +164,7 @@ fn duration(text: &str, plain: u64) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);
     let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, unit)| *unit);
     let unit = unit.or_else(|| text.ends_with(|c: char| c.is_ascii_digit()).then_some(plain));
-    // One that is longer than any clock counts is as long as one that a clock does.
+    // A duration too long for any clock becomes the longest one.
     let micros = unit.and_then(|unit| scaled(number, unit)).map(|micros| u64::try_from(micros).unwrap_or(u64::MAX));
     micros.map(Duration::from_micros).ok_or_else(|| {
         let plain = if plain == SECOND { "seconds" } else { "microseconds" };
@@ -195,7 +195,7 @@ fn limit(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// In the plain unit where that is whole, else with the largest unit that is.
+/// In the plain unit if that is exact, else in the largest unit that is.
 fn show_duration(value: Duration, plain: u64) -> String {
     let micros = value.as_micros();
     if micros.is_multiple_of(plain.into()) {
@@ -225,7 +225,7 @@ fn size(text: &str, min: u64, max: u64) -> Result<u64, String> {
     }
 }
 
-/// With the largest unit that leaves it whole.
+/// In the largest unit that is exact.
 fn show_size(bytes: u64) -> String {
     match SIZE_UNITS.iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
@@ -233,21 +233,21 @@ fn show_size(bytes: u64) -> String {
     }
 }
 
-/// A number and the letters behind it.
+/// Splits a number from the letters after it.
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
     let (number, unit) = text.split_at(end);
     (number.trim_end(), unit)
 }
 
-/// Digits, perhaps with a fraction.
+/// Digits, with an optional fraction.
 fn is_decimal(number: &str) -> bool {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits(whole) && digits(fraction)
 }
 
-/// `number` (digits, perhaps with a fraction) times `unit`, in integers: no rounding but down to one.
+/// `number` (digits, with an optional fraction) times `unit`, in integers: rounds only down to a whole.
 fn scaled(number: &str, unit: u64) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if !is_decimal(number) || fraction.len() > 9 {
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
     use std::fmt::Debug;
 
-    /// Each text is read as its value; the values are shown so that they are read again.
+    /// Each text parses to its value; what a value is shown as parses to it again.
     fn reads<T: Debug + PartialEq>(form: &ValueForm<T>, cases: &[(&str, T)]) {
         for (text, value) in cases {
             let read = (form.read)(text);
@@ -303,7 +303,7 @@ mod tests {
         refuses(&SWITCH, &[("maybe", "neither yes nor no"), ("-1", "neither yes nor no")]);
     }
 
-    /// `parse_ini_file` reads these words as 1 and as nothing whatever the key is.
+    /// `parse_ini_file` reads these words as 1 and as empty whatever the key.
     #[test]
     fn php_booleans_are_numbers() {
         for (words, expected) in [

@@ -1,4 +1,4 @@
-//! Relative paths as the operator wrote them: a message about `/workers` helps nobody who wrote `./workers`.
+//! Relative paths as the operator wrote them: a message about `/workers` does not help someone who wrote `./workers`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WrittenPaths {
     start: PathBuf,
-    /// Each as it was resolved, and as it was written.
+    /// Each path as resolved, and as written.
     relative: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -21,13 +21,13 @@ impl WrittenPaths {
         }
     }
 
-    /// A message, with what was written behind the first path in it that was resolved from something relative.
+    /// Adds to a message, after the first path in it that was resolved from a relative one, how that was written.
     pub fn explain(&self, message: &str) -> String {
         let places = self.relative.iter().filter_map(|(resolved, written)| {
             let end = end_of(message, &resolved.display().to_string())?;
             Some((end, written))
         });
-        // The longest path where several begin alike.
+        // The longest path, if several start alike.
         match places.max_by_key(|(end, _)| *end) {
             Some((end, written)) => {
                 let (before, after) = message.split_at(end);
@@ -38,7 +38,7 @@ impl WrittenPaths {
     }
 }
 
-/// Where a path ends in a message that names it as a whole, not as the beginning of another one.
+/// Where a path ends in a message that contains it as a whole, not as the start of another one.
 fn end_of(message: &str, path: &str) -> Option<usize> {
     let goes_on = |rest: &str| rest.starts_with(|next: char| next == '/' || next == '-' || next.is_alphanumeric());
     let ends = message.match_indices(path).map(|(at, _)| at + path.len());

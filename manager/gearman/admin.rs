@@ -1,8 +1,8 @@
-//! The administrative text protocol: what a job server knows of its functions, its workers and itself.
+//! The administrative text protocol: what a job server reports of its functions, its workers and itself.
 //!
-//! Each question is a connection of its own: a function's name may hold a newline, and a listing that seemed to end
-//! early must not become the answer to the next question. A listing blocks, for no longer than its timeout in all.
-//! `show jobs` is left out: with 100,000 jobs queued gearmand serves nobody for 37 ms while it answers.
+//! Each question uses a connection of its own: a function's name may contain a newline, and what follows a listing that
+//! seemed to end early must not be taken for the next answer. A listing blocks for at most its timeout. `show jobs` is
+//! left out: with 100,000 jobs queued gearmand takes 37 ms to answer it and serves no one meanwhile.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::system::clock;
 
 /// A longer answer is not read: a listing has a line per function or connection.
 const MAX_ANSWER: usize = 64 << 20;
-/// No version is longer.
+/// Versions are shorter.
 const MAX_VERSION: u64 = 256;
 
 /// A function, as `status` lists it.
@@ -24,11 +24,11 @@ const MAX_VERSION: u64 = 256;
 pub struct AdminFunctionStatus {
     /// Its name; bytes that are not UTF-8 are replaced.
     pub function: String,
-    /// Jobs queued or running, with those for a later time and those whose client has gone.
+    /// Jobs queued or running, including those for a later time and those whose client has disconnected.
     pub total: u64,
-    /// Jobs being run.
+    /// Jobs that a worker runs.
     pub running: u64,
-    /// Connections that offer it.
+    /// Connections that registered it.
     pub workers: u64,
 }
 
@@ -39,24 +39,24 @@ pub struct AdminConnection {
     pub descriptor: u64,
     /// Its peer's address.
     pub address: String,
-    /// What the peer called itself; `-` where it did not.
+    /// The name the peer gave itself; `-` if it gave none.
     pub id: String,
-    /// The functions it offers. A name with spaces looks like several.
+    /// The functions it registered. A name with spaces looks like several.
     pub functions: Vec<String>,
 }
 
 /// A server's version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerVersion {
-    /// As the server says it, with any suffix, such as `1.1.20+ds`.
+    /// As the server reports it, with any suffix, such as `1.1.20+ds`.
     pub text: String,
-    /// The number before the first dot, where there is one.
+    /// The number before the first dot, if there is one.
     pub major: Option<u32>,
 }
 
-/// The functions `server` (HOST:PORT) knows. A name stays listed when nobody offers it any more.
+/// The functions `server` (HOST:PORT) knows. A name stays listed when no worker registers it any more.
 ///
-/// A line not of the listing's form is passed over: gearmand takes function names with newlines.
+/// Skips lines that do not have the form of the listing: gearmand accepts function names with newlines.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub fn status(server: &str, timeout: Duration) -> Result<Vec<AdminFunctionStatus
     Ok(listing(&ask(server, "status", timeout, is_whole_listing)?, function_status))
 }
 
-/// The connections of `server` (HOST:PORT). A line not of the listing's form is passed over, as in [`status`].
+/// The connections of `server` (HOST:PORT). Skips other lines, as [`status`] does.
 ///
 /// # Errors
 ///
@@ -74,12 +74,12 @@ pub fn workers(server: &str, timeout: Duration) -> Result<Vec<AdminConnection>, 
     Ok(listing(&ask(server, "workers", timeout, is_whole_listing)?, connection))
 }
 
-/// The version of the job server at an address, for a loop that must not block. Waits for as long as the server does:
-/// to be called with a timeout.
+/// The version of the job server at an address, for a loop that must not block. It has no timeout of its own: wrap it
+/// in one.
 ///
 /// # Errors
 ///
-/// The system's; `InvalidData` where the answer is no version. Some servers, such as geard, never answer.
+/// The system's; `InvalidData` if the answer is no version. Some servers, such as geard, never answer.
 pub async fn version_at(address: SocketAddr) -> io::Result<ServerVersion> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"version\n").await?;
@@ -91,7 +91,7 @@ pub async fn version_at(address: SocketAddr) -> io::Result<ServerVersion> {
     Ok(parse_version(&String::from_utf8_lossy(&answer)))
 }
 
-/// Sends one line and reads until the answer is whole.
+/// Sends one line and reads until the answer is complete.
 fn ask(
     server: &str,
     question: &'static str,
@@ -127,7 +127,7 @@ fn listing<T>(text: &[u8], line: fn(&str) -> Option<T>) -> Vec<T> {
     String::from_utf8_lossy(text).lines().filter_map(line).collect()
 }
 
-/// `FUNCTION\tTOTAL\tRUNNING\tWORKERS`, read from its end: a name may hold a tab.
+/// `FUNCTION\tTOTAL\tRUNNING\tWORKERS`, parsed from its end: a name may contain a tab.
 pub(crate) fn function_status(line: &str) -> Option<AdminFunctionStatus> {
     let mut fields = line.rsplitn(4, '\t');
     let mut number = || fields.next()?.parse().ok();

@@ -33,34 +33,35 @@ pub enum JobEvent {
         /// ... of how much, in units of the function's own.
         of: u64,
     },
-    /// Data while it runs.
+    /// Data, while the job runs.
     Data(Vec<u8>),
-    /// A warning while it runs.
+    /// A warning, while the job runs.
     Warning(Vec<u8>),
-    /// It ended with this result.
+    /// The job ended with this result.
     Complete(Vec<u8>),
-    /// It failed.
+    /// The job failed.
     Fail,
-    /// It failed and says why; only after [`Client::forward_exceptions`], and the end of the job on gearmand only.
+    /// The job failed with this reason. Sent only after [`Client::forward_exceptions`]; only gearmand ends the job with
+    /// it.
     Exception(Vec<u8>),
 }
 
 impl JobEvent {
-    /// Whether nothing more will come of the job.
+    /// Whether this is the last event of the job.
     #[must_use]
     pub fn is_end(&self) -> bool {
         matches!(self, Self::Complete(_) | Self::Fail | Self::Exception(_))
     }
 }
 
-/// A connection to one job server. Every call blocks, for no longer than the timeout given to
-/// [`connect`](Self::connect) without progress.
+/// A connection to one job server. Every call blocks, and gives up after the timeout of [`connect`](Self::connect)
+/// without progress.
 pub struct Client {
     dialled: ServerStream,
     timeout: Duration,
     decoder: Decoder,
     out: Vec<u8>,
-    /// What came while something else was waited for.
+    /// Events that arrived while the client waited for something else.
     events: VecDeque<JobUpdate>,
 }
 
@@ -77,11 +78,11 @@ impl Client {
         Ok(Self { dialled, timeout, decoder, out: Vec::new(), events: VecDeque::new() })
     }
 
-    /// How long each answer is waited for from now on.
+    /// Sets how long to wait for each answer from now on.
     ///
     /// # Errors
     ///
-    /// The system does not take it, as for zero.
+    /// The system's, as for zero.
     pub fn set_timeout(&mut self, timeout: Duration) -> Result<(), ServerError> {
         let set = self.dialled.stream.set_write_timeout(Some(timeout));
         set.map_err(|error| self.dialled.broken("a timeout", timeout, error))?;
@@ -93,7 +94,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`ServerError`] lists; `Refused` where the server does not take the job.
+    /// As [`ServerError`] lists; `Refused` if the server does not accept the job.
     pub fn submit(
         &mut self,
         how: Submission,
@@ -108,7 +109,7 @@ impl Client {
         })
     }
 
-    /// The next thing that happens to any of the jobs submitted; `None` if nothing does before `deadline`.
+    /// The next event of any of the submitted jobs; `None` if there is none before `deadline`.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Client {
         }
     }
 
-    /// Asks how a job is.
+    /// Asks for a job's status.
     ///
     /// # Errors
     ///
@@ -133,17 +134,17 @@ impl Client {
         })
     }
 
-    /// Asks for `data` back: proof that the server lives and has seen all that was sent before.
+    /// Asks the server to send `data` back, which proves that it lives and has read everything sent before.
     ///
     /// # Errors
     ///
-    /// As [`ServerError`] lists; `Deadline` also from servers that never answer this, such as geard.
+    /// As [`ServerError`] lists; `Deadline` also from servers that do not answer this packet, such as geard.
     pub fn echo(&mut self, data: &[u8]) -> Result<(), ServerError> {
         self.send(|out| encode::echo_req(out, data), b"", "ECHO_REQ")?;
         self.answer("ECHO_REQ", |packet| (packet == Response::EchoRes(data)).then_some(()))
     }
 
-    /// Asks to be sent exceptions, which the server otherwise keeps to itself.
+    /// Asks for exceptions, which the server otherwise does not forward.
     ///
     /// # Errors
     ///
@@ -153,13 +154,13 @@ impl Client {
         self.answer("OPTION_REQ", |packet| matches!(packet, Response::OptionRes(_)).then_some(()))
     }
 
-    /// Finds out that the server serves, and asks it for exceptions where it knows of them.
+    /// Checks that the server answers, and asks it for exceptions if it supports them.
     ///
-    /// Every server answers `GET_STATUS`; not every one answers `ECHO_REQ` or `OPTION_REQ`, so neither is waited for.
+    /// Every server answers `GET_STATUS`; some do not answer `ECHO_REQ` or `OPTION_REQ`, so this waits for neither.
     ///
     /// # Errors
     ///
-    /// As [`ServerError`] lists, but for `Refused`: a server that refuses is one that serves.
+    /// As [`ServerError`] lists, except `Refused`: a server that refuses is one that answers.
     pub fn greet(&mut self) -> Result<(), ServerError> {
         const NOBODY: &[u8] = b"H:nobody:0";
         let both =
@@ -187,7 +188,7 @@ impl Client {
         written.map_err(|error| self.dialled.broken(question, self.timeout, error))
     }
 
-    /// The answer to what was just sent.
+    /// Waits for the answer to the packet just sent.
     fn answer<T>(
         &mut self,
         question: &'static str,
@@ -200,7 +201,7 @@ impl Client {
         })
     }
 
-    /// Reads until `pick` takes a packet. News of jobs are kept for later; other packets are nobody's.
+    /// Reads until `pick` accepts a packet. Keeps events of jobs for later; drops other packets.
     fn receive<T>(
         &mut self,
         deadline: Instant,
@@ -230,7 +231,7 @@ impl Client {
     }
 }
 
-/// The news in a packet, if it is news of a job.
+/// The event in a packet, if it is one.
 fn event(packet: Response<'_>) -> Option<JobUpdate> {
     let (handle, news) = match packet {
         Response::WorkStatus { handle, done, of } => (handle, JobEvent::Status { done, of }),

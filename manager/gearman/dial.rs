@@ -1,4 +1,4 @@
-//! Connecting to a job server, waiting for it no longer than asked, and what can go wrong on the way.
+//! Connects to a job server with a timeout; and the errors of talking to one.
 
 use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -8,10 +8,10 @@ use super::packet::{ArgumentError, PacketError};
 use crate::system::clock;
 use crate::system::errors::reason;
 
-/// Why a job server did not do what was asked. Each sentence names the server.
+/// Why a job server did not do what was asked. Each text names the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Its name is no address and cannot be looked up.
+    /// Its name is not an address and cannot be looked up.
     #[error("cannot look up job server {server}: {}", reason(.source))]
     Lookup {
         /// HOST:PORT as it was given.
@@ -19,12 +19,12 @@ pub enum ServerError {
         /// The resolver's error.
         source: io::Error,
     },
-    /// None of its addresses takes a connection.
+    /// None of its addresses accepts a connection.
     #[error("cannot connect to job server {server}: {}", reason(.source))]
     Connect {
         /// HOST:PORT as it was given.
         server: String,
-        /// What the last address tried came to.
+        /// The error of the last address tried.
         source: io::Error,
     },
     /// It did not answer in time.
@@ -63,7 +63,7 @@ pub enum ServerError {
         /// What is wrong with it.
         source: PacketError,
     },
-    /// What it sent is not the answer to an administrative command.
+    /// What it sent does not have the form of an answer to an administrative command.
     #[error("job server {server} answered {question} with \"{answer}\", which is not its form")]
     Form {
         /// HOST:PORT as it was given.
@@ -82,10 +82,10 @@ pub enum ServerError {
         question: &'static str,
         /// The server's code, escaped.
         code: String,
-        /// The server's words, escaped.
+        /// The server's text, escaped.
         text: String,
     },
-    /// Nothing was sent: no packet can carry it.
+    /// Nothing was sent: no packet can carry the arguments.
     #[error("cannot ask job server {server}: {}", reason(.source))]
     Argument {
         /// HOST:PORT as it was given.
@@ -95,15 +95,15 @@ pub enum ServerError {
     },
 }
 
-/// A connection, and the name it goes by in errors.
+/// A connection, and the server's name for errors.
 pub(super) struct ServerStream {
     pub(super) stream: TcpStream,
     pub(super) server: String,
 }
 
 impl ServerStream {
-    /// Connects to HOST:PORT, trying its addresses in turn, for at most `timeout` in all. Looking the name up comes
-    /// before that and blocks for as long as the system's resolver takes.
+    /// Connects to HOST:PORT, trying its addresses in turn, for at most `timeout` in all. Looks the name up first,
+    /// which blocks for as long as the system's resolver takes.
     pub(super) fn connect(server: &str, timeout: Duration) -> Result<Self, ServerError> {
         let lookup = |source| ServerError::Lookup { server: server.to_owned(), source };
         let addresses = server.to_socket_addrs().map_err(lookup)?;
@@ -119,7 +119,7 @@ impl ServerStream {
         Err(ServerError::Connect { server: server.to_owned(), source: last })
     }
 
-    /// Reads what is there; `None` when nothing came before the deadline.
+    /// Reads what has arrived; `None` if nothing does before the deadline.
     pub(super) fn read(
         &mut self,
         space: &mut [u8],
@@ -149,14 +149,14 @@ impl ServerStream {
     }
 }
 
-/// Without TCP_NODELAY a small packet waits 40 ms for the acknowledgement of the one before.
+/// Without TCP_NODELAY a small packet waits up to 40 ms for the acknowledgement of the previous one.
 fn ready(stream: TcpStream, timeout: Duration) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(timeout))?;
     Ok(stream)
 }
 
-/// Linux reports a socket's timeout as the one kind, other systems as the other.
+/// Linux reports a socket's timeout as `WouldBlock`, other systems as `TimedOut`.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

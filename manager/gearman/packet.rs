@@ -1,8 +1,8 @@
-//! The binary protocol without IO: bytes in, packets out, and the other way round.
+//! The binary protocol without IO: bytes to packets and packets to bytes.
 //!
-//! [`Decoder`] cuts a stream into packets, [`Response`] and [`Request`] give a packet's arguments their names, and
-//! [`encode`] and [`answer`] append packets to a buffer. Nothing is copied on the way in: a view borrows from the
-//! decoder's buffer. The format is that of gearmand's PROTOCOL file; where gearmand does otherwise, a comment says so.
+//! [`Decoder`] cuts a stream into packets, [`Response`] and [`Request`] name a packet's arguments, and [`encode`] and
+//! [`answer`] append packets to a buffer. Decoding copies nothing: a packet borrows from the decoder's buffer. The
+//! format is that of gearmand's PROTOCOL file; comments note where gearmand itself differs.
 
 pub mod answer;
 mod arguments;

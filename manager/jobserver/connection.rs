@@ -23,14 +23,14 @@ pub(super) enum PeerFault {
     /// What came was no packet.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// It did not read what it was sent.
+    /// The peer did not read what it was sent.
     #[error("it reads too slowly: more bytes than max_backlog allows ({0}) wait for it")]
     TooSlow(usize),
 }
 
 /// How a connection ended.
 enum ConnectionEnd {
-    /// By the peer, or by the network.
+    /// The peer or the network closed it.
     Gone,
     Fault(PeerFault),
 }
@@ -90,14 +90,14 @@ async fn step(
     if let Some(max_backlog) = outbox.too_slow() {
         return Err(ConnectionEnd::Fault(PeerFault::TooSlow(max_backlog)));
     }
-    // A peer that was closed may have sent a result before: only reading tells the end.
+    // A closed peer may have sent a result before: only reading finds the end.
     if outbox.write_with(|slices| stream.try_write_vectored(slices)).is_err() {
         outbox.clear();
     }
     Ok(())
 }
 
-/// Reads once, and takes in what came.
+/// Reads once, and handles what arrived.
 fn read(
     stream: &TcpStream,
     input: &mut InputBuffer,
@@ -115,8 +115,8 @@ fn read(
     Ok(())
 }
 
-/// Sends a peer what is wrong with its packet, after everything sent to it before. Reading on until it is gone is what
-/// lets it read that: closing with bytes unread is a reset, which takes the words along.
+/// Sends a peer the error in its packet, after everything sent before. Then reads until the peer is gone, so that it
+/// can read the error: closing with unread bytes is a reset, which discards it.
 async fn part(stream: &mut TcpStream, mailbox: &Mailbox, error: &InputError) -> io::Result<()> {
     let words = match error {
         InputError::Packet(error) => ServerReply::error("INVALID_PACKET", &error.to_string()),

@@ -1,7 +1,7 @@
-//! The job server itself: requests in, answers out. No IO, no clock.
+//! The job server's logic: requests in, replies out. No IO, no clock.
 //!
-//! A job's way: `submit` takes it in and wakes sleepers, `work` hands it to the worker that grabs it, relays what the
-//! worker says of it and forgets it at its end; a worker's end puts it back into the queue.
+//! A job's path: `submit` accepts it and wakes sleeping workers; `work` assigns it to the worker that grabs it,
+//! forwards what the worker reports and forgets the job at its end. If its worker disconnects, the job is requeued.
 
 mod admin;
 mod error_reply;
@@ -25,26 +25,26 @@ use functions::{FunctionQueues, QueueName};
 use jobs::{QueuedJobId, QueuedJobs};
 use work::AssignmentDetail;
 
-/// gearmand cuts a client's id here.
+/// gearmand truncates a client's id here.
 const LONGEST_ID: usize = 127;
 
-/// A longer name of a function is refused. gearmand has no limit, libgearman's is 512.
+/// Longer function names are refused. gearmand has no limit, libgearman's is 512.
 const LONGEST_NAME: usize = 2048;
 
 /// The most functions a connection may register; one registered twice counts twice.
 const MOST_OFFERS: usize = 10_000;
 
-/// A handle has at most 63 bytes for gearmand's clients: `H:`, this much, `:` and a number.
+/// gearmand's clients allow handles of at most 63 bytes: `H:`, this, `:` and a number.
 const LONGEST_HOST: usize = 40;
 
-/// A connection, by a number that is never used again.
+/// A connection, by a number that is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
-/// What to send to which connection. Answers to one connection go out in this order.
+/// What to send to which connection. Replies to one connection are sent in this order.
 pub type ServerReplies = Vec<(ConnectionId, ServerReply)>;
 
-/// How much the server takes on.
+/// How much the server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
     /// Jobs, and clients waiting for jobs.
@@ -78,11 +78,11 @@ pub struct ServerCore {
 /// A peer: a worker, a client, or both.
 struct Peer {
     address: IpAddr,
-    /// What it calls itself.
+    /// The name it gave itself.
     id: Vec<u8>,
-    /// The functions it offers, in the order it did.
+    /// The functions it registered, in that order.
     offers: Vec<QueueName>,
-    /// The jobs it was given, in that order.
+    /// The jobs assigned to it, in that order.
     running: Vec<QueuedJobId>,
     /// The jobs it waits for.
     waits_for: BTreeSet<QueuedJobId>,
@@ -91,13 +91,13 @@ struct Peer {
     exceptions: bool,
 }
 
-/// Whether a worker is woken for new jobs.
+/// Whether to wake a worker for new jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sleep {
     Awake,
     /// It sent PRE_SLEEP.
     Asleep,
-    /// It was sent a NOOP and gets no other until it grabs, even if it goes to sleep again.
+    /// It was sent a NOOP and gets no other until it grabs, even if it sleeps again.
     Woken,
 }
 
@@ -125,7 +125,7 @@ impl ServerCore {
         self.connections.insert(id, connection);
     }
 
-    /// A connection ended: its jobs are queued again at once, and what only it waited for is dropped.
+    /// A connection ended: requeues its jobs at once, and drops those that only it waited for.
     pub fn closed(&mut self, id: ConnectionId) -> ServerReplies {
         let mut out = ServerReplies::new();
         self.take_back_all(id, &mut out);
@@ -134,7 +134,7 @@ impl ServerCore {
         out
     }
 
-    /// A packet came. Nothing happens where the connection is not known.
+    /// A packet arrived. Does nothing if the connection is unknown.
     pub fn handle(&mut self, from: ConnectionId, request: Request<'_>) -> ServerReplies {
         let mut out = ServerReplies::new();
         if !self.connections.contains_key(&from) {
@@ -172,13 +172,13 @@ impl ServerCore {
         out
     }
 
-    /// A line of the administrative protocol came; what it is answered with.
+    /// Answers a line of the administrative protocol.
     #[must_use]
     pub fn command(&self, line: &[u8]) -> ServerReply {
         ServerReply::text(self.answer_command(line))
     }
 
-    /// When the next job that is for later is due, in seconds since 1970: then call [`release`](Self::release).
+    /// When the next delayed job is due, in seconds since 1970: then call [`release`](Self::release).
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
         self.jobs.next_due()

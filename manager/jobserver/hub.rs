@@ -1,4 +1,4 @@
-//! Joins the core to the connections' tasks: each request goes in under one borrow, each answer into its outbox.
+//! Joins the core to the connections' tasks: each request enters under one borrow, each reply goes into its outbox.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use super::input_buffer::ReceivedInput;
 use super::outbox::Outbox;
 use super::reply::ServerReply;
 
-/// The clock that jobs are put off by may be set: look at it again after at most so long.
+/// The clock that delayed jobs use may be set: check again after at most this long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// What the tasks of one server share. They run on one thread, and none of them waits while it borrows.
+/// What the tasks of one server share. They run on one thread, and none of them awaits while it borrows.
 pub(super) struct Hub {
     core: RefCell<ServerCore>,
     mailboxes: RefCell<HashMap<ConnectionId, Rc<Mailbox>>>,
@@ -27,7 +27,7 @@ pub(super) struct Hub {
     put_off: Notify,
 }
 
-/// A connection's outbox, and the bell that tells its task of something in it.
+/// A connection's outbox, and the notification that wakes its task.
 pub(super) struct Mailbox {
     pub(super) outbox: RefCell<Outbox>,
     pub(super) bell: Notify,
@@ -35,7 +35,7 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     pub(super) fn put(&self, answer: ServerReply) {
-        // Its task sees that the peer is too slow.
+        // Its task finds that the peer is too slow.
         let _ = self.outbox.borrow_mut().push(answer);
         self.bell.notify_one();
     }
@@ -62,14 +62,14 @@ impl Hub {
         (id, mailbox)
     }
 
-    /// A connection has ended, or is about to: others are given its jobs at once.
+    /// A connection has ended, or is about to: its jobs go to others at once.
     pub(super) fn close(&self, id: ConnectionId) {
         self.mailboxes.borrow_mut().remove(&id);
         let answers = self.core.borrow_mut().closed(id);
         self.deliver(answers);
     }
 
-    /// Something came.
+    /// A packet or a line arrived.
     pub(super) fn receive(&self, from: ConnectionId, received: ReceivedInput<'_>) {
         let answers = match received {
             ReceivedInput::Request(request) => self.core.borrow_mut().handle(from, request),
@@ -82,7 +82,7 @@ impl Hub {
         }
     }
 
-    /// Queues jobs when their time comes. Never ends, and does nothing while there are none.
+    /// Queues delayed jobs when they are due. Never ends, and sleeps while there are none.
     pub(super) async fn release_in_time(&self) {
         loop {
             match self.due_in() {

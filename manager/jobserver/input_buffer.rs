@@ -1,13 +1,13 @@
-//! What a peer sends: packets, or lines of the administrative protocol, on one connection.
+//! A peer's input: packets, or lines of the administrative protocol, on one connection.
 
 use std::convert::Infallible;
 
 use crate::gearman::packet::{Decoder, Magic, PacketError, Request};
 
-/// A longer line is none of the commands.
+/// A longer line cannot be a command.
 const LONGEST_LINE: usize = 4096;
 
-/// What came.
+/// A packet or a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReceivedInput<'a> {
     Request(Request<'a>),
@@ -24,13 +24,13 @@ pub(super) enum InputError {
     LineTooLong,
 }
 
-/// Bytes in, packets and lines out. Every packet begins with a NUL and no line does: that tells them apart.
+/// Bytes in, packets and lines out. Every packet begins with a NUL, and no line does.
 ///
-/// A line is known for one where it begins a read. That is what every client does, since it waits for the answer to
-/// what it sent before; one that does not gets the error of a packet that begins with the wrong bytes.
+/// A line is recognised only at the start of a read. Every client waits for the answer to its previous command, so that
+/// holds; one that does not gets the error of a packet with a wrong magic.
 pub(super) struct InputBuffer {
     decoder: Decoder,
-    /// The beginning of a line, or lines and what follows them.
+    /// The start of a line, or lines and what follows them.
     text: Vec<u8>,
 }
 
@@ -39,8 +39,8 @@ impl InputBuffer {
         Self { decoder: Decoder::new(Magic::Request, max_packet), text: Vec::new() }
     }
 
-    /// Calls `read` once with room for bytes, and takes in as many as it returns. Call [`next`](Self::next) until there
-    /// is nothing first.
+    /// Calls `read` once with a buffer, and takes in as many bytes as it returns. First call [`next`](Self::next) until
+    /// it returns nothing.
     pub(super) fn read_from<E>(&mut self, read: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<usize, E> {
         let begins = self.decoder.pending() == 0;
         let text = &mut self.text;
@@ -57,7 +57,7 @@ impl InputBuffer {
         Ok(count)
     }
 
-    /// The next packet or line; `None` when more bytes are needed first.
+    /// The next packet or line; `None` if it needs more bytes.
     pub(super) fn next(&mut self) -> Result<Option<ReceivedInput<'_>>, InputError> {
         if self.text.first() == Some(&0) {
             self.hand_over();
@@ -76,7 +76,7 @@ impl InputBuffer {
         }
     }
 
-    /// Packets follow the lines.
+    /// Passes what follows the lines to the decoder.
     fn hand_over(&mut self) {
         let mut rest = self.text.as_slice();
         while !rest.is_empty() {
@@ -86,7 +86,7 @@ impl InputBuffer {
     }
 }
 
-/// Copies what fits into `space`, and takes it off the front of `rest`.
+/// Copies what fits into `space`, and removes it from the front of `rest`.
 fn copy_some(rest: &mut &[u8], space: &mut [u8]) -> usize {
     let (now, later) = rest.split_at(space.len().min(rest.len()));
     space[..now.len()].copy_from_slice(now);

@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: bounded, and shared rather than copied.
+//! What is to be written to one connection: bounded, and shared rather than copied.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::reply::ServerReply;
 
-/// Small packets are joined in pieces of up to this size; larger data is not copied.
+/// Small packets are joined into pieces of up to this size; larger data is not copied.
 const PIECE: usize = 4096;
 
 /// The most pieces in one write; the kernel's own limit is 1,024.
@@ -27,11 +27,11 @@ impl OutboxPart {
     }
 }
 
-/// A peer that reads too slowly: nothing more is kept for it.
+/// The peer reads too slowly: nothing more is kept for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooSlow;
 
-/// Answers on their way to a peer, in order.
+/// Replies to a peer, in order.
 pub(super) struct Outbox {
     pieces: VecDeque<OutboxPart>,
     /// How much of the first piece was written.
@@ -46,8 +46,8 @@ impl Outbox {
         Self { pieces: VecDeque::new(), written: 0, waiting: 0, max_backlog, too_slow: false }
     }
 
-    /// Takes an answer in, unless more than the limit waits already: then all is dropped, and the peer with it. So what
-    /// is kept is at most the limit and one packet.
+    /// Adds a reply, unless more than the limit is unwritten already: then drops everything, and the peer. So it holds
+    /// at most the limit and one packet.
     pub(super) fn push(&mut self, answer: ServerReply) -> Result<(), TooSlow> {
         if self.too_slow || self.waiting > self.max_backlog {
             self.too_slow = true;
@@ -77,17 +77,17 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// The limit, if the peer has exceeded it and is to be dropped.
+    /// The limit, if the peer has exceeded it and must be dropped.
     pub(super) fn too_slow(&self) -> Option<usize> {
         self.too_slow.then_some(self.max_backlog)
     }
 
-    /// Drops what waits: nobody will read it.
+    /// Drops everything: the peer will not read it.
     pub(super) fn clear(&mut self) {
         *self = Self { too_slow: self.too_slow, ..Self::new(self.max_backlog) };
     }
 
-    /// Writes as much as `write` takes, until that is nothing or there is nothing left.
+    /// Writes as much as `write` accepts, until it accepts nothing or nothing is left.
     pub(super) fn write_with(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
         while !self.is_empty() {
             let slices: Vec<IoSlice<'_>> = self.slices().collect();

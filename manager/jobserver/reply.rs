@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::gearman::packet::{ArgumentError, HEADER_LEN, answer};
 
-/// What goes out to one connection. The data of a job is shared, not copied, however many clients wait for it.
+/// A reply to one connection. The data of a job is shared, not copied, however many clients wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerReply {
     head: Vec<u8>,
@@ -12,17 +12,17 @@ pub struct ServerReply {
 }
 
 impl ServerReply {
-    /// What an encoder of [`answer`] makes; should it refuse, an `ERROR` packet that says why.
+    /// What an encoder of [`answer`] makes; if it fails, an `ERROR` packet that says why.
     pub(super) fn packet(encode: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>) -> Self {
         let mut head = Vec::new();
         if let Err(error) = encode(&mut head) {
-            // Neither argument holds a NUL, and both are short.
+            // Neither argument contains a NUL, and both are short.
             let _ = answer::error(&mut head, b"INTERNAL_ERROR", error.to_string().as_bytes());
         }
         Self { head, data: None }
     }
 
-    /// What an encoder of a packet's head makes, and the data behind it.
+    /// What an encoder of a packet's head makes, followed by the data.
     pub(super) fn with_data(
         data: &Rc<[u8]>,
         encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), ArgumentError>,
@@ -50,7 +50,7 @@ impl ServerReply {
     }
 
     /// A job failed, in the form in which gearmand 1.1.x forwards it from a worker that ends the handle with a NUL.
-    /// Clients of that age wait for ever then: better seen here than with the real server.
+    /// Clients of that age then wait forever: better found here than with the real server.
     pub(super) fn fail_with_nul(handle: &[u8]) -> Self {
         let mut failure = Self::fail(handle);
         failure.head.push(0);
@@ -85,7 +85,7 @@ impl ServerReply {
         [&self.head, self.data.as_deref().unwrap_or_default()].concat()
     }
 
-    /// Its bytes in two pieces, of which the second is shared.
+    /// Its bytes in two pieces; the second is shared.
     pub(super) fn into_parts(self) -> (Vec<u8>, Option<Rc<[u8]>>) {
         (self.head, self.data)
     }

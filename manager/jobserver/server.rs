@@ -18,11 +18,11 @@ use super::hub::Hub;
 use super::options::{ListenScope, ServerOptions};
 use crate::system::errors::reason;
 
-/// Connections that may wait to be taken. A fleet of workers comes at once, and one that finds no room tries again only
-/// after a second.
+/// How many connections may wait to be accepted. A fleet of workers connects at once, and one that finds no room tries
+/// again only after a second.
 const BACKLOG: i32 = 4096;
 
-/// How long no connection is taken after one could not be (no descriptors): trying at once would spin.
+/// How long to pause after a connection could not be accepted (no descriptors): trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A job server for development, bound to its address and not yet running.
@@ -34,12 +34,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds to an address; port 0 is any free one. From here on connections are taken, and served once it runs.
+    /// Binds to an address; port 0 means any free one. From here on connections queue up, and are served once it runs.
     ///
     /// # Errors
     ///
-    /// The address is not loopback and `options` do not allow that, or the system refuses it: most often another server
-    /// has it. The sentence names the address.
+    /// The address is not loopback and `options` do not allow that, or the system refuses it, mostly because another
+    /// server uses it. The text names the address.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
         if options.reach == ListenScope::Loopback && !address.ip().to_canonical().is_loopback() {
             let text = format!(
@@ -59,7 +59,7 @@ impl Server {
         Ok(Self { listener, address, options, notices: Box::new(|_| {}) })
     }
 
-    /// Has `notice` called with a sentence, fit for a log, whenever the server ends a connection or cannot take one.
+    /// Calls `notice` with a sentence for the log whenever the server ends a connection or cannot accept one.
     #[must_use]
     pub fn with_notices(self, notice: impl Fn(&str) + Send + 'static) -> Self {
         Self { notices: Box::new(notice), ..self }
@@ -71,7 +71,7 @@ impl Server {
         self.address
     }
 
-    /// What it prints when it starts.
+    /// The line it prints when it starts.
     #[must_use]
     pub fn announcement(&self) -> String {
         format!(
@@ -81,14 +81,14 @@ impl Server {
         )
     }
 
-    /// Serves until `shutdown` is ready, then ends every connection at once and forgets all jobs, as a gearmand that is
-    /// told to terminate. Not cancel-safe in between: dropping it does the same.
+    /// Serves until `shutdown` is ready, then ends every connection at once and forgets all jobs, as gearmand does when
+    /// terminated. Dropping the future does the same.
     ///
     /// Runs on a current-thread runtime with IO and time enabled, beside whatever else runs there; it never blocks.
     ///
     /// # Errors
     ///
-    /// The runtime cannot take the socket.
+    /// The runtime does not accept the socket.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         self.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(self.listener)?;
@@ -108,7 +108,7 @@ impl Server {
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A server that was just here has connections that linger.
+    // A server that just ended has left connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -124,7 +124,7 @@ fn limits(options: &ServerOptions) -> ServerLimits {
     ServerLimits { queued: options.max_queued, held: options.max_held }
 }
 
-/// Takes connections, and ends them all when it is dropped.
+/// Accepts connections, and ends them all when dropped.
 async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &ServerOptions, notice: &dyn Fn(&str)) {
     let mut connections: JoinSet<Option<String>> = JoinSet::new();
     loop {
@@ -151,9 +151,9 @@ async fn accept(listener: &TcpListener, hub: &Rc<Hub>, options: &ServerOptions, 
     }
 }
 
-/// A connection from its beginning to its end; a sentence, where the server ended it.
+/// Serves a connection to its end; returns a sentence if the server ended it.
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, hub: Rc<Hub>, max_packet: usize) -> Option<String> {
-    // Without it a small packet waits 40 ms for the acknowledgement of the one before.
+    // Without it a small packet waits up to 40 ms for the acknowledgement of the previous one.
     let _ = stream.set_nodelay(true);
     let fault: PeerFault = serve(stream, peer, hub, max_packet).await.err()?;
     Some(format!("the connection from {peer} was closed: {fault}"))

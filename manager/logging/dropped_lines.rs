@@ -5,8 +5,8 @@ use std::fmt::Display;
 use super::LogDestination;
 use crate::system::errors::reason;
 
-/// How many lines were lost since a target last worked, and where and why the first of them was. By the time they are
-/// told, a reload may have changed the target.
+/// How many lines were lost since a destination last worked, and where and why the first of them was. By the time this
+/// is logged, a reload may have changed the destination.
 #[derive(Debug, Default)]
 pub(super) struct DroppedLines {
     lines: u64,
@@ -23,7 +23,7 @@ impl DroppedLines {
         self.lines += 1;
     }
 
-    /// The sentence for the log, where lines were lost.
+    /// The sentence for the log, if lines were lost.
     pub(super) fn sentence(&self) -> Option<String> {
         let Self { lines, reason } = self;
         match lines {

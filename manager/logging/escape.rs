@@ -1,15 +1,16 @@
-//! Makes text from outside safe to show: what a job, a client or a plugin sent may neither start a new line nor
-//! steer the terminal that shows it.
+//! Makes text from outside safe to show: what a job, a client or a plugin sent may neither start a new line nor control
+//! the terminal that shows it.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What stands behind a text that was cut.
+/// Follows a text that was cut.
 const CUT: &str = "...(truncated)";
 
-/// The text with everything that could forge a line or steer a terminal made visible: line ends, tabs, other control
-/// characters, and the characters that reorder text, as `\n`, `\t`, `\x1b`, `\u{202e}`; bytes that are not UTF-8 as
-/// `\xff`. Escaping twice changes nothing more. A backslash stays as it is: JSON in a log is to be read, not decoded.
+/// The text with everything made visible that could forge a line or control a terminal: line ends, tabs, other control
+/// characters, and the characters that reorder text, as `
+/// `, `\t`, `\x1b`, `\u{202e}`; bytes that are not UTF-8 as `\xff`. Escaping twice changes nothing more. Backslashes
+/// stay: JSON in a log should be readable as it is.
 pub(crate) fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
     let bytes = text.as_ref();
     match std::str::from_utf8(bytes) {
@@ -18,8 +19,8 @@ pub(crate) fn escape<T: AsRef<[u8]> + ?Sized>(text: &T) -> Cow<'_, str> {
     }
 }
 
-/// At most the first `limit` bytes of a text, with `...(truncated)` behind where something is missing. Never cuts
-/// through a character.
+/// At most the first `limit` bytes of a text, followed by `...(truncated)` if something is missing. Never cuts through
+/// a character.
 pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return Cow::Borrowed(text);
@@ -29,7 +30,7 @@ pub(crate) fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// At most the first `limit` bytes of what a job, a client or a plugin sent, escaped, for a log line. The limit counts
-/// the bytes that were sent, so what is shown may be up to four times as long.
+/// the bytes sent, so the result may be up to four times as long.
 pub(crate) fn excerpt<T: AsRef<[u8]> + ?Sized>(bytes: &T, limit: usize) -> Cow<'_, str> {
     let bytes = bytes.as_ref();
     if bytes.len() <= limit {
@@ -71,8 +72,8 @@ fn push(out: &mut String, character: char) {
     }
 }
 
-/// Control characters (C0, DEL and C1, which some terminals obey as well), Unicode's own line ends, and the marks that
-/// change the order in which text is shown.
+/// Control characters (C0, DEL and C1, which some terminals obey as well), Unicode's own line ends, and the characters
+/// that change the order in which text is shown.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,

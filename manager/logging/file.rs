@@ -1,4 +1,4 @@
-//! The log file: found again after logrotate, made again after somebody removed it.
+//! The log file: reopened after logrotate, created again after it was removed.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
-    /// The open file, or why there is none: it was removed, and cannot be made again so far.
+    /// The open file, or why there is none: it was removed, and could not be created again so far.
     file: Result<File, String>,
     line_writer: LineWriter,
     looked: Instant,
@@ -31,7 +31,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens or creates the file, mode 0640 less the umask, since at `-vvvv` it holds parts of workloads.
+    /// Opens or creates the file, with mode 0640 less the umask, since at `-vvvv` it contains parts of workloads.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = Ok(open(path)?);
         let path = path.to_owned();
@@ -45,16 +45,16 @@ impl LogFile {
         })
     }
 
-    /// Reopens the path, for instance after logrotate has moved the file away. If that fails, the file that is open
-    /// stays in use.
+    /// Reopens the path, for instance after logrotate has moved the file away. If that fails, the old file stays in
+    /// use.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = Ok(open(&self.path)?);
         self.line_writer = LineWriter::default();
         Ok(())
     }
 
-    /// Gives the file to the user the manager is going to run as. Devices and FIFOs belong to others and are left
-    /// alone.
+    /// Gives the file to the user that the manager will run as. Leaves devices and FIFOs alone, since they belong to
+    /// others.
     pub(super) fn hand_over(&self, uid: Uid, gid: Gid) -> io::Result<()> {
         if let Ok(file) = &self.file
             && file.metadata()?.is_file()
@@ -71,7 +71,7 @@ impl LogFile {
         !plain || access(above, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
     }
 
-    /// Makes the file again, its directory too, where it was removed: what is written to a file without a name is lost.
+    /// Creates the file again, with its directory, if it was removed: what is written to a file without a name is lost.
     fn recreate_if_removed(&mut self) {
         if let Ok(file) = &self.file {
             if file.metadata().is_ok_and(|found| found.nlink() > 0) {

@@ -1,33 +1,33 @@
-//! What a line is about, and from which verbosity on it is shown.
+//! The levels of log lines, and the verbosity from which each is shown.
 
 use std::fmt;
 
-/// The level of a log line, least talkative first. Names and order are GearmanManager's, as it documents them.
+/// The level of a log line, least verbose first. Names and order are GearmanManager's, as it documents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Level {
-    /// Something did not work and somebody has to look at it.
+    /// Something failed and needs attention.
     Error,
     /// Something is wrong, and gm-native continues.
     Warn,
     /// Start-up and shutdown of the manager (`-v`).
     Info,
-    /// Processes coming and going (`-vv`).
+    /// Starts and exits of processes (`-vv`).
     Proc,
     /// Workers and their jobs (`-vvv`).
     Worker,
-    /// What helps to find a fault; the first level at which workloads appear (`-vvvv`).
+    /// For debugging; the first level at which workloads appear (`-vvvv`).
     Debug,
     /// Everything, such as every packet (`-vvvvv`).
     Crazy,
 }
 
 impl Level {
-    /// Every level, least talkative first.
+    /// Every level, least verbose first.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 7] =
         [Self::Error, Self::Warn, Self::Info, Self::Proc, Self::Worker, Self::Debug, Self::Crazy];
 
-    /// The word that stands in the line.
+    /// The word for this level in a line.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Error => "ERROR",
@@ -40,7 +40,7 @@ impl Level {
         }
     }
 
-    /// The lowest verbosity (the number of `v`s given) that shows this level.
+    /// The lowest verbosity (the number of `v`s) that shows this level.
     pub(crate) const fn verbosity(self) -> u8 {
         match self {
             Self::Error | Self::Warn => 0,
@@ -52,7 +52,7 @@ impl Level {
         }
     }
 
-    /// The nearest level of the `log` crate, which is what fern carries. On a terminal it decides the colour.
+    /// The nearest level of the `log` crate, which fern uses. On a terminal it selects the colour.
     pub(super) const fn record_level(self) -> log::Level {
         match self {
             Self::Error => log::Level::Error,

@@ -2,15 +2,15 @@
 
 use std::io::{self, ErrorKind, Write};
 
-/// Keeps lines whole over a disk that fills up in the middle of one: the next line that can be written starts on a line
-/// of its own. What was half written stays, since others may be appending to the same file.
+/// Keeps lines whole even if the disk fills up in the middle of one: the next line that can be written starts on a new
+/// line. The half line stays, since others may be appending to the same file.
 #[derive(Debug, Default)]
 pub(super) struct LineWriter {
     torn: bool,
 }
 
 impl LineWriter {
-    /// Writes a line, which ends in a line end, with one system call where the system takes it in one.
+    /// Writes a line, which includes its line end, with one system call if the system takes it in one.
     pub(super) fn write(&mut self, to: &mut impl Write, line: &[u8]) -> io::Result<()> {
         let fresh;
         let mut rest = line;
@@ -41,7 +41,7 @@ impl LineWriter {
 mod tests {
     use super::*;
 
-    /// A disk with room for `room` bytes, of which a call takes at most `at_once`.
+    /// A disk with room for `room` bytes, of which one call takes at most `at_once`.
     struct Disk {
         room: usize,
         at_once: usize,

@@ -1,4 +1,4 @@
-//! How a line looks: `[2026-11-24 12:00:00.123456]  1234 PROC   message`.
+//! The format of a line: `[2026-11-24 12:00:00.123456]  1234 PROC   message`.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,26 +7,26 @@ use chrono::{Local, Offset, TimeZone};
 
 use super::Level;
 
-/// One line to be written: what, about which process, when. The text holds no control character any more.
+/// One line to write. The text contains no control characters any more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogLine<'a> {
     pub level: Level,
     pub at: SystemTime,
-    /// The process the line is about: a worker's line carries the worker's pid though the manager writes it.
+    /// The process the line is about: a worker's line has the worker's pid though the manager writes it.
     pub pid: u32,
     pub text: &'a str,
 }
 
 impl LogLine<'_> {
-    /// The line as people read it, without date and without line end. Fields are padded so that messages line up.
+    /// The line without date and line end. Fields are padded so that messages line up.
     pub(super) fn compose(&self, out: &mut String) {
         let Self { level, pid, text, .. } = self;
         let _ = write!(out, "{pid:>5} {level:<6} {text}");
     }
 }
 
-/// Writes dates, and remembers the last second: to format one costs more than all the rest of a line, and a busy log
-/// has thousands of lines in one second.
+/// Formats dates, and caches the last second: formatting one costs more than the rest of a line, and a busy log has
+/// thousands of lines a second.
 #[derive(Debug)]
 pub(super) struct DateFormatter<Tz: TimeZone = Local> {
     zone: Tz,
@@ -41,7 +41,7 @@ impl<Tz: TimeZone> DateFormatter<Tz> {
 
     /// Appends `[2026-11-24 12:00:00.123456] `.
     pub(super) fn compose(&mut self, at: SystemTime, out: &mut String) {
-        // A clock before 1970 is a machine without a clock: its lines are no worse for saying 1970.
+        // A clock before 1970 means a machine without a clock: its lines may as well say 1970.
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         if second != self.second {

@@ -11,18 +11,18 @@ use super::log_line::{DateFormatter, LogLine};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
 
-/// Something that takes whole lines.
+/// An output that accepts whole lines.
 pub(super) trait LogOutput: Send + 'static {
     /// Writes one line with its line end, or none of it.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()>;
 
-    /// What the log itself has to say about its target since the last call.
+    /// What the output has to report about itself since the last call.
     fn take_notice(&mut self) -> Option<String> {
         None
     }
 }
 
-/// The target that is open.
+/// The open destination.
 #[derive(Debug)]
 pub(super) enum Sink {
     Stdout(LineDispatch<Stdout>),
@@ -47,7 +47,7 @@ impl Sink {
     }
 }
 
-/// Whether lines carry a date. On a pipe they do not: the service manager at its end stamps them.
+/// Whether lines carry a date. On a pipe they do not: the service manager that reads it adds one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DateStamp {
     Yes,
@@ -61,8 +61,8 @@ pub(super) enum LevelColor {
     No,
 }
 
-/// A fern dispatch in front of an output. fern writes a line in fragments, swallows errors or prints them on stderr; so
-/// what it writes to is a buffer, which becomes one line to the output when fern flushes, and keeps the error.
+/// A fern dispatch in front of an output. fern writes a line in fragments, and swallows errors or prints them on
+/// stderr; so it writes to a buffer, which passes one line to the output when fern flushes, and keeps the error.
 pub(super) struct LineDispatch<O> {
     fern: Box<dyn Log>,
     gathered: Arc<Mutex<Gathered<O>>>,
@@ -122,7 +122,7 @@ impl<O> std::fmt::Debug for LineDispatch<O> {
     }
 }
 
-/// The writer fern owns.
+/// The writer that fern owns.
 struct Gather<O>(Arc<Mutex<Gathered<O>>>);
 
 impl<O: LogOutput> Write for Gather<O> {
@@ -141,12 +141,12 @@ impl<O: LogOutput> Write for Gather<O> {
     }
 }
 
-/// One thread uses it, the lock is only there because fern wants `Sync`: a poisoned one holds nothing half done.
+/// Only one thread uses it, the lock is there because fern wants `Sync`: a poisoned one protects nothing half done.
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The terminal's code for a level: red, yellow and green where one looks first, faint for every packet.
+/// The terminal's code for a level: red, yellow and green for what to see first, faint for every packet.
 fn colour(level: log::Level) -> Option<u8> {
     match level {
         log::Level::Error => Some(31),

@@ -1,4 +1,4 @@
-//! Standard output: a terminal, a pipe to a service manager, a file.
+//! Standard output: a terminal, a pipe to a service manager, or a file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -15,7 +15,7 @@ use super::sink::LogOutput;
 use super::write_retry::WriteRetry;
 use crate::system::streams;
 
-/// Between two attempts where poll reports room, but not enough for the line.
+/// The pause between two attempts if poll reports room, but not enough for the line.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The process's standard output, written without the buffer of `std::io::stdout`, which would cut lines.
@@ -31,7 +31,7 @@ impl Stdout {
         Self::on(io::stdout().as_fd().try_clone_to_owned()?)
     }
 
-    /// Copies a descriptor that our caller has opened.
+    /// Copies a descriptor that our caller opened.
     pub(super) fn inherited(number: i32) -> io::Result<Self> {
         Self::on(streams::inherited(number)?)
     }
@@ -51,7 +51,7 @@ impl LogOutput for Stdout {
     }
 }
 
-/// A descriptor whose reader may be stuck: it is waited for, but not for ever.
+/// A descriptor whose reader may be stuck: waits for it, but not forever.
 #[derive(Debug)]
 struct RetryingStream {
     file: File,
@@ -109,10 +109,10 @@ impl Write for RetryingStream {
     }
 }
 
-/// The same terminal or pipe, opened again so that no write to it waits: one that has room for a few bytes only would
-/// hold up a whole line for as long as nobody reads. The descriptor itself is shared with our caller, and is left as it
-/// is. Where it cannot be opened (a socket, or another user's terminal), it is used: nearly always what has room at all
-/// has room for a line, too.
+/// Opens the same terminal or pipe again so that no write to it blocks: one with room for a few bytes only would hold
+/// up a whole line for as long as no one reads. The descriptor itself is shared with our caller, so its flags stay. If
+/// it cannot be opened (a socket, or another user's terminal), it is used as it is: what has any room nearly always has
+/// room for a line.
 fn unblocked(file: File) -> io::Result<File> {
     let kind = file.metadata()?.file_type();
     if !kind.is_fifo() && !kind.is_char_device() {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(&again, b"again\n");
     }
 
-    /// A terminal with a little room takes a part of a line, and would wait with the rest.
+    /// A terminal with little room accepts part of a line, and would block for the rest.
     #[test]
     fn a_terminal_nobody_reads_does_not_block() {
         let terminal = nix::pty::openpty(None, None).unwrap();
@@ -171,7 +171,7 @@ mod tests {
         let flags = nix::fcntl::fcntl(&shared, nix::fcntl::FcntlArg::F_GETFL).unwrap();
         assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK), "others have it as it was");
 
-        // It is read again: what comes next is a line of its own.
+        // The reader reads again: what comes next is a line of its own.
         let mut reader = File::from(terminal.master);
         let reading = thread::spawn(move || {
             let (mut text, mut part) = (String::new(), [0; 4096]);
@@ -186,7 +186,7 @@ mod tests {
         assert!(text.ends_with("\nagain\r\n") || text.ends_with("\nagain"), "{text:?}");
     }
 
-    /// A line that is longer than what a pipe takes at once.
+    /// A line longer than what a pipe takes at once.
     #[test]
     fn a_pipe_with_room_for_a_part_of_a_line_does_not_block() {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).unwrap();

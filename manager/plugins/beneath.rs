@@ -1,4 +1,4 @@
-//! Opening a file below a directory that is open already, and nowhere else.
+//! Opens files below a directory that is open already, and nowhere else.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,21 +13,20 @@ use nix::sys::stat::Mode;
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// What came of it.
+/// The outcome of [`open`].
 #[derive(Debug)]
 pub(super) enum OpenBeneath {
-    /// It is open for reading. Not waited for: it may be a FIFO.
+    /// It is open for reading, without waiting: it may be a FIFO.
     Opened(File),
-    /// There is nothing of that name.
+    /// Nothing has that name.
     Missing,
-    /// A link or `..` on the way leads out of the directory, to this.
+    /// A link or `..` on the way leads out of the directory, to this path.
     Escapes(PathBuf),
     /// Any other error.
     Failed(io::Error),
 }
 
-/// Opens a path below a directory, every step below what the step before opened. Links are followed as long as they
-/// stay inside.
+/// Opens a path below a directory, each step below what the previous step opened. Follows links that stay inside.
 pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
     let mut to_go = steps(path);
     let mut passed: Vec<OwnedFd> = Vec::new();
@@ -71,8 +70,8 @@ pub(super) fn open(dir: &File, path: &Path) -> OpenBeneath {
     OpenBeneath::Failed(Errno::EISDIR.into())
 }
 
-/// Whether a relative target leads above the directory from this depth below it: for the message, which names the
-/// link's target; the steps themselves are checked as they are taken.
+/// Whether a relative target leads above the directory from this depth below it: only for the message, which names the
+/// link's target; each step is checked when it is taken.
 fn leads_out(target: &Path, mut depth: usize) -> bool {
     target.components().any(|component| match component {
         Component::ParentDir if depth == 0 => true,

@@ -9,20 +9,20 @@ use sha2::{Digest, Sha256};
 
 use super::siblings::Sibling;
 
-/// SHA-256 of a file's content. Shown and kept as 64 hex digits.
+/// SHA-256 of a file's content, shown and stored as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// The first 12 digits: what messages show and the store is ordered by.
+    /// The first 12 digits, which messages show and the store uses as names.
     pub fn short(&self) -> ShortHash {
         let mut digits = [0; 12];
         digits.copy_from_slice(&self.to_string().as_bytes()[..12]);
         ShortHash(digits)
     }
 
-    /// Of a plugin together with the libraries beside it. Without any it is the plugin's own.
+    /// The hash of a plugin together with the libraries beside it. Without any it is the plugin's own.
     pub fn with_siblings(self, siblings: &[Sibling]) -> Self {
         if siblings.is_empty() {
             return self;
@@ -33,7 +33,7 @@ impl ContentHash {
         hasher.add(b"gm-native plugin with siblings\0");
         hasher.add(&self.0);
         for sibling in siblings {
-            // No path has a NUL, and every hash is as long as the others.
+            // No path contains a NUL, and all hashes have the same length.
             hasher.add(sibling.path.as_os_str().as_bytes());
             hasher.add(b"\0");
             hasher.add(&sibling.hash.0);
@@ -41,7 +41,7 @@ impl ContentHash {
         hasher.finish()
     }
 
-    /// Of everything that can still be read. Blocks as long as the reader does.
+    /// The hash of everything that can still be read. Blocks as long as the reader does.
     pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Hasher::default();
         let mut block = vec![0; 256 * 1024];
@@ -56,7 +56,7 @@ impl ContentHash {
     }
 }
 
-/// Hashes content that comes in pieces.
+/// Hashes content that arrives in pieces.
 #[derive(Default)]
 pub(super) struct Hasher(Sha256);
 
@@ -153,7 +153,7 @@ impl fmt::Debug for ShortHash {
     }
 }
 
-/// Tests name versions by up to six characters, such as `a-1`.
+/// Tests name versions with up to six characters, such as `a-1`.
 #[cfg(test)]
 mod test_names {
     use super::ShortHash;
@@ -182,7 +182,7 @@ mod test_names {
     }
 
     impl ShortHash {
-        /// The name that it was made of.
+        /// The name that it was made from.
         pub(crate) fn test_name(self) -> String {
             let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap();
             let bytes = self.0.chunks(2).map(|pair| digit(pair[0]) * 16 + digit(pair[1]));

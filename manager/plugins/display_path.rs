@@ -1,11 +1,11 @@
-//! Names and bytes from outside, made fit for a log line.
+//! Makes names and bytes from outside safe for a log line.
 
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The bytes as text in which control characters and bytes that are no UTF-8 are escaped (`\n`, `\u{1b}`, `\xff`), so
-/// that nothing in a file's name or content can forge a line.
+/// The bytes as text, with control characters and bytes that are not UTF-8 escaped (`
+/// `, `\u{1b}`, `\xff`), so that nothing in a file's name or content can forge a line.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -20,7 +20,7 @@ pub fn escaped(bytes: &[u8]) -> String {
     out
 }
 
-/// As [`escaped`], at most `max` bytes of the input and `...` where more was there.
+/// As [`escaped`], but at most `max` bytes of the input, followed by `...` if there are more.
 pub fn clipped(bytes: &[u8], max: usize) -> String {
     match bytes.get(..max) {
         Some(head) if bytes.len() > max => escaped(head) + "...",
@@ -28,7 +28,7 @@ pub fn clipped(bytes: &[u8], max: usize) -> String {
     }
 }
 
-/// A path in a message, as [`escaped`].
+/// A path in a message, escaped as by [`escaped`].
 #[derive(Debug, Clone, Copy)]
 pub struct DisplayPath<'a>(pub &'a Path);
 

@@ -1,8 +1,9 @@
-//! What a file is, before the system's loader sees it. Pure over anything that can be read at an offset.
+//! Checks a file before the system's loader sees it. Pure over anything that can be read at an offset.
 //!
-//! The loader trusts what it maps: a library that was cut short ends the process with SIGBUS, or worse, loads (of 1,005
-//! truncations of a plugin 386 and 616). It also misleads: a library of another machine is "No such file or directory".
-//! The order of the checks is that of the causes: what makes others fail is checked first.
+//! The loader trusts what it maps: a truncated library ends the process with SIGBUS or, worse, loads (of 1,005
+//! truncations of a plugin 386 did the first, 616 the second). Its errors also mislead: a library for another machine
+//! is "No such file or directory". The checks come in the order of causes: what makes other checks fail is checked
+//! first.
 
 mod dynamic;
 mod entry;
@@ -28,41 +29,41 @@ use super::rejection::Rejection;
 type Elf = FileHeader64<Endianness>;
 type Sections<'d, R> = SectionTable<'d, Elf, R>;
 
-/// What is asked of a library.
+/// The requirements for a library.
 #[derive(Debug, Clone, Copy)]
 pub struct ElfRequirements<'a> {
-    /// What stands before the function's name in the symbol of its entry.
+    /// What precedes the function's name in the symbol of its entry.
     pub prefix: &'a str,
-    /// The function it is to serve.
+    /// The function it has to serve.
     pub function: &'a FunctionName,
-    /// The kinds of entry that are recognised.
+    /// The kinds of entry that this manager recognises.
     pub kinds: &'a [EntryKind],
-    /// The machine it is to run on.
+    /// The machine it has to run on.
     pub machine: Machine,
-    /// The glibc there; `None`: not known, left to the loader.
+    /// That machine's glibc; `None` if unknown: then only the loader checks it.
     pub glibc: Option<GlibcVersion>,
 }
 
-/// What is known of a library that passed.
+/// Facts about a library that passed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ElfFacts {
-    /// Every function it exports under the prefix, by name; of very many only the first.
+    /// The functions it exports with the prefix, by name; if there are very many, only the first.
     pub functions: Vec<String>,
-    /// The shared libraries it asks for, in its order.
+    /// The shared libraries it needs, in its order.
     pub needed: Vec<String>,
-    /// Where it has the loader look for them.
+    /// Where it tells the loader to look for them.
     pub links: LibraryReferences,
-    /// The newest glibc that any of its symbols asks for.
+    /// The newest glibc that its symbols need.
     pub glibc: Option<GlibcVersion>,
-    /// Entries, prefix included, whose names its code asks the loader for as well: C functions that are called alike.
-    /// For most names the loader then answers with the entry, and the call runs into data.
+    /// Entries, prefix included, whose names its code also asks the loader for: C functions with the same name. For
+    /// most names the loader then returns the entry, and the call runs into data.
     pub called: Vec<String>,
 }
 
-/// Checks a file. Never panics, whatever the bytes; reads tables, not code or debug information.
+/// Checks a file. Never panics, whatever the bytes; reads tables, but no code or debug information.
 ///
 /// # Errors
-/// The first reason found why the library cannot be served.
+/// The first reason why the library cannot be served.
 pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &ElfRequirements<'_>) -> Result<ElfFacts, Rejection> {
     let MappedElf { file, sections, segments, dynamic, glibc } = whole(data, &expect.machine, expect.glibc, true)?;
     let entries = entry::check(&file, &sections, segments, expect)?;
@@ -70,10 +71,10 @@ pub fn check<'d, R: ReadRef<'d>>(data: R, expect: &ElfRequirements<'_>) -> Resul
     Ok(ElfFacts { functions: entries.functions, needed, links, glibc, called: entries.called })
 }
 
-/// Checks a library that is no plugin, but needed by one, in the same way: all but the entry.
+/// Checks a library that a plugin needs in the same way, except for the entry.
 ///
 /// # Errors
-/// The first reason found why it cannot be loaded.
+/// The first reason why it cannot be loaded.
 pub fn check_needed<'d, R: ReadRef<'d>>(
     data: R,
     machine: &Machine,
@@ -82,7 +83,7 @@ pub fn check_needed<'d, R: ReadRef<'d>>(
     whole(data, machine, glibc, false).map(|whole| whole.dynamic.links)
 }
 
-/// Whether a file is built for another machine; nothing else was checked then.
+/// Whether a file is built for another machine; checks nothing else.
 pub fn other_machine<'d, R: ReadRef<'d>>(data: R, machine: &Machine) -> Option<Rejection> {
     header::check(data, machine).err().filter(|rejection| matches!(rejection, Rejection::OtherMachine { .. }))
 }
@@ -116,7 +117,7 @@ fn whole<'d, R: ReadRef<'d>>(
     Ok(MappedElf { file, sections, segments, dynamic, glibc })
 }
 
-/// The bytes and how to read them.
+/// The bytes, and how to read them.
 struct File<R> {
     data: R,
     endian: Endianness,

@@ -1,4 +1,4 @@
-//! Which version of which function: what the catalog, the workers' starts and the store are ordered by.
+//! A version of a function: the key of the catalog, the workers' starts and the store.
 
 use super::content_hash::ShortHash;
 use super::name::FunctionName;

@@ -1,4 +1,4 @@
-//! Which stored versions may go. Pure.
+//! Which stored versions to remove. Pure.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ impl VersionOnDisk {
     }
 }
 
-/// Of all versions, those that may go: not in `keep`, and not among the first `spare` others of their function. Those
-/// that a rollback leads to come first, as `served` ranks them (0 is the latest), then the newest.
+/// The versions to remove: not in `keep`, and not among the first `spare` others of their function. Those come first
+/// that a rollback leads to, as ranked by `served` (0 is the latest), then the newest.
 pub fn garbage(
     mut versions: Vec<VersionOnDisk>,
     keep: &[FunctionVersion],
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// Rejected versions, however new, do not push out what a rollback leads to.
+    /// Rejected versions, however new, do not displace what a rollback leads to.
     #[test]
     fn what_was_served_stays_before_what_was_not() {
         let all = ["x 1@10", "x 2@20", "x 3@30", "x 4@40", "x 5@50"].map(version);

@@ -1,5 +1,5 @@
-//! Which glibc a library asks for, and which one is here.
-// One call of a C function that takes nothing and returns a constant string.
+//! Which glibc a library needs, and which one is installed.
+// Calls one C function that takes nothing and returns a constant string.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -18,11 +18,11 @@ impl GlibcVersion {
         Some(GlibcVersion(major, minor, parts.next().flatten().unwrap_or(0)))
     }
 
-    /// The glibc from which on a symbol version of libc is there. `None` for a name that is no number: then only the
-    /// loader knows.
+    /// The glibc that introduced a symbol version of libc. `None` if the name is not a number: then only the loader
+    /// knows.
     pub fn of_symbol_version(name: &[u8]) -> Option<Self> {
         match name {
-            // What linkers write for `-z pack-relative-relocs`.
+            // Linkers write it for `-z pack-relative-relocs`.
             b"GLIBC_ABI_DT_RELR" => Some(GlibcVersion(2, 36, 0)),
             _ => Self::parse(str::from_utf8(name.strip_prefix(b"GLIBC_")?).ok()?),
         }

@@ -1,11 +1,11 @@
-//! Identifies a file as the one that was read before, without reading it.
+//! Recognises a file that was read before without reading it again.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
 use serde::{Deserialize, Serialize};
 
-/// Device, inode, size and both times of a file. Equal means unchanged: no writer can set ctime. Different means only
+/// Device, inode, size and both times of a file. Equal means unchanged: no writer can set ctime. Different only means
 /// that its content has to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileIdentity {

@@ -1,4 +1,5 @@
-//! Copying a candidate into the store, and hashing it on the way. Runs in the probe: it may hang, the manager does not.
+//! Copies a candidate into the store, and hashes it on the way. Runs in the probe: a file system may hang it, but not
+//! the manager.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,41 +16,41 @@ use super::permissions::FilePolicy;
 use super::rejection::Rejection;
 use crate::system::errors::{dangling, reason, reason_at};
 
-/// What is copied where, and what it must be.
+/// What to copy where, and the requirements for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Copy<'a> {
     /// The candidate.
     pub from: &'a Path,
     /// A name in the store that does not exist yet.
     pub to: &'a Path,
-    /// Most bytes.
+    /// The most bytes it may have.
     pub max_size: u64,
     /// Who may own it; `None`: anyone.
     pub file_policy: Option<FilePolicy>,
 }
 
-/// A copy: complete, on disk, not writable any more.
+/// A copy: complete, on disk, read-only.
 #[derive(Debug)]
 pub struct Copied {
-    /// Of the bytes that were written.
+    /// The hash of the bytes that were written.
     pub hash: ContentHash,
-    /// The file it was copied from, as it was.
+    /// The file it was copied from, as it was then.
     pub source: FileIdentity,
     /// The copy, open for reading.
     pub file: File,
 }
 
 impl Copy<'_> {
-    /// Makes the copy. Blocks as long as the file systems do. On an error nothing is left behind.
+    /// Makes the copy. Blocks as long as the file systems do. On an error it leaves nothing behind.
     ///
     /// # Errors
-    /// Whatever keeps the candidate from being opened, trusted, read or stored.
+    /// Whatever prevents the candidate from being opened, trusted, read or stored.
     pub fn make(&self) -> Result<Copied, Rejection> {
         refuse_noexec(self.to)?;
         self.of(&open(self.from)?)
     }
 
-    /// As [`Copy::make`], of a file that is open.
+    /// As [`Copy::make`], for an open file.
     ///
     /// # Errors
     /// As [`Copy::make`].
@@ -66,7 +67,7 @@ impl Copy<'_> {
             Ok(Copied { hash, source: source_now, file })
         });
         if copied.is_err() {
-            // Best effort: what stays is removed when the store is opened next.
+            // Best effort: what remains is removed when the store is next opened.
             let _ = fs::remove_file(self.to);
         }
         copied
@@ -109,10 +110,10 @@ impl Copy<'_> {
     }
 }
 
-/// Makes the directory for a copy, where it is not there.
+/// Creates the directory for a copy if it does not exist.
 ///
 /// # Errors
-/// It cannot be made; the refusal names the directory above it.
+/// It cannot be created; the rejection names the directory above it.
 pub(super) fn make_place(dir: &Path) -> Result<(), Rejection> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -129,10 +130,10 @@ fn cannot_store(dir: &Path, error: &io::Error) -> Rejection {
     if full { Rejection::StoreFull { dir, error } } else { Rejection::StoreFailed { dir, error } }
 }
 
-/// Opens a regular file, without waiting: a FIFO without a writer would block for ever.
+/// Opens a regular file without waiting: a FIFO without a writer would block forever.
 ///
 /// # Errors
-/// It is gone, none of ours, or something else than a file.
+/// It is gone, not ours to open, or not a file.
 pub(super) fn open(path: &Path) -> Result<File, Rejection> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|e| match e.kind() {
@@ -146,7 +147,7 @@ pub(super) fn open(path: &Path) -> Result<File, Rejection> {
     must_be_a_file(&opened).map(|_| opened)
 }
 
-/// What is known of an opened file, if it is one.
+/// The metadata of an opened file, if it is a regular file.
 pub(super) fn must_be_a_file(opened: &File) -> Result<Metadata, Rejection> {
     let meta = opened.metadata().map_err(cannot_read)?;
     if meta.is_file() { Ok(meta) } else { Err(Rejection::NotAFile(kind(meta.file_type()).into())) }
@@ -168,14 +169,14 @@ fn cannot_read(error: io::Error) -> Rejection {
     Rejection::CannotRead(reason(&error))
 }
 
-/// The loader's error would be "failed to map segment from shared object".
+/// The loader's own error would be "failed to map segment from shared object".
 fn refuse_noexec(to: &Path) -> Result<(), Rejection> {
     let dir = to.parent().unwrap_or(to);
     match statvfs(dir) {
         Ok(fs) if fs.flags().contains(FsFlags::ST_NOEXEC) => {
             Err(Rejection::NoExec { dir: DisplayPath(dir).to_string() })
         }
-        // Other errors are reported by the copy itself.
+        // The copy itself reports other errors.
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Reading one worker directory: names and what they stand for. Nothing in it is opened.
+//! Reads one worker directory: names and what they stand for. Opens no file in it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -18,16 +18,16 @@ use crate::system::errors::{dangling, reason};
 pub enum PathKind {
     /// A regular file.
     File(FileIdentity),
-    /// None: why it is no candidate.
+    /// No file: why it is no candidate.
     Not(SkipReason),
 }
 
-/// One directory as it was read.
+/// One directory as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// As configured.
     pub dir: PathBuf,
-    /// Its real path and what is in it; or why it could not be read.
+    /// Its real path and its entries; or why it could not be read.
     pub read: Result<(PathBuf, Vec<(OsString, PathKind)>), UnreadableDirectory>,
     /// Libraries in its subdirectories.
     pub below: Vec<PathBuf>,
@@ -38,17 +38,17 @@ pub struct Listing {
 pub struct UnreadableDirectory {
     /// One sentence.
     pub text: String,
-    /// Whether it may be better soon.
+    /// Whether the cause may pass.
     pub is_transient: bool,
 }
 
 /// Why a file is no candidate. The text follows the file's path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SkipReason {
-    /// By its name.
+    /// Because of its name.
     #[error(transparent)]
     Name(#[from] SkippedFile),
-    /// Not the place for one.
+    /// Libraries are not read from here.
     #[error("is a directory; libraries are read from worker_dir itself, not from its subdirectories")]
     Directory,
     /// A named pipe.
@@ -66,35 +66,35 @@ pub enum SkipReason {
     /// `stat` failed.
     #[error("cannot be inspected: {text}")]
     Unreadable {
-        /// The system's words.
+        /// The system's text.
         text: String,
-        /// Whether it may be better soon.
+        /// Whether the cause may pass.
         is_transient: bool,
     },
-    /// Another file of the same function counts.
+    /// Another file of the same function is served.
     #[error("is ignored: {by} serves the same function", by = DisplayPath(.0))]
     PassedOver(PathBuf),
 }
 
-/// Reads a directory. It resolves the real path each time, so swapping a link is a deploy. It blocks as long as the
-/// file system does, so never call it on the manager's thread.
+/// Reads a directory. Resolves the real path each time, so swapping a link is a deploy. Blocks as long as the file
+/// system does, so never call it on the manager's thread.
 pub fn read(dir: &Path) -> Listing {
     let read = entries(dir).map_err(|e| UnreadableDirectory { text: failure(dir, &e), is_transient: is_transient(&e) });
     let below = read.as_ref().map(|(real, entries)| below(real, entries)).unwrap_or_default();
     Listing { dir: dir.to_owned(), read, below }
 }
 
-/// Look at no more entries of subdirectories than this: worker_dir may be the root of anything.
+/// The most entries of subdirectories to read: worker_dir may be the root of anything.
 const MAX_ENTRIES_BELOW: usize = 1000;
 
-/// Libraries by name in the subdirectories, the nearer ones first; links and hidden directories are not entered.
+/// Libraries by name in the subdirectories, nearer ones first; links and hidden directories are not entered.
 fn below(real: &Path, entries: &[(OsString, PathKind)]) -> Vec<PathBuf> {
     let directory = |what: &PathKind| *what == PathKind::Not(SkipReason::Directory);
     let dirs = entries.iter().filter(|(_, what)| directory(what)).map(|(name, _)| real.join(name));
     let mut to_read: VecDeque<PathBuf> = dirs.filter(|path| may_be_entered(path)).collect();
     let (mut libraries, mut left) = (Vec::new(), MAX_ENTRIES_BELOW);
     while let Some(dir) = to_read.pop_front() {
-        // One that cannot be read is none of ours.
+        // A directory that cannot be read holds none of our libraries.
         let Ok(found) = fs::read_dir(&dir) else { continue };
         for entry in found.flatten().take(left) {
             left -= 1;
@@ -118,7 +118,7 @@ fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, PathKind)>)> {
     let real = fs::canonicalize(dir)?;
     let mut entries = Vec::new();
     for entry in fs::read_dir(&real)? {
-        // Half a directory is none: what is missing would look removed.
+        // An incomplete listing counts as unreadable: what it lacks would look removed.
         let entry = entry?;
         if let Some(what) = kind_at(&entry.path()) {
             entries.push((entry.file_name(), what));
@@ -127,7 +127,7 @@ fn entries(dir: &Path) -> io::Result<(PathBuf, Vec<(OsString, PathKind)>)> {
     Ok((real, entries))
 }
 
-/// What is there, or nothing where it vanished since it was listed.
+/// What is there, or `None` if it vanished since it was listed.
 fn kind_at(path: &Path) -> Option<PathKind> {
     let error = match fs::metadata(path) {
         Ok(meta) => return Some(kind_of(&meta)),
@@ -146,7 +146,7 @@ fn kind_of(meta: &Metadata) -> PathKind {
     if meta.is_file() { PathKind::File(FileIdentity::of(meta)) } else { PathKind::Not(not_a_file(meta.file_type())) }
 }
 
-/// The reason for something that is no regular file.
+/// The reason for something that is not a regular file.
 pub(super) fn not_a_file(kind: FileType) -> SkipReason {
     if kind.is_dir() {
         SkipReason::Directory

@@ -1,8 +1,8 @@
-//! A library file and a symbol in it -> a function that can be called.
+//! Turns a library file and a symbol in it into a function that can be called.
 //!
-//! Loading runs the library's constructors, which can do anything: only the probe and the workers do it, never the
-//! manager. What can be checked without that (a whole file, the right machine, the entry's type and size) was checked
-//! before; here it is magic, then versions, then layouts, and only then the first call into the library.
+//! Loading runs the library's constructors, which can do anything: only the probe and the workers load, never the
+//! manager. What can be checked without that (a complete file, the right machine, the entry's type and size) was
+//! checked before; here it is magic, then versions, then layouts, and only then the first call into the library.
 //!
 //! Wherever the library's code returns, a process that it has forked is ended.
 #![allow(unsafe_code)] // dlopen, and an address from a library that is to be believed step by step.
@@ -32,7 +32,7 @@ use crate::system::fork;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// `dlopen` refused. libloading's own message is only "dlopen failed"; the loader's error is in its source.
+    /// `dlopen` failed. libloading's own message is only "dlopen failed"; the loader's error is in its source.
     #[error("cannot load {path}: {}", dlopen_words(source))]
     Open {
         /// The file.
@@ -40,7 +40,7 @@ pub enum LoadError {
         /// The loader's refusal.
         source: libloading::Error,
     },
-    /// The loader gave it another library in the place of one that it brings along.
+    /// The loader gave it another library instead of one that it brings along.
     #[error(
         "{path} brings {library} along, and another library of that name is loaded in this process already: build both \
          with the same one, or give them different sonames"
@@ -51,7 +51,7 @@ pub enum LoadError {
         /// The library beside it.
         library: PathBuf,
     },
-    /// The loader gave it a library that another function brings along, or has from elsewhere.
+    /// The loader gave it a library that another function brings along, or that comes from elsewhere.
     #[error(
         "{path} needs {library}, and another library of that name is loaded in this process already, from {instead}: build \
          both with the same one, or give them different sonames"
@@ -59,9 +59,9 @@ pub enum LoadError {
     AnothersLibrary {
         /// The file.
         path: PathBuf,
-        /// What it was tried with.
+        /// The library it was probed with.
         library: PathBuf,
-        /// What is in its place.
+        /// The library it got instead.
         instead: PathBuf,
     },
     /// No such symbol.
@@ -83,7 +83,7 @@ pub enum LoadError {
         /// The symbol looked for.
         symbol: String,
     },
-    /// An entry of a kind that a later version knows.
+    /// An entry of a kind that a later gm-native loads.
     #[error("`{symbol}` in {path} is an entry for C, which this manager does not know: a newer gm-native may")]
     ForC {
         /// The file.
@@ -91,7 +91,7 @@ pub enum LoadError {
         /// The symbol looked for.
         symbol: String,
     },
-    /// The versions do not go together.
+    /// The versions are incompatible.
     #[error(
         "{path} is built for interface {built}, this manager knows {INTERFACE_MAJOR}.{INTERFACE_MINOR}: {}",
         advice(built)
@@ -102,38 +102,39 @@ pub enum LoadError {
         /// The version it claims to be built for.
         built: String,
     },
-    /// The versions go together and the types do not: a changed gm-plugin-api, or a compiler with another C ABI.
+    /// The versions are compatible but the types differ: a changed gm-plugin-api, or a compiler with another C ABI.
     #[error(
         "{path} differs from interface {INTERFACE_MAJOR}.{INTERFACE_MINOR}, for which it says it is built: {ADVICE}"
     )]
     Layout {
         /// The file.
         path: PathBuf,
-        /// The difference, at length.
+        /// The difference in full.
         report: String,
     },
 }
 
-/// Whether this program, its libraries included, has a symbol of that name: the loader takes that one for every library
-/// that is loaded later and asks for the name.
+/// Whether this program, its libraries included, has a symbol of that name: the loader then uses that one for every
+/// library that is loaded later and asks for the name.
 pub fn is_in_the_program(symbol: &str) -> bool {
-    // SAFETY: only the address is looked up, and is not used.
+    // SAFETY: only the address is looked up, and it is not used.
     unsafe { Library::this().get::<*const ()>(symbol.as_bytes()) }.is_ok()
 }
 
-/// Whether a library of that name is loaded: then the loader looks for no other. Of a path: whether that very file is.
+/// Whether a library of that name is loaded: then the loader looks for no other. For a path: whether that very file is.
 pub fn is_loaded(name: &OsStr) -> bool {
     // SAFETY: nothing is loaded, so no code runs. It is not closed, since it is in use.
     unsafe { Library::open(Some(name), RTLD_LAZY | libc::RTLD_NOLOAD) }.map(ManuallyDrop::new).is_ok()
 }
 
-/// Libraries that functions of this process bring along. For one name the loader uses one library for all of them,
+/// Libraries that the functions of this process bring along. For one name the loader uses one library for all of them,
 /// whichever came first, without an error.
 #[derive(Debug, Default)]
 pub struct LoadedSiblings(Vec<(PathBuf, ContentHash)>);
 
 impl LoadedSiblings {
-    /// As [`load`]; sees that the library has got what it brings along, and what it was tried with `elsewhere`.
+    /// As [`load`]; also checks that the library got what it brings along, and the libraries it was probed with
+    /// (`elsewhere`).
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl LoadedSiblings {
         let loaded = load(path, symbol)?;
         self.add(path, siblings)?;
         for library in elsewhere.iter().map(Path::new).filter(|library| !is_loaded(library.as_os_str())) {
-            // It may also have moved since then, or the library needs it no more.
+            // It may have moved since then, or the library does not need it any more.
             if let Some(instead) = before.iter().find(|other| other.file_name() == library.file_name()) {
                 let (path, library, instead) = (path.into(), library.into(), instead.clone());
                 return Err(LoadError::AnothersLibrary { path, library, instead });
@@ -158,11 +159,11 @@ impl LoadedSiblings {
         Ok(loaded)
     }
 
-    /// Sees that the library, which was loaded, has got what it brings along, or the same from another one.
+    /// Checks that a loaded library got what it brings along, or the same from another library.
     ///
     /// # Errors
     ///
-    /// [`LoadError::NotItsOwn`], for the first that it has not got.
+    /// [`LoadError::NotItsOwn`], for the first that it did not get.
     fn add(&mut self, path: &Path, siblings: &[Sibling]) -> Result<(), LoadError> {
         for Sibling { path: name, hash } in siblings {
             self.0.push((path.with_file_name(name), *hash));
@@ -175,7 +176,7 @@ impl LoadedSiblings {
     }
 }
 
-/// All libraries that are loaded in this process, as the loader calls them.
+/// All libraries that are loaded in this process, by the loader's names.
 pub fn objects() -> BTreeSet<PathBuf> {
     unsafe extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the loader passes on a description that is valid during the call, and the set that is lent below.
@@ -193,9 +194,9 @@ pub fn objects() -> BTreeSet<PathBuf> {
     found
 }
 
-/// Whether the system has a library of that name in its own places. It is loaded then.
+/// Whether the system has a library of that name in its own directories. If so, it is loaded now.
 pub fn is_installed(name: &OsStr) -> bool {
-    // SAFETY: as in `open`; the library asked for is one that a plugin needs.
+    // SAFETY: as in `open`; the library is one that a plugin needs.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) }.map(ManuallyDrop::new).is_ok()
 }
 
@@ -211,7 +212,7 @@ fn advice(built: &str) -> &'static str {
 }
 
 impl LoadError {
-    /// More than most want to know: `abi_stable`'s report of a layout that differs.
+    /// `abi_stable`'s report of a layout that differs, which is more than most people need.
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Layout { report, .. } => Some(report),
@@ -228,7 +229,7 @@ fn dlopen_words(error: &libloading::Error) -> String {
 /// The kinds of entries, distinguished by their first bytes before anything else is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryKind {
-    /// A static of Rust's, checked by `abi_stable`.
+    /// A Rust static, checked by `abi_stable`.
     Rust,
     /// Planned: one header file and a struct with magic, version and size.
     C,
@@ -244,21 +245,20 @@ impl EntryKind {
     }
 }
 
-/// A function of a library. The library stays loaded to the process's end: threads, destructors and borrowed text of it
+/// A function of a library. The library stays loaded until the process ends: its threads, destructors and borrowed text
 /// may be anywhere, and new code means a new process.
 #[derive(Clone, Copy)]
 pub struct Loaded {
     table: PluginRef,
 }
 
-/// Loads a library and finds the function that `symbol` stands for: the function's name, with the configured prefix in
-/// front.
+/// Loads a library and finds the function behind `symbol`: the configured prefix followed by the function's name.
 ///
-/// Runs the library's constructors on this thread, for as long as they like.
+/// Runs the library's constructors on this thread, which may take any time.
 ///
 /// # Errors
 ///
-/// See [`LoadError`]. The library stays loaded then too.
+/// See [`LoadError`]. The library stays loaded even then.
 pub fn load(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     let loaded = load_here(path, symbol);
     fork::exit_if_child();
@@ -278,20 +278,20 @@ fn load_here(path: &Path, symbol: &str) -> Result<Loaded, LoadError> {
     check_layout(address, path)
 }
 
-/// Opens a library for good. NOW: a symbol that is missing refuses it here, and not in the middle of a job. LOCAL: what
-/// two libraries export under one name stays apart.
+/// Opens a library for good. NOW: a missing symbol fails here, and not in the middle of a job. LOCAL: symbols that two
+/// libraries export under one name stay separate.
 fn open(path: &Path) -> Result<ManuallyDrop<Library>, LoadError> {
     // A name without a slash would be looked up in the system's directories.
     let anchored = if path.components().count() == 1 { Path::new(".").join(path) } else { path.into() };
-    // SAFETY: constructors run, and may do anything: that is what a plugin is. The caller is a process meant for it.
+    // SAFETY: constructors run, and may do anything: that is what a plugin is. The calling process exists for that.
     let library = unsafe { Library::open(Some(anchored), RTLD_NOW | RTLD_LOCAL) };
     library.map(ManuallyDrop::new).map_err(|source| LoadError::Open { path: path.into(), source })
 }
 
-/// The address of a symbol that is there and is no null.
+/// The address of a symbol that exists and is not null.
 fn find(library: &Library, path: &Path, symbol: &str) -> Result<*const u8, LoadError> {
-    // SAFETY: the symbol is taken for an address only. That there is an object of an entry's size was checked in the
-    // file (a function's first 32 bytes would be readable too).
+    // SAFETY: the symbol is used only as an address. The file was checked to have an object of an entry's size there (a
+    // function's first 32 bytes would be readable too).
     let found = unsafe { library.get::<*const u8>(symbol.as_bytes()) };
     match found.map(|found| *found) {
         Ok(address) if !address.is_null() => Ok(address),
@@ -299,7 +299,8 @@ fn find(library: &Library, path: &Path, symbol: &str) -> Result<*const u8, LoadE
     }
 }
 
-/// An address whose magic is right, as an entry: where it is aligned, and `abi_stable` itself lays entries out as here.
+/// An entry at an address whose magic is right: checks that it is aligned, and that `abi_stable` lays entries out as
+/// here.
 fn checked_entry(address: *const u8, path: &Path, symbol: &str) -> Result<&'static Entry, LoadError> {
     let not_an_entry = || LoadError::NotAnEntry { path: path.into(), symbol: symbol.into() };
     let entry = address.cast::<Entry>();
@@ -314,7 +315,7 @@ fn checked_entry(address: *const u8, path: &Path, symbol: &str) -> Result<&'stat
             report: format!("abi_stable {}.{} instead of {:?}", header.abi_major, header.abi_minor, AbiHeader::VALUE),
         });
     }
-    // SAFETY: the header says that the rest is laid out as here; the library is never closed.
+    // SAFETY: the header says that the rest has our layout; the library is never closed.
     Ok(unsafe { &*entry })
 }
 
@@ -329,12 +330,12 @@ fn check_interface(entry: &Entry, path: &Path) -> Result<(), LoadError> {
     Err(LoadError::Interface { path: path.into(), built: refused })
 }
 
-/// The interface's promise: the same major version, and a minor version up to one's own.
+/// The interface's promise: the same major version, and a minor version up to our own.
 fn is_compatible(built: (u32, u32), own: (u32, u32)) -> bool {
     built.0 == own.0 && built.1 <= own.1
 }
 
-/// Major and minor of what a header says, `1.0.0`.
+/// Major and minor of a header's version, such as `1.0.0`.
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
@@ -355,7 +356,7 @@ fn check_layout(address: *const u8, path: &Path) -> Result<Loaded, LoadError> {
 }
 
 impl Loaded {
-    /// The function's name as its author wrote it, without a prefix. The file's name may be another.
+    /// The function's name in its source, without a prefix. The file's name may differ.
     pub fn name(&self) -> &'static str {
         self.table.name().as_str()
     }
@@ -365,7 +366,7 @@ impl Loaded {
         self.table.version().as_str()
     }
 
-    /// The compiler that built the library; empty where it is not known.
+    /// The compiler that built the library; empty if unknown.
     pub fn compiler(&self) -> &'static str {
         self.table.compiler().as_str()
     }
@@ -380,17 +381,18 @@ impl Loaded {
         self.table.unwinds()
     }
 
-    /// True for the object form: something is kept from job to job.
+    /// True for the object form, which keeps state from job to job.
     pub fn is_object(&self) -> bool {
         self.table.object()
     }
 
-    /// The highest log level wanted, see [`level`](gm_plugin_api::abi::level); for the whole library. From any thread.
+    /// Sets the highest log level wanted, see [`level`](gm_plugin_api::abi::level), for the whole library. From any
+    /// thread.
     pub fn set_level(&self, level: u8) {
         (self.table.set_level())(level);
     }
 
-    /// Prepares the function for jobs: for an object, its author's `new`, which may take as long as it likes.
+    /// Prepares the function for jobs: for an object, calls its `new`, which may take any time.
     ///
     /// # Errors
     ///
@@ -410,7 +412,7 @@ impl std::fmt::Debug for Loaded {
 
 /// A function that is ready for jobs. It stays on the thread that made it.
 ///
-/// Dropping it runs the author's destructor, which may take as long as it likes and never unwinds.
+/// Dropping it runs the object's destructor, which may take any time and never unwinds.
 pub struct Instance {
     table: PluginRef,
     state: RawState,
@@ -418,10 +420,10 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Runs one job to its end, on this thread. Returned is the result, in the library's own memory (write it out, do
-    /// not copy it), or how the job failed; a panic is among that unless the library does not unwind.
+    /// Runs one job to its end, on this thread. Returns the result, in the library's own memory (write it out, do not
+    /// copy it), or how the job failed, which includes a panic unless the library does not unwind.
     ///
-    /// As it crosses the interface: to make a `Result` of it moves 120 bytes and costs more than the call.
+    /// As it crosses the interface: turning it into a `Result` would move 120 bytes and cost more than the call.
     pub fn run(&mut self, job: &RawJob<'_>) -> RResult<RVec<u8>, RawFail> {
         let ended = (self.table.run())(self.state, job);
         fork::exit_if_child();

@@ -1,4 +1,4 @@
-//! From the system loader's errors to our sentences. Pure.
+//! Translates the system loader's errors into our rejections. Pure.
 //!
 //! glibc names the right thing in the wrong sentence ("cannot open shared object file: No such file or directory"), and
 //! names the copy in the store, which the user does not know.
@@ -6,11 +6,11 @@
 use super::display_path::clipped;
 use super::rejection::Rejection;
 
-/// Longest text of the loader's that is kept.
+/// How much of the loader's text is kept.
 const MAX_DETAIL: usize = 4096;
 
-/// What the system says of want that may pass; glibc puts it at the end, whatever it says in front: "not found" is of a
-/// library that is there.
+/// The system's texts for a shortage that may pass; glibc appends one to its own text, which may be wrong: "not found"
+/// for a library that exists.
 const PASSING: &[&str] = &[
     "Cannot allocate memory",
     "Too many open files",
@@ -21,14 +21,14 @@ const PASSING: &[&str] = &[
     "Connection timed out",
 ];
 
-/// The refusal for an error text of `dlopen`. `copy` is the path it was given.
+/// The rejection for an error text of `dlopen`. `copy` is the path passed to it.
 pub fn rejection(text: &str, copy: &str) -> Rejection {
     let detail = clipped(text.as_bytes(), MAX_DETAIL);
     if let Some(words) = PASSING.iter().find(|words| text.ends_with(*words)) {
         return Rejection::NotLoadableNow { reason: (*words).to_owned(), detail };
     }
     if let Some((library, _)) = text.split_once(": cannot open shared object file") {
-        // Of the copy itself it would say so too, were it gone.
+        // glibc would say the same of the copy itself, if that were gone.
         if library != copy {
             return Rejection::MissingLibrary { library: name(library), detail };
         }

@@ -1,4 +1,4 @@
-//! A file's name in worker_dir -> the name of a Gearman function, or why it is none. Pure.
+//! Derives the name of a Gearman function from a file's name in worker_dir, or says why there is none. Pure.
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;
@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::display_path::escaped;
 
-/// Longest function name in bytes. gearmand takes 2,000; a file name ends at 255, `.so` included.
+/// The longest function name in bytes. gearmand accepts 2,000; a file name has at most 255, including `.so`.
 pub const MAX_NAME: usize = 252;
 
-/// The name of a function: not empty, UTF-8, no control characters and no `/`, at most [`MAX_NAME`] bytes. It can stand
-/// in a log line, in gearmand's text listings and as a file name.
+/// The name of a function: not empty, UTF-8, no control characters and no `/`, at most [`MAX_NAME`] bytes. It can be
+/// used in a log line, in gearmand's text listings and as a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName(String);
@@ -31,7 +31,7 @@ impl FunctionName {
         if name.len() > MAX_NAME {
             return Err(BadName::TooLong(name.len()));
         }
-        // gearmand sends names back raw: a newline would be a second line of `gearadmin --status`.
+        // gearmand prints names raw: a newline would start a second line of `gearadmin --status`.
         if name.contains(|c: char| c.is_control() || c == '/') {
             return Err(BadName::Odd);
         }
@@ -44,7 +44,7 @@ impl FunctionName {
     }
 }
 
-/// Reads like the text it is: a `&FunctionName` passes for a `&str`.
+/// A `&FunctionName` can be used as a `&str`.
 impl Deref for FunctionName {
     type Target = str;
 
@@ -53,7 +53,7 @@ impl Deref for FunctionName {
     }
 }
 
-/// Maps by function are searched by text, too.
+/// Lets maps with function names as keys be searched by text.
 impl Borrow<str> for FunctionName {
     fn borrow(&self) -> &str {
         &self.0
@@ -95,10 +95,10 @@ impl From<FunctionName> for String {
 /// Why a text is no function name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
-    /// Nothing left of it.
+    /// It is empty.
     #[error("has no function name")]
     Empty,
-    /// Its length in bytes.
+    /// It is too long: its length in bytes.
     #[error("is a function name of {0} bytes, and {MAX_NAME} is the most; shorten it")]
     TooLong(usize),
     /// gearmand would print it raw.
@@ -109,42 +109,42 @@ pub enum BadName {
     NotUtf8,
 }
 
-/// How a file spells its function.
+/// The two ways to name a function's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spelling {
-    /// `NAME.so`: wins where both are there.
+    /// `NAME.so`, which wins if both exist.
     Exact,
-    /// `libNAME.so`, as compilers write it.
+    /// `libNAME.so`, as compilers name it.
     Lib,
 }
 
-/// Why a file is left alone, judged by its name.
+/// Why a file is skipped because of its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SkippedFile {
-    /// A dot in front; also rsync's, Emacs' and vim's files in progress.
+    /// It begins with a dot, as do the temporary files of rsync, Emacs and vim.
     #[error("is hidden: {0}")]
     Hidden(&'static str),
-    /// Somebody is writing it and will rename it.
+    /// A file that is being written and will be renamed.
     #[error("is a temporary name ({0}); it is looked at when it is renamed to NAME.so")]
     Temporary(&'static str),
-    /// What a package manager or an editor kept of an older version.
+    /// An older version kept by a package manager or an editor.
     #[error("is a kept copy ({0}), not a library to serve")]
     Kept(&'static str),
     /// `foo.so.1`; the name it could have.
     #[error("is a versioned library name; name it {0}, or make {0} a link to it")]
     Versioned(String),
-    /// A library for another system, or something else a compiler makes; what, and what to do.
+    /// A library for another system, or another product of a compiler: what it is, and what to do.
     #[error("is {0}")]
     Other(&'static str),
-    /// Everything else.
+    /// Any other name.
     #[error("does not end in .so")]
     NoLibrary,
-    /// `NAME.so` with an impossible NAME.
+    /// `NAME.so` with an invalid NAME.
     #[error(transparent)]
     BadName(#[from] BadName),
 }
 
-/// Endings of files that are being written. What writes them, for the message.
+/// Endings of files that are being written, and what writes them.
 const TEMPORARY: &[(&str, &str)] = &[
     (".new", "a new version being written"),
     (".tmp", "a file being written"),
@@ -178,7 +178,7 @@ const KEPT: &[(&str, &str)] = &[
     (".off", "switched off by its name"),
 ];
 
-/// Endings of files that come close: what it is, and what would be right.
+/// Endings that come close: what the file is, and what would be right.
 const OTHER: &[(&str, &str)] = &[
     (".dylib", "a macOS library; gm-native runs on Linux: build it there and copy the .so"),
     (".dll", "a Windows library; gm-native runs on Linux: build it there and copy the .so"),
@@ -194,10 +194,10 @@ const OTHER: &[(&str, &str)] = &[
     (".SO", "spelled in capitals; name it with a lower-case .so"),
 ];
 
-/// The function a file of this name would serve, and how the name spells it.
+/// The function that a file of this name serves, and which of the two names it has.
 ///
 /// # Errors
-/// Why the file is left alone; the text follows the file's name in a sentence.
+/// Why the file is skipped; the text follows the file's name.
 pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), SkippedFile> {
     let bytes = file_name.as_bytes();
     if let Some(reason) = unfinished(bytes) {
@@ -212,7 +212,7 @@ pub fn function_of(file_name: &OsStr) -> Result<(FunctionName, Spelling), Skippe
     Ok((FunctionName::new(name)?, spelling))
 }
 
-/// Names of files that are still being written, whatever they end in.
+/// Names of files that are still being written, whatever their ending.
 fn unfinished(name: &[u8]) -> Option<SkippedFile> {
     if let Some(rest) = name.strip_prefix(b".") {
         let what = match rest {

@@ -1,4 +1,4 @@
-//! Who could change a library behind our back: its owner, its mode, and those of everything on the way to it.
+//! Who else could change a library: checks its owner and mode, and those of everything on the way to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use super::rejection::Rejection;
 use crate::system::errors::reason;
 use crate::system::owner;
 
-/// Whom libraries may belong to where permissions are strict: root, or the user the workers run as.
+/// Who may own libraries if permissions are strict: root, or the user that the workers run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePolicy {
     /// The user the workers run as.
@@ -32,33 +32,33 @@ enum FileKind {
     Link,
 }
 
-/// What is wrong with a thing.
+/// What is wrong with a file or directory.
 #[derive(Debug, PartialEq, Eq)]
 enum PermissionProblem {
-    /// Its owner is neither root nor the user the workers run as.
+    /// Its owner is neither root nor the user that the workers run as.
     Owner { owner: Uid, run_uid: u32 },
     /// Others may write to it.
     Mode { mode: u32 },
 }
 
 impl FilePolicy {
-    /// Checks an opened file, and everything that was passed on the way to it: each directory, each link.
+    /// Checks an opened file and everything on the way to it: each directory, each link.
     ///
     /// # Errors
-    /// [`Rejection::Distrusted`] names the path, owner or mode, and the remedy; [`Rejection::Changing`] if the path
+    /// [`Rejection::Distrusted`] names the path, its owner or mode, and the remedy; [`Rejection::Changing`] if the path
     /// does not lead to the opened file any more.
     pub fn check(&self, path: &Path, opened: &Metadata) -> Result<(), Rejection> {
-        // What many libraries have in common comes first: then they have one cause.
+        // The common part of many paths comes first, so that many libraries have one cause.
         let reached = self.walk(path)?;
         self.check_one(FileKind::File, path, opened)?;
-        // The path still leads to the opened file; otherwise a name was swapped meanwhile.
+        // The path must still lead to the opened file; otherwise a name was swapped meanwhile.
         if (reached.dev(), reached.ino()) != (opened.dev(), opened.ino()) {
             return Err(Rejection::Changing);
         }
         Ok(())
     }
 
-    /// Follows a path by hand, from the root, so that no step stays unseen.
+    /// Follows a path from the root step by step, so that each step is checked.
     fn walk(&self, path: &Path) -> Result<Metadata, Rejection> {
         let mut to_go = steps(path);
         let mut at = PathBuf::from("/");
@@ -112,7 +112,7 @@ fn judge(kind: FileKind, owner: u32, mode: u32, run_uid: u32) -> Option<Permissi
     if owner != 0 && owner != run_uid {
         return Some(PermissionProblem::Owner { owner: Uid::from_raw(owner), run_uid });
     }
-    // In a sticky directory such as /tmp nobody can rename or remove what belongs to another.
+    // In a sticky directory such as /tmp no one can rename or remove what belongs to someone else.
     let sticky = kind == FileKind::Directory && mode & 0o1000 != 0 && owner == 0;
     (kind != FileKind::Link && !sticky && mode & 0o022 != 0).then_some(PermissionProblem::Mode { mode })
 }
@@ -208,7 +208,7 @@ mod tests {
             let who = if mode & 2 == 0 { "its group" } else { "everybody" };
             let expected = format!(
                 "cannot be trusted: {} is writable by {who} (mode {mode:04o}); chmod go-w {}",
-                // The file is judged as opened, under the name it was opened by.
+                // The file is checked as opened, under the name it was opened by.
                 if mode == 0o666 { "/workers/x.so" } else { &shown },
                 if mode == 0o666 { "/workers/x.so" } else { &shown },
             );

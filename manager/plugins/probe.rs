@@ -1,5 +1,5 @@
-//! The probe: a short-lived process in which a stranger's file is copied, checked and loaded. Everything that can go
-//! wrong with it goes wrong here: it may hang, crash, exit or lie, and the manager reads a message or an exit status.
+//! The probe: a short-lived process that copies, checks and loads an untrusted file. If that goes wrong, it goes wrong
+//! here: the probe may hang, crash, exit or lie, and the manager only reads messages or an exit status.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -33,25 +33,25 @@ use crate::system::{exit, fork, handlers};
 /// The hidden argument that makes the program a probe.
 pub const ROLE: &str = "--gm-native-probe";
 
-/// Exit code of a probe whose descriptor to the manager does not work any more.
+/// Exit code of a probe whose channel to the manager does not work any more.
 pub const EXIT_NOT_REPORTED: i32 = 121;
 
-/// Exit code of a probe that got no order it could read.
+/// Exit code of a probe that did not get a readable request.
 pub const EXIT_NO_ORDER: i32 = 122;
 
-/// Longest mismatch report that is kept: 200 lines are usual. Escaping may make several bytes of one.
+/// How much of a layout report is kept: 200 lines are usual. Escaping may turn one byte into several.
 const MAX_DETAIL: usize = 8 * 1024;
 
-/// Most libraries from elsewhere that are remembered: all must fit into one message.
+/// The most libraries from elsewhere to report: all must fit into one message.
 const MAX_ELSEWHERE: usize = 128;
 
-/// The entries this manager can load, and the one it can name.
+/// The entry this manager can load, and the one it can only name.
 pub const KINDS: &[EntryKind] =
     &[EntryKind { magic: MAGIC, size: Some(ENTRY_SIZE as u64) }, EntryKind { magic: C_MAGIC, size: None }];
 
-/// Serves one order: reads it from the channel (a SOCK_SEQPACKET socket), obeys, reports. Returns the exit code of the
-/// process, which is to end by `_exit`: the library's destructors are not the probe's business. Blocks for as long as
-/// the file systems and the library's constructors do; for a process that has a deadline and nothing to lose.
+/// Serves one request: reads it from the channel (a SOCK_SEQPACKET socket), carries it out, reports. Returns the
+/// process's exit code; the process must end by `_exit`, without the library's destructors. Blocks as long as the file
+/// systems and the library's constructors do: for a process that has a deadline and nothing to lose.
 pub fn serve(channel: impl AsFd) -> i32 {
     let mut bytes = vec![0; MAX_MESSAGE];
     let order: ProbeRequest = match receive(&channel, &mut bytes).ok().and_then(|order| decode(order).ok()) {
@@ -63,8 +63,8 @@ pub fn serve(channel: impl AsFd) -> i32 {
     if sent.is_ok() { 0 } else { EXIT_NOT_REPORTED }
 }
 
-/// Carries out one request: copy, pre-check, load, layout check. Messages before the report are sent by `tell`: where
-/// the start of loading cannot be reported, nothing is loaded. On a refusal no copy is left.
+/// Carries out one request: copy, pre-check, load, layout check. `send` sends the messages that precede the report: if
+/// the start of loading cannot be reported, nothing is loaded. A rejection leaves no copy.
 pub fn run(order: &ProbeRequest, send: impl FnMut(ProbeMessage) -> io::Result<()>) -> ProbeReport {
     let mut copies = ProbeCopies::default();
     let result = check_and_load(order, &mut copies, send);
@@ -75,7 +75,7 @@ pub fn run(order: &ProbeRequest, send: impl FnMut(ProbeMessage) -> io::Result<()
     ProbeReport { nonce: order.nonce.clone(), result }
 }
 
-/// The copies that were made.
+/// The copies made so far.
 #[derive(Default)]
 struct ProbeCopies(Vec<PathBuf>);
 
@@ -87,9 +87,9 @@ fn check_and_load(
     let (hash, source, facts) = copy_and_check(order, copies)?;
     runs_into_no_entry(&facts)?;
     let mut search = SiblingSearch::new(parent(&order.candidate), source, order.file_policy);
-    // Of our own descriptors none may be open when the library runs: it may close what is not its own.
+    // None of our own descriptors may be open when the library runs: it may close what is not its own.
     let siblings = take_siblings(order, source.size, &facts.links, &mut search, copies);
-    // The manager watches only what it has a report of.
+    // The manager watches only the places that the probe reports.
     for part in report::parts(&order.nonce, &search.looked)? {
         send(part).map_err(|error| cannot_report(&error))?;
     }
@@ -100,7 +100,7 @@ fn check_and_load(
     let loaded = loader::load(&order.copy_to, &symbol)
         .map_err(|error| search.explain(refused(error, &order.copy_to, &symbol)))?;
     let elsewhere = elsewhere(&before, parent(&order.copy_to));
-    // With LD_LIBRARY_PATH the loader takes others.
+    // With LD_LIBRARY_PATH the loader uses others.
     siblings.retain(|sibling| loader::is_loaded(order.copy_to.with_file_name(&sibling.path).as_os_str()));
     Ok(LoadableLibrary {
         siblings: siblings.clone(),
@@ -109,7 +109,7 @@ fn check_and_load(
     })
 }
 
-/// What else was loaded with it, from places that are not ours.
+/// What else was loaded with it, from other places than ours.
 fn elsewhere(before: &BTreeSet<PathBuf>, place: &Path) -> Vec<String> {
     let now = loader::objects();
     let foreign = now.difference(before).filter(|path| path.is_absolute() && !path.starts_with(place));
@@ -120,7 +120,7 @@ fn cannot_report(error: &io::Error) -> Rejection {
     Rejection::ProbeDied { how: format!("could not reach the manager ({})", reason(error)) }
 }
 
-/// All that can be known of the file itself before it is loaded.
+/// Checks everything about the file itself that can be checked before it is loaded.
 fn copy_and_check(
     order: &ProbeRequest,
     copies: &mut ProbeCopies,
@@ -134,7 +134,7 @@ fn copy_and_check(
     Ok((copied.hash, copied.source, facts))
 }
 
-/// Copies what the library needs from beside it to beside its copy, and checks it there.
+/// Copies what the library needs from beside it to beside its copy, and checks that.
 fn take_siblings(
     order: &ProbeRequest,
     size: u64,
@@ -158,7 +158,7 @@ fn take_siblings(
         let mut dirs: Vec<&Path> = parent(&to).ancestors().take_while(|dir| *dir != place).collect();
         dirs.reverse();
         dirs.into_iter().try_for_each(make_place)?;
-        // Who may own it was asked when it was opened.
+        // Its owner was checked when it was opened.
         let copied = Copy { from: &from.join(path), to: &to, max_size: max, file_policy: None }.of(file)?;
         siblings.push(Sibling { path: path.to_owned(), hash: copied.hash });
         check(&copied.file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
@@ -173,7 +173,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// The pre-check. A disk that fails is no damage of the file's.
+/// The pre-check. A failing disk does not mean that the file is damaged.
 fn check<T>(
     file: &File,
     check: impl for<'a> FnOnce(&'a ReadCache<&'a ErrorCapturingFile<'a>>) -> Result<T, Rejection>,
@@ -186,7 +186,7 @@ fn check<T>(
     }
 }
 
-/// A file that keeps the error of a read, of which `object` only reports that there was one.
+/// A file that keeps a read's error, of which `object` only reports that there was one.
 struct ErrorCapturingFile<'a> {
     file: &'a File,
     failed: Cell<Option<io::Error>>,
@@ -205,7 +205,7 @@ impl Seek for &ErrorCapturingFile<'_> {
 }
 
 impl ErrorCapturingFile<'_> {
-    /// Reads that were only interrupted are repeated, and seeks to nowhere come of what the file says.
+    /// Interrupted reads are repeated, and seeks to invalid offsets are due to the file's content.
     fn note(&self, error: io::Error) -> io::Error {
         let again = io::Error::from(error.kind());
         if is_transient(&error) && error.kind() != io::ErrorKind::Interrupted {
@@ -219,8 +219,8 @@ fn expect<'a>(prefix: &'a str, function: &'a FunctionName) -> ElfRequirements<'a
     ElfRequirements { prefix, function, kinds: KINDS, machine: Machine::HOST, glibc: GlibcVersion::running() }
 }
 
-/// Loads a function from the very file, not from a copy, with the same checks and the same sentences: for an author's
-/// trial of a library, where a debugger has to find it under its name.
+/// Loads a function from the file itself instead of a copy, with the same checks and the same sentences: for authors
+/// who try a library, where a debugger has to find it under its name.
 ///
 /// # Errors
 /// Why it cannot be used.
@@ -232,14 +232,14 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
     runs_into_no_entry(&facts)?;
     let identity = file.metadata().map(|meta| FileIdentity::of(&meta));
     drop(file);
-    // A name without a directory is one in the current one.
+    // A name without a directory means one in the current directory.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let identity = identity.map_err(|error| Rejection::CannotRead(reason(&error)))?;
     let mut search = SiblingSearch::new(dir, identity, None);
     search.run(&facts.links, loader::is_loaded, |_, file| {
         check(file, |data| elf::check_needed(data, &Machine::HOST, GlibcVersion::running()))
     })?;
-    // Here the loader would find it, and in the store it would not.
+    // The loader would find it here, but not in the store.
     if let Some(rejection) = search.unreachable(loader::is_installed) {
         return Err(rejection);
     }
@@ -247,8 +247,8 @@ pub fn load_in_place(path: &Path, prefix: &str, function: &FunctionName) -> Resu
     loader::load(path, &symbol).map_err(|error| search.explain(refused(error, path, &symbol)))
 }
 
-/// A C function that is called as an entry is named does no harm where the program has it already, as libc's `write`:
-/// the loader asks there first. Any other is looked for in the library itself first, where the entry is.
+/// A C function with the same name as an entry does no harm if the program has it already, as libc's `write`: the
+/// loader looks there first. Any other is looked for in the library itself first, where it finds the entry.
 fn runs_into_no_entry(facts: &ElfFacts) -> Result<(), Rejection> {
     match facts.called.iter().find(|symbol| !loader::is_in_the_program(symbol)) {
         None => Ok(()),
@@ -256,7 +256,7 @@ fn runs_into_no_entry(facts: &ElfFacts) -> Result<(), Rejection> {
     }
 }
 
-/// What the loader found, as text for a log line, short enough for a message.
+/// The result, as text for a log line, short enough for a message.
 fn found(hash: ContentHash, source: FileIdentity, facts: ElfFacts, loaded: &Loaded) -> LoadableLibrary {
     let text = |text: &str| clipped(text.as_bytes(), 200);
     let (major, minor) = loaded.interface();
@@ -277,7 +277,7 @@ fn found(hash: ContentHash, source: FileIdentity, facts: ElfFacts, loaded: &Load
     }
 }
 
-/// The loader's error in a sentence that follows the candidate's path, which may be another than the one loaded from.
+/// The loader's error as a sentence that follows the candidate's path, which may differ from the path loaded.
 fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Rejection {
     let symbol = symbol.to_owned();
     match error {
@@ -286,7 +286,7 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Rejection {
             let words = source.source().map_or_else(|| source.to_string(), ToString::to_string);
             loader_words::rejection(&words, &loaded_from.to_string_lossy())
         }
-        // What was looked for alone has what it brings along.
+        // In a probe, which loads one library only, a library always gets what it brings along.
         LoadError::NotItsOwn { .. } | LoadError::AnothersLibrary { .. } => {
             Rejection::NotLoadable { reason: clipped(error.to_string().as_bytes(), 300), detail: String::new() }
         }
@@ -302,12 +302,12 @@ fn refused(error: LoadError, loaded_from: &Path, symbol: &str) -> Rejection {
     }
 }
 
-/// The interface of this manager.
+/// This manager's version of the interface.
 fn ours() -> String {
     format!("{INTERFACE_MAJOR}.{INTERFACE_MINOR}")
 }
 
-/// A text of several lines, each fit for a log line, together not longer than a message may carry.
+/// A text of several lines, each safe for a log line, together no longer than a message may be.
 fn cut(text: &str, max: usize) -> String {
     let head = &text[..text.floor_char_boundary(max)];
     head.lines().map(|line| escaped(line.as_bytes())).collect::<Vec<_>>().join("\n")
@@ -333,7 +333,7 @@ fn send_message(channel: &impl AsFd, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// The child: serves the one order that comes over the inherited channel, and ends without running any destructor.
+/// The child: serves the one request on the inherited channel, and ends without running any destructor.
 pub fn main() -> ! {
     let Some(channel) = inherited(CHANNEL_FD) else {
         eprintln!("gm-native: {ROLE} is how the manager looks at libraries; it does nothing by hand");
@@ -344,6 +344,6 @@ pub fn main() -> ! {
         eprintln!("gm-native: the probe could not start: {}", reason(&error));
         exit::now(EXIT_NO_ORDER);
     }
-    // Not dropped: a library may have closed it, and closing it twice would be an abort of our own.
+    // Not dropped: a library may have closed it, and closing it twice would abort us.
     exit::now(serve(&channel))
 }

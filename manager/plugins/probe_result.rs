@@ -1,4 +1,4 @@
-//! The result of a probe, from its exit status and its messages. Pure: the manager's side.
+//! Decides a probe's result from its exit status and its messages. Pure: the manager's side.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use super::siblings::SiblingPlace;
 /// How a probe ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeExit {
-    /// By itself, with this code.
+    /// It exited by itself, with this code.
     Exited(i32),
-    /// By this signal.
+    /// A signal killed it.
     Signalled(i32),
-    /// By the manager, after this time without a report.
+    /// The manager killed it, after this time without a report.
     Deadline(Duration),
-    /// By the manager for another reason: it has its report, or is itself stopping.
+    /// The manager stopped it for another reason: it has its report, or is stopping itself.
     Stopped,
-    /// By the manager or by itself: the manager could not read what it sent.
+    /// The manager could not read what it sent; it ended in either way.
     Unread,
 }
 
-/// glibc's loader ends the process with this when it cannot go on.
+/// glibc's loader exits with this if it cannot continue.
 const LOADER_GAVE_UP: i32 = 127;
 
-/// Judges a probe. `messages` are the bytes of each message it sent, in order; `nonce` is the order's.
+/// Decides the result of a probe. `messages` are the bytes of each message it sent, in order; `nonce` is the request's.
 ///
-/// A report counts however the probe ended. Without one nothing does: not exit code 0, nor what a constructor wrote.
+/// A report counts however the probe ended. Without one nothing counts: not exit code 0, nor what a constructor wrote.
 ///
 /// # Errors
-/// The report's refusal; or what the end without a report means.
+/// The rejection in the report; or the meaning of an end without a report.
 pub fn judge_probe(nonce: &str, ended: ProbeExit, messages: &[Vec<u8>]) -> Result<LoadableLibrary, Rejection> {
     let mut loading = false;
     for message in messages {
@@ -46,7 +46,7 @@ pub fn judge_probe(nonce: &str, ended: ProbeExit, messages: &[Vec<u8>]) -> Resul
     Err(if loading { in_the_library(ended) } else { before_the_library(ended) })
 }
 
-/// Where the library has others looked for, as far as the probe came: `None` where it did not come so far.
+/// Where the library looks for others, if the probe got that far, else `None`.
 pub fn sibling_places(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPlace>> {
     let mut looked: Option<Vec<SiblingPlace>> = None;
     for message in messages {
@@ -54,7 +54,7 @@ pub fn sibling_places(nonce: &str, messages: &[Vec<u8>]) -> Option<Vec<SiblingPl
             Ok(ProbeMessage::Beside { nonce: theirs, beside }) if theirs == nonce => {
                 looked.get_or_insert_default().extend(beside);
             }
-            // It comes after all of it.
+            // This message comes after all of them.
             Ok(ProbeMessage::Loading { nonce: theirs }) if theirs == nonce => return Some(looked.unwrap_or_default()),
             _ => break,
         }
@@ -95,7 +95,7 @@ fn signal_name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().into())
 }
 
-/// In a sentence, at least 1.
+/// For a sentence, at least 1.
 fn seconds(time: Duration) -> u64 {
     time.as_secs().max(1)
 }
@@ -177,7 +177,7 @@ mod tests {
             (ProbeExit::Signalled(11), vec![&loading, &ok], "found"),
             (ten, vec![&loading, &ok], "found"),
             (ProbeExit::Exited(0), vec![&refused], empty),
-            // Without one, success is none.
+            // Without a report there is no success.
             (
                 ProbeExit::Exited(0),
                 vec![&loading],
@@ -188,7 +188,7 @@ mod tests {
                 vec![&loading],
                 "exited with code 3 while loading; a constructor must return, not exit",
             ),
-            // A report that the manager could not read: the library is not to blame, wherever the probe was.
+            // A report that the manager could not read: the library is not to blame, whatever the probe was doing.
             (ProbeExit::Unread, vec![&loading], unread),
             (ProbeExit::Unread, vec![], unread),
             (ProbeExit::Exited(EXIT_NOT_REPORTED), vec![&loading], closed),
@@ -214,7 +214,7 @@ mod tests {
                 "did not load within 10 s: one of its constructors does not return; fix it, or raise \
                  probe_timeout",
             ),
-            // Words that are not ours.
+            // Messages that are not the probe's.
             (ProbeExit::Exited(0), vec![&loading, b"ok"], &wrote),
             (ProbeExit::Exited(0), vec![&loading, b""], &wrote),
             (ProbeExit::Exited(0), vec![&loading, &forged], &wrote),

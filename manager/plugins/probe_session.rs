@@ -1,4 +1,4 @@
-//! A probe under way, seen from the process that started it: what it has reported, and what its end means.
+//! A running probe from the manager's point of view: what it has reported, and the meaning of its end.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +10,7 @@ use super::report::{LoadableLibrary, MAX_WORDS, ProbeRequest, is_report};
 use super::siblings::SiblingPlace;
 use crate::system::reap::ExitStatus;
 
-/// Messages of a probe that are kept: one more than it may send is forged, and one such is enough to know.
+/// How many messages of a probe are kept: any beyond what it may send is forged, and one forged message is enough.
 const MESSAGES: usize = 2 * MAX_WORDS;
 
 /// One probe.
@@ -23,7 +23,7 @@ pub struct ProbeSession {
 }
 
 impl ProbeSession {
-    /// A probe that is given this request, and this long to obey it.
+    /// A probe with this request, and this long to carry it out.
     pub fn new(request: ProbeRequest, timeout: Duration) -> Self {
         Self { request, timeout, messages: Vec::new(), stopped: None }
     }
@@ -33,7 +33,7 @@ impl ProbeSession {
         &self.request
     }
 
-    /// Keeps a message; true once the report is complete and the probe is to be ended.
+    /// Keeps a message; returns true once the report is complete and the probe should be ended.
     pub fn receive(&mut self, message: &[u8]) -> bool {
         if self.messages.len() < MESSAGES {
             self.messages.push(message.to_vec());
@@ -45,32 +45,32 @@ impl ProbeSession {
         enough
     }
 
-    /// Its time is up, and it is to be ended.
+    /// Its time is up: it will be ended.
     pub fn times_out(&mut self) {
         self.stopped = Some(ProbeExit::Deadline(self.timeout));
     }
 
-    /// It is to be ended for a reason of ours.
+    /// It will be ended for a reason of ours.
     pub fn stop(&mut self) {
         self.stopped = Some(ProbeExit::Stopped);
     }
 
-    /// What it sent could not be read, and it is to be ended: however it ends, that says nothing about the library.
+    /// What it sent could not be read, so it will be ended: its exit status says nothing about the library then.
     pub fn mark_unread(&mut self) {
         self.stopped = Some(ProbeExit::Unread);
     }
 
-    /// Whether its end was already called for.
+    /// Whether it was ended already.
     pub fn is_over(&self) -> bool {
         self.stopped.is_some()
     }
 
-    /// Where the library has others looked for; `None` where the probe did not come so far.
+    /// Where the library looks for others; `None` if the probe did not get that far.
     pub fn sibling_places(&self) -> Option<Vec<SiblingPlace>> {
         sibling_places(&self.request.nonce, &self.messages)
     }
 
-    /// Judges it once it is gone.
+    /// Decides its result once it has exited.
     ///
     /// # Errors
     /// Why the file cannot be used.
@@ -83,7 +83,7 @@ impl ProbeSession {
     }
 }
 
-/// Sixteen random bytes as text: what no constructor can guess.
+/// Sixteen random bytes as text, which no constructor can guess.
 pub fn nonce() -> String {
     let mut bytes = [0_u8; 16];
     let filled = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));

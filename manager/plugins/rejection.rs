@@ -1,6 +1,6 @@
-//! Every way in which a candidate is refused: one variant, one sentence. The sentence follows the file's path, and
-//! names what is wrong and what to do about it. The system loader's own error, which often misleads, is kept apart as
-//! detail.
+//! Every way in which a candidate is rejected: one variant, one sentence. The sentence follows the file's path, and
+//! names what is wrong and what to do about it. The system loader's own error, which often misleads, is kept separately
+//! as detail.
 
 use std::fmt;
 use std::io;
@@ -12,24 +12,24 @@ use super::display_path::DisplayPath;
 pub use super::rejection_kind::RejectionKind;
 pub(super) use super::rejection_kind::is_transient;
 
-/// Why a candidate does not become a version. Texts inside are fit for a log line (escaped) and bounded.
+/// Why a candidate does not become a version. Its texts are bounded and safe for a log line (escaped).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    // Getting at the file.
+    // Opening the file.
     /// It was there when the directory was read.
     #[error("vanished before it could be read")]
     Vanished,
     /// The system's error.
     #[error("cannot be opened: {0}")]
     CannotOpen(String),
-    /// The system's error, for a reason that may pass: a disk that fails, no descriptors left.
+    /// The system's error, for a cause that may pass: a failing disk, no descriptors left.
     #[error("cannot be opened right now: {0}")]
     CannotOpenNow(String),
     /// What it is instead.
     #[error("is {0}, not a file")]
     NotAFile(String),
-    /// Bytes found, bytes allowed.
+    /// It is too large.
     #[error("has {size} bytes, more than max_plugin_size allows ({max}); strip it, or raise max_plugin_size")]
     TooLarge {
         /// Bytes found.
@@ -40,16 +40,16 @@ pub enum Rejection {
     /// Strict permissions: a place that others can write to.
     #[error("cannot be trusted: {path} {problem}; {remedy}")]
     Distrusted {
-        /// The file, or the directory above it.
+        /// The file, or a directory above it.
         path: String,
         /// Owner or mode.
         problem: String,
-        /// What mends it.
+        /// What to do.
         remedy: String,
-        /// It is a directory above the file: others below it are refused for the same.
+        /// It is a directory above the file, so other files below it are rejected for the same cause.
         is_place: bool,
     },
-    /// Its size or times changed under the copy.
+    /// Its size or times changed during the copy.
     #[error("was written to during the copy; it is tried again when the writing stops")]
     Changing,
     /// The system's error.
@@ -73,7 +73,7 @@ pub enum Rejection {
         /// The system's error.
         error: String,
     },
-    /// The error of dlopen would be "failed to map segment".
+    /// dlopen would only say "failed to map segment".
     #[error(
         "cannot be loaded from {dir}, which is on a file system mounted noexec; point state_dir elsewhere, or mount \
          that file system with exec"
@@ -113,18 +113,18 @@ pub enum Rejection {
         /// The target to build for.
         target: String,
     },
-    /// Cut short.
+    /// Truncated.
     #[error("was cut short: it ends after {size} bytes, before the end of {part}; copy it again")]
     Truncated {
         /// Bytes found.
         size: u64,
-        /// What goes further than that.
+        /// What goes beyond that.
         part: String,
     },
-    /// Something in it contradicts itself.
+    /// Its content is inconsistent.
     #[error("is damaged: {0}; copy it again, or build it again")]
     Damaged(String),
-    /// Without sections a cut copy looks whole.
+    /// Without sections a truncated copy looks complete.
     #[error("has no section table, so nothing shows whether it is complete; use strip, not sstrip")]
     NoSections,
     /// `objcopy --only-keep-debug`.
@@ -155,12 +155,12 @@ pub enum Rejection {
     /// Linked against musl.
     #[error("is built for musl ({library}), but gm-native runs on glibc; build it with --target {target}")]
     Musl {
-        /// The library that gives it away.
+        /// The library that shows it.
         library: String,
         /// The target to build for.
         target: String,
     },
-    /// A shared library that is not there.
+    /// A shared library that does not exist.
     #[error("needs {library}, which this machine does not have; install it, or link it statically")]
     MissingLibrary {
         /// As the loader names it.
@@ -168,7 +168,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// A library beside the plugin is there and wrong.
+    /// A library beside the plugin that exists and is wrong.
     #[error("needs {library} beside it, but {path} {reason}")]
     Sibling {
         /// As the plugin names it.
@@ -190,7 +190,7 @@ pub enum Rejection {
         /// Where a link on the way leads.
         to: String,
     },
-    /// The loader would find it, and the store would not have it.
+    /// The loader would find it now, but not from the store.
     #[error(
         "needs {library} and finds it at {path}, outside its own directory; only libraries in or below that directory \
          are stored with it: copy {library} there, and link with -Wl,-rpath,'$ORIGIN'"
@@ -201,7 +201,7 @@ pub enum Rejection {
         /// Where it is.
         path: String,
     },
-    /// Looked for beside the plugin, and not there.
+    /// The plugin looks for it beside itself, and it is not there.
     #[error(
         "needs {library}, which is neither installed on this machine nor at {places}, where it looks; copy it there, \
          or install it"
@@ -214,7 +214,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// It is beside the plugin, and no search path includes that directory.
+    /// It is beside the plugin, but no search path includes that directory.
     #[error(
         "needs {library}, which this machine does not have; {path} is not on its search path: link with \
          -Wl,-rpath,'$ORIGIN', or \
@@ -228,7 +228,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// Where it is looked for from the store is another place.
+    /// Its search path leads to another place from the store.
     #[error(
         "needs {library} and looks for it in {element}, which leads elsewhere from the store; name a directory beside \
          it, as in -Wl,-rpath,'$ORIGIN'"
@@ -236,10 +236,10 @@ pub enum Rejection {
     SiblingUnsteady {
         /// As the plugin names it.
         library: String,
-        /// Of its search path.
+        /// The element of its search path.
         element: String,
     },
-    /// In the store it has the name of its function.
+    /// In the store it has its function's name.
     #[error(
         "is needed by itself or by a library beside it as {library}, a name that it loses in the store; give it that \
          name with -Wl,-soname,{library}"
@@ -248,16 +248,16 @@ pub enum Rejection {
         /// As it is needed.
         library: String,
     },
-    /// All of them are watched.
+    /// All of those places would have to be watched.
     #[error("searches too many places for libraries, or uses names that are too long; shorten its RUNPATH")]
     TooManyPlaces,
-    /// A chain without an end.
+    /// A chain of dependencies without an end.
     #[error("needs more than {most} libraries beside it; link some of them into others")]
     TooManySiblings {
-        /// How many may be.
+        /// How many are allowed.
         most: usize,
     },
-    /// The plugin and all its siblings.
+    /// The plugin and its siblings together are too large.
     #[error(
         "has {size} bytes with the libraries beside it, more than max_plugin_size allows ({max}); strip them, or raise \
          max_plugin_size"
@@ -268,7 +268,7 @@ pub enum Rejection {
         /// Bytes allowed.
         max: u64,
     },
-    /// A library is there, but too old.
+    /// A library exists, but is too old.
     #[error("needs version {version} of {library}, which is older here; install a newer one, or build on this system")]
     MissingVersion {
         /// The library that is too old.
@@ -278,7 +278,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// An undefined symbol that nothing defines.
+    /// A symbol that no library defines.
     #[error("needs the symbol {symbol}, which no library it links to has; link the one that defines it")]
     MissingSymbol {
         /// As the loader names it.
@@ -288,7 +288,7 @@ pub enum Rejection {
     },
 
     // Its entry.
-    /// Nothing of that name is exported.
+    /// It exports nothing of that name.
     #[error("does not export {symbol}; {hint}")]
     NoEntry {
         /// Prefix and function.
@@ -298,7 +298,7 @@ pub enum Rejection {
         /// How many other entries it has.
         others: usize,
     },
-    /// A function, a thread-local, another size, other bytes.
+    /// A function, a thread-local, another size, or other bytes.
     #[error(
         "exports {symbol} as {what}, not as the entry of a function; put #[function] on it and build with gm-plugin-api"
     )]
@@ -309,7 +309,7 @@ pub enum Rejection {
         what: String,
     },
 
-    /// A relocation of that name, and nothing loaded before that would answer it.
+    /// A relocation has that name, and nothing loaded earlier would satisfy it.
     #[error(
         "calls a C function {symbol}, but its entry has the same name: the call would run into the entry and crash; \
          give the Gearman function another name"
@@ -320,7 +320,7 @@ pub enum Rejection {
     },
 
     // Loading it.
-    /// dlopen or dlsym refused, for none of the reasons above.
+    /// dlopen or dlsym failed, for none of the reasons above.
     #[error("cannot be loaded: {reason}")]
     NotLoadable {
         /// The loader's error, cut.
@@ -328,7 +328,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// dlopen refused for want of something that the system may have again later.
+    /// dlopen failed for lack of something that the system may have again later.
     #[error("cannot be loaded right now: {reason}")]
     NotLoadableNow {
         /// The loader's error, cut.
@@ -336,7 +336,7 @@ pub enum Rejection {
         /// The loader's error.
         detail: String,
     },
-    /// An entry, but not as this manager lays it out.
+    /// An entry, but with another layout than this manager's.
     #[error(
         "exports {symbol} as an entry of {size} bytes, which has {ours} here; build it with the gm-plugin-api of this \
          release"
@@ -361,24 +361,24 @@ pub enum Rejection {
          or update gm-native"
     )]
     Interface {
-        /// Of the library.
+        /// The library's.
         built: String,
-        /// Of the manager.
+        /// The manager's.
         ours: String,
     },
-    /// The versions go together and the types do not.
+    /// The versions are compatible but the types differ.
     #[error(
         "differs from interface {ours}, for which it says it is built; build it with the gm-plugin-api of this release"
     )]
     Layout {
-        /// The interface.
+        /// The interface's version.
         ours: String,
-        /// The difference, at length.
+        /// The difference in full.
         detail: String,
     },
 
     // How the probe ended without a report.
-    /// Its own code ran for too long.
+    /// Its own code ran too long.
     #[error("did not load within {seconds} s: one of its constructors does not return; fix it, or raise probe_timeout")]
     Hung {
         /// The deadline.
@@ -393,13 +393,13 @@ pub enum Rejection {
         /// The deadline.
         seconds: u64,
     },
-    /// exit in a constructor.
+    /// A constructor called exit.
     #[error("exited with code {code} while loading; a constructor must return, not exit")]
     Exited {
         /// The exit code.
         code: i32,
     },
-    /// glibc's loader gives up that way.
+    /// glibc's loader exits this way.
     #[error("made the system's loader give up; it is damaged: copy it again, or build it again")]
     LoaderGaveUp,
     /// A crash in a constructor.
@@ -411,7 +411,7 @@ pub enum Rejection {
     /// SIGKILL.
     #[error("was killed during the check, probably for lack of memory")]
     Killed,
-    /// The probe ended before the library was loaded: not the library's doing.
+    /// The probe ended before it loaded the library: not the library's fault.
     #[error("was not checked: the probe {how} before loading it; please report this")]
     ProbeDied {
         /// How it ended.
@@ -426,7 +426,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What a command that is given one file can do beside what the sentence says; follows it.
+    /// What a command that checks one file adds to the sentence as advice.
     pub(crate) fn command_advice(&self) -> &'static str {
         match self {
             Rejection::NoEntry { others: 1.., .. } => "; or name the function with --function NAME",
@@ -438,13 +438,13 @@ impl Rejection {
     pub fn is_no_plugin(&self) -> bool {
         match self {
             Rejection::NoEntry { others, .. } => *others == 0,
-            // What a C library calls like itself is a function of its own, of the C kind.
+            // A C library's symbol with its own name is a function of its own, of the C kind.
             Rejection::RustDylib | Rejection::NotAnEntry { .. } => true,
             _ => false,
         }
     }
 
-    /// The same with the store itself named, where a probe could name only the place that it had in it.
+    /// The same, naming the store itself where a probe could only name the place it had in it.
     pub fn in_store(self, store: &Path) -> Self {
         let dir = DisplayPath(store).to_string();
         match self {
@@ -458,17 +458,17 @@ impl Rejection {
         }
     }
 
-    /// For an error of the system's on opening a file or on the way to it, and the text about it.
+    /// For a system error from opening a file or a directory on the way to it, and its text.
     pub(super) fn cannot_open(words: String, error: &io::Error) -> Self {
         if is_transient(error) { Rejection::CannotOpenNow(words) } else { Rejection::CannotOpen(words) }
     }
 
-    /// The sentence with the file it is about in front.
+    /// The sentence, preceded by the file it is about.
     pub fn about<'a>(&'a self, path: &'a Path) -> impl fmt::Display + 'a {
         fmt::from_fn(move |f| write!(f, "{} {self}", DisplayPath(path)))
     }
 
-    /// What else is known, for the debug log: the loader's own error, or the interface's mismatch report.
+    /// More detail for the debug log: the loader's own error, or the report of the layouts.
     pub fn detail(&self) -> Option<&str> {
         if let Rejection::Sibling { reason, .. } = self {
             return reason.detail();

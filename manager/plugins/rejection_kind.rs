@@ -1,4 +1,4 @@
-//! Which rejections hold until the file changes, and which may go away without a change. Pure.
+//! Which rejections last until the file changes, and which may pass by themselves. Pure.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use nix::libc;
 
 use super::rejection::Rejection;
 
-/// Whether the same file may load later.
+/// When the same file may load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RejectionKind {
     /// Not before the file changes.
     Permanent,
-    /// Not before a directory above it is another's, or closed to others.
+    /// Not before a directory above it has another owner, or is closed to others.
     UntrustedPlace,
-    /// Perhaps: no memory, processes or descriptors were left, a busy machine missed a deadline, a disk failed.
+    /// Perhaps later: there was no memory, process or descriptor left, a busy machine missed a deadline, a disk failed.
     Transient,
     /// Once the store has room or can be written to.
     StoreUnavailable,
@@ -27,7 +27,7 @@ impl RejectionKind {
 }
 
 impl Rejection {
-    /// Whether the same file may load later.
+    /// When the same file may load.
     pub fn kind(&self) -> RejectionKind {
         use Rejection::{
             CannotOpenNow, CannotRead, Changing, CopyHung, Distrusted, Hung, Killed, NoExec, NotLoadableNow, ProbeDied,
@@ -44,7 +44,7 @@ impl Rejection {
     }
 }
 
-/// Whether an error about a path may go away without a change to that path.
+/// Whether an error about a path may pass without a change to that path.
 pub(super) fn is_transient(error: &io::Error) -> bool {
     const ABOUT_THE_PATH: &[i32] = &[
         libc::ENOENT,

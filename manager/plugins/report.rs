@@ -1,7 +1,7 @@
 //! The messages between the manager and a probe: one JSON document in one message of a SOCK_SEQPACKET socket.
 //!
-//! The nonce comes to the probe inside the order, over that socket and not over its arguments or environment, and has
-//! been read before the library is loaded: what a constructor writes to every descriptor is no report.
+//! The nonce reaches the probe in the request, over that socket and not in its arguments or environment, and is read
+//! before the library is loaded: what a constructor writes to all descriptors is no report.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use super::permissions::FilePolicy;
 use super::rejection::Rejection;
 use super::siblings::{Sibling, SiblingPlace};
 
-/// Most messages with what was looked for beside the library.
+/// The most messages about libraries beside the candidate.
 const MAX_PARTS: usize = 8;
 
-/// Most messages a probe sends: what it found beside the library, that it begins to load, and its report. Who sends
-/// more is not heard out.
+/// The most messages a probe sends: the places beside the library, the start of loading, and its report. The manager
+/// stops reading from a probe that sends more.
 pub const MAX_WORDS: usize = MAX_PARTS + 2;
 
 /// Longest message in bytes.
@@ -29,48 +29,48 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Manager to probe: check this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRequest {
-    /// Comes back with every word. Not to be guessed.
+    /// Returned in every message. Cannot be guessed.
     pub nonce: String,
     /// The file, by an absolute path.
     #[serde(with = "path")]
     pub candidate: PathBuf,
-    /// The function it is to serve.
+    /// The function it has to serve.
     pub function: FunctionName,
-    /// What stands before the function's name in its symbol.
+    /// What precedes the function's name in its symbol.
     pub prefix: String,
-    /// Where the copy goes: a name that does not exist yet, from [`super::store::Store::incoming`].
+    /// Where to put the copy: a name that does not exist yet, from [`super::store::Store::incoming`].
     #[serde(with = "path")]
     pub copy_to: PathBuf,
     /// `max_plugin_size`, in bytes.
     pub max_size: u64,
-    /// Whom the file may belong to; `None`: permissions are not strict.
+    /// Who may own the file; `None`: permissions are not strict.
     pub file_policy: Option<FilePolicy>,
 }
 
 /// Probe to manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeMessage {
-    /// Where the library has other libraries looked for, in as many messages as it takes. Not sent where there is no
-    /// such place.
+    /// Where the library looks for other libraries, in as many messages as that needs. Not sent if there is no such
+    /// place.
     Beside {
-        /// The order's.
+        /// The request's.
         nonce: String,
         /// Each place once.
         beside: Vec<SiblingPlace>,
     },
-    /// From here on the library's own code runs: what ends the probe now is its doing.
+    /// From here on the library's own code runs: if the probe dies now, that is the library's doing.
     Loading {
-        /// The order's.
+        /// The request's.
         nonce: String,
     },
-    /// The last word.
+    /// The last message.
     Report(Box<ProbeReport>),
 }
 
-/// What the probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {
-    /// The order's.
+    /// The request's.
     pub nonce: String,
     /// A version that can be served, or why not.
     pub result: Result<LoadableLibrary, Rejection>,
@@ -79,36 +79,36 @@ pub struct ProbeReport {
 /// A library that loads here and fits the interface. Its copy is where the request asked for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadableLibrary {
-    /// Of the copy and its siblings.
+    /// The hash of the copy and its siblings.
     pub hash: ContentHash,
-    /// The libraries beside it that lie beside the copy now.
+    /// The libraries that were beside it and are beside the copy now.
     pub siblings: Vec<Sibling>,
-    /// The libraries that were loaded with it from elsewhere, where this program does not have them loaded anyway.
+    /// The libraries loaded with it from elsewhere, except those that this program has loaded anyway.
     pub elsewhere: Vec<String>,
     /// The candidate as it was copied.
     pub source: FileIdentity,
-    /// The function's name as the library has it.
+    /// The function's name in the library.
     pub name: String,
-    /// Every function it exports under the prefix, by name; of very many only the first.
+    /// The functions it exports with the prefix, by name; if there are very many, only the first.
     pub functions: Vec<String>,
     /// Version of the crate it comes from.
     pub version: String,
-    /// The interface it was built for, as `1.0`.
+    /// The interface it was built for, such as `1.0`.
     pub interface: String,
     /// The compiler that built it; empty if unknown.
     pub compiler: String,
-    /// False: a `panic = "abort"` build, in which a panic ends the worker.
+    /// False for a `panic = "abort"` build, in which a panic ends the worker.
     pub unwinds: bool,
-    /// True: the object form.
+    /// True for the object form.
     pub object: bool,
-    /// The shared libraries it asks for.
+    /// The shared libraries it needs.
     pub needed: Vec<String>,
-    /// The newest glibc its symbols ask for.
+    /// The newest glibc that its symbols need.
     pub glibc: Option<String>,
 }
 
 impl LoadableLibrary {
-    /// What the author should know although it works: a sentence that follows the file's path.
+    /// What its author should know although it works: a sentence that follows the file's path.
     pub fn warning(&self) -> Option<&'static str> {
         (!self.unwinds).then_some(
             "is a panic = \"abort\" build: a panic in a job ends its worker instead of failing the job; remove that \
@@ -117,7 +117,7 @@ impl LoadableLibrary {
     }
 }
 
-/// A message that is none.
+/// Why bytes are no message.
 #[derive(Debug, thiserror::Error)]
 pub enum BadMessage {
     /// Too long to send, or longer than anything that is sent.
@@ -137,7 +137,7 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, BadMessage> {
     if bytes.len() > MAX_MESSAGE { Err(BadMessage::TooLong(bytes.len())) } else { Ok(bytes) }
 }
 
-/// A message from its bytes, which may come from anyone.
+/// Decodes a message, which may come from anyone.
 ///
 /// # Errors
 /// Longer than [`MAX_MESSAGE`], or not of that type.
@@ -148,12 +148,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadMessage> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// Where a library has others looked for, in messages that can be sent.
+/// Splits the places where a library looks for others into messages that can be sent.
 ///
 /// # Errors
-/// [`Rejection::TooManyPlaces`], where more messages would be needed than are heard.
+/// [`Rejection::TooManyPlaces`] if that needs more messages than the manager reads.
 pub(super) fn parts(nonce: &str, looked: &[SiblingPlace]) -> Result<Vec<ProbeMessage>, Rejection> {
-    // Each goes with the nonce and a few names.
+    // Each is sent with the nonce and a few names.
     let room = MAX_MESSAGE - 1024;
     let mut parts: Vec<Vec<SiblingPlace>> = Vec::new();
     let mut left = 0;
@@ -175,7 +175,7 @@ pub(super) fn parts(nonce: &str, looked: &[SiblingPlace]) -> Result<Vec<ProbeMes
     Ok(parts.into_iter().map(|beside| ProbeMessage::Beside { nonce: nonce.to_owned(), beside }).collect())
 }
 
-/// The bytes of the last word. Where the names in it are too long for a message, that is what there is to report.
+/// The bytes of the last message. If the names in it are too long for a message, it reports that.
 pub(super) fn last_word(report: ProbeReport) -> Result<Vec<u8>, BadMessage> {
     let nonce = report.nonce.clone();
     encode(&ProbeMessage::Report(Box::new(report))).or_else(|_| {
@@ -183,12 +183,12 @@ pub(super) fn last_word(report: ProbeReport) -> Result<Vec<u8>, BadMessage> {
     })
 }
 
-/// Whether the message is a probe's last word.
+/// Whether the message is a probe's last one.
 pub fn is_report(message: &[u8]) -> bool {
     matches!(decode(message), Ok(ProbeMessage::Report(_)))
 }
 
-/// Paths as they are: as text where they are text, else as bytes.
+/// Paths unchanged: as text if they are UTF-8, else as bytes.
 pub(super) mod path {
     use std::path::Path;
 

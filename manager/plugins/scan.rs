@@ -1,4 +1,4 @@
-//! From the files in the worker directories to the functions they hold. Nothing is opened; the decision is pure.
+//! Finds the functions in the worker directories. Opens no file; the decision is pure.
 
 use std::collections::btree_map::{BTreeMap, Entry as Slot};
 use std::ffi::OsString;
@@ -11,23 +11,23 @@ use super::listing::{self, Listing, PathKind, SkipReason, UnreadableDirectory};
 use super::name::{self, FunctionName, SkippedFile, Spelling};
 use super::siblings::SiblingPlace;
 
-/// A file that is to be probed.
+/// A file to be probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The function its name stands for.
+    /// The function in its name.
     pub function: FunctionName,
-    /// The directory as configured: its state tells whether a missing file was removed or cannot be seen.
+    /// The directory as configured: whether that can be read tells a removed file from one that cannot be seen.
     pub dir: PathBuf,
     /// The file, below the directory's real path.
     pub path: PathBuf,
-    /// The file as it was found, links followed.
+    /// The file as found, links followed.
     pub identity: FileIdentity,
 }
 
-/// Something under a library's name that is no file, such as a link to nothing.
+/// Something with a library's name that is no file, such as a link to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotAFile {
-    /// The function its name stands for.
+    /// The function in its name.
     pub function: FunctionName,
     /// The directory as configured.
     pub dir: PathBuf,
@@ -37,29 +37,29 @@ pub struct NotAFile {
     pub reason: SkipReason,
 }
 
-/// What the directories hold.
+/// The result of a scan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ScanResult {
     /// By function.
     pub candidates: BTreeMap<FunctionName, Candidate>,
-    /// Every other file seen, with the reason.
+    /// Every other file, with the reason.
     pub skipped: Vec<(PathBuf, SkipReason)>,
-    /// Those of them that are in the place of a library.
+    /// Those of them that have the name of a library.
     pub obstacles: Vec<NotAFile>,
     /// What an operator should know although it works.
     pub warnings: Vec<ScanWarning>,
     /// Directories that could not be read, as configured, and why. What they held before is unknown, not gone.
     pub failed_dirs: Vec<(PathBuf, String)>,
-    /// Whether something could not be read for a reason that may pass without any change there.
+    /// Whether something could not be read for a cause that may pass without any change there.
     pub look_again: bool,
-    /// What is in the places where libraries have others looked for, as far as that was asked.
+    /// What is in the places where libraries look for others, as far as those were examined.
     pub beside: BTreeMap<PathBuf, Option<FileIdentity>>,
 }
 
-/// Two files for one function, or a directory given twice.
+/// Something that is probably a mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScanWarning {
-    /// Only one of them is served.
+    /// Two files for one function: only one is served.
     TwoFiles {
         /// The function of both.
         function: FunctionName,
@@ -70,11 +70,11 @@ pub enum ScanWarning {
         /// What decided.
         rule: DuplicateRule,
     },
-    /// Libraries in a subdirectory, of functions that no worker directory holds.
+    /// Libraries in a subdirectory, of functions that no worker directory has.
     Below {
         /// The worker directory as configured.
         dir: PathBuf,
-        /// They, below the directory's real path.
+        /// Their paths, below the directory's real one.
         libraries: Vec<PathBuf>,
     },
     /// One directory under two names.
@@ -86,12 +86,12 @@ pub enum ScanWarning {
     },
 }
 
-/// Which of two files for one function is served.
+/// The rule that decides which of two files for one function is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DuplicateRule {
     /// In one directory: `NAME.so` before `libNAME.so`.
     ExactName,
-    /// In two: the one configured later.
+    /// In two: the directory configured later.
     LaterDirectory,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for ScanWarning {
     }
 }
 
-/// A warning names this many libraries of subdirectories.
+/// A warning names this many libraries in subdirectories.
 const NAMED: usize = 5;
 
 /// Reads the directories, in the order of the configuration, and decides. Blocks as long as their file systems do.
@@ -132,13 +132,13 @@ pub fn scan(dirs: &[PathBuf]) -> ScanResult {
     decide(dirs.iter().map(|dir| listing::read(dir)))
 }
 
-/// As [`scan`], with a look at the places where libraries have others looked for.
+/// As [`scan`], but also examines the places where libraries look for others.
 pub fn scan_with(dirs: &[PathBuf], beside: &[PathBuf]) -> ScanResult {
     let beside = beside.iter().map(|path| SiblingPlace::at(path.clone())).map(|beside| (beside.path, beside.identity));
     ScanResult { beside: beside.collect(), ..scan(dirs) }
 }
 
-/// The functions in the listings. A later directory wins over an earlier one, in a directory the exact name.
+/// The functions in the listings. A later directory wins over an earlier one; within a directory, the exact name wins.
 pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
     let mut scan = ScanResult::default();
     let mut seen: Vec<PathBuf> = Vec::new();
@@ -159,18 +159,18 @@ pub fn decide(listings: impl IntoIterator<Item = Listing>) -> ScanResult {
         }
     }
     below.into_iter().for_each(|(dir, libraries)| scan.name_below(dir, libraries));
-    // A directory comes in no order; two scans of the same files must not look like a change.
+    // A directory has no order; two scans of the same files must not look like a change.
     scan.skipped.sort_by(|a, b| a.0.cmp(&b.0));
     scan
 }
 
 impl ScanResult {
-    /// What has the name of a function's library and is none, where nothing else serves that function.
+    /// What has the name of a function's library but is no file, if nothing else serves that function.
     pub fn unserved_obstacles(&self) -> impl Iterator<Item = &NotAFile> {
         self.obstacles.iter().filter(|obstacle| !self.candidates.contains_key(&obstacle.function))
     }
 
-    /// One directory's functions; the rest of its files go to `skipped`.
+    /// One directory's functions; its other files are added to `skipped`.
     fn directory(&mut self, dir: &Path, real: &Path, entries: Vec<(OsString, PathKind)>) -> Vec<Candidate> {
         let mut taken = Vec::new();
         for (file_name, what) in entries {
@@ -189,7 +189,7 @@ impl ScanResult {
                 }
             }
         }
-        // Exact names first: the second file for a function is left out.
+        // Exact names first: the second file for a function is skipped.
         taken.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.path.cmp(&y.path)));
         let mut own: BTreeMap<FunctionName, Candidate> = BTreeMap::new();
         for (_, candidate) in taken {
@@ -225,7 +225,7 @@ impl ScanResult {
         }
     }
 
-    /// Lays a later directory's functions over the earlier ones'.
+    /// A later directory's functions replace the earlier ones'.
     fn overlay(&mut self, own: Vec<Candidate>) {
         for candidate in own {
             let (function, taken) = (candidate.function.clone(), candidate.path.clone());
@@ -242,7 +242,7 @@ impl ScanResult {
     }
 }
 
-/// A single file: taken, or why not. The kind of a file counts more than its name, except for hidden ones.
+/// One file: the function it serves, or why it is skipped. Its kind counts more than its name, except for hidden files.
 fn classify(file_name: &OsString, what: PathKind) -> Result<(FunctionName, Spelling, FileIdentity), SkipReason> {
     let named = name::function_of(file_name);
     match (named, what) {

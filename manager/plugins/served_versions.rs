@@ -1,16 +1,16 @@
-//! The versions of a function in the order in which they were served, so that a rollback leads back, never forward. Pure.
+//! A function's versions in the order in which they were served, so that a rollback goes back, never forward. Pure.
 
 use serde::{Deserialize, Serialize};
 
 use super::content_hash::ShortHash;
 
-/// The latest version first. What a rollback leaves is taken off: the next rollback does not come back to it.
+/// The latest version first. A version that a rollback leaves is removed: the next rollback does not return to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct ServedVersions(Vec<ShortHash>);
 
 impl ServedVersions {
-    /// The version that is served from now on, after those before.
+    /// A version that is served from now on, after those before.
     pub(super) fn serve(&mut self, version: ShortHash) {
         if self.0.first() != Some(&version) {
             self.0.retain(|served| *served != version);
@@ -18,7 +18,7 @@ impl ServedVersions {
         }
     }
 
-    /// Goes back to a version. One that was never served, or that an earlier rollback left, comes on top.
+    /// Rolls back to a version. One that was never served, or that an earlier rollback left, is put first.
     pub(super) fn roll_back_to(&mut self, version: ShortHash) {
         match self.0.iter().position(|served| *served == version) {
             Some(at) => drop(self.0.drain(..at)),
@@ -26,7 +26,7 @@ impl ServedVersions {
         }
     }
 
-    /// Takes out what is no longer in the store. Returns whether that changed anything.
+    /// Removes a version that is no longer in the store. Returns whether that changed anything.
     pub(super) fn remove(&mut self, version: ShortHash) -> bool {
         let before = self.0.len();
         self.0.retain(|served| *served != version);

@@ -1,7 +1,7 @@
-//! Libraries beside a plugin, which it has the loader look for there: `$ORIGIN` in RPATH or RUNPATH. They are a part of
-//! its version: stored with it, so that `$ORIGIN` leads to them there as well, and hashed and watched with it.
+//! Siblings: libraries beside a plugin, which it tells the loader to find there by `$ORIGIN` in RPATH or RUNPATH. They
+//! are part of its version: stored with it, so that `$ORIGIN` leads to them there too, and hashed and watched with it.
 //!
-//! What the loader would find is found here by the same rules, but opened below the plugin's own directory only.
+//! This module applies the loader's own rules, but opens files only below the plugin's directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -32,14 +32,14 @@ const MOST_PLACES: usize = 1024;
 /// A library that belongs to a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sibling {
-    /// Its path from the plugin's directory on: only names, no `..`.
+    /// Its path from the plugin's directory: only names, no `..`.
     #[serde(with = "super::report::path")]
     pub path: PathBuf,
     /// Its content.
     pub hash: ContentHash,
 }
 
-/// A place where a plugin has something looked for, and what was there.
+/// A place where a plugin looks for a library, and what was there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiblingPlace {
     /// Absolute.
@@ -62,41 +62,41 @@ impl SiblingPlace {
     }
 }
 
-/// Whether a path is one that [`Sibling::path`] may be.
+/// Whether a path can be a [`Sibling::path`].
 pub(super) fn is_below(path: &Path) -> bool {
     let mut components = path.components();
     components.all(|component| matches!(component, Component::Normal(_))) && !path.as_os_str().is_empty()
 }
 
-/// A library as the loader has it.
+/// A library as the loader sees it.
 #[derive(Debug)]
 struct LibraryObject {
-    /// Its directory, from the plugin's on.
+    /// Its directory, from the plugin's.
     origin: PathBuf,
     links: LibraryReferences,
-    /// Who needs it: its place among the objects.
+    /// Which object needs it.
     asked_by: Option<usize>,
 }
 
-/// Where the loader looks for something.
+/// A place where the loader looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SearchPlace {
     /// Below the plugin's directory.
     Beside(PathBuf),
-    /// Beside it, but out of its directory: from there on.
+    /// Outside the plugin's directory, by a relative path from there.
     Outside(PathBuf),
-    /// Nowhere near it.
+    /// Somewhere else entirely.
     Elsewhere(PathBuf),
-    /// Where this element of a search path leads, which is another place from the store: `$LIB`, `$PLATFORM`, what
-    /// depends on the directory that a process is in, and what goes through a directory and out of it again.
+    /// Where this element of a search path leads from the store may be somewhere else: `$LIB`, `$PLATFORM`, what
+    /// depends on the working directory, and what passes through a directory and out of it again.
     Unsteady(OsString),
 }
 
-/// What the loader makes of one place.
+/// What the loader does with one place.
 enum PlaceResult {
     Found(File),
     Next,
-    /// It looks no further along the search path.
+    /// It stops searching the path.
     Over,
 }
 
@@ -106,15 +106,15 @@ pub(super) struct SiblingSearch<'a> {
     dir: &'a Path,
     plugin: FileIdentity,
     file_policy: Option<FilePolicy>,
-    /// Where something was looked for, found or not: a change there may make another version.
+    /// Every place that was looked at, with or without success: a change there may make another version.
     pub looked: Vec<SiblingPlace>,
-    /// Names and where they were looked for in vain.
+    /// Names that were not found, and where they were looked for.
     missed: BTreeMap<OsString, Vec<PathBuf>>,
-    /// Names and where they are out of reach.
+    /// Names that are out of reach, and where they are.
     outside: BTreeMap<OsString, PathBuf>,
-    /// Names and what is wrong with the first file that the loader is_transient over.
+    /// Names, and what is wrong with the first file that the loader passes over.
     passed_over: BTreeMap<OsString, Rejection>,
-    /// Names and the first element of a search path that leads nowhere from the store.
+    /// Names, and the first element of a search path that leads nowhere from the store.
     unsteady: BTreeMap<OsString, OsString>,
     places: usize,
 }
@@ -135,11 +135,11 @@ impl<'a> SiblingSearch<'a> {
         }
     }
 
-    /// Has every sibling taken, each once, with its path from the plugin's directory on; `take` says what it needs
-    /// itself. What `is_loaded` already nobody looks for.
+    /// Passes every sibling once to `take`, with its path from the plugin's directory; `take` returns what that library
+    /// needs. Skips what `is_loaded` already.
     ///
     /// # Errors
-    /// One is there and cannot be used.
+    /// A sibling exists and cannot be used.
     pub(super) fn run(
         &mut self,
         plugin: &LibraryReferences,
@@ -156,7 +156,7 @@ impl<'a> SiblingSearch<'a> {
                     continue;
                 }
                 let found = self.find(&name, places)?;
-                // Also what is not beside it: a library that needs it later gets what the first one got.
+                // Even if it is not a sibling: a library that needs it later gets what the first one got.
                 known.insert(name.clone());
                 let Some((path, file)) = found else { continue };
                 let links = take(&path, &file).map_err(|reason| self.wrong(&name, &path, reason))?;
@@ -172,7 +172,7 @@ impl<'a> SiblingSearch<'a> {
         Ok(())
     }
 
-    /// The first place that has it, as the loader goes through them.
+    /// The first place that has it, in the loader's order.
     fn find(&mut self, name: &OsStr, places: Vec<SearchPlace>) -> Result<Option<(PathBuf, File)>, Rejection> {
         for place in places {
             self.places += 1;
@@ -207,7 +207,7 @@ impl<'a> SiblingSearch<'a> {
         let dir = File::open(self.dir).map_err(|error| self.wrong(name, path, cannot_open(&error)))?;
         let opened = beneath::open(&dir, path);
         self.note(match &opened {
-            // What is copied, not what may have taken its place by now: that is a change.
+            // What is copied, not what may have replaced it by now: that is a change.
             OpenBeneath::Opened(file) => SiblingPlace::of(whole.clone(), file.metadata().ok()),
             _ => SiblingPlace::at(whole.clone()),
         });
@@ -221,7 +221,7 @@ impl<'a> SiblingSearch<'a> {
                 let goes_on = error.kind() == ErrorKind::PermissionDenied || !parent_is_there(&whole);
                 Ok(if goes_on { PlaceResult::Next } else { PlaceResult::Over })
             }
-            // Where there is nothing at the end of the link there is nothing to be loaded from elsewhere.
+            // If nothing is at the end of the link, there is nothing to load from elsewhere.
             OpenBeneath::Escapes(to) if whole.exists() => {
                 let (path, to) = (DisplayPath(&whole).to_string(), DisplayPath(&to).to_string());
                 Err(Rejection::SiblingEscapes { library: shown(name), path, to })
@@ -269,7 +269,7 @@ impl<'a> SiblingSearch<'a> {
         Rejection::Sibling { library: shown(name), path, reason: Box::new(reason) }
     }
 
-    /// Explains why the loader has not found a library, since its own error knows nothing of our directories.
+    /// Explains why the loader did not find a library, since its own error does not know our directories.
     pub(super) fn explain(&self, rejection: Rejection) -> Rejection {
         let Rejection::MissingLibrary { library, detail } = rejection else { return rejection };
         if let Some((name, path)) = called(&self.outside, &library) {
@@ -292,7 +292,8 @@ impl<'a> SiblingSearch<'a> {
         Rejection::MissingLibrary { library, detail }
     }
 
-    /// Something out of reach, which the loader would take from there, and which is not on the system either.
+    /// A library that is out of reach, which the loader would take from there, and which the system does not have
+    /// either.
     pub(super) fn unreachable(&self, is_installed: impl Fn(&OsStr) -> bool) -> Option<Rejection> {
         let outside = self.outside.iter().find(|(name, _)| !is_installed(name));
         let outside = outside.map(|(name, path)| out_of_reach(name, path));
@@ -303,7 +304,7 @@ impl<'a> SiblingSearch<'a> {
     }
 }
 
-/// What is known of a library by the loader's name for it, which is text even if the file name is not.
+/// Looks up a library by the loader's name for it, which is text even if the file name is not.
 fn called<'a, T>(known: &'a BTreeMap<OsString, T>, library: &str) -> Option<(&'a OsString, &'a T)> {
     known.iter().find(|(name, _)| shown(OsStr::new(&*name.to_string_lossy())) == library)
 }
@@ -312,11 +313,11 @@ fn unsteady(name: &OsStr, element: &OsStr) -> Rejection {
     Rejection::SiblingUnsteady { library: shown(name), element: shown(element) }
 }
 
-/// Why the loader is_transient over a file that it can open: it is built for another machine, and there may be one for
-/// this.
+/// Why the loader passes over a file that it can open: it is built for another machine, and the path may also have one
+/// for this machine.
 fn other_machine(file: &File) -> Option<Rejection> {
     let rejection = elf::other_machine(&ReadCache::new(file), &Machine::HOST);
-    // The copy begins where it begins.
+    // The copy starts at the beginning.
     let _ = { file }.rewind();
     rejection
 }
@@ -343,7 +344,8 @@ fn places(objects: &[LibraryObject], at: usize, name: &OsStr) -> Vec<SearchPlace
     if name.as_bytes().contains(&b'/') {
         return vec![expand(name.as_bytes(), &object.origin)];
     }
-    // RPATH holds for all that is loaded by way of it; not so RUNPATH, and what has one looks at no RPATH.
+    // RPATH applies to everything that is loaded because of it; RUNPATH does not, and an object with RUNPATH ignores
+    // RPATH.
     let paths: Vec<(&Path, &OsString)> = match &object.links.runpath {
         Some(runpath) => vec![(object.origin.as_path(), runpath)],
         None => std::iter::successors(Some(at), |at| objects[*at].asked_by)
@@ -388,7 +390,7 @@ fn expand(element: &[u8], origin: &Path) -> SearchPlace {
                 below.push(name);
                 entered += 1;
             }
-            // The store has directories only where they hold something.
+            // The store has only directories that hold something.
             Component::ParentDir if entered > 0 => return unsteady(),
             Component::ParentDir if !below.pop() => return SearchPlace::Outside(origin.join(&rest)),
             _ => {}

@@ -1,5 +1,5 @@
-//! A small JSON file in the state directory that survives whatever happens to it: written whole or not at all, and
-//! where it cannot be understood set aside and logged, and a new one is started. Nothing is ever refused for it.
+//! A small JSON file in the state directory. It is written completely or not at all. If it cannot be parsed, it is set
+//! aside and logged, and a new one is started: the manager never fails because of it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::display_path::DisplayPath;
 use crate::system::errors::reason;
 
-/// No state of ours is near this; a damaged file may be.
+/// No state of ours is nearly this large; a damaged file may be.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StateRead<T> {
     /// The content, or an empty one.
@@ -31,8 +31,8 @@ struct Framed<T> {
     content: T,
 }
 
-/// Reads a file of this format. Missing is empty; anything but a well-formed file of the same format is moved to
-/// `NAME.unreadable` (over an older one) and is empty too.
+/// Reads a file of this format. A missing file is empty; anything but a well-formed file of the same format is moved to
+/// `NAME.unreadable` (over an older one), and is empty too.
 pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> StateRead<T> {
     let why = match bytes(path).map(|bytes| parse(&bytes, format)) {
         Ok(Ok(content)) => return StateRead { content, warning: None },
@@ -49,7 +49,7 @@ pub fn read<T: DeserializeOwned + Default>(path: &Path, format: u32) -> StateRea
     StateRead { content: T::default(), warning }
 }
 
-/// As [`read`], and a file that cannot be used stays where it is.
+/// As [`read`], but leaves a file that cannot be used where it is.
 ///
 /// # Errors
 /// Why it cannot be used.
@@ -61,8 +61,8 @@ pub fn read_only<T: DeserializeOwned + Default>(path: &Path, format: u32) -> Res
     }
 }
 
-/// Writes the whole file: a temporary one beside it, fsync, rename. Blocks as long as the disk does; the old content
-/// stays where this fails.
+/// Writes the whole file: a temporary one beside it, fsync, rename. Blocks as long as the disk does; if it fails, the
+/// old content stays.
 pub fn write<T: Serialize>(path: &Path, format: u32, content: &T) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(&Framed { format, content })?;
     text.push(b'\n');
@@ -76,7 +76,7 @@ pub fn write<T: Serialize>(path: &Path, format: u32, content: &T) -> io::Result<
 }
 
 fn replace(temporary: &Path, text: &[u8]) -> io::Result<()> {
-    // A name planted there must not be followed or written into.
+    // A name planted there must not be followed or written to.
     match fs::remove_file(temporary) {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -87,7 +87,7 @@ fn replace(temporary: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // Neither a planted link nor a FIFO may lead astray or hold up.
+    // A planted link must not redirect us, nor a FIFO block us.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
@@ -102,7 +102,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], format: u32) -> Result<T, String> {
-    /// Of a file whose content may be of any shape.
+    /// For a file whose content may have any shape.
     #[derive(Deserialize)]
     struct OnlyFormat {
         format: u32,
@@ -156,7 +156,7 @@ mod tests {
         random.fill(&mut noise);
         let later = br#"{"format": 2, "content": ["another", "shape"]}"#.to_vec();
         let other = br#"{"format": 1, "content": ["another", "shape"]}"#.to_vec();
-        // Cut anywhere but behind the last brace.
+        // Cut anywhere but after the last brace.
         let mut damaged: Vec<Vec<u8>> = (0..good.len() - 1).map(|n| good[..n].to_vec()).collect();
         damaged.extend([noise, later, other, b"null".to_vec()]);
         for bytes in damaged {
@@ -187,7 +187,7 @@ mod tests {
             |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             |path| fs::create_dir(path).unwrap(),
             |path| {
-                // Well-formed: to follow the link would be to believe it.
+                // Well-formed: following the link would mean trusting it.
                 write(&path.with_file_name("victim"), 1, &Content::from([("x".into(), 9)])).unwrap();
                 symlink("victim", path).unwrap();
             },
@@ -211,7 +211,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("state.json");
         write(&path, 1, &content()).unwrap();
-        // The temporary name is taken by something that cannot be removed as a file.
+        // The temporary name is occupied by something that cannot be removed as a file.
         fs::create_dir(tmp.path().join("state.json.new")).unwrap();
         assert!(write(&path, 1, &Content::new()).is_err());
         assert_eq!(read::<Content>(&path, 1).content, content());

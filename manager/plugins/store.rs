@@ -1,8 +1,8 @@
-//! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once, never changed, and
-//! beside it the libraries that it brings along.
+//! The libraries that workers load: `STATE_DIR/store/FIRST-12-OF-SHA256/FUNCTION.so`, written once and never changed,
+//! with the libraries that it brings along beside it.
 //!
-//! Workers never load from worker_dir: to write over a mapped library is to crash every process that maps it, or to
-//! change its code in silence. A function's version is its content; two functions of one file are two files here.
+//! Workers never load from worker_dir: overwriting a mapped library crashes every process that maps it, or changes its
+//! code unnoticed. A function's version is its content; two functions in one file are two files here.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -30,7 +30,7 @@ use crate::system::private_dir;
 pub struct Store {
     dir: PathBuf,
     known: BTreeMap<(FunctionName, ContentHash), StoredVersion>,
-    /// What is remembered of versions.
+    /// What is recorded about versions.
     pub records: VersionRecords,
 }
 
@@ -43,24 +43,24 @@ pub struct StoreError {
     error: io::Error,
 }
 
-/// Makes a [`StoreError`] of the system's one.
+/// Makes a [`StoreError`] from a system error.
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |error| StoreError { doing, path: path.to_owned(), error }
 }
 
-/// Beside versions with siblings: which files are these. No function has a library of that name.
+/// Lists the siblings beside a version. No function has a library of that name.
 const SIBLINGS: &str = "siblings.json";
 const FORMAT: u32 = 1;
 
-/// Where copies are made before they are judged.
+/// Where probes put their copies.
 const INCOMING: &str = "incoming";
 
 impl Store {
-    /// Opens the store below a state directory, making it where it is not there, and removes what an earlier manager
-    /// left half done. Texts are warnings. Blocks as long as the disk does.
+    /// Opens the store below a state directory, creates it if it does not exist, and removes what an earlier manager
+    /// left half done. Returns warnings. Blocks as long as the disk does.
     ///
     /// # Errors
-    /// The directories cannot be made, or are another user's.
+    /// The directories cannot be created, or belong to another user.
     pub fn open(state_dir: &Path) -> Result<(Self, Vec<String>), StoreError> {
         let dir = state_dir.join("store");
         private_dir(&dir)?;
@@ -86,13 +86,12 @@ impl Store {
         &self.dir
     }
 
-    /// A name for a copy that a probe is to make, in a directory that it has for itself and what it needs beside it.
-    /// `unique` must be one among the probes of this manager. If the directory was removed while we run it is
-    /// made again.
+    /// A path for the copy that a probe is to make, in a directory that holds only this copy and its siblings. `unique`
+    /// must be unique among the probes of this manager. Creates the directory again if it was removed.
     pub fn incoming(&self, unique: &str) -> PathBuf {
         let incoming = self.dir.join(INCOMING);
         if !incoming.exists() {
-            // The copy reports what keeps it from being made.
+            // The copy reports what prevents it.
             let _ = private_dir(&self.dir).and_then(|()| private_dir(&incoming));
         }
         let own = incoming.join(unique);
@@ -101,10 +100,10 @@ impl Store {
         own.join(unique)
     }
 
-    /// Removes what a probe left. Whether there was anything does not matter.
+    /// Removes what a probe left, if anything.
     ///
     /// # Errors
-    /// It is still there.
+    /// It still exists.
     pub fn discard(&self, copy: &Path) -> Result<(), StoreError> {
         let own = copy.parent().unwrap_or(copy);
         match remove_all(own) {
@@ -113,8 +112,8 @@ impl Store {
         }
     }
 
-    /// Takes a probe's copy in as a version of a function: a rename. A version that is there and unchanged stays as it
-    /// is, and running workers keep the file they map.
+    /// Adopts a probe's copy as a version of a function, by a rename. A version that exists unchanged stays as it is,
+    /// and running workers keep the file they map.
     ///
     /// # Errors
     /// The copy is not what a probe leaves, or could not be moved; it is removed then.
@@ -145,10 +144,10 @@ impl Store {
         }
         let path = self.path(function, hash.short());
         let moved = self.move_siblings(copy, &path, siblings).and_then(|siblings| {
-            // Last: where it is there, it is whole.
+            // Last: if the plugin exists, the version is complete.
             Ok((self.move_in(copy, &path)?, siblings))
         });
-        // The first error is the one to report, and of what is in place nothing is left here.
+        // The first error is the one to report; what is in place already is no longer here.
         let _ = self.discard(copy);
         let (meta, siblings) = moved?;
         let stored =
@@ -159,7 +158,7 @@ impl Store {
 
     fn move_in(&self, copy: &Path, path: &Path) -> Result<Metadata, StoreError> {
         let meta = fs::symlink_metadata(copy).map_err(failed("cannot look at", copy))?;
-        // A constructor ran beside this file. Not against malice (it runs as the same user), against accidents.
+        // A constructor ran beside this file. This guards against accidents, not malice (which runs as the same user).
         if !meta.is_file() || meta.nlink() != 1 || meta.mode() & 0o7777 != 0o500 {
             let error = io::Error::other("the probe's copy was changed after it was made");
             return Err(failed("cannot store", copy)(error));
@@ -193,7 +192,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// The siblings of the versions in a directory of the store; `None` where the list of them is damaged.
+    /// The siblings of the versions in a directory of the store; `None` if the list of them is damaged.
     fn siblings(dir: &Path) -> Option<Vec<Sibling>> {
         let listed = state_file::read_only::<Vec<Sibling>>(&dir.join(SIBLINGS), FORMAT);
         listed.ok().filter(|siblings| siblings.iter().all(|sibling| is_below(&sibling.path)))
@@ -218,23 +217,23 @@ impl Store {
             && stored.siblings.iter().all(|one| is(&stored.path.with_file_name(&one.sibling.path), one.identity))
     }
 
-    /// The last good version of a function as recorded. Not verified yet: see [`Store::unchanged`] and
-    /// [`verify`].
+    /// The last good version of a function as recorded. Not verified yet: see [`Store::unchanged`] and [`verify`].
     pub fn last_good(&self, function: &FunctionName) -> Option<StoredVersion> {
         let (hash, identity, siblings) = self.records.last_good_of(function)?;
         let (path, siblings) = (self.path(function, hash.short()), siblings.to_vec());
         Some(StoredVersion { function: function.clone(), hash, path, identity, siblings })
     }
 
-    /// Accepts what [`verify`] found.
+    /// Records what [`verify`] found.
     pub fn verified(&mut self, stored: StoredVersion) {
         self.known.insert((stored.function.clone(), stored.hash), stored);
     }
 
-    /// A version of which only the first digits of its hash are known. Reads it whole, so it blocks as the disk does.
+    /// A version of which only the first digits of its hash are known. Reads it completely, so it blocks as the disk
+    /// does.
     ///
     /// # Errors
-    /// There is none, it cannot be read, or it does not match its name.
+    /// It does not exist, cannot be read, or does not match its name.
     pub fn stored(&mut self, function: &FunctionName, hash: ShortHash) -> Result<StoredVersion, StoreError> {
         let path = self.path(function, hash);
         let siblings = Self::siblings(path.parent().unwrap_or(&path));
@@ -261,7 +260,7 @@ impl Store {
         Ok(versions)
     }
 
-    /// The functions that have a version of this content.
+    /// The functions that have a version with this content.
     fn versions_of(&self, hash: ShortHash) -> Vec<VersionOnDisk> {
         let dir = self.dir.join(hash.to_string());
         let listed = Self::siblings(&dir);
@@ -272,7 +271,7 @@ impl Store {
             let name = file.file_name();
             let function = FunctionName::new(name.to_str()?.strip_suffix(".so")?).ok()?;
             let meta = file.metadata().ok()?;
-            // Where nobody can tell any more, what is not known for a version is none: another may need it.
+            // If the list is damaged, a file that is not known as a version counts as a sibling: a version may need it.
             let is_sibling = match listed {
                 Some(_) => siblings.iter().any(|sibling| sibling.path == Path::new(&name)),
                 None => !self.is_known(&function, hash),
@@ -283,12 +282,12 @@ impl Store {
         fs::read_dir(&dir).into_iter().flatten().flatten().filter_map(version).collect()
     }
 
-    /// Removes the versions that are not needed: not in `keep` (in use, pinned), not a last good one, and beyond the
-    /// `spare` others of their function that were served last, or else are the newest. Returns what was removed. Blocks
-    /// as long as the disk does.
+    /// Removes the versions that are not needed: not in `keep` (in use, pinned), not a last good one, and not among the
+    /// `spare` others of their function that were served last or are the newest. Returns what it removed. Blocks as
+    /// long as the disk does.
     ///
     /// # Errors
-    /// The store cannot be read, or something in it not removed.
+    /// The store cannot be read, or something in it cannot be removed.
     pub fn collect(&mut self, keep: &[FunctionVersion], spare: usize) -> Result<Vec<VersionOnDisk>, StoreError> {
         let mut keep = keep.to_vec();
         let good = self.records.last_good();
@@ -306,14 +305,14 @@ impl Store {
     /// Removes one version of a function. Blocks as long as the disk does.
     ///
     /// # Errors
-    /// It is still there.
+    /// It still exists.
     pub fn remove(&mut self, function: &FunctionName, hash: ShortHash) -> Result<(), StoreError> {
         let path = self.path(function, hash);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed("cannot remove", &path)(e)),
             _ => self.known.retain(|_, known| known.path != path),
         }
-        // If no other function has a version of this content, its siblings are not needed.
+        // If no other function has a version with this content, its siblings are not needed.
         if self.versions_of(hash).is_empty() {
             let dir = self.dir.join(hash.to_string());
             remove_all(&dir).or_else(not_there).map_err(failed("cannot remove", &dir))?;
@@ -322,10 +321,10 @@ impl Store {
     }
 }
 
-/// Hashes a stored file again, where its identity differs from the known one. Blocks as long as the disk does.
+/// Hashes a stored file again if its identity differs from the known one. Blocks as long as the disk does.
 ///
 /// # Errors
-/// Gone, unreadable, or of another content: it must not be loaded.
+/// It is gone, unreadable, or has other content: it must not be loaded.
 pub fn verify(stored: &StoredVersion) -> Result<StoredVersion, StoreError> {
     let paths: Vec<PathBuf> = stored.siblings.iter().map(|one| one.sibling.path.clone()).collect();
     let (hash, identity, siblings) = hashed(&stored.path, &paths)?;
@@ -337,7 +336,7 @@ pub fn verify(stored: &StoredVersion) -> Result<StoredVersion, StoreError> {
     Ok(StoredVersion { identity, siblings, ..stored.clone() })
 }
 
-/// Hash and identity of a stored library and the libraries beside it, as they are now.
+/// Hash and identity of a stored library and of the libraries beside it, as they are now.
 fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, FileIdentity, Vec<StoredSibling>), StoreError> {
     let (own, identity) = content(path)?;
     let mut siblings = Vec::new();
@@ -349,7 +348,7 @@ fn hashed(path: &Path, beside: &[PathBuf]) -> Result<(ContentHash, FileIdentity,
     Ok((own.with_siblings(&all), identity, siblings))
 }
 
-/// What is in a file of the store. A link that was planted there is not followed, a FIFO not waited for.
+/// Hash and identity of a file in the store. Does not follow a planted link, nor wait for a FIFO.
 fn content(path: &Path) -> Result<(ContentHash, FileIdentity), StoreError> {
     let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).to_owned();
     let file: File = options.open(path).map_err(failed("cannot use", path))?;
@@ -360,17 +359,17 @@ fn content(path: &Path) -> Result<(ContentHash, FileIdentity), StoreError> {
     Ok((ContentHash::of_reader(&file).map_err(failed("cannot read", path))?, FileIdentity::of(&meta)))
 }
 
-/// Removes a directory and what is in it, or a file. No link is followed.
+/// Removes a directory and its content, or a file. Follows no link.
 fn remove_all(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-/// What is gone need not be removed.
+/// Accepts that something does not exist.
 fn not_there(error: io::Error) -> io::Result<()> {
     if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-/// Makes a private directory, or checks that it is one.
+/// Creates a private directory, or checks that it is one.
 fn private_dir(path: &Path) -> Result<(), StoreError> {
     private_dir::inside(path).map(drop).map_err(|rejection| match rejection {
         private_dir::DirectoryError::Failed(error) => failed("cannot make the directory", path)(error),

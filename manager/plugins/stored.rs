@@ -1,4 +1,4 @@
-//! A version in the store: what the store, the records and the workers' starts pass around.
+//! A version in the store, as the store, the records and the workers' starts use it.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct StoredVersion {
     pub function: FunctionName,
     /// Its content.
     pub hash: ContentHash,
-    /// What workers load.
+    /// The file that workers load.
     pub path: PathBuf,
     /// The file when its content was last hashed.
     pub identity: FileIdentity,

@@ -1,5 +1,5 @@
-//! What the manager remembers of each function's versions across restarts: the last good one, a pin, those rejected,
-//! and in which order they were served. One file, `STATE_DIR/versions.json`.
+//! What the manager records about each function's versions across restarts: the last good one, a pin, the rejected
+//! ones, and the order in which they were served. One file, `STATE_DIR/versions.json`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,8 +18,8 @@ use super::stored::{StoredSibling, StoredVersion};
 
 const FORMAT: u32 = 2;
 
-/// The records of one manager. Each change is on disk when its method returns, so a change blocks as long as an fsync.
-/// Where the write fails, the old file stays and memory has the change.
+/// The records of one manager. A change is on disk when its method returns, so it blocks as long as an fsync. If the
+/// write fails, the old file stays, and memory has the change.
 #[derive(Debug)]
 pub struct VersionRecords {
     file: PathBuf,
@@ -32,7 +32,7 @@ struct FunctionRecord {
     last_good: Option<LastGood>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pinned: Option<Pin>,
-    /// With the reason of each.
+    /// Each with its reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     rejected: BTreeMap<ShortHash, String>,
     #[serde(default, skip_serializing_if = "ServedVersions::is_empty")]
@@ -45,7 +45,7 @@ struct FunctionRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LastGood {
     hash: ContentHash,
-    /// The stored file when it was last hashed; while it is the same, a start need not hash it again.
+    /// The stored file when it was last hashed; as long as it is unchanged, a start need not hash it again.
     identity: FileIdentity,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     siblings: Vec<StoredSibling>,
@@ -54,11 +54,11 @@ struct LastGood {
 /// An earlier version that is served on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The version that is served.
+    /// The version served.
     pub version: ShortHash,
-    /// What the file in `worker_dir` held at the time; the pin ends when that changes. `None` if it was not known.
+    /// What the file in `worker_dir` contained at the time; the pin ends when that changes. `None` if it was not known.
     pub instead_of: Option<ShortHash>,
-    /// Where nobody knew: the file as it was then. The pin holds against whatever turns out to be in it.
+    /// If the content was not known: the file as it was then. The pin holds whatever its content turns out to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileIdentity>,
 }
@@ -76,7 +76,7 @@ impl VersionRecords {
         self.functions.iter().filter_map(|(function, record)| Some((function, record.last_good.as_ref()?.hash)))
     }
 
-    /// A function's last good version, with the identity and siblings of the stored file as they were recorded.
+    /// A function's last good version, with the recorded identity and siblings of the stored file.
     pub(super) fn last_good_of(
         &self,
         function: &FunctionName,
@@ -138,8 +138,8 @@ impl VersionRecords {
         Some(self.functions.get(&version.function)?.crate_versions.get(&version.hash)?)
     }
 
-    /// Notes the crate version of a version that was stored. It is on disk with the next change: a manager that starts
-    /// before that finds the version in worker_dir, and checks it again.
+    /// Notes the crate version of a stored version. It is on disk with the next change: a manager that starts before
+    /// that finds the version in worker_dir, and checks it again.
     pub fn note_crate_version(&mut self, version: &FunctionVersion, crate_version: &str) {
         let record = self.functions.entry(version.function.clone()).or_default();
         record.crate_versions.insert(version.hash, crate_version.to_owned());
@@ -181,7 +181,7 @@ impl VersionRecords {
         self.change(function, |record| *record = FunctionRecord::default())
     }
 
-    /// Writes all records to a state directory that was made again.
+    /// Writes all records to a state directory that was created again.
     ///
     /// # Errors
     /// As [`VersionRecords::set_last_good`].
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!([one, two].map(|hash| records.crate_version(&of(hash))), [None, Some("2.0.0")]);
     }
 
-    /// A build before the crate versions has left it.
+    /// Written by a build before the crate versions.
     #[test]
     fn a_file_without_crate_versions_is_read() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! The watcher over the worker directories: one thread of notify's, no wake-ups while nothing happens.
+//! Watches the worker directories: one thread of notify's, no wake-ups while nothing happens.
 //!
-//! notify does not report that a symlink on the way was swapped, that a directory was removed and made again, or that
-//! the file behind a link was changed: so the directories in which such a thing happens are watched too, each for the
-//! names that matter in it. The slow re-scan is the net below.
+//! notify does not report that a symlink on the way was swapped, that a directory was removed and created again, or
+//! that the file behind a link was changed. So the directories in which such a thing happens are watched too, each for
+//! the names that matter in it. The slow re-scan is the fallback.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +25,7 @@ use super::name::function_of;
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// How often the way is followed again because it was another by the time it was watched.
+/// How often the way is followed again because it changed before it was watched.
 const SWAPS: usize = 3;
 
 const NO_THREAD: &str = "worker_dir cannot be watched: the watcher has no thread; changes are seen at the next re-scan \
@@ -34,18 +34,18 @@ const NO_THREAD: &str = "worker_dir cannot be watched: the watcher has no thread
 /// What was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchEvent {
-    /// Something is complete: a rename, a removal, a file that was closed. Scanned at once.
+    /// Something is complete: a rename, a removal, a closed file. Scanned at once.
     Complete,
-    /// Something is being written: worth a look when it has been quiet for a while.
+    /// Something is being written: scanned once it has been quiet for a while.
     Writing,
 }
 
-/// What is watched, and in it which names matter; `None`: all of them.
+/// Which directories are watched, and which names matter in each; `None`: all of them.
 type WatchedPaths = BTreeMap<PathBuf, Option<BTreeSet<PathBuf>>>;
 
 struct Shared {
     wake: Notify,
-    /// 0 nothing, 1 writing, 2 complete: bursts are one notice.
+    /// 0 nothing, 1 writing, 2 complete: a burst becomes one notice.
     noticed: AtomicU8,
     places: Mutex<WatchedPaths>,
 }
@@ -53,13 +53,13 @@ struct Shared {
 /// The watcher.
 pub struct LibraryWatcher {
     shared: Arc<Shared>,
-    /// `None` where it turned out to have no thread.
+    /// `None` once it turned out to have no thread.
     watcher: Option<INotifyWatcher>,
-    /// What is armed: the directory's device and inode, which mostly change when it is made again.
+    /// The watched directories, with device and inode, which mostly change when a directory is created again.
     armed: BTreeMap<PathBuf, (u64, u64)>,
 }
 
-/// Where notices come out. Clones share them.
+/// The source of notices. Clones share it.
 #[derive(Clone)]
 pub struct WatchEvents(Arc<Shared>);
 
@@ -77,10 +77,10 @@ impl WatchEvents {
 }
 
 impl LibraryWatcher {
-    /// A watcher of nothing yet.
+    /// A watcher that watches nothing yet.
     ///
     /// # Errors
-    /// notify's, at the limit of inotify instances of this user.
+    /// notify's: at this user's limit of inotify instances.
     pub fn new() -> notify::Result<(Self, WatchEvents)> {
         let shared = Arc::new(Shared {
             wake: Notify::new(),
@@ -88,19 +88,18 @@ impl LibraryWatcher {
             places: Mutex::new(WatchedPaths::new()),
         });
         let handler = Arc::clone(&shared);
-        // notify would not report that it got none, and panic when it is used.
+        // notify would not report that it got no thread, and would panic when used.
         thread::Builder::new().spawn(|| ()).map(drop).map_err(notify::Error::io)?;
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| handler.take(event))?;
         Ok((Self { shared: Arc::clone(&shared), watcher: Some(watcher), armed: BTreeMap::new() }, WatchEvents(shared)))
     }
 
-    /// Arms the watcher for the directories as they lie now, and for files elsewhere. To be called before they are
-    /// read, so that no change falls between. Blocks as long as their file systems do. Returns what could not be
-    /// watched, a sentence each.
+    /// Watches the directories as they are now, and files elsewhere. Call it before they are read, so that no change is
+    /// missed. Blocks as long as their file systems do. Returns what could not be watched, a sentence each.
     pub fn follow(&mut self, dirs: &[PathBuf], files: &[PathBuf]) -> Vec<String> {
         let Some(watcher) = self.watcher.take() else { return vec![NO_THREAD.into()] };
         let mut watcher = ManuallyDrop::new(watcher);
-        // Should it have got none after all: it panics when it is used, and again when it is dropped.
+        // In case it got no thread after all: notify panics when used, and again when dropped.
         match catch_unwind(AssertUnwindSafe(|| self.arm(&mut watcher, dirs, files))) {
             Ok(failures) => {
                 self.watcher = Some(ManuallyDrop::into_inner(watcher));
@@ -110,8 +109,8 @@ impl LibraryWatcher {
         }
     }
 
-    /// A name may be swapped after it was looked at and before its directory is watched: then the way is another by
-    /// now, and is followed once more.
+    /// A name may be swapped after it was examined and before its directory is watched: the way is different then, and
+    /// is followed once more.
     fn arm(&mut self, watcher: &mut INotifyWatcher, dirs: &[PathBuf], files: &[PathBuf]) -> Vec<String> {
         let mut wanted = places(dirs, files);
         for _ in 0..SWAPS {
@@ -122,7 +121,7 @@ impl LibraryWatcher {
             }
             wanted = now;
         }
-        // The name is swapped all the time, which is noticed and scanned again.
+        // The name keeps being swapped, which is noticed and scanned again.
         self.arm_places(watcher, &wanted)
     }
 
@@ -132,19 +131,21 @@ impl LibraryWatcher {
         for (dir, was) in std::mem::take(&mut self.armed) {
             match wanted.get(&dir) {
                 Some(is) if *is == was => drop(self.armed.insert(dir, was)),
-                // Fails where the directory is gone, and with it the watch.
+                // Fails if the directory is gone, and with it the watch.
                 _ => drop(watcher.unwatch(&dir)),
             }
         }
         let mut failures = Vec::new();
         for (dir, is) in wanted {
-            // Who may only pass through a directory may not watch it either; what it holds can be watched all the same.
+            // A user who may only pass through a directory may not watch it; what it contains can be watched all the
+            // same.
             let only_passed = places.get(&dir).is_some_and(|names| names.as_ref().is_some_and(BTreeSet::is_empty));
-            // Also what is armed: a directory that is made again at once may have the inode of the one before, and
-            // notify, hearing of the removal late, forgets the new one. The parent, which comes first, reports both.
+            // Even if it is watched already: a directory that is created again at once may have its predecessor's
+            // inode, and notify, which learns of the removal late, forgets the new one. The parent, which comes first,
+            // reports both.
             match watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => drop(self.armed.insert(dir, is)),
-                // Gone since it was looked for: the next look shows what to watch instead.
+                // Gone since it was found: the next scan shows what to watch instead.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {
                     self.shared.note(WatchEvent::Complete);
                 }
@@ -178,14 +179,14 @@ impl Shared {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// On notify's thread.
+    /// Called on notify's thread.
     fn take(&self, event: notify::Result<Event>) {
         let notice = match event {
             Ok(event) => match what(&event.kind) {
                 Some(notice) if matters(&event.paths, &self.places()) => notice,
                 _ => return,
             },
-            // Events were lost: look.
+            // Events were lost: scan.
             Err(_) => WatchEvent::Complete,
         };
         self.note(notice);
@@ -221,9 +222,9 @@ fn matters(paths: &[PathBuf], places: &WatchedPaths) -> bool {
         })
 }
 
-/// The directories to watch: each worker directory's real one whole; on the way to it, to each of the files, and from a
-/// link in a library's place to its file, those that hold a name which can be swapped, and those that are only passed
-/// through.
+/// The directories to watch: each worker directory's real one completely; and on the way to it, to each of the files,
+/// and from a link in a library's place to its file, those that contain a name which can be swapped, and those that are
+/// only passed through.
 fn places(dirs: &[PathBuf], files: &[PathBuf]) -> WatchedPaths {
     let mut places = WatchedPaths::new();
     let reals: Vec<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
@@ -245,7 +246,7 @@ fn places(dirs: &[PathBuf], files: &[PathBuf]) -> WatchedPaths {
     places
 }
 
-/// The links in a directory that have a library's name: what they lead to is not seen by watching them.
+/// The links in a directory that have a library's name: watching them does not show changes of their targets.
 fn linked_libraries(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
@@ -254,11 +255,11 @@ fn linked_libraries(dir: &Path) -> Vec<PathBuf> {
 
 /// What a path leads through.
 struct PathPart {
-    /// The names whose coming or swapping changes where it leads: its symlinks, its last component, and those that are
-    /// not there. Each in a real directory, but for what follows a missing one.
+    /// The names whose creation or replacement changes where it leads: its symlinks, its last component, and those that
+    /// do not exist. Each is in a real directory, except for what follows a missing one.
     names: Vec<PathBuf>,
-    /// The real directories that are passed through, which can be renamed. Not those directly below the root: nobody
-    /// swaps these, and in some of them much happens that is none of ours.
+    /// The real directories on the way, which can be renamed. Not those directly below the root: no one swaps these,
+    /// and in some of them much happens that does not concern us.
     passed: Vec<PathBuf>,
 }
 

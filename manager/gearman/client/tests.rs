@@ -1,4 +1,4 @@
-//! Against a peer that says what the test wants it to say.
+//! Against a scripted peer.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -12,8 +12,8 @@ const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
 const NORMAL: Submission = Submission::Foreground(Priority::Normal);
 
-/// A server that takes one connection, reads something, says `words` and keeps the connection until its peer ends it,
-/// or closes it at once.
+/// A server that accepts one connection, reads something, sends `words`, and then either keeps the connection until its
+/// peer closes it or closes it at once.
 struct Peer {
     server: String,
     thread: JoinHandle<()>,
@@ -44,7 +44,7 @@ impl Peer {
         Client::connect(&self.server, timeout, 1 << 20).unwrap()
     }
 
-    /// The error with the server's changing address taken out.
+    /// The error's text without the server's address, which varies.
     fn sentence(self, error: &ServerError) -> String {
         let sentence = error.to_string().replace(&self.server, "SERVER");
         self.thread.join().unwrap();

@@ -1,4 +1,4 @@
-//! What a job server sends, appended to a buffer: for the embedded job server and for scripted peers.
+//! Packets from a job server, appended to a buffer: for the embedded job server and for scripted peers.
 //!
 //! Errors are those of [`encode`](super::encode).
 
@@ -37,7 +37,7 @@ pub fn echo_res(buf: &mut Vec<u8>, data: &[u8]) -> Encoded {
     with_data(buf, RESPONSE, PacketType::EchoRes, &[], data)
 }
 
-/// What could not be done. A worker takes code `JOB_NOT_FOUND` as "that job is not yours any more".
+/// An error. A worker takes code `JOB_NOT_FOUND` to mean that the job is not its own any more.
 pub fn error(buf: &mut Vec<u8>, code: &[u8], text: &[u8]) -> Encoded {
     arguments(buf, RESPONSE, PacketType::Error, &[("code", code), ("text", text)])
 }
@@ -59,22 +59,22 @@ pub fn work_status(buf: &mut Vec<u8>, handle: &[u8], done: u64, of: u64) -> Enco
     arguments(buf, RESPONSE, PacketType::WorkStatus, &named)
 }
 
-/// A result, forwarded to the job's client, but for the result itself.
+/// A result, forwarded to the job's client, up to the result itself.
 pub fn work_complete_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, RESPONSE, PacketType::WorkComplete, &[("handle", handle)], data_len)
 }
 
-/// Data of a running job, forwarded to its client, but for the data.
+/// Data of a running job, forwarded to its client, up to the data.
 pub fn work_data_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, RESPONSE, PacketType::WorkData, &[("handle", handle)], data_len)
 }
 
-/// A warning, forwarded to the job's client, but for its text.
+/// A warning, forwarded to the job's client, up to its text.
 pub fn work_warning_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, RESPONSE, PacketType::WorkWarning, &[("handle", handle)], data_len)
 }
 
-/// A failure with data, forwarded to the job's client, but for the data.
+/// A failure with data, forwarded to the job's client, up to the data.
 pub fn work_exception_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, RESPONSE, PacketType::WorkException, &[("handle", handle)], data_len)
 }
@@ -84,7 +84,7 @@ pub fn work_fail(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
     arguments(buf, RESPONSE, PacketType::WorkFail, &[("handle", handle)])
 }
 
-/// How the job of a handle is.
+/// The status of the job with a handle.
 pub fn status_res(buf: &mut Vec<u8>, handle: &[u8], status: JobStatus) -> Encoded {
     let (done, of) = (Decimal::new(status.done), Decimal::new(status.of));
     let named = [
@@ -97,7 +97,7 @@ pub fn status_res(buf: &mut Vec<u8>, handle: &[u8], status: JobStatus) -> Encode
     arguments(buf, RESPONSE, PacketType::StatusRes, &named)
 }
 
-/// How the job of a unique is, and how many clients wait for it.
+/// The status of the job with a unique, and how many clients wait for it.
 pub fn status_res_unique(buf: &mut Vec<u8>, unique: &[u8], status: JobStatus, waiting: u64) -> Encoded {
     let (done, of, waiting) = (Decimal::new(status.done), Decimal::new(status.of), Decimal::new(waiting));
     let named = [

@@ -1,4 +1,4 @@
-//! Takes a packet's body apart: arguments end at a NUL, the last one at the packet's end.
+//! Splits a packet's body into arguments: each ends at a NUL, the last one at the packet's end.
 
 use super::{Packet, PacketError, PacketType};
 
@@ -19,7 +19,7 @@ impl<'a> Arguments<'a> {
     /// The next argument, up to its NUL.
     pub(super) fn next(&mut self) -> Result<&'a [u8], PacketError> {
         let Some(end) = self.rest.iter().position(|byte| *byte == 0) else {
-            // The bytes that are left are the last argument there is.
+            // The remaining bytes are the last argument.
             return Err(PacketError::MissingArguments {
                 kind: self.kind,
                 found: self.taken + 1,
@@ -48,13 +48,13 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// A handle or name at the end of a packet. Some peers end it with a NUL that does not belong to it.
+/// A handle or name at the end of a packet. Some peers append a NUL that does not belong to it.
 pub(super) fn name(body: &[u8]) -> &[u8] {
     body.strip_suffix(b"\0").unwrap_or(body)
 }
 
-/// The digits at the front, as gearmand and libgearman read numbers (`atoi`): no digits are 0, and what does not fit is
-/// the largest number. A worker's odd progress must not end its client's connection.
+/// The leading digits, as gearmand and libgearman read numbers (`atoi`): no digits mean 0, and a number that does not
+/// fit becomes the largest one. A worker's odd progress must not end its client's connection.
 fn number(text: &[u8]) -> u64 {
     text.iter()
         .take_while(|byte| byte.is_ascii_digit())

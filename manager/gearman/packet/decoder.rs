@@ -1,12 +1,12 @@
-//! Cuts what comes from a peer into packets.
+//! Cuts a peer's bytes into packets.
 
 use super::{HEADER_LEN, Magic, PacketError, PacketType};
 
-/// The buffer's size, but for packets that do not fit.
+/// The buffer's size, unless a packet needs more.
 const USUAL: usize = 16 * 1024;
-/// With less room than this at its end the buffer is worth tidying before the next read.
+/// If less room is left at its end, the buffer is compacted before the next read.
 const WORTH_READING: usize = 4 * 1024;
-/// What is kept of a job that is too long: more than its handle, function and unique id take.
+/// How much is kept of a job that is too long: more than its handle, function and unique need.
 const KEPT: usize = 8 * 1024;
 
 /// A whole packet, borrowed from its [`Decoder`].
@@ -16,17 +16,17 @@ pub struct Packet<'a> {
     pub kind: PacketType,
     /// What follows the header.
     pub body: &'a [u8],
-    /// How many bytes more it had, which were thrown away ([`Decoder::cutting_jobs`]).
+    /// How many further bytes it had, which were dropped ([`Decoder::cutting_jobs`]).
     pub missing: usize,
 }
 
-/// A header that was found good.
+/// A checked header.
 #[derive(Clone, Copy)]
 struct PacketHeader {
     kind: PacketType,
-    /// Of the body, as far as it is kept.
+    /// How much of the body is kept.
     len: usize,
-    /// What comes behind that and is not kept.
+    /// How much of the body follows that and is dropped.
     missing: usize,
 }
 
@@ -40,13 +40,13 @@ pub struct Decoder {
     max_packet: usize,
     cuts_jobs: bool,
     buffer: Vec<u8>,
-    /// Where the first byte not yet handed out is.
+    /// Where the first byte not yet returned is.
     start: usize,
     /// Where the next byte read goes.
     end: usize,
     /// The header at `start`, once checked.
     header: Option<PacketHeader>,
-    /// Bytes of the packet at `start` that came and were not kept.
+    /// How many bytes of the packet at `start` have arrived and were dropped.
     dropped: usize,
 }
 
@@ -58,17 +58,17 @@ impl Decoder {
         Self { magic, max_packet, cuts_jobs: false, buffer, start: 0, end: 0, header, dropped: 0 }
     }
 
-    /// A job beyond the limit is no error, and is handed out without the end of its workload: so the client that
-    /// submitted it can be told. To end the connection would give it to the next worker, and so on.
+    /// Makes a job beyond the limit no error: it comes without the end of its workload, so that the worker can fail it
+    /// and its client gets an answer. Closing the connection would pass the job to the next worker, and so on.
     #[must_use]
     pub fn cutting_jobs(self) -> Self {
         Self { cuts_jobs: true, ..self }
     }
 
-    /// Calls `read` once with room for bytes, which is never empty. Takes in as many as `read` says it has put there, and
+    /// Calls `read` once with a buffer that is never empty. Takes in as many bytes as `read` says it has put there, and
     /// returns that number.
     ///
-    /// Call [`next`](Self::next) until there is no packet first: what was not taken stays in memory.
+    /// First call [`next`](Self::next) until there is no packet left, or memory grows.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Decoder {
         }
         if self.end == self.buffer.len() {
             let grown = (self.buffer.len() * 2).max(USUAL);
-            // The last step is an exact one, so that a packet of 65 MiB does not hold 128.
+            // The last step is exact, so that a packet of 65 MiB does not occupy 128.
             let needed = self.front().and_then(Result::ok).map_or(grown, |header| HEADER_LEN + header.len);
             let size = if needed > self.end { grown.min(needed.max(USUAL)) } else { grown };
             self.buffer.reserve_exact(size - self.buffer.len());
@@ -97,7 +97,7 @@ impl Decoder {
         &mut self.buffer[self.end..]
     }
 
-    /// Throws away what came of the packet at the front and is not kept.
+    /// Drops what has arrived of the packet at the front and is not kept.
     fn drop_missing(&mut self) {
         let Some(Ok(header)) = self.front().filter(|_| self.cuts_jobs) else { return };
         let kept = self.start + HEADER_LEN + header.len;
@@ -109,11 +109,11 @@ impl Decoder {
         }
     }
 
-    /// The next whole packet; `None` when more bytes are needed first.
+    /// The next complete packet; `None` if it needs more bytes.
     ///
     /// # Errors
     ///
-    /// A header that is wrong in itself; every further call returns it again, since nothing after it can be parsed.
+    /// A header that is invalid; every further call returns the same error, since nothing after it can be parsed.
     #[expect(clippy::should_implement_trait, reason = "a packet borrows from the decoder, an iterator cannot say that")]
     pub fn next(&mut self) -> Result<Option<Packet<'_>>, PacketError> {
         if self.start == self.end {
@@ -132,13 +132,13 @@ impl Decoder {
         Ok(Some(Packet { kind: header.kind, body: &self.buffer[body], missing: header.missing }))
     }
 
-    /// Bytes that came and were not handed out: not zero at the end of a connection means that a packet was cut short.
+    /// Bytes that have arrived but were not returned: if not 0 at the end of a connection, a packet was cut short.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.end - self.start
     }
 
-    /// Whether the packet at the front has not come in full: nothing can be taken until more is read.
+    /// Whether the packet at the front is incomplete, so that only reading more can produce one.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         match self.front() {
@@ -152,7 +152,7 @@ impl Decoder {
         self.pending() < HEADER_LEN + header.len || self.dropped < header.missing
     }
 
-    /// The header at the front, once its bytes are there.
+    /// The header at the front, once its bytes have arrived.
     fn front(&self) -> Option<Result<PacketHeader, PacketError>> {
         match self.header {
             Some(header) => Some(Ok(header)),
@@ -182,7 +182,7 @@ impl Decoder {
         }
     }
 
-    /// Begins at the front again, with a buffer of the usual size.
+    /// Starts at the front again, with a buffer of the usual size.
     fn give_back(&mut self) {
         (self.start, self.end) = (0, 0);
         if self.buffer.len() > USUAL {

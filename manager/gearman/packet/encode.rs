@@ -1,10 +1,10 @@
-//! What workers and clients send, appended to a buffer.
+//! Packets from workers and clients, appended to a buffer.
 //!
-//! Packets without arguments are constants. Where a packet ends in data, the `..._head` form appends all but the data,
-//! which the caller then sends from where it is: a result is never copied.
+//! Packets without arguments are constants. For a packet that ends in data, a `..._head` function appends all but the
+//! data, which the caller then sends from where it is: a result is never copied.
 //!
-//! Every function fails only with [`ArgumentError`], for an argument with a NUL inside or a packet beyond 4 GiB, and
-//! then leaves the buffer as it was.
+//! A function fails only with [`ArgumentError`]: an argument contains a NUL, or the packet exceeds 4 GiB. It then
+//! leaves the buffer as it was.
 
 use super::write::{Decimal, arguments, head, header, with_data};
 use super::{ArgumentError, HEADER_LEN, Magic, PacketType, Submission};
@@ -13,21 +13,21 @@ const REQUEST: Magic = Magic::Request;
 
 /// Asks for a job.
 pub const GRAB_JOB_UNIQ: [u8; HEADER_LEN] = header(REQUEST, PacketType::GrabJobUniq, 0);
-/// Asks for a job, of servers that do not know [`GRAB_JOB_UNIQ`].
+/// Asks for a job from servers that do not know [`GRAB_JOB_UNIQ`].
 pub const GRAB_JOB: [u8; HEADER_LEN] = header(REQUEST, PacketType::GrabJob, 0);
 /// Asks for a `NOOP` when a job comes.
 pub const PRE_SLEEP: [u8; HEADER_LEN] = header(REQUEST, PacketType::PreSleep, 0);
-/// Takes all offers back. gearmand queues the jobs in hand again: never sent while one is.
+/// Unregisters all functions. gearmand then requeues the jobs in hand: never sent while there is one.
 pub const RESET_ABILITIES: [u8; HEADER_LEN] = header(REQUEST, PacketType::ResetAbilities, 0);
 
 type Encoded = Result<(), ArgumentError>;
 
-/// Offers a function. Once per connection: gearmand counts a second time as a second worker.
+/// Registers a function. Once per connection: gearmand counts a second time as a second worker.
 pub fn can_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::CanDo, &[("function", function)])
 }
 
-/// Takes an offer back. gearmand queues a job in hand again: never sent while there is one.
+/// Unregisters a function. gearmand then requeues a job in hand: never sent while there is one.
 pub fn cant_do(buf: &mut Vec<u8>, function: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::CantDo, &[("function", function)])
 }
@@ -37,12 +37,12 @@ pub fn set_client_id(buf: &mut Vec<u8>, id: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::SetClientId, &[("client id", id)])
 }
 
-/// Asks for `data` back.
+/// Asks the server to send `data` back.
 pub fn echo_req(buf: &mut Vec<u8>, data: &[u8]) -> Encoded {
     with_data(buf, REQUEST, PacketType::EchoReq, &[], data)
 }
 
-/// Sets an option of the connection; `exceptions` is the only one there is.
+/// Sets an option of the connection; the only one is `exceptions`.
 pub fn option_req(buf: &mut Vec<u8>, option: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::OptionReq, &[("option", option)])
 }
@@ -54,27 +54,27 @@ pub fn work_status(buf: &mut Vec<u8>, handle: &[u8], done: u64, of: u64) -> Enco
     arguments(buf, REQUEST, PacketType::WorkStatus, &named)
 }
 
-/// A job's result, but for the `data_len` bytes of the result itself.
+/// A job's result, up to the `data_len` bytes of the result itself.
 pub fn work_complete_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, REQUEST, PacketType::WorkComplete, &[("handle", handle)], data_len)
 }
 
-/// Data from a running job, but for the data.
+/// Data from a running job, up to the data.
 pub fn work_data_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, REQUEST, PacketType::WorkData, &[("handle", handle)], data_len)
 }
 
-/// A warning from a running job, but for its text. The `gearman` CLI prints that as it is: end it with a newline.
+/// A warning from a running job, up to its text. The `gearman` CLI prints the text as it is: end it with a newline.
 pub fn work_warning_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, REQUEST, PacketType::WorkWarning, &[("handle", handle)], data_len)
 }
 
-/// A failure with data, but for the data. The `gearman` CLI hangs on it: only where a plugin asks for it.
+/// A failure with data, up to the data. The `gearman` CLI hangs on it: use it only if a plugin asks for it.
 pub fn work_exception_head(buf: &mut Vec<u8>, handle: &[u8], data_len: usize) -> Encoded {
     head(buf, REQUEST, PacketType::WorkException, &[("handle", handle)], data_len)
 }
 
-/// A failure. The handle has no NUL: with one, clients of gearmand 1.1.x do not know their job and hang.
+/// A failure. The handle ends without a NUL: with one, clients of gearmand 1.1.x do not recognise their job and hang.
 pub fn work_fail(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::WorkFail, &[("handle", handle)])
 }
@@ -95,7 +95,7 @@ pub fn submit(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: &[u8]
     Ok(())
 }
 
-/// A new job, but for its workload.
+/// A new job, up to its workload.
 pub fn submit_head(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: &[u8], workload_len: usize) -> Encoded {
     let named = [("function", function), ("unique", unique)];
     let Submission::At(seconds) = how else { return head(buf, REQUEST, how.kind(), &named, workload_len) };
@@ -104,12 +104,12 @@ pub fn submit_head(buf: &mut Vec<u8>, how: Submission, function: &[u8], unique: 
     head(buf, REQUEST, how.kind(), &[function, unique, ("time", seconds.as_bytes())], workload_len)
 }
 
-/// Asks how the job of a handle is.
+/// Asks for the status of the job with a handle.
 pub fn get_status(buf: &mut Vec<u8>, handle: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::GetStatus, &[("handle", handle)])
 }
 
-/// Asks how the job of a unique is.
+/// Asks for the status of the job with a unique.
 pub fn get_status_unique(buf: &mut Vec<u8>, unique: &[u8]) -> Encoded {
     arguments(buf, REQUEST, PacketType::GetStatusUnique, &[("unique", unique)])
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a packet that came, and with arguments for one that is to go.
+//! Errors in packets received, and in arguments of packets to send.
 
 use super::{Magic, PacketType};
 
-/// Bytes that are no packet. The stream cannot be read any further: close the connection.
+/// Bytes that are no packet. The rest of the stream cannot be read: close the connection.
 ///
-/// The sentences carry no byte from the peer unescaped, so they can be logged as they are.
+/// The texts escape all bytes from the peer, so they can be logged as they are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
     /// The first four bytes are not those of the expected direction.
@@ -19,7 +19,7 @@ pub enum PacketError {
     /// A type the protocol does not have.
     #[error("a packet is of type {0}, which the Gearman protocol does not have")]
     UnknownKind(u32),
-    /// A type that only travels the other way.
+    /// A type that only travels in the other direction.
     #[error("a {kind} packet came as a {magic}, which it cannot be")]
     Direction {
         /// Its type.
@@ -49,10 +49,10 @@ pub enum PacketError {
     },
 }
 
-/// Arguments no packet can carry. Nothing was appended to the buffer.
+/// Arguments that no packet can carry. Nothing was appended to the buffer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
-    /// An argument that ends at a NUL on the wire has one inside.
+    /// An argument that ends at a NUL on the wire contains one.
     #[error("the {argument} \"{}\" of a {kind} packet contains a NUL byte, where the protocol ends it", .value.escape_ascii())]
     Nul {
         /// The packet's type.
@@ -62,12 +62,12 @@ pub enum ArgumentError {
         /// The offending value.
         value: Vec<u8>,
     },
-    /// The packet would be longer than its header can say.
+    /// The packet would be longer than its header can express.
     #[error("a {kind} packet of {length} bytes is longer than the protocol can say (4294967295)")]
     TooLong {
         /// The packet's type.
         kind: PacketType,
-        /// The length it would have; `usize::MAX` where that is not even a number.
+        /// The length it would have; `usize::MAX` if that overflows.
         length: usize,
     },
 }

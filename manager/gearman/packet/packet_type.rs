@@ -1,4 +1,4 @@
-//! The packet types, each with its number, its name in the protocol and the direction it travels in.
+//! The packet types: number, name in the protocol, and direction.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl fmt::Display for Magic {
 enum Direction {
     Request,
     Response,
-    /// What a worker says of a job: a request, and a response where the server forwards it to the client.
+    /// A worker's report on a job: a request, and a response when the server forwards it to the client.
     Both,
 }
 
@@ -53,7 +53,7 @@ macro_rules! kinds {
             /// All types, by number.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The name in the protocol's own words, such as `WORK_FAIL`.
+            /// The name in the PROTOCOL file, such as `WORK_FAIL`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -67,7 +67,7 @@ macro_rules! kinds {
         impl TryFrom<u32> for PacketType {
             type Error = u32;
 
-            /// The type of that number; the number itself where the protocol has none.
+            /// The type with that number; the number itself if the protocol has none.
             fn try_from(number: u32) -> Result<Self, u32> {
                 match number { $($number => Ok(Self::$variant),)* other => Err(other) }
             }
@@ -131,7 +131,7 @@ impl PacketType {
         }
     }
 
-    /// Whether it gives a worker a job.
+    /// Whether it assigns a job to a worker.
     pub(super) const fn is_job(self) -> bool {
         matches!(self, Self::JobAssign | Self::JobAssignUniq | Self::JobAssignAll)
     }

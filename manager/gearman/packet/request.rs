@@ -1,15 +1,15 @@
-//! What a worker or a client sends, seen by a job server.
+//! Packets from a worker or a client, as a job server reads them.
 
 use super::arguments::{Arguments, name};
 use super::response::pair;
 use super::{Magic, Packet, PacketError, PacketType};
 
-/// Which jobs of a function go first.
+/// The priority of a job in its function's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Priority {
     /// After the others.
     Low,
-    /// What a client gets that does not ask.
+    /// The default.
     #[default]
     Normal,
     /// Before the others.
@@ -21,14 +21,14 @@ pub enum Priority {
 pub enum Submission {
     /// The client waits for the result and receives every event of the job.
     Foreground(Priority),
-    /// The client receives the handle only.
+    /// The client receives only the handle.
     Background(Priority),
-    /// In the background, not before that time, in seconds since 1970.
+    /// In the background, at that time or later, in seconds since 1970.
     At(u64),
 }
 
 impl Submission {
-    /// The packet that submits so.
+    /// The type of the packet that submits this way.
     #[must_use]
     pub const fn kind(self) -> PacketType {
         match self {
@@ -43,28 +43,28 @@ impl Submission {
     }
 }
 
-/// A job as a server is given it.
+/// A job as a client submits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubmittedJob<'a> {
     /// The function to run.
     pub function: &'a [u8],
-    /// The caller's name for the job; empty where it has none.
+    /// The client's name for the job; may be empty.
     pub unique: &'a [u8],
     /// The job's input.
     pub workload: &'a [u8],
 }
 
-/// A packet to a job server, its arguments by name. Borrowed, not copied.
+/// A packet to a job server, with its arguments named. Borrowed, not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a field is the argument the protocol calls by that name")]
 pub enum Request<'a> {
-    /// The worker offers a function.
+    /// The worker registers a function.
     CanDo { function: &'a [u8] },
-    /// The worker offers a function, with a time limit for its jobs.
+    /// The worker registers a function, with a time limit for its jobs.
     CanDoTimeout { function: &'a [u8], milliseconds: u64 },
-    /// The worker takes an offer back.
+    /// The worker unregisters a function.
     CantDo { function: &'a [u8] },
-    /// The worker takes all its offers back.
+    /// The worker unregisters all its functions.
     ResetAbilities,
     /// The worker waits for a `NOOP`.
     PreSleep,
@@ -76,7 +76,7 @@ pub enum Request<'a> {
     GrabJobAll,
     /// The name the worker is listed under.
     SetClientId(&'a [u8]),
-    /// Means nothing.
+    /// Has no effect.
     AllYours,
     /// A job's progress.
     WorkStatus { handle: &'a [u8], done: u64, of: u64 },
@@ -94,15 +94,15 @@ pub enum Request<'a> {
     Submit { how: Submission, job: SubmittedJob<'a> },
     /// A new job for a time of the calendar: minute, hour, day of the month, month, day of the week (Monday is 0).
     SubmitSched { when: [&'a [u8]; 5], job: SubmittedJob<'a> },
-    /// A new job whose results the function `reducer` joins.
+    /// A new job, whose results the function `reducer` combines.
     SubmitReduce { how: Submission, job: SubmittedJob<'a>, reducer: &'a [u8] },
-    /// How is the job of this handle?
+    /// Asks for the status of the job with this handle.
     GetStatus { handle: &'a [u8] },
-    /// How is the job of this unique?
+    /// Asks for the status of the job with this unique.
     GetStatusUnique { unique: &'a [u8] },
-    /// Send this back.
+    /// Asks the server to send this back.
     EchoReq(&'a [u8]),
-    /// Set an option of the connection.
+    /// Sets an option of the connection.
     OptionReq(&'a [u8]),
 }
 
@@ -142,9 +142,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a worker says of a job.
+/// A worker's report on a job.
 fn work(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
-    // No NUL, no data: a failure is its handle alone.
+    // No NUL and no data: a failure is just the handle.
     if packet.kind == PacketType::WorkFail {
         return Ok(Request::WorkFail { handle: packet.body });
     }
@@ -200,7 +200,7 @@ fn submit_sched(packet: Packet<'_>) -> Result<Request<'_>, PacketError> {
     Ok(Request::SubmitSched { when, job: SubmittedJob { function, unique, workload: arguments.last() } })
 }
 
-/// gearmand and libgearman have an unused argument after the reducer, of which the PROTOCOL file says nothing.
+/// gearmand and libgearman send an unused argument after the reducer, which the PROTOCOL file does not mention.
 fn submit_reduce(packet: Packet<'_>, how: Submission) -> Result<Request<'_>, PacketError> {
     let mut arguments = Arguments::of(packet, 5);
     let (function, unique, reducer, _unused) =

@@ -1,25 +1,25 @@
-//! What a job server sends, seen by a worker or a client.
+//! Packets from a job server, as a worker or a client reads them.
 
 use super::arguments::{Arguments, name};
 use super::{Magic, Packet, PacketError, PacketType};
 
-/// A job as a worker is given it.
+/// A job as it is assigned to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AssignedJob<'a> {
-    /// The server's name for the job: unique on that server until it restarts, and no further.
+    /// The server's name for the job: unique on that server until it restarts.
     pub handle: &'a [u8],
     /// The function to run.
     pub function: &'a [u8],
-    /// The caller's name for the job; empty after `GRAB_JOB`, which does not tell it.
+    /// The client's name for the job; empty after `GRAB_JOB`, which does not include it.
     pub unique: &'a [u8],
     /// The job's input.
     pub workload: &'a [u8],
 }
 
-/// How a job is, as a server knows it.
+/// A job's status on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobStatus {
-    /// The server has it: neither done nor never heard of.
+    /// The server has the job: it is queued or running.
     pub known: bool,
     /// A worker runs it.
     pub running: bool,
@@ -29,11 +29,11 @@ pub struct JobStatus {
     pub of: u64,
 }
 
-/// A packet from a job server, its arguments by name. Borrowed, not copied.
+/// A packet from a job server, with its arguments named. Borrowed, not copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "a field is the argument the protocol calls by that name")]
 pub enum Response<'a> {
-    /// There may be a job: a hint, sent to sleepers.
+    /// There may be a job: a hint to sleeping workers.
     Noop,
     /// No job for this worker now.
     NoJob,
@@ -41,7 +41,7 @@ pub enum Response<'a> {
     JobAssign(AssignedJob<'a>),
     /// A job.
     JobAssignUniq(AssignedJob<'a>),
-    /// A job, and the function that joins its results.
+    /// A job, and the function that combines its results.
     JobAssignAll { job: AssignedJob<'a>, reducer: &'a [u8] },
     /// The data of the `ECHO_REQ`.
     EchoRes(&'a [u8]),
@@ -63,9 +63,9 @@ pub enum Response<'a> {
     WorkFail { handle: &'a [u8] },
     /// A job failed, with data that says why. Only for clients that set the option `exceptions`.
     WorkException { handle: &'a [u8], data: &'a [u8] },
-    /// How the job of a handle is.
+    /// The status of the job with a handle.
     StatusRes { handle: &'a [u8], status: JobStatus },
-    /// How the job of a unique is, and how many clients wait for it.
+    /// The status of the job with a unique, and how many clients wait for it.
     StatusResUnique { unique: &'a [u8], status: JobStatus, waiting: u64 },
 }
 
@@ -147,7 +147,7 @@ fn assigned_all(packet: Packet<'_>) -> Result<Response<'_>, PacketError> {
     Ok(Response::JobAssignAll { job: AssignedJob { handle, function, unique, workload: arguments.last() }, reducer })
 }
 
-/// An argument and the rest.
+/// The first argument and the rest.
 pub(super) fn pair(packet: Packet<'_>) -> Result<(&[u8], &[u8]), PacketError> {
     let mut arguments = Arguments::of(packet, 2);
     Ok((arguments.next()?, arguments.last()))

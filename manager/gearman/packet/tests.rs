@@ -1,4 +1,4 @@
-//! A table row per packet type, and what a hostile or unlucky stream can look like.
+//! A table row for each packet type, and hostile or unlucky streams.
 
 mod stream;
 mod table;

@@ -10,10 +10,10 @@ pub(super) const fn header(magic: Magic, kind: PacketType, len: u32) -> [u8; HEA
     [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3]
 }
 
-/// An argument that ends at a NUL, with what it is for the error's sentence.
+/// An argument that ends at a NUL, with its name for the error's text.
 pub(super) type NamedArgument<'a> = (&'static str, &'a [u8]);
 
-/// A packet of arguments alone: a NUL between two, none after the last.
+/// A packet of arguments only: separated by a NUL, none after the last.
 pub(super) fn arguments(
     buf: &mut Vec<u8>,
     magic: Magic,
@@ -32,8 +32,8 @@ pub(super) fn arguments(
     Ok(())
 }
 
-/// The beginning of a packet that ends in data: header and arguments, each with its NUL. The length in the header
-/// covers `data_len` bytes that the caller sends next.
+/// The start of a packet that ends in data: header and arguments, each with its NUL. The length in the header includes
+/// the `data_len` bytes that the caller sends next.
 pub(super) fn head(
     buf: &mut Vec<u8>,
     magic: Magic,
@@ -50,7 +50,7 @@ pub(super) fn head(
     Ok(())
 }
 
-/// [`head`] and the data.
+/// A packet that ends in data, complete.
 pub(super) fn with_data(
     buf: &mut Vec<u8>,
     magic: Magic,
@@ -63,7 +63,7 @@ pub(super) fn with_data(
     Ok(())
 }
 
-/// Checks the arguments and adds them up with `more` bytes.
+/// Checks the arguments and sums up their lengths, plus `more` bytes.
 fn length(kind: PacketType, arguments: &[NamedArgument<'_>], more: usize) -> Result<u32, ArgumentError> {
     let mut length = more;
     for (argument, value) in arguments {

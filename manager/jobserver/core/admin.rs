@@ -1,12 +1,12 @@
-//! The administrative commands: a line in, text out. Those that change a server are not there, not even `shutdown`:
-//! this one ends when its owner ends it.
+//! The administrative commands: a line in, text out. Commands that change a server are missing, even `shutdown`: this
+//! server ends when its owner ends it.
 
 use std::io::Write;
 
 use super::ServerCore;
 
 impl ServerCore {
-    /// A listing ends in a line that is a full stop; every other answer is one line.
+    /// A listing ends with a line that is a full stop; every other answer is one line.
     pub(super) fn answer_command(&self, line: &[u8]) -> Vec<u8> {
         let word = line.trim_ascii().split(|byte| *byte == b' ').next().unwrap_or_default();
         match word.to_ascii_lowercase().as_slice() {
@@ -31,8 +31,8 @@ impl ServerCore {
         text
     }
 
-    /// `NUMBER ADDRESS ID : FUNCTION ...`, clients and the one that asks among them. gearmand has its descriptors for
-    /// numbers.
+    /// `NUMBER ADDRESS ID : FUNCTION ...`, including clients and the connection that asks. gearmand uses its
+    /// descriptors as numbers.
     fn list_connections(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (id, connection) in &self.connections {
@@ -50,7 +50,7 @@ impl ServerCore {
     }
 }
 
-/// Names and ids are anybody's bytes: they must neither end a line of a listing nor steer the terminal that shows it.
+/// Names and ids may be any bytes: they must neither end a line of a listing nor control the terminal that shows it.
 fn one_line(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }).collect()
 }

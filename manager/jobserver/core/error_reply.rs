@@ -1,4 +1,4 @@
-//! What the server says to a request it does not do. Codes and texts are gearmand's where it has some.
+//! The server's errors. Codes and texts are gearmand's if it has them.
 
 use super::super::reply::ServerReply;
 
@@ -10,9 +10,9 @@ pub(super) struct ErrorReply {
 }
 
 impl ErrorReply {
-    /// A packet type that no server does anything with.
+    /// A packet type that no server handles.
     pub(super) const NOT_EXPECTED: Self = Self { code: "INVALID_COMMAND", text: "Command not expected" };
-    /// A result, progress or failure of a job that is not with this worker, or not at all.
+    /// A result, progress or failure of a job that this worker does not have, or that does not exist.
     pub(super) const NOT_YOUR_JOB: Self = Self { code: JOB_NOT_FOUND, text: "Job given in work result not found" };
     /// Data or a warning of such a job.
     pub(super) const NO_SUCH_JOB: Self = Self { code: JOB_NOT_FOUND, text: "Job does not exist on server" };
@@ -24,12 +24,12 @@ impl ErrorReply {
         Self { code: "UNKNOWN_OPTION", text: "Server does not recognize given option" };
     /// A unique of more than 64 bytes.
     pub(super) const UNIQUE_TOO_LONG: Self = Self { code: TOO_LARGE, text: "Unique value too large" };
-    /// A name no worker could sensibly have.
+    /// A function name longer than [`super::LONGEST_NAME`].
     pub(super) const NAME_TOO_LONG: Self =
         Self { code: TOO_LARGE, text: "The name of a function is longer than 2048 bytes" };
-    /// A job beyond what the server may hold.
+    /// A job beyond the server's limits.
     pub(super) const QUEUE_FULL: Self = Self { code: QUEUE_ERROR, text: "Job queue is full" };
-    /// A name beyond what the server keeps.
+    /// A name beyond the server's limit.
     pub(super) const TOO_MANY_NAMES: Self = Self { code: QUEUE_ERROR, text: "There are too many functions" };
 
     /// The packet.

@@ -1,4 +1,4 @@
-//! The functions that were offered or asked for: who offers them, and what waits to be run.
+//! The functions that were registered or asked for: which connections serve them, and which jobs are queued.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,21 +11,21 @@ use crate::gearman::packet::Priority;
 /// The name of a function.
 pub(super) type QueueName = Rc<[u8]>;
 
-/// A place in a queue: high before normal before low, then first come, first served.
+/// A position in a queue: by priority, then first come, first served.
 pub(super) type QueuePosition = (Reverse<Priority>, u64);
 
-/// The most names to keep. A name nobody uses any more stays listed, as gearmand has it, until there are that many.
+/// The most names to keep. A name that is not used any more stays listed, as in gearmand, until there are this many.
 const MOST_NAMES: usize = 10_000;
 
-/// What is known of a function.
+/// A function's workers and jobs.
 #[derive(Default)]
 pub(super) struct FunctionQueue {
-    /// Connections that offer it, each as often as it sent CAN_DO.
+    /// Connections that registered it, once for each CAN_DO.
     pub(super) workers: Vec<ConnectionId>,
     queue: BTreeMap<QueuePosition, QueuedJobId>,
-    /// Its jobs: queued, running, and for later.
+    /// Its jobs: queued, running, and delayed.
     pub(super) total: usize,
-    /// Its jobs that are with a worker.
+    /// Its jobs that a worker runs.
     pub(super) running: usize,
 }
 
@@ -34,17 +34,17 @@ impl FunctionQueue {
         self.workers.is_empty() && self.total == 0
     }
 
-    /// Whether a job waits to be run.
+    /// Whether a job is queued.
     pub(super) fn has_work(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// Takes a job out of the queue; nothing happens if it is not there.
+    /// Removes a job from the queue, if it is there.
     pub(super) fn unqueue(&mut self, place: QueuePosition) {
         self.queue.remove(&place);
     }
 
-    /// Takes the job that is next.
+    /// Takes the next job.
     pub(super) fn take(&mut self) -> Option<QueuedJobId> {
         self.queue.pop_first().map(|(_, id)| id)
     }
@@ -63,7 +63,7 @@ pub(super) struct FunctionQueues {
 }
 
 impl FunctionQueues {
-    /// The function of that name, known from now on; `None` where there are too many.
+    /// The function of that name, added if it is new; `None` if there are too many.
     pub(super) fn reach(&mut self, name: &[u8]) -> Option<QueueName> {
         if let Some((known, _)) = self.all.get_key_value(name) {
             return Some(Rc::clone(known));
@@ -87,7 +87,7 @@ impl FunctionQueues {
         self.all.get_mut(name)
     }
 
-    /// Puts a job behind the others of its priority.
+    /// Queues a job after the others of its priority.
     pub(super) fn queue(&mut self, name: &[u8], priority: Priority, id: QueuedJobId) -> QueuePosition {
         self.places += 1;
         let place = (Reverse(priority), self.places);

@@ -1,4 +1,4 @@
-//! The jobs there are, by handle, by unique and by time, and what they hold.
+//! All jobs, by handle, by unique and by time, and the memory they use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -15,15 +15,15 @@ pub(super) type QueuedJobId = u64;
 /// A job that is neither done nor dropped.
 pub(super) struct QueuedJob {
     pub(super) function: QueueName,
-    /// The caller's name for it; may be empty.
+    /// The client's name for it; may be empty.
     pub(super) unique: Rc<[u8]>,
-    /// The function that joins its results; empty for nearly all jobs.
+    /// The function that combines its results; empty for nearly all jobs.
     pub(super) reducer: Rc<[u8]>,
     pub(super) workload: Rc<[u8]>,
     pub(super) priority: Priority,
-    /// It is run also when nobody waits.
+    /// Runs even if no client waits.
     pub(super) background: bool,
-    /// Who waits for it: a connection as often as it submitted the job.
+    /// The clients that wait for it: a connection once for each time it submitted the job.
     pub(super) waiting: Vec<ConnectionId>,
     pub(super) state: QueuedJobState,
     pub(super) done: u64,
@@ -35,9 +35,9 @@ pub(super) struct QueuedJob {
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueuedJobState {
-    /// Nowhere yet: it was just made, or just taken from a worker.
+    /// Nowhere yet: it was just created, or just taken from a worker.
     Loose,
-    /// Not before that time, in seconds since 1970.
+    /// Delayed until that time, in seconds since 1970.
     Later(u64),
     /// In its function's queue.
     Queued(QueuePosition),
@@ -45,7 +45,7 @@ pub(super) enum QueuedJobState {
     Running(ConnectionId),
 }
 
-/// By what two submissions of a function are the same job.
+/// What makes two submissions of a function the same job.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum CoalesceKey {
     Unique(Rc<[u8]>),
@@ -54,7 +54,7 @@ pub(super) enum CoalesceKey {
 }
 
 impl CoalesceKey {
-    /// What a submission is known by; `None` where each is a job of its own.
+    /// The key of a submission; `None` if each is a job of its own.
     pub(super) fn of(job: &SubmittedJob<'_>) -> Option<Self> {
         match job.unique {
             b"" => None,
@@ -82,7 +82,7 @@ impl QueuedJob {
         }
     }
 
-    /// Nobody asked for it to be run any more.
+    /// Whether no client asks for it any more.
     pub(super) fn is_abandoned(&self) -> bool {
         !self.background && self.waiting.is_empty()
     }
@@ -94,7 +94,7 @@ impl QueuedJob {
 
 /// All jobs.
 pub(super) struct QueuedJobs {
-    /// What stands in a handle before the number and its colon.
+    /// What precedes the number and its colon in a handle.
     prefix: String,
     last: QueuedJobId,
     all: HashMap<QueuedJobId, QueuedJob>,
@@ -118,7 +118,7 @@ impl QueuedJobs {
         self.held
     }
 
-    /// Takes a job in and gives it a number.
+    /// Adds a job and gives it a number.
     pub(super) fn insert(&mut self, job: QueuedJob) -> QueuedJobId {
         self.last += 1;
         self.held += job.held();
@@ -159,11 +159,11 @@ impl QueuedJobs {
     pub(super) fn find(&self, handle: &[u8]) -> Option<QueuedJobId> {
         let number = handle.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":")?;
         let id = std::str::from_utf8(number).ok()?.parse().ok()?;
-        // `+7` and `07` are numbers, but no handle ends so.
+        // `+7` and `07` parse as numbers, but no handle ends so.
         (self.all.contains_key(&id) && self.handle(id) == handle).then_some(id)
     }
 
-    /// The job of that function which a submission would be the same as.
+    /// The job of that function that a submission joins.
     pub(super) fn merged(&self, merge: CoalesceKey, function: &QueueName) -> Option<QueuedJobId> {
         self.merges.get(&(merge, function.clone())).copied()
     }
@@ -175,7 +175,7 @@ impl QueuedJobs {
         first.filter(|((merge, _), _)| *merge == wanted).map(|(_, id)| *id)
     }
 
-    /// Puts a job off until a time.
+    /// Delays a job until a time.
     pub(super) fn put_off(&mut self, id: QueuedJobId, at: u64) {
         if let Some(job) = self.all.get_mut(&id) {
             job.state = QueuedJobState::Later(at);
@@ -183,12 +183,12 @@ impl QueuedJobs {
         }
     }
 
-    /// When the next job that was put off is due.
+    /// When the next delayed job is due.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.later.first().map(|(at, _)| *at)
     }
 
-    /// A job whose time has come.
+    /// A delayed job that is due.
     pub(super) fn take_due(&mut self, now: u64) -> Option<QueuedJobId> {
         let (at, id) = *self.later.first()?;
         if at > now {

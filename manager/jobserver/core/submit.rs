@@ -1,4 +1,4 @@
-//! What clients ask: take this job, how is that one.
+//! Requests of clients: submit a job, ask for a job's status.
 
 use super::error_reply::ErrorReply;
 use super::functions::QueueName;
@@ -10,7 +10,7 @@ use crate::gearman::packet::{JobStatus, Priority, Submission, SubmittedJob, answ
 const LONGEST_UNIQUE: usize = 64;
 
 impl ServerCore {
-    /// Takes a job in, or joins its client to the one that is there already.
+    /// Accepts a job, or adds its client to the same job's.
     pub(super) fn submit(
         &mut self,
         from: ConnectionId,
@@ -56,7 +56,7 @@ impl ServerCore {
         };
         match self.jobs.get_mut(id) {
             Some(_) if waits => self.wait_for(from, id),
-            // A client that got JOB_CREATED and disconnected relies on it, also where another client waits for it.
+            // A client that got JOB_CREATED and disconnected relies on it, even if another client waits for the job.
             Some(job) => job.background = true,
             None => {}
         }
@@ -101,7 +101,7 @@ impl ServerCore {
         self.waiting += 1;
     }
 
-    /// Queues a job that is with nobody, and wakes who sleeps and offers its function.
+    /// Queues a job that no worker has, and wakes the sleeping workers of its function.
     pub(super) fn enqueue(&mut self, id: QueuedJobId, out: &mut ServerReplies) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         job.state = QueuedJobState::Queued(self.functions.queue(&job.function, job.priority, id));
@@ -115,7 +115,7 @@ impl ServerCore {
         }
     }
 
-    /// A client is gone. What nobody waits for any more is dropped, unless a worker has it.
+    /// A client disconnected. Drops the jobs that no one waits for any more, unless a worker has them.
     pub(super) fn stop_waiting(&mut self, client: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         for id in std::mem::take(&mut connection.waits_for) {
@@ -129,7 +129,7 @@ impl ServerCore {
         }
     }
 
-    /// A job has ended or is dropped. Returns who waited for it.
+    /// A job has ended or is dropped. Returns the clients that waited for it.
     pub(super) fn forget(&mut self, id: QueuedJobId) -> Vec<ConnectionId> {
         let Some(job) = self.jobs.remove(id) else { return Vec::new() };
         if let Some(function) = self.functions.get_mut(&job.function) {

@@ -1,4 +1,4 @@
-//! What only the core can show; what peers see is in `tests/jobserver`, against gearmand too.
+//! What only the core can show; the tests of what peers see are in `tests/jobserver`, which also run against gearmand.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,7 @@ fn core(queued: usize, held: usize) -> ServerCore {
     core
 }
 
-/// What one request is answered with, as text.
+/// The replies to one request, as text.
 fn ask(core: &mut ServerCore, from: ConnectionId, request: Request<'_>) -> Vec<(u64, String)> {
     core.handle(from, request).into_iter().map(|(to, answer)| (to.0, shown(&answer))).collect()
 }
@@ -47,7 +47,7 @@ fn jobs_and_those_who_wait_are_counted_together() {
     assert_eq!(submit(&mut core, FOREGROUND, b"f", b"u", b""), "8 H:here:1");
     assert_eq!(submit(&mut core, BACKGROUND, b"f", b"", b""), FULL);
     assert_eq!(submit(&mut core, FOREGROUND, b"f", b"u", b""), FULL);
-    // It costs nothing to hear that the job is there.
+    // An answer that the job exists already costs no capacity.
     assert_eq!(submit(&mut core, BACKGROUND, b"f", b"u", b""), "8 H:here:1");
     ask(&mut core, WORKER, Request::CanDo { function: b"f" });
     ask(&mut core, WORKER, Request::GrabJob);

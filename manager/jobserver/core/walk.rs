@@ -1,5 +1,5 @@
-//! A random walk over the core: whatever peers do, its tables agree with each other, nobody sleeps beside work, and
-//! every client that stays hears the end of each job it waits for, once.
+//! A random walk over the core: whatever peers do, its tables agree with each other, no worker sleeps while there is a
+//! job for it, and every client that stays gets the end of each job it waits for exactly once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -20,9 +20,10 @@ const LIMITS: ServerLimits = ServerLimits { queued: 40, held: 2000 };
 struct Peers {
     open: Vec<ConnectionId>,
     last: u64,
-    /// Which worker believes to have a job. A worker that took its offer back is wrong.
+    /// Which worker believes that it has a job. A worker that unregistered the function is wrong.
     given: HashMap<Vec<u8>, ConnectionId>,
-    /// Ends of jobs that a client has still to hear, by handle. Kept apart by client: those of a closed one are dropped.
+    /// Ends of jobs that a client has yet to receive, by handle. Kept for each client: those of a closed one are
+    /// dropped.
     owed: BTreeMap<ConnectionId, HashMap<Vec<u8>, u32>>,
 }
 
@@ -34,7 +35,7 @@ impl Peers {
         self.open.push(id);
     }
 
-    /// Takes in what was sent, as the peers it was sent to.
+    /// Receives what was sent, as its peers.
     fn receive(&mut self, core: &ServerCore, answers: ServerReplies, foreground: bool) {
         for (to, answer) in answers {
             assert!(self.open.contains(&to), "an answer for a connection that is closed");
@@ -76,14 +77,15 @@ fn step(core: &mut ServerCore, peers: &mut Peers, random: &mut Rng) {
     let unique = UNIQUES[random.usize(..UNIQUES.len())];
     let priority = [Priority::Low, Priority::Normal, Priority::High][random.usize(..3)];
     let job = SubmittedJob { function, unique, workload: &workload };
-    // One's own job, or somebody else's, or one that has ended.
+    // One's own job, or another peer's, or one that has ended.
     let given: Vec<&Vec<u8>> = peers.given.keys().collect();
     let handle = if given.is_empty() { b"H:here:1".to_vec() } else { given[random.usize(..given.len())].clone() };
     let handle = handle.as_slice();
     let mut foreground = false;
     let request = match random.u8(..22) {
         0..=2 => {
-            // One that offers while it sleeps is not woken for what is there, by gearmand neither: they grab first.
+            // A worker that registers a function while it sleeps is not woken for queued jobs, nor by gearmand: workers
+            // grab first.
             let answers = core.handle(from, Request::GrabJob);
             peers.receive(core, answers, false);
             Request::CanDo { function }
@@ -117,7 +119,7 @@ fn step(core: &mut ServerCore, peers: &mut Peers, random: &mut Rng) {
     peers.receive(core, answers, foreground);
 }
 
-/// Every table says the same of every job.
+/// Checks that all tables agree on every job.
 fn check(core: &ServerCore) {
     let jobs = core.jobs.all();
     let held = |job: &&jobs::QueuedJob| job.workload.len() + job.unique.len() + job.reducer.len();
@@ -173,7 +175,7 @@ fn the_tables_agree_and_every_end_is_received_once() {
     }
 }
 
-/// All workers take their offers back, and one does all there is.
+/// All workers unregister their functions, and one runs all jobs.
 fn finish(core: &mut ServerCore, peers: &mut Peers) {
     let answers = core.release(u64::MAX);
     peers.receive(core, answers, false);

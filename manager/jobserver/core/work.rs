@@ -1,4 +1,4 @@
-//! What workers do: offer functions, take jobs, sleep, and say what becomes of a job.
+//! Requests of workers: register functions, grab jobs, sleep, and report on a job.
 
 use std::rc::Rc;
 
@@ -8,12 +8,12 @@ use super::jobs::{QueuedJobId, QueuedJobState};
 use super::{ConnectionId, LONGEST_NAME, MOST_OFFERS, ServerCore, ServerReplies, ServerReply, Sleep, c_string, refuse};
 use crate::gearman::packet::{ArgumentError, AssignedJob, answer};
 
-/// How much of a job its worker wants to know.
+/// How much of a job the worker asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AssignmentDetail {
     Least,
     Unique,
-    /// Its reducer too, where it has one.
+    /// Its reducer too, if it has one.
     All,
 }
 
@@ -21,7 +21,7 @@ pub(super) enum AssignmentDetail {
 type Head = fn(&mut Vec<u8>, &[u8], usize) -> Result<(), ArgumentError>;
 
 impl ServerCore {
-    /// A worker offers a function. Said twice it counts twice, as gearmand counts.
+    /// A worker registers a function. Registered twice it counts twice, as in gearmand.
     pub(super) fn offer(&mut self, from: ConnectionId, function: &[u8], out: &mut ServerReplies) {
         if function.len() > LONGEST_NAME {
             return refuse(from, ErrorReply::NAME_TOO_LONG, out);
@@ -37,7 +37,7 @@ impl ServerCore {
         }
     }
 
-    /// A worker offers a function no longer: gearmand queues the jobs it has of that function again, and so do we.
+    /// A worker unregisters a function: its jobs of that function are requeued, as gearmand does.
     pub(super) fn take_back(&mut self, from: ConnectionId, function: &[u8], out: &mut ServerReplies) {
         let Some(connection) = self.connections.get_mut(&from) else { return };
         connection.offers.retain(|offered| **offered != *function);
@@ -50,7 +50,7 @@ impl ServerCore {
         self.queue_again(again, out);
     }
 
-    /// A worker offers nothing any more, or is gone.
+    /// A worker unregisters all functions, or disconnected.
     pub(super) fn take_back_all(&mut self, from: ConnectionId, out: &mut ServerReplies) {
         let Some(connection) = self.connections.get_mut(&from) else { return };
         let mut offers: Vec<QueueName> = std::mem::take(&mut connection.offers);
@@ -65,7 +65,7 @@ impl ServerCore {
         self.queue_again(again, out);
     }
 
-    /// Puts jobs back that a worker was given, the last one first, as gearmand does. What nobody waits for is dropped.
+    /// Requeues jobs that a worker had, the last one first, as gearmand does. Drops those that no client waits for.
     fn queue_again(&mut self, again: Vec<QueuedJobId>, out: &mut ServerReplies) {
         for id in again.into_iter().rev() {
             let Some(job) = self.jobs.get_mut(id) else { continue };
@@ -82,7 +82,7 @@ impl ServerCore {
         }
     }
 
-    /// A worker wants a NOOP for the next job: at once where there is one.
+    /// A worker wants a NOOP for the next job: at once if there is one.
     pub(super) fn sleep(&mut self, from: ConnectionId, out: &mut ServerReplies) {
         let Some(connection) = self.connections.get_mut(&from) else { return };
         let mut offered = connection.offers.iter().filter_map(|name| self.functions.get(name));
@@ -93,7 +93,7 @@ impl ServerCore {
         }
     }
 
-    /// Gives a worker the next job: of the function it offered last that has any, of the highest priority there.
+    /// Assigns the next job to a worker: of the function it registered last that has any, with the highest priority.
     pub(super) fn grab(&mut self, from: ConnectionId, telling: AssignmentDetail, out: &mut ServerReplies) {
         let Some(connection) = self.connections.get_mut(&from) else { return };
         connection.sleep = Sleep::Awake;
@@ -162,7 +162,7 @@ impl ServerCore {
         send_to_all(&self.forget(id), handle, data, answer::work_complete_head, out);
     }
 
-    /// A failure. The client gets the packet as the worker made it: with a NUL at its end, if it had one there.
+    /// A failure. The client gets the packet as the worker sent it: with a NUL at its end, if it had one.
     pub(super) fn fail(&mut self, from: ConnectionId, packet: &[u8], out: &mut ServerReplies) {
         let handle = c_string(packet);
         let Some(id) = self.job_of(from, handle) else { return refuse(from, ErrorReply::NOT_YOUR_JOB, out) };
@@ -171,7 +171,8 @@ impl ServerCore {
         out.extend(self.forget(id).into_iter().map(|client| (client, failure.clone())));
     }
 
-    /// A failure with data. Who did not ask for exceptions gets gearmand's failure, whose handle ends in a NUL.
+    /// A failure with data. A client that did not ask for exceptions gets gearmand's failure, whose handle ends in a
+    /// NUL.
     pub(super) fn raise(&mut self, from: ConnectionId, handle: &[u8], data: &[u8], out: &mut ServerReplies) {
         let Some(id) = self.job_of(from, handle) else { return refuse(from, ErrorReply::NO_SUCH_JOB_RAISES, out) };
         let waited = self.forget(id);
@@ -182,7 +183,7 @@ impl ServerCore {
     }
 }
 
-/// The same packet for each client.
+/// Sends the same packet to each client.
 fn send_to_all(clients: &[ConnectionId], handle: &[u8], data: &[u8], head: Head, out: &mut ServerReplies) {
     if clients.is_empty() {
         return;

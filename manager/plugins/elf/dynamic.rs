@@ -1,4 +1,4 @@
-//! The dynamic segment: what the loader uses.
+//! The dynamic segment, which is what the loader uses.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,30 +12,30 @@ use super::{File, damaged, unreadable};
 use crate::plugins::display_path::clipped;
 use crate::plugins::rejection::Rejection;
 
-/// What is wanted of it.
+/// What we need of it.
 pub(super) struct DynamicSection {
     /// As text for a log line.
     pub needed: Vec<String>,
     pub links: LibraryReferences,
 }
 
-/// What a library has the loader look for, and where, to the letter.
+/// What a library tells the loader to find, and where, unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LibraryReferences {
     /// The libraries it needs, in its order.
     pub needed: Vec<OsString>,
-    /// What it is called by others.
+    /// The name by which others need it.
     pub soname: Option<OsString>,
-    /// Where to look, for it and for what it needs: the older kind, separated by colons.
+    /// Where to look for what it and its dependencies need: the older kind, separated by colons.
     pub rpath: Option<OsString>,
     /// Where to look for what it needs itself.
     pub runpath: Option<OsString>,
 }
 
-/// Most libraries have five; a damaged one may claim any number, and all must fit into one message.
+/// Most libraries need five; a damaged one may claim any number, and all must fit into one message.
 const MAX_NEEDED: usize = 64;
 
-/// Tables the loader reads before any code runs: where, how long (0: at least one byte), name.
+/// Tables that the loader reads before any code runs: where, how long (0 means at least one byte), name.
 const TABLES: &[(elf::DynamicTag, Option<elf::DynamicTag>, &str)] = &[
     (elf::DT_STRTAB, Some(elf::DT_STRSZ), "string table"),
     (elf::DT_SYMTAB, None, "symbol table"),

@@ -1,4 +1,4 @@
-//! The exported entry: a data object of the function's name, of a known size, that begins with a known magic.
+//! The exported entry: a data object with the function's name and a known size, which begins with a known magic.
 
 use std::collections::HashSet;
 
@@ -17,22 +17,22 @@ use crate::plugins::rejection::Rejection;
 pub struct EntryKind {
     /// Its first bytes.
     pub magic: [u8; 32],
-    /// Its size in bytes; `None`: this manager only knows that there is such a kind, and does not load it.
+    /// Its size in bytes; `None` if this manager only recognises the kind and cannot load it.
     pub size: Option<u64>,
 }
 
-/// Bytes of an entry that identify its kind.
+/// How many bytes of an entry identify its kind.
 const MAGIC: u64 = 32;
 
 /// How many bytes of names a report has room for.
 const LISTED: usize = 8 * 1024;
 
-/// How many of its other entries a refusal names.
+/// How many of its other entries a rejection names.
 const NAMED: usize = 5;
 
 type Symbol = Sym64<Endianness>;
 
-/// What a library that passed exports.
+/// The exports of a library that passed.
 pub(super) struct Entries {
     /// See [`ElfFacts`](super::ElfFacts).
     pub functions: Vec<String>,
@@ -81,7 +81,7 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
         symbol.name(self.file.endian, self.table.strings()).ok()
     }
 
-    /// The kind of entry a symbol stands for, and its size; the error describes something else.
+    /// The kind of entry that a symbol is, and its size; the error describes what it is instead.
     fn at(&self, symbol: &Symbol) -> Result<(&EntryKind, u64), String> {
         match symbol.st_type() {
             elf::STT_OBJECT => {}
@@ -118,7 +118,7 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
         names
     }
 
-    /// The functions that it can serve with this prefix, by name, as far as there is room for them in a report.
+    /// The functions that it can serve with this prefix, by name, as many as fit into a report.
     fn functions(&self) -> Vec<String> {
         let functions = self.entries().into_iter().filter_map(|name| name.strip_prefix(self.expect.prefix.as_bytes()));
         let mut room = LISTED;
@@ -126,7 +126,7 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
         named.take_while(|name| room.checked_sub(name.len()).map(|left| room = left).is_some()).collect()
     }
 
-    /// The entries that a relocation names too. Nothing in a library refers to its own entries, so what does means
+    /// The entries that a relocation names too. A library never refers to its own entries, so such a relocation means
     /// something else of that name.
     fn called(&self, sections: &Sections<'d, R>) -> Vec<String> {
         let endian = self.file.endian;
@@ -146,7 +146,7 @@ impl<'d, R: ReadRef<'d>> EntrySearch<'_, 'd, R> {
     }
 }
 
-/// A library that lacks `prefix` + `function` has entries of these names.
+/// The same for a library that lacks `prefix` + `function` and has entries of these names.
 fn hint(prefix: &str, function: &str, names: &[&[u8]]) -> String {
     let has = |name: &str| names.contains(&name.as_bytes());
     if names.is_empty() {
@@ -155,7 +155,7 @@ fn hint(prefix: &str, function: &str, names: &[&[u8]]) -> String {
     if !prefix.is_empty() && has(function) {
         return format!("it exports {function}, without the prefix {prefix}: rename the function, or set no prefix");
     }
-    // `library.so` is the file of a function `rary`, and may have been meant otherwise.
+    // `library.so` is the file of a function `rary`, which may not be what was meant.
     if has(&format!("{prefix}lib{function}")) {
         return format!(
             "a file lib*.so serves the function without lib: name it liblib{function}.so to serve lib{function}"

@@ -44,7 +44,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(data: R, ours: &Machine) -> Result<ElfHe
     Ok(ElfHeader { elf: header, endian, size })
 }
 
-/// The system a library is for, where its header names one that is not ours.
+/// The operating system of a library, if its header names one that is not ours.
 fn system(head: &[u8]) -> Option<String> {
     match elf::OsAbi(*head.get(7)?) {
         elf::ELFOSABI_SYSV | elf::ELFOSABI_GNU => None,

@@ -1,16 +1,16 @@
-//! Which machine a library is for, as text.
+//! Machines as text.
 
 /// A machine that libraries run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// As Rust names it; the same word an ELF header of it is read as.
+    /// Rust's name for it; an ELF header of that machine gives the same.
     pub name: &'static str,
     /// The target to build for.
     pub target: &'static str,
 }
 
 impl Machine {
-    /// The one this program was built for.
+    /// The machine this program was built for.
     pub const HOST: Machine = Machine { name: HOST_NAME, target: env!("GM_TARGET") };
 }
 
@@ -22,7 +22,7 @@ const HOST_NAME: &str = if cfg!(all(target_arch = "powerpc64", target_endian = "
     std::env::consts::ARCH
 };
 
-/// e_machine, 64-bit or not, little-endian or not: what the combination is called.
+/// The names of combinations of e_machine, 64-bit or not, and little-endian or not.
 const NAMES: &[(u16, bool, bool, &str)] = &[
     (62, true, true, "x86_64"),
     (62, false, true, "x32"),
@@ -44,7 +44,7 @@ const NAMES: &[(u16, bool, bool, &str)] = &[
     (43, true, false, "sparc64"),
 ];
 
-/// The machine of an ELF header. `None`: too short, or neither 32 nor 64 bit.
+/// The machine in an ELF header. `None` if the header is too short, or neither 32 nor 64 bit.
 pub(super) fn of(head: &[u8]) -> Option<String> {
     let wide = match head.get(4)? {
         1 => false,

@@ -1,9 +1,9 @@
-//! What a file is that is no ELF file: notes, error pages of a download, the wrong artefact.
+//! Recognises files that are not ELF: notes, error pages of a download, the wrong artefact.
 
 use crate::plugins::display_path::clipped;
 use crate::plugins::rejection::Rejection;
 
-/// First bytes; what that is; what to do.
+/// First bytes; what the file is; what to do.
 const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"#!", "a script", "gm-native serves native libraries"),
     (b"<?php", "a PHP file", "gm-native serves native libraries"),
@@ -26,7 +26,7 @@ const SIGNATURES: &[(&[u8], &str, &str)] = &[
     (b"rust\0\0\0", "Rust metadata", "build a cdylib"),
 ];
 
-/// The refusal for a file that begins with these bytes (not empty, not ELF).
+/// The rejection of a file that begins with these bytes (not empty, not ELF).
 pub(super) fn foreign(head: &[u8]) -> Rejection {
     let (what, todo) = recognise(head);
     Rejection::NotALibrary { what, todo: todo.into() }
@@ -53,7 +53,7 @@ fn recognise(head: &[u8]) -> (String, &'static str) {
     (format!("a file that begins with {}", clipped(head, 8)), "copy the library itself")
 }
 
-/// Text as far as it goes, of which the last character may be cut.
+/// Whether all of it is text; the last character may be cut.
 fn is_text(head: &[u8]) -> bool {
     let (text, whole) = match str::from_utf8(head) {
         Ok(text) => (text, true),

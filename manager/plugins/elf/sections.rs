@@ -1,4 +1,4 @@
-//! The section table. The loader does not read it, but it is at the end of the file: if it is whole, so is the file.
+//! The section table. The loader does not read it, but it is at the end of the file: if it is complete, so is the file.
 
 use object::elf;
 use object::read::ReadRef;
@@ -8,7 +8,7 @@ use super::{Elf, File, Sections, damaged, unreadable};
 use crate::plugins::display_path::clipped;
 use crate::plugins::rejection::Rejection;
 
-/// The table, with every section in it inside the file.
+/// The table, after checking that every section is inside the file.
 pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<Sections<'d, R>, Rejection> {
     let offset = header.e_shoff(file.endian);
     if offset == 0 {
@@ -32,7 +32,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &Elf) -> Result<
     Ok(sections)
 }
 
-/// A Rust library for the compiler, to which others can be linked, is no plugin.
+/// A Rust library that the compiler links others to is no plugin.
 pub(super) fn not_for_the_compiler<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
@@ -43,7 +43,7 @@ pub(super) fn not_for_the_compiler<'d, R: ReadRef<'d>>(
     }
 }
 
-/// What its sections give away: a file of debug information.
+/// Recognises a file of debug information by its sections.
 pub(super) fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>) -> Result<(), Rejection> {
     let named = |name: &[u8]| sections.section_by_name(file.endian, name).map(|(_, section)| section);
     if sections.iter().all(|section| section.sh_type(file.endian) != elf::SHT_DYNSYM) {

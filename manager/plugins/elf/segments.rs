@@ -1,4 +1,4 @@
-//! The segments: what the loader maps.
+//! The segments, which are what the loader maps.
 
 use object::read::ReadRef;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
@@ -9,7 +9,7 @@ use crate::plugins::rejection::Rejection;
 
 pub(super) type Segment = elf::ProgramHeader64<Endianness>;
 
-/// The segments, every one inside the file.
+/// The segments, after checking that each is inside the file.
 pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &'d Elf) -> Result<&'d [Segment], Rejection> {
     let endian = file.endian;
     let table = || "its segment table".to_owned();
@@ -28,7 +28,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(file: &File<R>, header: &'d Elf) -> Resu
     Ok(segments)
 }
 
-/// glibc takes a missing PT_GNU_STACK for a wish to execute the stack.
+/// For glibc a missing PT_GNU_STACK asks for an executable stack.
 pub(super) fn stack<R>(file: &File<R>, segments: &[Segment]) -> Result<(), Rejection> {
     let endian = file.endian;
     match segments.iter().find(|segment| segment.p_type(endian) == elf::PT_GNU_STACK) {
@@ -37,7 +37,7 @@ pub(super) fn stack<R>(file: &File<R>, segments: &[Segment]) -> Result<(), Rejec
     }
 }
 
-/// Where in the file the bytes at an address come from. `None`: not mapped, or filled with zeros by the loader.
+/// The file offset of the bytes at an address. `None` if they are not mapped, or filled with zeros by the loader.
 pub(super) fn file_offset<R>(file: &File<R>, segments: &[Segment], address: u64, size: u64) -> Option<u64> {
     segments.iter().filter(|segment| segment.p_type(file.endian) == elf::PT_LOAD).find_map(|segment| {
         let within = address.checked_sub(segment.p_vaddr(file.endian))?;

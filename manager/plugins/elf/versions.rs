@@ -1,4 +1,4 @@
-//! The symbol versions a library asks of glibc, against the glibc that is here.
+//! Compares the symbol versions that a library needs of glibc with the installed glibc.
 
 use object::elf;
 use object::read::ReadRef;
@@ -9,10 +9,10 @@ use crate::plugins::display_path::clipped;
 use crate::plugins::glibc::GlibcVersion;
 use crate::plugins::rejection::Rejection;
 
-/// How many symbols a refusal names.
+/// How many symbols a rejection names.
 const NAMED: usize = 3;
 
-/// The newest glibc asked for, if this machine's is not older.
+/// The newest glibc needed, if this machine's is not older.
 pub(super) fn check<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
@@ -35,7 +35,7 @@ pub(super) fn check<'d, R: ReadRef<'d>>(
     Err(Rejection::NewerGlibc { needed: needed.to_string(), symbols, ours: ours.to_string() })
 }
 
-/// Version index -> glibc, for all that must be there.
+/// Version index -> glibc, for all versions that are required.
 fn wanted<'d, R: ReadRef<'d>>(
     file: &File<R>,
     sections: &Sections<'d, R>,
@@ -59,7 +59,7 @@ fn wanted<'d, R: ReadRef<'d>>(
     Ok(wanted)
 }
 
-/// ` (for a, b and 3 more)`, or nothing where no symbol carries one of the versions.
+/// ` (for a, b and 3 more)`, or empty if no symbol has one of the versions.
 fn symbols<'d, R: ReadRef<'d>>(file: &File<R>, sections: &Sections<'d, R>, of: &[u16]) -> Result<String, Rejection> {
     let table = sections.symbols(file.endian, file.data, elf::SHT_DYNSYM).map_err(unreadable)?;
     let Some((versions, _)) = sections.gnu_versym(file.endian, file.data).map_err(unreadable)? else {

@@ -50,7 +50,7 @@ fn through_a_link_that_a_deploy_may_use() {
     assert_eq!(place.copy().unwrap().source.size, 7);
 }
 
-/// What lies there, how it is made, and the text about it.
+/// What it is, how it is made, and the text about it.
 type NoFile = (&'static str, fn(&Path), &'static str);
 
 #[test]
@@ -81,7 +81,7 @@ fn more_than_allowed_is_not_copied() {
     File::create(place.from()).unwrap().set_len((1 << 20) + 1).unwrap();
     assert_eq!(place.copy().unwrap_err(), Rejection::TooLarge { size: (1 << 20) + 1, max: 1 << 20 });
     assert_eq!(place.left_behind(), 0);
-    // Exactly as much is.
+    // Exactly the limit is allowed.
     File::create(place.from()).unwrap().set_len(1 << 20).unwrap();
     assert_eq!(place.copy().unwrap().source.size, 1 << 20);
 }
@@ -99,7 +99,7 @@ fn a_file_that_is_still_written_to_is_left_for_later() {
                 writer.set_len(1 << 19).unwrap();
             }
         });
-        // A copy may fall between two writes.
+        // A copy may happen between two writes.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         let rejection = loop {
             match place.copy() {

@@ -1,6 +1,6 @@
-//! Libraries built otherwise than this program: another profile, another way to panic, another version of the crate.
+//! Libraries built otherwise than this program: another profile, another panic strategy, another version of the crate.
 //!
-//! They are built by cargo into the target directory: a minute the first time, then only what changed.
+//! cargo builds them into the target directory: a minute the first time, then only what changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::Command;
 use super::tests::{make, run};
 use super::*;
 
-/// The version of `gm-plugin-api` they are built with: whatever it is, the interface's own number decides.
+/// The version of `gm-plugin-api` they are built with: whatever it is, only the interface's own number matters.
 const VERSION: &str = "9.9.9";
 
 /// Builds the fixtures and returns the library.
@@ -29,7 +29,7 @@ fn build(profile: &str, panic: &str) -> PathBuf {
     home.join("target").join(directory).join("libgm_plugin_fixtures.so")
 }
 
-/// A workspace of its own, of the same sources under another version, and the lock on it.
+/// A workspace of its own, of the same sources under another version, and its lock.
 fn prepare() -> (PathBuf, File) {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
@@ -47,7 +47,7 @@ fn prepare() -> (PathBuf, File) {
     let manifest = workspace.replacen("[workspace]", &format!("[workspace]\n{members}"), 1);
     fs::write(home.join("Cargo.toml"), manifest).unwrap();
     fs::copy(sources.join("Cargo.lock"), home.join("Cargo.lock")).unwrap();
-    // A link: cargo then sees what changed, and what did not.
+    // A link: so cargo sees which files changed.
     let _ = std::os::unix::fs::symlink(sources.join("plugin-api"), home.join("plugin-api"));
     (home, lock)
 }

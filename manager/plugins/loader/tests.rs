@@ -1,4 +1,4 @@
-//! The loader against a library with functions of every kind and entries that are wrong in every way.
+//! The loader against a library with functions of every kind, and entries that are wrong in every way.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use gm_plugin_api::abi::{Host, RSlice, RStr, RawSetting, level};
 
 use super::*;
 
-/// A library that cargo built as a dev-dependency: it lies beside the tests.
+/// A library that cargo built as a dev-dependency, beside the tests.
 fn built(name: &str) -> PathBuf {
     std::env::current_exe().unwrap().with_file_name(format!("lib{name}.so"))
 }
@@ -17,7 +17,7 @@ fn fixture(symbol: &str) -> Result<Loaded, LoadError> {
 }
 
 thread_local! {
-    /// What the functions of `HOST` were told: their caller is on this thread.
+    /// The calls to the functions of `HOST`, which come on this thread.
     static RECORDED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -199,7 +199,7 @@ fn errors_of_dlopen_are_passed_on() {
     let missing = load(Path::new("/nowhere/at_all.so"), "at_all").unwrap_err();
     let sentence = "cannot load /nowhere/at_all.so: /nowhere/at_all.so: cannot open shared object file: No such file";
     assert!(missing.to_string().starts_with(sentence), "{missing}");
-    // Not the system's library of that name: a name alone is a file here.
+    // Not the system's library of that name: a bare name is a file here.
     assert!(matches!(load(Path::new("libc.so.6"), "write"), Err(LoadError::Open { .. })));
 }
 

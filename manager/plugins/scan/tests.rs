@@ -176,7 +176,8 @@ fn a_swapped_link_is_followed_again() {
     assert_eq!(names(scan(&[current])), ["two"]);
 }
 
-/// What lies only below is named: not what a worker directory has too, not through links, not in hidden directories.
+/// Only libraries that are nowhere else are named: not those that a worker directory has too, not through links, not in
+/// hidden directories.
 #[test]
 fn libraries_in_subdirectories_are_named() {
     let tmp = tempfile::tempdir().unwrap();

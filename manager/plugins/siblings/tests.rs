@@ -77,8 +77,8 @@ fn foreign() -> Vec<u8> {
     header
 }
 
-/// What is found, in order, each file's content being the names it needs, with `$ORIGIN` as its RUNPATH; or what is
-/// said.
+/// The siblings found, in order, or the error. Each file's content is the names it needs, with `$ORIGIN` as its
+/// RUNPATH.
 fn found(dir: &Path, plugin: &LibraryReferences) -> Result<Vec<String>, String> {
     let taken = RefCell::new(Vec::new());
     let itself = SiblingPlace::at(dir.join("plugin.so")).identity.unwrap();
@@ -139,14 +139,14 @@ fn what_is_beside_is_found_as_the_loader_would() {
     for (needed, runpath, expected) in [
         (&["a.so", "libc.so.6"][..], origin, Ok(&["a.so", "b.so", "c.so"][..])),
         (&["a.so"], Some("$ORIGIN/lib:$ORIGIN"), Ok(&["lib/a.so", "lib/d.so"])),
-        // Nothing, a file in the way, and another machine's: the loader goes on.
+        // Nothing, a file in the way, and another machine's library: the loader continues.
         (
             &["d.so"],
             Some("$ORIGIN/none:$ORIGIN/plugin.so/x:$ORIGIN/foreign:$ORIGIN/out:$ORIGIN/lib"),
             Ok(&["lib/d.so"]),
         ),
         (&["a.so"], Some("$ORIGIN/plugin.so:$ORIGIN/foreign:$ORIGIN/lib"), Ok(&["lib/a.so", "lib/d.so"])),
-        // Through links that go round it looks no further.
+        // At a loop of links it stops.
         (&["round.so"], Some("$ORIGIN:$ORIGIN/lib"), Ok(&[])),
         (&["a.so"], None, Ok(&[])),
         (&["nowhere.so"], origin, Ok(&[])),
@@ -173,7 +173,7 @@ fn what_is_beside_is_found_as_the_loader_would() {
     }
 }
 
-/// A link out of the directory to a library; a search path that names more places than anybody has.
+/// A link out of the directory to a library; and a search path with more places than is realistic.
 #[test]
 fn what_the_loader_would_take_and_the_store_cannot_have() {
     let tmp = tempfile::tempdir().unwrap();

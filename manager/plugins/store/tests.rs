@@ -53,7 +53,7 @@ fn the_same_content_again_changes_nothing() {
     assert_eq!(fs::read_dir(tmp.path().join("store/incoming")).unwrap().count(), 0);
 }
 
-/// What happened to it, how, and the text about it.
+/// What happened to the file, how, and the text about it.
 type Change = (&'static str, fn(&Path), &'static str);
 
 #[test]
@@ -251,12 +251,12 @@ fn siblings_are_stored_and_known_with_their_version() {
     let versions = store.versions().unwrap();
     assert_eq!(versions.len(), 1, "a sibling is no function: {versions:?}");
     assert_eq!(versions[0].size, 5);
-    // Known by another manager from its hash alone, and as the last good one.
+    // Known to another manager only by its hash, and as the last good one.
     store.records.set_last_good(&stored).unwrap();
     let mut again = open(tmp.path());
     assert_eq!(again.last_good(&name("x")), Some(stored.clone()));
     assert_eq!(again.stored(&name("x"), stored.hash.short()).unwrap(), stored);
-    // As much as the plugin itself.
+    // Siblings are checked like the plugin itself.
     let changes: [fn(&Path); 3] = [
         |path| fs::remove_file(path).unwrap(),
         |path| {
@@ -290,7 +290,7 @@ fn siblings_stay_as_long_as_a_function_has_their_version() {
     assert!(!y.path.parent().unwrap().exists());
 }
 
-/// Nobody takes a sibling for a version that may go, and where the list is false nothing outside is touched.
+/// A sibling is not taken for a version that may be removed, and if the list is damaged nothing outside is touched.
 #[test]
 fn a_damaged_list_of_siblings_takes_none_of_them_away() {
     let hostile = r#"{"format": 1, "content": [{"path": "/etc/passwd", "hash": "HASH"}]}"#;

@@ -34,7 +34,7 @@ fn what_matters_is_a_worker_directory_and_every_name_on_the_way_to_it() {
         ("/r/neighbour", false),
         ("/r/app/current", true),
         ("/r/app/neighbour", false),
-        // A watched directory that goes, below another one.
+        // A watched directory that is removed, below another one.
         ("/r/app", true),
         ("/elsewhere", false),
     ] {
@@ -101,8 +101,7 @@ async fn swaps_renames_and_directories_made_again_are_noticed() {
     noticed(&notices, "a file in it").await;
 }
 
-/// The new directory often has the inode of the old one, and the removal may be heard of before or after it is
-/// there.
+/// The new directory often has the old one's inode, and the removal may be reported before or after it exists.
 #[tokio::test]
 async fn a_directory_made_again_at_once_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
@@ -114,7 +113,7 @@ async fn a_directory_made_again_at_once_is_not_lost() {
     for round in 0..20 {
         fs::remove_dir_all(&workers).unwrap();
         fs::create_dir(&workers).unwrap();
-        // As the manager does: it looks for as long as something is noticed.
+        // As the manager does: scans as long as something is noticed.
         let mark = root.join("mark");
         fs::write(&mark, "").unwrap();
         fs::rename(&mark, workers.join(format!("a{round}.so"))).unwrap();
@@ -141,14 +140,14 @@ async fn reading_and_neighbours_are_not_noticed() {
     fs::read(root.join("w/a.so")).unwrap();
     fs::write(root.join("neighbour"), "x").unwrap();
     fs::read_dir(root.join("w")).unwrap().for_each(drop);
-    // What comes after it must be the first thing noticed.
+    // What comes after it must be noticed first.
     fs::rename(root.join("w/a.so"), root.join("w/b.so")).unwrap();
     assert_eq!(notices.next().await, WatchEvent::Complete);
     assert_eq!(fs::read_dir(root.join("w")).unwrap().count(), 1);
 }
 
-/// The ways in which `w/a.so` can be a link, as pairs of link and target below a directory, each with what changes
-/// behind it. `real/lib/a.so` is a file.
+/// The ways in which `w/a.so` can be a link, as pairs of link and target below a directory, each with a change behind
+/// it. `real/lib/a.so` is a file.
 #[tokio::test]
 async fn what_a_library_that_is_a_link_leads_through_is_watched() {
     type Change = fn(&Path);
@@ -199,13 +198,13 @@ async fn what_a_library_that_is_a_link_leads_through_is_watched() {
         let (mut watch, notices) = LibraryWatcher::new().unwrap();
         assert_eq!(watch.follow(&[root.join("w")], &[]), [""; 0], "{what}");
         change(&root);
-        // A directory that was made is no more than a reason to look again soon.
+        // A directory that was created is only a reason to scan again soon.
         let notice = tokio::time::timeout(Duration::from_secs(20), notices.next()).await;
         assert!(notice.is_ok(), "not noticed: {what}");
     }
 }
 
-/// What lies beside the file behind the link is nobody's concern.
+/// What is beside the file behind the link does not matter.
 #[test]
 fn neighbours_of_a_linked_library_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Streams: several packets in one read, one in many, lies in the header, and what memory they cost.
+//! Streams: several packets in one read, one packet in many, false headers, and the memory they cost.
 
 use super::super::{
     ArgumentError, AssignedJob, Decoder, HEADER_LEN, Magic, PacketError, PacketType, Response, Submission, answer,
@@ -27,7 +27,7 @@ fn failures_are_the_exact_bytes_that_clients_do_not_hang_on() {
     encode::work_exception_head(&mut buf, b"H:h:12", 0).unwrap();
     assert_eq!(buf, b"\0REQ\0\0\0\x19\0\0\0\x07H:h:12\0");
 
-    // An empty result is a handle, its NUL, and nothing.
+    // An empty result: a handle and its NUL.
     buf.clear();
     encode::work_complete_head(&mut buf, b"H:h:12", 0).unwrap();
     assert_eq!(buf, b"\0REQ\0\0\0\x0d\0\0\0\x07H:h:12\0");
@@ -89,7 +89,7 @@ fn a_bad_header_is_refused_when_it_is_there_and_ever_after() {
     }
 }
 
-/// A job that is too long comes without its end, wherever the stream is cut, and what follows is not lost.
+/// A job that is too long arrives without its end, wherever the stream is cut, and nothing after it is lost.
 #[test]
 fn a_job_that_is_too_long_is_cut_where_that_is_wanted() {
     const MAX: usize = 20_000;
@@ -121,7 +121,7 @@ fn a_job_that_is_too_long_is_cut_where_that_is_wanted() {
         let expected = expected.map(|(handle, length, cut)| (handle.as_bytes().to_vec(), length, cut));
         assert_eq!((seen.as_slice(), decoder.pending()), (&expected[..], 0), "pieces of {piece}");
     }
-    // Nothing of it is kept while nobody takes what came, nor is memory taken for what is claimed.
+    // None of it is kept while no packet is taken, and no memory is allocated for a claimed length.
     let mut decoder = Decoder::new(Magic::Response, MAX).cutting_jobs();
     feed(&mut decoder, &header(b"\0RES", 31, u32::MAX), usize::MAX);
     (0..1000).for_each(|_| feed(&mut decoder, &[b'w'; 10_000], usize::MAX));
@@ -148,7 +148,7 @@ fn the_sentences_are_plain_text() {
     assert_eq!(missing.to_string(), "a JOB_ASSIGN_UNIQ packet has 2 of its 4 arguments");
 }
 
-/// S5: no memory before the length is believed.
+/// S5: no memory is allocated for a length that is only claimed.
 #[test]
 fn a_claimed_length_takes_no_memory_until_its_bytes_come() {
     let mut decoder = Decoder::new(Magic::Response, 256 << 20);
@@ -230,7 +230,7 @@ fn arguments_that_no_packet_can_carry_leave_the_buffer_as_it_was() {
     assert!(encode::work_complete_head(&mut buf, b"H", length - 2).is_ok());
 }
 
-/// S5. Whatever comes: no panic, no more memory than came, and the same packets however the stream was cut.
+/// S5. Whatever arrives: no panic, no more memory than bytes arrived, and the same packets however the stream is cut.
 #[test]
 fn mangled_streams_are_read_the_same_however_they_are_cut() {
     let mut random = fastrand::Rng::with_seed(7);
@@ -276,7 +276,7 @@ fn kind_magic(kind: PacketType) -> Magic {
     if kind.travels_as(Magic::Response) { Magic::Response } else { Magic::Request }
 }
 
-/// S16: whether reading on is the only way to get anything.
+/// S16: whether only reading more can produce a packet.
 #[test]
 fn a_packet_is_partial_until_its_last_byte() {
     let mut decoder = decoder(Magic::Response);

@@ -6,12 +6,12 @@ use super::super::{
 };
 use super::{decoder, feed};
 
-/// One packet: what it is on the wire (after the magic), and what it says.
+/// One packet: its bytes on the wire (after the magic), and its meaning.
 struct Row<V> {
     kind: PacketType,
     wire: Vec<u8>,
     view: V,
-    /// What our encoder makes; `None` for packets nobody here sends.
+    /// What our encoder makes; `None` for packets that nothing here sends.
     encoded: Option<Vec<u8>>,
 }
 
@@ -208,7 +208,7 @@ fn requests() -> Vec<Row<Request<'static>>> {
     worker_requests().into_iter().chain(client_requests()).collect()
 }
 
-/// Each row's encoder makes its bytes, and its bytes say what it says, wherever the stream is cut.
+/// Each row's encoder produces its bytes, and its bytes parse to its meaning, wherever the stream is cut.
 fn check<V: PartialEq + std::fmt::Debug>(
     magic: Magic,
     rows: &[Row<V>],
