@@ -8,6 +8,7 @@
 mod answer;
 mod broken_connection;
 pub(crate) mod connections;
+mod early_sleep;
 mod failures;
 mod grab;
 pub(crate) mod job;
@@ -21,6 +22,7 @@ pub(crate) mod messages;
 pub(crate) mod pending;
 pub(crate) mod plugin;
 mod plugin_host;
+mod prefetch;
 mod proctitle;
 mod ready;
 pub(crate) mod receive;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use super::choice::{LOG_TARGET, LogTarget};
 use super::error::{Diagnostics, ValueOrigin};
+use super::ini::MANAGER;
 use super::model::{Config, DEFAULT_LIFETIME};
 use super::text::{from_path, quoted};
 
@@ -22,6 +23,7 @@ pub(super) fn check(config: &mut Config, diagnostics: &mut Diagnostics) {
     dedicated(config, diagnostics);
     priorities(config, diagnostics);
     memory(config, diagnostics);
+    prefetch(config, diagnostics);
     files(config, diagnostics);
 
     let origin = config.origins.of(None, "host");
@@ -104,6 +106,58 @@ fn memory(config: &Config, diagnostics: &mut Diagnostics) {
                 |key: &str| Some(config.origins.of(Some(name), key)).filter(|origin| *origin != ValueOrigin::Default);
             let origin = own("max_memory_hard").or_else(|| own("max_memory")).unwrap_or_default();
             diagnostics.error(origin, format!("max_memory_hard of [{name}] {ADVICE}"));
+        }
+    }
+}
+
+/// Where it is asked for and cannot be.
+fn prefetch(config: &Config, diagnostics: &mut Diagnostics) {
+    let sections = || std::iter::once(None).chain(config.functions.keys().map(|name| Some(name.as_str())));
+    let wanted = |section: Option<&str>| config.prefetch(section.unwrap_or_default()) > 1;
+    for section in sections().filter(|section| wanted(*section)) {
+        let origin = config.origins.of(section, "prefetch_hold");
+        if config.prefetch_hold(section.unwrap_or_default()).is_zero() && origin != ValueOrigin::Default {
+            let place = section.unwrap_or(MANAGER);
+            let text = format!("prefetch_hold = 0 in [{place}] lets no job wait, so prefetch has no effect; write 1ms");
+            diagnostics.warn(origin, text);
+        }
+    }
+    let probation = sections().filter(|section| wanted(*section));
+    let probation = probation.map(|section| config.prefetch_probation(section.unwrap_or_default())).min();
+    if let Some(probation) = probation.filter(|jobs| config.max_runs > 0 && config.max_runs <= u64::from(*jobs)) {
+        let text = format!(
+            "max_runs_per_worker = {} ends a worker before it prefetches, which takes prefetch_probation = {probation} \
+             jobs; write a larger one",
+            config.max_runs
+        );
+        diagnostics.warn(config.origins.of(None, "max_runs_per_worker"), text);
+    }
+    shared_prefetch(config, diagnostics);
+}
+
+/// A worker holds as few jobs as the least `prefetch` of its functions.
+fn shared_prefetch(config: &Config, diagnostics: &mut Diagnostics) {
+    let is_shared = |name: &str| {
+        let own = config.functions.get(name);
+        let dedicated = own.and_then(|own| own.dedicated_count).unwrap_or_else(|| config.default_dedicated_count());
+        config.count > 0 && dedicated == 0
+    };
+    let listed: Vec<&str> = match config.include.is_empty() {
+        false => config.include.iter().map(String::as_str).collect(),
+        // The empty name stands for functions without a section.
+        true => config.functions.keys().map(String::as_str).chain([""]).collect(),
+    };
+    let is_alone = |name: &str| config.functions.get(name).is_some_and(|own| own.dedicated_only);
+    let least = listed.into_iter().filter(|name| !is_alone(name)).map(|name| config.prefetch(name)).min().unwrap_or(1);
+    for (name, own) in &config.functions {
+        if let Some(prefetch) = own.prefetch.filter(|prefetch| *prefetch > 1 && least == 1)
+            && is_shared(name)
+        {
+            let text = format!(
+                "prefetch = {prefetch} in [{name}] has no effect: its workers serve other functions too, and hold as \
+                 few jobs as the least prefetch of those, 1; write dedicated_count = 1 there"
+            );
+            diagnostics.warn(config.origins.of(Some(name), "prefetch"), text);
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct FunctionConfig {
     pub prefetch: Option<u32>,
     /// Overrides the global key.
     pub prefetch_hold: Option<Duration>,
+    /// Overrides the global key.
+    pub prefetch_probation: Option<u32>,
     /// The plugin's settings (`setting.NAME`).
     pub settings: PluginSettings,
 }
@@ -107,6 +109,7 @@ per_function! {
     timeout_grace: Duration,
     prefetch: u32,
     prefetch_hold: Duration,
+    prefetch_probation: u32,
 }
 
 impl Config {

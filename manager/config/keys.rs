@@ -305,12 +305,15 @@ ConfigKey::new("max_memory", "none", "a worker that uses more memory is replaced
 ConfigKey::new("max_memory_hard", "none", "a worker never gets more memory than this; it dies in the job that asks for more")
 .global(optional!(max_memory_hard, SIZE_LIMIT))
 .function(own!(max_memory_hard, SIZE_LIMIT)),
-ConfigKey::new("prefetch", "1", "jobs a worker of short functions may hold; 1 to 1024").not_yet()
+ConfigKey::new("prefetch", "1", "jobs a worker may hold while its jobs are short, 1 to 1024")
 .global(plain!(prefetch, WINDOW))
 .function(own!(prefetch, WINDOW)),
-ConfigKey::new("prefetch_hold", "1ms", "how long a held job may wait for the jobs before it").not_yet()
+ConfigKey::new("prefetch_hold", "1ms", "how long a job in hand may wait for those before it; a job that takes longer ends prefetching for a while")
 .global(plain!(prefetch_hold, SECONDS))
 .function(own!(prefetch_hold, SECONDS)),
+ConfigKey::new("prefetch_probation", "1000", "how many jobs in a row have to be shorter than `prefetch_hold` before a worker prefetches")
+.global(plain!(prefetch_probation, COUNT))
+.function(own!(prefetch_probation, COUNT)),
 ConfigKey::new("rollout_surge", "25%", "workers that a rollout may add: a number, or a percentage of the planned workers, rounded up")
 .global(plain!(rollout_surge, SURGE))
 .function(own!(rollout_surge, SURGE)),

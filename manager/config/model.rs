@@ -116,6 +116,8 @@ pub struct Config {
     pub prefetch: u32,
     /// How long a held job may wait.
     pub prefetch_hold: Duration,
+    /// Short jobs in a row before a worker holds more than one.
+    pub prefetch_probation: u32,
     /// Address of the metrics page.
     pub metrics_listen: Option<String>,
     /// Between two queries of the servers' queues; 0: none.
@@ -184,6 +186,7 @@ impl Default for Config {
             quarantine_keep: 1000,
             prefetch: 1,
             prefetch_hold: Duration::from_millis(1),
+            prefetch_probation: 1000,
             metrics_listen: None,
             queue_check: seconds(30),
             origins: Origins::default(),

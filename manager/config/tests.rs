@@ -215,11 +215,37 @@ fn words_are_numbers_as_in_php() {
     assert_eq!((own.priority, own.max_attempts), (1, Some(1)));
 }
 
+/// Each with the words that its warning has.
+#[test]
+fn a_prefetch_that_has_no_effect_is_warned_of() {
+    for (ini, expected) in [
+        ("prefetch = 8", None),
+        ("prefetch_hold = 0", None),
+        ("prefetch = 8\nprefetch_hold = 0", Some("gm.ini:3: prefetch_hold = 0 in [GearmanManager] lets no job wait")),
+        ("prefetch = 8\n[f]\nprefetch_hold = 0", Some("gm.ini:4: prefetch_hold = 0 in [f] lets no job wait")),
+        ("max_runs_per_worker = 1000", None),
+        ("prefetch = 8\nmax_runs_per_worker = 1001", None),
+        ("prefetch = 8\nmax_runs_per_worker = 1000", Some("gm.ini:3: max_runs_per_worker = 1000 ends a worker before")),
+        ("prefetch = 8\nmax_runs_per_worker = 9\nprefetch_probation = 8", None),
+        ("[f]\nprefetch = 8", None),
+        ("count = 2\n[f]\nprefetch = 8", Some("gm.ini:4: prefetch = 8 in [f] has no effect")),
+        ("count = 2\n[f]\nprefetch = 8\ndedicated_count = 1", None),
+        ("count = 2\nprefetch = 8\n[f]\nprefetch = 8\n[g]\ndedicated_count = 1", None),
+        ("count = 2\ninclude = f\n[f]\nprefetch = 8", None),
+        ("count = 2\ninclude = f,g\n[f]\nprefetch = 8\n[g]\nprefetch = 8", None),
+    ] {
+        let (_, reported) = warnings(&format!("[GearmanManager]\n{ini}\n"));
+        match expected {
+            Some(expected) => assert!(reported.len() == 1 && reported[0].contains(expected), "{ini}: {reported:?}"),
+            None => assert_eq!(reported, [""; 0], "{ini}"),
+        }
+    }
+}
+
 #[test]
 fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
     let (_, reported) = warnings(
-        "[GearmanManager]\nmetrics_listen = 9100\nqueue_check = 5\nprefetch = 8\ncrash_keep = 100\nprefetch_hold = 1ms\n\
-         [f]\nprefetch = 4\n",
+        "[GearmanManager]\nmetrics_listen = 9100\nqueue_check = 5\ncrash_keep = 100\nquarantine_keep = 1000\n",
     );
     let no_effect = |line, text| format!("gm.ini:{line}: {text} has no effect in this version of gm-native");
     assert_eq!(
@@ -227,8 +253,6 @@ fn a_key_without_effect_is_warned_of_where_it_is_set_to_something_else() {
         [
             no_effect(2, "metrics_listen = 9100 in [GearmanManager]"),
             no_effect(3, "queue_check = 5 in [GearmanManager]"),
-            no_effect(4, "prefetch = 8 in [GearmanManager]"),
-            no_effect(8, "prefetch = 4 in [f]"),
         ]
     );
 }

@@ -58,7 +58,7 @@ fn worker_side(stream: &[u8]) {
     let mut decoder = Decoder::new(Magic::Response, MAX_PACKET).cutting_jobs();
     let mut now = Duration::from_secs(1);
     let mut connection = ServerConnection::greeting(now);
-    let mut asked = true;
+    let mut asked = 1_u32;
     for bytes in stream.chunks(4096) {
         let take = |space: &mut [u8]| -> Result<usize, ()> {
             space[..bytes.len()].copy_from_slice(bytes);
@@ -70,14 +70,18 @@ fn worker_side(stream: &[u8]) {
             now = now.saturating_add(Duration::from_secs(1));
             connection.bytes_received(now);
             let message = server_message(&response);
-            asked &= !matches!(message, ServerMessage::NoJob | ServerMessage::Assigned);
+            asked -= u32::from(matches!(message, ServerMessage::NoJob | ServerMessage::Assigned)).min(asked);
             receive(&mut connection, message, now);
             if connection.check_timeouts(now, INTERVAL, TIMEOUT, true) == Timeout::Echo {
                 connection.echo_sent(now);
             }
             if connection.may_grab(now) {
-                connection.grab_sent(now);
-                asked = true;
+                let grabs = connection.window().min(8);
+                connection.grabs_sent(grabs, now);
+                asked += grabs;
+                if connection.may_sleep_early() {
+                    connection.early_sleep_sent();
+                }
             }
         }
     }
@@ -87,14 +91,17 @@ fn worker_side(stream: &[u8]) {
         let message = match connection.drain_step() {
             DrainStep::Done => return,
             DrainStep::Grab => {
-                connection.grab_sent(now);
+                connection.grabs_sent(1, now);
                 ServerMessage::NoJob
             }
             DrainStep::Echo => {
                 connection.last_echo_sent(now);
                 ServerMessage::Echo
             }
-            DrainStep::Wait if std::mem::take(&mut asked) => ServerMessage::NoJob,
+            DrainStep::Wait if asked > 0 => {
+                asked -= 1;
+                ServerMessage::NoJob
+            }
             DrainStep::Wait => ServerMessage::Echo,
         };
         receive(&mut connection, message, now);

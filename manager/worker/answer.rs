@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gm_plugin_api::abi::{RVec, RawFail};
 
+use crate::gearman::packet::encode;
 use crate::scoreboard::WorkerActivity;
 use crate::system::errors::reason;
 use crate::system::{clock, exit};
@@ -40,11 +41,13 @@ pub(super) struct Answering {
     pub(super) failure_reports: FailureReports,
     /// Kept from job to job.
     head: Vec<u8>,
+    /// The same: what asks for the next jobs.
+    asks: Vec<u8>,
 }
 
 impl Worker {
-    /// Sends what a job came to and, in the same write, asks for the next one.
-    pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) {
+    /// Sends what a job came to and, in the same write, asks for the next ones. Returns the time.
+    pub(super) fn answer(&mut self, server: usize, finished: FinishedJob) -> Duration {
         let FinishedJob { outcome, mut end, left_scoreboard_alone } = finished;
         let began = end.function != usize::MAX;
         if began {
@@ -55,7 +58,8 @@ impl Worker {
         if let Err(fail) = &outcome
             && fail.kind == RawFail::NO_OBJECT
         {
-            return self.replace_after_failed_new(server, &explain(fail));
+            self.replace_after_failed_new(server, &explain(fail));
+            return clock::now();
         }
         let now = clock::now();
         if Duration::from_nanos(end.run_ns) > LONG {
@@ -67,10 +71,12 @@ impl Worker {
         }
         // The worker must know of a stop that came during the job before it asks for the next one.
         if Duration::from_nanos(end.run_ns) > SHORT {
-            self.manager_link.read_commands(now)
+            self.manager_link.read_commands(now);
+            self.sessions[server].connection().into_iter().for_each(|c| c.protocol.job_was_long());
         } else {
-            self.manager_link.poll_commands(now)
+            self.manager_link.poll_commands(now);
         }
+        self.prefetch.job_ended(Duration::from_nanos(end.run_ns), end.bytes_in);
         let mut outcome = job::within(outcome, self.limits.max_packet, self.runner.last.handle.len() + 1);
         if !left_scoreboard_alone {
             self.runner.scoreboard.recover();
@@ -91,7 +97,8 @@ impl Worker {
             }
             Err(error) => self.note(server, &format!("a job's handle cannot be answered: {}", reason(&error))),
         }
-        self.extend_drain(clock::now());
+        let ended = clock::now();
+        self.extend_drain(ended);
         self.answering.is_answering = false;
         self.runner.scoreboard.end(&end, self.resting());
         self.report_failure(&end, now);
@@ -107,6 +114,7 @@ impl Worker {
         if self.exit_conditions.is_broken {
             self.begin_drain(clock::now());
         }
+        ended
     }
 
     /// The job never began. The worker sends no answer, so the server gives the job to a worker that has an object.
@@ -125,18 +133,30 @@ impl Worker {
     }
 
     fn send_answer(&mut self, server: usize, head: &mut Vec<u8>, result: RVec<u8>, function: usize, now: Duration) {
-        let again = result.len() <= LARGE && self.asks_again(server, now);
+        let mut grabs = if result.len() <= LARGE { self.grabs_with_result(server, now) } else { 0 };
         let traced = trace::is_wanted(self.manager_link).then(|| head.clone());
+        let asks = &mut self.answering.asks;
         let Some(connection) = self.sessions[server].connection() else { return };
-        let grab = if again { grab_packet(connection.protocol.uses_old_grab()) } else { &[] };
-        let sent = connection.sender().send_answer(head, result, grab);
+        asks.clear();
+        let sleeps = grabs > 0 && connection.protocol.may_sleep_early();
+        if sleeps {
+            grabs = 1;
+        }
+        (0..grabs).for_each(|_| asks.extend_from_slice(grab_packet(connection.protocol.uses_old_grab())));
+        if sleeps {
+            asks.extend_from_slice(&encode::PRE_SLEEP);
+        }
+        let sent = connection.sender().send_answer(head, result, asks);
         let is_whole = matches!(sent, Ok(Answered::Whole));
         connection.was_sent_more();
         let sent_at = clock::now();
-        if again && is_whole {
-            connection.protocol.grab_sent(sent_at);
+        if grabs > 0 && is_whole {
+            connection.protocol.grabs_sent(grabs, sent_at);
         } else {
             connection.protocol.answer_sent();
+        }
+        if sleeps && is_whole {
+            connection.protocol.early_sleep_sent();
         }
         if matches!(sent, Ok(Answered::Pending)) {
             let began = function != usize::MAX;
@@ -149,7 +169,7 @@ impl Worker {
         }
         let name = &self.sessions[server].name;
         traced.iter().for_each(|head| trace::sent(self.manager_link, name, head));
-        trace::sent(self.manager_link, name, if is_whole { grab } else { &[] });
+        trace::sent(self.manager_link, name, if is_whole { &self.answering.asks } else { &[] });
         self.check(server, sent.map(drop));
     }
 

@@ -57,6 +57,8 @@ impl Worker {
 
     /// Closes a connection, and reports it to the manager once until the server is up again.
     pub(super) fn lose(&mut self, server: usize, reason: &str) {
+        // It may be a job's doing that ended it. Only of one that is alone in hand this can be told.
+        self.prefetch.start_over();
         self.disconnect(server, clock::now());
         self.report_down(server, reason.to_owned());
     }

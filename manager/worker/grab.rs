@@ -1,10 +1,14 @@
-//! Which server is asked for the next job: one GRAB is out over all of them, and each has its turn.
+//! Which server is asked for the next job. While the worker may hold one job, one GRAB is out over all servers, and each
+//! has its turn; a wider window is divided among them.
 
 use std::time::Duration;
 
 use crate::gearman::packet::encode;
 use crate::system::clock;
+use crate::worker::prefetch::{self, Division};
 use crate::worker::serve::Worker;
+use crate::worker::server_connection::ServerConnection;
+use crate::worker::session::ServerSession;
 use crate::worker::trace;
 
 /// A job server is asked again and again for this long, then the next one has its turn.
@@ -24,12 +28,13 @@ pub(super) struct GrabTurns {
 }
 
 impl Worker {
-    /// Asks the next server for a job, unless an answer is awaited.
+    /// Asks the job servers for jobs, as far as the worker may hold more.
     pub(super) fn ask(&mut self) {
-        let awaited =
-            self.sessions.iter().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()));
+        let (window, division) = self.division();
+        let waits_its_turn = division == Division::Turns
+            && self.sessions.iter().any(|session| session.protocol().is_some_and(ServerConnection::awaits_job));
         self.grabs.held_until = None;
-        self.grabs.asks_nobody = awaited
+        self.grabs.asks_nobody = waits_its_turn
             || !self.startup.registration.is_over()
             || self.draining.is_some()
             || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
@@ -42,6 +47,13 @@ impl Worker {
             self.grabs.asks_nobody = true;
             return;
         }
+        match division {
+            Division::Turns => self.ask_next(window, now),
+            Division::Shares(share) => self.ask_all(window, share, now),
+        }
+    }
+
+    fn ask_next(&mut self, window: u32, now: Duration) {
         let skip = usize::from(now.saturating_sub(self.grabs.since) >= TURN);
         let count = self.sessions.len();
         let mut round = (0..count).map(|step| (self.grabs.server + skip + step) % count);
@@ -50,31 +62,77 @@ impl Worker {
             if server != self.grabs.server || skip == 1 {
                 (self.grabs.server, self.grabs.since) = (server, now);
             }
-            self.send_grab(server, now);
+            self.send_grabs(server, self.refill(server, window, window).max(1), now);
         }
     }
 
-    pub(super) fn send_grab(&mut self, server: usize, now: Duration) {
+    fn ask_all(&mut self, window: u32, share: u32, now: Duration) {
+        for server in 0..self.sessions.len() {
+            if !self.sessions[server].may_ask(now) {
+                continue;
+            }
+            match self.refill(server, window, share) {
+                // The others have all of the window. It is asked when one of their jobs has ended.
+                0 => self.grabs.asks_nobody = true,
+                count => self.send_grabs(server, count, now),
+            }
+        }
+    }
+
+    /// How many jobs the worker may hold now, over all job servers, and how they are divided among those.
+    fn division(&self) -> (u32, Division) {
+        let window = self.prefetch.window();
+        if window == 1 {
+            return (1, Division::Turns);
+        }
+        let window = self
+            .exit_conditions
+            .job_limit
+            .left(self.runner.last.number)
+            .map_or(window, |left| window.min(u32::try_from(left).unwrap_or(u32::MAX)).max(1));
+        (window, prefetch::divide(window, self.sessions.iter().filter(|session| session.may_have_work()).count()))
+    }
+
+    /// How many more GRABs a server may have.
+    fn refill(&self, server: usize, window: u32, share: u32) -> u32 {
+        let own = self.sessions[server].grabs_out();
+        let all: u32 = self.sessions.iter().map(ServerSession::grabs_out).sum();
+        prefetch::refill(window, share.min(self.sessions[server].window()), own, all - own)
+    }
+
+    pub(super) fn send_grabs(&mut self, server: usize, count: u32, now: Duration) {
         let Some(connection) = self.sessions[server].connection() else { return };
-        let grab = grab_packet(connection.protocol.uses_old_grab());
         let first = if connection.protocol.grabs_with_pre_sleep() { &encode::PRE_SLEEP[..] } else { &[] };
-        connection.protocol.grab_sent(now);
-        let sent = connection.sender().send([first, grab]);
-        [first, grab].iter().for_each(|packet| trace::sent(self.manager_link, &self.sessions[server].name, packet));
+        let grabs = grab_packet(connection.protocol.uses_old_grab()).repeat(count as usize);
+        connection.protocol.grabs_sent(count, now);
+        let sent = connection.sender().send([first, &grabs]);
+        [first, &grabs].iter().for_each(|packets| trace::sent(self.manager_link, &self.sessions[server].name, packets));
         self.check(server, sent);
     }
 
-    /// Whether the server that gave a job is asked for the next one too.
-    pub(super) fn asks_again(&mut self, server: usize, now: Duration) -> bool {
+    /// How many more jobs the server that gave one is asked for together with its result.
+    pub(super) fn grabs_with_result(&mut self, server: usize, now: Duration) -> u32 {
         let over = self.exit_conditions.is_broken || self.exit_conditions.job_limit.is_reached(self.runner.last.number);
         if !self.startup.registration.is_over() || over || self.draining.is_some() || self.manager_link.is_stopping() {
-            return false;
+            return 0;
         }
+        let (window, division) = self.division();
+        if self.held_until(now).is_some() || self.sessions[server].protocol().is_some_and(ServerConnection::is_in_doubt)
+        {
+            return 0;
+        }
+        match division {
+            Division::Turns if self.keeps_its_turn(server, now) => self.refill(server, window, window),
+            Division::Turns => 0,
+            Division::Shares(share) => self.refill(server, window, share),
+        }
+    }
+
+    /// Whether the server that gave a job is asked for the next one too.
+    fn keeps_its_turn(&mut self, server: usize, now: Duration) -> bool {
         let others =
             || self.sessions.iter().enumerate().filter(|(other, _)| *other != server).map(|(_, session)| session);
-        if others().any(|session| session.protocol().is_some_and(|protocol| protocol.awaits_job()))
-            || self.held_until(now).is_some()
-        {
+        if others().any(|session| session.protocol().is_some_and(ServerConnection::awaits_job)) {
             return false;
         }
         if server == self.grabs.server && now.saturating_sub(self.grabs.since) < TURN {

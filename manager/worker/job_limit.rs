@@ -28,6 +28,11 @@ impl JobLimit {
         self.most > 0 && jobs >= self.most
     }
 
+    /// How many more may be taken after this many; none where there is no limit.
+    pub(super) fn left(&self, jobs: u64) -> Option<u64> {
+        (self.most > 0).then(|| self.most.saturating_sub(jobs))
+    }
+
     /// What to report to the manager after this many jobs, the last of which took `last`.
     pub(super) fn due_message(&mut self, jobs: u64, last: Duration) -> Option<WorkerMessage> {
         if self.most == 0 {

@@ -42,6 +42,8 @@ pub(super) struct JobOrigin<'a> {
     /// The connection's number.
     pub(super) connection: u32,
     pub(super) sender: &'a Arc<Mutex<Sender>>,
+    /// Whether the server owes no other job.
+    pub(super) is_last: bool,
     /// When the connection to this server before this one was lost.
     pub(super) lost_at: Option<Duration>,
     pub(super) now: Duration,
@@ -87,7 +89,7 @@ impl JobRunner {
                 self.manager_link.log_bytes(job_name(name, job.handle), "workload", job.workload);
             }
         }
-        sender::lock(origin.sender).job_begins();
+        sender::lock(origin.sender).job_begins(origin.is_last);
         let assignment = Assignment { job, number, connection: origin.connection };
         let finished = job::run(&assignment, &mut self.functions, &self.scoreboard);
         plugin_host::job_ends();

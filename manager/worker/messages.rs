@@ -35,6 +35,8 @@ pub(crate) struct WorkerConfig {
     pub verbosity: u8,
     /// How many workers there are: a first reconnect is spread over 1 ms for each.
     pub siblings: u32,
+    /// Whether it tries a new version: it holds one job at a time until it is promoted.
+    pub is_canary: bool,
     /// Bounds of time and size.
     pub limits: WorkerLimits,
 }
@@ -76,6 +78,12 @@ pub(crate) struct WorkerLimits {
     pub max_memory: Option<u64>,
     /// Bytes of data beyond which it gets no more memory.
     pub max_memory_hard: Option<u64>,
+    /// Jobs it may hold, the running one included.
+    pub prefetch: u32,
+    /// How long the others may wait for a job.
+    pub prefetch_hold: Duration,
+    /// Shorter jobs in a row before it holds more than one.
+    pub prefetch_probation: u32,
     /// The largest packet taken or sent, in bytes.
     pub max_packet: u64,
     /// For a connection to be made, and again for its first answer.
@@ -97,8 +105,10 @@ pub(crate) enum Command {
     Connect,
     /// Register the functions and take jobs.
     Activate,
-    /// Take no more jobs, finish the one in hand, exit.
+    /// Take no more jobs, finish those in hand, exit.
     Drain,
+    /// The version that it tried is good.
+    Promote,
     /// Other log records are wanted from now on.
     Verbosity(u8),
     /// A job server's name resolves to something else now.

@@ -30,7 +30,7 @@ enum NextStep {
 }
 
 impl Worker {
-    /// Works through what a server has sent, running the jobs among it.
+    /// Works through what a server has sent, running the jobs among it; until everything has to be polled again.
     pub(super) fn take_packets(&mut self, server: usize) {
         loop {
             let was_greeted = self.is_greeted(server);
@@ -43,10 +43,13 @@ impl Worker {
                 NextStep::Note(text) => self.note(server, &text),
                 NextStep::Answer(finished, note) => {
                     note.into_iter().for_each(|text| self.note(server, &text));
-                    self.answer(server, finished);
+                    let now = self.answer(server, finished);
                     // A job in answer to the greeting, which asked for none before a function was offered.
                     if !was_greeted && self.is_greeted(server) {
                         self.greeted(server);
+                    }
+                    if self.is_poll_due(now) {
+                        return;
                     }
                 }
             }
@@ -104,9 +107,10 @@ impl Worker {
                 if number == 1 && draining.is_some() {
                     manager_link.send(&WorkerMessage::Draining { jobs: number });
                 }
+                let is_last = connection.protocol.grabs_out() == 0;
                 let (sender, connection) = (&connection.sender, connection.number);
-                let JobRun { finished, note } =
-                    runner.run(job, missing, &JobOrigin { server: name, connection, sender, lost_at, now });
+                let origin = JobOrigin { server: name, connection, sender, is_last, lost_at, now };
+                let JobRun { finished, note } = runner.run(job, missing, &origin);
                 NextStep::Answer(finished, note)
             }
         }

@@ -29,8 +29,10 @@ pub(crate) struct Sender {
     accepted: u64,
     /// A send has failed, perhaps in the middle of a packet: nothing may follow.
     broken: Option<Broken>,
-    /// Whether nothing was sent since the job in hand began.
+    /// Whether nothing was sent since the running job began, nor between that and what was received last.
     silent: bool,
+    /// Whether something was sent since something was received.
+    sent_since: bool,
 }
 
 /// A send has failed.
@@ -60,7 +62,16 @@ pub(crate) enum Answered {
 impl Sender {
     /// The sending side of a connected socket; `connection` is its number on the scoreboard.
     pub(crate) fn new(socket: Arc<Socket>, scoreboard: Arc<ScoreboardWriter>, connection: u32) -> Self {
-        Self { socket, scoreboard, connection, pending: None, accepted: 0, broken: None, silent: false }
+        Self {
+            socket,
+            scoreboard,
+            connection,
+            pending: None,
+            accepted: 0,
+            broken: None,
+            silent: false,
+            sent_since: true,
+        }
     }
 
     /// Whether something waits for the socket to have room.
@@ -152,9 +163,17 @@ impl Sender {
         if self.has_pending() { self.flush().is_ok() } else { self.send([packet]).is_ok() }
     }
 
-    /// A job begins, whose doing it is where the connection turns out to be shut down before anything was sent.
-    pub(crate) fn job_begins(&mut self) {
-        self.silent = true;
+    /// A job begins, whose doing it is where the connection turns out to be shut down before anything was sent. But where
+    /// it was in hand while the one before it was answered, the server may have reset the connection at that answer.
+    ///
+    /// `is_last`: every GRAB that was sent is answered.
+    pub(crate) fn job_begins(&mut self, is_last: bool) {
+        self.silent = is_last && !self.sent_since;
+    }
+
+    /// Something came.
+    pub(crate) fn received(&mut self) {
+        self.sent_since = false;
     }
 
     /// The job took long: its server may have reset the connection meanwhile, and then the first send fails at once,
@@ -176,6 +195,7 @@ impl Sender {
         }
         let sent = self.broken_by(send_some(&self.socket, parts))?;
         self.silent &= sent == 0;
+        self.sent_since |= sent > 0;
         Ok(sent)
     }
 

@@ -1,4 +1,4 @@
-//! The job loop: one GRAB out over all job servers, one job in hand.
+//! The job loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::worker::manager_link::ManagerLink;
 use crate::worker::memory_limit::MemoryLimit;
 use crate::worker::messages::{Command, WorkerConfig, WorkerLimits, WorkerMessage};
 use crate::worker::plugin::LoadedFunction;
+use crate::worker::prefetch::Prefetch;
 use crate::worker::proctitle::ProcTitle;
 use crate::worker::ready::Startup;
 use crate::worker::session::ServerSession;
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     /// Since when it drains.
     pub(super) draining: Option<Duration>,
     pub(super) grabs: GrabTurns,
+    pub(super) prefetch: Prefetch,
     pub(super) answering: Answering,
     pub(super) exit_conditions: ExitConditions,
     /// When everything was polled last.
@@ -86,6 +88,11 @@ impl Worker {
             startup: Startup::default(),
             draining: None,
             grabs: GrabTurns::default(),
+            prefetch: Prefetch::new(
+                if config.is_canary { 1 } else { config.limits.prefetch },
+                config.limits.prefetch_hold,
+                config.limits.prefetch_probation,
+            ),
             answering: Answering::default(),
             exit_conditions: ExitConditions {
                 job_limit: JobLimit::new(config.limits.max_runs),
@@ -131,6 +138,7 @@ impl Worker {
                 }
                 Command::Activate => self.activate(),
                 Command::Drain => self.begin_drain(clock::now()),
+                Command::Promote => self.prefetch.set_most(self.limits.prefetch),
                 Command::Verbosity(verbosity) => {
                     self.manager_link.set_verbosity(verbosity);
                     self.runner.functions.iter().for_each(|function| function.set_verbosity(verbosity));

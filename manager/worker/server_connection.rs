@@ -8,9 +8,11 @@ mod states;
 
 use std::time::Duration;
 
+use super::early_sleep::EarlySleep;
+use super::prefetch::SlowStart;
 use super::spin_guard::{AfterNoJob, SpinGuard};
 pub(crate) use states::{DrainStep, Reaction, ServerMessage, Timeout};
-use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, Phase};
+use states::{GrabForm, Intake, JobRequest, OutstandingEchoes, OutstandingGrabs, Phase};
 
 /// The other job servers wait no longer than this for the answer to a GRAB.
 pub(super) const GRAB_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub(crate) struct ServerConnection {
     echo_sent_at: Duration,
     received_at: Duration,
     spin: SpinGuard,
+    slow_start: SlowStart,
+    early_sleep: EarlySleep,
     pause_until: Duration,
     /// How long the server took to accept what was sent last: its answer may take as long again.
     slack: Duration,
@@ -59,6 +63,8 @@ impl ServerConnection {
             echo_sent_at: now,
             received_at: now,
             spin: SpinGuard::default(),
+            slow_start: SlowStart::default(),
+            early_sleep: EarlySleep::default(),
             pause_until: Duration::ZERO,
             slack: Duration::ZERO,
         }
@@ -120,13 +126,67 @@ impl ServerConnection {
         self.grab_form == GrabForm::Old
     }
 
-    pub(crate) fn grab_sent(&mut self, now: Duration) {
+    /// How many jobs of this server the worker may have in hand, the running one included, as far as the server is
+    /// concerned. Only gearmand requeues the jobs of a worker that died, and only gearmand knows both GRAB_JOB_UNIQ and
+    /// ECHO: another server gets one GRAB at a time.
+    pub(crate) fn window(&self) -> u32 {
+        let requeues = self.answers_echo && !self.uses_old_grab();
+        if requeues && !self.grabs_with_pre_sleep() { self.slow_start.window() } else { 1 }
+    }
+
+    /// GRABs whose answers the other servers wait for, or which are among what has come already.
+    pub(crate) fn grabs_out(&self) -> u32 {
+        if self.awaits_job() {
+            self.phase.request().and_then(JobRequest::grabs).map_or(0, |grabs| grabs.count)
+        } else {
+            0
+        }
+    }
+
+    /// Whether the server may have rejected a GRAB.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(self.phase.request(), Some(JobRequest::Doubted { .. }))
+    }
+
+    /// Whether the server may give jobs: it has been asked, or may be.
+    pub(crate) fn may_have_work(&self) -> bool {
+        self.is_free() || self.awaits_job()
+    }
+
+    /// Whether PRE_SLEEP may go out behind the GRAB that goes with a result (see [`EarlySleep`]).
+    pub(crate) fn may_sleep_early(&self) -> bool {
+        self.early_sleep.is_due() && self.grabs_out() == 0 && self.spin.is_calm()
+    }
+
+    /// Whether a job will probably come soon, although the server has none.
+    pub(crate) fn expects_wake_up(&self) -> bool {
+        self.early_sleep.is_due() && self.phase == Phase::Registered(JobRequest::Asleep)
+    }
+
+    /// A job took so long that others must not wait for it.
+    pub(crate) fn job_was_long(&mut self) {
+        self.early_sleep.long_job();
+    }
+
+    /// More GRABs were sent.
+    pub(crate) fn grabs_sent(&mut self, count: u32, now: Duration) {
         self.spin.grab_sent();
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
-            phase => phase.with_request(JobRequest::Sent(now)),
+            phase => {
+                let out = phase.request().and_then(JobRequest::grabs).map_or(0, |grabs| grabs.count);
+                let grabs = OutstandingGrabs { count: out.saturating_add(count), since: now, sleeps: false };
+                phase.with_request(JobRequest::Sent(grabs))
+            }
         };
         self.is_woken = false;
+    }
+
+    /// PRE_SLEEP was sent behind the last GRAB.
+    pub(crate) fn early_sleep_sent(&mut self) {
+        if let Some(JobRequest::Sent(grabs)) = self.phase.request() {
+            self.set_request(JobRequest::Sent(OutstandingGrabs { sleeps: true, ..grabs }));
+        }
     }
 
     pub(crate) fn echo_sent(&mut self, now: Duration) {
@@ -156,8 +216,12 @@ impl ServerConnection {
         self.phase = match self.phase {
             Phase::Greeting { .. } => Phase::Greeting { grab_sent: now },
             phase => match phase.request() {
-                Some(JobRequest::Sent(_)) => phase.with_request(JobRequest::Sent(now)),
-                Some(JobRequest::Overdue(_)) => phase.with_request(JobRequest::Overdue(now)),
+                Some(JobRequest::Sent(grabs)) => {
+                    phase.with_request(JobRequest::Sent(OutstandingGrabs { since: now, ..grabs }))
+                }
+                Some(JobRequest::Overdue(grabs)) => {
+                    phase.with_request(JobRequest::Overdue(OutstandingGrabs { since: now, ..grabs }))
+                }
                 _ => phase,
             },
         };
@@ -172,21 +236,16 @@ impl ServerConnection {
             (M::Noop, request) => self.noop(request, now),
 
             (M::NoJob, None) => {
-                self.grab_answered();
+                self.grab_answered(JobRequest::Awake);
                 Reaction::Greeted
             }
             (M::NoJob, Some(JobRequest::Awake | JobRequest::Asleep)) => self.no_job_without_grab(),
-            (M::NoJob, Some(JobRequest::Sent(_) | JobRequest::Overdue(_) | JobRequest::Doubted { .. })) => {
-                self.grab_answered();
-                self.no_job(now)
-            }
+            (
+                M::NoJob,
+                Some(JobRequest::Sent(grabs) | JobRequest::Overdue(grabs) | JobRequest::Doubted { grabs, .. }),
+            ) => self.no_job(grabs, now),
 
-            // Also a job that was not asked for: the server counts it as this worker's.
-            (M::Assigned, _) => {
-                self.grab_answered();
-                self.spin.job();
-                Reaction::Run
-            }
+            (M::Assigned, request) => self.assigned(request, now),
 
             (M::Echo, request) => self.echo_answered(request),
 
@@ -197,8 +256,8 @@ impl ServerConnection {
                 Reaction::Greeted
             }
             (M::Error(TOO_LATE), Some(_)) => Reaction::Superseded,
-            (M::Error(_), Some(JobRequest::Sent(_) | JobRequest::Overdue(_))) => {
-                self.doubt_grab(now);
+            (M::Error(_), Some(JobRequest::Sent(grabs) | JobRequest::Overdue(grabs))) => {
+                self.doubt_grabs(grabs, now);
                 Reaction::LogError
             }
             (M::Error(_), Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. })) => {
@@ -222,14 +281,39 @@ impl ServerConnection {
         if request.is_none() { Reaction::Unexpected } else { Reaction::Nothing }
     }
 
-    fn grab_answered(&mut self) {
-        self.set_request(JobRequest::Awake);
+    /// `left`: what is outstanding now.
+    fn grab_answered(&mut self, left: JobRequest) {
+        self.set_request(left);
         self.grab_form_works = true;
         self.rejections = 0;
         self.slack = Duration::ZERO;
     }
 
-    fn no_job(&mut self, now: Duration) -> Reaction {
+    /// Also a job that was not asked for: the server counts it as this worker's.
+    fn assigned(&mut self, request: Option<JobRequest>, now: Duration) -> Reaction {
+        let grabs = request.and_then(JobRequest::grabs);
+        self.grab_answered(request.map_or(JobRequest::Awake, |request| request.answered(now)));
+        // The server counts this worker as asleep: it may send a wake-up to it, and to nobody else.
+        self.is_woken |= grabs.is_some_and(|grabs| grabs.sleeps);
+        self.spin.job();
+        self.slow_start.job();
+        self.early_sleep.job();
+        Reaction::Run
+    }
+
+    fn no_job(&mut self, grabs: OutstandingGrabs, now: Duration) -> Reaction {
+        let left = self.phase.request().map_or(JobRequest::Awake, |request| request.answered(now));
+        self.grab_answered(left);
+        self.slow_start.no_job();
+        if left.grabs().is_some() {
+            return Reaction::Nothing;
+        }
+        self.early_sleep.no_job();
+        if grabs.sleeps {
+            self.set_request(JobRequest::Asleep);
+            self.spin.fell_asleep(now);
+            return Reaction::Nothing;
+        }
         if self.intake != Intake::Open {
             return Reaction::Nothing;
         }
@@ -259,23 +343,23 @@ impl ServerConnection {
         let Some(echoes) = self.echoes else { return Reaction::Unexpected };
         self.echoes = echoes.later.checked_sub(1).map(|later| OutstandingEchoes { later, ..echoes });
         // Answers come in order: one to an ECHO that was sent after the GRAB means that the GRAB gets none.
-        if let Some(JobRequest::Overdue(grab_sent)) = request
+        if let Some(JobRequest::Overdue(grabs)) = request
             && self.echoes.is_none()
-            && echoes.oldest > grab_sent
+            && echoes.oldest > grabs.since
         {
             self.grab_rejected();
         }
         Reaction::Nothing
     }
 
-    /// The server may have rejected the GRAB.
-    fn doubt_grab(&mut self, now: Duration) {
+    /// The server may have rejected a GRAB.
+    fn doubt_grabs(&mut self, grabs: OutstandingGrabs, now: Duration) {
         self.rejections = self.rejections.saturating_add(1);
         let pause = FIRST_PAUSE.saturating_mul(2_u32.pow((self.rejections - 1).min(10))).min(LONGEST_PAUSE);
-        self.set_request(JobRequest::Doubted { until: now.saturating_add(pause) });
+        self.set_request(JobRequest::Doubted { grabs, until: now.saturating_add(pause) });
     }
 
-    /// The server has rejected the GRAB. The next one has the other form, unless this one has worked before.
+    /// The server has rejected what was asked. The next GRAB has the other form, unless this one has worked before.
     fn grab_rejected(&mut self) {
         self.set_request(JobRequest::Awake);
         if !self.grab_form_works {
@@ -303,11 +387,11 @@ impl ServerConnection {
         }
         match self.phase.request() {
             None => return Timeout::Nothing,
-            Some(JobRequest::Sent(sent)) if now >= sent.saturating_add(GRAB_TIMEOUT) => {
-                self.set_request(JobRequest::Overdue(sent));
+            Some(JobRequest::Sent(grabs)) if now >= grabs.since.saturating_add(GRAB_TIMEOUT) => {
+                self.set_request(JobRequest::Overdue(grabs));
                 return if self.echoes.is_none() { Timeout::Echo } else { Timeout::Nothing };
             }
-            Some(JobRequest::Doubted { until }) if now >= until => self.grab_rejected(),
+            Some(JobRequest::Doubted { until, .. }) if now >= until => self.grab_rejected(),
             Some(_) => {}
         }
         if interval.is_zero() || now < self.echo_sent_at.saturating_add(interval) || self.echoes.is_some() {
@@ -338,8 +422,8 @@ impl ServerConnection {
         let echo = (self.is_greeted() && !interval.is_zero() && self.echoes.is_none())
             .then(|| self.echo_sent_at.saturating_add(interval));
         let grab = match self.phase.request() {
-            Some(JobRequest::Sent(sent)) => Some(sent.saturating_add(GRAB_TIMEOUT)),
-            Some(JobRequest::Doubted { until }) => Some(until),
+            Some(JobRequest::Sent(grabs)) => Some(grabs.since.saturating_add(GRAB_TIMEOUT)),
+            Some(JobRequest::Doubted { until, .. }) => Some(until),
             Some(JobRequest::Awake | JobRequest::Asleep | JobRequest::Overdue(_)) | None => None,
         };
         [self.answer_deadline(timeout), echo, grab].into_iter().flatten().min()

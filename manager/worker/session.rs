@@ -153,6 +153,29 @@ impl ServerSession {
         self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_grab(now))
     }
 
+    /// Whether it may have jobs for this worker, which may take them.
+    pub(crate) fn may_have_work(&self) -> bool {
+        self.connection_ref()
+            .is_some_and(|connection| connection.answer.is_none() && connection.protocol.may_have_work())
+    }
+
+    /// GRABs that are out, or whose jobs wait in the receive buffer.
+    pub(crate) fn grabs_out(&self) -> u32 {
+        self.protocol().map_or(0, ServerConnection::grabs_out)
+    }
+
+    /// How many GRABs it may have, as far as its connection is concerned.
+    pub(crate) fn window(&self) -> u32 {
+        self.connection_ref().map_or(1, |connection| {
+            if connection.decoder.held() < MAX_BUFFERED { connection.protocol.window() } else { 1 }
+        })
+    }
+
+    /// Whether a packet has come that can be taken now: a job, perhaps.
+    pub(crate) fn has_packet(&self) -> bool {
+        self.connection_ref().is_some_and(|connection| connection.answer.is_none() && connection.has_packet())
+    }
+
     /// When something has to be done although nothing is heard. `asks`: whether it may be asked for a job by then.
     pub(crate) fn next_due(&self, limits: &WorkerLimits, asks: bool) -> Option<Duration> {
         match &self.link {
@@ -294,6 +317,11 @@ impl OpenConnection {
         self.decoder.is_partial() || self.decoder.pending() < MAX_BUFFERED
     }
 
+    /// Whether a whole packet waits to be taken.
+    pub(crate) fn has_packet(&self) -> bool {
+        !self.decoder.is_partial()
+    }
+
     /// Whether the server has taken some of what is on its way to it since this was asked last: it lives, and what it
     /// owes an answer to may not even have reached it.
     pub(crate) fn takes_bytes(&mut self) -> bool {
@@ -338,6 +366,7 @@ impl OpenConnection {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => {
                 self.protocol.bytes_received(now);
+                self.sender().received();
                 Ok(true)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),

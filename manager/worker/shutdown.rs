@@ -61,7 +61,7 @@ impl Worker {
                 self.manager_link.log(2, None, &text);
                 self.disconnect(server, now);
             }
-            DrainStep::Grab => self.send_grab(server, now),
+            DrainStep::Grab => self.send_grabs(server, 1, now),
             DrainStep::Echo => {
                 connection.protocol.last_echo_sent(now);
                 connection.takes_bytes();

@@ -11,8 +11,8 @@ use crate::system::clock;
 use crate::system::errors::reason;
 use crate::worker::manager_link::POLL_INTERVAL;
 use crate::worker::serve::Worker;
-use crate::worker::server_connection::Timeout;
-use crate::worker::session::{ServerSession, describe};
+use crate::worker::server_connection::{ServerConnection, Timeout};
+use crate::worker::session::{OpenConnection, ServerSession, describe};
 use crate::worker::trace;
 
 impl Worker {
@@ -20,23 +20,41 @@ impl Worker {
     /// everything now and then: so a job costs two system calls.
     pub(super) fn wait(&mut self) {
         let now = clock::now();
-        // Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
-        // polled while one server has job after job.
-        let is_due = now.saturating_sub(self.polled) >= POLL_INTERVAL;
+        let is_due = self.is_poll_due(now);
+        let in_hand = self.sessions.iter().any(ServerSession::has_packet);
+        if in_hand && !is_due {
+            return;
+        }
         let answers = self.sessions.iter().any(ServerSession::is_answering);
         if self.draining.is_none() && !is_due && !answers && self.read_awaited(now) {
             return;
         }
-        self.poll_all();
+        self.poll_all(in_hand);
         let now = clock::now();
         self.tick(now);
         self.connect(now);
     }
 
-    /// Waits a little for the one answer that is out. False where there is none, or it did not come.
+    /// Whether everything has to be polled again.
+    ///
+    /// Not by when commands were looked for last: that is also done after a job, and then nothing else would ever be
+    /// polled while one server has job after job.
+    pub(super) fn is_poll_due(&self, now: Duration) -> bool {
+        now.saturating_sub(self.polled) >= POLL_INTERVAL
+    }
+
+    /// Waits a little for the one server that has something to send: an answer, or a wake-up where one comes soon and
+    /// there is no other server. False where there is none, or nothing came.
     fn read_awaited(&mut self, now: Duration) -> bool {
-        let awaited = |s: &ServerSession| s.protocol().is_some_and(|protocol| protocol.awaits_job());
-        let Some(server) = self.sessions.iter().position(awaited) else { return false };
+        let awaited = |s: &ServerSession| s.protocol().is_some_and(ServerConnection::awaits_job);
+        let mut waiting = self.sessions.iter().enumerate().filter(|(_, session)| awaited(session));
+        let server = match (waiting.next(), waiting.next()) {
+            (Some((server, _)), None) => server,
+            (None, _) if matches!(&self.sessions[..], [only] if only.protocol().is_some_and(ServerConnection::expects_wake_up)) => {
+                0
+            }
+            _ => return false,
+        };
         let Some(connection) = self.sessions[server].connection() else { return false };
         match connection.read_soon(now) {
             Ok(came) => came,
@@ -47,9 +65,11 @@ impl Worker {
         }
     }
 
-    fn poll_all(&mut self) {
+    /// `in_hand`: only what is there is read, since jobs wait to be run.
+    fn poll_all(&mut self, in_hand: bool) {
         let now = clock::now();
-        let timeout = self.next_due().map_or(PollTimeout::NONE, |due| timeout_until(now, due));
+        let due = if in_hand { Some(now) } else { self.next_due() };
+        let timeout = due.map_or(PollTimeout::NONE, |due| timeout_until(now, due));
         let listens = self.draining.is_none();
         let events: Vec<(usize, PollFlags)> = {
             let mut watched = Vec::with_capacity(self.sessions.len() + 2);
@@ -128,8 +148,10 @@ impl Worker {
         let quiet =
             self.draining.is_none() && !self.sessions.iter().any(|s| s.protocol().is_some_and(|t| t.awaits_job()));
         for server in 0..self.sessions.len() {
-            // The server owes nothing while our answer is under way, and the kernel's timeout covers that.
-            let connection = self.sessions[server].connection().filter(|connection| connection.answer.is_none());
+            // The server owes nothing while our answer is under way, and the kernel's timeout covers that; nor while what
+            // it has sent was not taken.
+            let owes = |connection: &&mut OpenConnection| connection.answer.is_none() && !connection.has_packet();
+            let connection = self.sessions[server].connection().filter(owes);
             let Some(connection) = connection else { continue };
             let timeout = connection.answer_timeout(&limits);
             match connection.protocol.check_timeouts(now, limits.echo_interval, timeout, quiet) {

@@ -101,7 +101,8 @@ pub fn pattern(size: usize) -> Vec<u8> {
 
 /// A job in the foreground, on a connection of its own.
 pub struct Job {
-    client: Client,
+    /// The connection.
+    pub client: Client,
     /// Its handle.
     pub handle: String,
 }

@@ -43,6 +43,7 @@ mod orphans;
 mod other_users;
 mod permissions;
 mod pid_file;
+mod prefetch;
 mod progress;
 mod releases;
 mod reload;

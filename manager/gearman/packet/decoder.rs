@@ -138,6 +138,13 @@ impl Decoder {
         self.end - self.start
     }
 
+    /// Bytes that are here or will be: those that came and were not handed out, or the packet at the front as a whole.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let front = self.front().and_then(Result::ok).map_or(0, |header| HEADER_LEN + header.len);
+        self.pending().max(front)
+    }
+
     /// Whether the packet at the front is incomplete, so that only reading more can produce one.
     #[must_use]
     pub fn is_partial(&self) -> bool {

@@ -210,6 +210,8 @@ pub(crate) enum Action {
     Activate(WorkerId),
     /// Send a worker the command to drain.
     Drain(WorkerId),
+    /// Tell a worker that it is no canary any more.
+    Promote(WorkerId),
     /// Send a worker the addresses of a job server.
     Addresses(WorkerId, usize, Vec<SocketAddr>),
     /// Send SIGTERM to a worker and its process group.
@@ -295,6 +297,8 @@ pub(crate) struct WorkerStart {
     pub load_order: Vec<usize>,
     /// Whether it serves one function only.
     pub dedicated: bool,
+    /// Whether it tries a new version of a function.
+    pub is_canary: bool,
     /// Number of the start.
     pub generation: u64,
     /// How many workers are planned in all.

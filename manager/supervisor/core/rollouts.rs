@@ -310,6 +310,7 @@ impl Core {
         self.replan(now);
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.canary = None;
+            self.do_next(Action::Promote(id));
         }
     }
 

@@ -36,6 +36,7 @@ impl Core {
         let load_order = load_order(&named, &self.established, canary.as_deref().unwrap_or_default());
         let servers: Vec<usize> = self.used_servers().collect();
         let splay = clock::fraction(self.config.worker_restart_splay, self.random.f64());
+        let is_canary = canary.is_some();
         self.workers.insert(
             worker,
             WorkerRecord {
@@ -73,6 +74,7 @@ impl Core {
             functions,
             load_order,
             dedicated,
+            is_canary,
             generation,
             siblings,
             servers,

@@ -36,6 +36,8 @@ struct Stage {
     log: Vec<String>,
     /// Workers that were told to connect.
     connecting: Vec<u64>,
+    /// Workers that are told that they are no canaries any more.
+    promoted: Vec<u64>,
     remembered: Vec<String>,
     events: Vec<Event>,
     /// Handles of jobs that nobody may run again.
@@ -88,6 +90,7 @@ impl Stage {
             started: Vec::new(),
             log: Vec::new(),
             connecting: Vec::new(),
+            promoted: Vec::new(),
             remembered: Vec::new(),
             events: Vec::new(),
             denied: Vec::new(),
@@ -113,6 +116,7 @@ impl Stage {
                 Action::Connect(id) => self.connecting.push(id.0),
                 Action::Activate(id) => self.log.push(format!("go {}", id.0)),
                 Action::Drain(id) => self.log.push(format!("leave {}", id.0)),
+                Action::Promote(id) => self.promoted.push(id.0),
                 Action::Kill(id) => self.log.push(format!("kill {}", id.0)),
                 Action::Fail(code, text) => self.log.push(format!("fail {code}: {text}")),
                 Action::SetLastGood { function, version } if self.core.startup.announced => {
@@ -343,8 +347,10 @@ fn a_function_without_traffic_is_promoted_on_time_alone() {
     stage.later(Duration::from_millis(4_959)).counts(5, 0, 0);
     looked_at(&stage, 50);
     assert_eq!(stage.take_actions(), [""; 0]);
+    assert_eq!(stage.promoted, [0; 0]);
     stage.later(Duration::from_millis(1)).counts(5, 0, 0);
     assert_eq!(stage.take_actions(), ["good a a-2", "leave 1"]);
+    assert_eq!(stage.promoted, [5]);
 }
 
 #[test]

@@ -117,10 +117,14 @@ impl Effects {
             generation: start.generation,
             verbosity: config.verbose,
             siblings: start.siblings,
+            is_canary: start.is_canary,
             limits: WorkerLimits {
                 max_runs: config.max_runs,
                 max_memory: config.least(names(), Config::max_memory),
                 max_memory_hard: config.least(names(), Config::max_memory_hard),
+                prefetch: names().map(|name| config.prefetch(name)).min().unwrap_or(1),
+                prefetch_hold: names().map(|name| config.prefetch_hold(name)).min().unwrap_or_default(),
+                prefetch_probation: names().map(|name| config.prefetch_probation(name)).max().unwrap_or_default(),
                 max_packet: config.max_packet,
                 connect_timeout: config.connect_timeout,
                 echo_interval: config.echo_interval,
@@ -141,7 +145,7 @@ impl Effects {
             match command {
                 Command::Drain => self.terminate_worker(id),
                 Command::Connect | Command::Activate => self.kill_worker(id),
-                Command::Verbosity(_) | Command::Addresses { .. } => {}
+                Command::Promote | Command::Verbosity(_) | Command::Addresses { .. } => {}
             }
         }
     }

@@ -130,3 +130,20 @@ fn an_answer_without_room_is_pending_and_asks_for_nothing() {
     let all = reader.join().unwrap();
     assert_eq!((all.len(), &all[..4], &all[LARGE + 4..]), (LARGE + 8, b"head".as_slice(), b"echo".as_slice()));
 }
+
+/// The server may have reset the connection at an answer that was sent before.
+#[test]
+fn a_job_is_to_blame_for_a_shutdown_only_if_nothing_was_sent_since_it_came() {
+    for (sends, is_last, blamed) in [(false, true, true), (true, true, false), (false, false, false)] {
+        let (sender, _there, _view) = connected();
+        let mut sender = lock(&sender);
+        sender.received();
+        if sends {
+            sender.send([b"the answer to the job before"]).unwrap();
+        }
+        sender.job_begins(is_last);
+        sender.socket.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(sender.send([b"its own"]).is_err());
+        assert_eq!(sender.was_shut_down(), blamed);
+    }
+}

@@ -83,12 +83,12 @@ impl Phase {
         }
     }
 
-    /// When the GRAB without an answer was sent.
+    /// Since when the server owes an answer to a GRAB.
     pub(super) fn grab_sent(self) -> Option<Duration> {
         match self {
             Self::Greeting { grab_sent: sent } => Some(sent),
             Self::Greeted(request) | Self::Registered(request) => match request {
-                JobRequest::Sent(sent) | JobRequest::Overdue(sent) => Some(sent),
+                JobRequest::Sent(grabs) | JobRequest::Overdue(grabs) => Some(grabs.since),
                 JobRequest::Awake | JobRequest::Asleep | JobRequest::Doubted { .. } => None,
             },
         }
@@ -102,12 +102,43 @@ pub(super) enum JobRequest {
     Awake,
     /// PRE_SLEEP was sent. The next GRAB follows a NOOP.
     Asleep,
-    /// A GRAB was sent at that time, and its answer is outstanding.
-    Sent(Duration),
-    /// The same, but the other servers no longer wait for the answer.
-    Overdue(Duration),
-    /// ERROR came while a GRAB was out. Another packet may have caused it, so the answer may still come until then.
-    Doubted { until: Duration },
+    /// GRABs were sent, and answers are outstanding.
+    Sent(OutstandingGrabs),
+    /// The same, but the other servers no longer wait for the answers.
+    Overdue(OutstandingGrabs),
+    /// ERROR came while a GRAB was out. Another packet may have caused it, so the answers may still come until then.
+    Doubted { grabs: OutstandingGrabs, until: Duration },
+}
+
+impl JobRequest {
+    /// The GRABs that have no answer, also those that may get none.
+    pub(super) fn grabs(self) -> Option<OutstandingGrabs> {
+        match self {
+            Self::Awake | Self::Asleep => None,
+            Self::Sent(grabs) | Self::Overdue(grabs) | Self::Doubted { grabs, .. } => Some(grabs),
+        }
+    }
+
+    /// One of them is answered.
+    pub(super) fn answered(self, now: Duration) -> Self {
+        let left = |grabs: OutstandingGrabs| OutstandingGrabs { count: grabs.count - 1, since: now, ..grabs };
+        match self {
+            Self::Sent(grabs) | Self::Overdue(grabs) if grabs.count > 1 => Self::Sent(left(grabs)),
+            Self::Doubted { grabs, until } if grabs.count > 1 => Self::Doubted { grabs: left(grabs), until },
+            _ => Self::Awake,
+        }
+    }
+}
+
+/// The GRABs that have no answer yet. A job that has come and was not taken from the buffer yet counts among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OutstandingGrabs {
+    /// At least one.
+    pub(super) count: u32,
+    /// When the last one was sent, or the last answer was taken.
+    pub(super) since: Duration,
+    /// PRE_SLEEP went out behind them.
+    pub(super) sleeps: bool,
 }
 
 /// Whether the connection takes jobs.

@@ -1,6 +1,7 @@
 //! Tables of the module above.
 
 mod draining;
+mod several;
 
 use super::*;
 
@@ -23,7 +24,7 @@ fn registered() -> ServerConnection {
 
 fn asleep() -> ServerConnection {
     let mut protocol = registered();
-    protocol.grab_sent(ms(2));
+    protocol.grabs_sent(1, ms(2));
     assert_eq!(protocol.receive(ServerMessage::NoJob, ms(2)), Reaction::Sleep);
     protocol
 }
@@ -37,10 +38,14 @@ fn every_cell_of_the_table() {
     use ServerMessage::{Assigned, Echo, Error, NoJob, Noop, Other};
     const LATE: ServerMessage<'_> = Error(TOO_LATE);
     const ERROR: ServerMessage<'_> = Error(b"server_error");
-    let (now, sent) = (ms(5), ms(2));
-    let greeting = Greeting { grab_sent: sent };
-    let doubted = Doubted { until: ms(9) };
-    let rejected = Doubted { until: now + FIRST_PAUSE };
+    let now = ms(5);
+    let grabs = |count, since| OutstandingGrabs { count, since, sleeps: false };
+    let greeting = Greeting { grab_sent: ms(2) };
+    let sent = grabs(1, ms(2));
+    let (several, fewer) = (grabs(3, ms(2)), grabs(2, now));
+    let doubted = Doubted { grabs: sent, until: ms(9) };
+    let rejected = Doubted { grabs: sent, until: now + FIRST_PAUSE };
+    let asleep_soon = OutstandingGrabs { sleeps: true, ..sent };
     let table = [
         (greeting, Noop, greeting, R::Unexpected),
         (greeting, NoJob, Greeted(Awake), R::Greeted),
@@ -87,6 +92,24 @@ fn every_cell_of_the_table() {
         (doubted, LATE, doubted, R::Superseded),
         (doubted, ERROR, doubted, R::LogError),
         (doubted, Other, doubted, R::Unexpected),
+        // Several are out.
+        (Sent(several), Noop, Sent(several), R::Nothing),
+        (Sent(several), NoJob, Sent(fewer), R::Nothing),
+        (Sent(several), Assigned, Sent(fewer), R::Run),
+        (Sent(several), Echo, Sent(several), R::Nothing),
+        (Sent(several), LATE, Sent(several), R::Superseded),
+        (Sent(several), ERROR, Doubted { grabs: several, until: now + FIRST_PAUSE }, R::LogError),
+        (Overdue(several), NoJob, Sent(fewer), R::Nothing),
+        (Overdue(several), Assigned, Sent(fewer), R::Run),
+        (Overdue(several), Echo, Awake, R::Nothing),
+        (Doubted { grabs: several, until: ms(9) }, NoJob, Doubted { grabs: fewer, until: ms(9) }, R::Nothing),
+        (Doubted { grabs: several, until: ms(9) }, Assigned, Doubted { grabs: fewer, until: ms(9) }, R::Run),
+        // PRE_SLEEP went out behind it.
+        (Sent(asleep_soon), Noop, Sent(asleep_soon), R::Nothing),
+        (Sent(asleep_soon), NoJob, Asleep, R::Nothing),
+        (Sent(asleep_soon), Assigned, Awake, R::Run),
+        (Overdue(asleep_soon), NoJob, Asleep, R::Nothing),
+        (Doubted { grabs: asleep_soon, until: ms(9) }, NoJob, Asleep, R::Nothing),
     ];
     let greeted = requests.map(|(from, message, to, reaction)| (Greeted(from), message, Greeted(to), reaction));
     let registered =
@@ -107,7 +130,7 @@ fn what_else_decides_about_a_message() {
         protocol
     };
     let mut grabbing = registered();
-    grabbing.grab_sent(ms(2));
+    grabbing.grabs_sent(1, ms(2));
     let mut rejected = ServerConnection::greeting(ms(0));
     rejected.receive(ServerMessage::Error(b"server_error"), ms(1));
     for (name, mut protocol, message, reaction) in [
@@ -163,7 +186,7 @@ fn a_server_that_does_not_answer_the_greeting_is_disconnected() {
 fn messages_while_serving() {
     let job = registered();
     let mut grabbing = registered();
-    grabbing.grab_sent(ms(2));
+    grabbing.grabs_sent(1, ms(2));
     for (name, protocol, heard, next) in [
         ("a job that was asked for", &grabbing, ServerMessage::Assigned, Reaction::Run),
         ("a job that was not asked for", &job, ServerMessage::Assigned, Reaction::Run),
@@ -194,7 +217,7 @@ fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
     let mut protocol = registered();
     let (mut now, mut pauses) = (ms(2), Vec::new());
     for refusal in 1..=9 {
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         assert_eq!(protocol.receive(ServerMessage::Error(b"server_error"), now), Reaction::LogError);
         assert!(!protocol.may_grab(now), "its answer may come yet");
         assert_eq!(protocol.awaits_job(), refusal == 1, "others do not wait again and again");
@@ -209,10 +232,10 @@ fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
     assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     for answer in [ServerMessage::NoJob, ServerMessage::Assigned] {
         let mut protocol = protocol.clone();
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         protocol.receive(answer, now);
         protocol.receive(ServerMessage::Noop, now);
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         protocol.receive(ServerMessage::Error(b"server_error"), now);
         assert_eq!(protocol.next_timeout(Duration::ZERO, TIMEOUT), Some(now + ms(10)), "an answer ends the row");
     }
@@ -223,13 +246,13 @@ fn a_grab_that_is_refused_is_sent_again_after_a_pause() {
 fn an_error_about_something_else_leaves_the_grab_alone() {
     for (answer, next) in [(ServerMessage::Assigned, Reaction::Run), (ServerMessage::NoJob, Reaction::Sleep)] {
         let mut protocol = registered();
-        protocol.grab_sent(ms(2));
+        protocol.grabs_sent(1, ms(2));
         protocol.receive(ServerMessage::Error(b"unknown_command"), ms(3));
         assert_eq!(protocol.receive(answer, ms(3)), next);
         assert!(!protocol.awaits_job());
     }
     let mut late = registered();
-    late.grab_sent(ms(2));
+    late.grabs_sent(1, ms(2));
     assert_eq!(late.receive(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(3)), Reaction::Superseded);
     assert!(late.awaits_job(), "a result came too late: that is no answer to a GRAB");
     let mut idle = asleep();
@@ -242,7 +265,7 @@ fn an_error_about_something_else_leaves_the_grab_alone() {
 fn a_grab_that_is_never_answered_is_sent_again() {
     let mut protocol = registered();
     protocol.receive(ServerMessage::Echo, ms(2));
-    protocol.grab_sent(ms(10));
+    protocol.grabs_sent(1, ms(10));
     assert_eq!(protocol.receive(ServerMessage::Error(b"JOB_NOT_FOUND"), ms(11)), Reaction::Superseded);
     assert_eq!(protocol.check_timeouts(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Echo);
     protocol.echo_sent(ms(1010));
@@ -256,7 +279,7 @@ fn a_grab_that_is_never_answered_is_sent_again() {
     let mut before = registered();
     before.receive(ServerMessage::Echo, ms(2));
     before.echo_sent(ms(5));
-    before.grab_sent(ms(10));
+    before.grabs_sent(1, ms(10));
     assert_eq!(before.check_timeouts(ms(1010), Duration::ZERO, TIMEOUT, true), Timeout::Nothing);
     before.receive(ServerMessage::Echo, ms(1020));
     assert!(!before.may_grab(ms(1020)));
@@ -274,7 +297,7 @@ fn the_form_of_grab_that_a_server_knows_is_found() {
     protocol.functions_registered(ms(2));
     for old in [false, true, false] {
         let now = ms(10_000);
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         protocol.receive(ServerMessage::Error(b"server_error"), now);
         protocol.check_timeouts(now + LONGEST_PAUSE, Duration::ZERO, TIMEOUT, true);
         assert_eq!(protocol.uses_old_grab(), old);
@@ -285,7 +308,7 @@ fn the_form_of_grab_that_a_server_knows_is_found() {
 #[test]
 fn a_server_that_read_slowly_is_given_time_to_answer() {
     let mut protocol = registered();
-    protocol.grab_sent(ms(20_000));
+    protocol.grabs_sent(1, ms(20_000));
     protocol.answer_took(ms(15_000));
     assert_eq!(protocol.next_timeout(INTERVAL, TIMEOUT), Some(ms(21_000)), "others wait no longer for that");
     assert_eq!(protocol.check_timeouts(ms(44_999), Duration::ZERO, TIMEOUT, false), Timeout::Echo);
@@ -293,7 +316,7 @@ fn a_server_that_read_slowly_is_given_time_to_answer() {
     assert_eq!(protocol.check_timeouts(ms(45_000), Duration::ZERO, TIMEOUT, false), Timeout::Unresponsive);
     protocol.receive(ServerMessage::NoJob, ms(44_000));
     protocol.receive(ServerMessage::Noop, ms(50_000));
-    protocol.grab_sent(ms(50_000));
+    protocol.grabs_sent(1, ms(50_000));
     protocol.check_timeouts(ms(51_000), Duration::ZERO, TIMEOUT, false);
     assert_eq!(protocol.check_timeouts(ms(60_000), Duration::ZERO, TIMEOUT, false), Timeout::Unresponsive, "once");
 }
@@ -311,7 +334,7 @@ fn are_slowed_down(at_a_time: u32) {
     for round in 0..16 {
         // The server believes in work whenever somebody falls asleep.
         let falls_asleep = protocol.grabs_with_pre_sleep();
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         if falls_asleep {
             (0..at_a_time).for_each(|_| assert_eq!(protocol.receive(ServerMessage::Noop, now), Reaction::Nothing));
         }
@@ -325,7 +348,7 @@ fn are_slowed_down(at_a_time: u32) {
         assert!(protocol.may_grab(now));
     }
     assert_eq!(pauses, [0, 0, 0, 0, 0, 0, 10, 20, 40, 50, 50, 50, 50, 50, 50, 50]);
-    protocol.grab_sent(now);
+    protocol.grabs_sent(1, now);
     protocol.receive(ServerMessage::Assigned, now);
     assert!(protocol.may_grab(now) && !protocol.grabs_with_pre_sleep());
 }
@@ -339,10 +362,10 @@ fn many_workers_woken_for_each_job_do_not_pause() {
         now += Duration::from_micros(500);
         protocol.receive(ServerMessage::Noop, now);
         assert!(protocol.may_grab(now), "round {round}");
-        protocol.grab_sent(now);
+        protocol.grabs_sent(1, now);
         while protocol.receive(ServerMessage::NoJob, now) != Reaction::Sleep {
             assert!(protocol.grabs_with_pre_sleep() && protocol.may_grab(now), "round {round}");
-            protocol.grab_sent(now);
+            protocol.grabs_sent(1, now);
             twice += 1;
         }
     }
@@ -360,7 +383,7 @@ fn nobody_waits_for_a_greeting() {
 #[test]
 fn a_grab_without_an_answer_stays_behind_then_the_server_is_lost() {
     let mut protocol = registered();
-    protocol.grab_sent(ms(100));
+    protocol.grabs_sent(1, ms(100));
     assert!(protocol.awaits_job());
     assert_eq!(protocol.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
     protocol.echo_sent(ms(1_100));
@@ -400,7 +423,7 @@ fn bytes_that_come_are_life_until_they_stop() {
     };
     let mut greeting = ServerConnection::greeting(ms(0));
     let mut asked = registered();
-    asked.grab_sent(ms(100));
+    asked.grabs_sent(1, ms(100));
     assert_eq!(asked.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false), Timeout::Echo);
     asked.echo_sent(ms(1_100));
     for protocol in [&mut greeting, &mut asked] {
@@ -415,7 +438,7 @@ fn bytes_that_come_are_life_until_they_stop() {
     let mut without_echo = ServerConnection::greeting(ms(0));
     without_echo.receive(ServerMessage::NoJob, ms(1));
     without_echo.functions_registered(ms(2));
-    without_echo.grab_sent(ms(100));
+    without_echo.grabs_sent(1, ms(100));
     without_echo.check_timeouts(ms(1_100), INTERVAL, TIMEOUT, false);
     without_echo.bytes_received(ms(5_000));
     silence(&mut without_echo, ms(5_000));

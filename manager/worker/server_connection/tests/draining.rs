@@ -11,7 +11,7 @@ fn a_refused_grab_does_not_hold_up_a_drain() {
             protocol.drain();
             assert_eq!(protocol.drain_step(), DrainStep::Grab);
         }
-        protocol.grab_sent(ms(50));
+        protocol.grabs_sent(1, ms(50));
         protocol.receive(ServerMessage::Error(b"server_error"), ms(51));
         protocol.drain();
         assert_eq!(protocol.drain_step(), DrainStep::Echo);
@@ -22,7 +22,7 @@ fn a_refused_grab_does_not_hold_up_a_drain() {
     let mut without_echo = ServerConnection::greeting(ms(0));
     without_echo.receive(ServerMessage::NoJob, ms(1));
     without_echo.functions_registered(ms(2));
-    without_echo.grab_sent(ms(3));
+    without_echo.grabs_sent(1, ms(3));
     without_echo.receive(ServerMessage::Error(b"server_error"), ms(4));
     without_echo.drain();
     assert_eq!(without_echo.drain_step(), DrainStep::Wait, "a job may come, and nothing would tell that none does");
@@ -36,7 +36,7 @@ fn a_drain_walks_to_its_end() {
     let mut asks_first = asleep();
     asks_first.drain();
     assert_eq!(asks_first.drain_step(), DrainStep::Grab);
-    asks_first.grab_sent(ms(50));
+    asks_first.grabs_sent(1, ms(50));
     assert_eq!(asks_first.drain_step(), DrainStep::Wait);
     assert_eq!(asks_first.receive(ServerMessage::NoJob, ms(51)), Reaction::Nothing, "no PRE_SLEEP any more");
     assert_eq!(asks_first.drain_step(), DrainStep::Echo);
@@ -49,7 +49,7 @@ fn a_drain_walks_to_its_end() {
 #[test]
 fn a_drain_from_every_other_state() {
     let mut busy = registered();
-    busy.grab_sent(ms(2));
+    busy.grabs_sent(1, ms(2));
     let mut woken = asleep();
     woken.receive(ServerMessage::Noop, ms(3));
     for (name, mut protocol, first) in [
@@ -83,4 +83,41 @@ fn a_job_after_the_last_echo_asks_for_another() {
     assert_eq!(protocol.receive(ServerMessage::Assigned, ms(12)), Reaction::Run);
     protocol.answer_sent();
     assert_eq!(protocol.drain_step(), DrainStep::Echo);
+}
+
+/// Several GRABs are out: each is answered before the last ECHO, and what comes is run.
+#[test]
+fn a_drain_waits_for_the_answer_to_every_grab() {
+    let mut protocol = registered();
+    protocol.grabs_sent(3, ms(2));
+    protocol.drain();
+    for (answer, reaction) in [
+        (ServerMessage::Assigned, Reaction::Run),
+        (ServerMessage::NoJob, Reaction::Nothing),
+        (ServerMessage::Assigned, Reaction::Run),
+    ] {
+        assert_eq!(protocol.drain_step(), DrainStep::Wait);
+        assert_eq!(protocol.receive(answer, ms(3)), reaction);
+        protocol.answer_sent();
+    }
+    assert_eq!(protocol.drain_step(), DrainStep::Echo);
+}
+
+/// The server may have spent a wake-up on this worker while it ran the job that answered its GRAB.
+#[test]
+fn a_drain_after_an_early_sleep_asks_once_more() {
+    for answer in [ServerMessage::Assigned, ServerMessage::NoJob] {
+        let mut protocol = registered();
+        protocol.grabs_sent(1, ms(2));
+        protocol.early_sleep_sent();
+        protocol.receive(answer, ms(3));
+        protocol.drain();
+        assert_eq!(protocol.drain_step(), DrainStep::Grab, "{answer:?}");
+    }
+    let mut draining = registered();
+    draining.grabs_sent(1, ms(2));
+    draining.early_sleep_sent();
+    draining.drain();
+    assert_eq!(draining.receive(ServerMessage::NoJob, ms(3)), Reaction::Nothing);
+    assert_eq!(draining.drain_step(), DrainStep::Grab, "it sleeps");
 }
