@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use super::configuration::{self, Configuration};
 use super::output::fail;
 use crate::cli::{Cli, DevArgs};
-use crate::config::DEFAULT_PORT;
+use crate::config::{Config, DEFAULT_PORT, ValueOrigin};
 use crate::jobserver::{Server, ServerOptions};
 use crate::logging::{LogDestination, Logger};
 use build::{Crate, InstallDirectory};
@@ -38,7 +38,7 @@ use options::Setting;
 use session::{ConfigChanges, DevSession, ManagerState, ServedCrate};
 use sources::SourceWatcher;
 
-use crate::system::errors::reason;
+use crate::system::errors::{dangling, reason};
 use crate::system::runtime;
 pub use manager::{ROLE, main};
 
@@ -111,10 +111,9 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     // The later directory wins.
     let worker_dir = found.config.worker_dirs.last().cloned().unwrap_or_default();
     if !crates.is_empty() {
-        let unmade = |error| failed(format!("{} cannot be made: {}", worker_dir.display(), reason(&error)));
-        std::fs::create_dir_all(&worker_dir).map_err(unmade)?;
+        std::fs::create_dir_all(&worker_dir).map_err(|error| failed(unmade(&found.config, &worker_dir, &error)))?;
     }
-    super::run::check(&found).map_err(wrong)?;
+    super::run::check(&found).map_err(|text| wrong(text + crate_here(&found.config, &crates)))?;
     let own = args.host.is_empty() && cli.manager.host.is_empty();
     let server = own.then(|| bind(args.port)).transpose().map_err(failed)?;
     let reread: session::SettingsReader = {
@@ -149,12 +148,27 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     Ok(prepared)
 }
 
+/// Why there is no directory for what is built.
+fn unmade(config: &Config, dir: &Path, error: &std::io::Error) -> String {
+    let why = dangling(dir).map_or_else(|| reason(error), |link| link.sentence(dir));
+    config.written_paths.explain(&format!("worker_dir {} cannot be made: {why}", dir.display()))
+}
+
+/// What to do in the directory of a crate, where nothing on the command line names it, nor another directory.
+fn crate_here(config: &Config, crates: &[Crate]) -> &'static str {
+    let names_nothing = crates.is_empty() && config.origins.of(None, "worker_dir") == ValueOrigin::Default;
+    match names_nothing && Path::new("Cargo.toml").is_file() {
+        true => "\nthis directory is a crate: gm-native dev . builds and serves it",
+        false => "",
+    }
+}
+
 /// The keys to set over those of the configuration file, which is read to know its worker directories.
 fn settings(cli: &Cli, home: &Path, server: Option<SocketAddr>, has_crates: bool) -> Result<Vec<Setting>, String> {
     let mut settings = options::options(cli, home, server);
     if has_crates {
         let mut config = read(cli, &settings)?.config;
-        settings.extend(options::with_crates(&mut config, home));
+        settings.extend(options::with_crates(&mut config, home, Path::is_dir));
     }
     Ok(settings)
 }

@@ -21,17 +21,20 @@ impl WrittenPaths {
         }
     }
 
-    /// Adds to a message, after the first path in it that was resolved from a relative one, how that was written.
+    /// A message in which the first path that was resolved from a relative one is as it was written, followed by the
+    /// directory it was resolved from.
     pub fn explain(&self, message: &str) -> String {
         let places = self.relative.iter().filter_map(|(resolved, written)| {
-            let end = end_of(message, &resolved.display().to_string())?;
-            Some((end, written))
+            let resolved = resolved.display().to_string();
+            let end = end_of(message, &resolved)?;
+            Some((end, resolved.len(), written))
         });
         // The longest path, if several start alike.
-        match places.max_by_key(|(end, _)| *end) {
-            Some((end, written)) => {
-                let (before, after) = message.split_at(end);
-                format!("{before} ({} from the working directory {}){after}", written.display(), self.start.display())
+        match places.max_by_key(|(end, ..)| *end) {
+            Some((end, length, written)) => {
+                let (before, after) = (&message[..end - length], &message[end..]);
+                let (written, start) = (written.display(), self.start.display());
+                format!("{before}{written} (from the working directory {start}){after}")
             }
             None => message.to_owned(),
         }
@@ -50,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_stands_behind_its_path() {
+    fn a_path_is_shown_as_it_was_written() {
         let mut paths = WrittenPaths::new(Path::new("/"));
         for (written, resolved) in [("./workers", "/workers"), ("workers/b", "/workers/b"), ("/opt/w", "/opt/w")] {
             paths.add(Path::new(written), Path::new(resolved));
@@ -58,9 +61,9 @@ mod tests {
         for (message, expected) in [
             (
                 "worker_dir /workers does not exist: create it",
-                "worker_dir /workers (./workers from the working directory /) does not exist: create it",
+                "worker_dir ./workers (from the working directory /) does not exist: create it",
             ),
-            ("/workers/b: no", "/workers/b (workers/b from the working directory /): no"),
+            ("/workers/b: no", "workers/b (from the working directory /): no"),
             ("/workers-old is full", "/workers-old is full"),
             ("/opt/w does not exist", "/opt/w does not exist"),
         ] {

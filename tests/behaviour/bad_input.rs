@@ -107,17 +107,17 @@ fn what_the_file_names_and_is_not_there() {
         ("user = no-such-user-here", &["there is no user"][..], true),
         (
             "worker_dir = nowhere",
-            &["worker_dir ", "(nowhere from the working directory ", ") does not exist: create it"],
+            &["worker_dir nowhere (from the working directory ", ") does not exist: create it"],
             true,
         ),
         (
             "log_file = nowhere/gm.log",
-            &["cannot open log file ", "(nowhere/gm.log from the working directory ", "create its directory"],
+            &["cannot open log file nowhere/gm.log (from the working directory ", "create its directory"],
             false,
         ),
         (
             "pid_file = nowhere/gm.pid",
-            &["cannot write pid file ", "(nowhere/gm.pid from the working directory ", "create its directory"],
+            &["cannot write pid file nowhere/gm.pid (from the working directory ", "create its directory"],
             false,
         ),
     ] {
@@ -157,8 +157,8 @@ fn a_worker_dir_that_is_not_there() {
     fs::write(dir.path().join("file"), "").unwrap();
     for (name, what) in [("nowhere", "does not exist"), ("file", "is not a directory")] {
         let ini = format!("[GearmanManager]\nworker_dir = {name}\nstate_dir = state\n");
-        let path = dir.path().join(name).display().to_string();
-        assert_error(&start_with(dir.path(), ini.as_bytes()), 2, &["worker_dir", &path, what, "-w DIR"]);
+        let from = format!("worker_dir {name} (from the working directory {}) {what}", dir.path().display());
+        assert_error(&start_with(dir.path(), ini.as_bytes()), 2, &[&from, "-w DIR"]);
     }
     assert!(!dir.path().join("state").exists(), "nothing is made for a start that cannot be");
 }

@@ -230,10 +230,12 @@ fn mistakes() {
     dev.wait_log("does not export greet; it exports gret");
     source(GREET_WITH_A_SETTING);
     dev.wait_log("setting.word is missing");
-    ini("[greet]\nsetting.word = Hello\n");
+    // The directory is one of production's, and missing here.
+    ini("worker_dir = /nowhere/workers\n[greet]\nsetting.word = Hello\n");
     let server = dev.printed_after("submit -h ");
     let greeted = || place.succeed(&format!("gm-native submit -h {server} greet world"));
     assert_eq!(greeted(), "Hello, world!");
+    assert!(!dev.log().contains("/nowhere"), "{}", dev.log());
 
     ini("[greet]\nsetting.word = Goodbye\n");
     wait_for("the new word", DEADLINE, || (greeted() == "Goodbye, world!").then_some(()));
@@ -296,9 +298,12 @@ fn a_manager_whose_dev_is_killed_ends() {
 #[test]
 fn what_cannot_start_is_one_sentence() {
     let place = Place::new();
+    place.succeed("ln -s nothing link && mkdir greet && touch greet/Cargo.toml");
     for (line, code, text) in [
         ("gm-native dev nowhere", 2, "nowhere cannot be built: No such file or directory"),
-        ("gm-native dev -w nowhere --port 0", 2, "/nowhere (nowhere from the working directory "),
+        ("gm-native dev -w nowhere --port 0", 2, "worker_dir nowhere (from the working directory "),
+        ("gm-native dev greet -w link", 1, "cannot be made: it is a link to nothing, which does not exist"),
+        ("cd greet && gm-native dev", 2, "gm-native dev . builds and serves it"),
         ("gm-native dev -h a,:x", 2, "-h"),
     ] {
         let finished = place.run(line);

@@ -46,13 +46,14 @@ pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec
 }
 
 /// Where crates are served, but for those directories that an option names: in a directory of this run's own, behind
-/// those of the configuration file. What is built does not go into these, which production may read.
-pub(super) fn with_crates(config: &mut Config, home: &Path) -> Option<Setting> {
+/// those of the configuration file. What is built does not go into these, which production may read. Those that are not
+/// `there` are left out: the file may be one for production, and this a laptop.
+pub(super) fn with_crates(config: &mut Config, home: &Path, there: impl Fn(&Path) -> bool) -> Option<Setting> {
     let origin = config.origins.of(None, "worker_dir");
     match origin {
         ValueOrigin::Option(_) => return None,
         ValueOrigin::Default => config.worker_dirs.clear(),
-        _ => {}
+        _ => config.worker_dirs.retain(|dir| there(dir)),
     }
     config.worker_dirs.push(home.join("workers"));
     let dirs: Vec<&OsStr> = config.worker_dirs.iter().map(|dir| dir.as_os_str()).collect();
