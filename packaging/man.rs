@@ -158,7 +158,7 @@ const VERBS: [Verb; 10] = [
             ("0", "Every planned worker serves the version; with --no-wait, the rollback has begun."),
             (
                 "1",
-                "It cannot be served, another version took its place, or the manager ended. What was served before goes on.",
+                "Some or all of its workers cannot be started, another version took its place, or the manager ended. Old workers that have no successor stay in service.",
             ),
             USAGE,
             NO_MANAGER,

@@ -9,6 +9,7 @@ use super::outcome::{Awaited, Outcome, ask_and_wait};
 use super::output::{fail, finish};
 use crate::cli::{Cli, RetryArgs};
 use crate::logging::escape;
+use crate::supervisor::event::serving;
 
 /// Has the function's file tried again.
 pub fn run(cli: &Cli, args: &RetryArgs) -> ExitCode {
@@ -27,11 +28,10 @@ fn report(function: &str, outcome: Outcome) -> ExitCode {
         Outcome::Begun => finish(&format!("{function}: its file in worker_dir is tried again\n"), 0),
         Outcome::Served { version, workers, draining } => {
             let (version, old) = (escape(&version), Outcome::still_draining(draining));
-            finish(&format!("{function}: {workers} workers serve version {version}, which its file holds{old}\n"), 0)
+            let workers = serving(workers);
+            finish(&format!("{function}: {workers} version {version}, which its file holds{old}\n"), 0)
         }
-        Outcome::Failed(reason) => {
-            fail(&format!("{function}: its file was tried again, and is not served: {}", escape(&reason)), 1)
-        }
+        Outcome::Failed(reason) => fail(&format!("{function}: the retry failed: {}", escape(&reason)), 1),
         Outcome::Pending(waited) => fail(
             &format!(
                 "{function}: its file is tried again, but not every worker serves it after {waited:?}; the manager goes \

@@ -11,6 +11,7 @@ use super::output::{fail, finish};
 use crate::cli::{Cli, RollbackArgs};
 use crate::control::{CalledOffFile, JoinedRollback, RollbackReply};
 use crate::logging::escape;
+use crate::supervisor::event::serving;
 
 /// Rolls a function back.
 pub fn run(cli: &Cli, args: &RollbackArgs) -> ExitCode {
@@ -59,7 +60,8 @@ fn served(reply: &RollbackReply, workers: u64, draining: u64) -> String {
     let (off, old) = (called_off(reply), Outcome::still_draining(draining));
     let rejected =
         rejected.as_ref().map_or(String::new(), |reason| format!("; it was rejected before: {}", escape(reason)));
-    format!("{workers} workers serve version {version}{before}, until its file changes{off}{old}{rejected}")
+    let workers = serving(workers);
+    format!("{workers} version {version}{before}, until its file changes{off}{old}{rejected}")
 }
 
 fn called_off(reply: &RollbackReply) -> String {

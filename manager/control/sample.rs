@@ -58,7 +58,7 @@ pub(crate) fn sample_status() -> StatusReply {
                 ..function("sum", 0, 0)
             },
         ],
-        refused: vec![RefusedFile { path: "/srv/workers/bad.so".into(), reason: "it is no ELF file".into() }],
+        refused: vec![RefusedFile { path: "/srv/workers/bad.so".into(), reason: "is no ELF file".into() }],
         warnings: vec!["log lines are lost".into()],
         failed_reload: None,
         workers: vec![

@@ -70,13 +70,13 @@ fn in_the_library(ended: ProbeExit) -> Rejection {
         ProbeExit::Signalled(nix::libc::SIGKILL) => Rejection::Killed,
         ProbeExit::Signalled(signal) => Rejection::Crashed { signal: signal_name(signal) },
         ProbeExit::Deadline(after) => Rejection::Hung { seconds: seconds(after) },
-        ProbeExit::Stopped => Rejection::ProbeDied { how: "was stopped".into() },
+        ProbeExit::Stopped => Rejection::ProbeDied { how: "was stopped while it loaded the library".into() },
         ProbeExit::Unread => unread(),
     }
 }
 
 fn unread() -> Rejection {
-    Rejection::ProbeDied { how: "sent what the manager could not read".into() }
+    Rejection::ProbeDied { how: "sent a report that the manager could not read".into() }
 }
 
 fn before_the_library(ended: ProbeExit) -> Rejection {
@@ -84,9 +84,9 @@ fn before_the_library(ended: ProbeExit) -> Rejection {
         ProbeExit::Unread => return unread(),
         ProbeExit::Deadline(after) => return Rejection::CopyHung { seconds: seconds(after) },
         ProbeExit::Signalled(nix::libc::SIGKILL) => return Rejection::Killed,
-        ProbeExit::Exited(code) => format!("exited with code {code}"),
-        ProbeExit::Signalled(signal) => format!("was ended by {}", signal_name(signal)),
-        ProbeExit::Stopped => "was stopped".into(),
+        ProbeExit::Exited(code) => format!("exited with code {code} before it loaded the library"),
+        ProbeExit::Signalled(signal) => format!("was killed by {} before it loaded the library", signal_name(signal)),
+        ProbeExit::Stopped => "was stopped before it loaded the library".into(),
     };
     Rejection::ProbeDied { how }
 }
@@ -167,8 +167,7 @@ mod tests {
         let closed = "closed file descriptors that it did not open; a constructor may use only its own";
         let wrote = closed.replace("closed", "wrote to");
         let empty = "is empty; copy it again, ideally under another name, then rename it";
-        let unread =
-            "was not checked: the probe sent what the manager could not read before loading it; please report this";
+        let unread = "was not checked: the probe sent a report that the manager could not read; please report this";
         let ten = ProbeExit::Deadline(Duration::from_secs(10));
         let cases: Vec<(ProbeExit, Vec<&[u8]>, &str)> = vec![
             // A report counts, however the probe ended.
@@ -229,12 +228,12 @@ mod tests {
             (
                 ProbeExit::Signalled(7),
                 vec![],
-                "was not checked: the probe was ended by SIGBUS before loading it; please report this",
+                "was not checked: the probe was killed by SIGBUS before it loaded the library; please report this",
             ),
             (
                 ProbeExit::Exited(101),
                 vec![],
-                "was not checked: the probe exited with code 101 before loading it; please report this",
+                "was not checked: the probe exited with code 101 before it loaded the library; please report this",
             ),
             (ProbeExit::Signalled(9), vec![], "was killed during the check, probably for lack of memory"),
         ];

@@ -411,10 +411,10 @@ pub enum Rejection {
     /// SIGKILL.
     #[error("was killed during the check, probably for lack of memory")]
     Killed,
-    /// The probe ended before it loaded the library: not the library's fault.
-    #[error("was not checked: the probe {how} before loading it; please report this")]
+    /// The probe ended for a reason that is not the library's.
+    #[error("was not checked: the probe {how}; please report this")]
     ProbeDied {
-        /// How it ended.
+        /// How it ended, and when.
         how: String,
     },
     /// A report without the nonce, or none because the descriptor was closed.

@@ -286,7 +286,8 @@ impl Catalog {
         (entry.content, entry.content_is_current) = (Some(version.clone()), true);
         if let Some(reason) = bad {
             let retry = self.command.on_function("retry", function);
-            let text = format!("version {} was rejected before: {reason}; `{retry}` tries it again", version.hash);
+            let text =
+                format!("holds version {}, rejected before because {reason}; `{retry}` tries it again", version.hash);
             return ProbeChanges { pin, ..self.refuse(function, text.into(), now) };
         }
         (entry.refused, entry.retry, entry.unreported, entry.is_dependency) = (None, None, None, false);
@@ -370,7 +371,7 @@ impl Catalog {
         self.saved.rejected.insert(version.clone(), reason.to_owned());
         if let Some(entry) = self.entries.get_mut(function) {
             entry.next = None;
-            entry.refused = Some(format!("version {hash} was rejected: {reason}"));
+            entry.refused = Some(format!("holds version {hash}, rejected because {reason}"));
         }
     }
 
@@ -384,7 +385,7 @@ impl Catalog {
         self.probe_again(function)
     }
 
-    /// Why the function's file is refused, or its version was rejected, where that is so.
+    /// Why the function's file is refused, or its version was rejected, where that is so; follows the file's path.
     pub(crate) fn refusal(&self, function: &str) -> Option<&str> {
         self.entries.get(function)?.refused.as_deref()
     }
@@ -456,7 +457,7 @@ impl Catalog {
         self.entries.get(function).map_or(Duration::ZERO, |entry| entry.changed)
     }
 
-    /// Files that were refused, but for those that are there for others: function, path and reason.
+    /// Files that were refused, but for those that are there for others: function, path, and what is wrong, which follows the path.
     pub(crate) fn refused(&self) -> impl Iterator<Item = (&FunctionName, String, &str)> {
         let for_itself = self.entries.iter().filter(|(_, entry)| !self.is_for_others(entry));
         for_itself.filter_map(|(function, entry)| {

@@ -17,7 +17,7 @@ use crate::plugins::name::FunctionName;
 
 pub(crate) use death::{Death, DeathAt};
 pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, RecoveredFunction};
-pub(crate) use line::several;
+pub(crate) use line::{counted, serving, several};
 
 /// What happened.
 ///

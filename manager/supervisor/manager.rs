@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 
 use super::core::{Core, Input};
 use super::effects::{EffectResources, Effects, LoopAction};
-use super::event::Event;
+use super::event::{Event, counted};
 use crate::logging::{Logger, Reopened};
 use crate::plugins::watcher::{WatchEvent, WatchEvents};
 use crate::system::clock;
@@ -297,11 +297,12 @@ impl Manager {
         let (functions, serving, workers) = self.core.counts();
         if self.core.is_draining() {
             self.service.stopping();
-            self.service.status(&format!("stopping, {workers} workers left"));
+            self.service.status(&format!("stopping, {} left", counted(workers, "worker")));
         } else {
             let reload =
                 self.reloads.failed(clock::now()).map_or("", |_| "; the last reload failed: see `gm-native status`");
-            self.service.status(&format!("{functions} functions, {serving} of {workers} workers ready{reload}"));
+            self.service
+                .status(&format!("{}, {serving} of {workers} workers ready{reload}", counted(functions, "function")));
         }
     }
 

@@ -124,7 +124,7 @@ fn a_flood_harms_nobody() {
     manager.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(manager.wait_exit().code(), Some(0));
     let log = manager.log();
-    assert!(log.contains(" exited after 1 jobs"), "{}", &log[log.len().saturating_sub(2000)..]);
+    assert!(log.contains(" exited after 1 job"), "{}", &log[log.len().saturating_sub(2000)..]);
 }
 
 /// The most memory the manager has had.

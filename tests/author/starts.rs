@@ -29,7 +29,7 @@ fn a_failing_new_does_not_affect_other_functions() {
         ("NewPanics", "its new() failed: panicked at "),
         ("NewExits", "a worker exited with code 3 in its new()"),
         ("NewCrashes", "a worker killed by SIGABRT in its new()"),
-        ("NewHangs", "not ready within start_timeout: it was in its new()"),
+        ("NewHangs", "not ready within start_timeout, but still in its new()"),
         ("NewGivesUp", "its new() exited with code 125, which asks not to be started again"),
     ];
     let gearmand = Gearmand::start();
@@ -93,7 +93,7 @@ fn a_start_reports_which_functions_are_not_served() {
     let bad = [
         ("NewFails", "its new() failed: no database"),
         ("NewExits", "exited with code 3 in its new()"),
-        ("NewHangs", "not ready within start_timeout: it was in its new()"),
+        ("NewHangs", "not ready within start_timeout, but still in its new()"),
         ("NewGivesUp", "exited with code 125"),
     ];
     for ini in ["count = 0\nstart_timeout = 2", "count = 2\nstart_timeout = 2"] {

@@ -46,7 +46,7 @@ fn status_shows_functions_job_servers_and_workers() {
     }
     let check = manager.command("status", &["--check"]);
     let line =
-        "OK: 1 functions, 2 workers | functions=1;;;0 workers=2;;;0 busy=1;;;0;2 completed=1c failed=1c crashed=0c";
+        "OK: 1 function, 2 workers | functions=1;;;0 workers=2;;;0 busy=1;;;0;2 completed=1c failed=1c crashed=0c";
     let line = format!("{line} timed_out=0c\n");
     // One of the two jobs has failed, and that is half of them.
     assert!(check.code() == Some(1) && check.out().starts_with("WARNING: act: 1 of "), "{check:?}");
@@ -69,7 +69,7 @@ fn a_check_that_finds_nothing_is_one_line_with_performance_data() {
         Some(check.out()).filter(|line| line.contains("completed=1c"))
     });
     let data = "functions=1;;;0 workers=2;;;0 busy=0;;;0;2 completed=1c failed=0c crashed=0c timed_out=0c";
-    assert_eq!(line, format!("OK: 1 functions, 2 workers | {data}\n"));
+    assert_eq!(line, format!("OK: 1 function, 2 workers | {data}\n"));
 }
 
 /// What a monitoring system is told, with the codes of a Nagios plugin and no others.
@@ -90,10 +90,10 @@ fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
     expect(&manager, 0, "OK: ");
     // A file that is not served, and one that was removed.
     std::fs::write(manager.worker_dir().join("text.so"), "hello\n").unwrap();
-    expect(&manager, 1, &format!("WARNING: {} is not served: ", path(&manager, "workers/text.so")));
+    expect(&manager, 1, &format!("WARNING: {} ", path(&manager, "workers/text.so")));
     manager.remove("text");
     manager.install("other", &crate::support::plugins::example("reverse_string"));
-    expect(&manager, 1, &format!("WARNING: {} is not served: ", path(&manager, "workers/other.so")));
+    expect(&manager, 1, &format!("WARNING: {} ", path(&manager, "workers/other.so")));
     manager.remove("other");
     expect(&manager, 0, "OK: ");
     manager.install("reverse_string", &crate::support::plugins::example("reverse_string"));
@@ -206,7 +206,7 @@ fn a_check_during_a_rolling_restart_counts_the_jobs_of_draining_workers() {
         (states == [Some("draining"), Some("draining"), Some("idle"), Some("idle")]).then_some(())
     });
     let check = manager.command("status", &["--check"]);
-    let line = "OK: 1 functions, 2 workers | functions=1;;;0 workers=2;;;0 busy=2;;;0;4 completed=";
+    let line = "OK: 1 function, 2 workers | functions=1;;;0 workers=2;;;0 busy=2;;;0;4 completed=";
     assert!(check.code() == Some(0) && check.out().starts_with(line), "{check:?}");
     touch(&gate);
     jobs.into_iter().for_each(|job| assert_eq!(job.result(), b""));

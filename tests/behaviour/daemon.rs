@@ -134,7 +134,7 @@ fn without_a_syslog_the_start_reports_that_there_is_no_log() {
 fn a_log_file_is_written_and_reopened_at_usr1() {
     let gearmand = Gearmand::start();
     let manager = acting(&[&gearmand]).daemonize();
-    manager.wait_log("started: 1 workers for 1 functions loaded");
+    manager.wait_log("started: 1 worker for 1 function loaded");
     for line in lines(&path(&manager, "gm.log")) {
         let (date, rest) = line.split_once("] ").unwrap();
         assert_eq!((date.len(), date.as_bytes()[0]), ("[2026-11-24 12:00:00.123456".len(), b'['), "{line}");
@@ -178,7 +178,7 @@ fn in_the_foreground_the_log_is_standard_output() {
     let gearmand = Gearmand::start();
     let setup = Setup::new(&[&gearmand.server()]).plugin("reverse_string", &plugins::example("reverse_string"));
     let manager = setup.log("stdout").start();
-    let line = manager.wait_log("started: 1 workers for 1 functions loaded");
+    let line = manager.wait_log("started: 1 worker for 1 function loaded");
     let words: Vec<&str> = line.split_whitespace().take(2).collect();
     assert_eq!(words, [manager.pid().to_string().as_str(), "INFO"]);
 }

@@ -60,7 +60,7 @@ fn one_that_hangs_among_them_is_the_only_one_isolated() {
     others.iter().for_each(|name| wait_serving(&manager, name));
     manager.wait_status("slow_c to be shown as what hangs", |status| {
         let note = of(status, "functions", "name", "slow_c")?["note"].as_str()?.to_owned();
-        note.contains("not ready within start_timeout: it was in its new()").then_some(())
+        note.contains("not ready within start_timeout, but still in its new()").then_some(())
     });
     let status = manager.status();
     let together =

@@ -57,7 +57,7 @@ fn a_stream_that_is_open_is_written_on() {
         ends_well(&mut manager);
         let written = fs::read_to_string(&stream).unwrap();
         assert!(written.starts_with(before), "{log}: {written}");
-        for line in ["started: 1 workers", "SIGUSR1: there is no log file to reopen"] {
+        for line in ["started: 1 worker", "SIGUSR1: there is no log file to reopen"] {
             assert!(written.contains(line), "{log}: no {line:?} in {written}");
         }
         assert!(!written.contains("SIGHUP: there is no log file"), "{log}: {written}");

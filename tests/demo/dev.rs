@@ -253,7 +253,7 @@ fn mistakes() {
     let _stuck = ChildGuard::start("submit", &mut place.shell(&stuck));
     dev.wait_log("it is stuck");
     dev.signal(Signal::SIGINT);
-    dev.wait_log("the second signal kills them");
+    dev.wait_log("the second signal kills what is left");
     let awaited = dev.wait_log("which is running a job: H:");
     assert!(awaited.contains("greet: waiting for worker "), "{awaited}");
     dev.signal(Signal::SIGINT);

@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::fixture::{
-    ask, count_events, hash, named, rename_over, served, stamped, version, versions, wait_all, wait_deployed,
+    ask, count_events, hash, named, rename_over, served, stamped, strict_gearmand, version, versions, wait_all,
+    wait_deployed, wait_quiet,
 };
-use crate::support::manager::Manager;
+use crate::support::manager::{Manager, Setup};
 use crate::support::program::run;
-use crate::support::wait::DEADLINE;
+use crate::support::wait::{DEADLINE, wait_for};
 
 /// A retry whose file is not served: the exit code, and why.
 #[track_caller]
@@ -105,10 +108,60 @@ fn a_command_in_the_log_works_as_printed() {
     manager.signal(nix::sys::signal::Signal::SIGTERM);
     manager.wait_exit();
     manager.start_again();
-    let line = manager.wait_log("was rejected before: ");
+    let line = manager.wait_log("rejected before because ");
     as_printed(&manager, &line);
     let status = manager.status()["refused"][0]["reason"].as_str().unwrap().to_owned();
-    assert!(status.contains("was rejected"), "{status}");
+    assert!(status.contains("rejected because"), "{status}");
+}
+
+/// While a new version is checked, tried and rolled out all is well: nobody is called at night for a deploy. They are for
+/// a version that was rejected, until its file is another one.
+#[test]
+fn a_check_is_well_during_a_deploy_and_warns_of_a_rejected_version() {
+    let gearmand = strict_gearmand();
+    let setup =
+        Setup::new(&[&gearmand.server()]).ini("canary_seconds = 0\ncanary_jobs = 2\nsettle_time = 20ms\ncount = 3");
+    let hindrance = setup.dir().join("hindrance");
+    fs::write(setup.dir().join("workers/stamped.so"), version("v1")).unwrap();
+    fs::write(&hindrance, "").unwrap();
+    let manager = setup.env("GM_TEST_HINDRANCE", &hindrance).start();
+    wait_all(&manager, "stamped", &version("v1"));
+    let check = |line: &str| {
+        let done = manager.command("status", &["--check"]);
+        assert!(done.out().starts_with(line), "{line}: {done:?}");
+        done.code()
+    };
+    // In its check.
+    let slow = stamped("v2", "slow");
+    rename_over(&manager, &slow);
+    wait_quiet(&manager, 4);
+    assert_eq!(check("OK: 1 function, 3 workers | "), Some(0));
+    // With its canary, which waits for jobs.
+    fs::remove_file(&hindrance).unwrap();
+    let tried = |worker: &Value| worker["generation"] == 4 && worker["state"] == "idle";
+    manager.wait_status("a canary", |status| status["workers"].as_array()?.iter().any(tried).then_some(()));
+    assert_eq!(check("OK: 1 function, "), Some(0));
+    // While every worker is replaced.
+    let is_over = |event: &Value| event["event"] == "rollout_finished";
+    wait_for("the end of the rollout", DEADLINE, || {
+        ask(&gearmand, "stamped");
+        assert_eq!(check("OK: 1 function, "), Some(0));
+        manager.events().iter().any(is_over).then_some(())
+    });
+    let bad = stamped("v3", "new");
+    rename_over(&manager, &bad);
+    manager.wait_event("rollout_stopped", |_| true);
+    let path = manager.worker_dir().join("stamped.so").display().to_string();
+    let warning = format!(
+        "WARNING: {path} holds version {}, rejected because its new() failed: this version cannot be made | ",
+        hash(&bad)
+    );
+    assert_eq!(check(&warning), Some(1));
+    let note = manager.status()["functions"][0]["note"].as_str().unwrap().to_owned();
+    assert!(note.starts_with("its file holds version ") && note.matches(": ").count() == 1, "{note}");
+    rename_over(&manager, &slow);
+    wait_all(&manager, "stamped", &slow);
+    assert_eq!(check("OK: 1 function, 3 workers | "), Some(0));
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn systemd_is_notified_of_start_watchdog_and_stop() {
     let mut manager = setup.start();
     assert_eq!(systemd.wait("READY=1", 1), "READY=1\n");
     wait_serving(&manager, "act");
-    systemd.wait("STATUS=1 functions, 3 of 3 workers ready", 1);
+    systemd.wait("STATUS=1 function, 3 of 3 workers ready", 1);
     assert!(systemd.place("READY=1") < systemd.place("STATUS="), "{:?}", systemd.heard());
     systemd.wait("WATCHDOG=1", 4);
     assert_not_inherited(&manager);
@@ -132,7 +132,7 @@ fn in_the_background_the_manager_names_itself() {
     let manager = systemd.starts(acting(&[&gearmand])).daemonize();
     assert_eq!(systemd.wait("READY=1", 1), format!("READY=1\nMAINPID={}\n", manager.pid()));
     wait_serving(&manager, "act");
-    systemd.wait("STATUS=1 functions, 1 of 1 workers ready", 1);
+    systemd.wait("STATUS=1 function, 1 of 1 workers ready", 1);
     assert_not_inherited(&manager);
     assert_eq!(systemd.place("WATCHDOG=1"), None);
 }

@@ -7,6 +7,7 @@ use super::{
     note,
 };
 use crate::control::{ClientError, ErrorCode};
+use crate::supervisor::event::counted;
 
 /// So many findings are named; the rest is counted.
 const NAMED: usize = 5;
@@ -67,7 +68,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     }
     all.extend(silent_servers(status));
     let refused = status.refused.iter();
-    all.extend(refused.map(|file| warning(format!("{} is not served: {}", escape(&file.path), escape(&file.reason)))));
+    all.extend(refused.map(|file| warning(format!("{} {}", escape(&file.path), escape(&file.reason)))));
     all.extend(status.failed_reload.iter().map(|failed| warning(escape(&failed_reload(failed)).into_owned())));
     all.extend(status.warnings.iter().map(|text| warning(escape(text).into_owned())));
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -160,7 +161,7 @@ fn named(findings: &[Finding]) -> String {
 
 fn summary(status: &StatusReply) -> String {
     let Numbers { functions, workers, .. } = Numbers::of(status);
-    format!("{functions} functions, {workers} workers")
+    format!("{}, {}", counted(functions, "function"), counted(workers, "worker"))
 }
 
 /// What is counted.
@@ -246,7 +247,7 @@ mod tests {
         expect(
             |s| (s.functions[1].workers_ready, s.functions[1].workers_planned) = (0, 0),
             Ok,
-            "1 functions, 2 workers",
+            "1 function, 2 workers",
         );
         expect(|s| s.functions.clear(), Warning, "no function is served");
         expect(
@@ -262,7 +263,7 @@ mod tests {
                 s.workers.push(WorkerStatus { state: "draining".into(), ..s.workers[0].clone() });
                 s.functions.iter_mut().for_each(|function| function.workers_ready = 0);
                 s.job_servers[0].workers_connected = 0;
-                s.refused = vec![RefusedFile { path: "/w/b.so".into(), reason: "it is text".into() }];
+                s.refused = vec![RefusedFile { path: "/w/b.so".into(), reason: "is text".into() }];
             },
             Warning,
             "the manager (pid 4711) is stopping; 2 jobs are still running",
@@ -284,8 +285,8 @@ mod tests {
         expect(|s| s.job_servers[0].workers_connected = 0, Critical, "job server 127.0.0.1:4730 answers no worker");
         let second = JobServerStatus { address: "b:1".into(), workers_connected: 0, workers: 2 };
         expect(|s| s.job_servers.push(second), Warning, "job server b:1 answers no worker");
-        let file = RefusedFile { path: "/w/b.so".into(), reason: "it is text | or\nso".into() };
-        expect(|s| s.refused = vec![file], Warning, "/w/b.so is not served: it is text / or\\nso");
+        let file = RefusedFile { path: "/w/b.so".into(), reason: "is text | or\nso".into() };
+        expect(|s| s.refused = vec![file], Warning, "/w/b.so is text / or\\nso");
         expect(|s| s.warnings = vec!["log lines are lost".into()], Warning, "log lines are lost");
         let failed = FailedReloadStatus { seconds_ago: 61.0, reason: "gm.ini:5: no\ngm.ini:6: no".into() };
         expect(
@@ -311,7 +312,7 @@ mod tests {
         status.functions[1].workers_ready = 0;
         let (severity, line) = verdict(&status);
         assert_eq!(severity, Severity::Critical);
-        assert!(line.starts_with("CRITICAL: sum: 0 of 2 workers ready; /w/0.so is not served: xxx"), "{line}");
+        assert!(line.starts_with("CRITICAL: sum: 0 of 2 workers ready; /w/0.so xxx"), "{line}");
         assert!(line.ends_with(&format!("; and 5 more{DATA}")) && line.len() < 2000, "{line}");
     }
 

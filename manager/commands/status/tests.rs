@@ -17,7 +17,7 @@ JOB SERVER      WORKERS
 127.0.0.1:4730  2/2
 
 NOT SERVED           REASON
-/srv/workers/bad.so  it is no ELF file
+/srv/workers/bad.so  is no ELF file
 
 WARNING
 log lines are lost

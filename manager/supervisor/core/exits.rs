@@ -62,7 +62,7 @@ impl Core {
         if let Some(event) = lost.and_then(|lost| self.excused_by_earlier_death(&worker, lost, exit_report.server, now))
         {
             self.report(event);
-        } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &how, now) {
+        } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &clause(&how), now) {
             return;
         }
         self.failures.last = Some((worker.names(), line));
@@ -123,7 +123,7 @@ impl Core {
             self.failures.record(failed.function, format!("a worker {how}"));
             return;
         }
-        if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), how, now) {
+        if self.canary_died(worker, worker.at_start(), worker.at_start().is_none(), &clause(how), now) {
             return;
         }
         self.failures.last = Some((worker.names(), line));
@@ -175,8 +175,8 @@ impl Core {
         // Taken out, so that it can be read while others are changed.
         let Some(worker) = self.workers.remove(&id) else { return };
         let stage = match worker.start.stage {
-            StartStage::Loading(_) => ": its library was being loaded",
-            StartStage::Making(_) => ": it was in its new()",
+            StartStage::Loading(_) => ", while its library was loaded",
+            StartStage::Making(_) => ", but still in its new()",
             StartStage::Begins | StartStage::Over => "",
         };
         let reason = format!("not ready within start_timeout{stage}");
@@ -251,6 +251,14 @@ impl WorkerRecord {
             StartStage::Loading(index) | StartStage::Making(index) => self.functions.get(index),
             StartStage::Begins | StartStage::Over => None,
         }
+    }
+}
+
+/// How a worker ended, as a sentence.
+fn clause(how: &str) -> String {
+    match how.starts_with("killed") {
+        true => format!("its worker was {how}"),
+        false => format!("its worker {how}"),
     }
 }
 

@@ -72,7 +72,7 @@ impl Core {
             return Progress::Pending;
         }
         match self.catalog.refusal(function) {
-            Some(reason) => Progress::Failed(reason.to_owned()),
+            Some(reason) => Progress::Failed(format!("its file {reason}")),
             None if self.catalog.next(function).is_some() => Progress::Pending,
             None => self.version_progress(function, now),
         }

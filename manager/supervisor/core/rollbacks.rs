@@ -204,8 +204,14 @@ impl Core {
         if old == 0 && workers >= planned {
             return Progress::Done { version, workers, draining };
         }
-        let waits = (on_their_way == 0 && workers == 0).then(|| self.why_none_starts(function, now)).flatten();
-        waits.map_or(Progress::Pending, Progress::Failed)
+        let lacks = workers < planned && on_their_way == 0;
+        match lacks.then(|| self.why_none_starts(function, now)).flatten() {
+            None => Progress::Pending,
+            Some(reason) if workers == 0 => Progress::Failed(reason),
+            Some(reason) => Progress::Failed(format!(
+                "{workers} of {planned} workers serve it, and the others cannot be started: {reason}"
+            )),
+        }
     }
 
     /// Why no version of the function will be served, whatever its file holds.

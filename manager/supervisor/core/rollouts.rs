@@ -373,7 +373,7 @@ impl Core {
     pub(super) fn canary_hangs(&mut self, worker: &WorkerRecord, how: &str, now: Duration) -> bool {
         let suspects = worker.suspects(worker.at_start());
         if !suspects.is_empty() {
-            self.reject_suspects(&worker.key, &suspects, how, now);
+            self.reject_suspects(&worker.key, &suspects, &format!("its worker was {how}"), now);
         }
         !suspects.is_empty()
     }

@@ -90,9 +90,9 @@ impl Core {
                         .next(&name)
                         .map(|next| format!("version {} is being tried", next.hash))
                         .or(self.failures.reasons.get(&name).filter(|_| failing && !self.is_draining()).cloned())
-                        .or(refused.map(|(_, _, reason)| format!("its present file is refused: {reason}")))
+                        .or(refused.map(|(_, _, reason)| format!("its file {reason}")))
                         .or(self.isolation_note(&name))
-                        .or(excluded.map(|(_, reason)| format!("left out: {reason}")))
+                        .or(excluded.map(|(_, reason)| format!("left out, since {reason}")))
                         .or_else(|| (self.serving(&name) == 0).then(|| self.why_unserved(&name, now)));
                     let ignored = self.catalog.ignored_files(&name);
                     let ignored = (!ignored.is_empty())
@@ -124,7 +124,7 @@ impl Core {
             },
             Some(worker) => failure.map_or_else(
                 || worker.how_far(function),
-                |failure| format!("{failure}; it is tried again: {}", worker.how_far(function)),
+                |failure| format!("{failure}; it is tried again, and {}", worker.how_far(function)),
             ),
             None if self.spawns.refusal(now).is_some() => self.spawns.refusal(now).unwrap_or_default().to_owned(),
             None if drains && failure.is_none() => BEFORE_DRAINS.into(),

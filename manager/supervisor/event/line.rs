@@ -1,5 +1,7 @@
 //! The log line of an event.
 
+use std::fmt::Display;
+
 use super::Event;
 use crate::logging::escape;
 use crate::plugins::name::FunctionName;
@@ -18,7 +20,8 @@ impl Event {
                 format!("gm-native {version} starts as {instance}; state directory {state_dir}")
             }
             Self::Started { workers, functions, seconds } => {
-                format!("started: {workers} workers for {functions} functions loaded after {seconds:.3} s")
+                let (workers, functions) = (counted(*workers, "worker"), counted(*functions, "function"));
+                format!("started: {workers} for {functions} loaded after {seconds:.3} s")
             }
             Self::ConfigWarning { text } | Self::FileWarning { text } | Self::ManagerError { text } => text.clone(),
             Self::Reloaded { changes } => {
@@ -57,7 +60,8 @@ impl Event {
             }
             Self::RolloutPromoted { function, version, jobs, seconds } => {
                 format!(
-                    "{function}: version {version} is promoted after {jobs} jobs in {seconds:.3} s: every worker gets it"
+                    "{function}: version {version} is promoted after {} in {seconds:.3} s: every worker gets it",
+                    counted(*jobs, "job")
                 )
             }
             Self::RolloutStopped { function, version, reason, serving, retry } => format!(
@@ -90,14 +94,16 @@ impl Event {
             }
             Self::RollbackFinished { function, version, workers, draining, seconds, .. } => {
                 let old = still_draining(*draining);
-                format!("{function}: rollback: {workers} workers serve version {version} after {seconds:.3} s{old}")
+                let workers = serving(*workers);
+                format!("{function}: rollback: {workers} version {version} after {seconds:.3} s{old}")
             }
             Self::RollbackFailed { function, version, reason, .. } => {
                 format!("{function}: rollback to version {version} failed: {reason}")
             }
             Self::RetryFinished { function, version, workers, draining, seconds, .. } => {
                 let old = still_draining(*draining);
-                format!("{function}: retry: {workers} workers serve version {version} after {seconds:.3} s{old}")
+                let workers = serving(*workers);
+                format!("{function}: retry: {workers} version {version} after {seconds:.3} s{old}")
             }
             Self::RetryFailed { function, reason, .. } => format!("{function}: retry failed: {reason}"),
             Self::FunctionRemoved { function, path, is_expected: true } => {
@@ -145,7 +151,7 @@ impl Event {
             }
             Self::WorkerExited { pid, functions, jobs, note } => {
                 let note = note.as_ref().map_or(String::new(), |note| format!("; {note}"));
-                format!("{}: worker {pid} exited after {jobs} jobs{note}", several(functions))
+                format!("{}: worker {pid} exited after {}{note}", several(functions), counted(*jobs, "job"))
             }
             Self::MemoryLimitExceeded { pid, functions, mib } => {
                 format!(
@@ -182,7 +188,8 @@ impl Event {
                  `ulimit -n` before it starts"
             ),
             Self::Draining { by, workers, seconds, kills_at } => format!(
-                "{by}: {workers} workers are draining, for {seconds:.0} s at most; the {} signal kills them",
+                "{by}: draining {}, for {seconds:.0} s at most; the {} signal kills what is left",
+                counted(*workers, "worker"),
                 ordinal(*kills_at)
             ),
             Self::AlreadyDraining { by, seconds, kills_at, .. } => format!(
@@ -219,10 +226,22 @@ pub(crate) fn several(functions: &[FunctionName]) -> String {
     }
 }
 
+/// A number of things: `1 worker`, `2 workers`.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+/// The beginning of a sentence about a version: `1 worker serves`.
+pub(crate) fn serving<N: Display + PartialEq + From<u8>>(workers: N) -> String {
+    let verb = if workers == N::from(1) { "serves" } else { "serve" };
+    format!("{} {verb}", counted(workers, "worker"))
+}
+
 fn still_draining(workers: usize) -> String {
     match workers {
         0 => String::new(),
-        old => format!("; {old} with another version are still draining"),
+        old => format!("; {} with another version still draining", counted(old, "worker")),
     }
 }
 

@@ -59,7 +59,7 @@ fn hup_with_syslog_in_the_background() {
     let syslogd = UnixDatagram::bind(&socket).unwrap();
     let mut manager = setup.program(program).daemonize();
     wait_serving(&manager, "act");
-    let line = receive(&syslogd, "started: 1 workers for 1 functions loaded");
+    let line = receive(&syslogd, "started: 1 worker for 1 function loaded");
     // Facility daemon, severity info.
     assert!(line.starts_with("<30>") && line.contains(&format!("gm-native[{}]: ", manager.pid())), "{line}");
     for round in 0..3 {

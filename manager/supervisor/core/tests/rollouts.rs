@@ -271,6 +271,15 @@ fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
     stage.ends(5, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
     assert_eq!(ended(&stage), ["a-0 no table"]);
 
+    // One of two starts, and the other one does not.
+    let mut stage = two_functions();
+    roll_back(&mut stage, "a-0");
+    stage.serves(5);
+    stage.input(Input::Spawned { worker: WorkerId(6), pid: 106 });
+    stage.message(6, WorkerMessage::CannotServe { function: 0, reason: "no table".into() });
+    stage.ends(6, exit_report(ExitStatus::Exit(4), ExitCause::OutsideJob, 0));
+    assert_eq!(ended(&stage), ["a-0 1 of 2 workers serve it, and the others cannot be started: no table"]);
+
     // The system refuses both workers a process.
     let mut stage = two_functions();
     roll_back(&mut stage, "a-0");

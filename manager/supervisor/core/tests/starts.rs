@@ -162,7 +162,7 @@ fn a_new_that_hangs_is_named_and_the_others_serve() {
     let bad = place_of(&stage, 0, "bad");
     stage.message(1, WorkerMessage::Making { function: bad }).later(Duration::from_secs(3));
     assert_eq!(stage.take_actions(), ["kill 1", "start good"]);
-    let expected = "not ready within start_timeout: it was in its new()";
+    let expected = "not ready within start_timeout, but still in its new()";
     assert_eq!(note(&stage, "bad").as_deref(), Some(expected));
     stage.ends(1, exit_report(KILLED, ExitCause::OutsideJob, 0));
     assert_eq!(stage.count_events(|event| matches!(event, Event::BackingOff { .. })), 1, "blamed once");
@@ -228,7 +228,7 @@ fn a_new_version_that_asks_not_to_be_restarted_is_rejected() {
     stage.serves(2).input(scan(&[("bad", 2), ("good", 1)])).input(found("bad", 2)).take_actions();
     let bad = place_of(&stage, 2, "bad");
     dies_starting(&mut stage, 3, WorkerMessage::Making { function: bad }, ExitStatus::Exit(125));
-    let stopped = |event: &Event| matches!(event, Event::RolloutStopped { reason, .. } if reason == "exited with code 125 in its new()");
+    let stopped = |event: &Event| matches!(event, Event::RolloutStopped { reason, .. } if reason == "its worker exited with code 125 in its new()");
     assert_eq!(stage.count_events(stopped), 1);
     stage.take_actions();
     stage.later(Duration::from_secs(600));

@@ -21,10 +21,10 @@ fn the_start_is_reported_in_time_and_names_what_is_not_served() {
     };
     for (ini, bad, message) in [
         ("count = 0", fails, "no database"),
-        ("count = 0", hangs, "not ready within start_timeout: it was in its new()"),
+        ("count = 0", hangs, "not ready within start_timeout, but still in its new()"),
         ("count = 0", refused, "no process could be started: EAGAIN"),
         ("count = 2", fails, "no database"),
-        ("count = 2", hangs, "not ready within start_timeout: it was in its new()"),
+        ("count = 2", hangs, "not ready within start_timeout, but still in its new()"),
     ] {
         for strict in [false, true] {
             let ini = format!("[GearmanManager]\nstart_timeout = 3\nstrict = {}\n{ini}", u8::from(strict));

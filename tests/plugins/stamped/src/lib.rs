@@ -2,7 +2,7 @@
 //!
 //! Tests find it as `libgm_test_stamped.so` beside themselves: cargo builds it where it is a dev-dependency.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::hint::black_box;
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +15,8 @@ use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// After the mark eight bytes of a version and eight of a mood, both filled up with spaces. Moods: `good`, `crash` and
-/// `fail` in a job, `new` (which fails), `abort` and `exit125` (in `new`); `killed` and `slow` are about loading, see [`load`].
+/// `fail` in a job, `new` (which fails), `abort` and `exit125` (in `new`), `first` (of which `new`
+/// works once, until somebody removes the file `$GM_TEST_HINDRANCE`); `killed` and `slow` are about loading, see [`load`].
 static STAMP: [u8; 38] = *b"gm-native test stamp: 0       good    ";
 
 fn stamp(place: usize) -> String {
@@ -77,6 +78,10 @@ impl Stamped {
             "new" => Err("this version cannot be made".into()),
             "abort" => std::process::abort(),
             "exit125" => std::process::exit(125),
+            "first" => {
+                let taken = std::env::var_os("GM_TEST_HINDRANCE").and_then(|path| File::create_new(path).ok());
+                taken.map(|_| Self).ok_or_else(|| "only one worker can be made".into())
+            }
             _ => Ok(Self),
         }
     }
