@@ -47,7 +47,7 @@ impl Sink {
     }
 }
 
-/// Whether lines carry a date. On a pipe they do not: the service manager that reads it adds one.
+/// Whether lines carry a date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DateStamp {
     Yes,

@@ -17,7 +17,7 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LogDestination {
-    /// Standard output: dated and coloured on a terminal, plain elsewhere.
+    /// Standard output: dated and coloured on a terminal, dated under supervisord, plain elsewhere.
     Stdout,
     /// A stream that was open when we were started, by its number; as [`LogDestination::Stdout`] otherwise.
     Stream(i32),
@@ -61,9 +61,10 @@ impl LogDestination {
                     _ => Stdout::open(),
                 };
                 let stdout = stdout.map_err(failed)?;
+                let variable = |name: &str| std::env::var(name).ok();
                 let (dated, coloured) = match stdout.is_terminal() {
-                    true => (DateStamp::Yes, colours(|name| std::env::var(name).ok())),
-                    false => (DateStamp::No, LevelColor::No),
+                    true => (DateStamp::Yes, colours(variable)),
+                    false => (dates(variable), LevelColor::No),
                 };
                 Sink::Stdout(LineDispatch::new(stdout, dated, coloured))
             }
@@ -84,6 +85,12 @@ impl fmt::Display for LogDestination {
             Self::Syslog(path) => write!(f, "the syslog daemon at {}", path.display()),
         }
     }
+}
+
+/// Whether lines carry a date where standard output is no terminal: journald and container runtimes add one, and
+/// supervisord, which sets `SUPERVISOR_ENABLED`, does not.
+fn dates(variable: impl Fn(&str) -> Option<String>) -> DateStamp {
+    if variable("SUPERVISOR_ENABLED").is_some() { DateStamp::Yes } else { DateStamp::No }
 }
 
 /// Whether a terminal is to be coloured: `NO_COLOR` (set and not empty) says no, and so does a terminal that cannot.

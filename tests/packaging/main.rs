@@ -5,15 +5,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod containers;
 mod documents;
 mod faults;
 #[path = "../behaviour/fixture.rs"]
 #[allow(dead_code, reason = "the suite it is from uses more of it")]
 mod fixture;
 mod install;
+mod machine;
+mod monitoring;
 mod rotation;
 mod running;
 mod service;
+mod service_managers;
 mod unit;
 
 use std::path::Path;

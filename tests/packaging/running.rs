@@ -5,13 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use gm_native::cli::Cli;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use crate::fixture::{Job, library, wait_serving};
 use crate::is_there;
+use crate::machine::{self, is_root};
 use crate::support::build::repository;
-use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::Gearmand;
 use crate::support::manager::{Manager, Setup};
 use crate::support::program::{Finished, run};
@@ -22,9 +21,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_gm-native");
 
 /// The blocks of a language, also those within a list.
 fn blocks(language: &str) -> Vec<String> {
-    let page = fs::read_to_string(repository().join("docs/running.md")).unwrap();
-    let begin = format!("```{language}\n");
-    page.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    let all = machine::blocks("running.md").into_iter();
+    all.filter(|(of, _)| of == language).map(|(_, block)| block).collect()
 }
 
 /// Runs a line as a shell does, as a part of this manager, with the program under test in place of the installed one.
@@ -33,14 +31,6 @@ fn shell(manager: &Manager, line: &str) -> Finished {
     let mut command = Command::new("sh");
     command.args(["-c", &line]).current_dir(manager.dir()).env(MARK, manager.dir());
     run(&mut command, b"", DEADLINE).unwrap()
-}
-
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
 }
 
 #[test]
@@ -171,40 +161,4 @@ fn a_function_is_taken_out_of_service_and_put_back() {
     manager.configure("");
     shell(&manager, "kill -HUP $(cat gm.pid)").success();
     assert_eq!(job.result(), b"here");
-}
-
-/// As PID 1 of namespaces of its own, with a read-only root and a tmpfs for its state, until SIGTERM.
-#[test]
-fn it_runs_as_the_first_process_of_a_container() {
-    if !is_root() {
-        return;
-    }
-    let gearmand = Gearmand::start();
-    let manager = Setup::new(&[&gearmand.server()]).plugin("act", &library()).prepared();
-    for name in ["run", "root"] {
-        fs::create_dir(manager.dir().join(name)).unwrap();
-    }
-    let dir = manager.dir().display();
-    let image = format!(
-        "mount --make-rprivate / && mount -t tmpfs -o exec,mode=0755 tmpfs {dir}/run && mount --rbind / {dir}/root && \
-         mount -o remount,bind,ro {dir}/root && mount -t proc proc {dir}/root/proc"
-    );
-    let isolated = ["--mount", "--pid", "--fork", "--kill-child"];
-    if !Command::new("unshare").args(isolated).args(["sh", "-c", &image]).status().is_ok_and(|done| done.success()) {
-        eprintln!("skipped: cannot make a container");
-        return;
-    }
-    let entry = format!(
-        "{image} && ! touch {dir}/root{dir}/x && \
-         exec chroot {dir}/root {PROGRAM} -c {dir}/gm.ini --state-dir {dir}/run/state -v"
-    );
-    let mut unshare = Command::new("unshare");
-    unshare.args(isolated).args(["sh", "-c", &entry]).env(MARK, manager.dir());
-    let mut container = ChildGuard::start("a container", &mut unshare);
-    wait_for("the function to be served", DEADLINE, || gearmand.status("act").filter(|status| status.workers > 0));
-    assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.pid())).unwrap();
-    kill(Pid::from_raw(children.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
-    assert!(container.wait().success(), "{}", container.output());
-    assert!(container.output().contains("stopped after"), "{}", container.output());
 }
