@@ -126,8 +126,8 @@ fn icinga_takes_the_command_and_the_service() {
          object Host \"worker1\" {{\n  check_command = \"hostalive\"\n  vars.gm_native = true\n}}\n{objects}END\n\
          icinga2 daemon -C -c /tmp/i/icinga2.conf -DNodeName=worker1 -DPluginDir=/usr/lib/nagios/plugins 2>&1\n"
     ));
-    let said = printed.out();
-    assert!(printed.status.success() && said.contains("Instantiated 1 Service."), "{said}");
+    let output = printed.out();
+    assert!(printed.status.success() && output.contains("Instantiated 1 Service."), "{output}");
 }
 
 /// Each probe as the kubelet and Docker run it: without a manager, with one, and with one that has something to complain
