@@ -10,7 +10,7 @@ DESTDIR ?=
 PROFILE ?= release
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 built = $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-# The program to install, and where the man pages and completions are.
+# The program to install (the one for its workers lies beside it), and where the man pages and completions are.
 BIN ?= $(built)/gm-native
 ASSETS ?= $(abspath $(built))/assets
 INSTALL ?= install
@@ -34,20 +34,22 @@ help: ## list the targets
 	@echo "  install, install-files and uninstall honour PREFIX ($(PREFIX)), DESTDIR and PROFILE ($(PROFILE))"
 
 dist: ## build the program with fat LTO, which takes minutes: then make install PROFILE=dist
-	$(CARGO) build --profile dist --locked --bin gm-native
+	$(CARGO) build --profile dist --locked --bins
 
 install: $(BIN) ## install what is built below PREFIX; builds it if it is not
 	@$(MAKE) --no-print-directory install-files
 
 # Only where it is missing: what was built is what is installed.
 $(BIN):
-	$(CARGO) build --profile $(PROFILE) --locked --bin gm-native
+	$(CARGO) build --profile $(PROFILE) --locked --bins
 
 # Nothing is put where somebody may have changed it: the ini files and the logrotate snippet are examples.
 install-files: ## the same, and never builds: for root, who need not have cargo
 	@test -x "$(BIN)" || { echo "there is no $(BIN): build it first, with cargo build --release" >&2; exit 1; }
+	@test -x "$(BIN)-worker" || { echo "there is no $(BIN)-worker: build it first, with cargo build --release" >&2; exit 1; }
 	@test -n "$(pages)" || { echo "there are no man pages in $(ASSETS): run cargo build --release first" >&2; exit 1; }
 	$(INSTALL) -D -m 755 "$(BIN)" "$(DESTDIR)$(PREFIX)/bin/gm-native"
+	$(INSTALL) -m 755 "$(BIN)-worker" "$(DESTDIR)$(PREFIX)/bin/gm-native-worker"
 	$(INSTALL) -d "$(share)/man/man1"
 	cd "$(ASSETS)" && $(INSTALL) -m 644 $(pages) "$(abspath $(share))/man/man1"
 	$(INSTALL) -D -m 644 packaging/gm-native.ini.5 "$(share)/man/man5/gm-native.ini.5"
@@ -64,7 +66,7 @@ install-files: ## the same, and never builds: for root, who need not have cargo
 	chmod 644 "$(unit)"
 
 uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$(PREFIX)/bin/gm-native" "$(share)"/man/man1/gm-native.1 "$(share)"/man/man1/gm-native-*.1 \
+	rm -f "$(DESTDIR)$(PREFIX)/bin/gm-native" "$(DESTDIR)$(PREFIX)/bin/gm-native-worker" "$(share)"/man/man1/gm-native.1 "$(share)"/man/man1/gm-native-*.1 \
 		"$(share)/man/man5/gm-native.ini.5" \
 		"$(share)/bash-completion/completions/gm-native" "$(share)/zsh/site-functions/_gm-native" \
 		"$(share)/fish/vendor_completions.d/gm-native.fish" "$(unit)"

@@ -33,14 +33,22 @@ use output::OutputFormat;
 
 /// Becomes the child that a manager started this program as, if it did; then it never returns.
 pub fn run_if_child(first_argument: Option<&OsStr>) {
+    run_if_worker(first_argument);
+    match first_argument.and_then(OsStr::to_str) {
+        Some(probe::ROLE) => probe::main(),
+        Some(resolve::ROLE) => resolve::main(),
+        Some(call::ROLE) => call::main(),
+        Some(dev::ROLE) => dev::main(),
+        _ => {}
+    }
+}
+
+/// The same for the children that the worker program is for.
+pub fn run_if_worker(first_argument: Option<&OsStr>) {
     tunables::restore();
     match first_argument.and_then(OsStr::to_str) {
         Some(worker::ROLE) => worker::main(),
-        Some(probe::ROLE) => probe::main(),
-        Some(resolve::ROLE) => resolve::main(),
         Some(guardian::ROLE) => guardian::main(),
-        Some(call::ROLE) => call::main(),
-        Some(dev::ROLE) => dev::main(),
         _ => {}
     }
 }

@@ -37,3 +37,4 @@ pub(crate) mod stop_signal;
 pub(crate) mod streams;
 pub(crate) mod tunables;
 pub(crate) mod unsent;
+pub(crate) mod worker_program;

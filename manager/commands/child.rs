@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use crate::system::channel::{self, Channel, ChannelRead, MAX_MESSAGE};
 use crate::system::child_poller::{ChildFd, ChildId, ChildPoller};
 use crate::system::reap::{self, Reaped};
-use crate::system::spawn::{self, Program};
+use crate::system::spawn::{self, ChildProgram, Program};
 
 /// Messages taken at a time.
 const TURN: usize = 64;
@@ -62,6 +62,7 @@ impl HelperProcess {
         let output = || io::stderr().as_fd().try_clone_to_owned();
         let child = spawn::ChildCommand {
             role,
+            program: ChildProgram::Own,
             channel: theirs.into_fd(),
             extra,
             output: (output()?, output()?),

@@ -17,6 +17,7 @@ use crate::system::privileges::RunUser;
 use crate::system::service::ServiceManager;
 use crate::system::spawn::Program;
 use crate::system::state_lock::{LockSeen, StateLock, StateLockError};
+use crate::system::worker_program::NoWorkerProgram;
 use crate::system::{directory, private_dir};
 
 /// A manager ready to run, except for the caller to report to.
@@ -40,8 +41,12 @@ pub(super) fn prepare(
     warnings.extend(logger.cannot_recreate().map(|log| config_error(&config, "log_file", &cannot_recreate_log(log))));
     let (store, notes) = Store::open(&state_dir).map_err(|error| error.to_string())?;
     notes.iter().for_each(|note| logger.log(Level::Warn, note));
-    let program = Program::open()
+    let mut program = Program::open()
         .map_err(|error| format!("cannot open its own program: {}; is /proc mounted?", reason(&error)))?;
+    if let Err(why) = program.open_worker_program() {
+        let level = if matches!(why, NoWorkerProgram::Missing(_)) { Level::Info } else { Level::Warn };
+        logger.log(level, &format!("{why}: workers run gm-native itself, and each takes about 90 KiB more"));
+    }
     // Processes that plugins leave behind become ours, so that they are reaped.
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| format!("cannot become a subreaper: {}", reason(&error)))?;

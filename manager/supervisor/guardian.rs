@@ -18,7 +18,7 @@ use nix::unistd::{Pid, chdir, setsid};
 use crate::system::channel::{self, Channel, ChannelRead};
 use crate::system::child_table::{ChildList, ChildTable, OrphanGrace};
 use crate::system::process::Process;
-use crate::system::spawn::{self, CHANNEL_FD, EXTRA_FD, Program, inherited};
+use crate::system::spawn::{self, CHANNEL_FD, ChildProgram, EXTRA_FD, Program, inherited};
 use crate::system::{clock, exit, limits, memory, proctitle, reap};
 
 /// The hidden argument that makes the program a guardian.
@@ -70,6 +70,7 @@ impl Guardian {
         let nowhere = || std::fs::File::options().write(true).open("/dev/null").map(OwnedFd::from);
         let child = spawn::ChildCommand {
             role: ROLE,
+            program: ChildProgram::Worker,
             channel: theirs.into_fd(),
             extra: vec![self.table.share()?],
             output: (nowhere()?, nowhere()?),

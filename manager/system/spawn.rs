@@ -1,5 +1,5 @@
-//! Starts a child: this program again, from the descriptor opened at start, so that replacing the binary on disk never
-//! mixes versions.
+//! Starts a child: this program again, or the smaller one beside it ([`super::worker_program`]), from descriptors opened
+//! at start, so that replacing a binary on disk never mixes versions.
 //!
 //! Only the main thread may spawn: PDEATHSIG, which the child asks for, follows the *thread* that made it.
 
@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid, setpgid};
 
 use super::limits;
+use super::worker_program::{self, NoWorkerProgram};
 
 /// The descriptor on which a child finds its [`Channel`](super::channel::Channel); [`ChildCommand::extra`] follow it.
 pub(crate) const CHANNEL_FD: RawFd = 3;
@@ -30,9 +31,34 @@ const TITLE_ROOM: usize = 200;
 /// The running program, and the settings it changed for itself and restores in its children.
 #[derive(Debug)]
 pub(crate) struct Program {
-    path: String,
+    own: Executable,
+    /// A smaller one of the same build, for children that need no more.
+    worker: Option<Executable>,
     descriptors: (rlim_t, rlim_t),
-    _exe: File,
+}
+
+/// An opened program, and the path by which this process reaches it.
+#[derive(Debug)]
+struct Executable {
+    path: String,
+    file: File,
+}
+
+impl Executable {
+    /// Moves its descriptor up: a child finds its descriptors on low numbers, which must not be that of its program.
+    fn lift(file: File) -> io::Result<Self> {
+        let file = File::from(lift(&file.into())?);
+        Ok(Self { path: format!("/proc/self/fd/{}", file.as_raw_fd()), file })
+    }
+}
+
+/// Which program a child runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChildProgram {
+    /// This one.
+    Own,
+    /// The smaller one, where there is one.
+    Worker,
 }
 
 /// A child to start.
@@ -40,6 +66,8 @@ pub(crate) struct Program {
 pub(crate) struct ChildCommand<'a> {
     /// The hidden first argument that selects what it does.
     pub role: &'a str,
+    /// What it runs.
+    pub program: ChildProgram,
     /// Its end of the channel.
     pub channel: OwnedFd,
     /// Further descriptors, numbered from [`EXTRA_FD`].
@@ -57,11 +85,18 @@ impl Program {
     /// # Errors
     /// `/proc` is not mounted.
     pub(crate) fn open() -> io::Result<Self> {
-        // Lifted too: a child gets its descriptors on low numbers, which must not include that of its own program.
-        let exe = File::from(lift(&File::open("/proc/self/exe")?.into())?);
-        let descriptors = limits::lift_descriptors()?;
-        let path = format!("/proc/self/fd/{}", exe.as_raw_fd());
-        Ok(Self { path, descriptors, _exe: exe })
+        let own = Executable::lift(File::open("/proc/self/exe")?)?;
+        Ok(Self { own, worker: None, descriptors: limits::lift_descriptors()? })
+    }
+
+    /// Opens the worker program beside the running one. From then on, children that need no more run it.
+    ///
+    /// # Errors
+    /// Why it is not used: all children run the whole program.
+    pub(crate) fn open_worker_program(&mut self) -> Result<(), NoWorkerProgram> {
+        let file = worker_program::open_beside(&self.own.file)?;
+        self.worker = Some(Executable::lift(file).map_err(NoWorkerProgram::NotKept)?);
+        Ok(())
     }
 
     /// Starts a child with room for libraries that want static TLS (see [`super::tunables`]). It leads a process group
@@ -71,7 +106,11 @@ impl Program {
     /// # Errors
     /// The system's: out of processes, memory or descriptors.
     pub(crate) fn spawn(&self, child: ChildCommand<'_>) -> io::Result<Pid> {
-        let mut command = Command::new(&self.path);
+        let executable = match child.program {
+            ChildProgram::Own => &self.own,
+            ChildProgram::Worker => self.worker.as_ref().unwrap_or(&self.own),
+        };
+        let mut command = Command::new(&executable.path);
         command.arg0(format!("{:<TITLE_ROOM$}", format!("gm-native: {}", child.role))).arg(child.role);
         command.envs(super::tunables::for_children());
         command.stdin(Stdio::null()).stdout(child.output.0).stderr(child.output.1);

@@ -1,7 +1,8 @@
 //! The messages between the manager and a worker.
 //!
-//! Both ends are the same binary (`/proc/self/exe`), so the messages carry no version. What a worker sends is hostile
-//! input to the manager all the same: a plugin can write to its worker's descriptors.
+//! Both ends are of one build (`/proc/self/exe`, or the worker program that was built with it), so the messages carry no
+//! version. What a worker sends is hostile input to the manager all the same: a plugin can write to its worker's
+//! descriptors.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

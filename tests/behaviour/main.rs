@@ -59,3 +59,4 @@ mod state_directories;
 mod stopped_manager;
 mod streams;
 mod timeouts;
+mod worker_program;

@@ -76,6 +76,7 @@ fn every_file_is_installed_and_uninstalled() {
     .map(|path| (format!("opt/gm/{path}"), 0o644))
     .collect();
     expected.insert("opt/gm/bin/gm-native".into(), 0o755);
+    expected.insert("opt/gm/bin/gm-native-worker".into(), 0o755);
     expected.insert("opt/gm/share/doc/gm-native/examples/gm-native.init".into(), 0o755);
     assert_eq!(files(dir.path()), expected);
     let unit = fs::read_to_string(dir.path().join("opt/gm/lib/systemd/system/gm-native.service")).unwrap();
@@ -114,7 +115,7 @@ fn another_profile_is_built_only_where_that_is_asked_for() {
     for (args, profile) in [(&["install"][..], "release"), (&["install", "PROFILE=dist"], "dist")] {
         assert!(!with(args).status.success());
         let calls = fs::read_to_string(&called).unwrap();
-        assert_eq!(calls, format!("build --profile {profile} --locked --bin gm-native\n"));
+        assert_eq!(calls, format!("build --profile {profile} --locked --bins\n"));
         fs::remove_file(&called).unwrap();
     }
     // Beside the program that this test runs are its pages.

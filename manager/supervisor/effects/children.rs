@@ -21,7 +21,7 @@ use crate::system::child_poller::{ChildFd, ChildId, output_pipe};
 use crate::system::child_table::OrphanGrace;
 use crate::system::clock;
 use crate::system::reap::{self, Reaped};
-use crate::system::spawn;
+use crate::system::spawn::{self, ChildProgram};
 use crate::worker::log_rate_limit::LogRateLimit;
 
 /// One child process.
@@ -62,6 +62,14 @@ pub(super) struct WorkerHandle {
 pub(super) type SocketCopies = BTreeMap<u32, (usize, OwnedFd)>;
 
 impl ChildKind {
+    /// Probes and look-ups are few and short-lived.
+    fn program(&self) -> ChildProgram {
+        match self {
+            Self::Worker(_) => ChildProgram::Worker,
+            Self::Probe(_) | Self::LookUp(_) => ChildProgram::Own,
+        }
+    }
+
     /// How long it may go on without the manager.
     fn orphan_grace(&self) -> OrphanGrace {
         match self {
@@ -111,6 +119,7 @@ impl Effects {
         self.poller.listen(&err, id, ChildFd::Err)?;
         let child = spawn::ChildCommand {
             role,
+            program: kind.program(),
             channel: theirs.into_fd(),
             extra,
             output: (child_out, child_err),
