@@ -289,9 +289,10 @@ impl Judge<'_> {
             return Some(Cause { text: "network or server slow".into(), excuses_two_at_once: true });
         }
         let Party::Manager(manager) = link.party else { return None };
-        // An orphan that dies has nobody who says so, also where its manager was dead when it was given the job.
+        // An orphan that dies has nobody who says so, also where its manager was dead when it was given the job. And what
+        // a manager reported shortly before it was killed may not have reached us.
         let begun = self.windows.begin_of(connection).unwrap_or(assigned);
-        let died = self.windows.manager_died(manager, begun, again);
+        let died = self.windows.manager_died(manager, begun, again.saturating_add(LOG_DELAY));
         died.then(|| Cause { text: "manager killed".into(), excuses_two_at_once: false })
     }
 }

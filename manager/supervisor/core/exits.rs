@@ -27,8 +27,15 @@ impl Core {
             return self.do_next(Action::Release { worker: id, answer: None });
         };
         self.forget_connections(id);
-        let decided = self.settle_job(id, &worker, exit_report, now);
+        let (decided, answer) = self.settle_job(&worker, exit_report, now);
         self.count_lost_job(&worker, exit_report, now);
+        self.report_exit(&worker, exit_report, decided, now);
+        // After the report: whatever happens to the manager, a job that runs again has its reason in the log.
+        self.do_next(Action::Release { worker: id, answer });
+    }
+
+    /// Reports how a worker ended, and records it against whom it concerns.
+    fn report_exit(&mut self, worker: &WorkerRecord, exit_report: &ExitReport, decided: LostJob, now: Duration) {
         match worker.state {
             // Reported already, and recorded against its function.
             WorkerState::Draining { reason: ExitReason::CannotServe, .. } => return,
@@ -38,18 +45,18 @@ impl Core {
         }
         if exit_report.exit_cause == ExitCause::Drained {
             if worker.exits_unrequested() {
-                self.exited_early(&worker, exit_report, now);
+                self.exited_early(worker, exit_report, now);
             }
-            return self.report(exit_event(&worker, exit_report));
+            return self.report(exit_event(worker, exit_report));
         }
         let by_us = worker.ended_by_us(exit_report.end).is_some();
-        if let Some(version) = refused_restart(&worker, exit_report).filter(|_| !by_us).cloned() {
+        if let Some(version) = refused_restart(worker, exit_report).filter(|_| !by_us).cloned() {
             return self.stop_restarting(exit_report.pid, version);
         }
-        let death = death_event(&worker, exit_report, decided);
+        let death = death_event(worker, exit_report, decided);
         let (how, line) = (death.how(), Event::WorkerDied(death.clone()).line());
         self.report(Event::WorkerDied(death));
-        if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(&worker, exit_report, &how, now)
+        if by_us || worker.died_while_draining(exit_report) || self.fails_beside_others(worker, exit_report, &how, now)
         {
             return;
         }
@@ -59,17 +66,17 @@ impl Core {
         };
         let in_job = lost.and_then(|lost| worker.functions.get(lost.function));
         let by_kill = exit_report.end == ExitStatus::Signal(libc::SIGKILL);
-        if let Some(event) = lost.and_then(|lost| self.excused_by_earlier_death(&worker, lost, exit_report.server, now))
+        if let Some(event) = lost.and_then(|lost| self.excused_by_earlier_death(worker, lost, exit_report.server, now))
         {
             self.report(event);
-        } else if self.canary_died(&worker, worker.at_start().or(in_job), by_kill, &clause(&how), now) {
+        } else if self.canary_died(worker, worker.at_start().or(in_job), by_kill, &clause(&how), now) {
             return;
         }
         self.failures.last = Some((worker.names(), line));
         if let Some(version) = worker.at_start().or(in_job).or(worker.only_function()) {
             self.failures.record(version.function.clone(), format!("a worker {how}"));
         }
-        self.record_death(&worker, exit_report, now);
+        self.record_death(worker, exit_report, now);
     }
 
     /// It died while it loaded or made a function beside others. Not a canary that may have been killed from outside,

@@ -127,18 +127,15 @@ impl Core {
         }
     }
 
-    /// Decides about the job that a dead worker had in hand, and about its connections.
+    /// Decides what becomes of the job that a dead worker had in hand, and what its caller is answered.
     pub(super) fn settle_job(
         &mut self,
-        id: WorkerId,
         worker: &WorkerRecord,
         exit_report: &ExitReport,
         now: Duration,
-    ) -> LostJob {
+    ) -> (LostJob, Option<JobReply>) {
         self.deny_waiting(worker, exit_report);
-        let (decided, answer) = self.decide_about_job(worker, exit_report, now);
-        self.do_next(Action::Release { worker: id, answer });
-        decided
+        self.decide_about_job(worker, exit_report, now)
     }
 
     /// An answer waits for room in a worker, or does not any more.

@@ -102,6 +102,10 @@ impl Stage {
     }
 
     fn take(&mut self, actions: Vec<Action>) {
+        // The manager may be killed at any moment: why a job runs again is in the log before the job goes back.
+        let released = actions.iter().position(|action| matches!(action, Action::Release { .. }));
+        let died = actions.iter().position(|action| matches!(action, Action::ReportEvent(Event::WorkerDied(_))));
+        assert!(died.is_none_or(|died| released.is_none_or(|released| died < released)), "{actions:?}");
         for action in actions {
             match action {
                 Action::Start(start) => {

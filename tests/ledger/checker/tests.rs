@@ -299,6 +299,27 @@ fn the_death_of_an_orphan_is_its_managers() {
     assert_eq!(run(vec![kill(), start(), opened(5)]).violations.len(), 1, "its manager is another");
 }
 
+/// The manager is killed right after it has handed the job of a dead worker back: its report may be lost with it.
+#[test]
+fn a_manager_that_is_killed_takes_its_last_reports_along() {
+    let run = |between: Time| {
+        let before = [
+            submitted("1.0", Done),
+            assigned("1.0", 5),
+            started("1.0", 11),
+            closed(5, Closer::Party),
+            assigned("1.0", 6),
+        ];
+        let after = [started("1.0", 12), ended("1.0", 12), right("1.0")];
+        let kill = Record::Fault(Fault::ManagerKilled { manager: 0 });
+        let mut entries = history([before.to_vec(), after.to_vec()].concat());
+        entries.push(Entry { at: between, record: kill });
+        check(&entries)
+    };
+    assert_eq!(run(400_000).violations, []);
+    assert_eq!(run(600_000).violations.len(), 1, "a report had its time");
+}
+
 #[test]
 fn a_second_submission_needs_a_broken_connection_and_that_a_cause() {
     let second = || vec![submitted("1.1", Done), started("1.1", 12), ended("1.1", 12), right("1.1")];
