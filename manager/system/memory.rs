@@ -14,21 +14,25 @@ pub(crate) fn limit(bytes: u64) -> std::io::Result<()> {
 
 /// Returns free heap and the unused part of the main thread's stack to the system. Only for the main thread.
 pub(crate) fn give_back() {
+    // Read first: the text takes heap, too.
+    let stack = stack_range();
     // SAFETY: no arguments that could be wrong.
     unsafe { libc::malloc_trim(0) };
-    drop_stack_below();
+    stack.into_iter().for_each(drop_stack_below);
 }
 
-/// The stack below the current frame holds no live value; its pages are resident only because loading needed a deep
-/// stack.
+/// Drops what is below the current frame of a stack from `low` to `high`. It holds no live value; its pages are resident
+/// only because loading needed a deep stack.
 #[inline(never)]
-fn drop_stack_below() {
+fn drop_stack_below((low, high): (usize, usize)) {
     const PAGE: usize = 4096;
     const KEEP: usize = 4 * PAGE;
     const MOST: usize = 1 << 20;
     let mark = 0_u8;
     let top = ((&raw const mark).addr() & !(PAGE - 1)) - KEEP;
-    let Some((low, _)) = stack_range().filter(|(low, high)| (*low..*high).contains(&top)) else { return };
+    if !(low..high).contains(&top) {
+        return;
+    }
     let start = low.max(top.saturating_sub(MOST));
     // SAFETY: the range lies inside this thread's stack, whole pages and at least three pages below this frame, where
     // no live value and no red zone can be; such pages read as zero when they are next touched.

@@ -91,8 +91,13 @@ impl Decoder {
             // The last step is exact, so that a packet of 65 MiB does not occupy 128.
             let needed = self.front().and_then(Result::ok).map_or(grown, |header| HEADER_LEN + header.len);
             let size = if needed > self.end { grown.min(needed.max(USUAL)) } else { grown };
-            self.buffer.reserve_exact(size - self.buffer.len());
-            self.buffer.resize(size, 0);
+            if self.buffer.is_empty() {
+                // Zeroed by the system, page by page as they are first used: most workers only ever use the first one.
+                self.buffer = vec![0; size];
+            } else {
+                self.buffer.reserve_exact(size - self.buffer.len());
+                self.buffer.resize(size, 0);
+            }
         }
         &mut self.buffer[self.end..]
     }
