@@ -44,7 +44,7 @@ pub use changes::ConfigChange;
 pub use check::NO_STREAM;
 pub use choice::{LogTarget, LostJobPolicy, RolloutSurge, stream};
 pub use command::{ManagerCommand, joined};
-pub use error::{ConfigErrors, Diagnostic, ValueOrigin, Warning};
+pub use error::{Diagnostic, Diagnostics, ValueOrigin, Warning};
 pub use function::{FunctionConfig, PluginSettings};
 pub use host::{DEFAULT_PORT, JobServerAddress};
 pub use instance::{InstanceIdentity, default_control, default_state_dir, logical_directory};
@@ -78,27 +78,22 @@ pub fn load(
     source: Option<ConfigFile<'_>>,
     options: &Overrides,
     env: Environment,
-) -> Result<(Config, Vec<Warning>), ConfigErrors> {
-    let (config, diagnostics) = read_all(source, options, env);
+) -> Result<(Config, Vec<Warning>), Diagnostics> {
+    let (config, diagnostics) = load_valid_values(source, options, env);
     match diagnostics.errors.is_empty() {
         true => Ok((config, diagnostics.warnings)),
-        false => Err(diagnostics.into()),
+        false => Err(diagnostics),
     }
 }
 
 /// As [`load`], but keeps the valid values if there are errors, and returns the errors too: for a command that has to
 /// find a manager that was started before the file was broken.
-pub fn load_what_is_right(
+pub fn load_valid_values(
     source: Option<ConfigFile<'_>>,
     options: &Overrides,
     env: Environment,
-) -> (Config, ConfigErrors) {
-    let (config, diagnostics) = read_all(source, options, env);
-    (config, diagnostics.into())
-}
-
-fn read_all(source: Option<ConfigFile<'_>>, options: &Overrides, env: Environment) -> (Config, error::Diagnostics) {
-    let mut diagnostics = error::Diagnostics::default();
+) -> (Config, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
     let mut config = Config::default();
     if let Some(ConfigFile { path, bytes }) = source {
         let file: Arc<Path> = Arc::from(path);

@@ -1,5 +1,5 @@
-//! The configuration as a command needs it: the file read, the options laid over it, every path absolute, and where the
-//! manager's state and socket are.
+//! The configuration as a command needs it: reads the file, applies the options, makes every path absolute, and finds
+//! the manager's state directory and socket.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,26 +15,26 @@ use crate::cli::Cli;
 use crate::config::{self, Config, ConfigFile, InstanceIdentity, ManagerCommand, Overrides, ValueOrigin};
 use crate::system::errors::{reason, reason_at};
 
-/// A configuration file is at most this long: it is read whole.
+/// The longest configuration file accepted: it is read completely.
 const LONGEST: u64 = 16 << 20;
 
-/// Where a configuration comes from: what it takes to read it again, from whatever working directory.
+/// What it takes to read a configuration again, from any working directory.
 #[derive(Clone)]
 pub struct ConfigSource {
     path: Option<PathBuf>,
     overrides: Overrides,
     here: PathBuf,
-    /// Found once: read again as another user, or with other worker directories, it would be another manager's.
+    /// Determined once: read again as another user, or with other worker directories, it would be another manager's.
     found: Option<(InstanceIdentity, Option<PathBuf>)>,
 }
 
 impl ConfigSource {
-    /// The file's path, whatever the working directory is.
+    /// The file's path, valid in any working directory.
     pub fn file(&self) -> Option<PathBuf> {
         self.path.as_ref().map(|path| absolute(&self.here, path))
     }
 
-    /// Reads it once more.
+    /// Reads it again.
     ///
     /// # Errors
     /// As [`read`].
@@ -43,7 +43,7 @@ impl ConfigSource {
     }
 }
 
-/// What was read.
+/// A configuration and where it leads.
 pub struct Configuration {
     /// Where from.
     pub origin: ConfigSource,
@@ -53,23 +53,23 @@ pub struct Configuration {
     pub warnings: Vec<String>,
     /// What identifies the manager.
     pub identity: InstanceIdentity,
-    /// Where its state is.
+    /// Its state directory.
     pub state_dir: PathBuf,
-    /// Whether that is this manager's default place, and no option names another.
+    /// Whether that is this manager's default, and no option names another.
     pub usual_place: bool,
-    /// Where commands find it.
+    /// Its control socket.
     pub control: PathBuf,
 }
 
-/// Reads the configuration a command line names.
+/// Reads the configuration that a command line names.
 ///
 /// # Errors
-/// One sentence for each thing that is wrong, for the terminal; the exit code is 2.
+/// One sentence for each mistake, for the terminal; the exit code is 2.
 pub(super) fn read(cli: &Cli) -> Result<Configuration, String> {
     read_with(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())
 }
 
-/// As [`read`], from a file and options that no command line of an operator has.
+/// As [`read`], from a file and options that come from another command than an operator's.
 ///
 /// # Errors
 /// As [`read`].
@@ -77,24 +77,24 @@ pub(super) fn read_with(path: Option<&Path>, overrides: &Overrides) -> Result<Co
     read_from(origin(path, overrides)?)
 }
 
-/// The control socket of the manager that a command line means. Errors in the file keep nobody from asking a
-/// manager that runs since before: it comes as warnings.
+/// The control socket of the manager that a command line selects. Errors in the file must not stop you from asking a
+/// manager that was started before: they become warnings.
 ///
 /// # Errors
-/// A file that cannot be read at all, an option that is wrong: as [`read`].
+/// As [`read`], but only for a file that cannot be read at all, or an invalid option.
 pub(super) fn find(cli: &Cli) -> Result<(PathBuf, Vec<String>), String> {
     let origin = origin(cli.place.config.as_deref(), &cli.overrides().into_iter().collect())?;
     let path = origin.path.as_deref();
     let bytes = path.map(read_file).transpose()?;
     let source = path.zip(bytes.as_deref()).map(|(path, bytes)| ConfigFile { path, bytes });
-    let (config, errors) = config::load_what_is_right(source, &origin.overrides, &environment);
+    let (config, errors) = config::load_valid_values(source, &origin.overrides, &environment);
     if errors.errors.iter().any(|error| matches!(error.origin, ValueOrigin::Option(_))) {
         return Err(errors.to_string());
     }
     let warnings = errors.errors.iter().map(ToString::to_string).collect();
     let found = located(origin, config, warnings)?;
     let control = match found.control.symlink_metadata() {
-        // Started by another path to the same file.
+        // It was started by another path to the same file.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             found.sibling().map(|sibling| config::default_control(&sibling.state_dir))
         }
@@ -122,7 +122,7 @@ fn read_from(origin: ConfigSource) -> Result<Configuration, String> {
     located(origin, config, warnings)
 }
 
-/// The working directory, by the way its user has come to it: through the link of a release that way stays the same.
+/// The working directory by the path its user took: through the link of a release it stays the same.
 fn working_directory() -> std::io::Result<PathBuf> {
     let is_here = |path: &Path| same_file(path, Path::new("."));
     match config::logical_directory(std::env::var_os("PWD").as_deref(), is_here) {
@@ -131,8 +131,8 @@ fn working_directory() -> std::io::Result<PathBuf> {
     }
 }
 
-/// Without `.` and `//`, and without `..` behind a directory, which need not be on the way for ever: it may be an old
-/// release. Links are kept, and a `..` behind one, since what is above a link is not what stands before it.
+/// Removes `.` and `//`, and `..` after a directory, which may be an old release that will be removed. Keeps links, and
+/// a `..` after one, since a link's parent is not what precedes it in the path.
 fn absolute(here: &Path, path: &Path) -> PathBuf {
     let mut at = PathBuf::new();
     for part in here.join(path).components() {
@@ -148,7 +148,7 @@ fn absolute(here: &Path, path: &Path) -> PathBuf {
     at
 }
 
-/// Whether two paths lead to one file or directory.
+/// Whether two paths lead to the same file or directory.
 pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     let of = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     of(a).is_some_and(|found| Some(found) == of(b))
@@ -175,8 +175,8 @@ fn located(mut origin: ConfigSource, mut config: Config, warnings: Vec<String>) 
     Ok(Configuration { origin, config, warnings, identity, state_dir, usual_place, control })
 }
 
-/// How people call gm-native for the manager of a configuration whose paths are absolute: with the file, and with what
-/// the command line gave as the manager's location.
+/// The `gm-native` command that addresses the manager of a configuration with absolute paths: with the file, and with
+/// the location options of the command line.
 fn command(file: Option<&Path>, config: &Config) -> ManagerCommand {
     let given = |key: &str| matches!(config.origins.of(None, key), ValueOrigin::Option(_));
     let control = config.control.as_deref().filter(|_| given("control"));
@@ -187,7 +187,7 @@ fn command(file: Option<&Path>, config: &Config) -> ManagerCommand {
     ManagerCommand::with([("-c", file), ("-w", worker_dir), ("--state-dir", state_dir), ("--control", control)])
 }
 
-/// The configuration alone, for what needs no manager: its values and its warnings.
+/// Only the configuration, for commands that need no manager: its values and its warnings.
 ///
 /// # Errors
 /// As [`read`].
@@ -202,10 +202,10 @@ fn load_with(path: Option<&Path>, overrides: &Overrides) -> Result<(Config, Vec<
     Ok((config, warnings.iter().map(ToString::to_string).collect()))
 }
 
-/// The value of `--timeout`, read by the rules for the key of that name: `5`, `5s`, `500ms`; `none` is none.
+/// The value of `--timeout`, in the form of the key of that name: `5`, `5s`, `500ms`; `none` means none.
 ///
 /// # Errors
-/// It is no duration.
+/// It is not a duration.
 pub(super) fn timeout(text: &OsString) -> Result<Option<Duration>, String> {
     let options: Overrides = [("timeout", "--timeout", text.clone())].into_iter().collect();
     let (config, _) = config::load(None, &options, &|_| None).map_err(|errors| errors.to_string())?;
@@ -223,7 +223,7 @@ fn default_state_dir(instance: &str) -> Option<PathBuf> {
     config::default_state_dir(euid, xdg.as_deref(), home.as_deref(), instance)
 }
 
-/// Reads a regular file. Opening without blocking is for a FIFO, which would otherwise wait for a writer.
+/// Reads a regular file. Opens it without blocking, since a FIFO would wait for a writer.
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| {
         format!("{}: the configuration cannot be read: {}", path.display(), reason_at(path, &error))
@@ -245,7 +245,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    /// H10: a release that is on the way only to come back from it may be removed.
+    /// H10: a release that the path enters only to leave it again may be removed.
     #[test]
     fn what_need_not_be_on_the_way_is_not() {
         let dir = tempfile::tempdir().unwrap();
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(absolute(&root, Path::new("/../gm.ini")), Path::new("/../gm.ini"));
     }
 
-    /// A configuration may be deployed by a link that is changed: that names no other manager.
+    /// A configuration may be deployed by changing a link: the manager stays the same.
     #[test]
     fn read_again_it_is_the_same_manager() {
         let dir = tempfile::tempdir().unwrap();

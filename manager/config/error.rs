@@ -70,16 +70,16 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every error of a configuration, and every warning, in the order of its lines, then of the options.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors {
+/// The errors and warnings about a configuration: reading continues after an error, so that all are reported at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics {
     /// What is wrong.
     pub errors: Vec<Diagnostic>,
     /// One of them may explain an error.
     pub warnings: Vec<Warning>,
 }
 
-impl fmt::Display for ConfigErrors {
+impl fmt::Display for Diagnostics {
     /// One sentence per line, without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let errors = self.errors.iter().take(SHOWN).map(|error| (error.origin.place(), error.to_string()));
@@ -98,20 +98,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-impl std::error::Error for ConfigErrors {}
-
-impl From<Diagnostics> for ConfigErrors {
-    fn from(Diagnostics { errors, warnings }: Diagnostics) -> Self {
-        Self { errors, warnings }
-    }
-}
-
-/// The errors and warnings so far: reading continues after an error, so that all are reported at once.
-#[derive(Debug, Default)]
-pub(super) struct Diagnostics {
-    pub errors: Vec<Diagnostic>,
-    pub warnings: Vec<Warning>,
-}
+impl std::error::Error for Diagnostics {}
 
 impl Diagnostics {
     pub(super) fn error(&mut self, origin: ValueOrigin, text: String) {
@@ -137,7 +124,7 @@ mod tests {
     fn one_sentence_per_line_and_an_end() {
         let file: Arc<Path> = Arc::from(Path::new("gm.ini"));
         let at = |line| Diagnostic { origin: ValueOrigin::Line { file: file.clone(), line }, text: "is wrong".into() };
-        let errors = ConfigErrors { errors: (1..=SHOWN + 2).map(at).collect(), warnings: Vec::new() };
+        let errors = Diagnostics { errors: (1..=SHOWN + 2).map(at).collect(), warnings: Vec::new() };
         let text = errors.to_string();
         assert_eq!(text.lines().count(), SHOWN + 1);
         assert!(text.starts_with("gm.ini:1: is wrong\ngm.ini:2: is wrong\n"));
@@ -150,7 +137,7 @@ mod tests {
         let at =
             |line, text: &str| Diagnostic { origin: ValueOrigin::Line { file: file.clone(), line }, text: text.into() };
         let option = Diagnostic { origin: ValueOrigin::Option("-D"), text: "is wrong".into() };
-        let errors = ConfigErrors {
+        let errors = Diagnostics {
             errors: vec![at(2, "is wrong"), at(9, "is wrong"), option],
             warnings: vec![at(1, "is odd"), at(2, "is odd")],
         };

@@ -8,7 +8,7 @@ use super::*;
 
 mod durations;
 
-type Loaded = Result<(Config, Vec<Warning>), ConfigErrors>;
+type Loaded = Result<(Config, Vec<Warning>), Diagnostics>;
 
 fn load_bytes(ini: &[u8], options: &[(&'static str, &'static str, &str)]) -> Loaded {
     let options = options.iter().map(|(key, option, value)| (*key, *option, OsString::from(value))).collect();

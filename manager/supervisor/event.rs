@@ -5,6 +5,7 @@ mod death;
 mod jobs;
 mod level;
 mod line;
+mod requests;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::plugins::name::FunctionName;
 pub(crate) use death::{Death, DeathAt};
 pub(crate) use jobs::{AwaitedJob, FailingFunction, OverdueJob, RecoveredFunction};
 pub(crate) use line::{counted, serving, several};
+pub(crate) use requests::ServedVersion;
 
 /// What happened.
 ///
@@ -222,20 +224,7 @@ pub(crate) enum Event {
         called_off: Option<UntriedFile>,
     },
     /// Every planned worker serves the version that a function was rolled back to.
-    RollbackFinished {
-        /// The function.
-        function: FunctionName,
-        /// The number of the request.
-        request: u64,
-        /// The version.
-        version: ShortHash,
-        /// Workers that serve it.
-        workers: usize,
-        /// Workers with other versions that are still finishing a job.
-        draining: usize,
-        /// Since the request, in seconds.
-        seconds: f64,
-    },
+    RollbackFinished(ServedVersion),
     /// The version that a function was rolled back to is not served, or no longer wanted.
     RollbackFailed {
         /// The function.
@@ -248,20 +237,7 @@ pub(crate) enum Event {
         reason: String,
     },
     /// Every planned worker serves what a function's file holds, after a retry.
-    RetryFinished {
-        /// The function.
-        function: FunctionName,
-        /// The number of the request.
-        request: u64,
-        /// The version.
-        version: ShortHash,
-        /// Workers that serve it.
-        workers: usize,
-        /// Workers with other versions that are still finishing a job.
-        draining: usize,
-        /// Since the request, in seconds.
-        seconds: f64,
-    },
+    RetryFinished(ServedVersion),
     /// What a function's file holds is not served, although it was tried again.
     RetryFailed {
         /// The function.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rollbacks::Progress;
 use super::{Action, Core, ManagerPhase, RequestOrigin};
 use crate::plugins::name::FunctionName;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, ServedVersion, seconds};
 
 /// Retries whose outcome is not known yet, by function.
 #[derive(Debug, Default)]
@@ -53,7 +53,8 @@ impl Core {
                 Progress::Pending => drop(self.retries.0.insert(function, retry)),
                 Progress::Done { version, workers, draining } => {
                     let seconds = seconds(now.saturating_sub(retry.since));
-                    self.report(Event::RetryFinished { function, request, version, workers, draining, seconds });
+                    let served = ServedVersion { function, request, version, workers, draining, seconds };
+                    self.report(Event::RetryFinished(served));
                 }
                 Progress::Failed(reason) => self.report(Event::RetryFailed { function, request, reason }),
             }

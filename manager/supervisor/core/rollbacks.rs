@@ -9,7 +9,7 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::function_version::FunctionVersion;
 use crate::plugins::name::FunctionName;
 use crate::supervisor::catalog::CheckedVersion;
-use crate::supervisor::event::{Event, seconds};
+use crate::supervisor::event::{Event, ServedVersion, seconds};
 use crate::supervisor::rollback::{RollbackChoice, StoredForRollback};
 
 /// Rollbacks whose version is not served by every planned worker yet, by function.
@@ -163,7 +163,8 @@ impl Core {
                 Progress::Pending => drop(self.rollbacks.0.insert(function, rollback)),
                 Progress::Done { workers, draining, .. } => {
                     let (request, seconds) = (asked.request, seconds(now.saturating_sub(since)));
-                    self.report(Event::RollbackFinished { function, request, version, workers, draining, seconds });
+                    let served = ServedVersion { function, request, version, workers, draining, seconds };
+                    self.report(Event::RollbackFinished(served));
                 }
                 Progress::Failed(reason) => self.fail_rollback(function, &rollback, reason),
             }

@@ -92,19 +92,11 @@ impl Event {
                 };
                 format!("{function}: {what}, until the file in worker_dir changes{off}")
             }
-            Self::RollbackFinished { function, version, workers, draining, seconds, .. } => {
-                let old = still_draining(*draining);
-                let workers = serving(*workers);
-                format!("{function}: rollback: {workers} version {version} after {seconds:.3} s{old}")
-            }
+            Self::RollbackFinished(served) => served.line("rollback"),
             Self::RollbackFailed { function, version, reason, .. } => {
                 format!("{function}: rollback to version {version} failed: {reason}")
             }
-            Self::RetryFinished { function, version, workers, draining, seconds, .. } => {
-                let old = still_draining(*draining);
-                let workers = serving(*workers);
-                format!("{function}: retry: {workers} version {version} after {seconds:.3} s{old}")
-            }
+            Self::RetryFinished(served) => served.line("retry"),
             Self::RetryFailed { function, reason, .. } => format!("{function}: retry failed: {reason}"),
             Self::FunctionRemoved { function, path, is_expected: true } => {
                 format!("{function}: its library {path} is no longer in a worker_dir")
@@ -238,7 +230,7 @@ pub(crate) fn serving<N: Display + PartialEq + From<u8>>(workers: N) -> String {
     format!("{} {verb}", counted(workers, "worker"))
 }
 
-fn still_draining(workers: usize) -> String {
+pub(super) fn still_draining(workers: usize) -> String {
     match workers {
         0 => String::new(),
         old => format!("; {} with another version still draining", counted(old, "worker")),

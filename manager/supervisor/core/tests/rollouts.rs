@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plugins::content_hash::ShortHash;
+use crate::supervisor::event::ServedVersion;
 
 #[test]
 fn new_code_is_tried_by_a_canary_then_rolled_out_worker_by_worker_and_never_below_the_plan() {
@@ -244,7 +245,7 @@ fn a_rollback_is_complete_when_every_planned_worker_serves_the_version() {
     };
     let ended = |stage: &Stage| -> Vec<String> {
         let ends = stage.events.iter().filter_map(|event| match event {
-            Event::RollbackFinished { version, workers, draining, .. } => {
+            Event::RollbackFinished(ServedVersion { version, workers, draining, .. }) => {
                 Some(format!("{} {workers} {draining}", version.test_name()))
             }
             Event::RollbackFailed { version, reason, .. } => Some(format!("{} {reason}", version.test_name())),
