@@ -1,43 +1,24 @@
-//! A client or worker that the test plays, packet by packet, in words.
+//! A client or worker that the test scripts packet by packet, with packets shown as text.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 
-use gm_native::gearman::packet::{ArgumentError, Decoder, Magic, PacketType, Priority, Submission, encode};
+use gm_native::gearman::packet::{Magic, PacketType, Priority, Submission, encode};
 use nix::unistd::gethostname;
 
-use crate::support::wait::DEADLINE;
+use crate::support::wire::Wire;
 
 pub const FOREGROUND: Submission = Submission::Foreground(Priority::Normal);
 pub const BACKGROUND: Submission = Submission::Background(Priority::Normal);
 
-/// One connection.
-pub struct Peer {
-    pub stream: TcpStream,
-    decoder: Decoder,
-}
+/// A connection to the server.
+pub struct Peer(Wire);
 
 impl Peer {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self { stream, decoder: Decoder::new(Magic::Response, 1 << 30) }
-    }
-
-    #[track_caller]
-    pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// Sends what an encoder makes.
-    #[track_caller]
-    pub fn encode(&mut self, encoder: impl FnOnce(&mut Vec<u8>) -> Result<(), ArgumentError>) {
-        let mut buf = Vec::new();
-        encoder(&mut buf).unwrap();
-        self.send(&buf);
+        Self(Wire::new(TcpStream::connect(address).unwrap(), Magic::Response))
     }
 
     /// Sends a packet of any type, its arguments joined by NULs.
@@ -50,7 +31,7 @@ impl Peer {
     /// are shown as `#`.
     #[track_caller]
     pub fn next(&mut self) -> String {
-        self.try_next().expect("no packet came: the server closed the connection, or said nothing")
+        self.try_next().expect("no packet came: the server closed the connection, or sent nothing")
     }
 
     /// `None` at the end of the connection.
@@ -60,17 +41,12 @@ impl Peer {
         Some(format!("{} {}", kind.name(), body.escape_ascii()).replace(&handles, "#").trim_end().to_owned())
     }
 
-    /// The next packet as it is.
+    /// The next packet unchanged.
     pub fn next_body(&mut self) -> Option<(PacketType, Vec<u8>)> {
-        loop {
-            if let Some(packet) = self.decoder.next().unwrap() {
-                return Some((packet.kind, packet.body.to_vec()));
-            }
-            self.decoder.read_from(|space| self.stream.read(space)).ok().filter(|count| *count > 0)?;
-        }
+        self.try_packet(|packet| (packet.kind, packet.body.to_vec()))
     }
 
-    /// Nothing was sent to it that it has not read.
+    /// Asserts that the server has sent nothing that was not read.
     #[track_caller]
     pub fn quiet(&mut self) {
         self.encode(|buf| encode::echo_req(buf, b"quiet?"));
@@ -85,21 +61,21 @@ impl Peer {
         self.quiet();
     }
 
-    /// Submits a job; what that is answered with.
+    /// Submits a job; returns the answer.
     #[track_caller]
     pub fn submit(&mut self, how: Submission, function: &str, unique: &str, workload: &[u8]) -> String {
         self.encode(|buf| encode::submit(buf, how, function.as_bytes(), unique.as_bytes(), workload));
         self.next()
     }
 
-    /// Asks for a job; what that is answered with.
+    /// Grabs a job; returns the answer.
     #[track_caller]
     pub fn grab(&mut self) -> String {
         self.send(&encode::GRAB_JOB_UNIQ);
         self.next()
     }
 
-    /// Goes to sleep; the server has seen that.
+    /// Sends PRE_SLEEP, and waits until the server has read it.
     #[track_caller]
     pub fn sleep(&mut self) {
         self.send(&encode::PRE_SLEEP);
@@ -131,6 +107,20 @@ impl Peer {
     /// Ends the sending side.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Deref for Peer {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.0
+    }
+}
+
+impl DerefMut for Peer {
+    fn deref_mut(&mut self) -> &mut Wire {
+        &mut self.0
     }
 }
 

@@ -10,16 +10,13 @@ use crate::server::{Embedded, JobServer};
 use crate::support::child_guard::ChildGuard;
 use crate::support::gearmand::unused_server;
 use crate::support::program::{Finished, run};
-use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
+use crate::support::scripted_worker::{EVERY_WAY, Job, ScriptedWorker, run_any_way, serve};
 use crate::support::wait::{DEADLINE, wait_for};
 
-fn go(worker: &mut ScriptedWorker, job: Job) {
+/// As [`run_any_way`], with texts for a terminal.
+fn run_job(worker: &mut ScriptedWorker, job: Job) {
     let handle = &job.handle;
     match job.function.as_slice() {
-        b"mirror" => {
-            let reversed: Vec<u8> = job.workload.iter().rev().copied().collect();
-            worker.complete(&job, &reversed);
-        }
         b"talk" => {
             worker.encode(|buf| encode::work_status(buf, handle, 1, 2));
             worker.send_data(encode::work_data_head, handle, b"first,");
@@ -28,15 +25,12 @@ fn go(worker: &mut ScriptedWorker, job: Job) {
             worker.complete(&job, b"last");
         }
         b"exception" => worker.send_data(encode::work_exception_head, handle, b"division by zero"),
-        _ => {
-            worker.send_data(encode::work_warning_head, handle, b"no such file\n");
-            worker.encode(|buf| encode::work_fail(buf, handle));
-        }
+        _ => run_any_way(worker, job),
     }
 }
 
 fn serve_all(server: &JobServer) {
-    serve(&server.server(), &["mirror", "talk", "exception", "fail"], go);
+    serve(&server.server(), &EVERY_WAY, run_job);
 }
 
 fn program(args: &[&str]) -> Command {
@@ -86,11 +80,11 @@ on_both! {
 
     fn a_failure_is_exit_1(server) {
         serve_all(server);
-        let failed = submit_to(server, &["fail", "x"], b"");
+        let failed = submit_to(server, &["warn_and_fail", "x"], b"");
         assert_eq!((failed.code(), failed.out().as_str()), (Some(1), ""));
         let lines: Vec<String> = failed.err().lines().map(str::to_owned).collect();
         assert_eq!(lines[0], "no such file");
-        assert!(lines[1].starts_with("gm-native: the job H:") && lines[1].ends_with(" of fail failed"), "{lines:?}");
+        assert!(lines[1].starts_with("gm-native: the job H:") && lines[1].ends_with(" of warn_and_fail failed"), "{lines:?}");
         let raised = submit_to(server, &["exception", "x"], b"");
         assert_eq!(raised.code(), Some(1));
         assert!(raised.err().starts_with("division by zero\n") && raised.err().contains("with an exception"), "{raised:?}");

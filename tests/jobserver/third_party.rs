@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use gm_native::gearman::packet::encode;
 use nix::sys::signal::{Signal, kill};
 
 use crate::peer::{BACKGROUND, FOREGROUND};
@@ -11,31 +10,12 @@ use crate::support::build;
 use crate::support::callers::{Callback, perl, php};
 use crate::support::child_guard::ChildGuard;
 use crate::support::program::{Finished, run};
-use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
+use crate::support::scripted_worker::{EVERY_WAY, run_any_way, serve};
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 
-/// Each function is one way a job can go.
-fn go(worker: &mut ScriptedWorker, job: Job) {
-    let handle = &job.handle;
-    match job.function.as_slice() {
-        b"mirror" => {
-            let reversed: Vec<u8> = job.workload.iter().rev().copied().collect();
-            worker.complete(&job, &reversed);
-        }
-        b"talk" => {
-            worker.encode(|buf| encode::work_status(buf, handle, 1, 2));
-            worker.send_data(encode::work_data_head, handle, b"part \0 one");
-            worker.send_data(encode::work_warning_head, handle, b"careful\n");
-            worker.complete(&job, b"whole");
-        }
-        b"exception" => worker.send_data(encode::work_exception_head, handle, b"why"),
-        _ => worker.encode(|buf| encode::work_fail(buf, handle)),
-    }
-}
-
 fn serve_all(server: &JobServer) {
-    serve(&server.server(), &["mirror", "talk", "exception", "fail"], go);
+    serve(&server.server(), &EVERY_WAY, run_any_way);
 }
 
 /// Runs a program with where the server is before its other arguments.

@@ -12,7 +12,7 @@ pub struct ScriptedWorker {
     wire: Wire,
 }
 
-/// What a GRAB_JOB_UNIQ came to.
+/// The answer to GRAB_JOB_UNIQ.
 enum Grabbed {
     Job(Job),
     Nothing,
@@ -20,21 +20,21 @@ enum Grabbed {
     Other,
 }
 
-/// A job it was given.
+/// An assigned job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The server's name for it.
     pub handle: Vec<u8>,
     /// Its function.
     pub function: Vec<u8>,
-    /// The caller's name for it.
+    /// The client's name for it.
     pub unique: Vec<u8>,
     /// Its input.
     pub workload: Vec<u8>,
 }
 
 impl ScriptedWorker {
-    /// Connects to HOST:PORT and offers `functions`.
+    /// Connects to HOST:PORT and registers `functions`.
     #[track_caller]
     pub fn offering(server: &str, functions: &[&str]) -> Self {
         let stream = TcpStream::connect(server).unwrap();
@@ -46,25 +46,25 @@ impl ScriptedWorker {
         worker
     }
 
-    /// The next packet, whatever it is, as `see` takes it.
+    /// The next packet, of any type, as `see` returns it.
     #[track_caller]
     pub fn next<T>(&mut self, see: impl FnOnce(Response<'_>) -> T) -> T {
         self.try_next(see).expect("no packet came: the job server closed the connection, or said nothing")
     }
 
-    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    /// The next packet as `see` returns it; `None` if none arrives in time, or the connection ends.
     #[track_caller]
     pub fn try_next<T>(&mut self, see: impl FnOnce(Response<'_>) -> T) -> Option<T> {
         self.wire.try_packet(|packet| see(Response::parse(packet).unwrap()))
     }
 
-    /// Asks for a job, sleeping until there is one.
+    /// Grabs a job; sleeps until there is one.
     #[track_caller]
     pub fn grab(&mut self) -> Job {
         self.try_grab().expect("no job came")
     }
 
-    /// As [`grab`](Self::grab); `None` when none comes in time, or the connection ends.
+    /// As [`grab`](Self::grab); `None` if none arrives in time, or the connection ends.
     #[track_caller]
     pub fn try_grab(&mut self) -> Option<Job> {
         self.send(&encode::GRAB_JOB_UNIQ);
@@ -73,7 +73,7 @@ impl ScriptedWorker {
                 Response::JobAssignUniq(job) => Grabbed::Job(job.into()),
                 Response::NoJob => Grabbed::Nothing,
                 Response::Noop => Grabbed::Woken,
-                // What became of the job before is not asked here.
+                // How the previous job ended does not matter here.
                 Response::Error { .. } => Grabbed::Other,
                 other => panic!("not an answer to GRAB_JOB_UNIQ: {other:?}"),
             });
@@ -92,7 +92,7 @@ impl ScriptedWorker {
         self.send_data(encode::work_complete_head, &job.handle, result);
     }
 
-    /// Waits until the server has seen all that was sent.
+    /// Waits until the server has read everything that was sent.
     #[track_caller]
     pub fn echo(&mut self) {
         self.encode(|buf| encode::echo_req(buf, b"seen?"));
@@ -100,7 +100,7 @@ impl ScriptedWorker {
     }
 }
 
-/// Serves `functions` on a thread of its own, until the job server goes away.
+/// Serves `functions` on a thread of its own, until the job server closes the connection.
 #[track_caller]
 pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut ScriptedWorker, Job) + Send + 'static) {
     let mut worker = ScriptedWorker::offering(server, functions);
@@ -109,6 +109,33 @@ pub fn serve(server: &str, functions: &[&str], mut run: impl FnMut(&mut Scripted
             run(&mut worker, job);
         }
     });
+}
+
+/// A function for each way a job can end; see [`run_any_way`].
+pub const EVERY_WAY: [&str; 5] = ["mirror", "talk", "fail", "warn_and_fail", "exception"];
+
+/// Runs a job of one of the functions of [`EVERY_WAY`].
+pub fn run_any_way(worker: &mut ScriptedWorker, job: Job) {
+    let handle = &job.handle;
+    match job.function.as_slice() {
+        b"mirror" => {
+            let reversed: Vec<u8> = job.workload.iter().rev().copied().collect();
+            worker.complete(&job, &reversed);
+        }
+        b"talk" => {
+            worker.encode(|buf| encode::work_status(buf, handle, 1, 2));
+            worker.send_data(encode::work_data_head, handle, b"part \0 one");
+            worker.send_data(encode::work_warning_head, handle, b"careful\n");
+            worker.complete(&job, b"whole");
+        }
+        b"fail" => worker.encode(|buf| encode::work_fail(buf, handle)),
+        b"warn_and_fail" => {
+            worker.send_data(encode::work_warning_head, handle, b"no such file\n");
+            worker.encode(|buf| encode::work_fail(buf, handle));
+        }
+        b"exception" => worker.send_data(encode::work_exception_head, handle, b"why"),
+        other => panic!("not registered: {}", other.escape_ascii()),
+    }
 }
 
 impl From<AssignedJob<'_>> for Job {

@@ -1,4 +1,4 @@
-//! Real clients, the real job server, and a worker that is nothing but our packets.
+//! Real clients, the real job server, and a worker made of nothing but our packets.
 
 use std::time::Instant;
 
@@ -8,38 +8,12 @@ use gm_native::gearman::packet::{Priority, Submission, encode};
 
 use crate::support::callers::{Callback, Caller, Mode, gearman, version};
 use crate::support::gearmand::Gearmand;
-use crate::support::scripted_worker::{Job, ScriptedWorker, serve};
+use crate::support::scripted_worker::{EVERY_WAY, ScriptedWorker, run_any_way, serve};
 use crate::support::wait::DEADLINE;
-
-/// A worker for all the ways a job can go: each function of [`FUNCTIONS`] is one.
-fn go(worker: &mut ScriptedWorker, job: Job) {
-    let handle = &job.handle;
-    match job.function.as_slice() {
-        b"mirror" => {
-            let reversed: Vec<u8> = job.workload.iter().rev().copied().collect();
-            worker.complete(&job, &reversed);
-        }
-        b"talk" => {
-            worker.encode(|buf| encode::work_status(buf, handle, 1, 2));
-            worker.send_data(encode::work_data_head, handle, b"part \0 one");
-            worker.send_data(encode::work_warning_head, handle, b"careful\n");
-            worker.complete(&job, b"whole");
-        }
-        b"fail" => worker.encode(|buf| encode::work_fail(buf, handle)),
-        b"warn_and_fail" => {
-            worker.send_data(encode::work_warning_head, handle, b"no such file\n");
-            worker.encode(|buf| encode::work_fail(buf, handle));
-        }
-        b"exception" => worker.send_data(encode::work_exception_head, handle, b"why"),
-        other => panic!("not offered: {}", other.escape_ascii()),
-    }
-}
-
-const FUNCTIONS: [&str; 5] = ["mirror", "talk", "fail", "warn_and_fail", "exception"];
 
 fn served() -> Gearmand {
     let gearmand = Gearmand::start();
-    serve(&gearmand.server(), &FUNCTIONS, go);
+    serve(&gearmand.server(), &EVERY_WAY, run_any_way);
     gearmand
 }
 
