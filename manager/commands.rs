@@ -31,7 +31,7 @@ use crate::system::tunables;
 use crate::worker;
 use output::OutputFormat;
 
-/// Becomes the child that a manager started this program as, if it did; then it never returns.
+/// If a manager started this program as one of its children, becomes that child and never returns.
 pub fn run_if_child(first_argument: Option<&OsStr>) {
     run_if_worker(first_argument);
     match first_argument.and_then(OsStr::to_str) {
@@ -55,8 +55,8 @@ pub fn run_if_worker(first_argument: Option<&OsStr>) {
 
 /// Runs the command line.
 pub fn run(cli: &Cli) -> ExitCode {
-    // Our caller may have blocked signals: then we would miss the end of a child and our own, and our children would
-    // inherit the mask. Any signal can be unblocked.
+    // Our caller may have blocked signals: then we would miss those of our children's end and our own, and our children
+    // would inherit the mask. Unblocking can only fail for signals that do not exist.
     let _ = SigSet::all().thread_unblock();
     let format = |json| if json { OutputFormat::Json } else { OutputFormat::Text };
     match &cli.command {
@@ -81,8 +81,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// Says what is wrong with a command line, or prints help or version. For `status --check` it comes as a monitoring
-/// system expects it: there, 2 would mean that something is down.
+/// Prints what is wrong with a command line, or help or version. `status --check` prints it in a monitoring system's
+/// form: there, exit code 2 would mean that something is down.
 pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.skip(1).collect();
     let is_check = |argument: &OsString| argument.to_str().is_some_and(|text| text.starts_with("--check"));
@@ -91,19 +91,19 @@ pub fn refuse(error: &clap::Error, arguments: impl Iterator<Item = OsString>) ->
     if checks && code != 0 {
         return status::unknown(&error.to_string());
     }
-    // If nobody reads it, there is nowhere to report it.
+    // If nothing reads it, there is nowhere to report that.
     let _ = error.print();
     ExitCode::from(code)
 }
 
-/// Finds the manager that the options mean.
+/// Finds the manager that the options select.
 fn find_manager(cli: &Cli) -> Result<std::path::PathBuf, String> {
     let (control, warnings) = configuration::find(cli)?;
     warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
     Ok(control)
 }
 
-/// Finds the manager that the options mean, and talks to it.
+/// Finds the manager that the options select, and talks to it.
 fn with_manager(cli: &Cli, talk: impl FnOnce(&std::path::Path) -> ExitCode) -> ExitCode {
     match find_manager(cli) {
         Ok(control) => talk(&control),

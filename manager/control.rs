@@ -1,6 +1,6 @@
 //! The control socket: how commands on the same machine ask a running manager.
 //!
-//! A connection carries JSON, one object a line, each with the protocol's version `v`:
+//! A connection carries JSON, one object a line, each with the version `v` of the protocol:
 //!
 //! ```text
 //! -> {"v":1,"request":"status"}
@@ -11,11 +11,11 @@
 //! <- {"v":1,"error":{"code":"unknown_request","text":"..."}}
 //! ```
 //!
-//! [`ControlServer`] runs on the manager's runtime and hands requests to its loop as [`PendingRequest`]; [`Feed`]
+//! [`ControlServer`] runs on the manager's runtime and passes requests to its loop as [`PendingRequest`]; [`Feed`]
 //! carries events to followers; [`ControlClient`] is blocking, for commands. Nothing that a client does or fails to do
-//! holds up the manager.
+//! delays the manager.
 //!
-//! Invariant: other users than root and the one the manager runs as get one refusal and nothing else.
+//! Invariant: a user other than root and the one the manager runs as gets one refusal and nothing else.
 
 mod client;
 mod connection;
@@ -51,11 +51,11 @@ pub const PROTOCOL: u32 = 1;
 /// The socket's name in the state directory.
 pub const SOCKET_NAME: &str = "control.sock";
 
-/// How long a request may take to arrive, a reply to be made, and a client to take it.
+/// How long a request may take to arrive, the manager to answer it, and the client to read the answer.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST: usize = 64 * 1024;
 
-/// The most connections at a time; a further one is asked to come again.
+/// The most connections at a time; further clients are asked to try again.
 pub const MAX_CONNECTIONS: usize = 64;

@@ -64,7 +64,7 @@ pub fn configuration(data: &[u8]) {
         Err(errors) => errors.errors.iter().chain(&errors.warnings).map(ToString::to_string).collect::<Vec<_>>(),
     };
     complaints.iter().for_each(|text| is_one_line(text));
-    let _ = config::load_what_is_right(source, &Overrides::default(), &environment);
+    let _ = config::load_valid_values(source, &Overrides::default(), &environment);
 }
 
 /// A request to the manager, and the same bytes as the manager's answer to `status`.

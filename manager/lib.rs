@@ -9,13 +9,13 @@
 //! The modules from the top layer to the lowest; an arrow goes only downwards:
 //!
 //! - [`cli`], [`commands`]: the command line, and one small file for each verb.
-//! - [`supervisor`]: the manager's loop: a pure core that decides, effects beside it.
-//! - [`worker`]: the child that loads libraries and takes jobs.
-//! - [`jobserver`]: the embedded job server, for laptops and tests.
+//! - [`supervisor`]: the manager's loop: a pure core that decides, and effects that act.
+//! - [`worker`]: the child that loads libraries and runs jobs.
+//! - [`jobserver`]: the embedded job server, for development and tests.
 //! - [`plugins`]: a file in worker_dir becomes a checked version in the store.
-//! - [`config`], [`plan`]: what the user wants, and the workers that follow from it.
+//! - [`config`], [`plan`]: what you asked for, and the workers that follow from it.
 //! - [`control`]: the socket between the manager and the commands.
-//! - [`logging`]: levels and targets.
+//! - [`logging`]: levels and log destinations.
 //! - [`scoreboard`], [`deny_list`]: memory that the manager and its workers share.
 //! - [`gearman`]: packets without IO, and thin connections over them.
 //! - [`system`]: everything that is a system call with a twist.

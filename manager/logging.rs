@@ -163,7 +163,7 @@ impl Logger {
             _ => Reopened::Stays("not open".into()),
         };
         self.not_reopened = match (&reopened, &self.sink) {
-            // Of a syslogd, `trouble` knows by itself when it is back.
+            // For syslog, the sink itself finds out when it is back.
             (Reopened::Failed(reason), Some(Sink::File(_))) => Some(reason.clone()),
             _ => None,
         };

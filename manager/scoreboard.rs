@@ -30,7 +30,7 @@ const MOST_SENDING: u32 = 1 << 16;
 /// Run times are counted in powers of two: bucket `n` holds the jobs that took under 2^n microseconds.
 pub(crate) const BUCKETS: usize = 32;
 
-/// What a worker is doing, as it says itself.
+/// What a worker is doing, by its own account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum WorkerActivity {

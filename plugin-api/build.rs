@@ -1,4 +1,4 @@
-//! Notes which compiler builds the crate: it is the one that builds the plugin, and a library says so when asked.
+//! Notes which compiler builds the crate: it is the one that builds the plugin, and a library reports it.
 
 use std::process::Command;
 

@@ -36,17 +36,17 @@ fn each_has_its_own_sentence() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// What is wrong with what the probe says of a case.
+/// What is wrong with the probe's report on a case.
 fn misjudged(store: &Store, case: &Case) -> Option<String> {
     let copy = store.incoming(&case.function);
     let verdict = probe::run(&probe::order(&case.path, &case.function, copy.clone()));
     assert_eq!(copy.exists(), verdict.is_ok(), "{}: the copy stays where it is served, only there", case.function);
     let sentence = verdict.map_or_else(|refusal| refusal.to_string(), |found| served(&found).into());
     let Case { function, expect, .. } = case;
-    (!case.matches(&sentence)).then(|| format!("{function}\n  expected: {expect}\n  said:     {sentence}"))
+    (!case.matches(&sentence)).then(|| format!("{function}\n  expected: {expect}\n  found:    {sentence}"))
 }
 
-/// What is said of a library that is served.
+/// The text for a library that is served.
 fn served(found: &LoadableLibrary) -> &'static str {
     found.warning().unwrap_or("is served")
 }

@@ -132,7 +132,7 @@ impl Running {
         }
     }
 
-    /// Tells them to end, and waits until they have.
+    /// Stops them, and waits until they have exited.
     pub fn stop(mut self) {
         match &mut self {
             Self::GmNative(manager) => {

@@ -1,8 +1,8 @@
 //! The command line, defined with clap's derive.
 //!
-//! No path of this crate is named here: build.rs takes these files as a module of its own and makes the man page and the
-//! completions from them. What an option means for the configuration is a key and a text ([`Cli::overrides`]), checked
-//! with the file's keys, so that both are refused in the same words.
+//! Nothing here refers to the rest of this crate: build.rs includes these files to make the man page and the
+//! completions from them. What an option means to the configuration is a key and a text ([`Cli::overrides`]), checked
+//! with the file's keys, so both get the same messages.
 
 mod verbs;
 
@@ -23,7 +23,7 @@ pub use verbs::{
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gm-native", version, disable_help_flag = true, disable_version_flag = true, max_term_width = 100)]
 pub struct Cli {
-    /// Which manager is meant.
+    /// Which manager to run or to address.
     #[command(flatten)]
     pub place: ManagerLocation,
 
@@ -104,7 +104,8 @@ pub enum Command {
     Submit(SubmitArgs),
 }
 
-/// `-h` is for hosts, as in GearmanManager. Where there are none, clap would take it for a value and give a tip for that.
+/// `-h` means hosts, as in GearmanManager. For a command without hosts clap would take it for a misplaced value, and
+/// give advice on that.
 fn help_is_not_h(error: clap::Error, definition: &mut clap::Command) -> clap::Error {
     let unknown = error.get(ContextKind::InvalidArg);
     match (error.kind(), unknown) {
@@ -115,7 +116,7 @@ fn help_is_not_h(error: clap::Error, definition: &mut clap::Command) -> clap::Er
     }
 }
 
-/// What `status --check` looks at.
+/// What `status --check` checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CheckLevel {
     /// Whether everything is served as it should be
@@ -124,7 +125,7 @@ pub enum CheckLevel {
     Live,
 }
 
-/// Where a manager is: to run it, or to find the one that runs. They may come before or after a command.
+/// Where a manager is: to run it, or to find one that runs. They may come before or after a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ManagerLocation {
     /// Configuration file (ini)
@@ -145,7 +146,7 @@ pub struct ManagerLocation {
 }
 
 /// Options of [`ManagerLocation`] that mean nothing to a command: accepted, since they may come before any command, but
-/// not in its help.
+/// not shown in its help.
 fn unlisted(ids: &[&str]) -> Vec<Arg> {
     let place = ManagerLocation::augment_args(clap::Command::new("place"));
     let meant = |arg: &&Arg| ids.contains(&arg.get_id().as_str());
@@ -162,7 +163,7 @@ fn worker_dir_of_dev() -> Arg {
     )
 }
 
-/// How the manager runs; not allowed beside a command.
+/// How the manager runs; not allowed with a command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ManagerOptions {
     /// Watch the worker directories and roll out new code (the default; accepted for compatibility)
@@ -224,11 +225,11 @@ pub struct ManagerOptions {
 }
 
 impl Cli {
-    /// Reads a command line, the program's name first. `version` is what `-V` prints after that name.
+    /// Parses a command line, which starts with the program's name. `version` is what `-V` prints after that name.
     ///
     /// # Errors
     ///
-    /// A usage error, or help or version to print: [`clap::Error::exit`] does either, with 2 or 0.
+    /// A usage error, or help or version to print: [`clap::Error::exit`] handles all of them, with 2 or 0.
     pub fn parse_args<I, T>(args: I, version: &'static str) -> Result<Cli, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -249,7 +250,7 @@ impl Cli {
         Cli::from_arg_matches(&matches)
     }
 
-    /// The options that stand for keys of the configuration: key, option as written, value.
+    /// The options that set keys of the configuration: key, option as written, value.
     pub fn overrides(&self) -> Vec<(&'static str, &'static str, OsString)> {
         let ManagerLocation { config: _, worker_dir, state_dir, control } = &self.place;
         let manager = &self.manager;
@@ -309,7 +310,7 @@ const RUN_ONLY: [&str; 14] = [
     "dump_config",
 ];
 
-/// A repeated option adds up: `-h a -h b` is `-h a,b`.
+/// A repeated option adds up: `-h a -h b` means `-h a,b`.
 fn joined(values: &[OsString]) -> Option<OsString> {
     (!values.is_empty()).then(|| values.join(",".as_ref()))
 }

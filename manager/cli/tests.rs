@@ -1,4 +1,4 @@
-//! What the command line takes, and what it refuses.
+//! What the command line accepts, and what it refuses.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! `gm-native call`: one job of a library, in a child process, through the loader and the interface that a worker uses;
-//! no job server, no manager.
+//! `gm-native call`: runs one job of a library in a child process, through the loader and the interface that a worker
+//! uses; without a job server or a manager.
 //!
-//! The child writes the result to standard output and everything else to standard error by itself, at once, so that
-//! nothing is lost when it dies. This side only passes Ctrl-C on and reports how the child ended.
+//! The child itself writes the result to standard output and everything else to standard error, at once, so that
+//! nothing is lost when it dies. This process only forwards Ctrl-C and reports how the child ended.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -35,7 +35,7 @@ pub use job::{ROLE, main};
 use crate::system::errors::{reason, reason_at};
 use job::CallRequest;
 
-/// Calls. The exit code is 0 where every job was done, 1 where one was not, 2 for options that make no sense.
+/// Runs the command. The exit code is 0 if all jobs succeeded, 1 if one did not, 2 for invalid options.
 pub fn call(cli: &Cli, args: &CallArgs) -> ExitCode {
     if let Some(reason) = file_problem(&args.file) {
         return fail(&format!("{} {reason}", DisplayPath(&args.file)), 1);
@@ -94,7 +94,7 @@ fn order(cli: &Cli, args: &CallArgs) -> Result<CallRequest, String> {
     })
 }
 
-/// `NAME=VALUE`, and as the ini file has it, `setting.NAME = VALUE`.
+/// `NAME=VALUE` or, as in an ini, `setting.NAME = VALUE`.
 fn setting(text: &str) -> Result<(String, String), String> {
     let wrong = || format!("--setting {text}: write NAME=VALUE");
     let (name, value) = text.split_once('=').ok_or_else(wrong)?;
@@ -103,7 +103,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     if name.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), value.trim().to_owned())) }
 }
 
-/// What the job is given: text, what comes on standard input, or what is in a file.
+/// The workload: the text itself, standard input, or a file's content.
 fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
     let data = data.map_or(&b""[..], OsStr::as_bytes);
     let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ fn stdout() -> io::Result<OwnedFd> {
     io::stdout().as_fd().try_clone_to_owned()
 }
 
-/// How the child ended, and how far it had come.
+/// How the child ended, and how far it got.
 struct CallExit {
     end: ExitStatus,
     /// Its last message.
@@ -159,7 +159,7 @@ async fn run_child(program: &Program, extra: Vec<OwnedFd>) -> io::Result<CallExi
     }
 }
 
-/// Prints how it ended, unless it has printed that itself.
+/// Reports how it ended, unless the child has done so itself.
 fn exit_code(file: &Path, repeat: u64, ended: &CallExit, scoreboard: &ScoreboardView) -> ExitCode {
     let seen = scoreboard.read();
     let exit_cause = judge(ended.end, &seen, clock::now());

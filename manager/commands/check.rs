@@ -1,5 +1,5 @@
-//! `gm-native check`: what a library is, or the one sentence why it cannot be used. It runs the probe that a manager
-//! runs on a file in worker_dir, so a library that passes here is served there.
+//! `gm-native check`: prints what a library is, or one sentence on why it cannot be used. It runs the probe that a
+//! manager runs on a file in worker_dir, so a library that passes here is served there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use crate::system::spawn::Program;
 
 mod report;
 
-/// Checks the files, and prints what each is as soon as that is known. Exit code 0 where all can be used, else 1.
+/// Checks the files, and prints the result of each as soon as it is known. Exit code 0 if all can be used, else 1.
 pub fn check(cli: &Cli, args: &CheckArgs, format: OutputFormat) -> ExitCode {
     let config = match configuration::load(cli) {
         Ok((config, _)) => config,
@@ -59,7 +59,7 @@ pub fn check(cli: &Cli, args: &CheckArgs, format: OutputFormat) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// A usable library and the function it serves; or why it is not, as what follows the file's path.
+/// A usable library and the function it serves; or why it cannot be used.
 type Checked = Result<(FunctionName, LoadableLibrary), UnusableFile>;
 
 /// Why a file cannot be used.
@@ -74,7 +74,7 @@ impl From<&Rejection> for UnusableFile {
     }
 }
 
-/// What is the same for every file.
+/// What all files share.
 struct Checker<'a> {
     config: &'a Config,
     prefix: &'a str,
@@ -83,7 +83,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Checks one file. An error is not about the file.
+    /// Checks one file. An `Err` is not about the file.
     async fn check_file(&self, file: &Path, function: Option<&FunctionName>) -> io::Result<Checked> {
         let wrong = |sentence: String| Ok(Err(UnusableFile { sentence, detail: None }));
         if let Some(problem) = file_problem(file) {
@@ -96,7 +96,7 @@ impl Checker<'_> {
             Ok(function) => function,
             Err(reason) => return wrong(reason.to_string()),
         };
-        // Its own directory: siblings of the library are copied beside the copy.
+        // A directory of its own: siblings of the library are copied beside the copy.
         let place = self.scratch.0.join("probe");
         std::fs::create_dir(&place)?;
         let copy = place.join("copy");
@@ -111,13 +111,13 @@ impl Checker<'_> {
             file_policy: None,
         };
         let checked = probe(self.program, order, self.config.probe_timeout).await;
-        // What a refusal left is gone already, and the directory goes in the end.
+        // A rejection has removed the copy already, and the directory is removed in the end.
         let _ = std::fs::remove_dir_all(place);
         Ok(checked?.map(|found| (function, found)).map_err(|rejection| UnusableFile::from(&rejection)))
     }
 }
 
-/// Why a path cannot be a library's, whatever its name; checked before the name. Follows the path in the message.
+/// Why a path cannot be a library's, whatever its name; checked before the name. The text follows the path.
 pub(super) fn file_problem(file: &Path) -> Option<String> {
     match std::fs::metadata(file) {
         Err(error) => Some(format!("cannot be opened: {}", reason_at(file, &error))),
@@ -166,7 +166,7 @@ async fn probe(
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Below state_dir where one is given, else where temporary files are: it must not be on a noexec mount.
+    /// Below state_dir if given, else where temporary files are: it must not be on a noexec mount.
     fn make(config: &Config) -> io::Result<Self> {
         let parent = config.state_dir.clone().unwrap_or_else(std::env::temp_dir);
         let made = nix::unistd::mkdtemp(&parent.join("gm-native-check-XXXXXX"));
@@ -182,7 +182,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A directory that stays behind in a temporary one is no reason to fail.
+        // A temporary directory that cannot be removed is no reason to fail.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -16,9 +16,9 @@ use crate::system::child_poller::{ChildFd, ChildId, ChildPoller};
 use crate::system::reap::{self, Reaped};
 use crate::system::spawn::{self, ChildProgram, Program};
 
-/// Messages taken at a time.
+/// How many messages to read in a row.
 const TURN: usize = 64;
-/// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
+/// How many messages to read of an exited child: more than the kernel queues, unless the child enlarged the queue.
 const LAST_MESSAGES: usize = 1024;
 
 /// A child that was started.
@@ -34,25 +34,25 @@ pub(super) struct HelperProcess {
     seen: VecDeque<HelperEvent>,
 }
 
-/// What its company sees.
+/// An event of the child, or for it.
 #[derive(Debug)]
 pub(super) enum HelperEvent {
     /// It sent a message.
     Message(Vec<u8>),
-    /// The user wants an end: Ctrl-C, TERM, or QUIT.
+    /// The user asked to stop: Ctrl-C, TERM, or QUIT.
     StopRequested,
     /// It has exited. All its messages came before.
     Ended(Reaped),
 }
 
 impl HelperProcess {
-    /// Starts this program in another role. What the child prints, on standard output too, goes to this process's
-    /// standard error. To be called inside a runtime, by the main thread.
+    /// Starts this program in another role. What the child prints, even on standard output, goes to this process's
+    /// standard error. Call it inside a runtime, on the main thread.
     ///
     /// # Errors
     /// The system's: no more processes or descriptors, or no `/proc`.
     pub(super) fn start(program: &Program, role: &str, extra: Vec<OwnedFd>) -> io::Result<Self> {
-        // Before the child is there: none of its signals is missed.
+        // Before the child starts, so that none of its signals is missed.
         let [ended, interrupted, terminated, quit] =
             [SignalKind::child(), SignalKind::interrupt(), SignalKind::terminate(), SignalKind::quit()].map(signal);
         let (ended, interrupted, terminated, quit) = (ended?, interrupted?, terminated?, quit?);
@@ -73,7 +73,7 @@ impl HelperProcess {
         Ok(Self { pid, channel: ours, poller, ended, interrupted, terminated, quit, buffer, seen })
     }
 
-    /// Sends it a message; it has not begun to read, so this must fit the socket's buffer.
+    /// Sends a message; it must fit the socket's buffer, since the child does not read yet.
     ///
     /// # Errors
     /// The system's.
@@ -84,7 +84,7 @@ impl HelperProcess {
     /// Waits for the next event. Cancel safe.
     ///
     /// # Errors
-    /// The system's; none is known to happen.
+    /// The system's; none is known.
     pub(super) async fn next(&mut self) -> io::Result<HelperEvent> {
         loop {
             if let Some(seen) = self.seen.pop_front() {
@@ -97,7 +97,7 @@ impl HelperProcess {
                 _ = self.terminated.recv() => return Ok(HelperEvent::StopRequested),
                 _ = self.quit.recv() => return Ok(HelperEvent::StopRequested),
                 () = poll_fn(|context| self.poller.poll(context)) => {
-                    // A real yield: a child that never stops talking must not starve signals and timers.
+                    // A real yield: a child that keeps sending must not starve signals and timers.
                     yield_now().await;
                     while self.poller.next_ready().is_some() {}
                     self.read_messages(TURN);
@@ -106,7 +106,7 @@ impl HelperProcess {
         }
     }
 
-    /// Asks it to stop, as a manager's operator would.
+    /// Asks it to stop, as a manager would.
     pub(super) fn request_stop(&self) {
         // An error means that it has just ended.
         let _ = kill(self.pid, Number::SIGTERM);
@@ -126,7 +126,7 @@ impl HelperProcess {
                     self.seen.push_back(HelperEvent::Message(self.buffer[..length].to_vec()))
                 }
                 Ok(ChannelRead::Nothing) => return,
-                // The end of its messages is not its end.
+                // The end of its messages is not its own end.
                 Ok(ChannelRead::Closed) | Err(_) => return self.poller.forget(&self.channel),
             }
         }
@@ -144,10 +144,10 @@ impl HelperProcess {
     }
 }
 
-/// A runtime for the company of one child.
+/// A runtime for one child.
 ///
 /// # Errors
-/// The system's, out of descriptors.
+/// The system's: out of descriptors.
 pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     crate::system::runtime::build(&mut tokio::runtime::Builder::new_current_thread())
 }

@@ -1,4 +1,4 @@
-//! `gm-native dev`: a manager, a job server and a build of the crates you edit, in one command.
+//! `gm-native dev`: a manager, a job server and builds of the crates you edit, in one command.
 //!
 //! ```text
 //! gm-native dev            job server, cargo, watcher of sources: this process
@@ -6,7 +6,7 @@
 //!  `- cargo build          at most one at a time
 //! ```
 //!
-//! The manager is a separate process, so that it works exactly as in production: it alone spawns and reaps workers, on
+//! The manager is a separate process, so that it works exactly as in production: it alone starts and reaps workers, on
 //! its one thread, and new code reaches it by a rename into worker_dir.
 
 mod build;
@@ -53,11 +53,11 @@ enum DevError {
     Configuration(String),
 }
 
-/// Serves until you stop it. Exit code: the manager's; 1 where it could not start, 2 for a wrong command line. While
-/// the configuration file is wrong, it waits for the next save.
+/// Serves until you stop it. Exit code: the manager's; 1 if it could not start, 2 for a wrong command line. While the
+/// configuration file is wrong, it waits for the next save.
 pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
     loop {
-        // Read before it is judged: no save falls between.
+        // Read before it is checked, so that no save is missed.
         let read = cli.place.config.as_deref().and_then(|file| Some((file, std::fs::read(file).ok()?)));
         let (code, text) = match (prepare(cli, args).and_then(serve), read) {
             (Ok(code), _) => return ExitCode::from(code),
@@ -76,11 +76,11 @@ pub fn run(cli: &Cli, args: &DevArgs) -> ExitCode {
     }
 }
 
-/// Blocks until something else is in the file. A signal ends the process as usual.
+/// Blocks until the file's content changes. A signal ends the process as usual.
 fn wait_for_save(file: &Path, content: &[u8]) -> std::io::Result<()> {
     runtime::build(&mut Builder::new_current_thread())?.block_on(async {
         let mut watcher = SourceWatcher::new(Vec::new(), Some(file)).map_err(std::io::Error::other)?;
-        // While an editor puts a new file in the old one's place, there is none for a moment.
+        // While an editor replaces the file, it is missing for a moment.
         while std::fs::read(file).map_or(true, |now| now == content) {
             watcher.next().await;
         }
@@ -88,12 +88,12 @@ fn wait_for_save(file: &Path, content: &[u8]) -> std::io::Result<()> {
     })
 }
 
-/// Everything that is open before the loop begins.
+/// Everything that is opened before the loop begins.
 struct DevSetup {
     session: DevSession,
     server: Option<Server>,
     notices: mpsc::UnboundedReceiver<String>,
-    /// Removed at the end, with all that is in it.
+    /// Removed at the end, with its content.
     _home: TempDir,
 }
 
@@ -105,7 +105,7 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
         .map_err(|error| failed(format!("no temporary directory can be made: {}; set TMPDIR", reason(&error))))?;
     let file = cli.place.config.clone();
     let wrong = DevError::Configuration;
-    // Before the job server is there, with a port that nobody uses.
+    // Before the job server exists, with a port that is not used.
     let settings = settings(cli, home.path(), None, !crates.is_empty()).map_err(wrong)?;
     let found = read(cli, &settings).map_err(wrong)?;
     // The later directory wins.
@@ -148,13 +148,13 @@ fn prepare(cli: &Cli, args: &DevArgs) -> Result<DevSetup, DevError> {
     Ok(prepared)
 }
 
-/// Why there is no directory for what is built.
+/// The error if the directory for builds cannot be created.
 fn unmade(config: &Config, dir: &Path, error: &std::io::Error) -> String {
     let why = dangling(dir).map_or_else(|| reason(error), |link| link.sentence(dir));
     config.written_paths.explain(&format!("worker_dir {} cannot be made: {why}", dir.display()))
 }
 
-/// What to do in the directory of a crate, where nothing on the command line names it, nor another directory.
+/// A hint for the directory of a crate, if the command line names neither it nor another directory.
 fn crate_here(config: &Config, crates: &[Crate]) -> &'static str {
     let names_nothing = crates.is_empty() && config.origins.of(None, "worker_dir") == ValueOrigin::Default;
     match names_nothing && Path::new("Cargo.toml").is_file() {
@@ -163,7 +163,7 @@ fn crate_here(config: &Config, crates: &[Crate]) -> &'static str {
     }
 }
 
-/// The keys to set over those of the configuration file, which is read to know its worker directories.
+/// The keys to set over those of the configuration file, which is read for its worker directories.
 fn settings(cli: &Cli, home: &Path, server: Option<SocketAddr>, has_crates: bool) -> Result<Vec<Setting>, String> {
     let mut settings = options::options(cli, home, server);
     if has_crates {
@@ -177,13 +177,13 @@ fn read(cli: &Cli, settings: &[Setting]) -> Result<Configuration, String> {
     configuration::read_with(cli.place.config.as_deref(), &settings.iter().cloned().collect())
 }
 
-/// A directory for this run, readable by its owner only.
+/// A directory for this run, readable only by its owner.
 fn home() -> std::io::Result<TempDir> {
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     tempfile::Builder::new().prefix("gm-native-dev-").permissions(private).tempdir()
 }
 
-/// The embedded job server: on the default port if it is free, so that clients need no address.
+/// The embedded job server, on the default port if it is free, so that clients need no address.
 fn bind(port: Option<u16>) -> Result<Server, String> {
     let at = |port| Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ServerOptions::default());
     let bound = match port {
@@ -211,7 +211,7 @@ fn greeting(server: Option<&Server>, servers: &str, state_dir: &Path, control: &
     )
 }
 
-/// The loop, on the main thread: a manager's death signal follows the thread that started it.
+/// The loop, on the main thread: a manager's parent-death signal follows the thread that started it.
 fn serve(prepared: DevSetup) -> Result<u8, DevError> {
     let DevSetup { mut session, server, notices, _home } = prepared;
     let failed = |error: std::io::Error| DevError::Ends(FAILED, format!("cannot start its loop: {}", reason(&error)));

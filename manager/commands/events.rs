@@ -1,4 +1,4 @@
-//! `gm-native events`: what the manager decided, the latest or as it happens.
+//! `gm-native events`: prints what the manager decided, the latest or as it happens.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,12 +10,12 @@ use crate::control::{ClientError, ControlClient, DEADLINE, EventLine, Events};
 use crate::logging::escape;
 use crate::system::errors::reason;
 
-/// Prints the latest events that the manager at this control socket has kept, oldest first.
+/// Prints the latest events kept by the manager at this control socket, oldest first.
 pub fn latest(path: &Path, format: OutputFormat) -> ExitCode {
     show(ControlClient::connect(path, DEADLINE).and_then(ControlClient::latest_events), format)
 }
 
-/// Prints events as they happen, until the manager ends or nobody reads any more.
+/// Prints events as they happen, until the manager exits or nothing reads them any more.
 pub fn follow(path: &Path, format: OutputFormat) -> ExitCode {
     show(ControlClient::connect(path, DEADLINE).and_then(ControlClient::follow_events), format)
 }
@@ -39,7 +39,7 @@ fn show(events: Result<Events, ClientError>, format: OutputFormat) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// An event as a line: as the log has it, or as the JSON object it came as.
+/// An event as a line: as in the log, or as the JSON object received.
 fn render(event: &EventLine<Map<String, Value>>, format: OutputFormat) -> String {
     match format {
         OutputFormat::Text => {

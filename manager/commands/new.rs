@@ -1,4 +1,4 @@
-//! `gm-native new`: a crate for a function, that builds, is tested and can be served as it is.
+//! `gm-native new`: makes a crate for a function that builds, has tests and can be served as it is.
 
 use std::fs;
 use std::io;
@@ -14,8 +14,8 @@ mod name;
 use crate::system::errors::reason;
 use files::{ApiSource, CrateKind, CrateLocation, files};
 
-/// Makes the crate in a new directory of its name. Exit code 2 for a name that cannot be one, 1 where the directory is
-/// there or cannot be written.
+/// Makes the crate in a new directory of its name. Exit code 2 for an invalid name, 1 if the directory exists or cannot
+/// be written.
 pub fn new(args: &NewArgs) -> ExitCode {
     let name = &args.name;
     if let Err(text) = name::check(name) {
@@ -29,7 +29,7 @@ pub fn new(args: &NewArgs) -> ExitCode {
     }
 }
 
-/// The source tree this program was built from, while it is there: nothing fits better. Else the repository.
+/// The source tree this program was built from, if it still exists, since nothing fits better; else the repository.
 fn api() -> ApiSource {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin-api");
     match built_from.to_str().filter(|_| built_from.join("Cargo.toml").is_file()) {

@@ -1,4 +1,4 @@
-//! Requests whose effect is an event: asked for, and waited for.
+//! Requests whose effect is an event: sends them, and waits for the event.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,27 +13,27 @@ use crate::cli::Cli;
 use crate::control::{ClientError, ControlClient, DEADLINE, EventLine, Events};
 use crate::system::clock;
 
-/// How long the effect may take.
+/// How long to wait by default.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What ends a request.
+/// The events that end a request.
 pub(super) struct Awaited {
     /// Its number.
     pub request: u64,
-    /// The event where it has worked.
+    /// The event of success.
     pub finished: &'static str,
-    /// The event where it has not.
+    /// The event of failure.
     pub failed: &'static str,
 }
 
 /// How a request ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Nobody waits for it.
+    /// The user does not want to wait.
     Begun,
     /// Every planned worker serves the version.
     Served {
-        /// Which.
+        /// The version.
         version: String,
         /// How many workers serve it.
         workers: u64,
@@ -42,7 +42,7 @@ pub(super) enum Outcome {
     },
     /// One sentence.
     Failed(String),
-    /// The manager goes on with it; how long it was waited for.
+    /// The manager continues; how long the command waited.
     Pending(Duration),
 }
 
@@ -50,7 +50,7 @@ impl Outcome {
     /// The exit code of [`Outcome::Pending`].
     pub(super) const LATE: u8 = 5;
 
-    /// What to say of old workers that are left, after everything else.
+    /// What to print about old workers that are left, after everything else.
     pub(super) fn still_draining(workers: u64) -> String {
         match workers {
             0 => String::new(),
@@ -60,7 +60,7 @@ impl Outcome {
     }
 }
 
-/// Makes the request, waits for its effect unless that is not wanted, and has that reported.
+/// Sends the request, waits for its effect unless that is not wanted, and reports it.
 pub(super) fn ask_and_wait<T>(
     cli: &Cli,
     (no_wait, timeout): (bool, Option<&OsString>),
@@ -96,7 +96,7 @@ fn outcome<T>(
     Ok((reply, outcome.unwrap_or(Outcome::Pending(timeout.unwrap_or(Duration::MAX)))))
 }
 
-/// Waits for the event that ends the request; `None` where it did not come in time.
+/// Waits for the event that ends the request; `None` if it does not come in time.
 fn wait(events: &mut Events, awaited: &Awaited) -> Result<Option<Outcome>, ClientError> {
     for event in events {
         match event {

@@ -1,4 +1,4 @@
-//! What commands print.
+//! Prints what commands find.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::control::ClientError;
 use crate::system::errors::reason;
 
-/// How a command prints what it found.
+/// The format of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// For people. May change with any version.
@@ -15,11 +15,11 @@ pub enum OutputFormat {
     Json,
 }
 
-/// Prints on standard output, whole. A reader that has seen enough (`| head`) is no error.
+/// Prints all of it on standard output. A reader that has seen enough (`| head`) is no error.
 ///
 /// # Errors
 ///
-/// Standard output takes no more, as on a full disk.
+/// Standard output accepts no more, as on a full disk.
 pub fn print(text: &str) -> io::Result<Printed> {
     print_to(&mut io::stdout().lock(), text)
 }
@@ -35,14 +35,13 @@ fn print_to(out: &mut impl Write, text: &str) -> io::Result<Printed> {
 /// Whether to go on printing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Printed {
-    /// Somebody may be reading it.
+    /// A reader may be there.
     Read,
-    /// Nobody reads any more.
+    /// The reader has gone.
     NobodyReads,
 }
 
-/// Prints on standard output as the last thing a command does; its exit code is `code`, or 1 where it cannot be
-/// printed.
+/// Prints on standard output as the last thing a command does; its exit code is `code`, or 1 if it cannot be printed.
 pub fn finish(text: &str, code: u8) -> ExitCode {
     match print(text) {
         Ok(_) => ExitCode::from(code),
@@ -50,7 +49,7 @@ pub fn finish(text: &str, code: u8) -> ExitCode {
     }
 }
 
-/// Says on standard error why a command failed, and gives the exit code.
+/// Prints on standard error why a command failed, and returns the exit code.
 pub fn fail(text: &str, code: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "gm-native: {text}");
     ExitCode::from(code)

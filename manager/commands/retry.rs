@@ -1,6 +1,6 @@
-//! `gm-native retry`: another try for what a function's file holds, and what became of it.
+//! `gm-native retry`: tries a function's file again, and reports the outcome.
 //!
-//! Exit codes: 0 every planned worker serves it, 1 it is refused or rejected, 2 usage, 3 no manager there, 4 refused, 5 not
+//! Exit codes: 0 every planned worker serves it, 1 it is refused or rejected, 2 usage, 3 no manager, 4 refused, 5 not
 //! known in time.
 
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::cli::{Cli, RetryArgs};
 use crate::logging::escape;
 use crate::supervisor::event::serving;
 
-/// Has the function's file tried again.
+/// Makes the manager try the function's file again.
 pub fn run(cli: &Cli, args: &RetryArgs) -> ExitCode {
     let ask = |client: &mut crate::control::ControlClient| {
         let reply = client.retry(&args.function)?;

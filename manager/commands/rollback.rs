@@ -1,6 +1,6 @@
 //! `gm-native rollback`: serves an earlier version, and waits until every planned worker does.
 //!
-//! Exit codes: 0 it is served, 1 it is not, 2 usage, 3 no manager there, 4 refused, 5 it was not served in time.
+//! Exit codes: 0 it is served, 1 it is not, 2 usage, 3 no manager, 4 refused, 5 it was not served in time.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub fn run(cli: &Cli, args: &RollbackArgs) -> ExitCode {
     })
 }
 
-/// Says how it ended.
+/// Reports how it ended.
 fn report(function: &str, reply: &RollbackReply, outcome: Outcome) -> ExitCode {
     let function = escape(function);
     let version = reply.version;
@@ -71,7 +71,7 @@ fn called_off(reply: &RollbackReply) -> String {
     })
 }
 
-/// Somebody has asked for the same a moment before.
+/// Someone asked for the same rollback earlier.
 fn joined(first: &JoinedRollback) -> String {
     let JoinedRollback { uid, seconds_ago } = first;
     let name = User::from_uid(Uid::from_raw(*uid)).ok().flatten().map(|user| user.name);

@@ -1,8 +1,8 @@
-//! The manager: everything up to its loop, in the order that root's rights and daemonizing require.
+//! Runs the manager: everything before its loop, in the order that root's rights and daemonizing require.
 //!
-//! It checks configuration, user and directories while it can still report a mistake on the terminal; then the process
-//! detaches; then, still as root, it opens log, pid file and state (`commands/start.rs`); then it drops root; and only
-//! then it makes its socket and starts anything.
+//! It checks configuration, user and directories while it can still report a mistake on the terminal. Then the process
+//! detaches. Then, still as root, it opens log, pid file and state (`commands/start.rs`). Then it drops root, and only
+//! then makes its socket and starts anything.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-/// As [`run`], with a configuration that was put together by a command, for a manager that so many signals to stop make
-/// kill its workers. Returns the exit code.
+/// As [`run`], with a configuration that a command has made, and the number of stop signals after which the manager
+/// kills its workers. Returns the exit code.
 pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill: u32) -> u8 {
     match checked(configuration) {
         Ok((configuration, user)) => start(configuration, user.as_ref(), Some(signals_that_kill)),
@@ -50,7 +50,7 @@ pub fn run_with(configuration: Result<Configuration, String>, signals_that_kill:
     }
 }
 
-/// Says what is wrong with a configuration, or finds the user to run as.
+/// Reports what is wrong with a configuration, or finds the user to run as.
 fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option<RunUser>), u8> {
     let wrong = |text: String| {
         text.lines().for_each(|line| eprintln!("gm-native: {line}"));
@@ -58,20 +58,20 @@ fn checked(read: Result<Configuration, String>) -> Result<(Configuration, Option
     };
     let read = read.map_err(wrong)?;
     let user = check(&read).map_err(|text| {
-        // What is odd in the file may be what explains it.
+        // A warning may explain an error.
         read.warnings.iter().for_each(|warning| eprintln!("gm-native: warning: {warning}"));
         wrong(text)
     })?;
     Ok((read, user))
 }
 
-/// Runs a manager with a checked configuration to its end, in the background if that is configured.
+/// Runs a manager with a checked configuration to its end, in the background if configured.
 fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill: Option<u32>) -> u8 {
     if configuration.config.daemon {
         close_inherited();
     }
     keep_own_rights();
-    // Before there is a thread or a child, and by the process that the service manager has started.
+    // Before there is a thread or a child, and in the process that the service manager started.
     let service = ServiceManager::from_env();
     let announce = match configuration.config.daemon.then(daemonize).unwrap_or_else(|| Ok(StartReport::foreground())) {
         Ok(announce) => announce,
@@ -89,14 +89,14 @@ fn start(configuration: Configuration, user: Option<&RunUser>, signals_that_kill
     }
 }
 
-/// What a user can have got wrong outside the file: directories, the user to run as, and what that one may read.
+/// Checks what may be wrong outside the file: directories, the user to run as, and what that user may read.
 pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     let config = &read.config;
     let user =
         config.user.as_deref().map(RunUser::lookup).transpose().map_err(|error| config_error(config, "user", &error));
     let user = match (check_directories(config), user) {
         (Ok(()), Ok(user)) => user,
-        // Both at once, as all errors of the file.
+        // Reports both at once, as all errors of the file.
         (directories, user) => {
             return Err([directories.err(), user.err()].into_iter().flatten().collect::<Vec<_>>().join("\n"));
         }
@@ -116,12 +116,12 @@ pub(super) fn check(read: &Configuration) -> Result<Option<RunUser>, String> {
     Ok(user)
 }
 
-/// What cannot be read, and why: worker directories, all of which are scanned again and again, and the configuration,
+/// What cannot be read, and why: worker directories, which are scanned again and again, and the configuration file,
 /// which is read again at SIGHUP.
 fn denied(worker_dirs: &[PathBuf], file: Option<&Path>) -> Vec<(String, String)> {
     let mut denied = Vec::new();
     for dir in worker_dirs {
-        // A directory that is not there (yet) has no owner.
+        // A directory that does not exist (yet) has no owner.
         let searched = || match dir.join(".").metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -160,13 +160,13 @@ fn missing_directory(dir: &Path) -> String {
     }
 }
 
-/// What is wrong with the value of a key, and where that is from, as the errors of the configuration have it.
+/// What is wrong with the value of a key, and its origin, in the form of the configuration's errors.
 pub(super) fn config_error(config: &Config, key: &str, problem: &impl ToString) -> String {
     let text = config.written_paths.explain(&problem.to_string());
     Diagnostic { origin: config.origins.of(None, key), text }.to_string()
 }
 
-/// `-Z`: the effective configuration and the plan, nothing started.
+/// `-Z`: prints the effective configuration and the plan; starts nothing.
 fn dump(configuration: &Configuration) -> ExitCode {
     let config = &configuration.config;
     let scan = scan::scan(&config.worker_dirs);
@@ -187,7 +187,7 @@ fn dump(configuration: &Configuration) -> ExitCode {
     super::output::finish(&String::from_utf8_lossy(&text), 0)
 }
 
-/// The loop, on the main thread: a worker's death signal follows the thread that started it.
+/// The loop, on the main thread: a worker's parent-death signal follows the thread that started it.
 fn serve(prepared: PreparedManager, announce: StartReport) -> u8 {
     let runtime = match runtime::build(Builder::new_current_thread().max_blocking_threads(1)) {
         Ok(runtime) => runtime,
@@ -198,7 +198,7 @@ fn serve(prepared: PreparedManager, announce: StartReport) -> u8 {
     };
     let local = tokio::task::LocalSet::new();
     let code = local.block_on(&runtime, Manager::run(prepared(announce)));
-    // A scan of a directory that hangs must not hold up the end.
+    // A scan that hangs in a directory must not delay the exit.
     runtime.shutdown_background();
     code
 }

@@ -1,4 +1,4 @@
-//! A manager that was started with the same configuration by another path, and so has another name.
+//! Finds a manager that was started with the same configuration by another path, and so has another name.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::system::state_lock::LockSeen;
 /// A manager that runs beside ours.
 #[derive(Debug)]
 pub struct ParallelManager {
-    /// Where its state is.
+    /// Its state directory.
     pub state_dir: PathBuf,
     pid: Option<u32>,
     identity: InstanceIdentity,
 }
 
 impl ParallelManager {
-    /// Finds the manager that has its state beside ours and was started with the very file that we are, or without one
-    /// for the very worker directories. Where a link has been changed since, the file is what it leads to now: that is
-    /// what such a manager reads next.
+    /// Finds the manager that has its state beside ours and was started with the very same file or, without one, the
+    /// very same worker directories. If a link has changed since, the file is what it leads to now: that is what the
+    /// other manager reads next.
     pub fn find(state_dir: &Path, identity: &InstanceIdentity) -> Option<Self> {
         let beside = std::fs::read_dir(state_dir.parent()?).ok()?;
         beside.flatten().find_map(|entry| {
@@ -107,7 +107,7 @@ mod tests {
             self.0.path().join("state").join(identity.instance())
         }
 
-        /// A manager that runs.
+        /// A running manager.
         fn lock(&self, identity: &InstanceIdentity) -> StateLock {
             fs::create_dir_all(self.state(identity)).unwrap();
             StateLock::take(&self.state(identity), &identity.record()).unwrap()
@@ -134,7 +134,7 @@ mod tests {
         }
         assert!(fixture.find(&second).is_none());
         assert!(fixture.find(&current).is_none(), "its own lock is another matter");
-        // What it would read next is what counts.
+        // What it would read next counts.
         fixture.swap("2");
         assert!(fixture.find(&first).is_none() && fixture.find(&second).is_some());
         drop(lock);

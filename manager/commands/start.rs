@@ -1,4 +1,4 @@
-//! What a manager opens before it is itself: with root's rights where it was started as root, which it then drops.
+//! What a manager opens before its loop: with root's rights if it was started as root, which it then drops.
 
 use std::path::Path;
 
@@ -20,10 +20,10 @@ use crate::system::state_lock::{LockSeen, StateLock, StateLockError};
 use crate::system::worker_program::NoWorkerProgram;
 use crate::system::{directory, private_dir};
 
-/// A manager ready to run, except for the caller to report to.
+/// A manager that is ready to run and only needs the caller to report to.
 pub(super) type PreparedManager = Box<dyn FnOnce(StartReport) -> ManagerSetup>;
 
-/// Opens everything that may need root, tries what the user it is to run as needs, and drops root.
+/// Opens everything that may need root, tries what the user to run as needs, and drops root.
 pub(super) fn prepare(
     configuration: Configuration,
     user: Option<&RunUser>,
@@ -82,7 +82,7 @@ fn cannot_recreate_log(log: &Path) -> String {
     )
 }
 
-/// Acts with the rights of the user the manager is to run as, if there is one.
+/// Acts with the rights of the user to run as, if there is one.
 fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, String> {
     match user {
         Some(user) => user.try_out(act).map_err(|error| error.to_string()),
@@ -90,7 +90,7 @@ fn as_user<T>(user: Option<&RunUser>, act: impl FnOnce() -> T) -> Result<T, Stri
     }
 }
 
-/// Opens the log, as the user the manager is to run as where that may; else root does, and hands it over.
+/// Opens the log as the user to run as if that is allowed, else as root, who then gives it to the user.
 fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<(), String> {
     let target = log_target(config).map_err(|text| config_error(config, "log_file", &text))?;
     let failed = |error: OpenError| config_error(config, "log_file", &error);
@@ -106,7 +106,7 @@ fn open_log(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Res
     logger.open(&target, config.verbose).map_err(failed)
 }
 
-/// Takes the pid file, and warns where it is not safe from the user the manager is to run as.
+/// Takes the pid file, and warns if it is not safe from the user to run as.
 fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -> Result<Option<PidFile>, String> {
     let Some(path) = config.pid_file.as_deref() else { return Ok(None) };
     let file = PidFile::create(path).map_err(|error| config_error(config, "pid_file", &error))?;
@@ -125,13 +125,12 @@ fn open_pid_file(logger: &mut Logger, config: &Config, user: Option<&RunUser>) -
     Ok(Some(file))
 }
 
-/// Makes the state directory and locks it, as the user the manager is to run as, so that what that one may not do is
-/// found here.
+/// Creates and locks the state directory as the user to run as, so that missing rights of that user show here.
 fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<StateLock, String> {
     let Configuration { config, identity, state_dir, .. } = configuration;
     let alone = || configuration.sibling().map_or(Ok(()), |sibling| Err(sibling.refusal()));
     alone()?;
-    // Whatever user it belongs to: a message about the directory would not help.
+    // Whoever it belongs to: a message about the directory would not help.
     if let Some(seen) = LockSeen::inspect(state_dir).filter(LockSeen::is_held) {
         return Err(config_error(config, "state_dir", &StateLockError::Held { dir: state_dir.clone(), pid: seen.pid }));
     }
@@ -144,12 +143,12 @@ fn open_state(configuration: &Configuration, user: Option<&RunUser>) -> Result<S
     let record = identity.record();
     let taken = as_user(user, || StateLock::take(state_dir, &record).map_err(|error| why(state_dir, user, error)))?;
     let lock = taken.map_err(|text| config_error(config, "state_dir", &text))?;
-    // Of two that start at once each may have looked before the other was there.
+    // If two start at once, each may have checked before the other was there.
     alone()?;
     Ok(lock)
 }
 
-/// Why the state directory could not be locked, as its user sees it.
+/// Why the state directory could not be locked, from its user's point of view.
 fn why(state_dir: &Path, user: Option<&RunUser>, error: StateLockError) -> String {
     match (user, directory::closed_on_the_way(state_dir)) {
         (Some(user), Some(closed)) => format!(

@@ -1,4 +1,4 @@
-//! `gm-native status`: what a running manager is doing.
+//! `gm-native status`: prints what a running manager is doing.
 
 mod check;
 
@@ -15,7 +15,7 @@ use crate::control::{
 use crate::logging::{cut, escape};
 use check::Severity;
 
-/// For how many seconds the note of a function that works again names its last failure.
+/// For how many seconds the note on a recovered function names its last failure.
 const RECENT: f64 = 3600.0;
 /// How many bytes of a reason are shown.
 const LONGEST_REASON: usize = 160;
@@ -28,7 +28,7 @@ pub fn show(path: &Path, format: OutputFormat) -> ExitCode {
     }
 }
 
-/// Prints one line, and exits as a monitoring system expects it. With JSON the whole status, with the same exit code.
+/// Prints one line, and exits as a monitoring system expects. With JSON: the whole status, with the same exit code.
 pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
     if level == CheckLevel::Live {
         let answer = ControlClient::connect(path, DEADLINE).and_then(|mut client| client.ping());
@@ -50,13 +50,13 @@ pub fn check(path: &Path, level: CheckLevel, format: OutputFormat) -> ExitCode {
     }
 }
 
-/// Says why a check could not be made.
+/// Reports why a check could not be made.
 pub fn unknown(text: &str) -> ExitCode {
     let first: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     print_result(Severity::Unknown, &check::line(Severity::Unknown, &first.join("; "), None))
 }
 
-/// A monitoring system reads standard output. Where that is full nothing was checked.
+/// A monitoring system reads standard output. If that is full, nothing was checked.
 fn print_result(severity: Severity, text: &str) -> ExitCode {
     let printed = print(text).is_ok();
     ExitCode::from(if printed { severity } else { Severity::Unknown }.code())
@@ -73,7 +73,7 @@ fn render(status: &StatusReply, format: OutputFormat) -> String {
     }
 }
 
-/// The status for an operator: what is served first, what each process does last.
+/// The status for an operator: first what is served, last what each process does.
 pub(crate) fn text(status: &StatusReply) -> String {
     let mut out = format!(
         "gm-native {}, {}, pid {}, {}, up {}\n",
@@ -125,7 +125,7 @@ fn note(function: &FunctionStatus) -> String {
     [note, waiting, failures(function)].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Of jobs that fail: how many, and why the last one did. One that failed long ago is no note.
+/// How many jobs fail, and why the last one did. One that failed long ago is left out.
 fn failures(function: &FunctionStatus) -> Option<String> {
     let rate = function.failing.as_ref().map(|rate| {
         let over = if rate.seconds < 1.0 { "second".to_owned() } else { age(rate.seconds as u64) };
@@ -168,7 +168,7 @@ fn warnings(status: &StatusReply) -> Table {
     table
 }
 
-/// What there is to say about a reload that failed.
+/// The text about a failed reload.
 fn failed_reload(failed: &FailedReloadStatus) -> String {
     let reasons: Vec<&str> = failed.reason.lines().collect();
     let ago = short(failed.seconds_ago);

@@ -1,6 +1,6 @@
 //! `gm-native submit`: submits one job and shows what happens to it.
 //!
-//! Exit codes: 0 done (in the background: taken), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
+//! Exit codes: 0 done (in the background: accepted), 1 failed, 2 usage, 3 no job server reachable, 5 deadline.
 
 mod output;
 mod unserved;
@@ -30,29 +30,29 @@ const USAGE: u8 = 2;
 const NO_SERVER: u8 = 3;
 const DEADLINE: u8 = 5;
 
-/// How long one job server may take to be connected to, and to each answer but the job's.
+/// How long a job server may take to accept a connection, and for each answer except the job's.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a job may stay without news before the job server is asked whether anyone serves its function.
+/// After how much silence about a job to ask the job server whether any worker serves its function.
 const UNSERVED_CHECK_AFTER: Duration = Duration::from_millis(300);
 
-/// How long that question may take. Nothing waits for it but its own line.
+/// How long that question may take. Only its own line waits for it.
 const UNSERVED_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Between two looks at the deadline of a job that has none.
+/// How long to wait at a time for a job without a deadline.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Results may be as long as a packet can be: memory is taken only as they arrive.
+/// Results may be as long as a packet can be: memory is allocated only as they arrive.
 const MAX_PACKET: usize = u32::MAX as usize;
 
-/// A job to be done, and by whom.
+/// A job, and the servers to submit it to.
 struct SubmitRequest<'a> {
     servers: Vec<JobServerAddress>,
     how: Submission,
     function: &'a [u8],
     unique: &'a [u8],
     workload: Vec<u8>,
-    /// When to stop waiting, and after how long that is.
+    /// When to stop waiting, and how long that is from the start.
     deadline: Option<(Instant, Duration)>,
 }
 
@@ -68,7 +68,7 @@ impl SubmitError {
     }
 }
 
-/// Does what `gm-native submit` was asked.
+/// Runs `gm-native submit`.
 pub fn run(cli: &Cli, args: &SubmitArgs) -> ExitCode {
     let done = SubmitRequest::read(cli, args).and_then(|order| match order.how {
         Submission::Foreground(_) => order.run_and_print().map(|()| ExitCode::SUCCESS),
@@ -84,7 +84,7 @@ impl<'a> SubmitRequest<'a> {
     fn read(cli: &Cli, args: &'a SubmitArgs) -> Result<Self, SubmitError> {
         let usage = |text: String| SubmitError::new(USAGE, text);
         let (config, _) = configuration::load(cli).map_err(usage)?;
-        // A job server takes it, and nobody can serve it.
+        // A job server would accept it, but no worker can serve it.
         if args.function.is_empty() {
             return Err(usage("the function's name is empty: write gm-native submit FUNCTION DATA".into()));
         }
@@ -134,7 +134,7 @@ impl<'a> SubmitRequest<'a> {
             })?;
             let news = match event {
                 Some(event) if event.handle == job => {
-                    // Somebody works on it.
+                    // A worker runs it.
                     ask_at = None;
                     event.event
                 }
@@ -157,7 +157,7 @@ impl<'a> SubmitRequest<'a> {
         }
     }
 
-    /// How long to wait for the first news before asking whether anyone serves the function: well before a deadline.
+    /// How long to wait for a first event before asking whether any worker serves the function: well before a deadline.
     fn silence(&self) -> Duration {
         self.deadline.map_or(UNSERVED_CHECK_AFTER, |(_, timeout)| {
             timeout.checked_div(2).map_or(UNSERVED_CHECK_AFTER, |half| UNSERVED_CHECK_AFTER.min(half))
@@ -170,7 +170,7 @@ impl<'a> SubmitRequest<'a> {
         UnservedFunction::ask(&server.to_string(), self.function, timeout)
     }
 
-    /// How the wait for a job that nobody may ever run ends.
+    /// How the wait for a job that may never run ends.
     fn waiting(&self) -> String {
         match self.deadline {
             Some((_, timeout)) => format!("waiting for up to {} s; Ctrl-C stops waiting", timeout.as_secs_f64()),
@@ -181,7 +181,7 @@ impl<'a> SubmitRequest<'a> {
     /// Connects to the first job server that answers, and reports why each other one does not.
     fn reach(&self) -> Result<(Client, &JobServerAddress), SubmitError> {
         for (index, server) in self.servers.iter().enumerate() {
-            // A silent server leaves the others their part of the time.
+            // A silent server must leave the others their share of the time.
             let parts = u32::try_from(self.servers.len() - index).unwrap_or(u32::MAX);
             let Some(timeout) = self.timeout(parts) else { break };
             let client = Client::connect(&server.to_string(), timeout, MAX_PACKET);
@@ -202,7 +202,7 @@ impl<'a> SubmitRequest<'a> {
     fn timeout(&self, answers: u32) -> Option<Duration> {
         let Some((at, _)) = self.deadline else { return Some(READ_TIMEOUT) };
         let left = at.saturating_duration_since(Instant::now()).checked_div(answers).unwrap_or_default();
-        // In whole milliseconds, to be read in a sentence; a socket cannot wait for less.
+        // In whole milliseconds, for a readable sentence; a socket cannot wait for less.
         let millis = u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         (millis > 0).then(|| READ_TIMEOUT.min(Duration::from_millis(millis)))
     }
@@ -211,7 +211,8 @@ impl<'a> SubmitRequest<'a> {
         self.timeout(1).is_none()
     }
 
-    /// Submits the job: its handle. It is not tried again elsewhere, since a server that broke off may have taken it.
+    /// Submits the job; returns its handle. Does not try another server, since one that closed the connection may have
+    /// accepted the job.
     fn submit(&self, client: &mut Client) -> Result<Vec<u8>, SubmitError> {
         let late = || self.too_late("the job was not taken");
         client
@@ -234,7 +235,7 @@ fn unwritten(error: io::Error) -> SubmitError {
     SubmitError::new(FAILED, format!("cannot write to standard output: {}", reason(&error)))
 }
 
-/// The job's input: as it stands, `-` for standard input, `@FILE` for a file.
+/// The workload: the text itself, `-` for standard input, `@FILE` for a file.
 fn workload(data: Option<&OsStr>) -> Result<Vec<u8>, String> {
     let Some(data) = data.map(OsStr::as_bytes) else { return Ok(Vec::new()) };
     if data == b"-" {

@@ -1,6 +1,6 @@
 //! Columns that line up.
 
-/// Rows of cells under headings. An empty one renders as nothing.
+/// Rows of cells under headings. An empty table renders as nothing.
 #[derive(Debug)]
 pub(super) struct Table {
     headings: Vec<&'static str>,

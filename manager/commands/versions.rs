@@ -1,4 +1,4 @@
-//! `gm-native versions`: which code is served, and which a rollback can lead to.
+//! `gm-native versions`: prints which code is served, and which a rollback can lead to.
 
 use std::path::Path;
 use std::process::ExitCode;

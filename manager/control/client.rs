@@ -1,4 +1,4 @@
-//! A command's side of the control socket: blocking, with a deadline for everything.
+//! The command's side of the control socket: blocking, with a deadline for everything.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use crate::plugins::name::FunctionName;
 use crate::system::clock;
 use crate::system::errors::reason_at;
 
-/// The longest reply taken: that of ten thousand workers has about 4 MB.
+/// The longest reply accepted: one about ten thousand workers has about 4 MB.
 const LONGEST_REPLY: u64 = 64 * 1024 * 1024;
 
 /// A connection to a manager.
@@ -29,7 +29,7 @@ pub struct ControlClient {
 /// Why a manager did not answer as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody is there.
+    /// No manager listens.
     #[error(
         "no manager answers at {}: {}; {}",
         path.display(),
@@ -41,7 +41,7 @@ pub enum ClientError {
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
-        /// Where another user's manager answers, and how to ask it.
+        /// Where another user's manager listens, and how to ask it.
         elsewhere: Option<String>,
     },
     /// This user may not connect.
@@ -65,10 +65,10 @@ pub enum ClientError {
     Deadline {
         /// The control socket.
         path: PathBuf,
-        /// How long it was waited.
+        /// How long the command waited.
         timeout: Duration,
     },
-    /// The reply makes no sense.
+    /// The reply is not valid.
     #[error("the manager at {} gave an answer that is not understood: {text}", path.display())]
     Protocol {
         /// The control socket.
@@ -79,7 +79,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The exit code of a command that ends with this error: 3 no manager there, 4 refused, 5 deadline, 1 else.
+    /// The exit code of a command that ends with this error: 3 no manager, 4 refused, 5 deadline, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoManager { .. } => 3,
@@ -95,7 +95,7 @@ impl ClientError {
     }
 }
 
-/// Any line of a manager's.
+/// Any line from a manager.
 #[derive(Debug, Deserialize)]
 struct ReplyLine {
     v: u32,
@@ -105,11 +105,11 @@ struct ReplyLine {
 }
 
 impl ControlClient {
-    /// Connects to the manager whose control socket this is. `timeout` is for this and for each answer. Blocks.
+    /// Connects to the manager with this control socket. `timeout` applies to this and to each answer. Blocks.
     ///
     /// # Errors
     ///
-    /// Nobody is there, this user may not connect, or the manager is too busy to take a connection in time.
+    /// No manager listens, this user may not connect, or the manager is too busy to accept a connection in time.
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let until = clock::after(timeout);
         match socket::connect_to(path, timeout) {
@@ -121,17 +121,17 @@ impl ControlClient {
         }
     }
 
-    /// Asks what the manager is doing. Blocks for the timeout at most.
+    /// Asks what the manager is doing. Blocks at most for the timeout.
     ///
     /// # Errors
     ///
-    /// The manager refuses, ends, answers nonsense or too late.
+    /// The manager refuses, exits, answers something invalid, or answers too late.
     pub fn status(&mut self) -> Result<StatusReply, ClientError> {
         let content = self.ask(ControlRequest::Status)?;
         StatusReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks whether the manager's loop turns; answered in a sentence.
+    /// Asks whether the manager's loop runs; returns its answer, a sentence.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl ControlClient {
         Vec::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks for an earlier version to be served until the file changes.
+    /// Asks the manager to serve an earlier version until the file changes.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl ControlClient {
         RollbackReply::deserialize(content).map_err(|error| self.protocol(error.to_string()))
     }
 
-    /// Asks for a version that was rejected to be tried again.
+    /// Asks the manager to try a rejected version again.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl ControlClient {
         Ok(Events(self))
     }
 
-    /// Asks for the events to come. When this returns the manager has subscribed us: no later event is missed.
+    /// Asks for future events. When this returns, the manager has subscribed us: no later event is missed.
     ///
     /// # Errors
     ///
@@ -199,11 +199,11 @@ impl ControlClient {
         Ok(Events(self))
     }
 
-    /// One request and the content of its answer.
+    /// Sends one request, and returns the content of its answer.
     fn ask(&mut self, request: ControlRequest) -> Result<Value, ClientError> {
         self.stream.get_mut().until = Some(clock::after(self.timeout));
         let sent = self.stream.get_mut().stream.write_all(request.to_line().as_bytes());
-        // A manager that refuses us may be gone before we have asked, and its reason is there to be read.
+        // A manager that refuses us may have closed the connection before we asked; its reason can still be read.
         if let Err(error) = sent
             && error.kind() != ErrorKind::BrokenPipe
         {
@@ -216,7 +216,7 @@ impl ControlClient {
         }
     }
 
-    /// The next line, where it is no error; none at the end.
+    /// The next line, if it is no error; `None` at the end.
     fn line(&mut self) -> Result<Option<ReplyLine>, ClientError> {
         let mut line = Vec::new();
         let read = self.stream.by_ref().take(LONGEST_REPLY).read_until(b'\n', &mut line);
@@ -234,7 +234,7 @@ impl ControlClient {
         }
     }
 
-    /// A text that cannot be a function's name is refused as the manager would refuse a name it does not know.
+    /// Refuses a text that cannot be a function's name as the manager refuses an unknown name.
     fn function(&self, name: &str) -> Result<FunctionName, ClientError> {
         FunctionName::new(name).map_err(|_| ClientError::Refused {
             path: self.path.clone(),
@@ -259,12 +259,12 @@ fn failed(path: &Path, timeout: Duration, source: io::Error) -> ClientError {
     }
 }
 
-/// A manager's events, in order, until it ends or the connection does.
+/// A manager's events, in order, until it exits or the connection closes.
 #[derive(Debug)]
 pub struct Events(ControlClient);
 
 impl Events {
-    /// From here on the next event is waited for until then; after that, [`ClientError::Deadline`] comes instead.
+    /// From now on waits for the next event until `until`; after that, returns [`ClientError::Deadline`].
     pub fn wait_until(&mut self, until: Instant) {
         self.0.stream.get_mut().until = Some(until);
     }
@@ -278,10 +278,10 @@ impl Iterator for Events {
         loop {
             match self.0.line() {
                 Ok(Some(ReplyLine { event: Some(event), .. })) => return Some(Ok(event)),
-                // A kind of line of a later manager.
+                // A kind of line that a later manager sends.
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                // The manager was killed, or is gone with something of ours unread.
+                // The manager was killed, or exited with something of ours unread.
                 Err(ClientError::NoManager { .. }) => return None,
                 Err(error) => return Some(Err(error)),
             }
@@ -289,7 +289,8 @@ impl Iterator for Events {
     }
 }
 
-/// A stream whose reads end at a moment, not after a time each: a manager that sends a byte a second is late as well.
+/// A stream whose reads end at one deadline, rather than each after a timeout: a manager that sends a byte a second is
+/// late as well.
 #[derive(Debug)]
 struct DeadlineStream {
     stream: UnixStream,

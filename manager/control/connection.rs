@@ -14,27 +14,27 @@ use tokio::time::timeout;
 use super::messages::{ControlRequest, ErrorCode, Reply, RequestError, ok_line};
 use super::{DEADLINE, Feed, MAX_REQUEST, PendingRequest};
 
-/// What a connection needs of the manager.
+/// What a connection needs from the manager.
 #[derive(Clone, Debug)]
 pub(super) struct ControlService {
     pub(super) requests: mpsc::Sender<PendingRequest>,
     pub(super) feed: Feed,
 }
 
-/// What comes after a request was dealt with.
+/// What to do after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterRequest {
     NextRequest,
     Close,
 }
 
-/// Serves a client with permission, until it disconnects, stops sending requests or stops reading.
+/// Serves an admitted client until it disconnects, stops sending requests or stops reading.
 pub(super) async fn serve(mut stream: UnixStream, uid: u32, service: ControlService) {
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     // An error means that the client is gone or stuck, so there is nowhere to report it.
     while let Ok(AfterRequest::NextRequest) = exchange(&mut reader, &mut writer, uid, &service).await {
-        // A client with ever more requests lets the manager's loop and other clients have their turn.
+        // A client that keeps sending requests must not starve the manager's loop and other clients.
         yield_now().await;
     }
 }
@@ -82,10 +82,10 @@ async fn exchange(
     }
 }
 
-/// A request as far as it came.
+/// A request, as far as it arrived.
 #[derive(Debug, PartialEq, Eq)]
 enum RequestBuffer {
-    /// A line without its end, which a client that shut down its side may have left out.
+    /// A line without its end, which a client that shut down its side may have omitted.
     Line(Vec<u8>),
     TooLong,
     End,
@@ -93,7 +93,7 @@ enum RequestBuffer {
 
 async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<RequestBuffer> {
     let mut line = Vec::new();
-    // One more than allowed tells a line that is too long from one that just fits.
+    // One more than allowed, to tell a line that is too long from one that just fits.
     reader.take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut line).await?;
     Ok(match line.last() {
         None => RequestBuffer::End,
@@ -102,7 +102,7 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Reque
     })
 }
 
-/// Hands a request to the manager's loop and waits for the answer.
+/// Passes a request to the manager's loop and waits for the answer.
 async fn ask(service: &ControlService, request: ControlRequest, uid: u32) -> Reply {
     let (reply, answer) = oneshot::channel();
     let asked = async {
@@ -133,7 +133,7 @@ async fn follow(
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            // Only the client's end, or a fault of its, arrives here.
+            // All that can arrive here is the client's end, or a mistake of the client's.
             _ = reader.fill_buf() => return Ok(AfterRequest::Close),
         };
         match event {
@@ -148,7 +148,7 @@ async fn follow(
     }
 }
 
-/// Writes a line to a client that reads it within the deadline.
+/// Writes a line to a client, which has to read it within the deadline.
 async fn write(writer: &mut (impl AsyncWrite + Unpin), line: &str) -> io::Result<()> {
     timeout(DEADLINE, writer.write_all(line.as_bytes())).await?
 }

@@ -1,4 +1,4 @@
-//! What a status says of what failed: jobs of a function, and the last reload.
+//! What a status says about failures: a function's failed jobs, and a failed reload.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ pub struct FailureRateStatus {
     pub failed: u64,
     /// All of them.
     pub jobs: u64,
-    /// Over how long: about a minute, or since failures began.
+    /// In which time: about a minute, or since failures began.
     pub seconds: f64,
-    /// Whether that is half of them or more.
+    /// Whether half of them or more failed.
     pub high: bool,
 }
 
@@ -22,7 +22,7 @@ pub struct FailureRateStatus {
 pub struct LastFailureStatus {
     /// failed, crashed or timed_out.
     pub kind: String,
-    /// When that was.
+    /// How long ago that was.
     pub seconds_ago: f64,
     /// The job's handle at its server.
     pub handle: String,
@@ -32,7 +32,7 @@ pub struct LastFailureStatus {
     pub reason: String,
 }
 
-/// A reload whose configuration could not be used: the one before it holds.
+/// A reload whose configuration could not be used: the previous one stays in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailedReloadStatus {
     /// How long ago.

@@ -14,10 +14,10 @@ use super::messages::line;
 /// How many events a follower may be behind before it loses some.
 const BEHIND: usize = 1024;
 
-/// Events kept for those who ask later.
+/// How many events are kept for commands that ask later.
 const KEPT: usize = 256;
 
-/// An event as clients get it: what its log line says, and its own fields.
+/// An event as clients get it: its log line and its own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventLine<E> {
     /// Local time as in the log, [`crate::logging::date`].
@@ -28,12 +28,12 @@ pub struct EventLine<E> {
     pub pid: u32,
     /// The log line's message.
     pub text: String,
-    /// The event's own fields, beside these.
+    /// The event's own fields, next to these.
     #[serde(flatten)]
     pub event: E,
 }
 
-/// Carries events to all followers, each as fast as it reads. Clones are the same feed; all of one thread.
+/// Sends events to all followers, each as fast as it reads. Clones share one feed, on one thread.
 #[derive(Clone, Debug)]
 pub struct Feed(Rc<RefCell<FeedState>>);
 
@@ -57,7 +57,7 @@ impl Feed {
         Self(Rc::new(RefCell::new(inner)))
     }
 
-    /// Sends an event to all followers. Never waits: a follower that is too far behind loses its place.
+    /// Sends an event to all followers. Never waits: a follower that is too far behind loses events.
     pub fn publish<E: Serialize>(&self, event: &EventLine<E>) {
         #[derive(Serialize)]
         struct Line<'a, E> {
@@ -71,17 +71,17 @@ impl Feed {
         }
         kept.push_back(Arc::clone(&line));
         if let Some(sender) = sender {
-            // An error means that nobody follows.
+            // An error means that there are no followers.
             let _ = sender.send(line);
         }
     }
 
-    /// Ends the feed: followers get what was published and then the end.
+    /// Ends the feed: followers get what was published, and then the end.
     pub fn close(&self) {
         self.0.borrow_mut().sender = None;
     }
 
-    /// Events from now on; none once the feed is closed.
+    /// Future events; none once the feed is closed.
     pub(super) fn follow(&self) -> Option<broadcast::Receiver<Arc<str>>> {
         self.0.borrow().sender.as_ref().map(broadcast::Sender::subscribe)
     }

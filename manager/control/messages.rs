@@ -9,24 +9,24 @@ use crate::plugins::content_hash::ShortHash;
 use crate::plugins::name::FunctionName;
 use crate::system::errors::reason;
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum ControlRequest {
     /// What the manager is doing now; answered with a [`StatusReply`].
     Status,
-    /// Whether its loop turns; answered in a sentence.
+    /// Whether its loop runs; answered with a sentence.
     Ping,
-    /// What the supervisor decided: the latest events, or with `follow` those to come.
+    /// What the supervisor decided: the latest events or, with `follow`, future ones.
     Events {
-        /// Whether to wait for events to come.
+        /// Whether to wait for future events.
         #[serde(default)]
         follow: bool,
     },
     /// The stored versions of all functions; answered with a list of [`VersionStatus`].
     Versions,
-    /// Serve an earlier version until the file in worker_dir changes; answered with a [`RollbackReply`] when that has
-    /// begun. How it ends is an event.
+    /// Serve an earlier version until the file in worker_dir changes; answered with a [`RollbackReply`] once that has
+    /// begun. Its end is an event.
     Rollback {
         /// The function.
         function: FunctionName,
@@ -37,7 +37,7 @@ pub enum ControlRequest {
         #[serde(default)]
         force: bool,
     },
-    /// Try a version again that was rejected; answered with a [`RetryReply`] when that has begun. How it ends is an event.
+    /// Try a rejected version again; answered with a [`RetryReply`] once that has begun. Its end is an event.
     Retry {
         /// The function.
         function: FunctionName,
@@ -52,11 +52,11 @@ impl ControlRequest {
         format!("{message}\n")
     }
 
-    /// Reads a request. The version is checked before the rest, which may mean anything in a later version.
+    /// Parses a request. The version is checked before the rest, which may mean anything in a later version.
     ///
     /// # Errors
     ///
-    /// It is no JSON object, of another version, or unknown.
+    /// It is no JSON object, has another version, or is unknown.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, RequestError> {
         let bad = |text: String| RequestError { code: ErrorCode::BadRequest, text };
         let message: Value =
@@ -93,14 +93,14 @@ pub enum Reply {
     RolledBack(RollbackReply),
     /// To [`ControlRequest::Retry`].
     Retrying(RetryReply),
-    /// It is done, or on its way: in a sentence.
+    /// It is done or has begun: a sentence.
     Done(String),
-    /// The request was understood and is not followed.
+    /// The request was understood and refused.
     Refused(RequestError),
 }
 
 impl Reply {
-    /// A request that makes no sense to this manager now.
+    /// Refuses a request that makes no sense to this manager now.
     pub fn refused(text: String) -> Self {
         Self::Refused(RequestError { code: ErrorCode::Refused, text })
     }
@@ -130,7 +130,7 @@ pub(super) fn ok_line(content: &impl Serialize) -> String {
 
 /// A message as a line with its line end.
 pub(super) fn line(message: &impl Serialize) -> String {
-    // Fails for maps whose keys are no strings, and for a Serialize of ours that fails: neither is there.
+    // Fails only for maps whose keys are not strings, and if a Serialize of ours fails: we have neither.
     let mut text = serde_json::to_string(message).unwrap_or_else(|error| {
         json!({ "v": PROTOCOL, "error": { "code": ErrorCode::Internal, "text": error.to_string() } }).to_string()
     });
@@ -138,7 +138,7 @@ pub(super) fn line(message: &impl Serialize) -> String {
     text
 }
 
-/// Why a request is not answered as asked.
+/// Why a request was not fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestError {
     /// For programs.
@@ -171,17 +171,17 @@ impl RequestError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// It is no request.
+    /// It is not a request.
     BadRequest,
-    /// It is one of another version of the protocol.
+    /// It has another version of the protocol.
     Version,
-    /// It asks for what there is not.
+    /// It asks for something that does not exist or is not possible now.
     Refused,
-    /// It is none this manager knows.
+    /// This manager does not know it.
     UnknownRequest,
     /// It is longer than [`super::MAX_REQUEST`].
     TooLong,
-    /// It did not arrive in time, or the answer was not made in time.
+    /// It did not arrive in time, or was not answered in time.
     Deadline,
     /// The client is neither root nor the user the manager runs as.
     Forbidden,
@@ -189,11 +189,11 @@ pub enum ErrorCode {
     Busy,
     /// A follower of events did not read them in time.
     SlowReader,
-    /// The manager is just ending.
+    /// The manager is about to exit.
     Stopping,
-    /// A fault of the manager's.
+    /// A bug in the manager.
     Internal,
-    /// One of a later manager.
+    /// A code that a later manager sends.
     #[serde(other)]
     Other,
 }
@@ -201,23 +201,23 @@ pub enum ErrorCode {
 /// A rollback that has begun.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollbackReply {
-    /// The number of the request: the event that ends the rollback has it, too.
+    /// The number of the request, which the event that ends the rollback repeats.
     pub request: u64,
-    /// The rollback to the same version that was under way already, and that this request joins.
+    /// An earlier request for a rollback to the same version, if this request joins it.
     #[serde(default)]
     pub joined: Option<JoinedRollback>,
-    /// First 12 hex digits of the hash of the version that is to be served.
+    /// First 12 hex digits of the hash of the version to be served.
     pub version: ShortHash,
-    /// The version that was served until then.
+    /// The version served until then.
     pub from: Option<ShortHash>,
     /// Why the version was rejected, if it was.
     pub rejected: Option<String>,
-    /// The newer file that is not tried because of this.
+    /// The newer file that is called off.
     #[serde(default)]
     pub called_off: Option<CalledOffFile>,
 }
 
-/// A rollback that was under way.
+/// An earlier request for the same rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JoinedRollback {
     /// The user who asked for it.
@@ -229,11 +229,11 @@ pub struct JoinedRollback {
 /// A retry that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryReply {
-    /// The number of the request: the event that ends the retry has it, too.
+    /// The number of the request, which the event that ends the retry repeats.
     pub request: u64,
 }
 
-/// A file in worker_dir that was waiting to be served, and is not.
+/// A file in worker_dir that was waiting to be served and is called off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalledOffFile {
     /// Where it is.
@@ -249,10 +249,10 @@ pub struct VersionStatus {
     pub function: FunctionName,
     /// First 12 hex digits of the library's hash.
     pub version: ShortHash,
-    /// The version its author gave it. Empty where that is not known.
+    /// The version its author gave it; empty if unknown.
     #[serde(default)]
     pub crate_version: String,
-    /// What it is to its function.
+    /// Its state.
     pub state: VersionState,
     /// When it was stored, local time.
     pub stored: String,
@@ -262,7 +262,7 @@ pub struct VersionStatus {
     pub note: Option<String>,
 }
 
-/// What a stored version is to its function.
+/// The state of a stored version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VersionState {
@@ -270,11 +270,11 @@ pub enum VersionState {
     Serving,
     /// Workers serve it on request, although worker_dir holds another.
     Pinned,
-    /// A canary tries it, or is going to.
+    /// A canary tries it, or will.
     Trying,
-    /// It was tried and rejected.
+    /// A canary tried it, and it was rejected.
     Rejected,
-    /// It is kept, for a rollback.
+    /// It is kept for a rollback.
     Stored,
 }
 

@@ -34,8 +34,8 @@ pub(super) fn not_allowed(socket: &Path) -> String {
     }
 }
 
-/// A hint besides that no manager answers at `socket`: where a manager of the same configuration runs that
-/// another user has started, if there is one. The state of each user's is in a place of its own.
+/// A hint to add to "no manager answers at `socket`": where a manager with the same configuration runs that another
+/// user started, if there is one. Each user's state has its own place.
 pub(super) fn elsewhere(socket: &Path) -> Option<String> {
     let tail = tail(socket)?;
     let found = listening(&fs::read(SOCKETS).ok()?, tail).into_iter().find(|path| path != socket)?;
@@ -56,7 +56,7 @@ fn by_path(socket: &Path) -> String {
     format!("run `{}`", typed_at(std::env::args_os(), socket))
 }
 
-/// As root, or as the manager's user.
+/// The advice to run the command as root or as the manager's user.
 fn as_user(owner: Uid, socket: &Path) -> String {
     let command = typed_at(std::env::args_os(), socket);
     match owner.is_root() {
@@ -65,7 +65,7 @@ fn as_user(owner: Uid, socket: &Path) -> String {
     }
 }
 
-/// The command line as its user has typed it, at this control socket.
+/// The command line as its user typed it, with this control socket.
 fn typed_at(args: impl Iterator<Item = OsString>, socket: &Path) -> String {
     let mut words = Vec::new();
     let mut args = args.peekable();
@@ -79,8 +79,8 @@ fn typed_at(args: impl Iterator<Item = OsString>, socket: &Path) -> String {
     format!("{} --control {}", words.join(" "), for_shell(socket.as_os_str()))
 }
 
-/// The end of a socket's path that is the same for every user who starts the manager:
-/// `gm-native/INSTANCE/control.sock`. None for a path from an option, which is the same for all.
+/// The end of a socket's path that is the same whichever user starts the manager: `gm-native/INSTANCE/control.sock`.
+/// None for a path from an option, which is the same for all users.
 fn tail(socket: &Path) -> Option<&Path> {
     let instance = socket.parent()?;
     let above = instance.parent()?;
@@ -88,15 +88,15 @@ fn tail(socket: &Path) -> Option<&Path> {
     usual.then(|| socket.strip_prefix(above.parent().unwrap_or(Path::new(""))).ok()).flatten()
 }
 
-/// The sockets in the kernel's list that listen at a path with this end. A path with a space in it is whole, too: it is
-/// the last in its line.
+/// The sockets in the kernel's list that listen at a path with this end. A path may contain spaces: it is the last
+/// field of its line.
 fn listening(list: &[u8], tail: &Path) -> Vec<PathBuf> {
     let list = String::from_utf8_lossy(list);
     list.lines().filter_map(bound).filter(|path| path.ends_with(tail)).collect()
 }
 
-/// The path a line of that list has, where it is one of a socket that listens:
-/// `Num RefCount Protocol Flags Type St Inode Path`, of whose flags __SO_ACCEPTCON marks those.
+/// The path in a line of that list, if its socket listens: `Num RefCount Protocol Flags Type St Inode Path`, where the
+/// flag __SO_ACCEPTCON marks listening sockets.
 fn bound(line: &str) -> Option<PathBuf> {
     let mut rest = line;
     let mut flags = "";

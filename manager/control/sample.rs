@@ -6,7 +6,7 @@ use super::{
 };
 use crate::plugins::content_hash::ShortHash;
 
-/// A manager with a bit of everything, for tests.
+/// A manager with a bit of everything.
 pub(crate) fn sample_status() -> StatusReply {
     let function = |name: &str, ready, completed| FunctionStatus {
         name: name.into(),

@@ -15,25 +15,25 @@ use super::socket::SocketFile;
 use super::{ControlListener, Feed, MAX_CONNECTIONS};
 use crate::system::errors::reason;
 
-/// How long clients may take to read what is left when the manager ends.
+/// How long clients may take to read the rest when the manager exits.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long no connection is taken after one could not be (no descriptors): trying at once would spin.
+/// How long to pause after a connection could not be accepted (no descriptors): trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A request on its way to the manager's loop. If it is dropped, the client is told that the manager is ending.
+/// A request on its way to the manager's loop. If it is dropped, the client learns that the manager is exiting.
 #[derive(Debug)]
 pub struct PendingRequest {
-    /// What is asked for; never [`ControlRequest::Events`], which the [`Feed`] answers.
+    /// What it asks for; never [`ControlRequest::Events`], which the [`Feed`] answers.
     pub request: ControlRequest,
     /// The user who asks.
     pub uid: u32,
-    /// Where the answer goes. The client may be gone by then.
+    /// Where to send the answer. The client may be gone by then.
     pub reply: oneshot::Sender<Reply>,
 }
 
 /// The control socket's tasks. Dropping it ends them at once and removes the socket; [`ControlServer::close`] lets
-/// clients read what is left.
+/// clients read the rest.
 #[derive(Debug)]
 pub struct ControlServer {
     file: SocketFile,
@@ -43,12 +43,12 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Starts to serve, on the runtime of the thread it is called on; needs a `LocalSet`. The loop that gets `requests`
-    /// may be as slow as it likes: a client waits at most [`super::DEADLINE`].
+    /// Starts to serve on this thread's runtime; needs a `LocalSet`. The loop that gets `requests` may be slow: a
+    /// client waits at most [`super::DEADLINE`].
     ///
     /// # Errors
     ///
-    /// The runtime cannot take the socket.
+    /// The runtime does not accept the socket.
     pub fn start(listener: ControlListener, feed: Feed, requests: mpsc::Sender<PendingRequest>) -> io::Result<Self> {
         let ControlListener { listener, file } = listener;
         let listener = UnixListener::from_std(listener)?;
@@ -58,19 +58,19 @@ impl ControlServer {
         Ok(Self { file, stop: Some(stop), task, feed })
     }
 
-    /// Whether clients still find the socket; they do not once it or the state directory was removed. A new
-    /// [`ControlListener`] at the same path makes up for it.
+    /// Whether clients still find the socket: not once it or the state directory was removed. A new [`ControlListener`]
+    /// at the same path replaces it.
     pub fn is_in_place(&self) -> bool {
         self.file.is_in_place()
     }
 
-    /// Removes the socket, takes no more connections, ends the feed, and gives clients a second to read what was sent
+    /// Removes the socket, accepts no more connections, ends the feed, and gives clients a second to read what was sent
     /// to them.
     pub async fn close(mut self) {
         self.file.remove();
         self.feed.close();
         drop(self.stop.take());
-        // The task may have panicked or be slow: neither may hold the manager's end up.
+        // The task may have panicked or be slow: neither may delay the manager's exit.
         let _ = timeout(LINGER, &mut self.task).await;
     }
 }
@@ -81,7 +81,7 @@ impl Drop for ControlServer {
     }
 }
 
-/// Takes connections until it is stopped, then waits for those that are there.
+/// Accepts connections until it is stopped, then waits for the open ones.
 async fn accept(listener: UnixListener, service: ControlService, mut stopped: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
@@ -103,12 +103,14 @@ async fn accept(listener: UnixListener, service: ControlService, mut stopped: on
     while connections.join_next().await.is_some() {}
 }
 
-/// Whether one more connection, from this peer, is taken; whose it is.
+/// Whether to accept one more connection, from this peer; returns its user.
 fn admit(stream: &UnixStream, connections: usize) -> Result<u32, RequestError> {
     let forbidden = |text: String| RequestError::new(ErrorCode::Forbidden, text);
     let own = geteuid().as_raw();
-    let peer =
-        stream.peer_cred().map_err(|error| forbidden(format!("cannot tell who asks: {}", reason(&error))))?.uid();
+    let peer = stream
+        .peer_cred()
+        .map_err(|error| forbidden(format!("cannot find out which user asks: {}", reason(&error))))?
+        .uid();
     if !is_permitted(peer, own) {
         return Err(forbidden(format!("uid {peer} may not ask this manager, only root and uid {own} may")));
     }
@@ -125,7 +127,7 @@ fn is_permitted(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 
-/// One line, if it can be had without waiting: a fresh socket has room for it.
+/// Sends one line, if that is possible without waiting: a fresh socket has room for it.
 fn refuse(stream: &UnixStream, refusal: &RequestError) {
     let _ = stream.try_write(refusal.to_line().as_bytes());
 }

@@ -24,7 +24,7 @@ use nix::sys::time::TimeVal;
 /// The longest path a socket address holds, in bytes.
 const LONGEST: usize = 107;
 
-/// How long a manager at the path may take to answer and still count as alive.
+/// How long a manager at the path may take to answer before it counts as dead.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// A bound control socket that listens. Dropping it removes the file, if it is still ours.
@@ -42,10 +42,10 @@ pub enum BindError {
     InUse {
         /// The socket.
         path: PathBuf,
-        /// Who listens, where it is known: not for one so busy or stuck that it takes no connection.
+        /// Who listens, if known: not if it is so busy or stuck that it accepts no connection.
         pid: Option<i32>,
     },
-    /// Something that is no socket is in the way.
+    /// Something that is no socket is at the path.
     #[error("{} is no socket and in the way of the control socket; move it, or change control", path.display())]
     InTheWay {
         /// The path.
@@ -66,12 +66,12 @@ fn listener(pid: Option<i32>) -> String {
 }
 
 impl ControlListener {
-    /// Binds the socket, mode 0600 from its first moment on, replacing one at which nobody answers. May wait a second
-    /// for a process there that is stopped.
+    /// Binds the socket, with mode 0600 from the start, replacing one at which nothing answers. May wait a second for a
+    /// stopped process there.
     ///
     /// # Errors
     ///
-    /// Somebody answers at the path, something else is there, or the system refuses.
+    /// A manager answers at the path, something else is there, or the system refuses.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Failed { path: path.to_owned(), source };
         let path = std::path::absolute(path).map_err(failed)?;
@@ -101,7 +101,7 @@ impl SocketFile {
     /// Removes the socket, if it is still ours.
     pub(super) fn remove(&self) {
         if self.is_in_place() {
-            // One that stays is stale, and the next manager removes it.
+            // If it cannot be removed it is stale, and the next manager removes it.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -116,15 +116,15 @@ impl Drop for SocketFile {
 fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    // Linux makes the file with the mode of the unbound socket, less the umask: there is no moment at which others may
-    // connect, and the process's umask stays alone.
+    // Linux creates the file with the mode of the unbound socket, less the umask: others can never connect, and the
+    // process's umask need not change.
     fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     with_address(path, |address| bind(socket.as_raw_fd(), address))?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket)
 }
 
-/// Removes a socket at which nobody answers any more.
+/// Removes a socket at which nothing answers any more.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let failed = |source: io::Error| BindError::Failed { path: path.to_owned(), source };
     match path.symlink_metadata() {
@@ -136,7 +136,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     match connect_to(path, PROBE) {
         Ok(stream) => {
             let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid());
-            // A child of a manager that was killed has a copy of its socket until it has executed its program.
+            // A child of a killed manager has a copy of its socket until the child has executed its program.
             if pid.and_then(|pid| u32::try_from(pid).ok()).is_some_and(has_ended) {
                 return fs::remove_file(path).map_err(failed);
             }
@@ -150,10 +150,10 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// Connects, waiting at most so long where the listener is too busy to take one more.
+/// Connects; waits at most `timeout` if the listener is too busy to accept.
 pub(super) fn connect_to(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // A unix socket's connect waits as long as a send may.
+    // Connecting a unix socket waits as long as a send may.
     let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX).max(1);
     setsockopt(&socket, sockopt::SendTimeout, &TimeVal::new(micros / 1_000_000, micros % 1_000_000))?;
     with_address(path, |address| connect(socket.as_raw_fd(), address))?;
@@ -209,7 +209,7 @@ mod tests {
         assert!(!path.exists());
         let error = ControlListener::bind(&long.join("n".repeat(108))).unwrap_err();
         assert!(error.to_string().contains("File name too long"), "{error}");
-        // About where the address ends.
+        // About where the address would end.
         let base = dir.path().join("d".repeat(60));
         fs::create_dir(&base).unwrap();
         for length in LONGEST - 2..LONGEST + 3 {
@@ -240,7 +240,7 @@ mod tests {
         assert!(path.exists());
     }
 
-    /// M1: as a child has it that a manager was starting when it was killed.
+    /// M1: like a child that a manager was starting when it was killed.
     #[test]
     fn one_whose_listener_has_ended_is_replaced() {
         let dir = tempfile::tempdir().unwrap();

@@ -17,7 +17,7 @@ pub struct StatusReply {
     pub instance: String,
     /// Since the manager's start.
     pub uptime_seconds: u64,
-    /// What the manager as a whole is doing.
+    /// The state of the manager as a whole.
     pub state: ManagerState,
     /// The job servers of the config.
     pub job_servers: Vec<JobServerStatus>,
@@ -28,25 +28,25 @@ pub struct StatusReply {
     /// Other conditions that need attention, a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The workers that are there.
+    /// The workers.
     pub workers: Vec<WorkerStatus>,
     /// The last reload, if it failed.
     #[serde(default)]
     pub failed_reload: Option<FailedReloadStatus>,
-    /// Processes that plugins left behind and that ended since: the manager is their parent then.
+    /// Processes that plugins left behind and that have ended: the manager became their parent.
     #[serde(default)]
     pub orphans_reaped: u64,
 }
 
-/// What a manager as a whole is doing.
+/// The state of the manager as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ManagerState {
-    /// The first workers are not up yet.
+    /// The first workers are not ready yet.
     Starting,
-    /// The usual.
+    /// The usual state.
     Running,
-    /// No new jobs: it ends when the running ones have.
+    /// It accepts no new jobs, and exits when the running ones have ended.
     Draining,
 }
 
@@ -66,7 +66,7 @@ impl ManagerState {
 pub struct JobServerStatus {
     /// Host and port as configured.
     pub address: String,
-    /// Workers with a connection that works.
+    /// Workers with a working connection.
     pub workers_connected: usize,
     /// Workers that should have one.
     pub workers: usize,
@@ -77,37 +77,37 @@ pub struct JobServerStatus {
 pub struct FunctionStatus {
     /// The name jobs ask for.
     pub name: FunctionName,
-    /// The stored library: first 12 hex digits of its hash; empty where none is served.
+    /// The stored library: first 12 hex digits of its hash; empty if none is served.
     #[serde(with = "version_or_empty")]
     pub version: Option<ShortHash>,
     /// The version its author gave it.
     pub crate_version: String,
-    /// Workers that offer it now.
+    /// Workers that serve it now.
     pub workers_ready: usize,
-    /// Workers the plan wants.
+    /// Workers that the plan has for it.
     pub workers_planned: usize,
-    /// Jobs that ended with a result, since the manager's start. Each run of a job is in one of these four numbers.
+    /// Jobs that ended with a result since the manager's start. Each run of a job counts in one of these four numbers.
     pub jobs_completed: u64,
     /// Jobs whose function returned a failure or panicked.
     pub jobs_failed: u64,
-    /// Jobs in which the worker died.
+    /// Jobs in which their worker died.
     pub jobs_crashed: u64,
-    /// Jobs whose worker was ended because they were past their timeout.
+    /// Jobs whose worker was killed because they had exceeded their timeout.
     pub jobs_timed_out: u64,
-    /// While jobs fail: how many of the latest ones.
+    /// While jobs fail: how many of the latest ones did.
     pub failing: Option<FailureRateStatus>,
     /// The last job without a result, since the manager's start.
     pub last_failure: Option<LastFailureStatus>,
-    /// Until the next worker is started, where it is being waited.
+    /// How long until the next worker is started, during a back-off.
     pub backing_off_seconds: Option<f64>,
-    /// Files in worker_dir that hold it, too, and are not served.
+    /// Other files in worker_dir for this function, which are not served.
     #[serde(default)]
     pub ignored_files: Vec<String>,
     /// What an operator should know about it.
     pub note: Option<String>,
 }
 
-/// A version that may not be there: as an empty text, as status has always had it.
+/// A version that may be missing: then the text is empty.
 mod version_or_empty {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -137,26 +137,26 @@ pub struct RefusedFile {
 pub struct WorkerStatus {
     /// Its pid.
     pub pid: u32,
-    /// What it is doing, in one word.
+    /// Its state in one word.
     pub state: String,
-    /// What it serves.
+    /// The functions it serves.
     pub functions: Vec<FunctionName>,
     /// The function of its job.
     pub current_function: Option<FunctionName>,
     /// The job's handle at its server.
     pub handle: Option<String>,
-    /// Since the job began.
+    /// How long the job has run.
     pub job_seconds: Option<f64>,
-    /// Counts the starts of workers, not deploys.
+    /// Counts starts of workers, not deploys.
     pub generation: u64,
-    /// Jobs that it has run to their end, with a result or a failure.
+    /// Jobs it has run to their end, with a result or a failure.
     pub jobs: u64,
     /// Its age.
     pub started_seconds_ago: u64,
 }
 
 impl WorkerStatus {
-    /// Whether it is at a job, also as one that takes no other.
+    /// Whether it runs a job, even if it is draining.
     pub(crate) fn is_busy(&self) -> bool {
         self.state == "busy" || self.job_seconds.is_some()
     }

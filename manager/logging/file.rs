@@ -142,7 +142,7 @@ mod tests {
         let moved = path.with_extension("1");
         fs::rename(&path, &moved).unwrap();
         file.write_line(b"one\n").unwrap();
-        assert!(!path.exists(), "logrotate has not told us yet");
+        assert!(!path.exists(), "logrotate has not sent its signal yet");
         file.reopen().unwrap();
         file.write_line(b"two\n").unwrap();
         assert_eq!(fs::read_to_string(&moved).unwrap(), "one\n");
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");
         assert!(file.take_notice().unwrap().contains("was removed; it was made again"));
         file.write_line(b"two\n").unwrap();
-        assert!(file.take_notice().is_none(), "said once");
+        assert!(file.take_notice().is_none(), "reported once");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) struct Syslog {
 }
 
 impl Syslog {
-    /// A syslogd that is not there (yet) is no error: a line in the log tells.
+    /// A syslogd that is not there (yet) is no error: a line in the log reports it.
     pub(super) fn open(path: PathBuf) -> Self {
         let mut syslog = Self { path, connection: None, waits: false, write_retry: WriteRetry::default() };
         let _ = syslog.connect();

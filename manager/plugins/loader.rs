@@ -104,7 +104,7 @@ pub enum LoadError {
     },
     /// The versions are compatible but the types differ: a changed gm-plugin-api, or a compiler with another C ABI.
     #[error(
-        "{path} differs from interface {INTERFACE_MAJOR}.{INTERFACE_MINOR}, for which it says it is built: {ADVICE}"
+        "{path} differs from interface {INTERFACE_MAJOR}.{INTERFACE_MINOR}, which it claims to be built for: {ADVICE}"
     )]
     Layout {
         /// The file.

@@ -139,7 +139,7 @@ mod tests {
         let loading = encode(&ProbeMessage::Loading { nonce: "n".into() }).unwrap();
         let refused = report("n", Err(Rejection::Vanished));
         for (what, messages, expected) in [
-            ("nothing was said", vec![], None),
+            ("no message", vec![], None),
             ("refused before", vec![refused.clone()], None),
             ("nowhere", vec![loading.clone()], Some(vec![])),
             ("there", vec![beside("n"), loading.clone()], Some(found_there.clone())),

@@ -368,7 +368,7 @@ pub enum Rejection {
     },
     /// The versions are compatible but the types differ.
     #[error(
-        "differs from interface {ours}, for which it says it is built; build it with the gm-plugin-api of this release"
+        "differs from interface {ours}, which it claims to be built for; build it with the gm-plugin-api of this release"
     )]
     Layout {
         /// The interface's version.

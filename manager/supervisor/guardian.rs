@@ -144,7 +144,7 @@ fn wait_for_end(channel: &Channel) {
     loop {
         match channel.try_receive(&mut [0; 1]) {
             Ok(ChannelRead::Closed) => return,
-            // Nobody says anything here.
+            // Nothing is sent here.
             Ok(ChannelRead::Message(..)) | Err(_) => {}
             Ok(ChannelRead::Nothing) => {
                 // An error leaves the next look to say what is the matter.

@@ -229,7 +229,7 @@ impl FailureHistory {
     }
 }
 
-/// The line to tell, where there is one: failures that began or changed, once the pause since the last line is over. What
+/// The line to log, if any: failures that began or changed, once the pause since the last line is over. What
 /// crashes or times out has lines of its own.
 fn next_report(
     before: Option<&ReportedFailures>,

@@ -168,7 +168,7 @@ impl Manager {
             state_dir: self.places.held.lock.dir().display().to_string(),
         });
         self.warnings.iter().for_each(|text| self.effects.report(&Event::ConfigWarning { text: text.clone() }));
-        // A program that became this one by exec may have left children, whose ends nobody will tell of again.
+        // A program that became this one by exec may have left children, whose SIGCHLD will not come again.
         while self.effects.reap() {}
         self.rescan_later();
     }

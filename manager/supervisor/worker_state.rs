@@ -26,7 +26,7 @@ pub(crate) enum ExitReason {
     ByItself,
     /// It was not ready in time.
     StartTimeout,
-    /// It was told to drain and did not exit in time.
+    /// It had to drain and did not exit in time.
     DrainTimeout,
     /// It reported that it cannot serve.
     CannotServe,

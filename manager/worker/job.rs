@@ -95,7 +95,7 @@ fn failure(message: String) -> RawFail {
     }
 }
 
-/// A result or an exception too large for a packet is a failure that says so.
+/// A result or an exception too large for a packet becomes a failure with that reason.
 pub(crate) fn within(outcome: PluginOutcome, max_packet: u64, overhead: usize) -> PluginOutcome {
     let room = room(max_packet, overhead);
     let beyond = |what, length| {

@@ -61,7 +61,7 @@ impl ManagerLink {
         }
     }
 
-    /// Says something the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
+    /// Sends a message that the manager needs. Waits while it does not read; its end being closed makes the worker an orphan.
     pub(crate) fn send(&self, message: &WorkerMessage) {
         self.deliver(message, None);
     }
@@ -71,7 +71,7 @@ impl ManagerLink {
         self.channel.send(&messages::encode(message), Duration::ZERO).is_ok()
     }
 
-    /// Says something together with a copy of a descriptor; without it where too many are under way.
+    /// Sends a message with a copy of a descriptor, or without it if too many are in transit.
     pub(crate) fn send_with_fd(&self, message: &WorkerMessage, fd: BorrowedFd<'_>) {
         self.deliver(message, Some(fd));
     }
@@ -90,7 +90,11 @@ impl ManagerLink {
                 LinkError::Orphaned => return stop_signal::orphaned(),
                 LinkError::ChannelGone => return stop_signal::request_stop(),
                 LinkError::WithoutDescriptor | LinkError::Lost => {
-                    return self.log(1, None, &format!("the manager could not be told something: {}", reason(&error)));
+                    return self.log(
+                        1,
+                        None,
+                        &format!("a message to the manager could not be sent: {}", reason(&error)),
+                    );
                 }
             }
         }
@@ -199,7 +203,7 @@ impl ManagerLink {
         self.send_in_child(&messages::encode(&WorkerMessage::Log { level, job: None, text }));
     }
 
-    /// Says that this forked child has come back from a plugin. Takes no lock and no memory.
+    /// Reports that this forked child has returned from a plugin. Takes no lock and no memory.
     pub(crate) fn child_came_back(&self, job: Option<(&str, &[u8])>) {
         let mut buffer = [0; CAME_BACK_ROOM];
         let length = messages::encode_came_back(&mut buffer, std::process::id(), job);

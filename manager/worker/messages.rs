@@ -202,7 +202,7 @@ pub(crate) enum WorkerMessage {
         /// Of which job; none where nothing waits any more.
         job: Option<WaitingJob>,
     },
-    /// A job of a function failed: the reason is on the scoreboard. Said now and then while jobs fail.
+    /// A job of a function failed: the reason is on the scoreboard. Sent now and then while jobs fail.
     JobFailed {
         /// Which function, counted as in the configuration.
         function: usize,
@@ -228,7 +228,7 @@ pub(crate) enum WorkerMessage {
         /// The job in which it was forked, where it was in one.
         job: Option<JobName>,
     },
-    /// It takes no more jobs. Said once more with the first job that comes all the same.
+    /// It takes no more jobs. Sent again with the first job that arrives all the same.
     Draining {
         /// How many it has taken.
         jobs: u64,

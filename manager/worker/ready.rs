@@ -65,7 +65,7 @@ impl StartupStep {
 }
 
 impl Worker {
-    /// Says that it serves, once the servers know its functions.
+    /// Reports that it serves, once the servers know its functions.
     pub(super) fn report_serving(&mut self) {
         if self.startup.registration.is_over() || self.draining.is_some() {
             return;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(one_of_two.next_due(), Some(ms(5200)));
         assert!(!one_of_two.ends(ms(5199), false));
         assert!(one_of_two.ends(ms(5200), false));
-        assert!(!one_of_two.ends(ms(5300), true), "said once");
+        assert!(!one_of_two.ends(ms(5300), true), "reported once");
         let mut all = StartupStep::default();
         all.begins(ms(1));
         assert!(all.ends(ms(1), true));
@@ -119,13 +119,13 @@ mod tests {
     #[test]
     fn serving_waits_for_what_the_servers_know_but_not_for_long() {
         let mut none = StartupStep::default();
-        assert!(!none.ends(ms(5000), true), "not told to go");
+        assert!(!none.ends(ms(5000), true), "not activated");
         let mut known = StartupStep::default();
         assert!(known.begins(ms(1)) && !known.begins(ms(2)));
         assert!(!known.ends(ms(3), false) && !known.is_over());
         assert_eq!(known.next_due(), Some(ms(201)));
         assert!(known.ends(ms(4), true) && known.is_over());
-        assert!(!known.ends(ms(5), true), "said once");
+        assert!(!known.ends(ms(5), true), "reported once");
         assert_eq!(known.next_due(), None);
         let mut mute = StartupStep::default();
         mute.begins(ms(1));

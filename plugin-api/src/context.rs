@@ -92,7 +92,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Where it is not; the message says what to write into which section.
+    /// It is missing; the message says what to write into which section.
     pub fn required(&self, name: &str) -> Result<&str, Failure> {
         self.setting(name).ok_or_else(|| {
             let text =

@@ -25,7 +25,7 @@ pub(crate) fn install(host: &'static Host) {
     }
 }
 
-/// Tells the crate's macros, which look at a static of theirs and so cost nothing where a record is not wanted.
+/// Sets the crate's maximum level, a static that its macros check: an unwanted record costs nothing.
 pub(crate) fn set_wanted() {
     if !OURS.load(Ordering::Relaxed) {
         return;

@@ -185,7 +185,7 @@ impl<T: Object> Slot<T> {
         Ok(())
     }
 
-    /// Tells the worker of each setting that `new` has not read.
+    /// Reports to the worker each setting that `new` has not read.
     fn warn_of_unread_settings(&self) {
         for text in self.cx.unread() {
             (self.cx.host().log)(NO_JOB, level::WARN, SETTINGS.into(), text.as_str().into());

@@ -35,7 +35,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Where it is not UTF-8; the message says at which byte.
+    /// It is not UTF-8; the message says at which byte.
     pub fn text(&self) -> Result<&str, Failure> {
         std::str::from_utf8(self.workload()).map_err(|error| {
             let at = error.valid_up_to();
@@ -65,7 +65,7 @@ impl Job {
         self.0.unique.as_slice()
     }
 
-    /// Tells the caller how far the work is: `done` of `of`. Whoever waits sees it at once; nobody has to ask.
+    /// Tells the caller how far the work is: `done` of `of`. Every client that waits sees it at once; no one has to ask.
     ///
     /// False where it was refused: the connection is gone. The work may go on, or end early.
     pub fn status(&self, done: u64, of: u64) -> bool {

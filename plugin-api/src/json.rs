@@ -45,7 +45,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// Where it is no JSON, or not the JSON of such a type; the message says at which line, column and path.
+    /// It is not JSON, or not the JSON of this type; the message says at which line, column and path.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Failure> {
         let mut text = serde_json::Deserializer::from_slice(self.workload());
         let value = serde_path_to_error::deserialize(&mut text).map_err(|error| {

@@ -105,7 +105,7 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Keeps what a panic says. False where nobody will ask for it: another thread, a build that aborts, or a second panic
+/// Keeps a panic's message. False if no one will ask for it: another thread, a build that aborts, or a second panic
 /// during the first, which aborts too.
 fn note(info: &PanicHookInfo<'_>) -> bool {
     if JOB.get() == NO_CALL || cfg!(not(panic = "unwind")) {

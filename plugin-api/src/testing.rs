@@ -83,7 +83,7 @@ impl TestJob {
         self
     }
 
-    /// On a worker that is asked to leave: [`Job::stopping`] says false `calls` times, then true.
+    /// On a worker that starts to drain: [`Job::stopping`] returns false `calls` times, then true.
     #[must_use]
     pub fn stopping_after(mut self, calls: u64) -> Self {
         self.stopping_after = Some(calls);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gm_plugin_api::testing::{Failed, TestJob, TestObject, Why};
 use gm_plugin_api::{Context, Failure, Job, JobResult, Log, Reply, abi::level, function};
 
-/// Documented, public, and with every way of being told something used.
+/// Documented, public, and with a use of everything that a function can get.
 #[function]
 pub fn talkative(job: &Job, log: &mut Log) -> JobResult {
     job.status(1, 2);
@@ -220,7 +220,7 @@ fn stopping_is_seen() {
 static MADE: AtomicU32 = AtomicU32::new(0);
 static DROPPED: AtomicU32 = AtomicU32::new(0);
 
-/// Adds up, until it is told to misbehave.
+/// Adds up, until a workload makes it misbehave.
 struct Sum {
     total: i64,
     awkward: bool,

@@ -80,7 +80,7 @@ fn what_is_not_wanted_costs_nothing() {
         workload: [][..].into(),
         host: &HOST,
     };
-    // Up and down: the crates keep what they were told in statics of their own.
+    // Up and down: the crates keep their level in statics of their own.
     for wanted in [level::INFO, level::TRACE, level::WARN, 0, level::DEBUG, level::ERROR] {
         *WANTED.lock().unwrap() = wanted;
         function.set_level()(wanted);

@@ -1,6 +1,6 @@
 //! What a panic prints: nothing where it becomes a job's failure, all of it where the process ends.
 //!
-//! Standard error belongs to the whole process, so each case runs in a process of its own: this test, told so.
+//! Standard error belongs to the whole process, so each case runs in a process of its own: this test again, with a variable set.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use std::process::{Command, Output};
@@ -10,7 +10,7 @@ use gm_plugin_api::{Job, Log};
 
 const CASE: &str = "GM_TEST_CASE";
 
-/// Does nothing unless it is told which case it is.
+/// Does nothing unless a variable names the case.
 #[test]
 fn a_case() {
     let run = |function: fn(&Job, &mut Log)| TestJob::new("").run(function);

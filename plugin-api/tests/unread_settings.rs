@@ -29,7 +29,7 @@ static HOST: Host = {
     Host { size: size_of::<Host>(), status, data: bytes, warning: bytes, log, stopping }
 };
 
-/// What is told where `plugin`'s object is made with these settings.
+/// The warnings when `plugin`'s object is made with these settings.
 fn warnings_of(plugin: PluginRef, names: &[&'static str]) -> Vec<String> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap();

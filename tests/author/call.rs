@@ -13,7 +13,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 use crate::{call, gm_native, library, run_gm_native};
 
-/// What it says on standard error, the library's path taken out.
+/// Its standard error, with the library's path replaced.
 fn normalised(err: &str) -> String {
     err.replace(&format!("{}", library().display()), "LIB")
 }
@@ -94,7 +94,7 @@ fn a_crash_is_named_with_its_place() {
         assert_eq!(crashed.code(), Some(1), "{function} {workload}: {stderr}");
         let line = stderr.lines().last().unwrap();
         assert!(line.starts_with(&format!("gm-native: LIB: {how} {place}")), "{function} {workload}: {stderr}");
-        // What it said before is not lost.
+        // What it logged before is not lost.
         assert_eq!(stderr.contains("INFO    still here\n"), function == "crash", "{stderr}");
     }
     let cases = corpus::cases();

@@ -90,7 +90,7 @@ fn each_refusal_is_the_managers_own() {
             _ => sentence.is_some_and(|sentence| case.matches(sentence)),
         };
         if !expected {
-            wrong += &format!("{path}\n  expected: {}\n  said:     {sentence:?}\n", case.expect);
+            wrong += &format!("{path}\n  expected: {}\n  found:    {sentence:?}\n", case.expect);
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}\n{}", checked.err());

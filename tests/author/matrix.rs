@@ -117,7 +117,7 @@ fn every_host_serves_every_library() {
             a_library_of_1_0_is_served(&old, |args| run(Command::new(host).args(args), b"", DEADLINE).unwrap());
         }
     }
-    // And the one that says most.
+    // And the most verbose one.
     let mut talk = Command::new(&hosts[1]);
     talk.arg("call").arg(library()).args(["--function", "talk"]);
     assert_eq!(run(&mut talk, b"", DEADLINE).unwrap().out(), "[true, true, true]");

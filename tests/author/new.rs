@@ -21,7 +21,7 @@ const KINDS: [(&str, &[&str], &str, &str); 5] = [
     ("CountWords", &["--object"], "a job for you", "4"),
 ];
 
-/// Makes the crate anew, and has cargo do what its README says. Returns the library.
+/// Makes the crate again, and runs what its README says. Returns the library.
 #[track_caller]
 fn make(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
     let home = dir.join(name);

@@ -87,7 +87,7 @@ fn daemon(gearmand: &Gearmand, ini: &str, bad: &[&str], args: &[&str]) -> Manage
     setup.ini(ini).args(&["-d"]).args(args).prepared()
 }
 
-/// M18: whoever waits for the start is told in time, with every function that is not served and why.
+/// M18: the start is reported in time, with every function that is not served and why.
 #[test]
 fn a_start_reports_which_functions_are_not_served() {
     let bad = [

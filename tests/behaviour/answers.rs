@@ -36,7 +36,7 @@ fn what_is_larger_than_max_packet_is_reported_instead() {
         let reason = Job::act(&gearmand, "", &format!("huge {kind} 70000")).failure();
         assert!(reason.len() < 65_536 && reason.ends_with("xxx...(truncated)\n"), "{kind}: {} bytes", reason.len());
     }
-    // Data and warnings are refused to the job, which goes on; the log says so.
+    // Data and warnings are refused, and logged; the job goes on.
     for (step, what) in [("data", "data"), ("warn", "a warning")] {
         assert_eq!(Job::act(&gearmand, "", &format!("{step} 70000")).result(), b"false");
         let line = manager.wait_log(&format!("{what} of 70000 bytes is larger than max_packet, 65536 bytes"));
@@ -101,15 +101,15 @@ fn a_grab_that_is_refused_is_asked_again() {
     assert!(!manager.events().iter().any(|event| event["event"] == "server_down"), "{:?}", manager.events());
 }
 
-/// S17: even where that is what a server says of a result, or nothing at all.
+/// S17: even if the server answers a result with that, or not at all.
 #[test]
 fn a_grab_that_is_not_answered_is_asked_again() {
     let (server, manager) = played("echo_interval = 0");
     let mut peer = server.accept_worker();
-    for says in [&b"JOB_NOT_FOUND\0no"[..], b""] {
-        if !says.is_empty() {
-            let length = u32::try_from(says.len()).unwrap().to_be_bytes();
-            peer.send(&[b"\0RES\0\0\0\x13", &length[..], says].concat());
+    for answer in [&b"JOB_NOT_FOUND\0no"[..], b""] {
+        if !answer.is_empty() {
+            let length = u32::try_from(answer.len()).unwrap().to_be_bytes();
+            peer.send(&[b"\0RES\0\0\0\x13", &length[..], answer].concat());
         }
         // It is answered on the way.
         peer.skip_to(|packet| packet == Request::GrabJobUniq);
@@ -175,7 +175,7 @@ fn a_stop_does_not_wait_for_a_grab_that_is_refused() {
 }
 
 /// S20: a stream of short jobs wakes all, again and again, and most come too late; then there is work for all, and each
-/// takes some. (That nobody pauses on the way there is said by the tables of `worker/talk.rs`.)
+/// takes some. (The tables of `worker/server_connection/tests.rs` show that the worker never pauses before that.)
 #[test]
 fn many_workers_woken_for_every_job_do_not_pause() {
     const JOBS: usize = 600;
@@ -216,7 +216,7 @@ fn a_command_that_arrives_at_the_end_of_a_job_is_carried_out() {
     assert_eq!(lines(&next).len(), 0, "another job was begun");
 }
 
-/// P12: the other way round. Its caller is told, at once, and no worker loses its connection for it.
+/// P12: the other way round. It fails at once, and no worker loses its connection over it.
 #[test]
 fn a_workload_beyond_max_packet_fails_its_job() {
     let gearmand = Gearmand::start();

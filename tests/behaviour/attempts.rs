@@ -109,7 +109,7 @@ fn a_worker_that_dies_just_after_the_function_returned_costs_no_second_run() {
     }
 }
 
-/// P20: half a packet forbids to answer at once, so whoever is given the job next fails it.
+/// P20: half a packet rules out an answer at once, so the next worker that gets the job fails it.
 #[test]
 fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
     let (gearmand, manager) = served(&format!("{INI}max_attempts = 2"));
@@ -118,7 +118,7 @@ fn a_job_that_always_dies_within_a_packet_is_failed_instead_of_run() {
         let job = Job::act(&gearmand, end, &format!("note {notes}\nflow 50000000\n{end}"));
         let news = job.news();
         let ends: Vec<_> = news.iter().filter(|news| !matches!(news, JobEvent::Data(_))).collect();
-        let [JobEvent::Warning(text), JobEvent::Fail] = ends[..] else { panic!("its caller was told {ends:?}") };
+        let [JobEvent::Warning(text), JobEvent::Fail] = ends[..] else { panic!("its caller got {ends:?}") };
         let message = String::from_utf8_lossy(text);
         assert!(message.ends_with("; 2 workers were lost in this job\n"), "{message}");
         assert_eq!(lines(&notes).len(), 2);

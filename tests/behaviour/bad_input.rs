@@ -41,7 +41,7 @@ fn a_configuration_that_is_not_there_or_no_file() {
         let finished = gm_native(dir.path(), &["-c", name]);
         assert_error(&finished, 2, &[name, reason]);
     }
-    // A command that looks for its manager says the same.
+    // A command that looks for its manager reports the same.
     assert_error(&gm_native(dir.path(), &["status", "-c", "nowhere.ini"]), 2, &["nowhere.ini", "No such file"]);
 }
 
@@ -97,7 +97,7 @@ fn errors_do_not_hide_warnings() {
     starts_with(&lines(&["-Z"]), &["gm-native: warning: gm.ini:2: ", "gm-native: gm.ini:3: worker_dir "]);
 }
 
-/// What only shows outside the file is said with the place of the value all the same, by a start and by `-Z`.
+/// What only shows outside the file is reported with the value's place too, by a start and by `-Z`.
 #[test]
 fn what_the_file_names_and_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ fn what_the_file_names_and_is_not_there() {
     );
 }
 
-/// The file was broken under a running manager: it is found and answers, and what is wrong is said besides.
+/// The file of a running manager was broken: commands still find the manager, and report what is wrong as well.
 #[test]
 fn a_command_finds_its_manager_by_a_broken_file() {
     let gearmand = Gearmand::start();

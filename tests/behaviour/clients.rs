@@ -61,7 +61,7 @@ fn every_client_receives_every_event() {
             Callback::Status { done: 1, of: 2 },
             Callback::Data { data: b"part \0 one".to_vec() },
             warning("careful\n"),
-            complete(b"told"),
+            complete(b"sent"),
         ];
         assert_eq!(caller.call(&gearmand, "act", b"talk"), talk, "{caller:?}");
         assert_eq!(caller.call(&gearmand, "act", b"fail no row"), [warning("no row\n"), Callback::Fail], "{caller:?}");
@@ -89,7 +89,7 @@ fn a_failure_ends_the_gearman_command_with_1() {
     let failed = gearman(&gearmand, &["-f", "act"], b"fail no such row");
     assert_eq!(failed.code(), Some(1), "{failed:?}");
     assert!(format!("{}{}", failed.out(), failed.err()).contains("no such row\n"), "{failed:?}");
-    // What goes wrong in the function's own `?` is told in the same way.
+    // A failure by the function's own `?` is reported in the same way.
     let failed = gearman(&gearmand, &["-f", "act"], b"note /no/such/directory");
     assert_eq!(failed.code(), Some(1), "{failed:?}");
     assert!(format!("{}{}", failed.out(), failed.err()).contains("No such file or directory"), "{failed:?}");
@@ -107,7 +107,7 @@ fn a_panic_fails_its_job_and_names_the_line() {
     assert!(output.contains("out of luck") && output.contains(file), "{output}");
     for caller in Caller::ALL {
         let [Callback::Warning { data }, Callback::Fail] = &caller.call(&gearmand, "act", b"panic oh")[..] else {
-            panic!("{caller:?} was not told of the panic")
+            panic!("{caller:?} did not get the panic's message")
         };
         let text = String::from_utf8_lossy(data);
         assert!(text.starts_with("panicked at ") && text.contains(file) && text.ends_with(": oh\n"), "{text}");

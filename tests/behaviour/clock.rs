@@ -11,7 +11,7 @@ use crate::support::manager::Manager;
 
 const DAY: i64 = 86_400;
 
-/// Comes before glibc's own: the wall clock is off by as many seconds as a file says.
+/// Overrides glibc's: shifts the wall clock by the seconds in a file.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>

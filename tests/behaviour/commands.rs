@@ -72,7 +72,7 @@ fn a_check_that_finds_nothing_is_one_line_with_performance_data() {
     assert_eq!(line, format!("OK: 1 function, 2 workers | {data}\n"));
 }
 
-/// What a monitoring system is told, with the codes of a Nagios plugin and no others.
+/// The line for a monitoring system, with the exit codes of a Nagios plugin and no others.
 #[test]
 fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
     let (gearmand, mut manager) = served("count = 2");
@@ -101,7 +101,7 @@ fn a_check_has_the_exit_codes_of_a_nagios_plugin() {
     manager.remove("reverse_string");
     manager.wait_event("function_removed", |event| event["function"] == "reverse_string" && event["level"] == "WARN");
     expect(&manager, 1, "WARNING: reverse_string: its library ");
-    // Whoever reloads has seen it.
+    // The operator who reloads has seen it.
     manager.signal(Signal::SIGHUP);
     expect(&manager, 0, "OK: ");
     drop(gearmand);
@@ -138,7 +138,7 @@ fn a_check_names_what_is_missing() {
     let library = crate::support::plugins::example("reverse_string");
     let nowhere = crate::support::gearmand::unused_server();
     let mut manager = crate::support::manager::Setup::new(&[&nowhere]).plugin("reverse_string", &library).start();
-    manager.wait_status("the start was told", |status| (status["state"] == "running").then_some(()));
+    manager.wait_status("the start was reported", |status| (status["state"] == "running").then_some(()));
     let check = manager.command("status", &["--check"]);
     assert_eq!(check.code(), Some(2), "{check:?}");
     assert!(check.out().starts_with("CRITICAL: reverse_string: 0 of 1 workers ready"), "{check:?}");
@@ -342,7 +342,7 @@ fn help_and_version_are_printed() {
     }
 }
 
-/// Whoever starts a command may have blocked signals: its child's end is seen all the same, as is the user's wish to
+/// The parent of a command may have blocked signals: its child's end is seen all the same, as is the user's wish to
 /// stop.
 #[test]
 fn commands_receive_signals_that_their_parent_had_blocked() {

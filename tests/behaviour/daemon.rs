@@ -57,7 +57,7 @@ fn nothing_of_its_callers_stays_open() {
     }
 }
 
-/// That is no reason not to start, but the caller is told.
+/// That is no reason not to start, but the caller gets a note.
 #[test]
 fn without_a_job_server_it_starts_with_a_note() {
     let server = unused_server();
@@ -68,7 +68,7 @@ fn without_a_job_server_it_starts_with_a_note() {
     assert_eq!(manager.status()["state"], "running");
 }
 
-/// A start that fails is told to the caller, with its code; nothing runs then and nothing is left.
+/// A failed start is reported to the caller, with its code; nothing runs then and nothing is left.
 #[test]
 fn a_start_that_fails_gives_its_reason_and_its_code() {
     let mut manager = Setup::new(&["127.0.0.1"]).args(&["-d", "--strict"]).prepared();
@@ -110,7 +110,7 @@ fn a_start_with_nothing_but_failures_stays_up_and_names_each() {
     strict.wait_gone();
 }
 
-/// The log of a daemon is syslog unless `-l` names another. Without a syslog the caller is told, and so is who checks.
+/// The log of a daemon is syslog unless `-l` names another. Without a syslog the caller gets a note, and so does `status --check`.
 #[test]
 fn without_a_syslog_the_start_reports_that_there_is_no_log() {
     if std::path::Path::new("/dev/log").exists() {
@@ -129,7 +129,7 @@ fn without_a_syslog_the_start_reports_that_there_is_no_log() {
     foreground.wait_log(sentence);
 }
 
-/// Each line of a file says when, who and how bad.
+/// Each line of a file has the time, the process and the level.
 #[test]
 fn a_log_file_is_written_and_reopened_at_usr1() {
     let gearmand = Gearmand::start();
@@ -161,7 +161,7 @@ fn with_and_without_syslog_jobs_are_served() {
     let before = workers(&manager);
     assert_eq!(Job::act(&gearmand, "", "print to standard output\nlog to the log\nsay here").result(), b"here");
     manager.signal(Signal::SIGUSR1);
-    wait_for("the log to be reopened, or the trouble with it", DEADLINE, || {
+    wait_for("the log to be reopened, or the error of that", DEADLINE, || {
         let tried = |event: &serde_json::Value| event["event"] == "log_reopened" || event["event"] == "manager_error";
         manager.events().iter().any(tried).then_some(())
     });
@@ -172,7 +172,7 @@ fn with_and_without_syslog_jobs_are_served() {
     assert_eq!(Job::act(&gearmand, "", "say after all").result(), b"after all");
 }
 
-/// Without `-d` lines go to standard output, without a date: whoever collects them has a clock.
+/// Without `-d` lines go to standard output, without a date: what collects them adds one.
 #[test]
 fn in_the_foreground_the_log_is_standard_output() {
     let gearmand = Gearmand::start();

@@ -18,7 +18,7 @@ use crate::support::manager::Manager;
 use crate::support::plugins;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// What the manager says of the end of that worker.
+/// What the manager reports about the end of that worker.
 #[track_caller]
 fn death(manager: &Manager, worker: Pid) -> Value {
     manager.wait_event("worker_died", |event| event["pid"] == worker.as_raw())
@@ -111,13 +111,13 @@ fn no_job_is_lost_while_workers_are_killed_under_load() {
     assert_eq!(done, (0..JOBS).map(|number| number.to_string().into_bytes()).collect());
     let ran: BTreeSet<String> = lines(&notes).into_iter().collect();
     assert_eq!(ran.len(), JOBS);
-    // Whoever died at a job ran it in part, nobody else ran one twice.
+    // A worker that died in a job ran it in part; no other ran one twice.
     assert!(
         killed >= KILLED / 2 && lines(&notes).len() <= JOBS + killed,
         "{} runs, {killed} killed",
         lines(&notes).len()
     );
-    wait_for("every death to be told", DEADLINE, || {
+    wait_for("every death to be reported", DEADLINE, || {
         (manager.events().iter().filter(|event| event["event"] == "worker_died").count() == killed).then_some(())
     });
     wait_serving(&manager, "act");

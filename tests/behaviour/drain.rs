@@ -48,7 +48,7 @@ fn a_stop_lets_the_running_job_finish_and_begins_no_other() {
     }
 }
 
-/// A job that asks whether to stop is told.
+/// A job that asks whether its worker drains gets the right answer.
 #[test]
 fn a_long_job_can_end_early() {
     let (gearmand, mut manager) = served("");
@@ -59,7 +59,7 @@ fn a_long_job_can_end_early() {
     assert_eq!(manager.wait_exit().code(), Some(0));
 }
 
-/// The job is requeued, and the log says which one was cut.
+/// The job is requeued, and the log names the job that was cut.
 #[test]
 fn a_job_that_does_not_end_in_time_is_cut() {
     let (gearmand, mut manager) = served("graceful_shutdown_wait_time = 300ms");
@@ -131,7 +131,7 @@ fn draining_under_load_costs_no_job_and_no_attempt() {
     }
     let ran = lines(&notes);
     assert_eq!((ran.len(), ran.iter().collect::<BTreeSet<_>>().len()), (submitted, submitted));
-    wait_for("all that were told to leave to do so", DEADLINE, || {
+    wait_for("all that had to drain to exit", DEADLINE, || {
         let left = manager.events().iter().filter(|event| event["event"] == "worker_exited").count();
         (left >= drained.len()).then_some(())
     });

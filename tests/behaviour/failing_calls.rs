@@ -33,7 +33,7 @@ const CASES: [(&str, &str, &[u32]); 12] = [
     ("inotify_add_watch", "ENOSPC", &[1]),
 ];
 
-/// Whether tests may trace processes here; if not, it is said.
+/// Whether tests may trace processes here; prints it if not.
 fn strace_works() -> bool {
     let allowed = Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).status();
     let works = allowed.is_ok_and(|status| status.success());

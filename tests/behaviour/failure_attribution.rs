@@ -11,7 +11,7 @@ use crate::support::gearmand::Gearmand;
 use crate::support::manager::Manager;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// M21: whoever is told to leave while its job runs, and then crashes by itself, died in its job.
+/// M21: a worker that has to drain while its job runs, and then crashes by itself, died in its job.
 #[test]
 fn a_job_that_crashes_a_draining_worker_counts_like_any_other() {
     let (gearmand, mut manager) = served("on_crash = fail");
@@ -32,7 +32,7 @@ fn a_job_that_crashes_a_draining_worker_counts_like_any_other() {
     }
 }
 
-/// M21: every worker that takes it has been told to leave by the time it dies.
+/// M21: every worker that takes it is draining by the time it dies.
 #[test]
 fn a_poison_job_is_counted_in_draining_workers_too() {
     let gearmand = Gearmand::start();
@@ -109,7 +109,7 @@ fn a_worker_that_exits_soon_after_its_start_backs_off() {
     }
 }
 
-/// Whoever starts the manager may have blocked signals, and may have left it a child that has ended.
+/// The manager's parent may have blocked signals, and may have left it a child that has exited.
 #[test]
 fn inherited_children_leave_no_zombie() {
     let gearmand = Gearmand::start();

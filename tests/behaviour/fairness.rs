@@ -51,7 +51,7 @@ fn workers_that_print_at_full_speed_delay_nobody() {
     assert_eq!(manager.wait_exit().code(), Some(0));
 }
 
-/// P19: a job that says all it can has its timeout as any other.
+/// P19: a job that prints all it can has its timeout like any other.
 #[test]
 fn jobs_that_print_at_full_speed_time_out() {
     let (_gearmand, _manager, jobs) = pouring(&FLOODS, "timeout = 1s\ntimeout_grace = 100ms");
@@ -61,12 +61,12 @@ fn jobs_that_print_at_full_speed_time_out() {
     }
 }
 
-/// A library whose constructor says so, and does not return.
-fn constructor(name: &str, says: &str) -> PathBuf {
+/// A library whose constructor prints this forever.
+fn constructor(name: &str, statement: &str) -> PathBuf {
     let entry = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/plugins/entry.h");
     let source = format!(
         "#include <stdio.h>\n#include <string.h>\n#include <unistd.h>\n#include <sys/socket.h>\n#include \"{entry}\"\n\
-         ENTRY({name});\nstatic char text[4096];\nAT_LOAD say(void) {{\n    for (;;) {{ {says} }}\n}}\n"
+         ENTRY({name});\nstatic char text[4096];\nAT_LOAD say(void) {{\n    for (;;) {{ {statement} }}\n}}\n"
     );
     plugins::c(name, &source)
 }
@@ -81,8 +81,8 @@ fn constructors_that_print_at_full_speed_delay_nobody() {
     let gearmand = Gearmand::start();
     let mut manager = acting(&[&gearmand]).ini("probe_timeout = 1h\nhealthy_after = 1").start();
     wait_serving(&manager, "act");
-    for (name, says) in [("prints", print), ("prints_errors", errors), ("sends", words)] {
-        manager.install(name, &constructor(name, says));
+    for (name, statement) in [("prints", print), ("prints_errors", errors), ("sends", words)] {
+        manager.install(name, &constructor(name, statement));
     }
     manager.wait_log("prints (probe): stdout: a");
     is_reaped(&manager, workers(&manager)[0]);
@@ -117,7 +117,7 @@ fn what_a_worker_printed_before_its_end_is_logged() {
     wait_serving(&manager, "act");
     // While it is stopped nothing is read; the pipe holds it all.
     let gate = path(&manager, "gate");
-    let lines: Vec<String> = (0..LINES).map(|line| format!("print last words {line}")).collect();
+    let lines: Vec<String> = (0..LINES).map(|line| format!("print last line {line}")).collect();
     let job = Job::act(&gearmand, "", &format!("wait {gate}\n{}\nabort", lines.join("\n")));
     let worker = wait_busy(&manager, &job.handle);
     manager.signal(Signal::SIGSTOP);
@@ -127,10 +127,10 @@ fn what_a_worker_printed_before_its_end_is_logged() {
     });
     manager.signal(Signal::SIGCONT);
     assert!(job.failure().contains("SIGABRT"));
-    manager.wait_log(&format!("last words {}", LINES - 1));
+    manager.wait_log(&format!("last line {}", LINES - 1));
     let log = manager.log();
     let logged =
-        (0..LINES).filter(|line| log.lines().any(|l| l.ends_with(&format!("stdout: last words {line}")))).count();
+        (0..LINES).filter(|line| log.lines().any(|l| l.ends_with(&format!("stdout: last line {line}")))).count();
     assert_eq!(logged, LINES);
 }
 

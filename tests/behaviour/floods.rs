@@ -16,7 +16,7 @@ fn played(server: &ScriptedServer) -> Manager {
     Setup::new(&[&server.server()]).plugin("act", &library()).start()
 }
 
-/// S8: a NOOP says that there may be work. A hundred thousand say it once.
+/// S8: a NOOP means that there may be a job. A hundred thousand mean it once.
 #[test]
 fn a_flood_of_noops_makes_one_grab() {
     let server = ScriptedServer::listen();

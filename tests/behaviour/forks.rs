@@ -73,7 +73,7 @@ fn a_flood_of_children_that_return_is_counted() {
     assert!((1..=50).contains(&lines), "{lines} lines");
 }
 
-/// P21: what it says about the job is refused, also while a thread of its parent's is in the middle of a packet and
+/// P21: what it reports about the job is refused, also while a thread of its parent's is in the middle of a packet and
 /// holds every lock there is for that.
 #[test]
 fn a_forked_child_sends_nothing_to_the_job_server() {
@@ -180,7 +180,7 @@ fn a_signal_to_a_child_is_the_childs() {
     assert!(!manager.events().iter().any(|event| event["event"] == "worker_exited"));
 }
 
-/// P22: whoever writes to what wakes a worker wakes it once.
+/// P22: a write to the eventfd that wakes a worker wakes it once.
 #[test]
 fn a_worker_that_is_woken_for_nothing_goes_on_sleeping() {
     let (gearmand, manager) = served("");

@@ -13,14 +13,14 @@ use crate::support::scripted_server::ScriptedServer;
 /// More than a socket takes at once.
 const MUCH: usize = 32_000_000;
 
-/// The end of a job that has sent data before, and was told of.
+/// The reason in a job's failure, after the data that it sent.
 #[track_caller]
 fn failure_text(job: Job) -> String {
     let mut news = job.news();
     news.retain(|news| !matches!(news, JobEvent::Data(data) if data.len() == MUCH));
     match news.as_slice() {
         [JobEvent::Warning(text), JobEvent::Fail] => String::from_utf8(text.clone()).unwrap(),
-        other => panic!("its caller was not told: {other:?}"),
+        other => panic!("its caller got no reason: {other:?}"),
     }
 }
 
@@ -57,7 +57,7 @@ fn deaths_in_the_middle_of_a_packet_count() {
     assert!(counted.iter().all(|event| event["at"] == "job" && event["deaths"].as_u64() >= Some(1)), "{counted:?}");
 }
 
-/// P20: so does one that waits for room, and whoever lets it wait gets half a packet and the end of the connection.
+/// P20: so does one that waits for room, and the server that lets it wait gets half a packet and the end of the connection.
 #[test]
 fn a_job_whose_data_nobody_reads_still_times_out() {
     let server = ScriptedServer::listen();

@@ -82,7 +82,7 @@ fn what_is_no_packet_ends_the_connection_and_nothing_else() {
     assert_eq!(workers(&manager), before, "no worker had a reason to end");
 }
 
-/// S5, in answer to the greeting already: others are served meanwhile, and it is said once.
+/// S5, in answer to the greeting already: others are served meanwhile, and it is logged once.
 #[test]
 fn a_server_of_another_protocol_delays_nobody() {
     let (other, gearmand) = (ScriptedServer::listen(), Gearmand::start());
@@ -185,7 +185,7 @@ fn the_same_handle_of_two_servers_is_two_jobs() {
     };
     let mut dispositions = Vec::new();
     for (number, turn) in [0, 1, 0].into_iter().enumerate() {
-        // Whichever is asked first; the other is told that there is nothing.
+        // Whichever is asked first; the other answers that there is nothing.
         let mut peers = servers.each_ref().map(ScriptedServer::accept);
         for peer in &mut peers {
             peer.skip_to(|packet| packet == Request::GrabJobUniq);

@@ -1,4 +1,4 @@
-//! S22: job servers and managers on hosts of their own, one of which is cut off at a time. No connection is told: packets just
+//! S22: job servers and managers on hosts of their own, one of which is cut off at a time. No connection is closed: packets just
 //! do not arrive. Jobs of the others go on, nothing spins, and once the cable is in again all is as before.
 
 use std::fs;

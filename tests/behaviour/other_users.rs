@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// What a command told that may not, or cannot, ask.
+/// The message of a command that may not, or cannot, ask.
 #[track_caller]
 fn refusal(finished: &Finished, code: i32, parts: &[&str]) -> String {
     let sentence = finished.err();

@@ -22,7 +22,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// H1: whatever is said to the control socket, jobs go on, and who asks sensibly is answered as soon as the silent ones
+/// H1: whatever is sent to the control socket, jobs go on, and a client that asks sensibly is answered as soon as the silent ones
 /// have met their deadline. What one connection may cost, and that another user has none: manager/control/server.
 #[test]
 fn many_clients_of_the_control_socket_delay_nobody() {
@@ -91,7 +91,7 @@ fn libraries_below_a_users_directory_are_refused_in_one_line() {
     let log = manager.log();
     assert_eq!(log.matches("cannot be trusted").count(), 2, "when the first is refused, and at the end: {log}");
 
-    // As it says; what the first start has made is root's, which is told in its turn.
+    // As the message says; what the first start made is root's, which is reported next.
     manager.add_args(&["-u", "nobody"]);
     let refused = manager.run_to_end().err();
     let chown =

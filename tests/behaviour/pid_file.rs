@@ -17,7 +17,7 @@ use crate::support::wait::DEADLINE;
 const START_STOP_DAEMON: &str = "/sbin/start-stop-daemon";
 const INIT_FUNCTIONS: &str = "/lib/lsb/init-functions";
 
-/// Whether this is root on a machine with this tool; says so where it is not.
+/// Whether this is root on a machine with this tool; prints it if not.
 fn root_with(tool: &str) -> bool {
     let there = Path::new(tool).exists();
     if !there {
@@ -79,7 +79,7 @@ fn it_stays_roots_and_is_emptied_where_it_may_not_be_removed() {
     }
 }
 
-/// H11: where the user may write the directory it is said, and a file of that user's is not taken for root's.
+/// H11: if the user may write to the directory there is a warning, and a file of that user's is not taken for root's.
 #[test]
 fn a_directory_that_the_user_may_write_is_warned_of() {
     if !root() {
@@ -153,7 +153,7 @@ fn killproc_and_pidofproc_believe_it() {
     assert_ne!(script("pidofproc").code(), Some(0));
 }
 
-/// A start that cannot write its pid says so and leaves no file.
+/// A start that cannot write its pid reports it and leaves no file.
 #[test]
 fn a_full_disk_is_reported() {
     crate::support::machine::fresh(|| {

@@ -16,7 +16,7 @@ use crate::support::manager::{Manager, Setup};
 use crate::support::plugins;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// Sends a HUP and waits until the configuration was read; returns what the manager says of it.
+/// Sends a HUP and waits until the configuration was read; returns the manager's line about it.
 #[track_caller]
 fn hang_up(manager: &mut Manager) -> String {
     manager.mark();

@@ -11,7 +11,7 @@ use crate::support::gearmand::Gearmand;
 use crate::support::wait::{DEADLINE, wait_for};
 
 /// M5, M7: what may be made again is, at the slow tick or at a signal that has the manager look after its files: jobs go
-/// on, a library that is gone from the store is stored anew, commands find the manager, and no second one starts.
+/// on, a library that is gone from the store is stored again, commands find the manager, and no second one starts.
 #[test]
 fn what_is_removed_is_recreated_and_reported_once() {
     for tick in [true, false] {
@@ -52,7 +52,7 @@ fn what_is_removed_is_recreated_and_reported_once() {
     }
 }
 
-/// M5, H11: what root alone may make, or what others have by now, is told of once.
+/// M5, H11: what root alone may make, or what others have by now, is reported once.
 #[test]
 fn what_cannot_be_recreated_is_reported_once() {
     if !root() {
@@ -101,7 +101,7 @@ fn the_directory_of_another_users_manager_is_reported_as_its() {
     }
 }
 
-/// What has the name of a library and leads nowhere, or where the user may not go, is told of without being asked for.
+/// What has the name of a library and leads nowhere, or where the user may not go, is reported without a request.
 #[test]
 fn an_unreachable_library_is_reported() {
     let gearmand = Gearmand::start();

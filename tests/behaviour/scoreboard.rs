@@ -4,7 +4,7 @@ use gm_native::gearman::client::JobEvent;
 
 use crate::fixture::{Job, path, served, touch, wait_busy, wait_serving};
 
-/// Whoever is found out by its worker is replaced, and its job's result is the job's.
+/// A worker that finds its scoreboard overwritten is replaced, and its job's result is the job's.
 #[test]
 fn a_worker_whose_scoreboard_was_overwritten_is_replaced() {
     let (gearmand, manager) = served("count = 2");

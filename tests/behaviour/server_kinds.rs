@@ -22,7 +22,7 @@ use crate::support::wait::{DEADLINE, wait_for};
 enum LostJob {
     /// The next worker gets it.
     Again,
-    /// Its caller is told that it failed, by the server.
+    /// The server tells the caller that it failed.
     Fails,
     /// The same, in a packet that says it is a request, which our client does not believe.
     FailsInARequest,
@@ -107,7 +107,7 @@ fn crash(server: &str, manager: &Manager, lost: LostJob) {
         (LostJob::FailsInARequest, Err(ServerError::Unreadable { .. })) => {}
         (_, other) => panic!("{lost:?}: {other:?}"),
     }
-    // Either way the manager says what became of it, and there is a worker again.
+    // Either way the manager reports what happened to it, and there is a worker again.
     manager.wait_event("worker_died", |event| event["end"] == "killed by SIGABRT" && event["at"] == "job");
     assert_eq!(done(server, "say on"), b"on");
 }

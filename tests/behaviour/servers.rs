@@ -20,13 +20,13 @@ use crate::support::plugins::example;
 use crate::support::scripted_server::ScriptedServer;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// How often this was said of a server.
+/// How often this was logged about a server.
 fn count_events(manager: &Manager, event: &str, server: &str) -> usize {
     let about = |e: &&Value| e["event"] == event && e["server"] == server;
     manager.events().iter().filter(about).count()
 }
 
-/// Waits until it was said so often.
+/// Waits until it was logged this often.
 #[track_caller]
 fn wait_said(manager: &Manager, event: &str, server: &str, times: usize) {
     wait_for(&format!("{times} times {event}"), DEADLINE, || {
@@ -53,7 +53,7 @@ fn two_at_once_are_both_served() {
     assert_eq!(done, (0..200).collect::<Vec<_>>());
 }
 
-/// A server that has job after job, short ones or long ones, does not keep its workers from hearing of another's, nor
+/// A server that has job after job, short ones or long ones, does not keep its workers from noticing another's, nor
 /// from noticing that another has come back.
 #[test]
 fn one_that_is_busy_all_the_time_does_not_hide_another() {
@@ -214,7 +214,7 @@ fn those_that_were_never_there_are_named_and_do_no_harm() {
         let status = manager.status();
         assert_eq!(of(&status, "job_servers", "address", server).unwrap()["workers_connected"], 0);
     }
-    // One worker more says no more of them.
+    // One more worker adds no line about them.
     kill(workers(&manager)[0], Signal::SIGKILL).unwrap();
     manager.wait_event("worker_serving", |event| event["generation"] == 2);
     assert_eq!(Job::act(&gearmand, "", "say here").result(), b"here");

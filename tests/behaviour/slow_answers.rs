@@ -96,7 +96,7 @@ fn a_death_between_jobs_with_a_pending_answer_does_not_count() {
 }
 
 /// P6, S13: where a job may not run twice it does not for a lost answer either. Nobody can say so behind half of it, so
-/// whoever is given the job does.
+/// the next worker that gets the job does.
 #[test]
 fn an_answer_that_is_lost_is_no_second_run_where_there_may_be_none() {
     for in_job in [true, false] {

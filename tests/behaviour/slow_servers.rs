@@ -170,7 +170,7 @@ fn a_result_read_slowly_is_not_cut_by_a_stop() {
     assert!(!manager.log().contains("no answer to the last ECHO"), "{}", manager.log());
 }
 
-/// S11, S16: whoever has to leave meanwhile waits for it: a server would count it as one more attempt.
+/// S11, S16: a worker that has to drain meanwhile waits for it: a server would count it as one more attempt.
 #[test]
 fn a_workload_that_arrives_slowly_is_not_cut_by_a_deploy() {
     let server = ScriptedServer::listen();

@@ -12,7 +12,7 @@ use crate::support::gearmand::Gearmand;
 use crate::support::machine;
 use crate::support::manager::{Manager, Setup};
 
-/// Whether this is root, who may become `nobody`; says so where it is not.
+/// Whether this is root, who may become `nobody`; prints it if not.
 pub fn root() -> bool {
     let root = geteuid().is_root();
     if !root {

@@ -65,7 +65,7 @@ fn a_worker_that_came_in_time_lives() {
     assert_eq!(manager.wait_exit().code(), Some(0));
 }
 
-/// A library of which all was said in time.
+/// A library whose probe reported everything in time.
 #[test]
 fn a_probe_that_came_in_time_counts() {
     let gearmand = Gearmand::start();
@@ -84,12 +84,12 @@ fn a_probe_that_came_in_time_counts() {
     manager.install("waits", &plugins::c("waits", &source));
     let probe =
         wait_for("the probe", DEADLINE, || manager.processes().into_iter().find(|process| !before.contains(process)));
-    // Only then has it been told by the manager what to load.
+    // Only then does it have the manager's request.
     wait_for("the library to be loaded", DEADLINE, || Path::new(&loading).exists().then_some(()));
     manager.signal(Signal::SIGSTOP);
     touch(&gate);
     goes_on_after(&manager, "the probe", || has_ended(probe));
-    // It said what the library is; it is none of ours.
+    // It reported what the library is: not a plugin of ours.
     let refused = manager.wait_event("library_refused", |_| true);
     assert!(refused["reason"].as_str().unwrap().contains("differs from interface"), "{refused}");
 }

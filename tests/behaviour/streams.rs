@@ -28,7 +28,7 @@ fn ends_well(manager: &mut Manager) {
 }
 
 /// Descriptors are used as they are: behind what was written, whatever happened to the file's name; by the user the
-/// manager has become; and after the signals that open a log anew.
+/// manager has become; and after the signals that reopen a log.
 #[test]
 fn a_stream_that_is_open_is_written_on() {
     let root = nix::unistd::geteuid().is_root();
@@ -50,7 +50,7 @@ fn a_stream_that_is_open_is_written_on() {
         wait_serving(&manager, "act");
         manager.signal(Signal::SIGUSR1);
         manager.wait_event("log_not_reopened", |event| event["by"] == "SIGUSR1");
-        // Whoever reloads the configuration has not asked for it.
+        // A reload of the configuration did not ask for it.
         manager.signal(Signal::SIGHUP);
         manager.wait_event("reloaded", |_| true);
         let before = if how.contains(">>") { "before\n" } else { "" };
@@ -93,7 +93,7 @@ fn text(event: &serde_json::Value) -> &str {
     event["text"].as_str().unwrap_or_default()
 }
 
-/// Where the log is not opened anew nothing says that it was; neither is another log the log that cannot be opened.
+/// If the log is not reopened, nothing claims that it was; and a log that cannot be opened does not become the log.
 #[test]
 fn a_failed_reopen_of_the_log_is_not_reported_as_done() {
     let gearmand = Gearmand::start();

@@ -40,7 +40,7 @@ fn a_job_past_its_timeout_is_killed_and_its_caller_answered() {
     assert_eq!(lines(&notes), ["u1"]);
 }
 
-/// It hears of it in time, ends the job as it likes, and the worker leaves without a word of a death.
+/// It notices in time, ends the job as it likes, and the worker exits without a report of a death.
 #[test]
 fn a_job_that_ends_when_asked_sends_its_own_answer() {
     let (gearmand, manager) = served("timeout = 200ms\ntimeout_grace = 1h");

@@ -30,7 +30,7 @@ pub const DIFFERENCES: &[(&str, &str)] = &[
     ("php-config", "a .php configuration is refused, with the ini to write; there it is run"),
     (
         "pid-file-locked",
-        "a second manager on the same pid file is refused and told the pid; there it takes the file over",
+        "a second manager on the same pid file is refused with the first one's pid; there it takes the file over",
     ),
     (
         "pid-file-emptied",

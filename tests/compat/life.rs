@@ -118,7 +118,7 @@ fn max_runs_under_load() {
 fn a_stop_while_a_job_runs() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let gearmand = Gearmand::start();
-        // Ours has an idle one too: it has been told when the busy one has. There it would stay and take the next job.
+        // Ours has an idle one too: both are told to stop at the same time. There it would stay and take the next job.
         let workers = if ours() { 2 } else { 1 };
         let ini = format!("count = {workers}\ngraceful_shutdown_wait_time = 30");
         let fixture = Fixture::new(&gearmand.server(), "one", &ini).args(&["-vv", "-l", "gm.log"]);

@@ -143,7 +143,7 @@ fn another_user() {
     assert_eq!(left, if ours() { String::new() } else { subject.pid().to_string() });
 }
 
-/// The log is opened anew, a new library is taken up, and the control socket answers, all without root.
+/// The log is reopened, a new library is picked up, and the control socket answers, all without root.
 fn usable_after_the_drop(gearmand: &Gearmand, subject: &Subject) {
     subject.signal(Signal::SIGUSR1);
     put(subject.path("workers").as_ref(), "two", "two");
@@ -152,7 +152,7 @@ fn usable_after_the_drop(gearmand: &Gearmand, subject: &Subject) {
     assert_eq!(status.unwrap_or_else(|hung| panic!("{hung:?}")).code(), Some(0));
 }
 
-/// exit-codes: nothing is started for a user that is not there. Ours says so by its code too.
+/// exit-codes: nothing is started for a user that is not there. Our exit code shows it, too.
 #[test]
 fn a_user_that_is_not_there() {
     on_purpose("exit-codes");
@@ -306,7 +306,7 @@ fn verbosity() {
     assert_eq!(labels(&[], ""), Vec::<String>::new());
 }
 
-/// The log is moved away by logrotate; a HUP opens it anew.
+/// The log is moved away by logrotate; a HUP reopens it.
 #[test]
 fn the_log_is_reopened_at_sighup() {
     let gearmand = Gearmand::start();

@@ -77,7 +77,7 @@ fn beside(name: &str) -> PathBuf {
 fn fixtures(dir: &Path) -> Vec<Case> {
     let other = "is built for interface …, this manager knows …; build it with the gm-plugin-api of this release, or \
                  update gm-native";
-    let differs = "differs from interface …, for which it says it is built; build it with the gm-plugin-api of this \
+    let differs = "differs from interface …, which it claims to be built for; build it with the gm-plugin-api of this \
                    release";
     let another = "exports other_abi_stable as an entry of … bytes, which has … here; build it with the gm-plugin-api of \
                    this release";
@@ -93,7 +93,7 @@ fn fixtures(dir: &Path) -> Vec<Case> {
     cases.map(|(name, expect)| made::file(dir, name, &bytes, expect)).to_vec()
 }
 
-/// The directory this case has to itself, made anew where it is not there.
+/// The directory this case has to itself, created if it does not exist.
 fn place(dir: &Path, name: &str) -> PathBuf {
     let place = dir.join(name);
     fs::create_dir_all(&place).unwrap();

@@ -76,7 +76,7 @@ fn watch(child: &mut Child, channel: &OwnedFd) -> (ProbeExit, Vec<Vec<u8>>) {
     let mut messages = Vec::new();
     let mut deadline = Instant::now() + DEADLINE;
     loop {
-        // End of file says nothing: a process the library left behind may hold the other end.
+        // End of file means nothing: a process the library left behind may hold the other end.
         let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::from(10u8)).unwrap();
         let status = child.try_wait().unwrap();

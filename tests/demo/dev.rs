@@ -184,7 +184,7 @@ fn beside_libraries_and_after_dependencies() {
     assert_eq!(served, 1, "what is built does not go where production may look");
 }
 
-/// Greets with the word of a setting; the workload `stuck` never ends.
+/// Greets with a word from a setting; the workload `stuck` never ends.
 const GREET_WITH_A_SETTING: &str = r#"use gm_plugin_api::{Context, Failure, Job, JobResult, Log, function};
 
 struct Greet(String);

@@ -13,7 +13,7 @@ use crate::support::manager::{Manager, Setup};
 use crate::support::wait::{DEADLINE, wait_for};
 use gm_native::gearman::client::JobEvent;
 
-/// Puts a bad version in place and lets jobs come until it is rejected; returns what was told.
+/// Puts a bad version in place and lets jobs come until it is rejected; returns the events.
 #[track_caller]
 fn rejected(gearmand: &Gearmand, manager: &Manager, bytes: &[u8]) -> Value {
     rename_over(manager, bytes);
@@ -60,7 +60,7 @@ fn one_that_crashes_in_a_job_is_rejected() {
     manager.wait_event("rollout_started", |_| true);
     let mut jobs = 0;
     let event = loop {
-        // Whoever takes it, its caller gets an answer: a crash requeues it.
+        // Whichever worker takes it, its caller gets an answer: a crash requeues it.
         assert_eq!(ask(&gearmand, "stamped"), "v1", "after {jobs} jobs");
         jobs += 1;
         let events = manager.events();
@@ -92,7 +92,7 @@ fn one_whose_jobs_fail_is_rejected() {
     let reason = event["reason"].as_str().unwrap();
     assert!(reason.contains(" of its first ") && reason.ends_with("the last with: this version fails"), "{reason}");
     old_goes_on(&gearmand, &manager, &bad);
-    // It may be that the database was down: somebody says so.
+    // Perhaps the database was down, and the operator knows that.
     let done = manager.command("retry", &["stamped", "--no-wait"]);
     assert!(done.status.success() && done.out().contains("tried again"), "{done:?}");
     wait_for("it is tried again", DEADLINE, || {

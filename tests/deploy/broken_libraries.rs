@@ -41,7 +41,7 @@ fn is_no_file(case: &Case) -> bool {
     ["directory", "fifo", "socket", "device", "dangling", "loop"].contains(&case.function.as_str())
 }
 
-/// Waits for what is said of a case since the mark; the event, where it is not what was expected.
+/// Waits for the event about a case since the mark; returns the event if it is not the expected one.
 fn misjudged(manager: &Manager, case: &Case, from: usize) -> Option<String> {
     let name = format!("/{}", case.path.file_name().unwrap().to_str().unwrap());
     let about = |event: &Value| event["path"].as_str().is_some_and(|path| path.ends_with(&name));
@@ -169,7 +169,7 @@ fn put_all(manager: &Manager, cases: &[Case], bytes: &[u8]) {
     }
 }
 
-/// Waits until an event was told of every case, in that version.
+/// Waits until there was an event for every case, in that version.
 #[track_caller]
 fn wait_told(manager: &Manager, cases: &[Case], event: &str, key: &str, bytes: &[u8]) {
     let hash = hash(bytes);

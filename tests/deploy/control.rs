@@ -59,7 +59,7 @@ fn retry_ends_a_rollback() {
     assert!(again.status.success() && again.out().contains(&hash(&version("v2"))), "{again:?}");
 }
 
-/// What a file lacks may lie outside of it: it is looked at anew though it has not changed. What it holds counts, not
+/// What a file lacks may lie outside of it: it is probed again although it has not changed. What it holds counts, not
 /// what it held when it was good.
 #[test]
 fn retry_looks_at_the_file_as_it_is() {
@@ -87,7 +87,7 @@ fn retry_looks_at_the_file_as_it_is() {
     }
 }
 
-/// What the log says to run is run from another directory, by a shell, as it stands there.
+/// The command in the log works as printed, in a shell in another directory.
 #[test]
 fn a_command_in_the_log_works_as_printed() {
     let (_gearmand, mut manager) = served("");
@@ -104,7 +104,7 @@ fn a_command_in_the_log_works_as_printed() {
     };
     manager.mark();
     as_printed(&manager, &line);
-    // The next manager refuses the file, and says the same.
+    // The next manager refuses the file, and logs the same.
     manager.signal(nix::sys::signal::Signal::SIGTERM);
     manager.wait_exit();
     manager.start_again();

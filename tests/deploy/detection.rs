@@ -193,7 +193,7 @@ fn an_emptied_directory_keeps_what_it_held() {
     );
 }
 
-/// The only library: it may be meant to go, and may be half of a copy. It has longer to come back, and that is said.
+/// The only library: it may be meant to go, and may be half of a copy. It has longer to come back, and that is logged.
 #[test]
 fn a_directory_with_one_function_emptied_for_a_moment_keeps_it() {
     let (gearmand, mut manager) = served("settle_time = 100ms");
@@ -247,7 +247,7 @@ fn names_of_editors_and_rsync_are_passed_over_and_named() {
     assert_eq!(manager.status()["functions"].as_array().unwrap().len(), 1);
 }
 
-/// Which of two files is served is told for as long as there are two: in NOTE and JSON, and to whoever checks.
+/// As long as there are two files, NOTE, the JSON and `check` show which of them is served.
 #[test]
 fn two_files_of_one_function_are_a_warning_until_one_goes() {
     let other = tempfile::tempdir().unwrap();

@@ -85,7 +85,7 @@ pub fn of<'a>(status: &'a Value, list: &str, key: &str, value: &str) -> Option<&
     status[list].as_array()?.iter().find(|element| element[key] == value)
 }
 
-/// Hash and state of each version, the newest first, as `versions --json` says.
+/// Hash and state of each version, the newest first, from `versions --json`.
 #[track_caller]
 pub fn versions(manager: &Manager) -> Vec<(String, String)> {
     let all: Vec<Value> = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
@@ -121,7 +121,7 @@ pub fn wait_deployed(gearmand: &Gearmand, manager: &Manager, name: &str) {
     assert_eq!(ask(gearmand, "stamped"), name);
 }
 
-/// How often an event was told of that version.
+/// How many events there were about that version.
 pub fn count_events(manager: &Manager, event: &str, function: &str) -> usize {
     let is = |e: &&Value| e["event"] == event && e["function"] == function;
     manager.events().iter().filter(is).count()

@@ -10,7 +10,7 @@ use crate::support::build;
 use crate::support::manager::{Manager, Setup};
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// `libdeep.so`, whose constructor says that it runs, and waits as long as there is a file `$GM_TEST_HINDRANCE`.
+/// `libdeep.so`, whose constructor prints that it runs, and waits as long as there is a file `$GM_TEST_HINDRANCE`.
 fn slow_deep(number: u8) -> Vec<u8> {
     let source = format!(
         "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n\
@@ -76,7 +76,7 @@ fn deep_with(number: u8, needed: &str) -> Vec<u8> {
     fs::read(build::c("libdeep.so", &source, &args)).unwrap()
 }
 
-/// What the loader passes over is passed over; whoever is needed in a circle is found; what leads elsewhere from the
+/// What the loader passes over is passed over; libraries that need each other are found; what leads elsewhere from the
 /// store has a sentence of its own.
 #[test]
 fn what_the_loader_finds_is_found_and_what_the_store_cannot_hold_is_reported() {

@@ -85,7 +85,7 @@ fn a_pin_and_a_rejected_version_are_forgotten_with_it() {
     manager.command("rollback", &["stamped"]).success();
     wait_all(&manager, "stamped", &version("v1"));
     remove(&mut manager);
-    // What the pin was said against.
+    // The version that the pin was set against.
     rename_over(&manager, &version("v2"));
     wait_deployed(&gearmand, &manager, "v2");
     rename_over(&manager, &stamped("v3", "new"));

@@ -1,4 +1,4 @@
-//! H14: `rollback`: back, and further back; what is refused; and an exit code that says whether the version is served.
+//! H14: `rollback`: back, and further back; what is refused; and an exit code that shows whether the version is served.
 
 use std::fs;
 use std::io::Write;
@@ -69,7 +69,7 @@ fn judged_by_jobs(gearmand: &Gearmand, manager: &Manager, bytes: &[u8], event: &
     })
 }
 
-/// Why a version was rejected, as `versions` says.
+/// Why a version was rejected, from `versions`.
 #[track_caller]
 fn note(manager: &Manager, bytes: &[u8]) -> String {
     let all: Value = serde_json::from_slice(&manager.command("versions", &["--json"]).success()).unwrap();
@@ -372,7 +372,7 @@ fn one_that_only_some_workers_serve_is_reported_at_once() {
     assert!(failed.err().contains(why), "{failed:?}");
 }
 
-/// Nobody would serve it: it is refused, and the exit code says so.
+/// No worker would serve it: it is refused, and the exit code shows it.
 #[test]
 fn what_nobody_serves_is_refused() {
     let (gearmand, mut manager) = served("keep_versions = 5");

@@ -8,7 +8,7 @@ use serde_json::Value;
 const ENDS_OF_SERVICE: [&str; 5] = ["worker_draining", "worker_killed", "worker_died", "worker_exited", "exited_early"];
 
 /// Events that have no place in a run in which every version is good.
-const TROUBLE: [&str; 10] = [
+const FAILURES: [&str; 10] = [
     "worker_died",
     "exited_early",
     "spawn_failed",
@@ -75,7 +75,7 @@ pub fn check_events(events: &[Value], expected: &ExpectedRun<'_>) -> RunReport {
 impl RunChecker<'_> {
     fn event(&mut self, event: &Value) {
         let name = event["event"].as_str().unwrap_or_default();
-        if TROUBLE.contains(&name) {
+        if FAILURES.contains(&name) {
             self.wrong("is not expected", event);
         }
         self.count(name, event);

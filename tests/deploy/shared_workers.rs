@@ -220,20 +220,20 @@ fn a_little_static_tls_finds_room() {
     assert_eq!(failed, None);
 }
 
-/// What a plugin starts finds the variable as whoever started the manager has set it.
+/// What a plugin starts finds the variable as the manager's parent has set it.
 #[test]
 fn what_a_plugin_starts_does_not_inherit_the_room() {
     let body = "fn make(_: &Context) -> Result<(), Failure> {\n    let out = std::process::Command::new(\"env\").output()?;\n    \
                 let out = String::from_utf8_lossy(&out.stdout).into_owned();\n    \
                 let ours: Vec<&str> = out.lines().filter(|line| line.contains(\"GLIBC_TUNABLES\")).collect();\n    \
                 Err(format!(\"found {ours:?}\").into())\n}\n";
-    let library = linked(&["tells"], body, &[]);
+    let library = linked(&["environment"], body, &[]);
     let asked = |value: Option<&str>| {
         let gearmand = strict_gearmand();
-        let setup = setup(&gearmand, "count = 1").plugin("tells", &library);
+        let setup = setup(&gearmand, "count = 1").plugin("environment", &library);
         let setup = value.into_iter().fold(setup, |setup, value| setup.env("GLIBC_TUNABLES", value));
         let manager = setup.start();
-        let refused = manager.wait_event("cannot_serve", |event| event["function"] == "tells");
+        let refused = manager.wait_event("cannot_serve", |event| event["function"] == "environment");
         refused["reason"].as_str().unwrap().to_owned()
     };
     assert_eq!(asked(None), "its new() failed: found []");
@@ -287,7 +287,7 @@ fn a_new_library_that_cannot_share_a_worker_does_not_affect_what_runs() {
     wait_kinds(&manager, "helped_2+reverse_string");
 }
 
-/// It is nobody's fault but theirs: one of the two is served, the same each time, and the other says why it is not.
+/// The conflict is theirs alone: one of the two is served, the same each time, and the other says why it is not.
 #[test]
 fn a_port_that_two_want_is_the_first_ones() {
     let gearmand = strict_gearmand();

@@ -25,7 +25,7 @@ fn NAME(_: &Job, _: &mut Log) -> JobResult { Ok(unsafe { helper() }.to_string().
 /// Where the plugin has the loader look. Replaced in the finished library by others of the same length.
 pub const RUNPATH: &str = "$ORIGIN:${ORIGIN}/lib///////////////////////////";
 
-/// `libdeep.so`, which says this number.
+/// `libdeep.so`, which returns this number.
 pub fn deep(number: u8) -> Vec<u8> {
     fs::read(deep_at(number)).unwrap()
 }
@@ -35,7 +35,7 @@ pub fn deep_at(number: u8) -> PathBuf {
     build::c("libdeep.so", &source, &["-shared", "-fPIC", "-Wl,-soname,libdeep.so"])
 }
 
-/// `libhelper.so.1`, which says ten times this number more than `libdeep.so`, and needs that beside itself.
+/// `libhelper.so.1`, which returns ten times this number more than `libdeep.so`, and needs that beside itself.
 pub fn helper(number: u8) -> Vec<u8> {
     fs::read(helper_at(number)).unwrap()
 }

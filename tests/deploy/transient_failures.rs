@@ -31,7 +31,7 @@ fn a_probe_that_is_killed_or_late_at_boot_is_made_again() {
         wait_all(&manager, "stamped", &library);
         assert_eq!(ask(&gearmand, "stamped"), "v1");
         assert_eq!(manager.status()["refused"].as_array().unwrap().len(), 0);
-        assert_eq!(count_events(&manager, "library_refused", "stamped"), 1, "what was said still holds");
+        assert_eq!(count_events(&manager, "library_refused", "stamped"), 1, "the earlier report still holds");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What only the embedded server promises: limits, sentences, and that it ends when it is told to.
+//! What only the embedded server promises: limits, sentences, and that it stops when asked.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;

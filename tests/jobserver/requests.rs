@@ -77,7 +77,7 @@ on_both! {
             let mut peer = server.peer();
             peer.quiet();
             peer.send(bytes);
-            // The embedded server says why first.
+            // The embedded server sends the reason first.
             let packet = peer.try_next();
             assert_eq!(packet.is_some(), server.is_embedded(), "{packet:?}");
             assert!(packet.is_none_or(|packet| packet.starts_with(r"ERROR INVALID_PACKET\x00a packet ")));

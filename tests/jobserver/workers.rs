@@ -67,7 +67,7 @@ on_both! {
         assert_eq!(worker.next(), "NOOP");
         client.submit(BACKGROUND, "g", "", b"");
         worker.quiet();
-        // One that sleeps beside work is told so each time.
+        // A worker that sleeps while there is a job gets a NOOP each time.
         for _ in 0..2 {
             worker.send(&encode::PRE_SLEEP);
             assert_eq!(worker.next(), "NOOP");
@@ -168,14 +168,14 @@ on_both! {
         let (mut client, mut worker, mut other) = (server.peer(), server.worker(&["f"]), server.worker(&["f"]));
         client.submit(FOREGROUND, "f", "", b"");
         let raises = r"ERROR JOB_NOT_FOUND\x00An exception was received for a job that does not exist";
-        let says = r"ERROR JOB_NOT_FOUND\x00Job does not exist on server";
+        let no_such_job = r"ERROR JOB_NOT_FOUND\x00Job does not exist on server";
         let words: [(PacketType, &[&[u8]], &str); 6] = [
             (PacketType::WorkComplete, &[b"r"], LATE),
             (PacketType::WorkFail, &[], LATE),
             (PacketType::WorkStatus, &[b"1", b"2"], LATE),
             (PacketType::WorkException, &[b"e"], raises),
-            (PacketType::WorkData, &[b"d"], says),
-            (PacketType::WorkWarning, &[b"w"], says),
+            (PacketType::WorkData, &[b"d"], no_such_job),
+            (PacketType::WorkWarning, &[b"w"], no_such_job),
         ];
         // Nobody has it, then another one, then it has ended; and one that never was.
         for round in 0..3 {

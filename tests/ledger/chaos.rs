@@ -249,7 +249,7 @@ impl Chaos {
     fn roll_back(&mut self, world: &mut World) {
         let Some(manager) = self.manager() else { return };
         let function = FUNCTIONS[self.rng.usize(..FUNCTIONS.len())];
-        // It may have no earlier version, which it says. Nor is it waited for: that could be what is stopped here.
+        // It may have no earlier version, which the output shows. Nor is it waited for: that could be what is stopped here.
         let finished = world.managers[manager].command("rollback", &["--no-wait", function]);
         let output = String::from_utf8_lossy(&[finished.stdout, finished.stderr].concat()).trim().to_owned();
         world.fault(Fault::RolledBack { manager, function: function.into(), output });

@@ -17,7 +17,7 @@ pub type Job = String;
 /// What became of all jobs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// How many were done, and told so.
+    /// How many were done, with the right answer to the client.
     pub done: usize,
     /// How many of these each kind of client had submitted.
     pub done_by: BTreeMap<ClientKind, usize>,
@@ -41,7 +41,7 @@ struct Run<'a> {
     overlaps: bool,
 }
 
-/// What a manager has said of a worker that died in a job.
+/// What a manager reported about a worker that died in a job.
 struct Death<'a> {
     sub: &'a str,
     at: Time,
@@ -175,7 +175,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What its client was told, and whether that is right.
+    /// Its client's answer, and whether that is right.
     fn answer(&mut self, story: &Story<'_>) {
         if story.answers > 1 {
             self.violation("answered twice");
@@ -289,8 +289,8 @@ impl Judge<'_> {
             return Some(Cause { text: "network or server slow".into(), excuses_two_at_once: true });
         }
         let Party::Manager(manager) = link.party else { return None };
-        // An orphan that dies has nobody who says so, also where its manager was dead when it was given the job. And what
-        // a manager reported shortly before it was killed may not have reached us.
+        // No manager reports an orphan's death, even if the manager was dead when the orphan got the job. And what a
+        // manager reported shortly before it was killed may not have reached us.
         let begun = self.windows.begin_of(connection).unwrap_or(assigned);
         let died = self.windows.manager_died(manager, begun, again.saturating_add(LOG_DELAY));
         died.then(|| Cause { text: "manager killed".into(), excuses_two_at_once: false })

@@ -48,7 +48,7 @@ pub enum Record {
     Overlap { sub: String, pid: i32 },
     /// A plugin's function is about to return.
     Ended { sub: String, pid: i32, how: String },
-    /// The client has been told how the job ended.
+    /// The client got the end of the job.
     Answered { sub: String, answer: Answer },
     /// The client's connection, opened at `since`, broke before that.
     Broken { sub: String, since: Time, why: String },
@@ -56,7 +56,7 @@ pub enum Record {
     Fault(Fault),
     /// A manager has started a worker.
     WorkerStarted { manager: usize, pid: i32, generation: u64 },
-    /// A manager has said of a worker that it died, of what, and in which job.
+    /// A manager reported a worker's death: of what, and in which job.
     WorkerDied { manager: usize, pid: i32, generation: u64, sub: Option<String>, end: String, disposition: String },
     /// A manager was asked for its status: how long it took, if it answered.
     Status { manager: usize, asked: Time, answered: bool },
@@ -119,7 +119,7 @@ pub enum Expected {
     Dies,
 }
 
-/// What a client is told in the end.
+/// The end of a job, as its client sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {

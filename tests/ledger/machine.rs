@@ -83,7 +83,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: a process that is about to end may still hold a file on it.
         let _ = Command::new("umount").arg("-l").arg(&self.place).status();
-        // Whoever owned it could not remove it while it was mounted.
+        // Its owner could not remove it while it was mounted.
         let _ = self.place.parent().map(fs::remove_dir_all);
     }
 }

@@ -1,4 +1,4 @@
-//! Clients as users have them. Each job is a process of its own: one submits it, and tells what became of it.
+//! Clients as users have them. A process of its own submits each job, and reports what happened to it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -67,10 +67,10 @@ fn answer(job: &Job, sub: &str, callbacks: &[Callback]) -> Result<Option<Answer>
             Callback::Created { .. } | Callback::Status { .. } | Callback::Data { .. } => {}
         }
     }
-    Err("it told no end of the job".into())
+    Err("it reported no end of the job".into())
 }
 
-/// The CLI says on standard error that its connection broke, and exits with 0. It prints data, then the result.
+/// The CLI prints on standard error that its connection broke, and exits with 0. It prints data, then the result.
 fn cli(server: &str, job: &Job, sub: &str, time: Duration) -> Result<Option<Answer>, String> {
     let (host, port) = server.rsplit_once(':').ok_or("no HOST:PORT")?;
     let mut command = Command::new("gearman");

@@ -95,7 +95,7 @@ impl World {
         world
     }
 
-    /// The servers at these addresses, as a manager is told of them: all but the first by name, if names are looked up.
+    /// The servers at these addresses, as a manager's ini has them: all but the first by name, if names are looked up.
     fn named(&self, addresses: Vec<String>) -> Vec<String> {
         let name = |(number, address): (usize, String)| match address.rsplit_once(':') {
             Some((_, port)) if number > 0 && self.machine.resolver.is_some() => format!("js{number}.test:{port}"),
@@ -109,7 +109,7 @@ impl World {
         self.dir.path().join("history")
     }
 
-    /// Leaves the history behind, and says where.
+    /// Keeps the history, and prints where it is.
     pub fn keep(self) -> PathBuf {
         drop(self.managers);
         self.dir.keep()
@@ -247,7 +247,7 @@ pub struct Holds {
     pub kib: usize,
 }
 
-/// What an event says of a worker, for the history.
+/// An event about a worker, for the history.
 fn worker_record(manager: usize, event: &Value) -> Option<(Time, Record)> {
     let text = |key: &str| event[key].as_str().map(str::to_owned);
     let pid = i32::try_from(event["pid"].as_i64()?).ok()?;

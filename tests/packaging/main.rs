@@ -1,4 +1,4 @@
-//! What is installed beside the program, what it says to a service manager, and what the documents claim.
+//! What is installed with the program, what it sends to a service manager, and what the documents claim.
 
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]
 

@@ -114,7 +114,7 @@ fn systemd_is_notified_of_start_watchdog_and_stop() {
     systemd.wait("STATUS=stopping", 1);
 }
 
-/// READY is for workers that are loaded: a start that fails never says it.
+/// READY means that workers are loaded: a failed start never sends it.
 #[test]
 fn a_start_that_fails_is_not_ready() {
     let systemd = Systemd::on_a_path();
@@ -124,7 +124,7 @@ fn a_start_that_fails_is_not_ready() {
     assert_eq!(systemd.place("READY=1"), None, "{:?}", systemd.heard());
 }
 
-/// Detached, it says which process is meant; and nothing is due where no watchdog was asked for.
+/// Detached, it sends its process id; and nothing is due without a watchdog.
 #[test]
 fn in_the_background_the_manager_names_itself() {
     let gearmand = Gearmand::start();

@@ -1,4 +1,4 @@
-//! Building something once for all tests, also when several processes need it at once.
+//! Builds something once for all tests, even if several processes need it at once.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::program::run;
 
-/// Compilers on a loaded machine.
+/// For compilers on a loaded machine.
 pub const BUILD_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The repository.
@@ -21,7 +21,7 @@ pub fn build_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("built")
 }
 
-/// A short name for a content.
+/// A short name for some content.
 pub fn fingerprint(content: impl Hash) -> String {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
@@ -36,7 +36,7 @@ pub fn alone<T>(build: impl FnOnce() -> T) -> T {
     build()
 }
 
-/// Compiles one C file, unless that was done before. The result's name is `output`, in a directory of its own.
+/// Compiles one C file, unless that was done before. The result is named `output`, in a directory of its own.
 #[track_caller]
 pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
     let dir = build_dir().join(fingerprint((output, source, args)));
@@ -54,13 +54,13 @@ pub fn c(output: &str, source: &str, args: &[&str]) -> PathBuf {
         let mut cc = Command::new("cc");
         cc.args(["-Wall", "-Wextra", "-O1", "-g", "-o"]).args([&part, &file]).args(args);
         command(&mut cc);
-        // Whoever sees the name sees the whole file.
+        // A rename: whoever finds the file under its name finds all of it.
         fs::rename(part, &done).unwrap();
     });
     done
 }
 
-/// Runs a compiler that has to succeed.
+/// Runs a compiler, which has to succeed.
 #[track_caller]
 pub fn command(compiler: &mut Command) {
     match run(compiler, b"", BUILD_DEADLINE) {

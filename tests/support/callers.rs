@@ -21,7 +21,7 @@ pub fn gearman(server: &Gearmand, args: &[&str], stdin: &[u8]) -> Finished {
     try_gearman(server, args, stdin, DEADLINE).unwrap_or_else(|hung| panic!("gearman {args:?} hung: {hung:?}"))
 }
 
-/// As [`gearman`], where hanging is what may be expected.
+/// As [`gearman`], for tests in which it may hang.
 #[track_caller]
 pub fn try_gearman(server: &Gearmand, args: &[&str], stdin: &[u8], deadline: Duration) -> Result<Finished, Hung> {
     let mut command = Command::new("gearman");
@@ -29,7 +29,7 @@ pub fn try_gearman(server: &Gearmand, args: &[&str], stdin: &[u8], deadline: Dur
     run(&mut command, stdin, deadline)
 }
 
-/// Runs a PHP script with php-gearman at hand; its path is relative to the repository.
+/// Runs a PHP script with php-gearman; its path is relative to the repository.
 ///
 /// # Panics
 ///
@@ -64,9 +64,9 @@ fn perl_command(script: &str) -> Command {
 /// Client libraries with callbacks. Each program takes the same arguments and prints each callback as a line of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// php-gearman, which is libgearman below.
+    /// php-gearman, which is built on libgearman.
     Php,
-    /// Gearman::Client, which is Perl all the way down.
+    /// Gearman::Client, which is pure Perl.
     Perl,
     /// libgearman.
     C,
@@ -85,20 +85,20 @@ pub enum Mode {
     Background,
 }
 
-/// A callback that a client library made.
+/// A callback from a client library.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "callback", rename_all = "lowercase")]
 pub enum Callback {
-    /// The job has a handle. Not every library says so of foreground jobs.
+    /// The job has a handle. Not every library reports that for foreground jobs.
     Created {
         /// The handle.
         handle: String,
     },
     /// Progress.
     Status {
-        /// So much...
+        /// How much is done...
         done: u64,
-        /// ... of so much.
+        /// ... of how much.
         of: u64,
     },
     /// Data from the running job.
@@ -133,11 +133,12 @@ impl Caller {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Php, Self::Perl, Self::C];
 
-    /// Has a job of `function` done and returns what the library told its user, but for the handle of a foreground job.
+    /// Submits a job of `function`, waits for it, and returns the library's callbacks, except for the handle of a
+    /// foreground job.
     ///
     /// # Panics
     ///
-    /// When the client hangs or cannot do it at all. A job that fails is no panic.
+    /// If the client hangs or cannot submit the job at all. A job that fails is no panic.
     #[track_caller]
     pub fn call(self, server: &Gearmand, function: &str, workload: &[u8]) -> Vec<Callback> {
         let mut callbacks = self.submit(server, function, "", Mode::Normal, workload);
@@ -145,14 +146,15 @@ impl Caller {
         callbacks
     }
 
-    /// Submits a job as `mode` says, with a unique unless that is empty, and returns all that the library told its user.
+    /// Submits a job in this mode, with a unique unless it is empty, and returns all callbacks of the library.
     #[track_caller]
     pub fn submit(self, server: &Gearmand, function: &str, unique: &str, mode: Mode, workload: &[u8]) -> Vec<Callback> {
         let callbacks = self.try_submit(&server.server(), function, unique, mode, workload, DEADLINE);
         callbacks.unwrap_or_else(|why| panic!("{self:?}: {why}"))
     }
 
-    /// As [`submit`](Self::submit) to a server at HOST:PORT, where an error is that the client hangs or cannot do it.
+    /// As [`submit`](Self::submit), but to a server at HOST:PORT, and with an error if the client hangs or cannot do
+    /// it.
     pub fn try_submit(
         self,
         server: &str,

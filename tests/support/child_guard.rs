@@ -16,7 +16,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use super::wait::{DEADLINE, try_wait_for, wait_for};
 
 /// A child that is killed when it goes out of scope, when the thread that started it ends, and when the test's process
-/// is killed. What it prints is kept, and shown if the test panics.
+/// is killed. Its output is kept, and shown if the test panics.
 pub struct ChildGuard {
     name: String,
     child: Child,
@@ -41,37 +41,37 @@ impl ChildGuard {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// All it has printed.
+    /// All its output.
     pub fn output(&self) -> String {
         read_all(&self.output)
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits until it exits.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
         wait_for(&what, DEADLINE, || self.child.try_wait().unwrap())
     }
 
-    /// Waits for its end; `None` if it still runs at the deadline.
+    /// Waits until it exits; `None` if it still runs at the deadline.
     pub fn wait_until(&mut self, deadline: Duration) -> Option<ExitStatus> {
         try_wait_for(deadline, || self.ended())
     }
 
-    /// Sends a signal. It must not have been waited for.
+    /// Sends a signal. It must not have been reaped.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.name));
     }
 
-    /// Kills it and waits for its end; nothing happens if it has ended.
+    /// Kills it and waits until it has exited; does nothing if it has already.
     pub fn kill(&mut self) {
-        // A child that has ended is not signalled but still waited for.
+        // A child that has exited is not signalled, but still reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -101,11 +101,11 @@ pub fn spawn(command: &mut Command) -> Child {
 
 fn die_with(parent: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    // It may have died before the kernel was told.
+    // The parent may have died before prctl.
     if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// The whole file, without moving the place that the child writes at.
+/// The whole file, without moving the position at which the child writes.
 pub fn read_all(file: &File) -> String {
     String::from_utf8_lossy(&read_bytes(file)).into_owned()
 }

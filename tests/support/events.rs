@@ -1,4 +1,4 @@
-//! The manager's event stream, as a test reads it.
+//! The manager's event stream, for tests.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::wait::{DEADLINE, wait_for};
 
-/// Every event of a manager's that it had kept, or that came since.
+/// Every event that the manager had kept, and every later one.
 pub struct Events(Arc<(Mutex<Seen>, Condvar)>);
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Seen {
 }
 
 impl Events {
-    /// Follows the manager at this control socket. When this returns no later event is missed.
+    /// Follows the manager at this control socket. No event is missed once this returns.
     #[track_caller]
     pub fn follow(control: &Path) -> Self {
         let connect = || ControlClient::connect(control, DEADLINE);
@@ -45,15 +45,15 @@ impl Events {
         self.0.0.lock().unwrap().events.clone()
     }
 
-    /// All of them, once no more can come: of a manager that has ended.
+    /// All of them, from a manager that has exited.
     #[track_caller]
     pub fn wait_end(&self) -> Vec<Value> {
         wait_for("the end of the event stream", DEADLINE, || self.0.0.lock().unwrap().ended.then_some(()));
         self.all()
     }
 
-    /// A place from which [`wait`](Self::wait) sees only what happens from now on. The stream lags behind the manager:
-    /// an event that was published already may still be on its way, and would be taken for a later one.
+    /// A position from which [`wait`](Self::wait) sees only what happens from now on. The stream lags behind the
+    /// manager: an event that was already published may still be on its way, and would be taken for a later one.
     #[track_caller]
     pub fn now(&self, control: &Path) -> usize {
         let published = ControlClient::connect(control, DEADLINE).and_then(ControlClient::latest_events);
@@ -67,11 +67,11 @@ impl Events {
         })
     }
 
-    /// The first event called `name` from place `from` that is `right`, waiting for it if need be.
+    /// The first event called `name` after position `from` that is `right`; waits for it if necessary.
     ///
     /// # Panics
     ///
-    /// At the deadline, or when the stream ends without it.
+    /// At the deadline, or if the stream ends without it.
     #[track_caller]
     pub fn wait(&self, name: &str, from: usize, right: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + DEADLINE;

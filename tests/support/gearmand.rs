@@ -12,13 +12,13 @@ use nix::sys::signal::Signal;
 use super::child_guard::ChildGuard;
 use super::wait::{DEADLINE, wait_for};
 
-/// How long one look at a server that may not be up yet takes at most.
+/// How long one attempt to reach a server that may not be up yet takes at most.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// A gearmand that dies with the test.
 ///
-/// It listens on a loopback address made of the test's process id, so that neither another test, nor a port that was
-/// free a moment ago, nor a worker's connection that the kernel gave the same port stands in its way, also when it is
+/// It listens on a loopback address derived from the test's process id, so that no other test, no port that was free a
+/// moment ago, and no worker's connection to which the kernel gave the same port can get in its way, even if it is
 /// started again.
 pub struct Gearmand {
     process: ChildGuard,
@@ -40,13 +40,13 @@ impl Gearmand {
         Self::launched(args, None)
     }
 
-    /// Starts one whose soft limit of open files is this; [`limit_open_files`](Self::limit_open_files) gives it more.
+    /// Starts one with this soft limit of open files; [`limit_open_files`](Self::limit_open_files) raises it.
     #[track_caller]
     pub fn with_open_files(limit: u32) -> Self {
         Self::launched(&[], Some(limit))
     }
 
-    /// Sets the soft limit of open files of the one that runs.
+    /// Sets the soft limit of open files of the running server.
     #[track_caller]
     pub fn limit_open_files(&self, limit: u32) {
         let (pid, limit) = (self.pid().to_string(), format!("--nofile={limit}:"));
@@ -56,7 +56,7 @@ impl Gearmand {
     #[track_caller]
     fn launched(args: &[&str], open_files: Option<u32>) -> Self {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        // A service of the machine's own that listens on every address can hold a port of ours.
+        // A service of the machine that listens on every address may use one of our ports.
         for _ in 0..50 {
             let address = SocketAddr::new(own_address(), next_port());
             let process = launch(address, &args, open_files);
@@ -85,7 +85,7 @@ impl Gearmand {
         self.address.port()
     }
 
-    /// Its process, for `/proc`.
+    /// Its process id, for `/proc`.
     pub fn pid(&self) -> nix::unistd::Pid {
         self.process.pid()
     }
@@ -101,14 +101,14 @@ impl Gearmand {
         Client::connect(&self.server(), DEADLINE, 1 << 30).unwrap()
     }
 
-    /// What it says of a function: nothing if it never heard of it.
+    /// Its status of a function; `None` if it does not know the function.
     #[track_caller]
     pub fn status(&self, function: &str) -> Option<admin::AdminFunctionStatus> {
         let all = admin::status(&self.server(), DEADLINE).unwrap();
         all.into_iter().find(|status| status.function == function)
     }
 
-    /// Waits until so many connections offer a function.
+    /// Waits until this many connections have registered a function.
     #[track_caller]
     pub fn wait_workers(&self, function: &str, count: u64) {
         wait_for(&format!("{count} workers for {function}"), DEADLINE, || {
@@ -117,19 +117,19 @@ impl Gearmand {
         });
     }
 
-    /// SIGKILL: its peers see the end of their connections.
+    /// SIGKILL: its peers' connections break.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM, and waits for its end.
+    /// SIGTERM, and waits until it has exited.
     #[track_caller]
     pub fn terminate(&mut self) {
         self.process.signal(Signal::SIGTERM);
         self.process.wait();
     }
 
-    /// SIGSTOP: it stays connected and says nothing.
+    /// SIGSTOP: its connections stay, and it sends nothing.
     #[track_caller]
     pub fn stop(&self) {
         self.process.signal(Signal::SIGSTOP);
@@ -141,7 +141,7 @@ impl Gearmand {
         self.process.signal(Signal::SIGCONT);
     }
 
-    /// Kills it if it runs, and starts another on the same port. Its queue is empty and its handles begin at 1 again.
+    /// Kills it if it runs, and starts another on the same port. Its queue is empty, and its handles start at 1 again.
     #[track_caller]
     pub fn restart_same_port(&mut self) {
         self.kill();
@@ -149,7 +149,7 @@ impl Gearmand {
         assert!(self.is_up(), "gearmand ended: {}", self.process.output());
     }
 
-    /// Waits until it answers, or has ended.
+    /// Waits until it answers, or has exited.
     #[track_caller]
     fn is_up(&mut self) -> bool {
         wait_for("gearmand to answer", DEADLINE, || {
@@ -162,7 +162,7 @@ impl Gearmand {
     }
 }
 
-/// HOST:PORT of an address where nobody listens, and no other test will.
+/// HOST:PORT of an address where nothing listens, nor will another test.
 pub fn unused_server() -> String {
     SocketAddr::new(own_address(), next_port()).to_string()
 }
@@ -179,20 +179,20 @@ fn launch(address: SocketAddr, args: &[String], open_files: Option<u32>) -> Chil
     };
     command.args(["--listen", &address.ip().to_string(), "--port", &address.port().to_string()]);
     command.args(["--log-file", "stderr", "--verbose", "INFO"]).args(args);
-    // Stopped and continued, it writes a file of that name where it is.
+    // When stopped and continued, it writes a file called `stderr` into its working directory.
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
-    // Debian puts it where a user's PATH may not look.
+    // Debian puts it where a user's PATH may not include it.
     let path = std::env::var("PATH").unwrap_or_default();
     ChildGuard::start("gearmand", command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin")))
 }
 
-/// A loopback address for this process alone: 127.128.0.0 and the process id, of which Linux uses 22 bits.
+/// A loopback address for this process alone: 127.128.0.0 plus the process id, of which Linux uses 22 bits.
 pub fn own_address() -> IpAddr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 128 | high, middle, low))
 }
 
-/// Below the ports that the kernel gives to connections.
+/// Below the ports that the kernel assigns to connections.
 fn next_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     NEXT.fetch_add(1, Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! Hosts on a network of the test's own: network namespaces, each with a cable to a bridge.
+//! Hosts on a network of the test's own: network namespaces, each connected to a bridge by a cable.
 
 use std::process::{Command, Stdio};
 
@@ -7,12 +7,12 @@ use nix::sched::{CloneFlags, unshare};
 use super::child_guard::ChildGuard;
 use super::wait::{DEADLINE, wait_for};
 
-/// A network. This thread is on it, at its bridge, until it ends.
+/// A network. The calling thread is on it, at its bridge, until the thread ends.
 pub struct Network {
     hosts: usize,
 }
 
-/// A host; what runs on it is started by [`command`](Self::command).
+/// A host; [`command`](Self::command) starts programs on it.
 pub struct Host {
     /// Keeps the namespace.
     holder: ChildGuard,
@@ -20,7 +20,7 @@ pub struct Host {
 }
 
 impl Network {
-    /// Gives this thread a network of its own; `None` where it may not have one.
+    /// Gives this thread a network of its own; `None` if that is not permitted.
     pub fn new() -> Option<Self> {
         let bridge =
             ["link add hub type bridge", "addr add 10.77.0.100/24 dev hub", "link set hub up", "link set lo up"];
@@ -28,7 +28,7 @@ impl Network {
         made.then_some(Self { hosts: 0 })
     }
 
-    /// Another host.
+    /// Adds a host.
     pub fn host(&mut self) -> Host {
         self.hosts += 1;
         let number = self.hosts;
@@ -59,12 +59,12 @@ impl Host {
         format!("10.77.0.{}", self.number)
     }
 
-    /// Plugs its cable in, or pulls it out: then nothing comes and nothing goes, and no connection is told.
+    /// Plugs its cable in or pulls it out: then no packet passes, and no connection notices.
     pub fn plug(&self, in_it: bool) {
         assert!(ip(&format!("link set cable{} {}", self.number, if in_it { "up" } else { "down" })));
     }
 
-    /// The words before a command that runs on it.
+    /// The words that precede a command that runs on it.
     pub fn enter(&self) -> Vec<String> {
         ["nsenter", "-n", "-t", &self.holder.pid().to_string()].map(str::to_owned).to_vec()
     }

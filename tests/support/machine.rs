@@ -4,11 +4,11 @@ use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Runs a test with a `/var/lib` of its own, as root with nothing in it. All that the test starts sees the same; it ends
-/// with the last of these processes. Where this process may not make one the test is skipped.
+/// Runs a test with an empty `/var/lib` of its own, as root. Everything that the test starts sees the same; it
+/// disappears with the last of these processes. Skips the test if this process may not make such a directory.
 pub fn fresh(test: impl FnOnce() + Send) {
     let done = std::thread::scope(|scope| {
-        // Only this thread, and what it starts, leaves the others' file systems.
+        // Only this thread, and what it starts, leaves the shared file systems.
         scope.spawn(|| if prepared() { test() } else { eprintln!("skipped: needs root and a mount of its own") }).join()
     });
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -1,6 +1,6 @@
 //! gm-native under test: a process with a directory of its own.
 //!
-//! The directory has `gm.ini`, `workers/`, `state/`, `gm.pid` and `gm.log`; all of it goes with the [`Manager`].
+//! The directory contains `gm.ini`, `workers/`, `state/`, `gm.pid` and `gm.log`; all of it goes with the [`Manager`].
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,7 +18,7 @@ use super::program::{Finished, run};
 use super::wait::{DEADLINE, wait_for};
 use super::watchdog::{MARK, Watchdog};
 
-/// A manager about to be started.
+/// A manager to be started.
 pub struct Setup {
     dir: TempDir,
     program: PathBuf,
@@ -47,26 +47,26 @@ impl Setup {
         Self { dir, program, config, state_dir, servers, ini, call, log, args, env }
     }
 
-    /// Another path for `gm.ini`, below the directory of it all, where its own directory is.
+    /// Another path for `gm.ini`, below the test's directory; its own directory is created.
     pub fn config(mut self, path: &str) -> Self {
         self.config = self.dir.path().join(path);
         self.call[1] = self.config.display().to_string();
         self
     }
 
-    /// Another place for the pid file, below the directory of it all.
+    /// Another path for the pid file, below the test's directory.
     pub fn pid_file(mut self, path: &str) -> Self {
         self.call[3] = self.dir.path().join(path).display().to_string();
         self
     }
 
-    /// Without the line that says where the state is.
+    /// Without the line for state_dir.
     pub fn usual_place(mut self) -> Self {
         self.state_dir = false;
         self
     }
 
-    /// Lines for the ini file. The first ones go to `[GearmanManager]`, which has the directories and servers already;
+    /// Lines for the ini. The first ones belong to `[GearmanManager]`, which has directories and servers already;
     /// sections may follow.
     pub fn ini(mut self, text: &str) -> Self {
         self.ini.push_str(text);
@@ -74,27 +74,27 @@ impl Setup {
         self
     }
 
-    /// Puts a library into the worker directory, as the function `name`.
+    /// Puts a library into the worker directory, as function `name`.
     #[track_caller]
     pub fn plugin(self, name: &str, library: &Path) -> Self {
         install(self.dir.path(), name, library);
         self
     }
 
-    /// Another place for the log than `gm.log`, as `-l` has it.
+    /// Another log than `gm.log`, by `-l`.
     pub fn log(mut self, target: &str) -> Self {
         target.clone_into(&mut self.log);
         self
     }
 
-    /// In place of -vvvv: an option, or nothing.
+    /// An option instead of -vvvv, or none.
     pub fn verbosity(mut self, option: &str) -> Self {
         self.args.retain(|arg| !arg.starts_with("-v"));
         self.args.extend((!option.is_empty()).then(|| option.to_owned()));
         self
     }
 
-    /// Nothing but `-c gm.ini` on the command line, which would beat what the file says.
+    /// Only `-c gm.ini` on the command line, whose other options would override the file.
     pub fn all_in_ini(mut self) -> Self {
         self.call.truncate(2);
         self.log.clear();
@@ -102,7 +102,7 @@ impl Setup {
         self
     }
 
-    /// The everyday call with relative paths, from the manager's directory.
+    /// Starts it with relative paths, from the manager's directory.
     pub fn relative(mut self) -> Self {
         self.call = everyday_call(Path::new(""));
         self.log = "gm.log".into();
@@ -115,7 +115,7 @@ impl Setup {
         self
     }
 
-    /// Without the lines for every job: for measurements.
+    /// Without a line for every job: for measurements.
     pub fn quiet(mut self) -> Self {
         self.args.retain(|arg| arg != "-vvvv");
         self
@@ -127,18 +127,18 @@ impl Setup {
         self
     }
 
-    /// Another program in gm-native's place: the test of this module has none.
+    /// Another program instead of gm-native: the test of this module has none.
     pub fn program(mut self, program: PathBuf) -> Self {
         self.program = program;
         self
     }
 
-    /// The directory of it all.
+    /// The test's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Starts it in the foreground, and waits until it answers its commands.
+    /// Starts it in the foreground, and waits until it answers commands.
     #[track_caller]
     pub fn start(self) -> Manager {
         let mut manager = self.prepared();
@@ -146,11 +146,11 @@ impl Setup {
         manager
     }
 
-    /// Starts it with `-d`. Its caller gets its shell back when the workers are loaded.
+    /// Starts it with `-d`. The command returns once the workers are loaded.
     ///
     /// # Panics
     ///
-    /// When it does not start, or does not let go of its caller.
+    /// If it does not start, or the command does not return.
     #[track_caller]
     pub fn daemonize(mut self) -> Manager {
         self.args.push("-d".into());
@@ -165,13 +165,13 @@ impl Setup {
     ///
     /// # Panics
     ///
-    /// When it does not end.
+    /// If it does not end.
     #[track_caller]
     pub fn run_to_end(self) -> Finished {
         self.prepared().run_to_end()
     }
 
-    /// Makes everything a start needs, and starts nothing.
+    /// Prepares everything that a start needs, and starts nothing.
     #[track_caller]
     pub fn prepared(self) -> Manager {
         let path = self.dir.path();
@@ -200,13 +200,13 @@ impl Setup {
     }
 }
 
-/// A manager that runs, and commands that ask it. It is killed with all it started when this goes out of scope; its log
-/// is shown if the test panics.
+/// A running manager, and the commands for it. It is killed with everything it started when this goes out of scope; its
+/// log is shown if the test panics.
 pub struct Manager {
     /// In the foreground: the child.
     process: Option<ChildGuard>,
     events: Option<Events>,
-    /// Events before this one are not looked at.
+    /// Events before this one are skipped.
     mark: usize,
     watchdog: Watchdog,
     program: PathBuf,
@@ -215,12 +215,12 @@ pub struct Manager {
     log: String,
     args: Vec<String>,
     env: Vec<(OsString, OsString)>,
-    // Last: it is removed when all the others have ended.
+    // Last: it is removed after everything else has ended.
     dir: TempDir,
 }
 
 impl Manager {
-    /// The directory of it all.
+    /// The test's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -230,26 +230,26 @@ impl Manager {
         self.dir.path().join("workers")
     }
 
-    /// The manager's process id: the child's, or what the pid file says.
+    /// The manager's process id: the child's, or the one in the pid file.
     #[track_caller]
     pub fn pid(&self) -> Pid {
         self.process.as_ref().map_or_else(|| self.pid_in_file().unwrap(), ChildGuard::pid)
     }
 
-    /// More arguments for the next start.
+    /// Further arguments for the next start.
     pub fn add_args(&mut self, args: &[&str]) {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
     }
 
-    /// Starts another on the same directory, in the foreground, and waits until it answers its commands. What became of
-    /// the one before is no matter to this.
+    /// Starts another one in the same directory, in the foreground, and waits until it answers commands, whatever
+    /// happened to the one before.
     #[track_caller]
     pub fn start_again(&mut self) {
         self.launch();
         self.wait_answering();
     }
 
-    /// As [`start_again`](Self::start_again), and does not wait. Nothing is known of its events.
+    /// As [`start_again`](Self::start_again), but without waiting. Its events are not followed.
     #[track_caller]
     pub fn launch(&mut self) {
         let name = format!("gm-native in {}", self.dir.path().display());
@@ -257,28 +257,28 @@ impl Manager {
         self.events = None;
     }
 
-    /// How a manager in the foreground ended, if it did.
+    /// The exit status of a manager in the foreground, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(ChildGuard::ended)
     }
 
-    /// Makes the everyday call and waits for its end: of a start that fails, or with `-d` of what gives the shell back.
+    /// Runs the usual command to its end: a start that fails or, with `-d`, one that returns.
     ///
     /// # Panics
     ///
-    /// When it does not end.
+    /// If it does not end.
     #[track_caller]
     pub fn run_to_end(&self) -> Finished {
         let finished = run(&mut self.run_command(), b"", DEADLINE);
         finished.unwrap_or_else(|hung| panic!("gm-native did not end: {hung:?}\n{}", self.log()))
     }
 
-    /// Its processes that run: the manager and its workers.
+    /// Its running processes: the manager and its workers.
     pub fn processes(&self) -> Vec<Pid> {
         self.watchdog.marked()
     }
 
-    /// The process that waits for the manager's death, while there is one.
+    /// The guardian, while there is one.
     pub fn guardian(&self) -> Option<Pid> {
         let is_one = |pid: &Pid| {
             let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -287,7 +287,7 @@ impl Manager {
         self.processes().into_iter().find(is_one)
     }
 
-    /// Writes `gm.ini` anew: what every manager under test has there, and these lines.
+    /// Rewrites `gm.ini`: the lines of every manager under test, and these.
     #[track_caller]
     pub fn configure(&self, text: &str) {
         let file = self.dir().join("gm.ini");
@@ -296,61 +296,61 @@ impl Manager {
         fs::write(&file, format!("{}\n{text}\n", kept.join("\n"))).unwrap();
     }
 
-    /// Puts a library into the worker directory as a deploy does: whole, and at once.
+    /// Puts a library into the worker directory as a deploy does: by a rename.
     #[track_caller]
     pub fn install(&self, name: &str, library: &Path) {
         install(self.dir(), name, library);
     }
 
-    /// Takes a function's library out of the worker directory.
+    /// Removes a function's library from the worker directory.
     #[track_caller]
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.worker_dir().join(format!("{name}.so"))).unwrap();
     }
 
-    /// Runs one of gm-native's other commands on this manager: `gm-native VERB -c gm.ini ARGS`.
+    /// Runs another command for this manager: `gm-native VERB -c gm.ini ARGS`.
     #[track_caller]
     pub fn command(&self, verb: &str, args: &[&str]) -> Finished {
         let finished = run(&mut self.verb(verb, args), b"", DEADLINE);
         finished.unwrap_or_else(|hung| panic!("gm-native {verb} {args:?} hung: {hung:?}"))
     }
 
-    /// What `gm-native status --json` says; `None` when there is no manager to ask.
+    /// The output of `gm-native status --json`; `None` if no manager answers.
     pub fn try_status(&self) -> Option<Value> {
         let finished = self.command("status", &["--json"]);
         finished.status.success().then(|| serde_json::from_slice(&finished.stdout).unwrap())
     }
 
-    /// What `gm-native status --json` says.
+    /// The output of `gm-native status --json`.
     #[track_caller]
     pub fn status(&self) -> Value {
         self.try_status().expect("the manager does not answer `status`")
     }
 
-    /// Waits until `status` shows what is looked for.
+    /// Waits until `status` shows what `see` looks for.
     #[track_caller]
     pub fn wait_status<T>(&self, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
         wait_for(what, DEADLINE, || look(&self.try_status()?))
     }
 
-    /// The first event of that name since the last [`mark`](Self::mark) that is `right`, waiting for it if need be.
+    /// The first event of that name since the last [`mark`](Self::mark) that is `right`; waits for it if necessary.
     #[track_caller]
     pub fn wait_event(&self, name: &str, right: impl Fn(&Value) -> bool) -> Value {
         self.events.as_ref().unwrap().wait(name, self.mark, right)
     }
 
-    /// All events since the manager's start, but for those that it had too many of to keep.
+    /// All events since the manager's start, except those that it had too many of to keep.
     pub fn events(&self) -> Vec<Value> {
         self.events.as_ref().map(Events::all).unwrap_or_default()
     }
 
-    /// All events of a manager that has ended.
+    /// All events of a manager that has exited.
     #[track_caller]
     pub fn wait_last_events(&self) -> Vec<Value> {
         self.events.as_ref().map(Events::wait_end).unwrap_or_default()
     }
 
-    /// From here on only what comes later is looked at.
+    /// From now on only later events and lines count.
     #[track_caller]
     pub fn mark(&mut self) {
         let control = self.control();
@@ -363,30 +363,30 @@ impl Manager {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Waits for the end of a manager in the foreground.
+    /// Waits until a manager in the foreground has exited.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
         self.process.as_mut().expect("only a child can be waited for: not after daemonize()").wait()
     }
 
-    /// Waits until nothing of it runs any more.
+    /// Waits until none of its processes runs any more.
     #[track_caller]
     pub fn wait_gone(&mut self) {
         wait_for("the end of all its processes", DEADLINE, || {
-            // A child that has ended stays a zombie until it is asked for.
+            // A child that has exited stays a zombie until it is reaped.
             let _ = self.process.as_mut().map(ChildGuard::ended);
             self.processes().is_empty().then_some(())
         });
     }
 
-    /// What it has logged: to its file, and to its output where that is ours.
+    /// Its log: from its file, and from its output if that is ours.
     pub fn log(&self) -> String {
         let file = fs::read(self.log_file()).unwrap_or_default();
         let output = self.process.as_ref().map(ChildGuard::output).unwrap_or_default();
         String::from_utf8_lossy(&file).into_owned() + &output
     }
 
-    /// Its log, where that is a file: `gm.log`, unless the setup said otherwise.
+    /// Its log, if that is a file: `gm.log`, or another that the setup names.
     fn log_file(&self) -> PathBuf {
         let other = Path::new(&self.log);
         // A stream of the test's own, such as /dev/stdout or /proc/self/fd/7, would never end.
@@ -395,7 +395,7 @@ impl Manager {
         if is_file { other.to_owned() } else { self.dir().join("gm.log") }
     }
 
-    /// Waits for a line in the log with this in it, and returns it.
+    /// Waits for a line in the log that contains this, and returns it.
     #[track_caller]
     pub fn wait_log(&self, text: &str) -> String {
         wait_for(&format!("a log line with {text:?}"), DEADLINE, || {
@@ -403,10 +403,10 @@ impl Manager {
         })
     }
 
-    /// The everyday call: `gm-native -c gm.ini -P gm.pid -l gm.log`, and what the setup added.
+    /// The usual command: `gm-native -c gm.ini -P gm.pid -l gm.log`, and what the setup adds.
     fn run_command(&self) -> Command {
         let mut command = self.gm_native();
-        // What carries the mark is the manager's: not so a command of the test's.
+        // The mark is for the manager, not for a command of the test's.
         command.env(MARK, self.dir());
         command.args(&self.call);
         if !self.log.is_empty() {
@@ -455,11 +455,11 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         let root = self.process.as_ref().map(ChildGuard::pid).or_else(|| self.pid_in_file());
-        // A pid file may be old and its number another's by now.
+        // A pid file may be old, and its pid another process's by now.
         let ours = root.filter(|root| self.watchdog.marked().contains(root));
         self.watchdog.kill_all(ours);
         if !std::thread::panicking() {
-            // Why a plugin failed a job is in its own words; ours have no numbers of std's behind an error.
+            // Why a plugin failed a job is the plugin's own text; ours contain no numbers of std's after an error.
             let is_ours = |line: &&str| !line.contains(": failed after ") && !line.contains("; the last, job ");
             let numbered =
                 self.log().lines().filter(is_ours).find(|line| line.contains("(os error ")).map(str::to_owned);
@@ -481,7 +481,7 @@ fn everyday_call(dir: &Path) -> Vec<String> {
     vec!["-c".into(), path("gm.ini"), "-P".into(), path("gm.pid")]
 }
 
-/// Copies to a name that is not looked at, then renames.
+/// Copies to a name that is skipped, then renames.
 #[track_caller]
 fn install(dir: &Path, name: &str, library: &Path) {
     let part = dir.join(format!("{name}.part"));

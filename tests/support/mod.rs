@@ -1,17 +1,17 @@
 //! Support for tests: real peers and the manager itself, as processes that die with the test.
 //!
-//! A test binary takes it in with `#[path = "../support/mod.rs"] mod support;`.
+//! A test binary includes it with `#[path = "../support/mod.rs"] mod support;`.
 //!
 //! - [`gearmand::Gearmand`]: the real job server, on an address of its own.
 //! - [`callers`]: the real `gearman` CLI, and clients on php-gearman, Perl's Gearman::Client and libgearman.
 //! - [`manager::Manager`]: gm-native, in a directory of its own, with its event stream.
-//! - [`plugins`]: the libraries it is given, built when they are first needed.
+//! - [`plugins`]: libraries for the manager, built when they are first needed.
 //! - [`scripted_worker::ScriptedWorker`], [`scripted_server::ScriptedServer`]: a worker and a job server that the test plays.
 //! - [`machine::fresh`]: a machine on which no manager has run before.
 //! - [`wait::wait_for`]: the only way to wait. Tests do not sleep.
 //!
-//! Whatever is started must be started by the test's own thread: the kernel ends it when that thread ends, also when
-//! the test's process is killed.
+//! The test's own thread must start every process: the kernel kills it when that thread ends, even if the test's
+//! process is killed.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test ends by panicking")]

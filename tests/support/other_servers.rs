@@ -1,4 +1,4 @@
-//! Job servers that others wrote: Perl's gearman-server, and geard of the Python package gear. scripts/install-test-deps
+//! Job servers by others: Perl's gearman-server, and geard of the Python package gear. scripts/install-test-deps
 //! unpacks them below the target directory.
 
 use std::path::{Path, PathBuf};
@@ -33,11 +33,11 @@ impl Running {
 }
 
 impl OtherServer {
-    /// Starts one and waits until it takes connections; nothing where it is not installed, which is said.
+    /// Starts one and waits until it accepts connections; if it is not installed, prints that and returns `None`.
     ///
     /// # Panics
     ///
-    /// When it ends instead.
+    /// If it exits instead.
     #[track_caller]
     pub fn start(self) -> Option<Running> {
         let Some(program) = self.program() else {

@@ -1,4 +1,4 @@
-//! The libraries that a manager under test is given.
+//! The libraries for a manager under test.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,9 +23,9 @@ pub fn rust(name: &str, source: &str) -> PathBuf {
     rust_with(name, source, "")
 }
 
-/// As [`rust`], with more lines at the end of its `Cargo.toml`, such as `[profile.dev]` and `panic = "abort"`.
+/// As [`rust`], with further lines at the end of its `Cargo.toml`, such as `[profile.dev]` and `panic = "abort"`.
 ///
-/// All share a target directory and this repository's Cargo.lock, so that only the plugin itself is compiled, and
+/// All share a target directory and this repository's Cargo.lock, so that only the plugin itself is compiled and
 /// nothing is downloaded.
 #[track_caller]
 pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
@@ -33,7 +33,7 @@ pub fn rust_with(name: &str, source: &str, manifest_end: &str) -> PathBuf {
     rust_on(name, name, source, &format!("gm-plugin-api = {{ path = {api:?} }}"), manifest_end)
 }
 
-/// As [`rust`], with the feature `json`, and serde_json for the plugin itself.
+/// As [`rust`], with the feature `json`, and with serde_json for the plugin itself.
 #[track_caller]
 pub fn rust_with_json(name: &str, source: &str) -> PathBuf {
     let api = repository().join("plugin-api");
@@ -41,9 +41,9 @@ pub fn rust_with_json(name: &str, source: &str) -> PathBuf {
     rust_on(name, name, source, &dependencies, "")
 }
 
-/// A library of an interface version as it was released, such as `1.0`: none of today's gm-plugin-api is in it.
+/// A library of an interface version as it was released, such as `1.0`: it contains nothing of today's gm-plugin-api.
 ///
-/// Its function is called `interface_1_0`. A new version is built beside it, from a file of its own.
+/// Its function is `interface_1_0`. A new version is built beside it, from a file of its own.
 #[track_caller]
 pub fn of_interface(version: &str, manifest_end: &str) -> PathBuf {
     let source = repository().join(format!("plugin-api/tests/interface/{version}.rs"));
@@ -54,10 +54,10 @@ pub fn of_interface(version: &str, manifest_end: &str) -> PathBuf {
     rust_on(&name, "gm-plugin-api", &source, dependency, manifest_end)
 }
 
-/// A library called `name`, of a package that depends on what one line says.
+/// A library called `name`, of a package with this line of dependencies.
 #[track_caller]
 fn rust_on(name: &str, package: &str, source: &str, dependency: &str, manifest_end: &str) -> PathBuf {
-    /// What this process has built. Others ask cargo again, since plugin-api may have changed.
+    /// What this process has built. Other processes ask cargo again, since plugin-api may have changed.
     static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     let manifest = format!(
         "[package]\nname = \"{package}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
@@ -81,13 +81,13 @@ fn cargo_build(name: &str, source: &str, manifest: &str, key: &str) -> PathBuf {
     fs::create_dir_all(dir.join("src")).unwrap();
     write_if_new(&dir.join("src/lib.rs"), source);
     write_if_new(&dir.join("Cargo.toml"), manifest);
-    // Cargo takes out of the copy what is not needed, and never asks the network for what is in it.
+    // Cargo removes from the copy what is not needed, and needs no network for what is in it.
     fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     let target = build_dir().join("cargo");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--offline", "--target-dir"]).arg(&target).current_dir(&dir);
-    // Make's job server is not ours to use.
+    // Make's job server is not for us.
     command.env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS").env_remove("MFLAGS");
     build::command(&mut command);
     // Two plugins of one name share a file there.
@@ -97,7 +97,7 @@ fn cargo_build(name: &str, source: &str, manifest: &str, key: &str) -> PathBuf {
     done
 }
 
-/// Leaves the file's time alone where nothing changes, so that cargo has nothing to do.
+/// Leaves the file's time unchanged if its content is, so that cargo has nothing to do.
 fn write_if_new(path: &Path, text: &str) {
     if fs::read_to_string(path).ok().as_deref() != Some(text) {
         fs::write(path, text).unwrap();

@@ -1,4 +1,4 @@
-//! Running a program to its end.
+//! Runs a program to its end.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::child_guard::{read_bytes, spawn};
 use super::wait::{DEADLINE, try_wait_for};
 
-/// A program that ended.
+/// A program that has exited.
 pub struct Finished {
     /// How.
     pub status: ExitStatus,
@@ -21,7 +21,7 @@ pub struct Finished {
     pub stderr: Vec<u8>,
 }
 
-/// A program that had not ended at its deadline, and was killed.
+/// A program that had not exited at its deadline, and was killed.
 pub struct Hung {
     /// Its standard output so far.
     pub stdout: Vec<u8>,
@@ -30,7 +30,7 @@ pub struct Hung {
 }
 
 impl Finished {
-    /// The exit code; `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
@@ -68,7 +68,7 @@ impl fmt::Debug for Hung {
 
 /// Runs `command` with `stdin`.
 ///
-/// Its input and output are files: no pipe fills up, and no grandchild that keeps one open is waited for.
+/// Its input and output are files: no pipe fills up, and a grandchild that keeps one open does not matter.
 pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Finished, Hung> {
     let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     command.stdin(holding(stdin)).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
@@ -79,7 +79,7 @@ pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Fi
         let _ = child.wait();
     }
     let (stdout, stderr) = (read_bytes(&stdout), read_bytes(&stderr));
-    // Whatever a command of ours says, an error in it has no number of std's behind it.
+    // No error that a command of ours prints contains a number of std's.
     if Path::new(command.get_program()).file_name() == Some(OsStr::new("gm-native")) {
         let stderr_text = String::from_utf8_lossy(&stderr);
         assert!(!stderr_text.contains("(os error "), "an error is printed with its number: {stderr_text}");
@@ -90,8 +90,8 @@ pub fn run(command: &mut Command, stdin: &[u8], deadline: Duration) -> Result<Fi
     }
 }
 
-/// Writes an executable file. Another process does: had this one the file open for writing, a program that another test
-/// starts meanwhile would inherit that for a moment, and to run the file would fail with "text file busy".
+/// Writes an executable file, from another process: if this one had it open for writing, a program that another test
+/// starts meanwhile would inherit the descriptor for a moment, and running the file would fail with "text file busy".
 #[track_caller]
 pub fn write_program(path: &Path, contents: &[u8]) {
     let mut copy = Command::new("install");
@@ -99,7 +99,7 @@ pub fn write_program(path: &Path, contents: &[u8]) {
     run(&mut copy, contents, DEADLINE).unwrap().success();
 }
 
-/// A file that holds `bytes`, to be read from its beginning.
+/// A file that contains `bytes`, positioned at its start.
 fn holding(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();

@@ -20,7 +20,7 @@ pub struct Peer {
 }
 
 impl ScriptedServer {
-    /// Listens; connections come in also before they are accepted.
+    /// Listens; connections arrive even before they are accepted.
     #[track_caller]
     pub fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -28,7 +28,7 @@ impl ScriptedServer {
         Self { listener }
     }
 
-    /// One whose connections hold little that it has not read: what it reads slowly stays with the sender.
+    /// A server whose connections buffer little: what it does not read stays with the sender.
     pub fn with_little_room() -> Self {
         let server = Self::listen();
         setsockopt(&server.listener, sockopt::RcvBuf, &32_768).unwrap();
@@ -48,7 +48,7 @@ impl ScriptedServer {
         Peer { wire: Wire::new(stream, Magic::Request) }
     }
 
-    /// The next connection, of a worker: greeted, its functions taken, and its first GRAB without an answer yet.
+    /// The next connection, a worker's: up to its first GRAB, which is not answered yet.
     #[track_caller]
     pub fn accept_worker(&self) -> Peer {
         let mut peer = self.accept();
@@ -61,19 +61,19 @@ impl ScriptedServer {
 }
 
 impl Peer {
-    /// The next packet, whatever it is, as `see` takes it.
+    /// The next packet, of any type, as `see` returns it.
     #[track_caller]
     pub fn next<T>(&mut self, see: impl FnOnce(Request<'_>) -> T) -> T {
         self.try_next(see).expect("no packet came: the peer closed the connection, or said nothing")
     }
 
-    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    /// The next packet as `see` returns it; `None` if none arrives in time, or the connection ends.
     #[track_caller]
     pub fn try_next<T>(&mut self, see: impl FnOnce(Request<'_>) -> T) -> Option<T> {
         self.wire.try_packet(|packet| see(Request::parse(packet).unwrap()))
     }
 
-    /// Passes over packets until one is `wanted`. Echo requests are answered on the way.
+    /// Skips packets until one is `wanted`. Answers echo requests on the way.
     #[track_caller]
     pub fn skip_to(&mut self, mut wanted: impl FnMut(Request<'_>) -> bool) {
         loop {
@@ -90,7 +90,7 @@ impl Peer {
         }
     }
 
-    /// What becomes of the next job: passes over packets until one ends it; its handle, and its result if it has one.
+    /// The end of the next job: skips packets until one ends it; returns its handle, and its result if it has one.
     #[track_caller]
     pub fn next_end(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
         loop {
@@ -105,13 +105,13 @@ impl Peer {
         }
     }
 
-    /// Waits until the worker has hung up, whatever it says before.
+    /// Waits until the worker has closed the connection, whatever it sends before.
     #[track_caller]
     pub fn wait_closed(&mut self) {
         while self.try_next(|_| ()).is_some() {}
     }
 
-    /// Assigns a job, asked for or not.
+    /// Assigns a job, whether or not the worker asked.
     #[track_caller]
     pub fn assign(&mut self, handle: &[u8], function: &[u8], workload: &[u8]) {
         let job = AssignedJob { handle, function, unique: b"", workload };

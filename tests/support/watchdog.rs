@@ -1,4 +1,4 @@
-//! Kills everything that a manager under test started, also what the manager itself can no longer kill.
+//! Kills everything that a manager under test started, even what the manager itself can no longer kill.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,12 +9,12 @@ use nix::unistd::Pid;
 
 use super::wait::{DEADLINE, wait_for};
 
-/// The environment variable by which a process is known to belong to a test. A child inherits it, also one that
-/// daemonises or changes its parent.
+/// The environment variable that marks a process as a test's. A child inherits it, even one that daemonises or changes
+/// its parent.
 pub const MARK: &str = "GM_NATIVE_TEST";
 
-/// Waits for the end of its standard input, which is the end of the test's process, then kills what carries the mark.
-/// More than once: a process that is just becoming another program has no environment to be known by.
+/// Waits for the end of its standard input, which means the end of the test's process, then kills the marked processes.
+/// More than once: a process that is just executing another program has no environment to be recognised by.
 const SCRIPT: &str = r#"
     trap '' HUP INT TERM
     cat > /dev/null
@@ -27,19 +27,19 @@ const SCRIPT: &str = r#"
     done
 "#;
 
-/// How long a process without an environment is taken for one that is just becoming another program.
+/// How long a process without an environment may be one that is just executing another program.
 const NAMELESS: Duration = Duration::from_secs(2);
 
-/// Kills all processes that carry a mark when it goes out of scope, or when the test's process is killed.
+/// Kills all marked processes when it goes out of scope, or when the test's process is killed.
 pub struct Watchdog {
     mark: String,
     shell: Child,
-    /// When the shell was started, as `/proc` counts: what carries the mark was started later.
+    /// When the shell was started, in `/proc`'s units: marked processes started later.
     since: u64,
 }
 
 impl Watchdog {
-    /// Watches over the processes whose variable [`MARK`] is `mark`.
+    /// Watches the processes whose variable [`MARK`] is `mark`.
     pub fn over(mark: &str) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "sh", &format!("{MARK}={mark}")]);
@@ -48,7 +48,7 @@ impl Watchdog {
         Self { mark: format!("{MARK}={mark}"), shell, since }
     }
 
-    /// What the kernel does when the test's process is killed.
+    /// Closes the standard input of the shell, as the kernel does when the test's process is killed.
     pub fn disarm(&mut self) {
         drop(self.shell.stdin.take());
     }
@@ -58,14 +58,14 @@ impl Watchdog {
         self.look().0
     }
 
-    /// Kills the marked processes and all that descend from `root`, which may have lost the mark.
+    /// Kills the marked processes and all descendants of `root`, which may have lost the mark.
     #[track_caller]
     pub fn kill_all(&self, root: Option<Pid>) {
         let family = root.map(descendants).unwrap_or_default();
         for pid in &family {
             let _ = kill(*pid, Signal::SIGKILL);
         }
-        // Until there is none: one may be starting another just now.
+        // Until there is none: one may just be starting another.
         let begin = Instant::now();
         wait_for("the end of the manager's processes", DEADLINE, || {
             let (marked, nameless) = self.look();
@@ -77,7 +77,7 @@ impl Watchdog {
         });
     }
 
-    /// The marked processes, and how many may be: those that have no environment and are young enough.
+    /// The marked processes, and how many more may be: those without an environment that are young enough.
     fn look(&self) -> (Vec<Pid>, usize) {
         let mut marked = Vec::new();
         let mut nameless = 0;
@@ -103,7 +103,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// `root` and its children, and theirs.
+/// `root`, its children, and their descendants.
 pub fn descendants(root: Pid) -> Vec<Pid> {
     let parents: Vec<(Pid, Pid)> = processes().filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
     let mut family = vec![root];
@@ -115,7 +115,7 @@ pub fn descendants(root: Pid) -> Vec<Pid> {
     family
 }
 
-/// Whether a process is there and no zombie: who adopts an orphan may take seconds to reap it.
+/// Whether a process exists and is no zombie: the process that adopts an orphan may take seconds to reap it.
 pub fn runs(pid: Pid) -> bool {
     stat(pid).is_some_and(|stat| stat.has_memory)
 }
@@ -125,16 +125,16 @@ fn processes() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
 }
 
-/// What `/proc/PID/stat` says.
+/// The content of `/proc/PID/stat`.
 struct Stat {
     parent: Pid,
-    /// In clock ticks since the machine was started.
+    /// In clock ticks since boot.
     started: u64,
-    /// Neither a zombie nor one of the kernel's threads.
+    /// Neither a zombie nor a kernel thread.
     has_memory: bool,
 }
 
-/// Nothing when there is no such process. The fields come behind a name that may hold anything.
+/// `None` if there is no such process. The fields follow a name that may contain anything.
 fn stat(pid: Pid) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = text.rsplit_once(')')?;

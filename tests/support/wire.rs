@@ -8,17 +8,17 @@ use gm_native::gearman::packet::{ArgumentError, Decoder, Magic, Packet};
 
 use super::wait::DEADLINE;
 
-/// The end of a connection that a test holds. Nothing waits longer than the deadline.
+/// A test's end of a connection. Nothing waits longer than the deadline.
 pub struct Wire {
     /// For what the methods do not do.
     pub stream: TcpStream,
-    /// Reads at most so many bytes, and pauses before each read.
+    /// Reads at most this many bytes at a time, and pauses before each read.
     pub pace: Option<(usize, Duration)>,
     decoder: Decoder,
 }
 
 impl Wire {
-    /// Takes a connection over which packets of one direction come.
+    /// Wraps a connection on which packets of one direction arrive.
     #[track_caller]
     pub fn new(stream: TcpStream, coming: Magic) -> Self {
         stream.set_nodelay(true).unwrap();
@@ -27,7 +27,7 @@ impl Wire {
         Self { stream, pace: None, decoder: Decoder::new(coming, 1 << 30) }
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
@@ -41,7 +41,7 @@ impl Wire {
         self.send(&buf);
     }
 
-    /// Writes a packet that is a handle and data, from one of the encoders of heads.
+    /// Writes a packet of a handle and data, with an encoder of its head.
     #[track_caller]
     pub fn send_data(
         &mut self,
@@ -53,7 +53,7 @@ impl Wire {
         self.send(data);
     }
 
-    /// The next packet as `see` takes it; `None` when none comes in time, or the connection ends.
+    /// The next packet as `see` returns it; `None` if none arrives in time, or the connection ends.
     #[track_caller]
     pub fn try_packet<T>(&mut self, see: impl FnOnce(Packet<'_>) -> T) -> Option<T> {
         loop {

@@ -1,4 +1,4 @@
-//! The job server as tests treat it.
+//! The job server as tests use it.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ fn a_daemon_ends_with_its_thread_even_when_its_handle_does_not() {
     wait_gone(pid.join().unwrap());
 }
 
-/// A process that is no child of ours any more, and carries that mark.
+/// A process that is not our child any more, and carries that mark.
 fn daemonised(mark: &str) -> Pid {
     let mut command = Command::new("sh");
     command.args(["-c", "setsid sleep 1000 > /dev/null 2>&1 & echo $!"]).env(MARK, mark);

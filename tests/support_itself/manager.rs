@@ -10,7 +10,7 @@ use crate::support::program::write_program;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::watchdog::descendants;
 
-/// Answers `status`; else it is a manager with a worker, in the foreground or not. It has no events.
+/// Answers `status`; otherwise it acts as a manager with a worker, in the foreground or not. It has no events.
 const STAND_IN: &str = r#"#!/bin/sh
 case "$1" in
 status)

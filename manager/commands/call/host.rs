@@ -1,5 +1,5 @@
-//! What a function can call while `gm-native call` runs it: everything is printed on standard error, at once and line
-//! by line, so that a crash takes nothing along.
+//! The functions that a plugin can call while `gm-native call` runs it: each prints on standard error, at once and line
+//! by line, so that a crash loses nothing.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use gm_plugin_api::abi::{Host, RSlice, RStr, SETTINGS, level};
 use crate::logging::{escape, excerpt};
 use crate::system::{fork, stop_signal};
 
-/// How much is shown of data and warnings, in bytes.
+/// How many bytes of data and warnings are shown.
 const SHOWN: usize = 256;
 
 /// The table.
@@ -19,17 +19,17 @@ pub(super) static HOST: Host = Host { size: size_of::<Host>(), status, data, war
 static JOB: AtomicU64 = AtomicU64::new(0);
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// A job begins: its calls are accepted from now on.
+/// A job begins: from now on its calls are accepted.
 pub(super) fn begins(job: u64) {
     JOB.store(job, Relaxed);
 }
 
-/// The job is over: later calls are refused, as by a worker.
+/// The job is over: later calls are refused, as in a worker.
 pub(super) fn ends() {
     JOB.store(0, Relaxed);
 }
 
-/// From now on only the log is shown, as far as the function's level lets it through.
+/// From now on shows only the log, as far as the function's level allows.
 pub(super) fn be_quiet() {
     QUIET.store(true, Relaxed);
 }
@@ -44,7 +44,7 @@ fn print_for_job(job: u64, what: &str, text: impl FnOnce() -> String) -> bool {
 
 fn print(what: &str, text: &str) {
     let line = format!("{what:<8}{text}\n");
-    // If nobody reads, there is nowhere to report it.
+    // If nothing reads it, there is nowhere to report that.
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -28,10 +28,10 @@ use crate::worker::job::{self, Assignment, within};
 use crate::worker::messages::{WorkerMessage, decode, encode};
 use crate::worker::plugin::{LoadedFunction, explain};
 
-/// The hidden argument that makes the program such a child.
+/// The hidden argument that selects this role.
 pub const ROLE: &str = "--gm-native-call";
 
-/// The handle of every job here: one that no job server gives.
+/// The handle of every job here, which no job server uses.
 const HANDLE: &[u8] = b"H:call:1";
 
 /// How much of an exception's payload is shown.
@@ -42,7 +42,7 @@ const SHOWN: usize = 1024;
 pub(super) struct CallRequest {
     /// The function.
     pub function: FunctionName,
-    /// What its symbol has in front of its name.
+    /// What precedes the function's name in its symbol.
     pub prefix: String,
     /// The library's file.
     pub library: OsString,
@@ -50,7 +50,7 @@ pub(super) struct CallRequest {
     pub settings: BTreeMap<String, String>,
     /// How many times the job is run.
     pub repeat: u64,
-    /// Which log records are shown, as the manager's.
+    /// Which log records to show, as for a manager.
     pub verbosity: u8,
     /// The longest answer, in bytes.
     pub max_packet: u64,
@@ -58,7 +58,7 @@ pub(super) struct CallRequest {
     pub stop_timeout: Duration,
 }
 
-/// What the command left on the known descriptors.
+/// What the command left on the inherited descriptors.
 struct Inheritance {
     channel: Channel,
     scoreboard: OwnedFd,
@@ -67,7 +67,7 @@ struct Inheritance {
     result: File,
 }
 
-/// The child's whole life. Ends without running destructors of the process, as a worker does.
+/// The child's main function. Ends without running destructors of the process, as a worker does.
 pub fn main() -> ! {
     let Some(inheritance) = inherit() else {
         eprintln!("gm-native: {ROLE} is how `gm-native call` runs a job; it does nothing by hand");
@@ -100,12 +100,12 @@ fn read(fd: OwnedFd) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Everything. The error follows the library's path.
+/// Runs everything. The error follows the library's path.
 fn serve(with: Inheritance) -> Result<(), String> {
     let Inheritance { channel, scoreboard, order, workload, mut result } = with;
     let starts = |error: io::Error| format!(": the process for the job could not start: {}", reason(&error));
     let scoreboard = ScoreboardWriter::map(&scoreboard, 1).map_err(starts)?;
-    // The end of the command stays the end of this, at once: no caller waits for the job.
+    // The command's death still kills this process at once: no caller waits for the job.
     let prepare = || {
         fork::watch(fork::report_on_stderr)?;
         handlers::catch_broken_pipes()?;
@@ -127,7 +127,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
             let outcome = repeat(&order, &workload, &mut functions, &scoreboard, &stop, &mut result);
             scoreboard.activity(WorkerActivity::Draining);
             stop_signal::kill_after(order.stop_timeout);
-            // What the object logs at its end is logged once, however many jobs there were.
+            // What the object logs when dropped is logged once, however many jobs there were.
             functions.iter().for_each(|function| function.set_verbosity(order.verbosity));
             drop(functions);
             outcome
@@ -136,7 +136,7 @@ fn serve(with: Inheritance) -> Result<(), String> {
     outcome
 }
 
-/// The jobs, one after the other, until one fails or a stop is requested. The last one's result is written.
+/// Runs the jobs one after the other, until one fails or a stop is requested. Writes the last one's result.
 fn repeat(
     order: &CallRequest,
     workload: &[u8],
@@ -157,7 +157,7 @@ fn repeat(
         let result = result.map_err(|fail| failure(&fail, number, order.repeat))?;
         times.push(Duration::from_nanos(finished.end.run_ns));
         last = Some(result);
-        // The first job's output is shown; repeated for every job it would only hide the times.
+        // Shows the first job's output; repeated for every job it would only hide the times.
         functions.iter().for_each(|function| function.set_verbosity(0));
         host::be_quiet();
         if stop.asked() {
@@ -175,19 +175,19 @@ fn repeat(
     }
 }
 
-/// As it is; on a terminal, where a shell's prompt follows, with the end of the line.
+/// Unchanged; on a terminal, followed by a line end for the shell's prompt.
 fn write_result(to: &mut File, result: &[u8]) -> io::Result<()> {
     to.write_all(result)?;
     let open_line = result.last().is_some_and(|last| *last != b'\n');
     if open_line && to.is_terminal() { to.write_all(b"\n") } else { Ok(()) }
 }
 
-/// Explains where a setting comes from here: the plugin's own message is about a manager.
+/// Where a setting comes from here: the plugin's own message assumes a manager.
 fn settings_advice(reason: &str) -> &'static str {
     if reason.contains("setting.") { "; to gm-native call give --setting NAME=VALUE, or -c FILE" } else { "" }
 }
 
-/// How a job failed; follows the library's path.
+/// How a job failed, as a text that follows the library's path.
 fn failure(fail: &RawFail, number: u64, of: u64) -> String {
     let job = if of > 1 { format!("job {number} of {of}") } else { "the job".into() };
     match fail.kind {

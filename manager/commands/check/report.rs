@@ -1,4 +1,4 @@
-//! What `check` prints of a file. Pure.
+//! Formats what `check` prints about a file. Pure.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,7 @@ pub(super) fn render(file: &Path, checked: &Checked, format: OutputFormat) -> St
     }
 }
 
-/// A line of JSON. Its fields keep their meaning.
+/// A line of JSON. The meaning of its fields is stable.
 #[derive(Serialize)]
 struct ReportLine<'a> {
     file: String,
@@ -86,7 +86,7 @@ fn beside(found: &LoadableLibrary) -> Vec<String> {
     found.siblings.iter().map(|sibling| clipped(sibling.path.as_os_str().as_bytes(), 200)).collect()
 }
 
-/// The form in one word, and in a few more.
+/// The form of the function, in one word and in a few more.
 fn form(found: &LoadableLibrary) -> (&'static str, &'static str) {
     match found.object {
         true => ("object", "object: made once in each worker, used from job to job"),

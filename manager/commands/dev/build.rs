@@ -1,4 +1,4 @@
-//! Building a crate with cargo, and putting its library where the manager looks.
+//! Builds a crate with cargo, and puts its library where the manager looks.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::system::errors::reason;
 use serde::Deserialize;
 
-/// Where libraries are put.
+/// Where to put libraries.
 #[derive(Debug)]
 pub(super) struct InstallDirectory {
     /// Where the manager looks.
@@ -19,7 +19,7 @@ pub(super) struct InstallDirectory {
     pub own: PathBuf,
 }
 
-/// A crate to be served.
+/// A crate to serve.
 #[derive(Debug)]
 pub(super) struct Crate {
     /// As the user wrote it.
@@ -32,7 +32,7 @@ impl Crate {
     /// The crate in a folder.
     ///
     /// # Errors
-    /// There is none; a sentence.
+    /// There is none; the error is a sentence.
     pub(super) fn find(dir: &Path) -> Result<Self, String> {
         let name = dir.display().to_string();
         let found = dir
@@ -47,17 +47,17 @@ impl Crate {
     /// Starts cargo. Its messages about the code go to standard error.
     ///
     /// # Errors
-    /// cargo cannot be started; a sentence.
+    /// cargo cannot be started; the error is a sentence.
     pub(super) fn build(&self, release: bool) -> Result<RunningBuild, String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let failed = |error: io::Error| {
             format!("{}: {} cannot be started: {}; is Rust installed?", self.name, cargo.display(), reason(&error))
         };
-        // A file, since nothing reads while it runs.
+        // A file, since nothing reads the messages while cargo runs.
         let messages = tempfile::tempfile().map_err(failed)?;
         let mut command = Command::new(&cargo);
         command.args(["build", "--message-format=json-render-diagnostics"]).args(release.then_some("--release"));
-        // A make that started us has a job server that is not ours.
+        // A make that started us has a job server that is not for us.
         command.current_dir(&self.dir).env_remove("MAKEFLAGS").env_remove("CARGO_MAKEFLAGS");
         command.stdin(Stdio::null()).stdout(messages.try_clone().map_err(failed)?);
         Ok(RunningBuild { cargo: command.spawn().map_err(failed)?, messages, began: Instant::now() })
@@ -83,10 +83,10 @@ pub(super) struct FinishedBuild {
 }
 
 impl RunningBuild {
-    /// How it ended, if it did.
+    /// How it ended, if it has.
     ///
     /// # Errors
-    /// The system's; none is known to happen.
+    /// The system's; none is known.
     pub(super) fn ended(&mut self) -> io::Result<Option<FinishedBuild>> {
         let Some(status) = self.cargo.try_wait()? else { return Ok(None) };
         let mut bytes = Vec::new();
@@ -106,10 +106,10 @@ impl RunningBuild {
 
 impl FinishedBuild {
     /// Puts the crate's libraries where the manager looks, each by a rename. Returns where they were built. Reads and
-    /// writes a few megabytes, and blocks that long.
+    /// writes a few megabytes, and blocks for that long.
     ///
     /// # Errors
-    /// It built none, or one cannot be copied; a sentence.
+    /// cargo built no library, or one cannot be copied; the error is a sentence.
     pub(super) fn install(&self, crate_dir: &Path, place: &InstallDirectory) -> Result<Vec<PathBuf>, String> {
         let libraries = libraries(&self.messages, crate_dir);
         if libraries.is_empty() {
@@ -127,8 +127,8 @@ fn install(library: &Path, InstallDirectory { worker_dir, own }: &InstallDirecto
     let mut part = OsString::from(".");
     part.push(name);
     part.push(".part");
-    // The manager says a line of each file it sees and does not take, so half a library is rather kept elsewhere. A
-    // rename works on one file system only, hence the directory above; the last resort always works.
+    // The manager logs a line about each file that it skips, so half a library is better kept elsewhere. A rename works
+    // only within one file system, so the directory above is tried first; the last resort always works.
     let by = |dir: &Path| copy_and_rename(library, &dir.join(&part), &worker_dir.join(name));
     let above = worker_dir.parent().unwrap_or(worker_dir);
     by(own).or_else(|_| by(above)).or_else(|_| by(worker_dir)).map_err(|error| {
@@ -144,7 +144,7 @@ fn copy_and_rename(library: &Path, part: &Path, done: &Path) -> io::Result<()> {
     renamed
 }
 
-/// What is read of cargo's messages.
+/// The parts of cargo's messages that we need.
 #[derive(Deserialize)]
 struct Message {
     reason: String,
@@ -162,7 +162,7 @@ struct Made {
     crate_types: Vec<String>,
 }
 
-/// The libraries to load among what cargo reports, of the crate itself and not of what it depends on. Pure.
+/// The libraries to load among what cargo reports, only those of the crate itself. Pure.
 fn libraries(messages: &str, crate_dir: &Path) -> Vec<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let ours = parsed.filter(|message| {
@@ -204,10 +204,10 @@ mod tests {
         let place = InstallDirectory { worker_dir: to.path().into(), own: from.path().into() };
         assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read(to.path().join("libf.so")).unwrap(), b"new");
-        assert_eq!(io::read_to_string(old).unwrap(), "old", "whoever has the old file open keeps it");
+        assert_eq!(io::read_to_string(old).unwrap(), "old", "a process that has the old file open keeps it");
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
         assert!(install(Path::new("/nowhere/libg.so"), &place).unwrap_err().contains("cannot be put into"));
-        // No such directory: as good as another file system.
+        // No such directory: the same as another file system.
         let place = InstallDirectory { own: "/nowhere".into(), ..place };
         assert_eq!(install(&from.path().join("libf.so"), &place), Ok(()));
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);

@@ -1,7 +1,7 @@
-//! What changed in a crate since its last build began, and whether that is a reason to build it again. Pure.
+//! What changed in a crate since its last build began, and whether to build it again. Pure.
 //!
-//! A build changes sources, too: cargo writes Cargo.lock, and a build script may write what it generates into the
-//! crate's folder. Such a change is no reason for another build, or there would be no end of builds.
+//! A build changes sources, too: cargo writes Cargo.lock, and a build script may generate files in the crate's folder.
+//! Such a change must not cause another build, or builds would never end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use crate::system::clock;
 
-/// How long a source must be quiet before it is built: an editor writes more than once.
+/// How long a source must be unchanged before it is built: an editor writes more than once.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);
 
-/// The changes of one crate. `C` stands for a file's content; `None` is a file that is not there.
+/// The changes of one crate. `C` stands for a file's content; `None` means that the file does not exist.
 #[derive(Debug)]
 pub(super) struct SourceChanges<C> {
     due: Option<Instant>,
-    /// Something changed while nothing was built.
+    /// Something changed while nothing was being built.
     by_hand: bool,
-    /// What changed while something was built: by the build, or by hand.
+    /// What changed during a build, because of it or by hand.
     during_build: BTreeSet<PathBuf>,
-    /// What such files were like when the build was over.
+    /// The content of those files when the build was over.
     known: BTreeMap<PathBuf, Option<C>>,
 }
 
@@ -32,19 +32,19 @@ impl<C: PartialEq> SourceChanges<C> {
         Self { due: Some(Instant::now()), by_hand: true, during_build: BTreeSet::new(), known: BTreeMap::new() }
     }
 
-    /// Files have changed; without a file, it is unknown which.
+    /// Files have changed; an empty list means that it is unknown which.
     pub(super) fn note(&mut self, files: Vec<PathBuf>, building: bool) {
         self.by_hand |= !building || files.is_empty();
         self.during_build.extend(files.into_iter().filter(|_| building));
         self.due = Some(clock::after(SETTLE).into());
     }
 
-    /// When they are to be built.
+    /// When to build them.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether the crate is to be built now. To be asked once the changes are due, while nothing is being built.
+    /// Whether to build the crate now. Ask once the changes are due, and while nothing is being built.
     pub(super) fn take(&mut self, content: impl Fn(&Path) -> Option<C>) -> bool {
         self.due = None;
         let mut build = std::mem::take(&mut self.by_hand);

@@ -1,20 +1,20 @@
-//! What cargo notes beside a library: the files it is made of, those of the crate and of its path dependencies.
+//! What cargo records beside a library: the files it is made from, of the crate and its path dependencies.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders of the packages whose files a library is made of. Nothing where cargo has noted nothing: then changes of
-/// dependencies go unnoticed, and that is all. Reads a small file, and blocks that long.
+/// The folders of the packages whose files a library is made from. Empty if cargo has recorded nothing: then changes of
+/// dependencies are not noticed. Reads a small file, and blocks for that long.
 pub(super) fn packages(library: &Path) -> BTreeSet<PathBuf> {
     let Ok(text) = fs::read_to_string(library.with_extension("d")) else { return BTreeSet::new() };
     let output = library.parent().unwrap_or(library);
-    // A build script's files lie in cargo's output; they change with each build.
+    // A build script's files are in cargo's output, and change with each build.
     let files = files(&text).into_iter().filter(|file| !file.starts_with(output));
     files.filter_map(|file| Some(package(&file)?.to_owned())).collect()
 }
 
-/// The files behind the colon, as make reads them: a blank in a name has a backslash before it. Pure.
+/// The files after the colon, in make's syntax: a space in a name is preceded by a backslash. Pure.
 fn files(text: &str) -> Vec<PathBuf> {
     let lines = text.lines().filter_map(|line| line.split_once(": "));
     let whole =

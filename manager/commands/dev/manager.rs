@@ -1,4 +1,4 @@
-//! The manager that `dev` starts: this program again, which gets its configuration as arguments.
+//! The manager that `dev` starts: this program again, with its configuration as arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -14,18 +14,18 @@ use super::options::Setting;
 use crate::commands::{configuration, run};
 use crate::config::{KEYS, Overrides};
 
-/// The hidden first argument. After it come the pid of its parent, the configuration file or nothing, and then
-/// key, value, key, value.
+/// The hidden first argument. It is followed by the pid of the parent, the configuration file or an empty argument, and
+/// then key, value, key, value.
 pub const ROLE: &str = "--gm-native-dev-manager";
 
-/// Nobody who edits a function wants to press Ctrl-C five times.
+/// No one who edits a function wants to press Ctrl-C five times.
 const SIGNALS_THAT_KILL: u32 = 2;
 
 /// What a manager is started with.
 pub(super) struct ManagerOptions {
     /// The configuration file.
     pub file: Option<PathBuf>,
-    /// Keys set over it. They were checked.
+    /// Keys set over it, already checked.
     pub settings: Vec<Setting>,
 }
 
@@ -46,13 +46,13 @@ impl ManagerOptions {
     }
 }
 
-/// Sends a manager that was not waited for yet a signal.
+/// Sends a signal to a manager that was not reaped yet.
 pub(super) fn send_signal(manager: &Child, signal: Signal) {
     // An error means that it has just ended.
     let _ = kill(Pid::from_raw(manager.id().cast_signed()), signal);
 }
 
-/// The manager's process. It stops as on SIGTERM when its parent is gone.
+/// The manager's main function. It stops as on SIGTERM when its parent dies.
 pub fn main() -> ! {
     let mut arguments = std::env::args_os().skip(2);
     let parent = arguments.next();

@@ -1,4 +1,4 @@
-//! The keys that `dev` sets: those of the command line, and what makes a manager one for a laptop. Pure.
+//! The keys that `dev` sets: those of its command line, and those that suit a laptop. Pure.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -7,17 +7,17 @@ use std::path::Path;
 use crate::cli::Cli;
 use crate::config::{Config, ValueOrigin};
 
-/// What errors name as the option of a key that only `dev` sets.
+/// How errors name the origin of a key that only `dev` sets.
 const DEV: &str = "dev";
 
-/// Workers and their jobs.
+/// Logs workers and their jobs.
 const VERBOSE: &str = "3";
 
-/// A key, the option it is set by, its value.
+/// A key, the option that sets it, and its value.
 pub(super) type Setting = (&'static str, &'static str, OsString);
 
-/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory of this
-/// run's own.
+/// The keys to set over those of a configuration file; [`with_crates`] has one more. `home` is a directory for this
+/// run.
 pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec<Setting> {
     let given = cli.overrides();
     let state = match &cli.place.state_dir {
@@ -34,20 +34,20 @@ pub(super) fn options(cli: &Cli, home: &Path, server: Option<SocketAddr>) -> Vec
     set("state_dir", state.clone().into());
     set("control", state.join("control.sock").into());
     set("verbose", VERBOSE.into());
-    // An author wants to see new code answer at once, not to wait for its canary.
+    // An author wants new code to answer at once, not after its canary.
     set("canary_seconds", "0".into());
     set("canary_jobs", "1".into());
     if let Some(address) = server {
         set("host", address.to_string().into());
     }
-    // What comes later counts.
+    // Later ones override.
     all.extend(given);
     all
 }
 
-/// Where crates are served, but for those directories that an option names: in a directory of this run's own, behind
-/// those of the configuration file. What is built does not go into these, which production may read. Those that are not
-/// `there` are left out: the file may be one for production, and this a laptop.
+/// Adds a directory of this run's own for crates after the worker directories of the configuration file, unless options
+/// name the directories. Builds are not put into the file's directories, which production may read; those that are not
+/// `there` are left out, since the file may be for production, and this a laptop.
 pub(super) fn with_crates(config: &mut Config, home: &Path, there: impl Fn(&Path) -> bool) -> Option<Setting> {
     let origin = config.origins.of(None, "worker_dir");
     match origin {

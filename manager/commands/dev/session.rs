@@ -1,7 +1,6 @@
-//! The loop of `dev`: build, start the manager, and build whenever a source changes, until you stop it.
-//!
-//! Whatever goes wrong on the way (code that does not compile, a library that cannot be used, a `new` that fails, a
-//! wrong setting) is logged, and the next save tries again.
+//! The loop of `dev`: builds, starts the manager, and rebuilds whenever a source changes, until you stop it.
+//! Whatever goes wrong (code that does not compile, a library that cannot be used, a `new` that fails, a wrong setting)
+//! is logged, and the next save tries again.
 
 use std::process::Child;
 
@@ -21,10 +20,10 @@ use crate::logging::{Level, Logger};
 use crate::system::clock;
 use crate::system::errors::reason;
 
-/// Puts the manager's settings together again, after the configuration has changed.
+/// Reads the manager's settings again, after the configuration has changed.
 pub(super) type SettingsReader = Box<dyn Fn() -> Result<Vec<Setting>, String>>;
 
-/// Everything `dev` does but for serving jobs.
+/// Everything `dev` does except serving jobs.
 pub(super) struct DevSession {
     pub(super) logger: Logger,
     pub(super) start: ManagerOptions,
@@ -39,11 +38,11 @@ pub(super) struct DevSession {
     pub(super) stopping: bool,
 }
 
-/// A crate, and how far it is.
+/// A crate, and how far it got.
 pub(super) struct ServedCrate {
     source: Crate,
     changes: SourceChanges<[u8; 32]>,
-    /// Whether a library of it was ever put where the manager looks.
+    /// Whether one of its libraries was ever put where the manager looks.
     installed: bool,
 }
 
@@ -53,27 +52,27 @@ impl From<Crate> for ServedCrate {
     }
 }
 
-/// The configuration file, and what is known of its changes.
+/// The configuration file and its changes.
 #[derive(Default)]
 pub(super) struct ConfigChanges {
-    /// When a change is acted on.
+    /// When to act on a change.
     due: Option<Instant>,
-    /// What was in it when it was read last.
+    /// Its content when it was last read.
     content: Option<Vec<u8>>,
 }
 
 /// The manager that `dev` keeps running.
 pub(super) enum ManagerState {
-    /// It is started as soon as nothing is left to build.
+    /// To be started as soon as nothing is left to build.
     Wanted,
     Running(Child),
-    /// It drains, since only a new one can do what is asked for now.
+    /// It drains, since only a new one can do what is needed now.
     Restarting(Child),
-    /// It gave up. The next change starts another one.
+    /// It failed. The next change starts another one.
     Failed,
 }
 
-/// One turn's news.
+/// An input of the loop.
 enum DevInput {
     Signal(DevSignal),
     Changed(SourceChange),
@@ -82,17 +81,17 @@ enum DevInput {
 }
 
 impl DevSession {
-    /// Logs something for the user at the terminal.
+    /// Logs a line for the user at the terminal.
     pub(super) fn log(&mut self, text: &str) {
         self.logger.log(Level::Info, text);
     }
 
-    /// Runs to the end; returns the manager's exit code. To be called inside the runtime, on the main thread.
+    /// Runs to the end; returns the manager's exit code. Call it inside the runtime, on the main thread.
     ///
     /// # Errors
-    /// What cannot be started; a sentence.
+    /// Something cannot be started; the error is a sentence.
     pub(super) async fn run(&mut self, mut notices: UnboundedReceiver<String>) -> Result<u8, String> {
-        // Before any child is there: none of its signals is missed.
+        // Before any child starts, so that none of its signals is missed.
         let mut signals = DevSignals::listen().map_err(|error| format!("cannot take signals: {}", reason(&error)))?;
         let dirs: Vec<_> = self.crates.iter().map(|one| one.source.dir.clone()).collect();
         let mut sources = SourceWatcher::new(dirs, self.start.file.as_deref())
@@ -122,7 +121,7 @@ impl DevSession {
         }
     }
 
-    /// Starts the next step; the exit code, once there is nothing left to wait for.
+    /// Starts the next step; returns the exit code once there is nothing left to wait for.
     fn advance(&mut self, sources: &mut SourceWatcher) -> Result<Option<u8>, String> {
         if let Some(code) = self.manager_ended()? {
             return Ok(Some(code));
@@ -140,7 +139,7 @@ impl DevSession {
                 self.begin(index, sources);
             }
         }
-        // The first time everything is built before: so the first line says how many functions there are.
+        // The first time, everything is built first, so that the first line says how many functions there are.
         if matches!(self.manager, ManagerState::Wanted) && self.build.is_none() && self.next_due().is_none() {
             let child =
                 self.start.start().map_err(|error| format!("the manager cannot be started: {}", reason(&error)))?;
@@ -169,7 +168,7 @@ impl DevSession {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        // A build at a time.
+        // One build at a time.
         let crates = self.crates.iter().filter(|_| self.build.is_none()).filter_map(|one| one.changes.due());
         crates.chain(self.config.due).min()
     }
@@ -191,7 +190,7 @@ impl DevSession {
         let took = built.took.as_secs_f64();
         let installed = match built.status.success() {
             true => built.install(&one.source.dir, &self.place),
-            false => Err(format!("cargo build failed after {took:.1} s, as said above")),
+            false => Err(format!("cargo build failed after {took:.1} s; see its messages above")),
         };
         match installed {
             Ok(libraries) => {
@@ -217,7 +216,7 @@ impl DevSession {
         }
     }
 
-    /// Something is different from when the manager gave up.
+    /// Something has changed since the manager failed.
     fn try_again(&mut self) {
         if matches!(self.manager, ManagerState::Failed) {
             self.manager = ManagerState::Wanted;
@@ -228,19 +227,19 @@ impl DevSession {
         std::fs::read(self.start.file.as_ref()?).ok()
     }
 
-    /// The configuration file was written; perhaps there is something else in it.
+    /// The configuration file was written; its content may be the same.
     fn config_changed(&mut self) {
         let content = self.read_config();
-        // While an editor puts a new file in the old one's place, there is none for a moment.
+        // While an editor replaces the file, it is missing for a moment.
         if content.is_some() && content != self.config.content {
             self.config.content = content;
             self.reload();
         }
     }
 
-    /// Has the manager read the configuration again.
+    /// Makes the manager read the configuration again.
     fn reload(&mut self) {
-        // What is wrong in it is reported by the manager.
+        // The manager reports what is wrong in it.
         let settings = (self.settings)().unwrap_or_else(|_| self.start.settings.clone());
         let changed = settings != self.start.settings;
         self.start.settings = settings;
@@ -259,7 +258,7 @@ impl DevSession {
         }
     }
 
-    /// Asks the manager for the end; the second time it kills what is left.
+    /// Asks the manager to stop; the second time kills what is left.
     fn stop(&mut self, number: Number) {
         self.stopping = true;
         self.kill_build();
@@ -274,7 +273,7 @@ impl DevSession {
         }
     }
 
-    /// Looks whether the manager has ended: the exit code, where that is the end of `dev`.
+    /// Checks whether the manager has exited; returns the exit code if that ends `dev`.
     fn manager_ended(&mut self) -> Result<Option<u8>, String> {
         let (ManagerState::Running(manager) | ManagerState::Restarting(manager)) = &mut self.manager else {
             return Ok(None);
@@ -294,7 +293,7 @@ impl DevSession {
             return Ok(None);
         }
         self.manager = ManagerState::Failed;
-        // Stopped from outside; or there is nothing whose change could help.
+        // It was stopped from outside; or there is nothing whose change could help.
         if code == 0 || (self.crates.is_empty() && self.start.file.is_none()) {
             self.kill_build();
             return Ok(Some(code));
@@ -311,7 +310,7 @@ impl DevSession {
     }
 }
 
-/// A file's content, as far as needed to notice a change.
+/// The hash of a file's content, to notice a change.
 fn content(file: &std::path::Path) -> Option<[u8; 32]> {
     std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
 }

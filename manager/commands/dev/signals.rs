@@ -1,4 +1,4 @@
-//! The signals that `dev` takes.
+//! The signals that `dev` handles.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DevSignal {
-    /// A child has ended.
+    /// A child has exited.
     Child,
-    /// Stop, as this signal tells a manager to.
+    /// Stop, as the manager does on this signal.
     Stop(Number),
     /// Read the configuration again.
     Reload,
@@ -46,7 +46,7 @@ impl DevSignals {
             _ = self.interrupt.recv() => DevSignal::Stop(Number::SIGINT),
             _ = self.quit.recv() => DevSignal::Stop(Number::SIGQUIT),
             _ = self.terminate.recv() => DevSignal::Stop(Number::SIGTERM),
-            // The kernel takes the terminal away before it sends this signal for that.
+            // The kernel takes the terminal away before it sends SIGHUP because of that.
             _ = self.hang_up.recv() => match self.on_terminal && !has_terminal() {
                 true => DevSignal::Stop(Number::SIGTERM),
                 false => DevSignal::Reload,
@@ -55,7 +55,7 @@ impl DevSignals {
     }
 }
 
-/// Whether this process has a terminal that controls it.
+/// Whether this process has a controlling terminal.
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }

@@ -1,4 +1,4 @@
-//! The watcher over the sources of the crates: what changes in a crate's folder, but for what cargo makes there.
+//! Watches the sources of the crates: what changes in a crate's folder, except what cargo makes there.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ type Folders = Vec<Vec<PathBuf>>;
 /// What has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SourceChange {
-    /// Files of the crate of this number; none if it is unknown which.
+    /// Files of the crate with this number; empty if it is unknown which.
     Crate(usize, Vec<PathBuf>),
     /// The configuration file.
     Config,
@@ -29,10 +29,10 @@ pub(super) struct SourceWatcher {
 }
 
 impl SourceWatcher {
-    /// A watcher of the configuration file, if there is one, and of no crate yet; the folders are canonical.
+    /// Watches the configuration file, if there is one, and no crate yet; the folders are canonical.
     ///
     /// # Errors
-    /// notify's, at the limit of inotify instances of this user.
+    /// notify's: at this user's limit of inotify instances.
     pub(super) fn new(dirs: Vec<PathBuf>, config: Option<&Path>) -> notify::Result<Self> {
         let (sender, changes) = mpsc::unbounded_channel();
         let folders = Arc::new(Mutex::new(dirs.into_iter().map(|dir| vec![dir]).collect::<Folders>()));
@@ -41,32 +41,32 @@ impl SourceWatcher {
         let folder = config.as_deref().and_then(Path::parent).map(Path::to_owned);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             for change in changed(&event, &lock(&known), config.as_deref()) {
-                // An error means that the end has come.
+                // An error means that `dev` is ending.
                 let _ = sender.send(change);
             }
         })?;
-        // The folder: an editor may put another file in the place of the old one.
+        // The folder: an editor may replace the file.
         folder.iter().try_for_each(|folder| watcher.watch(folder, RecursiveMode::NonRecursive))?;
         Ok(Self { watcher, folders, changes })
     }
 
-    /// Watches a crate as its folders lie now; to be called before each build, so that no change falls between.
+    /// Watches a crate's folders as they are now; call it before each build, so that no change is missed.
     ///
     /// # Errors
-    /// notify's, at the limit of watches.
+    /// notify's: at the limit of watches.
     pub(super) fn follow(&mut self, index: usize) -> notify::Result<()> {
         let folders = lock(&self.folders)[index].clone();
         folders.iter().try_for_each(|dir| self.watch(dir))
     }
 
-    /// Watches what a crate was found to depend on, beside its own folder.
+    /// Watches what a crate was found to depend on, in addition to its own folder.
     ///
     /// # Errors
-    /// notify's, at the limit of watches.
+    /// notify's: at the limit of watches.
     pub(super) fn depend(&mut self, index: usize, on: BTreeSet<PathBuf>) -> notify::Result<()> {
         let known = lock(&self.folders)[index].clone();
         let new: Vec<PathBuf> = on.into_iter().filter(|dir| !known.contains(dir)).collect();
-        // Not while the lock is held: notify's thread may want it to get on.
+        // Not while the lock is held: notify's thread may need it to continue.
         new.iter().try_for_each(|dir| self.watch(dir))?;
         lock(&self.folders)[index].extend(new);
         Ok(())
@@ -83,7 +83,7 @@ impl SourceWatcher {
         Ok(())
     }
 
-    /// What changed next. Cancel safe.
+    /// The next change. Cancel safe.
     pub(super) async fn next(&mut self) -> SourceChange {
         match self.changes.recv().await {
             Some(change) => change,
@@ -92,7 +92,7 @@ impl SourceWatcher {
     }
 }
 
-/// A file as events name it: its folder canonical, itself as it is.
+/// A file as events name it: its folder canonical, its name unchanged.
 fn in_its_folder(file: &Path) -> notify::Result<PathBuf> {
     let folder = std::path::absolute(file).and_then(|file| file.parent().unwrap_or(&file).canonicalize());
     Ok(folder.map_err(notify::Error::io)?.join(file.file_name().unwrap_or_default()))
@@ -102,10 +102,10 @@ fn lock(folders: &Mutex<Folders>) -> MutexGuard<'_, Folders> {
     folders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What an event is about. On notify's thread.
+/// What an event is about. Called on notify's thread.
 fn changed(event: &notify::Result<Event>, folders: &[Vec<PathBuf>], config: Option<&Path>) -> Vec<SourceChange> {
     let Ok(event) = event else {
-        // Events were lost: all may have changed.
+        // Events were lost: everything may have changed.
         let crates = (0..folders.len()).map(|index| SourceChange::Crate(index, Vec::new()));
         return crates.chain(config.map(|_| SourceChange::Config)).collect();
     };
@@ -126,8 +126,8 @@ fn changed(event: &notify::Result<Event>, folders: &[Vec<PathBuf>], config: Opti
     crates.chain(of_config).collect()
 }
 
-/// Whether a path in a crate's folder is what its library is made of, as far as its name says: not cargo's output, nor
-/// what editors and version control keep.
+/// Whether a path in a crate's folder may be a source of its library, judged by name: not cargo's output, nor what
+/// editors and version control keep.
 fn is_source(inside: &Path) -> bool {
     let hidden = |name: &OsStr| {
         let name = name.as_encoded_bytes();

@@ -2,12 +2,12 @@
 
 use super::name::type_name;
 
-/// What kind of crate.
+/// The kind of a crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CrateKind {
-    /// With state that is kept from job to job.
+    /// Keeps state from job to job.
     pub object: bool,
-    /// JSON in and out.
+    /// Takes and returns JSON.
     pub json: bool,
 }
 
@@ -20,16 +20,16 @@ pub(super) enum ApiSource {
     Git(&'static str),
 }
 
-/// Where a crate is to be made.
+/// Where the crate will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CrateLocation {
-    /// Nothing of cargo's is above it.
+    /// No manifest of cargo's is above it.
     Alone,
-    /// Below a workspace it is no member of; cargo wants that in the manifest.
+    /// Below a workspace that it is no member of; cargo requires a line about that in its manifest.
     BelowWorkspace,
 }
 
-/// Each file's path in the crate's directory, and its content. `name` was checked.
+/// The path of each file in the crate's directory, and its content. `name` was checked.
 pub(super) fn files(name: &str, kind: CrateKind, api: &ApiSource, place: CrateLocation) -> [(&'static str, String); 4] {
     [
         ("Cargo.toml", manifest(name, kind, api, place)),
@@ -76,7 +76,7 @@ fn source(name: &str, kind: CrateKind) -> String {
         template.into()
     };
     let text = named.replace("MyFunction", &of).replace("my_function", name);
-    // A crate is expected in lower case, and this one is called like its function.
+    // A crate's name should be lower case, and this one has its function's name.
     let allow = match name.contains(|c: char| c.is_ascii_uppercase()) {
         true => "#![allow(non_snake_case)] // The function's name is the crate's.\n\n",
         false => "",

@@ -1,9 +1,9 @@
-//! What a new crate may be called: its name is that of a crate, of a function and of a library's file at once. Pure.
+//! Checks the name of a new crate, which is also that of a function and of a library's file. Pure.
 
-/// Longest name: `lib` and `.so` and what cargo adds to it must fit a file's name.
+/// The longest name: with `lib`, `.so` and what cargo appends it must fit a file's name.
 const LONGEST: usize = 200;
 
-/// Words of the language, which no crate and no function can be called by.
+/// Keywords, which cannot name a crate or a function.
 const KEYWORDS: [&str; 52] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
     "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
@@ -11,11 +11,11 @@ const KEYWORDS: [&str; 52] = [
     "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
 ];
 
-/// Crates that the new one uses under these names, or that the compiler brings along; and what stands in its own code.
+/// Crates that the new one uses under these names, or that the compiler provides; and names in its own code.
 const TAKEN: [&str; 12] =
     ["std", "core", "alloc", "test", "proc_macro", "gm_plugin_api", "serde", "tests", "Ok", "Err", "Some", "None"];
 
-/// Types in the templates, which the object's own must not be called like.
+/// Types in the templates, which the object's own type must differ from.
 const TYPES: [&str; 15] = [
     "Answer",
     "Context",
@@ -34,10 +34,10 @@ const TYPES: [&str; 15] = [
     "TestObject",
 ];
 
-/// Whether a crate can be called so.
+/// Whether a crate can have this name.
 ///
 /// # Errors
-/// One sentence, with a name that would be valid if there is an obvious one.
+/// One sentence, with a valid name if there is an obvious one.
 pub(super) fn check(name: &str) -> Result<(), String> {
     let wrong = |why: String| Err(format!("{name:?} cannot be the name of a function's crate: {why}"));
     if name.is_empty() || name.chars().all(|c| c == '_') {
@@ -68,7 +68,7 @@ pub(super) fn check(name: &str) -> Result<(), String> {
 pub(super) fn type_name(name: &str) -> String {
     let capital = |part: &str| part[..1].to_ascii_uppercase() + &part[1..];
     let camel: String = name.split('_').filter(|part| !part.is_empty()).map(capital).collect();
-    // `_9` is a name, and `9` is none.
+    // `_9` is a valid name, `9` is not.
     let camel = if camel.starts_with(|c: char| c.is_ascii_digit()) { format!("F{camel}") } else { camel };
     if TYPES.contains(&camel.as_str()) || check(&camel).is_err() { camel + "Function" } else { camel }
 }

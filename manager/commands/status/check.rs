@@ -1,6 +1,6 @@
-//! `status --check`: what a monitoring system wants to know, in one line and an exit code. Pure, but for printing.
+//! `status --check`: what a monitoring system needs, in one line and an exit code. Pure, except for printing.
 //!
-//! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others understand too.
+//! The codes and the line are those of Nagios plugins, which Icinga, Sensu and others also understand.
 
 use super::{
     FunctionStatus, JobServerStatus, ManagerState, StatusReply, WorkerStatus, cut, escape, failed_reload, failures,
@@ -9,9 +9,9 @@ use super::{
 use crate::control::{ClientError, ErrorCode};
 use crate::supervisor::event::counted;
 
-/// So many findings are named; the rest is counted.
+/// How many findings are named; the others are counted.
 const NAMED: usize = 5;
-/// So many bytes of each.
+/// How many bytes of each are shown.
 const LONGEST: usize = 240;
 
 /// How bad something is; the numbers are the exit codes.
@@ -19,11 +19,11 @@ const LONGEST: usize = 240;
 pub(super) enum Severity {
     /// All is well.
     Ok = 0,
-    /// Everything is served, and something needs attention.
+    /// Everything is served, but something needs attention.
     Warning = 1,
     /// Something is not served.
     Critical = 2,
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown = 3,
 }
 
@@ -57,7 +57,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     match status.state {
         ManagerState::Running => {}
         ManagerState::Starting => all.push(warning(format!("the manager (pid {}) is starting", status.pid))),
-        // Everything else comes of it.
+        // Everything else follows from this.
         ManagerState::Draining => return vec![warning(stopping(status))],
     }
     let planned = || status.functions.iter().filter(|function| function.workers_planned > 0);
@@ -75,7 +75,7 @@ pub(super) fn findings(status: &StatusReply) -> Vec<Finding> {
     all
 }
 
-/// A manager that was told to stop: for what it still waits.
+/// A manager that is stopping: what it still waits for.
 fn stopping(status: &StatusReply) -> String {
     let jobs = match Numbers::of(status).busy {
         0 => "no job is running".to_owned(),
@@ -102,7 +102,7 @@ fn unserved(function: &FunctionStatus, status: &StatusReply) -> Option<Finding> 
     Some(Finding { severity, text })
 }
 
-/// Job servers without a connection. Where that is all of them nothing is served, however ready the workers are.
+/// Job servers without a connection. If that is all of them, nothing is served, however many workers are ready.
 fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
     let is_silent = |server: &&JobServerStatus| server.workers > 0 && server.workers_connected == 0;
     let all = status.job_servers.iter().all(|server| is_silent(&server)) && status.state == ManagerState::Running;
@@ -116,13 +116,13 @@ fn silent_servers(status: &StatusReply) -> impl Iterator<Item = Finding> {
 /// Half of its jobs fail, or more.
 fn failing(function: &FunctionStatus) -> Option<String> {
     let is_high = function.failing.as_ref().is_some_and(|rate| rate.high);
-    // Where workers are missing their note has it.
+    // If workers are missing, their note includes it.
     let is_reported = function.workers_ready < function.workers_planned;
     let text = failures(function).filter(|_| is_high && !is_reported)?;
     Some(format!("{}: {text}", escape(function.name.as_str())))
 }
 
-/// The result of a status: the exit code, and the line with its performance data.
+/// The result for a status: the exit code, and the line with its performance data.
 pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
     let findings = findings(status);
     let severity = findings.first().map_or(Severity::Ok, |finding| finding.severity);
@@ -130,7 +130,7 @@ pub(super) fn verdict(status: &StatusReply) -> (Severity, String) {
     (severity, line(severity, &text, Some(&performance(status))))
 }
 
-/// The result of an error of the control socket.
+/// The result for an error of the control socket.
 pub(super) fn of_error(error: &ClientError) -> (Severity, String) {
     let severity = match error {
         ClientError::NoManager { .. } => Severity::Critical,
@@ -143,7 +143,7 @@ pub(super) fn of_error(error: &ClientError) -> (Severity, String) {
     (severity, line(severity, &error.to_string(), None))
 }
 
-/// One line. What is before the bar is for people; a bar in it would end there.
+/// One line. What precedes the bar is for people; a bar within it would end it.
 pub(super) fn line(severity: Severity, text: &str, performance: Option<&str>) -> String {
     let text = escape(text).replace('|', "/");
     let performance = performance.map_or_else(String::new, |data| format!(" | {data}"));
@@ -164,13 +164,13 @@ fn summary(status: &StatusReply) -> String {
     format!("{}, {}", counted(functions, "function"), counted(workers, "worker"))
 }
 
-/// What is counted.
+/// The counters.
 struct Numbers {
-    /// Functions that are to be served.
+    /// Functions that should be served.
     functions: usize,
     /// Workers that take jobs.
     workers: usize,
-    /// Workers at a job, also those that take no other, and how many there could be.
+    /// Workers that run a job, even if they are draining, and how many there could be.
     busy: usize,
     most_busy: usize,
 }
@@ -255,7 +255,7 @@ mod tests {
             Warning,
             "the manager (pid 4711) is stopping; 1 job is still running",
         );
-        // What comes of it is not told beside it, nor what was wrong before.
+        // What follows from it is not reported as well, nor what was wrong before.
         expect(
             |s| {
                 s.state = ManagerState::Draining;
@@ -268,7 +268,7 @@ mod tests {
             Warning,
             "the manager (pid 4711) is stopping; 2 jobs are still running",
         );
-        // The last worker of a function finishes its job, and the next one waits for that.
+        // The last worker of a function finishes its job, and its successor waits for that.
         expect(
             |s| {
                 s.workers[0].state = "draining".into();

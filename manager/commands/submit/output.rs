@@ -1,4 +1,4 @@
-//! What a caller sees of a job while it runs: data on standard output, the rest on standard error.
+//! What a caller sees of a running job: data on standard output, the rest on standard error.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -9,16 +9,16 @@ use crate::logging::escape;
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// As a bar, on a terminal that can take back what it shows.
+    /// As a bar, on a terminal that can erase.
     Bar,
     /// As lines, on one that cannot.
     Lines,
-    /// Not at all: nobody watches.
+    /// Not at all: standard error is no terminal.
     Nothing,
 }
 
 impl Progress {
-    /// For a standard error that is a terminal or not, of the type that TERM names.
+    /// By whether standard error is a terminal, and by its type in TERM.
     fn on(is_terminal: bool, term: Option<&str>) -> Self {
         match (is_terminal, term) {
             (false, _) => Self::Nothing,
@@ -31,10 +31,10 @@ impl Progress {
 /// Standard output and standard error of one job.
 pub(super) struct JobOutput {
     progress: Progress,
-    /// From the first progress on.
+    /// Exists once there was progress.
     bar: Option<ProgressBar>,
     nobody_reads: bool,
-    /// Whether the last line of what was written on a terminal has no end yet.
+    /// Whether the last line written to a terminal has no end yet.
     open_line: bool,
 }
 
@@ -45,14 +45,14 @@ impl JobOutput {
         Self { progress, bar: None, nobody_reads: false, open_line: false }
     }
 
-    /// Shows progress. With `of` 0 the function does not know how much there is.
+    /// Shows progress. If `of` is 0, the function does not know the total.
     pub(super) fn progress(&mut self, done: u64, of: u64) -> io::Result<()> {
         match self.progress {
             Progress::Nothing => {}
-            // Standard error that takes no more is no reason to end.
+            // Failing to write to standard error is no reason to stop.
             Progress::Lines => drop(writeln!(io::stderr(), "{done} of {of}")),
             Progress::Bar => {
-                // It would take the beginning of its line with it when it goes.
+                // When the bar is erased, it would erase the start of its line.
                 self.end_line();
                 let bar = self.bar.get_or_insert_with(new_bar);
                 match of {
@@ -65,7 +65,7 @@ impl JobOutput {
         Ok(())
     }
 
-    /// Writes data or a result as it is. A reader that has seen enough (`| head`) does not end the job.
+    /// Writes data or a result unchanged. A reader that has seen enough (`| head`) does not end the job.
     pub(super) fn data(&mut self, data: &[u8]) -> io::Result<()> {
         if self.nobody_reads {
             return Ok(());
@@ -87,7 +87,7 @@ impl JobOutput {
         }
     }
 
-    /// Writes a warning: lines that cannot steer the terminal.
+    /// Writes a warning as lines that cannot control the terminal.
     pub(super) fn warning(&mut self, text: &[u8]) -> io::Result<()> {
         let lines = lines(text);
         self.end_line();
@@ -95,8 +95,8 @@ impl JobOutput {
         Ok(())
     }
 
-    /// Ends a line on the terminal that the data has left open: what comes next, be it a shell's prompt, begins a line.
-    /// Programs get the bytes as they are.
+    /// Ends a line that the data has left open on the terminal, so that what comes next, such as a shell's prompt,
+    /// starts a new one. Programs get the bytes unchanged.
     fn end_line(&mut self) {
         if std::mem::take(&mut self.open_line) {
             let _ = writeln!(io::stdout());

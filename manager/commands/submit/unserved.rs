@@ -1,4 +1,4 @@
-//! Whether anyone serves a function: asked of the job server, since a job of a misspelt function waits for ever.
+//! Whether any worker serves a function: asks the job server, since a job of a misspelt function waits forever.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::logging::escape;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnservedFunction {
     function: String,
-    /// The served function whose name is most like it.
+    /// The served function with the most similar name.
     nearest: Option<String>,
     /// Whether the job server has no worker for any function.
     alone: bool,
 }
 
 impl UnservedFunction {
-    /// Asks a job server. `None` where a worker serves the function, and where the server does not report it: some know
-    /// no administrative protocol.
+    /// Asks a job server. `None` if a worker serves the function, or the server does not report it: some do not have
+    /// the administrative protocol.
     pub(super) fn ask(server: &str, function: &[u8], timeout: Duration) -> Option<Self> {
         Self::find(&admin::status(server, timeout).ok()?, function)
     }

@@ -5,7 +5,7 @@ use super::*;
 /// Longer than anything takes that works.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A listener that says `answer` to one client and closes, and what a client makes of it.
+/// A listener that sends `answer` to one client and closes, and the client's result.
 fn status_of(answer: &'static [u8]) -> Result<StatusReply, ClientError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
@@ -38,7 +38,7 @@ fn nobody_there() {
 fn an_unresponsive_manager_meets_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    // Never accepts, as one that is stopped.
+    // It never accepts, like a stopped manager.
     let _listener = UnixListener::bind(&path).unwrap();
     let error = ControlClient::connect(&path, Duration::from_millis(50)).unwrap().status().unwrap_err();
     assert_eq!(error.exit_code(), 5);

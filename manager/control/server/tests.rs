@@ -17,7 +17,7 @@ use crate::system::reexec;
 /// Longer than anything takes that works.
 const LONG: Duration = Duration::from_secs(30);
 
-/// What the manager's loop of a test does with requests.
+/// What a test's loop does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manager {
     Answers,
@@ -25,7 +25,7 @@ enum Manager {
     IsGone,
 }
 
-/// What the clients of a test want of the server's side.
+/// What a test's clients ask of the server's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// Publish an event about this pid.
@@ -88,7 +88,7 @@ fn serve_while(manager: Manager, clients: impl FnOnce(&Path, &mpsc::Sender<Order
     assert!(!path.exists(), "the socket goes with the server");
 }
 
-/// A raw connection, and one line of what it is told.
+/// A raw connection, and the next line on it.
 fn connect(path: &Path) -> BufReader<Stream> {
     let stream = Stream::connect(path).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -141,7 +141,7 @@ fn a_request_may_come_byte_by_byte_and_end_with_the_connection() {
     });
 }
 
-/// H1: a gigabyte is never taken.
+/// H1: a request of a gigabyte is never read completely.
 #[test]
 fn a_request_without_end_is_cut_off() {
     serve_while(Manager::Answers, |path, _| {
@@ -162,7 +162,7 @@ fn a_silent_client_and_half_a_request_meet_the_deadline() {
     serve_while(Manager::Answers, |path, order| {
         let (mut silent, mut half) = (connect(path), connect(path));
         half.get_mut().write_all(b"{\"v\":1,").unwrap();
-        // Both are being served once a third one has been.
+        // Both are being served once a third one was.
         assert!(request(&mut connect(path), b"{\"v\":1,\"request\":\"status\"}\n").contains("\"ok\""));
         order.blocking_send(Order::JumpClock).unwrap();
         for stream in [&mut silent, &mut half] {
@@ -229,7 +229,7 @@ fn events_as_they_come_and_the_latest() {
         }
         let latest = ControlClient::connect(path, LONG).unwrap().latest_events().unwrap();
         assert_eq!(latest.map(|event| event.unwrap().pid).collect::<Vec<_>>(), [7, 8]);
-        // The manager's last words arrive, then comes the end.
+        // The manager's last event arrives, then the end.
         order.blocking_send(Order::Publish(9)).unwrap();
         order.blocking_send(Order::Close).unwrap();
         assert_eq!(first.next().unwrap().unwrap().pid, 9);
@@ -265,7 +265,7 @@ fn a_follower_that_reads_nothing_at_all_is_dropped() {
             order.blocking_send(Order::Publish(pid)).unwrap();
         }
         order.blocking_send(Order::JumpClock).unwrap();
-        // Nothing is read and nobody else ends it, and still the server hangs up.
+        // Nothing is read and nothing else ends it, and still the server hangs up.
         let mut stream = [PollFd::new(stuck.get_ref().as_fd(), PollFlags::empty())];
         assert_eq!(poll(&mut stream, PollTimeout::from(30_000u16)).unwrap(), 1);
         assert!(stream[0].revents().unwrap().contains(PollFlags::POLLHUP));
@@ -318,9 +318,9 @@ fn another_user_is_refused_with_one_line() {
     }
     serve_while(Manager::Answers, |path, _| {
         fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
-        // Its mode keeps them out in the first place ...
+        // Its mode keeps them out first ...
         reexec::passes(reexec::child(TEST).env("GM_TEST_PATH", path).env("GM_TEST_MODE", "0600"));
-        // ... and where somebody changed that, the server does.
+        // ... and if someone changed that, the server does.
         fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
         reexec::passes(reexec::child(TEST).env("GM_TEST_PATH", path));
     });

@@ -179,12 +179,12 @@ fn each_refusal_is_one_sentence() {
         ("no_version", "PATH is built for interface \"one\", this manager knows 1.0: rebuild it"),
         (
             "other_abi_stable",
-            "PATH differs from interface 1.0, for which it says it is built: rebuild it with the gm-plugin-api of \
+            "PATH differs from interface 1.0, which it claims to be built for: rebuild it with the gm-plugin-api of \
              this release",
         ),
         (
             "other_layout",
-            "PATH differs from interface 1.0, for which it says it is built: rebuild it with the gm-plugin-api of \
+            "PATH differs from interface 1.0, which it claims to be built for: rebuild it with the gm-plugin-api of \
              this release",
         ),
     ] {

@@ -66,7 +66,7 @@ fn cases() {
             vec!["+ x /real/a/x.so 1", "- /real/b/x.so is a FIFO, not a file"],
         ),
         (
-            "what it is says more than its ending",
+            "its kind counts more than its ending",
             vec![listing(
                 "a",
                 vec![("sub", PathKind::Not(SkipReason::Directory)), (".git", PathKind::Not(SkipReason::Directory))],

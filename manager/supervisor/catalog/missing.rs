@@ -101,7 +101,7 @@ impl Catalog {
 }
 
 impl SavedVersions {
-    /// What a function was says nothing about a file of its name that comes later.
+    /// What a function was does not matter to a later file of its name.
     fn forget(&mut self, function: &str) {
         self.last_good.remove(function);
         self.pinned.remove(function);

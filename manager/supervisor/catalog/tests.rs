@@ -318,7 +318,7 @@ fn a_file_that_is_missing_for_a_moment_is_not_gone() {
     assert_eq!(removals(&catalog.apply_scan(&scan(&[("b", 1)]), GRACE, GRACE * 3)).len(), 1);
 }
 
-/// A removal that is meant, or everything for a moment: nobody can tell, so it is said, and given longer.
+/// A removal on purpose, or a directory that is empty for a moment: as that is unknown, it is logged, and the time is longer.
 #[test]
 fn the_only_file_of_a_directory_has_longer_to_come_back() {
     let mut catalog = serving();
@@ -420,7 +420,7 @@ fn a_sibling_that_changes_or_appears_causes_another_probe() {
     assert_eq!(catalog.pending().collect::<Vec<_>>(), [("a", "v2")], "a deploy like any other");
     assert_eq!(look(&mut catalog, places(6, Some(1))), 1, "one that would be found before");
     catalog.set_sibling_places("a", &identity(9), Vec::new());
-    assert_eq!(look(&mut catalog, places(7, Some(1))), 1, "the probe of another file says nothing of this one");
+    assert_eq!(look(&mut catalog, places(7, Some(1))), 1, "the probe of another file does not count for this one");
 }
 
 /// Whether `a` is probed before or after what it needs.
@@ -440,7 +440,7 @@ fn what_another_library_needs_is_not_reported() {
             files.warnings = vec![ScanWarning::Below { dir: "/w".into(), libraries }];
             files.skipped = vec![("/w/lib".into(), SkipReason::Directory), ("/w/fifo.so".into(), SkipReason::Fifo)];
             let mut events = catalog.apply_scan(&files, GRACE, Duration::ZERO).events;
-            assert_eq!(events.len(), 1, "what no library can need is told at once: {events:?}");
+            assert_eq!(events.len(), 1, "what no library can need is reported at once: {events:?}");
             let plugin = |catalog: &mut Catalog| {
                 catalog.set_sibling_places("a", &identity(1), if needed { beside() } else { Vec::new() });
                 catalog.apply_probe(&"a".into(), &identity(1), Ok(version("v1")), Duration::ZERO).events

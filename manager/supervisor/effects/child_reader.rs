@@ -22,7 +22,7 @@ const MESSAGES: usize = 256;
 const INPUTS: usize = 16;
 /// Messages of a child that is gone: more than the kernel keeps of one that did not enlarge its queue by force.
 const LAST_MESSAGES: usize = 1024;
-/// The shortest rest: what a timer can tell apart.
+/// The shortest pause: the resolution of a timer.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Pipes of children that are gone which are read to their end at a time. Of any more, what was not read yet is lost.
 const MAX_LEFTOVER: usize = 256;
@@ -147,7 +147,7 @@ impl Effects {
             Err(error) => {
                 self.poller.forget(&child.channel);
                 let pid = child.pid;
-                let text = format!("process {pid}: what it says cannot be read: {}; it is killed", reason(&error));
+                let text = format!("process {pid}: its messages cannot be read: {}; it is killed", reason(&error));
                 self.report_error(text);
                 if let Some(ChildKind::Probe(probe)) = self.children.get_mut(&id).map(|child| &mut child.kind) {
                     probe.mark_unread();

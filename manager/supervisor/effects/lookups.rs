@@ -15,7 +15,7 @@ use crate::system::clock;
 use crate::system::errors::reason;
 use crate::worker::messages;
 
-/// What a job server is given to tell its version, an address.
+/// How long a job server may take to report its version, for each address.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A look-up that is under way.

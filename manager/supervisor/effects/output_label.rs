@@ -1,6 +1,6 @@
 //! Of which function a line is that a worker has printed.
 //!
-//! A pipe does not tell who wrote to it, and a job must cost nothing for it: so what counts is what the worker is doing
+//! A pipe does not record who wrote to it, and a job must cost nothing for it: so what counts is what the worker is doing
 //! when its output is read, which is soon after it was written. A job that has just ended is taken for the one that
 //! printed.
 

@@ -73,7 +73,7 @@ impl Effects {
     }
 
     /// Descriptors that are taken when one more worker has started and all have sent copies of their connections.
-    /// Counted, since numbers tell nothing: what is closed leaves gaps.
+    /// Counted, since the highest number says little: closed descriptors leave gaps.
     fn descriptors_with(&self, servers: usize) -> usize {
         let of_child = |child: &super::children::ManagedChild| match &child.kind {
             ChildKind::Worker(worker) => EACH.saturating_add(servers.max(worker.copies.len())),

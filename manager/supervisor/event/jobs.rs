@@ -31,7 +31,7 @@ impl OverdueJob {
         let Self { pid, function, handle, unique, seconds, timeout, grace } = self;
         let job = job_name(handle, unique);
         format!(
-            "{function}: {job} has run for {seconds:.3} s in worker {pid}, past its timeout of {timeout} s: the worker is told to \
+            "{function}: {job} has run for {seconds:.3} s in worker {pid}, past its timeout of {timeout} s: the worker is asked to \
              stop, and killed in {grace} s"
         )
     }

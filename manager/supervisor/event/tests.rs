@@ -76,7 +76,7 @@ fn a_job_is_named_by_what_it_has() {
     }
 }
 
-/// What a library or its forged report says of it starts no line of its own.
+/// Text from a library or its forged report cannot start a line of its own.
 #[test]
 fn an_event_is_one_line_whatever_is_in_it() {
     let function = FunctionName::from("f");

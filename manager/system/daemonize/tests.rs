@@ -160,8 +160,8 @@ fn a_caller_that_is_gone_does_not_stop_the_manager() {
 #[test]
 fn in_the_foreground_nothing_changes() {
     if reexec::is_child() {
-        StartReport::foreground().ready(Some("said by the log"), None).unwrap();
-        StartReport::foreground().failed(2, "said here");
+        StartReport::foreground().ready(Some("a note for the log"), None).unwrap();
+        StartReport::foreground().failed(2, "the reason");
         drop(StartReport::foreground());
         publish("after", &std::env::current_dir().unwrap().display().to_string());
         std::process::exit(2);
@@ -169,7 +169,7 @@ fn in_the_foreground_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
     let output = call("in_the_foreground_nothing_changes", dir.path());
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output), "said here\n");
+    assert_eq!(stderr(&output), "the reason\n");
     let canonical = dir.path().canonicalize().unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("after")).unwrap(), canonical.display().to_string());
 }

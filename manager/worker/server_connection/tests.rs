@@ -260,7 +260,7 @@ fn an_error_about_something_else_leaves_the_grab_alone() {
     assert!(!idle.may_grab(ms(60_000)), "no GRAB was out");
 }
 
-/// S17: whatever was said instead of an answer. What is sent behind it is answered behind it.
+/// S17: whatever came instead of an answer. What is sent after it is answered after it.
 #[test]
 fn a_grab_that_is_never_answered_is_sent_again() {
     let mut protocol = registered();
@@ -275,7 +275,7 @@ fn a_grab_that_is_never_answered_is_sent_again() {
     assert!(!answered.may_grab(ms(1021)), "it is asleep");
     protocol.receive(ServerMessage::Echo, ms(1020));
     assert!(protocol.may_grab(ms(1020)) && !protocol.uses_old_grab());
-    // An ECHO that was sent before the GRAB says nothing of it.
+    // The answer to an ECHO that was sent before the GRAB proves nothing about the GRAB.
     let mut before = registered();
     before.receive(ServerMessage::Echo, ms(2));
     before.echo_sent(ms(5));

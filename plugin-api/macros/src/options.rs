@@ -107,7 +107,7 @@ impl Name {
         for c in self.symbol.chars() {
             match c {
                 '_' | 'a'..='z' | 'A'..='Z' | '0'..='9' => speaking.push(c),
-                // Told apart: `fetch-url` and `fetch_url` may both be there.
+                // Kept distinct: `fetch-url` and `fetch_url` may both be there.
                 _ => speaking.push_str(&format!("_x{:x}_", u32::from(c))),
             }
         }

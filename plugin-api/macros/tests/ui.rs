@@ -1,4 +1,4 @@
-//! What the compiler says to each mistake an author can make: one file a mistake, its words beside it.
+//! The compiler's message for each mistake an author can make: one file for a mistake, with its message beside it.
 //!
 //! Words change with the compiler, which is pinned. After a deliberate change: `TRYBUILD=overwrite`, and read them.
 

@@ -8,7 +8,7 @@
 //! setting.max_bytes = 1000000
 //! ```
 //!
-//! Whoever may send a job can have any address fetched that the worker's machine reaches. Serve it where that is meant.
+//! Anyone who can submit a job can have it fetch any address that the worker's machine reaches. Serve it only where that is intended.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ struct Settings {
     timeout_ms: u64,
     /// A page that is longer fails the job.
     max_bytes: u64,
-    /// What the server is told who asks.
+    /// The User-Agent that the server gets.
     agent: String,
 }
 

@@ -1,6 +1,6 @@
 //! A picture made smaller: PNG or JPEG in, the same kind out. `gearman -f thumbnail < photo.jpg > small.jpg`.
 //!
-//! Work that takes its time: it tells how far it is, and ends early when its worker is to leave. Settings:
+//! Long work: it reports its progress, and ends early when its worker drains. Settings:
 //!
 //! ```ini
 //! [thumbnail]

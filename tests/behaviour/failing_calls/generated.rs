@@ -73,7 +73,7 @@ impl Fixture {
         self.manager.log() + &self.process.output()
     }
 
-    /// Up, a job, a request, a deploy, down. What fails may cost the request, or the deploy, which is told of; not the
+    /// Up, a job, a request, a deploy, down. What fails may cost the request, or the deploy, which is reported; not the
     /// job.
     fn run(mut self) -> Outcome {
         let outcome = match self.comes_up() {
@@ -106,13 +106,13 @@ impl Fixture {
         let job = Job::act(&self.gearmand, "", "say well");
         assert_eq!(job.result(), b"well", "{}: {}", self.name, self.output());
         let _ = self.manager.command("status", &[]);
-        // It has no function of that name, so there is something to be said of it.
+        // It has no function of that name, so there is something to report.
         self.manager.install("late", &library());
         let known = try_wait_for(DEADLINE, || {
             let is_reported = self.output().contains("late: ");
             (is_reported || self.process.ended().is_some()).then_some(())
         });
-        assert!(known.is_some(), "{}: nothing is said of a deploy: {}", self.name, self.output());
+        assert!(known.is_some(), "{}: nothing is reported of a deploy: {}", self.name, self.output());
         self.process.ended().map_or(Outcome::Served, |status| Outcome::Ended(status.code()))
     }
 }

@@ -64,7 +64,7 @@ fn fifty_hups_in_a_second_make_one_or_two_reloads() {
     let begin = Instant::now();
     let log = path(&manager, "gm.log");
     for _ in 0..50 {
-        // It is opened anew at each.
+        // It is reopened at each.
         fs::remove_file(&log).unwrap();
         manager.signal(Signal::SIGHUP);
         wait_for("the log to be reopened", DEADLINE, || fs::exists(&log).unwrap().then_some(()));

@@ -1,4 +1,4 @@
-/* A data object that passes for the entry of a function until the library is loaded: by size and magic. It says it is of an
+/* A data object that passes for the entry of a function until the library is loaded: by size and magic. It claims to be of an
  * abi_stable that never was, so one whose constructors return is refused for that, and no more of it is believed. */
 struct entry {
     char magic[32];

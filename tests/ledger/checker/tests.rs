@@ -284,7 +284,7 @@ fn a_job_that_was_submitted_again_may_run_twice_at_once_in_any_order() {
     assert_eq!((account.excused_overlaps, account.violations), (1, vec![]));
 }
 
-/// Its GRAB was on its way for long: an orphan is given a job, and dies in it. Nobody is left who says so.
+/// Its GRAB was on its way for long: an orphan gets a job and dies in it. No manager is left to report it.
 #[test]
 fn the_death_of_an_orphan_is_its_managers() {
     let run = |before: Vec<Record>| {

@@ -1,4 +1,4 @@
-//! The proxy does to connections what it is told to, and nothing else.
+//! The proxy does to connections what the test asks, and nothing else.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

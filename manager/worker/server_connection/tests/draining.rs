@@ -25,7 +25,7 @@ fn a_refused_grab_does_not_hold_up_a_drain() {
     without_echo.grabs_sent(1, ms(3));
     without_echo.receive(ServerMessage::Error(b"server_error"), ms(4));
     without_echo.drain();
-    assert_eq!(without_echo.drain_step(), DrainStep::Wait, "a job may come, and nothing would tell that none does");
+    assert_eq!(without_echo.drain_step(), DrainStep::Wait, "a job may come, and nothing would show that none does");
     assert_eq!(without_echo.next_timeout(Duration::ZERO, TIMEOUT), Some(ms(14)));
     without_echo.check_timeouts(ms(14), Duration::ZERO, TIMEOUT, false);
     assert_eq!(without_echo.drain_step(), DrainStep::Done);

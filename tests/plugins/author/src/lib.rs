@@ -1,4 +1,4 @@
-//! Functions for the tests of the author's side. A job's workload says what is to happen.
+//! Functions for the tests of the author's side. A job's workload says what to do.
 //!
 //! Tests find it as `libgm_test_author.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // One of them writes where nothing is.
@@ -10,7 +10,7 @@ use gm_plugin_api::{Failure, Job, JobResult, Log, function};
 
 mod objects;
 
-/// Everything that can be said, in one job.
+/// Every kind of report, in one job.
 #[function]
 fn talk(job: &Job, log: &mut Log) -> JobResult {
     let sent = [job.status(1, 2), job.data("part \0 one"), job.warning("careful\n")];
@@ -73,7 +73,7 @@ fn patient(job: &Job, _log: &mut Log) -> JobResult {
     Ok("asked to leave".into())
 }
 
-/// Says too much: `endless N` bytes without a line end, `lines N` records, `forged` ones, `flood` until it is to leave.
+/// Prints too much: `endless N` bytes without a line end, `lines N` records, `forged` ones, `flood` until it is to leave.
 #[function]
 fn noise(job: &Job, log: &mut Log) -> JobResult {
     let mut out = std::io::stdout().lock();
@@ -100,5 +100,5 @@ fn noise(job: &Job, log: &mut Log) -> JobResult {
             }
         }
     }
-    Ok("said".into())
+    Ok("logged".into())
 }

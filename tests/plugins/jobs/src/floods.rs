@@ -43,7 +43,7 @@ unsafe extern "C" {
     fn sendmsg(fd: i32, message: *const Message, flags: i32) -> isize;
 }
 
-/// Says the same again and again until there is such a file, or nobody listens any more.
+/// Sends the same again and again until this file exists, or no one reads any more.
 pub fn pour(what: &str, until: &str, log: &mut Log) -> Result<(), Failure> {
     let block = match what {
         "short" => b"a\n".repeat(2048),

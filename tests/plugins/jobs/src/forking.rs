@@ -95,7 +95,7 @@ fn split_and_wait() -> Result<(), Failure> {
     }
 }
 
-/// Waits for the end of the process that was forked last, and says how it was.
+/// Waits for the process that was forked last to exit, and returns how it did.
 fn ended() -> Result<String, Failure> {
     let child = FORKED.get().ok_or("nothing was forked")?;
     let mut status = 0;

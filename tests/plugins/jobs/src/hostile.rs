@@ -140,7 +140,7 @@ pub fn step(verb: &str, rest: &str, job: &Job) -> Result<Option<Vec<u8>>, Failur
 fn unheard(job: &Job) {
     let waits = |channel: RawFd| {
         let mut byte = 0;
-        // SAFETY: one byte is read into one byte, and stays unread for whoever reads next.
+        // SAFETY: one byte is read into one byte, and stays unread for the next reader.
         unsafe { recv(channel, &raw mut byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1 }
     };
     while !(3..20).filter(|fd| is_channel(*fd)).any(waits) && !job.stopping() {}
@@ -238,7 +238,7 @@ fn cover_those(right: impl Fn(RawFd) -> bool, with: &str) -> Result<(), Failure>
     Ok(())
 }
 
-/// The worker dies as soon as the job's function has returned, which its page tells, and so many milliseconds later.
+/// The worker dies as soon as the job's function has returned, which its scoreboard shows, and this many milliseconds later.
 fn doomed(wait: u64) -> Result<(), Failure> {
     const RUNNING: u32 = 2;
     let activity = scoreboard()?.0 + 8;
@@ -287,7 +287,7 @@ fn scribble(seed: &mut u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says in the page that this worker is at the job with that handle, over its first connection.
+/// Writes to the scoreboard that this worker runs the job with that handle, over its first connection.
 fn forge(handle: &str) -> Result<(), Failure> {
     let (start, length) = scoreboard()?;
     let bytes = std::ptr::with_exposed_provenance_mut::<u8>(start);

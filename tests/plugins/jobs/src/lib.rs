@@ -1,4 +1,4 @@
-//! Functions for the tests of behaviour: a job's workload says what is to happen, also to the worker itself.
+//! Functions for the tests of behaviour: a job's workload says what to do, also to the worker itself.
 //!
 //! Tests find it as `libgm_test_jobs.so` beside themselves: cargo builds it where it is a dev-dependency.
 #![allow(unsafe_code)] // What must not happen in a worker is done here by hand.
@@ -78,7 +78,7 @@ unsafe extern "C" {
 /// | `pour WHAT PATH` | `short`, `long`, `empty` lines, `log` records, `words` or `descriptors` to the manager, until there is such a file |
 /// | `descriptors N` | so many messages to the manager, each with 200 descriptors |
 /// | `heir WHAT PATH` | leaves processes in no group of ours that pour so, and aborts |
-/// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that said |
+/// | `keep`, `late` | the job's reporter is kept, or a kept one used; its output is what that returned |
 /// | `child PATH` | the same, in the worker's group |
 #[function]
 fn act(job: &Job, log: &mut Log) -> JobResult {
@@ -104,7 +104,7 @@ fn step(line: &str, job: &Job, log: &mut Log) -> Result<Vec<u8>, Failure> {
         "panic" => panic!("{rest}"),
         "talk" => {
             let sent = [job.status(1, 2), job.data(b"part \0 one"), job.warning("careful\n")];
-            return Ok(if sent == [true; 3] { "told".into() } else { "refused".into() });
+            return Ok(if sent == [true; 3] { "sent".into() } else { "refused".into() });
         }
         "print" => println!("{rest}"),
         "log" => log.info(rest),
