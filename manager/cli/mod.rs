@@ -174,7 +174,7 @@ pub struct ManagerOptions {
     #[arg(short = 'd', long)]
     pub daemonize: bool,
 
-    /// Number of workers that do all functions
+    /// Number of workers that serve all functions
     #[arg(short = 'D', long, value_name = "N", allow_negative_numbers = true)]
     pub count: Option<OsString>,
 

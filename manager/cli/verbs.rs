@@ -19,7 +19,7 @@ pub struct StatusArgs {
     /// The line and the exit codes are those of a Nagios plugin, with performance data. Critical: no manager runs, no
     /// worker of a function is ready, or no job server answers. Warning: some workers are missing, a library is not
     /// served, a version was rejected, a library was removed, half of a function's jobs fail, or the like. Unknown: it
-    /// could not be found out. --check=live asks only whether the manager's loop turns, for a liveness probe.
+    /// could not be determined. --check=live asks only whether the manager responds, for a liveness probe.
     #[arg(
         long,
         value_name = "LEVEL",

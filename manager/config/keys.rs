@@ -235,14 +235,14 @@ ConfigKey::new(
 .list(),
 ConfigKey::new("include", "*", "functions to register; `*` is all").global(plain!(include, NAMES_OR_ALL)).list(),
 ConfigKey::new("exclude", "", "functions to leave out, also those in `include`").global(plain!(exclude, NAMES)).list(),
-ConfigKey::new("count", "0", "workers that do all functions but the `dedicated_only` ones")
+ConfigKey::new("count", "0", "workers that serve all functions except the `dedicated_only` ones")
 .global(plain!(count, WORKERS)),
 ConfigKey::new("count", "0", "the least number of workers that serve the function, dedicated or not")
 .function(own_workers!(count)),
 ConfigKey::new(
 "dedicated_count",
 "1 where `count` is 0, else 0",
-"workers for each function that do only that function, unless its section says otherwise",
+"workers for each function that serve only that function, unless its section overrides it",
 )
 .global(KeyField {
 set: |to, text| {
@@ -252,7 +252,7 @@ Ok(())
 show: |from| Some(from.default_dedicated_count().to_string()),
 example: WORKERS.example,
 }),
-ConfigKey::new("dedicated_count", "as in `[GearmanManager]`", "workers that do only this function")
+ConfigKey::new("dedicated_count", "as in `[GearmanManager]`", "workers that serve only this function")
 .function(own_workers!(dedicated_count)),
 ConfigKey::new("dedicated_only", "0", "only dedicated workers serve the function; needs a `dedicated_count`")
 .function(plain!(dedicated_only, SWITCH)),
@@ -290,13 +290,13 @@ ConfigKey::new("timeout_grace", "5", "time from SIGTERM to SIGKILL for a worker 
 .global(plain!(timeout_grace, SECONDS))
 .function(own!(timeout_grace, SECONDS))
 .ends_at_zero(),
-ConfigKey::new("on_timeout", "fail", "what happens to a job past its `timeout`: `fail` tells its caller, `retry` requeues it")
+ConfigKey::new("on_timeout", "fail", "what happens to a job past its `timeout`: `fail` fails it, `retry` requeues it")
 .global(plain!(on_timeout, LOST_JOB_POLICY))
 .function(own!(on_timeout, LOST_JOB_POLICY)),
-ConfigKey::new("on_crash", "retry", "what happens to a job whose worker died before it answered: `retry` requeues it, `fail` tells its caller")
+ConfigKey::new("on_crash", "retry", "what happens to a job whose worker died before it answered: `retry` requeues it, `fail` fails it")
 .global(plain!(on_crash, LOST_JOB_POLICY))
 .function(own!(on_crash, LOST_JOB_POLICY)),
-ConfigKey::new("max_attempts", "3", "a job that has killed this many workers fails, and its caller is told")
+ConfigKey::new("max_attempts", "3", "a job that has killed this many workers fails, and its caller gets the cause")
 .global(plain!(max_attempts, AT_LEAST_ONE))
 .function(own!(max_attempts, AT_LEAST_ONE)),
 ConfigKey::new("max_memory", "none", "a worker that uses more memory is replaced between two jobs")
@@ -320,7 +320,7 @@ ConfigKey::new("rollout_surge", "25%", "workers that a rollout may add: a number
 ConfigKey::new("canary_seconds", "5", "how long the canary of a new version is watched before the other workers are replaced")
 .global(plain!(canary_seconds, SECONDS))
 .function(own!(canary_seconds, SECONDS)),
-ConfigKey::new("canary_jobs", "20", "jobs after which the watch ends earlier")
+ConfigKey::new("canary_jobs", "20", "the watch ends earlier after this many jobs")
 .global(plain!(canary_jobs, JOBS))
 .function(own!(canary_jobs, JOBS)),
 ConfigKey::new("keep_versions", "3", "earlier versions of a library to keep for a rollback, beside those in use")
