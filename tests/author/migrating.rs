@@ -22,18 +22,36 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     page.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// The Rust that the page's table has for a piece of PHP: the first piece of code beside it.
+/// The Rust that the page's table has for a piece of PHP: the pieces of code beside it.
 #[track_caller]
-fn rust_for(page: &str, php: &str) -> String {
+fn all_rust_for(page: &str, php: &str) -> Vec<String> {
     let row = page.lines().find(|line| line.starts_with("| ") && line.contains(&format!("`{php}`")));
     let row = row.unwrap_or_else(|| panic!("the page's table has no {php}"));
     let right = row.split(" | ").nth(1).unwrap();
-    right.split('`').nth(1).unwrap().to_owned()
+    right.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The first of these.
+#[track_caller]
+fn rust_for(page: &str, php: &str) -> String {
+    all_rust_for(page, php).swap_remove(0)
 }
 
 /// What a caller of `function` sees for each workload, served by PHP and by gm-native.
 #[track_caller]
 fn served_by_both(function: &str, php: &str, rust: &str, workloads: &[&str]) -> [Vec<Vec<Callback>>; 2] {
+    served_with_settings(function, php, rust, "", workloads)
+}
+
+/// As [`served_by_both`], with lines for the function's section of the ini file.
+#[track_caller]
+fn served_with_settings(
+    function: &str,
+    php: &str,
+    rust: &str,
+    settings: &str,
+    workloads: &[&str],
+) -> [Vec<Vec<Callback>>; 2] {
     let theirs = Gearmand::start();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("worker.php");
@@ -46,7 +64,8 @@ fn served_by_both(function: &str, php: &str, rust: &str, workloads: &[&str]) -> 
 
     let ours = Gearmand::start();
     let library = plugins::rust_with_json(function, &format!("#![allow(non_snake_case)]\n{rust}"));
-    let _manager = Setup::new(&[&ours.server()]).plugin(function, &library).start();
+    let _manager =
+        Setup::new(&[&ours.server()]).plugin(function, &library).ini(&format!("[{function}]\n{settings}")).start();
     [&theirs, &ours].map(|server| {
         let call = |workload: &&str| Caller::Php.submit(server, function, "u1", Mode::Normal, workload.as_bytes());
         let seen = workloads.iter().map(call);
@@ -144,4 +163,98 @@ fn what_the_table_pairs_does_the_same() {
     assert_eq!(theirs[1].first(), ours[1].first(), "{theirs:?} {ours:?}");
     // Ours also says why, as a warning before the end.
     assert_eq!((theirs[2].last(), ours[2].last()), (Some(&Callback::Fail), Some(&Callback::Fail)));
+}
+
+/// State, the configuration, JSON, what a job is called, and an exception: for each workload the same result.
+#[test]
+fn what_an_object_keeps_and_what_it_is_told_are_the_same() {
+    let page = page();
+    let php = "class Keeps {
+    const GREETING = 'Hello';
+    private $jobs = 0;
+    public function run($job, &$log) {
+        static $calls = 0;
+        $calls++;
+        $this->jobs++;
+        switch ($job->workload()) {
+            case 'count': return \"$calls of $this->jobs\";
+            case 'names': return implode('|', [$job->handle(), $job->unique(), $job->functionName()]);
+            case 'greet': return self::GREETING;
+            case 'throw': throw new Exception('reason');
+            default: return json_decode($job->workload(), true)['number'];
+        }
+    }
+}
+";
+    let names =
+        all_rust_for(&page, "$job->handle()").iter().map(|call| format!("{call}.to_string()")).collect::<Vec<_>>();
+    let json = all_rust_for(&page, "$job->workload()").into_iter().find(|call| call.contains("json")).unwrap();
+    let failure = rust_for(&page, "sendFail()");
+    let rust = format!(
+        "use gm_plugin_api::{{Context, Failure, Job, JobResult, Log, function}};
+use std::collections::HashMap;
+
+struct Keeps {{
+    jobs: u64,
+    greeting: String,
+}}
+
+#[function]
+impl Keeps {{
+    fn new(cx: &Context) -> Result<Self, Failure> {{
+        Ok(Self {{ jobs: 0, greeting: cx.required(\"greeting\")?.to_owned() }})
+    }}
+
+    fn run(&mut self, job: &Job, _log: &mut Log) -> JobResult {{
+        self.jobs += 1;
+        match job.text()? {{
+            \"count\" => Ok(format!(\"{{}} of {{}}\", self.jobs, self.jobs).into()),
+            \"names\" => Ok([{names}].join(\"|\").into()),
+            \"greet\" => Ok(self.greeting.as_str().into()),
+            \"throw\" => {failure},
+            _ => {{
+                let numbers: HashMap<String, u64> = {json};
+                Ok(numbers[\"number\"].to_string().into())
+            }}
+        }}
+    }}
+}}
+",
+        names = names.join(", ")
+    );
+    let workloads = ["count", "count", "names", "greet", "{\"number\": 42}", "throw", "count"];
+    let [theirs, ours] = served_with_settings("Keeps", php, &rust, "setting.greeting = Hello", &workloads);
+    let results = |seen: &[Vec<Callback>]| seen.iter().map(|seen| result(seen)).collect::<Vec<_>>();
+    assert_eq!(results(&theirs), results(&ours));
+    let ours = results(&ours);
+    let names = ours[2].clone().unwrap();
+    assert!(names.starts_with("H:") && names.ends_with("|u1|Keeps"), "{names}");
+    let others: Vec<Option<&str>> = [0, 1, 3, 4, 5, 6].map(|place: usize| ours[place].as_deref()).to_vec();
+    assert_eq!(others, [Some("1 of 1"), Some("2 of 2"), Some("Hello"), Some("42"), None, Some("7 of 7")]);
+}
+
+/// There the process ends, and whoever waits for its job waits on; here the job fails with the reason.
+#[test]
+fn a_panic_is_a_failed_job_where_php_has_a_fatal_error() {
+    let gearmand = Gearmand::start();
+    let source = "use gm_plugin_api::{Job, JobResult, Log, function};
+
+#[function]
+fn frail(job: &Job, _log: &mut Log) -> JobResult {
+    assert!(job.workload() != b\"die\", \"a fatal error\");
+    Ok(std::process::id().to_string().into())
+}
+";
+    let library = plugins::rust_with_json("frail", source);
+    let _manager = Setup::new(&[&gearmand.server()]).plugin("frail", &library).start();
+    let call = |workload: &str| Caller::Php.call(&gearmand, "frail", workload.as_bytes());
+    let before = result(&call("live"));
+    let died = call("die");
+    assert_eq!(died.last(), Some(&Callback::Fail), "{died:?}");
+    let is_reason = |callback: &Callback| match callback {
+        Callback::Warning { data } => String::from_utf8_lossy(data).contains("a fatal error"),
+        _ => false,
+    };
+    assert!(died.iter().any(is_reason), "{died:?}");
+    assert_eq!((before.is_some(), result(&call("live"))), (true, before), "the worker goes on");
 }

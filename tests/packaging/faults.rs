@@ -64,7 +64,7 @@ fn has_test(text: &str, name: &str) -> bool {
 }
 
 /// What is wrong with the name of a test.
-fn complaint(test: &str) -> Option<String> {
+pub fn complaint(test: &str) -> Option<String> {
     let Some((suite, path)) = test.split_once(' ') else { return Some(format!("{test}: no suite and path")) };
     let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
     let texts: Vec<String> = files(suite, module).iter().filter_map(|file| fs::read_to_string(file).ok()).collect();

@@ -13,6 +13,7 @@ mod faults;
 mod fixture;
 mod install;
 mod machine;
+mod migrating;
 mod monitoring;
 mod rotation;
 mod running;
