@@ -45,6 +45,10 @@ const SECTIONS: [Section; 4] = [
         "ENVIRONMENT",
         &[
             ("NO_COLOR", "Do not colour the log on a terminal."),
+            (
+                "SUPERVISOR_ENABLED",
+                "Set by supervisord: lines on standard output carry their date, since it adds none.",
+            ),
             ("XDG_STATE_HOME", "Parent of the state directory for users other than root [default: ~/.local/state]."),
             (
                 "NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID",

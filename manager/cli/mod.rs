@@ -159,7 +159,7 @@ fn worker_dir_of_dev() -> Arg {
     let arg = place.get_arguments().find(|arg| arg.get_id() == "worker_dir").cloned();
     arg.unwrap_or_else(|| Arg::new("worker_dir")).help(
         "Directories of the libraries, where crates are installed, too [default: those of -c, else ./workers; with a \
-         CRATE, those of -c and a temporary one]",
+         CRATE, those of -c that exist and a temporary one]",
     )
 }
 

@@ -46,7 +46,7 @@ impl Event {
                 let goes_on = serving.as_ref().map_or(String::new(), |v| format!("; version {v} keeps serving"));
                 let again =
                     again.map_or(String::new(), |s| format!("; next attempt in {s} s, then less and less often"));
-                format!("{function}: {path} cannot be used: {reason}{goes_on}{again}")
+                format!("{function}: {path} cannot be used: it {reason}{goes_on}{again}")
             }
             Self::FunctionFound { function, version, crate_version, path, replaces } => {
                 let replaces = replaces.as_ref().map_or(String::new(), |old| format!(", replaces {old}"));
