@@ -18,8 +18,11 @@ use crate::support::manager::Setup;
 use crate::support::program::run;
 use crate::support::wait::{DEADLINE, wait_for};
 
-/// The tables of the page by their heading; each row by its first cell, with the tests that run what it says.
-const TABLES: [(&str, &[(&str, &[&str])]); 5] = [
+/// A row by its first cell, and the tests that run what it says.
+type Row = (&'static str, &'static [&'static str]);
+
+/// The tables of the page, by their headings.
+const TABLES: [(&str, &[Row]); 5] = [
     (
         "Options",
         &[
