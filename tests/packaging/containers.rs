@@ -17,7 +17,11 @@ fn a_container_as_written_serves_answers_and_stops() {
     let copied: Vec<&str> = dockerfile.lines().filter(|line| line.starts_with("COPY ")).collect();
     assert_eq!(
         copied,
-        ["COPY gm-native /usr/local/bin/", "COPY gm.ini /etc/gm-native/", "COPY workers/ /srv/workers/"]
+        [
+            "COPY gm-native gm-native-worker /usr/local/bin/",
+            "COPY gm.ini /etc/gm-native/",
+            "COPY workers/ /srv/workers/"
+        ]
     );
     let (user, signal) = (instruction(&dockerfile, "USER"), instruction(&dockerfile, "STOPSIGNAL"));
     let entry: Vec<String> = serde_json::from_str(&instruction(&dockerfile, "ENTRYPOINT")).unwrap();

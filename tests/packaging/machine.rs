@@ -125,7 +125,7 @@ impl Machine {
              printf '[GearmanManager]\\nhost = {server}\\nworker_dir = /srv/workers\\n' > etc/gm-native/gm.ini\n\
              cp -r {repository}/packaging {repository}/docs {repository}/Makefile {repository}/*.md {repository}/LICENSE* \
              root/gm-native\n\
-             cp -r {built}/gm-native {built}/assets root/gm-native/target/release\n\
+             cp -r {built}/gm-native {built}/gm-native-worker {built}/assets root/gm-native/target/release\n\
              cat <&9 > root/script\nexec 9<&-\nexec chroot . sh /root/script\n",
             library = library.display()
         )
