@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +15,11 @@ use super::display_path::escaped;
 pub const MAX_NAME: usize = 252;
 
 /// The name of a function: not empty, UTF-8, no control characters and no `/`, at most [`MAX_NAME`] bytes. It can be
-/// used in a log line, in gearmand's text listings and as a file name.
+/// used in a log line, in gearmand's text listings and as a file name. A clone copies no text, since the manager passes
+/// names around with every worker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct FunctionName(String);
+pub struct FunctionName(Arc<str>);
 
 impl FunctionName {
     /// The name, checked.
@@ -35,7 +37,7 @@ impl FunctionName {
         if name.contains(|c: char| c.is_control() || c == '/') {
             return Err(BadName::Odd);
         }
-        Ok(FunctionName(name.to_owned()))
+        Ok(FunctionName(name.into()))
     }
 
     /// The name as text.
@@ -62,13 +64,13 @@ impl Borrow<str> for FunctionName {
 
 impl PartialEq<str> for FunctionName {
     fn eq(&self, other: &str) -> bool {
-        self.0 == *other
+        *self.0 == *other
     }
 }
 
 impl PartialEq<&str> for FunctionName {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == *other
+        *self.0 == **other
     }
 }
 
@@ -88,7 +90,7 @@ impl TryFrom<String> for FunctionName {
 
 impl From<FunctionName> for String {
     fn from(name: FunctionName) -> String {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 
