@@ -15,7 +15,7 @@ mod status;
 mod versions;
 mod workers;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub(crate) struct Effects {
     scans: DirectoryScans,
     host: String,
     children: BTreeMap<ChildId, ManagedChild>,
+    /// Those of them that are no workers.
+    short_lived: BTreeSet<ChildId>,
     pids: BTreeMap<i32, ChildId>,
     workers: BTreeMap<WorkerId, ChildId>,
     next_child: u64,
@@ -148,6 +150,7 @@ impl Effects {
             scans: DirectoryScans::default(),
             host,
             children: BTreeMap::new(),
+            short_lived: BTreeSet::new(),
             pids: BTreeMap::new(),
             workers: BTreeMap::new(),
             next_child: 0,
@@ -233,7 +236,7 @@ impl Effects {
 
     /// When [`Effects::tick`] is due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        let deadlines = self.children.values().filter_map(ManagedChild::deadline);
+        let deadlines = self.short_lived().filter_map(|(_, child)| child.deadline());
         deadlines.chain(self.scans.retry_at).chain(self.guardian.due()).chain(self.probe_room_due()).min()
     }
 
@@ -241,7 +244,7 @@ impl Effects {
     /// that could not be done.
     pub(crate) fn tick(&mut self, now: Duration) {
         let is_late = |child: &ManagedChild| child.deadline().is_some_and(|at| now >= at);
-        let late: Vec<ChildId> = self.children.iter().filter(|(_, child)| is_late(child)).map(|(id, _)| *id).collect();
+        let late: Vec<ChildId> = self.short_lived().filter(|(_, child)| is_late(child)).map(|(id, _)| id).collect();
         for id in late {
             self.catch_up(id);
             if self.children.get(&id).is_some_and(is_late) {

@@ -128,9 +128,17 @@ impl Effects {
         let pid = self.program.spawn(child)?;
         self.guardian.guard(pid, kind.orphan_grace());
         let (out, err) = (Some(ChildOutput::new(out)), Some(ChildOutput::new(err)));
+        if !matches!(kind, ChildKind::Worker(_)) {
+            self.short_lived.insert(id);
+        }
         self.children.insert(id, ManagedChild { pid, channel: ours, out, err, kind });
         self.pids.insert(pid.as_raw(), id);
         Ok((id, pid))
+    }
+
+    /// The children that are no workers: they have deadlines, and are few.
+    pub(super) fn short_lived(&self) -> impl Iterator<Item = (ChildId, &ManagedChild)> {
+        self.short_lived.iter().filter_map(|id| Some((*id, self.children.get(id)?)))
     }
 
     /// Kills a child and whatever it started in its process group. To be called before it was reaped.
@@ -210,6 +218,7 @@ impl Effects {
         reap::signal_rest(Pid::from_raw(reaped.pid), Signal::SIGKILL);
         self.read_last_messages(id);
         let Some(mut child) = self.children.remove(&id) else { return };
+        self.short_lived.remove(&id);
         self.poller.forget(&child.channel);
         for (child_fd, output) in [(ChildFd::Out, child.out.take()), (ChildFd::Err, child.err.take())] {
             if let Some(output) = output {

@@ -1,5 +1,7 @@
 //! What functions have done in all workers there ever were, from the scoreboards of those that are there.
 
+use std::collections::BTreeMap;
+
 use super::Effects;
 use super::children::ChildKind;
 use crate::plugins::content_hash::ShortHash;
@@ -39,6 +41,25 @@ impl Effects {
         self.add_live_workers(past, |is| is.function == *function && is.hash == version)
     }
 
+    /// What every function has done, in all workers there ever were: each scoreboard is read once.
+    pub(super) fn all_counts(&self) -> BTreeMap<FunctionName, FunctionCounts> {
+        let past = |(name, past): (&FunctionName, &RetiredCounts)| {
+            (name.clone(), FunctionCounts { counters: past.all, last_failure: past.last_failure.clone() })
+        };
+        let mut all: BTreeMap<FunctionName, FunctionCounts> = self.past.iter().map(past).collect();
+        for child in self.children.values() {
+            let ChildKind::Worker(worker) = &child.kind else { continue };
+            for (index, version) in worker.versions.iter().enumerate() {
+                let counters = worker.scoreboard.counters(index);
+                let counts = all.entry(version.function.clone()).or_default();
+                add(&mut counts.counters, counters);
+                let failure = worker.scoreboard.last_failure(index).map(|failure| failed_job(failure, version.hash));
+                counts.last_failure = latest(counts.last_failure.take(), failure);
+            }
+        }
+        all
+    }
+
     /// What a function has done, in all workers there ever were.
     pub(super) fn counters(&self, function: &str) -> Counters {
         let past = self.past.get(function).map(|past| past.all).unwrap_or_default();
@@ -56,7 +77,7 @@ impl Effects {
     }
 
     /// The last job of a function that failed, in all workers there ever were.
-    pub(super) fn last_failed_job(&self, function: &str) -> Option<FailedJob> {
+    fn last_failed_job(&self, function: &str) -> Option<FailedJob> {
         let living = self.children.values().filter_map(|child| {
             let ChildKind::Worker(worker) = &child.kind else { return None };
             let index = worker.versions.iter().position(|is| is.function == *function)?;
@@ -78,6 +99,17 @@ impl Effects {
     }
 }
 
+/// What a function has done, and the last of its jobs that failed.
+#[derive(Default)]
+pub(super) struct FunctionCounts {
+    pub counters: Counters,
+    pub last_failure: Option<FailedJob>,
+}
+
+fn latest(one: Option<FailedJob>, other: Option<FailedJob>) -> Option<FailedJob> {
+    one.into_iter().chain(other).max_by_key(|failure| failure.at)
+}
+
 /// Versions of one function that are counted separately: what a canary is compared with is among the latest.
 const MAX_VERSIONS: usize = 8;
 
@@ -93,7 +125,7 @@ pub(super) struct RetiredCounts {
 impl RetiredCounts {
     pub(super) fn add(&mut self, version: ShortHash, counters: Counters, failure: Option<FailedJob>) {
         add(&mut self.all, counters);
-        self.last_failure = self.last_failure.take().into_iter().chain(failure).max_by_key(|failure| failure.at);
+        self.last_failure = latest(self.last_failure.take(), failure);
         let known = self.versions.iter().position(|(hash, _)| *hash == version);
         let mut own = known.map_or_else(|| (version, Counters::default()), |at| self.versions.remove(at));
         add(&mut own.1, counters);

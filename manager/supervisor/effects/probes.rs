@@ -116,8 +116,8 @@ impl Effects {
         self.probes.waiting.retain(|waiting| waiting.function != *function);
         self.probes.again.retain(|waiting| waiting.function != *function);
         let mut under_way = Vec::new();
-        for (id, child) in &mut self.children {
-            if let ChildKind::Probe(probe) = &mut child.kind
+        for id in &self.short_lived {
+            if let Some(ChildKind::Probe(probe)) = self.children.get_mut(id).map(|child| &mut child.kind)
                 && probe.candidate.function == *function
                 && !std::mem::replace(&mut probe.superseded, true)
             {
@@ -131,11 +131,11 @@ impl Effects {
     /// Begins the probes there is room for.
     pub(super) fn next_probes(&mut self) {
         let now = clock::now();
-        let under_way = self.children.values_mut().filter_map(|child| match &mut child.kind {
-            ChildKind::Probe(probe) => Some(probe),
-            ChildKind::Worker(_) | ChildKind::LookUp(_) => None,
-        });
-        under_way.for_each(|probe| probe.slow_at = probe.slow_at.filter(|at| now < *at));
+        for id in &self.short_lived {
+            if let Some(ChildKind::Probe(probe)) = self.children.get_mut(id).map(|child| &mut child.kind) {
+                probe.slow_at = probe.slow_at.filter(|at| now < *at);
+            }
+        }
         for (again, at_once) in [(false, AT_ONCE), (true, AGAIN_AT_ONCE)] {
             while self.has_room_for_probe(again, at_once)
                 && let Some(candidate) = self.probes.lane(again).pop_front()
@@ -151,7 +151,7 @@ impl Effects {
     }
 
     fn under_way(&self) -> impl Iterator<Item = &Probe> {
-        self.children.values().filter_map(|child| match &child.kind {
+        self.short_lived().filter_map(|(_, child)| match &child.kind {
             ChildKind::Probe(probe) => Some(&**probe),
             ChildKind::Worker(_) | ChildKind::LookUp(_) => None,
         })

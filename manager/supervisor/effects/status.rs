@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::Effects;
 use super::children::ChildKind;
+use super::counters::FunctionCounts;
 use crate::control::{
     FailureRateStatus, FunctionStatus, JobServerStatus, LastFailureStatus, ManagerState, RefusedFile, StatusReply,
     WorkerStatus,
 };
 use crate::scoreboard::WorkerActivity;
-use crate::supervisor::core::{Core, WorkerView};
+use crate::supervisor::core::{Core, FunctionView, WorkerView};
 use crate::supervisor::event::{AwaitedJob, Event, seconds};
 use crate::system::child_poller::ChildId;
 use crate::system::clock;
@@ -31,6 +32,7 @@ impl Effects {
     /// Everything there is to show now.
     pub(crate) fn status(&self, core: &Core, instance: &str) -> StatusReply {
         let now = clock::now();
+        let mut counts = self.all_counts();
         StatusReply {
             version: version::SHORT.into(),
             pid: std::process::id(),
@@ -38,7 +40,13 @@ impl Effects {
             uptime_seconds: core.uptime(now).as_secs(),
             state: manager_state(core),
             job_servers: self.job_servers(core),
-            functions: core.function_views(now).map(|view| self.function(core, view, now)).collect(),
+            functions: core
+                .function_views(now)
+                .map(|view| {
+                    let counts = counts.remove(&view.name).unwrap_or_default();
+                    function(core, view, counts, now)
+                })
+                .collect(),
             refused: core.refused().map(|(_, path, reason)| RefusedFile { path, reason: reason.into() }).collect(),
             warnings: core.warnings().into_iter().chain(self.log_warnings()).collect(),
             failed_reload: None,
@@ -90,41 +98,6 @@ impl Effects {
         core.servers().map(show).collect()
     }
 
-    fn function(&self, core: &Core, view: crate::supervisor::core::FunctionView, now: Duration) -> FunctionStatus {
-        let counters = self.counters(&view.name);
-        let totals = core.job_totals(&view.name, counters.completed, counters.failed);
-        let rate = core.failure_rate(&view.name, &totals, now);
-        let lost = core.last_lost_job(&view.name).cloned();
-        let last = self.last_failed_job(&view.name).into_iter().chain(lost).max_by_key(|failure| failure.at);
-        FunctionStatus {
-            version: view.version,
-            crate_version: view.crate_version,
-            workers_ready: core.serving(&view.name),
-            workers_planned: view.planned,
-            jobs_completed: totals.completed,
-            jobs_failed: totals.failed,
-            jobs_crashed: totals.crashed,
-            jobs_timed_out: totals.timed_out,
-            failing: rate.map(|rate| FailureRateStatus {
-                failed: rate.failed,
-                jobs: rate.jobs,
-                seconds: rate.over.as_secs_f64(),
-                high: rate.is_high(),
-            }),
-            last_failure: last.map(|last| LastFailureStatus {
-                kind: last.kind.label().into(),
-                seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
-                handle: last.handle,
-                version: last.version,
-                reason: last.reason,
-            }),
-            backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
-            ignored_files: view.ignored_files,
-            note: view.note,
-            name: view.name,
-        }
-    }
-
     fn worker(&self, view: WorkerView<'_>, now: Duration) -> WorkerStatus {
         let child = self.workers.get(&view.id).and_then(|id| self.children.get(id));
         let worker = child.and_then(|child| match &child.kind {
@@ -154,5 +127,40 @@ impl Effects {
             jobs,
             started_seconds_ago: now.saturating_sub(view.born).as_secs(),
         }
+    }
+}
+
+fn function(core: &Core, view: FunctionView, counts: FunctionCounts, now: Duration) -> FunctionStatus {
+    let FunctionCounts { counters, last_failure } = counts;
+    let totals = core.job_totals(&view.name, counters.completed, counters.failed);
+    let rate = core.failure_rate(&view.name, &totals, now);
+    let lost = core.last_lost_job(&view.name).cloned();
+    let last = last_failure.into_iter().chain(lost).max_by_key(|failure| failure.at);
+    FunctionStatus {
+        version: view.version,
+        crate_version: view.crate_version,
+        workers_ready: core.serving(&view.name),
+        workers_planned: view.planned,
+        jobs_completed: totals.completed,
+        jobs_failed: totals.failed,
+        jobs_crashed: totals.crashed,
+        jobs_timed_out: totals.timed_out,
+        failing: rate.map(|rate| FailureRateStatus {
+            failed: rate.failed,
+            jobs: rate.jobs,
+            seconds: rate.over.as_secs_f64(),
+            high: rate.is_high(),
+        }),
+        last_failure: last.map(|last| LastFailureStatus {
+            kind: last.kind.label().into(),
+            seconds_ago: now.saturating_sub(last.at).as_secs_f64(),
+            handle: last.handle,
+            version: last.version,
+            reason: last.reason,
+        }),
+        backing_off_seconds: view.backing_off.map(|wait| wait.as_secs_f64()),
+        ignored_files: view.ignored_files,
+        note: view.note,
+        name: view.name,
     }
 }
